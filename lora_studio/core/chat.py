@@ -123,12 +123,12 @@ class ChatQuestion(_Part):
 
 
 def title(speaker: AnySpeaker) -> str:
-    """A short name of whoever answers, the same for ever: votes are counted by it."""
+    """Return a short, stable name of a speaker; votes are counted by it."""
     return _title(speaker, str, "{run}, {step}")
 
 
 def shown(speaker: AnySpeaker) -> str:
-    """The same for people: runs by the moment when they began."""
+    """Return a name of a speaker for people, with runs named by their start time."""
     return _title(speaker, timestamps.of_run, "{run}, step {step}")
 
 
@@ -150,7 +150,8 @@ def _title(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -
 
 
 def _last(folder: str, called: Callable[[str], str], checkpoint: str) -> str:
-    """The folder's name; of a run's or a checkpoint's adapter, that of the run or checkpoint."""
+    """Return the folder's name; for the adapter of a run or checkpoint, the name of that run or
+    checkpoint."""
     path = Path(folder)
     if path.name in ("adapter", "merged"):
         path = path.parent

@@ -247,12 +247,12 @@ class ExportSpec(Spec):
 
 
 def goes_straight(spec: ExportSpec, *, has_merged: bool) -> bool:
-    """Whether the files are made from base and adapter, without a merged model on disk."""
+    """Return whether the files are converted from base and adapter, without a merged model on disk."""
     return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not has_merged)
 
 
 def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
-    """Whether a file of this quantisation is made with an importance matrix.
+    """Return whether a file of this quantization uses an importance matrix.
 
     Types that hold the weights as they are, or in 8 bits, take no notice of one.
     """
@@ -261,29 +261,30 @@ def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
 
 
 def suggested_ollama_name(project_name: str) -> str:
-    """A valid Ollama name made of a project's name."""
+    """Return a valid Ollama name derived from a project's name."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", project_name.lower()).strip("-._")
     return slug or "my-model"
 
 
 def is_ollama_name(name: str) -> bool:
-    """Whether a server takes a name for a model."""
+    """Return whether an Ollama server accepts a name for a model."""
     return bool(_OLLAMA_NAME.match(name))
 
 
 def is_ollama_name_taken(name: str, taken: Iterable[str]) -> bool:
-    """Whether a server would put a model of this name in the place of one that it has."""
+    """Return whether creating a model of this name would replace an existing one."""
     return _meant(name) in map(_meant, taken)
 
 
 def _meant(name: str) -> str:
-    """A name as a server compares it: in any case, the usual registry and tag left out or not."""
+    """Return a name as a server compares it: case-insensitive, without default registry, with a
+    tag."""
     short = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return short if ":" in short.rsplit("/", 1)[-1] else f"{short}:latest"
 
 
 def free_ollama_name(name: str, taken: Collection[str]) -> str:
-    """The name with the first tag v2, v3, … that no model has."""
+    """Return the name with the first tag v2, v3, … that isn't taken."""
     start = name.rsplit("/", 1)[0] + "/" if "/" in name else ""
     bare = name.removeprefix(start).partition(":")[0]
     numbers = (f"{start}{bare}:v{number}" for number in itertools.count(2))

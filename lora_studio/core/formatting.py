@@ -13,39 +13,39 @@ _thousands = ","
 
 
 def set_thousands_mark(mark: str) -> None:
-    """Sets thousands apart in another way from now on, as the user's language does."""
+    """Set the thousands separator for the whole process, as the user's language has it."""
     global _thousands
     _thousands = mark
 
 
 def number(value: int) -> str:
-    """A whole number with its thousands apart: `12,345`."""
+    """Return a whole number with thousands separators: `12,345`."""
     return _apart(f"{value:,}")
 
 
 def plural(count: int, singular: str, several: str = "") -> str:
-    """A number with its noun: `1 row`, `1,240 rows`."""
+    """Return a number with its noun: `1 row`, `1,240 rows`."""
     noun = singular if count == 1 else several or f"{singular}s"
     return f"{number(count)} {noun}"
 
 
 def count(value: int) -> str:
-    """A large number in short: `16.8 M`, `3.2 B`, `960`."""
+    """Return a large number in short: `16.8 M`, `3.2 B`, `960`."""
     return _scaled(value, 1000, ("", "K", "M", "B", "T"))
 
 
 def size(value: float) -> str:
-    """Bytes of a file or download, in powers of 1000: `67 MB`, `4.9 GB`."""
+    """Return bytes of a file or download, in powers of 1000: `67 MB`, `4.9 GB`."""
     return _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB"), whole_below=3)
 
 
 def memory(value: float) -> str:
-    """Bytes of memory, in powers of 1024 as devices are sold and monitored: `18.2 GiB`."""
+    """Return bytes of memory, in powers of 1024 as devices are sold and monitored: `18.2 GiB`."""
     return _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"), whole_below=3)
 
 
 def percent(share: float) -> str:
-    """A share from 0 to 1 with two figures that matter: `0.52 %`, `3.1 %`, `98.7 %`.
+    """Return a share from 0 to 1 with two significant digits: `0.52 %`, `3.1 %`, `98.7 %`.
 
     Never claims all or nothing where it is neither: `< 0.01 %`, `> 99.9 %`.
     """
@@ -63,7 +63,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as far as they matter: `< 1 s`, `40 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
+    """Return seconds in readable units: `< 1 s`, `40 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
     if seconds is None or not math.isfinite(seconds):
         return _UNKNOWN
     if 0 < seconds < 0.5:
@@ -81,7 +81,7 @@ def duration(seconds: float | None) -> str:
 
 
 def remaining(seconds: float | None) -> str:
-    """Time still to go, with its uncertainty: `about 12 min`; a dash while unknown."""
+    """Return the remaining time, rounded: `about 12 min`; a dash while unknown."""
     words = duration(seconds)
     if words == _UNKNOWN:
         return words
@@ -93,14 +93,14 @@ def remaining(seconds: float | None) -> str:
 
 
 def loss(value: float) -> str:
-    """A loss in nats per token: two decimals, four below a tenth."""
+    """Return a loss in nats per token: two decimals, four below 0.1."""
     if not math.isfinite(value):
         return str(value)
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
 def small(value: float) -> str:
-    """A setting that spans magnitudes, as people type it: `2e-4`, `1.5e-5`, `0.05`, `3`."""
+    """Return a setting that spans magnitudes, as people type it: `2e-4`, `1.5e-5`, `0.05`, `3`."""
     if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 10_000:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.2e}".split("e")
@@ -108,7 +108,7 @@ def small(value: float) -> str:
 
 
 def rate(per_second: float, unit: str = "tokens") -> str:
-    """A speed: `1,240 tokens/s`, `3.4 tokens/s`."""
+    """Return a speed: `1,240 tokens/s`, `3.4 tokens/s`."""
     if not math.isfinite(per_second):
         return _UNKNOWN
     shown = _apart(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
@@ -116,7 +116,7 @@ def rate(per_second: float, unit: str = "tokens") -> str:
 
 
 def listed(items: Sequence[str], joint: str = "and") -> str:
-    """Names in one phrase: `a`, `a and b`, `a, b and c`."""
+    """Return names joined into one phrase: `a`, `a and b`, `a, b and c`."""
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} {joint} {items[-1]}"
@@ -127,7 +127,7 @@ def _apart(digits: str) -> str:
 
 
 def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
-    """`value` in the largest unit that leaves at least 1, with one decimal at most.
+    """Return `value` in the largest unit that leaves at least 1, with one decimal at most.
 
     From 10 on, numbers in units before index `whole_below` lose the decimal: nobody plans with a
     tenth of a megabyte.
@@ -143,6 +143,6 @@ def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 
 
 
 def _figures(scaled: float, index: int, whole_below: int) -> tuple[float, int]:
-    """A number as it will be shown, and with how many decimals."""
+    """Return a number rounded for display, and its number of decimals."""
     decimals = 0 if index == 0 or (index < whole_below and scaled >= 10) else 1
     return round(scaled, decimals), decimals

@@ -63,7 +63,8 @@ class MergingSpec(Spec):
     )
 
     def resolved_further(self, folder: Path) -> tuple[str, ...]:
-        """The further adapters with absolute paths; raises ProblemError for what is no weight."""
+        """Return the additional adapters with absolute paths; raises ProblemError for an invalid
+        weight."""
         found = [adapters.parse_weighted(text) for text in self.further]
         return tuple(
             f"{(folder / Path(each.folder).expanduser()).resolve()}={each.weight:g}"

@@ -52,7 +52,7 @@ class TurnAnswers(_Kept):
         return self.takes[self.shown] if self.takes else None
 
     def add(self, take: AnswerVersion) -> TurnAnswers:
-        """One more answer, which is the one that counts from now on."""
+        """Return the turn with one more answer, which becomes the current one."""
         return TurnAnswers(takes=(*self.takes, take), shown=len(self.takes))
 
 
@@ -63,11 +63,11 @@ class Turn(_Kept):
     answers: tuple[TurnAnswers, ...] = ()
 
     def of(self, column: int) -> TurnAnswers:
-        """A column's answers; none where the column is younger than the turn."""
+        """Return a column's answers; none if the column was added after the turn."""
         return self.answers[column] if column < len(self.answers) else TurnAnswers()
 
     def put(self, column: int, answers: TurnAnswers) -> Turn:
-        """The same turn with other answers of a column."""
+        """Return the turn with other answers in a column."""
         padded = [self.of(each) for each in range(max(column + 1, len(self.answers)))]
         padded[column] = answers
         return self.model_copy(update={"answers": tuple(padded)})
@@ -92,7 +92,7 @@ class Conversation(_Kept):
         return text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…"
 
     def messages(self, column: int, turn: int) -> tuple[Message, ...]:
-        """What a column is given to answer a turn: everything before it, as that column heard it."""
+        """Return the messages before and including a turn, as a column has answered them."""
         found = [Message(role="system", content=self.system)] if self.system.strip() else []
         for each in self.turns[:turn]:
             found.append(Message(role="user", content=each.user))
@@ -103,13 +103,13 @@ class Conversation(_Kept):
         return (*found, Message(role="user", content=self.turns[turn].user))
 
     def with_turn(self, index: int, turn: Turn) -> Conversation:
-        """The same conversation with another turn at a place."""
+        """Return the conversation with another turn at an index."""
         turns = list(self.turns)
         turns[index] = turn
         return self.model_copy(update={"turns": tuple(turns)})
 
     def branched(self, turn: int) -> Conversation:
-        """A conversation of its own that has everything before a turn."""
+        """Return a new conversation with everything before a turn."""
         return self.model_copy(
             update={
                 "id": uuid.uuid4().hex[:12],
@@ -148,7 +148,7 @@ class Playground:
     """The folder `playground` beside a project file; each file is written whole or not at all."""
 
     def __init__(self, project: Path) -> None:
-        """Takes the project's folder; nothing is made before something is saved."""
+        """Set the project's folder; no folder is created before something is saved."""
         self.folder = project / "playground"
 
     @property
@@ -157,7 +157,7 @@ class Playground:
         return self.folder / "votes.json"
 
     def conversations(self) -> list[Conversation]:
-        """All conversations, the one that was last changed first; what is illegible is passed over."""
+        """Return all conversations, the last changed first; unreadable files are skipped."""
         found = []
         for file in self.folder.glob("conversation-*.json"):
             try:
@@ -168,16 +168,16 @@ class Playground:
         return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
 
     def file(self, conversation: Conversation) -> Path:
-        """Where a conversation is kept."""
+        """Return the path of a conversation."""
         return self.folder / f"conversation-{conversation.id}.json"
 
     def save(self, conversation: Conversation) -> None:
-        """Keeps a conversation; raises ProblemError."""
+        """Write a conversation; raises ProblemError."""
         self._write(self.file(conversation), conversation.model_dump_json(indent=1) + "\n")
 
     def votes(self) -> list[Vote]:
-        """Every vote so far; raises ProblemError when the file cannot be read, so that no vote is
-        ever written over."""
+        """Return every vote so far; raises ProblemError if the file can't be read, so that no vote
+        is overwritten."""
         try:
             kept = json.loads(self.votes_file.read_text("utf-8"))
             return [Vote.model_validate(each) for each in kept["votes"]]
@@ -192,7 +192,7 @@ class Playground:
             ) from error
 
     def vote(self, vote: Vote) -> None:
-        """Adds a vote; raises ProblemError."""
+        """Add a vote; raises ProblemError."""
         votes = [*self.votes(), vote]
         content = {"schema_version": 1, "votes": [each.model_dump(mode="json") for each in votes]}
         self._write(self.votes_file, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
@@ -213,7 +213,7 @@ class Playground:
 
 
 def tally(votes: Sequence[Vote]) -> list[VoteTally]:
-    """Counts by name, the highest share of wins first."""
+    """Return counts by name, the highest win rate first."""
     found: dict[str, VoteTally] = {}
     for vote in votes:
         for place, name in enumerate(vote.names):
@@ -229,7 +229,7 @@ def tally(votes: Sequence[Vote]) -> list[VoteTally]:
 
 
 def to_csv(votes: Sequence[Vote]) -> str:
-    """One line for each vote: when, what was asked, who won, then names and answers in pairs."""
+    """Return one line per vote: time, prompt, winner, then names and answers in pairs."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     heads = [f"{what}_{n}" for n in range(1, COLUMNS + 1) for what in ("name", "answer")]

@@ -29,7 +29,7 @@ class Where(BaseModel):
     row: int | None = None
 
     def __str__(self) -> str:
-        """The place in words, empty when nothing is known."""
+        """Return the location as text, empty if nothing is known."""
         parts = []
         if self.step:
             parts.append(f"{self.step}.{self.field}" if self.field else self.step)

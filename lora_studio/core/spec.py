@@ -34,7 +34,7 @@ def setting(
     help_topic: str = "",
     **bounds: Any,
 ) -> Any:
-    """Declares one field of a spec.
+    """Declare one field of a spec.
 
     `choices` gives the words shown for each value of a Literal; `path` marks a text field that
     names a file or folder; `advanced` puts it under "Advanced"; the texts of a list with `lines` may hold
@@ -60,7 +60,8 @@ def setting(
 
 
 def refused(fault: str) -> ValueError:
-    """What a validator of a spec raises: `fault` goes on after the value, as in “is no name”."""
+    """Return the error that a validator of a spec raises: `fault` follows the value, as in “is not
+    a name”."""
     return ValueError(fault)
 
 
@@ -87,7 +88,7 @@ class FieldFacts:
 
 @functools.cache  # asked some hundred times with every edit
 def facts(spec: type[Spec], name: str) -> FieldFacts:
-    """Facts of one field of a spec; raises KeyError for an unknown name."""
+    """Return the facts of one field of a spec; raises KeyError for an unknown name."""
     info = spec.model_fields[name]
     extra = typing.cast(dict[str, Any], info.json_schema_extra or {})
     bounds = {type(item).__name__: item for item in info.metadata}
@@ -116,7 +117,7 @@ def facts(spec: type[Spec], name: str) -> FieldFacts:
 
 
 def all_facts(spec: type[Spec]) -> list[FieldFacts]:
-    """Facts of every field of a spec, in the order of declaration."""
+    """Return the facts of every field of a spec, in the order of declaration."""
     return [facts(spec, name) for name in spec.model_fields]
 
 

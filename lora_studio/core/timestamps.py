@@ -27,13 +27,14 @@ _day = "{day} {month}"
 
 
 def set_words(months: Sequence[str], day: str) -> None:
-    """Writes dates in another way from now on, as the user's language does: `{day}. {month}`."""
+    """Set month names and day order for the whole process, as the user's language has them: `{day}.
+    {month}`."""
     global _months, _day
     _months, _day = tuple(months), day
 
 
 def in_words(moment: float, *, seconds: bool = False) -> str:
-    """When something was: `24 Nov 2026, 14:05`; "" for no moment."""
+    """Return a time as `24 Nov 2026, 14:05`; "" for time 0."""
     at = datetime.fromtimestamp(moment)
     exact = ":%S" if seconds else ""
     day = _day.format(day=at.day, month=_months[at.month - 1])
@@ -41,12 +42,12 @@ def in_words(moment: float, *, seconds: bool = False) -> str:
 
 
 def shortly(moment: float, *, seconds: bool = False) -> str:
-    """The same without its year where that is this one."""
+    """Return a time without its year if that is the current one."""
     return in_words(moment, seconds=seconds).replace(f" {datetime.now().year},", ",")
 
 
 def of_run(folder: str) -> str:
-    """The name of a run's folder as `24 Nov, 14:05:12 · support-bot`; any other name as it is."""
+    """Return a run folder's name as `24 Nov, 14:05:12 · support-bot`; any other name unchanged."""
     found = _STAMP.match(folder)
     if found is None:
         return folder

@@ -26,7 +26,8 @@ class RecipeFacts:
 
 
 def fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
-    """Changes that a verdict calls for, the likeliest to help first; [] where all is well."""
+    """Return the changes that a verdict calls for, the most likely to help first; [] if all is
+    well."""
     match verdict.kind:
         case "diverged":
             return list(_calmer(recipe.training))
@@ -101,7 +102,7 @@ def _rate(rate: float) -> Fix:
 
 
 def _rank(lora: LoraSpec, rank: int) -> Fix:
-    """Alpha keeps its ratio."""
+    """Return the change of the rank that keeps the ratio of alpha to rank."""
     alpha = max(1, round(lora.alpha * rank / lora.rank))
     return Fix(
         label=text("Rank {rank}", rank=rank),

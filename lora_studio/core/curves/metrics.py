@@ -24,7 +24,7 @@ class MetricColumn:
     """Numbers by ascending step in compact arrays: 16 bytes for each."""
 
     def __init__(self) -> None:
-        """Empty."""
+        """Create an empty column."""
         self.steps = array("q")
         self.values = array("d")
 
@@ -32,14 +32,14 @@ class MetricColumn:
         return len(self.steps)
 
     def put(self, step: int, value: float) -> None:
-        """Adds a number; whatever was known of this step and later ones is replaced by it."""
+        """Add a number; it replaces the values of this step and all later steps."""
         if self.steps and step <= self.steps[-1]:
             self.rewind(step - 1)
         self.steps.append(step)
         self.values.append(value)
 
     def rewind(self, step: int) -> None:
-        """Forgets what comes after a step."""
+        """Drop the values after a step."""
         size = bisect.bisect_right(self.steps, step)
         del self.steps[size:], self.values[size:]
 
@@ -56,7 +56,7 @@ class MetricSeries:
     """
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Create a series without values."""
         self.steps = {name: MetricColumn() for name in STEP_VALUES}
         self.load: dict[str, MetricColumn] = {}
         self.figures: dict[str, MetricColumn] = {}
@@ -76,7 +76,7 @@ class MetricSeries:
         return self.loss.steps[-1] if self.loss else 0
 
     def take(self, event: object) -> bool:
-        """Follows an event; whether it changed anything."""
+        """Add the values of an event; return whether anything changed."""
         match event:
             case events.TrainingStarted():
                 self.rewind(event.step)
@@ -100,7 +100,7 @@ class MetricSeries:
         return True
 
     def rewind(self, step: int) -> None:
-        """Forgets what was told of later steps: they are yet to come."""
+        """Drop the values of later steps, which will be computed again."""
         for column in (
             *self.steps.values(), *self.load.values(), *self.figures.values(),
             self.evaluations, *self.evaluation_figures.values(),
@@ -109,7 +109,7 @@ class MetricSeries:
         self.checkpoints = _until(self.checkpoints, step)
 
     def columns(self) -> dict[str, MetricColumn]:
-        """Everything that has numbers by step, under the names of a table."""
+        """Return every column of numbers by step, under its name in a table."""
         return {
             **self.steps,
             **self.load,
@@ -119,12 +119,13 @@ class MetricSeries:
         }
 
     def to_csv(self) -> str:
-        """One line for each step; empty cells where nothing was measured."""
+        """Return a table with one line per step; cells without a measurement are empty."""
         return "".join(csv_lines({"": self}))
 
 
 def csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
-    """A table of runs by name, line by line; the first column names the run where there are several."""
+    """Yield a table of runs by name, line by line; with several runs, the first column names the
+    run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     several = len(runs) > 1
@@ -153,7 +154,7 @@ def _cells(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
 
 
 def series(stream: Iterable[object]) -> MetricSeries:
-    """The metrics in a stream of events."""
+    """Return the metrics in a stream of events."""
     found = MetricSeries()
     for event in stream:
         found.take(event)
@@ -161,7 +162,7 @@ def series(stream: Iterable[object]) -> MetricSeries:
 
 
 def of_run(run: RunFolder) -> MetricSeries:
-    """The metrics of a run as its folder tells them."""
+    """Return the metrics in the events file of a run."""
     return series(run.events())
 
 

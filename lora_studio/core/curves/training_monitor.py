@@ -31,7 +31,7 @@ class TrainingMonitor:
     """
 
     def __init__(self) -> None:
-        """Nothing is wrong at first."""
+        """Start without findings."""
         self._first: list[float] = []
         self._smooth = self._lowest = self._weight = 0.0
         self._steps = self._planned = self._zeroes = 0
@@ -49,7 +49,7 @@ class TrainingMonitor:
                 self._evaluations = [*kept, (event.step, event.loss)]
 
     def verdict(self) -> TrainingVerdict | None:
-        """What is wrong now; None while nothing is."""
+        """Return what is wrong now, None if nothing is."""
         if not self._is_finite:
             return verdict.diverged(text("The loss is NaN or infinite."))
         if self._zeroes >= _ZEROES:

@@ -55,12 +55,12 @@ class TrainingVerdict:
         return self.kind in ("improved", "still_falling")
 
     def __str__(self) -> str:
-        """Finding and advice as one paragraph."""
+        """Return finding and advice as one paragraph."""
         return f"{self.what} {self.advice}".strip()
 
 
 def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> TrainingVerdict:
-    """Judges the training losses, and the validation losses where there are at least two.
+    """Judge the training losses, and the validation losses if there are at least two.
 
     Diverged: a loss that is not finite, or an end more than half above the start. Overfitting:
     validation loss noticeably above its lowest, which came earlier; with the lowest at the first
@@ -94,7 +94,7 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
 
 
 def _fell(values: Sequence[float]) -> bool:
-    """Whether training losses ended noticeably below where they began."""
+    """Return whether training losses ended noticeably below where they started."""
     if len(values) < _ENOUGH_STEPS:
         return False
     first, last = _ends(values)
@@ -116,7 +116,7 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> TrainingV
 
 
 def overfitting(best_step: int, best: float, last: float) -> TrainingVerdict:
-    """Eval loss has turned after `best_step`."""
+    """Return the verdict that eval loss rises again after `best_step`."""
     return TrainingVerdict(
         "overfitting",
         text(
@@ -140,7 +140,7 @@ def _judge_training(losses: Sequence[Point]) -> TrainingVerdict:
 
 
 def _falls(tail: Sequence[Point]) -> bool:
-    """Whether a line through the points falls by more than 2 % and twice its standard error."""
+    """Return whether a line through the points falls by more than 2 % and twice its standard error."""
     steps = [float(step) for step, _ in tail]
     values = [loss for _, loss in tail]
     if len(set(steps)) < 3:
@@ -157,7 +157,8 @@ def _falls(tail: Sequence[Point]) -> bool:
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """Means of the first and last twentieth, of 3 steps at least: single batches are noisy."""
+    """Return the means of the first and last twentieth, of at least 3 steps: single batches are
+    noisy."""
     width = max(3, len(values) // 20)
     return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
 

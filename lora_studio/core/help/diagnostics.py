@@ -42,7 +42,7 @@ class ArchiveEntry:
 
 
 def here() -> dict[str, Any]:
-    """A report of this installation, as far as it needs no engine; `take` adds the rest."""
+    """Return a report of this installation without the engine; `add_event` adds the rest."""
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -56,7 +56,7 @@ def here() -> dict[str, Any]:
 
 
 def add_event(found: dict[str, Any], event: object) -> None:
-    """Adds to a report what an event of the engine tells."""
+    """Add the facts in an event of the engine to a report."""
     match event:
         case events.DevicesFound():
             found["devices"] = [item.model_dump(exclude={"identifier"}) for item in event.devices]
@@ -86,7 +86,7 @@ def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Archiv
 
 
 def write(entries: Iterable[ArchiveEntry], file: Path) -> None:
-    """Writes the bundle as a ZIP archive, in one step; raises OSError."""
+    """Write the archive as a ZIP file atomically; raises OSError."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry in entries:
@@ -111,7 +111,8 @@ def _of_project(place: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
 
 
 def _settings(draft: project.Draft) -> str:
-    """Numbers and choices as they are; of paths their last part's ending, of texts their length."""
+    """Return settings without private values: numbers and choices unchanged, of paths the suffix,
+    of texts the length."""
     values = {
         step: {name: _setting(step, name, value) for name, value in draft.values[step].items()}
         for step in STEPS

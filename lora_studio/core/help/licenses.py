@@ -22,7 +22,7 @@ class LicensedPackage:
 
 
 def packages(root: str = "lora-studio") -> list[LicensedPackage]:
-    """The package `root` and everything installed that it needs, extras included, by name.
+    """Return the package `root` and everything installed that it needs, extras included, by name.
 
     Optional groups that only developers need are not followed; what is not installed is left out.
     """
@@ -47,7 +47,7 @@ def packages(root: str = "lora-studio") -> list[LicensedPackage]:
 
 
 def licence_of(about: metadata.PackageMetadata) -> str:
-    """The licence's name, by the newest of three fields that packages have had for it."""
+    """Return the license's name, from the newest of three metadata fields that packages use."""
     expression = _first(about, "License-Expression")
     if expression:
         return expression
@@ -66,7 +66,8 @@ def _first(about: metadata.PackageMetadata, field: str) -> str:
 
 
 def _is_wanted(needed: str, root: str) -> bool:
-    """Whether a requirement is one of running the program: optional ones count for `root` only."""
+    """Return whether a requirement is needed to run the program: optional ones count for `root`
+    only."""
     if "extra ==" not in needed:
         return True
     return bool(root) and "extra == 'test'" not in needed and 'extra == "test"' not in needed

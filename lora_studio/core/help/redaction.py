@@ -71,7 +71,7 @@ class Redactor:
         ]
 
     def __call__(self, text: str) -> str:
-        """The same text with the home folder as ~, names as words and secrets gone."""
+        """Return the text with the home folder as ~, names replaced and secrets removed."""
         for secret in self._secrets:
             text = text.replace(secret, "[removed]")
         for pattern in _SECRETS:
@@ -87,7 +87,8 @@ class Redactor:
 
 
 def without_texts(value: Any, key: str = "") -> Any:
-    """The same value; texts stay only under names whose words are the program's own."""
+    """Return the value without texts, except under names that only consist of the program's own
+    terms."""
     if isinstance(value, dict):
         inside = "packages" if key in ("packages", "versions") else ""
         return {name: without_texts(item, inside or name) for name, item in value.items()}
@@ -101,7 +102,7 @@ def without_texts(value: Any, key: str = "") -> Any:
 
 
 def unquoted(sentence: str) -> str:
-    """A sentence of the program without what it quotes, and without paths."""
+    """Return a sentence of the program without what it quotes, and without paths."""
     return _PATH.sub("[path]", _QUOTED.sub("“…”", sentence))
 
 

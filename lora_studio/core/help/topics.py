@@ -13,30 +13,30 @@ _NO_WORD = re.compile(r"[^\w]+")
 
 
 def file() -> Path:
-    """Where the document lies."""
+    """Return the path of the document."""
     return paths.resources() / "docs" / "math.md"
 
 
 @functools.cache
 def text() -> str:
-    """The whole document."""
+    """Return the whole document."""
     return file().read_text("utf-8")
 
 
 def slug(heading: str) -> str:
-    """The name of a topic: its heading in small letters, with hyphens: `lora-update`."""
+    """Return the name of a topic: its heading in lowercase, with hyphens: `lora-update`."""
     return _NO_WORD.sub("-", heading.lower()).strip("-")
 
 
 @functools.cache
 def topics() -> dict[str, str]:
-    """Headings by topic, in the order of the document."""
+    """Return headings by topic, in the order of the document."""
     return {slug(heading): heading for heading in _HEADING.findall(text())}
 
 
 @functools.cache
 def section(topic: str) -> str:
-    """The text of a topic without its heading; raises KeyError for one that there is none of."""
+    """Return the text of a topic without its heading; raises KeyError for an unknown topic."""
     heading = topics()[topic]
     _, _, rest = text().partition(f"\n## {heading}\n")
     return rest.partition("\n## ")[0].strip()

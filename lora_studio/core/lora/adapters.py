@@ -87,7 +87,7 @@ class AdapterFit(_Facts):
 
 
 def parse_weighted(text: str) -> WeightedAdapter:
-    """`DIR` or `DIR=weight`; raises ProblemError when the weight is no number."""
+    """Parse `DIR` or `DIR=weight`; raises ProblemError when the weight isn't a number."""
     folder, equals, weight = text.rpartition("=")
     if not equals or not folder:
         return WeightedAdapter(folder=text)

@@ -178,18 +178,18 @@ class LoraSpec(Spec):
         return self.init in ("pissa", "olora", "loftq") and not self.start_from
 
     def block_numbers(self) -> list[int] | None:
-        """The blocks to adapt, in rising order; None for all."""
+        """Return the blocks to adapt in ascending order, None for all."""
         if not self.blocks:
             return None
         ranges = (range(first, last + 1) for first, last in _block_ranges(self.blocks))
         return sorted(set().union(*ranges))
 
     def rank_pattern(self) -> dict[str, int]:
-        """Module name -> rank, where it has one of its own."""
+        """Return module name -> rank, for modules with a rank of their own."""
         return {name: rank for name, rank, _ in self._own()}
 
     def alpha_pattern(self) -> dict[str, int]:
-        """Module name -> alpha; without one of its own a module keeps the ratio to its rank."""
+        """Return module name -> alpha; a module without its own alpha keeps the ratio to its rank."""
         return {
             name: alpha or max(1, round(self.alpha / self.rank * rank))
             for name, rank, alpha in self._own()
@@ -205,6 +205,6 @@ class LoraSpec(Spec):
 
 
 def _block_ranges(blocks: str) -> list[tuple[int, int]]:
-    """The first and the last block of each part of a list such as 0-7, 12."""
+    """Return the first and the last block of each part of a list such as 0-7, 12."""
     parts = [part.partition("-") for part in blocks.split(",") if part]
     return [(int(first), int(last or first)) for first, _, last in parts]

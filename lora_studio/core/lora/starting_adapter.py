@@ -38,7 +38,8 @@ _CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """PEFT's settings of the adapter in a folder; raises ProblemError when none can be gone on from."""
+    """Return PEFT's settings of the adapter in a folder; raises ProblemError if it can't be
+    continued from."""
     if not folder.is_dir():
         raise _refused(
             "There is no folder {path}.", "Choose it again if it was moved.", path=str(folder)
@@ -74,7 +75,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def effective(spec: LoraSpec) -> LoraSpec:
-    """The shape that training will have: that of the adapter it goes on from, where there is one.
+    """Return the LoRA shape that training will use: that of the starting adapter if there is one.
 
     The spec itself where that adapter cannot be read, or has a shape that no setting here has.
     """
@@ -109,7 +110,7 @@ def _blocks(found: Any) -> str:
 
 
 def _own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
-    """Ranks by plain names; PEFT also knows patterns, which no setting here has."""
+    """Return ranks by plain module names; PEFT's patterns have no equivalent setting here."""
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     return tuple(
         f"{name.rpartition('.')[2]}={rank}" + (f":{alphas[name]}" if name in alphas else "")
@@ -135,7 +136,8 @@ def described(config: dict[str, Any]) -> Text:
 
 
 def unused(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
-    """Titles and values of what was set otherwise here than the adapter has it."""
+    """Return titles and values of the settings that differ from the starting adapter and are
+    ignored."""
     found = []
     for field, key in TAKEN.items():
         about, value = facts(LoraSpec, field), getattr(spec, field)
@@ -154,7 +156,7 @@ def unused(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
 
 
 def check(spec: LoraSpec) -> list[Problem]:
-    """Why training cannot go on from the adapter, or a warning of what is not used beside it."""
+    """Return why training can't continue from the adapter, or a warning about ignored settings."""
     if not spec.start_from:
         return []
     try:

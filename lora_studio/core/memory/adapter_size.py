@@ -19,8 +19,8 @@ _ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
 
 
 def count(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
-    """What an adapter of this shape has on a model; None where only the engine can tell, or where
-    nothing would train.
+    """Return the trainable parameters of an adapter on a model; None where only the engine can
+    tell, or where nothing would train.
 
     It can tell of neither biases, nor modules that train whole, nor stacked experts, nor an adapter
     to go on from, nor some blocks of a model whose blocks differ.
@@ -68,7 +68,7 @@ def _is_plain(
     layers: Sequence[LinearLayers],
     blocks: Sequence[int] | None,
 ) -> bool:
-    """Whether widths say all: names that the layers have, and blocks that are alike."""
+    """Return whether widths suffice: target names that the layers have, and identical blocks."""
     names = [layer.name for layer in layers]
     if lora.targets == "names" and set(lora.target_names) != set(names):
         return False

@@ -34,14 +34,15 @@ class MemoryChange:
 
 
 def with_micro_batch(plan: MemoryPlan, micro_batch: int) -> MemoryPlan:
-    """The same effective batch in other parts; `micro_batch` has to divide it."""
+    """Return the recipe with the same effective batch in other parts; `micro_batch` has to divide
+    it."""
     accumulation = plan.training.effective_batch // micro_batch
     update = {"micro_batch": micro_batch, "gradient_accumulation": accumulation}
     return replace(plan, training=plan.training.model_copy(update=update))
 
 
 def micro_batches(plan: MemoryPlan) -> list[int]:
-    """Micro-batches that the effective batch can be made of, the largest first."""
+    """Return the micro-batches that divide the effective batch, the largest first."""
     whole = plan.training.effective_batch
     return [
         size
@@ -51,7 +52,7 @@ def micro_batches(plan: MemoryPlan) -> list[int]:
 
 
 def largest_micro_batch_that_fits(plan: MemoryPlan) -> int | None:
-    """The largest one with the same effective batch; None where not even the smallest fits.
+    """Return the largest micro-batch with the same effective batch that fits, None if none does.
 
     Found by halving: a smaller one never takes more.
     """
@@ -63,7 +64,7 @@ def largest_micro_batch_that_fits(plan: MemoryPlan) -> int | None:
 
 
 def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
-    """The change that costs least and makes the training fit; None where none of them does.
+    """Return the cheapest change that makes the training fit, None if none does.
 
     In this order: smaller micro-batches (nothing but a little time), recomputing activations (a
     third of the speed), both, an 8-bit optimizer as well, weights divided among several GPUs as well
@@ -77,7 +78,7 @@ def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
 
 
 def problem(plan: MemoryPlan, found: MemoryEstimate) -> Problem | None:
-    """That a training does not fit, with the change that helps; None if it fits."""
+    """Return the problem that a training doesn't fit, with the change that helps; None if it fits."""
     if found.fits is not False or found.available is None:
         return None
     change = cheapest_change(plan)
@@ -103,7 +104,8 @@ _NO_CHANGE = {
 
 
 def _ladder(plan: MemoryPlan) -> Iterator[MemoryChange]:
-    """Ever dearer changes, each with the largest micro-batch that fits on top where that helps."""
+    """Yield changes by rising cost, each with the largest micro-batch that fits on top where that
+    helps."""
     yield from _smaller(MemoryChange(NO_TEXT, (), plan))
     current = MemoryChange(NO_TEXT, (), plan)
     for rung in (_checkpointing, _optimizer, _divided, _quantised):
@@ -119,7 +121,7 @@ def _ladder(plan: MemoryPlan) -> Iterator[MemoryChange]:
 
 
 def _smaller(change: MemoryChange) -> Iterator[MemoryChange]:
-    """The largest smaller micro-batch that fits."""
+    """Return the change to the largest smaller micro-batch that fits."""
     size = largest_micro_batch_that_fits(change.plan)
     if size is not None and size < change.plan.training.micro_batch:
         yield _with(change, *_fields(change.plan, size))
@@ -158,7 +160,7 @@ def _recipe(
 
 
 def _divided(change: MemoryChange) -> MemoryChange | None:
-    """Weights that every GPU held are divided among them."""
+    """Return the change that shards the weights among the GPUs."""
     plan = change.plan
     model = plan.model.model_copy(update={"sharding": "shard"})
     after = replace(plan, model=model)
@@ -170,7 +172,8 @@ def _divided(change: MemoryChange) -> MemoryChange | None:
 
 
 def _quantised(change: MemoryChange) -> MemoryChange | None:
-    """bitsandbytes is not for Apple's GPUs; values taken out of the weights need exact ones."""
+    """Return the change to 4-bit; not on Apple's GPUs, nor for initializations that need exact
+    weights."""
     plan = change.plan
     done = plan.precision == "4bit" or plan.inspected.prequantized is not None
     done = done or (plan.processes > 1 and plan.model.sharding == "shard")  # they cannot be divided
@@ -181,7 +184,7 @@ def _quantised(change: MemoryChange) -> MemoryChange | None:
 
 
 def _shorter(change: MemoryChange) -> MemoryChange | None:
-    """The longest limit that fits, found by halving."""
+    """Return the change to the longest sequence length that fits, by bisection."""
     plan = change.plan
     fitting, too_long = 0, min(plan.limit, max(plan.rows.longest, _SHORTEST)) // _GRAIN
     while too_long - fitting > 1:
@@ -204,7 +207,7 @@ def _shorter(change: MemoryChange) -> MemoryChange | None:
 def _with(
     change: MemoryChange, title: Text, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
 ) -> MemoryChange:
-    """A change and one more."""
+    """Return a change with one more added."""
     kept = tuple(item for item in change.changes if item[:2] not in {each[:2] for each in fields})
     both = text("{first}, {second}", first=change.title, second=title) if change.title else title
     return MemoryChange(both, (*kept, *fields), plan)

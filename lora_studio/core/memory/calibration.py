@@ -35,7 +35,8 @@ class CalibrationRecord(BaseModel):
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
 
     def speed(self, source: str, parameters: int) -> float | None:
-        """Tokens per second to expect of a model; of one never trained from the work it makes."""
+        """Return tokens per second to expect of a model; estimated from its work if it was never
+        trained."""
         if source in self.tokens_per_s:
             return self.tokens_per_s[source]
         return self.work_per_s / parameters if self.work_per_s and parameters else None
@@ -43,8 +44,8 @@ class CalibrationRecord(BaseModel):
     def after(
         self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
     ) -> CalibrationRecord:
-        """With one more run: `ratio` is measured over estimated memory of that part, which was a
-        `share` of all: the smaller, the less is to be learned of it."""
+        """Return the entry with one more run: `ratio` is measured over estimated memory of that
+        part, which was a `share` of the total; a smaller share changes the entry less."""
         moved = self.factor * ratio ** (_WEIGHT * share)
         speeds = {**self.tokens_per_s, source: speed} if speed > 0 else self.tokens_per_s
         return CalibrationRecord(
@@ -63,28 +64,28 @@ class MachineCalibration(BaseModel):
     learned: dict[str, CalibrationRecord] = Field(default_factory=dict)
 
     def of(self, device: str, precision: str) -> CalibrationRecord:
-        """What is known of a device (`name_of`) at a precision; nothing, at first."""
+        """Return what is known of a device (`name_of`) at a precision; defaults at first."""
         return self.learned.get(f"{device} · {precision}", CalibrationRecord())
 
     def with_(self, device: str, precision: str, learned: CalibrationRecord) -> MachineCalibration:
-        """The same with another entry."""
+        """Return the calibration with another entry."""
         return MachineCalibration(learned={**self.learned, f"{device} · {precision}": learned})
 
 
 def name_of(device: Device) -> str:
-    """A device by its model; the processor has no other, and its title tells its threads."""
+    """Return a device's model name; the title of a CPU names its threads, so it is plain `cpu`."""
     return "cpu" if device.name == "cpu" else device.title
 
 
 def corrected(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
-    """The plan with what is known of its device."""
+    """Return the plan with the measured correction of its device."""
     learned = known.of(name_of(plan.device), plan.precision)
     speed = learned.speed(plan.model.source, plan.inspected.parameters)
     return replace(plan, correction=learned.factor, tokens_per_s=speed)
 
 
 def learn(plan: MemoryPlan, told: MemoryEstimate, peak: int, speed: float) -> None:
-    """Keeps what a training took, in bytes and tokens per second, beside what was told of it."""
+    """Store what a training used, in bytes and tokens per second, beside its estimate."""
     known = load()
     name = name_of(plan.device)
     certain = told.reported - told.guessed
@@ -100,12 +101,13 @@ def learn(plan: MemoryPlan, told: MemoryEstimate, peak: int, speed: float) -> No
 
 
 def file() -> Path:
-    """Where it is kept."""
+    """Return the path of the calibration file."""
     return paths.data_folder() / "machine.json"
 
 
 def load() -> MachineCalibration:
-    """What is known; nothing where the file is missing or damaged: it will be learned anew."""
+    """Read the calibration; empty if the file is missing or damaged, and learned again from later
+    runs."""
     try:
         return MachineCalibration.model_validate_json(file().read_bytes())
     except (OSError, ValidationError):
@@ -113,6 +115,6 @@ def load() -> MachineCalibration:
 
 
 def save(machine: MachineCalibration) -> None:
-    """Keeps it; a disk that cannot be written to costs no more than what would have been learned."""
+    """Write the calibration; a disk that can't be written to only loses what was learned."""
     with contextlib.suppress(OSError):
         files.write_atomic(file(), machine.model_dump_json(indent=2))

@@ -24,7 +24,7 @@ RECOMPUTING = 4 / 3
 
 
 def estimate(plan: MemoryPlan) -> MemoryEstimate:
-    """The peak of a training, and the time it takes. Cheap: some microseconds per kind of layer."""
+    """Return the peak memory and the time of a training. Costs microseconds per kind of layer."""
     trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
     # Processes on the processor share one memory, each GPU has its own.
     times = plan.processes if plan.kind == "cpu" else 1
@@ -57,7 +57,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
 
 
 def optimizer_bytes(name: Optimizer, trained: int) -> int:
-    """The state that an optimizer keeps for so many trained parameters.
+    """Return the bytes of optimizer state for a number of trained parameters.
 
     8-bit states have a 32-bit scale per 256 numbers.
     """
@@ -66,7 +66,7 @@ def optimizer_bytes(name: Optimizer, trained: int) -> int:
 
 
 def _activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
-    """What is kept of all layers until the backward pass, and what that needs for one besides.
+    """Return the bytes kept of all layers until the backward pass, plus the transient bytes of one.
 
     With checkpointing the input of each layer alone is kept, by Unsloth's outside the GPU, and one
     layer at a time is computed again.
@@ -86,20 +86,21 @@ def _activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
 
 
 def _widest(shape: ModelShape) -> int:
-    """Numbers per token of the widest result inside a block."""
+    """Return the numbers per token of the widest result inside a block."""
     return max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
 
 
 def _held(plan: MemoryPlan, tokens: int, kept: float) -> float:
-    """What the allocator holds without anybody using it. glibc leaves gaps between tensors that are
-    kept, which the temporary ones of a layer need again and again in other sizes."""
+    """Return the bytes that the allocator holds without use. glibc leaves gaps between kept
+    tensors, which the temporary tensors of a layer need again and again in other sizes."""
     if plan.kind == "cpu":
         return plan.constants.held * tokens * _widest(plan.shape)
     return plan.constants.reserved * kept
 
 
 def block_bytes(plan: MemoryPlan) -> float:
-    """Bytes per token that one block of a decoder keeps for its backward pass, without adapters.
+    """Return the bytes per token that a decoder block keeps for its backward pass, without
+    adapters.
 
     A norm keeps its input, most in 32-bit as they compute in it. Attention (Dao 2023) keeps queries, keys,
     values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and,
@@ -119,7 +120,7 @@ def block_bytes(plan: MemoryPlan) -> float:
 
 
 def adapter_bytes(plan: MemoryPlan) -> float:
-    """Bytes per token that the adapters of one block keep.
+    """Return the bytes per token that the adapters of one block keep.
 
     An A matrix needs its input, the B matrix what A gave. Layers that read the same tensor keep it
     once; dropout makes a copy for each, and keeps what it drops.
@@ -147,14 +148,15 @@ def adapter_bytes(plan: MemoryPlan) -> float:
 
 
 def adapted(plan: MemoryPlan) -> Sequence[LinearLayers]:
-    """The linear layers that get an adapter."""
+    """Return the linear layers that get an adapter."""
     found = plan.inspected.adapter
     names = {name.rpartition(".")[2] for name in found.targets} if found else set()
     return [layer for layer in plan.shape.linear if layer.name in names]
 
 
 def adapted_experts(plan: MemoryPlan) -> int:
-    """Bytes of adapted stacked experts: their weights with the update are computed and kept."""
+    """Return the bytes of adapted stacked experts: their weights with the update are computed and
+    kept."""
     found = plan.inspected.adapter
     names = {layer.name for layer in plan.shape.linear}
     stacked = (
@@ -164,7 +166,8 @@ def adapted_experts(plan: MemoryPlan) -> int:
 
 
 def _adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
-    """The first block that has adapters, before which nothing is kept, and how many have some."""
+    """Return the first block with adapters, before which nothing is kept, and how many blocks have
+    some."""
     chosen = plan.lora.block_numbers()
     if not chosen or plan.lora.modules_to_save:
         return 0, len(chosen) if chosen else plan.inspected.layers
@@ -172,8 +175,9 @@ def _adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 
 
 def _logits(plan: MemoryPlan, tokens: int) -> float:
-    """Logits of one piece, their gradient in their place, and on a GPU their softmax in 32-bit; where
-    the output layer trains, all logits, with softmax and gradient, twice in 32-bit each."""
+    """Return the bytes of one piece of logits, whose gradient replaces them, and on a GPU of their
+    32-bit softmax; if the output layer trains, of all logits, with softmax and gradient, twice
+    in 32-bit each."""
     whole = plan.rows.trained * tokens * plan.inspected.vocabulary
     size = plan.bytes_each
     if any("head" in name for name in plan.lora.modules_to_save):
@@ -183,7 +187,7 @@ def _logits(plan: MemoryPlan, tokens: int) -> float:
 
 
 def seconds(plan: MemoryPlan) -> float | None:
-    """The time of the whole training at the speed that earlier runs had, each on one device."""
+    """Return the duration of the whole training at the speed of earlier runs, each on one device."""
     if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
         return None
     tokens = plan.rows.tokens * plan.training.epochs

@@ -68,7 +68,7 @@ class FitSettings:
 
 
 def plain(device: Device) -> FitSettings:
-    """The defaults, with rows as long as these allow."""
+    """Return the defaults, with rows as long as they allow."""
     from lora_studio.core.dataset.spec import DatasetSpec
 
     limit = DatasetSpec().max_length
@@ -77,7 +77,7 @@ def plain(device: Device) -> FitSettings:
 
 
 def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
-    """Whether training on a model fits; None where not even its size is known."""
+    """Return whether training on a model fits, None if not even its size is known."""
     inspected = outline(entry)
     if inspected is None:
         return None
@@ -106,15 +106,15 @@ def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
 
 
 def _eased(plan: MemoryPlan) -> MemoryPlan:
-    """The same effective batch with the least memory."""
+    """Return the recipe with the same effective batch and the least memory."""
     least = advice.with_micro_batch(plan, 1)
     recomputing = least.training.model_copy(update={"gradient_checkpointing": "on"})
     return replace(least, training=recomputing)
 
 
 def outline(entry: ModelEntry) -> ModelInspected | None:
-    """What the arithmetic needs of a model, as its configuration states it or as is usual for its
-    size; None without a size."""
+    """Return the model's dimensions for the estimate, as its configuration states them or typical
+    for its size; None without a size."""
     parameters = entry.parameters
     known = _completed(entry.outline, parameters)
     if not parameters or not known.hidden_size:
@@ -140,12 +140,12 @@ def outline(entry: ModelEntry) -> ModelInspected | None:
 
 
 def fits_first(found: ModelFit | None) -> int:
-    """A key that sorts what fits before what does not, and that before what nothing is known of."""
+    """Return a sort key: models that fit, then those that don't, then unknown ones."""
     return 2 if found is None else 0 if found.fits else 1
 
 
 def _prequantized(entry: ModelEntry) -> str | None:
-    """Only what training keeps packed: a GGUF file is unpacked to 16 bits."""
+    """Return the precision that training keeps packed; a GGUF file is unpacked to 16 bits."""
     if entry.source.lower().endswith(".gguf") or entry.place == "ollama":
         return None
     for bits in ("4", "8"):
@@ -189,7 +189,7 @@ def _completed(outline: ModelOutline, parameters: int | None) -> ModelOutline:
 
 
 def _shape(known: ModelOutline) -> ModelShape:
-    """A block as Llama has it: q, k, v, o and a gated MLP (Touvron et al. 2023)."""
+    """Return a block shaped like Llama's: q, k, v, o and a gated MLP (Touvron et al. 2023)."""
     head = known.hidden_size // known.heads if known.heads else known.hidden_size
     width, inner, keys = known.hidden_size, known.intermediate_size, known.kv_heads * head
     attention, mlp = ".model.layers.self_attn", ".model.layers.mlp"
@@ -214,7 +214,7 @@ def _shape(known: ModelOutline) -> ModelShape:
 
 
 def _within(shape: ModelShape, parameters: int) -> ModelShape:
-    """The shape with no more weights in its layers than the model has in all."""
+    """Return the shape with no more weights in its layers than the model has in total."""
     total = sum(layer.parameters for layer in shape.linear)
     if total <= parameters:
         return shape

@@ -89,9 +89,9 @@ class MemoryPlan:
 
     @property
     def widened(self) -> bool:
-        """Whether all that is not quantised is in 32-bit though products are in 16: PEFT prepares quantised
-        models so, which the engine leaves to it where they compute in other formats than bfloat16 and have
-        no stacked experts."""
+        """Whether all non-quantized weights are in 32-bit although products are in 16-bit: PEFT
+        prepares quantized models this way, and the engine leaves that to it for compute formats
+        other than bfloat16 and models without stacked experts."""
         is_quantised = self.precision not in BYTES
         return is_quantised and self.device.precision == "fp16" and not self.shape.expert_parameters
 
@@ -120,8 +120,8 @@ class MemoryPlan:
 
     @property
     def tokens(self) -> int:
-        """Of the largest micro-batch: as many as its rows have, or with padding as many as they would
-        have if all were as long as the longest."""
+        """Tokens of the largest micro-batch: the sum of its rows, or with padding its rows times
+        the longest row."""
         training = self.training
         if not training.packing:
             return self.rows.padded(self.micro_batch, self.limit)

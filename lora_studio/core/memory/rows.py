@@ -32,12 +32,13 @@ class RowStatistics:
     over: tuple[float, ...] = ()
 
     def share_over(self, limit: int) -> float:
-        """The share of rows that are longer than a limit; between two edges that at the lower."""
+        """Return the share of rows longer than a limit; between two edges that of the lower edge."""
         place = bisect.bisect_right(self.edges, limit) - 1
         return self.over[place] if place >= 0 else 1.0
 
     def in_micro_batch(self, micro_batch: int, per_step: int, limit: int) -> int:
-        """Tokens of the largest micro-batch among steps of so many rows, each cut at the limit.
+        """Return the tokens of the largest micro-batch among steps of `per_step` rows, each cut at
+        the limit.
 
         Documents are divided instead of cut, so nearly every row is as long as the limit.
         """
@@ -54,13 +55,13 @@ class RowStatistics:
         return round(lower + (upper - lower) * (per_step - below) / (size - below))
 
     def padded(self, micro_batch: int, limit: int) -> int:
-        """Tokens of a micro-batch that has the longest row, with its padding."""
+        """Return the tokens of a padded micro-batch with the longest row."""
         sides = 2 if self.task == "preference" else 1
         return micro_batch * sides * min(self.longest, limit)
 
     def _top(self, size: int, count: int, limit: int) -> int:
-        """Of the heaviest step of `size` rows, its `count` longest; a missing row is no longer
-        than the last one that is known."""
+        """Return the tokens of the `count` longest rows of the heaviest step of `size` rows; a
+        missing row counts as the last known one."""
         rows = self.heaviest.get(size) or (min(self.longest, limit),)
         known = sum(min(tokens, limit) for tokens in rows[:count])
         return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
@@ -69,7 +70,7 @@ class RowStatistics:
 def rows_of(
     lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0
 ) -> RowStatistics:
-    """The rows as they were measured; `share` of them is kept for validation."""
+    """Return row statistics from measured lengths; a `share` of the rows is kept for validation."""
     cut = 0.0
     for left, right, many, fewer in zip(
         lengths.edges, lengths.edges[1:], lengths.rows_over, lengths.rows_over[1:], strict=False

@@ -13,7 +13,7 @@ _WHOLE_BLOCKS = 2
 
 
 def held_bytes(plan: MemoryPlan) -> int:
-    """Of one process: all of them, or its part of those that are divided and the blocks at work.
+    """Return the bytes of base weights in one process: all, or its shard and the blocks at work.
 
     On the processor the parts are copies of a mapped file, which stays mapped as a whole for what is not
     divided: there dividing takes more memory, not less.
@@ -28,7 +28,7 @@ def held_bytes(plan: MemoryPlan) -> int:
 
 
 def are_divided(plan: MemoryPlan) -> bool:
-    """Whether each process holds a part of them, as `engine/training/distributed/sharding.py` decides."""
+    """Return whether weights are sharded, as `engine/training/distributed/sharding.py` decides."""
     sharding = plan.model.sharding
     if plan.processes == 1 or sharding == "replicate" or plan.precision not in BYTES:
         return False
@@ -37,7 +37,7 @@ def are_divided(plan: MemoryPlan) -> bool:
 
 
 def weight_bytes(plan: MemoryPlan) -> int:
-    """The frozen base weights.
+    """Return the bytes of the frozen base weights.
 
     Quantised: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
     an 8-bit one and 32 bits per 256 of those (Dettmers et al. 2023, section 3). Embeddings, norms
@@ -58,7 +58,8 @@ def weight_bytes(plan: MemoryPlan) -> int:
 
 
 def _block_weights(plan: MemoryPlan) -> int:
-    """Bytes of what can be divided: all but embeddings and the output layer, which stay whole."""
+    """Return the bytes that can be sharded: all but embeddings and the output layer, which stay
+    whole."""
     model, shape = plan.inspected, plan.shape
     known = sum(layer.parameters for layer in shape.linear) + shape.expert_parameters
     ends = (1 if shape.tied else 2) * model.vocabulary * model.hidden_size
@@ -66,7 +67,8 @@ def _block_weights(plan: MemoryPlan) -> int:
 
 
 def dequantised_bytes(plan: MemoryPlan) -> int:
-    """The largest layer's weights, which are unpacked, or narrowed, for their product."""
+    """Return the bytes of the largest layer's weights when unpacked, or narrowed, for their
+    product."""
     if plan.precision in BYTES:
         return 0
     layers = [layer.inputs * layer.outputs for layer in plan.shape.linear]

@@ -112,7 +112,7 @@ def refusal_of(architectures: object) -> Text:
 
 
 def outline_of(config: Mapping[str, Any]) -> ModelOutline:
-    """The numbers of a config.json, those of its text part where it has several."""
+    """Return the dimensions in a config.json, those of its text part if it has several."""
     decoder = config.get("text_config")
     merged = {**config, **decoder} if isinstance(decoder, Mapping) else dict(config)
 

@@ -18,7 +18,7 @@ class _Preferences(BaseModel):
 
 
 def added() -> tuple[str, ...]:
-    """The folders, in the order in which they were added; none where nothing legible is stored."""
+    """Return the added folders in order; none if nothing readable is stored."""
     try:
         return _Preferences.model_validate_json(paths.window_file().read_bytes()).model_folders
     except (OSError, ValidationError):

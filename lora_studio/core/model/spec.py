@@ -115,7 +115,7 @@ class ModelSpec(Spec):
 
 
 def names_of(device: str) -> tuple[str, ...]:
-    """One name for each process that trains on a device setting.
+    """Return one device name for each process that trains on a device setting.
 
     `cuda:0,cuda:1` are two GPUs with a process each, `cpu:2` two processes on the processor.
     """
@@ -125,7 +125,7 @@ def names_of(device: str) -> tuple[str, ...]:
 
 
 def source_kind(source: str) -> SourceKind:
-    """What a model source names, judged from its spelling alone (no disk, no network)."""
+    """Return what a model source names, from its spelling alone (no disk, no network)."""
     if not source.strip():
         return "none"
     if source.startswith(BUILTIN_PREFIX):

@@ -18,7 +18,7 @@ from lora_studio.core.training.spec import TrainingSpec
 
 
 def check(draft: Draft) -> list[Problem]:
-    """Every problem of a project that can be seen without a model in memory."""
+    """Return every problem of a project that can be seen without a model in memory."""
     found = draft.problems()
     for step in STEPS:
         spec = draft.spec(step)
@@ -36,12 +36,12 @@ def check(draft: Draft) -> list[Problem]:
 
 
 def of_step(problems: list[Problem], step: Step) -> list[Problem]:
-    """The problems that belong to one step."""
+    """Return the problems that belong to one step."""
     return [problem for problem in problems if problem.where.step == step]
 
 
 def errors(problems: list[Problem]) -> list[Problem]:
-    """The problems that keep a job from starting."""
+    """Return the problems that keep a job from starting."""
     return [problem for problem in problems if problem.severity == "error"]
 
 

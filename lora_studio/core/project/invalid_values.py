@@ -71,7 +71,7 @@ def reset_label(about: FieldFacts) -> Text:
 
 
 def _plain(value: object) -> str:
-    """A value as it may be shown: in an address, what stands before its @ can be a password."""
+    """Return a value as it may be shown: in an address, what precedes the @ can be a password."""
     if isinstance(value, float):
         return formatting.small(value)
     shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -15,7 +15,7 @@ _STEPS: dict[int, _Step] = {}
 
 
 def migration(from_version: int) -> Callable[[_Step], _Step]:
-    """Registers the step from one version to the next; each has a test of its own."""
+    """Register the migration from one version to the next; each has a test of its own."""
 
     def register(step: _Step) -> _Step:
         if from_version in _STEPS:
@@ -28,7 +28,7 @@ def migration(from_version: int) -> Callable[[_Step], _Step]:
 
 @migration(1)
 def several_sources(document: Document) -> Document:
-    """One file became a list of sources, each with its format."""
+    """Replace the single file by a list of sources, each with its format."""
     dataset = document.get("dataset")
     if isinstance(dataset, dict):
         dataset = dict(dataset)
@@ -41,7 +41,7 @@ def several_sources(document: Document) -> Document:
 
 @migration(2)
 def kinds_of_gradient_checkpointing(document: Document) -> Document:
-    """Gradient checkpointing was on or off; there is more than one kind of it now."""
+    """Replace the gradient checkpointing flag by a choice of kinds."""
     training = document.get("training")
     if isinstance(training, dict):
         before = training.get("gradient_checkpointing")
@@ -52,7 +52,8 @@ def kinds_of_gradient_checkpointing(document: Document) -> Document:
 
 
 def migrate(document: Document, version: int) -> Document:
-    """The document as the current version writes it; raises KeyError where a step is missing."""
+    """Return the document as the current version writes it; raises KeyError if a migration is
+    missing."""
     for current in range(version, CURRENT_VERSION):
         document = _STEPS[current](document)
     return document

@@ -108,7 +108,7 @@ class PresetDifference:
 
 
 def find(name: str) -> Preset:
-    """The preset of a name; raises ProblemError with those there are."""
+    """Return the preset of a name; raises ProblemError that lists the available ones."""
     found = next((preset for preset in PRESETS if preset.name == name), None)
     if found is None:
         known = listed([preset.name for preset in PRESETS])
@@ -123,7 +123,7 @@ def find(name: str) -> Preset:
 
 
 def values(preset: Preset) -> dict[Place, Any]:
-    """Every field that a preset sets, and to what."""
+    """Return every field that a preset sets, and its value."""
     return {
         (step, name): preset.values.get((step, name), facts(SPECS[step], name).default)
         for step, name in FIELDS
@@ -132,7 +132,7 @@ def values(preset: Preset) -> dict[Place, Any]:
 
 
 def differences(get: Callable[[Step, str], Any], preset: Preset) -> list[PresetDifference]:
-    """What a preset would change; `get` answers with the value of a field as it stands."""
+    """Return what a preset would change; `get` returns the current value of a field."""
     return [
         PresetDifference(step, name, get(step, name), after)
         for (step, name), after in values(preset).items()
@@ -141,12 +141,12 @@ def differences(get: Callable[[Step, str], Any], preset: Preset) -> list[PresetD
 
 
 def current(get: Callable[[Step, str], Any]) -> Preset | None:
-    """The preset that a project agrees with in every field that presets are about."""
+    """Return the preset that a project matches in every field that presets set."""
     return next((preset for preset in PRESETS if not differences(get, preset)), None)
 
 
 def apply(draft: Draft, preset: Preset) -> list[PresetDifference]:
-    """Changes a draft and returns what was changed."""
+    """Apply a preset to a draft and return the changes."""
     found = differences(draft.get, preset)
     for change in found:
         draft.set(change.step, change.field, change.after)

@@ -55,17 +55,17 @@ class Project(BaseModel):
     export: ExportSpec = ExportSpec()
 
     def resolved(self, folder: Path) -> Project:
-        """The same project with every local path made absolute against `folder`."""
+        """Return the project with every local path made absolute against `folder`."""
         return self.model_copy(update={step: resolve(self.spec(step), folder) for step in STEPS})
 
     def spec(self, step: Step) -> Spec:
-        """The spec of one step."""
+        """Return the spec of one step."""
         value = getattr(self, step)
         assert isinstance(value, Spec)
         return value
 
     def to_toml(self) -> str:
-        """The project as a TOML document."""
+        """Return the project as a TOML document."""
         return _dump(self.name, {step: self.spec(step).model_dump(mode="json") for step in STEPS})
 
 
@@ -94,17 +94,17 @@ class Draft:
         return self.path.parent if self.path else None
 
     def get(self, step: Step, name: str) -> Any:
-        """The value of a field as it stands, valid or not."""
+        """Return the current value of a field, valid or not."""
         if name in self.values[step]:
             return self.values[step][name]
         return facts(SPECS[step], name).default
 
     def set(self, step: Step, name: str, value: Any) -> None:
-        """Changes one field; any value is kept."""
+        """Change one field; any value is kept."""
         self.values[step][name] = value
 
     def spec(self, step: Step) -> Spec | None:
-        """The spec of one step with paths made absolute, None while it is invalid."""
+        """Return the spec of one step with absolute paths, None while it is invalid."""
         try:
             spec = SPECS[step].model_validate(self.values[step])
         except ValidationError:
@@ -112,7 +112,7 @@ class Draft:
         return resolve(spec, self.folder) if self.folder else spec
 
     def problems(self) -> list[Problem]:
-        """Everything wrong with the values themselves, all fields at once."""
+        """Return everything wrong with the values themselves, all fields at once."""
         found = list(self.loaded_problems)
         for step in STEPS:
             try:
@@ -122,14 +122,14 @@ class Draft:
         return found
 
     def freeze(self) -> Project:
-        """The clean project; raises ProblemError with every problem while there is one."""
+        """Return the validated project; raises ProblemError with every problem."""
         problems = [problem for problem in self.problems() if problem.severity == "error"]
         if problems:
             raise ProblemError(problems)
         return Project.model_validate({"name": self.name, **self.values})
 
     def save(self, path: Path | None = None) -> Path:
-        """Writes the project file atomically; raises ProblemError when that is impossible."""
+        """Write the project file atomically; raises ProblemError when that is impossible."""
         target = path or self.path
         if target is None:
             raise fail("project.no_path", "The project has no file yet.", "Choose a folder for it.")
@@ -194,7 +194,7 @@ class Draft:
 
 
 def load(path: Path) -> Draft:
-    """Reads a project file or folder; raises ProblemError only when there is no file to read."""
+    """Read a project file or folder; raises ProblemError only when there is no file to read."""
     file = find_file(path)
     try:
         content = file.read_bytes().decode("utf-8-sig")
@@ -230,7 +230,7 @@ def load(path: Path) -> Draft:
 
 
 def find_file(path: Path) -> Path:
-    """The project file that a file or folder stands for; raises ProblemError."""
+    """Return the project file of a file or folder; raises ProblemError."""
     if path.is_dir():
         files = sorted(path.glob(f"*{SUFFIX}"))
         if len(files) == 1:
@@ -258,7 +258,7 @@ def find_file(path: Path) -> Path:
 
 
 def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = None) -> Draft:
-    """Makes a project folder with its file; raises ProblemError where one exists already."""
+    """Create a project folder with its file; raises ProblemError if one exists already."""
     target = folder / f"{file_name(name)}{SUFFIX}"
     if folder.is_dir() and any(folder.glob(f"*{SUFFIX}")):
         raise fail(
@@ -276,12 +276,12 @@ def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = 
 
 
 def file_name(name: str) -> str:
-    """A project name as a file name on every system."""
+    """Return a project name as a file name that is valid on every system."""
     return _BAD_NAME.sub("-", name).strip(" .") or "project"
 
 
 def resolve(spec: Spec, folder: Path) -> Spec:
-    """The spec with its local paths made absolute against `folder`."""
+    """Return the spec with its local paths made absolute against `folder`."""
     changes: dict[str, Any] = {}
     if isinstance(spec, DatasetSpec):
         changes["sources"] = spec.resolved_sources(folder)
@@ -298,14 +298,14 @@ def resolve(spec: Spec, folder: Path) -> Spec:
 
 
 def _is_local(spec: ModelSpec, folder: Path) -> bool:
-    """Whether a model source is a path; `models/tiny` is one where such a folder exists."""
+    """Return whether a model source is a path; `models/tiny` is one if such a folder exists."""
     if spec.kind in ("gguf", "folder"):
         return True
     return spec.kind == "hub" and (folder / spec.source).is_dir()
 
 
 def _fill(draft: Draft, document: dict[str, Any]) -> None:
-    """Takes over a parsed document; whatever does not fit becomes a problem."""
+    """Fill the draft from a parsed document; each value that doesn't fit becomes a problem."""
     version = document.pop("schema_version", migrations.CURRENT_VERSION)
     if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
         draft.read_only = problem_of(
@@ -341,7 +341,7 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
 
 
 def _line_numbers(text: str) -> dict[tuple[str, str], int]:
-    """(section, key) -> line, counted from 1; the section itself has the key ''."""
+    """Return (section, key) -> line, counted from 1; the section itself has the key ''."""
     found: dict[tuple[str, str], int] = {}
     section = ""
     for number, line in enumerate(text.split("\n"), start=1):

@@ -72,12 +72,12 @@ _ADAPTER: TypeAdapter[Job | Question | Control] = TypeAdapter(Command)
 
 
 def parse(line: str | bytes) -> Job | Question | Control:
-    """The command in one JSON line; raises pydantic.ValidationError."""
+    """Parse the command in one JSON line; raises pydantic.ValidationError."""
     return _ADAPTER.validate_json(line)
 
 
 def to_pipe(command: Job | Question | Control) -> bytes:
-    """A command as the line that a worker of our own reads; the only place where a token is spelt out."""
+    """Return a command as a line for our own worker; the only place where a token is written out."""
     if isinstance(command, SignIn):
         plain = command.model_dump(mode="json") | {"token": command.token.get_secret_value()}
         return json.dumps(plain).encode() + b"\n"

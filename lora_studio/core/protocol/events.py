@@ -102,7 +102,7 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def parse(line: str | bytes) -> Event:
-    """The event in one JSON line; raises pydantic.ValidationError.
+    """Parse the event in one JSON line; raises pydantic.ValidationError.
 
     Hello is read leniently, so that a worker of another version can still be named.
     """
@@ -124,7 +124,7 @@ def _lenient_hello(line: str | bytes) -> Hello | None:
 
 
 def to_line(event: BaseModel) -> str:
-    """An event or command as one JSON line, without the newline."""
+    """Return an event or command as one JSON line, without the newline."""
     return event.model_dump_json()
 
 

@@ -12,12 +12,12 @@ _STEP = re.compile(r"^@(\d{1,12})\b", re.MULTILINE)
 
 
 def noted_steps(notes: str) -> tuple[int, ...]:
-    """The steps that notes are about, each once, in order."""
+    """Return the steps that notes refer to, each once, in order."""
     return tuple(sorted({int(found) for found in _STEP.findall(notes)}))
 
 
 def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """Tags without blanks around them, commas, or repetitions."""
+    """Return tags without surrounding blanks, commas, or repetitions."""
     parts = (" ".join(part.split()) for tag in tags for part in tag.split(","))
     return tuple(dict.fromkeys(part for part in parts if part))
 

@@ -40,7 +40,7 @@ def export(
     begun: RunFolder | None = None,
     told: Told = lambda size: None,
 ) -> RunFolder:
-    """Writes the run of a project as the folder `out`; `folder` is what its paths are relative to.
+    """Write the run of a project as the folder `out`; the project's paths are relative to `folder`.
 
     Without the model its place is left empty, for one that the cluster has already. `begun` is the
     run that is gone on with. `told` hears of every piece that is copied, in bytes, and may raise to
@@ -71,7 +71,7 @@ def export(
 
 
 def size(project: Project, folder: Path) -> int:
-    """Bytes that `export` copies at most; a model on the same disk only gets second names."""
+    """Return the bytes that `export` copies at most; a model on the same disk is only hard-linked."""
     there = project.resolved(folder)
     spec = there.dataset
     names = [source.path for source in spec.sources if not source.is_hub]
@@ -86,7 +86,7 @@ def _size(path: Path) -> int:
 
 
 def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
-    """The same of a run that has begun: with its checkpoints, from which it goes on."""
+    """Write a started run as the folder `out`, with the checkpoints from which it continues."""
     project = run.load_project()
     if run.start_adapter.is_dir():  # the run's own copy: where it came from may be gone
         lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
@@ -95,7 +95,7 @@ def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFold
 
 
 def missing(run: RunFolder) -> list[Problem]:
-    """What the folder lacks of what it was written with."""
+    """Return a problem for each file that the exported folder lacks."""
     frozen = run.load_project()
     wanted = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
     return [
@@ -136,7 +136,7 @@ def _fill(project: Project, target: Path, told: Told, *, with_model: bool) -> No
 
 
 def _take_progress(run: RunFolder, target: RunFolder) -> None:
-    """Checkpoints, the best adapters that they know of, and what the base answered at the beginning."""
+    """Copy checkpoints, the best adapters that they refer to, and the base model's sample answers."""
     for folder, there in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
         if folder.is_dir():
             shutil.copytree(folder, there, ignore=shutil.ignore_patterns(".*"))
@@ -147,7 +147,8 @@ def _take_progress(run: RunFolder, target: RunFolder) -> None:
 def _take_model(
     project: Project, target: Path, taken: dict[str, str], told: Told, *, with_model: bool
 ) -> str:
-    """The model's source as the folder has it: hub models and the built-in one are fetched there."""
+    """Return the model's source as the folder has it: hub models and the built-in one are
+    downloaded there."""
     source = Path(project.model.source)
     if project.model.kind not in ("folder", "gguf"):
         return project.model.source
@@ -186,7 +187,7 @@ def _copy(told: Told) -> Callable[[str, str], str]:
 
 
 def _link_or_copy(source: str, target: str, *, told: Told) -> str:
-    """A second name for a large file that nobody changes; a copy where the disk is another one."""
+    """Hard-link a large file, or copy it if the target is on another disk."""
     with contextlib.suppress(OSError):
         os.link(Path(source).resolve(), target)
         told(Path(target).stat().st_size)
@@ -195,7 +196,7 @@ def _link_or_copy(source: str, target: str, *, told: Told) -> str:
 
 
 def _files(project: Project) -> dict[str, str]:
-    """The command, an example for SLURM, and what to know of both."""
+    """Return the launch command, an example for SLURM, and a README about both."""
     folder = paths.resources() / "cluster"
     spec = project.training
     values = {

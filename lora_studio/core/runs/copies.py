@@ -21,14 +21,14 @@ Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and i
 
 
 def repeat_run(run: RunFolder) -> RunFolder:
-    """A new run with the settings of another one; raises ProblemError."""
+    """Create a run with the settings of another one; raises ProblemError."""
     made = folder.create(run.path.parent, run.load_project(), run.path)
     made.write_about(RunAnnotations(tags=run.about().tags))
     return made
 
 
 def go_on(run: RunFolder) -> RunFolder:
-    """A new run that trains on from the adapter of another one; raises ProblemError."""
+    """Create a run that continues training the adapter of another one; raises ProblemError."""
     if not (run.adapter / "adapter_config.json").is_file():
         raise fail(
             "run.no_adapter",
@@ -49,7 +49,7 @@ def go_on(run: RunFolder) -> RunFolder:
 
 
 def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
-    """A run of a project for each combination of the values of one or two settings, one at a time.
+    """Yield a run of a project for each combination of the values of one or two settings.
 
     Every combination is checked before the first run is made; raises ProblemError.
     """
@@ -76,7 +76,7 @@ def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
 
 
 def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
-    """Every combination of the values; raises ProblemError where there are none, or too many."""
+    """Return every combination of the values; raises ProblemError if there are none, or too many."""
     found = list(itertools.product(*(tuple(dict.fromkeys(values)) for _, values in axes)))
     if not axes or not found:
         raise fail(
@@ -94,7 +94,7 @@ def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
 
 
 def split(setting: str) -> tuple[Step, str]:
-    """`training.learning_rate` as step and field; raises ProblemError for another step."""
+    """Split `training.learning_rate` into step and field; raises ProblemError for an unknown step."""
     step_name, _, name = setting.partition(".")
     for step in STEPS:
         if step == step_name:
@@ -108,7 +108,7 @@ def split(setting: str) -> tuple[Step, str]:
 
 
 def settings_of(run: RunFolder) -> list[tuple[Step, str, Any]]:
-    """Every setting of a run as a change of a project; raises ProblemError."""
+    """Return every setting of a run as a change of a project; raises ProblemError."""
     try:
         frozen = facts.frozen_settings(run)
     except ValueError as error:

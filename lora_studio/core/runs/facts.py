@@ -86,17 +86,18 @@ def frozen_settings(run: RunFolder) -> FrozenSettings:
 
 
 def default(setting: str) -> Any:
-    """The default of a setting, as a project file has it; raises KeyError for no setting."""
+    """Return the default of a setting, as a project file has it; raises KeyError for an unknown
+    setting."""
     return _plain(DEFAULTS[setting])
 
 
 def ordered(settings: Iterable[str]) -> list[str]:
-    """Settings in the order of the specs."""
+    """Return settings in the order of the specs."""
     return sorted((name for name in settings if name in _PLACES), key=_PLACES.__getitem__)
 
 
 def short_name(place: str) -> str:
-    """A model or file by its last part: what tells it from others."""
+    """Return the last part of a model or file path, which distinguishes it from others."""
     return PurePath(place.replace("\\", "/").rstrip("/")).name or place
 
 
@@ -138,7 +139,7 @@ class RunProgress:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RunProgress:
-        """Out of what `dataclasses.asdict` made of one."""
+        """Return the progress from the result of `dataclasses.asdict`."""
         values = dict(plain)
         values["state"] = StateFold(**values["state"])
         values["problem"] = Text.model_validate(values["problem"])
@@ -156,7 +157,7 @@ class RunProgress:
         return self.trained + (max(0.0, self.time - self.began) if self.training else 0.0)
 
     def on_event(self, event: events.Event) -> None:
-        """Follows an event; they come in the order of the file."""
+        """Follow an event; events come in the order of the file."""
         self.state.on_event(event)
         match event:
             case events.Started():
@@ -188,8 +189,8 @@ class RunProgress:
 
 
 def events_since(run: RunFolder, told: RunProgress) -> RunProgress:
-    """Goes on reading the events of a run where it was left; from the beginning where the file is
-    another one. Of steps only the last one is parsed, of which there may be millions before."""
+    """Return the progress with the events after its position; from the start if the file was
+    replaced. Of steps, which may be millions, only the last one is parsed."""
     try:
         file = run.events_file.open("rb")
     except OSError:
@@ -220,7 +221,7 @@ def _take_line(told: RunProgress, line: bytes) -> None:
 
 
 def why_ended(told: RunProgress) -> Text:
-    """What can be said of a worker that ended without a word."""
+    """Return why a worker ended without an event, as far as the system tells."""
     if told.time and psutil.boot_time() > told.time:
         return text("The computer was shut down or restarted while it ran.")
     return text("Its process was killed, for example because the computer ran out of memory.")
@@ -240,7 +241,7 @@ class RunSizes:
 
 
 def sizes(run: RunFolder) -> RunSizes:
-    """Looks at every file; what vanishes meanwhile does not count."""
+    """Return the sizes of a run's files; files that vanish meanwhile don't count."""
     steps = 0
     with contextlib.suppress(OSError):
         steps = len(run.checkpoint_steps())

@@ -106,7 +106,7 @@ class RunFolder:
         return self.path / "best"
 
     def best_adapter(self, step: int) -> Path:
-        """The one of the evaluation after an optimizer step."""
+        """Return the folder of the best adapter so far, evaluated after an optimizer step."""
         return self.best / f"step-{step:08d}"
 
     @property
@@ -155,7 +155,8 @@ class RunFolder:
         return self.path / "heldout.jsonl"
 
     def heldout(self) -> list[Sample]:
-        """What was not trained on: rows `{"messages": […], "tools": […]}` or `{"text": …}`; [] without any."""
+        """Return the held-out rows, `{"messages": […], "tools": […]}` or `{"text": …}` each; []
+        without any."""
         if not self.heldout_file.is_file():
             return []
         rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])
@@ -201,22 +202,22 @@ class RunFolder:
         return self.path / "tmp"
 
     def gguf_file(self, name: str, quantization: str) -> Path:
-        """The GGUF file of one quantisation."""
+        """Return the GGUF file of one quantization."""
         return self.gguf / f"{project.file_name(name)}-{quantization}.gguf"
 
     def checkpoint(self, step: int) -> Path:
-        """The folder of the checkpoint after `step` optimizer steps."""
+        """Return the folder of the checkpoint after `step` optimizer steps."""
         return self.checkpoints / f"step-{step:08d}"
 
     def checkpoint_steps(self) -> list[int]:
-        """Steps with a checkpoint on disk, ascending."""
+        """Return the steps with a checkpoint on disk, ascending."""
         if not self.checkpoints.is_dir():
             return []
         found = (_CHECKPOINT.match(entry.name) for entry in self.checkpoints.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def load_project(self) -> Project:
-        """The frozen project; raises ProblemError when the folder is no run."""
+        """Return the frozen project; raises ProblemError if the folder isn't a run."""
         if not self.project_file.is_file():
             raise fail(
                 "run.not_found",
@@ -228,8 +229,8 @@ class RunFolder:
         return self._found(project.load(self.project_file).freeze()).resolved(self.path)
 
     def _found(self, frozen: Project) -> Project:
-        """A run that was taken to a cluster names what it took along by relative paths; where it came
-        back without these, they are where they were taken from."""
+        """Return the project with original paths for copied files that are missing. A run exported
+        to a cluster names its copies by relative paths; it may come back without them."""
         taken: dict[str, str] = self.manifest().get("taken_along", {})
 
         def original(name: str) -> str:
@@ -249,7 +250,7 @@ class RunFolder:
         return frozen.model_copy(update=changes)
 
     def take_later_settings(self, frozen: Project, source_folder: Path) -> None:
-        """Takes over how to merge and export, which may be decided after training.
+        """Update how to merge and export, which may be decided after training.
 
         Model, LoRA, dataset and training stay as they were trained with. Raises ProblemError.
         """
@@ -263,7 +264,7 @@ class RunFolder:
             raise _not_written(self.project_file, error) from error
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest, empty while there is none."""
+        """Return the manifest, empty while there is none."""
         try:
             content = json.loads(self.manifest_file.read_text("utf-8"))
         except (OSError, ValueError):
@@ -271,19 +272,20 @@ class RunFolder:
         return content if isinstance(content, dict) else {}
 
     def update_manifest(self, **entries: Any) -> None:
-        """Adds or replaces entries of the manifest."""
+        """Add or replace entries of the manifest."""
         content = json.dumps(self.manifest() | entries, indent=2, ensure_ascii=False, default=str)
         write_atomic(self.manifest_file, content + "\n")
 
     def about(self) -> RunAnnotations:
-        """What the user says about the run; nothing where that is missing or damaged."""
+        """Return the user's annotations of the run; empty if they are missing or damaged."""
         try:
             return RunAnnotations.model_validate_json(self.about_file.read_bytes())
         except (OSError, ValidationError):
             return RunAnnotations()
 
     def write_about(self, about: RunAnnotations) -> None:
-        """Keeps what the user says about the run; raises ProblemError, also where it was deleted."""
+        """Write the user's annotations of the run; raises ProblemError, also if the run was
+        deleted."""
         if not self.path.is_dir():
             raise _not_written(self.about_file, OSError("the run is gone"))
         try:
@@ -292,11 +294,12 @@ class RunFolder:
             raise _not_written(self.about_file, error) from error
 
     def events(self) -> Iterator[events.Event]:
-        """Every event so far; a torn or foreign line is passed over."""
+        """Yield every event so far; incomplete and unknown lines are skipped."""
         return self._parsed(lambda line: True)
 
     def milestones(self) -> Iterator[Event]:
-        """Every event but steps and progress, of which there may be millions: they are not parsed."""
+        """Yield every event except steps and progress, of which there may be millions: they aren't
+        parsed."""
         return self._parsed(lambda line: not any(mark in line for mark in _ROUTINE))
 
     def _parsed(self, wanted: Callable[[bytes], bool]) -> Iterator[Event]:
@@ -311,11 +314,11 @@ class RunFolder:
                         yield events.parse(line)
 
     def is_running(self) -> bool:
-        """Whether a worker is at work on the run."""
+        """Return whether a worker is running the run."""
         return FileLock(self.lock_file).is_held()
 
     def worker_pid(self) -> int | None:
-        """Process number of the worker at work on the run, None when there is none."""
+        """Return the process ID of the worker that runs the run, None if there is none."""
         if not self.is_running():
             return None
         try:
@@ -324,16 +327,17 @@ class RunFolder:
             return None
 
     def is_guarded(self) -> bool:
-        """Whether somebody starts the worker anew if the system ends it for lack of memory."""
+        """Return whether a supervisor restarts the worker if the system kills it for lack of
+        memory."""
         return FileLock(self.guard_file).is_held()
 
     def died_of_memory(self) -> bool:
-        """Whether the last worker was ended in the middle of its work, and by the system for lack of
-        memory as far as can be told: such an end was counted where it was at work."""
+        """Return whether the system killed the last worker for lack of memory, as far as it counts
+        such kills."""
         return memory_limits.has_risen(FileLock(self.lock_file).left_behind().get("kills"))
 
     def state(self) -> State:
-        """Where the run stands, told from its events and its lock."""
+        """Return the state of the run from its events and its lock."""
         if self.is_running():
             return "running"
         fold = StateFold()
@@ -342,12 +346,12 @@ class RunFolder:
         return fold.state
 
     def size_bytes(self) -> int:
-        """Disk space of the whole folder."""
+        """Return the disk space of the whole folder."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
 
 def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
-    """Makes a new run in the folder `runs`; raises ProblemError when that is impossible."""
+    """Create a run in the folder `runs`; raises ProblemError when that is impossible."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
     for attempt in range(1, 1000):
@@ -370,12 +374,12 @@ def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
 
 
 def now() -> str:
-    """This moment as a manifest states it."""
+    """Return the current time as a manifest states it."""
     return datetime.now().astimezone().isoformat()
 
 
 def latest(runs: Path) -> RunFolder | None:
-    """The run at work, else the newest that was begun: one that only waits its turn has nothing yet.
+    """Return the running run, else the newest started one; a queued run has nothing to show yet.
 
     Looks at as little as it can: there may be thousands, and a window waits for the answer.
     """
@@ -401,7 +405,7 @@ def latest(runs: Path) -> RunFolder | None:
 
 
 def begun_runs(runs: Path, most: int) -> list[RunFolder]:
-    """The newest runs that have begun, newest first; looks at no more of them than it has to."""
+    """Yield the started runs, newest first, reading no more folders than requested."""
     try:
         with os.scandir(runs) as entries:
             names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
@@ -413,7 +417,7 @@ def begun_runs(runs: Path, most: int) -> list[RunFolder]:
 
 
 def list_runs(runs: Path) -> list[RunFolder]:
-    """All runs in a folder, newest first."""
+    """Return all runs in a folder, newest first."""
     if not runs.is_dir():
         return []
     found = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]

@@ -18,7 +18,8 @@ _KINDS = ("integer", "number", "choice", "flag")
 
 
 def searchable() -> dict[str, FieldFacts]:
-    """Every setting that can be searched over, `training.learning_rate`, in the order of the specs."""
+    """Return every setting that can be searched over, `training.learning_rate`, in the order of the
+    specs."""
     return {
         f"{step}.{about.name}": about
         for step in STEPS
@@ -29,13 +30,13 @@ def searchable() -> dict[str, FieldFacts]:
 
 
 def about_of(setting: str) -> FieldFacts:
-    """Title, unit and bounds of a setting."""
+    """Return title, unit and bounds of a setting."""
     step, name = split(setting)
     return facts(SPECS[step], name)
 
 
 def wrong(draft: Draft, setting: str, value: Any) -> Problem | None:
-    """Why a setting cannot have a value."""
+    """Return why a setting can't have a value."""
     step, name = split(setting)
     tried = Draft(draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step})
     return next((p for p in tried.problems() if p.where.field == name), None)
@@ -61,7 +62,8 @@ class GridTable:
         return min(known, key=lambda run: run.best_eval or 0.0, default=None)
 
     def share(self, run: RunSummary) -> float | None:
-        """Where the eval loss of a run lies: 0 for the lowest of the search, 1 for the highest."""
+        """Return the position of a run's eval loss in its search: 0 for the lowest, 1 for the
+        highest."""
         losses = [r.best_eval for line in self.cells for r in line if r and r.best_eval is not None]
         if run.best_eval is None or not losses:
             return None
@@ -70,7 +72,7 @@ class GridTable:
 
 
 def grids(runs: Sequence[RunSummary]) -> list[GridTable]:
-    """Every search among runs, in the order of the runs."""
+    """Return every search among runs, in the order of the runs."""
     found: dict[str, list[RunSummary]] = {}
     for run in runs:
         if run.about.grid is not None and run.state != "unreadable":

@@ -29,11 +29,12 @@ class Guard:
     environment: Mapping[str, str | None]
 
     def to_text(self) -> str:
-        """What `named` understands."""
+        """Return the text that `from_environment` parses."""
         return json.dumps({"command": self.command, "environment": dict(self.environment)})
 
     def start(self, run: RunFolder) -> None:
-        """Lets it guard a run, in a session of its own: it outlives who starts it. Raises OSError."""
+        """Start the guard of a run in a session of its own, so that it outlives its parent. Raises
+        OSError."""
         environment = {**os.environ}
         for name, value in self.environment.items():
             environment.pop(name, None)
@@ -54,7 +55,7 @@ class Guard:
 
 
 def named() -> Guard | None:
-    """The guard that this worker was told of; None where nobody did."""
+    """Return the guard that the environment of this worker names, None without one."""
     try:
         told: dict[str, Any] = json.loads(os.environ.get(VARIABLE, ""))
         return Guard(tuple(told["command"]), told["environment"])

@@ -90,7 +90,8 @@ class RunSummary:
         )
 
     def value(self, setting: str) -> Any:
-        """A setting of the run, `step.field`, its default included; raises KeyError for none."""
+        """Return a setting of the run, `step.field`, its default included; raises KeyError if
+        unknown."""
         if setting in self.settings:
             return self.settings[setting]
         return run_facts.default(setting)
@@ -129,7 +130,7 @@ class RunIndex:
     """
 
     def __init__(self, runs: Path) -> None:
-        """Takes the folder; nothing is read yet."""
+        """Set the runs folder; nothing is read yet."""
         self.runs = runs
         self._entries: dict[str, _Entry] = {}
         self._loaded = False
@@ -137,7 +138,7 @@ class RunIndex:
         self._written = -_WRITE_EVERY
 
     def load(self) -> list[RunSummary]:
-        """What the cache knows, without a look at the runs: at once, but not up to date."""
+        """Return what the cache holds, without reading the runs: fast, but possibly outdated."""
         if not self._loaded:
             self._loaded = True
             self._entries = _read_cache(self.runs / CACHE)
@@ -146,7 +147,7 @@ class RunIndex:
     def refresh(
         self, gently: Callable[[Iterable[str]], Iterable[str]] = iter
     ) -> Iterator[list[RunSummary]]:
-        """Looks at every run; yields all summaries now and then, the last time when it is done.
+        """Read every run; yields all summaries now and then, and finally when done.
 
         `gently` passes folder names on, and may rest or raise in between. The cache is written at the
         end, where anything has changed.
@@ -169,7 +170,7 @@ class RunIndex:
         yield self.summaries()
 
     def summaries(self) -> list[RunSummary]:
-        """What is known now, newest first."""
+        """Return the current summaries, newest first."""
         known = [entry.summary for entry in self._entries.values()]
         return sorted(known, key=lambda run: (run.created, run.folder), reverse=True)
 
@@ -185,8 +186,8 @@ class RunIndex:
         self._changed = True
 
     def _look_at_locks(self) -> None:
-        """A command without an ending is at work or was cut off: the lock alone tells, and no file
-        changes when a worker is killed."""
+        """Update which runs are running: for a command without an ending only the lock tells, and
+        no file changes when a worker is killed."""
         for entry in self._entries.values():
             if not entry.told["command"] or entry.summary.state == "unreadable":
                 continue
@@ -199,7 +200,7 @@ class RunIndex:
                 self._changed = True
 
     def _write_cache(self) -> None:
-        """Keeps what is known; a folder that cannot be written to is read anew each time."""
+        """Write the cache; a folder that can't be written to is read again each time."""
         if not self._changed or time.monotonic() - self._written < _WRITE_EVERY:
             return
         lines = [_FORMAT, *(_to_line(name, entry) for name, entry in self._entries.items())]
@@ -209,7 +210,7 @@ class RunIndex:
 
 
 def read(runs: Path) -> list[RunSummary]:
-    """All runs in a folder, newest first, up to date."""
+    """Return all runs in a folder, newest first, up to date."""
     summaries: list[RunSummary] = []
     for summaries in RunIndex(runs).refresh():  # noqa: B007 - the last of them is the whole
         pass
@@ -265,7 +266,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _created(run: RunFolder) -> float:
-    """Seconds since 1970 out of the folder's name, which a copy keeps; else of its last change."""
+    """Return seconds since 1970 from the folder's name, which a copy keeps; else its last change."""
     with contextlib.suppress(ValueError, OverflowError):
         return datetime.strptime(run.path.name[:15], "%Y%m%d-%H%M%S").timestamp()
     with contextlib.suppress(OSError):
@@ -277,7 +278,7 @@ def _created(run: RunFolder) -> float:
 
 
 def _folders(runs: Path) -> list[str]:
-    """Names of all that may be a run; what begins with a dot is being made or deleted."""
+    """Return the names of all candidate runs; a leading dot marks one being created or deleted."""
     try:
         with os.scandir(runs) as entries:
             return sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())
@@ -307,7 +308,7 @@ def _stamp(folder: str) -> Stamp:
 
 
 def _read_cache(file: Path) -> dict[str, _Entry]:
-    """The entries of the cache, a line each; none where it is missing or of another version.
+    """Return the entries of the cache, one per line; none if it is missing or of another version.
 
     Line by line, since to parse all of it at once would keep the window from its work.
     """

@@ -42,7 +42,7 @@ class CardFacts:
 
 
 def card(what: What, repository: str, facts: CardFacts) -> str:
-    """The whole README.md: metadata for the hub, then text for people."""
+    """Return the whole README.md: metadata for the hub, then text for people."""
     parts = [
         _metadata(what, facts),
         f"# {repository.rsplit('/', 1)[-1]}",
@@ -58,7 +58,7 @@ def card(what: What, repository: str, facts: CardFacts) -> str:
 
 
 def base_id(project: Project) -> str | None:
-    """The base model's hub id; None for a folder or file of this computer."""
+    """Return the base model's hub ID, None for a folder or file on this computer."""
     source = project.model.source
     return source if _HUB_ID.match(source) else None
 
@@ -68,7 +68,7 @@ def _base_name(project: Project) -> str:
 
 
 def _metadata(what: What, facts: CardFacts) -> str:
-    """The YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
+    """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": "text-generation"}
     if base := base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}

@@ -19,7 +19,7 @@ class RunNames:
     """
 
     def __init__(self, runs: Iterable[RunSummary] = ()) -> None:
-        """Counts what would be the same; a name is made when somebody asks for it."""
+        """Count runs with equal short names; each name is computed on request."""
         runs = list(runs)
         self._same = Counter(_key(run) for run in runs)
         self._seconds: dict[tuple[object, int], list[str]] = {}
@@ -28,7 +28,7 @@ class RunNames:
                 self._seconds.setdefault((_key(run), int(run.created)), []).append(run.folder)
 
     def of(self, run: RunSummary) -> str:
-        """The name of a run."""
+        """Return the name of a run."""
         tried, about = _tried(run), run.about
         own = about.title or tried
         if self._same[_key(run)] < 2:
@@ -42,17 +42,17 @@ class RunNames:
 
 
 def of_folder(run: RunFolder) -> str:
-    """A run by its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
+    """Return a run's name from its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
     return run.about().title or timestamps.of_run(run.path.name)
 
 
 def _key(run: RunSummary) -> object:
-    """What two runs would share with the shortest names."""
+    """Return the short name's key, which is equal for runs that would share that name."""
     return run.about.title or _tried(run) or int(run.created // 60)
 
 
 def _tried(run: RunSummary) -> str:
-    """The values of a run that is part of a search, such as `rank=8, learning_rate=1e-4`."""
+    """Return the searched values of a run in a grid search, such as `rank=8, learning_rate=1e-4`."""
     if run.about.grid is None:
         return ""
     told = []

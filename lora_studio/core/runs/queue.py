@@ -49,7 +49,7 @@ class QueueFile(BaseModel):
 
 
 def load(runs: Path) -> QueueFile:
-    """The queue of a runs folder; empty where there is none or the file is damaged."""
+    """Return the queue of a runs folder; empty if there is none or the file is damaged."""
     try:
         found = QueueFile.model_validate_json((runs / FILE).read_bytes())
     except (OSError, ValidationError):
@@ -59,7 +59,7 @@ def load(runs: Path) -> QueueFile:
 
 
 def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
-    """Puts runs at the end; one that waits already keeps its place. Raises ProblemError."""
+    """Append runs; one that is already queued keeps its position. Raises ProblemError."""
     with _changing(runs) as found:
         known = set(found[0].names)
         fresh = tuple(entry for entry in entries if entry.run not in known)
@@ -68,7 +68,7 @@ def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
 
 
 def remove(runs: Path, names: Iterable[str]) -> QueueFile:
-    """Takes runs out; their folders stay. Raises ProblemError."""
+    """Remove runs from the queue; their folders stay. Raises ProblemError."""
     gone = set(names)
     with _changing(runs) as found:
         left = tuple(entry for entry in found[0].entries if entry.run not in gone)
@@ -77,7 +77,7 @@ def remove(runs: Path, names: Iterable[str]) -> QueueFile:
 
 
 def move(runs: Path, name: str, place: int) -> QueueFile:
-    """Moves a run to a place, 0 being the next to start. Raises ProblemError."""
+    """Move a run to a position, 0 being the next to start. Raises ProblemError."""
     with _changing(runs) as found:
         entries = list(found[0].entries)
         moved = [entry for entry in entries if entry.run == name]
@@ -88,14 +88,14 @@ def move(runs: Path, name: str, place: int) -> QueueFile:
 
 
 def set_paused(runs: Path, paused: bool) -> QueueFile:
-    """Whether runs start by themselves. Raises ProblemError."""
+    """Set whether queued runs start automatically. Raises ProblemError."""
     with _changing(runs) as found:
         found[0] = found[0].model_copy(update={"paused": paused})
     return found[0]
 
 
 def pop_next(runs: Path) -> QueuedRun | None:
-    """Takes the next one out, for whoever starts it; None when nothing waits or the queue is paused.
+    """Remove and return the next run to start; None if the queue is empty or paused.
 
     No two programs get the same one. Raises ProblemError.
     """
@@ -109,7 +109,7 @@ def pop_next(runs: Path) -> QueuedRun | None:
 
 @contextlib.contextmanager
 def _changing(runs: Path) -> Iterator[list[QueueFile]]:
-    """Gives the queue in a list, writes what is in it afterwards where that differs."""
+    """Lock the queue, yield it in an editor, and write it if it changed."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
         lock = FileLock(runs / _LOCK)

@@ -26,7 +26,7 @@ class StateFold:
     changing: str = ""
 
     def on_event(self, event: object) -> None:
-        """Follows an event. What began and has not ended is interrupted, unless a worker is at it."""
+        """Follow an event. A command without an ending is interrupted, unless a worker runs it."""
         match event:
             case events.Started():
                 self.changing = event.command if event.command in _STATE_AFTER else ""

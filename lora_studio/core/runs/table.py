@@ -44,13 +44,13 @@ _SAID: dict[Column, Callable[[Any], str]] = {
 
 
 def said(run: RunSummary, column: Column) -> str:
-    """A cell in words; "" where there is nothing."""
+    """Return a cell as text, "" if it is empty."""
     value = VALUES[column](run)
     return "" if value is None else _SAID.get(column, str)(value)
 
 
 def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
-    """Orders runs by a column; a missing or infinite number comes after every other."""
+    """Return a key that orders runs by a column; missing and infinite numbers come last."""
     value = VALUES[column](run)
     if column == "name":  # those without a title of their own in the order they began
         return (0, run.about.title == "", value.casefold(), run.created)
@@ -60,7 +60,7 @@ def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
 
 
 def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) -> list[RunSummary]:
-    """Runs by a column, those without a value last either way."""
+    """Return runs sorted by a column, those without a value last in both directions."""
     keyed = [(sort_key(run, column), run) for run in runs]
     known = sorted(
         ((key, run) for key, run in keyed if key != (1,)),
@@ -71,13 +71,13 @@ def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) ->
 
 
 def matches(run: RunSummary, text: str) -> bool:
-    """Whether every word of a search is somewhere in what is known of a run."""
+    """Return whether every word of a search occurs in the facts of a run."""
     searched = run.searched
     return all(word in searched or _has(run, word) for word in text.lower().split())
 
 
 def _has(run: RunSummary, word: str) -> bool:
-    """Whether `rank=16` or `learning_rate=1e-4` is so, also where that is the default."""
+    """Return whether `rank=16` or `learning_rate=1e-4` holds for a run, defaults included."""
     name, sign, wanted = word.partition("=")
     if not sign or not wanted:
         return False
@@ -95,7 +95,8 @@ def _same_number(value: Any, wanted: str) -> bool:
 
 
 def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict[str, list[Any]]:
-    """Settings that differ among runs, or all of them: the value in each run, in the order of the specs."""
+    """Return the settings that differ among runs, or all: the value in each run, in the order of
+    the specs."""
     names = facts.DEFAULTS if everything else {n for run in runs for n in run.settings}
     found = {name: [run.value(name) for run in runs] for name in facts.ordered(names)}
     if everything:
@@ -104,12 +105,12 @@ def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict
 
 
 def differ(values: Sequence[Any]) -> bool:
-    """Whether the values of several runs are not all the same."""
+    """Return whether the values of several runs are not all the same."""
     return any(value != values[0] for value in values[1:])
 
 
 def to_csv(runs: Sequence[RunSummary]) -> str:
-    """One line for each run: its columns, then every setting in which they differ."""
+    """Return one line per run: its columns, then every setting that differs."""
     varied = differences(runs)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -123,7 +124,7 @@ def to_csv(runs: Sequence[RunSummary]) -> str:
 
 
 def flat(value: Any) -> str:
-    """The value of a setting in one line."""
+    """Return the value of a setting on one line."""
     if isinstance(value, list | tuple):
         return ", ".join(map(flat, value))
     if isinstance(value, dict):  # a source of a dataset

@@ -40,7 +40,7 @@ class LockHolder:
 
     @classmethod
     def of(cls, content: dict[str, object]) -> LockHolder:
-        """Out of what a lock file holds, whatever that is."""
+        """Return the holder from the content of a lock file, whatever that is."""
         pid = content.get("pid", 0)
         return cls(
             str(content.get("run", "")),
@@ -50,12 +50,12 @@ class LockHolder:
 
 
 def lock_of(device: DeviceIdentity) -> FileLock:
-    """The lock of a device."""
+    """Return the lock of a device."""
     return FileLock(_folder() / f"{_UNSAFE.sub('-', device.key)}.lock")
 
 
 def holder_of(device: DeviceIdentity) -> LockHolder | None:
-    """Who uses a device now, None when nobody does."""
+    """Return who uses a device now, None if it is free."""
     content = lock_of(device).holder()
     return LockHolder.of(content) if content else None
 
@@ -65,7 +65,7 @@ def lock_devices(
     own: LockHolder,
     waits: Callable[[DeviceIdentity, LockHolder], object],
 ) -> list[FileLock]:
-    """Waits until all devices are free and takes them; release the locks to give them back.
+    """Wait until all devices are free and lock them; release the locks to free them.
 
     `waits` is told again and again what is waited for; what it raises ends the waiting, with nothing
     taken. Devices are taken in one order by everybody, so that no two jobs wait for each other.
@@ -96,7 +96,7 @@ def lock_devices(
 
 
 def busy(device: DeviceIdentity, holder: LockHolder) -> Problem:
-    """Why a job waits."""
+    """Return the problem that a job waits for a device."""
     run = Path(holder.run) if holder.run else None
     what = (
         "{device} is in use by {run} in {folder}." if run else "{device} is in use by another job."

@@ -15,14 +15,14 @@ _PIECE = 8 * 2**20
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Replaces `path` in one step; raises OSError and leaves the old file when that fails."""
+    """Replace `path` atomically; raises OSError and keeps the old file when that fails."""
     with replaced(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """Gives a file to write, which takes the place of `path` when the block ends well."""
+    """Yield a file to write, which replaces `path` when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -43,7 +43,8 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
-    """Gives an empty folder to fill, which takes the place of `path` when the block ends well.
+    """Yield an empty folder to fill, which replaces `path` when the block ends without an
+    exception.
 
     When it does not, `path` is left as it was and the half-filled folder is deleted. `stays` tells of
     a folder that another process has put there in the meantime whether it is as good.
@@ -72,7 +73,8 @@ def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -
 
 
 def copy_file(source: str | Path, target: str | Path, told: Callable[[int], None]) -> str:
-    """Copies one file's content; `told` hears of every piece, in bytes, and may raise to end it."""
+    """Copy a file's content; `on_copied` is called with the bytes of each chunk and may raise to
+    cancel."""
     with Path(source).open("rb") as read, Path(target).open("wb") as written:
         while piece := read.read(_PIECE):
             written.write(piece)
@@ -81,7 +83,7 @@ def copy_file(source: str | Path, target: str | Path, told: Callable[[int], None
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a file cannot be used: as the system says it, without its number for that and the place."""
+    """Return why a file can't be used in the system's words, without error number and path."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(reason).splitlines()[0].rstrip(".")
 

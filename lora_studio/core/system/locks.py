@@ -24,13 +24,13 @@ class FileLock:
     """One file; whoever holds it has written into it who that is."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the path of the lock file; nothing is touched yet."""
+        """Set the path of the lock file; the file isn't touched yet."""
         self._path = path
         self._file: IO[bytes] | None = None
 
     def acquire(self, content: dict[str, Any], seconds: float = 0.0) -> bool:
-        """Takes the lock and writes who holds it; False when another process does, also after so many
-        seconds: a look at a lock takes it for a moment too."""
+        """Acquire the lock and write who holds it; return False if another process still holds it
+        after `seconds`. Another process that looks at the lock holds it for a moment, too."""
         until = time.monotonic() + seconds
         file = self._path.open("a+b")
         while not _try_lock(file):
@@ -47,14 +47,14 @@ class FileLock:
         return True
 
     def note(self, content: dict[str, Any]) -> None:
-        """Writes something else about the holder; only while the lock is held."""
+        """Replace the content about the holder; only while the lock is held."""
         assert self._file is not None
         self._file.truncate(0)
         self._file.write(json.dumps(content).encode())
         self._file.flush()
 
     def release(self) -> None:
-        """Gives the lock back, and leaves nothing about its holder; harmless when it is not held."""
+        """Release the lock and erase the content about its holder; does nothing if it isn't held."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.truncate(0)
@@ -63,15 +63,16 @@ class FileLock:
             self._file = None
 
     def holder(self) -> dict[str, Any]:
-        """What the process that holds the lock has written; {} while none does, or it is writing."""
+        """Return what the process that holds the lock has written; {} without one, or while it
+        writes."""
         return self._content() if self.is_held() else {}
 
     def left_behind(self) -> dict[str, Any]:
-        """What a process had written that did not live to give the lock back; {} without one."""
+        """Return what a process wrote that died without releasing the lock; {} without one."""
         return {} if self.is_held() else self._content()
 
     def is_held(self) -> bool:
-        """Whether any process holds the lock now."""
+        """Return whether any process holds the lock now."""
         try:
             file = self._path.open("r+b")
         except OSError:
@@ -91,7 +92,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _try_lock(file: IO[bytes]) -> bool:
-        """Locks one byte far behind the content, so that the content stays readable."""
+        """Lock one byte far behind the content, so that the content stays readable."""
         try:
             os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -105,7 +106,7 @@ if sys.platform == "win32":
         return not _try_lock(file)
 
     def _unlock(file: IO[bytes]) -> None:
-        """Closing it is enough."""
+        """Do nothing: closing the file unlocks it."""
 else:
     import fcntl
 
@@ -117,7 +118,7 @@ else:
         return True
 
     def _is_locked(file: IO[bytes]) -> bool:
-        """Looks through a lock that all who look may have at once: none takes another for a holder."""
+        """Try a shared lock, so that processes that look at once don't take each other for holders."""
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

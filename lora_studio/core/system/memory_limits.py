@@ -28,20 +28,20 @@ class ControlGroup:
     version: Literal[1, 2]
 
     def limit(self) -> int | None:
-        """Most bytes that its processes may have together."""
+        """Return the most bytes that its processes may have together."""
         found = _number(
             self.folder / ("memory.max" if self.version == 2 else "memory.limit_in_bytes")
         )
         return found if found is not None and found < _NONE else None
 
     def charged(self) -> int | None:
-        """Bytes that count against the limit, with cached files."""
+        """Return the bytes that count against the limit, with cached files."""
         return _number(
             self.folder / ("memory.current" if self.version == 2 else "memory.usage_in_bytes")
         )
 
     def held(self) -> int | None:
-        """Bytes that cannot be dropped: what is charged without cached files."""
+        """Return the bytes that can't be dropped: those charged without cached files."""
         charged, facts = self.charged(), _entries(self.folder / "memory.stat")
         if charged is None:
             return None
@@ -50,13 +50,13 @@ class ControlGroup:
         return max(0, charged - cached)
 
     def kills(self) -> int | None:
-        """Processes of it that were ended because memory ran out, since it exists."""
+        """Return how many of its processes have been killed for lack of memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         return _entries(self.folder / name).get("oom_kill")
 
 
 def groups(pid: int | str = "self") -> list[ControlGroup]:
-    """The groups that a process is in, the innermost first; all their limits hold."""
+    """Return the control groups of a process, the innermost first; all their limits hold."""
     found: list[ControlGroup] = []
     with contextlib.suppress(OSError, ValueError):
         mounts = dict(_mounts())
@@ -69,7 +69,7 @@ def groups(pid: int | str = "self") -> list[ControlGroup]:
 
 
 def address_space() -> int | None:
-    """Limit on this process's address space in bytes (`ulimit -v`), None without one."""
+    """Return the limit on this process's address space in bytes (`ulimit -v`), None without one."""
     if sys.platform == "win32":
         return None
     import resource
@@ -79,7 +79,7 @@ def address_space() -> int | None:
 
 
 def mapped() -> int:
-    """Bytes of address space that this process has; 0 where nobody can tell."""
+    """Return the bytes of address space of this process, 0 if unknown."""
     try:
         return int((_PROC / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
@@ -94,7 +94,7 @@ class KillCounter:
     """
 
     def __init__(self, pid: int) -> None:
-        """Takes a first look."""
+        """Take the first sample."""
         self._pid = pid
         self._group: ControlGroup | None = None
         self._before: int | None = None
@@ -103,7 +103,7 @@ class KillCounter:
         self._before = self._last
 
     def look(self) -> None:
-        """Forgets what was before the last look; not oftener than every few seconds."""
+        """Take a new sample as the baseline, at most every few seconds."""
         own = groups(self._pid)
         if own:
             group = next((group for group in own if group.kills() is not None), None)
@@ -112,21 +112,22 @@ class KillCounter:
         self._before, self._last = self._last, self._count_of(self._group)
 
     def has_risen(self) -> bool:
-        """Whether there was such an end."""
+        """Return whether such a kill happened since a `tally`, in its group if that still exists;
+        False for an invalid tally, or one from before the last boot."""
         now = self._count_of(self._group)
         return now is not None and self._before is not None and now > self._before
 
     @staticmethod
     def _count_of(group: ControlGroup | None) -> int | None:
-        """Of the innermost group; of the whole machine where it is in none."""
+        """Return the count of the innermost group, or of the whole machine without one."""
         if group is not None and (found := group.kills()) is not None:
             return found
         return _entries(_PROC / "vmstat").get("oom_kill")
 
 
 def tally() -> dict[str, Any]:
-    """How many processes were ended for lack of memory until now, of this one's group and of all: to be
-    compared (`has_risen`) by another process, after the end of this one."""
+    """Return how many processes have been killed for lack of memory in this one's group and in
+    total, for another process to compare (`has_risen`) after this one has ended."""
     group = next((each for each in groups() if each.kills() is not None), None)
     return {
         "boot": _boot(),
@@ -136,8 +137,7 @@ def tally() -> dict[str, Any]:
 
 
 def has_risen(before: Any) -> bool:
-    """Whether there was such an end since a `tally`, in its group where that is still there; False for
-    what is no tally, or one from before the computer was started."""
+    """Return whether a process has been killed since the baseline."""
     try:
         if before["boot"] != _boot():
             return False
@@ -152,14 +152,14 @@ def has_risen(before: Any) -> bool:
 
 
 def _boot() -> str:
-    """Another one each time that the computer is started; empty where nobody can tell."""
+    """Return an ID that changes with each boot, empty if unknown."""
     with contextlib.suppress(OSError):
         return (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
     return ""
 
 
 def _mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
-    """Version -> where its memory controller is mounted, and which group that place is."""
+    """Return version -> where its memory controller is mounted, and which group that path is."""
     for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
         place, _, kind = line.partition(" - ")
         root, point = place.split(" ")[3:5]
@@ -190,7 +190,7 @@ def _number(file: Path) -> int | None:
 
 
 def _entries(file: Path) -> dict[str, int]:
-    """Lines of a name and a number."""
+    """Return the numbers in lines of a name and a number."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in file.read_text().splitlines():

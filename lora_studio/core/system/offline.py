@@ -19,12 +19,12 @@ _YES = ("1", "on", "yes", "true")
 
 
 def is_on() -> bool:
-    """Whether no network call may be made."""
+    """Return whether offline mode is on: no network call may be made."""
     return os.environ.get(VARIABLE, "").lower() in _YES
 
 
 def switch(on: bool) -> None:
-    """Turns it on or off for this process and every worker that it starts from now on."""
+    """Turn it on or off for this process and every worker that it starts from now on."""
     for name in (VARIABLE, *_OTHERS):
         if on:
             os.environ[name] = "1"
@@ -45,7 +45,7 @@ def refusal(what: str, where: Where | None = None) -> ProblemError:
 
 
 def is_here(host: object) -> bool:
-    """Whether an address is this computer's own: loopback, or a socket that is a file."""
+    """Return whether an address is this computer's own: loopback, or a socket that is a file."""
     known = name(host)
     if known in ("", "None") or known.startswith(("/", "\0")):
         return True
@@ -59,5 +59,5 @@ def is_here(host: object) -> bool:
 
 
 def name(host: object) -> str:
-    """An address as text."""
+    """Return an address as text."""
     return host.decode("utf-8", "replace") if isinstance(host, bytes) else str(host)

@@ -35,7 +35,7 @@ class CombinationRule:
     fix: Fix | None = None
 
     def problem(self) -> Problem:
-        """The rule as it is shown at its field."""
+        """Return the problem to show at the rule's field."""
         return error(
             self.code,
             self.what,
@@ -222,7 +222,7 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
 
 
 def check(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> list[Problem]:
-    """Every choice that cannot go together with another one, at its field."""
+    """Return a problem for every choice that can't be combined with another one, at its field."""
     chosen = Combination(model, lora, training)
     rules = (*_RULES, *_UNSLOTH) if training.backend == "unsloth" else _RULES
     return [rule.problem() for rule in rules if rule.when(chosen)]
@@ -235,12 +235,13 @@ def against_unsloth(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) ->
 
 
 def blocked(chosen: Combination, step: Step, field: str, values: list[Any]) -> dict[Any, Text]:
-    """Which of the values of a field cannot go with the other choices, and why."""
+    """Return which values of a field can't be combined with the other choices, and why."""
     return _blocked(_looked_at(chosen), step, field, tuple(values))
 
 
 def _looked_at(chosen: Combination) -> Combination:
-    """The choices without numbers that no rule looks at: while a slider moves, all is known already."""
+    """Return the choices without the numbers that no rule reads, so that moving a slider hits the
+    cache."""
     update = {"rank": 2 + chosen.lora.rank % 2, "alpha": 1, "dropout": 0.0}
     return chosen._replace(lora=chosen.lora.model_copy(update=update))
 
@@ -253,7 +254,7 @@ def _blocked(
 
 
 def _against(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[Text]:
-    """Reasons that come up when a field takes a value, beyond those that hold anyway."""
+    """Return reasons that appear when a field takes a value, beyond those that hold anyway."""
     spec = getattr(chosen, step)
     tried = chosen._replace(**{step: spec.model_copy(update={field: value})})
     if getattr(spec, field) == value:

@@ -44,12 +44,13 @@ class OptimizerInfo:
 
 
 def _lion(title: str, state_bytes: float, *, paged: bool = False) -> OptimizerInfo:
-    """Its steps are signs: it takes a third to a tenth of AdamW's rate."""
+    """Describe Lion: its steps are signs, so it needs a third to a tenth of AdamW's rate."""
     return OptimizerInfo(title, "bitsandbytes", state_bytes, usual=5e-5, highest=5e-4, paged=paged)
 
 
 def _schedule_free(title: str) -> OptimizerInfo:
-    """Averages over its path: it takes more than AdamW's rate."""
+    """Describe a schedule-free optimizer: it averages over its path and needs more than AdamW's
+    rate."""
     return OptimizerInfo(title, "schedulefree", 8, usual=1e-3, highest=2e-2, schedule_free=True)
 
 

@@ -11,12 +11,12 @@ from lora_studio.core.training.spec import TrainingSpec
 
 
 def check(spec: TrainingSpec) -> list[Problem]:
-    """What can be seen from the recipe alone."""
+    """Return the problems that can be seen from the recipe alone."""
     return [*_check_rate(spec), *_check_cadence(spec)]
 
 
 def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
-    """What takes validation rows where there are none."""
+    """Return the problems of settings that need validation rows if there are none."""
     if data.validation_share or data.validation_count or data.validation_file:
         return []
     fix = Fix(
@@ -49,13 +49,13 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
 
 
 def check_on(model: ModelSpec, spec: TrainingSpec) -> list[Problem]:
-    """What the chosen device rules out."""
+    """Return the problems of settings that the chosen device rules out."""
     reason = optimizers.why_not(spec.optimizer, model.device)
     return [optimizer_not_available(reason)] if reason else []
 
 
 def optimizer_not_available(reason: Text) -> Problem:
-    """The problem of an optimizer that cannot be used here; `reason` is a sentence."""
+    """Return the problem of an optimizer that isn't available here; `reason` is a sentence."""
     return Problem(
         code="training.optimizer_not_available",
         what=reason,
@@ -66,7 +66,7 @@ def optimizer_not_available(reason: Text) -> Problem:
 
 
 def _check_cadence(spec: TrainingSpec) -> list[Problem]:
-    """Intervals of more epochs than there are, as after a change from steps to epochs."""
+    """Check for intervals of more epochs than there are, as after a change from steps to epochs."""
     if spec.cadence == "steps":
         return []
     return [

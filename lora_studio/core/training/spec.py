@@ -407,11 +407,11 @@ class TrainingSpec(Spec):
         return self.micro_batch * self.gradient_accumulation
 
     def warmup(self, steps: int) -> int:
-        """Warm-up steps of a training of that many steps."""
+        """Return the warmup steps of a training of `steps` steps."""
         return min(self.warmup_steps, steps) or math.ceil(self.warmup_share * steps)
 
     def steps_between(self, every: float, steps_per_epoch: float) -> int:
-        """`eval_every` or `save_every` in optimizer steps; 0 where it is 0."""
+        """Return `eval_every` or `save_every` in optimizer steps, 0 if it is 0."""
         if every == 0:
             return 0
         return max(1, round(every * (steps_per_epoch if self.cadence == "epochs" else 1)))

@@ -25,7 +25,7 @@ PACKAGES: dict[str, str] = {
 
 
 def not_installed(chosen: Collection[str], missing: Collection[str]) -> list[Problem]:
-    """A problem for each chosen tracker among the `missing` packages, with a way to do without."""
+    """Return a problem for each selected tracker among the `missing` packages, with a fix."""
     return [
         error(
             "training.no_tracker",
