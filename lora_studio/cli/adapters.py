@@ -209,7 +209,7 @@ def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Displ
         _print_plan(ask(command, events.MergePlanned, display), display)
         raise typer.Exit
     if given:
-        run.take_later_settings(frozen.model_copy(update={"merging": spec}), run.path)
+        run.update_merging_and_export(frozen.model_copy(update={"merging": spec}), run.path)
     raise typer.Exit(headless.run_stages(run, ("Merge",), display))
 
 
@@ -242,7 +242,7 @@ def _new_run(path: Path, model: str | None) -> RunFolder:
     draft = project.load(path)
     if model is not None:
         draft.set("model", "source", model_of(model).source)
-    wrong = checks.errors(checks.of_step(checks.check(draft), "model"))
+    wrong = checks.errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)
     assert draft.folder is not None

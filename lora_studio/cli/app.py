@@ -151,7 +151,7 @@ def metrics_command(path: RunArgument) -> None:
     run = RunFolder(path.resolve())
     with refusing(Display()):
         run.load_project()
-    print(metrics.of_run(run).to_csv(), end="")
+    print(metrics.read_metrics(run).to_csv(), end="")
 
 
 @app.command()

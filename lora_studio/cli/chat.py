@@ -109,7 +109,7 @@ def _opened(path: Path) -> tuple[Project, RunFolder | None]:
     if run.project_file.is_file():
         return run.load_project(), run
     draft = project.load(path)
-    wrong = checks.errors(checks.of_step(checks.check(draft), "model"))
+    wrong = checks.errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)
     assert draft.folder is not None

@@ -166,7 +166,7 @@ def _export_run(path: Path, changes: dict[str, Any], display: Display) -> int:
     if changes:
         project = run.load_project()
         spec = _spec(project.export, changes)
-        run.take_later_settings(project.model_copy(update={"export": spec}), run.path)
+        run.update_merging_and_export(project.model_copy(update={"export": spec}), run.path)
     return headless.run_stages(run, ("Export",), display)
 
 

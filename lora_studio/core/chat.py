@@ -129,7 +129,7 @@ def title(speaker: AnySpeaker) -> str:
 
 def shown(speaker: AnySpeaker) -> str:
     """Return a name of a speaker for people, with runs named by their start time."""
-    return _title(speaker, timestamps.of_run, "{run}, step {step}")
+    return _title(speaker, timestamps.format_run_name, "{run}, step {step}")
 
 
 def _title(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:

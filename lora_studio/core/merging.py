@@ -65,8 +65,8 @@ class MergingSpec(Spec):
     def resolved_further(self, folder: Path) -> tuple[str, ...]:
         """Return the additional adapters with absolute paths; raises ProblemError for an invalid
         weight."""
-        found = [adapters.parse_weighted(text) for text in self.further]
+        weighted = [adapters.parse_weighted(text) for text in self.further]
         return tuple(
             f"{(folder / Path(each.folder).expanduser()).resolve()}={each.weight:g}"
-            for each in found
+            for each in weighted
         )

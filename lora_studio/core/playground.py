@@ -62,13 +62,13 @@ class Turn(_Kept):
     user: str
     answers: tuple[TurnAnswers, ...] = ()
 
-    def of(self, column: int) -> TurnAnswers:
+    def get_answers(self, column: int) -> TurnAnswers:
         """Return a column's answers; none if the column was added after the turn."""
         return self.answers[column] if column < len(self.answers) else TurnAnswers()
 
     def put(self, column: int, answers: TurnAnswers) -> Turn:
         """Return the turn with other answers in a column."""
-        padded = [self.of(each) for each in range(max(column + 1, len(self.answers)))]
+        padded = [self.get_answers(each) for each in range(max(column + 1, len(self.answers)))]
         padded[column] = answers
         return self.model_copy(update={"answers": tuple(padded)})
 
@@ -93,14 +93,14 @@ class Conversation(_Kept):
 
     def messages(self, column: int, turn: int) -> tuple[Message, ...]:
         """Return the messages before and including a turn, as a column has answered them."""
-        found = [Message(role="system", content=self.system)] if self.system.strip() else []
+        messages = [Message(role="system", content=self.system)] if self.system.strip() else []
         for each in self.turns[:turn]:
-            found.append(Message(role="user", content=each.user))
-            if (take := each.of(column).current) is not None and take.problem is None:
-                found.append(Message(role="assistant", content=take.text))
+            messages.append(Message(role="user", content=each.user))
+            if (take := each.get_answers(column).current) is not None and take.problem is None:
+                messages.append(Message(role="assistant", content=take.text))
             else:
-                found.pop()  # a question without an answer would break the order of roles
-        return (*found, Message(role="user", content=self.turns[turn].user))
+                messages.pop()  # a question without an answer would break the order of roles
+        return (*messages, Message(role="user", content=self.turns[turn].user))
 
     def with_turn(self, index: int, turn: Turn) -> Conversation:
         """Return the conversation with another turn at an index."""
@@ -158,14 +158,14 @@ class Playground:
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations, the last changed first; unreadable files are skipped."""
-        found = []
+        dated = []
         for file in self.folder.glob("conversation-*.json"):
             try:
                 changed = file.stat().st_mtime_ns
-                found.append((changed, Conversation.model_validate_json(file.read_bytes())))
+                dated.append((changed, Conversation.model_validate_json(file.read_bytes())))
             except (OSError, ValidationError):
                 continue
-        return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
+        return [each for _, each in sorted(dated, key=lambda pair: -pair[0])]
 
     def file(self, conversation: Conversation) -> Path:
         """Return the path of a conversation."""
@@ -179,8 +179,8 @@ class Playground:
         """Return every vote so far; raises ProblemError if the file can't be read, so that no vote
         is overwritten."""
         try:
-            kept = json.loads(self.votes_file.read_text("utf-8"))
-            return [Vote.model_validate(each) for each in kept["votes"]]
+            content = json.loads(self.votes_file.read_text("utf-8"))
+            return [Vote.model_validate(each) for each in content["votes"]]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -214,18 +214,18 @@ class Playground:
 
 def tally(votes: Sequence[Vote]) -> list[VoteTally]:
     """Return counts by name, the highest win rate first."""
-    found: dict[str, VoteTally] = {}
+    tallies: dict[str, VoteTally] = {}
     for vote in votes:
-        for place, name in enumerate(vote.names):
-            now = found.setdefault(name, VoteTally(name=name))
-            found[name] = now.model_copy(
+        for index, name in enumerate(vote.names):
+            now = tallies.setdefault(name, VoteTally(name=name))
+            tallies[name] = now.model_copy(
                 update={
                     "votes": now.votes + 1,
-                    "wins": now.wins + (vote.winner == place),
+                    "wins": now.wins + (vote.winner == index),
                     "ties": now.ties + (vote.winner is None),
                 }
             )
-    return sorted(found.values(), key=lambda each: (-each.rate, -each.votes, each.name))
+    return sorted(tallies.values(), key=lambda each: (-each.rate, -each.votes, each.name))
 
 
 def to_csv(votes: Sequence[Vote]) -> str:

@@ -46,13 +46,13 @@ def shortly(moment: float, *, seconds: bool = False) -> str:
     return in_words(moment, seconds=seconds).replace(f" {datetime.now().year},", ",")
 
 
-def of_run(folder: str) -> str:
+def format_run_name(folder: str) -> str:
     """Return a run folder's name as `24 Nov, 14:05:12 · support-bot`; any other name unchanged."""
-    found = _STAMP.match(folder)
-    if found is None:
+    match = _STAMP.match(folder)
+    if match is None:
         return folder
     try:
-        moment = datetime.strptime(found[1], "%Y%m%d-%H%M%S")
+        moment = datetime.strptime(match[1], "%Y%m%d-%H%M%S")
     except ValueError:
         return folder
-    return f"{shortly(moment.timestamp(), seconds=True)} · {found[2]}"
+    return f"{shortly(moment.timestamp(), seconds=True)} · {match[2]}"

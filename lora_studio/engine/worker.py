@@ -149,7 +149,7 @@ def _hold_run(
 
 def _start_guard(run: RunFolder) -> None:
     """Start what restarts this worker if the system kills it for lack of memory: no parent is left."""
-    if (guard := run_guard.named()) is not None:
+    if (guard := run_guard.from_environment()) is not None:
         try:
             guard.start(run)
         except OSError as error:

@@ -415,7 +415,7 @@ def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the
     assert recovered
     assert recovered[-1].micro_batch < 64
     print(peak // MB, [(event.micro_batch, event.why) for event in recovered])
-    losses, expected = metrics.of_run(limited).loss, metrics.of_run(whole).loss
+    losses, expected = metrics.read_metrics(limited).loss, metrics.read_metrics(whole).loss
     assert list(losses.steps) == list(expected.steps)
     assert list(losses.values) == pytest.approx(list(expected.values), rel=1e-4)
     assert limited.manifest()["memory"]["micro_batch"] == recovered[-1].micro_batch

@@ -29,7 +29,7 @@ def test_a_guard_is_started_with_the_run_and_the_environment_of_the_window(
         (sys.executable, "-c", TELLS), {"A": "the window's", "B": None}
     ).to_text()
     monkeypatch.setenv(run_guard.VARIABLE, told)
-    guard = run_guard.named()
+    guard = run_guard.from_environment()
     assert guard is not None
     guard.start(run)
     until = time.monotonic() + 120
@@ -44,4 +44,4 @@ def test_a_worker_that_was_told_of_no_guard_starts_none(
     told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(run_guard.VARIABLE, told)
-    assert run_guard.named() is None
+    assert run_guard.from_environment() is None

@@ -92,6 +92,6 @@ def test_however_often_a_training_is_killed_each_step_is_there_once(
 
 def test_the_metrics_of_a_run_come_from_its_folder(tmp_path: Path) -> None:
     run = folder.create(tmp_path, Project(name="x"), tmp_path)
-    assert not metrics.of_run(run).loss
+    assert not metrics.read_metrics(run).loss
     run.events_file.write_text(events.to_line(step(1, 0.5)) + "\n")
-    assert list(metrics.of_run(run).loss.values) == [0.5]
+    assert list(metrics.read_metrics(run).loss.values) == [0.5]

@@ -128,7 +128,7 @@ def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
     assert isinstance(found[-1].speaker, GgufSpeaker)
     assert found[-1].speaker.tokenizer == str(run.adapter)
     assert chat.title(found[1].speaker) == f"{run.path.name}, step-00000040"
-    assert chat.shown(found[1].speaker) == f"{timestamps.of_run(run.path.name)}, step 40"
-    assert found[0].run == timestamps.of_run(run.path.name)
+    assert chat.shown(found[1].speaker) == f"{timestamps.format_run_name(run.path.name)}, step 40"
+    assert found[0].run == timestamps.format_run_name(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
     assert speakers.run_speakers(run)[0].run == "My best"

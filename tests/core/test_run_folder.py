@@ -179,7 +179,7 @@ def test_merging_and_export_may_be_decided_after_training_but_nothing_before(
             "export": {"quantizations": ["Q8_0"], "llama_cpp": "tools"},
         }
     )
-    run.take_later_settings(later, tmp_path)
+    run.update_merging_and_export(later, tmp_path)
     now = run.load_project()
     assert now.merging.dtype == "fp32"
     assert now.export.quantizations == ("Q8_0",)

@@ -25,7 +25,7 @@ def _run(second: int = 0, minute: int = 5, folder: str = "", **more: object) -> 
 
 def _names(*runs: RunSummary) -> list[str]:
     found = RunNames(runs)
-    return [found.of(run) for run in runs]
+    return [found.get(run) for run in runs]
 
 
 def test_a_run_goes_by_its_title_or_the_minute_when_it_began() -> None:
@@ -68,8 +68,8 @@ def test_titles_that_are_the_same_are_followed_by_the_moment() -> None:
 def test_a_folder_alone_tells_title_or_moment(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "20200104-101500-support-bot")
     run.path.mkdir()
-    assert names.of_folder(run) == "4 Jan 2020, 10:15:00 · support-bot"
+    assert names.read_run_name(run) == "4 Jan 2020, 10:15:00 · support-bot"
     run.write_about(RunAnnotations(title="Best"))
-    assert names.of_folder(run) == "Best"
-    assert timestamps.of_run("my run") == "my run"
-    assert timestamps.of_run("20209999-101500-x") == "20209999-101500-x"
+    assert names.read_run_name(run) == "Best"
+    assert timestamps.format_run_name("my run") == "my run"
+    assert timestamps.format_run_name("20209999-101500-x") == "20209999-101500-x"

@@ -81,7 +81,7 @@ def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
     qtbot.waitUntil(lambda: bool(page.columns[0].turns[1].answer.text()), timeout=WAIT)
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
-    take = page.desk.kept.turns[1].of(0).current
+    take = page.desk.kept.turns[1].get_answers(0).current
     assert take is not None
     assert take.ending == "stopped"
 

@@ -144,7 +144,7 @@ def test_a_training_killed_again_and_again_has_the_curve_and_the_adapter_of_an_u
         assert isinstance(rest[-1], events.Done)
     print(f"{len(repeated)} kills after {repeated} steps, {time.monotonic() - began:.0f} s")
 
-    found, expected = metrics.of_run(killed), metrics.of_run(whole)
+    found, expected = metrics.read_metrics(killed), metrics.read_metrics(whole)
     assert list(found.loss.steps) == list(range(1, STEPS + 1))
     for name in ("epoch", "loss", "learning_rate", "grad_norm", "tokens"):
         assert found.steps[name].values == expected.steps[name].values, name

@@ -49,7 +49,7 @@ def with_adapter(run: RunFolder, **settings: Any) -> RunFolder:
 def with_merging(run: RunFolder, **changes: Any) -> RunFolder:
     project = run.load_project()
     spec = project.merging.model_copy(update=changes)
-    run.take_later_settings(project.model_copy(update={"merging": spec}), run.path)
+    run.update_merging_and_export(project.model_copy(update={"merging": spec}), run.path)
     return run
 
 

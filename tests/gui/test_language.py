@@ -68,7 +68,7 @@ def test_a_finished_text_is_translated_with_the_values_in_it() -> None:
 def test_moments_are_written_with_the_months_of_the_language() -> None:
     december = datetime(2020, 12, 4, 10, 15).timestamp()
     assert timestamps.in_words(december) == "4. Dez 2020, 10:15"
-    folder = timestamps.of_run("20201204-101512-support-bot")
+    folder = timestamps.format_run_name("20201204-101512-support-bot")
     assert folder == "4. Dez 2020, 10:15:12 · support-bot"
 
 

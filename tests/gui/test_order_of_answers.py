@@ -302,7 +302,7 @@ def test_a_column_does_not_leave_while_another_awaits_its_answer(
     controller.remove_column(0)
     controller._on_event(events.Answered(id="a", column=1, text="Two.", tokens=1))
     controller._on_event(events.Done(id="a"))
-    said = [controller.conversation.turns[0].of(column).current for column in (0, 1)]
+    said = [controller.conversation.turns[0].get_answers(column).current for column in (0, 1)]
     assert [take.text if take else "" for take in said] == ["One.", "Two."]
 
 
@@ -314,7 +314,7 @@ def test_an_answer_is_of_whoever_was_asked(controller: ChatController) -> None:
     controller._answer_id, controller.waiting = "a", {0: ""}
     controller.choose(0, AdapterSpeaker(adapters=(WeightedAdapter(folder="/elsewhere"),)))
     controller._on_event(events.Answered(id="a", column=0, text="One.", tokens=1))
-    take = controller.conversation.turns[0].of(0).current
+    take = controller.conversation.turns[0].get_answers(0).current
     assert take is not None
     assert take.speaker == asked_of
 

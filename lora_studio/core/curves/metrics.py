@@ -75,7 +75,7 @@ class MetricSeries:
         """The latest step, 0 before the first."""
         return self.loss.steps[-1] if self.loss else 0
 
-    def take(self, event: object) -> bool:
+    def on_event(self, event: object) -> bool:
         """Add the values of an event; return whether anything changed."""
         match event:
             case events.TrainingStarted():
@@ -131,7 +131,10 @@ def csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     several = len(runs) > 1
     names = list(dict.fromkeys(name for run in runs.values() for name in run.columns()))
     head = [["run", "step", *names] if several else ["step", *names]]
-    for name, cells in [("", head), *((run, _cells(found, names)) for run, found in runs.items())]:
+    for name, cells in [
+        ("", head),
+        *((run, _cells(metrics, names)) for run, metrics in runs.items()),
+    ]:
         for line in cells:
             writer.writerow([name, *line] if several and name else line)
             yield out.getvalue()
@@ -147,21 +150,21 @@ def _cells(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
         for number, column in enumerate(columns):
             while places[number] < len(column) and column.steps[places[number]] < step:
                 places[number] += 1
-            place = places[number]
-            is_there = place < len(column) and column.steps[place] == step
-            line.append(_cell(column.values[place]) if is_there else "")
+            position = places[number]
+            is_there = position < len(column) and column.steps[position] == step
+            line.append(_cell(column.values[position]) if is_there else "")
         yield line
 
 
 def series(stream: Iterable[object]) -> MetricSeries:
     """Return the metrics in a stream of events."""
-    found = MetricSeries()
+    metrics = MetricSeries()
     for event in stream:
-        found.take(event)
-    return found
+        metrics.on_event(event)
+    return metrics
 
 
-def of_run(run: RunFolder) -> MetricSeries:
+def read_metrics(run: RunFolder) -> MetricSeries:
     """Return the metrics in the events file of a run."""
     return series(run.events())
 

@@ -45,8 +45,8 @@ class TrainingMonitor:
                 self._on_step(event)
             case events.Evaluated():
                 # A resumed training repeats what came after its checkpoint.
-                kept = [point for point in self._evaluations if point[0] < event.step]
-                self._evaluations = [*kept, (event.step, event.loss)]
+                earlier = [point for point in self._evaluations if point[0] < event.step]
+                self._evaluations = [*earlier, (event.step, event.loss)]
 
     def verdict(self) -> TrainingVerdict | None:
         """Return what is wrong now, None if nothing is."""

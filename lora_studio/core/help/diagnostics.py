@@ -55,34 +55,34 @@ def here() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def add_event(found: dict[str, Any], event: object) -> None:
+def add_event(report: dict[str, Any], event: object) -> None:
     """Add the facts in an event of the engine to a report."""
     match event:
         case events.DevicesFound():
-            found["devices"] = [item.model_dump(exclude={"identifier"}) for item in event.devices]
-            found["packages"] |= event.packages
+            report["devices"] = [item.model_dump(exclude={"identifier"}) for item in event.devices]
+            report["packages"] |= event.packages
         case events.OllamaFound():
-            found["ollama"] = {"host": event.host, "version": event.version}
+            report["ollama"] = {"host": event.host, "version": event.version}
         case events.Failed():
-            told = event.problem.model_dump(mode="json")
-            if told not in found["problems"]:  # without an engine every question ends so
-                found["problems"].append(told)
+            problem = event.problem.model_dump(mode="json")
+            if problem not in report["problems"]:  # without an engine every question ends so
+                report["problems"].append(problem)
 
 
-def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[ArchiveEntry]:
-    """Everything that goes in; `place` is a project's file or folder, whose latest run goes in too."""
-    redact = Redactor(folders={str(_folder_of(place)): "PROJECT"} if place else {})
+def collect(doctor: Mapping[str, Any], path: Path | None = None) -> list[ArchiveEntry]:
+    """Everything that goes in; `path` is a project's file or folder, whose latest run goes in too."""
+    redact = Redactor(folders={str(_folder_of(path)): "PROJECT"} if path else {})
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
-    found = [
+    entries = [
         ArchiveEntry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
         _log("window.log", "What the window noted.", paths.log_folder() / "window.log", redact),
         _log(
             "setup.log", "What set-ups of the engine did.", paths.log_folder() / "setup.log", redact
         ),
     ]
-    if place is not None:
-        found += _of_project(place, redact)
-    return [entry for entry in found if entry.text]
+    if path is not None:
+        entries += _of_project(path, redact)
+    return [entry for entry in entries if entry.text]
 
 
 def write(entries: Iterable[ArchiveEntry], file: Path) -> None:
@@ -94,13 +94,13 @@ def write(entries: Iterable[ArchiveEntry], file: Path) -> None:
     write_atomic(file, buffer.getvalue())
 
 
-def _folder_of(place: Path) -> Path:
-    return (place if place.is_dir() else place.parent).absolute()
+def _folder_of(path: Path) -> Path:
+    return (path if path.is_dir() else path.parent).absolute()
 
 
-def _of_project(place: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
+def _of_project(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
     try:
-        draft = project.load(place)
+        draft = project.load(path)
     except ProblemError as error:
         yield ArchiveEntry("project.txt", "Why the project could not be read.", redact(str(error)))
         return
@@ -117,8 +117,8 @@ def _settings(draft: project.Draft) -> str:
         step: {name: _setting(step, name, value) for name, value in draft.values[step].items()}
         for step in STEPS
     }
-    found: dict[str, Any] = {"settings": values}
-    found["problems"] = [
+    content: dict[str, Any] = {"settings": values}
+    content["problems"] = [
         {
             "code": problem.code,
             "field": str(problem.where.field),
@@ -126,7 +126,7 @@ def _settings(draft: project.Draft) -> str:
         }
         for problem in draft.problems()
     ]
-    return json.dumps(found, indent=2, ensure_ascii=False, default=str)
+    return json.dumps(content, indent=2, ensure_ascii=False, default=str)
 
 
 def _setting(step: Any, name: str, value: object) -> object:
@@ -146,8 +146,8 @@ def _setting(step: Any, name: str, value: object) -> object:
 
 def _of_run(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     lines = _last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
-    told = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
-    yield ArchiveEntry("run/events.jsonl", "What the latest run told, without any text of yours.", redact("\n".join(told)))  # fmt: skip
+    shown = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
+    yield ArchiveEntry("run/events.jsonl", "What the latest run told, without any text of yours.", redact("\n".join(shown)))  # fmt: skip
     manifest = json.dumps(without_texts(run.manifest()), indent=2, ensure_ascii=False)
     yield ArchiveEntry(
         "run/manifest.json", "Versions and numbers of the latest run.", redact(manifest)

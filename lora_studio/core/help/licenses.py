@@ -26,24 +26,24 @@ def packages(root: str = "lora-studio") -> list[LicensedPackage]:
 
     Optional groups that only developers need are not followed; what is not installed is left out.
     """
-    found: dict[str, LicensedPackage] = {}
+    licensed: dict[str, LicensedPackage] = {}
     waiting = [root]
     while waiting:
         name = waiting.pop()
         key = _key(name)
-        if key in found:
+        if key in licensed:
             continue
         try:
             about = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        found[key] = LicensedPackage(about.name, about.version, licence_of(about.metadata))
+        licensed[key] = LicensedPackage(about.name, about.version, licence_of(about.metadata))
         waiting += [
             match[0]
             for needed in about.requires or []
             if _is_wanted(needed, root if name == root else "") and (match := _NAME.match(needed))
         ]
-    return sorted(found.values(), key=lambda item: item.name.lower())
+    return sorted(licensed.values(), key=lambda item: item.name.lower())
 
 
 def licence_of(about: metadata.PackageMetadata) -> str:

@@ -196,12 +196,12 @@ class LoraSpec(Spec):
         }
 
     def _own(self) -> list[tuple[str, int, int]]:
-        found = []
+        ranges = []
         for entry in self.own_ranks:
             name, _, numbers = entry.partition("=")
             rank, _, alpha = numbers.partition(":")
-            found.append((name, int(rank), int(alpha or 0)))
-        return found
+            ranges.append((name, int(rank), int(alpha or 0)))
+        return ranges
 
 
 def _block_ranges(blocks: str) -> list[tuple[int, int]]:

@@ -104,8 +104,8 @@ def effective(spec: LoraSpec) -> LoraSpec:
         return spec
 
 
-def _blocks(found: Any) -> str:
-    numbers = [found] if isinstance(found, int) else found
+def _blocks(layers: Any) -> str:
+    numbers = [layers] if isinstance(layers, int) else layers
     return ", ".join(str(number) for number in numbers) if isinstance(numbers, list) else ""
 
 
@@ -138,21 +138,21 @@ def described(config: dict[str, Any]) -> Text:
 def unused(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
     """Return titles and values of the settings that differ from the starting adapter and are
     ignored."""
-    found = []
+    differing = []
     for field, key in TAKEN.items():
         about, value = facts(LoraSpec, field), getattr(spec, field)
         same = key is not None and _plain(config.get(key)) == _plain(value)
         if value == about.default or same:
             continue
         shown = about.choices.get(str(value), value)
-        found.append(
+        differing.append(
             text(
                 "{title} {value}",
                 title=text(about.title),
                 value=" ".join(value) if isinstance(value, tuple) else text(str(shown)),
             )
         )
-    return found
+    return differing
 
 
 def check(spec: LoraSpec) -> list[Problem]:

@@ -57,10 +57,10 @@ def largest_micro_batch_that_fits(plan: MemoryPlan) -> int | None:
     Found by halving: a smaller one never takes more.
     """
     sizes = micro_batches(plan)
-    place = bisect.bisect_left(
+    index = bisect.bisect_left(
         sizes, 1, key=lambda size: int(bool(estimate(with_micro_batch(plan, size)).fits))
     )
-    return sizes[place] if place < len(sizes) else None
+    return sizes[index] if index < len(sizes) else None
 
 
 def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
@@ -71,18 +71,18 @@ def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
     (what they send each other), a 4-bit base as well (some quality), and a shorter limit on top of all
     (part of the data).
     """
-    for found in _ladder(plan):
-        if estimate(found.plan).fits:
-            return found
+    for change in _ladder(plan):
+        if estimate(change.plan).fits:
+            return change
     return None
 
 
-def problem(plan: MemoryPlan, found: MemoryEstimate) -> Problem | None:
+def problem(plan: MemoryPlan, estimate: MemoryEstimate) -> Problem | None:
     """Return the problem that a training doesn't fit, with the change that helps; None if it fits."""
-    if found.fits is not False or found.available is None:
+    if estimate.fits is not False or estimate.available is None:
         return None
     change = cheapest_change(plan)
-    largest = max(found.parts, key=lambda name: found.parts[name])
+    largest = max(estimate.parts, key=lambda name: estimate.parts[name])
     where = change.changes[0] if change else ("model", "source", None)
     remedy = text("{change}.", change=change.title) if change else _NO_CHANGE[largest == "weights"]
     return warning(
@@ -91,9 +91,9 @@ def problem(plan: MemoryPlan, found: MemoryEstimate) -> Problem | None:
         remedy,
         where=Where(step=where[0], field=where[1]),
         fix=change.fix if change else None,
-        needed=found.total,
+        needed=estimate.total,
         device=plan.device.title,
-        available=found.available,
+        available=estimate.available,
     )
 
 
@@ -208,6 +208,8 @@ def _with(
     change: MemoryChange, title: Text, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
 ) -> MemoryChange:
     """Return a change with one more added."""
-    kept = tuple(item for item in change.changes if item[:2] not in {each[:2] for each in fields})
+    remaining = tuple(
+        item for item in change.changes if item[:2] not in {each[:2] for each in fields}
+    )
     both = text("{first}, {second}", first=change.title, second=title) if change.title else title
-    return MemoryChange(both, (*kept, *fields), plan)
+    return MemoryChange(both, (*remaining, *fields), plan)

@@ -63,7 +63,7 @@ class MachineCalibration(BaseModel):
 
     learned: dict[str, CalibrationRecord] = Field(default_factory=dict)
 
-    def of(self, device: str, precision: str) -> CalibrationRecord:
+    def get(self, device: str, precision: str) -> CalibrationRecord:
         """Return what is known of a device (`name_of`) at a precision; defaults at first."""
         return self.learned.get(f"{device} · {precision}", CalibrationRecord())
 
@@ -79,20 +79,20 @@ def name_of(device: Device) -> str:
 
 def corrected(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
     """Return the plan with the measured correction of its device."""
-    learned = known.of(name_of(plan.device), plan.precision)
+    learned = known.get(name_of(plan.device), plan.precision)
     speed = learned.speed(plan.model.source, plan.inspected.parameters)
     return replace(plan, correction=learned.factor, tokens_per_s=speed)
 
 
-def learn(plan: MemoryPlan, told: MemoryEstimate, peak: int, speed: float) -> None:
+def learn(plan: MemoryPlan, estimate: MemoryEstimate, peak: int, speed: float) -> None:
     """Store what a training used, in bytes and tokens per second, beside its estimate."""
     known = load()
     name = name_of(plan.device)
-    certain = told.reported - told.guessed
-    measured = max(0.0, peak - certain) / max(1, told.guessed)
-    learned = known.of(name, plan.precision).after(
+    certain = estimate.reported - estimate.guessed
+    measured = max(0.0, peak - certain) / max(1, estimate.guessed)
+    learned = known.get(name, plan.precision).after(
         ratio=min(HIGHEST, max(LOWEST, measured)),
-        share=told.guessed / max(1, told.reported),
+        share=estimate.guessed / max(1, estimate.reported),
         source=plan.model.source,
         parameters=plan.inspected.parameters,
         speed=speed * (RECOMPUTING if plan.checkpoints else 1.0),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_studio.core.memory.plan import MemoryPlan
-from lora_studio.core.memory.weights import dequantised_bytes, held_bytes
+from lora_studio.core.memory.weights import dequantized_bytes, held_bytes
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer
@@ -30,13 +30,13 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     times = plan.processes if plan.kind == "cpu" else 1
     casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
-    kept, working = _activations(plan, tokens)
+    stored, working = _activations(plan, tokens)
     logits = _logits(plan, tokens)
     # While the logits are there, the backward pass of the layers has not begun.
-    activations = round(plan.correction * (kept + max(0, working - logits)))
+    activations = round(plan.correction * (stored + max(0, working - logits)))
     logits = round(plan.correction * logits)
     on_cpu = plan.kind == "cpu"
-    held = round(plan.correction * _held(plan, tokens, kept))
+    held = round(plan.correction * _held(plan, tokens, stored))
     fixed = plan.constants.process if on_cpu else plan.constants.context
     return MemoryEstimate(
         weights=times * held_bytes(plan),
@@ -45,7 +45,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
         optimizer=times * optimizer_bytes(plan.training.optimizer, trained),
         activations=times * activations,
         logits=times * logits,
-        overhead=times * (fixed + held + dequantised_bytes(plan)),
+        overhead=times * (fixed + held + dequantized_bytes(plan)),
         tokens=tokens,
         # A GPU reports what is in use, neither what its driver has nor what the allocator holds.
         uncounted=0 if on_cpu else fixed + held,
@@ -90,12 +90,12 @@ def _widest(shape: ModelShape) -> int:
     return max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
 
 
-def _held(plan: MemoryPlan, tokens: int, kept: float) -> float:
+def _held(plan: MemoryPlan, tokens: int, activations: float) -> float:
     """Return the bytes that the allocator holds without use. glibc leaves gaps between kept
     tensors, which the temporary tensors of a layer need again and again in other sizes."""
     if plan.kind == "cpu":
         return plan.constants.held * tokens * _widest(plan.shape)
-    return plan.constants.reserved * kept
+    return plan.constants.reserved * activations
 
 
 def block_bytes(plan: MemoryPlan) -> float:
@@ -149,18 +149,18 @@ def adapter_bytes(plan: MemoryPlan) -> float:
 
 def adapted(plan: MemoryPlan) -> Sequence[LinearLayers]:
     """Return the linear layers that get an adapter."""
-    found = plan.inspected.adapter
-    names = {name.rpartition(".")[2] for name in found.targets} if found else set()
+    adapter = plan.inspected.adapter
+    names = {name.rpartition(".")[2] for name in adapter.targets} if adapter else set()
     return [layer for layer in plan.shape.linear if layer.name in names]
 
 
 def adapted_experts(plan: MemoryPlan) -> int:
     """Return the bytes of adapted stacked experts: their weights with the update are computed and
     kept."""
-    found = plan.inspected.adapter
+    adapter = plan.inspected.adapter
     names = {layer.name for layer in plan.shape.linear}
     stacked = (
-        any(name.rpartition(".")[2] not in names for name in found.targets) if found else False
+        any(name.rpartition(".")[2] not in names for name in adapter.targets) if adapter else False
     )
     return plan.bytes_each * plan.shape.expert_parameters if stacked else 0
 

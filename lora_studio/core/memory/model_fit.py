@@ -81,7 +81,7 @@ def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
     inspected = outline(entry)
     if inspected is None:
         return None
-    found = None
+    result = None
     for precision in _TRIED:
         if precision != "auto" and inspected.prequantized:
             break
@@ -99,10 +99,10 @@ def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
         plan = replace(plan, inspected=inspected.model_copy(update={"adapter": counted}))
         for tried in (plan, _eased(plan)):
             needed = estimate(tried).total
-            found = ModelFit(precision, needed, settings.device.free_bytes, tried is not plan)
-            if found.fits:
-                return found
-    return found
+            result = ModelFit(precision, needed, settings.device.free_bytes, tried is not plan)
+            if result.fits:
+                return result
+    return result
 
 
 def _eased(plan: MemoryPlan) -> MemoryPlan:
@@ -139,9 +139,9 @@ def outline(entry: ModelEntry) -> ModelInspected | None:
     )
 
 
-def fits_first(found: ModelFit | None) -> int:
+def fits_first(result: ModelFit | None) -> int:
     """Return a sort key: models that fit, then those that don't, then unknown ones."""
-    return 2 if found is None else 0 if found.fits else 1
+    return 2 if result is None else 0 if result.fits else 1
 
 
 def _prequantized(entry: ModelEntry) -> str | None:
@@ -167,8 +167,8 @@ def _completed(outline: ModelOutline, parameters: int | None) -> ModelOutline:
     if not parameters:
         return outline
     sizes = [size for size, _, _ in _USUAL]
-    place = min(bisect.bisect_left(sizes, parameters), len(_USUAL) - 1)
-    size, layers, width = _USUAL[place]
+    index = min(bisect.bisect_left(sizes, parameters), len(_USUAL) - 1)
+    size, layers, width = _USUAL[index]
     # Layers and width both grow with about the cube root of the size between two of these.
     scale = (parameters / size) ** (1 / 3)
     width = max(64, round(width * scale / 64) * 64)

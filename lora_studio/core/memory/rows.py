@@ -33,8 +33,8 @@ class RowStatistics:
 
     def share_over(self, limit: int) -> float:
         """Return the share of rows longer than a limit; between two edges that of the lower edge."""
-        place = bisect.bisect_right(self.edges, limit) - 1
-        return self.over[place] if place >= 0 else 1.0
+        index = bisect.bisect_right(self.edges, limit) - 1
+        return self.over[index] if index >= 0 else 1.0
 
     def in_micro_batch(self, micro_batch: int, per_step: int, limit: int) -> int:
         """Return the tokens of the largest micro-batch among steps of `per_step` rows, each cut at

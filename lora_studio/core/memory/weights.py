@@ -66,7 +66,7 @@ def _block_weights(plan: MemoryPlan) -> int:
     return BYTES[plan.precision] * (known or max(0, model.parameters - ends))
 
 
-def dequantised_bytes(plan: MemoryPlan) -> int:
+def dequantized_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of the largest layer's weights when unpacked, or narrowed, for their
     product."""
     if plan.precision in BYTES:

@@ -19,23 +19,23 @@ from lora_studio.core.training.spec import TrainingSpec
 
 def check(draft: Draft) -> list[Problem]:
     """Return every problem of a project that can be seen without a model in memory."""
-    found = draft.problems()
+    problems = draft.problems()
     for step in STEPS:
         spec = draft.spec(step)
         if spec is not None:
-            found += _check_spec(spec)
+            problems += _check_spec(spec)
     model, lora, training = draft.spec("model"), draft.spec("lora"), draft.spec("training")
     if isinstance(model, ModelSpec) and isinstance(training, TrainingSpec):
-        found += recipe_checks.check_on(model, training)
+        problems += recipe_checks.check_on(model, training)
         if isinstance(lora, LoraSpec):
-            found += combinations.check(model, lora, training)
+            problems += combinations.check(model, lora, training)
     data = draft.spec("dataset")
     if isinstance(data, DatasetSpec) and isinstance(training, TrainingSpec):
-        found += recipe_checks.check_with(data, training)
-    return found
+        problems += recipe_checks.check_with(data, training)
+    return problems
 
 
-def of_step(problems: list[Problem], step: Step) -> list[Problem]:
+def filter_by_step(problems: list[Problem], step: Step) -> list[Problem]:
     """Return the problems that belong to one step."""
     return [problem for problem in problems if problem.where.step == step]
 
@@ -171,11 +171,11 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
                 where=where,
             )
         ]
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for source in spec.sources:
         path = Path(source.path)
         if path.is_file() and path.stat().st_size == 0:
-            found.append(
+            problems.append(
                 error(
                     "dataset.empty",
                     "{file} is empty.",
@@ -185,11 +185,11 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
                 )
             )
         elif not path.exists() and not source.is_hub:
-            found.append(
+            problems.append(
                 _missing("dataset.not_found", "There is no file or folder {path}.", path, where)
             )
     if spec.validation_file and not Path(spec.validation_file).exists():
-        found.append(
+        problems.append(
             _missing(
                 "dataset.not_found",
                 "There is no file {path}.",
@@ -197,7 +197,7 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
                 Where(step="dataset", field="validation_file"),
             )
         )
-    return found
+    return problems
 
 
 def _check_export(spec: ExportSpec) -> list[Problem]:

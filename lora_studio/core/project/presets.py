@@ -109,8 +109,8 @@ class PresetDifference:
 
 def find(name: str) -> Preset:
     """Return the preset of a name; raises ProblemError that lists the available ones."""
-    found = next((preset for preset in PRESETS if preset.name == name), None)
-    if found is None:
+    match = next((preset for preset in PRESETS if preset.name == name), None)
+    if match is None:
         known = listed([preset.name for preset in PRESETS])
         raise fail(
             "project.unknown_preset",
@@ -119,7 +119,7 @@ def find(name: str) -> Preset:
             name=name,
             known=known,
         )
-    return found
+    return match
 
 
 def values(preset: Preset) -> dict[Place, Any]:
@@ -147,10 +147,10 @@ def current(get: Callable[[Step, str], Any]) -> Preset | None:
 
 def apply(draft: Draft, preset: Preset) -> list[PresetDifference]:
     """Apply a preset to a draft and return the changes."""
-    found = differences(draft.get, preset)
-    for change in found:
+    changes = differences(draft.get, preset)
+    for change in changes:
         draft.set(change.step, change.field, change.after)
-    return found
+    return changes
 
 
 def _in_words(about: FieldFacts, value: Any) -> str:

@@ -113,13 +113,13 @@ class Draft:
 
     def problems(self) -> list[Problem]:
         """Return everything wrong with the values themselves, all fields at once."""
-        found = list(self.loaded_problems)
+        problems = list(self.loaded_problems)
         for step in STEPS:
             try:
                 SPECS[step].model_validate(self.values[step])
             except ValidationError as error:
-                found += [self._problem(step, detail) for detail in error.errors()]
-        return found
+                problems += [self._problem(step, detail) for detail in error.errors()]
+        return problems
 
     def freeze(self) -> Project:
         """Return the validated project; raises ProblemError with every problem."""
@@ -342,17 +342,17 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
 
 def _line_numbers(text: str) -> dict[tuple[str, str], int]:
     """Return (section, key) -> line, counted from 1; the section itself has the key ''."""
-    found: dict[tuple[str, str], int] = {}
+    numbers: dict[tuple[str, str], int] = {}
     section = ""
     for number, line in enumerate(text.split("\n"), start=1):
         if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
             section = header[1].strip()
-            found.setdefault((section, ""), number)
+            numbers.setdefault((section, ""), number)
             outer, _, inner = section.partition(".")
-            found.setdefault((outer, inner.partition(".")[0]), number)
+            numbers.setdefault((outer, inner.partition(".")[0]), number)
         elif key := re.match(r"\s*([\w-]+)\s*=", line):
-            found.setdefault((section, key[1]) if section else (key[1], ""), number)
-    return found
+            numbers.setdefault((section, key[1]) if section else (key[1], ""), number)
+    return numbers
 
 
 def _dump(

@@ -13,7 +13,7 @@ _STEP = re.compile(r"^@(\d{1,12})\b", re.MULTILINE)
 
 def noted_steps(notes: str) -> tuple[int, ...]:
     """Return the steps that notes refer to, each once, in order."""
-    return tuple(sorted({int(found) for found in _STEP.findall(notes)}))
+    return tuple(sorted({int(digits) for digits in _STEP.findall(notes)}))
 
 
 def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:

@@ -38,12 +38,12 @@ def export(
     *,
     with_model: bool = True,
     begun: RunFolder | None = None,
-    told: Told = lambda size: None,
+    on_copied: Told = lambda size: None,
 ) -> RunFolder:
     """Write the run of a project as the folder `out`; the project's paths are relative to `folder`.
 
     Without the model its place is left empty, for one that the cluster has already. `begun` is the
-    run that is gone on with. `told` hears of every piece that is copied, in bytes, and may raise to
+    run that is gone on with. `on_copied` hears of every piece that is copied, in bytes, and may raise to
     end the copying. Raises ProblemError when `out` exists or something cannot be copied; then
     nothing is left behind.
     """
@@ -56,7 +56,7 @@ def export(
         )
     try:
         with folder_atomic(out) as target:
-            _fill(project.resolved(folder), target, told, with_model=with_model)
+            _fill(project.resolved(folder), target, on_copied, with_model=with_model)
             if begun is not None:
                 _take_progress(begun, RunFolder(target))
     except OSError as error:
@@ -110,13 +110,13 @@ def missing(run: RunFolder) -> list[Problem]:
     ]
 
 
-def _fill(project: Project, target: Path, told: Told, *, with_model: bool) -> None:
+def _fill(project: Project, target: Path, on_copied: Told, *, with_model: bool) -> None:
     taken: dict[str, str] = {}
-    model = _take_model(project, target, taken, told, with_model=with_model)
-    dataset = _take_data(project.dataset, target, taken, told)
+    model = _take_model(project, target, taken, on_copied, with_model=with_model)
+    dataset = _take_data(project.dataset, target, taken, on_copied)
     lora = project.lora
     if lora.start_from:
-        shutil.copytree(lora.start_from, target / START, copy_function=_copy(told))
+        shutil.copytree(lora.start_from, target / START, copy_function=_copy(on_copied))
         taken[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
     device = "cpu" if project.model.devices[0] == "cpu" else "auto"
@@ -145,7 +145,7 @@ def _take_progress(run: RunFolder, target: RunFolder) -> None:
 
 
 def _take_model(
-    project: Project, target: Path, taken: dict[str, str], told: Told, *, with_model: bool
+    project: Project, target: Path, taken: dict[str, str], on_copied: Told, *, with_model: bool
 ) -> str:
     """Return the model's source as the folder has it: hub models and the built-in one are
     downloaded there."""
@@ -154,23 +154,27 @@ def _take_model(
         return project.model.source
     name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
     if with_model and source.is_dir():
-        shutil.copytree(source, target / MODEL, copy_function=partial(_link_or_copy, told=told))
+        shutil.copytree(
+            source, target / MODEL, copy_function=partial(_link_or_copy, on_copied=on_copied)
+        )
     elif with_model:
         (target / MODEL).mkdir()
-        _link_or_copy(str(source), str(target / name), told=told)
+        _link_or_copy(str(source), str(target / name), on_copied=on_copied)
     taken[name] = project.model.source
     return name
 
 
-def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str], told: Told) -> DatasetSpec:
+def _take_data(
+    spec: DatasetSpec, target: Path, taken: dict[str, str], on_copied: Told
+) -> DatasetSpec:
     def take(path: str, number: int) -> str:
         # Three parts, so that no name of two looks like a dataset of the hub.
         name = f"{DATA}/{number}/{Path(path).name}"
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_dir():
-            shutil.copytree(path, target / name, copy_function=_copy(told))
+            shutil.copytree(path, target / name, copy_function=_copy(on_copied))
         else:
-            copy_file(path, target / name, told)
+            copy_file(path, target / name, on_copied)
         taken[name] = path
         return name
 
@@ -182,17 +186,17 @@ def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str], told: Tol
     return spec.model_copy(update={"sources": sources, "validation_file": validation})
 
 
-def _copy(told: Told) -> Callable[[str, str], str]:
-    return partial(copy_file, told=told)
+def _copy(on_copied: Told) -> Callable[[str, str], str]:
+    return partial(copy_file, on_copied=on_copied)
 
 
-def _link_or_copy(source: str, target: str, *, told: Told) -> str:
+def _link_or_copy(source: str, target: str, *, on_copied: Told) -> str:
     """Hard-link a large file, or copy it if the target is on another disk."""
     with contextlib.suppress(OSError):
         os.link(Path(source).resolve(), target)
-        told(Path(target).stat().st_size)
+        on_copied(Path(target).stat().st_size)
         return target
-    return copy_file(source, target, told)
+    return copy_file(source, target, on_copied)
 
 
 def _files(project: Project) -> dict[str, str]:
@@ -205,13 +209,13 @@ def _files(project: Project) -> dict[str, str]:
         "@ROWS@": str(spec.effective_batch),
         "@MODEL@": _about_model(project),
     }
-    found = {}
+    contents = {}
     for name in (COMMAND, JOB, README):
         text = (folder / name).read_text("utf-8")
         for mark, value in values.items():
             text = text.replace(mark, value)
-        found[name] = text
-    return found
+        contents[name] = text
+    return contents
 
 
 def _about_model(project: Project) -> str:

@@ -22,9 +22,9 @@ Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and i
 
 def repeat_run(run: RunFolder) -> RunFolder:
     """Create a run with the settings of another one; raises ProblemError."""
-    made = folder.create(run.path.parent, run.load_project(), run.path)
-    made.write_about(RunAnnotations(tags=run.about().tags))
-    return made
+    copy = folder.create(run.path.parent, run.load_project(), run.path)
+    copy.write_about(RunAnnotations(tags=run.about().tags))
+    return copy
 
 
 def go_on(run: RunFolder) -> RunFolder:
@@ -39,13 +39,13 @@ def go_on(run: RunFolder) -> RunFolder:
         )
     frozen = run.load_project()
     lora = frozen.lora.model_copy(update={"start_from": str(run.adapter)})
-    made = folder.create(
+    copy = folder.create(
         run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
     )  # fmt: skip
-    made.write_about(
+    copy.write_about(
         RunAnnotations(tags=run.about().tags, notes=f"Continues from {run.path.name}.")
     )
-    return made
+    return copy
 
 
 def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
@@ -77,20 +77,20 @@ def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
 
 def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
     """Return every combination of the values; raises ProblemError if there are none, or too many."""
-    found = list(itertools.product(*(tuple(dict.fromkeys(values)) for _, values in axes)))
-    if not axes or not found:
+    products = list(itertools.product(*(tuple(dict.fromkeys(values)) for _, values in axes)))
+    if not axes or not products:
         raise fail(
             "grid.empty", "There are no values to try.", "Enter at least one for each setting."
         )
-    if len(found) > MOST:
+    if len(products) > MOST:
         raise fail(
             "grid.too_many",
             "These values make {count} runs.",
             "Enter fewer values: at most {most} runs can be created at once.",
-            count=len(found),
+            count=len(products),
             most=MOST,
         )
-    return found
+    return products
 
 
 def split(setting: str) -> tuple[Step, str]:

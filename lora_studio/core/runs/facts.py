@@ -96,9 +96,9 @@ def ordered(settings: Iterable[str]) -> list[str]:
     return sorted((name for name in settings if name in _PLACES), key=_PLACES.__getitem__)
 
 
-def short_name(place: str) -> str:
+def short_name(path: str) -> str:
     """Return the last part of a model or file path, which distinguishes it from others."""
-    return PurePath(place.replace("\\", "/").rstrip("/")).name or place
+    return PurePath(path.replace("\\", "/").rstrip("/")).name or path
 
 
 def _plain(value: Any) -> Any:
@@ -107,9 +107,9 @@ def _plain(value: Any) -> Any:
 
 def _data(sources: Any) -> Iterator[str]:
     for source in sources if isinstance(sources, list) else ():
-        place = source.get("path", "") if isinstance(source, dict) else source
-        if isinstance(place, str) and place:
-            yield short_name(place)
+        path = source.get("path", "") if isinstance(source, dict) else source
+        if isinstance(path, str) and path:
+            yield short_name(path)
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class RunProgress:
         self.records = [record for record in self.records if record[0] <= step]
 
 
-def events_since(run: RunFolder, told: RunProgress) -> RunProgress:
+def events_since(run: RunFolder, progress: RunProgress) -> RunProgress:
     """Return the progress with the events after its position; from the start if the file was
     replaced. Of steps, which may be millions, only the last one is parsed."""
     try:
@@ -196,33 +196,33 @@ def events_since(run: RunFolder, told: RunProgress) -> RunProgress:
     except OSError:
         return RunProgress()
     with file:
-        if os.fstat(file.fileno()).st_size < told.position:
-            told = RunProgress()
-        file.seek(told.position)
+        if os.fstat(file.fileno()).st_size < progress.position:
+            progress = RunProgress()
+        file.seek(progress.position)
         last_step = b""
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            told.position += len(line)
+            progress.position += len(line)
             if _STEP in line:
                 last_step = line
             elif any(mark in line for mark in _TOLD):
-                _take_line(told, last_step)
+                _take_line(progress, last_step)
                 last_step = b""
-                _take_line(told, line)
-        _take_line(told, last_step)
-    return told
+                _take_line(progress, line)
+        _take_line(progress, last_step)
+    return progress
 
 
-def _take_line(told: RunProgress, line: bytes) -> None:
+def _take_line(progress: RunProgress, line: bytes) -> None:
     if line:
         with contextlib.suppress(ValidationError):
-            told.on_event(events.parse(line))
+            progress.on_event(events.parse(line))
 
 
-def why_ended(told: RunProgress) -> Text:
+def why_ended(progress: RunProgress) -> Text:
     """Return why a worker ended without an event, as far as the system tells."""
-    if told.time and psutil.boot_time() > told.time:
+    if progress.time and psutil.boot_time() > progress.time:
         return text("The computer was shut down or restarted while it ran.")
     return text("Its process was killed, for example because the computer ran out of memory.")
 

@@ -213,8 +213,8 @@ class RunFolder:
         """Return the steps with a checkpoint on disk, ascending."""
         if not self.checkpoints.is_dir():
             return []
-        found = (_CHECKPOINT.match(entry.name) for entry in self.checkpoints.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        matches = (_CHECKPOINT.match(entry.name) for entry in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
 
     def load_project(self) -> Project:
         """Return the frozen project; raises ProblemError if the folder isn't a run."""
@@ -249,7 +249,7 @@ class RunFolder:
         }
         return frozen.model_copy(update=changes)
 
-    def take_later_settings(self, frozen: Project, source_folder: Path) -> None:
+    def update_merging_and_export(self, frozen: Project, source_folder: Path) -> None:
         """Update how to merge and export, which may be decided after training.
 
         Model, LoRA, dataset and training stay as they were trained with. Raises ProblemError.
@@ -411,8 +411,8 @@ def begun_runs(runs: Path, most: int) -> list[RunFolder]:
             names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
     except OSError:
         return []
-    found = (RunFolder(runs / name) for name in names)
-    begun = (run for run in found if run.events_file.is_file() and run.project_file.is_file())
+    folders = (RunFolder(runs / name) for name in names)
+    begun = (run for run in folders if run.events_file.is_file() and run.project_file.is_file())
     return list(itertools.islice(begun, most))
 
 
@@ -420,8 +420,8 @@ def list_runs(runs: Path) -> list[RunFolder]:
     """Return all runs in a folder, newest first."""
     if not runs.is_dir():
         return []
-    found = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]
-    return sorted(found, key=lambda run: run.path.name, reverse=True)
+    folders = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]
+    return sorted(folders, key=lambda run: run.path.name, reverse=True)
 
 
 def _not_written(file: Path, error: OSError) -> ProblemError:

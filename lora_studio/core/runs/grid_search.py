@@ -73,11 +73,11 @@ class GridTable:
 
 def grids(runs: Sequence[RunSummary]) -> list[GridTable]:
     """Return every search among runs, in the order of the runs."""
-    found: dict[str, list[RunSummary]] = {}
+    by_grid: dict[str, list[RunSummary]] = {}
     for run in runs:
         if run.about.grid is not None and run.state != "unreadable":
-            found.setdefault(run.about.grid.name, []).append(run)
-    return [_table(name, members) for name, members in found.items()]
+            by_grid.setdefault(run.about.grid.name, []).append(run)
+    return [_table(name, members) for name, members in by_grid.items()]
 
 
 def _table(name: str, runs: list[RunSummary]) -> GridTable:

@@ -54,10 +54,10 @@ class Guard:
         threading.Thread(target=process.wait, name="guard", daemon=True).start()
 
 
-def named() -> Guard | None:
+def from_environment() -> Guard | None:
     """Return the guard that the environment of this worker names, None without one."""
     try:
-        told: dict[str, Any] = json.loads(os.environ.get(VARIABLE, ""))
-        return Guard(tuple(told["command"]), told["environment"])
+        content: dict[str, Any] = json.loads(os.environ.get(VARIABLE, ""))
+        return Guard(tuple(content["command"]), content["environment"])
     except (ValueError, KeyError, TypeError):
         return None

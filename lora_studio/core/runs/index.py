@@ -100,7 +100,7 @@ class RunSummary:
     def searched(self) -> str:
         """Everything that words are looked for in, in lower case."""
         about = self.about
-        told = [f"{name.partition('.')[2]}={value}" for name, value in self.settings.items()]
+        settings = [f"{name.partition('.')[2]}={value}" for name, value in self.settings.items()]
         parts = [
             self.folder,
             self.name,
@@ -110,16 +110,16 @@ class RunSummary:
             *about.tags,
             about.notes,
         ]
-        return "\n".join([*parts, *told]).lower()
+        return "\n".join([*parts, *settings]).lower()
 
 
 @dataclass
 class _Entry:
-    """What the cache keeps of one run. `told`, as plain values, goes on where its events were read to:
-    most runs have ended and it is never needed again."""
+    """What the cache keeps of one run. `progress`, as plain values, is where reading its events
+    continues: most runs have ended and never need it again."""
 
     stamp: Stamp
-    told: dict[str, Any]
+    progress: dict[str, Any]
     summary: RunSummary
 
 
@@ -179,22 +179,22 @@ class RunIndex:
     def _read(self, name: str, stamp: Stamp) -> None:
         before = self._entries.get(name)
         folder = RunFolder(self.runs / name)
-        told = run_facts.events_since(
-            folder, RunProgress.from_plain(before.told) if before else RunProgress()
+        progress = run_facts.events_since(
+            folder, RunProgress.from_plain(before.progress) if before else RunProgress()
         )
-        self._entries[name] = _Entry(stamp, asdict(told), _summary(folder, told))
+        self._entries[name] = _Entry(stamp, asdict(progress), _summary(folder, progress))
         self._changed = True
 
     def _look_at_locks(self) -> None:
         """Update which runs are running: for a command without an ending only the lock tells, and
         no file changes when a worker is killed."""
         for entry in self._entries.values():
-            if not entry.told["command"] or entry.summary.state == "unreadable":
+            if not entry.progress["command"] or entry.summary.state == "unreadable":
                 continue
-            told = RunProgress.from_plain(entry.told)
+            progress = RunProgress.from_plain(entry.progress)
             is_running = RunFolder(self.runs / entry.summary.folder).is_running()
-            state: RowState = "running" if is_running else told.state.state
-            reason = run_facts.why_ended(told) if state == "interrupted" else NO_TEXT
+            state: RowState = "running" if is_running else progress.state.state
+            reason = run_facts.why_ended(progress) if state == "interrupted" else NO_TEXT
             if (state, reason) != (entry.summary.state, entry.summary.reason):
                 entry.summary = replace(entry.summary, state=state, reason=reason)
                 self._changed = True
@@ -220,7 +220,7 @@ def read(runs: Path) -> list[RunSummary]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _summary(run: RunFolder, told: RunProgress) -> RunSummary:
+def _summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     about = run.about()
     sizes = run_facts.sizes(run)
     known: dict[str, Any] = {
@@ -231,13 +231,13 @@ def _summary(run: RunFolder, told: RunProgress) -> RunSummary:
         "checkpoint_bytes": sizes.checkpoints,
         "checkpoints": sizes.checkpoint_count,
         "has_adapter": sizes.has_adapter,
-        "loss": told.loss,
-        "best_eval": told.best_eval,
-        "step": told.step,
-        "steps": told.steps,
-        "seconds": told.seconds,
-        "changed": told.time,
-        "command": told.state.changing,
+        "loss": progress.loss,
+        "best_eval": progress.best_eval,
+        "step": progress.step,
+        "steps": progress.steps,
+        "seconds": progress.seconds,
+        "changed": progress.time,
+        "command": progress.state.changing,
     }
     try:
         frozen = run_facts.frozen_settings(run)
@@ -253,11 +253,11 @@ def _summary(run: RunFolder, told: RunProgress) -> RunSummary:
     return replace(
         shown,
         name=about.title or frozen.name,
-        state=told.state.state,
+        state=progress.state.state,
         model=run_facts.short_name(str(shown.value("model.source"))),
         data=", ".join(frozen.data),
         rank=_whole(shown.value("lora.rank")),
-        reason=told.problem if told.state.state == "failed" else NO_TEXT,
+        reason=progress.problem if progress.state.state == "failed" else NO_TEXT,
     )
 
 
@@ -291,20 +291,20 @@ _FOLDERS = ("", "checkpoints")
 
 
 def _stamp(folder: str) -> Stamp:
-    found: list[int] = []
+    stamp: list[int] = []
     for name in _FILES:
         try:
             facts = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a Path for each costs as much as the look
         except OSError:
-            found += (0, 0)
+            stamp += (0, 0)
         else:
-            found += (facts.st_mtime_ns, facts.st_size)
+            stamp += (facts.st_mtime_ns, facts.st_size)
     for name in _FOLDERS:
         try:
-            found.append(os.stat(f"{folder}/{name}").st_mtime_ns)  # noqa: PTH116 - see above
+            stamp.append(os.stat(f"{folder}/{name}").st_mtime_ns)  # noqa: PTH116 - see above
         except OSError:
-            found.append(0)
-    return tuple(found)
+            stamp.append(0)
+    return tuple(stamp)
 
 
 def _read_cache(file: Path) -> dict[str, _Entry]:
@@ -312,7 +312,7 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
 
     Line by line, since to parse all of it at once would keep the window from its work.
     """
-    found: dict[str, _Entry] = {}
+    entries: dict[str, _Entry] = {}
     try:
         head, *lines = file.read_bytes().splitlines()
         if head != _FORMAT.encode():
@@ -320,10 +320,10 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
         for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 name, entry = _from_line(line)
-                found[name] = entry
+                entries[name] = entry
     except (OSError, ValueError):
         return {}
-    return found
+    return entries
 
 
 _SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
@@ -334,7 +334,7 @@ def _to_line(name: str, entry: _Entry) -> str:
     about = entry.summary.about
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
-    plain = {"run": name, "stamp": entry.stamp, "told": entry.told, "summary": summary}
+    plain = {"run": name, "stamp": entry.stamp, "told": entry.progress, "summary": summary}
     return json.dumps(plain, ensure_ascii=False, default=Text.model_dump)
 
 

@@ -143,8 +143,8 @@ def _share(counts: dict[str, Any]) -> str:
     return f"{formatting.count(trainable)} of {formatting.count(total)}"
 
 
-def _curve(found: Iterable[events.Event]) -> str:
-    evaluated = [event for event in found if isinstance(event, events.Evaluated)]
+def _curve(stream: Iterable[events.Event]) -> str:
+    evaluated = [event for event in stream if isinstance(event, events.Evaluated)]
     if not evaluated:
         return ""
     best = min(evaluated, key=lambda event: event.loss)
@@ -165,8 +165,8 @@ def _curve(found: Iterable[events.Event]) -> str:
     )
 
 
-def _selftest(found: dict[str, Any]) -> str:
-    stages = found.get("stages", [])
+def _selftest(results: dict[str, Any]) -> str:
+    stages = results.get("stages", [])
     if not stages:
         return ""
     rows = [
@@ -178,8 +178,8 @@ def _selftest(found: dict[str, Any]) -> str:
         [
             "## Self-test",
             "",
-            f"Compared with base + adapter at {found['positions']} answer positions of "
-            f"{found['conversations']} held-out conversations: how often the likeliest token is the "
+            f"Compared with base + adapter at {results['positions']} answer positions of "
+            f"{results['conversations']} held-out conversations: how often the likeliest token is the "
             "same, and the mean KL divergence in nats.",
             "",
             "| Stage | Same token | KL | Verdict |",

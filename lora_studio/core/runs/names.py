@@ -27,23 +27,23 @@ class RunNames:
             if self._same[_key(run)] > 1:
                 self._seconds.setdefault((_key(run), int(run.created)), []).append(run.folder)
 
-    def of(self, run: RunSummary) -> str:
+    def get(self, run: RunSummary) -> str:
         """Return the name of a run."""
         tried, about = _tried(run), run.about
         own = about.title or tried
         if self._same[_key(run)] < 2:
             return own or timestamps.shortly(run.created) or run.folder
         together = sorted(self._seconds.get((_key(run), int(run.created)), []))
-        place = together.index(run.folder) + 1 if run.folder in together else 1
+        number = together.index(run.folder) + 1 if run.folder in together else 1
         moment = timestamps.shortly(run.created, seconds=True) + (
-            f" ({place})" if place > 1 else ""
+            f" ({number})" if number > 1 else ""
         )
         return f"{own} · {moment}" if own else moment or run.folder
 
 
-def of_folder(run: RunFolder) -> str:
+def read_run_name(run: RunFolder) -> str:
     """Return a run's name from its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
-    return run.about().title or timestamps.of_run(run.path.name)
+    return run.about().title or timestamps.format_run_name(run.path.name)
 
 
 def _key(run: RunSummary) -> object:
@@ -55,10 +55,10 @@ def _tried(run: RunSummary) -> str:
     """Return the searched values of a run in a grid search, such as `rank=8, learning_rate=1e-4`."""
     if run.about.grid is None:
         return ""
-    told = []
+    searched = []
     for setting in run.about.grid.fields:
         try:
-            told.append(f"{setting.partition('.')[2]}={table.flat(run.value(setting))}")
+            searched.append(f"{setting.partition('.')[2]}={table.flat(run.value(setting))}")
         except KeyError:  # a setting that this version does not know
             continue
-    return ", ".join(told)
+    return ", ".join(searched)

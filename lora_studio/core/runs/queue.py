@@ -51,47 +51,49 @@ class QueueFile(BaseModel):
 def load(runs: Path) -> QueueFile:
     """Return the queue of a runs folder; empty if there is none or the file is damaged."""
     try:
-        found = QueueFile.model_validate_json((runs / FILE).read_bytes())
+        stored = QueueFile.model_validate_json((runs / FILE).read_bytes())
     except (OSError, ValidationError):
         return QueueFile()
-    there = (entry for entry in found.entries if RunFolder(runs / entry.run).project_file.is_file())
-    return found.model_copy(update={"entries": tuple(there)})
+    there = (
+        entry for entry in stored.entries if RunFolder(runs / entry.run).project_file.is_file()
+    )
+    return stored.model_copy(update={"entries": tuple(there)})
 
 
 def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
     """Append runs; one that is already queued keeps its position. Raises ProblemError."""
-    with _changing(runs) as found:
-        known = set(found[0].names)
+    with _changing(runs) as edit:
+        known = set(edit[0].names)
         fresh = tuple(entry for entry in entries if entry.run not in known)
-        found[0] = found[0].model_copy(update={"entries": found[0].entries + fresh})
-    return found[0]
+        edit[0] = edit[0].model_copy(update={"entries": edit[0].entries + fresh})
+    return edit[0]
 
 
 def remove(runs: Path, names: Iterable[str]) -> QueueFile:
     """Remove runs from the queue; their folders stay. Raises ProblemError."""
     gone = set(names)
-    with _changing(runs) as found:
-        left = tuple(entry for entry in found[0].entries if entry.run not in gone)
-        found[0] = found[0].model_copy(update={"entries": left})
-    return found[0]
+    with _changing(runs) as edit:
+        left = tuple(entry for entry in edit[0].entries if entry.run not in gone)
+        edit[0] = edit[0].model_copy(update={"entries": left})
+    return edit[0]
 
 
-def move(runs: Path, name: str, place: int) -> QueueFile:
+def move(runs: Path, name: str, position: int) -> QueueFile:
     """Move a run to a position, 0 being the next to start. Raises ProblemError."""
-    with _changing(runs) as found:
-        entries = list(found[0].entries)
+    with _changing(runs) as edit:
+        entries = list(edit[0].entries)
         moved = [entry for entry in entries if entry.run == name]
         rest = [entry for entry in entries if entry.run != name]
-        at = min(max(place, 0), len(rest))
-        found[0] = found[0].model_copy(update={"entries": (*rest[:at], *moved, *rest[at:])})
-    return found[0]
+        at = min(max(position, 0), len(rest))
+        edit[0] = edit[0].model_copy(update={"entries": (*rest[:at], *moved, *rest[at:])})
+    return edit[0]
 
 
 def set_paused(runs: Path, paused: bool) -> QueueFile:
     """Set whether queued runs start automatically. Raises ProblemError."""
-    with _changing(runs) as found:
-        found[0] = found[0].model_copy(update={"paused": paused})
-    return found[0]
+    with _changing(runs) as edit:
+        edit[0] = edit[0].model_copy(update={"paused": paused})
+    return edit[0]
 
 
 def pop_next(runs: Path) -> QueuedRun | None:
@@ -99,11 +101,11 @@ def pop_next(runs: Path) -> QueuedRun | None:
 
     No two programs get the same one. Raises ProblemError.
     """
-    with _changing(runs) as found:
-        if found[0].paused or not found[0].entries:
+    with _changing(runs) as edit:
+        if edit[0].paused or not edit[0].entries:
             return None
-        first, *rest = found[0].entries
-        found[0] = found[0].model_copy(update={"entries": tuple(rest)})
+        first, *rest = edit[0].entries
+        edit[0] = edit[0].model_copy(update={"entries": tuple(rest)})
     return first
 
 

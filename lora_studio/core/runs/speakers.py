@@ -48,7 +48,7 @@ def adapter_speaker(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
 
 def run_speakers(run: RunFolder) -> list[SpeakerOption]:
     """Return a run's adapter, checkpoints (latest first), merged model and GGUF files."""
-    name = run_names.of_folder(run)
+    name = run_names.read_run_name(run)
     options: list[tuple[Text | str, AnySpeaker]] = []
     if (run.adapter / _CONFIG).is_file():
         options.append((text("Adapter"), adapter_speaker(run.adapter)))

@@ -81,8 +81,8 @@ def _has(run: RunSummary, word: str) -> bool:
     name, sign, wanted = word.partition("=")
     if not sign or not wanted:
         return False
-    found = [run.value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
-    return any(flat(value).lower() == wanted or _same_number(value, wanted) for value in found)
+    values = [run.value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
+    return any(flat(value).lower() == wanted or _same_number(value, wanted) for value in values)
 
 
 def _same_number(value: Any, wanted: str) -> bool:
@@ -98,10 +98,10 @@ def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict
     """Return the settings that differ among runs, or all: the value in each run, in the order of
     the specs."""
     names = facts.DEFAULTS if everything else {n for run in runs for n in run.settings}
-    found = {name: [run.value(name) for run in runs] for name in facts.ordered(names)}
+    columns = {name: [run.value(name) for run in runs] for name in facts.ordered(names)}
     if everything:
-        return found
-    return {name: values for name, values in found.items() if differ(values)}
+        return columns
+    return {name: values for name, values in columns.items() if differ(values)}
 
 
 def differ(values: Sequence[Any]) -> bool:

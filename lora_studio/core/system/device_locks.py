@@ -39,7 +39,7 @@ class LockHolder:
     pid: int = 0
 
     @classmethod
-    def of(cls, content: dict[str, object]) -> LockHolder:
+    def from_content(cls, content: dict[str, object]) -> LockHolder:
         """Return the holder from the content of a lock file, whatever that is."""
         pid = content.get("pid", 0)
         return cls(
@@ -57,7 +57,7 @@ def lock_of(device: DeviceIdentity) -> FileLock:
 def holder_of(device: DeviceIdentity) -> LockHolder | None:
     """Return who uses a device now, None if it is free."""
     content = lock_of(device).holder()
-    return LockHolder.of(content) if content else None
+    return LockHolder.from_content(content) if content else None
 
 
 def lock_devices(

@@ -72,13 +72,13 @@ def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -
         raise
 
 
-def copy_file(source: str | Path, target: str | Path, told: Callable[[int], None]) -> str:
+def copy_file(source: str | Path, target: str | Path, on_copied: Callable[[int], None]) -> str:
     """Copy a file's content; `on_copied` is called with the bytes of each chunk and may raise to
     cancel."""
     with Path(source).open("rb") as read, Path(target).open("wb") as written:
         while piece := read.read(_PIECE):
             written.write(piece)
-            told(len(piece))
+            on_copied(len(piece))
     return str(target)
 
 

@@ -29,10 +29,10 @@ class ControlGroup:
 
     def limit(self) -> int | None:
         """Return the most bytes that its processes may have together."""
-        found = _number(
+        limit = _number(
             self.folder / ("memory.max" if self.version == 2 else "memory.limit_in_bytes")
         )
-        return found if found is not None and found < _NONE else None
+        return limit if limit is not None and limit < _NONE else None
 
     def charged(self) -> int | None:
         """Return the bytes that count against the limit, with cached files."""
@@ -57,15 +57,15 @@ class ControlGroup:
 
 def groups(pid: int | str = "self") -> list[ControlGroup]:
     """Return the control groups of a process, the innermost first; all their limits hold."""
-    found: list[ControlGroup] = []
+    limited: list[ControlGroup] = []
     with contextlib.suppress(OSError, ValueError):
         mounts = dict(_mounts())
         for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             version: Literal[1, 2] = 2 if not controllers else 1
             if version in mounts and (version == 2 or "memory" in controllers.split(",")):
-                found += _upwards(*mounts[version], path, version)
-    return [group for group in found if group.charged() is not None]
+                limited += _upwards(*mounts[version], path, version)
+    return [group for group in limited if group.charged() is not None]
 
 
 def address_space() -> int | None:
@@ -112,16 +112,15 @@ class KillCounter:
         self._before, self._last = self._last, self._count_of(self._group)
 
     def has_risen(self) -> bool:
-        """Return whether such a kill happened since a `tally`, in its group if that still exists;
-        False for an invalid tally, or one from before the last boot."""
+        """Return whether a process has been killed since the baseline."""
         now = self._count_of(self._group)
         return now is not None and self._before is not None and now > self._before
 
     @staticmethod
     def _count_of(group: ControlGroup | None) -> int | None:
         """Return the count of the innermost group, or of the whole machine without one."""
-        if group is not None and (found := group.kills()) is not None:
-            return found
+        if group is not None and (count := group.kills()) is not None:
+            return count
         return _entries(_PROC / "vmstat").get("oom_kill")
 
 
@@ -137,7 +136,11 @@ def tally() -> dict[str, Any]:
 
 
 def has_risen(before: Any) -> bool:
-    """Return whether a process has been killed since the baseline."""
+    """Return whether the system has killed a process for lack of memory since a `tally`.
+
+    Looks at the tally's group if that still exists. False for an invalid tally, or one from before
+    the last boot.
+    """
     try:
         if before["boot"] != _boot():
             return False
@@ -161,8 +164,8 @@ def _boot() -> str:
 def _mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
     """Return version -> where its memory controller is mounted, and which group that path is."""
     for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
-        place, _, kind = line.partition(" - ")
-        root, point = place.split(" ")[3:5]
+        mount, _, kind = line.partition(" - ")
+        root, point = mount.split(" ")[3:5]
         system, _, options = kind.split(" ", 2)
         if system == "cgroup2":
             yield 2, (Path(point), root)
@@ -191,10 +194,10 @@ def _number(file: Path) -> int | None:
 
 def _entries(file: Path) -> dict[str, int]:
     """Return the numbers in lines of a name and a number."""
-    found: dict[str, int] = {}
+    entries: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in file.read_text().splitlines():
             name, _, value = line.partition(" ")
             if value.isdigit():
-                found[name] = int(value)
-    return found
+                entries[name] = int(value)
+    return entries

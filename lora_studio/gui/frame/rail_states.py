@@ -22,7 +22,7 @@ def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailSta
         share = jobs.progress.share
         doing = tr("stopping") if jobs.stopping else tr("running")
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
-    problems = checks.of_step(state.problems(), page.step)
+    problems = checks.filter_by_step(state.problems(), page.step)
     errors = [item for item in checks.errors(problems) if not item.code.endswith(".none")]
     if errors:
         return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))

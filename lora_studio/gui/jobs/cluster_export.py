@@ -123,7 +123,10 @@ class _Writing(DetachedThread):
         try:
             total = cluster.size(self._project, self._folder)
             cluster.export(
-                self._project, self._folder, self.out, told=lambda size: self._report(size, total)
+                self._project,
+                self._folder,
+                self.out,
+                on_copied=lambda size: self._report(size, total),
             )
         except ProblemError as error:
             problem = error.problems[0]

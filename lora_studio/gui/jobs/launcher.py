@@ -190,7 +190,7 @@ class JobLauncher(QObject):
             raise fail("run.none", "This project has no runs.", "Train an adapter first.")
         if kind == "resume":
             return commands.Train(run=str(run.path), resume=True), run
-        run.take_later_settings(self._state.draft.freeze(), folder)
+        run.update_merging_and_export(self._state.draft.freeze(), folder)
         if kind.startswith("create_ollama"):
             anyway = kind == "create_ollama_anyway"
             return commands.CreateOllama(run=str(run.path), force=True, anyway=anyway), run

@@ -68,7 +68,7 @@ def is_step(number: int) -> Callable[[Event], bool]:
 
 def assert_same_outcome(run: RunFolder, expected: RunFolder) -> None:
     """The same metrics to the last bit, each step once, and the same adapter."""
-    found, whole = metrics.of_run(run), metrics.of_run(expected)
+    found, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
     assert list(found.loss.steps) == list(whole.loss.steps)
     for name in ("loss", "grad_norm", "learning_rate", "tokens", "epoch"):
         assert found.steps[name].values == whole.steps[name].values, name
@@ -237,4 +237,4 @@ def test_a_worker_pauses_and_exits_whoever_asks(start: Start, how: str) -> None:
     assert ending.paused
     assert worker._process.wait(120) == 0
     assert run.state() == "paused"
-    assert run.checkpoint_steps()[-1] == metrics.of_run(run).last_step
+    assert run.checkpoint_steps()[-1] == metrics.read_metrics(run).last_step

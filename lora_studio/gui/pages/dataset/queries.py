@@ -144,7 +144,7 @@ class DatasetQueries(QObject):
         dataset = self.state.spec(_STEP)
         if not isinstance(dataset, DatasetSpec):
             return None
-        problems = checks.of_step(checks.check(self.state.draft), _STEP)
+        problems = checks.filter_by_step(checks.check(self.state.draft), _STEP)
         return None if checks.errors(problems) else dataset
 
     def _read(self, kind: Kind) -> DatasetSpec | None:

@@ -247,7 +247,7 @@ class ModelPage(StepPage):
     def _question(self) -> InspectModel | None:
         """Return the query for model details; they depend on neither precision nor device."""
         model = self.state.spec("model")
-        wrong = checks.errors(checks.of_step(checks.check(self.state.draft), "model"))
+        wrong = checks.errors(checks.filter_by_step(checks.check(self.state.draft), "model"))
         if not isinstance(model, ModelSpec) or wrong:
             return None
         lora = self.state.spec("lora")

@@ -83,7 +83,7 @@ class BlindVote(QObject):
         """Show the vote buttons once every column has answered."""
         conversation = self._controller.conversation
         is_answered = conversation.turns and all(
-            (version := conversation.turns[-1].of(number).current) is not None
+            (version := conversation.turns[-1].get_answers(number).current) is not None
             and version.problem is None
             for number in range(len(conversation.speakers))
         )

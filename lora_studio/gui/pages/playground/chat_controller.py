@@ -184,7 +184,7 @@ class ChatController(QObject):
     def choose_version(self, column: int, turn: int, number: int) -> None:
         """Select another version of an answer."""
         current = self.conversation.turns[turn]
-        answers = current.of(column).model_copy(update={"shown": number})
+        answers = current.get_answers(column).model_copy(update={"shown": number})
         self._set_conversation(self.conversation.with_turn(turn, current.put(column, answers)))
 
     # --- requests -----------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class ChatController(QObject):
         -1.
         """
         turn = self.conversation.turns[-1]
-        versions = [turn.of(column).current or AnswerVersion() for column in columns]
+        versions = [turn.get_answers(column).current or AnswerVersion() for column in columns]
         vote = Vote(
             prompt=turn.user,
             names=tuple(chat.title(version.speaker) for version in versions),
@@ -276,7 +276,7 @@ class ChatController(QObject):
 
     def next_sampling(self, column: int, turn: int) -> Sampling:
         """Return the sampling settings with a new seed for every version of an answer."""
-        given = len(self.conversation.turns[turn].of(column).takes)
+        given = len(self.conversation.turns[turn].get_answers(column).takes)
         seed = (self.conversation.sampling.seed + given) % (2**31 - 1)
         return self.conversation.sampling.model_copy(update={"seed": seed})
 
@@ -339,7 +339,9 @@ class ChatController(QObject):
         turn = self.conversation.turns[last]
         self.waiting.pop(column, None)
         self._set_conversation(
-            self.conversation.with_turn(last, turn.put(column, turn.of(column).add(version)))
+            self.conversation.with_turn(
+                last, turn.put(column, turn.get_answers(column).add(version))
+            )
         )
 
     def _finish(self) -> None:
@@ -407,5 +409,7 @@ class ChatController(QObject):
 
 
 def _without_column(turn: Turn, column: int, columns: int) -> Turn:
-    answers: list[TurnAnswers] = [turn.of(each) for each in range(columns) if each != column]
+    answers: list[TurnAnswers] = [
+        turn.get_answers(each) for each in range(columns) if each != column
+    ]
     return turn.model_copy(update={"answers": tuple(answers)})

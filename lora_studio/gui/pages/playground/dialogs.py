@@ -181,4 +181,4 @@ class PlaygroundDialogs(QObject):
 
 def _display_name(name: str) -> str:
     """Return the name of a model for display, with runs named by their start time."""
-    return " + ".join(tell(timestamps.of_run(part)) for part in name.split(" + "))
+    return " + ".join(tell(timestamps.format_run_name(part)) for part in name.split(" + "))

@@ -77,7 +77,7 @@ class TurnView(QWidget):
     def show_turn(self, turn: Turn, column: int) -> None:
         """Show a prompt and the answers of a column to it."""
         self.prompt.show_text(turn.user)
-        self._answers = turn.of(column)
+        self._answers = turn.get_answers(column)
         version = self._answers.current
         if version is None:
             self.answer.show_text("")

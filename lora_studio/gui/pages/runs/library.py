@@ -67,7 +67,7 @@ class RunLibrary(QObject):
 
     def display_name(self, run: RunSummary) -> str:
         """Return the display name of a run, which is unique among the others."""
-        return RunNames(self.runs).of(run)
+        return RunNames(self.runs).get(run)
 
     def run(self, name: str) -> RunFolder:
         """Return the folder of a run."""

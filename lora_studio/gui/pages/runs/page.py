@@ -200,7 +200,7 @@ class RunsPage(AppPage):
         runs = {run.folder: run for run in self.library.runs}
         ticked = [name for name in self.table.rows.ticked if name in runs]
         self.curves.set_runs(
-            [(self.library.run(n), runs[n], self.table.rows.names.of(runs[n])) for n in ticked]
+            [(self.library.run(n), runs[n], self.table.rows.names.get(runs[n])) for n in ticked]
         )
 
     def _on_ticked_changed(self) -> None:

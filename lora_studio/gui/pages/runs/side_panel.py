@@ -48,9 +48,9 @@ class RunSide(QTabWidget):
     def show_chosen(self, chosen: Sequence[RunSummary]) -> None:
         """Show the details of the selected runs."""
         rows, compared = self._rows, list(chosen[:_MAX_COMPARED])
-        heads = [rows.letter(run.folder) or rows.names.of(run) for run in compared]
+        heads = [rows.letter(run.folder) or rows.names.get(run) for run in compared]
         self.settings.show_runs(compared, heads)
-        self.notes.show_runs(list(chosen), rows.names.of(chosen[0]) if chosen else "")
+        self.notes.show_runs(list(chosen), rows.names.get(chosen[0]) if chosen else "")
         self.facts.setVisible(len(chosen) == 1)
         if len(chosen) == 1:
             self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])].title)))
@@ -59,7 +59,7 @@ class RunSide(QTabWidget):
         """Show the queued runs by their folders."""
         known = {run.folder: run for run in self._rows.runs}
         entries = [
-            (name, self._rows.names.of(known[name]) if name in known else name) for name in names
+            (name, self._rows.names.get(known[name]) if name in known else name) for name in names
         ]
         self.queue.show_queue(entries, paused=paused, running=running)
         title = tr("Queue")

@@ -220,7 +220,7 @@ class RunModel(QAbstractTableModel):
             case Qt.ItemDataRole.ToolTipRole:
                 return self._tooltip(run, column)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
-                return f"{self.names.of(run)}, {tr(STATES[self.state_of(run)].title)}"
+                return f"{self.names.get(run)}, {tr(STATES[self.state_of(run)].title)}"
         return None
 
     def _text(self, run: RunSummary, column: Column) -> str:
@@ -231,7 +231,7 @@ class RunModel(QAbstractTableModel):
             return f"{style.glyph} {tr(style.title)}{position}"
         if column == "name":
             letter = self.letter(run.folder)
-            return f"{letter}  {self.names.of(run)}" if letter else self.names.of(run)
+            return f"{letter}  {self.names.get(run)}" if letter else self.names.get(run)
         return table.said(run, column) or "–" * (column in NUMBERS)
 
     def letter(self, name: str) -> str:

@@ -82,13 +82,13 @@ class CurvesCard(Card):
         recent = begun_runs(folder, _MAX_COMPARED_RUNS + 1) if folder else []
         runs = [run for run in recent if run != self.state.run][:_MAX_COMPARED_RUNS]
         runs += [run for key in ticked if (run := RunFolder(Path(key))) not in runs]
-        self.plot.bar.set_runs([(str(run.path), names.of_folder(run)) for run in runs])
+        self.plot.bar.set_runs([(str(run.path), names.read_run_name(run)) for run in runs])
 
     def _compare(self, keys: list[str]) -> None:
         for key in keys:
             if key not in self._read:
                 run = RunFolder(Path(key))
-                self._read[key] = RunCurves(names.of_folder(run))
+                self._read[key] = RunCurves(names.read_run_name(run))
                 self._start_thread(
                     self._reading,
                     partial(_read_series, run),
@@ -99,7 +99,7 @@ class CurvesCard(Card):
 
     def _on_read(self, key: str, series: object) -> None:
         assert isinstance(series, metrics.MetricSeries)
-        name = names.of_folder(RunFolder(Path(key)))
+        name = names.read_run_name(RunFolder(Path(key)))
         self._read[key] = RunCurves.from_series(name, series)
         if not len(series.loss):
             self.state.messages.info(
@@ -161,7 +161,7 @@ class CurvesCard(Card):
         )
 
     def _title(self) -> str:
-        return names.of_folder(self.state.run) if self.state.run else ""
+        return names.read_run_name(self.state.run) if self.state.run else ""
 
     # --- threads ------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeri
 
 
 def _write_csv(runs: list[RunFolder], file: Path, thread: BackgroundReader) -> None:
-    series = {names.of_folder(run): _read_series(run, thread) for run in runs}
+    series = {names.read_run_name(run): _read_series(run, thread) for run in runs}
     with replaced(file) as out:
         for line in thread.cooperative_iter(metrics.csv_lines(series)):
             out.write(line.encode("utf-8"))

@@ -381,7 +381,7 @@ def test_a_second_process_that_is_killed_at_odd_moments_is_named_and_training_go
     mishap("none", "lora_studio.engine.training.trainer", "Trainer._evaluate")
     found = train_in_worker(run, nothing, resume=True)
     assert of(found, events.Done), found[-1]
-    assert list(metrics.of_run(run).loss.steps) == [1, 2, 3, 4, 5]
+    assert list(metrics.read_metrics(run).loss.steps) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow

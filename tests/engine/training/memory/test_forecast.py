@@ -70,7 +70,7 @@ def test_a_training_teaches_how_fast_this_machine_is(
 ) -> None:
     channel = trained(tiny, tmp_path, SFT)
     assert channel.last(events.MemoryEstimated).estimate.seconds is None
-    learned = calibration.load().of("cpu", "fp32")
+    learned = calibration.load().get("cpu", "fp32")
     assert learned.runs == 1
     assert learned.tokens_per_s[str(tiny("llama3"))] > 0
     assert calibration.LOWEST <= learned.factor <= calibration.HIGHEST

@@ -92,7 +92,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
 
 
 def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
-    found, whole = metrics.of_run(run), metrics.of_run(expected)
+    found, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
     assert list(found.loss.steps) == list(whole.loss.steps)
     assert list(found.steps["tokens"].values) == list(whole.steps["tokens"].values)
     np.testing.assert_allclose(found.loss.values, whole.loss.values, rtol=1e-5)

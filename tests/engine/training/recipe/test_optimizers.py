@@ -172,7 +172,7 @@ def test_bitsandbytes_is_not_offered_on_apple_gpus_and_the_rest_is() -> None:
     draft.set("model", "device", "mps")
     draft.set("training", "optimizer", "lion_8bit")
     draft.set("training", "learning_rate", 5e-5)
-    (problem,) = checks.of_step(checks.check(draft), "training")
+    (problem,) = checks.filter_by_step(checks.check(draft), "training")
     assert problem.code == "training.optimizer_not_available"
 
 
@@ -190,9 +190,9 @@ def test_a_rate_that_does_not_suit_the_optimizer_is_warned_of(
     draft = Draft()
     draft.set("training", "optimizer", name)
     draft.set("training", "learning_rate", rate)
-    (problem,) = checks.of_step(checks.check(draft), "training")
+    (problem,) = checks.filter_by_step(checks.check(draft), "training")
     assert (problem.code, problem.severity) == (code, "warning")
     assert problem.fix is not None
     draft.set("training", "learning_rate", problem.fix.value)
     assert problem.fix.value == usual
-    assert not checks.of_step(checks.check(draft), "training")
+    assert not checks.filter_by_step(checks.check(draft), "training")

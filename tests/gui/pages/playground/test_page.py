@@ -220,7 +220,7 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     assert len(page.controller.conversation.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
-    take = page.controller.conversation.turns[0].of(0).current
+    take = page.controller.conversation.turns[0].get_answers(0).current
     assert take is not None
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
@@ -244,7 +244,7 @@ def test_weights_are_blended_by_slider_and_number_without_loading_anew(
     menu.show_choices([*page.controller.choices])
     menu.fill()
     names = [action.text() for action in menu.popup_menu.actions()]
-    assert names[:2] == ["Base model", timestamps.of_run(run.path.name)]
+    assert names[:2] == ["Base model", timestamps.format_run_name(run.path.name)]
     page.controller.choose(1, AdapterSpeaker())
     assert not blend.isVisible()
 
