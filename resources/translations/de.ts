@@ -93,7 +93,7 @@
         </message>
         <message>
             <source>A Hugging Face model folder on this computer.</source>
-            <translation>Ein Hugging-Face-Modellordner auf diesem Rechner.</translation>
+            <translation>Ein Hugging-Face-Modellordner auf diesem Computer.</translation>
         </message>
         <message>
             <source>A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
@@ -189,7 +189,7 @@
         </message>
         <message>
             <source>A normal template takes a moment. Check where this one comes from.</source>
-            <translation>Eine normale Vorlage braucht nur einen Moment. Prüfe, woher diese stammt.</translation>
+            <translation>Eine normale Vorlage braucht nur einen Moment. Prüfen Sie, woher diese stammt.</translation>
         </message>
         <message>
             <source>A project contains a model, your dataset and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
@@ -201,7 +201,7 @@
         </message>
         <message>
             <source>A proxy or an outdated mirror may have changed the file. Try another network or index.</source>
-            <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuche ein anderes Netzwerk oder einen anderen Index.</translation>
+            <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuchen Sie ein anderes Netzwerk oder einen anderen Index.</translation>
         </message>
         <message>
             <source>A quantization with more bits, such as Q8_0, stays closer to what was trained. An importance matrix also helps.</source>
@@ -275,7 +275,7 @@
         </message>
         <message>
             <source>Accept the terms at {url}, then sign in with your token.</source>
-            <translation>Akzeptiere die Bedingungen auf {url} und melde dich dann mit deinem Token an.</translation>
+            <translation>Akzeptieren Sie die Bedingungen auf {url} und melden Sie sich dann mit Ihrem Token an.</translation>
         </message>
         <message>
             <source>Access</source>
@@ -367,7 +367,7 @@
         </message>
         <message>
             <source>Adapt more layers, and check the colored tokens of a few rows: some of them must be trained.</source>
-            <translation>Mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen: Einige davon müssen trainiert werden.</translation>
+            <translation>Mehr Schichten anpassen und die farbigen Tokens einiger Zeilen prüfen: Einige davon müssen trainiert werden.</translation>
         </message>
         <message>
             <source>Adapted layers only</source>
@@ -407,7 +407,7 @@
         </message>
         <message>
             <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer.</source>
-            <translation>Füge eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wähle ein Format und ordne diese Spalte der Antwort zu.</translation>
+            <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
         </message>
         <message>
             <source>Add a file, a folder or a Hub dataset above. Its rows appear here as chats and as tokens, with the loss mask highlighted.</source>
@@ -455,7 +455,7 @@
         </message>
         <message>
             <source>Add rows, lower the rank, or choose the default initialization.</source>
-            <translation>Füge Zeilen hinzu, verkleinere den Rang, oder wähle die Standardinitialisierung.</translation>
+            <translation>Fügen Sie Zeilen hinzu, verkleinern Sie den Rang, oder wählen Sie die Standardinitialisierung.</translation>
         </message>
         <message>
             <source>Add sample prompt</source>
@@ -467,7 +467,7 @@
         </message>
         <message>
             <source>Add them to the target modules, or set the backend to Auto.</source>
-            <translation>Nimm sie in die Zielmodule auf, oder stelle das Backend auf „Automatisch“.</translation>
+            <translation>Nehmen Sie sie in die Zielmodule auf, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Add to LM Studio</source>
@@ -494,7 +494,7 @@
         </message>
         <message>
             <source>Added to LM Studio as {model} in {folder}. Refresh its list of models.</source>
-            <translation>In LM Studio als {model} in {folder} hinzugefügt. Aktualisiere dort die Modellliste.</translation>
+            <translation>In LM Studio als {model} in {folder} hinzugefügt. Aktualisieren Sie dort die Modellliste.</translation>
         </message>
         <message>
             <source>Added to the sample prompts. The model answers it at every evaluation during training.</source>
@@ -557,7 +557,7 @@
         </message>
         <message>
             <source>All programs share the memory of a device. Close other programs that use it, or choose a lower precision, rank, sequence length or micro-batch size. The Train page shows how much memory each of them uses.</source>
-            <translation>Alle Programme teilen sich den Speicher eines Geräts. Schließen Sie andere Programme, die ihn belegen, oder wählen Sie eine geringere Genauigkeit, einen kleineren Rang, kürzere Sequenzen oder kleinere Micro-Batches. Die Seite Training zeigt, wie viel Speicher jede dieser Einstellungen belegt.</translation>
+            <translation>Alle Programme teilen sich den Speicher eines Geräts. Schließen Sie andere Programme, die ihn belegen, oder wählen Sie eine geringere Genauigkeit, einen kleineren Rang, kürzere Sequenzen oder kleinere Mikro-Batches. Die Seite Training zeigt, wie viel Speicher jede dieser Einstellungen belegt.</translation>
         </message>
         <message>
             <source>All rows</source>
@@ -621,7 +621,7 @@
         </message>
         <message>
             <source>An answer in {rows} is longer than {limit} tokens, so the model doesn't see its end.</source>
-            <translation>In {rows} ist eine Antwort länger als {limit} Token. Das Modell sieht ihr Ende nicht.</translation>
+            <translation>In {rows} ist eine Antwort länger als {limit} Tokens. Das Modell sieht ihr Ende nicht.</translation>
         </message>
         <message>
             <source>An answer refuses, or calls itself an AI model, in {rows}. Leave these rows out unless you want the model to learn that.</source>
@@ -717,7 +717,7 @@
         </message>
         <message>
             <source>Ask its author for adapter_model.safetensors, or convert the file if you trust it.</source>
-            <translation>Bitte den Autor um adapter_model.safetensors oder wandle die Datei um, wenn du ihr vertraust.</translation>
+            <translation>Bitten Sie den Autor um adapter_model.safetensors oder wandeln Sie die Datei um, wenn Sie ihr vertrauen.</translation>
         </message>
         <message>
             <source>Asked “{question}”, {model} answered: {answer}</source>
@@ -813,7 +813,7 @@
         </message>
         <message>
             <source>Best quality</source>
-            <translation>Beste Güte</translation>
+            <translation>Beste Qualität</translation>
         </message>
         <message>
             <source>Best so far: {loss} with {values}.</source>
@@ -996,11 +996,11 @@
         </message>
         <message>
             <source>Change the order or the roles of the messages.</source>
-            <translation>Ändere die Reihenfolge oder die Rollen der Nachrichten.</translation>
+            <translation>Ändern Sie die Reihenfolge oder die Rollen der Nachrichten.</translation>
         </message>
         <message>
             <source>Change the row to what the chat template accepts, or choose another template.</source>
-            <translation>Passe die Zeile an die Chat-Vorlage an oder wähle eine andere Vorlage.</translation>
+            <translation>Passen Sie die Zeile an die Chat-Vorlage an oder wählen Sie eine andere Vorlage.</translation>
         </message>
         <message>
             <source>Change the rows to what the model's chat template accepts, or choose the chat template ChatML.</source>
@@ -1008,11 +1008,11 @@
         </message>
         <message>
             <source>Change the variable to use another folder.</source>
-            <translation>Ändere die Variable, um einen anderen Ordner zu verwenden.</translation>
+            <translation>Ändern Sie die Variable, um einen anderen Ordner zu verwenden.</translation>
         </message>
         <message>
             <source>Change the variable, and move the folder yourself.</source>
-            <translation>Ändere die Variable und verschiebe den Ordner selbst.</translation>
+            <translation>Ändern Sie die Variable und verschieben Sie den Ordner selbst.</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -1044,15 +1044,15 @@
         </message>
         <message>
             <source>Check its log (`ollama serve` prints it) and export again.</source>
-            <translation>Sieh in sein Protokoll (`ollama serve` gibt es aus) und exportiere noch einmal.</translation>
+            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus) und exportieren Sie noch einmal.</translation>
         </message>
         <message>
             <source>Check its log (`ollama serve` prints it) and try again.</source>
-            <translation>Sieh in sein Protokoll (`ollama serve` gibt es aus) und versuche es noch einmal.</translation>
+            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus) und versuchen Sie es noch einmal.</translation>
         </message>
         <message>
             <source>Check its log (`ollama serve` prints it). Updating Ollama often helps.</source>
-            <translation>Sieh in sein Protokoll (`ollama serve` gibt es aus). Oft hilft ein Update von Ollama.</translation>
+            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus). Oft hilft ein Update von Ollama.</translation>
         </message>
         <message>
             <source>Check now</source>
@@ -1064,7 +1064,7 @@
         </message>
         <message>
             <source>Check that the disk is connected and writable, then start the setup again: it continues where it stopped.</source>
-            <translation>Prüfe, ob die Festplatte verbunden und beschreibbar ist, und starte die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat.</translation>
+            <translation>Prüfen Sie, ob die Festplatte verbunden und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat.</translation>
         </message>
         <message>
             <source>Check that the disk is connected, writable and not full.</source>
@@ -1072,7 +1072,7 @@
         </message>
         <message>
             <source>Check that the disk isn't full and that the engine is installed.</source>
-            <translation>Prüfe, ob die Festplatte voll ist und ob die Engine installiert ist.</translation>
+            <translation>Prüfen Sie, ob die Festplatte voll ist und ob die Engine installiert ist.</translation>
         </message>
         <message>
             <source>Check that the file exists, is complete and that you have permission to read it.</source>
@@ -1100,15 +1100,15 @@
         </message>
         <message>
             <source>Check that the run's folder is writable.</source>
-            <translation>Prüfe, ob der Ordner des Laufs beschreibbar ist.</translation>
+            <translation>Prüfen Sie, ob der Ordner des Laufs beschreibbar ist.</translation>
         </message>
         <message>
             <source>Check that the server is running (`ollama serve`) and has free disk space, then export again.</source>
-            <translation>Prüfe, ob der Server läuft (`ollama serve`) und freien Speicherplatz hat, und exportiere dann noch einmal.</translation>
+            <translation>Prüfen Sie, ob der Server läuft (`ollama serve`) und freien Speicherplatz hat, und exportieren Sie dann noch einmal.</translation>
         </message>
         <message>
             <source>Check the GPU driver, or choose another PyTorch build.</source>
-            <translation>Prüfe den GPU-Treiber oder wähle eine andere PyTorch-Version.</translation>
+            <translation>Prüfen Sie den GPU-Treiber oder wählen Sie eine andere PyTorch-Version.</translation>
         </message>
         <message>
             <source>Check the accented letters in the rows. If they are wrong, save the file as UTF-8.</source>
@@ -1116,7 +1116,7 @@
         </message>
         <message>
             <source>Check the address and the port. Ollama's default port is {port:d}.</source>
-            <translation>Prüfe Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
+            <translation>Prüfen Sie Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
         </message>
         <message>
             <source>Check the network and try again.</source>
@@ -1124,35 +1124,35 @@
         </message>
         <message>
             <source>Check the network and try again. Downloaded data is kept.</source>
-            <translation>Prüfe die Netzwerkverbindung und versuche es erneut. Bereits geladene Daten bleiben erhalten.</translation>
+            <translation>Prüfen Sie die Netzwerkverbindung und versuchen Sie es erneut. Bereits geladene Daten bleiben erhalten.</translation>
         </message>
         <message>
             <source>Check the network and try again. Uploaded data is not sent twice.</source>
-            <translation>Prüfe die Netzwerkverbindung und versuche es noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
+            <translation>Prüfen Sie die Netzwerkverbindung und versuchen Sie es noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
         </message>
         <message>
             <source>Check the network connection and the address in Settings.</source>
-            <translation>Prüfe die Netzwerkverbindung und die Adresse in den Einstellungen.</translation>
+            <translation>Prüfen Sie die Netzwerkverbindung und die Adresse in den Einstellungen.</translation>
         </message>
         <message>
             <source>Check the network connection, or set up the engine from an installed app.</source>
-            <translation>Prüfe die Netzwerkverbindung oder richte die Engine aus einer installierten App ein.</translation>
+            <translation>Prüfen Sie die Netzwerkverbindung oder richten Sie die Engine aus einer installierten App ein.</translation>
         </message>
         <message>
             <source>Check the network connection, then start the setup again.</source>
-            <translation>Prüfe die Netzwerkverbindung und starte die Einrichtung erneut.</translation>
+            <translation>Prüfen Sie die Netzwerkverbindung und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Check the network, or choose a model on this computer.</source>
-            <translation>Prüfe die Netzwerkverbindung oder wähle ein Modell auf diesem Computer.</translation>
+            <translation>Prüfen Sie die Netzwerkverbindung oder wählen Sie ein Modell auf diesem Computer.</translation>
         </message>
         <message>
             <source>Check the network, proxy, and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX, or pip's configuration). Without internet access, use a wheel folder from another computer.</source>
-            <translation>Prüfe die Einstellungen für Netzwerk, Proxy und Index (HTTPS_PROXY, UV_DEFAULT_INDEX oder pips Konfiguration). Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
+            <translation>Prüfen Sie die Einstellungen für Netzwerk, Proxy und Index (HTTPS_PROXY, UV_DEFAULT_INDEX oder pips Konfiguration). Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
             <source>Check the network, proxy, and index settings, then start the setup again: it continues where it stopped. Without internet access, use a wheel folder from another computer.</source>
-            <translation>Prüfe Netzwerk, Proxy und Paketindex und starte die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat. Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
+            <translation>Prüfen Sie Netzwerk, Proxy und Paketindex und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat. Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
             <source>Check the rows on the dataset page, and choose another format or other columns there.</source>
@@ -1160,7 +1160,7 @@
         </message>
         <message>
             <source>Check the rows, and map other columns if this is wrong.</source>
-            <translation>Prüfe die Zeilen und ordne andere Spalten zu, falls das nicht stimmt.</translation>
+            <translation>Prüfen Sie die Zeilen und ordnen Sie andere Spalten zu, falls das nicht stimmt.</translation>
         </message>
         <message>
             <source>Check the skipped rows, and choose another format or other columns if it is wrong.</source>
@@ -1172,15 +1172,15 @@
         </message>
         <message>
             <source>Check the spelling, or choose the file again if it was moved.</source>
-            <translation>Prüfe die Schreibweise oder wähle die Datei neu aus, falls sie verschoben wurde.</translation>
+            <translation>Prüfen Sie die Schreibweise oder wählen Sie die Datei neu aus, falls sie verschoben wurde.</translation>
         </message>
         <message>
             <source>Check the spelling, or choose the folder again if it was moved.</source>
-            <translation>Prüfe die Schreibweise oder wähle den Ordner neu aus, falls er verschoben wurde.</translation>
+            <translation>Prüfen Sie die Schreibweise oder wählen Sie den Ordner neu aus, falls er verschoben wurde.</translation>
         </message>
         <message>
             <source>Check the spelling. If the repository is private, sign in with a token.</source>
-            <translation>Prüfe die Schreibweise. Ist das Repository privat, melde dich mit einem Token an.</translation>
+            <translation>Prüfen Sie die Schreibweise. Ist das Repository privat, melden Sie sich mit einem Token an.</translation>
         </message>
         <message>
             <source>Checking Python</source>
@@ -1220,7 +1220,7 @@
         </message>
         <message>
             <source>Checkpoints are intact. Resume with a smaller micro-batch, shorter rows or fewer processes.</source>
-            <translation>Die Checkpoints sind unversehrt. Setze das Training mit kleinerem Micro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
+            <translation>Die Checkpoints sind unversehrt. Setzen Sie das Training mit kleinerem Mikro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
         </message>
         <message>
             <source>Checkpoints to keep</source>
@@ -1232,7 +1232,7 @@
         </message>
         <message>
             <source>Choose 4-bit precision or the default initialization.</source>
-            <translation>Wähle 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
+            <translation>Wählen Sie 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
         </message>
         <message>
             <source>Choose AdamW, which works on every device.</source>
@@ -1240,7 +1240,7 @@
         </message>
         <message>
             <source>Choose LM Studio's models folder, or leave the field empty to find it automatically.</source>
-            <translation>Wähle den Modellordner von LM Studio oder lass das Feld leer, um ihn automatisch zu finden.</translation>
+            <translation>Wählen Sie den Modellordner von LM Studio oder lassen Sie das Feld leer, um ihn automatisch zu finden.</translation>
         </message>
         <message>
             <source>Choose a .gguf file, or the folder that contains config.json and .safetensors.</source>
@@ -1264,7 +1264,7 @@
         </message>
         <message>
             <source>Choose a column for each. The columns are: {columns}.</source>
-            <translation>Wähle für jeden eine Spalte. Vorhandene Spalten: {columns}.</translation>
+            <translation>Wählen Sie für jeden eine Spalte. Vorhandene Spalten: {columns}.</translation>
         </message>
         <message>
             <source>Choose a dataset with Parquet, JSON, CSV or text files.</source>
@@ -1304,11 +1304,11 @@
         </message>
         <message>
             <source>Choose a folder on a larger disk.</source>
-            <translation>Wähle einen Ordner auf einer größeren Festplatte.</translation>
+            <translation>Wählen Sie einen Ordner auf einer größeren Festplatte.</translation>
         </message>
         <message>
             <source>Choose a folder outside the current one.</source>
-            <translation>Wähle einen Ordner außerhalb des jetzigen.</translation>
+            <translation>Wählen Sie einen Ordner außerhalb des jetzigen.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
@@ -1320,7 +1320,7 @@
         </message>
         <message>
             <source>Choose a folder with chat_template.jinja or tokenizer_config.json, or the template file.</source>
-            <translation>Wähle einen Ordner mit chat_template.jinja oder tokenizer_config.json oder die Vorlagendatei.</translation>
+            <translation>Wählen Sie einen Ordner mit chat_template.jinja oder tokenizer_config.json oder die Vorlagendatei.</translation>
         </message>
         <message>
             <source>Choose a folder with config.json, weights and tokenizer.</source>
@@ -1332,7 +1332,7 @@
         </message>
         <message>
             <source>Choose a folder with safetensors weights. Other formats can run code when they are loaded.</source>
-            <translation>Wähle einen Ordner mit safetensors-Gewichten. Andere Formate können beim Laden Code ausführen.</translation>
+            <translation>Wählen Sie einen Ordner mit safetensors-Gewichten. Andere Formate können beim Laden Code ausführen.</translation>
         </message>
         <message>
             <source>Choose a folder with {config} and {weights}.</source>
@@ -1340,7 +1340,7 @@
         </message>
         <message>
             <source>Choose a folder, a GGUF file or a Hub ID.</source>
-            <translation>Wähle einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
+            <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
         </message>
         <message>
             <source>Choose a folder, a GGUF file or a hub ID.</source>
@@ -1352,7 +1352,7 @@
         </message>
         <message>
             <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
-            <translation>Wähle ein Format und ordne die Spalten zu, oder benenne sie um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
+            <translation>Wählen Sie ein Format und ordnen Sie die Spalten zu, oder benennen Sie sie um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
         </message>
         <message>
             <source>Choose a model first.</source>
@@ -1360,11 +1360,11 @@
         </message>
         <message>
             <source>Choose a model folder or a text file with a chat template.</source>
-            <translation>Wähle einen Modellordner oder eine Textdatei mit einer Chat-Vorlage.</translation>
+            <translation>Wählen Sie einen Modellordner oder eine Textdatei mit einer Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Choose a model that is stored as safetensors. Most models have such a version.</source>
-            <translation>Wähle ein Modell im Format safetensors. Die meisten Modelle gibt es auch so.</translation>
+            <translation>Wählen Sie ein Modell im Format safetensors. Die meisten Modelle gibt es auch so.</translation>
         </message>
         <message>
             <source>Choose a model to chat with it here. After training, compare the base model and your fine-tuned model side by side.</source>
@@ -1392,19 +1392,19 @@
         </message>
         <message>
             <source>Choose a quantization with more bits and export again. The files and the Modelfile are complete; if only precision was lost, you can still create the model from them.</source>
-            <translation>Wähle eine Quantisierung mit mehr Bits und exportiere noch einmal. Die Dateien und das Modelfile sind vollständig; ging nur Genauigkeit verloren, kannst du das Modell trotzdem daraus erstellen.</translation>
+            <translation>Wählen Sie eine Quantisierung mit mehr Bits und exportieren Sie noch einmal. Die Dateien und das Modelfile sind vollständig; ging nur Genauigkeit verloren, können Sie das Modell trotzdem daraus erstellen.</translation>
         </message>
         <message>
             <source>Choose a quantization with more bits, or create the model anyway (`{option}` on the command line).</source>
-            <translation>Wähle eine Quantisierung mit mehr Bits oder erstelle das Modell trotzdem (`{option}` auf der Kommandozeile).</translation>
+            <translation>Wählen Sie eine Quantisierung mit mehr Bits oder erstellen Sie das Modell trotzdem (`{option}` auf der Kommandozeile).</translation>
         </message>
         <message>
             <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
-            <translation>Wähle einen Textdatensatz oder entferne diese Spalten, wenn der Text allein genügt.</translation>
+            <translation>Wählen Sie einen Textdatensatz oder entfernen Sie diese Spalten, wenn der Text allein genügt.</translation>
         </message>
         <message>
             <source>Choose a text dataset.</source>
-            <translation>Wähle einen Textdatensatz.</translation>
+            <translation>Wählen Sie einen Textdatensatz.</translation>
         </message>
         <message>
             <source>Choose a version of the model that has a tokenizer.json.</source>
@@ -1424,11 +1424,11 @@
         </message>
         <message>
             <source>Choose an installed engine: {installed}.</source>
-            <translation>Wähle eine installierte Engine: {installed}.</translation>
+            <translation>Wählen Sie eine installierte Engine: {installed}.</translation>
         </message>
         <message>
             <source>Choose an instruction-tuned or chat model.</source>
-            <translation>Wähle ein Instruct- oder Chat-Modell.</translation>
+            <translation>Wählen Sie ein Instruct- oder Chat-Modell.</translation>
         </message>
         <message>
             <source>Choose another chat template in the dataset step.</source>
@@ -1444,11 +1444,11 @@
         </message>
         <message>
             <source>Choose another format or map other columns.</source>
-            <translation>Wähle ein anderes Format oder ordne andere Spalten zu.</translation>
+            <translation>Wählen Sie ein anderes Format oder ordnen Sie andere Spalten zu.</translation>
         </message>
         <message>
             <source>Choose another name or tag, or replace it (`{option}` on the command line).</source>
-            <translation>Wähle einen anderen Namen oder Tag oder ersetze es (`{option}` auf der Kommandozeile).</translation>
+            <translation>Wählen Sie einen anderen Namen oder Tag oder ersetzen Sie es (`{option}` auf der Kommandozeile).</translation>
         </message>
         <message>
             <source>Choose another project file, or restore this one from a backup.</source>
@@ -1456,7 +1456,7 @@
         </message>
         <message>
             <source>Choose another quantization. Q8_0 works with every model. Details are in the log.</source>
-            <translation>Wähle eine andere Quantisierung. Q8_0 funktioniert mit jedem Modell. Details stehen im Protokoll.</translation>
+            <translation>Wählen Sie eine andere Quantisierung. Q8_0 funktioniert mit jedem Modell. Details stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Choose another run.</source>
@@ -1464,11 +1464,11 @@
         </message>
         <message>
             <source>Choose blocks from 0 to {last:d}.</source>
-            <translation>Wähle Blöcke von 0 bis {last:d}.</translation>
+            <translation>Wählen Sie Blöcke von 0 bis {last:d}.</translation>
         </message>
         <message>
             <source>Choose cat, which is exact, or svd, which reduces the sum to the rank you want.</source>
-            <translation>Wähle cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang reduziert.</translation>
+            <translation>Wählen Sie cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang reduziert.</translation>
         </message>
         <message>
             <source>Choose data in which the assistant answers.</source>
@@ -1476,11 +1476,11 @@
         </message>
         <message>
             <source>Choose data with one answer per prompt, or with a chosen and a rejected answer.</source>
-            <translation>Wähle Daten mit einer Antwort je Prompt oder mit einer bevorzugten und einer abgelehnten Antwort.</translation>
+            <translation>Wählen Sie Daten mit einer Antwort je Prompt oder mit einer bevorzugten und einer abgelehnten Antwort.</translation>
         </message>
         <message>
             <source>Choose data with questions and answers, conversations, or plain text.</source>
-            <translation>Wähle Daten mit Fragen und Antworten, Gesprächen oder einfachem Text.</translation>
+            <translation>Wählen Sie Daten mit Fragen und Antworten, Gesprächen oder einfachem Text.</translation>
         </message>
         <message>
             <source>Choose data with rows.</source>
@@ -1492,7 +1492,7 @@
         </message>
         <message>
             <source>Choose one of its files: {names}.</source>
-            <translation>Wähle eine seiner Dateien: {names}.</translation>
+            <translation>Wählen Sie eine seiner Dateien: {names}.</translation>
         </message>
         <message>
             <source>Choose one of them as the split.</source>
@@ -1500,11 +1500,11 @@
         </message>
         <message>
             <source>Choose one of these splits: {names}.</source>
-            <translation>Wähle einen dieser Splits: {names}.</translation>
+            <translation>Wählen Sie einen dieser Splits: {names}.</translation>
         </message>
         <message>
             <source>Choose one of these subsets: {names}.</source>
-            <translation>Wähle eine dieser Teilmengen: {names}.</translation>
+            <translation>Wählen Sie eine dieser Teilmengen: {names}.</translation>
         </message>
         <message>
             <source>Choose one of: auto, {names}.</source>
@@ -1520,15 +1520,15 @@
         </message>
         <message>
             <source>Choose other quantizations. Q4_K_M works with every model.</source>
-            <translation>Wähle andere Quantisierungen. Q4_K_M funktioniert mit jedem Modell.</translation>
+            <translation>Wählen Sie andere Quantisierungen. Q4_K_M funktioniert mit jedem Modell.</translation>
         </message>
         <message>
             <source>Choose quantizations that need no matrix, such as Q4_K_M, or update the engine.</source>
-            <translation>Wähle Quantisierungen ohne Matrix, etwa Q4_K_M, oder aktualisiere die Engine.</translation>
+            <translation>Wählen Sie Quantisierungen ohne Matrix, etwa Q4_K_M, oder aktualisieren Sie die Engine.</translation>
         </message>
         <message>
             <source>Choose quantizations that need no matrix, such as Q4_K_M.</source>
-            <translation>Wähle Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
+            <translation>Wählen Sie Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
         </message>
         <message>
             <source>Choose text-only data, or remove these rows from the file. The data check lists all of them.</source>
@@ -1540,11 +1540,11 @@
         </message>
         <message>
             <source>Choose the base model that the adapter was trained on, in the same version.</source>
-            <translation>Wähle das Basismodell, auf dem der Adapter trainiert wurde, in derselben Version.</translation>
+            <translation>Wählen Sie das Basismodell, auf dem der Adapter trainiert wurde, in derselben Version.</translation>
         </message>
         <message>
             <source>Choose the default initialization, or a model that isn't stored quantized.</source>
-            <translation>Wähle die Standardinitialisierung oder ein Modell, das nicht quantisiert gespeichert ist.</translation>
+            <translation>Wählen Sie die Standardinitialisierung oder ein Modell, das nicht quantisiert gespeichert ist.</translation>
         </message>
         <message>
             <source>Choose the file again.</source>
@@ -1552,7 +1552,7 @@
         </message>
         <message>
             <source>Choose the folder of a llama.cpp checkout, or leave the field empty to use the built-in one.</source>
-            <translation>Wähle den Ordner eines llama.cpp-Checkouts oder lass das Feld leer, um das eingebaute zu verwenden.</translation>
+            <translation>Wählen Sie den Ordner eines llama.cpp-Checkouts oder lassen Sie das Feld leer, um das eingebaute zu verwenden.</translation>
         </message>
         <message>
             <source>Choose the folder of the data itself.</source>
@@ -1564,35 +1564,35 @@
         </message>
         <message>
             <source>Choose the folder that directly contains config.json and the .safetensors files.</source>
-            <translation>Wähle den Ordner, in dem config.json und die .safetensors-Dateien direkt liegen.</translation>
+            <translation>Wählen Sie den Ordner, in dem config.json und die .safetensors-Dateien direkt liegen.</translation>
         </message>
         <message>
             <source>Choose the format first to see its slots.</source>
-            <translation>Wähle zuerst das Format, um seine Felder zu sehen.</translation>
+            <translation>Wählen Sie zuerst das Format, um seine Felder zu sehen.</translation>
         </message>
         <message>
             <source>Choose the format “Preference”. Map chosen to {first} and rejected to {second}. Map better to a column that is 1 or true where {first} is preferred, or to two score columns in braces with &gt; between them.</source>
-            <translation>Wähle das Format „Präferenz“. Ordne chosen der Spalte {first} zu und rejected der Spalte {second}. Ordne better einer Spalte zu, die 1 oder true enthält, wo {first} bevorzugt wird, oder zwei Spalten mit Bewertungen in geschweiften Klammern mit &gt; dazwischen.</translation>
+            <translation>Wählen Sie das Format „Präferenz“. Ordnen Sie chosen der Spalte {first} zu und rejected der Spalte {second}. Ordnen Sie better einer Spalte zu, die 1 oder true enthält, wo {first} bevorzugt wird, oder zwei Spalten mit Bewertungen in geschweiften Klammern mit &gt; dazwischen.</translation>
         </message>
         <message>
             <source>Choose the format “Question and answer”. Map question to {question} and answer to {answer}, or the other way round.</source>
-            <translation>Wähle das Format „Frage und Antwort“. Ordne question der Spalte {question} zu und answer der Spalte {answer}, oder umgekehrt.</translation>
+            <translation>Wählen Sie das Format „Frage und Antwort“. Ordnen Sie question der Spalte {question} zu und answer der Spalte {answer}, oder umgekehrt.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or Hub ID instead.</source>
-            <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID.</translation>
+            <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or Hub ID instead. Supported GGUF architectures: {names}.</source>
-            <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte GGUF-Architekturen: {names}.</translation>
+            <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte GGUF-Architekturen: {names}.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or Hub ID instead. Supported names: {names}.</source>
-            <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte Namen: {names}.</translation>
+            <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte Namen: {names}.</translation>
         </message>
         <message>
             <source>Choose the model that it was trained on as the project's model.</source>
-            <translation>Wähle das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
+            <translation>Wählen Sie das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
         </message>
         <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
@@ -1600,15 +1600,15 @@
         </message>
         <message>
             <source>Choose the original data as text.</source>
-            <translation>Wähle die ursprünglichen Daten als Text.</translation>
+            <translation>Wählen Sie die ursprünglichen Daten als Text.</translation>
         </message>
         <message>
             <source>Choose the repository of the model itself, with config.json and .safetensors files.</source>
-            <translation>Wähle das Repository des Modells selbst, mit config.json und .safetensors-Dateien.</translation>
+            <translation>Wählen Sie das Repository des Modells selbst, mit config.json und .safetensors-Dateien.</translation>
         </message>
         <message>
             <source>Choose the unquantized original and 4-bit precision instead.</source>
-            <translation>Wähle stattdessen das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
+            <translation>Wählen Sie stattdessen das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Chosen</source>
@@ -1656,7 +1656,7 @@
         </message>
         <message>
             <source>Close other programs that use the device, choose a smaller model, or lower the maximum sequence length below {longest} tokens.</source>
-            <translation>Schließe andere Programme, die das Gerät nutzen, wähle ein kleineres Modell, oder setze die maximale Sequenzlänge auf weniger als {longest} Tokens.</translation>
+            <translation>Schließen Sie andere Programme, die das Gerät nutzen, wählen Sie ein kleineres Modell, oder setzen Sie die maximale Sequenzlänge auf weniger als {longest} Tokens.</translation>
         </message>
         <message>
             <source>Close programs that use it, or delete it in the file manager.</source>
@@ -1664,11 +1664,11 @@
         </message>
         <message>
             <source>Close programs that use it, then delete the folder yourself.</source>
-            <translation>Schließe Programme, die sie benutzen, und lösche den Ordner dann selbst.</translation>
+            <translation>Schließen Sie Programme, die sie benutzen, und löschen Sie den Ordner dann selbst.</translation>
         </message>
         <message>
             <source>Close programs that use the engine, then delete the folder yourself.</source>
-            <translation>Schließe Programme, die die Engine benutzen, und lösche den Ordner dann selbst.</translation>
+            <translation>Schließen Sie Programme, die die Engine benutzen, und löschen Sie den Ordner dann selbst.</translation>
         </message>
         <message>
             <source>Close when finished</source>
@@ -1783,11 +1783,11 @@
         </message>
         <message>
             <source>Connect to the network, or choose a file or folder on this computer.</source>
-            <translation>Stelle eine Netzwerkverbindung her oder wähle eine Datei oder einen Ordner auf diesem Computer.</translation>
+            <translation>Stellen Sie eine Netzwerkverbindung her oder wählen Sie eine Datei oder einen Ordner auf diesem Computer.</translation>
         </message>
         <message>
             <source>Connect to the network, or choose a model folder on this computer.</source>
-            <translation>Stelle eine Netzwerkverbindung her oder wähle einen Modellordner auf diesem Computer.</translation>
+            <translation>Stellen Sie eine Netzwerkverbindung her oder wählen Sie einen Modellordner auf diesem Computer.</translation>
         </message>
         <message>
             <source>Connecting to Ollama</source>
@@ -1871,7 +1871,7 @@
         </message>
         <message>
             <source>Convert the merged model, or merge base model and adapter on the fly, which needs no disk space for a merged copy. On the fly, a bfloat16 base model is converted through float16, which preserves small updates, unless you set a merge precision or want a BF16 file.</source>
-            <translation>Das zusammengeführte Modell konvertieren oder Basismodell und Adapter beim Lesen zusammenführen, ganz ohne Kopie auf der Festplatte. Im zweiten Fall wird ein bfloat16-Basismodell über float16 konvertiert, das kleine Änderungen erhält, außer wenn beim Zusammenführen eine Präzision gewählt ist oder eine BF16-Datei geschrieben wird.</translation>
+            <translation>Das zusammengeführte Modell konvertieren oder Basismodell und Adapter beim Lesen zusammenführen, ganz ohne Kopie auf der Festplatte. Im zweiten Fall wird ein bfloat16-Basismodell über float16 konvertiert, das kleine Änderungen erhält, außer wenn beim Zusammenführen eine Genauigkeit gewählt ist oder eine BF16-Datei geschrieben wird.</translation>
         </message>
         <message>
             <source>Converted</source>
@@ -1899,11 +1899,11 @@
         </message>
         <message>
             <source>Copy it again from your Hugging Face settings. Read access is enough.</source>
-            <translation>Kopiere es noch einmal aus deinen Hugging-Face-Einstellungen. Lesezugriff genügt.</translation>
+            <translation>Kopieren Sie es noch einmal aus Ihren Hugging-Face-Einstellungen. Lesezugriff genügt.</translation>
         </message>
         <message>
             <source>Copy it again, or run `lora-studio engine wheelhouse FOLDER` on the other computer, which downloads only missing or damaged files.</source>
-            <translation>Kopiere die Datei noch einmal oder führe auf dem anderen Computer `lora-studio engine wheelhouse ORDNER` aus: Nur fehlende oder beschädigte Dateien werden heruntergeladen.</translation>
+            <translation>Kopieren Sie die Datei noch einmal oder führen Sie auf dem anderen Computer `lora-studio engine wheelhouse ORDNER` aus: Nur fehlende oder beschädigte Dateien werden heruntergeladen.</translation>
         </message>
         <message>
             <source>Copy llama.cpp command</source>
@@ -1911,7 +1911,7 @@
         </message>
         <message>
             <source>Copy one from your Hugging Face settings and paste it here.</source>
-            <translation>Kopiere eines aus deinen Hugging-Face-Einstellungen und füge es hier ein.</translation>
+            <translation>Kopieren Sie eines aus Ihren Hugging-Face-Einstellungen und fügen Sie es hier ein.</translation>
         </message>
         <message>
             <source>Copy or download the adapter again, or ask its author for the file that PEFT wrote.</source>
@@ -1955,7 +1955,7 @@
         </message>
         <message>
             <source>Correct it there. Ollama would reject it, too.</source>
-            <translation>Korrigiere es dort. Auch Ollama würde es ablehnen.</translation>
+            <translation>Korrigieren Sie es dort. Auch Ollama würde es ablehnen.</translation>
         </message>
         <message>
             <source>Correct its beginning, or rename the file to what it is: .csv or .txt.</source>
@@ -1963,7 +1963,7 @@
         </message>
         <message>
             <source>Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.</source>
-            <translation>Korrigiere oder entferne die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
+            <translation>Korrigieren oder entfernen Sie die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
         </message>
         <message>
             <source>Correct that line, or write one JSON object per line.</source>
@@ -1971,7 +1971,7 @@
         </message>
         <message>
             <source>Correct the row in its file. All other rows are used.</source>
-            <translation>Korrigiere die Zeile in ihrer Datei. Alle anderen Zeilen werden verwendet.</translation>
+            <translation>Korrigieren Sie die Zeile in ihrer Datei. Alle anderen Zeilen werden verwendet.</translation>
         </message>
         <message>
             <source>Correct the rows, or choose another file.</source>
@@ -2027,7 +2027,7 @@
         </message>
         <message>
             <source>Create a wheel folder on a computer with internet access: `lora-studio engine wheelhouse FOLDER`.</source>
-            <translation>Erstelle einen Wheel-Ordner auf einem Computer mit Internetzugang: `lora-studio engine wheelhouse ORDNER`.</translation>
+            <translation>Erstellen Sie einen Wheel-Ordner auf einem Computer mit Internetzugang: `lora-studio engine wheelhouse ORDNER`.</translation>
         </message>
         <message>
             <source>Create anyway</source>
@@ -2039,11 +2039,11 @@
         </message>
         <message>
             <source>Create it again for this operating system and Python version: `lora-studio engine wheelhouse FOLDER`.</source>
-            <translation>Erstelle ihn für dieses Betriebssystem und diese Python-Version neu: `lora-studio engine wheelhouse ORDNER`.</translation>
+            <translation>Erstellen Sie ihn für dieses Betriebssystem und diese Python-Version neu: `lora-studio engine wheelhouse ORDNER`.</translation>
         </message>
         <message>
             <source>Create it again with this version of LoRA Studio.</source>
-            <translation>Erstelle ihn mit dieser Version von LoRA Studio neu.</translation>
+            <translation>Erstellen Sie ihn mit dieser Version von LoRA Studio neu.</translation>
         </message>
         <message>
             <source>Create model in Ollama</source>
@@ -2063,7 +2063,7 @@
         </message>
         <message>
             <source>Creates a folder that you can train on another machine with one command</source>
-            <translation>Erstellt einen Ordner, den Sie mit einem Befehl auf einem anderen Rechner trainieren können</translation>
+            <translation>Erstellt einen Ordner, den Sie mit einem Befehl auf einem anderen Computer trainieren können</translation>
         </message>
         <message>
             <source>Creates the model in Ollama if a server is running.</source>
@@ -2246,7 +2246,7 @@
         </message>
         <message>
             <source>Details are in the log. A newer llama.cpp may help: choose its folder in the export step.</source>
-            <translation>Details stehen im Protokoll. Ein neueres llama.cpp könnte helfen: wähle seinen Ordner im Export-Schritt.</translation>
+            <translation>Details stehen im Protokoll. Ein neueres llama.cpp könnte helfen: Wählen Sie seinen Ordner im Export-Schritt.</translation>
         </message>
         <message>
             <source>Detected: {format}</source>
@@ -2318,19 +2318,19 @@
         </message>
         <message>
             <source>Don't change the dataset's files while training starts, and start it again.</source>
-            <translation>Ändere die Dateien des Datensatzes nicht, während das Training startet, und starte es noch einmal.</translation>
+            <translation>Ändern Sie die Dateien des Datensatzes nicht, während das Training startet, und starten Sie es noch einmal.</translation>
         </message>
         <message>
             <source>Don't train biases, or choose ORPO, which needs no reference model.</source>
-            <translation>Trainiere keine Biases, oder wähle ORPO, das kein Referenzmodell braucht.</translation>
+            <translation>Trainieren Sie keine Biases, oder wählen Sie ORPO, das kein Referenzmodell braucht.</translation>
         </message>
         <message>
             <source>Don't use it. Export again, or choose a quantization with more bits.</source>
-            <translation>Verwende sie nicht. Exportiere noch einmal oder wähle eine Quantisierung mit mehr Bits.</translation>
+            <translation>Verwenden Sie sie nicht. Exportieren Sie noch einmal oder wählen Sie eine Quantisierung mit mehr Bits.</translation>
         </message>
         <message>
             <source>Don't use it. Merge again, then export again. Details are in the log.</source>
-            <translation>Verwende es nicht. Führe noch einmal zusammen und exportiere dann neu. Details stehen im Protokoll.</translation>
+            <translation>Verwenden Sie es nicht. Führen Sie noch einmal zusammen und exportieren Sie dann neu. Details stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Done</source>
@@ -2350,11 +2350,11 @@
         </message>
         <message>
             <source>Download or copy the file again. It is damaged or incomplete.</source>
-            <translation>Lade oder kopiere die Datei noch einmal. Sie ist beschädigt oder unvollständig.</translation>
+            <translation>Laden oder kopieren Sie die Datei noch einmal. Sie ist beschädigt oder unvollständig.</translation>
         </message>
         <message>
             <source>Download or copy the model again. A file is damaged or missing.</source>
-            <translation>Lade oder kopiere das Modell noch einmal. Eine Datei ist beschädigt oder fehlt.</translation>
+            <translation>Laden oder kopieren Sie das Modell noch einmal. Eine Datei ist beschädigt oder fehlt.</translation>
         </message>
         <message>
             <source>Download or create the file again.</source>
@@ -2454,7 +2454,7 @@
         </message>
         <message>
             <source>Early stopping patience</source>
-            <translation>Geduld beim frühen Abbruch</translation>
+            <translation>Geduld bei Early Stopping</translation>
         </message>
         <message>
             <source>Edit and branch from here</source>
@@ -2549,11 +2549,11 @@
         </message>
         <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable.</source>
-            <translation>Gib den Pfad eines Pythons 3.11, 3.12 oder 3.13 an.</translation>
+            <translation>Geben Sie den Pfad eines Pythons 3.11, 3.12 oder 3.13 an.</translation>
         </message>
         <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.</source>
-            <translation>Gib den Pfad eines Pythons 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
+            <translation>Geben Sie den Pfad eines Pythons 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Enter true or false.</source>
@@ -2649,15 +2649,15 @@
         </message>
         <message>
             <source>Everything that was saved is intact. Close other programs, or reduce memory use with a smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit precision.</source>
-            <translation>Alles Gespeicherte ist unversehrt. Schließe andere Programme oder senke den Speicherbedarf: mit einem kleineren Micro-Batch, einer kleineren maximalen Sequenzlänge, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
+            <translation>Alles Gespeicherte ist unversehrt. Schließen Sie andere Programme oder senken Sie den Speicherbedarf: mit einem kleineren Mikro-Batch, einer kleineren maximalen Sequenzlänge, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Everything that was saved is intact. Resume training: it continues from the last checkpoint.</source>
-            <translation>Alles Gespeicherte ist unversehrt. Setze das Training fort: Es läuft ab dem letzten Checkpoint weiter.</translation>
+            <translation>Alles Gespeicherte ist unversehrt. Setzen Sie das Training fort: Es läuft ab dem letzten Checkpoint weiter.</translation>
         </message>
         <message>
             <source>Everything that was saved is intact. Start the step again.</source>
-            <translation>Alles Gespeicherte ist unversehrt. Starte den Schritt erneut.</translation>
+            <translation>Alles Gespeicherte ist unversehrt. Starten Sie den Schritt erneut.</translation>
         </message>
         <message>
             <source>Everywhere</source>
@@ -2721,7 +2721,7 @@
         </message>
         <message>
             <source>Export the model again. If that doesn't help, free some memory or update the engine. llama.cpp's message is in the log.</source>
-            <translation>Exportiere das Modell noch einmal. Hilft das nicht, gib Arbeitsspeicher frei oder aktualisiere die Engine. Die Meldung von llama.cpp steht im Protokoll.</translation>
+            <translation>Exportieren Sie das Modell noch einmal. Hilft das nicht, geben Sie Arbeitsspeicher frei oder aktualisieren Sie die Engine. Die Meldung von llama.cpp steht im Protokoll.</translation>
         </message>
         <message>
             <source>Export the run first, or choose another file.</source>
@@ -2977,7 +2977,7 @@
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
-            <translation>Schaffe Platz oder verschiebe das Projekt auf einen größeren Datenträger und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
+            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger und setzen Sie dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again.</source>
@@ -2985,23 +2985,23 @@
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete are unchanged.</source>
-            <translation>Gib Speicherplatz frei oder verschiebe das Projekt auf einen größeren Datenträger und starte diesen Schritt dann neu. Fertige Dateien sind unverändert.</translation>
+            <translation>Geben Sie Speicherplatz frei oder verschieben Sie das Projekt auf einen größeren Datenträger und starten Sie diesen Schritt dann neu. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
             <source>Free some space there, or choose a folder on another disk.</source>
-            <translation>Schaffe dort Platz oder wähle einen Ordner auf einer anderen Festplatte.</translation>
+            <translation>Schaffen Sie dort Platz oder wählen Sie einen Ordner auf einer anderen Festplatte.</translation>
         </message>
         <message>
             <source>Free some space, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
-            <translation>Schaffe Platz oder wähle einen Ordner auf einer anderen Festplatte und starte die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
+            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einer anderen Festplatte und starten Sie die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
         </message>
         <message>
             <source>Free some space, or choose a folder on another disk.</source>
-            <translation>Schaffe Platz oder wähle einen Ordner auf einer anderen Festplatte.</translation>
+            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einer anderen Festplatte.</translation>
         </message>
         <message>
             <source>Free some space, or set HF_HOME to a folder on a larger disk and restart the program. Then download the model again.</source>
-            <translation>Gib Speicherplatz frei, oder setze HF_HOME auf einen Ordner auf einem größeren Datenträger und starte das Programm neu. Lade das Modell dann noch einmal.</translation>
+            <translation>Geben Sie Speicherplatz frei, oder setzen Sie HF_HOME auf einen Ordner auf einem größeren Datenträger und starten Sie das Programm neu. Laden Sie das Modell dann noch einmal.</translation>
         </message>
         <message>
             <source>From anywhere</source>
@@ -3073,7 +3073,7 @@
         </message>
         <message>
             <source>Gated and private models need an access token. A token with read access is enough. LoRA Studio saves it only in the standard Hugging Face token file on this computer, which other tools also read.</source>
-            <translation>Für zugangsbeschränkte und private Modelle brauchen Sie ein Zugriffstoken. Lesezugriff genügt. LoRA Studio speichert es nur in der üblichen Token-Datei von Hugging Face auf diesem Rechner, die auch andere Programme lesen.</translation>
+            <translation>Für zugangsbeschränkte und private Modelle brauchen Sie ein Zugriffstoken. Lesezugriff genügt. LoRA Studio speichert es nur in der üblichen Token-Datei von Hugging Face auf diesem Computer, die auch andere Programme lesen.</translation>
         </message>
         <message>
             <source>Gaussian</source>
@@ -3097,7 +3097,7 @@
         </message>
         <message>
             <source>Give yourself access to it, or choose another folder.</source>
-            <translation>Verschaffe dir Zugriff darauf oder wähle einen anderen Ordner.</translation>
+            <translation>Verschaffen Sie sich Zugriff darauf oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Go to Model</source>
@@ -3205,7 +3205,7 @@
         </message>
         <message>
             <source>How to handle findings in the data. Your files stay unchanged.</source>
-            <translation>Wie mit Befunden in den Daten umgegangen wird. Deine Dateien bleiben unverändert.</translation>
+            <translation>Wie mit Befunden in den Daten umgegangen wird. Ihre Dateien bleiben unverändert.</translation>
         </message>
         <message>
             <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
@@ -3213,7 +3213,7 @@
         </message>
         <message>
             <source>How turns are written as text. A base model without a chat template uses ChatML unless you choose another one. The adapter and the merged and exported models include it.</source>
-            <translation>Wie Beiträge als Text geschrieben werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern du keine andere wählst. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten sie.</translation>
+            <translation>Wie Beiträge als Text geschrieben werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern Sie keine andere wählen. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten sie.</translation>
         </message>
         <message>
             <source>Hugging Face Hub</source>
@@ -3229,7 +3229,7 @@
         </message>
         <message>
             <source>If so, map that column to “{slot}”.</source>
-            <translation>Ordne in diesem Fall jene Spalte „{slot}“ zu.</translation>
+            <translation>Ordnen Sie in diesem Fall jene Spalte „{slot}“ zu.</translation>
         </message>
         <message>
             <source>If that is not what you want, correct these rows.</source>
@@ -3241,7 +3241,7 @@
         </message>
         <message>
             <source>If they are not pairs, choose another format. Then only the first answer is used.</source>
-            <translation>Wenn es keine Paare sind, wähle ein anderes Format. Dann wird nur die erste Antwort verwendet.</translation>
+            <translation>Wenn es keine Paare sind, wählen Sie ein anderes Format. Dann wird nur die erste Antwort verwendet.</translation>
         </message>
         <message>
             <source>If they contain data, add them as sources of their own.</source>
@@ -3261,7 +3261,7 @@
         </message>
         <message>
             <source>If you trust its author, turn on “Trust remote code”. Otherwise choose another model.</source>
-            <translation>Wenn du dem Autor vertraust, schalte „Fremdem Code vertrauen“ ein. Wähle sonst ein anderes Modell.</translation>
+            <translation>Wenn Sie dem Autor vertrauen, schalten Sie „Remote-Code vertrauen“ ein. Wählen Sie sonst ein anderes Modell.</translation>
         </message>
         <message>
             <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
@@ -3293,7 +3293,7 @@
         </message>
         <message>
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the hub waits until you turn it off.</source>
-            <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Rechnern. Modelle, Daten und Ollama auf diesem Rechner funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
+            <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
@@ -3351,15 +3351,15 @@
         </message>
         <message>
             <source>Increase the micro-batch size or the gradient accumulation.</source>
-            <translation>Vergrößere den Micro-Batch oder die Gradientenakkumulation.</translation>
+            <translation>Vergrößern Sie den Mikro-Batch oder die Gradientenakkumulation.</translation>
         </message>
         <message>
             <source>Increase “Max. sequence length”, or shorten the row.</source>
-            <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeile.</translation>
+            <translation>Erhöhen Sie „Max. Sequenzlänge“ oder kürzen Sie die Zeile.</translation>
         </message>
         <message>
             <source>Increase “Max. sequence length”, or shorten the rows.</source>
-            <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeilen.</translation>
+            <translation>Erhöhen Sie „Max. Sequenzlänge“ oder kürzen Sie die Zeilen.</translation>
         </message>
         <message>
             <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved adapter has twice the rank.</source>
@@ -3379,23 +3379,23 @@
         </message>
         <message>
             <source>Install Ollama from {url} and start it (`ollama serve`), or correct the address. The GGUF file and the Modelfile are complete: to create the model later, run `{command}` in the run's folder.</source>
-            <translation>Installiere Ollama von {url} und starte es (`ollama serve`) oder korrigiere die Adresse. GGUF-Datei und Modelfile sind vollständig: um das Modell später zu erstellen, führe `{command}` im Ordner des Laufs aus.</translation>
+            <translation>Installieren Sie Ollama von {url} und starten Sie es (`ollama serve`) oder korrigieren Sie die Adresse. GGUF-Datei und Modelfile sind vollständig: Um das Modell später zu erstellen, führen Sie `{command}` im Ordner des Laufs aus.</translation>
         </message>
         <message>
             <source>Install Python 3.12 on that system, then start the setup again.</source>
-            <translation>Installiere Python 3.12 auf diesem System und starte die Einrichtung erneut.</translation>
+            <translation>Installieren Sie Python 3.12 auf diesem System und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Install Python 3.12, then start the setup again.</source>
-            <translation>Installiere Python 3.12 und starte die Einrichtung erneut.</translation>
+            <translation>Installieren Sie Python 3.12 und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
-            <translation>Installiere es (pip install unsloth) in der Umgebung der Engine, oder stelle das Backend auf „Automatisch“.</translation>
+            <translation>Installieren Sie es (pip install unsloth) in der Umgebung der Engine, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Install it with `pip install uv`, or set {variable} to its path.</source>
-            <translation>Installiere es mit `pip install uv` oder setze {variable} auf seinen Pfad.</translation>
+            <translation>Installieren Sie es mit `pip install uv` oder setzen Sie {variable} auf seinen Pfad.</translation>
         </message>
         <message>
             <source>Install it with pip install {package}, or turn it off.</source>
@@ -3403,19 +3403,19 @@
         </message>
         <message>
             <source>Install offline from a wheel folder that was created on another computer</source>
-            <translation>Offline aus einem Wheel-Ordner installieren, der auf einem anderen Rechner erstellt wurde</translation>
+            <translation>Offline aus einem Wheel-Ordner installieren, der auf einem anderen Computer erstellt wurde</translation>
         </message>
         <message>
             <source>Install one with `lora-studio engine install`.</source>
-            <translation>Installiere eine mit `lora-studio engine install`.</translation>
+            <translation>Installieren Sie eine mit `lora-studio engine install`.</translation>
         </message>
         <message>
             <source>Install the engine again, or choose your own llama.cpp folder.</source>
-            <translation>Installiere die Engine neu oder wähle einen eigenen llama.cpp-Ordner.</translation>
+            <translation>Installieren Sie die Engine neu oder wählen Sie einen eigenen llama.cpp-Ordner.</translation>
         </message>
         <message>
             <source>Install them there: {python} -m pip install {missing}</source>
-            <translation>Installiere sie dort: {python} -m pip install {missing}</translation>
+            <translation>Installieren Sie sie dort: {python} -m pip install {missing}</translation>
         </message>
         <message>
             <source>Installing</source>
@@ -3475,7 +3475,7 @@
         </message>
         <message>
             <source>It is one part of a split file. Join the parts with llama-gguf-split first.</source>
-            <translation>Es ist ein Teil einer geteilten Datei. Füge die Teile zuerst mit llama-gguf-split zusammen.</translation>
+            <translation>Es ist ein Teil einer geteilten Datei. Fügen Sie die Teile zuerst mit llama-gguf-split zusammen.</translation>
         </message>
         <message>
             <source>It is set in the recipe.</source>
@@ -3563,7 +3563,7 @@
         </message>
         <message>
             <source>LM Studio's models folder was not found on this computer.</source>
-            <translation>Der Modellordner von LM Studio wurde auf diesem Rechner nicht gefunden.</translation>
+            <translation>Der Modellordner von LM Studio wurde auf diesem Computer nicht gefunden.</translation>
         </message>
         <message>
             <source>Labeled answers</source>
@@ -3627,7 +3627,7 @@
         </message>
         <message>
             <source>Leave the subset empty.</source>
-            <translation>Lass die Teilmenge leer.</translation>
+            <translation>Lassen Sie die Teilmenge leer.</translation>
         </message>
         <message>
             <source>Lengths</source>
@@ -3735,11 +3735,11 @@
         </message>
         <message>
             <source>LoRA Studio connects only to this computer: no Hugging Face Hub, no downloads, no remote Ollama server. An Ollama server on this computer still works.</source>
-            <translation>LoRA Studio verbindet sich nur mit diesem Rechner: kein Hugging Face Hub, keine Downloads, kein entfernter Ollama-Server. Ein Ollama-Server auf diesem Rechner funktioniert weiterhin.</translation>
+            <translation>LoRA Studio verbindet sich nur mit diesem Computer: kein Hugging Face Hub, keine Downloads, kein entfernter Ollama-Server. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
         </message>
         <message>
             <source>LoRA Studio doesn't check for updates unless you turn this on. It then reads one URL, sends nothing about you or this computer, and installs nothing.</source>
-            <translation>LoRA Studio sucht nur nach Updates, wenn Sie dies einschalten. Es liest dann eine einzige Adresse, sendet nichts über Sie oder diesen Rechner und installiert nichts.</translation>
+            <translation>LoRA Studio sucht nur nach Updates, wenn Sie dies einschalten. Es liest dann eine einzige Adresse, sendet nichts über Sie oder diesen Computer und installiert nichts.</translation>
         </message>
         <message>
             <source>LoRA Studio engine</source>
@@ -3755,11 +3755,11 @@
         </message>
         <message>
             <source>LoRA Studio keeps the previous engine after an update or repair. Install another engine instead.</source>
-            <translation>LoRA Studio behält die vorherige Engine nach einem Update oder einer Reparatur. Installiere stattdessen eine andere Engine.</translation>
+            <translation>LoRA Studio behält die vorherige Engine nach einem Update oder einer Reparatur. Installieren Sie stattdessen eine andere Engine.</translation>
         </message>
         <message>
             <source>LoRA Studio no longer uses them. You can delete that folder.</source>
-            <translation>LoRA Studio verwendet sie nicht mehr. Du kannst den Ordner löschen.</translation>
+            <translation>LoRA Studio verwendet sie nicht mehr. Sie können den Ordner löschen.</translation>
         </message>
         <message>
             <source>LoRA Studio ran into an unexpected error: {exception}</source>
@@ -3903,7 +3903,7 @@
         </message>
         <message>
             <source>Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. Earlier checkpoints are kept.</source>
-            <translation>Verringere die Lernrate oder verlängere das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
+            <translation>Verringern Sie die Lernrate oder verlängern Sie das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
         <message>
             <source>Lowest eval loss, in nats per trained token</source>
@@ -3927,7 +3927,7 @@
         </message>
         <message>
             <source>Make it private on its Hub page, or choose another repository.</source>
-            <translation>Stelle es auf seiner Hub-Seite auf privat oder wähle ein anderes Repository.</translation>
+            <translation>Stellen Sie es auf seiner Hub-Seite auf privat oder wählen Sie ein anderes Repository.</translation>
         </message>
         <message>
             <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
@@ -3971,7 +3971,7 @@
         </message>
         <message>
             <source>Maximum number of tokens in an answer to a sample prompt.</source>
-            <translation>Höchstzahl der Token in der Antwort auf einen Beispielprompt.</translation>
+            <translation>Höchstzahl der Tokens in der Antwort auf einen Beispielprompt.</translation>
         </message>
         <message>
             <source>Maximum size of one safetensors file.</source>
@@ -4023,7 +4023,7 @@
         </message>
         <message>
             <source>Merge again with {dtype} as the precision of the merged model, then export again.</source>
-            <translation>Führe noch einmal mit {dtype} als Genauigkeit des zusammengeführten Modells zusammen und exportiere dann neu.</translation>
+            <translation>Führen Sie noch einmal mit {dtype} als Genauigkeit des zusammengeführten Modells zusammen und exportieren Sie dann neu.</translation>
         </message>
         <message>
             <source>Merge and Export use this run.</source>
@@ -4031,7 +4031,7 @@
         </message>
         <message>
             <source>Merge and export again. Details are in the run's selftest.json.</source>
-            <translation>Führe noch einmal zusammen und exportiere neu. Details stehen in selftest.json des Laufs.</translation>
+            <translation>Führen Sie noch einmal zusammen und exportieren Sie neu. Details stehen in selftest.json des Laufs.</translation>
         </message>
         <message>
             <source>Merge consecutive turns of one role</source>
@@ -4047,7 +4047,7 @@
         </message>
         <message>
             <source>Merge only one of them.</source>
-            <translation>Führe nur einen davon zusammen.</translation>
+            <translation>Führen Sie nur einen davon zusammen.</translation>
         </message>
         <message>
             <source>Merge or export first.</source>
@@ -4059,7 +4059,7 @@
         </message>
         <message>
             <source>Merge the adapter first, or export directly from base model and adapter.</source>
-            <translation>Führe den Adapter zuerst zusammen oder exportiere direkt aus Basismodell und Adapter.</translation>
+            <translation>Führen Sie den Adapter zuerst zusammen oder exportieren Sie direkt aus Basismodell und Adapter.</translation>
         </message>
         <message>
             <source>Merge the adapter first.</source>
@@ -4139,7 +4139,7 @@
         </message>
         <message>
             <source>Micro-batches accumulated before each optimizer step. Effective batch size = micro-batch size × gradient accumulation.</source>
-            <translation>Mikro-Batches, deren Gradienten vor jedem Optimizer-Schritt summiert werden. Effektive Batchgröße = Mikro-Batch × Gradientenakkumulation.</translation>
+            <translation>Mikro-Batches, deren Gradienten vor jedem Optimizer-Schritt summiert werden. Effektive Batch-Größe = Mikro-Batch × Gradientenakkumulation.</translation>
         </message>
         <message>
             <source>Min. improvement</source>
@@ -4223,11 +4223,11 @@
         </message>
         <message>
             <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
-            <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhe das Dateigrößenlimit deines Kontos. Fertige Dateien sind unverändert.</translation>
+            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhen Sie das Dateigrößenlimit Ihres Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
             <source>Move the project to a disk without that limit, or raise your account's limit on file sizes, then resume: training continues from step {step:d}.</source>
-            <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze, oder erhöhe die Grenze deines Kontos für Dateigrößen, und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
+            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze, oder erhöhen Sie die Grenze Ihres Kontos für Dateigrößen, und setzen Sie dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
         </message>
         <message>
             <source>Move this conversation to the trash</source>
@@ -4273,7 +4273,7 @@
         </message>
         <message>
             <source>NF4 suits normally distributed weights, which model weights are. FP4 is plain 4-bit floating point. Only used with 4-bit precision.</source>
-            <translation>NF4 eignet sich für normalverteilte Gewichte, wie Modelle sie haben. FP4 ist einfache 4-Bit-Gleitkommadarstellung. Nur bei 4-Bit-Präzision.</translation>
+            <translation>NF4 eignet sich für normalverteilte Gewichte, wie Modelle sie haben. FP4 ist einfache 4-Bit-Gleitkommadarstellung. Nur bei 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>NVIDIA GPU (CUDA)</source>
@@ -4369,7 +4369,7 @@
         </message>
         <message>
             <source>No Ollama or LM Studio model on this computer can be used as a base model.</source>
-            <translation>Kein Modell von Ollama oder LM Studio auf diesem Rechner eignet sich als Basismodell.</translation>
+            <translation>Kein Modell von Ollama oder LM Studio auf diesem Computer eignet sich als Basismodell.</translation>
         </message>
         <message>
             <source>No Ollama server answers at {host}.</source>
@@ -4682,7 +4682,7 @@
         </message>
         <message>
             <source>Offline mode is on, and {repository} is not complete on this computer.</source>
-            <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Rechner nicht vollständig.</translation>
+            <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Computer nicht vollständig.</translation>
         </message>
         <message>
             <source>Offline mode is on, so LoRA Studio can't check for updates.</source>
@@ -4806,7 +4806,7 @@
         </message>
         <message>
             <source>One of the adapters is damaged. Inspect each with `{command}`.</source>
-            <translation>Einer der Adapter ist beschädigt. Untersuche jeden mit `{command}`.</translation>
+            <translation>Einer der Adapter ist beschädigt. Untersuchen Sie jeden mit `{command}`.</translation>
         </message>
         <message>
             <source>Only one label</source>
@@ -4986,7 +4986,7 @@
         </message>
         <message>
             <source>Pass a data file with `{option}`, or choose quantizations that need no matrix.</source>
-            <translation>Gib mit `{option}` eine Datendatei an oder wähle Quantisierungen ohne Matrix.</translation>
+            <translation>Geben Sie mit `{option}` eine Datendatei an oder wählen Sie Quantisierungen ohne Matrix.</translation>
         </message>
         <message>
             <source>Passed the self-test.</source>
@@ -5066,7 +5066,7 @@
         </message>
         <message>
             <source>Precision to store the merged weights in. The default is that of the base model.</source>
-            <translation>Präzision, in der die zusammengeführten Gewichte gespeichert werden. Standard ist die des Basismodells.</translation>
+            <translation>Genauigkeit, in der die zusammengeführten Gewichte gespeichert werden. Standard ist die des Basismodells.</translation>
         </message>
         <message>
             <source>Preference</source>
@@ -5162,7 +5162,7 @@
         </message>
         <message>
             <source>Put all turns of a conversation in one row: {"messages": [{"role": …, "content": …}, …]}.</source>
-            <translation>Schreibe alle Beiträge eines Gesprächs in eine Zeile: {"messages": [{"role": …, "content": …}, …]}.</translation>
+            <translation>Schreiben Sie alle Beiträge eines Gesprächs in eine Zeile: {"messages": [{"role": …, "content": …}, …]}.</translation>
         </message>
         <message>
             <source>Puts rows of similar length into the same step, so that time and memory per step vary less. The order is less random.</source>
@@ -5178,7 +5178,7 @@
         </message>
         <message>
             <source>PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your index instead, which can be larger.</source>
-            <translation>PyTorchs eigener Index für {source} ist nicht erreichbar ({reason}). Stattdessen wird die Standardversion aus deinem Index verwendet, die größer sein kann.</translation>
+            <translation>PyTorchs eigener Index für {source} ist nicht erreichbar ({reason}). Stattdessen wird die Standardversion aus Ihrem Index verwendet, die größer sein kann.</translation>
         </message>
         <message>
             <source>Python</source>
@@ -5266,7 +5266,7 @@
         </message>
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
-            <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen.</translation>
+            <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Tokens einiger Zeilen prüfen.</translation>
         </message>
         <message>
             <source>Range: above {low} to {high}{unit}</source>
@@ -5414,7 +5414,7 @@
         </message>
         <message>
             <source>Reduce the micro-batch size or the max. sequence length, enable gradient checkpointing, or choose 4-bit precision. Closing other programs that use the device also helps.</source>
-            <translation>Verringere die Micro-Batch-Größe oder die maximale Sequenzlänge, schalte Gradient Checkpointing ein oder wähle 4-Bit-Genauigkeit. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
+            <translation>Verringern Sie die Mikro-Batch-Größe oder die maximale Sequenzlänge, schalten Sie Gradient Checkpointing ein oder wählen Sie 4-Bit-Genauigkeit. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
         </message>
         <message>
             <source>Reducing the learning rate on a plateau needs eval loss, but no rows are used for validation.</source>
@@ -5434,7 +5434,7 @@
         </message>
         <message>
             <source>Reinstall LoRA Studio, or run it from source.</source>
-            <translation>Installiere LoRA Studio neu oder starte es aus dem Quellcode.</translation>
+            <translation>Installieren Sie LoRA Studio neu oder starten Sie es aus dem Quellcode.</translation>
         </message>
         <message>
             <source>Rejected</source>
@@ -5510,15 +5510,15 @@
         </message>
         <message>
             <source>Remove the double quotes, or create the model with LoRA Studio instead.</source>
-            <translation>Entferne die doppelten Anführungszeichen oder erstelle das Modell mit LoRA Studio.</translation>
+            <translation>Entfernen Sie die doppelten Anführungszeichen oder erstellen Sie das Modell mit LoRA Studio.</translation>
         </message>
         <message>
             <source>Remove the experts from the target modules, or set the backend to Auto.</source>
-            <translation>Entferne die Experten aus den Zielmodulen, oder stelle das Backend auf „Automatisch“.</translation>
+            <translation>Entfernen Sie die Experten aus den Zielmodulen, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Remove the system prompt from the export settings.</source>
-            <translation>Entferne den System-Prompt aus den Exporteinstellungen.</translation>
+            <translation>Entfernen Sie den System-Prompt aus den Exporteinstellungen.</translation>
         </message>
         <message>
             <source>Remove this source</source>
@@ -5582,7 +5582,7 @@
         </message>
         <message>
             <source>Repair it in Settings, or run `lora-studio engine repair`.</source>
-            <translation>Repariere sie in den Einstellungen oder mit `lora-studio engine repair`.</translation>
+            <translation>Reparieren Sie sie in den Einstellungen oder mit `lora-studio engine repair`.</translation>
         </message>
         <message>
             <source>Repair the engine</source>
@@ -5590,7 +5590,7 @@
         </message>
         <message>
             <source>Repair the file or download the model again.</source>
-            <translation>Repariere die Datei oder lade das Modell erneut herunter.</translation>
+            <translation>Reparieren Sie die Datei oder laden Sie das Modell erneut herunter.</translation>
         </message>
         <message>
             <source>Repairs</source>
@@ -5618,7 +5618,7 @@
         </message>
         <message>
             <source>Replicate the model on every device.</source>
-            <translation>Lade das Modell auf jedem Gerät vollständig.</translation>
+            <translation>Laden Sie das Modell auf jedem Gerät vollständig.</translation>
         </message>
         <message>
             <source>Replicate the weights</source>
@@ -5626,7 +5626,7 @@
         </message>
         <message>
             <source>Replicate them on every device, or choose the model's 16-bit original.</source>
-            <translation>Lade sie auf jedem Gerät vollständig, oder wähle das 16-Bit-Original des Modells.</translation>
+            <translation>Laden Sie sie auf jedem Gerät vollständig, oder wählen Sie das 16-Bit-Original des Modells.</translation>
         </message>
         <message>
             <source>Report</source>
@@ -5654,7 +5654,7 @@
         </message>
         <message>
             <source>Restore the dataset, or start a new run.</source>
-            <translation>Stelle den Datensatz wieder her, oder starte einen neuen Lauf.</translation>
+            <translation>Stellen Sie den Datensatz wieder her, oder starten Sie einen neuen Lauf.</translation>
         </message>
         <message>
             <source>Result</source>
@@ -5674,7 +5674,7 @@
         </message>
         <message>
             <source>Resume with a smaller micro-batch, shorter rows or gradient checkpointing.</source>
-            <translation>Setze mit kleinerem Micro-Batch, kürzeren Zeilen oder Gradient Checkpointing fort.</translation>
+            <translation>Setzen Sie mit kleinerem Mikro-Batch, kürzeren Zeilen oder Gradient Checkpointing fort.</translation>
         </message>
         <message>
             <source>Resume {name}</source>
@@ -5734,7 +5734,7 @@
         </message>
         <message>
             <source>Rows are padded to the longest in their micro-batch.</source>
-            <translation>Zeilen werden auf die längste ihres Micro-Batches aufgefüllt.</translation>
+            <translation>Zeilen werden auf die längste ihres Mikro-Batches aufgefüllt.</translation>
         </message>
         <message>
             <source>Rows are truncated after this many tokens. Plain text is split into pieces of this length. Longer sequences use more memory.</source>
@@ -5774,15 +5774,15 @@
         </message>
         <message>
             <source>Run `lora-studio engine repair`. Full details are in the log.</source>
-            <translation>Führe `lora-studio engine repair` aus. Alle Einzelheiten stehen im Protokoll.</translation>
+            <translation>Führen Sie `lora-studio engine repair` aus. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Run `pip install bitsandbytes`, or choose 16-bit precision.</source>
-            <translation>Führe `pip install bitsandbytes` aus oder wähle 16-Bit-Genauigkeit.</translation>
+            <translation>Führen Sie `pip install bitsandbytes` aus oder wählen Sie 16-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Run `pip install {package}`, or choose the unquantized original and 4-bit precision.</source>
-            <translation>Führe `pip install {package}` aus oder wähle das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
+            <translation>Führen Sie `pip install {package}` aus oder wählen Sie das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Run again</source>
@@ -5806,7 +5806,7 @@
         </message>
         <message>
             <source>Run the chat on the CPU, or wait until the job is done.</source>
-            <translation>Lass den Chat auf der CPU laufen oder warte, bis der Auftrag fertig ist.</translation>
+            <translation>Lassen Sie den Chat auf der CPU laufen oder warten Sie, bis der Auftrag fertig ist.</translation>
         </message>
         <message>
             <source>Run “git lfs pull” or download the file, then choose it.</source>
@@ -5874,7 +5874,7 @@
         </message>
         <message>
             <source>Samples only from the most likely tokens whose probabilities add up to this.</source>
-            <translation>Zieht nur aus den wahrscheinlichsten Token, deren Wahrscheinlichkeiten zusammen diesen Wert erreichen.</translation>
+            <translation>Zieht nur aus den wahrscheinlichsten Tokens, deren Wahrscheinlichkeiten zusammen diesen Wert erreichen.</translation>
         </message>
         <message>
             <source>Sampling</source>
@@ -6110,7 +6110,7 @@
         </message>
         <message>
             <source>Set HTTPS_PROXY and HTTP_PROXY to the proxy's host and port, and remove ALL_PROXY. SOCKS proxies aren't supported.</source>
-            <translation>Setze HTTPS_PROXY und HTTP_PROXY auf Host und Port des Proxys und entferne ALL_PROXY. SOCKS-Proxys werden nicht unterstützt.</translation>
+            <translation>Setzen Sie HTTPS_PROXY und HTTP_PROXY auf Host und Port des Proxys und entfernen Sie ALL_PROXY. SOCKS-Proxys werden nicht unterstützt.</translation>
         </message>
         <message>
             <source>Set a validation share in the dataset step and train again.</source>
@@ -6118,7 +6118,7 @@
         </message>
         <message>
             <source>Set at least one weight. With 1 an adapter is merged as it was trained.</source>
-            <translation>Setze mindestens ein Gewicht. Mit 1 wird ein Adapter so zusammengeführt, wie er trainiert wurde.</translation>
+            <translation>Setzen Sie mindestens ein Gewicht. Mit 1 wird ein Adapter so zusammengeführt, wie er trainiert wurde.</translation>
         </message>
         <message>
             <source>Set by the adapter that training starts from.</source>
@@ -6134,7 +6134,7 @@
         </message>
         <message>
             <source>Set it up in Settings, or run `lora-studio engine install`.</source>
-            <translation>Richte sie in den Einstellungen ein oder mit `lora-studio engine install`.</translation>
+            <translation>Richten Sie sie in den Einstellungen ein oder mit `lora-studio engine install`.</translation>
         </message>
         <message>
             <source>Set the backend to Auto</source>
@@ -6142,19 +6142,19 @@
         </message>
         <message>
             <source>Set the backend to Auto or PEFT.</source>
-            <translation>Stelle das Backend auf „Automatisch“ oder PEFT.</translation>
+            <translation>Stellen Sie das Backend auf „Automatisch“ oder PEFT.</translation>
         </message>
         <message>
             <source>Set the computer's date and time, then start the setup again; completed downloads are kept. If they are correct, the certificate has expired: use another index, or a wheel folder from another computer.</source>
-            <translation>Stelle Datum und Uhrzeit des Computers richtig und starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Stimmen sie bereits, ist das Zertifikat abgelaufen: Verwende einen anderen Index oder einen Wheel-Ordner von einem anderen Computer.</translation>
+            <translation>Stellen Sie Datum und Uhrzeit des Computers richtig und starten Sie die Einrichtung erneut; fertige Downloads bleiben erhalten. Stimmen sie bereits, ist das Zertifikat abgelaufen: Verwenden Sie einen anderen Index oder einen Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
             <source>Set the environment variable OLLAMA_HOST to {example} and restart LoRA Studio.</source>
-            <translation>Setze die Umgebungsvariable OLLAMA_HOST auf {example} und starte LoRA Studio neu.</translation>
+            <translation>Setzen Sie die Umgebungsvariable OLLAMA_HOST auf {example} und starten Sie LoRA Studio neu.</translation>
         </message>
         <message>
             <source>Set this adapter's weight to 1.</source>
-            <translation>Setze das Gewicht dieses Adapters auf 1.</translation>
+            <translation>Setzen Sie das Gewicht dieses Adapters auf 1.</translation>
         </message>
         <message>
             <source>Set up</source>
@@ -6340,15 +6340,15 @@
         </message>
         <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token with write access.</source>
-            <translation>Melde dich mit `hf auth login` an oder setze HF_TOKEN auf ein Token mit Schreibzugriff.</translation>
+            <translation>Melden Sie sich mit `hf auth login` an oder setzen Sie HF_TOKEN auf ein Token mit Schreibzugriff.</translation>
         </message>
         <message>
             <source>Sign in with a token that has write access (`hf auth login`), and check the owner of the repository.</source>
-            <translation>Melde dich mit einem Token mit Schreibzugriff an (`hf auth login`) und prüfe, wem das Repository gehört.</translation>
+            <translation>Melden Sie sich mit einem Token mit Schreibzugriff an (`hf auth login`) und prüfen Sie, wem das Repository gehört.</translation>
         </message>
         <message>
             <source>Sign in with a valid token that has read access.</source>
-            <translation>Melde dich mit einem gültigen Token an, das Lesezugriff hat.</translation>
+            <translation>Melden Sie sich mit einem gültigen Token an, das Lesezugriff hat.</translation>
         </message>
         <message>
             <source>Sign in…</source>
@@ -6440,7 +6440,7 @@
         </message>
         <message>
             <source>Some models include their own Python code. It runs with your permissions: only allow it for models whose author you trust.</source>
-            <translation>Manche Modelle enthalten eigenen Python-Code. Er läuft mit deinen Rechten: nur für Modelle erlauben, deren Autor du vertraust.</translation>
+            <translation>Manche Modelle enthalten eigenen Python-Code. Er läuft mit Ihren Rechten: nur für Modelle erlauben, deren Autor Sie vertrauen.</translation>
         </message>
         <message>
             <source>Sort by</source>
@@ -6456,7 +6456,7 @@
         </message>
         <message>
             <source>Start LM Studio once, or choose the folder in the export step.</source>
-            <translation>Starte LM Studio einmal oder wähle den Ordner im Export-Schritt.</translation>
+            <translation>Starten Sie LM Studio einmal oder wählen Sie den Ordner im Export-Schritt.</translation>
         </message>
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
@@ -6484,15 +6484,15 @@
         </message>
         <message>
             <source>Start the setup again; completed downloads are kept. Full details are in the log.</source>
-            <translation>Starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Alle Einzelheiten stehen im Protokoll.</translation>
+            <translation>Starten Sie die Einrichtung erneut; fertige Downloads bleiben erhalten. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Start the setup again; completed downloads are kept. If it fails again, check the file named here.</source>
-            <translation>Starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Schlägt sie wieder fehl, prüfe die hier genannte Datei.</translation>
+            <translation>Starten Sie die Einrichtung erneut; fertige Downloads bleiben erhalten. Schlägt sie wieder fehl, prüfen Sie die hier genannte Datei.</translation>
         </message>
         <message>
             <source>Start the setup again; damaged files are downloaded again.</source>
-            <translation>Starte die Einrichtung erneut; beschädigte Dateien werden neu heruntergeladen.</translation>
+            <translation>Starten Sie die Einrichtung erneut; beschädigte Dateien werden neu heruntergeladen.</translation>
         </message>
         <message>
             <source>Start training</source>
@@ -6628,7 +6628,7 @@
         </message>
         <message>
             <source>Systems make a disk read-only when it reports errors or was disconnected. Check the disk and mount it again, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
-            <translation>Systeme setzen eine Festplatte auf schreibgeschützt, wenn sie Fehler meldet oder getrennt wurde. Prüfe sie und hänge sie neu ein oder wähle einen Ordner auf einer anderen Festplatte und starte die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
+            <translation>Systeme setzen eine Festplatte auf schreibgeschützt, wenn sie Fehler meldet oder getrennt wurde. Prüfen Sie sie und hängen Sie sie neu ein oder wählen Sie einen Ordner auf einer anderen Festplatte und starten Sie die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
         </message>
         <message>
             <source>T {temperature:g} · {count} tokens</source>
@@ -6743,7 +6743,7 @@
         </message>
         <message>
             <source>The Hub rejected your token.</source>
-            <translation>Der Hub hat dein Token abgelehnt.</translation>
+            <translation>Der Hub hat Ihr Token abgelehnt.</translation>
         </message>
         <message>
             <source>The Hub sent no answer.</source>
@@ -6755,7 +6755,7 @@
         </message>
         <message>
             <source>The Hugging Face hub couldn't be reached or denied access. Gated models need an access token. Everything on your own disk works without a network.</source>
-            <translation>Der Hugging-Face-Hub war nicht erreichbar oder hat den Zugriff verweigert. Zugangsbeschränkte Modelle brauchen ein Zugriffstoken. Alles auf Ihrer Festplatte funktioniert ohne Netz.</translation>
+            <translation>Der Hugging Face Hub war nicht erreichbar oder hat den Zugriff verweigert. Zugangsbeschränkte Modelle brauchen ein Zugriffstoken. Alles auf Ihrer Festplatte funktioniert ohne Netz.</translation>
         </message>
         <message>
             <source>The Ollama address is invalid: {reason}.</source>
@@ -6829,7 +6829,7 @@
         </message>
         <message>
             <source>The adapter is damaged, or training diverged. Train again with a lower learning rate.</source>
-            <translation>Der Adapter ist beschädigt oder das Training ist divergiert. Trainiere noch einmal mit einer niedrigeren Lernrate.</translation>
+            <translation>Der Adapter ist beschädigt oder das Training ist divergiert. Trainieren Sie noch einmal mit einer niedrigeren Lernrate.</translation>
         </message>
         <message>
             <source>The adapter is in a new run. You can merge it now.</source>
@@ -6885,7 +6885,7 @@
         </message>
         <message>
             <source>The answer starts after the limit of {limit} tokens in {rows}, so there is nothing to train.</source>
-            <translation>In {rows} beginnt die Antwort erst nach der Grenze von {limit} Token. Es gibt nichts zu trainieren.</translation>
+            <translation>In {rows} beginnt die Antwort erst nach der Grenze von {limit} Tokens. Es gibt nichts zu trainieren.</translation>
         </message>
         <message>
             <source>The available standalone Pythons couldn't be listed</source>
@@ -6949,7 +6949,7 @@
         </message>
         <message>
             <source>The columns are: {columns}. Enter one of them, or a template such as {example}.</source>
-            <translation>Vorhandene Spalten: {columns}. Gib eine davon an oder eine Vorlage wie {example}.</translation>
+            <translation>Vorhandene Spalten: {columns}. Geben Sie eine davon an oder eine Vorlage wie {example}.</translation>
         </message>
         <message numerus="yes">
             <source>The columns {names}, mapped to “{slot}”, don't exist.</source>
@@ -6980,7 +6980,7 @@
         </message>
         <message>
             <source>The connection to the worker was lost: {reason}</source>
-            <translation>Die Verbindung zum Arbeitsprozess ist abgebrochen: {reason}</translation>
+            <translation>Die Verbindung zum Worker ist abgebrochen: {reason}</translation>
         </message>
         <message>
             <source>The copy for LM Studio</source>
@@ -6992,7 +6992,7 @@
         </message>
         <message>
             <source>The current engine is unchanged. Start the setup again; full details are in the log.</source>
-            <translation>Die aktuelle Engine ist unverändert. Starte die Einrichtung erneut; alle Einzelheiten stehen im Protokoll.</translation>
+            <translation>Die aktuelle Engine ist unverändert. Starten Sie die Einrichtung erneut; alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>The curve begins with the first step.</source>
@@ -7188,11 +7188,11 @@
         </message>
         <message>
             <source>The log of the run has the details. You can resume from the last checkpoint, also with fewer devices.</source>
-            <translation>Einzelheiten stehen im Log des Laufs. Du kannst ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
+            <translation>Einzelheiten stehen im Protokoll des Laufs. Sie können ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
         </message>
         <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
-            <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setze die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
+            <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setzen Sie die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
         <message>
             <source>The loss is NaN in step {step:d}: training diverged.</source>
@@ -7228,7 +7228,7 @@
         </message>
         <message>
             <source>The merged model is complete and usable. A newer llama.cpp may support it: choose its folder in the export step.</source>
-            <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: wähle seinen Ordner im Export-Schritt.</translation>
+            <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: Wählen Sie seinen Ordner im Export-Schritt.</translation>
         </message>
         <message>
             <source>The merged model was tested before and is unchanged.</source>
@@ -7248,7 +7248,7 @@
         </message>
         <message>
             <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again. Check whether the server rewrites prompts.</source>
-            <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisiere Ollama und erstelle es neu. Prüfe, ob der Server Prompts umschreibt.</translation>
+            <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und erstellen Sie es neu. Prüfen Sie, ob der Server Prompts umschreibt.</translation>
         </message>
         <message>
             <source>The model has no module named {name} to train in full.</source>
@@ -7264,7 +7264,7 @@
         </message>
         <message>
             <source>The model is broken. Check its self-test, then merge or train again.</source>
-            <translation>Das Modell ist defekt. Prüfe seinen Selbsttest und führe dann noch einmal zusammen oder trainiere neu.</translation>
+            <translation>Das Modell ist defekt. Prüfen Sie seinen Selbsttest und führen Sie dann noch einmal zusammen oder trainieren Sie neu.</translation>
         </message>
         <message>
             <source>The model is in Ollama.</source>
@@ -7316,7 +7316,7 @@
         </message>
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
-            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wähle die Zielmodule nach Namen und nimm {names} auf.</translation>
+            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie die Zielmodule nach Namen und nehmen Sie {names} auf.</translation>
         </message>
         <message>
             <source>The other project's job continues in the background.</source>
@@ -7376,7 +7376,7 @@
         </message>
         <message>
             <source>The proxy requires a user name and password. Add them to HTTPS_PROXY: NAME:PASSWORD@HOST:PORT. They aren't written to the log.</source>
-            <translation>Der Proxy verlangt einen Benutzernamen und ein Passwort. Ergänze sie in HTTPS_PROXY: NAME:PASSWORT@HOST:PORT. Sie werden nicht protokolliert.</translation>
+            <translation>Der Proxy verlangt einen Benutzernamen und ein Passwort. Ergänzen Sie sie in HTTPS_PROXY: NAME:PASSWORT@HOST:PORT. Sie werden nicht protokolliert.</translation>
         </message>
         <message>
             <source>The proxy settings can't be used: {reason}.</source>
@@ -7407,7 +7407,7 @@
         </message>
         <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
-            <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem deines Modells.</translation>
+            <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem Ihres Modells.</translation>
         </message>
         <message>
             <source>The rows assign classes to texts ({columns}). This trains a classifier; a language model needs answers in words.</source>
@@ -7506,7 +7506,7 @@
         </message>
         <message>
             <source>The text of a validation row is also in {rows}, exactly or nearly. The validation loss would look better than it is.</source>
-            <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Validierungsverlust würde besser aussehen, als er ist.</translation>
+            <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Validierungs-Loss würde besser aussehen, als er ist.</translation>
         </message>
         <message>
             <source>The token IDs are identical.</source>
@@ -7717,7 +7717,7 @@
         </message>
         <message>
             <source>There is no previous engine to return to.</source>
-            <translation>Es gibt keine vorherige Engine, zu der du zurückkehren kannst.</translation>
+            <translation>Es gibt keine vorherige Engine, zu der Sie zurückkehren können.</translation>
         </message>
         <message>
             <source>There is no project at {path}.</source>
@@ -7807,7 +7807,7 @@
         </message>
         <message>
             <source>This computer</source>
-            <translation>Dieser Rechner</translation>
+            <translation>Dieser Computer</translation>
         </message>
         <message>
             <source>This computer has no device {device} that PyTorch {version} can use.</source>
@@ -7843,7 +7843,7 @@
         </message>
         <message>
             <source>This job starts automatically when the other one ends. You can also cancel one of them, or choose another device on the Model page.</source>
-            <translation>Dieser Auftrag beginnt automatisch, wenn der andere endet. Du kannst auch einen von beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
+            <translation>Dieser Auftrag beginnt automatisch, wenn der andere endet. Sie können auch einen von beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
             <source>This model can't be quantized to {names}: the rows of its weights don't fit the block size.</source>
@@ -7927,7 +7927,7 @@
         </message>
         <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
-            <translation>Setze {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
+            <translation>Setzen Sie {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
         </message>
         <message>
             <source>To read each row by itself, clear the column for the history, or remove that column.</source>
@@ -7951,7 +7951,7 @@
         </message>
         <message>
             <source>To train on all of them, write one row for each answer.</source>
-            <translation>Um mit allen zu trainieren, schreibe für jede Antwort eine Zeile.</translation>
+            <translation>Um mit allen zu trainieren, schreiben Sie für jede Antwort eine Zeile.</translation>
         </message>
         <message>
             <source>To train on all reasoning, make each answer a row of its own.</source>
@@ -7959,7 +7959,7 @@
         </message>
         <message>
             <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
-            <translation>Um trotzdem damit zu trainieren, wähle das Format „Frage und Antwort“ und ordne die Spalten für Frage und Antwort zu.</translation>
+            <translation>Um trotzdem damit zu trainieren, wählen Sie das Format „Frage und Antwort“ und ordnen Sie die Spalten für Frage und Antwort zu.</translation>
         </message>
         <message>
             <source>Token {index} of {tokens}</source>
@@ -7967,7 +7967,7 @@
         </message>
         <message>
             <source>Tokenizing the prompt</source>
-            <translation>Prompt wird in Token zerlegt</translation>
+            <translation>Prompt wird in Tokens zerlegt</translation>
         </message>
         <message>
             <source>Tokenizing…</source>
@@ -7995,11 +7995,11 @@
         </message>
         <message>
             <source>Tool</source>
-            <translation>Werkzeug</translation>
+            <translation>Tool</translation>
         </message>
         <message>
             <source>Tool call: {name}({arguments})</source>
-            <translation>Werkzeugaufruf: {name}({arguments})</translation>
+            <translation>Tool-Aufruf: {name}({arguments})</translation>
         </message>
         <message>
             <source>Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}.</source>
@@ -8027,11 +8027,11 @@
         </message>
         <message>
             <source>Train first, or choose a folder with an adapter_config.json.</source>
-            <translation>Trainiere zuerst oder wähle einen Ordner mit einer adapter_config.json.</translation>
+            <translation>Trainieren Sie zuerst oder wählen Sie einen Ordner mit einer adapter_config.json.</translation>
         </message>
         <message>
             <source>Train first, or import an adapter or a model.</source>
-            <translation>Trainiere zuerst oder importiere einen Adapter oder ein Modell.</translation>
+            <translation>Trainieren Sie zuerst oder importieren Sie einen Adapter oder ein Modell.</translation>
         </message>
         <message>
             <source>Train first.</source>
@@ -8254,11 +8254,11 @@
         </message>
         <message>
             <source>Try again later. Downloaded data is kept.</source>
-            <translation>Versuche es später noch einmal. Bereits geladene Daten bleiben erhalten.</translation>
+            <translation>Versuchen Sie es später noch einmal. Bereits geladene Daten bleiben erhalten.</translation>
         </message>
         <message>
             <source>Try again later. Uploaded data is not sent twice.</source>
-            <translation>Versuche es später noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
+            <translation>Versuchen Sie es später noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
         </message>
         <message>
             <source>Try again.</source>
@@ -8266,11 +8266,11 @@
         </message>
         <message>
             <source>Try another Python version from 3.11 to 3.13, or other index settings. Full details are in the log.</source>
-            <translation>Versuche eine andere Python-Version von 3.11 bis 3.13 oder andere Index-Einstellungen. Alle Einzelheiten stehen im Protokoll.</translation>
+            <translation>Versuchen Sie eine andere Python-Version von 3.11 bis 3.13 oder andere Index-Einstellungen. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Try another Python version from 3.11 to 3.13.</source>
-            <translation>Versuche eine andere Python-Version von 3.11 bis 3.13.</translation>
+            <translation>Versuchen Sie eine andere Python-Version von 3.11 bis 3.13.</translation>
         </message>
         <message>
             <source>Try the suggestion above first. The log has more details, and a diagnostics file (Help menu) contains what others need to help you.</source>
@@ -8286,7 +8286,7 @@
         </message>
         <message>
             <source>Turn on the importance matrix, or choose another quantization.</source>
-            <translation>Schalte die Importance-Matrix ein oder wähle eine andere Quantisierung.</translation>
+            <translation>Schalten Sie die Importance-Matrix ein oder wählen Sie eine andere Quantisierung.</translation>
         </message>
         <message>
             <source>Turn {tracker} off</source>
@@ -8410,7 +8410,7 @@
         </message>
         <message>
             <source>Unsloth supports 4-bit and 16-bit precision, not 8-bit.</source>
-            <translation>Unsloth unterstützt 4-Bit- und 16-Bit-Präzision, nicht 8-Bit.</translation>
+            <translation>Unsloth unterstützt 4-Bit- und 16-Bit-Genauigkeit, nicht 8-Bit.</translation>
         </message>
         <message>
             <source>Unsloth trains on one GPU, but the model is spread over several.</source>
@@ -8454,7 +8454,7 @@
         </message>
         <message>
             <source>Update Ollama, or use the model without tools. Nothing else is affected.</source>
-            <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Werkzeuge. Nichts anderes ist betroffen.</translation>
+            <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Tools. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
             <source>Update URL</source>
@@ -8470,11 +8470,11 @@
         </message>
         <message>
             <source>Update the engine in Settings, or run `lora-studio engine update`. Only changes are downloaded.</source>
-            <translation>Aktualisiere die Engine in den Einstellungen oder mit `lora-studio engine update`. Nur Änderungen werden heruntergeladen.</translation>
+            <translation>Aktualisieren Sie die Engine in den Einstellungen oder mit `lora-studio engine update`. Nur Änderungen werden heruntergeladen.</translation>
         </message>
         <message>
             <source>Update transformers, or choose a model with a supported architecture.</source>
-            <translation>Aktualisiere transformers oder wähle ein Modell mit unterstützter Architektur.</translation>
+            <translation>Aktualisieren Sie transformers oder wählen Sie ein Modell mit unterstützter Architektur.</translation>
         </message>
         <message>
             <source>Updated tensors</source>
@@ -8514,23 +8514,23 @@
         </message>
         <message>
             <source>Use 16-bit precision, or replicate the weights.</source>
-            <translation>16-Bit-Präzision verwenden oder die Gewichte replizieren.</translation>
+            <translation>16-Bit-Genauigkeit verwenden oder die Gewichte replizieren.</translation>
         </message>
         <message>
             <source>Use 16-bit precision, or the default initialization.</source>
-            <translation>16-Bit-Präzision oder die Standardinitialisierung verwenden.</translation>
+            <translation>16-Bit-Genauigkeit oder die Standardinitialisierung verwenden.</translation>
         </message>
         <message>
             <source>Use 4-bit or 16-bit precision, or turn DoRA off.</source>
-            <translation>4-Bit- oder 16-Bit-Präzision verwenden oder DoRA ausschalten.</translation>
+            <translation>4-Bit- oder 16-Bit-Genauigkeit verwenden oder DoRA ausschalten.</translation>
         </message>
         <message>
             <source>Use 4-bit precision, or the default initialization.</source>
-            <translation>4-Bit-Präzision oder die Standardinitialisierung verwenden.</translation>
+            <translation>4-Bit-Genauigkeit oder die Standardinitialisierung verwenden.</translation>
         </message>
         <message>
             <source>Use 4-bit weights: they take a quarter of the memory of 16-bit ones. Closing other programs that use the device helps too.</source>
-            <translation>Nutze 4-Bit-Gewichte: Sie brauchen ein Viertel des Speichers von 16-Bit-Gewichten. Auch andere Programme zu schließen, die das Gerät nutzen, hilft.</translation>
+            <translation>Nutzen Sie 4-Bit-Gewichte: Sie brauchen ein Viertel des Speichers von 16-Bit-Gewichten. Auch andere Programme zu schließen, die das Gerät nutzen, hilft.</translation>
         </message>
         <message>
             <source>Use 5 % of the rows for validation</source>
@@ -8570,11 +8570,11 @@
         </message>
         <message>
             <source>Use main, or copy a commit hash from {url}.</source>
-            <translation>Verwende main oder kopiere einen Commit-Hash von {url}.</translation>
+            <translation>Verwenden Sie main oder kopieren Sie einen Commit-Hash von {url}.</translation>
         </message>
         <message>
             <source>Use name or organization/name, with letters, digits, hyphens, periods and underscores.</source>
-            <translation>Verwende name oder organisation/name mit Buchstaben, Ziffern, Bindestrichen, Punkten und Unterstrichen.</translation>
+            <translation>Verwenden Sie name oder organisation/name mit Buchstaben, Ziffern, Bindestrichen, Punkten und Unterstrichen.</translation>
         </message>
         <message>
             <source>Use some rows of the dataset for validation, or turn this off.</source>
@@ -8582,7 +8582,7 @@
         </message>
         <message>
             <source>Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter files: use the merged model's file there.</source>
-            <translation>Verwende die Adapterdatei mit llama.cpp (`{command}`). Ollama unterstützt keine Adapterdateien: nimm dort die Datei des zusammengeführten Modells.</translation>
+            <translation>Verwenden Sie die Adapterdatei mit llama.cpp (`{command}`). Ollama unterstützt keine Adapterdateien: Nehmen Sie dort die Datei des zusammengeführten Modells.</translation>
         </message>
         <message>
             <source>Use the default ({value})</source>
@@ -8594,15 +8594,15 @@
         </message>
         <message>
             <source>Use the engine version that the training started with, or start a new run.</source>
-            <translation>Nutze die Engine-Version, mit der das Training begonnen hat, oder starte einen neuen Lauf.</translation>
+            <translation>Nutzen Sie die Engine-Version, mit der das Training begonnen hat, oder starten Sie einen neuen Lauf.</translation>
         </message>
         <message>
             <source>Use the form {example}.</source>
-            <translation>Verwende die Form {example}.</translation>
+            <translation>Verwenden Sie die Form {example}.</translation>
         </message>
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>
-            <translation>Verwende in der Adresse den eigenen Namen des Servers oder installiere sein Zertifikat.</translation>
+            <translation>Verwenden Sie in der Adresse den eigenen Namen des Servers oder installieren Sie sein Zertifikat.</translation>
         </message>
         <message>
             <source>Use {dtype}</source>
@@ -8698,7 +8698,7 @@
         </message>
         <message>
             <source>Wait a few minutes and try again. The limit is higher when you're signed in.</source>
-            <translation>Warte ein paar Minuten und versuche es noch einmal. Angemeldet ist das Limit höher.</translation>
+            <translation>Warten Sie ein paar Minuten und versuchen Sie es noch einmal. Angemeldet ist das Limit höher.</translation>
         </message>
         <message>
             <source>Wait for the current answers or stop them before you choose another model.</source>
@@ -8706,7 +8706,7 @@
         </message>
         <message>
             <source>Wait until it ends, or cancel it where you started it.</source>
-            <translation>Warte, bis sie endet, oder brich sie dort ab, wo du sie gestartet hast.</translation>
+            <translation>Warten Sie, bis sie endet, oder brechen Sie sie dort ab, wo Sie sie gestartet haben.</translation>
         </message>
         <message>
             <source>Wait until it ends, or stop it.</source>
@@ -8714,15 +8714,15 @@
         </message>
         <message>
             <source>Wait until it is done, or choose another folder.</source>
-            <translation>Warte, bis er fertig ist, oder wähle einen anderen Ordner.</translation>
+            <translation>Warten Sie, bis er fertig ist, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Wait until it is done, or watch the run.</source>
-            <translation>Warte, bis er fertig ist, oder sieh dem Lauf zu.</translation>
+            <translation>Warten Sie, bis er fertig ist, oder sehen Sie dem Lauf zu.</translation>
         </message>
         <message>
             <source>Wait until the job ends, or close other windows, then try again.</source>
-            <translation>Warte, bis der Auftrag endet, oder schließe andere Fenster und versuche es dann erneut.</translation>
+            <translation>Warten Sie, bis der Auftrag endet, oder schließen Sie andere Fenster und versuchen Sie es dann erneut.</translation>
         </message>
         <message>
             <source>Wait until the running task ends, then change the language.</source>
@@ -8882,7 +8882,7 @@
         </message>
         <message>
             <source>Write them as escapes in a Go string, such as {example}.</source>
-            <translation>Schreibe sie als Escape-Sequenzen in einer Go-Zeichenkette, etwa {example}.</translation>
+            <translation>Schreiben Sie sie als Escape-Sequenzen in einer Go-Zeichenkette, etwa {example}.</translation>
         </message>
         <message>
             <source>Writing GGUF files</source>
@@ -8902,7 +8902,7 @@
         </message>
         <message>
             <source>You are not signed in to the Hugging Face Hub.</source>
-            <translation>Du bist nicht beim Hugging Face Hub angemeldet.</translation>
+            <translation>Sie sind nicht beim Hugging Face Hub angemeldet.</translation>
         </message>
         <message>
             <source>You can combine adapters only if they were trained on the same base model. The Merge page shows the base model of each adapter.</source>
@@ -8918,7 +8918,7 @@
         </message>
         <message>
             <source>You don't have write access to {repository} (status {status:d}).</source>
-            <translation>Du hast keinen Schreibzugriff auf {repository} (Status {status:d}).</translation>
+            <translation>Sie haben keinen Schreibzugriff auf {repository} (Status {status:d}).</translation>
         </message>
         <message>
             <source>You see up front whether the training fits your device. It continues when you close the window, pauses at any step, and survives a crash.</source>
@@ -9018,11 +9018,11 @@
         </message>
         <message>
             <source>a tool call has no name</source>
-            <translation>ein Werkzeugaufruf hat keinen Namen</translation>
+            <translation>ein Tool-Aufruf hat keinen Namen</translation>
         </message>
         <message>
             <source>a tool call is not an object</source>
-            <translation>ein Werkzeugaufruf ist kein Objekt</translation>
+            <translation>ein Tool-Aufruf ist kein Objekt</translation>
         </message>
         <message>
             <source>a tool call is written in an unknown notation</source>
@@ -9142,7 +9142,7 @@
         </message>
         <message>
             <source>an engine can be installed from a wheel folder of another machine only</source>
-            <translation>eine Engine lässt sich nur aus einem Wheel-Ordner eines anderen Rechners installieren</translation>
+            <translation>eine Engine lässt sich nur aus einem Wheel-Ordner eines anderen Computers installieren</translation>
         </message>
         <message>
             <source>and</source>
@@ -9369,7 +9369,7 @@
         </message>
         <message>
             <source>float16 may be too narrow for this model. Choose bfloat16 for the merged model.</source>
-            <translation>float16 ist für dieses Modell vielleicht zu eng. Wähle bfloat16 für das zusammengeführte Modell.</translation>
+            <translation>float16 ist für dieses Modell vielleicht zu eng. Wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>float32</source>
@@ -10233,7 +10233,7 @@
         </message>
         <message>
             <source>the arguments of a tool call are not an object</source>
-            <translation>die Argumente eines Werkzeugaufrufs sind kein Objekt</translation>
+            <translation>die Argumente eines Tool-Aufrufs sind kein Objekt</translation>
         </message>
         <message>
             <source>the base model's files don't contain the parameters of {module}</source>
@@ -10729,7 +10729,7 @@
         </message>
         <message>
             <source>tokenizing rows</source>
-            <translation>Zeilen in Token zerlegen</translation>
+            <translation>Zeilen in Tokens zerlegen</translation>
         </message>
         <message>
             <source>tokens</source>
@@ -10793,11 +10793,11 @@
         </message>
         <message>
             <source>torch.compile is used: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
-            <translation>torch.compile wird genutzt: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
+            <translation>torch.compile wird genutzt: Der längste Mikro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
         </message>
         <message>
             <source>torch.compile isn't used because it isn't faster: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
-            <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
+            <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Mikro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
         </message>
         <message>
             <source>train.py, which repeats this training elsewhere, couldn't be written: {reason}.</source>
@@ -11836,11 +11836,11 @@
         </message>
         <message>
             <source>{repository} already exists and is public: everyone can see what you upload.</source>
-            <translation>{repository} gibt es schon und es ist öffentlich: alle können sehen, was du hochlädst.</translation>
+            <translation>{repository} gibt es schon und es ist öffentlich: alle können sehen, was Sie hochladen.</translation>
         </message>
         <message>
             <source>{repository} doesn't exist on the Hub, or you don't have access to it.</source>
-            <translation>{repository} gibt es auf dem Hub nicht, oder du hast keinen Zugriff darauf.</translation>
+            <translation>{repository} gibt es auf dem Hub nicht, oder Sie haben keinen Zugriff darauf.</translation>
         </message>
         <message>
             <source>{repository} has no .safetensors file.</source>
@@ -11860,7 +11860,7 @@
         </message>
         <message>
             <source>{repository} is gated: you must accept its terms first.</source>
-            <translation>{repository} ist zugangsbeschränkt: du musst zuerst die Bedingungen akzeptieren.</translation>
+            <translation>{repository} ist zugangsbeschränkt: Sie müssen zuerst die Bedingungen akzeptieren.</translation>
         </message>
         <message>
             <source>{repository} is neither a folder nor a Hub ID.</source>
@@ -12094,11 +12094,11 @@
         </message>
         <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch} and gradient checkpointing; the effective batch size stays the same.</source>
-            <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} und Gradient Checkpointing weiter; die effektive Batchgröße bleibt gleich.</translation>
+            <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} und Gradient Checkpointing weiter; die effektive Batch-Größe bleibt gleich.</translation>
         </message>
         <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch}; the effective batch size stays the same.</source>
-            <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batchgröße bleibt gleich.</translation>
+            <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batch-Größe bleibt gleich.</translation>
         </message>
         <message>
             <source>“{column}” holds two answers to each prompt. The first one is used as the preferred answer.</source>
