@@ -42,7 +42,7 @@ Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 def merge(
     run: Annotated[Path | None, typer.Argument(help="Run folder. Omit it with --base.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="Model to merge into: folder, hub ID, or builtin:NAME.")
+        str | None, typer.Option(help="Model to merge into: folder, Hub ID, or builtin:NAME.")
     ] = None,
     adapter: WeightedOption = None,
     out: Annotated[

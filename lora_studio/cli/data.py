@@ -1,4 +1,4 @@
-"""`lora-studio data`: what a file, a folder or a hub dataset holds, before anything trains on it."""
+"""`lora-studio data`: what a file, a folder or a Hub dataset holds, before anything trains on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lora_studio.core.protocol.events import SourceFound
 app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)
 
 FileArgument = Annotated[
-    str, typer.Argument(metavar="FILE", help="File, folder, or hub dataset ID.")
+    str, typer.Argument(metavar="FILE", help="File, folder, or Hub dataset ID.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FormatOption = Annotated[
@@ -37,9 +37,9 @@ MapOption = Annotated[
         help="Column or template for a slot, for example --map 'question={title}\\n{body}'.",
     ),
 ]
-SubsetOption = Annotated[str, typer.Option(help="Subset (configuration) of a hub dataset.")]
-SplitOption = Annotated[str, typer.Option(help="Split of a hub dataset.")]
-RevisionOption = Annotated[str, typer.Option(help="Branch, tag, or commit of a hub dataset.")]
+SubsetOption = Annotated[str, typer.Option(help="Subset (configuration) of a Hub dataset.")]
+SplitOption = Annotated[str, typer.Option(help="Split of a Hub dataset.")]
+RevisionOption = Annotated[str, typer.Option(help="Branch, tag, or commit of a Hub dataset.")]
 
 _TASKS = {
     "sft": "conversations (supervised fine-tuning)",
@@ -97,7 +97,7 @@ def source_of(
 ) -> DataSource:
     """The source that the options of a verb describe; raises ProblemError.
 
-    What is no file here but has the spelling of a hub id is one.
+    What is no file here but has the spelling of a Hub ID is one.
     """
     if row_format != "auto" and row_format not in FORMAT_TITLES:
         raise _wrong(

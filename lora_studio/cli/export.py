@@ -120,7 +120,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload an adapter, merged model, or GGUF files to the Hugging Face hub, with a model card. Private by default."""
+    """Upload an adapter, merged model, or GGUF files to the Hugging Face Hub, with a model card. Private by default."""
     display = Display(as_json=as_json)
     with refusing(display):
         if what not in get_args(What):

@@ -23,11 +23,11 @@ _COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
 
 def lint(
     source: Annotated[
-        list[str], typer.Argument(help="Files, folders, or hub datasets.", metavar="FILE...")
+        list[str], typer.Argument(help="Files, folders, or Hub datasets.", metavar="FILE...")
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="Model whose tokenizer is used: folder, hub ID, or builtin:NAME."),
+        typer.Option(help="Model whose tokenizer is used: folder, Hub ID, or builtin:NAME."),
     ] = None,
     max_length: Annotated[
         int, typer.Option(min=16, help="Maximum sequence length in tokens.")

@@ -1,4 +1,4 @@
-"""`lora-studio model`: base models on this computer and on the hub."""
+"""`lora-studio model`: base models on this computer and on the Hub."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def search(
     smallest: Annotated[str, typer.Option(help="Minimum number of parameters, such as 500M.")] = "",
     largest: Annotated[str, typer.Option(help="Maximum number of parameters, such as 8B.")] = "",
     licence: Annotated[
-        str, typer.Option(help="License as written on the hub, such as apache-2.0.")
+        str, typer.Option(help="License as written on the Hub, such as apache-2.0.")
     ] = "",
     gated: Annotated[bool, typer.Option(help="Include gated models.")] = True,
     sort: Annotated[str, typer.Option(help="Sort by downloads, likes, or updated.")] = "downloads",
@@ -91,7 +91,7 @@ def search(
             }
         )
     found = ask(command, events.ModelsFound, display).models
-    _show(found, display, as_json=as_json, nothing="No models found on the hub.")
+    _show(found, display, as_json=as_json, nothing="No models found on the Hub.")
 
 
 @app.command()
@@ -112,7 +112,7 @@ def download(
 
 @app.command()
 def inspect(
-    source: Annotated[str, typer.Argument(help="Folder, .gguf file, hub ID, or builtin:NAME.")],
+    source: Annotated[str, typer.Argument(help="Folder, .gguf file, Hub ID, or builtin:NAME.")],
     rank: Annotated[int, typer.Option(help="Rank for the adapter parameter count.")] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
@@ -256,7 +256,7 @@ def _facts(event: events.ModelInspected) -> Table:
         "Chat template", "present" if event.has_chat_template else "none (ChatML is added)"
     )
     if event.gated:
-        table.add_row("Terms", "must be accepted on the hub")
+        table.add_row("Terms", "must be accepted on the Hub")
     if event.disk_bytes:
         table.add_row("On disk", formatting.size(event.disk_bytes))
     if event.missing_bytes:

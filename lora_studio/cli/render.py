@@ -25,8 +25,8 @@ Spans = Sequence[tuple[int, int]]
 
 
 def render(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="File, folder, or hub dataset ID.")],
-    model: Annotated[str, typer.Option(help="Folder, .gguf file, hub ID, or builtin:NAME.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File, folder, or Hub dataset ID.")],
+    model: Annotated[str, typer.Option(help="Folder, .gguf file, Hub ID, or builtin:NAME.")],
     row: Annotated[int, typer.Option(min=1, help="Row number, starting at 1.")] = 1,
     chat_template: Annotated[
         str,

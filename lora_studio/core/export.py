@@ -225,7 +225,7 @@ class ExportSpec(Spec):
     @classmethod
     def _no_repetition(cls, value: tuple[Quantization, ...]) -> tuple[Quantization, ...]:
         if len(set(value)) != len(value):
-            raise refused("names a quantisation twice")
+            raise refused("lists a quantization twice")
         return value
 
     @field_validator("ollama_host")
@@ -233,8 +233,8 @@ class ExportSpec(Spec):
     def _host_has_no_password(cls, value: str) -> str:
         if "@" in value:
             raise refused(
-                "holds a user name or password, which a project must not; write the address with "
-                "them into the environment variable OLLAMA_HOST and leave this empty"
+                "contains a user name or password, which can't be saved in a project; set the "
+                "environment variable OLLAMA_HOST to this address and leave the field empty"
             )
         return value
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of, write_atomic
 
@@ -186,8 +187,8 @@ class Playground:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise fail(
                 "playground.votes_unreadable",
-                f"The votes of this project cannot be read: {error}.",
-                "Move the file away to begin a new tally.",
+                f"The votes of this project can't be read: {error}.",
+                "To start a new count, move the file elsewhere.",
                 where=Where(file=str(self.votes_file)),
             ) from error
 
@@ -205,7 +206,9 @@ class Playground:
             raise ProblemError(
                 Problem(
                     code="playground.not_saved",
-                    what=f"The playground could not be saved: {reason_of(error)}.",
+                    what=text(
+                        "The playground couldn't be saved: {reason}.", reason=reason_of(error)
+                    ),
                     remedy="Check that the project's folder is writable and has free space.",
                     where=Where(file=str(file)),
                 )

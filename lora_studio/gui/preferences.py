@@ -98,7 +98,7 @@ class Preferences(BaseModel):
         self.save()
 
     def add_recent_data(self, source: str) -> None:
-        """Add a file, folder or hub ID to the front of the recent data."""
+        """Add a file, folder or Hub ID to the front of the recent data."""
         rest = (other for other in self.recent_data if other != source)
         self.recent_data = [source, *rest][:_RECENT]
         self.save()

@@ -318,7 +318,7 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
         if (have and answer.status_code == 416) or (file.size is not None and have > file.size):
             counter.add(-have)
             file.part.unlink()
-            raise httpx.StreamError("the part that is here does not belong to the file")
+            raise httpx.StreamError("the part already downloaded belongs to a different file")
         answer.raise_for_status()
         goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(
             f"bytes {have}-"

@@ -30,7 +30,7 @@ _MARKS = ("setup.lock", "current.json")
 _OF_AN_ENGINE = "engines/*/engine.json"
 
 #: Where a set-up is at work whose engine is not in use yet.
-_for_now: ContextVar[Path | None] = ContextVar("folder of a set-up", default=None)
+_for_now: ContextVar[Path | None] = ContextVar("folder of an engine setup", default=None)
 
 
 @dataclass(frozen=True)

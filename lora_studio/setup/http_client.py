@@ -251,7 +251,7 @@ def reason(error: Exception) -> str:
             said += f" and wants nothing to be asked for {formatting.duration(asked)}"
         return said
     if isinstance(error, httpx.TimeoutException):
-        return "the server does not answer"
+        return "the server doesn't answer"
     return without_secrets(str(error)).rstrip(".") or type(error).__name__
 
 

@@ -152,7 +152,7 @@ def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterat
     Only this program's own package is put beside it. Raises ProblemError naming what it lacks.
     """
     began = time.monotonic()
-    yield Progress(stage="Looking at Python")
+    yield Progress(stage="Checking Python")
     # Made absolute without following links: that of an environment leads to the Python outside it.
     python = pythons.examine(path.expanduser().absolute(), stop, log)
     yield from clear(root, log)

@@ -163,9 +163,7 @@ def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
 def _need_network(folder: Path | None) -> None:
     """Raises ProblemError in offline mode where no wheel folder takes the network's place."""
     if folder is None and offline.is_on():
-        raise offline.refusal(
-            "an engine can be installed from a wheel folder of another machine only"
-        )
+        raise offline.refusal("an engine can only be installed from a wheel folder")
 
 
 def _for_variant(variant: Variant | None, found: Accelerator) -> Accelerator:

@@ -83,7 +83,9 @@ def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Pa
         raise _damaged(Path(error.filename or folder), reason_of(error)) from error
     for wheel, digest in found.items():
         if promised.get(wheel.name, digest) != digest:
-            raise _damaged(wheel, "its checksum is another one than when the folder was made")
+            raise _damaged(
+                wheel, "its checksum differs from the one recorded when the folder was created"
+            )
     return found
 
 

@@ -96,8 +96,8 @@
             <translation>Ein Hugging-Face-Modellordner auf diesem Computer.</translation>
         </message>
         <message>
-            <source>A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
-            <translation>Ordner eines Hugging-Face-Modells, eine .gguf-Datei, eine Hub-ID wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine mitgelieferte Modell.</translation>
+            <source>A Hugging Face model folder, a .gguf file, a Hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
+            <translation>Ein Hugging-Face-Modellordner, eine .gguf-Datei, eine Hub-ID wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine eingebaute Modell.</translation>
         </message>
         <message>
             <source>A Modelfile can't contain this {kind}: {value}.</source>
@@ -108,12 +108,12 @@
             <translation>A und B werden getrennt addiert: klein und schnell, eine grobe Näherung. Braucht gleiche Ränge.</translation>
         </message>
         <message>
-            <source>A base model is a folder in Hugging Face format with safetensors weights, a model on the hub, or a GGUF file. The Model page shows its details.</source>
-            <translation>Ein Basismodell ist ein Ordner im Hugging-Face-Format mit safetensors-Gewichten, ein Modell auf dem Hub oder eine GGUF-Datei. Die Seite Modell zeigt die Details.</translation>
+            <source>A base model is a folder in Hugging Face format with safetensors weights, a model on the Hub, or a GGUF file. The Model page shows its details.</source>
+            <translation>Ein Basismodell ist ein Ordner im Hugging-Face-Format mit safetensors-Gewichten, ein Modell auf dem Hub oder eine GGUF-Datei. Die Seite „Modell“ zeigt die Details.</translation>
         </message>
         <message>
-            <source>A chat template defines how a conversation becomes text. Ollama uses another template language than Hugging Face. A converted template is used only if it is proven to produce the same text.</source>
-            <translation>Ein Chat-Template legt fest, wie aus einer Unterhaltung Text wird. Ollama verwendet eine andere Template-Sprache als Hugging Face. Ein übersetztes Template wird nur verwendet, wenn nachgewiesen ist, dass es denselben Text ergibt.</translation>
+            <source>A chat template defines how a conversation becomes text. Ollama uses a different template language from Hugging Face. A converted template is used only if it is verified to produce the same text.</source>
+            <translation>Eine Chat-Vorlage legt fest, wie aus einem Gespräch Text wird. Ollama verwendet eine andere Vorlagensprache als Hugging Face. Eine umgewandelte Vorlage wird nur verwendet, wenn geprüft ist, dass sie denselben Text erzeugt.</translation>
         </message>
         <message>
             <source>A cluster folder contains everything it needs, with relative paths. Copy the whole folder and start it with the command in its README.md.</source>
@@ -204,8 +204,8 @@
             <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuchen Sie ein anderes Netzwerk oder einen anderen Index.</translation>
         </message>
         <message>
-            <source>A quantization with more bits, such as Q8_0, stays closer to what was trained. An importance matrix also helps.</source>
-            <translation>Eine Quantisierung mit mehr Bits, etwa Q8_0, bleibt näher am Trainierten. Auch eine Importance-Matrix hilft.</translation>
+            <source>A quantization with more bits, such as Q8_0, stays closer to the trained model. An importance matrix also helps.</source>
+            <translation>Eine Quantisierung mit mehr Bits, etwa Q8_0, bleibt näher am trainierten Modell. Auch eine Importance-Matrix hilft.</translation>
         </message>
         <message>
             <source>A quarter of the memory, small quality loss (QLoRA)</source>
@@ -852,8 +852,8 @@
             <translation>Blöcke</translation>
         </message>
         <message>
-            <source>Branch, tag or commit of a hub model. Pin a commit to make a run reproducible.</source>
-            <translation>Branch, Tag oder Commit eines Hub-Modells. Mit einem Commit ist ein Lauf reproduzierbar.</translation>
+            <source>Branch, tag or commit of a Hub model. Pin a commit to make a run reproducible.</source>
+            <translation>Branch, Tag oder Commit eines Hub-Modells. Mit einem festen Commit ist der Lauf reproduzierbar.</translation>
         </message>
         <message>
             <source>Browse…</source>
@@ -951,16 +951,16 @@
             <translation>Abbrechen</translation>
         </message>
         <message>
+            <source>Cancel checking</source>
+            <translation>Prüfung abbrechen</translation>
+        </message>
+        <message>
             <source>Cancel copying</source>
             <translation>Kopieren abbrechen</translation>
         </message>
         <message>
             <source>Cancel job</source>
             <translation>Auftrag abbrechen</translation>
-        </message>
-        <message>
-            <source>Cancel looking for mistakes</source>
-            <translation>Fehlersuche abbrechen</translation>
         </message>
         <message>
             <source>Cancel measuring rows</source>
@@ -1191,12 +1191,12 @@
             <translation>Bedarf wird ermittelt</translation>
         </message>
         <message>
-            <source>Checking the dataset</source>
-            <translation>Datensatz wird geprüft</translation>
+            <source>Checking the Hub account</source>
+            <translation>Hub-Konto wird geprüft</translation>
         </message>
         <message>
-            <source>Checking the hub account</source>
-            <translation>Hub-Konto wird geprüft</translation>
+            <source>Checking the dataset</source>
+            <translation>Datensatz wird geprüft</translation>
         </message>
         <message>
             <source>Checking the rows…</source>
@@ -1283,7 +1283,7 @@
             <translation>Wählen Sie eine Datei mit Zeilen.</translation>
         </message>
         <message>
-            <source>Choose a file, a folder or a hub dataset.</source>
+            <source>Choose a file, a folder or a Hub dataset.</source>
             <translation>Wählen Sie eine Datei, einen Ordner oder einen Hub-Datensatz.</translation>
         </message>
         <message>
@@ -1341,10 +1341,6 @@
         <message>
             <source>Choose a folder, a GGUF file or a Hub ID.</source>
             <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
-        </message>
-        <message>
-            <source>Choose a folder, a GGUF file or a hub ID.</source>
-            <translation>Einen Ordner, eine GGUF-Datei oder eine Hub-ID wählen.</translation>
         </message>
         <message>
             <source>Choose a folder.</source>
@@ -1814,6 +1810,10 @@
             <translation>Weiter</translation>
         </message>
         <message>
+            <source>Continue checking</source>
+            <translation>Weiter prüfen</translation>
+        </message>
+        <message>
             <source>Continue in background</source>
             <translation>Im Hintergrund fortsetzen</translation>
         </message>
@@ -1824,10 +1824,6 @@
         <message>
             <source>Continue in the background</source>
             <translation>Im Hintergrund fortsetzen</translation>
-        </message>
-        <message>
-            <source>Continue looking for mistakes</source>
-            <translation>Fehlersuche fortsetzen</translation>
         </message>
         <message>
             <source>Continue measuring rows</source>
@@ -1958,10 +1954,6 @@
             <translation>Korrigieren Sie es dort. Auch Ollama würde es ablehnen.</translation>
         </message>
         <message>
-            <source>Correct its beginning, or rename the file to what it is: .csv or .txt.</source>
-            <translation>Den Anfang korrigieren oder die Datei passend umbenennen: .csv oder .txt.</translation>
-        </message>
-        <message>
             <source>Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.</source>
             <translation>Korrigieren oder entfernen Sie die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
         </message>
@@ -2062,8 +2054,8 @@
             <translation>Erzeugt GGUF-Dateien direkt aus Basismodell und Adapter, ohne eine zusammengeführte Kopie zu schreiben.</translation>
         </message>
         <message>
-            <source>Creates a folder that you can train on another machine with one command</source>
-            <translation>Erstellt einen Ordner, den Sie mit einem Befehl auf einem anderen Computer trainieren können</translation>
+            <source>Creates a folder that you can copy to another computer and train with one command</source>
+            <translation>Erstellt einen Ordner, den Sie auf einen anderen Computer kopieren und dort mit einem Befehl trainieren können</translation>
         </message>
         <message>
             <source>Creates the model in Ollama if a server is running.</source>
@@ -2556,6 +2548,10 @@
             <translation>Geben Sie den Pfad eines Pythons 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
+            <source>Enter the values to try.</source>
+            <translation>Geben Sie die Werte ein, die ausprobiert werden sollen.</translation>
+        </message>
+        <message>
             <source>Enter true or false.</source>
             <translation>Geben Sie true oder false ein.</translation>
         </message>
@@ -2626,6 +2622,10 @@
         <message>
             <source>Even 4-bit weights and the smallest settings don't fit. Choose a smaller model.</source>
             <translation>Selbst 4-Bit-Gewichte und die kleinsten Einstellungen passen nicht. Ein kleineres Modell wählen.</translation>
+        </message>
+        <message>
+            <source>Events of the latest run, without your texts.</source>
+            <translation>Ereignisse des letzten Laufs, ohne Ihre Texte.</translation>
         </message>
         <message>
             <source>Every epoch</source>
@@ -2816,8 +2816,8 @@
             <translation>Hochzuladende Dateien</translation>
         </message>
         <message>
-            <source>Files, folders of files, or hub datasets to train on, mixed by weight.</source>
-            <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit denen trainiert wird, nach Gewicht gemischt.</translation>
+            <source>Files, folders of files, or Hub datasets to train on, mixed by weight.</source>
+            <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit denen trainiert wird, gemischt nach Gewicht.</translation>
         </message>
         <message>
             <source>Files: JSON, JSONL, CSV, TSV, Parquet or text, also compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers or plain text.</source>
@@ -2890,6 +2890,10 @@
         <message>
             <source>Fix</source>
             <translation>Beheben</translation>
+        </message>
+        <message>
+            <source>Fix the beginning of the file, or rename it with the right extension: .csv or .txt.</source>
+            <translation>Korrigieren Sie den Anfang der Datei oder geben Sie ihr die passende Endung: .csv oder .txt.</translation>
         </message>
         <message>
             <source>Fix the errors above to see the number of steps.</source>
@@ -3292,7 +3296,7 @@
             <translation>Modell wird importiert</translation>
         </message>
         <message>
-            <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the hub waits until you turn it off.</source>
+            <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the Hub waits until you turn it off.</source>
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message numerus="yes">
@@ -3830,6 +3834,10 @@
             <translation>Hier erscheinen Protokollmeldungen.</translation>
         </message>
         <message>
+            <source>Log of engine setups.</source>
+            <translation>Protokoll der Einrichtungen der Engine.</translation>
+        </message>
+        <message>
             <source>Log, samples, and notes</source>
             <translation>Protokoll, Beispiele und Notizen</translation>
         </message>
@@ -3860,10 +3868,6 @@
         <message>
             <source>Longest</source>
             <translation>Längste</translation>
-        </message>
-        <message>
-            <source>Looking at Python</source>
-            <translation>Python wird angesehen</translation>
         </message>
         <message>
             <source>Looking for Ollama…</source>
@@ -3920,10 +3924,6 @@
         <message>
             <source>Magnitude pruning</source>
             <translation>Magnitude Pruning</translation>
-        </message>
-        <message>
-            <source>Make every rank even, or use the default initialization.</source>
-            <translation>Alle Ränge gerade machen oder die Standardinitialisierung verwenden.</translation>
         </message>
         <message>
             <source>Make it private on its Hub page, or choose another repository.</source>
@@ -4218,10 +4218,6 @@
             <translation>Nach unten (Alt+Ab)</translation>
         </message>
         <message>
-            <source>Move the file away to begin a new tally.</source>
-            <translation>Schieben Sie die Datei beiseite, um neu zu zählen.</translation>
-        </message>
-        <message>
             <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
             <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhen Sie das Dateigrößenlimit Ihres Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
@@ -4364,8 +4360,8 @@
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp konvertiert ihn vielleicht richtig.</translation>
         </message>
         <message>
-            <source>No Ollama model is created without a proven TEMPLATE.</source>
-            <translation>Ohne bewiesenes TEMPLATE wird kein Ollama-Modell erstellt.</translation>
+            <source>No Ollama model is created without a verified TEMPLATE.</source>
+            <translation>Ohne geprüftes TEMPLATE wird kein Ollama-Modell erstellt.</translation>
         </message>
         <message>
             <source>No Ollama or LM Studio model on this computer can be used as a base model.</source>
@@ -4569,8 +4565,8 @@
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
         <message>
-            <source>Not checked for mistakes</source>
-            <translation>Nicht auf Fehler geprüft</translation>
+            <source>Not checked</source>
+            <translation>Nicht geprüft</translation>
         </message>
         <message>
             <source>Not compatible with the project's model. {reason}</source>
@@ -6033,12 +6029,12 @@
             <translation>Adapter werden gesucht…</translation>
         </message>
         <message>
-            <source>Searching the Hub…</source>
-            <translation>Der Hub wird durchsucht…</translation>
+            <source>Searching the Hub</source>
+            <translation>Hub wird durchsucht</translation>
         </message>
         <message>
-            <source>Searching the hub</source>
-            <translation>Hub wird durchsucht</translation>
+            <source>Searching the Hub…</source>
+            <translation>Der Hub wird durchsucht…</translation>
         </message>
         <message>
             <source>Searching…</source>
@@ -6754,7 +6750,7 @@
             <translation>Das Anfragelimit des Hubs ist erreicht.</translation>
         </message>
         <message>
-            <source>The Hugging Face hub couldn't be reached or denied access. Gated models need an access token. Everything on your own disk works without a network.</source>
+            <source>The Hugging Face Hub couldn't be reached or denied access. Gated models need an access token. Everything on your own disk works without a network.</source>
             <translation>Der Hugging Face Hub war nicht erreichbar oder hat den Zugriff verweigert. Zugangsbeschränkte Modelle brauchen ein Zugriffstoken. Alles auf Ihrer Festplatte funktioniert ohne Netz.</translation>
         </message>
         <message>
@@ -6786,25 +6782,25 @@
             <translation>Das TEMPLATE lässt sich nicht rendern: {reason}.</translation>
         </message>
         <message>
+            <source>The TEMPLATE couldn't be verified: {reason}.</source>
+            <translation>Das TEMPLATE ließ sich nicht prüfen: {reason}.</translation>
+        </message>
+        <message>
             <source>The TEMPLATE differs from the chat template for {limit}.</source>
             <translation>Das TEMPLATE weicht in diesem Fall von der Chat-Vorlage ab: {limit}.</translation>
         </message>
-        <message>
-            <source>The TEMPLATE is not proven: {reason}.</source>
-            <translation>Das TEMPLATE ist nicht bewiesen: {reason}.</translation>
-        </message>
         <message numerus="yes">
-            <source>The TEMPLATE is proven: {n} renderings are identical, with {features}.</source>
+            <source>The TEMPLATE is verified: {n} renderings are identical, with {features}.</source>
             <translation>
-                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgabe ist identisch, mit {features}.</numerusform>
-                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgaben sind identisch, mit {features}.</numerusform>
+                <numerusform>Das TEMPLATE ist geprüft: {n} Rendering ist identisch, mit {features}.</numerusform>
+                <numerusform>Das TEMPLATE ist geprüft: {n} Renderings sind identisch, mit {features}.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
-            <source>The TEMPLATE is proven: {n} renderings are identical.</source>
+            <source>The TEMPLATE is verified: {n} renderings are identical.</source>
             <translation>
-                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgabe ist identisch.</numerusform>
-                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgaben sind identisch.</numerusform>
+                <numerusform>Das TEMPLATE ist geprüft: {n} Rendering ist identisch.</numerusform>
+                <numerusform>Das TEMPLATE ist geprüft: {n} Renderings sind identisch.</numerusform>
             </translation>
         </message>
         <message>
@@ -6924,8 +6920,8 @@
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
         <message>
-            <source>The chat template could not be converted to a proven Ollama TEMPLATE: {reason}.</source>
-            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln: {reason}.</translation>
+            <source>The chat template couldn't be converted to a verified Ollama TEMPLATE: {reason}.</source>
+            <translation>Die Chat-Vorlage ließ sich nicht in ein geprüftes Ollama-TEMPLATE umwandeln: {reason}.</translation>
         </message>
         <message>
             <source>The checkpoint doesn't match the adapter: {reason}.</source>
@@ -6944,8 +6940,8 @@
             <translation>Die Prüfsumme von {file} stimmt nicht mit der im Index überein.</translation>
         </message>
         <message>
-            <source>The column names don't say what they hold: {uses}.</source>
-            <translation>Die Spaltennamen verraten nicht, was darin steht: {uses}.</translation>
+            <source>The column names don't say what the columns contain: {uses}.</source>
+            <translation>Die Spaltennamen sagen nicht, was die Spalten enthalten: {uses}.</translation>
         </message>
         <message>
             <source>The columns are: {columns}. Enter one of them, or a template such as {example}.</source>
@@ -6995,12 +6991,12 @@
             <translation>Die aktuelle Engine ist unverändert. Starten Sie die Einrichtung erneut; alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
-            <source>The curve begins with the first step.</source>
+            <source>The curve starts at the first step.</source>
             <translation>Die Kurve beginnt mit dem ersten Schritt.</translation>
         </message>
         <message>
-            <source>The data has no rows.</source>
-            <translation>Die Daten haben keine Zeilen.</translation>
+            <source>The dataset has no rows.</source>
+            <translation>Der Datensatz hat keine Zeilen.</translation>
         </message>
         <message>
             <source>The dataset has no sources.</source>
@@ -7331,8 +7327,8 @@
             <translation>Die Pakete konnten nicht installiert werden</translation>
         </message>
         <message>
-            <source>The playground could not be saved: {reason_of}.</source>
-            <translation>„Ausprobieren“ konnte nicht gespeichert werden: {reason_of}.</translation>
+            <source>The playground couldn't be saved: {reason}.</source>
+            <translation>Der Playground konnte nicht gespeichert werden: {reason}.</translation>
         </message>
         <message>
             <source>The playground's models were unloaded to free memory for the job.</source>
@@ -7434,8 +7430,8 @@
             <translation>Der Lauf mit diesen Werten wurde gelöscht.</translation>
         </message>
         <message>
-            <source>The same role speaks twice in a row in {rows}. Many chat templates reject this.</source>
-            <translation>In {rows} spricht dieselbe Rolle zweimal nacheinander. Viele Chat-Vorlagen lehnen das ab.</translation>
+            <source>The same role appears twice in a row in {rows}. Many chat templates reject this.</source>
+            <translation>In {rows} kommt dieselbe Rolle zweimal nacheinander vor. Viele Chat-Vorlagen lehnen das ab.</translation>
         </message>
         <message>
             <source>The section {step} has no setting named {name}.</source>
@@ -7573,8 +7569,8 @@
             <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
         </message>
         <message>
-            <source>The votes of this project cannot be read: {error}.</source>
-            <translation>Die Stimmen dieses Projekts sind nicht lesbar: {error}.</translation>
+            <source>The votes of this project can't be read: {error}.</source>
+            <translation>Die Stimmen dieses Projekts können nicht gelesen werden: {error}.</translation>
         </message>
         <message>
             <source>The weights of this model are quantized and can't be sharded across devices.</source>
@@ -7640,10 +7636,6 @@
             <translation>Es gibt keine Zeilen zum Trainieren.</translation>
         </message>
         <message>
-            <source>There are no values to try.</source>
-            <translation>Es gibt keine Werte zum Ausprobieren.</translation>
-        </message>
-        <message>
             <source>There are prompts ({columns}) but no answers, so there is nothing to learn.</source>
             <translation>Es gibt Prompts ({columns}), aber keine Antworten, also nichts zu lernen.</translation>
         </message>
@@ -7686,14 +7678,6 @@
         <message>
             <source>There is no file or folder {path}.</source>
             <translation>Es gibt keine Datei und keinen Ordner {path}.</translation>
-        </message>
-        <message>
-            <source>There is no file with rows in {folder}.</source>
-            <translation>In {folder} gibt es keine Datei mit Zeilen.</translation>
-        </message>
-        <message>
-            <source>There is no file with rows in {folder}. Left out: {files}</source>
-            <translation>In {folder} gibt es keine Datei mit Zeilen. Ausgelassen: {files}</translation>
         </message>
         <message>
             <source>There is no file {path}.</source>
@@ -7770,8 +7754,8 @@
             <translation>Das sind alle zurückgehaltenen Gespräche. {conversations} Gespräche mit {positions} Antwortpositionen ergäben ein verlässlicheres Ergebnis.</translation>
         </message>
         <message>
-            <source>These values make {count} runs.</source>
-            <translation>Diese Werte ergeben {count} Läufe.</translation>
+            <source>These values create {count} runs.</source>
+            <translation>Mit diesen Werten entstehen {count} Läufe.</translation>
         </message>
         <message>
             <source>They can't compute gates: {reason}.</source>
@@ -7944,6 +7928,10 @@
         <message>
             <source>To see their curves, select runs in the table.</source>
             <translation>Wählen Sie Läufe in der Tabelle aus, um ihre Kurven zu sehen.</translation>
+        </message>
+        <message>
+            <source>To start a new count, move the file elsewhere.</source>
+            <translation>Um neu zu zählen, verschieben Sie die Datei an einen anderen Ort.</translation>
         </message>
         <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
@@ -8557,6 +8545,10 @@
             <translation>Anderen Namen verwenden</translation>
         </message>
         <message>
+            <source>Use even ranks, or the default initialization.</source>
+            <translation>Verwenden Sie gerade Ränge oder die Standardinitialisierung.</translation>
+        </message>
+        <message>
             <source>Use for Merge and Export</source>
             <translation>Für Zusammenführen und Export verwenden</translation>
         </message>
@@ -8809,14 +8801,6 @@
             <translation>Was nun?</translation>
         </message>
         <message>
-            <source>What set-ups of the engine did.</source>
-            <translation>Was beim Einrichten der Engine geschah.</translation>
-        </message>
-        <message>
-            <source>What the latest run told, without any text of yours.</source>
-            <translation>Was der letzte Lauf meldete, ohne Texte von Ihnen.</translation>
-        </message>
-        <message>
             <source>What the libraries printed during the latest run. Read it: a library may quote data.</source>
             <translation>Was die Bibliotheken während des letzten Laufs ausgaben. Lesen Sie es: Eine Bibliothek kann Daten zitieren.</translation>
         </message>
@@ -8857,7 +8841,7 @@
             <translation>Welche Tokens in den Loss eingehen: die Antworten des Assistenten mit ihrem Endzeichen, nur die letzte Antwort oder das ganze Gespräch.</translation>
         </message>
         <message>
-            <source>Why the project could not be read.</source>
+            <source>Why the project couldn't be read.</source>
             <translation>Warum das Projekt nicht gelesen werden konnte.</translation>
         </message>
         <message>
@@ -9021,20 +9005,20 @@
             <translation>ein Tool-Aufruf hat keinen Namen</translation>
         </message>
         <message>
-            <source>a tool call is not an object</source>
-            <translation>ein Tool-Aufruf ist kein Objekt</translation>
+            <source>a tool call is in an unknown format</source>
+            <translation>ein Tool-Aufruf hat ein unbekanntes Format</translation>
         </message>
         <message>
-            <source>a tool call is written in an unknown notation</source>
-            <translation>ein Tool-Aufruf steht in einer unbekannten Schreibweise</translation>
+            <source>a tool call is not an object</source>
+            <translation>ein Tool-Aufruf ist kein Objekt</translation>
         </message>
         <message>
             <source>a tool call without arguments</source>
             <translation>ein Tool-Aufruf ohne Argumente</translation>
         </message>
         <message>
-            <source>a tool is written in an unknown notation</source>
-            <translation>ein Tool steht in einer unbekannten Schreibweise</translation>
+            <source>a tool is in an unknown format</source>
+            <translation>ein Tool hat ein unbekanntes Format</translation>
         </message>
         <message>
             <source>a tool without parameters or with incomplete descriptions</source>
@@ -9071,10 +9055,6 @@
         <message>
             <source>a turn is not an object</source>
             <translation>ein Beitrag ist kein Objekt</translation>
-        </message>
-        <message>
-            <source>a user who says the same twice</source>
-            <translation>eine zweimal gleiche Nutzernachricht</translation>
         </message>
         <message>
             <source>a value can't be written as text</source>
@@ -9141,8 +9121,8 @@
             <translation>eine leere Nutzernachricht</translation>
         </message>
         <message>
-            <source>an engine can be installed from a wheel folder of another machine only</source>
-            <translation>eine Engine lässt sich nur aus einem Wheel-Ordner eines anderen Computers installieren</translation>
+            <source>an engine can only be installed from a wheel folder</source>
+            <translation>eine Engine lässt sich nur aus einem Wheel-Ordner installieren</translation>
         </message>
         <message>
             <source>and</source>
@@ -9157,8 +9137,8 @@
             <translation>eine andere Antwort auf denselben Beitrag hat einen besseren Rang</translation>
         </message>
         <message>
-            <source>another program holds it</source>
-            <translation>ein anderes Programm hält sie</translation>
+            <source>another program is using it</source>
+            <translation>ein anderes Programm verwendet sie</translation>
         </message>
         <message>
             <source>answer loss</source>
@@ -9284,6 +9264,10 @@
             <translation>Hub wird kontaktiert</translation>
         </message>
         <message>
+            <source>contains a user name or password, which can't be saved in a project; set the environment variable OLLAMA_HOST to this address and leave the field empty</source>
+            <translation>enthält einen Benutzernamen oder ein Passwort, was sich in einem Projekt nicht speichern lässt; setzen Sie die Umgebungsvariable OLLAMA_HOST auf diese Adresse und lassen Sie das Feld leer</translation>
+        </message>
+        <message>
             <source>context</source>
             <translation>Kontext</translation>
         </message>
@@ -9376,8 +9360,8 @@
             <translation>float32</translation>
         </message>
         <message>
-            <source>folder of a set-up</source>
-            <translation>Ordner einer Einrichtung</translation>
+            <source>folder of an engine setup</source>
+            <translation>Ordner einer Einrichtung der Engine</translation>
         </message>
         <message>
             <source>for the IDs of tool calls</source>
@@ -9440,10 +9424,6 @@
             <translation>sicher</translation>
         </message>
         <message>
-            <source>holds a user name or password, which a project must not; write the address with them into the environment variable OLLAMA_HOST and leave this empty</source>
-            <translation>enthält einen Benutzernamen oder ein Passwort, was ein Projekt nicht darf; schreiben Sie die Adresse damit in die Umgebungsvariable OLLAMA_HOST und lassen Sie dies leer</translation>
-        </message>
-        <message>
             <source>https://…</source>
             <translation>https://…</translation>
         </message>
@@ -9480,8 +9460,8 @@
             <translation>ist kein Modellname wie my-model oder my-model:v2</translation>
         </message>
         <message>
-            <source>it adapts bare parameters, such as stacked experts</source>
-            <translation>er passt bloße Parameter an, etwa gestapelte Experten</translation>
+            <source>it adapts parameters directly, such as stacked experts</source>
+            <translation>er passt Parameter direkt an, etwa gestapelte Experten</translation>
         </message>
         <message>
             <source>it contains no weights</source>
@@ -9520,10 +9500,6 @@
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
         <message>
-            <source>it is meant for {models}; of other models it leaves noise</source>
-            <translation>sie ist für {models} gedacht; von anderen Modellen bleibt nur Rauschen</translation>
-        </message>
-        <message>
             <source>it is not an answer; it is read with the answers after it</source>
             <translation>sie ist keine Antwort und wird mit den Antworten danach gelesen</translation>
         </message>
@@ -9556,6 +9532,10 @@
             <translation>er wurde mit {method} initialisiert, wobei dem Basismodell ein Teil entnommen wurde</translation>
         </message>
         <message>
+            <source>it works only for {models}; other models would generate noise</source>
+            <translation>er funktioniert nur mit {models}; andere Modelle würden Rauschen erzeugen</translation>
+        </message>
+        <message>
             <source>its KL divergence is {kl:.3g} nats (maximum {limit:g})</source>
             <translation>die KL-Divergenz beträgt {kl:.3g} Nats (höchstens {limit:g})</translation>
         </message>
@@ -9572,8 +9552,8 @@
             <translation>die Chat-Vorlage rendert Gespräche anders</translation>
         </message>
         <message>
-            <source>its checksum is another one than when the folder was made</source>
-            <translation>seine Prüfsumme ist eine andere als beim Erzeugen des Ordners</translation>
+            <source>its checksum differs from the one recorded when the folder was created</source>
+            <translation>ihre Prüfsumme weicht von der ab, die beim Erstellen des Ordners festgehalten wurde</translation>
         </message>
         <message>
             <source>its embedding and output layer are no longer tied</source>
@@ -9658,6 +9638,10 @@
         <message>
             <source>list of {value}</source>
             <translation>Liste von {value}</translation>
+        </message>
+        <message>
+            <source>lists a quantization twice</source>
+            <translation>nennt eine Quantisierung zweimal</translation>
         </message>
         <message>
             <source>llama.cpp can't load it</source>
@@ -9776,8 +9760,8 @@
             <translation>mit PEFT zusammenführen</translation>
         </message>
         <message>
-            <source>messages move when white space surrounds their content</source>
-            <translation>Nachrichten verschieben sich, wenn ihr Inhalt von Leerraum umgeben ist</translation>
+            <source>messages are rendered differently when their content has surrounding whitespace</source>
+            <translation>Nachrichten werden anders gerendert, wenn ihr Inhalt von Leerraum umgeben ist</translation>
         </message>
         <message>
             <source>micro-batches</source>
@@ -9810,10 +9794,6 @@
         <message>
             <source>name:tag of the model to create. Leave empty for the project's name.</source>
             <translation>name:tag des anzulegenden Modells. Leer lassen für den Namen des Projekts.</translation>
-        </message>
-        <message>
-            <source>names a quantisation twice</source>
-            <translation>nennt eine Quantisierung zweimal</translation>
         </message>
         <message>
             <source>negligible</source>
@@ -10128,10 +10108,6 @@
             <translation>geglättet</translation>
         </message>
         <message>
-            <source>so few bits are expected to cost a model with {parameters:count} parameters {nats:.2g} nats, which can't be told from a fault</source>
-            <translation>so wenige Bits kosten ein Modell mit {parameters:count} Parametern erwartungsgemäß {nats:.2g} Nats, was sich von einem Fehler nicht unterscheiden lässt</translation>
-        </message>
-        <message>
             <source>special</source>
             <translation>Sonderzeichen</translation>
         </message>
@@ -10228,8 +10204,8 @@
             <translation>die Antwort wurde vor ihrem Ende abgeschnitten oder gefiltert</translation>
         </message>
         <message>
-            <source>the answers are not texts</source>
-            <translation>die Antworten sind keine Texte</translation>
+            <source>the answers aren't text</source>
+            <translation>die Antworten sind kein Text</translation>
         </message>
         <message>
             <source>the arguments of a tool call are not an object</source>
@@ -10404,8 +10380,8 @@
             <translation>der Absatz hat keine Frage</translation>
         </message>
         <message>
-            <source>the part that is here does not belong to the file</source>
-            <translation>der vorhandene Teil gehört nicht zur Datei</translation>
+            <source>the part already downloaded belongs to a different file</source>
+            <translation>der schon heruntergeladene Teil gehört zu einer anderen Datei</translation>
         </message>
         <message>
             <source>the playground</source>
@@ -10476,10 +10452,6 @@
             <translation>die Zeile hat mehr als {limit} Tokens</translation>
         </message>
         <message>
-            <source>the row has other columns than most rows</source>
-            <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
-        </message>
-        <message>
             <source>the row is a Python literal or has extra commas; it is read anyway</source>
             <translation>die Zeile ist ein Python-Literal oder hat überzählige Kommas; sie wird trotzdem gelesen</translation>
         </message>
@@ -10540,8 +10512,16 @@
             <translation>die Zeile, auf die sie antwortet, fehlt</translation>
         </message>
         <message>
-            <source>the run is gone</source>
-            <translation>der Lauf ist fort</translation>
+            <source>the row's columns differ from those of most rows</source>
+            <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
+        </message>
+        <message>
+            <source>the run no longer exists</source>
+            <translation>den Lauf gibt es nicht mehr</translation>
+        </message>
+        <message>
+            <source>the same user message twice</source>
+            <translation>zweimal dieselbe Nutzernachricht</translation>
         </message>
         <message>
             <source>the self-test</source>
@@ -10556,7 +10536,7 @@
             <translation>der Server antwortet {status_code}</translation>
         </message>
         <message>
-            <source>the server does not answer</source>
+            <source>the server doesn't answer</source>
             <translation>der Server antwortet nicht</translation>
         </message>
         <message>
@@ -10808,8 +10788,8 @@
             <translation>trainiert</translation>
         </message>
         <message>
-            <source>training rows: none were kept out</source>
-            <translation>Trainingszeilen: keine wurden zurückgehalten</translation>
+            <source>training rows (no rows were held out)</source>
+            <translation>Trainingszeilen (keine Zeilen wurden zurückgehalten)</translation>
         </message>
         <message>
             <source>transformers {version} doesn't support the architecture {name}.</source>
@@ -10864,8 +10844,12 @@
             <translation>Warnung: {problem} {remedy}</translation>
         </message>
         <message>
-            <source>white space around a message changes the adjacent text {text}</source>
-            <translation>Leerraum um eine Nachricht ändert den Text daneben: {text}</translation>
+            <source>whitespace around a message changes the adjacent text {text}</source>
+            <translation>Leerraum um eine Nachricht verändert den angrenzenden Text {text}</translation>
+        </message>
+        <message>
+            <source>with so few bits, a model with {parameters:count} parameters is expected to lose {nats:.2g} nats, which can't be distinguished from an error</source>
+            <translation>bei so wenigen Bits verliert ein Modell mit {parameters:count} Parametern erwartungsgemäß {nats:.2g} Nats, was sich nicht von einem Fehler unterscheiden lässt</translation>
         </message>
         <message>
             <source>with the fixed date {date}</source>
@@ -10916,8 +10900,8 @@
             <translation>{command} gestartet</translation>
         </message>
         <message>
-            <source>{consequence} The nearest proven TEMPLATE is the one {alternative}.</source>
-            <translation>{consequence} Das nächste bewiesene TEMPLATE ist das {alternative}.</translation>
+            <source>{consequence} The closest verified TEMPLATE is the one {alternative}.</source>
+            <translation>{consequence} Das ähnlichste geprüfte TEMPLATE ist das {alternative}.</translation>
         </message>
         <message>
             <source>{construct} in line {line:d}</source>
@@ -11110,6 +11094,14 @@
         <message>
             <source>{folder} already contains a project.</source>
             <translation>{folder} enthält schon ein Projekt.</translation>
+        </message>
+        <message>
+            <source>{folder} contains no data files.</source>
+            <translation>{folder} enthält keine Datendateien.</translation>
+        </message>
+        <message>
+            <source>{folder} contains no data files. Skipped: {files}</source>
+            <translation>{folder} enthält keine Datendateien. Übersprungen: {files}</translation>
         </message>
         <message>
             <source>{folder} doesn't contain a LoRA adapter.</source>
@@ -11447,8 +11439,8 @@
             <translation>{name} ist durch ein Passwort geschützt.</translation>
         </message>
         <message>
-            <source>{name} is too large for its layout, which has to be read in one piece.</source>
-            <translation>{name} ist zu groß für den Aufbau, der als Ganzes gelesen werden muss.</translation>
+            <source>{name} is too large: a file with this layout has to be read into memory at once.</source>
+            <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
         </message>
         <message>
             <source>{name} was never finished</source>
@@ -11831,7 +11823,7 @@
             <translation>{reason} Sie können es beim Checkpoint von Schritt {checkpoint} fortsetzen.</translation>
         </message>
         <message>
-            <source>{reason}: a Go template cannot express {constructs}</source>
+            <source>{reason}: a Go template can't express {constructs}</source>
             <translation>{reason}: eine Go-Vorlage kann {constructs} nicht ausdrücken</translation>
         </message>
         <message>

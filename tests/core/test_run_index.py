@@ -237,7 +237,7 @@ def test_the_table_for_other_programs_holds_what_differs(tmp_path: Path) -> None
 def test_what_cannot_be_kept_of_a_run_is_refused_in_words(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "file" / "run")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProblemError, match="the run is gone"):
+    with pytest.raises(ProblemError, match="the run no longer exists"):
         run.write_about(RunAnnotations(title="x"))
 
 

@@ -1,4 +1,4 @@
-"""Base models on the hub: searched, looked at, downloaded, resumed; and a token that shows nowhere."""
+"""Base models on the Hub: searched, looked at, downloaded, resumed; and a token that shows nowhere."""
 
 from __future__ import annotations
 

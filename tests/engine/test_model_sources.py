@@ -60,7 +60,7 @@ def hub(tiny: TinyModel) -> Iterator[Hub]:
 def fetch(
     hub: Hub, tmp_path: Path, model: str, revision: str = "main", **variables: str
 ) -> dict[str, object]:
-    """What resolving a hub id ends in: a folder, or a problem."""
+    """What resolving a Hub ID ends in: a folder, or a problem."""
     environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf")}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"} | variables
     done = subprocess.run(

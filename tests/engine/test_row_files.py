@@ -738,7 +738,7 @@ def test_a_file_without_rows_is_refused_once_and_clearly(
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     assert "no such file" in str(refusal(tmp_path / "none.json").what)
     (tmp_path / "empty").mkdir()
-    assert "no file with rows" in str(refusal(tmp_path / "empty").what)
+    assert "contains no data files" in str(refusal(tmp_path / "empty").what)
 
 
 @pytest.mark.parametrize(

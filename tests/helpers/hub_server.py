@@ -1,4 +1,4 @@
-"""A small server that speaks the part of the Hugging Face hub's API that fetching needs."""
+"""A small server that speaks the part of the Hugging Face Hub's API that fetching needs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from lora_studio.core.protocol import events
 
 
 def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
-    """A model on the hub unless told otherwise, in 16 bits."""
+    """A model on the Hub unless told otherwise, in 16 bits."""
     values: dict[str, Any] = {
         "source": title,
         "title": title,

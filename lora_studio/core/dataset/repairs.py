@@ -25,7 +25,7 @@ REASONS: dict[Fix, Text] = {
     "drop_refusals": text("an answer refuses or claims to be another model"),
     "remove_markers": text("a turn contains markers of a chat template"),
     "drop_contradictions": text("the row contradicts itself or another row"),
-    "drop_minority_schema": text("the row has other columns than most rows"),
+    "drop_minority_schema": text("the row's columns differ from those of most rows"),
     "drop_outliers": text("the row is extremely long"),
 }
 

@@ -98,7 +98,7 @@ class Message(BaseModel):
 
 
 class DataSource(BaseModel):
-    """Where rows come from: a file, a folder of files, or a dataset id on the hub.
+    """Where rows come from: a file, a folder of files, or a dataset id on the Hub.
 
     `mapping` says which column or template fills each slot of the format; empty is as detected.
     A row with `weight` 2 is seen twice an epoch, of those with 0.5 a seeded half is seen.
@@ -110,7 +110,7 @@ class DataSource(BaseModel):
     format: Literal["auto"] | RowFormat = "auto"
     mapping: dict[str, str] = Field(default_factory=dict)
     weight: float = Field(1.0, gt=0.0, le=100.0)
-    subset: str = ""  # of a hub dataset: its configuration
+    subset: str = ""  # of a Hub dataset: its configuration
     split: str = "train"
     revision: str = "main"
 
@@ -121,7 +121,7 @@ class DataSource(BaseModel):
 
     @property
     def is_hub(self) -> bool:
-        """Return whether the spelling is that of a hub id (no look at the disk)."""
+        """Return whether the spelling is that of a Hub ID (no look at the disk)."""
         return bool(_HUB_ID.match(self.path)) and not _FILE_SUFFIX.search(self.path)
 
 
@@ -131,7 +131,7 @@ class DatasetSpec(Spec):
     sources: tuple[DataSource, ...] = setting(
         (),
         "Data",
-        "Files, folders of files, or hub datasets to train on, mixed by weight.",
+        "Files, folders of files, or Hub datasets to train on, mixed by weight.",
         help_topic="data",
     )
     chat_template: Literal["model", "chatml", "llama3", "gemma", "mistral", "zephyr", "alpaca"] = (

@@ -76,9 +76,7 @@ def collect(doctor: Mapping[str, Any], path: Path | None = None) -> list[Archive
     entries = [
         ArchiveEntry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
         _log("window.log", "What the window noted.", paths.log_folder() / "window.log", redact),
-        _log(
-            "setup.log", "What set-ups of the engine did.", paths.log_folder() / "setup.log", redact
-        ),
+        _log("setup.log", "Log of engine setups.", paths.log_folder() / "setup.log", redact),
     ]
     if path is not None:
         entries += _of_project(path, redact)
@@ -102,7 +100,7 @@ def _of_project(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
     try:
         draft = project.load(path)
     except ProblemError as error:
-        yield ArchiveEntry("project.txt", "Why the project could not be read.", redact(str(error)))
+        yield ArchiveEntry("project.txt", "Why the project couldn't be read.", redact(str(error)))
         return
     yield ArchiveEntry("project.json", "Settings of the project, without texts and names.", redact(_settings(draft)))  # fmt: skip
     runs = folder.list_runs(draft.folder / "runs") if draft.folder else []
@@ -147,7 +145,7 @@ def _setting(step: Any, name: str, value: object) -> object:
 def _of_run(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     lines = _last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
     shown = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
-    yield ArchiveEntry("run/events.jsonl", "What the latest run told, without any text of yours.", redact("\n".join(shown)))  # fmt: skip
+    yield ArchiveEntry("run/events.jsonl", "Events of the latest run, without your texts.", redact("\n".join(shown)))  # fmt: skip
     manifest = json.dumps(without_texts(run.manifest()), indent=2, ensure_ascii=False)
     yield ArchiveEntry(
         "run/manifest.json", "Versions and numbers of the latest run.", redact(manifest)

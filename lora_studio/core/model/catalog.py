@@ -33,7 +33,7 @@ class ModelOutline(BaseModel):
 class ModelEntry(BaseModel):
     """One model of a list. `source` and `revision` are what `ModelSpec` takes to train on it.
 
-    `bytes` is what it takes on disk, or would where it is on the hub. `stored` is the number format
+    `bytes` is what it takes on disk, or would where it is on the Hub. `stored` is the number format
     or quantisation of its weights. `refusal` is one sentence on why it cannot be a base, "" where it
     can; `missing` how many of its files are not there yet. `updated` is a day, ISO 8601.
     """

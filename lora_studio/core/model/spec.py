@@ -24,7 +24,7 @@ class ModelSpec(Spec):
     source: str = setting(
         "",
         "Model",
-        "A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or "
+        "A Hugging Face model folder, a .gguf file, a Hub ID such as org/name, or "
         f"{BUILTIN_PREFIX}{DEFAULT_BUILTIN} for the small built-in model.",
         path="any",
         help_topic="base-model",
@@ -32,7 +32,7 @@ class ModelSpec(Spec):
     revision: str = setting(
         "main",
         "Revision",
-        "Branch, tag or commit of a hub model. Pin a commit to make a run reproducible.",
+        "Branch, tag or commit of a Hub model. Pin a commit to make a run reproducible.",
         advanced=True,
         min_length=1,
         help_topic="base-model",

@@ -94,7 +94,7 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
                 error(
                     "model.none",
                     "No model selected.",
-                    "Choose a folder, a GGUF file or a hub ID.",
+                    "Choose a folder, a GGUF file or a Hub ID.",
                     where=where,
                     fix=Fix(
                         label=text("Use {value}", value=DEFAULT_BUILTIN),
@@ -167,7 +167,7 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
             error(
                 "dataset.none",
                 "No dataset selected.",
-                "Choose a file, a folder or a hub dataset.",
+                "Choose a file, a folder or a Hub dataset.",
                 where=where,
             )
         ]

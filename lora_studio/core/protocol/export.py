@@ -34,7 +34,7 @@ class SelfTest(BaseCommand):
 
 
 class Push(BaseCommand):
-    """Uploads what a run has made to a repository on the hub, with a card of the run."""
+    """Uploads what a run has made to a repository on the Hub, with a card of the run."""
 
     title = text("Uploading")
     step = "export"

@@ -36,10 +36,10 @@ class ListModels(BaseCommand):
 
 
 class SearchModels(BaseCommand):
-    """Looks for base models on the hub. Sizes in parameters, 0 for no bound; `gated`: with those
+    """Looks for base models on the Hub. Sizes in parameters, 0 for no bound; `gated`: with those
     whose terms have to be accepted."""
 
-    title = text("Searching the hub")
+    title = text("Searching the Hub")
     lane = "hub"
     in_project = False
     kind: Literal["search_models"] = "search_models"
@@ -53,7 +53,7 @@ class SearchModels(BaseCommand):
 
 
 class DownloadModel(BaseCommand):
-    """Fetches a hub model into the cache that all tools of the hub share, or goes on with that."""
+    """Fetches a Hub model into the cache that all tools of the hub share, or goes on with that."""
 
     title = text("Downloading the model")
     lane = "downloads"
@@ -65,7 +65,7 @@ class DownloadModel(BaseCommand):
 class InspectAccount(BaseCommand):
     """Asks whose token is used at the hub."""
 
-    title = text("Checking the hub account")
+    title = text("Checking the Hub account")
     lane = "hub"
     in_project = False
     kind: Literal["inspect_account"] = "inspect_account"
@@ -143,7 +143,7 @@ class ParametersCounted(BaseEvent):
 class ModelInspected(BaseEvent):
     """Facts of a model that need no weights. Sizes in bytes, by precision.
 
-    `disk_bytes` are those of its files, of which `missing_bytes` are still on the hub; `gated`: its
+    `disk_bytes` are those of its files, of which `missing_bytes` are still on the Hub; `gated`: its
     terms have to be accepted there.
     """
 
@@ -179,7 +179,7 @@ class ModelsFound(BaseEvent):
 
 
 class ModelDownloaded(BaseEvent):
-    """A hub model is complete on this computer; `bytes` of its weights."""
+    """A Hub model is complete on this computer; `bytes` of its weights."""
 
     kind: Literal["model_downloaded"] = "model_downloaded"
     source: str

@@ -222,7 +222,7 @@ def _about_model(project: Project) -> str:
     match project.model.kind:
         case "hub":
             return (
-                f"The model {project.model.source} is downloaded from the hub by the first process. "
+                f"The model {project.model.source} is downloaded from the Hub by the first process. "
                 "Where the nodes have no internet, download it on the login node first "
                 f"(`hf download {project.model.source}`); the cache has to be in a folder that all "
                 "nodes share (`HF_HOME`)."

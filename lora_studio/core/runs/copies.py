@@ -79,13 +79,11 @@ def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
     """Return every combination of the values; raises ProblemError if there are none, or too many."""
     products = list(itertools.product(*(tuple(dict.fromkeys(values)) for _, values in axes)))
     if not axes or not products:
-        raise fail(
-            "grid.empty", "There are no values to try.", "Enter at least one for each setting."
-        )
+        raise fail("grid.empty", "Enter the values to try.", "Enter at least one for each setting.")
     if len(products) > MOST:
         raise fail(
             "grid.too_many",
-            "These values make {count} runs.",
+            "These values create {count} runs.",
             "Enter fewer values: at most {most} runs can be created at once.",
             count=len(products),
             most=MOST,

@@ -287,7 +287,7 @@ class RunFolder:
         """Write the user's annotations of the run; raises ProblemError, also if the run was
         deleted."""
         if not self.path.is_dir():
-            raise _not_written(self.about_file, OSError("the run is gone"))
+            raise _not_written(self.about_file, OSError("the run no longer exists"))
         try:
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:

@@ -118,7 +118,7 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
         until = time.monotonic() + _PATIENCE
         while not lock.acquire({"pid": os.getpid()}):
             if time.monotonic() > until:
-                raise OSError("another program holds it")
+                raise OSError("another program is using it")
             time.sleep(0.02)
         try:
             before = load(runs)

@@ -195,7 +195,7 @@ def derive_from(
                 what=text("without {constructs}", constructs=names), derived=reduced
             )
             reason = text(
-                "{reason}: a Go template cannot express {constructs}",
+                "{reason}: a Go template can't express {constructs}",
                 reason=derived.reason,
                 constructs=names,
             )

@@ -104,7 +104,7 @@ _UNUSUAL = {
     "a conversation that begins with an answer": "aHello\nuHi",
     "a system message in the middle of a conversation": "uHi\naHello\nsBe brief.\nuOn",
     "two user messages in a row": "uHi\nuThere",
-    "a user who says the same twice": "uOn\naHello\nuOn",
+    "the same user message twice": "uOn\naHello\nuOn",
 }
 
 

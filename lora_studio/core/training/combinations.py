@@ -104,7 +104,7 @@ _RULES: tuple[CombinationRule, ...] = (
             and any(rank % 2 for rank in (chosen.lora.rank, *chosen.lora.rank_pattern().values()))
         ),
         "Orthogonal initialization needs even ranks.",
-        "Make every rank even, or use the default initialization.",
+        "Use even ranks, or the default initialization.",
         _USUAL_START,
     ),
     CombinationRule(

@@ -29,7 +29,7 @@ _FAST_MODEL_TYPES = (
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "cohere", "granite", "falcon_h1",
 )  # fmt: skip
 
-#: WORKAROUND: without the first, Unsloth downloads files from the hub to count its users whenever it loads
+#: WORKAROUND: without the first, Unsloth downloads files from the Hub to count its users whenever it loads
 #: a model; without the second, patched models return no logits in training mode.
 _ENVIRONMENT = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
 

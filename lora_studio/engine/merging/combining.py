@@ -90,7 +90,7 @@ def _check(
         elif any(layer.bias is not None for layer in adapter.layers):
             reason = text("it trained biases")
         elif any(layer.of == "parameter" for layer in adapter.layers):
-            reason = text("it adapts bare parameters, such as stacked experts")
+            reason = text("it adapts parameters directly, such as stacked experts")
         elif adapter.trained_whole:
             reason = text("it trained {tensor} in full", tensor=min(adapter.trained_whole))
         if reason:

@@ -162,7 +162,7 @@ def _lossy(result: events.SelfTested) -> Problem:
         "selftest.lossy",
         "{quantization} costs this model a lot of precision: its top-1 agreement is {top1:.1%}, its "
         "KL divergence {kl:.2g} nats. The file is correct; it just has too few bits.",
-        "A quantization with more bits, such as Q8_0, stays closer to what was trained. An "
+        "A quantization with more bits, such as Q8_0, stays closer to the trained model. An "
         "importance matrix also helps.",
         where=Where(step="export", field="quantizations"),
         quantization=result.stage,

@@ -91,7 +91,10 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
     facts = QUANTIZATIONS[quantization]
     if _LIKE.get(quantization, quantization) not in _COST:
         return _unjudged(
-            text("it is meant for {models}; of other models it leaves noise", models=facts.only_for)
+            text(
+                "it works only for {models}; other models would generate noise",
+                models=facts.only_for,
+            )
         )
     costs = expected(quantization, parameters)
     kl = max(_LEAST, _MARGIN * costs)
@@ -99,8 +102,8 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
     if top1 < _TELLING:
         return _unjudged(
             text(
-                "so few bits are expected to cost a model with {parameters:count} parameters "
-                "{nats:.2g} nats, which can't be told from a fault",
+                "with so few bits, a model with {parameters:count} parameters is expected to lose "
+                "{nats:.2g} nats, which can't be distinguished from an error",
                 parameters=int(parameters),
                 nats=costs,
             )

@@ -70,7 +70,9 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     run.update_manifest(
         heldout={
             "conversations": len(samples),
-            "from": "validation rows" if split.validation else "training rows: none were kept out",
+            "from": "validation rows"
+            if split.validation
+            else "training rows (no rows were held out)",
         }
     )
 

@@ -66,7 +66,7 @@ class LossPlot(QWidget):
         self._strip_timer.timeout.connect(self.drawing.renew_strip)
         self.legend, self.bar = Legend(), PlotBar()
         self.readout = Readout(self.chart)
-        self.empty = label(tr("The curve begins with the first step."), "muted")
+        self.empty = label(tr("The curve starts at the first step."), "muted")
         self._lay_out()
         self._wire()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

@@ -51,7 +51,7 @@ _EXPLANATIONS = {
         "queue. The project itself doesn't change."
     ),
     "hub": mark(
-        "The Hugging Face hub couldn't be reached or denied access. Gated models need an access "
+        "The Hugging Face Hub couldn't be reached or denied access. Gated models need an access "
         "token. Everything on your own disk works without a network."
     ),
     "lint": mark(
@@ -67,7 +67,7 @@ _EXPLANATIONS = {
     ),
     "model": mark(
         "A base model is a folder in Hugging Face format with safetensors weights, a model on the "
-        "hub, or a GGUF file. The Model page shows its details."
+        "Hub, or a GGUF file. The Model page shows its details."
     ),
     "ollama": mark(
         "Ollama is a separate program. It must be installed and running at the address on the Export "
@@ -75,7 +75,7 @@ _EXPLANATIONS = {
     ),
     "offline": mark(
         "In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on "
-        "this computer work as usual. Anything that needs the hub waits until you turn it off."
+        "this computer work as usual. Anything that needs the Hub waits until you turn it off."
     ),
     "project": mark(
         "A project is a folder with one text file and the runs next to it. The file is replaced in "
@@ -94,9 +94,9 @@ _EXPLANATIONS = {
         "exported model isn't what you trained. Don't use that file until the test passes."
     ),
     "template": mark(
-        "A chat template defines how a conversation becomes text. Ollama uses another template "
-        "language than Hugging Face. A converted template is used only if it is proven to produce "
-        "the same text."
+        "A chat template defines how a conversation becomes text. Ollama uses a different "
+        "template language from Hugging Face. A converted template is used only if it is verified "
+        "to produce the same text."
     ),
     "training": mark(
         "The settings on the Train page are checked before each start. A message next to a setting "

@@ -65,7 +65,7 @@ def moved(sources: Sequence[Plain], folder: Path) -> list[Plain]:
 
 
 def is_hub(source: Plain) -> bool:
-    """Return whether a source is a dataset on the hub."""
+    """Return whether a source is a dataset on the Hub."""
     return DataSource(path=source["path"]).is_hub
 
 

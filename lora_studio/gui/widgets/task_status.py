@@ -17,17 +17,17 @@ _UNITS = 1000
 _CANCEL = {
     "inspect_dataset": mark("Cancel reading rows"),
     "measure_dataset": mark("Cancel measuring rows"),
-    "lint_dataset": mark("Cancel looking for mistakes"),
+    "lint_dataset": mark("Cancel checking"),
 }
 _STOPPED = {
     "inspect_dataset": mark("Not all rows were read"),
     "measure_dataset": mark("Rows weren't measured"),
-    "lint_dataset": mark("Not checked for mistakes"),
+    "lint_dataset": mark("Not checked"),
 }
 _RESUME = {
     "inspect_dataset": mark("Continue reading rows"),
     "measure_dataset": mark("Continue measuring rows"),
-    "lint_dataset": mark("Continue looking for mistakes"),
+    "lint_dataset": mark("Continue checking"),
 }
 
 

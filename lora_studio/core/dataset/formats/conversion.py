@@ -274,7 +274,7 @@ def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
     if is_ranked_list(answers):
         return pick_best_and_worst(answers)
     if not _are_texts(answers):
-        raise UnusableRow("the answers are not texts")
+        raise UnusableRow("the answers aren't text")
     if ratings is not None:
         return pick_by_ratings(answers, ratings)
     if not is_pair(answers):

@@ -34,7 +34,7 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
         ]
         yield dataset_warning(
             "guessed_columns",
-            "The column names don't say what they hold: {uses}.",
+            "The column names don't say what the columns contain: {uses}.",
             "Check the rows, and map other columns if this is wrong.",
             uses=listed(uses),
         )

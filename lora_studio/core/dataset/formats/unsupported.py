@@ -50,7 +50,7 @@ def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
 
 def describe_empty() -> Problem:
     """Return the problem of a source without a readable row."""
-    return dataset_error("no_rows", "The data has no rows.", "Choose data with rows.")
+    return dataset_error("no_rows", "The dataset has no rows.", "Choose data with rows.")
 
 
 def _find_media(rows: Rows, columns: Columns) -> Problem | None:

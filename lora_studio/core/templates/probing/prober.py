@@ -227,7 +227,9 @@ class Prober:
         left, right = self.padding.left, self.padding.right
         padded = _cut(self.talk(talk, lambda m: m if m in unpadded else left + m + right), quoted)
         if padded.marks != plain.marks:
-            raise NotDerivableError("messages move when white space surrounds their content")
+            raise NotDerivableError(
+                "messages are rendered differently when their content has surrounding whitespace"
+            )
         trims = _solve(plain, padded, self.padding)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
@@ -404,7 +406,7 @@ def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[Trim
                 break
         else:
             raise NotDerivableError(
-                "white space around a message changes the adjacent text {text}",
+                "whitespace around a message changes the adjacent text {text}",
                 text=repr(gap.strip()[:60]),
             )
     return list(zip(lefts[:-1], rights[1:], strict=True))

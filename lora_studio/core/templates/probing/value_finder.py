@@ -83,9 +83,9 @@ _LEFT = re.compile(r"Z[fgpqcnjvwxy]\d+")
 def _checked(text: str) -> str:
     if match := _LEFT.search(text):
         raise NotDerivableError(
-            "a tool is written in an unknown notation"
+            "a tool is in an unknown format"
             if match[0][1] in "fgpqc"
-            else "a tool call is written in an unknown notation"
+            else "a tool call is in an unknown format"
         )
     return text
 

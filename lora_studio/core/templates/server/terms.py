@@ -106,17 +106,17 @@ class DerivedTemplate(BaseModel):
     def verdict(self) -> Text:
         """Return whether it is proven, in one sentence."""
         if not self.proven:
-            return text("The TEMPLATE is not proven: {reason}.", reason=self.reason)
+            return text("The TEMPLATE couldn't be verified: {reason}.", reason=self.reason)
         if not self.covers:
             return counted(
                 self.conversations,
-                "The TEMPLATE is proven: {n} rendering is identical.",
-                "The TEMPLATE is proven: {n} renderings are identical.",
+                "The TEMPLATE is verified: {n} rendering is identical.",
+                "The TEMPLATE is verified: {n} renderings are identical.",
             )
         return counted(
             self.conversations,
-            "The TEMPLATE is proven: {n} rendering is identical, with {features}.",
-            "The TEMPLATE is proven: {n} renderings are identical, with {features}.",
+            "The TEMPLATE is verified: {n} rendering is identical, with {features}.",
+            "The TEMPLATE is verified: {n} renderings are identical, with {features}.",
             features=listed([feature.description for feature in self.covers]),
         )
 

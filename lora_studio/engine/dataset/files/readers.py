@@ -247,7 +247,7 @@ def _parse_document(container: Container, stream: ByteStream) -> Any:
             raise file_error(
                 container.path,
                 "dataset.too_large",
-                "{name} is too large for its layout, which has to be read in one piece.",
+                "{name} is too large: a file with this layout has to be read into memory at once.",
                 "Save the rows as JSON lines or Parquet.",
                 name=container.name,
             )

@@ -271,7 +271,7 @@ def _as_json(container: Container, head: bytes, name: str, split: str) -> Contai
             container.path,
             "dataset.not_json",
             "{name} is neither JSON nor JSON lines: it begins with “{beginning}”.",
-            "Correct its beginning, or rename the file to what it is: .csv or .txt.",
+            "Fix the beginning of the file, or rename it with the right extension: .csv or .txt.",
             line=1,
             name=container.name,
             beginning=head[:20].decode("utf-8", "replace").strip(),

@@ -48,7 +48,7 @@ RULES: dict[str, LintRule] = {
     ),
     "lint.repeated_roles": LintRule(
         "Same role twice in a row",
-        "The same role speaks twice in a row in {rows}. Many chat templates reject this.",
+        "The same role appears twice in a row in {rows}. Many chat templates reject this.",
         fix="merge_turns",
     ),
     "lint.encoding": LintRule(

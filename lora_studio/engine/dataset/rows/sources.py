@@ -93,9 +93,9 @@ class SourceFiles:
 
     def _no_rows_error(self) -> ProblemError:
         path = Path(self.source.path)
-        what = "There is no file with rows in {folder}."
+        what = "{folder} contains no data files."
         if self.left_out:
-            what = "There is no file with rows in {folder}. Left out: {files}"
+            what = "{folder} contains no data files. Skipped: {files}"
         return file_error(
             path,
             "dataset.no_rows",

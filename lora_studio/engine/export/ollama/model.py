@@ -113,7 +113,7 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     if derived is None:
         raise fail(
             "ollama.not_proven",
-            "No Ollama model is created without a proven TEMPLATE.",
+            "No Ollama model is created without a verified TEMPLATE.",
             "See the warning above. `lora-studio template derive` shows details.",
             where=_WHERE,
         )
@@ -270,13 +270,13 @@ def _not_proven(derived: DerivedTemplate) -> Problem:
     remedy = text(no_files)
     if derived.alternative is not None:
         remedy = text(
-            "{consequence} The nearest proven TEMPLATE is the one {alternative}.",
+            "{consequence} The closest verified TEMPLATE is the one {alternative}.",
             consequence=remedy,
             alternative=derived.alternative.what,
         )
     return warning(
         "export.template_not_proven",
-        "The chat template could not be converted to a proven Ollama TEMPLATE: {reason}.",
+        "The chat template couldn't be converted to a verified Ollama TEMPLATE: {reason}.",
         remedy,
         where=_WHERE,
         reason=derived.reason,

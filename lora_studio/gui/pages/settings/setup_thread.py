@@ -34,7 +34,7 @@ STAGES = {
     "Installing": mark("Installing"),
     "Compiling": mark("Compiling for faster startup"),
     "Checking": mark("Testing the engine"),
-    "Looking at Python": mark("Checking Python"),
+    "Checking Python": mark("Checking Python"),
     "Moving": mark("Moving"),
     "Removing": mark("Removing"),
 }

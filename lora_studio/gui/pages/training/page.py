@@ -77,7 +77,7 @@ class TrainingPage(StepPage):
             tr("Export for cluster…"), lambda: self.run_requested.emit("cluster"), icon="folder"
         )
         self.cluster.setToolTip(
-            tr("Creates a folder that you can train on another machine with one command")
+            tr("Creates a folder that you can copy to another computer and train with one command")
         )
         self.results = button(tr("Show last run"), self._show_results, icon="back")
         self._wants_recipe = False
