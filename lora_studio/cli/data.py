@@ -180,7 +180,7 @@ def _refused(problem: Problem, file: str) -> dict[str, Any]:
         "format": None,
         "task": "unsupported",
         "confidence": 0.0,
-        "evidence": problem.what,
+        "evidence": str(problem.what),
         "others": [],
         "columns": [],
         "mapping": {},
@@ -219,7 +219,9 @@ def _show(report: dict[str, Any], display: Display) -> None:
             table.add_row(name, escape(value))
     display.console.print(table)
     for entry in report["reasons"][:_REASONS_SHOWN]:
-        display.say(f"{formatting.number(entry['count'])} × {entry['reason']} ({_places(entry)})")
+        display.say(
+            f"{formatting.number(entry['count'])} × {entry['reason']['text']} ({_places(entry)})"
+        )
     if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
         display.say(f"and {formatting.plural(more, 'more reason')}")
     display.problems(Problem.model_validate(problem) for problem in report["problems"])

@@ -63,7 +63,7 @@ def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: 
     assert found["columns"] == ["instruction", "input", "output"]
     assert found["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
     assert (found["rows"], found["used"]) == (5, 2)
-    reasons = {entry["reason"]: entry["rows"] for entry in found["reasons"]}
+    reasons = {entry["reason"]["text"]: entry["rows"] for entry in found["reasons"]}
     assert reasons["the answer is empty"] == [2]
     assert reasons["there is no answer"] == [4]
     assert [3] in reasons.values()

@@ -681,12 +681,12 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         answers = ask(asked)
     assert answers[0] == [{"question": "Q", "answer": "A"}]
     assert answers[1] == [CHAT]
-    assert "There are: test, train" in answers[2]
+    assert "one of these splits: test, train" in answers[2]
     assert answers[3] == [{"question": "who", "answer": "me"}]
     assert answers[4] == [{"question": "qui", "answer": "moi"}]
     assert "english, french" in answers[5]
     assert "no branch, tag or commit named none" in answers[6]
-    assert "no dataset some/missing" in answers[7]
+    assert "some/missing doesn't exist on the Hub" in answers[7]
     # What was fetched is there without the hub, too.
     assert ask(asked[:1], HF_HUB_OFFLINE="1") == answers[:1]
 

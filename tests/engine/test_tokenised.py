@@ -458,7 +458,7 @@ def test_a_row_says_which_answers_and_reasonings_its_template_leaves_out(
     )
     (left_out,) = shown(file, tiny("mistral"), 1).problems
     assert (left_out.code, left_out.severity) == ("dataset.answers_left_out", "warning")
-    assert "1 answer of row 1 cannot train" in str(left_out.what)
+    assert "1 answer of row 1 can't be trained" in str(left_out.what)
     found = shown(file, tiny("qwen3"), 2)
     (unshown,) = found.problems
     assert (unshown.code, found.row.fault) == ("dataset.thinking_left_out", Text(template=""))
