@@ -192,8 +192,8 @@ def test_values_of_another_size_and_heads_that_share_unevenly_take_pytorchs_own(
     assert not cpu_attention.is_faster(heads_of(5, 40), key, value, (40,))
 
 
-def test_numbers_in_three_parts_add_up_to_themselves() -> None:
+def test_numbers_split_in_three_parts_add_up_to_themselves() -> None:
     numbers = torch.tensor([0.0, 1.0, -123.456, 1e-3, 98765.4321])
-    parts = cpu_attention._in_three(numbers)
+    parts = cpu_attention._split_in_three(numbers)
     assert parts.dtype == torch.bfloat16
     torch.testing.assert_close(parts.float().sum(-1), numbers, rtol=2e-7, atol=0.0)
