@@ -100,6 +100,6 @@ def test_few_lengths_of_a_large_dataset_stand_for_all() -> None:
     rows = np.sort(np.random.default_rng(0).geometric(0.005, 3_000))
     columns = lengths.LengthTable(rows, rows, np.zeros((0, 2), np.int64), int(rows.sum()), 100.0)
     epoch = lengths._epoch([columns])
-    assert len(epoch) == lengths._DRAWN
+    assert len(epoch) == lengths._SAMPLED
     assert epoch.max() == rows.max()
     assert epoch.mean() == pytest.approx(rows.mean(), rel=0.02)
