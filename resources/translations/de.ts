@@ -9332,6 +9332,10 @@
             <translation>Eval-Loss, {letter}</translation>
         </message>
         <message>
+            <source>evaluating</source>
+            <translation>Auswertung</translation>
+        </message>
+        <message>
             <source>evaluations</source>
             <translation>Auswertungen</translation>
         </message>

@@ -136,9 +136,9 @@ def is_prepared(model: torch.nn.Module) -> bool:
     take twice the memory and be rounded again for each product. Stacked experts aren't quantized, and
     would double.
     """
-    is_quantised = bool(getattr(model, "is_quantized", False))
+    is_quantized = bool(getattr(model, "is_quantized", False))
     is_narrow = next(model.parameters()).dtype == torch.bfloat16
-    return is_quantised and not is_narrow and not _experts(model)
+    return is_quantized and not is_narrow and not _experts(model)
 
 
 def count_parameters(

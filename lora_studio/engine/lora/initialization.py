@@ -17,6 +17,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime.channel import JobContext
@@ -92,7 +93,7 @@ def initialize_loftq(model: peft.PeftModel, folder: Path, job: JobContext) -> No
             where=_FIELD,
         )
     for done, (name, layer) in enumerate(layers):
-        job.progress("computing initial values", done, len(layers), "layers")
+        job.progress(text("computing initial values"), done, len(layers), "layers")
         packed = layer.get_base_layer().weight
         original = stored.get(f"{name}.weight")
         if original is None or tuple(original.shape) != tuple(packed.quant_state.shape):

@@ -9,6 +9,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from peft.utils.incremental_pca import IncrementalPCA
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import Batch, collate
@@ -50,7 +51,7 @@ def initialize_from_data(
     device, dtype = base.get_input_embeddings().weight.device, tuned.base.dtype
     with inputs, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for done, batch in enumerate(batches):
-            job.progress("reading the data for EVA", done, len(batches), "batches")
+            job.progress(text("reading the data for EVA"), done, len(batches), "batches")
             inputs.positions = batch.padded_sources()
             ids, mask = batch.padded()
             decoder(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)

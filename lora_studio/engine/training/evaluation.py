@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from lora_studio.core.messages import text
 from lora_studio.engine.dataset.batches import BatchPlan, by_length
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
@@ -59,7 +60,7 @@ class Evaluator:
         with self._inference_context():
             for group in groups:
                 self._ranks.synchronize_requests()
-                self._job.progress("evaluating", done, len(rows), "rows")
+                self._job.progress(text("evaluating"), done, len(rows), "rows")
                 parts = by_length(group, rows.lengths, self._plan.micro_batch)
                 batches = [[rows[row] for row in part] for part in parts]
                 objective.prepare_step(batches)

@@ -216,7 +216,7 @@ class RankPool:
         others = self._rendezvous[1:]
         while waiting := [other for other in others if not other.ready_file.exists()]:
             done = len(others) - len(waiting)
-            self._job.progress("starting the other processes", done, len(others), "processes")
+            self._job.progress(text("starting the other processes"), done, len(others), "processes")
             if (problem := self.failure()) is not None:
                 raise ProblemError([problem])
             time.sleep(_POLL_INTERVAL)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lora_studio.core.messages import text
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
@@ -26,7 +27,7 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     trained = np.lib.format.open_memmap(folder / "trained.npy", "w+", np.bool_, total)
     begin = 0
     for number in range(len(facts.rows)):
-        job.progress("writing rows for train.py", number, len(facts.rows), "rows")
+        job.progress(text("writing rows for train.py"), number, len(facts.rows), "rows")
         for part in _sequences(facts, number):
             end = begin + len(part.ids)
             ids[begin:end], trained[begin:end] = part.ids, part.trained
