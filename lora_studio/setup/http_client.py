@@ -246,9 +246,9 @@ def reason(error: Exception) -> str:
     """Why something could not be had, in a few words."""
     if isinstance(error, httpx.HTTPStatusError):
         answer = error.response
-        said = f"{answer.url.host} answers {answer.status_code} {answer.reason_phrase}".strip()
+        said = f"{answer.url.host} returned {answer.status_code} {answer.reason_phrase}".strip()
         if (asked := asked_to_wait(error)) > PATIENCE:
-            said += f" and wants nothing to be asked for {formatting.duration(asked)}"
+            said += f" and asks to wait {formatting.duration(asked)}"
         return said
     if isinstance(error, httpx.TimeoutException):
         return "the server doesn't answer"

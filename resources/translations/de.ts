@@ -104,10 +104,6 @@
             <translation>Ein Modelfile kann das nicht enthalten ({kind}): {value}.</translation>
         </message>
         <message>
-            <source>A and B are added apart: small and quick, a rough approximation. Needs equal ranks.</source>
-            <translation>A und B werden getrennt addiert: klein und schnell, eine grobe Näherung. Braucht gleiche Ränge.</translation>
-        </message>
-        <message>
             <source>A base model is a folder in Hugging Face format with safetensors weights, a model on the Hub, or a GGUF file. The Model page shows its details.</source>
             <translation>Ein Basismodell ist ein Ordner im Hugging-Face-Format mit safetensors-Gewichten, ein Modell auf dem Hub oder eine GGUF-Datei. Die Seite „Modell“ zeigt die Details.</translation>
         </message>
@@ -186,10 +182,6 @@
         <message>
             <source>A new domain</source>
             <translation>Ein neues Fachgebiet</translation>
-        </message>
-        <message>
-            <source>A normal template takes a moment. Check where this one comes from.</source>
-            <translation>Eine normale Vorlage braucht nur einen Moment. Prüfen Sie, woher diese stammt.</translation>
         </message>
         <message>
             <source>A project contains a model, your dataset and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
@@ -503,6 +495,10 @@
         <message>
             <source>Additional adapters</source>
             <translation>Weitere Adapter</translation>
+        </message>
+        <message>
+            <source>Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.</source>
+            <translation>Addiert A und B getrennt: klein und schnell, aber nur eine grobe Näherung. Braucht gleiche Ränge.</translation>
         </message>
         <message>
             <source>Adds a model that answers the same prompts</source>
@@ -2229,16 +2225,20 @@
             <translation>Details</translation>
         </message>
         <message>
-            <source>Details are in the log of the engine.</source>
+            <source>Details are in the engine's log.</source>
             <translation>Details stehen im Protokoll der Engine.</translation>
-        </message>
-        <message>
-            <source>Details are in the log of the run. Everything saved before is kept.</source>
-            <translation>Details stehen im Protokoll des Laufs. Alles zuvor Gespeicherte bleibt erhalten.</translation>
         </message>
         <message>
             <source>Details are in the log. A newer llama.cpp may help: choose its folder in the export step.</source>
             <translation>Details stehen im Protokoll. Ein neueres llama.cpp könnte helfen: Wählen Sie seinen Ordner im Export-Schritt.</translation>
+        </message>
+        <message>
+            <source>Details are in the run's log. Everything saved before is kept.</source>
+            <translation>Details stehen im Protokoll des Laufs. Alles zuvor Gespeicherte bleibt erhalten.</translation>
+        </message>
+        <message>
+            <source>Details are in the run's log. You can resume from the last checkpoint, even with fewer devices.</source>
+            <translation>Details stehen im Protokoll des Laufs. Sie können ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
         </message>
         <message>
             <source>Detected: {format}</source>
@@ -2590,10 +2590,6 @@
         <message>
             <source>Eval loss hardly changed ({first:loss} → {last:loss}).</source>
             <translation>Der Eval-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
-        </message>
-        <message>
-            <source>Eval loss must fall by more than this, in nats, to count as an improvement for early stopping.</source>
-            <translation>Um so viele Nats muss der Eval-Loss mindestens fallen, damit der frühe Abbruch das als Verbesserung zählt.</translation>
         </message>
         <message>
             <source>Eval loss was lowest at step {step} ({best:loss}) and has since risen to {last:loss}.</source>
@@ -4150,6 +4146,10 @@
             <translation>Min. Lernrate</translation>
         </message>
         <message>
+            <source>Minimum decrease of the eval loss, in nats, that counts as an improvement for early stopping.</source>
+            <translation>Um so viele Nats muss der Eval-Loss mindestens fallen, damit es für Early Stopping als Verbesserung zählt.</translation>
+        </message>
+        <message>
             <source>Mistral</source>
             <translation>Mistral</translation>
         </message>
@@ -4212,6 +4212,10 @@
         <message>
             <source>Most tasks (start here)</source>
             <translation>Die meisten Aufgaben</translation>
+        </message>
+        <message>
+            <source>Most templates finish within a moment. Check the source of this one.</source>
+            <translation>Die meisten Vorlagen sind sofort fertig. Prüfen Sie, woher diese stammt.</translation>
         </message>
         <message>
             <source>Move down (Alt+Down)</source>
@@ -4460,6 +4464,10 @@
             <translation>Auf dem Hub wurden keine Modelle gefunden.</translation>
         </message>
         <message>
+            <source>No parameters of {architecture} would be trained. {reason}</source>
+            <translation>Bei {architecture} würde kein Parameter trainiert. {reason}</translation>
+        </message>
+        <message>
             <source>No project</source>
             <translation>Kein Projekt</translation>
         </message>
@@ -4468,8 +4476,8 @@
             <translation>Noch keine Projekte</translation>
         </message>
         <message>
-            <source>No results for “{query}”. Try another word.</source>
-            <translation>Keine Treffer für „{query}“. Versuchen Sie ein anderes Wort.</translation>
+            <source>No results for “{query}”. Try a different search.</source>
+            <translation>Keine Ergebnisse für „{query}“. Versuchen Sie eine andere Suche.</translation>
         </message>
         <message>
             <source>No rows yet</source>
@@ -4635,10 +4643,6 @@
         <message>
             <source>Nothing to upload yet.</source>
             <translation>Es gibt noch nichts hochzuladen.</translation>
-        </message>
-        <message>
-            <source>Nothing would train on {architecture}. {reason}</source>
-            <translation>Bei {architecture} würde nichts trainiert. {reason}</translation>
         </message>
         <message>
             <source>Number of passes over the dataset.</source>
@@ -4827,10 +4831,6 @@
         <message>
             <source>Open folder</source>
             <translation>Ordner öffnen</translation>
-        </message>
-        <message>
-            <source>Open in playground</source>
-            <translation>Ausprobieren</translation>
         </message>
         <message>
             <source>Open log</source>
@@ -5489,16 +5489,16 @@
             <translation>Verweigerungen entfernen</translation>
         </message>
         <message>
+            <source>Remove rows with different columns</source>
+            <translation>Zeilen mit anderen Spalten entfernen</translation>
+        </message>
+        <message>
             <source>Remove rows with empty turns</source>
             <translation>Zeilen mit leeren Beiträgen entfernen</translation>
         </message>
         <message>
             <source>Remove rows with lost characters</source>
             <translation>Zeilen mit verlorenen Zeichen entfernen</translation>
-        </message>
-        <message>
-            <source>Remove rows with other columns</source>
-            <translation>Zeilen mit anderen Spalten entfernen</translation>
         </message>
         <message>
             <source>Remove rows with turns out of order</source>
@@ -5761,12 +5761,12 @@
             <translation>Zeilen wurden nicht gemessen</translation>
         </message>
         <message>
-            <source>Rows with findings</source>
-            <translation>Zeilen mit Befund</translation>
+            <source>Rows with different columns</source>
+            <translation>Zeilen mit anderen Spalten</translation>
         </message>
         <message>
-            <source>Rows with other columns</source>
-            <translation>Zeilen mit anderen Spalten</translation>
+            <source>Rows with findings</source>
+            <translation>Zeilen mit Befund</translation>
         </message>
         <message>
             <source>Run `lora-studio engine repair`. Full details are in the log.</source>
@@ -7183,10 +7183,6 @@
             <translation>Der größte Mikro-Batch hat {tokens}.</translation>
         </message>
         <message>
-            <source>The log of the run has the details. You can resume from the last checkpoint, also with fewer devices.</source>
-            <translation>Einzelheiten stehen im Protokoll des Laufs. Sie können ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
-        </message>
-        <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setzen Sie die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
@@ -7414,7 +7410,7 @@
             <translation>Die Zeilen enthalten Bilder, Ton oder Video ({columns}). LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
-            <source>The rows hold text pairs to compare, or vectors. This trains an embedding model, which LoRA Studio doesn't support.</source>
+            <source>The rows contain text pairs to compare, or vectors. They train an embedding model, which LoRA Studio doesn't support.</source>
             <translation>Die Zeilen enthalten Textpaare zum Vergleichen oder Vektoren. Damit trainiert man ein Embedding-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
@@ -9129,8 +9125,8 @@
             <translation>und</translation>
         </message>
         <message>
-            <source>and wants nothing to be asked for {asked}</source>
-            <translation>und will {asked} lang nicht gefragt werden</translation>
+            <source>and asks to wait {asked}</source>
+            <translation>und bittet, {asked} zu warten</translation>
         </message>
         <message>
             <source>another answer to the same turn has a better rank</source>
@@ -9262,6 +9258,10 @@
         <message>
             <source>contacting the Hub</source>
             <translation>Hub wird kontaktiert</translation>
+        </message>
+        <message>
+            <source>contains a range whose end is before its start</source>
+            <translation>enthält einen Bereich, dessen Ende vor dem Anfang liegt</translation>
         </message>
         <message>
             <source>contains a user name or password, which can't be saved in a project; set the environment variable OLLAMA_HOST to this address and leave the field empty</source>
@@ -9406,10 +9406,6 @@
         <message>
             <source>gradient norm</source>
             <translation>Gradientennorm</translation>
-        </message>
-        <message>
-            <source>has a range that ends before it begins</source>
-            <translation>hat einen Bereich, der vor seinem Anfang endet</translation>
         </message>
         <message>
             <source>has an entry that isn't of the form name=rank or name=rank:alpha</source>
@@ -11267,7 +11263,7 @@
             <translation>{name} kann nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
-            <source>{name} contains text, not the table that its extension promises.</source>
+            <source>{name} contains text, not the table that its extension suggests.</source>
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
         </message>
         <message>
@@ -11867,8 +11863,8 @@
             <translation>{repository} ist nicht auf diesem Computer und der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
-            <source>{rows} can't be used and won't be trained: {reason}.</source>
-            <translation>{rows} nicht verwendbar und ohne Wirkung im Training: {reason}.</translation>
+            <source>{rows} can't be used for training: {reason}.</source>
+            <translation>{rows} nicht für das Training verwendbar: {reason}.</translation>
         </message>
         <message>
             <source>{run} has no adapter to continue from.</source>
@@ -12097,7 +12093,7 @@
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batch-Größe bleibt gleich.</translation>
         </message>
         <message>
-            <source>“{column}” holds two answers to each prompt. The first one is used as the preferred answer.</source>
+            <source>“{column}” contains two answers to each prompt. The first one is used as the preferred answer.</source>
             <translation>„{column}“ enthält zwei Antworten zu jedem Prompt. Die erste gilt als die bevorzugte.</translation>
         </message>
         <message>

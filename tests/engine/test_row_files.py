@@ -708,7 +708,7 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         ("a.bin", bytes(range(256)) * 20, "dataset.not_text", "is not text"),
         ("a.parquet", b"PAR1 and no more", "dataset.unreadable", "damaged parquet file"),
         ("a.arrow", b"ARROW1\0\0 and no more", "dataset.unreadable", "damaged arrow file"),
-        ("a.parquet", b"<html>not found</html>", "dataset.not_text", "its extension promises"),
+        ("a.parquet", b"<html>not found</html>", "dataset.not_text", "its extension suggests"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "dataset.not_text", "Git LFS"),
         ("a.rtf", b"{\\rtf1 Hello}", "dataset.not_text", "rich text"),
         ("a.json", b"// nothing yet\n", "dataset.json5", "JSON with comments"),

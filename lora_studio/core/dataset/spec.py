@@ -250,7 +250,7 @@ class DatasetSpec(Spec):
             "remove_markers": "Strip template markers from turns, remove rows that contain others",
             "drop_refusals": "Remove refusals",
             "drop_contradictions": "Remove contradictory pairs",
-            "drop_minority_schema": "Remove rows with other columns",
+            "drop_minority_schema": "Remove rows with different columns",
             "drop_outliers": "Remove extremely long rows",
         },
         advanced=True,

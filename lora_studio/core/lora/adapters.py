@@ -16,7 +16,7 @@ Method = Literal["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "ma
 METHODS: dict[Method, str] = {
     "cat": "Concatenation: exactly the weighted sum of the updates; the ranks add up.",
     "svd": "The best approximation of the weighted sum at the rank you choose.",
-    "linear": "A and B are added apart: small and quick, a rough approximation. Needs equal ranks.",
+    "linear": "Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.",
     "ties": "Small values are dropped, the rest votes on its sign (TIES). Needs equal ranks.",
     "dare_linear": "Values are dropped at random and the rest scaled up, then added (DARE).",
     "dare_ties": "Values are dropped at random, the rest votes on its sign (DARE with TIES).",

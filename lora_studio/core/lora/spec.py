@@ -156,7 +156,7 @@ class LoraSpec(Spec):
         if value and not _BLOCKS.match(value):
             raise refused("is not a list of block numbers such as 0-7, 12")
         if any(last < first for first, last in _block_ranges(value)):
-            raise refused("has a range that ends before it begins")
+            raise refused("contains a range whose end is before its start")
         return value
 
     @field_validator("own_ranks")

@@ -35,7 +35,8 @@ def sentence(about: FieldFacts, detail: ErrorDetails) -> Text:
             "{title}: at least one is needed." if about.kind == "list" else "{title} is empty."
         )
         return text(template, title=title)
-    shown = f"“{_plain(value)}”" if isinstance(value, str | list | tuple) else repr(value)
+    is_quoted = isinstance(value, str | list | tuple)
+    shown = text("“{name}”", name=_plain(value)) if is_quoted else repr(value)
     if kind == "int_from_float" or (kind.startswith("int") and about.kind == "integer"):
         template = "{title}: {value} isn't a whole number."
     elif kind == "string_type":

@@ -343,8 +343,7 @@ class TrainingSpec(Spec):
     early_stopping_delta: float = setting(
         0.0,
         "Min. improvement",
-        "Eval loss must fall by more than this, in nats, to count as an improvement for early"
-        " stopping.",
+        "Minimum decrease of the eval loss, in nats, that counts as an improvement for early stopping.",
         ge=0.0,
         le=100.0,
         step=0.01,

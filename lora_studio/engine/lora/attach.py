@@ -352,7 +352,7 @@ def _nothing_trains(model: PreTrainedModel, why: Text) -> ProblemError:
     names = ", ".join(linear_names(model))
     return fail(
         "lora.nothing_trainable",
-        "Nothing would train on {architecture}. {reason}",
+        "No parameters of {architecture} would be trained. {reason}",
         "Its linear layers are: {names}." if names else "It has no linear layers.",
         where=Where(step="lora", field="targets"),
         architecture=type(model).__name__,

@@ -60,7 +60,7 @@ def problem_from(exception: BaseException, title: Text | str) -> Problem:
     return error(
         "engine.unexpected",
         "{title} failed: {reason}",
-        "Details are in the log of the run. Everything saved before is kept.",
+        "Details are in the run's log. Everything saved before is kept.",
         title=title,
         reason=first_line(exception),
     )

@@ -171,7 +171,9 @@ class CommandPalette(QDialog):
         has_matches = bool(self.matches)
         self.list.setVisible(has_matches)
         self.nothing.setVisible(not has_matches)
-        self.nothing.setText(tr("No results for “{query}”. Try another word.").format(query=query))
+        self.nothing.setText(
+            tr("No results for “{query}”. Try a different search.").format(query=query)
+        )
         if has_matches:
             self.list.setCurrentIndex(self._model.index(0, 0))
 

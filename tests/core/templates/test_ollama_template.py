@@ -678,7 +678,7 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
         ("{{ messages[0].content | upper }}", "omits a single user message"),
         (
             "{% for m in messages %}{{ m.content | length }}{{ m.content }},{% endfor %}",
-            "white space around a message changes the adjacent text",
+            "whitespace around a message changes the adjacent text",
         ),
         (
             "{% for m in messages | reverse %}{{ m.content }}{% endfor %}",

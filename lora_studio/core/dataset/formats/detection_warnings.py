@@ -41,7 +41,7 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
     if _is_paired_by_order(candidate, sample):
         yield dataset_warning(
             "first_is_better",
-            "“{column}” holds two answers to each prompt. The first one is used as the preferred answer.",
+            "“{column}” contains two answers to each prompt. The first one is used as the preferred answer.",
             "If they are not pairs, choose another format. Then only the first answer is used.",
             column=candidate.mapping["chosen"],
         )

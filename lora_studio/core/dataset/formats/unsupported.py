@@ -135,8 +135,7 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
         return None
     return dataset_error(
         "embeddings",
-        "The rows hold text pairs to compare, or vectors. This trains an embedding model, which "
-        "LoRA Studio doesn't support.",
+        "The rows contain text pairs to compare, or vectors. They train an embedding model, which LoRA Studio doesn't support.",
         "Choose data with questions and answers, conversations, or plain text.",
     )
 

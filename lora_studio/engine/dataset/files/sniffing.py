@@ -301,7 +301,7 @@ def _as_text(container: Container, head: bytes) -> Container:
         raise file_error(
             container.path,
             "dataset.not_text",
-            "{name} contains text, not the table that its extension promises.",
+            "{name} contains text, not the table that its extension suggests.",
             "Download the file again, or rename it to what it is.",
             name=container.name,
         )

@@ -32,9 +32,7 @@ class LintRule:
 
 
 RULES: dict[str, LintRule] = {
-    "lint.left_out": LintRule(
-        "Skipped rows", "{rows} can't be used and won't be trained: {reason}."
-    ),
+    "lint.left_out": LintRule("Skipped rows", "{rows} can't be used for training: {reason}."),
     "lint.empty_turns": LintRule(
         "Empty turns",
         "A question or an answer is empty in {rows}. The model would learn to answer nothing.",
@@ -100,7 +98,7 @@ RULES: dict[str, LintRule] = {
         "hint",
     ),
     "lint.other_shape": LintRule(
-        "Rows with other columns",
+        "Rows with different columns",
         "Columns or types of values differ from the rest of the source in {rows}: {shape}.",
         fix="drop_minority_schema",
     ),

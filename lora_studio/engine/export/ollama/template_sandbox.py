@@ -142,7 +142,7 @@ def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
         raise fail(
             "template.crashed",
             "Processing the template failed.",
-            "Details are in the log of the engine.",
+            "Details are in the engine's log.",
         )
 
 
@@ -160,7 +160,7 @@ class _Clock(JobContext):
             raise TimeoutError
 
 
-_LIMIT_REMEDY = "A normal template takes a moment. Check where this one comes from."
+_LIMIT_REMEDY = "Most templates finish within a moment. Check the source of this one."
 
 
 def _too_slow(seconds: float) -> ProblemError:

@@ -333,8 +333,7 @@ def _failure_of(rendezvous: Rendezvous, status: int) -> Problem:
             "{process} was killed by signal {number:d}. Training can't continue without it."
             if status < 0
             else "{process} exited with status {number:d}. Training can't continue without it.",
-            "The log of the run has the details. You can resume from the last checkpoint, also with "
-            "fewer devices.",
+            "Details are in the run's log. You can resume from the last checkpoint, even with fewer devices.",
             where=Where(step="model", field="device"),
             process=process,
             number=abs(status),

@@ -101,7 +101,7 @@ class AdapterLibraryDialog(Dialog):
         self.facts = FactList()
         self.norms = NormBars()
         self.strength = label("", "caption", wrap=True)
-        self.chat = button(tr("Open in playground"), self._open_chat, icon="playground")
+        self.chat = button(tr("Chat"), self._open_chat, icon="playground")
         self.start = button(tr("Continue training"), self._start, icon="train")
         self.merge = button(tr("Merge"), self._merge, icon="merge")
         self.merge.setToolTip(tr("Start a run that merges this adapter into the project's model"))
