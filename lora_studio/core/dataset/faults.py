@@ -1,7 +1,8 @@
-"""Faults that one row shows by itself: empty turns, order of roles, broken characters, markers.
+"""Faults that are visible in a single row: empty turns, role order, broken characters, markers.
 
-Everything here is a pure function of a `Sample`; what only the whole dataset shows (duplicates,
-leakage, swapped pairs) is found by the engine. `core.dataset.repairs` mends or leaves out what is found.
+Everything here is a pure function of a `Sample`. Faults that need the whole dataset (duplicates,
+leakage, swapped pairs) are found by `engine.dataset.quality`. `core.dataset.repairs` repairs or
+removes the rows.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ Fault = Literal[
     "markers", "media_marks", "refusal", "same_pair",
 ]  # fmt: skip
 
-#: Control characters without a use in text: all but tab, newline and carriage return; a byte order
+#: Control characters that text does not need: all but tab, newline and carriage return; a byte order
 #: mark counts, since none belongs inside text.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 
-#: What chat templates put between turns. A tag of HTML (`<s>` strikes text through) counts only
+#: Markers that chat templates put between turns. An HTML tag (`<s>` strikes text through) counts only
 #: where it ends a text, as the end token of Llama and Mistral does.
 MARKERS = re.compile(
     r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>"
@@ -46,7 +47,7 @@ _REFUSAL = re.compile(
     r"|\W*i (?:can(?:not|['’]?t)|am unable to|won['’]?t) (?:help|assist|fulfil+|comply)\b"
 )
 
-#: Single-byte encodings in which UTF-8 is commonly misread.
+#: Single-byte encodings that UTF-8 is commonly decoded as by mistake.
 _MISREADINGS = (
     "latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859-2",
     "mac-roman", "cp437",
@@ -54,17 +55,17 @@ _MISREADINGS = (
 
 
 def find_faults(sample: Sample) -> frozenset[Fault]:
-    """Return every fault that the row shows by itself."""
+    """Return every fault that is visible in the row alone."""
     return frozenset(fault for fault in _TESTS if has_fault(sample, fault))
 
 
 def has_fault(sample: Sample, fault: Fault) -> bool:
-    """Return whether the row has this one fault."""
+    """Return whether the row has this fault."""
     return _TESTS[fault](sample)
 
 
 def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
-    """Yield what is trained on as one sequence of turns: for a pair, its two conversations."""
+    """Yield each sequence of turns to train on: for a pair, its two conversations."""
     if sample.task == "preference":
         yield sample.messages + sample.chosen
         yield sample.messages + sample.rejected
@@ -83,16 +84,16 @@ def iter_texts(sample: Sample) -> Iterator[str]:
 
 
 def is_mojibake(text: str) -> bool:
-    """Return whether UTF-8 was read as another encoding on the way, such as “Ã©” for “é”."""
+    """Return whether the text contains UTF-8 decoded as another encoding, such as “Ã©” for “é”."""
     return not text.isascii() and fix_mojibake(text) != text
 
 
 def fix_mojibake(text: str) -> str:
-    """Return the text with misread UTF-8 read anew, line by line, as often as it was misread.
+    """Return the text with misread UTF-8 decoded again, line by line and repeatedly if needed.
 
-    What counts as misread is decided by ftfy, which asks both for an unlikely sequence of
-    characters and for one that is valid UTF-8 once read anew. Its pattern takes 0.4 µs a character
-    (800 s for 2 GB); the one here, which no misread text escapes, a fiftieth of that.
+    ftfy decides what counts as misread: an unlikely sequence of characters that is valid UTF-8 when
+    decoded again. Its pattern takes 0.4 µs per character (800 s for 2 GB). The pattern here matches
+    every misread text and takes a fiftieth of that.
     """
     if text.isascii() or not _suspicious().search(text):
         return text
@@ -105,9 +106,7 @@ def fix_mojibake(text: str) -> str:
 
 @cache
 def _suspicious() -> re.Pattern[str]:
-    """Return a character that a first byte of UTF-8 is misread as, then one that a later byte
-    is.
-    """
+    """Return a regex for a misread first byte of UTF-8 followed by a misread later byte."""
 
     def characters(start: int, end: int) -> str:
         read = (bytes([byte]).decode(name, "ignore") for name in _MISREADINGS for byte in range(start, end))  # fmt: skip
@@ -129,7 +128,7 @@ def _has_empty_turn(sample: Sample) -> bool:
 
 
 def _has_role_twice(sample: Sample) -> bool:
-    """Return neighboring turns of one role. Several results of tools may follow each other."""
+    """Return whether neighboring turns share a role; several tool results may follow each other."""
     return any(
         one.role == other.role != "tool"
         for turns in iter_conversations(sample)
@@ -138,8 +137,8 @@ def _has_role_twice(sample: Sample) -> bool:
 
 
 def _has_role_order(sample: Sample) -> bool:
-    """Return an answer to nothing, a system message in the middle, or a question that stays
-    open.
+    """Return whether an answer has no question, a system message is in the middle, or a question
+    stays open.
     """
     return any(
         _is_disordered([turn.role for turn in turns]) for turns in iter_conversations(sample)
@@ -153,9 +152,7 @@ def _is_disordered(roles: list[str]) -> bool:
 
 
 def _has_refusal(sample: Sample) -> bool:
-    """Return whether an answer that the model is to learn refuses, or speaks of itself as
-    another model.
-    """
+    """Return whether a trained answer refuses, or claims to come from another model."""
     if sample.label is False:
         return False
     answers = sample.chosen if sample.task == "preference" else sample.messages
@@ -165,12 +162,12 @@ def _has_refusal(sample: Sample) -> bool:
 def _refuses(text: str) -> bool:
     if _REFUSAL.match(text):
         return True
-    # Looking for plain words first: the pattern takes thirty times as long.
+    # Search for plain words first: the pattern takes thirty times as long.
     return (" ai " in text or " model" in text) and bool(_OTHER_MODEL.search(text))
 
 
 def _has_controls(text: str) -> bool:
-    # What can be printed, as most lines can, holds none; asking that takes a tenth of the time.
+    # Printable text, as most lines are, contains none; this check takes a tenth of the time.
     return not text.replace("\n", "").isprintable() and bool(CONTROLS.search(text))
 
 

@@ -1,10 +1,10 @@
-"""Marks in a text that other programs put a picture, a film or a sound for, such as `<image>`."""
+"""Placeholders for images, video, and audio in texts, such as `<image>`."""
 
 from __future__ import annotations
 
 import re
 
-#: Of HTML, SVG and RSS these are tags, which texts put in quotes, or call tag or element.
+#: In HTML, SVG and RSS these are tags; texts about them quote them or say tag or element.
 _TAG = re.compile(
     r"(?<![`'\"“‘])<(image|video|audio)>(?:(?P<empty>(?:\./)?</\1>)|(?![`'\"”’]| (?:tag|element)))"
 )
@@ -16,12 +16,12 @@ _MAY_BE = re.compile(r"<(?:im(?:age|g)|video|audio|ImageHere)")
 
 
 def can_contain_mark(text: str) -> bool:
-    """Return whether a text is worth a closer look, as hardly any is; JSON will do, too."""
+    """Return whether a text, or its JSON, may contain a placeholder; a fast filter."""
     return bool(_MAY_BE.search(text))
 
 
 def find_media_mark(text: str) -> str:
-    """Return a mark of a picture, a film or a sound in a text, "" for none."""
+    """Return the first placeholder for an image, video, or audio in a text; "" if it has none."""
     if not can_contain_mark(text):
         return ""
     if match := _MARK.search(text):

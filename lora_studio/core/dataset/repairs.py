@@ -1,6 +1,6 @@
-"""Repairs of single rows, as recorded in `dataset.fixes`: pure, and the same when done twice.
+"""Repairs of single rows, as recorded in `dataset.fixes`: pure and idempotent.
 
-What needs the whole dataset (duplicates, leakage, outliers) is in `engine.dataset.quality`.
+Repairs that need the whole dataset (duplicates, leakage, outliers) are in `engine.dataset.quality`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REASONS: dict[Fix, Text] = {
     "drop_outliers": text("the row is extremely long"),
 }
 
-#: Faults of a single row that leave it out once the repair is recorded.
+#: Faults of a single row for which the recorded repair skips the row.
 _DROPS: dict[Fix, Fault] = {
     "drop_empty_turns": "empty_turn",
     "drop_role_order": "role_order",
@@ -41,15 +41,12 @@ _DROPS: dict[Fix, Fault] = {
 
 _FIRST_MARKER = re.compile(rf"\s*(?:{MARKERS.pattern})")
 _LAST_MARKER = re.compile(rf"(?:{MARKERS.pattern})\Z")
-#: Characters of the longest marker.
+#: Length of the longest marker in characters.
 _LONGEST_MARKER = 44
 
 
 def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
-    """Return the row after the repairs of single rows among `fixes`; raises UnusableRow where
-    one of them
-    leaves it out.
-    """
+    """Return the row after the single-row repairs in `fixes`; raises UnusableRow when one skips it."""
     changes = [change for fix, change in _TEXT_CHANGES.items() if fix in fixes]
     if changes:
         sample = _with_texts(sample, changes)
@@ -69,8 +66,8 @@ def repair_encoding(text: str) -> str:
 def remove_markers(text: str) -> str:
     """Return the text without chat template markers and white space at its ends.
 
-    One at a time and from the ends inwards: a pattern for all of them at once would try every
-    place in a long run of blanks.
+    Markers are removed one at a time, from the ends inwards: a pattern for all of them at once
+    would backtrack at every position in a long run of blanks.
     """
     start, end = 0, len(text)
     while first := _FIRST_MARKER.match(text, start):
@@ -89,17 +86,16 @@ def _past_blanks(text: str, start: int) -> int:
 
 
 def _tail(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return where a marker at the end would be, blanks behind it left off."""
+    """Return the end of the text that a marker could occupy, without trailing blanks."""
     while end > start and text[end - 1].isspace():
         end -= 1
     return max(start, end - _LONGEST_MARKER), end
 
 
 def merge_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return neighboring turns of one role as one, a blank line between; results of tools stay
-    apart.
+    """Return the turns with neighbors of one role merged, separated by a blank line.
 
-    The whole trains only if both parts did: what was kept out of training stays out of it.
+    Tool results stay separate. A merged turn trains only if both of its parts did.
     """
     merged: list[Message] = []
     for turn in turns:
@@ -130,8 +126,8 @@ def _joined(one: Message, other: Message) -> Message:
 
 def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Sample:
     def change(text: str) -> str:
-        # Each may bring to light something for the others: a control character within a marker, a
-        # line that can be read anew once the marker is gone. Every change shortens the text.
+        # Each step may reveal work for the others: a control character within a marker, a
+        # line that decodes once the marker is gone. Every change shortens the text.
         before = None
         while text != before:
             before = text
@@ -139,16 +135,16 @@ def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Samp
                 text = step(text)
         return text
 
-    def kept(text: str, untrained: Sequence[tuple[int, int]] | None) -> str:
+    def change_unmasked(text: str, untrained: Sequence[tuple[int, int]] | None) -> str:
         if untrained and change(text) != text:
             raise UnusableRow("a repair would shift the masked parts of an answer")
         return change(text)
 
-    def changed(turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    def change_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:
         return tuple(
             turn.model_copy(
                 update={
-                    "content": kept(turn.content, turn.untrained),
+                    "content": change_unmasked(turn.content, turn.untrained),
                     "thinking": change(turn.thinking),
                 }
             )
@@ -157,10 +153,10 @@ def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Samp
 
     return replace(
         sample,
-        messages=changed(sample.messages),
-        text=kept(sample.text, sample.untrained),
-        chosen=changed(sample.chosen),
-        rejected=changed(sample.rejected),
+        messages=change_turns(sample.messages),
+        text=change_unmasked(sample.text, sample.untrained),
+        chosen=change_turns(sample.chosen),
+        rejected=change_turns(sample.rejected),
     )
 
 

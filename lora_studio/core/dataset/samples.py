@@ -1,4 +1,4 @@
-"""The one form that every row is converted to, and the verdict on a row that cannot be."""
+"""The form that every row is converted to, and the reason why a row can't be used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_studio.core.problems import Problem, Where, error, warning
 
 
 class UnusableKind(StrEnum):
-    """What makes a row unusable, for code that treats some reasons differently."""
+    """The kinds of reasons that callers treat differently."""
 
     CONTENT = "content"
     EMPTY = "empty"
@@ -25,10 +25,10 @@ class UnusableKind(StrEnum):
 
 
 class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an error of the program
-    """A row that cannot be trained on.
+    """A row that can't be trained on.
 
-    `reason` completes the sentence "Row 5 is skipped: …". Rows are counted by it, so its values must
-    not be particular to one row.
+    `reason` completes the sentence "Row 5 is skipped: …". Rows are counted by reason, so its values
+    must not be particular to one row.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an e
         kind: UnusableKind = UnusableKind.CONTENT,
         **values: Any,
     ) -> None:
-        """Take the reason as a template with `values` for its fields."""
+        """Store the reason: a template with `values` for its fields."""
         self.reason = fill(reason, values)
         self.kind = kind
         super().__init__(self.reason)
@@ -47,12 +47,12 @@ _SOURCES = Where(step="dataset", field="sources")
 
 
 def dataset_error(code: str, what: str | Text, remedy: str | Text, **values: Any) -> Problem:
-    """Return an error of the data as a whole; `code` comes without the step."""
+    """Return an error about the data as a whole; `code` omits the step."""
     return error(f"dataset.{code}", what, remedy, where=_SOURCES, **values)
 
 
 def dataset_warning(code: str, what: str | Text, remedy: str | Text, **values: Any) -> Problem:
-    """Return a warning about the data as a whole; `code` comes without the step."""
+    """Return a warning about the data as a whole; `code` omits the step."""
     return warning(f"dataset.{code}", what, remedy, where=_SOURCES, **values)
 
 
@@ -66,9 +66,10 @@ class Sample:
     """One usable row, by task:
 
     - `sft`: `messages` is the whole conversation.
-    - `text`: `text` alone. Where `untrained` is given, the row says itself what of it does not train
-      (ranges of characters, end excluded), and it is taken as it is, without marks at its ends.
-    - `preference`: `messages` is the common prompt, `chosen` and `rejected` are what may follow it.
+    - `text`: only `text` is set. `untrained` are the character ranges (end excluded) that the row
+      itself excludes from training; such a text is used unchanged, without tokens added at its
+      ends.
+    - `preference`: `messages` is the shared prompt, `chosen` and `rejected` are its continuations.
     - `kto`: `messages` is the whole conversation, `label` says whether its last answer is good.
 
     `tools` are function descriptions (JSON Schema) that the chat template shows to the model.

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lora_studio.core.spec import Spec, setting
 
-#: What a dataset can be used for: supervised conversations, plain text, pairs of a better and a
-#: worse answer, answers labeled good or bad.
+#: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
+#: or answers labeled good or bad.
 Task = Literal["sft", "text", "preference", "kto"]
 RowFormat = Literal[
     "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
@@ -24,7 +24,7 @@ Fix = Literal[
     "drop_contradictions", "drop_minority_schema", "drop_outliers",
 ]  # fmt: skip
 
-#: What each format is called and which columns it is known by.
+#: The title of each format, with its typical columns.
 FORMAT_TITLES: dict[RowFormat, str] = {
     "alpaca": "Alpaca (instruction, input, output)",
     "sharegpt": "ShareGPT (conversations: from, value)",
@@ -47,7 +47,7 @@ TASKS: dict[RowFormat, Task] = {
 }  # fmt: skip
 
 #: Slots that a column (or a template such as "{question}\n{context}") can be mapped to, by format;
-#: those with an asterisk are needed.
+#: those with an asterisk are required.
 SLOTS: dict[RowFormat, tuple[str, ...]] = {
     "alpaca": ("instruction*", "input", "output*", "thinking", "system", "history", "tools"),
     "sharegpt": ("conversations*", "system", "tools"),
@@ -79,11 +79,11 @@ class ToolCall(BaseModel):
 
 
 class Message(BaseModel):
-    """One turn of a conversation; the single currency of data: every row becomes these first.
+    """One turn of a conversation; every row is converted to messages first.
 
-    `thinking` is the reasoning before an answer, kept apart from its `content`. `name` is that of
-    the tool in a tool's turn. `untrained` are ranges of characters of the content, end excluded,
-    that do not train although the answer does.
+    `thinking` is the reasoning before an answer, separate from its `content`. `name` is the name of
+    the tool in a tool's turn. `untrained` are character ranges of the content, end excluded, that
+    do not train although the answer does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,10 +98,11 @@ class Message(BaseModel):
 
 
 class DataSource(BaseModel):
-    """Where rows come from: a file, a folder of files, or a dataset id on the Hub.
+    """Where rows come from: a file, a folder of files, or the ID of a Hub dataset.
 
-    `mapping` says which column or template fills each slot of the format; empty is as detected.
-    A row with `weight` 2 is seen twice an epoch, of those with 0.5 a seeded half is seen.
+    `mapping` maps slots of the format to columns or templates; slots without an entry are detected.
+    `weight` is how often a row is used per epoch: each row twice for 2, a seeded half of the rows
+    for 0.5.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,12 +122,12 @@ class DataSource(BaseModel):
 
     @property
     def is_hub(self) -> bool:
-        """Return whether the spelling is that of a Hub ID (no look at the disk)."""
+        """Return whether the path looks like a Hub ID (the disk is not checked)."""
         return bool(_HUB_ID.match(self.path)) and not _FILE_SUFFIX.search(self.path)
 
 
 class DatasetSpec(Spec):
-    """Which rows are trained on and how they are rendered."""
+    """Which rows to train on and how they are rendered."""
 
     sources: tuple[DataSource, ...] = setting(
         (),
@@ -258,7 +259,7 @@ class DatasetSpec(Spec):
     )
 
     def resolved_sources(self, folder: Path) -> tuple[DataSource, ...]:
-        """Return the sources with local paths made absolute against `folder`."""
+        """Return the sources with local paths resolved against `folder`."""
         return tuple(
             source
             if source.is_hub and not (folder / source.path).exists()

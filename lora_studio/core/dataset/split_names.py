@@ -1,4 +1,4 @@
-"""Which split a file belongs to, by the names of itself and its folders."""
+"""Detect which split a file belongs to, from its name and the names of its folders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SPLITS = {
 
 
 def detect_split(path: str) -> str:
-    """Return the split that a path speaks of, "" for none; the file's name counts before its
-    folders'.
+    """Return the split that a path names, "" if none; the file's name takes precedence over its
+    folders.
     """
     for part in reversed(PurePosixPath(path).parts):
         for word in re.split(r"[^a-z]+", part.lower()):

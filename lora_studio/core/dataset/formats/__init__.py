@@ -1,1 +1,1 @@
-"""Which format rows have and the sample each becomes: values -> turns -> columns -> mapping -> conversion -> detection."""
+"""Detect the format of rows and convert each row to a sample."""

@@ -1,4 +1,4 @@
-"""Every way in which the columns of some rows could be read, with how telling that reading is."""
+"""Every way to read the columns of some rows, ranked by how specific the reading is."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lora_studio.core.dataset.spec import RowFormat
 class FormatCandidate:
     """One reading of the columns.
 
-    `weight` ranks readings of the same rows: pairs say more than their parts, a conversation more
-    than a text. `sure` is how much names and values alone speak for it, 0 to 1. `rivals` are columns
-    that could be meant in place of the one chosen for `rivalled`.
+    `weight` ranks readings of the same rows: a pair is more specific than its parts, a conversation
+    more than a text. `sure` is the confidence from names and values alone, 0 to 1. `rivals` are
+    columns that could be meant instead of the one chosen for `rivalled`.
     """
 
     format: RowFormat
@@ -39,11 +39,11 @@ class FormatCandidate:
 
 
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
-    """Return all readings, the most telling first; [] where no columns fit any format."""
+    """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
         _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
     )  # fmt: skip
-    # Where names tell what columns hold, rows that do not hold it are at fault: nothing is guessed.
+    # Where names say what columns contain, rows without it are faulty: nothing is guessed.
     return [candidate for finder in finders for candidate in finder(columns)] or _guess(columns)
 
 
@@ -57,7 +57,7 @@ def _preference(columns: Columns) -> list[FormatCandidate]:
     if rejected is None:
         return [*_ranked(columns), *_rated(columns), *_compared(columns), *_listed(columns)]
     if chosen is None:
-        # A whole conversation and another last answer to it.
+        # A whole conversation and an alternative last answer.
         if talk is None or talk.kind != "turns":
             return []
         mapping = {"chosen": talk.name, "rejected": rejected.name} | _extras(columns)
@@ -66,7 +66,7 @@ def _preference(columns: Columns) -> list[FormatCandidate]:
     asked = _asked(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
     if asked and not (is_whole and normalize_name(asked["prompt"]) not in column_names.ASKED):
-        # Beside whole conversations only a column that is called so is the prompt.
+        # Next to whole conversations, only a column with that name is the prompt.
         mapping = asked
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
         mapping = {"prompt": talk.name}
@@ -76,7 +76,7 @@ def _preference(columns: Columns) -> list[FormatCandidate]:
 
 
 def _ranked(columns: Columns) -> list[FormatCandidate]:
-    """Return several answers to a prompt, with a rank or a score each."""
+    """Return the reading of several answers to a prompt, each with a rank or a score."""
     column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
     if column is None or not (asked := _asked(columns, besides=(column,))):
         return []
@@ -85,7 +85,7 @@ def _ranked(columns: Columns) -> list[FormatCandidate]:
 
 
 def _rated(columns: Columns) -> list[FormatCandidate]:
-    """Return several answers to a prompt, with their ratings in a column beside."""
+    """Return the reading of several answers to a prompt, with their ratings in another column."""
     answers = [
         item for item in columns if item.key in column_names.SEVERAL and item.kind == "texts"
     ]
@@ -113,7 +113,7 @@ def _listed(columns: Columns) -> list[FormatCandidate]:
 
 
 def _compared(columns: Columns) -> list[FormatCandidate]:
-    """Return the readings of two answer columns with a third that names the preferred one."""
+    """Return the readings of two answer columns and a third that names the preferred one."""
     compared = []
     for slots in find_compared_answers(columns):
         besides = tuple(item for item in columns if item.name in slots.values())
@@ -155,11 +155,9 @@ def _kto(columns: Columns) -> list[FormatCandidate]:
 
 
 def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
-    """Return where the prompt of an answer stands, with the input that belongs to an
-    instruction.
-    """
+    """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
     questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
-    # A prompt column is what was asked in full, also where its parts have columns too.
+    # A prompt column is the whole question, even if its parts have columns too.
     questions.sort(key=lambda item: item.key not in column_names.PROMPTS)
     if not questions:
         return {}
@@ -211,7 +209,7 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
     asked = [item for item in asked if item != choices]
     if template and not asked:
         asked = find_columns(columns, column_names.STEMS)[:1]
-    # Rows whose instruction is empty, with all they ask in the input, are still of this format.
+    # Rows with an empty instruction and the whole question in the input still have this format.
     asked = [
         item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled
     ] + asked
@@ -228,7 +226,7 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
         item.name
         for item in answers[1:]
         if item.filled * 2 > answer.filled
-        and item.kind != "numbers"  # the tokens of an answer are no other one
+        and item.kind != "numbers"  # token ids of an answer, not another answer
         and item.name not in mapping.values()
     )
     exact = answer.key in column_names.ANSWERS and asked[0].key in column_names.ASKED
@@ -238,7 +236,7 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
 
 
 def _queries(columns: Columns) -> list[DataColumn]:
-    """Return a query beside the question that it answers, in the language of a database."""
+    """Return the reading of a database query as the answer to a question."""
     query = find_column(columns, ("query",), "text")
     return [query] if query is not None and find_column(columns, ("question",), "text") else []
 
@@ -254,7 +252,7 @@ def _written_labels(columns: Columns) -> list[DataColumn]:
 def _asked_as(
     columns: Columns, asked: DataColumn, answer: DataColumn, choices: DataColumn | None
 ) -> tuple[RowFormat, dict[str, str]]:
-    """Return the format that fits what is asked, and the slots of the question."""
+    """Return the format that fits the question columns, and the slots of the question."""
     rest = [item for item in columns if item not in (asked, answer)]
     is_instruction = asked.key in column_names.INSTRUCTIONS
     find = find_optional_column if is_instruction else find_column
@@ -285,8 +283,8 @@ def _asked_as(
 
 
 def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
-    """Return the column of what was thought before an answer, unless it says only that there was
-    thinking.
+    """Return the column of reasoning before an answer, unless it only flags that there was
+    reasoning.
     """
     thinking = find_optional_column(columns, column_names.THINKING, "text")
     if thinking is None or thinking.name in mapping.values():
@@ -312,12 +310,12 @@ def _with_choices(
 
 
 def _transformed(columns: Columns) -> list[FormatCandidate]:
-    """Return a text and what is made of it: its summary, its translation."""
+    """Return the reading of a text and its transformation: a summary or a translation."""
     target = next(
         (item for item in find_columns(columns, column_names.TARGETS[:-1]) if item.kind == "text"),
         None,
     )
-    # Beside a summary, a source is where it comes from.
+    # Next to a summary, a source is where the text comes from.
     is_plain = target is not None and target.key in ("target", "tgt", "translation")
     usual = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
     source = find_column(columns, usual, "text")
@@ -333,7 +331,7 @@ def _transformed(columns: Columns) -> list[FormatCandidate]:
 
 
 def _prompted(columns: Columns) -> list[FormatCandidate]:
-    """Return a text and the prompt it was written from, as in synthetic text books."""
+    """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
     usual = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
     asked = find_column(columns, usual, "text")
     text = find_column(columns, ("text", "content"), "text")
@@ -359,13 +357,13 @@ def _text(columns: Columns) -> list[FormatCandidate]:
         if item.kind == "text" and item != column
     ]
     if column.key in column_names.CONTEXTS and asked:
-        return []  # what is asked about it is more than that
+        return []  # a question about the text is a richer format
     sure = 0.97 if column.key == "text" else 0.85
     return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
 
 
 def _guess(columns: Columns) -> list[FormatCandidate]:
-    """Return columns whose names say nothing: two texts are a question and its answer, one is a
+    """Return the reading of columns with unknown names: two texts are question and answer, one is a
     text.
     """
     aside = column_names.TOOLS + column_names.SYSTEMS
@@ -388,7 +386,7 @@ def _guess(columns: Columns) -> list[FormatCandidate]:
 
 
 def _is_other(columns: Columns) -> bool:
-    """Return whether texts are there for something else than to be learned."""
+    """Return whether texts serve another purpose than training, such as classification."""
     kinds = (
         formats_columns.is_classified,
         formats_columns.is_compared,

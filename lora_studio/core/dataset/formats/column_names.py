@@ -1,6 +1,6 @@
-"""What columns are called in the datasets people train on, in order of preference.
+"""Column names in common training datasets, in order of preference.
 
-Names are normalized: letters and digits, in lower case.
+Names are normalized: letters and digits only, lower case.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ANSWERS = (
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
-#: Texts that are transformed into one another: asked for without a question.
+#: Texts that are transformed into one another, without a question.
 SOURCES = (
     "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
     "context",
 )  # fmt: skip
-#: What code is written from.
+#: Descriptions that code is written from.
 DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
 WRITTEN = ("code", "funccodestring")
 TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
@@ -40,10 +40,10 @@ SYSTEMS = (
 )  # fmt: skip
 HISTORIES = ("history", "histories", "chathistory", "previousturns")
 TOOLS = ("tools", "functions", "tooldefinitions", "availabletools", "toolconfig")
-#: Several answers of models to a prompt, and how they were rated, the higher the better.
+#: Several model answers to a prompt, and their ratings; higher is better.
 SEVERAL = ("generations", "responses", "completions", "outputs", "answers", "candidates")
 RATINGS = ("ratings", "rating", "scores", "score", "rewards", "reward")
-#: What says how much a model was to think, not what it thought.
+#: Settings for how much a model should think, not the reasoning itself.
 SWITCHES = frozenset(
     ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "0", "1")
 )
@@ -55,7 +55,7 @@ CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
     "document", "premise",
 )  # fmt: skip
-#: What choices complete where there is no question.
+#: Beginnings that choices complete, in data without a question.
 STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
 CHOICE_ANSWERS = (
@@ -66,7 +66,7 @@ TEXTS = (
     "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
     "abstract", "code", "sentence",
 )  # fmt: skip
-#: Numbers in place of texts, and texts that are compared with one another.
+#: Numbers instead of texts, and texts that are compared with each other.
 VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
 COMPARED = (
     ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
@@ -128,7 +128,7 @@ METADATA = (
     "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
     "tokens", "score", "unnamed0", "rating", "status",
 )  # fmt: skip
-#: What is asked, by exactly these names.
+#: Questions, by exactly these names.
 ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))
 USUAL = {
     *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,

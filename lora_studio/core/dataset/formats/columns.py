@@ -1,7 +1,7 @@
-"""Which columns could fill which slots: by what they hold first, by their names second.
+"""Which columns could fill which slots: by their values first, by their names second.
 
-Names are compared without case, blanks and punctuation. What they are called in the datasets people
-train on is written down here in order of preference; no dataset is known by its own name.
+Names are compared without case, blanks and punctuation. The names that common training datasets use
+are listed in `column_names` in order of preference; no dataset is recognized by its own name.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 _LONG_VECTOR = 8
-#: Different values of a column of labels at most, and what stands for a longer one.
+#: The most distinct values that a label column may have, and the placeholder for a longer value.
 _FEW_WORDS = 12
 _MANY_LETTERS = "-" * 24
 
@@ -67,11 +67,12 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 @dataclass(frozen=True)
 class DataColumn:
-    """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
+    """One column over some rows: `kinds` counts its values by kind, `filled` those that are not
+    missing.
 
-    `truths` counts values that a label of good or bad could have, `worded` texts with a letter.
-    `phrased` those with a blank inside, `paired` lists of two different ones.
-    `words` are all its values in lower case where they are few and short, as those of labels are.
+    `truths` counts values that could be a good or bad label, `worded` texts with a letter,
+    `phrased` texts with a blank inside, `paired` lists of two different texts. `words` are all its
+    values in lower case if they are few and short, as labels are.
     """
 
     name: str
@@ -90,7 +91,7 @@ class DataColumn:
 
     @property
     def key(self) -> str:
-        """Return the name as it is compared."""
+        """Return the normalized name, for comparisons."""
         return normalize_name(self.name)
 
     @property
@@ -100,7 +101,7 @@ class DataColumn:
 
     @property
     def kind(self) -> Kind | None:
-        """Return what most values are; None for a column without any."""
+        """Return the kind of most values; None for a column without values."""
         return max(sorted(self.kinds), key=lambda kind: self.kinds[kind], default=None)
 
     @property
@@ -115,7 +116,7 @@ Columns = Sequence[DataColumn]
 def profile_columns(
     rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()
 ) -> list[DataColumn]:
-    """Return every column of some rows, in the order of `names`, then as they come by name."""
+    """Return every column of some rows: first in the order of `names`, then sorted by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
     return [_column(name, rows) for name in order]
@@ -156,7 +157,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
 
 
 def _word(value: Any) -> str:
-    """Return a short value as a word."""
+    """Return a short value as a lowercase word."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float):
@@ -166,8 +167,8 @@ def _word(value: Any) -> str:
 
 
 def classify_value(value: Any, *, media: bool = False) -> Kind:
-    """Return what a value is that is not blank; with `media` its column is one of pictures or
-    sounds.
+    """Return the kind of a value that is not blank; `media` says that its column holds images or
+    audio.
     """
     if media and is_media(value):
         return "media"
@@ -176,7 +177,7 @@ def classify_value(value: Any, *, media: bool = False) -> Kind:
     if isinstance(value, int | float):
         return "number"
     if isinstance(value, str):
-        # Only what could be a list of turns is worth parsing.
+        # Parse only what could be a list of turns.
         if value.lstrip()[:1] == "[" and "{" in value[:200] and detect_style(value):
             return "turns"
         return "text"
@@ -200,7 +201,7 @@ def _list_kind(value: Sequence[Any]) -> Kind:
 
 
 def find_columns(columns: Columns, names: Sequence[str]) -> list[DataColumn]:
-    """Return the columns with one of these names and a value, those named first before others."""
+    """Return the columns that have one of these names and a value, in the order of the names."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
     matching = [column for column in columns if column.filled and column.key in ranks]
     return sorted(matching, key=lambda column: (ranks[column.key], column.name))
@@ -214,9 +215,10 @@ def find_column(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataCol
 
 
 def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
-    """Return the same for a slot that may stay empty: also a column without a value in these
-    rows, for the
-    rows that are not among them."""
+    """Return the best column for a slot that may stay empty.
+
+    A column without a value in these rows counts too, since other rows may have one.
+    """
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
     empty = [column for column in columns if not column.filled and column.key in ranks]
     return find_column(columns, names, *kinds) or min(
@@ -225,9 +227,7 @@ def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -
 
 
 def count_known_names(given: Iterable[str]) -> int:
-    """Return how many different ones of these names are those that columns of such data usually
-    have.
-    """
+    """Return how many of these names are usual in such data."""
     return len({normalize_name(name) for name in given} & USUAL)
 
 
@@ -249,7 +249,7 @@ def find_conversations(columns: Columns) -> list[DataColumn]:
         column
         for column in find_columns(columns, CONVERSATIONS)
         if column.kind in ("turns", "texts", "text", "list", "object")
-        # Bare texts under this name are what a user asks turn by turn.
+        # Bare texts under this name are the user's questions, turn by turn.
         and (column.key, column.kind) != ("turns", "texts")
     ]
     turns_first = sorted(by_name, key=lambda column: column.kind != "turns")
@@ -257,26 +257,24 @@ def find_conversations(columns: Columns) -> list[DataColumn]:
 
 
 def find_contexts(columns: Columns) -> list[DataColumn]:
-    """Return columns that could hold what a question is about, the likeliest first."""
+    """Return columns that could hold the context of a question, the likeliest first."""
     return _with_endings(columns, find_columns(columns, CONTEXTS), ("context",))
 
 
 def find_questions(columns: Columns) -> list[DataColumn]:
-    """Return columns that could hold what is asked, the likeliest first."""
+    """Return columns that could hold the question, the likeliest first."""
     exact = find_columns(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
     exact = [column for column in exact if not _is_kind_of_task(column)]
     return _with_endings(columns, exact, TO_QUESTION)
 
 
 def _is_kind_of_task(column: DataColumn) -> bool:
-    """Return whether a column says of what kind the task of its row is, such as `qa`, and not
-    what to do.
-    """
+    """Return whether a column names the type of task, such as `qa`, and not the task itself."""
     return column.key == "task" and 2 * column.phrased <= column.filled
 
 
 def find_answers(columns: Columns) -> list[DataColumn]:
-    """Return columns that could hold what is answered, the likeliest first."""
+    """Return columns that could hold the answer, the likeliest first."""
     return _with_endings(columns, find_columns(columns, ANSWERS), TO_ANSWER)
 
 
@@ -296,22 +294,20 @@ def _with_endings(
 
 
 def is_classified(columns: Columns) -> bool:
-    """Return whether texts have classes: numbers, or words under a name that says so."""
+    """Return whether texts have classes: numbers, or words in a column with a label name."""
     numbers = any(item.kind in ("number", "flag") for item in find_columns(columns, CLASSES))
     return numbers or any(item.kind == "text" for item in find_columns(columns, CLASSES[:7]))
 
 
 def is_compared(columns: Columns) -> bool:
-    """Return whether texts stand beside their vectors or beside texts that they are compared
-    with.
-    """
+    """Return whether texts come with vectors or with texts to compare them with."""
     keys = {item.key for item in columns if item.filled}
     vectors = any(item.kind == "numbers" for item in find_columns(columns, VECTORS))
     return vectors or any({one, other} <= keys for one, other in COMPARED)
 
 
 def is_single_turn(columns: Columns) -> bool:
-    """Return whether each row is one turn: who speaks and what is said."""
+    """Return whether each row is one turn: a role and its text."""
     who = find_column(columns, ("role", "from", "speaker"), "text")
     return (
         who is not None and find_column(columns, ("content", "value", "text"), "text") is not None
@@ -326,7 +322,7 @@ def find_free_texts(columns: Columns) -> list[DataColumn]:
         column
         for column in columns
         if column.kind == "text"
-        and 2 * column.worded > column.filled  # the numbers and dates of a table are no texts
+        and 2 * column.worded > column.filled  # numbers and dates of a table are not texts
         and column.key not in METADATA
         and not column.key.endswith("id")
     ]

@@ -1,7 +1,7 @@
-"""Content of a turn that is written in parts: texts, reasoning, calls of tools and their results.
+"""Turns whose content is a list of parts: texts, reasoning, tool calls, and tool results.
 
-Parts say what they are with `type`, as those of OpenAI and Anthropic do, or by their one field, as
-those of Bedrock (`toolUse`) and Gemini (`functionCall`) do.
+Parts have a `type`, as in the APIs of OpenAI and Anthropic, or a single field that names their
+kind, as in Bedrock (`toolUse`) and Gemini (`functionCall`).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
 _UNREADABLE_PARTS = ("redacted_thinking", "cache_point")  # encrypted by who made it, or not said
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
-#: What a part is by its one field, in letters alone.
+#: The kind of a part by its single field, normalized to letters.
 _BY_FIELD = {
     "tooluse": "tool_use", "functioncall": "tool_use", "toolresult": "tool_result",
     "functionresponse": "tool_result", "reasoningcontent": "reasoning", "cachepoint": "cache_point",
     "image": "image", "video": "video", "inlinedata": "file", "filedata": "file",
 }  # fmt: skip
-#: Under which names a result has the call that it belongs to.
+#: Field names under which a result refers to its call.
 _CALL_IDS = ("tool_use_id", "toolUseId", "tool_call_id", "call_id")
 _REASONS = ("reasoningText", "text", "content", "value", "summary")
 _RESULTS = ("content", "response", "output")
 _NOT_TEXT = "a turn contains something other than text"
-#: Parts that are calls which a server makes itself, results of these, or files, by what else they have.
+#: Fields that mark a part as a server-side call, its result, or a file.
 _FOREIGN = (
     (re.compile(r"\w+_tool_use"), "input", dict),
     (re.compile(r"\w+_tool_result"), "tool_use_id", str),
@@ -46,9 +46,9 @@ _FOREIGN = (
 
 
 class Parts(NamedTuple):
-    """Content in parts: text, reasoning, tool calls, and results of tools as turns of their own.
+    """Content in parts: text, reasoning, tool calls, and tool results as turns of their own.
 
-    `untrained` are the characters of the text whose parts say that they do not train.
+    `untrained` are character ranges of the text whose parts say that they do not train.
     """
 
     text: str
@@ -59,9 +59,7 @@ class Parts(NamedTuple):
 
 
 def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
-    """Return what a content consists of; raises UnusableRow. `names` are those of the tools by
-    call.
-    """
+    """Return the parts of a content; raises UnusableRow. `names` maps call ids to tool names."""
     listed = [value] if isinstance(value, dict) and is_part(value) else value
     if not isinstance(listed, list | tuple):
         return Parts(to_text(value))
@@ -100,9 +98,7 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
 
 
 def is_part(part: Any) -> bool:
-    """Return whether an object is a part of a turn, rather than the JSON that a turn consists
-    of.
-    """
+    """Return whether an object is a part of a turn rather than JSON that the turn contains."""
     if not isinstance(part, dict):
         return False
     kind = part.get("type")
@@ -113,9 +109,7 @@ def is_part(part: Any) -> bool:
 
 
 def _is_foreign(part: Any) -> bool:
-    """Return whether an object is a part that is not text, rather than the JSON that a turn
-    consists of.
-    """
+    """Return whether an object is a part that is not text, rather than JSON that the turn contains."""
     kind = part.get("type") if isinstance(part, dict) else None
     return isinstance(kind, str) and any(
         name.fullmatch(kind) and isinstance(part.get(field), sort) for name, field, sort in _FOREIGN
@@ -123,7 +117,7 @@ def _is_foreign(part: Any) -> bool:
 
 
 def _kind_of(part: Any) -> tuple[str, Any]:
-    """Return what a part is, and the object that says the rest of it."""
+    """Return the kind of a part, and the object with its details."""
     if isinstance(part, str):
         return "text", part
     if isinstance(kind := part.get("type"), str):
@@ -138,13 +132,13 @@ def _kind_of(part: Any) -> tuple[str, Any]:
 
 
 def _field(part: dict[str, Any]) -> str | None:
-    """Return the one field of a part that says what it is."""
+    """Return the single field that names the kind of a part."""
     given = [name for name, item in part.items() if isinstance(item, dict)]
     return given[0] if len(given) == 1 and normalize_name(given[0]) in _BY_FIELD else None
 
 
 def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
-    """Return what a tool gave back, as a turn."""
+    """Return a tool result as a turn."""
     call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
     name = to_text(part.get("name")) or names.get(str(call), "")
     given = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
@@ -158,7 +152,7 @@ def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
 
 
 def _spelt(item: Any) -> Any:
-    """Return an item of a result; {"json": …} is its JSON."""
+    """Return an item of a result as text; {"json": …} becomes its JSON."""
     return to_json(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
 
 

@@ -1,18 +1,18 @@
-"""A row of a known format becomes a Sample, or says why it cannot.
+"""Convert a row of a known format to a Sample, or raise the reason why it can't be used.
 
-Where the field has no one way, this is what is done:
+Conventions, where datasets and trainers differ:
 
-- Instruction and input are joined by a line break, as LLaMA-Factory and ms-swift do it; context and
-  question by a blank line; choices follow on lines of their own, "A. …".
-- What stands behind the last answer of a conversation is left out: it has no answer to train.
-- A system message in the conversation wins over one in a column.
-- The prompt of pairs that have none of their own is what both sides begin with, in whole turns; of
-  plain texts in whole words.
-- Answers in a prompt do not train; those of the history of an instruction do.
+- Instruction and input are joined by a line break, as in LLaMA-Factory and ms-swift; context and
+  question by a blank line; choices follow on separate lines, "A. …".
+- Turns after the last answer of a conversation are dropped: they have no answer to train.
+- A system message in the conversation takes precedence over one in a column.
+- Pairs without a prompt share the beginning of both sides as their prompt: whole turns, or whole
+  words of plain texts.
+- Answers in a prompt do not train; answers in the history of an instruction do.
 - A label belongs to the last answer of its row.
-- Of several answers with ranks or scores the best and the worst are a pair; of two in a list without
-  any the first is the better one. Where a column says which
-  of two is better and they are alike to it, the row is no pair.
+- Of several answers with ranks or scores, the best and the worst form a pair; of two in a list
+  without ranks, the first is preferred. If a column names the preferred one and rates both as
+  equal, the row is not a pair.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ Slots = Mapping[str, Any]
 
 
 def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | None = None) -> Sample:
-    """Return what a row can be trained as; raises UnusableRow, and nothing else, with the reason.
+    """Return the sample of a row; raises UnusableRow, and nothing else, with the reason.
 
-    Without a mapping, the columns of this row alone say what fills which slot.
+    Without a mapping, the columns of this row alone decide which column fills which slot.
     """
     if not isinstance(values, dict):
         raise UnusableRow("the row is not an object")
@@ -80,7 +80,7 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
 
 
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
-    """Raise UnusableRow where a column that is not used for something else holds media."""
+    """Raise UnusableRow if a column that fills no slot contains media."""
     for name, value in values.items():
         if normalize_name(name) in MEDIA_KEYS and name not in used and is_media(value):
             raise UnusableRow("the row contains an image, audio or video", UnusableKind.MEDIA)
@@ -114,9 +114,7 @@ def _sft(slots: Slots, turns: list[Message]) -> Sample:
 
 
 def _to_last_answer(turns: list[Message]) -> list[Message]:
-    """Return the turns without what stands behind the last answer; raises UnusableRow without
-    any.
-    """
+    """Return the turns through the last answer; raises UnusableRow if there is none."""
     end = next((i for i in range(len(turns), 0, -1) if turns[i - 1].role == "assistant"), 0)
     if not end:
         raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
@@ -167,15 +165,15 @@ def _prompt_completion(slots: Slots) -> Sample:
         raise UnusableRow("there is no prompt")
     before = _prompt(prompt)
     if isinstance(completion, dict) and completion.get("role") == "assistant":
-        completion = [completion]  # as a server gave it
+        completion = [completion]  # as returned by a server
     if detect_style(completion) and not isinstance(completion, str):
         return _sft(slots, [*before, *_behind(before, read_conversation(completion))])
     return _sft(slots, [*before, _answer(slots, "completion")])
 
 
 def _questions(text: str | None) -> Sequence[Message]:
-    """Return what is asked, with the rounds before it where it is "Human: …\nAssistant: …"
-    throughout.
+    """Return the question as turns, including earlier rounds if it is a "Human: … Assistant: …"
+    transcript.
     """
     is_spoken = (text or "").startswith("Human:") and (text or "").rstrip().endswith("Assistant:")
     if text and is_spoken and (spoken := parse_transcript(text, whole=True)):
@@ -207,7 +205,7 @@ def _answer(slots: Slots, slot: str) -> Message:
 
 
 def _joined(values: Sequence[Any], joint: str) -> str | None:
-    """Return the texts of what is not blank; None when everything is missing."""
+    """Return the texts of the non-blank values, joined; None if all are missing."""
     given = [value for value in values if value is not None]
     if not given:
         return None
@@ -215,7 +213,7 @@ def _joined(values: Sequence[Any], joint: str) -> str | None:
 
 
 def _words_of(value: Any) -> str:
-    """Return the text of what is asked, also of an object that has it under a usual name."""
+    """Return the text of a question, which may be an object with the text under a usual name."""
     if isinstance(value, list) and any(map(holds_turns, value)):
         raise UnusableRow("the question is a list of conversations")
     return to_answer(value) if has_text(value) else to_text(value)
@@ -253,7 +251,7 @@ def _preference(slots: Slots) -> Sample:
         slots = {**slots, "tools": asked.get("tools")}
     prompt = _prompt(asked)
     if isinstance(asked, str) and asked.endswith("Assistant:"):
-        # The blank behind the mark belongs to neither turn.
+        # The blank after the marker belongs to neither turn.
         chosen, rejected = _without_blank(chosen), _without_blank(rejected)
     better, worse = _side(chosen, "chosen", prompt), _side(rejected, "rejected", prompt)
     if not prompt and isinstance(chosen, str) and isinstance(rejected, str) and len(better) == 1:
@@ -270,7 +268,7 @@ def _preference(slots: Slots) -> Sample:
 
 
 def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
-    """Return the better and the worse of the answers in one column; raises UnusableRow."""
+    """Return the best and the worst of the answers in one column; raises UnusableRow."""
     if is_ranked_list(answers):
         return pick_best_and_worst(answers)
     if not _are_texts(answers):
@@ -310,7 +308,7 @@ def _asked(slots: Slots) -> Any:
 
 
 def _prompt(value: Any) -> list[Message]:
-    """Return the turns before an answer: a conversation, a transcript, or what the user asks."""
+    """Return the turns before an answer: a conversation, a transcript, or a user message."""
     if is_blank(value):
         return []
     if not isinstance(value, str) and (
@@ -347,9 +345,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def _are_spelt_turns(*values: Any) -> bool:
-    """Return whether texts spell out turns, as tables hold them; only where all do: one alone is
-    a text.
-    """
+    """Return whether all texts spell out turns, as in CSV files; a single one is a text."""
     return all(
         isinstance(value, str) and value.lstrip()[:1] == "[" and detect_style(value) is not None
         for value in values
@@ -363,7 +359,7 @@ def _untrained(turns: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
-    """Return the turns without the prompt, where they repeat it."""
+    """Return the turns without a repeated prompt."""
     said = [(turn.role, turn.content) for turn in prompt]
     if said and [(turn.role, turn.content) for turn in turns[: len(said)]] == said:
         return turns[len(said) :]

@@ -1,8 +1,8 @@
-"""Detect the format of rows: which column fills which slot, how sure that is, and why.
+"""Detect the format of rows: which column fills which slot, with a confidence and the evidence.
 
-Every candidate reading of the columns is tried on the rows themselves. The share of rows that it
-converts decides, together with how much a reading says (a pair of answers says more than its parts).
-The result does not depend on the order of rows, and unknown columns do not change it.
+Every candidate reading of the columns is tried on the rows. The share of rows that it converts
+decides, together with how specific it is (a pair of answers is more specific than its parts). The
+result does not depend on the order of rows or on unknown columns.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from lora_studio.core.problems import Problem
 
 __all__ = ["FormatVerdict", "convert", "detect"]
 
-#: Rows that a candidate is tried on: 500 give a share to within four percent, in 0.1 s.
+#: Rows to try a candidate on: 500 estimate a share to within four percent, in 0.1 s.
 _TRIED_ROWS = 500
-#: Sets of columns that are profiled separately.
+#: The most column sets to profile separately.
 _MOST_COLUMN_SETS = 5
 #: Candidates that convert a smaller share of rows are dropped.
 _MIN_SHARE = 0.02
@@ -46,10 +46,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class FormatVerdict:
-    """The detected format of rows; `format` and `task` are None for data that cannot be trained on.
+    """The detected format of rows; `format` and `task` are None for data that can't be trained on.
 
-    `mapping` says which column or template fills each slot. `confidence` is 0 to 1. `evidence` is one
-    sentence. `others` are formats that would fit too, the likeliest first. A problem of severity
+    `mapping` maps slots to columns or templates. `confidence` is 0 to 1. `evidence` is one
+    sentence. `others` are other formats that fit, the likeliest first. A problem of severity
     `error` says why the data is refused.
     """
 
@@ -70,9 +70,9 @@ def detect(
 ) -> FormatVerdict:
     """Return the format of sample rows of one source. Never raises.
 
-    `rows` should come from all over the source; items that are not objects are ignored. `columns`
-    names all columns in the source's order. `chosen` and `mapping` are the user's choices: the format
-    and the mapped slots are used as given, and the other slots are detected.
+    `rows` should be spread over the whole source; items that are not objects are ignored. `columns`
+    names all columns in the source's order. `chosen` and `mapping` are the user's choices: the
+    format and the mapped slots are used as given, and the other slots are detected.
     """
     sample = _spread([row for row in rows if isinstance(row, dict)])
     given = dict(mapping or {})
@@ -92,7 +92,7 @@ def detect(
 
 @dataclass(frozen=True)
 class _Trial:
-    """A candidate with its outcome: rows converted, and reasons of the others."""
+    """A candidate and its outcome: the rows converted, and the reasons of the others."""
 
     candidate: FormatCandidate
     rows: int
@@ -115,14 +115,14 @@ class _Trial:
 
     @property
     def main_reason(self) -> tuple[UnusableKind, Text]:
-        """Return the most frequent reason; the first in the alphabet among equals."""
+        """Return the most frequent reason; ties are broken alphabetically."""
         return min(self.reasons, key=lambda entry: (-self.reasons[entry], str(entry[1])))
 
     def rank(self) -> tuple[float, float, int, str, str]:
-        """Return a key that sorts the best first, whatever the order of rows or columns.
+        """Return a sort key, the best first, independent of the order of rows and columns.
 
-        Among candidates that convert equally many rows, the one that maps the most columns wins: the
-        others drop data that some rows have.
+        Among candidates that convert equally many rows, the one that maps the most columns wins:
+        the others drop data that some rows have.
         """
         candidate = self.candidate
         # Rows whose two answers are equally good are still rows of pairs.
@@ -137,7 +137,7 @@ class _Trial:
 def _collect(
     sample: Rows, columns: Sequence[DataColumn], order: Iterable[str]
 ) -> list[FormatCandidate]:
-    """Return the candidates of all columns and of the most common column sets, without repeats."""
+    """Return the candidates of all columns and of the most common column sets, without duplicates."""
     order = list(order)
     collected = find_candidates(columns)
     column_sets = Counter(frozenset(row) for row in sample)
@@ -216,7 +216,7 @@ def _apply_choice(
     chosen: Literal["auto"] | RowFormat,
     given: dict[str, str],
 ) -> FormatVerdict:
-    """Return the verdict with a format or a mapping that the user chose."""
+    """Return the verdict for a format or mapping that the user chose."""
     names = [column.name for column in columns]
     row_format = _chosen_format(chosen, given, tried)
     if row_format is None:
@@ -247,7 +247,7 @@ def _apply_choice(
 def _chosen_format(
     chosen: Literal["auto"] | RowFormat, given: Mapping[str, str], tried: Sequence[_Trial]
 ) -> RowFormat | None:
-    """Return the format that was chosen, or the likeliest one that has the mapped slots."""
+    """Return the chosen format, or the likeliest one that has the mapped slots."""
     if chosen != "auto":
         return chosen
     ranked = [
@@ -322,7 +322,7 @@ def _refuse(*problems: Problem, mapping: Mapping[str, str] | None = None) -> For
 
 
 def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return at most as many rows as are tried, evenly from all of them."""
+    """Return at most the number of rows to try, evenly spaced."""
     if len(rows) <= _TRIED_ROWS:
         return rows
     return [rows[index * len(rows) // _TRIED_ROWS] for index in range(_TRIED_ROWS)]

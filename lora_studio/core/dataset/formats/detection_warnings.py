@@ -81,7 +81,7 @@ def _warn_about_rows(candidate: FormatCandidate, sample: Rows) -> Iterator[Probl
 
 
 def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
-    """Return whether only their order says which of two answers is preferred."""
+    """Return whether only the order of two answers says which one is preferred."""
     mapping = candidate.mapping
     name = mapping.get("chosen", "")
     is_one = candidate.format == "preference" and mapping.get("rejected") == name
@@ -89,7 +89,7 @@ def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
 
 
 def _several_answers(candidate: FormatCandidate, sample: Rows) -> int:
-    """Return how many rows have a list of different answers."""
+    """Return how many rows contain a list of different answers."""
     slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
     name = candidate.mapping.get(slots.get(candidate.format, ""), "")
     return sum(_holds_several(row.get(name)) for row in sample) if name else 0
@@ -114,7 +114,9 @@ def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
 
 
 def _is_prompt_split_off(mapping: Mapping[str, str], sample: Rows) -> bool:
-    """Return whether most prompts are the shared beginning of two plain texts, which may be chance."""
+    """Return whether most prompts are the shared beginning of two texts, which may be a
+    coincidence.
+    """
     if "prompt" in mapping:
         return False
     sides = [row.get(mapping["chosen"]) for row in sample]

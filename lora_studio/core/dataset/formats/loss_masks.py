@@ -1,4 +1,4 @@
-"""Turns and parts of texts that say that they do not train, and which characters that leaves out."""
+"""Turns and parts of texts that say that they do not train, as character ranges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from lora_studio.core.dataset.formats.values import parse_literal
 from lora_studio.core.dataset.samples import UnusableRow
 
-#: Ranges of characters, end excluded, in order and apart from one another.
+#: Character ranges, end excluded, sorted and disjoint.
 Ranges = tuple[tuple[int, int], ...]
 
 _WEIGHTS = ("weight", "loss_weight", "loss_scale")
@@ -19,7 +19,7 @@ _ALL_OF_THINKING = "the row masks parts of its reasoning, which is not supported
 
 
 def is_masked(value: Mapping[str, Any]) -> bool:
-    """Return whether a turn, or a part of one, says that it does not train."""
+    """Return whether a turn or a part says that it does not train."""
     weights = (value.get(name) for name in _WEIGHTS)
     if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
         return True
@@ -29,12 +29,10 @@ def is_masked(value: Mapping[str, Any]) -> bool:
 
 
 def read_train_details(value: Any, length: int) -> Ranges:
-    """Return what of a text of `length` characters is left out by a list of places that train or
-    do not.
+    """Return the ranges of a text of `length` characters that a list of marked places excludes.
 
-    Each is an object with `begin_offset`, `end_offset` (the last character, included) and `train`.
-    What none of them names does not train, and what one leaves out does not either. Raises
-    UnusableRow for anything else.
+    Each place is an object with `begin_offset`, `end_offset` (the last character, included) and
+    `train`. Characters that no place covers do not train. Raises UnusableRow for anything else.
     """
     details = parse_literal(value)
     if not isinstance(details, list | tuple) or not all(map(_is_detail, details)):
@@ -49,9 +47,10 @@ def read_train_details(value: Any, length: int) -> Ranges:
 
 
 def read_segments(value: Any) -> tuple[str, Ranges] | None:
-    """Return the text of pieces that each say with `label` whether they train, and what of it
-    does not;
-    None where a value is something else."""
+    """Return the text of segments that each have a `label` for training, and its untrained ranges.
+
+    Returns None if the value is not a list of such segments.
+    """
     pieces = parse_literal(value)
     if not isinstance(pieces, list | tuple) or not pieces or not all(map(_is_segment, pieces)):
         return None
@@ -64,16 +63,14 @@ def read_segments(value: Any) -> tuple[str, Ranges] | None:
 
 
 def invert_ranges(ranges: Ranges, length: int) -> Ranges:
-    """Return what of a text of `length` characters is in none of the ranges."""
+    """Return the parts of a text of `length` characters that are in none of the ranges."""
     edges = [0, *(edge for span in ranges for edge in span), length]
     between = zip(edges[::2], edges[1::2], strict=True)
     return tuple((begin, end) for begin, end in between if begin < end)
 
 
 def shift_ranges(ranges: Ranges, start: int, text: str) -> Ranges:
-    """Return the ranges of a text in what is left of it from `start` on; raises UnusableRow
-    where one
-    leaves out letters before it."""
+    """Return the ranges relative to `start`; raises UnusableRow if one excludes letters before it."""
     if any(text[begin : min(end, start)].strip() for begin, end in ranges if begin < start):
         raise UnusableRow(_ALL_OF_THINKING)
     return tuple((max(0, begin - start), end - start) for begin, end in ranges if end > start)
@@ -95,6 +92,6 @@ def _is_detail(value: Any) -> bool:
 
 
 def _ranges(trains: bytearray) -> Ranges:
-    """Return the stretches that are off."""
+    """Return the untrained stretches as ranges."""
     edges = [0, *(at for at, (a, b) in enumerate(pairwise(trains), 1) if a != b), len(trains)]
     return tuple((a, b) for a, b in pairwise(edges) if a < b and not trains[a])

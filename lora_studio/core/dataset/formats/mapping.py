@@ -1,11 +1,11 @@
-"""Which column or template fills each slot of a format, and what that gives for one row.
+"""Which column or template fills each slot of a format, and its value for one row.
 
-A value that equals a column's name is that column, with the kind of value it has. Otherwise the
-names in braces are columns, substituted in one pass into text: `{question}\\n{context}`, where `\\n`
-and `\\t` may be written out. Whatever the data holds stays as it is, braces too; so do braces of a
-template that enclose other braces. A dot leads into an object: `translation.en`. Where a value is
-missing or empty, blanks of the template that would join it to the others go with it. A slot mapped
-to "" is left empty. Choices of a column each are a template with the label before each of them.
+A value that equals a column's name is that column, with its type. Otherwise the names in braces are
+columns, substituted in one pass into text: `{question}\\n{context}`, where `\\n` and `\\t` may be
+written as escapes. Braces in the data are kept, as are braces of a template that enclose other
+braces. A dot selects a field of an object: `translation.en`. If a value is missing or empty, the
+blanks of the template that join it to the others are dropped. A slot mapped to "" stays empty.
+Choices in one column each are a template with the label before each of them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ def list_slots(row_format: RowFormat) -> tuple[str, ...]:
 
 
 def list_required_slots(row_format: RowFormat) -> tuple[str, ...]:
-    """Return the slots that have to be filled."""
+    """Return the slots that must be filled."""
     return tuple(slot.rstrip("*") for slot in SLOTS[row_format] if slot.endswith("*"))
 
 
 def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    """Return what each slot gets from a row, without slots whose value is missing; raises
-    UnusableRow.
-    """
+    """Return the value of each slot of a row, without missing ones; raises UnusableRow."""
     slot_values = {}
     for slot, source in mapping.items():
         value = _labelled(values, source) if slot == "choices" else _value(values, source)
@@ -50,7 +48,7 @@ def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[st
 def check_mapping(
     row_format: RowFormat, mapping: Mapping[str, str], columns: Iterable[str]
 ) -> list[Problem]:
-    """Return the problems of a mapping that the user wrote: slots and columns that don't exist."""
+    """Return the problems of a mapping that the user wrote: unknown slots and columns."""
     known, problems = list(columns), []
     for slot, source in mapping.items():
         if slot not in list_slots(row_format):
@@ -87,7 +85,7 @@ def check_mapping(
 
 
 def find_column_names(source: str, columns: Iterable[str] = ()) -> list[str]:
-    """Return the columns that a mapping's value speaks of."""
+    """Return the columns that a mapping's value refers to."""
     if not source:
         return []
     if source in columns:
@@ -110,9 +108,7 @@ def _value(values: Mapping[str, Any], source: str) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _pieces(template: str) -> tuple[str, ...]:
-    """Return text and column names by turns, beginning with text; one piece alone holds no
-    column.
-    """
+    """Return alternating text and column names, starting with text; a single piece has no column."""
     pieces = _PLACE.split(template)
     pieces[0::2] = [text.replace(r"\n", "\n").replace(r"\t", "\t") for text in pieces[0::2]]
     return tuple(pieces)
@@ -141,14 +137,14 @@ def _column(values: Mapping[str, Any], name: str) -> Any:
 
 
 def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
-    """Return the text of a template; None when every column in it is missing."""
+    """Return the text of a template; None if every column in it is missing."""
     given = [_column(values, name) for name in pieces[1::2]]
     if all(is_missing(value) for value in given):
         return None
     texts = [to_text(value) for value in given]
     between = list(pieces[0::2])
     for index, given_text in enumerate(texts):
-        # The blanks before an empty value joined it on; before the first one it is those after it.
+        # Drop the blanks before an empty value; for the first value, the blanks after it.
         side = index if index else index + 1
         if not given_text and not between[side].strip():
             between[side] = ""

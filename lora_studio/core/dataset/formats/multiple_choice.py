@@ -1,4 +1,6 @@
-"""Questions with choices: in one column or in a column each, and which of them an answer means."""
+"""Multiple-choice questions: choices in one column or one column each, and the choice an answer
+means.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,18 @@ from lora_studio.core.dataset.samples import UnusableRow
 Choices = list[tuple[str, str]]
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#: Names of columns with one choice each: A, optionB, op3, ending0.
+#: Names of columns that hold one choice each: A, optionB, op3, ending0.
 _CHOICE = re.compile(r"(|option|choice|answer|op|sol|ending|alternative|opción)([a-j]|\d)")
-#: How many choices a column each are needed: two texts called answers may well be a pair.
+#: The fewest choice columns: two columns named answers may well be a pair.
 _FEWEST = {"answer": 3}
 
 
 def find_choices_template(columns: Columns, answer: DataColumn) -> str:
     """Return a template of the columns that hold one choice each, labeled as the answers count
-    them; ""
-    where there are no such columns, or the answers do not say which choice they mean."""
+    them.
+
+    Returns "" without such columns, or if the answers do not identify a choice.
+    """
     stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
         match = _CHOICE.fullmatch(column.key)
@@ -42,16 +46,17 @@ def find_choices_template(columns: Columns, answer: DataColumn) -> str:
 
 
 def _are_in_a_row(suffixes: Sequence[str]) -> bool:
-    """Return whether they are a, b, c … or numbers that follow each other."""
+    """Return whether the labels are a, b, c … or consecutive numbers."""
     first = suffixes[0]
     row = range(int(first), 10) if first.isdigit() else "abcdefghij"
     return list(suffixes) == [str(one) for one in row][: len(suffixes)]
 
 
 def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
-    """Return whether answers speak of these columns: by their letters or numbers, or, where the
-    columns are
-    called choices, by whatever they say."""
+    """Return whether answers refer to these columns by letter or number.
+
+    Columns whose names contain "choice" are accepted whatever the answers are.
+    """
     numbers = {str(number) for number in range(len(suffixes) + 1)}
     letters = set("abcdefghij"[: len(suffixes)])
     is_label = bool(answer.words) and all(
@@ -61,9 +66,7 @@ def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
 
 
 def _labels_for(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
-    """Return the labels of choices: letters, but numbers where answers are numbers that count
-    otherwise.
-    """
+    """Return the labels of choices: letters, or numbers where the answers count from 0 or 1."""
     count = len(suffixes)
     given = {int(word) for word in answer.words if word.isdecimal()}
     if given and len(given) == len(answer.words):
@@ -97,9 +100,9 @@ def read_choices(value: Any) -> Choices:
 
 
 def _letters(count: int) -> Sequence[str]:
-    """Return a, B, C …; raises UnusableRow where there are more choices than letters.
+    """Return A, B, C …; raises UnusableRow if there are more choices than letters.
 
-    Numbers would not do: an answer 3 could then be a label or a position.
+    Numbers would be ambiguous: an answer 3 could be a label or a position.
     """
     if count > len(_LETTERS):
         raise UnusableRow("there are more than {most} choices without labels", most=len(_LETTERS))
@@ -107,7 +110,7 @@ def _letters(count: int) -> Sequence[str]:
 
 
 def resolve_choice(choices: Choices, answer: Any) -> Any:
-    """Return the choice that a label, a position from 0 or a text means; the answer itself if
+    """Return the choice that a label, a 0-based position, or a text means; the answer itself if
     none.
     """
     text = to_text(answer).strip()

@@ -1,4 +1,4 @@
-"""Two columns of answers of which another one says which is better."""
+"""Two answer columns with a third column that says which answer is preferred."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from lora_studio.core.dataset.formats.columns import Columns, DataColumn
 from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
 
-#: Names of columns that come in twos: response_0 and response_1, answer_a and answer_b.
+#: Names of paired columns: response_0 and response_1, answer_a and answer_b.
 _SIDE = re.compile(
     r"(response|answer|output|completion|humanref|conversation|summary|generation|candidate|reply|"
     r"chat|messages)(a|b|0|1|2)"
 )
-#: What says which of the two is better, the plainest first.
+#: Columns that name the preferred answer, the most explicit first.
 _POINTERS = (
     "betterresponseid", "betterid", "better", "preferred", "preferredresponse", "preference", "winner",
     "comparison", "pairwise", "choice", "chosen", "chosenid", "chosenindex", "selected", "overallpreference", "label", "labels",
@@ -22,7 +22,7 @@ _SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
 
 
 def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
-    """Yield the slots `chosen`, `rejected` and `better` for two columns that another one compares."""
+    """Yield the slots `chosen`, `rejected` and `better` for two columns that a third compares."""
     for (one, first), (other, second) in find_column_pairs(columns):
         if scores := _scores(columns, one, other):
             yield {"chosen": first.name, "rejected": second.name, "better": scores}
@@ -35,8 +35,8 @@ def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
 def find_column_pairs(
     columns: Columns,
 ) -> Iterator[tuple[tuple[str, DataColumn], tuple[str, DataColumn]]]:
-    """Yield every two columns of one name but for the letter or the number at its end, with
-    these.
+    """Yield pairs of columns whose names differ only in a final letter or number, with these
+    endings.
     """
     stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
@@ -50,7 +50,7 @@ def find_column_pairs(
 
 
 def _scores(columns: Columns, one: str, other: str) -> str:
-    """Return a comparison of two columns of scores with these endings, "" for none."""
+    """Return a comparison of two score columns with these endings, "" if there are none."""
     numbers = {column.key: column for column in columns if column.kind in ("number", "flag")}
     for name in _SCORES:
         if name + one in numbers and name + other in numbers:
@@ -59,9 +59,7 @@ def _scores(columns: Columns, one: str, other: str) -> str:
 
 
 def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
-    """Return the column that says which side is better, if its values can be meant in one way
-    alone.
-    """
+    """Return the column that names the better side, if its values are unambiguous."""
     for name in _POINTERS:
         column = next((item for item in columns if item.key == name and item.words), None)
         if column is None:
@@ -75,6 +73,6 @@ def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
 
 
 def _letters(column: DataColumn) -> bool:
-    """Return whether a column says a or b, in whatever words."""
+    """Return whether a column's values mean a or b, in any spelling."""
     said = [word for word in column.words if not is_tie(word)]
     return bool(said) and all(map(parse_side, said))

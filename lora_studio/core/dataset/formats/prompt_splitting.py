@@ -1,4 +1,4 @@
-"""Splits the two sides of a pair into the prompt that they share and the answers."""
+"""Split the two sides of a pair into their shared prompt and the answers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lora_studio.core.dataset.spec import Message
 def split_turns(
     prompt: list[Message], better: list[Message], worse: list[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Take from both sides the turns that they begin with alike, but for a last one each.
+    """Return the turns that both sides share at the start, and the rest of each side.
 
-    Where one side is the whole conversation and the other an answer alone, all but the last turn of
-    the conversation is the prompt.
+    Each side keeps at least its last turn. If one side is the whole conversation and the other only
+    an answer, all but the last turn of the conversation is the prompt.
     """
     if worse[0].role == "assistant":
         return _behind_prompt(prompt, better[:-1]), better[-1:], worse
@@ -28,9 +28,7 @@ def split_turns(
 
 
 def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
-    """Return a prompt and what follows it; the one alone where it repeats the other, whole or in
-    part.
-    """
+    """Return a prompt and its continuation, without the part of one that repeats the other."""
     asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
     for one, other, whole in ((asked, said, common), (said, asked, prompt)):
         if other[: len(one)] == one or other[len(other) - len(one) :] == one:
@@ -45,11 +43,11 @@ def _said(turn: Message) -> tuple[str, str]:
 def split_words(
     better: Message, worse: Message
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Take from two texts the words that they begin with alike."""
+    """Return the words that two texts share at the start, and the rest of each."""
     one, other = better.content, worse.content
     differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     limit = min(len(one.rstrip()), len(other.rstrip()))
-    # The last blank that both have, or that one has where the other goes on differently.
+    # The last blank that both texts share, or that one has where the other differs.
     alike = min(next(differing, limit) + 1, limit)
     shared = max((i for i in range(alike) if one[i].isspace()), default=0)
     if not one[:shared].strip():
@@ -62,9 +60,7 @@ def split_words(
 
 
 def join_rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return both sides as conversations where prompt and answers are lists of the same number
-    of texts.
-    """
+    """Return both sides as conversations if prompt and answers are lists of equal length."""
     lists = [parse_literal(value) for value in (asked, chosen, rejected)]
     if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
         return None

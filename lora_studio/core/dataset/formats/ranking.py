@@ -1,4 +1,4 @@
-"""Which of several answers is the better one: by what says so, by ranks, or by scores."""
+"""Which of several answers is better: by a column that says so, by ranks, or by scores."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _COMPARISON = re.compile(rf"\s*{_NUMBER}\s*>\s*{_NUMBER}\s*")
 _SIDES = {"left": "a", "right": "b"}
 _LETTER = re.compile(r"(?:(?:model|response|answer|output|assistant|candidate)[\s_-]?)?([ab])")
 
-#: What an answer in a list of several is ranked by: 1 is the best, or the highest is.
+#: Fields that rank an answer in a list: 1 is the best, or the highest value is.
 _RANKS = ("rank", "ranking")
 _RATED = ("overall_score", "pm_score", "score", "rating", "reward")
 
-#: Why a row of two answers is no pair.
+#: Why two answers do not form a pair.
 _NO_PREFERENCE = "neither answer is preferred"
 
 
 def is_tie(word: str) -> bool:
-    """Return whether a word says that no answer is the better one."""
+    """Return whether a word says that both answers are equally good."""
     return normalize_name(word) in _TIES
 
 
 def parse_side(word: str) -> str:
-    """Return which side a word names, a or b; "" for none. The left one is a."""
+    """Return the side that a word names, a or b; "" for neither. Left is a."""
     word = word.strip().casefold()
     match = _LETTER.fullmatch(word)
     return match[1] if match else _SIDES.get(word, "")
 
 
 def is_first_better(value: Any) -> bool:
-    """Return whether what says which side is better names the first one; raises UnusableRow.
+    """Return whether a preference names the first answer; raises UnusableRow.
 
-    True, 1 and a are the first; false, 0, 2 and b the second. `3 > 2` compares.
+    True, 1 and a mean the first; false, 0, 2 and b the second. `3 > 2` compares scores.
     """
     text = to_text(value).strip().casefold()
     if compared := _COMPARISON.fullmatch(text):
@@ -67,7 +67,7 @@ def is_first_better(value: Any) -> bool:
 
 
 def _number(text: str) -> float:
-    """Return the number that a side of a comparison is; raises UnusableRow for none, such as
+    """Return the number on one side of a comparison; raises UnusableRow for anything else, such as
     "1.2.3".
     """
     try:
@@ -77,7 +77,7 @@ def _number(text: str) -> float:
 
 
 def is_ranked_list(value: Any) -> bool:
-    """Return whether a value is several answers with a rank or a score each."""
+    """Return whether a value is a list of answers with a rank or a score each."""
     return (
         isinstance(value, list)
         and len(value) > 1
@@ -97,9 +97,7 @@ def is_pair(value: Any) -> bool:
 
 
 def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
-    """Return the best and the worst of several answers by their ranks or scores; raises
-    UnusableRow.
-    """
+    """Return the best and the worst answer by ranks or scores; raises UnusableRow."""
     rated = [(score, item) for item in answers if (score := _score(item)) is not None]
     best = max(rated, key=lambda entry: entry[0], default=None)
     worst = min(rated, key=lambda entry: entry[0], default=None)
@@ -109,9 +107,7 @@ def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
 
 
 def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
-    """Return the best and the worst of several answers by the ratings beside them; raises
-    UnusableRow.
-    """
+    """Return the best and the worst answer by the ratings in another column; raises UnusableRow."""
     if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
         raise UnusableRow("there is not one rating for each answer")
     rated = zip(answers, ratings, strict=True)
@@ -119,14 +115,14 @@ def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
 
 
 def read_rank(item: Mapping[str, Any]) -> float | None:
-    """Return the rank of an answer among those to the same turn, the least the best; None
-    without one.
+    """Return the rank of an answer among the replies to a turn, the best lowest; None without a
+    rank.
     """
     return _number_of(item.get("rank"))
 
 
 def _score(item: dict[str, Any]) -> float | None:
-    """Return how good an answer is, more being better; None where it does not say."""
+    """Return the score of an answer, higher is better; None if it has no score."""
     for names, sign in ((_RANKS, -1.0), (_RATED, 1.0)):
         for name in names:
             if (value := _number_of(item.get(name))) is not None:
@@ -142,7 +138,7 @@ def _score(item: dict[str, Any]) -> float | None:
 
 
 def _number_of(value: Any) -> float | None:
-    """Return a number, also one that is written as text; None for anything else."""
+    """Return a number, which may be written as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
         return float(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

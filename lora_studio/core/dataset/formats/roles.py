@@ -1,4 +1,4 @@
-"""Who speaks: every spelling of a role that datasets use."""
+"""Every spelling of a speaker's role that datasets use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import Role
 
-#: `call` is an assistant's turn that is a tool call and nothing else.
+#: `call` is an assistant turn that contains only a tool call.
 Speaker = Role | Literal["call"]
 
 _SPELLINGS: dict[Speaker, tuple[str, ...]] = {
@@ -37,8 +37,13 @@ _MODEL_NAMES = ("gpt", "chatgpt", "claude", "gemini", "assistant")
 
 
 def parse_speaker(name: str) -> Speaker | None:
-    """Return who a role's name means (`<|Human|>`, `gpt-4`, `function-call`); None when it means
-    nobody.
+    """Return the role that a speaker's name means; None if unknown.
+
+    Handles decorated and versioned names: `<
+
+    Human
+
+    >`, `gpt-4`, `function-call`.
     """
     key = normalize_name(name)
     if key in _SPEAKERS:

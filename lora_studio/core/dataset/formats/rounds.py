@@ -1,4 +1,4 @@
-"""Conversations written as numbered rounds, each with what was asked, thought, called and answered."""
+"""Conversations written as numbered rounds of question, reasoning, calls, and answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from lora_studio.core.dataset.formats.values import is_blank, normalize_name
 
 _ROUND = re.compile(r"(?:turn|round)[ _-]?(\d{1,6})")
-#: What stands before and behind every field of such a round: `<|Human|>: …<eoh>`.
+#: Markers around every field of such a round: `<|Human|>: …<eoh>`.
 _BEFORE = re.compile(r"\A\s*<\|[^<>|\n]{1,40}\|>:[ \t]?\n?")
 _BEHIND = re.compile(r"\s*<eo[chmrt]>\s*\Z")
 
@@ -26,7 +26,7 @@ def find_rounds(value: Any) -> list[dict[str, Any]]:
 
 
 def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the turns of a round. Calls stand in a notation of their own and stay texts."""
+    """Yield the turns of a round. Calls have a notation of their own and stay texts."""
     said = {normalize_name(str(name)): _bare(text) for name, text in given.items()}
     thought = _said(said.pop("innerthoughts", ""))
     called, result = _said(said.pop("commands", "")), _said(said.pop("toolresponses", ""))
@@ -41,10 +41,10 @@ def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _bare(text: Any) -> Any:
-    """Return a text without the marks around it."""
+    """Return a text without the markers around it."""
     return _BEHIND.sub("", _BEFORE.sub("", text)) if isinstance(text, str) else text
 
 
 def _said(text: Any) -> Any:
-    """Return a text, "" where it says that there is none."""
+    """Return a text, "" if it is a placeholder for an empty one."""
     return "" if is_blank(text) or text == "None" else text

@@ -1,4 +1,4 @@
-"""Tools as files have them: their descriptions, and calls of them in an answer."""
+"""Tool descriptions as datasets write them, and tool calls in answers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DO
 
 
 def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
-    """Return function descriptions: a list, one alone, or either as JSON text; raises UnusableRow.
+    """Return function descriptions: a list, a single one, or either as JSON text; raises
+    UnusableRow.
 
-    Fields that are null go, and what Gemini, Bedrock and Anthropic call otherwise gets the names that
-    chat templates look for. All else stays as it is.
+    Null fields are dropped. Field names of Gemini, Bedrock and Anthropic are renamed to those that
+    chat templates look for. Everything else is unchanged.
     """
     if is_blank(value):
         return ()
@@ -62,8 +63,9 @@ def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """Return a system message that ends in function descriptions, and these; ("as it is", ())
-    otherwise.
+    """Return a system message without the function descriptions at its end, and these descriptions.
+
+    Returns the text unchanged and () if it does not end in descriptions.
     """
     start = system.find("{")
     decoder, position, tools = json.JSONDecoder(), start, []
@@ -80,7 +82,7 @@ def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
 
 
 def find_calls(value: Any) -> tuple[ToolCall, ...]:
-    """Return the tool calls that an answer consists of, () when it is something else."""
+    """Return the tool calls that an answer consists of, () if it is something else."""
     listed = parse_literal(value)
     if isinstance(listed, dict):
         listed = [listed]
@@ -92,7 +94,7 @@ def find_calls(value: Any) -> tuple[ToolCall, ...]:
 
 
 def read_calls(value: Any) -> tuple[ToolCall, ...]:
-    """Return tool calls: a list, one alone, or either as JSON text; raises UnusableRow."""
+    """Return tool calls: a list, a single one, or either as JSON text; raises UnusableRow."""
     value = parse_literal(value)
     if is_blank(value):
         return ()
@@ -103,7 +105,7 @@ def read_calls(value: Any) -> tuple[ToolCall, ...]:
 
 
 def read_call(item: Any) -> ToolCall:
-    """Return one call, of OpenAI's form or with name and arguments alone; raises UnusableRow."""
+    """Return one call, in OpenAI's form or with only name and arguments; raises UnusableRow."""
     if not isinstance(item, dict):
         raise UnusableRow("a tool call is not an object")
     function = item.get("function")
@@ -128,8 +130,6 @@ def read_call(item: Any) -> ToolCall:
 
 
 def unquote_arguments(text: str) -> str:
-    """Return a call whose arguments stand in single quotes, as JSON with the arguments as an
-    object.
-    """
+    """Return a call with single-quoted arguments as JSON with the arguments as an object."""
     match = _QUOTED_ARGUMENTS.search(text)
     return text if match is None else text[: match.start()] + "".join(match.groups())

@@ -1,4 +1,4 @@
-"""Conversations written as trees of turns: the one path through them that trains."""
+"""Conversations written as trees of turns: the path through them that trains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.values import is_missing
 
-#: Parts of an exported chat that were never said: settings, memories, drafts of thoughts.
+#: Parts of an exported chat that are not messages: settings, memories, drafts of thoughts.
 _UNSAID = ("user_editable_context", "model_editable_context", "thoughts", "reasoning_recap")
 
 
@@ -17,9 +17,7 @@ def is_object_list(value: Any) -> bool:
 
 
 def iter_best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a turn, the best of the replies to it by `rank` (0 is the best), the best to that,
-    and so on.
-    """
+    """Yield a turn, then the best reply by `rank` (0 is the best), recursively."""
     current: dict[str, Any] | None = turn
     while current is not None:
         yield current
@@ -28,7 +26,7 @@ def iter_best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _counts(reply: dict[str, Any]) -> bool:
-    """Return whether a reply was neither deleted nor refused in its review."""
+    """Return whether a reply was neither deleted nor rejected in review."""
     return not reply.get("deleted") and reply.get("review_result") is not False
 
 
@@ -38,7 +36,7 @@ def _rank(reply: dict[str, Any]) -> float:
 
 
 def is_export(value: dict[str, Any]) -> bool:
-    """Return whether a value is a chat as ChatGPT exports it: nodes by id, each with message and
+    """Return whether a value is a chat exported by ChatGPT: nodes by id, each with message and
     children.
     """
     return bool(value) and all(
@@ -48,7 +46,7 @@ def is_export(value: dict[str, Any]) -> bool:
 
 
 def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the turns of an exported chat, of answers that were asked for again the last one."""
+    """Yield the turns of an exported chat; of regenerated answers, the last one."""
     node_id = next((name for name, node in nodes.items() if node.get("parent") not in nodes), None)
     seen: set[Any] = set()
     while node_id in nodes and node_id not in seen:
@@ -60,7 +58,7 @@ def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _exported(message: Any) -> dict[str, Any] | None:
-    """Return one turn of an exported chat; None for what was not said in it."""
+    """Return one turn of an exported chat; None for nodes that are not messages."""
     if not isinstance(message, dict) or not isinstance(content := message.get("content"), dict):
         return None
     about, author = message.get("metadata"), message.get("author")
@@ -73,6 +71,6 @@ def _exported(message: Any) -> dict[str, Any] | None:
 
 
 def _part(part: Any) -> Any:
-    """Return a text, also of what was spoken; anything else is a picture."""
+    """Return the text of a part, also of transcribed audio; any other part is an image."""
     text = part.get("text") if isinstance(part, dict) else part
     return text if isinstance(text, str) else {"type": "image"}

@@ -1,18 +1,18 @@
-"""Conversations as files have them, whatever the names of their fields, become messages.
+"""Convert conversations, whatever their field names, to messages.
 
-What is done where the field has no one way:
+Conventions, where datasets differ:
 
-- An assistant's turn trains unless it says otherwise (`weight`, `loss_weight` or `loss_scale` 0; `train`,
-  `training` or `loss` false; `masked` true). Parts of its text can say so too (loss_masks.py).
-- Turns keep their order. Neighboring turns of one role and a conversation that the assistant opens
-  stay as they are; joining turns is a repair (`merge_turns`).
-- Turns that are empty stay as long as one answer has text; leaving them out is a repair.
-- A role that is not known makes the row unusable: guessing whom the loss belongs to is worse.
-- Of a tree of turns, each with `replies`, the best ranked reply is taken every time; of a chat that
-  ChatGPT exported, the last answer of those that were asked for again.
-- Calls in turns of their own that follow each other are one answer with several calls.
-- `<think>…</think>` at the beginning of an answer becomes its `thinking`, without the line breaks
-  around it.
+- An assistant turn trains unless it says otherwise (`weight`, `loss_weight` or `loss_scale` 0;
+  `train`, `training` or `loss` false; `masked` true). So can parts of its text (`loss_masks`).
+- Turns keep their order. Neighboring turns of one role, and a conversation that the assistant
+  opens, are unchanged; merging turns is a repair (`merge_turns`).
+- Empty turns are kept if at least one answer has text; removing them is a repair.
+- An unknown role makes the row unusable: guessing could train on the wrong speaker.
+- In a tree of turns with `replies`, the best ranked reply is used each time; in a chat exported by
+  ChatGPT, the last regenerated answer.
+- Consecutive call turns become one answer with several calls.
+- A leading `<think>…</think>` of an answer becomes its `thinking`, without the line breaks around
+  it.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
 _PARTLY = ("train_detail", "training_detail")
-#: Items between turns, as the Responses API of OpenAI lists them.
+#: Items between turns, as in OpenAI's Responses API.
 _CALL_ITEM, _RESULT_ITEM, _THOUGHT_ITEM = "function_call", "function_call_output", "reasoning"
 _ITEMS = (_CALL_ITEM, _RESULT_ITEM, _THOUGHT_ITEM)
-#: Turns of two fields and a usual role, nearly all there are, need no further look: a third of the
-#: time of a row goes into it.
+#: Fast path for turns of two fields with a usual role, which nearly all turns are: the full check
+#: takes a third of the time of a row.
 _PLAIN_KEYS = (("role", "content"), ("from", "value"))
 _PLAIN_ROLES: dict[str, Role] = {
     "system": "system", "user": "user", "human": "user", "assistant": "assistant",
@@ -84,7 +84,7 @@ _BEFORE_THE_END = ("length", "content_filter", "max_tokens")
 
 
 def is_cut_short(answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer that came back from a server says that it ended before its end."""
+    """Return whether a server's answer reports that it was truncated."""
     return any(answer.get(name) in _BEFORE_THE_END for name in _ENDS)
 
 
@@ -92,14 +92,16 @@ def is_cut_short(answer: Mapping[str, Any]) -> bool:
 
 
 def detect_style(value: Any) -> Style | None:
-    """Return how a value writes a conversation: `messages` with role and content, `sharegpt`
-    with other
-    names or without any; None when it is no list of turns (bare strings are not)."""
+    """Return the style of a conversation; None if the value is not a list of turns.
+
+    `messages` has role and content; `sharegpt` has other field names or none. A list of bare
+    strings is not a conversation.
+    """
     turns = _listed(value)
     if not turns or not all(isinstance(turn, dict) and _is_turn(turn) for turn in turns[:4]):
         return None
     if all(_who(turn) is None for turn in turns[:4]):
-        # {"answer": …, "model": …} alone are no turns of a conversation.
+        # {"answer": …, "model": …} alone is not a turn of a conversation.
         named = {parse_speaker(str(key)) for turn in turns[:4] for key in turn}
         return "sharegpt" if {"user", "assistant"} <= named else None
     openai = "role" in turns[0] and not {"value", "text"} & set(turns[0])
@@ -114,24 +116,24 @@ def read_system(value: Any) -> str:
 
 
 def is_turn(value: Any) -> bool:
-    """Return whether a value is one turn: an object with a role and what it says."""
+    """Return whether a value is one turn: an object with a role and content."""
     return isinstance(value, dict) and _is_turn(value)
 
 
 def holds_turns(value: Any) -> bool:
-    """Return whether a value is a list of which one item at least is a turn with a role."""
+    """Return whether a value is a list in which at least one item is a turn with a role."""
     return isinstance(value, list | tuple) and any(
         isinstance(item, dict) and _who(item) is not None for item in value
     )
 
 
 def is_tree(value: Any) -> bool:
-    """Return whether a value is a turn with the replies to it, each with replies of its own."""
+    """Return whether a value is a turn with a tree of replies."""
     return is_turn(value) and is_object_list(value.get("replies"))
 
 
 def opens_with_answer(value: Any) -> bool:
-    """Return whether the first turn of a conversation is the assistant's (or there is none)."""
+    """Return whether the first turn of a conversation is the assistant's (or it is empty)."""
     for turn in _listed(value) or ():
         who = _who(turn) if isinstance(turn, dict) else None
         return who is not None and parse_speaker(str(turn[who])) in ("assistant", "call")
@@ -155,9 +157,11 @@ def _is_turn(turn: dict[str, Any]) -> bool:
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """Return the turns in a value: a list, its spelling as text, an object with `messages`, or
-    one of
-    parallel lists, which is how columnar files store a list of objects."""
+    """Return the turns in a value, or None.
+
+    The value may be a list, its spelling as text, an object with `messages`, or parallel lists,
+    which is how columnar files store a list of objects.
+    """
     value = parse_literal(value)
     if isinstance(value, dict) and is_object_list(value.get("messages")):
         value = value["messages"]
@@ -178,7 +182,7 @@ def _listed(value: Any) -> list[Any] | None:
 def _who(turn: dict[str, Any]) -> str | None:
     names = (name for name in _WHO if isinstance(turn.get(name), str))
     who = next(names, None)
-    # {"user": "Hello"} names the speaker by the key itself.
+    # In {"user": "Hello"}, the key names the speaker.
     return None if who == "user" and not _what(turn) else who
 
 
@@ -192,7 +196,7 @@ def _what(turn: dict[str, Any]) -> str | None:
 def read_conversation(value: Any) -> list[Message]:
     """Return the turns of a conversation; raises UnusableRow.
 
-    Takes a list of turns, of question-answer pairs, or of strings that take turns beginning with
+    Accepts a list of turns, of question-answer pairs, or of strings that alternate starting with
     the user; or a transcript with a speaker's name before each turn.
     """
     turns = _listed(value)
@@ -203,9 +207,9 @@ def read_conversation(value: Any) -> list[Message]:
     if turns and all(isinstance(turn, str) for turn in turns):
         roles: tuple[Role, Role] = ("user", "assistant")
         return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]
-    names: dict[str, str] = {}  # of tools, by the calls of them
+    names: dict[str, str] = {}  # tool names by call id
     messages: list[Message] = []
-    is_open = False  # whether the answer begun before may go on
+    is_open = False  # whether the next turn may continue the last answer
     for turn in turns:
         kind = _item_of(turn)
         for item in _turn(turn, names):
@@ -219,9 +223,7 @@ def read_conversation(value: Any) -> list[Message]:
 
 
 def _item_of(turn: Any) -> bool:
-    """Return whether a turn is a call or a thought alone, which may be one answer with what
-    follows.
-    """
+    """Return whether a turn is only a call or only a thought, which may belong to the next answer."""
     if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
         return False
     who = _who(turn)
@@ -241,9 +243,7 @@ def _one_answer(one: Message, other: Message) -> Message:
 
 
 def read_pairs(value: Any) -> list[Message]:
-    """Return the earlier turns in a column of question-answer pairs, or of turns; raises
-    UnusableRow.
-    """
+    """Return the earlier turns in a column of question-answer pairs or turns; raises UnusableRow."""
     if is_blank(value):
         return []
     turns = _listed(value)
@@ -253,11 +253,10 @@ def read_pairs(value: Any) -> list[Message]:
 
 
 def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
-    """Return the turns of a text such as "\\n\\nHuman: Hi\\n\\nAssistant: Hello"; None when it
-    is none.
+    """Return the turns of a transcript, "\\n\\nHuman: Hi\\n\\nAssistant: Hello"; None if it is not one.
 
-    Between turns stands a blank line; with `whole`, where the text is known to be a conversation, a
-    line break is enough. The texts of turns stay as they are, but for one blank before them.
+    Turns are separated by a blank line; with `whole` (the text is known to be a conversation), a
+    line break is enough. The texts of turns are unchanged, except for one blank before them.
     """
     marks = list((_LINES if whole else _PARAGRAPHS).finditer(text))
     speakers = [parse_speaker(mark[1] or mark[2]) for mark in marks]
@@ -278,7 +277,7 @@ def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
 
 
 def _without_end(said: str) -> str:
-    """Return a turn without the end-of-text marker and the line breaks behind it."""
+    """Return a turn without trailing line breaks and end-of-text marker."""
     end = said.rstrip()
     return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else said).rstrip("\n")
 
@@ -342,7 +341,7 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
         return
     calls = read_calls(turn.get("tool_calls")) + read_calls(turn.get("function_call"))
     if what is None and speaker == "tool" and not is_missing(turn.get("observation")):
-        # What a tool gave back, in one turn with the call of it.
+        # A tool result in the same turn as its call.
         yield build_message("assistant", "", calls=(read_call(turn),))
         yield build_message("tool", turn["observation"], name=to_text(turn.get("name")))
         return
@@ -368,7 +367,7 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
 
 
 def _tool_of(turn: dict[str, Any], names: Mapping[str, str]) -> str:
-    """Return the tool whose result a turn is, by its name or by the call it belongs to."""
+    """Return the tool of a result, by its name or by its call."""
     called = turn.get("tool_call_id") or turn.get("call_id")
     return to_text(turn.get("name")) or names.get(str(called), "")
 
@@ -383,9 +382,9 @@ def build_message(
     trains: bool = True,
     untrained: Ranges = (),
 ) -> Message:
-    """Return one turn; reasoning that an answer begins with is taken out of it. Raises UnusableRow.
+    """Return one turn as a message, with leading reasoning in `thinking`; raises UnusableRow.
 
-    `untrained` are the ranges of characters of the value that do not train.
+    `untrained` are character ranges of the value that do not train.
     """
     content = to_text(value)
     if role != "assistant":
@@ -393,20 +392,22 @@ def build_message(
     if not thinking and (thought := _THOUGHT.match(content)):
         untrained = shift_ranges(untrained, thought.end(), content)
         thinking, content = thought[1].strip("\n"), content[thought.end() :]
-    kept = any(content[begin:end].strip() for begin, end in invert_ranges(untrained, len(content)))
+    is_trained = any(
+        content[begin:end].strip() for begin, end in invert_ranges(untrained, len(content))
+    )
     return Message(
         role=role,
         content=content,
-        trained=trains and (kept or not untrained),
+        trained=trains and (is_trained or not untrained),
         thinking=thinking,
         tool_calls=calls,
         name=name,
-        untrained=untrained if trains and kept else (),
+        untrained=untrained if trains and is_trained else (),
     )
 
 
 def _call_turn(value: Any) -> Message:
-    """Return a turn that is a call and nothing else; where it cannot be read as one, its text."""
+    """Return a turn that is only a call; its text if the call can't be parsed."""
     try:
         calls = read_calls(value)
     except UnusableRow:

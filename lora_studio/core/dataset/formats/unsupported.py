@@ -24,7 +24,7 @@ _COLUMNS_SHOWN = 12
 
 
 def find_unsupported(rows: Rows, columns: Columns) -> Problem | None:
-    """Return why these rows are refused although some column could be read as an answer."""
+    """Return why these rows are refused, even though a column could be read as an answer."""
     return _find_media(rows, columns) or _find_stepwise(rows, columns)
 
 
@@ -49,7 +49,7 @@ def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
 
 
 def describe_empty() -> Problem:
-    """Return the problem of a source without a readable row."""
+    """Return the problem of a source without readable rows."""
     return dataset_error("no_rows", "The dataset has no rows.", "Choose data with rows.")
 
 
@@ -93,7 +93,7 @@ def _find_single_turns(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _find_languages(rows: Rows, columns: Columns) -> Problem | None:
-    """Return the problem of one text in several languages, with nothing to say which is the answer."""
+    """Return the problem of one text in several languages when no column is marked as the answer."""
     column = find_column(columns, ("translation", "translations"), "object")
     one = next((row[column.name] for row in rows if column and row.get(column.name)), None)
     if column is None or not isinstance(one, dict) or len(one) < 2:
@@ -111,7 +111,7 @@ def _find_languages(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def find_unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
-    """Return the problem of two answers side by side with no column that names the better one."""
+    """Return the problem of two answers without a column that names the better one."""
     questions = formats_columns.find_questions(columns) or formats_columns.find_conversations(
         columns
     )

@@ -1,10 +1,10 @@
-"""Values of a row as files have them: what counts as missing, what text they stand for.
+"""Values of a row: which ones count as missing, and how others become text.
 
-- `null` and NaN are missing, and so is a column that a row does not have.
-- Text stays as it is, character for character. Numbers and truth values are written as JSON writes
-  them (`3`, `0.5`, `true`), lists and objects as JSON text.
-- Where one answer is wanted and there are several, the first counts; the text of an object such as
-  SQuAD's `{"text": ["Paris"], "answer_start": [7]}` is what it has under `text`.
+- `null`, NaN, and absent columns are missing.
+- Text is unchanged, character for character. Numbers and booleans are written as in JSON (`3`,
+  `0.5`, `true`), lists and objects as JSON text.
+- Of several answers, the first counts. The text of an object such as SQuAD's `{"text": ["Paris"],
+  "answer_start": [7]}` is its `text`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from lora_studio.core.dataset.samples import UnusableRow
 
-#: Columns that hold media when their values look like it.
+#: Columns that hold media if their values look like media.
 MEDIA_KEYS = frozenset(
     ("image", "images", "img", "picture", "pixelvalues", "audio", "audios", "video", "videos")
 )
@@ -29,34 +29,33 @@ _MEDIA_FILE = re.compile(
 _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
 _PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")
 _NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")
-#: Longer text is never looked at as a list: parsing it as Python costs a hundred times its size.
+#: Longer text is never parsed as a list: parsing Python literals takes a hundred times its size.
 _LONGEST_LITERAL = 2_000_000
 
 
 @functools.lru_cache(maxsize=4096)
 def normalize_name(name: str) -> str:
-    """Return a column name as it is compared: letters and digits alone, in lower case."""
+    """Return a column name for comparisons: letters and digits only, lower case."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value stands for none at all."""
+    """Return whether a value is null or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def is_blank(value: Any) -> bool:
-    """Return whether there is nothing in a value: missing, blanks alone, an empty list or
-    object.
-    """
+    """Return whether a value is empty: missing, only blanks, an empty list, or an empty object."""
     if isinstance(value, str):
         return not value.strip()
     return is_missing(value) or (isinstance(value, list | tuple | dict) and not value)
 
 
 def to_text(value: Any) -> str:
-    """Return the text that a value stands for, empty for a missing one; raises UnusableRow.
+    """Return a value as text, empty for a missing one; raises UnusableRow.
 
-    Half of a character (a lone surrogate, from a broken escape) is no text: no tokenizer takes it.
+    A lone surrogate (half a character, from a broken escape) is refused: tokenizers can't encode
+    it.
     """
     if isinstance(value, str):
         return require_valid_text(value)
@@ -64,7 +63,7 @@ def to_text(value: Any) -> str:
 
 
 def to_answer(value: Any) -> str:
-    """Return the text of an answer, the first of several, empty for none; raises UnusableRow."""
+    """Return the text of an answer, the first of several, "" if there is none; raises UnusableRow."""
     if isinstance(value, list | tuple):
         if not value:
             return ""
@@ -79,9 +78,11 @@ def to_answer(value: Any) -> str:
 
 
 def join_passages(value: Any) -> Any:
-    """Return the text of passages: of a list of texts or of titles with sentences, or of an
-    object that has
-    these under a usual name; anything else as it is. Raises UnusableRow."""
+    """Return the text of passages; raises UnusableRow.
+
+    Accepts a list of texts or of titles with sentences, or an object that has these under a usual
+    name; returns anything else unchanged.
+    """
     if isinstance(value, dict):
         titles = value.get("title")
         held = next((value[name] for name in _PASSAGES if not is_blank(value.get(name))), None)
@@ -95,9 +96,7 @@ def join_passages(value: Any) -> Any:
 
 
 def _passage(item: Any) -> str | None:
-    """Return one passage: a text, its sentences, or its title with these; None for something
-    else.
-    """
+    """Return one passage: a text, its sentences, or its title with these; None for anything else."""
     if isinstance(item, str):
         return require_valid_text(item)
     if has_text(item):
@@ -112,7 +111,7 @@ def _passage(item: Any) -> str | None:
 
 
 def require_valid_text(text: str) -> str:
-    """Return the same text; raises UnusableRow for half a character."""
+    """Return the text unchanged; raises UnusableRow for a lone surrogate."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -121,12 +120,12 @@ def require_valid_text(text: str) -> str:
 
 
 def is_writable(name: str) -> bool:
-    """Return whether a name is text throughout, without half a character."""
+    """Return whether a name is valid text without lone surrogates."""
     return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def to_json(value: Any) -> str:
-    """Return a value as JSON on one line, other scripts as they are; raises UnusableRow."""
+    """Return a value as single-line JSON with non-ASCII characters unescaped; raises UnusableRow."""
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -134,10 +133,9 @@ def to_json(value: Any) -> str:
 
 
 def parse_literal(value: Any) -> Any:
-    """Return the list or object that a text spells out as JSON or as Python prints it, else the
-    value.
+    """Return the list or object that a text spells out as JSON or Python, else the value itself.
 
-    Tables (CSV) have no other way to hold a list.
+    CSV files have no other way to store a list.
     """
     if not isinstance(value, str):
         return value
@@ -148,7 +146,7 @@ def parse_literal(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         pass
-    # NumPy prints no commas between the items of a list; in texts, line ends are written as \n.
+    # NumPy prints lists without commas, and writes line ends in texts as \n.
     spelt = _NUMPY_ITEMS.sub("}, {", value.strip())
     try:
         return ast.literal_eval(spelt)
@@ -157,9 +155,7 @@ def parse_literal(value: Any) -> Any:
 
 
 def drop_nulls(value: Any) -> Any:
-    """Return the value without fields that are null: columnar files give every object every
-    field.
-    """
+    """Return the value without null fields: columnar files give every object every field."""
     if isinstance(value, dict):
         return {str(key): drop_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -168,11 +164,9 @@ def drop_nulls(value: Any) -> Any:
 
 
 def is_media(value: Any) -> bool:
-    """Return whether a value is an image, a sound or a film: its bytes, its place, or a list of
-    these.
-    """
+    """Return whether a value is an image, audio, or video: its bytes, its path, or a list of these."""
     pending = [value]
-    while pending:  # not by recursion: a row may be nested more deeply than Python goes
+    while pending:  # iterative: a row may be nested more deeply than Python's recursion limit
         item = pending.pop()
         if isinstance(item, list | tuple):
             pending += item
@@ -190,7 +184,7 @@ def _is_medium(value: Any) -> bool:
 
 
 def parse_label(value: Any) -> bool | None:
-    """Return whether a label says good (True) or bad (False); None when it says neither."""
+    """Return whether a label means good (True) or bad (False); None if it is neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -217,12 +211,12 @@ _BAD = frozenset(
 
 
 def has_text(value: Any) -> bool:
-    """Return whether a value is an object with its text under a usual name."""
+    """Return whether a value is an object with a text under a usual name."""
     return _field_of(value) is not None
 
 
 def _field_of(value: Any) -> str | None:
-    """Return the name under which an object has its text, None for anything else."""
+    """Return the name under which an object has its text; None for anything else."""
     if not isinstance(value, dict):
         return None
     return next((name for name in _TEXT_FIELDS if value.get(name) is not None), None)
