@@ -9928,7 +9928,7 @@
             <translation>ein Token umfasst das Ende einer Antwort und den Text danach</translation>
         </message>
         <message>
-            <source>only some conversations begin with {bos}</source>
+            <source>only some conversations start with {bos}</source>
             <translation>nur manche Gespräche beginnen mit {bos}</translation>
         </message>
         <message>

@@ -1,1 +1,1 @@
-"""Chat template -> Ollama TEMPLATE: features found, derived, proven; the templates themselves."""
+"""Derive an Ollama TEMPLATE from a chat template, and prove that both write the same text."""

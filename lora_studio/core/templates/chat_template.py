@@ -1,4 +1,4 @@
-"""Renders a model's chat template as transformers does, without importing transformers."""
+"""Render a model's chat template as transformers does, without importing transformers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 Conversation = Sequence[Mapping[str, Any]]
 
 
-#: Variable with the pair of marks that a rendering puts around generation blocks.
+#: Variable with the pair of marks that a rendering writes around generation blocks.
 _MARKS = "lora_studio_generation_marks"
 
 
 class _Generation(Extension):
-    """{% generation %}…{% endgeneration %} marks what the model writes; the text stays as it is,
-    unless marks to put around such blocks are asked for."""
+    """Jinja extension for {% generation %}…{% endgeneration %}, which encloses what the model
+    writes.
+
+    The text is unchanged unless marks around such blocks are requested.
+    """
 
     tags = {"generation"}  # noqa: RUF012 - jinja reads it from the class
 
@@ -66,12 +69,14 @@ _BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 class ChatTemplate:
-    """A compiled chat template. Rendering runs foreign code in Jinja's sandbox: give it limits."""
+    """A compiled chat template. Rendering runs untrusted code in Jinja's sandbox: set time and
+    memory limits.
+    """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
-        """`special_tokens` are the names a template may use, as bos_token and eos_token.
+        """Compile the template; raises jinja2.TemplateError if that fails.
 
-        Raises jinja2.TemplateError when the source does not compile.
+        `special_tokens` are the names a template may use, such as bos_token and eos_token.
         """
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
@@ -87,9 +92,7 @@ class ChatTemplate:
     def render(
         self, messages: Conversation, add_generation_prompt: bool = True, **variables: object
     ) -> str:
-        """Return the prompt text; raises whatever the template raises (jinja2.TemplateError
-        mostly).
-        """
+        """Return the prompt text; raises what the template raises (usually jinja2.TemplateError)."""
         context: dict[str, object] = {"tools": None, "documents": None}
         context |= self.special_tokens | variables
         return self._template.render(
@@ -102,14 +105,14 @@ class ChatTemplate:
         return self._environment.parse(self.source)
 
     def with_tree(self, tree: jinja2.nodes.Template) -> ChatTemplate:
-        """Return the same with another syntax tree, a changed one of its own; the source stays."""
-        made = copy.copy(self)
-        made._template = self._environment.from_string(tree)
-        return made
+        """Return a copy that renders a modified syntax tree; `source` is unchanged."""
+        changed = copy.copy(self)
+        changed._template = self._environment.from_string(tree)
+        return changed
 
     @property
     def has_generation(self) -> bool:
-        """Return whether the template says itself what the model writes, with {% generation %}."""
+        """Return whether the template marks what the model writes with {% generation %}."""
         return bool(_BLOCK.search(self.source))
 
     def render_marked(
@@ -118,6 +121,6 @@ class ChatTemplate:
         """Return the text with `begin` and `end` around each {% generation %} block; raises as
         `render`.
 
-        Marks in the text, rather than counted places, stay true in a macro and under a filter.
+        Marks in the text stay correct inside macros and filters, unlike character counts.
         """
         return self.render(messages, False, **{_MARKS: (begin, end)}, **variables)

@@ -1,4 +1,4 @@
-"""Finds the construct of a chat template that a Go template cannot express, by removing it.
+"""Find the construct of a chat template that a Go template cannot express, by removing it.
 
 Each suspect is replaced in the syntax tree: a filter by its operand, a test of a text by false. If
 the rest can be derived and proven, that construct was the obstacle.
@@ -14,14 +14,14 @@ from jinja2 import nodes
 from lora_studio.core.messages import Text, text
 from lora_studio.core.templates.chat_template import ChatTemplate
 
-#: Filters and methods that a derived TEMPLATE expresses, or that change no text.
+#: Filters and methods that a derived TEMPLATE can express, or that don't change text.
 _EXPRESSED = frozenset(
     {"trim", "strip", "lstrip", "rstrip", "tojson", "string", "safe", "list", "items", "keys", "length",
      "count", "default", "d", "get", "append", "first", "last", "map", "selectattr", "rejectattr",
      "select", "reject", "namespace", "split"}
 )  # fmt: skip
 
-#: Methods and tests that look into a text and answer yes or no.
+#: Methods and tests that inspect a text and return a boolean.
 _LOOKS = frozenset(
     {"startswith", "endswith", "isdigit", "isalpha", "isupper", "islower", "isspace"}
 )

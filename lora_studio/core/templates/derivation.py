@@ -1,4 +1,4 @@
-"""Writes the TEMPLATE of a plan and proves it, learning from the conversations on which it fails."""
+"""Write the TEMPLATE of a plan and prove it, learning from conversations on which it fails."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from lora_studio.core.templates.server.terms import RenderDifference
 from lora_studio.core.templates.writing.emitter import CallForms, emit_template
 from lora_studio.core.templates.writing.marks import find_call_mark, find_thinking_marks
 
-#: How often a failed proof may ask for one more conversation to learn from.
+#: The most conversations to learn from after failed proofs.
 MOST_LESSONS = 12
 
-#: What a proof may give up, by the name of the ability: its feature, and the limit in words.
+#: What a proof may omit, by ability: its feature, and the limit as a message.
 CONCESSIONS = {
     "terse_tools": (
         TemplateFeature.TOOLS,
@@ -57,7 +57,7 @@ CONCESSIONS = {
 
 @dataclass(frozen=True)
 class ProvenTemplate:
-    """A TEMPLATE and how it compared; `difference` is None when it did not differ."""
+    """A TEMPLATE and the outcome of its comparison; `difference` is None if there was none."""
 
     template: str
     conversations: int
@@ -71,15 +71,15 @@ class ProvenTemplate:
 def prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
     """Return the TEMPLATE of a plan, compared with the chat template.
 
-    What makes it differ is given up if it may be (CONCESSIONS), then reasoning inside answers. A
-    `frozen` date is written in place of the current one. Raises NotDerivableError.
+    Features that make it differ are omitted if permitted (CONCESSIONS), then reasoning inside
+    answers. A `frozen` date is written instead of the current one. Raises NotDerivableError.
     """
     proven = _learn_and_prove(plan, frozen)
     conceded: tuple[str, ...] = ()
     while proven.difference is not None:
         cause = next((name for name in _causes(plan, proven) if name not in conceded), None)
         if cause is None:
-            # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
+            # Reasoning left in earlier answers is an acceptable limit; other differences are not.
             plain = tuple(replace(s, turn=remove_thinking_cut(s.turn)) for s in plan.samples)
             return _prove_once(replace(plan, samples=plain), frozen)
         conceded = (*conceded, cause)
@@ -90,9 +90,7 @@ def prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
 
 
 def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
-    """Yield what can be left out of a proof so that the conversation on which it failed is
-    equal.
-    """
+    """Yield the abilities without which the conversation of a failed proof renders equally."""
     assert proven.difference is not None
     proof = TemplateProof(plan.prober, proven.template)
     case, today = ProofCase.from_difference(proven.difference), proven.difference.today
@@ -109,7 +107,9 @@ def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
 
 
 def _learn_and_prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
-    """Prove, and learns from a conversation of the shape of each that comes out different."""
+    """Prove the TEMPLATE; after each failure, add a conversation of that shape to the samples and
+    retry.
+    """
     known = set[ProbeConversation]()
     for _ in range(MOST_LESSONS):
         proven = _prove_once(plan, frozen)
@@ -161,7 +161,7 @@ def _prove_once(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
 
 
 def _needs(parts: Sequence[Part], *, dated: bool, thinks: bool) -> Iterator[ServerNeed]:
-    """Yield what a server needs to render these parts."""
+    """Yield the server features that these parts require."""
     if dated:
         yield ServerNeed.DATE
     if thinks or any(isinstance(part, ValuePart) and part.layout for part in parts):

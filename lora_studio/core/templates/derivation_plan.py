@@ -1,4 +1,4 @@
-"""What probing has shown of a chat template, and the samples that each feature of it needs."""
+"""The results of probing a chat template, and the samples that each of its features needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.probing.tool_calls import try_render
 from lora_studio.core.templates.writing.marks import MARK
 
-#: What calls may have to be derived without; each counts as a limit.
+#: What may have to be omitted around calls; each counts as a limit.
 SEVERAL_CALLS = text("several tool calls in one message")
 CONTENT_BESIDE_CALLS = text("an answer and tool calls in one message")
 WITHOUT = (
@@ -47,7 +47,7 @@ WITHOUT = (
 
 @dataclass(frozen=True)
 class DerivationPlan:
-    """What probing has shown of a chat template: its samples, and the facts that may explain them."""
+    """The results of probing a chat template: its samples, and the facts that may explain them."""
 
     prober: Prober
     samples: tuple[ProbeSample, ...]
@@ -68,7 +68,7 @@ class DerivationPlan:
     forbidden: frozenset[Text] = frozenset()
 
     def with_features(self, features: frozenset[TemplateFeature]) -> DerivationPlan:
-        """Return the plan with the samples and facts that some features need."""
+        """Return the plan with the samples and facts that these features need."""
         plan = replace(self, features=features)
         if not features:
             return plan
@@ -100,7 +100,7 @@ class DerivationPlan:
         return replace(plan, samples=tuple(samples), facts=tuple(dict.fromkeys(facts)))
 
     def _with_what_calls_allow(self) -> DerivationPlan:
-        """Return the plan that knows what may stand beside a call, and what of that is left out."""
+        """Return the plan with what may accompany a call, and which of that is omitted."""
         several, beside = self._takes("u cc t t a u"), self._takes("u Cc t a u")
         left_out, prober = (*self.left_out, *sorted(self.forbidden, key=str)), self.prober
         if SEVERAL_CALLS in self.forbidden:
@@ -122,7 +122,7 @@ class DerivationPlan:
         if CONTENT_BESIDE_CALLS in self.forbidden:
             beside = False
         elif beside and not self._observes("u Cc t a u"):
-            # Some chat templates write that answer behind the results of the calls.
+            # Some chat templates write that answer after the results of the calls.
             beside, left_out = False, (*left_out, CONTENT_BESIDE_CALLS)
         elif not beside:
             left_out = (*left_out, CONTENT_BESIDE_CALLS)
@@ -142,7 +142,7 @@ class DerivationPlan:
         )
 
     def _observes(self, shape: str) -> bool:
-        """Return whether it can be told which message wrote what."""
+        """Return whether probing can tell which message wrote which text."""
         try:
             self.prober.samples(
                 ProbeConversation(shape, tools=2 * (TemplateFeature.TOOLS in self.features))
@@ -164,7 +164,7 @@ class DerivationPlan:
             ) from error
 
     def _takes(self, shape: str) -> bool:
-        """Return whether a shape is accepted, and every call of it written."""
+        """Return whether the template accepts a shape and writes all of its calls."""
         tools = 1 if TemplateFeature.TOOLS in self.features else 0
         rendered = try_render(self.prober, ProbeConversation(shape, tools=tools))
         calls = sum(map(count_calls, shape.split()))
@@ -172,7 +172,7 @@ class DerivationPlan:
 
     def _conversations(self) -> Iterator[ProbeConversation]:
         has = self.features.__contains__
-        # One tool alone does not show whether each or the whole list is written.
+        # A single tool doesn't show whether each tool or the whole list is written.
         counts = (3, 2) if has(TemplateFeature.TOOLS) else ()
         switch = (None, False) if has(TemplateFeature.SWITCH) else (None,)
         for system in self.systems:
@@ -206,7 +206,7 @@ class DerivationPlan:
                         yield ProbeConversation(shape, system, 2, think)
 
     def _with_thoughts(self, shape: str) -> Iterator[str]:
-        """Yield the shape with thoughts in every message that can have them, in the first, in
+        """Yield the shape with reasoning in every message that can have it, in the first, and in
         the last.
         """
         if TemplateFeature.THOUGHTS not in self.features:
@@ -225,13 +225,13 @@ class DerivationPlan:
                 yield shape
 
     def tree(self, role: Role) -> Form | None:
-        """Return the tree for one kind of message; None when there is no such message."""
+        """Return the decision tree for one kind of message; None if there are no samples."""
         samples = [sample for sample in self.samples if sample.role == role]
         return fit_by_position(samples, self.facts) if samples else None
 
     def marks(self, bos: str) -> list[str]:
-        """Return the marks between an answer and the next turn; without any, that text's first
-        line.
+        """Return the markers between an answer and the next turn; without any, the first line of
+        that text.
         """
         marks: list[str] = []
         for sample in self.samples:

@@ -1,4 +1,4 @@
-"""Finds out what a chat template can do, by rendering conversations with and without it."""
+"""Detect the features of a chat template, by rendering conversations with and without them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def probe_template(prober: Prober) -> DerivationPlan:
 
 
 def _detect_features(plan: DerivationPlan) -> DerivationPlan:
-    """Return the plan with all features that the chat template shows any sign of."""
+    """Return the plan with all features that the chat template shows signs of."""
     features: set[TemplateFeature] = set()
     if _differs(plan.prober, ProbeConversation("u", tools=1), ProbeConversation("u")):
         features.add(TemplateFeature.TOOLS)
@@ -75,7 +75,7 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
         switched = replace(plan.prober, think_name=name)
         on, off = ProbeConversation("u", think=True), ProbeConversation("u", think=False)
         texts = [try_render(switched, talk) for talk in (ProbeConversation("u"), on, off)]
-        # A template that thinks only on request stays as it is: servers request it of every model
+        # A template that thinks only on request needs no change: servers request it of every model
         # that can think.
         if texts[0] == texts[1] != texts[2] and None not in texts:
             plan = replace(plan, prober=switched)
@@ -90,7 +90,7 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
 
 
 def _with_separate_parameters(plan: DerivationPlan) -> DerivationPlan:
-    """Return the plan with how each parameter of a tool is written, if not as one piece of JSON."""
+    """Return the plan with the form of tool parameters that are not written as a single JSON value."""
     try:
         offer = probe_tools(plan.prober)
     except NotDerivableError as error:
@@ -104,7 +104,7 @@ def _differs(prober: Prober, one: ProbeConversation, two: ProbeConversation) -> 
 
 
 def _thinking_key(prober: Prober) -> str:
-    """Return the key of a message from which the chat template reads reasoning, "" for none."""
+    """Return the message key from which the chat template reads reasoning, "" if none."""
     for key in ("reasoning_content", "thinking", "reasoning", "thought"):
         keyed = replace(prober, style=replace(prober.style, thoughts=key))
         for shape in ("u ck t", "u ak u", "u ak"):

@@ -1,4 +1,6 @@
-"""What a chat template may do beyond users, answers and system texts, and what a server must offer."""
+"""Features of chat templates beyond user, assistant and system messages, and the server support
+they need.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from lora_studio.core.messages import Text, text
 
 
 class TemplateFeature(StrEnum):
-    """What a chat template may do beyond users, answers and system texts."""
+    """A feature of chat templates beyond user, assistant and system messages."""
 
     CALLS = "calls"
     TOOLS = "tools"
@@ -20,12 +22,12 @@ class TemplateFeature(StrEnum):
 
     @property
     def description(self) -> Text:
-        """Return the feature in words."""
+        """Return the feature as a phrase."""
         return _TITLES[self]
 
     @property
     def is_usual(self) -> bool:
-        """Return whether a TEMPLATE without it deserves a note; the others count as limits."""
+        """Return whether a TEMPLATE without the feature deserves a note; others count as limits."""
         return self not in (self.SYSTEMS, self.ENDINGS, self.BEGINNINGS)
 
 
@@ -41,7 +43,7 @@ _TITLES = {
 
 
 class ServerNeed(StrEnum):
-    """What a TEMPLATE may need of an Ollama server, by the feature of its releases."""
+    """What a TEMPLATE may require of an Ollama server, by server feature."""
 
     DATE = "current_date"
     RANGE = "range_over_number"
@@ -50,12 +52,12 @@ class ServerNeed(StrEnum):
 
     @property
     def release(self) -> tuple[int, ...]:
-        """Return the first Ollama release that has it."""
+        """Return the first Ollama release with this feature."""
         return _NEEDS[self][0]
 
     @property
     def description(self) -> Text:
-        """Return what is needed in words."""
+        """Return the requirement as a phrase."""
         release, reason = _NEEDS[self]
         return text(
             "Ollama {release} or later ({reason})",

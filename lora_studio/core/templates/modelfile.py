@@ -1,4 +1,4 @@
-"""Writes a Modelfile for `ollama create -f`, quoting everything that its reader would drop."""
+"""Write a Modelfile for `ollama create -f`, quoting everything that its parser would drop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def modelfile(
 ) -> str:
     """Return a Modelfile; raises ProblemError for text that a Modelfile cannot contain.
 
-    `parameters` are the server's (temperature, num_ctx, …). The stop strings of `derived` are added.
+    `parameters` are the server's (temperature, num_ctx, …). The stop strings of `derived` are
+    added.
     """
     if system and derived.system == "refused":
         raise fail(
@@ -54,7 +55,7 @@ def _listed(value: Parameter) -> Sequence[object]:
 
 
 def _template_text(template: str) -> str:
-    """Return the TEMPLATE with everything quoted that would end the value or be dropped."""
+    """Return the TEMPLATE, quoting everything that would end the value or be dropped."""
     pieces, at = [], 0
     for action in _ACTION.finditer(template):
         pieces += [_as_actions(template[at : action.start()]), action.group()]
@@ -83,12 +84,12 @@ def _as_actions(text: str) -> str:
 
 
 def _survives(text: str) -> bool:
-    """Return whether a Modelfile's reader keeps every character; it drops unprintable ones."""
+    """Return whether the Modelfile parser keeps every character; it drops unprintable ones."""
     return all(character.isprintable() or character in "\n\t" for character in text)
 
 
 def _value(text: str, kind: Text) -> str:
-    # A quoted value ends at the first closing mark that white space follows.
+    # A quoted value ends at the first closing quotation mark followed by white space.
     if not re.search(r'"""(\s|$)', text):
         return f'"""{text}"""'
     if not re.search(r'"(\s|$)', text) and not text.startswith('"'):

@@ -1,13 +1,13 @@
-"""Derives an Ollama TEMPLATE with stop strings from any chat template, and proves the texts equal.
+"""Derive an Ollama TEMPLATE with stop strings from any chat template, and prove the texts equal.
 
-The chat template is probed (`probing`), written as a Go template (`writing`) and compared with it on
-other conversations (`proof`). There is no table of known models.
+The chat template is probed (`probing`), written as a Go template (`writing`) and compared with it
+on other conversations (`proof`). No model is recognized by name.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 
@@ -39,10 +39,10 @@ def derive(
 ) -> DerivedTemplate:
     """Return a TEMPLATE for the chat template behind `render`, with the outcome of its proof.
 
-    `render` raises for what the chat template rejects, and passes its keywords (strftime_now, tools)
-    on. `server_adds_bos`: the server writes `bos` itself, so the TEMPLATE must not. `frozen_date` is
-    written in place of the current date, for servers without currentDate and for date formats that
-    a TEMPLATE cannot write.
+    `render` raises for conversations that the chat template rejects, and passes keywords
+    (strftime_now, tools) on. With `server_adds_bos`, the server writes `bos` itself, so the
+    TEMPLATE must not. `frozen_date` is written instead of the current date, for servers without
+    currentDate and for date formats that a TEMPLATE cannot write.
     """
     try:
         render, sample, notes = _accepted(render)
@@ -74,9 +74,9 @@ def derive(
 def _with_any_padding(
     prober: Prober, frozen: date | None
 ) -> tuple[DerivationPlan, ProvenTemplate, list[Text]]:
-    """Return the plan, its TEMPLATE and why features are omitted; raises NotDerivableError.
+    """Return the plan, its TEMPLATE, and why features are omitted; raises NotDerivableError.
 
-    Unusual white space is probed where the usual one leads to no proof.
+    Unusual white space is probed only if the usual one does not lead to a proof.
     """
     usual: tuple[DerivationPlan, ProvenTemplate, list[Text]] | NotDerivableError
     try:
@@ -134,7 +134,7 @@ def _with_feature(
     feature: TemplateFeature,
     frozen: date | None,
 ) -> tuple[DerivationPlan, ProvenTemplate] | Text:
-    """Return the plan and the proven TEMPLATE with one more feature, or why there is none."""
+    """Return the plan and the proven TEMPLATE with one more feature, or why it can't be added."""
     reason: Text | None = None
     for forbidden in (plan.forbidden, *(WITHOUT if feature is TemplateFeature.CALLS else ())):
         less = replace(plan, forbidden=forbidden)
@@ -168,9 +168,9 @@ def derive_from(
     without the construct that Go cannot express.
     """
 
-    def attempt(made: ChatTemplate, day: date | None = frozen_date) -> DerivedTemplate:
+    def attempt(variant: ChatTemplate, day: date | None = frozen_date) -> DerivedTemplate:
         return derive(
-            made.render, bos=bos, server_adds_bos=server_adds_bos, eos=eos, frozen_date=day
+            variant.render, bos=bos, server_adds_bos=server_adds_bos, eos=eos, frozen_date=day
         )
 
     derived = attempt(template)
@@ -184,6 +184,15 @@ def derive_from(
                 what=text("with the fixed date {date}", date=f"{today:%d %B %Y}"), derived=fixed
             )
             return derived.model_copy(update={"alternative": other})
+    return _without_obstacle(template, derived, attempt)
+
+
+def _without_obstacle(
+    template: ChatTemplate,
+    derived: DerivedTemplate,
+    attempt: Callable[[ChatTemplate], DerivedTemplate],
+) -> DerivedTemplate:
+    """Return `derived` with the constructs that prevent its proof, and the TEMPLATE without them."""
     suspected = constructs.find_suspects(template)
     groups = [[construct] for construct in suspected]
     groups += [suspected] if len(suspected) > 1 else []

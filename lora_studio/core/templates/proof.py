@@ -1,4 +1,4 @@
-"""Proves a TEMPLATE: the original and the derived text, compared on conversations of its own.
+"""Prove a TEMPLATE: compare the original and the derived text on separate conversations.
 
 Conversations are prepared as the server prepares them (system texts collected, neighbors of one
 role merged) before either side renders them.
@@ -22,10 +22,9 @@ class TemplateProof:
     """Compares one TEMPLATE with the original chat template."""
 
     def __init__(self, prober: Prober, template: str, *, may_refuse_tools: bool = False) -> None:
-        """`prober` knows the original and the BOS to leave out.
+        """Prepare a proof; `prober` provides the original and the BOS to omit.
 
-        With `may_refuse_tools` it makes no difference what is written of tools that the original
-        refuses.
+        With `may_refuse_tools`, tools that the original refuses are not compared.
         """
         self.may_refuse_tools = may_refuse_tools
         self.prober = prober
@@ -35,7 +34,7 @@ class TemplateProof:
     def run(
         self, talks: Iterable[ProofCase], days: Sequence[date]
     ) -> tuple[int, RenderDifference | None]:
-        """Return how many renderings were compared, and the first difference if there was one.
+        """Return the number of renderings compared, and the first difference if there was one.
 
         The first conversations are compared on every day, the others on two.
         """
@@ -49,14 +48,14 @@ class TemplateProof:
         return checked, None
 
     def original(self, case: ProofCase, today: date) -> str | None:
-        """Return the chat template's own text less the BOS, None where it refuses."""
+        """Return the chat template's text without BOS; None if it refuses the conversation."""
         try:
             return self.prober.text(case.messages, case.tools, case.think, today.strftime)
         except Exception:  # foreign code may raise anything
             return None
 
     def derived(self, case: ProofCase, today: date) -> str | None:
-        """Return the TEMPLATE's text, None where it raises."""
+        """Return the TEMPLATE's text; None if it raises."""
         try:
             data = template_data(case.messages, case.tools, case.think)
             return self.parsed.render(data, today=today)
@@ -64,7 +63,9 @@ class TemplateProof:
             return None
 
     def difference(self, given: ProofCase, sent: ProofCase, today: date) -> RenderDifference | None:
-        """Return where the original's text of `given` parts from the TEMPLATE's text of `sent`."""
+        """Return the first difference between the original's text of `given` and the TEMPLATE's
+        text of `sent`.
+        """
         expected, actual = self.original(given, today), self.derived(sent, today)
         if expected == actual or (expected is None and given.tools and self.may_refuse_tools):
             return None
@@ -109,8 +110,8 @@ _UNUSUAL = {
 
 
 def _spelt_out(short: str) -> list[Message]:
-    """Return a conversation from its short form: a message a line, its role's initial first, ~
-    for \\n.
+    """Return a conversation from its short form: a message per line, starting with its role's
+    initial; ~ is a line feed.
     """
     roles = {"s": "system", "u": "user", "a": "assistant"}
     return [

@@ -1,4 +1,4 @@
-"""Conversations on which a TEMPLATE is compared with its chat template: the same ones each time."""
+"""Conversations on which a TEMPLATE is compared with its chat template; deterministic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.core.templates.probing.prober import THINK_END
 from lora_studio.core.templates.server.data import Message, Tool
 from lora_studio.core.templates.server.terms import RenderDifference
 
-# One day in each month, so that every name of a month or weekday is seen; the first two differ in
+# One day in each month, so that every month name occurs; the first two differ in
 # all digits.
 DAYS = (
     date(2025, 11, 28),
@@ -34,9 +34,7 @@ _ANSWERS_WITH_THOUGHTS = (
 
 
 def _tool(name: str, description: str, required: str = "", **parameters: Any) -> Tool:
-    """Return a tool as clients send it; the parameter names are in order, as the server writes
-    them.
-    """
+    """Return a tool as clients send it; parameters are sorted by name, as the server writes them."""
     properties = {key: parameters[key] for key in sorted(parameters)}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     schema |= {"required": required.split()} if required else {}
@@ -79,7 +77,7 @@ TOOLS: tuple[Tool, ...] = (
         more={"type": "array", "description": "Anything"},
     ),
 )  # fmt: skip
-#: Tools of which less is told than usual, and which some chat templates refuse.
+#: Tools with fewer details than usual, which some chat templates refuse.
 TERSE_TOOLS: tuple[Tool, ...] = (
     _tool(
         "find", "", "what",
@@ -113,7 +111,7 @@ _THOUGHTS = ("I should look.", "First this,\nthen that.", "\nwith line feeds\n")
 
 @dataclass(frozen=True)
 class ProofCase:
-    """A conversation to compare on, with the tools on offer and what is asked about thinking."""
+    """A conversation to compare on, with its tools and the requested thinking mode."""
 
     messages: list[Message]
     tools: tuple[Tool, ...] = ()
@@ -121,14 +119,12 @@ class ProofCase:
 
     @classmethod
     def from_difference(cls, difference: RenderDifference) -> ProofCase:
-        """Return the conversation on which two renderings parted."""
+        """Return the conversation on which two renderings differed."""
         return cls([*difference.messages], difference.tools, difference.think)
 
 
 def simplify(ability: str, case: ProofCase) -> ProofCase:
-    """Return the conversation with something plain in place of what needs one of three
-    abilities.
-    """
+    """Return the conversation with plain content instead of what one of three abilities needs."""
     if ability == "terse_tools":
         tools = tuple(
             TOOLS[n] if tool in TERSE_TOOLS else tool for n, tool in enumerate(case.tools)
@@ -154,8 +150,8 @@ def simplify(ability: str, case: ProofCase) -> ProofCase:
 
 
 def generate_conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
-    """Yield fresh conversations, the same each time: up to nine turns, every kind of system
-    message.
+    """Yield up to nine turns with every kind of system message; the same conversations on each
+    call.
     """
     dice = random.Random(20240229)
     answers = _CONTENTS + (_ANSWERS_WITH_THOUGHTS * 3 if thinks else ())
@@ -176,7 +172,7 @@ def generate_conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
 
 @dataclass(frozen=True)
 class TemplateAbilities:
-    """What the conversations of a proof may make use of, beyond users, answers and system texts."""
+    """What the conversations of a proof may use, beyond users, answers and a system text."""
 
     thinks_in_answers: bool = False
     tools: bool = False
@@ -197,7 +193,7 @@ class TemplateAbilities:
 
     @property
     def any(self) -> bool:
-        """Return whether there is more than plain conversations."""
+        """Return whether there is an ability beyond plain conversations."""
         return any(getattr(self, name) for name in _BEYOND_PLAIN)
 
 
@@ -207,7 +203,9 @@ _BEYOND_PLAIN = (
 
 
 def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
-    """Yield the conversations of a proof: first those that use an ability, which tell the most."""
+    """Yield the conversations of a proof: first those with abilities, which reveal most
+    differences.
+    """
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
         now = replace(able, tools=False, calls=False) if number % 4 == 2 else able
@@ -222,10 +220,10 @@ def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
 
 def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Message]:
     messages: list[Message] = []
-    if able.system and (told := dice.randrange(5)) < 3:
-        text = "" if told == 2 and able.empty_system else dice.choice(_CONTENTS)
+    if able.system and (roll := dice.randrange(5)) < 3:
+        text = "" if roll == 2 and able.empty_system else dice.choice(_CONTENTS)
         messages.append({"role": "system", "content": text})
-    # Some chat templates tell messages apart by what they say.
+    # Some chat templates distinguish messages by their content.
     questions = dice.sample(_CONTENTS, dice.randint(1, 3))
     for question in questions:
         messages.append({"role": "user", "content": question})
@@ -248,7 +246,7 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
 
 
 def _round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
-    """Yield an assistant message that calls tools, and what they return."""
+    """Yield an assistant message with tool calls, and the results."""
     content = dice.choice(("", "Let me see."))
     content = content if able.content_beside_calls else ""
     message = _thoughtful(dice, able, content)

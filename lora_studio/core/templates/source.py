@@ -1,4 +1,4 @@
-"""Reads a chat template from disk, with the special tokens that it and the server add to a prompt."""
+"""Read a chat template from disk, with the special tokens that it and the server add to a prompt."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import reason_of
 
-#: Assumed for tokens that a template file uses when no tokenizer_config.json is next to it.
+#: Assumed tokens of a template file without a tokenizer_config.json next to it.
 USUAL_BOS, USUAL_EOS = "<s>", "</s>"
 
 
 @dataclass(frozen=True)
 class TemplateSource:
-    """A chat template and the texts of the special tokens that it may write.
+    """A chat template and the special tokens that it may write.
 
-    `server_adds_bos`: llama.cpp starts every prompt with `bos` itself. `assumed`: the tokens whose text
-    is a guess.
+    `server_adds_bos`: llama.cpp starts every prompt with `bos` itself. `assumed`: the tokens whose
+    text is a guess.
     """
 
     text: str
@@ -30,7 +30,7 @@ class TemplateSource:
 
     @property
     def bos(self) -> str:
-        """Return the text of the token that begins a prompt, "" for none."""
+        """Return the text of the token that starts a prompt, "" if none."""
         return self.special_tokens.get("bos_token", "")
 
     @property
@@ -90,7 +90,7 @@ def _of_folder(folder: Path, config: dict[str, Any]) -> str:
 
 def _of_config(config: dict[str, Any], path: Path) -> str:
     template = config.get("chat_template")
-    if isinstance(template, list):  # several, each with a name
+    if isinstance(template, list):  # several named templates
         named = {str(item.get("name")): item.get("template") for item in template}
         template = named.get("default") or next(iter(named.values()), None)
     if not isinstance(template, str) or not template:
@@ -116,7 +116,9 @@ def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
 
 
 def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
-    """Decide as llama.cpp's converter does: by the setting, else by what the tokenizer itself does."""
+    """Return whether llama.cpp's converter sets add_bos: from the config, else from the tokenizer's
+    behavior.
+    """
     stated = config.get("add_bos_token")
     if isinstance(stated, bool):
         return stated

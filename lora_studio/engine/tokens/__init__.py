@@ -1,1 +1,1 @@
-"""A conversation -> text -> token ids, and exactly which of them train."""
+"""Convert conversations to token ids, with a mask of the tokens to train on."""

@@ -1,9 +1,10 @@
-"""How one chat template wants reasoning, tool calls and tool results handed to it, and renders them.
+"""Detect the form in which a chat template expects reasoning, tool calls and results, and render
+with it.
 
 Templates agree on `role` and `content` and on little else: one reads reasoning from a key of the
-message, another from the text; arguments of a call are an object here and JSON text there. Which it
-is, is found by rendering a conversation in each way and looking whether everything is shown. There
-is no table of models. What no way shows makes a row unusable, with the reason.
+message, another from the text; arguments of a call are an object or JSON text. The form is detected
+by rendering a conversation in each form and checking whether everything is shown. No model is
+recognized by name. A row with content that no form shows is unusable, with the reason.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from lora_studio.core.templates.chat_template import ChatTemplate
 
 Tools = Sequence[Mapping[str, Any]]
 
-#: Keys under which templates look for the reasoning of an answer, the commonest first.
+#: Keys from which templates read the reasoning of an answer, the most common first.
 _THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
 
-#: Roles under which templates take what a tool returned.
+#: Roles that templates accept for tool results.
 _RESULT_ROLES = ("tool", "ipython", "function", "observation", "tool_response", "tool_results")
 
-#: Calls on a text, and filters of it, by which a template can let its words decide.
+#: Methods and filters with which a template can branch on the content of a text.
 _LOOKS = frozenset(
     {"split", "rsplit", "startswith", "endswith", "find", "rfind", "replace", "partition",
      "rpartition", "count", "index", "rindex", "isdigit", "splitlines", "removeprefix",
@@ -41,8 +42,11 @@ _LOOKS = frozenset(
 
 @dataclass(frozen=True)
 class CallForm:
-    """How a template wants tool calls: `arguments` as an object or as JSON text, inside `function`
-    or not, with an id of nine characters or not, beside an empty content or None."""
+    """The form of tool calls that a template expects.
+
+    `arguments` is an object or JSON text, inside `function` or not, with an id of nine characters
+    or none, and with an empty content or None.
+    """
 
     arguments: Literal["object", "json"] = "object"
     nested: bool = True
@@ -51,10 +55,12 @@ class CallForm:
 
 
 class ChatFormat:
-    """Renders conversations by the chat template of one tokenizer."""
+    """Renders conversations with the chat template of one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Compile the template; raises UnusableRow where that fails: no row can be rendered."""
+        """Compile the template; raises UnusableRow if that fails, since no row can be rendered
+        then.
+        """
         source = tokenizer.get_chat_template()
         special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if text}
         try:
@@ -65,14 +71,14 @@ class ChatFormat:
     def render(
         self, messages: Sequence[Message], tools: Tools = (), *, prompt: bool = False
     ) -> str:
-        """Return the conversation as text, with `prompt` up to where the next answer begins.
+        """Return the conversation as text; with `prompt`, up to where the next answer starts.
 
-        Raises UnusableRow when the template refuses it or has no place for a part of it.
+        Raises UnusableRow when the template refuses it or does not show a part of it.
         """
         return self._run(self.plain(messages), prompt, tools)
 
     def render_marked(self, messages: Sequence[Message], tools: Tools, begin: str, end: str) -> str:
-        """Return the text with marks around what the template's {% generation %} blocks enclose."""
+        """Return the text with marks around the template's {% generation %} blocks."""
         try:
             return self.template.render_marked(
                 self.plain(messages), begin, end, tools=_wrapped(tools)
@@ -81,7 +87,7 @@ class ChatFormat:
             raise _refused(error) from error
 
     def plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """Return the messages in the form that the template reads; raises UnusableRow."""
+        """Return the messages in the form that the template expects; raises UnusableRow."""
         if all(not (turn.thinking or turn.tool_calls) and turn.role != "tool" for turn in messages):
             return [
                 {"role": turn.role, "content": self._content(turn.content)} for turn in messages
@@ -99,10 +105,10 @@ class ChatFormat:
 
     @cached_property
     def reads_text(self) -> bool:
-        """Return whether the words of a message can decide what is written around it.
+        """Return whether the content of a message can change the text around it.
 
-        Where they cannot, conversations of one shape (roles, filled fields) are written alike but
-        for their contents. Told from the syntax tree, cautiously: a doubtful look counts.
+        If not, conversations of one shape (roles, filled fields) are rendered identically except
+        for their contents. Decided conservatively from the syntax tree: doubtful access counts.
         """
         tree = self.template.tree
         for call in tree.find_all(nodes.Call):
@@ -118,9 +124,7 @@ class ChatFormat:
 
     @cached_property
     def between(self) -> str:
-        """Return what stands between the reasoning of an answer and the answer, such as
-        `</think>`.
-        """
+        """Return the text between the reasoning of an answer and the answer, such as `</think>`."""
         text = self._run(
             list(self._plain(_reasoned(), self._thinking, CallForm(), "tool")), False, ()
         )
@@ -128,9 +132,7 @@ class ChatFormat:
 
     @cached_property
     def _parts(self) -> bool:
-        """Return whether contents have to be lists of parts, as templates of models that see
-        want them.
-        """
+        """Return whether contents must be lists of parts, as in templates of vision models."""
         for parts in (False, True):
             content = [{"type": "text", "text": "Zu0uZ"}] if parts else "Zu0uZ"
             if "Zu0uZ" in self._try([{"role": "user", "content": content}]):
@@ -157,7 +159,7 @@ class ChatFormat:
                 text = self._try(plain, (_SAMPLE_TOOL,)) or self._try(plain)
                 if all(mark in text for mark in ("Zn0nZ", "Zk0kZ", "Zv0vZ")):
                     shown[arguments] = text
-            # An object printed as it is comes out as Python, JSON text encoded again with \".
+            # An object printed directly is written as Python, JSON text encoded again contains \".
             if "object" in shown and "'Zk0kZ'" not in shown["object"]:
                 return CallForm("object", nested, ids, empty)
             if "json" in shown and '\\"' not in shown["json"]:
@@ -187,7 +189,7 @@ class ChatFormat:
             raise _refused(error) from error
 
     def _try(self, plain: list[dict[str, Any]], tools: Tools = ()) -> str:
-        """Return the text, "" where the template refuses."""
+        """Return the text, "" if the template refuses it."""
         try:
             return self._run(plain, False, tools)
         except UnusableRow:
@@ -241,7 +243,7 @@ def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
     about = {"name": call.name, "arguments": arguments}
     call_data: dict[str, Any] = {"type": "function", "function": about} if form.nested else about
     if form.ids:
-        # Some templates insist on nine letters and digits.
+        # Some templates require nine letters and digits.
         own = len(call.id) == 9 and call.id.isascii() and call.id.isalnum()
         call_data["id"] = call.id if own else number
     elif call.id:
@@ -250,7 +252,7 @@ def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
 
 
 def _wrapped(tools: Tools) -> list[dict[str, Any]] | None:
-    """Return function descriptions as templates expect them; None without any."""
+    """Return function descriptions in the form that templates expect; None without any."""
     return [
         dict(tool) if "function" in tool or "name" not in tool
         else {"type": "function", "function": dict(tool)}
@@ -265,7 +267,7 @@ def _refused(error: Exception) -> UnusableRow:
 
 
 def refuse_template(reason: str, error: Exception | None = None) -> UnusableRow:
-    """Return the verdict that a row can't be rendered; the template `reason` may name the `error`."""
+    """Return the error that a row can't be rendered; the template `reason` may refer to `error`."""
     values = {} if error is None else {"error": str(error)}
     return UnusableRow(reason, UnusableKind.TEMPLATE, **values)
 
@@ -309,14 +311,14 @@ _CONTENTS = ("content", "text")
 
 
 def _counts_messages(entry: nodes.Expr) -> bool:
-    """`messages | length`, `messages | first` and the like say nothing about words."""
+    """Return whether the use of `messages` can't inspect texts, such as `messages | length`."""
     node = getattr(entry, "node", None)
     return isinstance(node, nodes.Name) and node.name not in _CONTENTS
 
 
 def _compares_text(compare: nodes.Compare) -> bool:
-    """Return whether a comparison may look into a text; asking for a role or a key of a message
-    does not.
+    """Return whether a comparison may inspect a text; comparing a role or a key of a message does
+    not.
     """
     for operand in compare.ops:
         left, right = compare.expr, operand.expr
@@ -330,7 +332,7 @@ def _compares_text(compare: nodes.Compare) -> bool:
 
 
 def _is_plain(node: nodes.Node) -> bool:
-    """Return a role, a type, a number, a flag or no text at all."""
+    """Return whether a node is a role, a type, a number, a boolean, or an empty text."""
     if isinstance(node, nodes.Const):
         return not (isinstance(node.value, str) and node.value)
     if isinstance(node, nodes.Getattr):
@@ -343,6 +345,6 @@ def _is_plain(node: nodes.Node) -> bool:
 
 
 def count_common_prefix(first: str, second: str) -> int:
-    """Return how many characters two texts have in common at their start."""
+    """Return the length of the common start of two texts in characters."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((length for length, (a, b) in pairs if a != b), min(len(first), len(second)))

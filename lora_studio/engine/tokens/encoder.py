@@ -1,4 +1,4 @@
-"""Conversations, documents and pairs become token ids, and each token is marked as trained or not."""
+"""Convert conversations, documents and pairs to token ids, with a mask of the tokens to train on."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ _START = itemgetter(0)
 
 @dataclass(frozen=True)
 class Encoded:
-    """One conversation: `ids` [length] int32 and `trained` [length] bool, cut to the limit.
+    """One conversation: `ids` [length] int32 and `trained` [length] bool, truncated to the limit.
 
-    `full_length` is the number of tokens before cutting; `left_out` counts answers that do not
-    train, because the template wrote them in another context than they would be asked for in.
+    `full_length` is the number of tokens before truncation; `left_out` counts answers that don't
+    train because the template renders them in another context than the one they would be generated
+    in.
     """
 
     ids: np.ndarray
@@ -48,51 +49,52 @@ class Encoded:
 
     @property
     def tokens(self) -> int:
-        """Return tokens that a pass over the row computes."""
+        """Return the number of tokens that a pass over the row computes."""
         return len(self.ids)
 
     @property
     def labels(self) -> list[int]:
-        """Return the ids where they are trained, -100 elsewhere."""
+        """Return the ids of trained tokens, -100 elsewhere."""
         return np.where(self.trained, self.ids, _IGNORED).tolist()
 
     @property
     def is_cut(self) -> bool:
-        """Return whether the limit left tokens off."""
+        """Return whether the limit truncated the row."""
         return self.full_length > len(self.ids)
 
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """The same prompt with the better and with the worse answer; the answers alone are trained."""
+    """The same prompt with the chosen and with the rejected answer; only the answers are trained."""
 
     chosen: Encoded
     rejected: Encoded
 
     @property
     def tokens(self) -> int:
-        """Return tokens of both sides."""
+        """Return the number of tokens of both sides."""
         return self.chosen.tokens + self.rejected.tokens
 
 
 @dataclass(frozen=True)
 class EncodedLabeled:
-    """A conversation whose last answer, which alone is trained, is good or bad."""
+    """A conversation whose last answer is labeled good or bad; only that answer is trained."""
 
     answer: Encoded
     label: bool
 
     @property
     def tokens(self) -> int:
-        """Return tokens of the conversation."""
+        """Return the number of tokens of the conversation."""
         return self.answer.tokens
 
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text in tokens, `ids` [length], before any cut: `spans` are the ranges that train, in order.
+    """A tokenized text, `ids` [length], before truncation: `spans` are the ranges that train, in
+    order.
 
-    `unshown` counts reasonings before earlier answers that the template does not show.
+    `unshown` counts reasoning of earlier answers that the template does not show.
     """
 
     ids: NDArray[np.int32]
@@ -102,14 +104,12 @@ class TokenizedText:
 
     @property
     def first(self) -> int:
-        """Return the first position with something to predict that is trained; -1 when there is
-        none.
-        """
+        """Return the first trained position with a preceding token; -1 if there is none."""
         return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
 
     @property
     def targets(self) -> int:
-        """Return how many tokens are trained."""
+        """Return the number of trained tokens."""
         return sum(end - begin for begin, end in self.spans)
 
     def cut(self, limit: int) -> Encoded:
@@ -121,7 +121,7 @@ class TokenizedText:
 
 @dataclass(frozen=True)
 class TokenizedView:
-    """A text with its tokens, whose texts make it up, and the character ranges that train."""
+    """A text with its tokens, whose texts add up to it, and the character ranges that train."""
 
     text: str
     tokens: tuple[Token, ...]
@@ -129,11 +129,12 @@ class TokenizedView:
 
 
 class Encoder:
-    """Turns samples into tokens for one tokenizer and one dataset spec."""
+    """Converts samples to tokens for one tokenizer and one dataset spec."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec) -> None:
-        """Raise ProblemError for a tokenizer that cannot say where its tokens stand, or whose chat
-        template is broken."""
+        """Prepare the tokenizer; raises ProblemError if it has no offsets or a broken chat
+        template.
+        """
         if not tokenizer.is_fast:
             raise fail(
                 "model.slow_tokenizer",
@@ -145,7 +146,7 @@ class Encoder:
             )
         self.tokenizer = tokenizer
         self.spec = spec
-        # Its post-processor may trim blanks off the places of tokens, which must be exact here.
+        # The post-processor may trim blanks from token offsets, which must be exact here.
         self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
         self._backend.post_processor = None
         self._backend.no_truncation()
@@ -166,13 +167,14 @@ class Encoder:
         self._begins_with, self._ends_with = _document_edges(tokenizer)
 
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
-        """Return one conversation, cut to the limit; raises UnusableRow."""
+        """Return one conversation, truncated to the limit; raises UnusableRow."""
         return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
 
     def encode_sample(self, sample: Sample) -> list[Encoded]:
-        """Return a sample cut to the limit: one, of a pair two, of a document all pieces.
+        """Return the sequences of a sample, truncated to the limit: one, two for a pair, all pieces
+        of a document.
 
-        Raises UnusableRow for what is left out by the spec as well.
+        Also raises UnusableRow for rows that the spec excludes.
         """
         result = self.tokenize([sample])[0]
         if isinstance(result, UnusableRow):
@@ -191,9 +193,10 @@ class Encoder:
         return [item.cut(limit) for item in result]
 
     def tokenize(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
-        """Return each sample in tokens before any cut (of a pair the chosen, then the rejected
-        side), or
-        why it is unusable."""
+        """Return each sample as tokens before truncation, or why it is unusable.
+
+        A pair has two sides: chosen, then rejected.
+        """
         rendered: list[list[Rendered] | UnusableRow] = []
         for sample in samples:
             try:
@@ -215,18 +218,19 @@ class Encoder:
         return results
 
     def show(self, sample: Sample) -> list[TokenizedView]:
-        """Return the text of a sample token by token, of a pair both; raises UnusableRow."""
+        """Return the text of a sample token by token, of a pair both sides; raises UnusableRow."""
         return [self._show(sample, side) for side in self._sides(sample)]
 
     def text(self, sample: Sample) -> str:
-        """Return the text that a sample's tokens are taken of, of a pair the better side; raises
-        UnusableRow."""
+        """Return the text of a sample that is tokenized, of a pair the chosen side; raises
+        UnusableRow.
+        """
         return self._sides(sample)[0].text
 
     # --- one sample ---------------------------------------------------------------------------
 
     def _sides(self, sample: Sample) -> list[Rendered]:
-        """Return what of a sample is tokenized as one text each."""
+        """Return the parts of a sample that are tokenized as one text each."""
         match sample.task:
             case "text":
                 text = sample.text
@@ -270,7 +274,7 @@ class Encoder:
         for position, (index, (_, end)) in enumerate(
             zip(encoding.ids, encoding.offsets, strict=True)
         ):
-            # Tokens that share a character: the first of them shows it, the others nothing.
+            # Tokens that share a character: the first one shows it, the others are empty.
             begin, covered = covered, max(covered, end)
             if position == len(trained) - 1:
                 covered = len(rendered.text)
@@ -289,7 +293,7 @@ class Encoder:
 
 
 def build_trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
-    """Return which of `length` tokens lie in ranges, [length] bool."""
+    """Return a mask of the tokens inside the ranges, [length] bool."""
     trained = np.zeros(length, bool)
     for begin, end in spans:
         trained[begin:end] = True
@@ -297,8 +301,8 @@ def build_trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
 
 
 def split_document(length: int, limit: int) -> list[Span]:
-    """Return a document in pieces of at most `limit` tokens; none has one token, which predicts
-    nothing.
+    """Return a document in pieces of at most `limit` tokens; no piece has only one token, which
+    predicts nothing.
     """
     edges = [*range(0, length, limit), length]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
@@ -307,7 +311,7 @@ def split_document(length: int, limit: int) -> list[Span]:
 
 
 def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | None:
-    """Return the verdict on a row that the length limit excludes, else None.
+    """Return why the length limit excludes a row, else None.
 
     `length` and `first` are those of its `TokenizedText`.
     """
@@ -323,7 +327,7 @@ def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | No
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
 ) -> list[int]:
-    """Return tokens to continue from for the next answer; raises UnusableRow."""
+    """Return the prompt tokens for the next answer; raises UnusableRow."""
     text = render(tokenizer, messages, tools, prompt=True)
     return tokenizer(text, add_special_tokens=False).input_ids
 
@@ -336,7 +340,7 @@ def encode(
 
 
 def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
-    """Return a conversation of which the answer alone trains."""
+    """Return a conversation in which only the answer trains."""
     return [
         *(turn.model_copy(update={"trained": False}) for turn in prompt),
         *(turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in answer),
@@ -344,9 +348,11 @@ def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Mess
 
 
 def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return what a document begins and ends with: the first token where the tokenizer itself
-    puts one
-    in front of a text, and the end-of-sequence token."""
+    """Return the tokens that a document starts and ends with.
+
+    It starts with the token that the tokenizer itself adds to a text, if any, and ends with the
+    end-of-sequence token.
+    """
     ids = tokenizer("a").input_ids
     bos = tokenizer.bos_token or ""
     begins = bool(bos) and bool(ids) and ids[0] == tokenizer.bos_token_id
@@ -354,10 +360,10 @@ def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
 
 def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
-    """Yield the ranges of tokens that train; raises UnusableRow where a token is on both sides.
+    """Yield the ranges of tokens that train; raises UnusableRow for a token across an edge.
 
-    A token across an edge does no harm where the part on the other side is blank. Of what the row
-    leaves out of an answer, a token with a letter in it does not train.
+    A token across an edge is accepted if its part on the other side is blank. A token with a letter
+    of a masked part does not train.
     """
     text = rendered.text
     for begin, end in rendered.spans:
@@ -378,9 +384,7 @@ def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
 
 
 def _tokens_in(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
-    """Return the tokens within a range of characters, and those across its edges that say
-    anything there.
-    """
+    """Return the tokens within a range of characters, and the non-blank ones across its edges."""
     begin, end = hole
     first = bisect_left(offsets, begin, key=_START)
     last = bisect_left(offsets, end, key=_START)

@@ -1,22 +1,24 @@
-"""Conversations become text, and the part of it that the model has to write is found exactly.
+"""Render conversations, and locate exactly the text that the model has to write.
 
-What trains is what the model will be asked for: from where the prompt for an answer ends to the
-mark that ends the answer, its reasoning and tool calls included. It is found by rendering, never by
-searching for the template's marks, which a user may have typed:
+Trained is what the model will be asked to generate: from the end of the prompt to the mark that
+ends the answer, including reasoning and tool calls. It is located by rendering, never by searching
+for the template's marks, which a user may have typed:
 
-1. Every answer is replaced by a marker and the conversation rendered again. Where putting the
-   answers back gives the original text, the template shows them unchanged and their places are
-   exact; where it does not, the row is left out and says so. Where tool calls end is told by
-   giving the last of them one more argument.
-2. The prompt for an answer is rendered as it would be asked. The answer begins where that ends (so
-   an empty thinking block that the template writes is trained as well). Some templates write
-   earlier turns otherwise once they are answered, such as without the system message: then the
-   text of the last answer is put behind its true prompt, and earlier answers do not train. Where
-   nothing but the reasoning of earlier turns was dropped since, the prompt without it is as true.
-3. What a conversation that ends with this answer has behind it begins with the end of the turn.
+1. Every answer is replaced by a marker and the conversation is rendered again. If putting the
+answers back gives the original text, the template shows them unchanged and their positions are
+exact; otherwise the row is skipped with that reason. The end of tool calls is located by adding one
+more argument to the last call.
 
-A template with `{% generation %}` blocks narrows this to what they enclose. `shapes` does all this
-once for conversations of one shape, where the template allows it.
+2. The prompt for an answer is rendered as it will be at inference. The answer starts at its end (so
+an empty thinking block that the template writes is trained as well). Some templates write earlier
+turns differently once they are answered, for example without the system message: then the text of
+the last answer is appended to its true prompt, and earlier answers do not train. If only the
+reasoning of earlier turns was dropped since, the prompt without it is used.
+
+3. The text after the answer in a conversation that ends with it starts with the end of the turn.
+
+A template with `{% generation %}` blocks narrows this to their contents. `shape_cache` does all
+this once for conversations of one shape, if the template allows it.
 """
 
 from __future__ import annotations
@@ -76,10 +78,10 @@ def render(
 
 
 class ExactRenderer:
-    """Renders conversations for one tokenizer, with the parts that train; every one anew."""
+    """Renders conversations for one tokenizer, with the parts that train; without caching."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Take the tokenizer with its chat template; raises UnusableRow when that is broken."""
+        """Prepare the tokenizer's chat template; raises UnusableRow if it is broken."""
         self.format = ChatFormat(tokenizer)
         self._eos = str(tokenizer.eos_token or "")
         added = tokenizer.get_added_vocab()
@@ -87,7 +89,7 @@ class ExactRenderer:
         self._missing: dict[tuple[tuple[str, bool], ...], str] = {}
 
     def answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
-        """Return the text in which the trained answers of a conversation train; raises
+        """Return the text of a conversation with the spans of its trained answers; raises
         UnusableRow.
         """
         text = self.format.render(messages, tools)
@@ -108,8 +110,9 @@ class ExactRenderer:
         return rendered
 
     def whole(self, messages: Sequence[Message], tools: Tools = ()) -> str:
-        """Return the text of a conversation, ended where the template ends no turn; raises
-        UnusableRow.
+        """Return the text of a conversation; raises UnusableRow.
+
+        An end-of-sequence token is appended if the template does not end turns.
         """
         text = self.format.render(messages, tools)
         self._require_shown(messages, tools, text)
@@ -129,34 +132,13 @@ class ExactRenderer:
         left_out = 0
         at_prompts = True
         for index in wanted:
-            begin, end = find_extent(places, index)
-            has_text = end > 0
-            if turns[index].tool_calls:
-                end = max(end, self._end_of_calls(turns, tools, text, index))
-            ending = self._ending(turns, tools, index, marked, text[end:])
-            if ending is None:
-                raise refuse_template(
-                    "the chat template ends an answer differently in the middle of a chat"
-                )
-            if not text.startswith(ending, end):
-                # The template ends no answer. The model still has to learn where to stop.
-                end = len(text)
-                text += ending
-            span = begin - len(marked.lead(index, text[:begin])), end + len(ending)
+            text, span = self._answer_span(turns, tools, index, marked, places, text)
             self._require_calls(turns[index], text[slice(*span)])
             prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
             if text.startswith(prompt):
                 span = (len(prompt) if index else span[0], span[1])
-            elif (asked := find_answer_start(prompt, text, turns[index - 1])) is not None:
-                span = (span[0] if has_text else asked), span[1]
-                at_prompts = False
-            elif text.startswith(bare := self._prompt_as_shown(turns, tools, index, places)):
-                span = (len(bare), span[1])
-                at_prompts = False
-            elif (
-                asked := find_answer_start_in_round(bare, text, turns, index, span[0])
-            ) is not None:
-                span = (span[0] if has_text else asked), span[1]
+            elif moved := self._prompted_span(turns, tools, index, places, text, span, prompt):
+                span = moved
                 at_prompts = False
             elif index == wanted[-1]:
                 last = Rendered(
@@ -175,14 +157,64 @@ class ExactRenderer:
         unshown = self._unshown(turns, places, wanted)
         return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
+    def _answer_span(
+        self,
+        turns: Sequence[Message],
+        tools: Tools,
+        index: int,
+        marked: MarkedConversation,
+        places: AnswerSpans,
+        text: str,
+    ) -> tuple[str, Span]:
+        """Return the span of an answer through its end, and the text, with an end added if it had
+        none.
+        """
+        begin, end = find_extent(places, index)
+        if turns[index].tool_calls:
+            end = max(end, self._end_of_calls(turns, tools, text, index))
+        ending = self._ending(turns, tools, index, marked, text[end:])
+        if ending is None:
+            raise refuse_template(
+                "the chat template ends an answer differently in the middle of a chat"
+            )
+        if not text.startswith(ending, end):
+            # The template does not end answers. The model still has to learn where to stop.
+            end = len(text)
+            text += ending
+        return text, (begin - len(marked.lead(index, text[:begin])), end + len(ending))
+
+    def _prompted_span(
+        self,
+        turns: Sequence[Message],
+        tools: Tools,
+        index: int,
+        places: AnswerSpans,
+        text: str,
+        span: Span,
+        prompt: str,
+    ) -> Span | None:
+        """Return the span of an answer whose prompt differs slightly from the text before it; None
+        if it differs in more than that.
+        """
+        asked = find_answer_start(prompt, text, turns[index - 1])
+        if asked is None:
+            bare = self._prompt_as_shown(turns, tools, index, places)
+            if text.startswith(bare):
+                return len(bare), span[1]
+            asked = find_answer_start_in_round(bare, text, turns, index, span[0])
+        if asked is None:
+            return None
+        has_text = find_extent(places, index)[1] > 0
+        return (span[0] if has_text else asked), span[1]
+
     def _prompt_as_shown(
         self, turns: Sequence[Message], tools: Tools, index: int, places: AnswerSpans
     ) -> str:
-        """Return the prompt for an answer without the reasonings before it that the text does
-        not show.
+        """Return the prompt for an answer without the earlier reasoning that the text does not
+        show.
 
-        Many templates drop reasoning once the user has spoken again. An answer behind the result of
-        a tool was asked for with the reasoning of its own round, and is shown without.
+        Many templates drop reasoning once the user has spoken again. An answer after a tool result
+        was generated with the reasoning of its own round, and is shown without it.
         """
         before = [
             turn.model_copy(update={"thinking": ""})
@@ -200,11 +232,12 @@ class ExactRenderer:
         marked: MarkedConversation,
         behind: str,
     ) -> str | None:
-        """Return what ends an answer: through the first mark behind it, or all but blanks.
+        """Return the end of an answer: through the first mark after it, or everything but blanks.
 
-        `behind` is what stands behind the answer; None when an answer that ends the conversation
-        has something else there. Where there is nothing at all, the mark that opens the next turn
-        ends it, as models of such templates are taught, and the end-of-sequence token at the end.
+        `behind` is the text after the answer. Returns None if an answer at the end of the
+        conversation is followed by something else there. If nothing follows at all, the mark that
+        opens the next turn ends the answer, as models with such templates are trained, and the
+        end-of-sequence token ends the last one.
         """
         is_last = index == len(turns) - 1
         alone = behind
@@ -218,7 +251,7 @@ class ExactRenderer:
         if turns[index].tool_calls:
             ending = self._shared_end(alone, behind)
         if ending is None or not behind.startswith(ending):
-            # Within a chat some templates end an answer with another mark than the last one.
+            # Some templates end answers within a chat with another mark than the last one.
             other = MARK.match(behind)
             return other[0] if other and not is_last else None
         if self._ends_turns and ending:
@@ -227,15 +260,13 @@ class ExactRenderer:
         return ending + (self._eos if is_last else following)
 
     def _mark_at_start(self, text: str) -> str:
-        """Return the white space and special mark that a text begins with, "" without a mark."""
+        """Return the white space and special mark at the start of a text, "" without a mark."""
         blanks = len(text) - len(text.lstrip())
         mark = next((mark for mark in self._marks if text.startswith(mark, blanks)), None)
         return "" if mark is None else text[: blanks + len(mark)]
 
     def _shared_end(self, alone: str, behind: str) -> str | None:
-        """Return what stands behind the calls of a turn, less marks that only end a
-        conversation.
-        """
+        """Return the text after the calls of a turn, without marks that only end a conversation."""
         ending = alone.rstrip()
         while not behind.startswith(ending):
             mark = next((mark for mark in self._marks if ending.endswith(mark)), None)
@@ -246,7 +277,7 @@ class ExactRenderer:
 
     @cached_property
     def _ends_turns(self) -> bool:
-        """Return whether the template writes anything behind an answer that ends a conversation."""
+        """Return whether the template writes anything after an answer that ends a conversation."""
         turns = [Message(role="user", content="Zu0uZ"), Message(role="assistant", content="Za0aZ")]
         try:
             return bool(self.format.render(turns).rpartition("Za0aZ")[2].strip())
@@ -256,9 +287,7 @@ class ExactRenderer:
     # --- reasoning ----------------------------------------------------------------------------
 
     def _thought(self, places: AnswerSpans, index: int, text: str, span: Span) -> Span | None:
-        """Return the reasoning of an answer with the marks around it, from the answer's begin
-        on.
-        """
+        """Return the span of an answer's reasoning with its marks, from the start of the answer."""
         thought = places.get((index, 2), places.get((index, 0)))
         if thought is None:
             return None
@@ -268,8 +297,8 @@ class ExactRenderer:
         return span[0], thought[1] + count_common_prefix(behind, self.format.between)
 
     def _unshown(self, turns: Sequence[Message], places: AnswerSpans, wanted: list[int]) -> int:
-        """Return how many reasonings of trained answers are not in the text; the last one has to
-        be.
+        """Return how much reasoning of trained answers the text does not show; the last one must be
+        shown.
         """
         missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
         if wanted and wanted[-1] in missing:
@@ -279,8 +308,8 @@ class ExactRenderer:
     # --- tool calls ---------------------------------------------------------------------------
 
     def _end_of_calls(self, turns: Sequence[Message], tools: Tools, text: str, index: int) -> int:
-        """Return where the arguments of a turn's last call end in `text`: one more is put behind
-        them.
+        """Return where the arguments of a turn's last call end in `text`, located by adding an
+        argument.
         """
         calls = turns[index].tool_calls
         extra = make_unused_word("zqarg", text)
@@ -307,7 +336,7 @@ class ExactRenderer:
                     raise refuse_template("the chat template omits the arguments of a tool call")
 
     def _require_shown(self, turns: Sequence[Message], tools: Tools, text: str) -> None:
-        """Raise UnusableRow where the template has no place for what is not an answer."""
+        """Raise UnusableRow if the template does not show a part that is not an answer."""
         for tool in tools:
             if str((tool.get("function") or tool).get("name", "")) not in text:
                 raise refuse_template("the chat template omits the list of tools")
@@ -327,7 +356,7 @@ class ExactRenderer:
         try:
             shown = self.format.render(probe, tools)
             if probe[-1].role == "assistant" and len(probe) > 1:
-                # What only the prompt for the last answer shows is put back with that prompt.
+                # A part that only the prompt for the last answer shows is restored with that prompt.
                 shown += self.format.render(probe[:-1], tools, prompt=True)
         except UnusableRow:
             return ""
@@ -337,9 +366,7 @@ class ExactRenderer:
     # --- generation blocks --------------------------------------------------------------------
 
     def _generation_blocks(self, turns: Sequence[Message], tools: Tools, text: str) -> list[Span]:
-        """Return what the template itself marks as written by the model; [] when it cannot be
-        relied on.
-        """
+        """Return the spans that the template marks as generated; [] if they are unreliable."""
         if not self.format.template.has_generation:
             return []
         begin, end = make_unused_word("zqgenB", text), make_unused_word("zqgenE", text)
@@ -364,7 +391,7 @@ class ExactRenderer:
         return blocks if all(answer[-40:] in written for answer in answers) else []
 
     def _with_end(self, text: str, block: Span) -> Span:
-        """Return a template's block, through the mark that ends the turn and no further."""
+        """Return a generation block, extended exactly through the mark that ends the turn."""
         inside = text[block[0] : block[1]].rstrip()
         end = block[0] + len(inside)
         if any(inside.endswith(mark) for mark in self._marks):
@@ -385,7 +412,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _spellings(leaf: Any) -> set[str]:
-    """Return the ways in which a template may write a value: as JSON, as Python, or as it is."""
+    """Return the ways in which a template may write a value: as JSON, as Python, or unchanged."""
     written = {json.dumps(leaf, ensure_ascii=ascii_only) for ascii_only in (True, False)}
     if isinstance(leaf, str):
         return {leaf, leaf.strip(), repr(leaf)[1:-1]} | {text[1:-1] for text in written}

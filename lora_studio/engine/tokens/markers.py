@@ -1,4 +1,4 @@
-"""Answers replaced by markers: where each part of an answer stands in a rendered conversation."""
+"""Replace answers by markers, to locate each part of an answer in a rendered conversation."""
 
 from __future__ import annotations
 
@@ -12,31 +12,29 @@ from lora_studio.engine.tokens.chat_format import refuse_template
 
 Span = tuple[int, int]  # characters, end excluded
 
-#: A reasoning block in the text of an answer: what opens it, the reasoning, its end, the answer.
+#: A reasoning block in the text of an answer: its start, the reasoning, its end, the answer.
 THINKING = re.compile(r"(?s)(.*<think>|)(.*?)(</think>)(.*)")
 
-#: Parts of an answer: its reasoning is 0, a reasoning block in its text 2, the rest from here on.
+#: Parts of an answer: 0 is its reasoning, 2 a reasoning block in its text, the rest starts here.
 ANSWER = 4
 
-AnswerSpans = dict[tuple[int, int], Span]  # (turn, part) -> where it stands
+AnswerSpans = dict[tuple[int, int], Span]  # (turn, part) -> span in the text
 
 
 @dataclass(frozen=True)
 class MarkedConversation:
-    """A conversation with answers replaced by markers; `cores` says what each stands for."""
+    """A conversation with answers replaced by markers; `cores` maps markers to their texts."""
 
     messages: list[Message]
     cores: dict[tuple[int, int], str]
     pattern: re.Pattern[str]
 
     def end_in(self, shown: str) -> int:
-        """Return where the last marker in a text ends."""
+        """Return the end of the last marker in a text."""
         return max((match.end() for match in self.pattern.finditer(shown)), default=0)
 
     def lead(self, index: int, before: str) -> str:
-        """Return what of the answer stands before its first marker, as far as the template shows
-        it.
-        """
+        """Return the part of the answer before its first marker, as far as the template shows it."""
         content = self.messages[index].content
         match = self.pattern.search(content)
         lead = content[: match.start()] if match else ""
@@ -44,10 +42,10 @@ class MarkedConversation:
 
 
 def mark_answers(turns: Sequence[Message], text: str) -> MarkedConversation:
-    """Put markers for answers.
+    """Return the conversation with answers replaced by markers.
 
-    Blanks around an answer stay, so that a template that strips them strips them here too. The
-    reasoning before an answer gets a marker of its own: templates move it or leave it out.
+    Blanks around an answer are kept, so that a template that strips them does so here too. The
+    reasoning before an answer gets a marker of its own: templates move or omit it.
     """
     nonce = make_unused_word("zqmark", text)
     cores: dict[tuple[int, int], str] = {}
@@ -72,12 +70,12 @@ def mark_answers(turns: Sequence[Message], text: str) -> MarkedConversation:
 
 
 def make_unused_word(stem: str, text: str) -> str:
-    """Return a word made of `stem` and a number that the text does not hold."""
+    """Return a word made of `stem` and a number that does not occur in the text."""
     return next(word for number in range(1_000_000) if (word := f"{stem}{number}q") not in text)
 
 
 def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerSpans:
-    """Return where each part stands in `text`; raises UnusableRow unless that is beyond doubt."""
+    """Return the span of each part in `text`; raises UnusableRow if it is ambiguous."""
     pieces: list[str] = []
     places: AnswerSpans = {}
     length = position = 0
@@ -96,7 +94,7 @@ def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerS
         raise refuse_template("the chat template changes the text of an answer")
     for index, turn in enumerate(marked.messages):
         last = max((part for known, part in marked.cores if known == index), default=-1)
-        # Of a turn that calls tools the reasoning may go, as it may before any earlier answer.
+        # Templates may drop the reasoning of a turn with tool calls, as of any earlier answer.
         is_needed = last > 0 or (last == 0 and not turn.tool_calls)
         if is_needed and (index, last) not in places:
             raise refuse_template("the chat template omits an answer")
@@ -104,9 +102,10 @@ def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerS
 
 
 def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterator[Span]:
-    """Yield where the characters of a turn's content that do not train stand; raises UnusableRow
-    where
-    they are part of a reasoning in it."""
+    """Yield the spans of a turn's masked characters in the text.
+
+    Raises UnusableRow if they are part of a reasoning block in it.
+    """
     parts = THINKING.match(turn.content)
     answer = parts[4] if parts else turn.content
     start = len(turn.content) - len(answer)
@@ -119,6 +118,6 @@ def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterato
 
 
 def find_extent(places: AnswerSpans, index: int) -> Span:
-    """Return the span from the first to the last part of a turn, (0, 0) without any."""
+    """Return the span from the first to the last part of a turn, (0, 0) without parts."""
     spans = [span for (known, _), span in places.items() if known == index]
     return min((b for b, _ in spans), default=0), max((e for _, e in spans), default=0)

@@ -1,4 +1,4 @@
-"""Where an answer begins in a text that is not written quite as the prompt for the answer is."""
+"""Locate the start of an answer in a text that differs slightly from the prompt for the answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import count_common_prefix
 
-#: What a special mark looks like, also to a tokenizer that does not have it.
+#: The form of a special mark, even if the tokenizer doesn't have it.
 MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
 
 
 def find_answer_start(prompt: str, text: str, question: Message) -> int | None:
-    """Return where an answer begins when prompt and text differ only behind the question: a
-    template
-    may open a thinking block in the prompt that it leaves out of the finished turn."""
+    """Return where an answer starts if prompt and text differ only after the question; else None.
+
+    A template may open a thinking block in the prompt that it omits from the finished turn.
+    """
     asked = question.content.strip()
     behind = prompt.rfind(asked) + len(asked)
     if asked not in prompt or not text.startswith(prompt[:behind]):
@@ -26,9 +27,11 @@ def find_answer_start(prompt: str, text: str, question: Message) -> int | None:
 def find_answer_start_in_round(
     prompt: str, text: str, turns: Sequence[Message], index: int, begin: int
 ) -> int | None:
-    """Return the same behind the result of a tool, where only the calls of its round are shown
-    otherwise: a
-    template may put an empty thinking block before them until the user speaks again."""
+    """Return where an answer after a tool result starts if only the calls of its round differ; else
+    None.
+
+    A template may put an empty thinking block before the calls until the user speaks again.
+    """
     users = [turn.content.strip() for turn in turns[:index] if turn.role == "user"]
     result = turns[index - 1].content.strip()
     if turns[index - 1].role != "tool" or not result or not users or not users[-1]:
@@ -42,10 +45,8 @@ def find_answer_start_in_round(
 
 
 def _end_of_header(header: str, text: str, behind: int) -> int:
-    """Return where what a prompt ends with ends in a text, which goes on behind it or leaves
-    some out.
-    """
+    """Return where the end of a prompt ends in a text, which may continue it or omit a part of it."""
     begin = behind + count_common_prefix(header, text[behind:])
-    # Two marks may begin alike: none is cut in two.
+    # Two marks may have the same start: never split a mark.
     marks = MARK.finditer(text, behind)
     return next((mark.start() for mark in marks if mark.start() < begin < mark.end()), begin)

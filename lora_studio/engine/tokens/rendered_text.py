@@ -1,4 +1,4 @@
-"""A rendered conversation with the spans that train, and what moves or narrows these spans."""
+"""A rendered conversation with the spans that train, and operations on these spans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import refuse_template
 from lora_studio.engine.tokens.markers import Span
 
-#: The prompt for an answer is not what stands before the answer in the finished conversation.
+#: The prompt for an answer differs from the text before the answer in the finished conversation.
 PROMPT_MISMATCH = "the chat template writes the prompt differently once it is answered"
 
 
@@ -16,8 +16,8 @@ PROMPT_MISMATCH = "the chat template writes the prompt differently once it is an
 class Rendered:
     """A text and the parts of it that train, one span for each answer.
 
-    `thoughts` are the reasoning within them, with the marks around it, `holes` what of them the row
-    leaves out. `left_out` answers cannot be trained exactly, `unshown` are reasonings before earlier
+    `thoughts` are the spans of reasoning inside them, with its marks; `holes` are their masked
+    parts. `left_out` counts answers that can't be trained exactly, `unshown` reasoning of earlier
     answers that the template drops.
     """
 
@@ -27,13 +27,11 @@ class Rendered:
     holes: list[Span] = field(default_factory=list)
     left_out: int = 0
     unshown: int = 0
-    at_prompts: bool = True  # whether every span begins where its prompt ends
+    at_prompts: bool = True  # whether every span starts where its prompt ends
 
 
 def narrow_spans(rendered: Rendered, blocks: list[Span]) -> Rendered:
-    """Return the spans within the blocks they meet, each through the end of its turn all the
-    same.
-    """
+    """Return the spans narrowed to the blocks they overlap, each still through the end of its turn."""
     spans: list[Span] = []
     for begin, end in rendered.spans:
         met = [block for block in blocks if block[0] < end and block[1] > begin]
@@ -49,9 +47,7 @@ def narrow_spans(rendered: Rendered, blocks: list[Span]) -> Rendered:
 
 
 def move_behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
-    """Return the last answer behind its true prompt; raises UnusableRow when they do not fit
-    together.
-    """
+    """Return the last answer appended to its true prompt; raises UnusableRow if they do not fit."""
     text, span = last.text, last.spans[0]
     asked = question.content.strip()
     in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])

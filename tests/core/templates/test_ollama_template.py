@@ -657,7 +657,7 @@ def test_a_bos_that_only_some_conversations_begin_with_is_refused() -> None:
     source = "{% if messages|length < 3 %}{{ bos_token }}{% endif %}" + CHATML
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
-    assert str(found.reason) == "only some conversations begin with <s>"
+    assert str(found.reason) == "only some conversations start with <s>"
 
 
 def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_is_told() -> None:

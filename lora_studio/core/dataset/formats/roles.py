@@ -39,11 +39,7 @@ _MODEL_NAMES = ("gpt", "chatgpt", "claude", "gemini", "assistant")
 def parse_speaker(name: str) -> Speaker | None:
     """Return the role that a speaker's name means; None if unknown.
 
-    Handles decorated and versioned names: `<
-
-    Human
-
-    >`, `gpt-4`, `function-call`.
+    Handles decorated and versioned names: `<|Human|>`, `gpt-4`, `function-call`.
     """
     key = normalize_name(name)
     if key in _SPEAKERS:

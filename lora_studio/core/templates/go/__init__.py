@@ -1,1 +1,1 @@
-"""Go's text/template as far as a TEMPLATE uses it: parsed, and rendered as Go renders it."""
+"""The subset of Go's text/template that a TEMPLATE uses: parsing and rendering as Go does."""

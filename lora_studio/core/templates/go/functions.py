@@ -1,4 +1,4 @@
-"""The values of a Go template and the functions it may call on them, with Go's own semantics.
+"""Values of a Go template and its built-in functions, with Go's semantics.
 
 A Go string is a Python `bytes` (UTF-8), nil is None, a map is a dict, a slice a list.
 """
@@ -14,16 +14,16 @@ Value = Any  # None | bool | int | float | bytes | list[Value] | dict[str, Value
 
 
 class Struct(dict[str, Value]):
-    """A Go struct: a name it does not have is an error, not an empty value.
+    """A Go struct: accessing an unknown field is an error, not an empty value.
 
-    `tags` are the JSON names of its fields in their order; one that ends in ? is left out of JSON
-    when it is empty. A struct with tags prints itself as JSON, one without cannot be printed.
+    `tags` are the JSON names of its fields in order; one that ends in ? is omitted from JSON if
+    empty. A struct with tags prints itself as JSON, one without cannot be printed.
     """
 
     tags: ClassVar[Mapping[str, str]] = {}
 
     def tagged(self) -> list[tuple[str, Value]]:
-        """Return what JSON shows of it, in order."""
+        """Return the fields that JSON shows, in order."""
         return [
             (tag.rstrip("?"), self.get(name))
             for name, tag in self.tags.items()
@@ -40,11 +40,11 @@ class JsonList(list[Value]):
 
 
 class CallError(ValueError):
-    """A function that got arguments it cannot take."""
+    """A function that was called with invalid arguments."""
 
 
 def from_python(value: object) -> Value:
-    """Copy plain Python data into Go values: str becomes UTF-8 bytes, all the way down."""
+    """Convert plain Python data to Go values, recursively: str becomes UTF-8 bytes."""
     match value:
         case str():
             return value.encode("utf-8", "surrogateescape")
@@ -59,7 +59,9 @@ def from_python(value: object) -> Value:
 
 
 def is_true(value: Value) -> bool:
-    """Return Go's truth of a value: false, 0, nil and everything empty are false; a struct is always true."""
+    """Return Go's truth of a value: false, 0, nil and empty values are false; a struct is always
+    true.
+    """
     return True if isinstance(value, Struct) else bool(value)
 
 
@@ -67,7 +69,7 @@ def is_true(value: Value) -> bool:
 
 
 def length(value: Value) -> int:
-    """Return the number of bytes of a string or of items of a slice or map."""
+    """Return the number of bytes of a string, or of items of a slice or map."""
     if isinstance(value, Struct) or not isinstance(value, bytes | list | dict):
         raise CallError(f"len of {type_name(value)}")
     return len(value)
@@ -82,7 +84,7 @@ def _place(index: Value, limit: int) -> int:
 
 
 def index(item: Value, *indexes: Value) -> Value:
-    """Return item[i][j]…; a missing key of a map is nil, anything else outside is an error."""
+    """Return item[i][j]…; a missing key of a map is nil, any other index out of range is an error."""
     for key in indexes:
         if isinstance(item, dict) and not isinstance(item, Struct):
             if not isinstance(key, bytes):
@@ -112,7 +114,7 @@ def slice_(item: Value, *indexes: Value) -> Value:
 
 
 def type_name(value: Value) -> str:
-    """Return what Go would call the type, for messages."""
+    """Return Go's name of the type, for messages."""
     if isinstance(value, bool):
         return "bool"
     names: dict[type, str] = {int: "int", float: "float64", bytes: "string", type(None): "nil"}
@@ -123,9 +125,7 @@ def type_name(value: Value) -> str:
 
 
 def eq(first: Value, *others: Value) -> bool:
-    """Return true when `first` equals any of the others; different kinds are an error, nil is
-    not.
-    """
+    """Return whether `first` equals any of the others; different kinds are an error, nil is not."""
     if not others:
         raise CallError("missing argument for comparison")
     for other in others:
@@ -160,8 +160,8 @@ def less(first: Value, second: Value) -> bool:
 
 
 def format_float(number: float, *, exponent_from: int = 6) -> str:
-    """Return the shortest digits that read back equal; exponents below -4 and from
-    `exponent_from` on.
+    """Return the shortest digits that parse back equal; exponents below -4 and from `exponent_from`
+    on.
     """
     if number != number or number in (float("inf"), float("-inf")):
         return {"inf": "+Inf", "-inf": "-Inf"}.get(repr(number), "NaN")
@@ -207,12 +207,12 @@ def show(value: Value) -> bytes:
 
 
 def sorted_items(mapping: dict[str, Value]) -> list[tuple[str, Value]]:
-    """Return a map's items in the order in which Go walks and prints them: by the keys' bytes."""
+    """Return a map's items in the order in which Go iterates and prints them: by the keys' bytes."""
     return sorted(mapping.items(), key=lambda pair: pair[0].encode())
 
 
 def print_(*values: Value) -> bytes:
-    """Return what fmt.Sprint does: a blank between neighbors of which neither is a string."""
+    """Return what fmt.Sprint returns: a blank between neighbors of which neither is a string."""
     text = b""
     for index, value in enumerate(values):
         if index and not isinstance(value, bytes) and not isinstance(values[index - 1], bytes):
@@ -221,7 +221,7 @@ def print_(*values: Value) -> bytes:
     return text
 
 
-#: Beyond this, Go takes a width for a mistake.
+#: Go treats a larger width as an error.
 _WIDEST = 1_000_000
 _VERB = re.compile(
     rb"%(?P<flags>[-+# 0]*)(?P<width>\*|\d*)(?:\.(?P<precision>\d*))?(?P<verb>.)", re.S
@@ -229,7 +229,9 @@ _VERB = re.compile(
 
 
 def printf(pattern: Value, *values: Value) -> bytes:
-    """Return what fmt.Sprintf does for the verbs v s d q t c x X e f g and %, with width and precision."""
+    """Return what fmt.Sprintf returns for the verbs v s d q t c x X e f g and %, with width and
+    precision.
+    """
     if not isinstance(pattern, bytes):
         raise CallError(f"wrong type for value; expected string; got {type_name(pattern)}")
     rest = list(values)
@@ -249,7 +251,7 @@ def printf(pattern: Value, *values: Value) -> bytes:
 
 
 def _width(given: Value) -> str:
-    """Return the width that a star stands for."""
+    """Return the width given by a star."""
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= _WIDEST:
         raise CallError(f"bad width: {type_name(given)}")
     return str(given)
@@ -321,7 +323,7 @@ def to_json(value: Value) -> bytes:
             text = format_float(value, exponent_from=21)
             if value != value or text.endswith("Inf"):
                 raise CallError("JSON has no such number")
-            # JSON keeps plain notation down to 1e-6, fmt only to 1e-4.
+            # JSON uses plain notation down to 1e-6, fmt only to 1e-4.
             if re.search(r"e-0[56]$", text):
                 return f"{Decimal(text):f}".encode()
             return re.sub(r"e-0(\d)$", r"e-\1", text).encode()
@@ -347,7 +349,7 @@ def _json_string(text: str) -> bytes:
 
 
 def call_builtin(name: str, arguments: Sequence[Value]) -> Value:
-    """Call a function that needs nothing but its arguments; CallError says what was wrong."""
+    """Call a function that needs only its arguments; raises CallError."""
     exact = {"not": 1, "len": 1, "json": 1, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}
     least = {"index": 1, "slice": 1, "eq": 1, "printf": 1}
     wanted = exact.get(name, least.get(name, 0))

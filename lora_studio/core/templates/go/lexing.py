@@ -1,4 +1,4 @@
-"""Splits the source of a Go template into tokens."""
+"""Split the source of a Go template into tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GoToken:
 
 
 def lex(source: str) -> Iterator[GoToken]:
-    """Yield the tokens of `source`; comments and trimmed white space are left out."""
+    """Yield the tokens of `source`, without comments and trimmed white space."""
     at = 0
     trim_next = False
     while True:
@@ -91,7 +91,7 @@ def _lex_action(source: str, at: int) -> Generator[GoToken, None, tuple[int, boo
             raise GoTemplateError(f"unexpected {source[at]!r} in action", source, at)
         kind, text = match.lastgroup, match.group()
         if kind == "space" and source.startswith("-}}", match.end()):
-            text = text[:-1]  # the last space belongs to the trim marker
+            text = text[:-1]  # the last space is part of the trim marker
         at += len(text)
         depth += (kind == "open") - (kind == "close")
         if depth < 0:

@@ -1,4 +1,4 @@
-"""Turns the text of a Go text/template into a tree; refuses what Go refuses, with the place."""
+"""Parse a Go text/template into a tree; rejects what Go rejects, with the position."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAX_NESTING = 200
 
 
 def parse(source: str) -> TemplateTree:
-    """Parse a template; raises GoTemplateError with the place of what Go would refuse, too."""
+    """Parse a template; raises GoTemplateError with a position, also for what Go rejects later."""
     parser = _Parser(source)
     root, ended_by = parser.nodes()
     if ended_by != "end_of_file":
@@ -75,18 +75,20 @@ class _Parser:
             self.index += 1
         return self.peek()
 
-    def take(self, kind: str, wanted: str) -> GoToken:
+    def expect(self, kind: str, wanted: str) -> GoToken:
         if self.skip_space().kind != kind:
             self.fail(f"expected {wanted}, found {self.peek().text or 'the end'!r}")
         return self.next()
 
     def word(self) -> str:
-        """Return the keyword or name that comes next inside an action, without taking it."""
+        """Return the keyword or name that comes next inside an action, without consuming it."""
         token = self.skip_space()
         return token.text if token.kind == "word" else ""
 
     def nodes(self) -> tuple[tuple[Node, ...], str]:
-        """Return the nodes up to {{end}}, {{else}} or the end of the file, and which of them it was."""
+        """Return the nodes up to {{end}}, {{else}} or the end of the file, and which of them ended
+        it.
+        """
         self.nesting += 1
         if self.nesting > MAX_NESTING:
             self.fail(f"blocks nested more than {MAX_NESTING} deep")
@@ -126,7 +128,7 @@ class _Parser:
             self.index += 1
             if not self.loops:
                 self.fail(f"{{{{{keyword}}}}} outside {{{{range}}}}", start)
-            self.take("end_action", "}}")
+            self.expect("end_action", "}}")
             return JumpNode(keyword == "break")
         return ActionNode(self.pipeline("command", "end_action"))
 
@@ -149,11 +151,11 @@ class _Parser:
         """Return what follows a body: nothing, or the nodes between {{else}} and {{end}}."""
         otherwise: tuple[Node, ...] = ()
         if ended_by == "else":
-            self.take("end_action", "}}")
+            self.expect("end_action", "}}")
             otherwise, ended_by = self.nodes()
         if ended_by != "end":
             self.fail(f"expected {{{{end}}}}, found {ended_by.replace('_', ' ')}")
-        self.take("end_action", "}}")
+        self.expect("end_action", "}}")
         return otherwise
 
     def loop(self) -> RangeNode:
@@ -179,7 +181,7 @@ class _Parser:
         name = self.name("block" if is_block else "define")
         pipe = self.pipeline("block clause", "end_action") if is_block else None
         if not is_block:
-            self.take("end_action", "}}")
+            self.expect("end_action", "}}")
             if self.nesting > 1:
                 self.fail("unexpected {{define}} inside a block", start)
         outer, self.variables = self.variables, [""]
@@ -187,7 +189,7 @@ class _Parser:
         body, ended_by = self.nodes()
         if ended_by != "end":
             self.fail(f"unexpected {ended_by.replace('_', ' ')} in {{{{define}}}}")
-        self.take("end_action", "}}")
+        self.expect("end_action", "}}")
         self.variables, self.loops = outer, loops
         if self.defined.get(name):
             self.fail(f"multiple definition of template {name!r}", start)
@@ -218,7 +220,7 @@ class _Parser:
         return PipeNode(tuple(commands), start.position, declares, assigns)
 
     def declarations(self, context: str) -> tuple[tuple[str, ...], bool]:
-        """`$x :=`, `$x =` or, in a range, `$i, $x :=`; takes nothing when it is none of them."""
+        """Parse `$x :=`, `$x =` or, in a range, `$i, $x :=`; consumes nothing if there is none."""
         begin = self.index
         names: list[str] = []
         while self.skip_space().kind == "variable" and len(names) < 2:

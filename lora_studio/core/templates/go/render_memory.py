@@ -1,4 +1,4 @@
-"""Remembers what templates wrote for a text, across renderings and templates."""
+"""Cache the output of templates by their input string, across renderings and templates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from lora_studio.core.templates.go.tree import BranchNode, CallNode, Node, Range
 
 
 class RenderMemory:
-    """What templates wrote for a string that they were called with, which is all they can see.
+    """The output of templates for the string they were called with, which is their only input.
 
-    A TEMPLATE walks JSON and texts character by character, and a proof has the same ones over and
-    over, in one TEMPLATE after another: what is alike in all of them is remembered for all.
+    A TEMPLATE walks JSON and texts character by character, and a proof renders the same ones
+    repeatedly, in one TEMPLATE after another. Definitions that are equal in several TEMPLATEs share
+    their results.
     """
 
     LARGEST = 20_000
@@ -28,7 +29,9 @@ class RenderMemory:
         self.recursive = {name for name in self._calls if _reaches(name, name, self._calls)}
 
     def number(self, name: str) -> int:
-        """Return the number of all templates that read like this one, with all that it calls."""
+        """Return the number shared by all templates with the same source, including the templates
+        they call.
+        """
         if name not in self._own:
             needed = sorted(
                 other
@@ -49,11 +52,11 @@ class RenderMemory:
 
 
 def _shape(node: object) -> object:
-    """Return a piece of a tree without the places in the source, to tell whether two read alike."""
+    """Return a part of a tree without source positions, to compare it with others."""
     if isinstance(node, tuple):
         return tuple(map(_shape, node))
     if not is_dataclass(node) or isinstance(node, type):
-        # True is equal to 1 otherwise.
+        # without the type, True would equal 1
         return type(node).__name__, node
     inner = (
         _shape(getattr(node, field.name)) for field in fields(node) if field.name != "position"

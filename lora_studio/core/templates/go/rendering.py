@@ -1,7 +1,7 @@
-"""Renders the subset of Go's text/template that a Modelfile TEMPLATE uses, as Go renders it.
+"""Render the subset of Go's text/template that a Modelfile TEMPLATE uses, as Go renders it.
 
-Strings are UTF-8 bytes inside (`len` and `slice` count bytes). What is missing (html, js, call,
-complex numbers, methods) is refused with its place, never rendered differently.
+Strings are UTF-8 bytes inside (`len` and `slice` count bytes). Unsupported constructs (html, js,
+call, complex numbers, methods) raise an error with their position; they never render differently.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GoTemplate:
         self._memory = RenderMemory(self.tree)
 
     def render(self, data: Mapping[str, object], *, today: date | None = None) -> str:
-        """Return the text for `data`; bytes that are no UTF-8 (a cut character) become U+FFFD."""
+        """Return the text for `data`; invalid UTF-8 (a cut character) becomes U+FFFD."""
         return self.render_bytes(data, today=today).decode(errors="replace")
 
     def render_bytes(self, data: Mapping[str, object], *, today: date | None = None) -> bytes:
@@ -84,10 +84,10 @@ def render(source: str, data: Mapping[str, object], *, today: date | None = None
 
 @dataclass(frozen=True, slots=True)
 class _TailCall:
-    """A {{template}} that is the last thing its caller does.
+    """A {{template}} that is the last action of its caller.
 
-    Go templates loop by calling themselves (there is no other way to trim a string), once per
-    character: handing the call back instead of nesting it keeps Python's stack flat.
+    Go templates loop by calling themselves once per character, which is the only way to trim a
+    string: returning the call instead of nesting it keeps Python's stack flat.
     """
 
     body: tuple[Node, ...]
@@ -119,7 +119,7 @@ class _Run:
         return GoTemplateError(what, self.tree.source, position)
 
     def invoke(self, call: _TailCall | None) -> None:
-        """Run a template and whatever it ends by calling, each with variables of its own."""
+        """Run a template and its tail calls, each with its own variables."""
         outer, outer_depth = self.variables, self.depth
         while call is not None:
             self.variables = [("", call.dot)]
@@ -236,7 +236,7 @@ class _Run:
         written = self.memory.get(node.name, value, self.today)
         if written is None:
             start, outer = len(self.output), self.inside_recursion
-            # What calls itself is remembered where others call it; further calls would nest.
+            # Cache a recursive template where others call it; caching its own calls would nest.
             self.inside_recursion = outer or calls_itself
             self.invoke(call)
             self.inside_recursion = outer

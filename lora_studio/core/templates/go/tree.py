@@ -1,4 +1,4 @@
-"""The tree of a parsed Go text/template, and the error that names a place in it."""
+"""The syntax tree of a Go text/template, and the error that names a position in it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ChainNode:
 
 @dataclass(frozen=True, slots=True)
 class CommandNode:
-    """Operands of one pipeline stage; the first one decides what happens to the others."""
+    """Operands of one pipeline stage; the first one is the function, if there are several."""
 
     operands: tuple[Operand, ...]
     position: int
@@ -73,7 +73,9 @@ class CommandNode:
 
 @dataclass(frozen=True, slots=True)
 class PipeNode:
-    """Stages that hand their value to the next; `declares` names the variables that get it."""
+    """Stages that pass their value to the next; `declares` names the variables that receive the
+    result.
+    """
 
     commands: tuple[CommandNode, ...]
     position: int
@@ -109,7 +111,7 @@ class ActionNode:
 
 @dataclass(frozen=True, slots=True)
 class BranchNode:
-    """{{if}} or {{with}}; `moves_dot` tells the two apart."""
+    """{{if}} or {{with}}; `moves_dot` distinguishes them."""
 
     pipe: PipeNode
     then: tuple[Node, ...]
@@ -119,7 +121,7 @@ class BranchNode:
 
 @dataclass(frozen=True, slots=True)
 class RangeNode:
-    """{{range}}; `otherwise` is rendered when nothing is iterated."""
+    """{{range}}; `otherwise` is rendered if there is nothing to iterate over."""
 
     pipe: PipeNode
     body: tuple[Node, ...]

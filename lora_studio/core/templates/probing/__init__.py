@@ -1,1 +1,1 @@
-"""What a chat template writes, found out by rendering marked conversations: parts and decision trees."""
+"""Learn what a chat template writes by rendering marked conversations: parts and decision trees."""

@@ -1,4 +1,6 @@
-"""Which conversations a chat template is probed with, a word a message (see ProbeConversation)."""
+"""The conversations that a chat template is probed with, one code per message (see
+ProbeConversation).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from lora_studio.core.templates.features import TemplateFeature
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
 WITH_TOOLS = ("u", "u a u", "u a u a u")
-#: Several calls first: one call alone does not show where a call begins and ends.
+#: Several calls first: a single call doesn't show where a call starts and ends.
 WITH_CALLS = (
     "u cc t t a u", "u ccc t t t", "u c t", "u c t a u", "u c t c t", "u c t cc t t", "u c t c t a u",
     "u a u c t",
@@ -20,7 +22,7 @@ CONTENT_BESIDE_CALLS_SHAPES = (
     "u c t Ccc t t",
     "u c t a u Cc t",
 )
-#: Of a system text between others, a conversation that ends or begins with an answer.
+#: System messages between others; conversations that end or begin with an answer.
 UNUSUAL = {
     TemplateFeature.SYSTEMS: ("u a s u", "u s a u", "u a u s a u", "u a s u a u"),
     TemplateFeature.ENDINGS: ("u a", "u a u a", "u a u a u a"),

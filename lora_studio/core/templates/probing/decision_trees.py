@@ -1,4 +1,4 @@
-"""What a chat template writes, in parts, and the decision trees that say when it writes which."""
+"""The parts of what a chat template writes, and the decision trees that select them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Literal, TypeVar
 
 from lora_studio.core.messages import Text, fill, text
 
-#: Whose text it is: a message's, what follows the last one, a tool on offer, one of its parameters.
+#: Owner of a text: a message, the tail after the last one, an offered tool, or a parameter of one.
 Role = Literal["user", "assistant", "tool", "system", "tail", "offer", "parameter"]
 
 
 class NotDerivableError(Exception):
-    """The chat template does something that no TEMPLATE here can express; `reason` says what."""
+    """The chat template does something that a TEMPLATE cannot express; `reason` says what."""
 
     def __init__(self, reason: str | Text, **values: Any) -> None:
-        """Take the reason as a template with `values` for its fields."""
+        """Store the reason: a template with `values` for its fields."""
         self.reason = fill(reason, values)
         super().__init__(self.reason)
 
 
 def refuse_date(form: str, directive: str) -> NotDerivableError:
-    """Return the error for a directive of strftime that a TEMPLATE cannot write."""
+    """Return the error for a strftime directive that a TEMPLATE cannot write."""
     return NotDerivableError(
         "the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD",
         form=form,
@@ -43,15 +43,15 @@ class TrimPart(StrEnum):
 
     @property
     def characters(self) -> str | None:
-        """Return what is taken off; None for all that Unicode calls white space."""
+        """Return the characters removed; None for all Unicode white space."""
         return _TRIMMED[self]
 
     def left(self, text: str) -> str:
-        """`text` without this kind of white space at its start."""
+        """Return `text` without this kind of white space at its start."""
         return text.lstrip(self.characters)
 
     def right(self, text: str) -> str:
-        """`text` without this kind of white space at its end."""
+        """Return `text` without this kind of white space at its end."""
         return text.rstrip(self.characters)
 
 
@@ -70,7 +70,7 @@ class FixedPart:
 
 @dataclass(frozen=True, slots=True)
 class SystemPart:
-    """The system text, trimmed on each side; `json` where it is written as a JSON string."""
+    """The system text, trimmed on each side; `json` if it is written as a JSON string."""
 
     left: TrimPart = TrimPart.NONE
     right: TrimPart = TrimPart.NONE
@@ -86,10 +86,10 @@ class DatePart:
 
 @dataclass(frozen=True, slots=True)
 class FieldPart:
-    """A text of the message, trimmed on each side; `json` where it is written as a JSON string.
+    """A text of the message, trimmed on each side; `json` if it is written as a JSON string.
 
-    `after_think` is set where an answer loses all up to its last </think>; it tells how the
-    rest is trimmed on the left and on the right then.
+    `after_think` is set if an answer loses everything through its last </think>; it holds the left
+    and right trim of the rest.
     """
 
     name: Literal["Content", "Thinking", "ToolName", "ToolCallID"]
@@ -99,16 +99,16 @@ class FieldPart:
     after_think: tuple[TrimPart, TrimPart] | None = None
 
 
-#: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many.
+#: JSON layout: as Python's json.dumps, without blanks, or indented by a number of blanks.
 Layout = Literal["spaced", "compact"] | int
 
 
 @dataclass(frozen=True, slots=True)
 class ValuePart:
-    """A value of the tool, parameter, call or argument at hand, or the list of all tools.
+    """A value of the current tool, parameter, call or argument, or the list of all tools.
 
-    With a layout it is written as JSON, without one as plain text. With `python_words`, True, False
-    and None are written as Python does.
+    With a layout it is written as JSON, otherwise as plain text. With `python_words`, True, False
+    and None are written as in Python.
     """
 
     name: Literal[
@@ -124,10 +124,10 @@ class ValuePart:
 class LoopPart:
     """`unit` for each tool, parameter, call … with `separator` in between.
 
-    `choices` are what a parameter may be, `required` the names of the parameters that must be given.
+    `choices` are the allowed values of a parameter, `required` the names of required parameters.
     The unit of tools and parameters may be a tree over traits. `other`, for arguments only, is the
-    unit for values that are no text, where it is another one. `first_only`, for calls only: the
-    others are left out.
+    unit for non-text values if it differs. `first_only`, for calls only: omits all calls but the
+    first.
     """
 
     over: Literal["tools", "parameters", "choices", "required", "calls", "arguments"]
@@ -142,10 +142,10 @@ CountOf = Literal["user", "tool", "row", "turn", "message", "call", "made"]
 
 @dataclass(frozen=True, slots=True)
 class CountPart:
-    """How many of something came before, and `start` more: the number of a round or message.
+    """The number of something that came before, plus `start`: the number of a round or message.
 
-    "turn" counts all messages but those of the system, "row" the results of tools directly before,
-    "call" the calls of the message at hand, "made" those of all messages.
+    "turn" counts all messages except system messages, "row" the tool results directly before,
+    "call" the calls of the current message, "made" those of all messages.
     """
 
     of: CountOf
@@ -153,20 +153,20 @@ class CountPart:
 
 
 Part = FixedPart | SystemPart | DatePart | FieldPart | ValuePart | CountPart | LoopPart
-#: What is written for one message, from behind the one before it.
+#: What is written for one message, starting after the previous one.
 Turn = tuple[Part, ...]
 
 P = TypeVar("P")
 
 
 class ProbedFact(StrEnum):
-    """What a template may ask about a turn and its place."""
+    """Conditions on a turn and its position that a template may test."""
 
     SYSTEM = "system"  # a system text is given
     MESSAGE = "message"  # a system message is present
     TOOLS = "tools"  # tools are offered
     CALLS = "calls"  # it calls tools
-    CONTENT = "content"  # it has a content beside its calls
+    CONTENT = "content"  # it has content in addition to its calls
     THOUGHT = "thought"  # it has thoughts
     AFTER_TOOL = "after_tool"  # it follows the result of a tool
     CALLED = "called"  # a tool was called before
@@ -175,14 +175,14 @@ class ProbedFact(StrEnum):
     LAST = "last"  # it is the last message, or the answer before it
     FINAL = "final"  # it is the last message
     LATEST = "latest"  # no user message follows
-    LEADS = "leads"  # no message but the system's came before
+    LEADS = "leads"  # only a system message may come before
     BEFORE_USERS = "before_users"  # no user message came before
     ANSWERED = "answered"  # the conversation ends with an answer
     NO_THINK = "no_think"  # thinking is switched off
 
 
 class ProbedTrait(StrEnum):
-    """What a template may ask about a tool or a parameter of one."""
+    """Conditions on a tool or a parameter that a template may test."""
 
     STRING = "string"  # it is a text
     INTEGER = "integer"  # it is a whole number
@@ -194,18 +194,18 @@ class ProbedTrait(StrEnum):
     OF_INTEGER = "of_integer"  # it is a list of whole numbers
     OF_NUMBER = "of_number"  # it is a list of numbers
     OF_BOOLEAN = "of_boolean"  # it is a list of true and false
-    ENUM = "enum"  # it has to be one of some values
+    ENUM = "enum"  # its values are enumerated
     ITEMS = "items"  # the items of the list are described
     ABOUT = "about"  # it has a description
-    REQUIRED = "required"  # it has to be given
+    REQUIRED = "required"  # it is required
     PARAMETERS = "parameters"  # the tool takes parameters
-    SOME_REQUIRED = "some_required"  # a parameter of the tool has to be given
+    SOME_REQUIRED = "some_required"  # a parameter of the tool is required
     DESCRIBED = "described"  # the tool has a description
 
 
 @dataclass(frozen=True, slots=True)
 class PositionPart:
-    """Whether at least `count` messages come before, or after; of those before, a system's counts."""
+    """Whether at least `count` messages come before or after; a system message counts before."""
 
     side: Literal["before", "after"]
     count: int
@@ -216,9 +216,9 @@ Question = ProbedFact | ProbedTrait | PositionPart
 
 @dataclass(frozen=True, slots=True)
 class ProbeSample:
-    """One observed turn and the facts about it that may have decided its form.
+    """One observed turn and the facts that may have determined its form.
 
-    `counts` are the numbers that the turn could write, less what a count starts with.
+    `counts` are the numbers that the turn could write, before adding a count's start.
     """
 
     role: Role
@@ -229,7 +229,7 @@ class ProbeSample:
 
 @dataclass(frozen=True, slots=True)
 class ChoicePart:
-    """A question and the forms that follow from either answer."""
+    """A question and the form for either answer."""
 
     fact: Question
     yes: Form
@@ -240,7 +240,7 @@ Form = Turn | ChoicePart
 
 
 def fit_tree(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
-    """Return the smallest tree over `facts` that explains every sample; raises when none does."""
+    """Return the smallest tree over `facts` that explains every sample; raises if none does."""
     if alike := _alike_but_different(samples, facts):
         first, second = alike
         one, two = _where_they_part(first.turn, second.turn)
@@ -254,9 +254,9 @@ def fit_tree(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
 
 
 class _Fitter:
-    """Searches depth first, remembering what it found for each set of samples.
+    """Depth-first search with memoization for each set of samples.
 
-    A set of samples is a number with a bit for each: hashing turns would take most of the time.
+    A set of samples is a bit mask: hashing turns would take most of the time.
     """
 
     def __init__(self, samples: Sequence[ProbeSample], facts: Sequence[Question]) -> None:
@@ -274,13 +274,13 @@ class _Fitter:
         self.hopeless: dict[int, int] = {}
 
     def fit(self) -> Form:
-        """Return the smallest tree for all samples, which the facts have to tell apart."""
+        """Return the smallest tree for all samples, which the facts must distinguish."""
         tree = self._fit(self.all, self.all.bit_count())
         assert tree is not None
         return tree[1]
 
     def _fit(self, samples: int, most: int) -> tuple[int, Form] | None:
-        """Return the number of turns and the tree, if there is one with at most `most` turns."""
+        """Return the number of turns and the tree, if one with at most `most` turns exists."""
         if samples in self.known:
             known = self.known[samples]
             return known if known[0] <= most else None
@@ -324,7 +324,7 @@ _ROLES: dict[Role, Text] = {
 def _alike_but_different(
     samples: Sequence[ProbeSample], facts: Sequence[Question]
 ) -> tuple[ProbeSample, ProbeSample] | None:
-    """Return two samples that no tree over `facts` can tell apart."""
+    """Return two samples that no tree over `facts` can distinguish."""
     seen: dict[frozenset[Question], ProbeSample] = {}
     for sample in samples:
         other = seen.setdefault(sample.facts & frozenset(facts), sample)
@@ -334,7 +334,7 @@ def _alike_but_different(
 
 
 def iter_turns(form: Form) -> Iterator[Turn]:
-    """Yield every turn that a tree ends in."""
+    """Yield the turn at every leaf of a tree."""
     if isinstance(form, ChoicePart):
         yield from iter_turns(form.yes)
         yield from iter_turns(form.no)
@@ -343,7 +343,7 @@ def iter_turns(form: Form) -> Iterator[Turn]:
 
 
 def iter_parts(turn: Sequence[Part]) -> Iterator[Part]:
-    """Yield every part of a turn, those inside loops too."""
+    """Yield every part of a turn, including those inside loops."""
     for part in turn:
         yield part
         if isinstance(part, LoopPart):
@@ -352,7 +352,7 @@ def iter_parts(turn: Sequence[Part]) -> Iterator[Part]:
 
 
 def merge_fixed_parts(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
-    """Return the same with neighboring fixed texts in one and without empty ones."""
+    """Return the parts with neighboring fixed texts merged and empty ones removed."""
     merged: list[P | FixedPart] = []
     for part in parts:
         if isinstance(part, FixedPart) and merged and isinstance(last := merged[-1], FixedPart):
@@ -369,7 +369,7 @@ def find_argument_loop(turn: Sequence[Part]) -> LoopPart | None:
 
 
 def map_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
-    """Return the same with every loop changed, those inside others first."""
+    """Return the parts with every loop changed, inner loops first."""
     if isinstance(form, ChoicePart):
         return replace(form, yes=map_loops(form.yes, change), no=map_loops(form.no, change))
     return tuple(
@@ -381,7 +381,7 @@ def map_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
 
 
 def remove_system_text(turn: Turn) -> Turn:
-    """Return the turn as it reads when the system text is empty."""
+    """Return the turn as written if the system text is empty."""
     return merge_fixed_parts([part for part in turn if not isinstance(part, SystemPart)])
 
 
@@ -391,14 +391,12 @@ def map_fields(turn: Turn, change: Callable[[FieldPart], FieldPart]) -> Turn:
 
 
 def remove_thinking_cut(turn: Turn) -> Turn:
-    """Return the turn with answers written whole, whatever they hold."""
+    """Return the turn with answers written whole, including their reasoning."""
     return map_fields(turn, lambda field: replace(field, after_think=None))
 
 
 def _where_they_part(one: Turn, two: Turn) -> tuple[str, str]:
-    """Return the texts of two turns around the first difference; … stands for what is no fixed
-    text.
-    """
+    """Return the texts of two turns around the first difference; … replaces variable text."""
     first, second = (
         "".join(part.text if isinstance(part, FixedPart) else "…" for part in turn)
         for turn in (one, two)

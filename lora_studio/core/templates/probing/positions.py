@@ -1,7 +1,7 @@
-"""Turns that depend on where a message stands: numbered rounds, a window of the last messages.
+"""Turns that depend on the position of a message: numbered rounds, a window of the last messages.
 
-What most chat templates ask about is tried first. Only what that does not explain is taken for a matter of how
-many messages come before or after.
+The usual conditions of chat templates are tried first. Only what they do not explain is attributed
+to the number of messages before or after.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lora_studio.core.templates.probing.decision_trees import (
     merge_fixed_parts,
 )
 
-#: How far from the start or the end of a conversation a message may be treated in its own way.
+#: The largest distance from the start or end of a conversation at which messages may be special.
 FARTHEST = 8
 _PLACES = tuple(
     PositionPart(side, n) for side in ("before", "after") for n in range(1, FARTHEST + 1)
@@ -35,10 +35,10 @@ _PLACES = tuple(
 
 
 def fit_by_position(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
-    """Return the smallest tree over `facts`, with counts and places where nothing else explains
-    a turn.
+    """Return the smallest tree over `facts`, with counts and positions if nothing else explains a
+    turn.
 
-    Raises NotDerivableError, in the words of the attempt without them.
+    Raises the NotDerivableError of the attempt without them.
     """
     try:
         return fit_tree(samples, facts)
@@ -55,18 +55,16 @@ def fit_by_position(samples: Sequence[ProbeSample], facts: Sequence[Question]) -
 
 
 def _numbered(samples: Sequence[ProbeSample]) -> Iterator[list[ProbeSample]]:
-    """Yield the samples with counts in place of numbers, for everything that may be counted."""
+    """Yield the samples with counts instead of numbers, for everything that can be counted."""
     counted: tuple[CountOf, ...] = ("user", "turn", "message", "tool", "row")
     for of, start, first in product(counted, (1, 0), (False, True)):
-        made = [_with_count(sample, CountPart(of, start), first=first) for sample in samples]
-        if made != list(samples):
-            yield made
+        replaced = [_with_count(sample, CountPart(of, start), first=first) for sample in samples]
+        if replaced != list(samples):
+            yield replaced
 
 
 def _with_count(sample: ProbeSample, count: CountPart, *, first: bool) -> ProbeSample:
-    """Return the sample with a count in place of its number, wherever that stands or where it is
-    `first`.
-    """
+    """Return the sample with its number replaced by a count, everywhere or, with `first`, once."""
     number = dict(sample.counts).get(count.of, 0) + count.start
     parts: list[Part] = []
     for part in sample.turn:

@@ -1,8 +1,8 @@
-"""Marked conversations to probe a chat template with, in the words of the server and of Jinja.
+"""Marked conversations to probe a chat template with, as the server and as Jinja see them.
 
-Every text that a template may write is a mark of its own: Zu2uZ is the content of the user message
-at place 2. The marks of what a template may write as JSON hold a quotation mark, so that both ways
-of writing them can be told apart.
+Every text that a template may write is a unique mark: Zu2uZ is the content of the user message at
+index 2. Marks of texts that a template may write as JSON contain a quotation mark, which
+distinguishes JSON from plain text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SystemState = Literal["absent", "given", "empty"]
 
 @dataclass(frozen=True)
 class ProbeStyle:
-    """How a chat template wants calls and thoughts handed to it.
+    """The form in which a chat template expects calls and reasoning.
 
-    Templates agree on role and content and on little else. `thoughts` is the key of a message that
-    holds thoughts, `empty` the content of a message that has calls only. `matched`: results are
-    found by the ids of the calls that they answer, so that these have to agree.
+    Templates agree on role and content and on little else. `thoughts` is the message key for
+    reasoning, `empty` the content of a message with calls only. `matched`: the template looks up
+    results by the ids of their calls, so the ids must agree.
     """
 
     arguments: Literal["object", "json"] = "object"
@@ -40,7 +40,7 @@ class ProbeStyle:
     matched: bool = False
 
     def message(self, message: Message) -> Message:
-        """Return a message of the server as the chat template wants it."""
+        """Return a message of the server in the form that the chat template expects."""
         written: Message = {"role": message["role"], "content": message["content"]}
         if thinking := message.get("thinking"):
             written[self.thoughts] = thinking
@@ -65,9 +65,9 @@ class ProbeStyle:
 
 
 def build_marked_call(number: int, *, numbers: bool = False) -> dict[str, Any]:
-    """Return the call with this number, counted over the conversation; two arguments, both marks.
+    """Return the call with this number, counted over the conversation; its two arguments are marks.
 
-    With `numbers` their values are numbers, which nothing else is likely to write.
+    With `numbers`, the values are numbers that are unlikely to occur elsewhere.
     """
     values = (9_700_001 + 10 * number, 9_700_002 + 10 * number)
     texts = (f'Zx{number}"xZ', f'Zy{number}"yZ')
@@ -81,11 +81,12 @@ def build_marked_call(number: int, *, numbers: bool = False) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ToolOffer:
-    """What marked tools are like: how many parameters each has, and what all of these are like.
+    """The properties of marked tools: the number of parameters, and what all parameters have in
+    common.
 
-    `items` is the type of the items of a list, empty where they are not described; `about` says
-    whether a parameter has a description, `described` whether the tool has. `apart`: a tool is known
-    to be written in parts, whatever JSON of all of it looks like.
+    `items` is the type of list items, empty if not described; `about` says whether parameters have
+    a description, `described` whether the tool has one. `apart`: the tool is known to be written in
+    parts, even if the text looks like JSON.
     """
 
     parameters: int = 2
@@ -98,8 +99,8 @@ class ToolOffer:
     apart: bool = False
 
     @property
-    def of_parameter(self) -> frozenset[ProbedTrait]:
-        """Return what is true of each parameter."""
+    def parameter_traits(self) -> frozenset[ProbedTrait]:
+        """Return the traits of each parameter."""
         true = {
             ProbedTrait[self.type.upper()]: True,
             ProbedTrait[f"OF_{(self.items or 'string').upper()}"]: self.items != "",
@@ -111,8 +112,8 @@ class ToolOffer:
         return frozenset(trait for trait, holds in true.items() if holds)
 
     @property
-    def of_tool(self) -> frozenset[ProbedTrait]:
-        """Return what is true of each tool."""
+    def tool_traits(self) -> frozenset[ProbedTrait]:
+        """Return the traits of each tool."""
         true = {
             ProbedTrait.PARAMETERS: self.parameters > 0,
             ProbedTrait.SOME_REQUIRED: self.required and self.parameters > 0,
@@ -121,9 +122,7 @@ class ToolOffer:
         return frozenset(trait for trait, holds in true.items() if holds)
 
     def schema(self, mark: str) -> dict[str, Any]:
-        """Return the description of the parameter with this mark, its keys in the order of the
-        server's.
-        """
+        """Return the schema of the parameter with this mark, with the keys in the server's order."""
         schema: dict[str, Any] = {"type": self.type}
         if self.items:
             schema["items"] = {"type": self.items}
@@ -134,12 +133,12 @@ class ToolOffer:
         return schema
 
 
-#: What most conversations offer.
+#: The tools of most conversations.
 PLAIN_OFFER = ToolOffer()
 
 
 def build_marked_tool(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, Any]:
-    """Return a tool with marks for name, description and parameters, in the order of OpenAI's."""
+    """Return a tool with marks for name, description and parameters, in OpenAI's order."""
     marks = [f"{number}{letter}" for letter in "abc"[: offer.parameters]]
     properties = {f"Zp{mark}pZ": offer.schema(mark) for mark in marks}
     parameters: dict[str, Any] = {"type": "object", "properties": properties}
@@ -152,11 +151,11 @@ def build_marked_tool(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, 
 
 @dataclass(frozen=True)
 class ProbeConversation:
-    """A conversation in short: `shape` has a word a message.
+    """A conversation in short form: `shape` has a code for each message.
 
-    u is a user, a an assistant, t the result of a tool, s a system text in between; c is a call, cc are two, Cc and Ccc the
-    same with a content beside them, n is a call with numbers. A k behind a or a call stands for
-    thoughts.
+    u is a user, a an assistant, t a tool result, s a system text in between; c is a call, cc are
+    two, Cc and Ccc are calls with content, n is a call with numbers. A trailing k adds reasoning to
+    an answer or a call.
     """
 
     shape: str
@@ -167,9 +166,9 @@ class ProbeConversation:
 
     @classmethod
     def like(cls, messages: Sequence[Message], tools: int, think: bool | None) -> ProbeConversation:
-        """Return the marked conversation that has the shape of a given one."""
+        """Return the marked conversation with the shape of a given one."""
         system: SystemState = "absent"
-        words: list[str] = []
+        codes: list[str] = []
         for index, message in enumerate(messages):
             match message["role"]:
                 case "system" if not index:
@@ -177,24 +176,24 @@ class ProbeConversation:
                 case "assistant":
                     calls = "c" * len(message.get("tool_calls") or ())
                     content = ("C" if message["content"] else "") if calls else "a"
-                    words.append(content + calls + "k" * bool(message.get("thinking")))
+                    codes.append(content + calls + "k" * bool(message.get("thinking")))
                 case role:
-                    words.append(role[0])
-        return cls(" ".join(words), system, tools, think)
+                    codes.append(role[0])
+        return cls(" ".join(codes), system, tools, think)
 
     @property
-    def words(self) -> list[str]:
-        """Return the shape's words."""
+    def codes(self) -> list[str]:
+        """Return the codes of the messages."""
         return self.shape.split()
 
     def messages(self, write: Callable[[str], str] = lambda mark: mark) -> list[Message]:
-        """Return the conversation as the server has it; `write` makes contents of the marks."""
+        """Return the conversation as the server has it; `write` turns marks into contents."""
         messages: list[Message] = []
         if self.system != "absent":
             text = write(SYSTEM_MARK) if self.system == "given" else ""
             messages.append({"role": "system", "content": text})
         calls = 0
-        for index, word in enumerate(self.words):
+        for index, word in enumerate(self.codes):
             match word[0]:
                 case "u":
                     message: Message = {"role": "user", "content": write(f"Zu{index}uZ")}
@@ -210,12 +209,12 @@ class ProbeConversation:
                 case _:
                     content = "" if word[0] in "cn" else write(f"Za{index}aZ")
                     message = {"role": "assistant", "content": content}
-                    if made := count_calls(word):
+                    if called := count_calls(word):
                         numbers = "n" in word
                         message["tool_calls"] = [
-                            build_marked_call(calls + n, numbers=numbers) for n in range(made)
+                            build_marked_call(calls + n, numbers=numbers) for n in range(called)
                         ]
-                    calls += made
+                    calls += called
                     if word.endswith("k"):
                         message["thinking"] = write(f"Zk{index}kZ")
             messages.append(message)
@@ -226,8 +225,8 @@ class ProbeConversation:
         return [build_marked_tool(number, self.offer) for number in range(self.tools)]
 
     def counts(self, index: int | None) -> tuple[tuple[CountOf, int], ...]:
-        """Return how many messages come before a place, by what is counted."""
-        before = self.words[:index]
+        """Return the counts of messages before an index, by what is counted."""
+        before = self.codes[:index]
         system = self.system != "absent"
         return (
             ("user", before.count("u")),
@@ -238,23 +237,23 @@ class ProbeConversation:
         )
 
     def places(self, index: int | None) -> frozenset[PositionPart]:
-        """Return whether so many messages come before or after a place."""
-        words = len(self.words)
-        before = (words if index is None else index) + (self.system != "absent")
-        after = 0 if index is None else words - index - 1
+        """Return the position questions that hold for the message at an index."""
+        length = len(self.codes)
+        before = (length if index is None else index) + (self.system != "absent")
+        after = 0 if index is None else length - index - 1
         return frozenset(
             [PositionPart("before", count) for count in range(1, before + 1)]
             + [PositionPart("after", count) for count in range(1, after + 1)]
         )
 
     def facts(self, index: int | None) -> frozenset[ProbedFact]:
-        """Return what is true of the message at a place, None for what follows the last one."""
-        words = self.words
-        end = len(words) if index is None else index
-        word = "" if index is None else words[index]
-        before, after = words[:end], words[end + 1 :]
+        """Return the facts that hold for the message at an index, None for the tail."""
+        codes = self.codes
+        end = len(codes) if index is None else index
+        word = "" if index is None else codes[index]
+        before, after = codes[:end], codes[end + 1 :]
         mine = [w for w in before if parse_role(w) == parse_role(word or "a")]
-        left = len(words) - end
+        left = len(codes) - end
         true = {
             ProbedFact.SYSTEM: self.system == "given",
             ProbedFact.MESSAGE: self.system != "absent",
@@ -271,25 +270,25 @@ class ProbeConversation:
             ProbedFact.LATEST: "u" not in after,
             ProbedFact.LEADS: index == 0,
             ProbedFact.BEFORE_USERS: "u" not in before,
-            ProbedFact.ANSWERED: index is None and parse_role(words[-1]) == "assistant",
+            ProbedFact.ANSWERED: index is None and parse_role(codes[-1]) == "assistant",
             ProbedFact.NO_THINK: self.think is False,
         }
         return frozenset(fact for fact, holds in true.items() if holds)
 
 
 def count_calls(word: str) -> int:
-    """Return how many calls a message of a shape makes."""
+    """Return the number of calls that a message code makes."""
     return word.count("c") + word.count("n")
 
 
 def parse_role(word: str) -> Role:
-    """Return the role of the message that a word of a shape stands for."""
+    """Return the role of a message code."""
     roles: dict[str, Role] = {"u": "user", "t": "tool", "s": "system", "": "tail"}
     return roles.get(word, "assistant")
 
 
 def to_jinja_messages(messages: Sequence[Message], style: ProbeStyle) -> list[Message]:
-    """Return a conversation of the server as the chat template wants it."""
+    """Return a conversation of the server in the form that the chat template expects."""
     written = [style.message(message) for message in messages]
     if style.matched:
         waiting: list[str] = []

@@ -1,8 +1,8 @@
-"""Learns what a chat template writes before each message, by rendering marked conversations.
+"""Learn what a chat template writes before each message, by rendering marked conversations.
 
-The text before message j belongs to j; what follows the last message is the tail. That absorbs
-where a template puts its end-of-turn marks, default system prompts and a system text that it moves
-into a user turn. White space around the contents is solved from a second rendering with padding.
+The text before message j belongs to j; the text after the last message is the tail. This covers
+end-of-turn marks, default system prompts and system texts that are moved into a user turn. White
+space around contents is derived from a second rendering with padding.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ProbeRenderer(Protocol):
 
 
 class DateMarks:
-    """Stands in for strftime_now: writes a mark for each format and remembers which is which."""
+    """Replaces strftime_now: writes a mark for each format and remembers its format."""
 
     def __init__(self) -> None:
         self.forms: list[str] = []
@@ -78,18 +78,18 @@ class DateMarks:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """White space to put around contents, by which some kinds of trimming are told apart."""
+    """White space to put around contents, which distinguishes some kinds of trimming."""
 
     left: str
     right: str
     trims: tuple[TrimPart, ...]
 
 
-#: Line feeds: 5 right, 2 left, so that no two ways of trimming both sides of a gap look alike.
+#: Line feeds: 5 right, 2 left, so that all ways of trimming both sides of a gap differ.
 USUAL_PADDING = Padding(
     "\n\n \t ", " \t\n\n\n\n\n", (TrimPart.NONE, TrimPart.NEWLINES, TrimPart.ALL)
 )
-#: For what takes off some kinds of white space only: what a kind leaves stands first or last.
+#: For templates that strip only some kinds of white space: the outermost ones differ.
 ODD_PADDING = Padding(
     " \n\t\u00a0 \n",
     "\n \u00a0\t\t\n\n\n\n   ",
@@ -104,7 +104,7 @@ _PADDED = "uabkts"
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A mark as it was found: whose it is (None: the system's), which field, and how written."""
+    """A mark in a rendering: its message (None: the system text), its field, and how it is written."""
 
     text: str
 
@@ -113,7 +113,7 @@ class _Mark:
         return self.text.lstrip('"')[1]
 
     @property
-    def place(self) -> int | None:
+    def message_index(self) -> int | None:
         return None if self.kind == "s" else int(re.findall(r"\d+", self.text)[0])
 
     @property
@@ -122,7 +122,7 @@ class _Mark:
 
     @property
     def pads(self) -> bool:
-        """Return whether white space is put around it in the second rendering."""
+        """Return whether the second rendering puts white space around it."""
         return self.kind in _PADDED and not self.json
 
     def part(
@@ -142,14 +142,14 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """A rendering cut at its content marks: `marks[i]` stands between `gaps[i]` and `gaps[i+1]`."""
+    """A rendering split at its content marks: `marks[i]` is between `gaps[i]` and `gaps[i+1]`."""
 
     marks: tuple[_Mark, ...]
     gaps: tuple[str, ...]
 
 
 def _cut(text: str, quoted: frozenset[str] = frozenset()) -> _Pieces:
-    """Return the pieces; the marks `quoted` are written as JSON and keep their quotation marks."""
+    """Return the pieces; marks in `quoted` are written as JSON and keep their quotation marks."""
     pattern = _MARK
     if quoted:
         pattern = re.compile("|".join([*(f'"{mark}"' for mark in quoted), _MARK.pattern]))
@@ -158,14 +158,13 @@ def _cut(text: str, quoted: frozenset[str] = frozenset()) -> _Pieces:
 
 @dataclass
 class Prober:
-    """Renders marked conversations of one template; `strip` is a BOS to leave out in front.
+    """Renders marked conversations of one template; `strip` is a BOS to remove at the start.
 
-    `think_name` is the variable that switches thinking, if the template has one; `other_unit` is how
-    arguments are written that are no text, where that is in another way. `offer` is, for a template
-    that takes the parameters of a tool apart, how a marked tool is written and how any tool is.
-    `numbering` is how calls are numbered, where they are; `first_call_only` says that of several
-    calls in a message the others are left out. `padding` is put around contents to see what is
-    trimmed.
+    `think_name` is the variable that switches thinking, if the template has one. `other_unit` is
+    how non-text arguments are written, if not as texts are. `offer` is, for a template that writes
+    tool parameters separately, how a marked tool and how any tool is written. `numbering` is how
+    calls are numbered, if they are; `first_call_only`: all calls of a message but the first are
+    omitted. `padding` is put around contents to find out what is trimmed.
     """
 
     render: ProbeRenderer
@@ -188,7 +187,7 @@ class Prober:
         think: bool | None = None,
         strftime_now: Callable[[str], str] | None = None,
     ) -> str:
-        """Return the rendering, with date marks unless a clock is given, less the BOS."""
+        """Return the rendering without BOS, with date marks unless a clock is given."""
         variables: dict[str, Any] = {"strftime_now": strftime_now or self.dates}
         if tools:
             variables["tools"] = list(tools)
@@ -196,7 +195,7 @@ class Prober:
             variables[self.think_name] = think
         text = self.render(to_jinja_messages(messages, self.style), True, **variables)
         if not text.startswith(self.strip):
-            raise NotDerivableError("only some conversations begin with {bos}", bos=self.strip)
+            raise NotDerivableError("only some conversations start with {bos}", bos=self.strip)
         return text.removeprefix(self.strip)
 
     def talk(self, talk: ProbeConversation, write: Write = lambda mark: mark) -> str:
@@ -204,9 +203,10 @@ class Prober:
         return self.text(talk.messages(write), talk.tool_list(), talk.think)
 
     def samples(self, talk: ProbeConversation) -> list[ProbeSample]:
-        """Return what is written for every message of a conversation, and after the last.
+        """Return what is written for every message of a conversation, and after the last one;
+        cached.
 
-        Raises what the template raises, or NotDerivableError; a second time without rendering.
+        Raises what the template raises, or NotDerivableError.
         """
         if talk not in self._seen:
             try:
@@ -233,16 +233,14 @@ class Prober:
         trims = _solve(plain, padded, self.padding)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
-        for index, word in enumerate(talk.words):
+        for index, word in enumerate(talk.codes):
             facts = talk.facts(index) | talk.places(index)
             yield ProbeSample(parse_role(word), facts, turns[index], talk.counts(index))
         facts = talk.facts(None) | talk.places(None)
         yield ProbeSample("tail", facts, turns[None], talk.counts(None))
 
     def _quoted(self, talk: ProbeConversation, text: str) -> frozenset[str]:
-        """Return the contents that are written as JSON in the rendering, with their quotation
-        marks.
-        """
+        """Return the contents that the rendering writes as JSON, with their quotation marks."""
         marks = {mark for mark in re.findall(rf'"({_NAMES})"', text) if mark[1] in "uabs"}
         if not marks:
             return frozenset()
@@ -259,8 +257,8 @@ class Prober:
         trims: Sequence[tuple[TrimPart, TrimPart]],
         thinks: Mapping[str, tuple[TrimPart, TrimPart]],
     ) -> dict[int | None, Turn]:
-        """Return the parts of each message; under None those of the tail."""
-        callers = [index for index, word in enumerate(talk.words) for _ in range(count_calls(word))]
+        """Return the parts of each message; the tail's under None."""
+        callers = [index for index, word in enumerate(talk.codes) for _ in range(count_calls(word))]
         items: list[Item] = []
         for number, gap in enumerate(plain.gaps):
             for piece in find_values(gap, talk.tools, callers, talk.offer):
@@ -268,11 +266,11 @@ class Prober:
             if number < len(plain.marks):
                 mark = plain.marks[number]
                 part = mark.part(*trims[number], thinks.get(mark.text))
-                items.append(ValueMatch(part, mark.place))
+                items.append(ValueMatch(part, mark.message_index))
         if self.style.matched:
             items = list(_with_answers(items, talk))
         items = list(self._with_numbers(items))
-        turns: dict[int | None, list[Part]] = {index: [] for index in range(len(talk.words))}
+        turns: dict[int | None, list[Part]] = {index: [] for index in range(len(talk.codes))}
         pending: list[Part] = []
         for item in self._folder.fold(items):
             pending.append(item.value if isinstance(item, ValueMatch) else item)
@@ -280,13 +278,11 @@ class Prober:
                 turns[item.message] += pending
                 pending = []
         turns[None] = pending
-        made = {index: merge_fixed_parts(parts) for index, parts in turns.items()}
-        return {index: self._of_any(turn) for index, turn in made.items()}
+        merged = {index: merge_fixed_parts(parts) for index, parts in turns.items()}
+        return {index: self._of_any(turn) for index, turn in merged.items()}
 
     def _with_numbers(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Yield the same with counts in place of the numbers of calls, inside a call or in front
-        of it.
-        """
+        """Yield the items with counts in place of call numbers, inside or in front of a call."""
         first: dict[int | None, int] = {}
         for item in items:
             if isinstance(item, ValueMatch) and item.call is not None:
@@ -301,7 +297,7 @@ class Prober:
             pattern = rf"(?<!\d){call - start + self.numbering.start}(?!\d)"
             pieces = re.split(pattern, item.text)
             if not (isinstance(before, ValueMatch) and before.call == call):
-                # Numbers further away belong to what is in front of the calls.
+                # Numbers further away belong to the text before the calls.
                 last = [*re.finditer(pattern, item.text)][-1:]
                 pieces = [item.text[: m.start()] for m in last] + [
                     item.text[m.end() :] for m in last
@@ -312,7 +308,7 @@ class Prober:
                 yield FixedPart(text)
 
     def _of_any(self, turn: Turn) -> Turn:
-        """Return the turn as it is for tools and arguments other than the marked ones."""
+        """Return the turn generalized from the marked tools and arguments to any."""
 
         def change(loop: LoopPart) -> LoopPart:
             if loop.over == "arguments" and self.other_unit:
@@ -330,7 +326,7 @@ class Prober:
     def _after_think(
         self, talk: ProbeConversation, plain: _Pieces
     ) -> dict[str, tuple[TrimPart, TrimPart]]:
-        """Return how each answer is trimmed of which only the text after </think> stays."""
+        """Return the trims of each answer of which only the text after </think> is written."""
         if not any(mark.kind == "a" for mark in plain.marks):
             return {}
 
@@ -358,14 +354,12 @@ class Prober:
 
 
 def _with_answers(items: Sequence[Item], talk: ProbeConversation) -> Iterator[Item]:
-    """Yield the same where the name and id of a call that stand behind its arguments are of its
-    result.
-    """
+    """Yield the items; a call's name and id after its arguments are attributed to its result."""
     fields: dict[Part, Part] = {
         ValuePart("called"): FieldPart("ToolName"),
         ValuePart("id"): FieldPart("ToolCallID"),
     }
-    places = [index for index, word in enumerate(talk.words) if word == "t"]
+    places = [index for index, word in enumerate(talk.codes) if word == "t"]
     complete: set[int | None] = set()
     for item in items:
         if isinstance(item, ValueMatch) and item.call is not None:
@@ -378,14 +372,15 @@ def _with_answers(items: Sequence[Item], talk: ProbeConversation) -> Iterator[It
 
 
 def _check_marks(talk: ProbeConversation, marks: Sequence[_Mark]) -> None:
-    """Raise unless the messages are written in their order, each as often as the template likes.
+    """Raise NotDerivableError unless the messages are written in order.
 
-    A content that is nowhere may have been changed rather than left out: the proof tells.
+    A message may be written several times. A missing content may have been changed rather than
+    omitted: the proof decides.
     """
-    places = [mark.place for mark in marks if mark.place is not None]
+    places = [mark.message_index for mark in marks if mark.message_index is not None]
     if places != sorted(places):
         raise NotDerivableError("the messages are written in a different order")
-    if len(talk.words) == 1 and not places:
+    if len(talk.codes) == 1 and not places:
         raise NotDerivableError("the content of a user message is omitted")
 
 

@@ -1,7 +1,7 @@
-"""How a chat template wants calls of tools, and how it writes them: found out by trying.
+"""Detect the form in which a chat template expects tool calls, and how it writes them.
 
-Templates agree on neither: arguments are objects or JSON, results carry the id or the name of their
-call, calls may be numbered, and values that are no text may be written as Python shows them.
+Templates differ in both: arguments are objects or JSON, results refer to their call by id or name,
+calls may be numbered, and non-text values may be written as in Python.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ _NUMBERINGS = (
 
 
 def probe_calls(prober: Prober) -> Prober | None:
-    """Return the prober in the first style in which a call, its arguments and its result are all
-    written.
+    """Return the prober in the first style that writes a call, its arguments and its result.
 
-    None where there is no such style.
+    Returns None if there is none.
     """
     for style in _STYLES:
         styled = replace(prober, style=style)
@@ -52,7 +51,7 @@ def probe_calls(prober: Prober) -> Prober | None:
 
 
 def _other_unit(prober: Prober) -> Turn:
-    """Return how an argument is written that is no text; empty when it is written as a text is."""
+    """Return how a non-text argument is written; empty if it is written as a text is."""
     messages = ProbeConversation("u n t").messages()
 
     def written(value: object) -> str:
@@ -76,9 +75,7 @@ def _other_unit(prober: Prober) -> Turn:
 
 
 def _looks_up_calls(prober: Prober) -> bool:
-    """Return whether more than the ids themselves changes when results have the ids of their
-    calls.
-    """
+    """Return whether more than the ids changes when results have the ids of their calls."""
     talk = ProbeConversation("u cc t t a u")
     matched = replace(prober, style=replace(prober.style, matched=True))
     text, other = try_render(prober, talk), try_render(matched, talk)
@@ -90,9 +87,7 @@ def _looks_up_calls(prober: Prober) -> bool:
 
 
 def _numbering(prober: Prober) -> CountPart | None:
-    """Return how calls are numbered: not at all unless those of a message differ until it is
-    known.
-    """
+    """Return how calls are numbered; None if they are not, or in an unknown way."""
     for numbering in (None, *_NUMBERINGS):
         counting = replace(prober, numbering=numbering, _seen={}, _folder=JsonFolder())
         try:
@@ -108,7 +103,7 @@ def _numbering(prober: Prober) -> CountPart | None:
 
 
 def try_render(prober: Prober, talk: ProbeConversation) -> str | None:
-    """Return the rendering of a marked conversation, None where the chat template refuses it."""
+    """Return the rendering of a marked conversation; None if the chat template refuses it."""
     try:
         return prober.talk(talk)
     except Exception:  # foreign code may raise anything

@@ -1,8 +1,9 @@
-"""How a chat template writes tools whose parameters it takes apart, as XML, TypeScript or Python.
+"""How a chat template writes tools whose parameters it writes separately, as XML, TypeScript or
+Python.
 
-Tools are probed whose parameters are all alike, one kind after another. What is written of a
-parameter is a tree over what it is like (its type, whether it has to be given …), what is
-written around the parameters is one over what the tool is like.
+Tools whose parameters are all alike are probed, one kind after another. The form of a parameter is
+a tree over its traits (its type, whether it is required …), the text around the parameters is a
+tree over the traits of the tool.
 """
 
 from __future__ import annotations
@@ -47,10 +48,11 @@ _KINDS = (
 
 
 def probe_tools(prober: Prober) -> tuple[Form, Form] | None:
-    """Return how the marked tools are written and how any tool is; None where a tool is one
-    piece of JSON.
+    """Return how the marked tools are written and how any tool is; None if a tool is a single JSON
+    value.
 
-    Raises NotDerivableError where the template asks more of a parameter than is modelled here.
+    Raises NotDerivableError if the template depends on more traits of a parameter than are modeled
+    here.
     """
     plain = _tools_loop(prober, PLAIN_OFFER)
     if plain is None:
@@ -65,7 +67,7 @@ def probe_tools(prober: Prober) -> tuple[Form, Form] | None:
 
 
 def _of_any(prober: Prober, plain: LoopPart) -> Form:
-    """Return how any tool is written, as told by tools of every kind."""
+    """Return how any tool is written, learned from tools of every kind."""
     loose = _unit(prober, replace(PLAIN_OFFER, required=False), plain)
     names = _list_of_required(_turn(plain.unit), loose) if loose else None
     of_tools: list[ProbeSample] = []
@@ -74,7 +76,7 @@ def _of_any(prober: Prober, plain: LoopPart) -> Form:
         if (whole := _unit(prober, offer, plain)) is None:
             continue
         unit, loops = _apart(whole, names if offer.required else None)
-        of_tools.append(ProbeSample("offer", offer.of_tool, unit))
+        of_tools.append(ProbeSample("offer", offer.tool_traits, unit))
         of_parameters = of_parameters or [[] for _ in loops]
         if offer.parameters and len(loops) != len(of_parameters):
             raise NotDerivableError("only some tools have their parameters written")
@@ -97,7 +99,7 @@ def _offers() -> Iterator[ToolOffer]:
 
 
 def _tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
-    """Return the loop over tools in what is written of one user message."""
+    """Return the loop over tools in the text of one user message."""
     samples = prober.samples(ProbeConversation("u", tools=2, offer=offer))
     loops = [part for sample in samples for part in sample.turn if isinstance(part, LoopPart)]
     tool_loops = [loop for loop in loops if loop.over == "tools"]
@@ -105,12 +107,12 @@ def _tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
 
 
 def _unit(prober: Prober, offer: ToolOffer, plain: LoopPart) -> Turn | None:
-    """Return what is written of each tool; None where the chat template refuses such tools."""
+    """Return the text of each tool; None if the chat template refuses such tools."""
     try:
         loop = _tools_loop(prober, offer)
     except NotDerivableError:
         raise
-    except Exception:  # foreign code may raise anything; the proof tells what is refused
+    except Exception:  # foreign code may raise anything; the proof finds out what is refused
         return None
     if loop is None or loop.separator != plain.separator:
         raise NotDerivableError("the text around a tool depends on its parameters")
@@ -127,8 +129,8 @@ def _is_parameters(part: Part) -> bool:
 
 
 def _list_of_required(strict: Turn, loose: Turn) -> int | None:
-    """Return which loop over parameters lists those that must be given: it is gone where none
-    must.
+    """Return the loop over parameters that lists the required ones: it vanishes if none is
+    required.
     """
     loops = [part for part in strict if isinstance(part, LoopPart) and _is_parameters(part)]
     less = len(loops) - sum(map(_is_parameters, loose))
@@ -146,9 +148,7 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
 
 
 def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
-    """Return what is written around the parameters, with numbers in place of what is for each,
-    and that.
-    """
+    """Return the text around the parameters, with numbers for parameter forms, and these forms."""
     parts: list[Part] = []
     loops: list[LoopPart] = []
     number = 0
@@ -179,11 +179,9 @@ def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
 
 
 def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
-    """Return the tree for a parameter, with its type written by name where that makes for fewer
-    forms.
-    """
+    """Return the tree for a parameter, with its type as a value if that leads to fewer forms."""
     forms = [
-        fit_tree([ProbeSample("parameter", offer.of_parameter, _general(turn, offer, named=named))
+        fit_tree([ProbeSample("parameter", offer.parameter_traits, _general(turn, offer, named=named))
              for offer, turn in seen], _OF_PARAMETER)
         for named in (True, False)
     ]  # fmt: skip
@@ -191,9 +189,7 @@ def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
 
 
 def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
-    """Return the turn with values in place of the items' description and, if `named`, of the
-    type.
-    """
+    """Return the turn with values for the items' description and, if `named`, the type."""
     values: dict[str, ValuePart] = {}
     if offer.items:
         for layout in LAYOUTS:

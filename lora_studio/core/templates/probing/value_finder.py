@@ -1,7 +1,7 @@
-"""Finds tools and calls in what a chat template wrote, and folds them into loops.
+"""Find tools and calls in the text that a chat template wrote, and fold them into loops.
 
 A tool can be written as JSON, whole or in parts, in several layouts; every text that a marked tool
-or call could yield is looked for. What repeats from one to the next is a loop.
+or call could produce is searched for. Repetition from one item to the next is a loop.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def dump_json(value: Any, layout: Layout) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ValueMatch:
-    """A part and whose it is: the message, the tool, or the call and, within it, the argument.
+    """A part and its owner: the message, the tool, or the call and the argument in it.
 
-    Within a tool the parameter, within that one of the values that it may have.
+    Within a tool, the owner is the parameter and, within that, one of its allowed values.
     """
 
     value: Part
@@ -60,11 +60,10 @@ class ValueMatch:
 def find_values(
     text: str, tools: int, callers: Sequence[int], offer: ToolOffer = PLAIN_OFFER
 ) -> Iterator[str | ValueMatch]:
-    """Yield the text in pieces: values of so many marked tools and of calls, and what is in
-    between.
+    """Yield the text in pieces: the values of marked tools and calls, and the text in between.
 
-    `callers` are the places of the messages that make the calls. Raises NotDerivableError when a
-    part of a tool or call is left that is no value known here.
+    `callers` are the indices of the messages that make the calls. Raises NotDerivableError if a
+    part of a tool or call remains that is not a known value.
     """
     known, pattern = _known(tools, tuple(callers), offer)
     at = 0
@@ -130,7 +129,7 @@ def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
         "description": function.get("description"),
         "required": parameters.get("required"),
     }
-    # What has no marks in it could stand anywhere.
+    # A text without marks could be anywhere.
     return {name: value for name, value in values.items() if value}
 
 
@@ -146,7 +145,7 @@ def _add_parameters(known: dict[str, ValueMatch], tool: int, parameters: dict[st
             values["enum"] = schema["enum"]
         for layout in LAYOUTS:
             for what, value in values.items():
-                # A description without quotation marks looks alike in every layout: spaced is JSON.
+                # A description without quotation marks is the same in every layout; spaced means JSON.
                 known.setdefault(
                     dump_json(value, layout), replace(parameter, value=ValuePart(what, layout))
                 )
@@ -183,7 +182,7 @@ _Over = Literal["tools", "parameters", "choices", "calls", "arguments"]
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The fixed text around a loop's values: in front of each, behind each, between two."""
+    """The fixed text around a loop's values: before each, after each, and between two."""
 
     lead: str = ""
     trail: str = ""
@@ -192,15 +191,15 @@ class _Frame:
 
 @dataclass
 class JsonFolder:
-    """Makes loops of what was found; remembers how a loop goes on that is seen with one item.
+    """Folds values into loops; remembers the separators of loops that later occur with one item.
 
-    Conversations with several tools and calls have to come first.
+    Fold conversations with several tools and calls first.
     """
 
     known: dict[tuple[_Over, Turn], list[_Frame]] = field(default_factory=dict)
 
     def fold(self, items: Sequence[Item]) -> list[Item]:
-        """Return the same with loops in place of the values of tools, calls and arguments."""
+        """Return the items with loops in place of the values of tools, calls and arguments."""
         folded = self._fold(items, "choices", "choice", "parameter")
         folded = self._fold(folded, "parameters", "parameter", "tool")
         folded = self._fold(folded, "arguments", "argument", "call")
@@ -236,7 +235,7 @@ class JsonFolder:
             return max(fits, key=lambda frame: len(frame.lead + frame.trail), default=_Frame())
         between = betweens[0]
         if over == "parameters" or ValuePart("name") in unit:
-            # What stands behind each is alike whether it has a description or not.
+            # The text after each is the same with or without a description.
             trail = _shared(after, between).removesuffix("<")
             between = between[len(trail) :]
             lead = _shared(before[::-1], between[::-1])[::-1]
@@ -252,7 +251,7 @@ class JsonFolder:
 
 
 def _pop_text(items: list[Item], index: int) -> str:
-    """Take the item at one end away if it is fixed text."""
+    """Remove and return the item at one end if it is fixed text."""
     if items and isinstance(item := items[index], FixedPart):
         del items[index]
         return item.text
@@ -260,13 +259,13 @@ def _pop_text(items: list[Item], index: int) -> str:
 
 
 def _shared(one: str, two: str) -> str:
-    """Return what both texts begin with."""
+    """Return the common start of both texts."""
     pairs = enumerate(zip(one, two, strict=False))
     return one[: next((length for length, (a, b) in pairs if a != b), min(len(one), len(two)))]
 
 
 def _from_line_start(text: str) -> str:
-    """Return what of `text` belongs to one item rather than to the heading of all: its last line
+    """Return the part of `text` that belongs to one item, not to the common heading: its last line
     or tag.
     """
     line = text.rpartition("\n")[2]
@@ -274,7 +273,7 @@ def _from_line_start(text: str) -> str:
 
 
 def _next_run(items: Sequence[Item], index: str, owner: str) -> slice | None:
-    """Return where the first loop is: up to where the index falls or the owner changes."""
+    """Return the range of the first loop: until the index decreases or the owner changes."""
     places = [p for p, item in enumerate(items) if getattr(item, index, None) is not None]
     if not places:
         return None
@@ -299,9 +298,7 @@ _ITEMS: dict[_Over, Text] = {
 
 
 def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn], list[str]]:
-    """Return the parts of each item of a loop, and the texts between them; raises when they
-    differ.
-    """
+    """Return the parts of each item of a loop, and the texts between them; raises if items differ."""
     units: list[list[Part]] = []
     betweens: list[str] = []
     last, pending = None, list[Item]()

@@ -1,1 +1,1 @@
-"""What an Ollama server does with a TEMPLATE: the data it hands over, and its rendering."""
+"""How an Ollama server renders a TEMPLATE: the data it provides, and its rendering."""

@@ -1,8 +1,8 @@
-"""What an Ollama server hands to a TEMPLATE: messages, tools and calls, prepared as it does.
+"""The data that an Ollama server provides to a TEMPLATE: messages, tools and calls.
 
-Before it renders, the server collects the system texts and merges neighbors of one role; a tool
-passes through structs of fixed fields (whatever else a client sends is lost), the arguments of a
-call through a map that is walked by name.
+Before it renders, the server collects the system texts and merges neighbors of one role. A tool is
+converted to structs with fixed fields (other fields are lost); the arguments of a call are a map
+that is iterated by name.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _call(given: Mapping[str, Any], index: int) -> _ToolCall:
 
 
 def _as_decoded(value: Value) -> Value:
-    """Return JSON as Go decodes it where it has no type to go by: every number is a float64."""
+    """Return JSON as Go decodes it without a type: every number is a float64."""
     match value:
         case bool():
             return value
@@ -115,9 +115,9 @@ def _as_decoded(value: Value) -> Value:
 
 
 def prepare(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Return messages as the server hands them on: neighbors of one role, unless it is tool, are merged.
+    """Return messages as the server passes them on: neighbors of one role, except tool, are merged.
 
-    A merged message keeps the calls and thoughts of its first part only.
+    A merged message has the calls and reasoning of its first part only.
     """
     prepared: list[Message] = []
     for message in messages:
@@ -133,8 +133,8 @@ def template_data(
     tools: Sequence[Tool] = (),
     think: bool | None = None,
 ) -> dict[str, object]:
-    """Return what a TEMPLATE sees of a conversation: .System has every system text, .Messages
-    all.
+    """Return the data of a conversation for a TEMPLATE: .System has every system text, .Messages
+    all messages.
     """
     system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
     turns = [

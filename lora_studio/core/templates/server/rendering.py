@@ -1,7 +1,7 @@
-"""Renders a TEMPLATE as an Ollama server does, in its newer form (.Messages) and its older one.
+"""Render a TEMPLATE as an Ollama server does, in its newer form (.Messages) and its older one.
 
-The older form (.System, .Prompt, .Response) is rendered once for each exchange; in the last one
-everything behind .Response is left out, since that is where the model goes on.
+The older form (.System, .Prompt, .Response) is rendered once for each exchange; the last one ends
+at .Response, since the model continues there.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lora_studio.core.templates.server.terms import RenderRequest
 
 
 def render_as_server(source: str, request: RenderRequest, *, today: date | None = None) -> str:
-    """Return the prompt that a server would make of a request; raises GoTemplateError."""
+    """Return the prompt that a server would build for a request; raises GoTemplateError."""
     template = GoTemplate(source)
     names = set(_names(template.tree))
     if not names & {"messages", "response"}:
-        # What cannot show an answer gets one at its end.
+        # A TEMPLATE that doesn't show the response gets it at its end.
         response = ActionNode(PipeNode((CommandNode((FieldNode(("Response",)),), 0),), 0))
         template = GoTemplate(replace(template.tree, root=(*template.tree.root, response)))
     if request.prompt and request.suffix:
@@ -46,9 +46,7 @@ def render_as_server(source: str, request: RenderRequest, *, today: date | None 
 def _in_exchanges(
     template: GoTemplate, messages: list[Message], think: bool | None, today: date | None
 ) -> str:
-    """Return one rendering an exchange: a system text, a prompt and a response, each if there is
-    one.
-    """
+    """Return one rendering per exchange: a system text, a prompt and a response, each if present."""
     empty = {"System": "", "Prompt": "", "Response": ""}
     extra = {"Think": bool(think), "ThinkLevel": "", "IsThinkSet": think is not None}
     now, text = dict(empty), ""
@@ -60,13 +58,13 @@ def _in_exchanges(
             now = dict(empty)
         if slot:
             now[slot] = message["content"]
-    # What {{define}} declares is unknown to the shortened template, as it is on the server.
+    # The shortened template has no {{define}} blocks, which is what the server does.
     shortened = TemplateTree(template.tree.source, _up_to_response(template.tree.root, [False]), {})
     return text + GoTemplate(shortened).render(now | extra, today=today)
 
 
 def _up_to_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node, ...]:
-    kept: list[Node] = []
+    shortened: list[Node] = []
     for node in nodes:
         if reached[0]:
             break
@@ -82,12 +80,12 @@ def _up_to_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node,
                 reached[0] = any(
                     isinstance(o, FieldNode) and "Response" in o.names for o in operands
                 )
-        kept.append(node)
-    return tuple(kept)
+        shortened.append(node)
+    return tuple(shortened)
 
 
 def _names(tree: TemplateTree) -> Iterator[str]:
-    """Yield the names of all fields that a template asks for, in small letters."""
+    """Yield the names of all fields that a template refers to, in lower case."""
     todo: list[object] = [tree.root, *tree.defined.values()]
     while todo:
         match todo.pop():

@@ -1,6 +1,6 @@
-"""Data about templates: a request to render, a derived TEMPLATE, a difference between renderings.
+"""Types of the template tools: a request to render, a derived TEMPLATE, a difference of renderings.
 
-It needs none of the libraries that work on templates, so the window and its events can import it.
+This module imports none of the template libraries, so the window and its events can use it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.templates.features import ServerNeed, TemplateFeature
 
-#: A message as clients send it: role and content, and tool_calls, thinking, tool_name … if any.
+#: A message as clients send it: role and content, optionally tool_calls, thinking, tool_name ….
 Message = dict[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 
 
 class RenderRequest(BaseModel):
-    """What to render: a conversation, with tools and a system prompt of the model if any.
+    """A conversation to render, with tools and the model's system prompt if any.
 
-    `system` is the model's own (SYSTEM in a Modelfile): it counts where the conversation does not
-    begin with a system message. `think` is what the client set, None when it set nothing.
-    `prompt`, the form of /api/generate, is one user message; with `suffix` it is text to complete.
+    `system` is the model's own (SYSTEM in a Modelfile): it is used if the conversation doesn't
+    start with a system message. `think` is what the client set, None if nothing. `prompt`, the form
+    of /api/generate, is one user message; with `suffix` it is text to complete.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class RenderRequest(BaseModel):
 
     @property
     def conversation(self) -> list[Message]:
-        """Return the messages with the model's system prompt and the prompt put in their places."""
+        """Return the messages, including the model's system prompt and the prompt."""
         messages = [*self.messages]
         if self.prompt:
             messages.append({"role": "user", "content": self.prompt})
@@ -59,8 +59,8 @@ class RenderRequest(BaseModel):
 class RenderDifference(BaseModel):
     """The first position at which two renderings of a conversation differ.
 
-    `position` counts characters from the start. `expected` (the original's) and `actual` are the text
-    around it, or `(refused)` where one side raises.
+    `position` counts characters from the start. `expected` (the original's) and `actual` are the
+    text around it, or `(refused)` if that side raises.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,14 +75,15 @@ class RenderDifference(BaseModel):
 
 
 class DerivedTemplate(BaseModel):
-    """A TEMPLATE and what is known about it.
+    """A TEMPLATE and the outcome of its proof.
 
     `proven`: all `conversations` (renderings compared) were equal. `limits`: unusual conversations
     in which the chat template and the TEMPLATE are known to differ. `needs`: what a server must
     support. `system`: what happens to a system message. `tools`, `thinking`: whether the TEMPLATE
     offers tools, and marks reasoning for the server. `covers`: what was compared beyond users,
-    answers and a system text. `notes`: what was omitted and why. `template` is empty when nothing
-    could be derived; `reason` says why it is not proven, and `alternative` is the nearest proven one.
+    answers and a system text. `notes`: what was omitted and why. `template` is empty if nothing
+    could be derived; `reason` says why it is not proven, and `alternative` is the nearest proven
+    one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,7 +105,7 @@ class DerivedTemplate(BaseModel):
 
     @property
     def verdict(self) -> Text:
-        """Return whether it is proven, in one sentence."""
+        """Return in one sentence whether the TEMPLATE is proven."""
         if not self.proven:
             return text("The TEMPLATE couldn't be verified: {reason}.", reason=self.reason)
         if not self.covers:
@@ -122,7 +123,7 @@ class DerivedTemplate(BaseModel):
 
 
 class TemplateAlternative(BaseModel):
-    """A proven TEMPLATE that does less than the chat template; `what` says what it gives up."""
+    """A proven TEMPLATE that does less than the chat template; `what` says what it omits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,1 +1,1 @@
-"""A TEMPLATE written from decision trees: pieces, marks, JSON, repr, dates, blanks."""
+"""Write a TEMPLATE from decision trees: pieces, markers, JSON, dates, and trimming."""

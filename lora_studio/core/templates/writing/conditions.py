@@ -1,4 +1,4 @@
-"""What the facts and values of a chat template are called in a TEMPLATE."""
+"""Names of a chat template's facts and values in a TEMPLATE."""
 
 from __future__ import annotations
 

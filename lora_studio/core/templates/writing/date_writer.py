@@ -1,6 +1,7 @@
-"""Writes the current date in a strftime format, from the `currentDate` of the server.
+"""Write the current date in a strftime format, from the server's `currentDate`.
 
-`currentDate` prints YYYY-MM-DD. Years, months and days can be cut out of it, and months named.
+`currentDate` prints YYYY-MM-DD. Years, months and days are sliced from it; month names are looked
+up.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from lora_studio.core.templates.probing.decision_trees import FixedPart, refuse_date
 from lora_studio.core.templates.writing.pieces import ActionPiece, Item
 
-# Where a directive stands in YYYY-MM-DD.
+# Position of a directive in YYYY-MM-DD.
 _SLICES = {"Y": (0, 4), "y": (2, 4), "m": (5, 7), "d": (8, 10)}
 _MONTHS = {
     "B": "January February March April May June July August September October November December",
@@ -20,10 +21,10 @@ _MONTHS["h"] = _MONTHS["b"]
 
 
 class DateWriter:
-    """Adds the definitions that its code calls to `defines`."""
+    """Writes dates, and adds the definitions that its code calls to `defines`."""
 
     def __init__(self, defines: dict[str, str]) -> None:
-        """Take the definitions of the TEMPLATE, by name."""
+        """Store the definitions of the TEMPLATE, by name."""
         self._defines = defines
 
     def write(self, form: str) -> list[Item]:

@@ -1,4 +1,4 @@
-"""Writes a Go TEMPLATE from decision trees over what a chat template writes."""
+"""Write a Go TEMPLATE from the decision trees of a chat template."""
 
 from __future__ import annotations
 
@@ -46,14 +46,13 @@ SYSTEM_REFUSED = "the chat template doesn't support system messages"
 
 @dataclass(frozen=True)
 class CallForms:
-    """All that a chat template does: one tree per kind of place, None for one that it lacks.
+    """The decision trees of a chat template, one per kind of message; None for an absent one.
 
-    With a tree for `system`, which is for system messages between others, the system text is that of
-    the first message alone; else it is all that the server collected.
-
-    `refuses_system` is the fact at which the original raises instead of rendering; `frozen` is
-    the date to write in place of the current one. `thoughts` are the marks before and behind the
-    thoughts of an answer, `call` is that before its first call.
+    If there is a tree for `system` (system messages between others), the system text is only that
+    of the first message; otherwise it is everything that the server collected. `refuses_system` is
+    the fact for which the original raises instead of rendering; `frozen` is the date to write
+    instead of the current one. `thoughts` are the markers around the reasoning of an answer, `call`
+    is the one before its first call.
     """
 
     user: Form
@@ -106,13 +105,13 @@ class _Emitter:
         )
 
     def add_state(self, bodies: dict[Role, str]) -> None:
-        """Append to each role's code the assignments that later messages depend on."""
+        """Append the assignments that later messages depend on to each role's code."""
         bodies["user"] += "{{$first = false}}" * self.needs_first
         if self.asks(ProbedFact.CALLS):
             bodies["assistant"] = f"{{{{{CALLS} := .ToolCalls}}}}{bodies['assistant']}"
         bodies["assistant"] += "{{$unanswered = false}}" * self.needs_unanswered
         if self.asks(ProbedFact.AFTER_TOOL):
-            # A system message writes nothing, wherever it is.
+            # A system message writes nothing, at any position.
             bodies["user"] += "{{$after_tool = false}}"
             bodies["assistant"] += "{{$after_tool = false}}"
             bodies["tool"] += "{{$after_tool = true}}"
@@ -131,7 +130,7 @@ class _Emitter:
             bodies["assistant"] += "{{$answered = true}}"
 
     def add_counts(self, bodies: dict[Role, str]) -> None:
-        """Append to each role's code what counts its messages."""
+        """Append code that counts messages to each role's code."""
         bodies["user"] += self.one_more("user", "turn")
         bodies["assistant"] += self.one_more("turn")
         bodies["tool"] += self.one_more("tool", "row", "turn") * bool(bodies["tool"])
@@ -152,19 +151,23 @@ class _Emitter:
             if code:
                 body += f'{{{{else if eq .Role "{role}"}}}}{code}'
         if self.forms.thoughts:
-            # Never runs: the server takes the text around the last .Thinking as the marks.
+            # Never runs: the server reads the markers from the text around the last .Thinking.
             begins, ends = self.forms.thoughts
             marks = f"{{{{if false}}}}{begins}{{{{.Thinking}}}}{ends}{{{{end}}}}"
         return f"{{{{range {index}.Messages}}}}{body}{{{{end}}}}{marks}{{{{end}}}}"
 
     def call_mark_code(self) -> str:
-        """Return code that never runs: the server takes the first text behind .ToolCalls as the mark."""
+        """Return code that never runs: the server reads the marker from the first text after
+        .ToolCalls.
+        """
         if not self.forms.call:
             return ""
         return f"{{{{if false}}}}{{{{if .ToolCalls}}}}{self.forms.call} {{{{end}}}}{{{{end}}}}"
 
     def one_more(self, *counted: str) -> str:
-        """Return code that counts a message. Go cannot add, but can measure a text one blank longer."""
+        """Return code that counts a message. Go templates can't add, so this measures a text that
+        grows by one blank.
+        """
         wanted = [of for of in counted if of in self.counted]
         return "".join(f"{{{{${of}s = {_plus_one(f'${of}s')}}}}}" for of in wanted)
 
@@ -195,7 +198,7 @@ class _Emitter:
                 '{{if eq .Role "system"}}{{$told = true}}{{end}}{{end}}'
             )
         if refuses:
-            # An undefined template is the only error a TEMPLATE can raise in words of its own.
+            # Calling an undefined template is the only way for a TEMPLATE to raise an error with a message.
             condition = self.condition("user", refuses)
             text += f'{{{{if {condition}}}}}{{{{template "{SYSTEM_REFUSED}" .}}}}{{{{end}}}}'
         if self.asks(ProbedFact.LATEST):
@@ -308,7 +311,7 @@ class _Emitter:
         return _separated(head, separator, self.code(unit))
 
     def parameters(self, loop: LoopPart, separator: str) -> str:
-        """Return the loop over the parameters of the current tool, with what is asked about each."""
+        """Return the loop over the parameters of the current tool, with the conditions on each."""
         code = self.code(self.items("parameter", loop.unit))
         asked = {fact for role, fact in self.facts if role == "parameter"}
         head = "{{range $name, $_ := .Function.Parameters.Properties}}"
@@ -359,7 +362,7 @@ def _plus_one(number: str) -> str:
 
 
 def _separated(head: str, separator: str, code: str) -> str:
-    """Return a loop over a map, where keys do not show which item is the first."""
+    """Return a loop over a map, whose keys don't show which item is the first."""
     if not separator:
         return f"{head}{code}{{{{end}}}}"
     between = f"{{{{if $more}}}}{separator}{{{{end}}}}{{{{$more = true}}}}"

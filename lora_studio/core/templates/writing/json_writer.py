@@ -1,8 +1,8 @@
-"""JSON in a TEMPLATE as a chat template writes it.
+"""Write JSON in a TEMPLATE as a chat template does.
 
-Go's own JSON has no blanks, escapes <, > and &, and has the fields of a tool in the order of the
-server's structs. A model was taught the layout of Python's json.dumps and the order in which tools
-are sent. So the text that `json` yields is walked character by character and written anew.
+Go's JSON has no blanks, escapes <, > and &, and orders the fields of a tool as the server's structs
+do. Models were trained on the layout of Python's json.dumps and on the order in which clients send
+tools, so the output of `json` is walked character by character and rewritten.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.probing.decision_trees import Layout
 
-# Structs have "required" before "properties", clients and training data have it behind. A
-# parameter list that begins otherwise is left as the server has it.
+# Structs have "required" before "properties", clients and training data after it. A
+# parameter list with another first field is written unchanged.
 _START = '{"type":"object","required":'
 _FUNCTION = (
     "{{$p := json .Function.Parameters}}"
@@ -28,19 +28,19 @@ _DESCRIBED = (
 )
 _TOOL = '(print "{\\"type\\":" (json .Type) ",\\"function\\":" $f "}")'
 
-# What Go escapes and Python does not.
+# Characters that Go escapes and Python does not.
 _ESCAPED = {"003c": "<", "003e": ">", "0026": "&", "2028": "\\u2028", "2029": "\\u2029"}
 
 
 class JsonWriter:
-    """Adds to `defines` what its pieces of TEMPLATE call."""
+    """Writes JSON, and adds the definitions that its code calls to `defines`."""
 
     def __init__(self, defines: dict[str, str]) -> None:
-        """`defines` are the definitions of the TEMPLATE, by name."""
+        """Store the definitions of the TEMPLATE, by name."""
         self._defines = defines
 
     def write(self, json: str, layout: Layout) -> str:
-        """Return code that lays out the JSON text which the expression `json` yields."""
+        """Return code that rewrites the JSON text of the expression `json` in a layout."""
         name = {"spaced": "json", "compact": "compact json"}.get(
             str(layout), f"json indented by {layout}"
         )
@@ -48,9 +48,9 @@ class JsonWriter:
         return f'{{{{template "{name}" ({json})}}}}'
 
     def plain(self, value: str, *, python_words: bool) -> str:
-        """Return code that writes a value of any kind: a text as it is, all else as JSON.
+        """Return code that writes a value of any kind: text unchanged, everything else as JSON.
 
-        With `python_words`, it writes True, False and None as Python does.
+        With `python_words`, True, False and None are written as in Python.
         """
         name = "value, words as in Python" if python_words else "value"
         if name not in self._defines:
@@ -66,7 +66,7 @@ class JsonWriter:
         return f'{{{{template "{name}" {value}}}}}'
 
     def tool(self, what: str, layout: Layout) -> str:
-        """Return code that writes a tool, a part of it, or the list of all."""
+        """Return code that writes a tool, a part of it, or the list of all tools."""
         match what:
             case "properties":
                 return self.write("json .Function.Parameters.Properties", layout)
@@ -93,9 +93,9 @@ class JsonWriter:
 
 
 def _walker(name: str, layout: Layout) -> str:
-    """Return a definition that writes the JSON text it is given in a layout.
+    """Return a definition that writes its JSON text in a layout.
 
-    $q: inside a string; $skip: as many characters are to be left out as it is long.
+    $q: inside a string; $skip: its length is the number of characters to omit.
     """
     escapes = "".join(
         f'{{{{else if eq $six "\\\\u{code}"}}}}{text if len(text) == 1 else f"{{{{{chr(34)}{text}{chr(34)}}}}}"}'

@@ -1,9 +1,9 @@
-"""The marks by which a server finds thoughts and calls in what a model writes.
+"""The markers by which a server finds reasoning and calls in a model's output.
 
-The server looks for them in the TEMPLATE. Of thoughts it takes what stands directly around the last
-`.Thinking` in the loop over the messages; without any it refuses to switch thinking on or off, and
-shows thoughts as part of the answer. Of calls it takes the first text behind the first
-`{{if .ToolCalls}}`, up to a brace.
+The server looks for them in the TEMPLATE. The markers of reasoning are the texts directly around
+the last `.Thinking` in the loop over the messages; without them it refuses to switch thinking on or
+off, and shows reasoning as part of the answer. The marker of calls is the first text after the
+first `{{if .ToolCalls}}`, up to a brace.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lora_studio.core.templates.probing.decision_trees import (
 )
 from lora_studio.core.templates.writing.pieces import quote_literal
 
-#: Of chat templates that cut thoughts out of earlier answers, or that begin them in the prompt.
+#: For templates that remove reasoning from earlier answers, or that open it in the prompt.
 USUAL = ("<think>", "</think>")
 MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
 
 
 def find_thinking_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | None:
-    """Return what the model writes before and behind its thoughts; None where it writes none."""
+    """Return what the model writes before and after its reasoning; None if it writes none."""
     tails = [sample for sample in samples if sample.role == "tail"]
     prompts = _prompts(samples)
     closed = [read_fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK in tail.facts]
@@ -47,8 +47,8 @@ def find_thinking_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | Non
 
 
 def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
-    """Return what the model writes before its first call, with the brace of JSON; None where
-    none calls.
+    """Return what the model writes before its first call, including the brace of JSON; None without
+    calls.
     """
     prompts, thoughts = _prompts(samples), find_thinking_marks(samples)
     marks = Counter[str]()
@@ -67,18 +67,18 @@ def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
 
 
 def _prompts(samples: Sequence[ProbeSample]) -> list[str]:
-    """Return what conversations end with, unless thinking is switched off."""
+    """Return the ends of prompts, unless thinking is switched off."""
     tails = [sample for sample in samples if sample.role == "tail"]
     return [read_fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK not in tail.facts]
 
 
 def read_fixed_end(turn: Turn) -> str:
-    """Return the fixed text that a turn ends with."""
+    """Return the fixed text at the end of a turn."""
     return turn[-1].text if turn and isinstance(turn[-1], FixedPart) else ""
 
 
 def _around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the marks around thoughts that an answer follows."""
+    """Yield the markers around reasoning that an answer follows."""
     for index, part in enumerate(turn):
         if not (isinstance(part, FieldPart) and part.name == "Thinking"):
             continue
@@ -91,9 +91,7 @@ def _around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _skipped(closed: str, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the marks of the empty thoughts that a prompt ends with where thinking is switched
-    off.
-    """
+    """Yield the markers of the empty reasoning in prompts with thinking switched off."""
     plain = max((p for p in prompts if closed.startswith(p)), key=len, default=closed)
     marks = [*MARK.finditer(closed, len(plain))]
     if marks:
@@ -101,17 +99,17 @@ def _skipped(closed: str, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _readable(begins: str, ends: str) -> Iterator[tuple[str, str]]:
-    """Yield the marks, if they are there and stand in a TEMPLATE as they are, where they are
-    looked for.
-    """
+    """Yield the markers if both exist and a TEMPLATE can contain them unescaped."""
     if begins and ends and quote_literal(begins + ends) == begins + ends:
         yield begins, ends
 
 
 def _beyond_prompt(before: str, prompts: Sequence[str]) -> str:
-    """Return what of the text before thoughts the model writes itself, else what the prompt ends
-    with beyond
-    it; where that is nothing or cannot be told, what begins with the last mark."""
+    """Return the start marker without the part that the prompt already contains.
+
+    Otherwise return what the prompt ends with after it; if that is empty or unknown, the text from
+    the last mark on.
+    """
     if own := _beyond(before, prompts):
         return own
     begun = {p[len(before) :].strip() for p in prompts if p.startswith(before)} - {""}
@@ -121,8 +119,8 @@ def _beyond_prompt(before: str, prompts: Sequence[str]) -> str:
 
 
 def _beyond(before: str, prompts: Sequence[str]) -> str | None:
-    """Return what of a text the model writes itself; None where it does not begin as a prompt
-    ends.
+    """Return the part of a text after the longest prompt that it starts with; None if there is
+    none.
     """
     written = max((p for p in prompts if p and before.startswith(p)), key=len, default=None)
     return None if written is None else before[len(written) :].strip()

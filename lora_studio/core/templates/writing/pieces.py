@@ -1,4 +1,4 @@
-"""Pieces of a TEMPLATE before they are text: what is written, what is done, and what is asked."""
+"""Pieces of a TEMPLATE before they become text: literals, actions, and branches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lora_studio.core.templates.probing.decision_trees import FixedPart, merge_f
 
 @dataclass(frozen=True, slots=True)
 class ActionPiece:
-    """An action, or several."""
+    """One or several actions."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class IfPiece:
-    """One or the other, by a condition."""
+    """A condition with two branches."""
 
     condition: str
     yes: tuple[Item, ...]
@@ -29,19 +29,19 @@ class IfPiece:
 Item = FixedPart | ActionPiece | IfPiece
 
 
-# What may not stand in a TEMPLATE as it is: delimiters, Modelfile quotes, a brace that would touch
+# Text that a TEMPLATE must escape: delimiters, Modelfile quotes, a brace that would touch
 # a delimiter, and what the server's Modelfile reader drops (everything it deems unprintable).
 _UNSAFE = re.compile(r'\{\{+|\}\}+|"""+|\{\Z|\A\}')
 
 
 def quote_literal(text: str) -> str:
-    """`text` as TEMPLATE source that prints exactly it, in a triple-quoted Modelfile too."""
+    """Return TEMPLATE source that prints exactly `text`, in a triple-quoted Modelfile too."""
     pieces: list[str] = []
     unsafe = ""
     marked = {i for match in _UNSAFE.finditer(text) for i in range(*match.span())}
     for index, character in enumerate(text):
         if index in marked or not (character.isprintable() or character in "\n\t"):
-            # A brace would make three of the two that begin an action.
+            # A brace would turn the two that start an action into three.
             brace = pieces.pop() if not unsafe and pieces[-1:] == ["{"] else ""
             unsafe += brace + character
             continue
@@ -55,7 +55,7 @@ def quote_literal(text: str) -> str:
 
 
 def factor_branches(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Item, ...]:
-    """Return one or the other, with what both begin and end with outside."""
+    """Return a branch with the common start and end of both sides moved outside."""
     before, yes, no = _common_prefix(yes, no)
     after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
     choice: tuple[Item, ...] = ()
@@ -73,9 +73,7 @@ def _mirrored(items: Sequence[Item]) -> tuple[Item, ...]:
 def _common_prefix(
     one: Sequence[Item], two: Sequence[Item], *, mirrored: bool = False
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
-    """Return what both begin with, and what is left of each; text is parted after a mark or line
-    end.
-    """
+    """Return the common start, and the rest of each; text is split only after a mark or line end."""
     common: list[Item] = []
     first, second = [*merge_fixed_parts(one)], [*merge_fixed_parts(two)]
     while first and second:
@@ -95,14 +93,12 @@ def _common_prefix(
 
 
 def _shared(one: str, two: str, *, mirrored: bool) -> int:
-    """Return length of the common start at which both may be parted without cutting a word in
-    two.
-    """
+    """Return the length of the common start at which both can be split without cutting a word."""
     differ = (length for length, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
     for size in range(next(differ, min(len(one), len(two))), 0, -1):
         if size in (len(one), len(two)):
             return size
-        # Mirrored text is read backwards: the character that follows there stands before.
+        # Mirrored text is read backwards: its next character is the previous one.
         edges = one[size] + two[size] if mirrored else one[size - 1]
         if all(edge in "\n>]" for edge in edges):
             return size

@@ -1,6 +1,7 @@
-"""Writes Go definitions that take white space or thoughts off a text.
+"""Write Go definitions that strip white space or reasoning from a text.
 
-Go templates have no function that trims. A definition that calls itself drops one character at a time.
+Go templates have no function that trims. A definition that calls itself drops one character at a
+time.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.probing.decision_trees import TrimPart
 from lora_studio.core.templates.probing.prober import THINK_END
 
-# White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
+# White space of Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
 _BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 _BLANKS_BY_SIZE = {n: [c for c in _BLANKS if len(c.encode()) == n] for n in (1, 2, 3)}
 
 
 class TrimWriter:
-    """Adds the definitions that its code calls to `defines`."""
+    """Writes trims, and adds the definitions that its code calls to `defines`."""
 
     def __init__(self, defines: dict[str, str]) -> None:
-        """Take the definitions of the TEMPLATE, by name."""
+        """Store the definitions of the TEMPLATE, by name."""
         self._defines = defines
 
     def write(self, value: str, left: TrimPart, right: TrimPart) -> str:
@@ -26,8 +27,8 @@ class TrimWriter:
         if left is right is TrimPart.NONE:
             return f"{{{{{value}}}}}"
         sides = {"before": left, "after": right}
-        kept = [f"{trim} {side}" for side, trim in sides.items() if trim is not TrimPart.NONE]
-        name = f"less {' and '.join(kept)}"
+        names = [f"{trim} {side}" for side, trim in sides.items() if trim is not TrimPart.NONE]
+        name = f"less {' and '.join(names)}"
         if name not in self._defines:
             if left is TrimPart.NONE:
                 self._defines[name] = _trimmer(name, right, "{{.}}", at_end=True)
