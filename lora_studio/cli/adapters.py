@@ -1,4 +1,4 @@
-"""`lora-studio merge`, `adapters` and `import`: adapters found, looked at, combined and merged."""
+"""`lora-studio merge`, `adapters`, and `import`: list, inspect, combine, and merge adapters."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def merge(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge the adapter of a run, or adapters anywhere, into a base model.
+    """Merge the adapter of a run, or any adapters, into a base model.
 
-    With a run, --adapter adds further adapters and --base names the 16-bit original of a base that
-    is quantised. Without one: --base MODEL --adapter DIR[=weight] --out DIR. A merge that was killed
-    goes on with the files it had finished when it is started again.
+    With a run, --adapter adds more adapters and --base specifies the 16-bit original of a quantized base model.
+    Without a run, use --base MODEL --adapter DIR[=WEIGHT] --out DIR. If a merge is interrupted, run the command again
+    to continue; finished files are reused.
     """
     display = Display(as_json=as_json)
     settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
@@ -89,9 +89,9 @@ def import_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin a run with what was made elsewhere: an adapter to merge, or a model to export.
+    """Create a run from an existing adapter (to merge) or model (to export).
 
-    The base of an adapter is the project's model unless --model names another.
+    The base model of an adapter is the project's model unless you specify --model.
     """
     display = Display(as_json=as_json)
     with refusing(display):
@@ -187,19 +187,19 @@ def combine(
 
 
 def mixes(texts: list[str]) -> tuple[AdapterMix, ...]:
-    """Adapters named on the command line, at work together; () when none is named."""
+    """Return the adapters named on the command line as one mix, or () if there are none."""
     each = _weighted(texts)
     return (AdapterMix(name=" + ".join(texts), adapters=each),) if each else ()
 
 
 def _weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
-    """Adapters by absolute folder; raises ProblemError for what is no weight."""
-    found = [parse_weighted(text) for text in texts]
-    return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in found)
+    """Return adapters with absolute folders; raises ProblemError for an invalid weight."""
+    parsed = [parse_weighted(text) for text in texts]
+    return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in parsed)
 
 
 def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> NoReturn:
-    """Notes the settings in the run, as the window does, and merges."""
+    """Save the settings in the run, as the window does, and merge."""
     frozen = run.load_project()
     spec = MergingSpec.model_validate(frozen.merging.model_dump() | given)
     if problem := headless.missing(run, "Merge"):
@@ -238,7 +238,7 @@ def _merge_outside(
 
 
 def _new_run(path: Path, model: str | None) -> RunFolder:
-    """A run of a project of which only the model has to be in order."""
+    """Create a run of a project; only its model settings must be valid."""
     draft = project.load(path)
     if model is not None:
         draft.set("model", "source", model_of(model).source)

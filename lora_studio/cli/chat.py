@@ -1,4 +1,4 @@
-"""`lora-studio chat`: a conversation on the terminal, with the very session that the window uses."""
+"""`lora-studio chat`: chat with a model in the terminal."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 
+#: Problem and remedy for each kind of model that a run may not have yet.
+_MISSING = {
+    "tuned": ("The run has no trained adapter yet.", "Run `lora-studio train` first."),
+    "merged": ("The run has no merged model yet.", "Run `lora-studio merge` first."),
+    "gguf": ("The run has no GGUF file yet.", "Run `lora-studio export` first."),
+}
 WITH = ("base", "tuned", "merged", "gguf", "ollama")
 
 
@@ -91,20 +97,20 @@ def chat(
         if device:
             changed = frozen.model.model_dump() | {"device": device}
             frozen = frozen.model_copy(update={"model": type(frozen.model)(**changed)})
-        talk = _Talk(client_worker.Worker.start(), frozen, speaker, sampling, display)
+        session = _ChatSession(client_worker.Worker.start(), frozen, speaker, sampling, display)
     turns = [Message(role="system", content=system)] if system else []
     try:
         for text in iter(prompt) if prompt else _typed(as_json):
             turns.append(Message(role="user", content=text))
-            said = talk.answer(tuple(turns))
+            said = session.answer(tuple(turns))
             turns.append(Message(role="assistant", content=said))
     finally:
-        talk.worker.kill()
-        talk.worker.close()
+        session.worker.kill()
+        session.worker.close()
 
 
 def _opened(path: Path) -> tuple[Project, RunFolder | None]:
-    """The frozen project of a run; or a project, of which only the model has to be in order."""
+    """Return the frozen project of a run, or a project whose model settings must be valid."""
     run = RunFolder(path.resolve())
     if run.project_file.is_file():
         return run.load_project(), run
@@ -117,7 +123,7 @@ def _opened(path: Path) -> tuple[Project, RunFolder | None]:
 
 
 def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
-    """The model that was created of the run last, else the one that its project would create."""
+    """Return the Ollama model last created from the run, or the one that its project would create."""
     created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
         return OllamaSpeaker(name=created[-1].name, host=created[-1].host)
@@ -128,12 +134,14 @@ def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
 def _speaker(
     frozen: Project, run: RunFolder | None, wanted: str, adapters: list[str]
 ) -> AnySpeaker:
-    """Who is meant; raises ProblemError when the run has no such model yet."""
+    """Return the selected model; raises ProblemError if the run doesn't have it yet."""
     if wanted and wanted not in WITH:
         raise fail(
             "chat.unknown",
-            f"--with {wanted} names no model.",
-            f"Choose one of: {', '.join(WITH)}.",
+            "Invalid value for --with: {name}.",
+            "Choose one of: {choices}.",
+            name=wanted,
+            choices=WITH,
         )
     if mixes := cli_adapters.mixes(adapters):
         return AdapterSpeaker(adapters=mixes[0].adapters)
@@ -150,25 +158,22 @@ def _speaker(
             first = run.gguf_file(frozen.name, frozen.export.quantizations[0])
             return speakers.gguf_speaker(run, first if first in files else files[0])
         case missing:
-            what = {"tuned": "trained adapter", "merged": "merged model", "gguf": "GGUF file"}
-            remedy = {"tuned": "Train first.", "merged": "Merge first.", "gguf": "Export first."}
             raise fail(
                 "chat.not_there",
-                f"There is no {what[missing]} yet.",
-                remedy[missing],
+                *_MISSING[missing],
                 where=Where(file=str(run.path) if run is not None else None),
             )
 
 
 def _typed(as_json: bool) -> Iterator[str]:
-    """Lines as they are typed or piped, up to an empty one or the end."""
+    """Yield typed or piped lines until an empty line or the end."""
     while True:
         if as_json:
             text = sys.stdin.readline().rstrip("\n")
         else:
             try:
                 text = typer.prompt("You", default="", show_default=False)
-            except typer.Abort:  # the end of what was piped
+            except typer.Abort:  # end of piped input
                 return
         if not text:
             return
@@ -176,8 +181,8 @@ def _typed(as_json: bool) -> Iterator[str]:
 
 
 @dataclass
-class _Talk:
-    """One worker that holds the model between the turns."""
+class _ChatSession:
+    """A worker that keeps the model loaded between turns."""
 
     worker: client_worker.Worker
     project: Project
@@ -189,7 +194,7 @@ class _Talk:
         self._events = self.worker.events()
 
     def answer(self, turns: tuple[Message, ...]) -> str:
-        """One answer, shown as it grows; exits when there is none."""
+        """Return one answer, shown as it is streamed; exits if there is none."""
         command = commands.AskChat(
             model=self.project.model,
             chat_template=self.project.dataset.chat_template,
@@ -215,7 +220,7 @@ class _Talk:
         raise typer.Exit(headless.FAILED)
 
     def _grow(self, shown: str, start: int, text: str) -> str:
-        """Prints what is new; where a part changed afterwards, all of it on a line of its own."""
+        """Print new text; if earlier text changed, print the whole answer on a new line."""
         whole = shown[:start] + text
         if not self.display.as_json:
             more = whole.removeprefix(shown) if whole.startswith(shown) else f"\n{whole}"
@@ -225,7 +230,7 @@ class _Talk:
     def _end(self, event: events.Answered) -> None:
         if not self.display.as_json:
             print()
-            self.display.console.print(_figures(event), style="dim")
+            self.display.console.print(_summary(event), style="dim")
 
     def _refuse(self, problem: Problem) -> NoReturn:
         if not self.display.as_json:
@@ -233,7 +238,7 @@ class _Talk:
         raise typer.Exit(headless.FAILED)
 
 
-def _figures(event: events.Answered) -> str:
+def _summary(event: events.Answered) -> str:
     speed = event.tokens_per_s
     parts = [formatting.plural(event.tokens, "token"), formatting.rate(speed) if speed else ""]
     parts.append(

@@ -10,6 +10,7 @@ import typer
 from lora_studio.cli import headless
 from lora_studio.cli.common import refusing
 from lora_studio.cli.console import Display
+from lora_studio.core.messages import text
 from lora_studio.core.runs import cluster as run_cluster
 from lora_studio.core.runs.folder import RunFolder
 
@@ -49,5 +50,8 @@ def cluster(
             )  # fmt: skip
     display.console.print(f"Written: {written.path}", soft_wrap=True, markup=False)
     display.say(
-        f"Copy it to the cluster and start {run_cluster.COMMAND} there; README.md says more."
+        text(
+            "Copy the folder to the cluster and run {command} there. For details, see README.md.",
+            command=run_cluster.COMMAND,
+        )
     )

@@ -1,4 +1,4 @@
-"""What verbs share: models as they are named, refusals, questions to a worker, JSON on stdout."""
+"""Shared parts of commands: model arguments, rejected input, questions to a worker, JSON output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
 from lora_studio.client.link import until_ended
+from lora_studio.core import problems
 from lora_studio.core.messages import READABLE
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where
@@ -24,14 +25,14 @@ _Answer = TypeVar("_Answer", bound=events.Event)
 
 
 def model_of(source: str) -> ModelSpec:
-    """The model that an option names: a path is made absolute, anything else stays as it is."""
+    """Return the model that an option names; a local path is made absolute."""
     local = Path(source).expanduser()
     return ModelSpec(source=str(local.resolve()) if local.exists() else source)
 
 
 @contextmanager
 def refusing(display: Display) -> Iterator[None]:
-    """Shows what is refused inside, values that an option cannot have among it, and exits with 2."""
+    """Show problems and invalid option values raised inside, and exit with 2."""
     try:
         yield
     except ProblemError as error:
@@ -43,9 +44,9 @@ def refusing(display: Display) -> Iterator[None]:
 
 
 def answers(command: commands.Question, display: Display) -> list[events.Event]:
-    """All events about one question, a bar on a terminal until they are there.
+    """Return all events about one question; shows a progress bar on a terminal.
 
-    An engine that cannot start answers with `Failed`. Ctrl+C ends the worker and exits.
+    If the engine can't start, the answer is `Failed`. Ctrl+C ends the worker and exits.
     """
     try:
         worker = client_worker.Worker.start()
@@ -61,9 +62,9 @@ def answers(command: commands.Question, display: Display) -> list[events.Event]:
 
 
 def ask(command: commands.Question, kind: type[_Answer], display: Display) -> _Answer:
-    """The one event that answers a question; a failure is shown and exits."""
-    found = answers(command, display)
-    for event in found:
+    """Return the event that answers a question; shows a failure and exits."""
+    replies = answers(command, display)
+    for event in replies:
         match event:
             case events.Failed():
                 display.problems([event.problem])
@@ -72,19 +73,19 @@ def ask(command: commands.Question, kind: type[_Answer], display: Display) -> _A
                 raise typer.Exit(headless.INTERRUPTED)
             case events.Warned():
                 display.problem(event.problem)
-    return next(event for event in found if isinstance(event, kind))
+    return next(event for event in replies if isinstance(event, kind))
 
 
 def answers_to(questions: Sequence[commands.Question], display: Display) -> list[events.Event]:
-    """All events about some questions, asked of one worker one after another; raises ProblemError."""
+    """Return all events about several questions to one worker; raises ProblemError."""
     worker = client_worker.Worker.start()
-    found: list[events.Event] = []
+    replies: list[events.Event] = []
     try:
         for question in questions:
             worker.send(question)
         waiting = {question.id for question in questions}
         for event in display.progress(worker.events()):
-            found.append(event)
+            replies.append(event)
             match event:
                 case events.Failed() if event.id in waiting:
                     raise ProblemError(event.problem)
@@ -95,11 +96,11 @@ def answers_to(questions: Sequence[commands.Question], display: Display) -> list
     finally:
         worker.kill()
         worker.close()
-    return found
+    return replies
 
 
 def print_json(value: Any) -> None:
-    """What `--json` prints: plain data, or an event without what only the protocol needs."""
+    """Print plain data, or an event without its protocol fields, as JSON."""
     if isinstance(value, events.Event):
         value = value.model_dump(mode="json", context=READABLE, exclude={"id", "time", "kind"})
     print(json.dumps(value, ensure_ascii=False, indent=2))
@@ -108,9 +109,11 @@ def print_json(value: Any) -> None:
 def _invalid(error: ValidationError) -> Problem:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "value"
-    return Problem(
-        code="command.invalid",
-        what=f"{name}: {first['msg'].removeprefix('Value error, ')}.",
-        remedy="Change the value, or omit the option.",
+    return problems.error(
+        "command.invalid",
+        "{name}: {reason}.",
+        "Change the value, or omit the option.",
         where=Where(field=name),
+        name=name,
+        reason=first["msg"].removeprefix("Value error, "),
     )

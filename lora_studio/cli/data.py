@@ -1,4 +1,4 @@
-"""`lora-studio data`: what a file, a folder or a Hub dataset holds, before anything trains on it."""
+"""`lora-studio data`: inspect files, folders, and Hub datasets before training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.cli.common import answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
@@ -27,7 +27,7 @@ FileArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FormatOption = Annotated[
-    str, typer.Option("--format", help=f"Read it as one of: {', '.join(FORMAT_TITLES)}.")
+    str, typer.Option("--format", help=f"Row format: auto, {', '.join(FORMAT_TITLES)}.")
 ]
 MapOption = Annotated[
     list[str] | None,
@@ -95,15 +95,17 @@ def source_of(
     split: str = "train",
     revision: str = "main",
 ) -> DataSource:
-    """The source that the options of a verb describe; raises ProblemError.
+    """Return the data source that the options of a command describe; raises ProblemError.
 
-    What is no file here but has the spelling of a Hub ID is one.
+    A name that isn't a local file but is spelled like a Hub ID is treated as one.
     """
     if row_format != "auto" and row_format not in FORMAT_TITLES:
         raise _wrong(
             "dataset.unknown_format",
-            f"There is no format “{row_format}”.",
-            f"The formats are: auto, {', '.join(FORMAT_TITLES)}.",
+            "Unknown format: {name}.",
+            "Choose one of: {formats}.",
+            name=row_format,
+            formats=("auto", *FORMAT_TITLES),
         )
     slots: dict[str, str] = {}
     for entry in mapping:
@@ -111,8 +113,10 @@ def source_of(
         if not equals or not slot.strip():
             raise _wrong(
                 "dataset.unknown_slot",
-                f"“{entry}” maps nothing.",
-                "Use SLOT=COLUMN or SLOT=TEMPLATE, for example question={title}.",
+                "Invalid mapping: {mapping}.",
+                "Use SLOT=COLUMN or SLOT=TEMPLATE, for example question={example}.",
+                mapping=entry,
+                example="{title}",
             )
         slots[slot.strip()] = value
     local = Path(file).expanduser()
@@ -132,7 +136,7 @@ def source_of(
 def _answer(
     command: commands.InspectDataset, display: Display
 ) -> events.DatasetInspected | Problem:
-    """The last word of a worker on a dataset, which is first told of as far as it was read."""
+    """Return the final answer of a worker; it reports a dataset as far as it was read before that."""
     return next(
         event.problem if isinstance(event, events.Failed) else event
         for event in reversed(answers(command, display))
@@ -141,7 +145,7 @@ def _answer(
 
 
 def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
-    """0 when there is something to train on, 2 when the data is refused, 1 when the engine failed."""
+    """Return 0 if there are usable rows, 2 if the data is refused, 1 if the engine failed."""
     if isinstance(answer, Problem) and not answer.code.startswith(("dataset.", "hub.")):
         return headless.FAILED
     return 0 if report["task"] != "unsupported" and report["used"] else headless.REFUSED
@@ -151,22 +155,22 @@ def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -
 
 
 def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
-    """What was found as plain data; rows = used + skipped, and `reasons` say why."""
-    found: SourceFound = answer.sources[0]
+    """Return the report as plain data: rows = used + skipped, `reasons` lists why rows are skipped."""
+    source: SourceFound = answer.sources[0]
     return {
         "file": file,
-        "container": str(found.container),
-        "format": found.format,
-        "task": found.task or "unsupported",
-        "confidence": found.confidence,
-        "evidence": str(found.evidence),
-        "others": list(found.others),
-        "columns": list(found.columns),
-        "mapping": found.mapping,
+        "container": str(source.container),
+        "format": source.format,
+        "task": source.task or "unsupported",
+        "confidence": source.confidence,
+        "evidence": str(source.evidence),
+        "others": list(source.others),
+        "columns": list(source.columns),
+        "mapping": source.mapping,
         "rows": answer.rows_read,
         "used": answer.rows_used,
-        "skipped": sum(entry.count for entry in found.skipped),
-        "reasons": [entry.model_dump(mode="json", context=READABLE) for entry in found.skipped],
+        "skipped": sum(entry.count for entry in source.skipped),
+        "reasons": [entry.model_dump(mode="json", context=READABLE) for entry in source.skipped],
         "problems": [
             problem.model_dump(mode="json", context=READABLE) for problem in answer.problems
         ],
@@ -204,9 +208,9 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ("Data", report["file"]),
         ("File", report["container"]),
         ("Format", title),
-        ("Use", _TASKS[report["task"]]),
-        ("Sure", formatting.percent(report["confidence"]) if report["format"] else ""),
-        ("Because", report["evidence"] if report["format"] else ""),
+        ("Training", _TASKS[report["task"]]),
+        ("Confidence", formatting.percent(report["confidence"]) if report["format"] else ""),
+        ("Evidence", report["evidence"] if report["format"] else ""),
         (
             "Other formats",
             formatting.listed([FORMAT_TITLES[name] for name in report["others"]], "or"),
@@ -223,7 +227,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
             f"{formatting.number(entry['count'])} × {entry['reason']['text']} ({_places(entry)})"
         )
     if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
-        display.say(f"and {formatting.plural(more, 'more reason')}")
+        display.say(counted(more, "and {n} more reason", "and {n} more reasons"))
     display.problems(Problem.model_validate(problem) for problem in report["problems"])
 
 
@@ -235,7 +239,7 @@ def _columns(names: Sequence[str]) -> str:
 
 def _sum(report: dict[str, Any]) -> str:
     read, used, skipped = (formatting.number(report[name]) for name in ("rows", "used", "skipped"))
-    return f"{read} read = {used} used + {skipped} left out"
+    return f"{read} read = {used} used + {skipped} skipped"
 
 
 def _places(entry: dict[str, Any]) -> str:
@@ -245,5 +249,5 @@ def _places(entry: dict[str, Any]) -> str:
     return f"{'row' if entry['count'] == 1 else 'rows'} {shown}{', …' if more > 0 else ''}"
 
 
-def _wrong(code: str, what: str, remedy: str) -> ProblemError:
-    return fail(code, what, remedy, where=Where(step="dataset", field="sources"))
+def _wrong(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
+    return fail(code, what, remedy, where=Where(step="dataset", field="sources"), **values)

@@ -1,4 +1,4 @@
-"""Runs the sample project from end to end and checks that it taught what it should."""
+"""`lora-studio demo`: run the sample project from end to end and check what the model learned."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from rich.table import Table
 
 from lora_studio.cli import headless
 from lora_studio.cli.console import Display
+from lora_studio.cli.event_text import describe
 from lora_studio.client import worker
-from lora_studio.core import formatting
+from lora_studio.core import problems
 from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
@@ -69,14 +71,14 @@ def run(folder: Path | None, display: Display) -> int:
         return headless.FAILED
     if status := headless.run_stages(new, tuple(headless.STAGES), display):
         return status
-    display.title("Compare")
+    display.title("Comparison")
     answers = _answers(new, expected, display)
     if answers is None:
         return headless.FAILED
     _print_showcase(expected, answers, display)
     passed = _check(new, expected, answers, display)
-    display.say(f"Everything is in {new.path}")
-    display.say(f"Took {formatting.duration(time.monotonic() - began)}.")
+    display.say(text("Results: {folder}", folder=str(new.path)))
+    display.say(text("Finished in {time:duration}.", time=time.monotonic() - began))
     return 0 if passed else headless.FAILED
 
 
@@ -104,23 +106,24 @@ def load_expectation(file: Path) -> Expectation:
 
 
 def _unreadable(folder: Path | None, error: Exception) -> Problem:
-    return Problem(
-        code="demo.unreadable",
-        what=f"The sample project could not be set up: {error}.",
-        remedy="Name an empty folder on a disk with room: lora-studio demo --folder FOLDER.",
+    return problems.error(
+        "demo.unreadable",
+        "The sample project couldn't be created: {error}.",
+        "Specify an empty folder on a disk with enough free space: lora-studio demo --folder FOLDER.",
         where=Where(file=str(folder) if folder else None),
+        error=str(error),
     )
 
 
 def _answers(target: RunFolder, expected: Expectation, display: Display) -> Answers | None:
     questions = [
         *expected.showcase,
-        *(text for group in expected.groups for text in group.questions),
+        *(question for group in expected.groups for question in group.questions),
     ]
     command = commands.Generate(
         run=str(target.path),
         sources=tuple(_NAMES),
-        conversations=tuple((Message(role="user", content=text),) for text in questions),
+        conversations=tuple((Message(role="user", content=each),) for each in questions),
         max_tokens=expected.max_tokens,
     )
     answers: Answers = {source: [""] * len(questions) for source in _NAMES}
@@ -145,37 +148,42 @@ def _print_showcase(expected: Expectation, answers: Answers, display: Display) -
 
 
 def _check(target: RunFolder, expected: Expectation, answers: Answers, display: Display) -> bool:
-    """Shares of held-out answers that show the taught behaviour, and the self-tests."""
+    """Check the shares of held-out answers that show the trained behavior, and the self-tests."""
     shares = {source: _share(expected, answers[source]) for source in _NAMES}
-    checks = [
-        (f"the tuned model shows the taught behaviour in {formatting.percent(shares['tuned'])} of "
-         f"held-out answers (at least {formatting.percent(expected.tuned_at_least)})",
-         shares["tuned"] >= expected.tuned_at_least),
-        (f"the base model shows it in {formatting.percent(shares['base'])} "
-         f"(at most {formatting.percent(expected.base_at_most)})",
-         shares["base"] <= expected.base_at_most),
-        (f"the exported GGUF shows it in {formatting.percent(shares['gguf'])} "
-         f"(at least {formatting.percent(expected.tuned_at_least)})",
-         shares["gguf"] >= expected.tuned_at_least),
-    ]  # fmt: skip
+    checks: list[tuple[Text, bool]] = [
+        (
+            text(
+                "{model}: trained behavior in {share:percent} of held-out answers "
+                "(at least {limit:percent})",
+                model=_NAMES[source],
+                share=shares[source],
+                limit=expected.tuned_at_least,
+            ),
+            shares[source] >= expected.tuned_at_least,
+        )
+        for source in ("tuned", "gguf")
+    ]
+    below = text(
+        "{model}: trained behavior in {share:percent} of held-out answers (at most {limit:percent})",
+        model=_NAMES["base"],
+        share=shares["base"],
+        limit=expected.base_at_most,
+    )
+    checks.append((below, shares["base"] <= expected.base_at_most))
     tested = self_tests(target)
-    checks += [
-        (f"self-test of {event.stage}: same first choice at {formatting.percent(event.top1)} of "
-         f"{event.positions} positions, KL {event.kl:.4f}", event.passed)
-        for event in tested
-    ]  # fmt: skip
+    checks += [(describe(event), event.passed) for event in tested]
     stages = {event.stage for event in tested}
     wanted = {"merged", *target.load_project().export.quantizations}
-    checks.append(("every stage was tested", wanted <= stages))
-    for text, holds in checks:
-        display.say(f"{'✓' if holds else '✗'} {text}")
-    return all(holds for _, holds in checks)
+    checks.append((text("Self-tests ran for all stages"), wanted <= stages))
+    for check, passed in checks:
+        display.say(text("✓ {check}" if passed else "✗ {check}", check=check))
+    return all(passed for _, passed in checks)
 
 
 def self_tests(target: RunFolder) -> list[events.SelfTested]:
     """The last test of each stage: an export tests the merged model too, after the merge did."""
-    found = (event for event in target.events() if isinstance(event, events.SelfTested))
-    return list({event.stage: event for event in found}.values())
+    tests = (event for event in target.events() if isinstance(event, events.SelfTested))
+    return list({event.stage: event for event in tests}.values())
 
 
 def _share(expected: Expectation, answers: list[str]) -> float:

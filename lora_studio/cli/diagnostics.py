@@ -1,4 +1,4 @@
-"""What this installation is, and a file about it for who helps."""
+"""`lora-studio doctor` and `diagnostics`: check this installation and report on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.cli.common import answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup import engines
@@ -21,7 +21,7 @@ from lora_studio.setup import engines
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what this installation is and can do."""
+    """Check this installation: engine, packages, devices, and Ollama."""
     display = Display(as_json=as_json)
     report = _report(display)
     if as_json:
@@ -31,29 +31,32 @@ def doctor(
 
 
 def diagnostics_(
-    file: Annotated[Path, typer.Argument(help="The ZIP file to write.", dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="ZIP file to create.", dir_okay=False)],
     project: Annotated[
         Path | None,
-        typer.Option(help="A project whose settings and latest run go in.", exists=True),
+        typer.Option(help="Include the settings and the latest run of this project.", exists=True),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
 ) -> None:
-    """Write versions, logs and the last run into a file for who helps, without what is private.
+    """Create a diagnostics file (ZIP) to attach to a bug report.
 
-    Home folder, names, keys and texts of yours are left out. You see what goes in before it is written.
+    It contains versions, logs, and the latest run. Your home folder, names, keys, and texts are left out. You can
+    review the contents before the file is written.
     """
     display = Display()
     entries = diagnostics.collect(_report(display), project)
     for entry in entries:
         display.say(f"{entry.name} ({formatting.size(len(entry.text.encode()))}): {entry.about}")
-    if not yes and not typer.confirm(f"Write these to {file}?", default=True):
+    if not yes and not typer.confirm(f"Write these files to {file}?", default=True):
         raise typer.Exit(headless.REFUSED)
     try:
         diagnostics.write(entries, file)
     except OSError as error:
-        display.say(f"{file} could not be written: {reason_of(error)}.")
+        display.say(
+            text("Couldn't write {file}: {reason}.", file=str(file), reason=reason_of(error))
+        )
         raise typer.Exit(headless.FAILED) from None
-    display.say(f"Written to {file}. Look at it before you send it to anybody.")
+    display.say(text("Created {file}. Review it before you share it.", file=str(file)))
 
 
 def _report(display: Display) -> dict[str, Any]:
@@ -73,8 +76,13 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
     display.say(f"Python {report['python']} on {report['system']}")
     if engine := report["engine"]:
         display.say(
-            f"Engine {engine['name']}: version {engine['app_version']}, PyTorch {engine['torch']}, "
-            f"Python {engine['python_version']}"
+            text(
+                "Engine {name}: version {version}, PyTorch {torch}, Python {python}",
+                name=engine["name"],
+                version=engine["app_version"],
+                torch=engine["torch"],
+                python=engine["python_version"],
+            )
         )
     for name, version in report["packages"].items():
         display.say(f"{name}: {version or 'not installed'}")
@@ -82,6 +90,8 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
         display.say(f"Device {device['name']}: {device['title']}, "
                     f"{formatting.memory(device['total_bytes'])}")  # fmt: skip
     ollama = report["ollama"]
-    display.say(f"Ollama {ollama['version']} at {ollama['host']}" if ollama else "Ollama: none")
+    display.say(
+        f"Ollama {ollama['version']} at {ollama['host']}" if ollama else "Ollama: not running"
+    )
     for problem in report["problems"]:
         display.say(f"{problem['what']} {problem['remedy']}")

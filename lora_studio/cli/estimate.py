@@ -1,4 +1,4 @@
-"""`lora-studio estimate`: the memory and time that a training will take, before it runs."""
+"""`lora-studio estimate`: estimate the memory and time of a training run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import rows_of
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import presets
@@ -48,7 +48,7 @@ def estimate_(
         ),
     ] = "",
 ) -> None:
-    """Estimate the memory and time of a training run, and suggest changes if it does not fit."""
+    """Estimate the memory and time of a training run, and suggest changes if it doesn't fit."""
     display = Display(as_json=as_json)
     draft = headless.open_project(path, change or [], display, preset)
     if draft is None:
@@ -60,17 +60,17 @@ def estimate_(
         raise typer.Exit(headless.FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(headless.INTERRUPTED) from None
-    found = estimate(plan)
+    memory = estimate(plan)
     largest = advice.largest_micro_batch_that_fits(plan)
-    helps = None if found.fits else advice.cheapest_change(plan)
+    helps = None if memory.fits else advice.cheapest_change(plan)
     if as_json:
-        print_json(_as_json(found, largest, helps))
+        print_json(_as_json(memory, largest, helps))
     else:
-        _print(found, largest, helps, display)
+        _print(memory, largest, helps, display)
 
 
 def plan_of(draft: Draft, display: Display) -> MemoryPlan:
-    """Asks one worker for the facts of model, rows and devices; raises ProblemError."""
+    """Ask a worker about the model, rows, and devices and return the plan; raises ProblemError."""
     model = cast(ModelSpec, draft.spec("model"))
     dataset = cast(DatasetSpec, draft.spec("dataset"))
     lora = cast(LoraSpec, draft.spec("lora"))
@@ -81,10 +81,10 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
         commands.MeasureDataset(dataset=dataset, model=model),
         commands.InspectDataset(dataset=dataset, preview=0),
     )
-    found = answers_to(questions, display)
-    inspected = _last(found, events.ModelInspected)
-    rows = _last(found, events.DatasetInspected)
-    devices = _last(found, events.DevicesFound)
+    replies = answers_to(questions, display)
+    inspected = _last(replies, events.ModelInspected)
+    rows = _last(replies, events.DatasetInspected)
+    devices = _last(replies, events.DevicesFound)
     device = pick_device(devices, model.device) or devices.devices[0]
     plan = MemoryPlan(
         inspected=inspected,
@@ -92,7 +92,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
         lora=shape,
         training=cast(TrainingSpec, draft.spec("training")),
         rows=rows_of(
-            _last(found, events.LengthsMeasured),
+            _last(replies, events.LengthsMeasured),
             rows.task,
             dataset.max_length,
             0.0 if dataset.validation_file else dataset.validation_share,
@@ -103,8 +103,8 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
     return calibration.corrected(plan, calibration.load())
 
 
-def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:
-    answers = [event for event in found if isinstance(event, kind)]
+def _last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
+    answers = [event for event in replies if isinstance(event, kind)]
     if not answers:
         raise fail(
             "estimate.no_answer",
@@ -115,11 +115,11 @@ def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:
 
 
 def _as_json(
-    found: MemoryEstimate, largest: int | None, helps: MemoryChange | None
+    memory: MemoryEstimate, largest: int | None, helps: MemoryChange | None
 ) -> dict[str, object]:
-    return found.model_dump(mode="json", context=READABLE) | {
-        "total": found.total,
-        "fits": found.fits,
+    return memory.model_dump(mode="json", context=READABLE) | {
+        "total": memory.total,
+        "fits": memory.fits,
         "largest_micro_batch_that_fits": largest,
         "cheapest_change": None if helps is None else {
             "title": str(helps.title),
@@ -129,33 +129,48 @@ def _as_json(
 
 
 def _print(
-    found: MemoryEstimate, largest: int | None, helps: MemoryChange | None, display: Display
+    memory: MemoryEstimate, largest: int | None, helps: MemoryChange | None, display: Display
 ) -> None:
     table = Table(box=None, show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, size in found.parts.items():
+    for name, size in memory.parts.items():
         table.add_row(COMPONENTS[name], formatting.memory(size))
-    table.add_row("[bold]Together[/bold]", f"[bold]{formatting.memory(found.total)}[/bold]")
+    table.add_row("[bold]Total[/bold]", f"[bold]{formatting.memory(memory.total)}[/bold]")
     display.console.print(table)
-    for line in sentences(found, largest, helps):
+    for line in describe_fit(memory, largest, helps):
         display.say(line)
 
 
-def sentences(found: MemoryEstimate, largest: int | None, helps: MemoryChange | None) -> list[str]:
-    """Whether it fits, what would, and how long it takes."""
-    said = [f"The largest micro-batch has {formatting.plural(found.tokens, 'token')}."]
-    if found.available is not None:
-        verdict = "It fits" if found.fits else "It doesn't fit"
-        said.append(f"{verdict}: {found.device} has {formatting.memory(found.available)} free.")
-    if largest is not None:
-        said.append(f"Largest micro-batch that fits: {largest}, with the same effective batch.")
-    if found.fits is False:
-        said.append(
-            f"Cheapest change: {helps.title}."
-            if helps
-            else "No change of the settings makes it fit."
+def describe_fit(
+    memory: MemoryEstimate, largest: int | None, helps: MemoryChange | None
+) -> list[Text]:
+    """Return whether training fits, what would make it fit, and how long it takes."""
+    lines = [
+        counted(
+            memory.tokens,
+            "The largest micro-batch has {n} token.",
+            "The largest micro-batch has {n} tokens.",
         )
-    if found.seconds is not None:
-        said.append(f"Time: {formatting.remaining(found.seconds)}, at the speed of earlier runs.")
-    return said
+    ]
+    if memory.available is not None:
+        template = (
+            "It fits: {device} has {free:memory} free."
+            if memory.fits
+            else "It doesn't fit: {device} has {free:memory} free."
+        )
+        lines.append(text(template, device=memory.device, free=memory.available))
+    if largest is not None:
+        lines.append(
+            text(
+                "Largest micro-batch that fits with the same effective batch size: {size}.",
+                size=largest,
+            )
+        )
+    if memory.fits is False and helps is None:
+        lines.append(text("No change to the settings makes it fit."))
+    elif memory.fits is False and helps is not None:
+        lines.append(text("Suggested change: {change}.", change=helps.title))
+    if memory.seconds is not None:
+        lines.append(text("Time: {time:remaining}, based on earlier runs.", time=memory.seconds))
+    return lines

@@ -1,4 +1,4 @@
-"""`lora-studio export`, `selftest` and `push`: from a run, or any model folder, to where it is used."""
+"""`lora-studio export`, `selftest`, and `push`: create GGUF files, test them, and upload results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_studio.cli.common import ask, model_of, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -80,7 +80,7 @@ def export(
         if convert_from:
             ways = tuple(facts(ExportSpec, "convert_from").choices)
             if convert_from not in ways:
-                raise _unknown("conversion source", convert_from, ways)
+                raise _unknown("--from", convert_from, ways)
             changes["convert_from"] = convert_from
         if quant:
             changes["quantizations"] = quantizations(quant)
@@ -120,11 +120,14 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload an adapter, merged model, or GGUF files to the Hugging Face Hub, with a model card. Private by default."""
+    """Upload an adapter, merged model, or GGUF files to the Hugging Face Hub.
+
+    Adds a model card. The repository is private unless you use --public.
+    """
     display = Display(as_json=as_json)
     with refusing(display):
         if what not in get_args(What):
-            raise _unknown("what", what, get_args(What))
+            raise _unknown("--what", what, get_args(What))
         command = commands.Push.model_validate(
             {
                 "run": str(path.resolve()),
@@ -137,21 +140,24 @@ def push(
 
 
 def quantizations(given: list[str]) -> tuple[Quantization, ...]:
-    """The quantisations that are meant, whatever their case; raises ProblemError."""
+    """Return the quantizations named on the command line, ignoring case; raises ProblemError."""
     named = [part.strip().upper() for text in given for part in text.split(",") if part.strip()]
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     for name in named:
         if name not in known:
-            raise _unknown("quantisation", name, tuple(known))
+            raise _unknown("--quant", name, tuple(known))
     return tuple(known[name] for name in dict.fromkeys(named))
 
 
-def _unknown(kind: str, given: str, known: tuple[str, ...]) -> ProblemError:
+def _unknown(option: str, given: str, known: tuple[str, ...]) -> ProblemError:
     return fail(
         "export.unknown_choice",
-        f"There is no {kind} “{given}”.",
-        f"Known are: {', '.join(known)}.",
+        "Invalid value for {option}: {given}.",
+        "Choose one of: {choices}.",
         where=Where(step="export"),
+        option=option,
+        given=given,
+        choices=known,
     )
 
 
@@ -194,20 +200,20 @@ def _show_sizes(
         export=_spec(project.export if project else ExportSpec(), changes),
         run=str(run.path) if run else "",
     )
-    found = ask(command, events.SizesEstimated, display)
+    estimate = ask(command, events.SizesEstimated, display)
     if display.as_json:
-        print(found.model_dump_json(context=READABLE))
+        print(estimate.model_dump_json(context=READABLE))
         return
     table = Table("Quantization", "Size", "Loss", "", box=None)
     for name, known in QUANTIZATIONS.items():
-        if name in found.bytes:
+        if name in estimate.bytes:
             note = "needs an importance matrix" if known.needs_imatrix else ""
             only = f"only for {known.only_for}" if known.only_for else note
-            table.add_row(name, formatting.size(found.bytes[name]), known.loss, only)
+            table.add_row(name, formatting.size(estimate.bytes[name]), known.loss, only)
     display.console.print(table)
-    display.say(f"With {found.tools}.")
+    display.say(text("Tools: {tools}.", tools=estimate.tools))
 
 
 def _stages(path: Path, command: str) -> list[events.SelfTested]:
-    found = RunFolder(path.resolve()).events()
-    return [e for e in found if isinstance(e, events.SelfTested) and e.id == command]
+    log = RunFolder(path.resolve()).events()
+    return [e for e in log if isinstance(e, events.SelfTested) and e.id == command]

@@ -1,4 +1,4 @@
-"""Runs the steps of a project one after another, without a window."""
+"""Run the steps of a project one after another, without a window."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lora_studio.client import (
 from lora_studio.client.endings import unfinished_command
 from lora_studio.client.link import Link, until_ended
 from lora_studio.client.watched_run import WatchedRun
+from lora_studio.core.messages import text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
 from lora_studio.core.project import checks, presets, project
 from lora_studio.core.project.project import SPECS, Draft
@@ -41,42 +42,50 @@ STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Ex
 def open_project(
     path: Path, overrides: Sequence[str], display: Display, preset: str = ""
 ) -> Draft | None:
-    """The draft of a clean project; shows every problem and returns None while there is one.
+    """Return the draft of a valid project; otherwise show all problems and return None.
 
-    A preset comes before the overrides, and what it changes is said.
+    A preset is applied before the overrides, and its changes are shown.
     """
     try:
         draft = project.load(path)
         if preset:
             chosen = presets.find(preset)
-            changed = "; ".join(item.text for item in presets.apply(draft, chosen))
-            display.say(f"{chosen.title}: {changed or 'the project has it already'}.")
+            changes = tuple(item.text for item in presets.apply(draft, chosen))
+            display.say(
+                text("Preset {preset}: {changes}.", preset=chosen.title, changes=changes)
+                if changes
+                else text("Preset {preset}: no changes.", preset=chosen.title)
+            )
         for override in overrides:
             apply(draft, override)
     except ProblemError as error:
         display.problems(error.problems)
         return None
-    found = checks.check(draft)
-    if checks.errors(found):
-        display.problems(found)
+    problems = checks.check(draft)
+    if checks.errors(problems):
+        display.problems(problems)
         return None
-    for warning in found:
+    for warning in problems:
         display.problem(warning)
     return draft
 
 
 def apply(draft: Draft, override: str) -> None:
-    """Applies one `step.field=value`; raises ProblemError when it names no setting."""
-    place, equals, value = override.partition("=")
-    step_name, _, field = place.strip().partition(".")
+    """Apply one `step.field=value`; raises ProblemError if there is no such setting."""
+    setting, equals, value = override.partition("=")
+    step_name, _, field = setting.strip().partition(".")
     step = next((step for step in STEPS if step == step_name), None)
     if not equals or step is None or field not in SPECS[step].model_fields:
-        known = ", ".join(SPECS[step].model_fields) if step else ", ".join(STEPS)
         raise fail(
             "project.unknown_field",
-            f"“{override}” changes no setting.",
-            f"Write step.field=value. {f'{step} has' if step else 'The steps are'}: {known}.",
+            "Unknown setting: {override}.",
+            "Use step.field=value. Fields of {step}: {names}."
+            if step
+            else "Use step.field=value. Steps: {names}.",
             where=Where(step=step),
+            override=override,
+            step=step or "",
+            names=tuple(SPECS[step].model_fields) if step else STEPS,
         )
     is_list = isinstance(draft.get(step, field), (list, tuple))
     between = "\n" if facts(SPECS[step], field).lines else ","
@@ -87,16 +96,16 @@ def apply(draft: Draft, override: str) -> None:
 
 
 def new_run(draft: Draft) -> RunFolder:
-    """A run folder for a clean draft; raises ProblemError."""
+    """Create a run folder for a valid draft; raises ProblemError."""
     assert draft.folder is not None
     return folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
 
 
 def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
-    """Runs some of the stages on a run; 0, or the exit status of the first that did not end well.
+    """Run stages on a run and return 0, or the exit status of the first one that failed.
 
-    Ctrl+C ends training after the current step and keeps the adapter; a second one cancels. SIGTERM
-    pauses training, so that `resume` goes on with it.
+    Ctrl+C stops training after the current step and keeps the adapter; a second one cancels. SIGTERM
+    pauses training, so that `resume` can continue it.
     """
     for stage in stages:
         display.title(stage)
@@ -106,7 +115,7 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
 
 
 def run_stage(command: commands.Job, display: Display) -> int:
-    """Carries a stage out; 0 only when it went to its end, neither stopped nor paused before."""
+    """Run one stage and return 0 only if it completed, neither stopped nor paused."""
     ending = perform(command, display)
     if isinstance(ending, events.Done) and (ending.stopped or ending.paused):
         return INTERRUPTED
@@ -114,7 +123,7 @@ def run_stage(command: commands.Job, display: Display) -> int:
 
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
-    """Runs one job in a worker of its own and shows it; the system stays awake meanwhile."""
+    """Run one job in its own worker, show its events, and keep the system awake meanwhile."""
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
@@ -126,7 +135,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
 
 
 def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:
-    """Carries out what belongs to no run in a worker of its own and shows it."""
+    """Run a command without a run in its own worker and show its events."""
     try:
         worker = client_worker.Worker.start()
         with ctrl_c([worker], command):
@@ -138,16 +147,16 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
 
 
 def watch(run: RunFolder, display: Display) -> int:
-    """Shows a run from its beginning and stays with it while a worker is at work on it."""
+    """Show the events of a run from the start and follow it while it is running."""
     oom_supervisor.start_guard(run)
     ending = display.follow(WatchedRun(run).events())
     return 0 if ending is None else exit_status(ending)
 
 
 def pause(run: RunFolder, display: Display) -> int:
-    """Pauses the training that any worker is carrying out on a run, and waits until it rests.
+    """Pause the training of a run in any worker and wait until it has paused.
 
-    Raises ProblemError when there is none.
+    Raises ProblemError if no training is in progress.
     """
     command = unfinished_command(run, "train")
     if command is None:
@@ -159,7 +168,7 @@ def pause(run: RunFolder, display: Display) -> int:
         )
     watched = WatchedRun(run)
     watched.send(commands.Pause(target=command))
-    display.say("Training pauses after the current step.")
+    display.say("Training will pause after the current step.")
     ending = None
     for event in watched.events():
         if isinstance(event, events.Ending) and event.id == command:
@@ -169,7 +178,7 @@ def pause(run: RunFolder, display: Display) -> int:
 
 
 def exit_status(ending: events.Ending | None) -> int:
-    """The exit status that an ending stands for."""
+    """Return the exit status for the ending of a job."""
     match ending:
         case events.Done():
             return 0
@@ -179,7 +188,7 @@ def exit_status(ending: events.Ending | None) -> int:
 
 
 def missing(run: RunFolder, stage: str) -> Problem | None:
-    """What a stage needs of a run and does not find there."""
+    """Return what a stage needs but the run doesn't have, or None."""
     there = {
         "Merge": run.adapter.is_dir(),
         "Export": run.adapter.is_dir() or run.merged.is_dir(),
@@ -196,9 +205,9 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 @contextmanager
 def ctrl_c(links: list[Link], command: commands.Job | commands.Question) -> Iterator[None]:
-    """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible.
+    """Forward Ctrl+C to the workers: the first stops training and keeps the adapter, the second cancels.
 
-    A polite kill pauses a training: it can be gone on with. A closed terminal leaves the work alone.
+    SIGTERM pauses training. Closing the terminal leaves the job running.
     """
     pressed = 0
 

@@ -1,4 +1,4 @@
-"""`lora-studio data lint`: faults in a dataset, with the rows that have them and what can be done."""
+"""`lora-studio data lint`: find problems in a dataset, with their rows and repairs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lora_studio.cli.common import ask, model_of, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec, Fix
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, counted, text
 from lora_studio.core.protocol import commands, events
 
 _SHOWN_ROWS = 8
-_COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
+_COLORS = {"error": "red", "warning": "yellow", "hint": "cyan"}
 
 
 def lint(
@@ -48,7 +48,7 @@ def lint(
     display = Display(as_json=as_json)
     known = {name: name for name in get_args(Fix)}
     if wrong := [name for name in fix or () if name not in known]:
-        raise typer.BadParameter(f"No repair is called {wrong[0]}. There are: {', '.join(known)}.")
+        raise typer.BadParameter(f"Unknown repair: {wrong[0]}. Choose one of: {', '.join(known)}.")
     with refusing(display):
         dataset = DatasetSpec(
             sources=tuple(data.source_of(each) for each in source),
@@ -57,31 +57,42 @@ def lint(
             max_length=max_length,
         )
     command = commands.LintDataset(dataset=dataset, model=model_of(model) if model else None)
-    found = ask(command, events.DatasetLinted, display)
+    report = ask(command, events.DatasetLinted, display)
     if as_json:
-        print_json(found.model_dump(mode="json", context=READABLE, include={"rows", "findings"}))
+        print_json(report.model_dump(mode="json", context=READABLE, include={"rows", "findings"}))
     else:
-        _print(found, display)
-    grave = any(each.severity != "hint" and not each.fixed for each in found.findings)
-    raise typer.Exit(headless.FAILED if strict and grave else 0)
+        _print(report, display)
+    has_problems = any(each.severity != "hint" and not each.fixed for each in report.findings)
+    raise typer.Exit(headless.FAILED if strict and has_problems else 0)
 
 
-def _print(found: events.DatasetLinted, display: Display) -> None:
+def _print(report: events.DatasetLinted, display: Display) -> None:
     say = display.console.print
-    for each in found.findings:
+    for each in report.findings:
         state = "fixed" if each.fixed else each.severity
-        colour = "green" if each.fixed else _COLOURS[each.severity]
-        say(f"[{colour}]{state:8}[/] [bold]{each.title}[/]  [dim]{each.code}[/]")
+        color = "green" if each.fixed else _COLORS[each.severity]
+        say(f"[{color}]{state:8}[/] [bold]{each.title}[/]  [dim]{each.code}[/]")
         details = [_rows(each)]
         if each.fix and not each.fixed:
             details.append(f"Repair: {each.fix}")
         if each.change:
             details.append(f"Try: {each.change[0]} = {each.change[1]}")
-        text = Text(str(each.what)).append("".join(f"\n{line}" for line in details), style="dim")
-        say(Padding(text, (0, 0, 0, 9)))
-    rows = formatting.plural(found.rows, "row")
-    open_ = sum(not each.fixed for each in found.findings)
-    say(f"{rows} looked at: {formatting.plural(open_, 'finding') if open_ else 'nothing found'}.")
+        body = Text(str(each.what)).append("".join(f"\n{line}" for line in details), style="dim")
+        say(Padding(body, (0, 0, 0, 9)))
+    rows = counted(report.rows, "{n} row", "{n} rows")
+    problems = sum(not each.fixed for each in report.findings)
+    say(
+        str(
+            counted(
+                problems,
+                "Checked {rows}: {n} problem found.",
+                "Checked {rows}: {n} problems found.",
+                rows=rows,
+            )
+            if problems
+            else text("Checked {rows}: no problems found.", rows=rows)
+        )
+    )
 
 
 def _rows(finding: events.Finding) -> str:

@@ -1,4 +1,4 @@
-"""`lora-studio model`: base models on this computer and on the Hub."""
+"""`lora-studio model`: list, search, download, and inspect base models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.model import folders as model_folders
 from lora_studio.core.model.catalog import LOCAL, ModelEntry
 from lora_studio.core.problems import ProblemError, fail
@@ -25,7 +25,7 @@ from lora_studio.core.protocol import commands, events
 app = typer.Typer(help="List, search, download, and inspect base models.", no_args_is_help=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-#: Words for sizes on the command line, and what they stand for.
+#: Suffixes of parameter counts on the command line.
 _SCALES = {"K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 
 
@@ -35,9 +35,10 @@ def list_(
         list[Path] | None,
         typer.Option(help="Additional folder to search. Can be repeated."),
     ] = None,
-    place: Annotated[
-        str, typer.Option(help=f"Only this place: {formatting.listed(LOCAL, 'or')}.")
+    location: Annotated[
+        str, typer.Option(help=f"Only list this location: {formatting.listed(LOCAL, 'or')}.")
     ] = "",
+    place: Annotated[str, typer.Option(help="Old name of --location.", hidden=True)] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List models on this computer, and why some can't be used as base models."""
@@ -45,20 +46,23 @@ def list_(
     named = (str(path.expanduser().resolve()) for path in folder or [])
     folders = tuple(dict.fromkeys((*model_folders.added(), *named)))
     with refusing(display):
-        if place and place not in LOCAL:
+        wanted = location or place
+        if wanted and wanted not in LOCAL:
             raise fail(
                 "command.invalid",
-                f"There is no place {place}.",
-                f"Places are {formatting.listed(LOCAL)}.",
+                "Unknown location: {name}.",
+                "Choose one of: {locations}.",
+                name=wanted,
+                locations=LOCAL,
             )
-    wanted = [place] if place else [name for name in LOCAL if name != "folder" or folders]
+    places = [wanted] if wanted else [name for name in LOCAL if name != "folder" or folders]
     questions = [
-        commands.ListModels.model_validate({"place": name, "folders": folders}) for name in wanted
+        commands.ListModels.model_validate({"place": name, "folders": folders}) for name in places
     ]
     with refusing(display):
         said = answers_to(questions, display)
-    found = [x for event in said if isinstance(event, events.ModelsFound) for x in event.models]
-    _show(found, display, as_json=as_json, nothing="There are no models on this computer yet.")
+    models = [x for event in said if isinstance(event, events.ModelsFound) for x in event.models]
+    _show(models, display, as_json=as_json, nothing="No models on this computer yet.")
 
 
 @app.command()
@@ -68,15 +72,16 @@ def search(
     ] = "",
     smallest: Annotated[str, typer.Option(help="Minimum number of parameters, such as 500M.")] = "",
     largest: Annotated[str, typer.Option(help="Maximum number of parameters, such as 8B.")] = "",
-    licence: Annotated[
-        str, typer.Option(help="License as written on the Hub, such as apache-2.0.")
+    license_: Annotated[
+        str, typer.Option("--license", help="License ID on the Hub, such as apache-2.0.")
     ] = "",
+    licence: Annotated[str, typer.Option(help="Old spelling of --license.", hidden=True)] = "",
     gated: Annotated[bool, typer.Option(help="Include gated models.")] = True,
     sort: Annotated[str, typer.Option(help="Sort by downloads, likes, or updated.")] = "downloads",
     limit: Annotated[int, typer.Option(help="Maximum number of models to list.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Search the hub for base models, those that fit this device first."""
+    """Search the Hugging Face Hub for base models. Models that fit this device come first."""
     display = Display(as_json=as_json)
     with refusing(display):
         command = commands.SearchModels.model_validate(
@@ -84,14 +89,14 @@ def search(
                 "text": text,
                 "smallest": parameters(smallest),
                 "largest": parameters(largest),
-                "licence": licence,
+                "licence": license_ or licence,
                 "gated": gated,
                 "sort": sort,
                 "limit": limit,
             }
         )
-    found = ask(command, events.ModelsFound, display).models
-    _show(found, display, as_json=as_json, nothing="No models found on the Hub.")
+    models = ask(command, events.ModelsFound, display).models
+    _show(models, display, as_json=as_json, nothing="No models found on the Hub.")
 
 
 @app.command()
@@ -103,11 +108,18 @@ def download(
     """Download a model into the Hugging Face cache, or resume a download. Ctrl+C keeps partial files."""
     display = Display(as_json=as_json)
     model = model_of(source).model_copy(update={"revision": revision})
-    found = ask(commands.DownloadModel(model=model), events.ModelDownloaded, display)
+    downloaded = ask(commands.DownloadModel(model=model), events.ModelDownloaded, display)
     if as_json:
-        print_json(found)
+        print_json(downloaded)
     else:
-        display.say(f"{found.source} is complete: {formatting.size(found.bytes)} in {found.folder}")
+        display.say(
+            text(
+                "Downloaded {model}: {size:size} in {folder}",
+                model=downloaded.source,
+                size=downloaded.bytes,
+                folder=downloaded.folder,
+            )
+        )
 
 
 @app.command()
@@ -130,7 +142,7 @@ def inspect(
 
 @app.command()
 def login(as_json: JsonOption = False) -> None:
-    """Sign in to the hub with a token from a prompt or stdin. Hugging Face's library stores it."""
+    """Sign in to the hub with a token from a prompt or stdin. The Hugging Face library stores it."""
     display = Display(as_json=as_json)
     token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     _account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
@@ -149,18 +161,18 @@ def whoami(as_json: JsonOption = False) -> None:
 
 
 def _account(command: commands.Question, display: Display, *, as_json: bool) -> None:
-    found = ask(command, events.AccountFound, display)
+    account = ask(command, events.AccountFound, display)
     if as_json:
-        print_json(found)
-    elif not found.has_token:
+        print_json(account)
+    elif not account.has_token:
         display.say("Not signed in.")
     else:
-        whose = f"Signed in as {found.name}." if found.name else "A token is stored, but the hub didn't return the account."  # fmt: skip
-        display.say(whose + (" The token comes from HF_TOKEN." if found.from_environment else ""))
+        whose = f"Signed in as {account.name}." if account.name else "A token is stored, but the Hub didn't return the account."  # fmt: skip
+        display.say(whose + (" The token comes from HF_TOKEN." if account.from_environment else ""))
 
 
 def parameters(text: str) -> int:
-    """A number of parameters as people write it: 500M, 1.5B; 0 for nothing. Raises ProblemError."""
+    """Return a parameter count written like 500M or 1.5B; 0 if empty. Raises ProblemError."""
     if not text.strip():
         return 0
     number, scale = text.strip().upper(), 1
@@ -173,14 +185,15 @@ def parameters(text: str) -> int:
     if not 0 < value < 1e16:
         raise fail(
             "command.invalid",
-            f"“{text}” is no number of parameters.",
+            "Invalid number of parameters: {value}.",
             "Use a number such as 500M or 8B.",
+            value=text,
         )
     return round(value)
 
 
 def _show(
-    found: list[ModelEntry] | tuple[ModelEntry, ...],
+    models: list[ModelEntry] | tuple[ModelEntry, ...],
     display: Display,
     *,
     as_json: bool,
@@ -188,14 +201,14 @@ def _show(
 ) -> None:
     device = _device(display)
     settings = model_fit.plain(device) if device else None
-    fits = [(entry, model_fit.fit(entry, settings) if settings else None) for entry in found]
+    fits = [(entry, model_fit.fit(entry, settings) if settings else None) for entry in models]
     usable = [pair for pair in fits if pair[0].usable]
     usable.sort(key=lambda pair: model_fit.fits_first(pair[1]))
     rest = [pair for pair in fits if not pair[0].usable]
     if as_json:
         print_json([_as_json(entry, fit) for entry, fit in (*usable, *rest)])
         return
-    table = Table("Model", "Parameters", "Size", "Licence", "Fits", box=None)
+    table = Table("Model", "Parameters", "Size", "License", "Fits", box=None)
     for entry, fit in (*usable, *rest):
         table.add_row(
             entry.title + (" (gated)" if entry.gated else ""),
@@ -215,11 +228,11 @@ def _as_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any
 
 
 def _incomplete(entry: ModelEntry) -> str:
-    return f"not complete: `lora-studio model download {entry.source}` goes on"
+    return f"incomplete: run `lora-studio model download {entry.source}` to finish the download"
 
 
 def fit_words(fit: model_fit.ModelFit | None) -> str:
-    """Whether training fits, and how."""
+    """Return whether training fits, and in which precision."""
     if fit is None:
         return ""
     held = {"auto": "in 16-bit", "8bit": "in 8-bit", "4bit": "in 4-bit"}[fit.precision]
@@ -230,16 +243,16 @@ def fit_words(fit: model_fit.ModelFit | None) -> str:
 
 
 def _device(display: Display) -> events.Device | None:
-    """The one that `auto` means; None where the engine cannot tell."""
+    """Return the device that `auto` selects, or None if the engine can't tell."""
     try:
-        found = [
+        replies = [
             event
             for event in answers(commands.InspectDevices(), display)
             if isinstance(event, events.DevicesFound)
         ]
     except ProblemError:
         return None
-    return found[0].devices[0] if found and found[0].devices else None
+    return replies[0].devices[0] if replies and replies[0].devices else None
 
 
 def _facts(event: events.ModelInspected) -> Table:
@@ -250,7 +263,7 @@ def _facts(event: events.ModelInspected) -> Table:
     table.add_row("Layers", str(event.layers))
     table.add_row("Vocabulary", formatting.plural(event.vocabulary, "token"))
     table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
-    table.add_row("Licence", event.licence or "unknown")
+    table.add_row("License", event.licence or "unknown")
     table.add_row("Precision", event.prequantized or event.stored_dtype)
     table.add_row(
         "Chat template", "present" if event.has_chat_template else "none (ChatML is added)"

@@ -1,4 +1,4 @@
-"""`lora-studio ollama`: the models of an Ollama server, and new ones from runs."""
+"""`lora-studio ollama`: manage the models of an Ollama server and create them from runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import ask, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 
 app = typer.Typer(
@@ -33,9 +34,9 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing 
 @app.command(name="list")
 def list_models(as_json: JsonOption = False, host: HostOption = "") -> None:
     """List the models of an Ollama server."""
-    found = _server(commands.InspectOllama(host=host), as_json)
+    server = _server(commands.InspectOllama(host=host), as_json)
     if not as_json:
-        _print_models(found)
+        _print_models(server)
 
 
 @app.command()
@@ -69,9 +70,16 @@ def copy(
 ) -> None:
     """Copy a model to a new name."""
     command = commands.CopyOllama(source=source, target=target, host=host, force=force)
-    found = _server(command, as_json)
+    server = _server(command, as_json)
     if not as_json:
-        Display().say(f"{source} is {target} at {found.host}, too.")
+        Display().say(
+            text(
+                "Copied {source} to {target} at {host}.",
+                source=source,
+                target=target,
+                host=server.host,
+            )
+        )
 
 
 @app.command()
@@ -79,15 +87,15 @@ def remove(
     name: NameArgument,
     as_json: JsonOption = False,
     host: HostOption = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
 ) -> None:
     """Remove a model from an Ollama server. Asks first on a terminal."""
     display = Display(as_json=as_json)
     if not yes and not as_json and display.console.is_terminal:
-        typer.confirm(f"Remove {name}? It cannot be brought back.", abort=True)
-    found = _server(commands.RemoveOllama(name=name, host=host), as_json)
+        typer.confirm(f"Remove {name}? You can't undo this.", abort=True)
+    server = _server(commands.RemoveOllama(name=name, host=host), as_json)
     if not as_json:
-        display.say(f"{name} was removed from {found.host}.")
+        display.say(text("Removed {name} from {host}.", name=name, host=server.host))
 
 
 @app.command()
@@ -125,21 +133,21 @@ def create(
 def _server(
     command: commands.InspectOllama | commands.CopyOllama | commands.RemoveOllama, as_json: bool
 ) -> events.OllamaFound:
-    """The server and its models after a command."""
-    found = ask(command, events.OllamaFound, Display(as_json=as_json))
+    """Return the server and its models after a command."""
+    server = ask(command, events.OllamaFound, Display(as_json=as_json))
     if as_json:
-        print_json(found)
-    return found
+        print_json(server)
+    return server
 
 
-def _print_models(found: events.OllamaFound) -> None:
+def _print_models(server: events.OllamaFound) -> None:
     display = Display()
-    display.say(f"Ollama {found.version} at {found.host}")
-    if not found.details:
-        display.say("There are no models yet.")
+    display.say(f"Ollama {server.version} at {server.host}")
+    if not server.details:
+        display.say("No models yet.")
         return
     table = Table("Model", "Size", "Quantization", "Changed", box=None)
-    for model in found.details:
+    for model in server.details:
         table.add_row(
             model.name, formatting.size(model.bytes), model.quantization, model.modified[:16]
         )

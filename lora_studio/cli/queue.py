@@ -1,4 +1,4 @@
-"""`lora-studio queue PROJECT …`: runs that wait their turn, in the file that the window uses too."""
+"""`lora-studio queue PROJECT …`: manage queued runs, in the same file as the window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from lora_studio.cli import headless
 from lora_studio.cli.common import print_json, refusing
 from lora_studio.cli.console import Display
-from lora_studio.core import formatting
+from lora_studio.core.messages import counted
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import SPECS, Draft
@@ -22,9 +22,12 @@ from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.queue import QueuedRun, QueueFile
 
-app = typer.Typer(help="Queued runs, shared with the window.", no_args_is_help=True)
+app = typer.Typer(help="Manage queued runs. The window shows the same queue.", no_args_is_help=True)
 
 RunArgument = Annotated[str, typer.Argument(help="Name of the run's folder, as shown by `list`.")]
+RunsArgument = Annotated[
+    list[str], typer.Argument(help="Names of the runs' folders, as shown by `list`.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -66,10 +69,10 @@ def add(
             draft = headless.open_project(context.obj, change or [], display, preset)
             if draft is None:
                 raise typer.Exit(headless.REFUSED)
-            made = headless.new_run(draft)
+            new_run = headless.new_run(draft)
             if tag:
-                made.write_about(RunAnnotations(tags=tuple(tag)))
-            entries = [QueuedRun(run=made.path.name)]
+                new_run.write_about(RunAnnotations(tags=tuple(tag)))
+            entries = [QueuedRun(run=new_run.path.name)]
         _show(runs, run_queue.add(runs, entries), display, as_json=as_json)
 
 
@@ -98,8 +101,8 @@ def grid(
                 "A grid search uses one or two settings.",
                 "Use --over at most twice.",
             )
-        made = [QueuedRun(run=run.path.name) for run in copies.grid(draft, axes)]
-        _show(runs, run_queue.add(runs, made), display, as_json=as_json)
+        entries = [QueuedRun(run=run.path.name) for run in copies.grid(draft, axes)]
+        _show(runs, run_queue.add(runs, entries), display, as_json=as_json)
 
 
 @app.command(name="list")
@@ -112,7 +115,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def remove(context: typer.Context, run: list[str], as_json: JsonOption = False) -> None:
+def remove(context: typer.Context, run: RunsArgument, as_json: JsonOption = False) -> None:
     """Remove runs from the queue. They stay in the project's runs."""
     display = Display(as_json=as_json)
     with refusing(display):
@@ -126,7 +129,9 @@ def remove(context: typer.Context, run: list[str], as_json: JsonOption = False) 
 def move(
     context: typer.Context,
     run: RunArgument,
-    place: Annotated[int, typer.Argument(help="1 is the next run to start.", min=1)],
+    position: Annotated[
+        int, typer.Argument(help="New position. 1 is the next run to start.", min=1)
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Move a run to another position."""
@@ -134,7 +139,7 @@ def move(
     with refusing(display):
         runs = _runs(context)
         _waiting(runs, run)
-        _show(runs, run_queue.move(runs, run, place - 1), display, as_json=as_json)
+        _show(runs, run_queue.move(runs, run, position - 1), display, as_json=as_json)
 
 
 @app.command()
@@ -151,10 +156,10 @@ def run_(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Train what waits, one after the other, until nothing is left.
+    """Train queued runs one after another until the queue is empty.
 
-    A run that fails does not keep the next from starting; the exit status tells of it. Ctrl+C stops
-    the run under way, keeps its adapter and leaves the rest in the queue.
+    If a run fails, the next one still starts, and the exit status is 1. Ctrl+C stops the current run, keeps its
+    adapter, and leaves the rest in the queue.
     """
     display = Display(as_json=as_json)
     failed = 0
@@ -170,7 +175,7 @@ def run_(
                 raise typer.Exit(status)
             failed += status != 0
     if failed:
-        display.say(f"{formatting.plural(failed, 'run')} ended with a problem.")
+        display.say(counted(failed, "{n} run failed.", "{n} runs failed."))
         raise typer.Exit(headless.FAILED)
 
 
@@ -185,48 +190,54 @@ def _entry(runs: Path, name: str) -> QueuedRun:
     run = RunFolder(runs / Path(name).name)
     run.load_project()
     if run.is_running():
-        raise fail("run.busy", f"{run.path.name} is at work.", "Wait until it ends.")
+        raise fail("run.busy", "{run} is running.", "Wait until it finishes.", run=run.path.name)
     return QueuedRun(run=run.path.name, resume=run.state() != "new")
 
 
 def _axis(draft: Draft, text: str) -> Axis:
-    """A setting with its values, as they stand in a project file."""
+    """Return a setting with its values, typed as in a project file."""
     setting, _, values = text.partition("=")
     if setting not in grid_search.searchable():
         raise fail(
             "project.unknown_field",
-            f"A grid cannot be over “{setting}”.",
-            "Use step.field=value,value with a setting that is a number or a choice.",
+            "Grid search doesn't support this setting: {setting}.",
+            "Use step.field=value,value with a number or a choice.",
+            setting=setting,
         )
     step, name = copies.split(setting)
     typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]
     for value in typed:
         if problem := grid_search.wrong(draft, setting, value):
             raise ProblemError(problem)
-    made = (SPECS[step].model_validate({name: value}) for value in typed)
-    return setting, tuple(getattr(spec, name) for spec in made)
+    specs = (SPECS[step].model_validate({name: value}) for value in typed)
+    return setting, tuple(getattr(spec, name) for spec in specs)
 
 
 def _waiting(runs: Path, name: str) -> None:
     waiting = run_queue.load(runs).names
     if name not in waiting:
-        known = formatting.listed(waiting, "or") if waiting else "the queue is empty"
-        raise fail("queue.not_found", f"{name} is not in the queue.", f"Choose from: {known}.")
+        raise fail(
+            "queue.not_found",
+            "{name} isn't in the queue.",
+            "Choose one of: {runs}." if waiting else "The queue is empty.",
+            name=name,
+            runs=tuple(waiting),
+        )
 
 
 def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> None:
     if as_json:
         print_json({"paused": queue.paused, "runs": [_plain(runs, e) for e in queue.entries]})
         return
-    for place, entry in enumerate(queue.entries, start=1):
+    for position, entry in enumerate(queue.entries, start=1):
         about = RunFolder(runs / entry.run).about()
         said = [entry.run, about.title, ", ".join(about.tags), "resumes" * entry.resume]
         line = "  ".join(part for part in said if part)
-        display.console.print(f"{place:>3}  {line}", soft_wrap=True, markup=False)
+        display.console.print(f"{position:>3}  {line}", soft_wrap=True, markup=False)
     if not queue.entries:
         display.say("The queue is empty.")
     elif queue.paused:
-        display.say("Paused. No queued run starts automatically.")
+        display.say("Paused. Queued runs don't start automatically.")
 
 
 def _plain(runs: Path, entry: QueuedRun) -> dict[str, Any]:

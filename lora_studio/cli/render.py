@@ -1,4 +1,4 @@
-"""`lora-studio data render`: one row of a dataset, token by token, as a model sees it in training."""
+"""`lora-studio data render`: show one row of a dataset token by token, as in training."""
 
 from __future__ import annotations
 
@@ -73,18 +73,22 @@ def render(
 
 
 def _spec(**settings: Any) -> DatasetSpec:
-    """The dataset settings of the options; raises ProblemError for a value that there is not."""
+    """Return dataset settings from the options; raises ProblemError for an invalid value."""
     try:
         return DatasetSpec.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        known = ", ".join(get_args(DatasetSpec.model_fields[field].annotation))
+        choices = get_args(DatasetSpec.model_fields[field].annotation)
         raise fail(
             "dataset.unknown_setting",
-            f"“{first['input']}” is no value of --{field.replace('_', '-')}.",
-            f"It is one of: {known}." if known else f"{first['msg']}.",
+            "Invalid value for {option}: {value}.",
+            "Choose one of: {choices}." if choices else "{reason}.",
             where=Where(step="dataset", field=field),
+            option=f"--{field.replace('_', '-')}",
+            value=str(first["input"]),
+            choices=choices,
+            reason=first["msg"],
         ) from error
 
 
@@ -92,8 +96,10 @@ def _spec(**settings: Any) -> DatasetSpec:
 
 
 def _report(shown: events.RowShown) -> dict[str, Any]:
-    """The row as plain data; character ranges exclude their end. Of a pair the parts of the worse
-    answer come under `rejected_*`."""
+    """Return the row as plain data.
+
+    Character ranges exclude their end. The parts of a pair's rejected answer are in `rejected_*`.
+    """
     report: dict[str, Any] = {"row": shown.row.row, "fault": str(shown.row.fault)}
     report |= _side(shown.text, shown.tokens, shown.trained_spans)
     if shown.rejected_tokens:
@@ -154,4 +160,4 @@ def _counts(tokens: Sequence[events.Token]) -> str:
     counts = (
         f"{formatting.plural(len(tokens), 'token')}, {formatting.number(trained)} trained (green)"
     )
-    return f"{counts}, {formatting.number(cut)} cut off (struck through)" if cut else counts
+    return f"{counts}, {formatting.number(cut)} truncated (struck through)" if cut else counts

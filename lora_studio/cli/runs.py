@@ -1,4 +1,4 @@
-"""`lora-studio runs`: every run of a project in one table, found and ordered."""
+"""`lora-studio runs`: list the runs of a project in one table, filtered and sorted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TITLES: dict[Column, str] = {
     "state": "State", "model": "Model", "data": "Data", "rank": "Rank", "loss": "Loss", "eval": "Eval",
     "time": "Time", "size": "Size", "tags": "Tags",
 }  # fmt: skip
-#: Columns of a terminal that has room for everything.
+#: Width in characters from which a terminal shows all columns.
 _WIDE = 110
 _NUMBERS = ("rank", "loss", "eval", "time", "size")
 
@@ -38,37 +38,35 @@ def runs(
         ),
     ] = None,
     state: Annotated[
-        list[str] | None, typer.Option(help="Only runs in this state. Can be repeated.")
+        list[str] | None, typer.Option(help="Only list runs in this state. Can be repeated.")
     ] = None,
     sort: Annotated[
         str,
-        typer.Option(
-            help=f"Column to order by: {formatting.listed(list(run_table.VALUES), 'or')}."
-        ),
+        typer.Option(help=f"Column to sort by: {formatting.listed(list(run_table.VALUES), 'or')}."),
     ] = "begun",
     reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Show a table of the settings that differ.")
+        bool, typer.Option("--csv", help="Print CSV with the settings that differ.")
     ] = False,
 ) -> None:
-    """List the runs of a project, newest first. Numbers sort ascending, names from A to Z."""
+    """List the runs of a project, newest first."""
     display = Display()
     with refusing(display):
         folder = project.find_file(path).resolve().parent / "runs"
         column = _column(sort)
         wanted = _states(state or [])
     text = " ".join(search or [])
-    found = [run for run in index.read(folder) if run_table.matches(run, text)]
-    found = [run for run in found if not wanted or run.state in wanted]
-    found = run_table.in_order(found, column, descending=(column == "begun") != reverse)
+    listed_runs = [run for run in index.read(folder) if run_table.matches(run, text)]
+    listed_runs = [run for run in listed_runs if not wanted or run.state in wanted]
+    listed_runs = run_table.in_order(listed_runs, column, descending=(column == "begun") != reverse)
     if as_json:
-        print_json([_plain(run) for run in found])
+        print_json([_plain(run) for run in listed_runs])
     elif as_csv:
-        print(run_table.to_csv(found), end="")
-    elif found:
-        display.console.print(_table(found, display.console.width))
-        for run in found:
+        print(run_table.to_csv(listed_runs), end="")
+    elif listed_runs:
+        display.console.print(_table(listed_runs, display.console.width))
+        for run in listed_runs:
             if run.reason:
                 said = f"{run.folder}: {run.reason}"
                 display.console.print(said, soft_wrap=True, markup=False, style="dim")
@@ -83,8 +81,10 @@ def _column(name: str) -> Column:
             return column
     raise fail(
         "command.invalid",
-        f"There is no column {name} to order by.",
-        f"Choose {formatting.listed(list(run_table.VALUES), 'or')}.",
+        "Unknown column: {name}.",
+        "Choose one of: {columns}.",
+        name=name,
+        columns=tuple(run_table.VALUES),
     )
 
 
@@ -94,16 +94,18 @@ def _states(names: list[str]) -> set[str]:
         if name not in known:
             raise fail(
                 "command.invalid",
-                f"There is no state {name}.",
-                f"Choose {formatting.listed(known, 'or')}.",
+                "Unknown state: {name}.",
+                "Choose one of: {states}.",
+                name=name,
+                states=tuple(known),
             )
     return set(names)
 
 
-def _table(found: list[RunSummary], width: int) -> Table:
-    """The folder's name in full, since other verbs want it; the rest as far as there is room."""
+def _table(rows: list[RunSummary], width: int) -> Table:
+    """Return a table with full folder names, which other commands need; other columns may be cut."""
     table = Table(box=None)
-    table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in found))
+    table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in rows))
     left_out = () if width > _WIDE else ("data", "loss", "time", "tags")
     shown = {column: title for column, title in _TITLES.items() if column not in left_out}
     for column, title in shown.items():
@@ -112,7 +114,7 @@ def _table(found: list[RunSummary], width: int) -> Table:
             title, justify="right" if column in _NUMBERS else "left", no_wrap=True,
             overflow="ellipsis", min_width=4 if shortens else 2 + len(title), max_width=24,
         )  # fmt: skip
-    for run in found:
+    for run in rows:
         title = f"  {run.about.title}" if run.about.title else ""
         cells = (run_table.said(run, column) for column in shown)
         table.add_row(Text.assemble(run.folder, (title, "dim")), *map(Text, cells))

@@ -1,4 +1,4 @@
-"""`lora-studio template`: chat templates as Ollama TEMPLATEs, derived, proven and rendered."""
+"""`lora-studio template`: derive, verify, and render Ollama templates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from lora_studio.cli import headless
 from lora_studio.cli.common import ask, print_json, refusing
 from lora_studio.cli.console import Display
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system.files import reason_of
@@ -99,12 +99,12 @@ def render(
             request=_request(messages, system, think),
             today=(today or datetime.now()).date(),
         )
-    text = ask(command, events.TemplateRendered, display).text
+    prompt = ask(command, events.TemplateRendered, display).text
     if as_json:
-        print_json({"text": text})
+        print_json({"text": prompt})
         return
-    # No line end of ours: what is printed is the prompt.
-    sys.stdout.buffer.write(text.encode())
+    # The output is the prompt itself, so no newline is added.
+    sys.stdout.buffer.write(prompt.encode())
     sys.stdout.flush()
 
 
@@ -118,15 +118,17 @@ def _request(file: Path, system: str, think: bool | None) -> RenderRequest:
         return RenderRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        what = f"{place}: {first['msg'].removeprefix('Value error, ')}" if place else first["msg"]
+        field = ".".join(map(str, first["loc"]))
+        cause = first["msg"].removeprefix("Value error, ")
+        reason = text("{field}: {reason}", field=field, reason=cause) if field else text(cause)
     except ValueError as error:
-        what = f"not JSON: {error}"
+        reason = text("not JSON: {error}", error=str(error))
     raise fail(
         "template.bad_messages",
-        f"The messages cannot be used: {what}.",
+        "The messages are invalid: {reason}.",
         'Use [{"role": "user", "content": "Hello"}], or an object with "messages" and "tools".',
         where=Where(file=str(file)),
+        reason=reason,
     )
 
 
@@ -136,26 +138,32 @@ def _read(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise fail(
             "template.unreadable",
-            f"{file} cannot be read: {reason_of(error)}.",
+            "Couldn't read {file}: {reason}.",
             "Use a UTF-8 text file.",
             where=Where(file=str(file)),
+            file=str(file),
+            reason=reason_of(error),
         ) from None
 
 
 def _print(derived: DerivedTemplate, display: Display) -> None:
     display.say(str(derived.verdict))
     for note in derived.notes:
-        display.say(f"Note: {note}.")
+        display.say(text("Note: {note}.", note=note))
     for need in derived.needs:
-        display.say(f"Needs {need.description}.")
+        display.say(text("Requires {feature}.", feature=need.description))
     for limit in derived.limits:
-        display.say(f"Differs from the chat template for {limit}.")
+        display.say(text("Differs from the chat template for {cases}.", cases=limit))
     if difference := derived.first_difference:
-        display.say(f"First difference, at character {difference.position}:")
+        display.say(
+            text("First difference, at character {position}:", position=difference.position)
+        )
         display.say(f"  chat template: {difference.expected!r}")
         display.say(f"  TEMPLATE:      {difference.actual!r}")
     if derived.alternative is not None:
-        display.say(f"Nearest proven alternative: {derived.alternative.what}.")
+        display.say(
+            text("Closest verified alternative: {change}.", change=derived.alternative.what)
+        )
     if derived.template:
         display.title("TEMPLATE")
         print(derived.template)

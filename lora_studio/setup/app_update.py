@@ -43,9 +43,9 @@ def look(url: str, current: str = __version__) -> Release | None:
     of code hosts give it. Nothing about this machine is sent. Raises ProblemError.
     """
     try:
-        found = _read(url)
-        version = str(found.get("version") or found["tag_name"])
-        page = str(found.get("url") if "version" in found else found["html_url"])
+        answer = _read(url)
+        version = str(answer.get("version") or answer["tag_name"])
+        page = str(answer.get("url") if "version" in answer else answer["html_url"])
         newer = _numbers(version) > _numbers(current)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise fail(
@@ -60,17 +60,17 @@ def look(url: str, current: str = __version__) -> Release | None:
 
 
 def _read(url: str) -> dict[str, Any]:
-    with HttpClient() as web, web.stream(url, {"Accept": "application/json"}) as answer:
-        answer.raise_for_status()
+    with HttpClient() as web, web.stream(url, {"Accept": "application/json"}) as response:
+        response.raise_for_status()
         content = b""
-        for chunk in answer.iter_bytes():
+        for chunk in response.iter_bytes():
             content += chunk
             if len(content) > _LARGEST:
                 raise ValueError("the answer is too large")
-    found = httpx.Response(200, content=content).json()
-    if not isinstance(found, dict):
+    answer = httpx.Response(200, content=content).json()
+    if not isinstance(answer, dict):
         raise ValueError("the answer is no JSON object")
-    return found
+    return answer
 
 
 def _numbers(version: str) -> tuple[int, ...]:

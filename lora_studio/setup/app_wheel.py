@@ -83,10 +83,10 @@ def project_text(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
     ]  # fmt: skip
     if torch != STANDARD and not BUILD.fullmatch(torch):
         flat = Path(torch).expanduser().is_dir()
-        place = Path(torch).expanduser().resolve().as_uri() if flat else torch
+        index = Path(torch).expanduser().resolve().as_uri() if flat else torch
         lines += [
             "[tool.uv.sources]", 'torch = { index = "torch" }', "[[tool.uv.index]]",
-            'name = "torch"', f'url = "{place}"', "explicit = true",
+            'name = "torch"', f'url = "{index}"', "explicit = true",
             *(['format = "flat"'] if flat else []),
         ]  # fmt: skip
     return "\n".join(lines) + "\n"

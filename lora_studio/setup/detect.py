@@ -66,16 +66,16 @@ def processor(note: str = "") -> Accelerator:
 
 
 def _nvidia() -> Accelerator | None:
-    found = _through_nvml() or _through_nvidia_smi()
-    if found is None:
+    gpus = _through_nvml() or _through_nvidia_smi()
+    if gpus is None:
         return None
-    build = cuda_build(found.cuda, found.capability)
+    build = cuda_build(gpus.cuda, gpus.capability)
     if build is None:
         return processor(
-            f"The driver of {found.title} ({found.driver}) is too old for PyTorch: it needs one for "
+            f"The driver of {gpus.title} ({gpus.driver}) is too old for PyTorch: it needs one for "
             "CUDA 11.8 at least. Update the NVIDIA driver, then update the engine."
         )
-    return found.model_copy(update={"torch": build})
+    return gpus.model_copy(update={"torch": build})
 
 
 def cuda_build(cuda: tuple[int, int] | None, capability: tuple[int, int] | None) -> str | None:
@@ -152,23 +152,23 @@ def _amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator |
     """GPUs that the kernel offers for computing; a node with compute units and memory is one."""
     if not sys.platform.startswith("linux") or not kfd.is_dir():
         return None
-    found: list[tuple[str, int]] = []
+    gpus: list[tuple[str, int]] = []
     for node in sorted(kfd.iterdir()):
         try:
             lines = (line.split() for line in (node / "properties").read_text("utf-8").splitlines())
             facts = {line[0]: int(line[1]) for line in lines if len(line) == 2}
             if facts.get("simd_count", 0) and facts.get("vendor_id") == 0x1002:
-                found.append((gfx_name(facts.get("gfx_target_version", 0)), _node_memory(node)))
+                gpus.append((gfx_name(facts.get("gfx_target_version", 0)), _node_memory(node)))
         except (OSError, ValueError):
             continue
-    if not found:
+    if not gpus:
         return None
     version = Path("/sys/module/amdgpu/version")
     return Accelerator(
         variant="rocm",
-        title=f"AMD GPU ({found[0][0]})",
-        count=len(found),
-        memory=found[0][1],
+        title=f"AMD GPU ({gpus[0][0]})",
+        count=len(gpus),
+        memory=gpus[0][1],
         driver=version.read_text("utf-8").strip() if version.is_file() else "",
         torch=_ROCM_BUILD,
     )

@@ -165,18 +165,18 @@ def find(name: str, at: EngineRoot | None = None) -> Engine | None:
     """The engine of that name; None where there is none, or one that was never finished."""
     folder = (at or root()).engines / name
     try:
-        made = Engine.model_validate_json((folder / MANIFEST).read_bytes())
+        engine = Engine.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
-    return made.model_copy(update={"folder": folder, "name": name})
+    return engine.model_copy(update={"folder": folder, "name": name})
 
 
 def installed(at: EngineRoot | None = None) -> list[Engine]:
     """Every finished engine, the newest first."""
     at = at or root()
     with contextlib.suppress(OSError):
-        found = [find(folder.name, at) for folder in at.engines.iterdir()]
-        return sorted((one for one in found if one), key=lambda one: one.created, reverse=True)
+        candidates = [find(folder.name, at) for folder in at.engines.iterdir()]
+        return sorted((one for one in candidates if one), key=lambda one: one.created, reverse=True)
     return []
 
 
@@ -214,8 +214,8 @@ def write_manifest(engine: Engine) -> None:
 def switch(engine: Engine, at: EngineRoot) -> None:
     """Uses this engine from now on and remembers the one before, in one step; raises ProblemError."""
     old = _read_pointer(at)
-    kept = old.before if old.current == engine.name else old.current
-    _write_pointer(_Pointer(current=engine.name, before=kept), at)
+    previous = old.before if old.current == engine.name else old.current
+    _write_pointer(_Pointer(current=engine.name, before=previous), at)
 
 
 def rollback(at: EngineRoot) -> Engine:
@@ -296,8 +296,8 @@ def deleting(folder: Path) -> Iterator[int]:
     """
     try:
         (folder / MANIFEST).unlink(missing_ok=True)
-        for place, names, files in os.walk(folder, topdown=False, onerror=_raise):
-            here = Path(place)
+        for parent, names, files in os.walk(folder, topdown=False, onerror=_raise):
+            here = Path(parent)
             links = [name for name in names if (here / name).is_symlink()]
             gone = 0
             for item in [here / name for name in [*files, *links]]:
@@ -405,8 +405,8 @@ def _intact(record: Path, site: Path) -> bool:
                     continue
                 with (site / row[0]).open("rb") as stream:
                     digest = hashlib.file_digest(stream, "sha256").digest()
-                found = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-                if found != row[1].removeprefix("sha256="):
+                actual = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+                if actual != row[1].removeprefix("sha256="):
                     return False
     except (OSError, csv.Error, UnicodeDecodeError):
         return False

@@ -61,19 +61,19 @@ def child_environment(
     What is empty in `extra` is taken away. A frozen app has put its own folders into the loader's and Python's variables; `NAME_ORIG` holds
     what the user had. From source nothing is taken away.
     """
-    made = dict(os.environ if base is None else base)
+    variables = dict(os.environ if base is None else base)
     if frozen() if bundled is None else bundled:
         for name in _LIBRARY_PATHS:
-            before = made.pop(f"{name}_ORIG", None)
-            made.pop(name, None)
+            before = variables.pop(f"{name}_ORIG", None)
+            variables.pop(name, None)
             if before:
-                made[name] = before
-        for name in list(made):
+                variables[name] = before
+        for name in list(variables):
             if name in _OF_THE_BUNDLE or name.startswith("_PYI_"):
-                del made[name]
+                del variables[name]
     for name, value in (extra or {}).items():
-        made.pop(name, None) if not value else made.update({name: value})
-    return made
+        variables.pop(name, None) if not value else variables.update({name: value})
+    return variables
 
 
 def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -82,25 +82,27 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     uv reads none of pip's settings; its own variables and configuration come first, of which only those
     count that say where packages come from, and which: where they go and how is the set-up's to say.
     """
-    made = {
+    variables = {
         name: value
         for name, value in child_environment().items()
         if not name.startswith("UV_") or _OF_THE_SOURCES.match(name)
     }
-    for name, value in pip_settings(made).items():
+    for name, value in pip_settings(variables).items():
         variable = _PIP_TO_UV.get(name)
-        if variable and not any(made.get(one) for one in (variable, *_ALIASES.get(variable, ()))):
-            made[variable] = _joined(value, "," if variable == "UV_FIND_LINKS" else " ")
+        if variable and not any(
+            variables.get(one) for one in (variable, *_ALIASES.get(variable, ()))
+        ):
+            variables[variable] = _joined(value, "," if variable == "UV_FIND_LINKS" else " ")
         elif name == "cert":
-            made.setdefault("SSL_CERT_FILE", value)
+            variables.setdefault("SSL_CERT_FILE", value)
         elif name == "proxy":
-            made.setdefault("ALL_PROXY", value if "://" in value else f"http://{value}")
-    made.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+            variables.setdefault("ALL_PROXY", value if "://" in value else f"http://{value}")
+    variables.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
     # A home that cannot be written, and links in place of copies: beside the engines, on their disk.
-    made["UV_CACHE_DIR"] = str(root().cache)
-    made.setdefault(*ALLOCATOR)
-    made.pop("VIRTUAL_ENV", None)
-    return made | dict(extra or {})
+    variables["UV_CACHE_DIR"] = str(root().cache)
+    variables.setdefault(*ALLOCATOR)
+    variables.pop("VIRTUAL_ENV", None)
+    return variables | dict(extra or {})
 
 
 def _joined(value: str, between: str) -> str:
@@ -111,7 +113,7 @@ def _joined(value: str, between: str) -> str:
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """What pip would go by for an installation: its files, the later ones first, then PIP_ variables."""
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for file in pip_files(environ):
         parser = configparser.RawConfigParser()
         try:
@@ -120,11 +122,11 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
             continue
         for section in ("global", "install"):
             if parser.has_section(section):
-                found.update({name: value for name, value in parser.items(section) if value})
+                settings.update({name: value for name, value in parser.items(section) if value})
     for name, value in environ.items():
         if name.startswith("PIP_") and value and name != "PIP_CONFIG_FILE":
-            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
-    return found
+            settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return settings
 
 
 def pip_files(environ: Mapping[str, str]) -> list[Path]:

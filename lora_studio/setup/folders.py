@@ -135,20 +135,20 @@ def root() -> EngineRoot:
     if (place_for_now := _for_now.get()) is not None:
         return EngineRoot(place_for_now)
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if place := _pointer().read_text("utf-8").strip():
-            return EngineRoot(Path(place))
+        if target := _pointer().read_text("utf-8").strip():
+            return EngineRoot(Path(target))
     return EngineRoot(default())
 
 
-def _apart(place: Path) -> Path:
+def _apart(folder: Path) -> Path:
     """The folder itself where it is empty or ours already, else one inside; raises OSError.
 
     Set-ups delete folders such as `downloads` and `python`: those of the user's must never be meant.
     """
-    if any((place / mark).exists() for mark in _MARKS) or any(place.glob(_OF_AN_ENGINE)):
-        return place
-    holds_other_things = place.is_dir() and any(place.iterdir())
-    return place / "LoRA Studio engine" if holds_other_things else place
+    if any((folder / mark).exists() for mark in _MARKS) or any(folder.glob(_OF_AN_ENGINE)):
+        return folder
+    holds_other_things = folder.is_dir() and any(folder.iterdir())
+    return folder / "LoRA Studio engine" if holds_other_things else folder
 
 
 def default() -> Path:
@@ -224,15 +224,15 @@ def prepared(to: Path) -> EngineRoot:
 
     Raises ProblemError when it cannot be written.
     """
-    place = to.expanduser().absolute()
+    target = to.expanduser().absolute()
     try:
-        place = _apart(place)
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
+        target = _apart(target)
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
             pass
     except OSError as error:
-        raise not_writable(place, error) from error
-    return EngineRoot(place)
+        raise not_writable(target, error) from error
+    return EngineRoot(target)
 
 
 @contextlib.contextmanager

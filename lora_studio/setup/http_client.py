@@ -58,18 +58,18 @@ class HttpClient:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         """Reads the environment; nothing is connected yet."""
-        found = uv_environment() if environ is None else environ
-        self._passwords = dict(_passwords(found))
+        variables = uv_environment() if environ is None else environ
+        self._passwords = dict(_passwords(variables))
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
-        context = _context(found.get("SSL_CERT_FILE") or certifi.where())
-        self._insecure = set(found.get("UV_INSECURE_HOST", "").replace(",", " ").split())
+        context = _context(variables.get("SSL_CERT_FILE") or certifi.where())
+        self._insecure = set(variables.get("UV_INSECURE_HOST", "").replace(",", " ").split())
         make = {
             "follow_redirects": True,
             "timeout": httpx.Timeout(_TIMEOUT, connect=_CONNECT),
             "trust_env": True,
         }
-        proxy = _proxy_of_pip(found)
+        proxy = _proxy_of_pip(variables)
         try:
             self._client = _client(context, proxy, make)
             self._trusting = _client(False, proxy, make) if self._insecure else self._client
@@ -107,10 +107,10 @@ class HttpClient:
     def _note(self, name: str, about: Mapping[str, Any]) -> None:
         """Hears of each step of a request; `wake` needs the connections that come of some."""
         if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            found = about["return_value"].get_extra_info("socket")
-            if found is not None:
+            connection = about["return_value"].get_extra_info("socket")
+            if connection is not None:
                 with self._lock:
-                    self._connections.add(found)
+                    self._connections.add(connection)
 
     def stream(
         self, url: str, headers: Mapping[str, str]
@@ -153,9 +153,9 @@ def _client(verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]) 
     return httpx.Client(verify=verify, mounts=mounts, **make)
 
 
-def _proxy_of_pip(found: Mapping[str, str]) -> str:
+def _proxy_of_pip(variables: Mapping[str, str]) -> str:
     """The proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
-    proxy = found.get("ALL_PROXY", "")
+    proxy = variables.get("ALL_PROXY", "")
     known = getproxies()
     if not proxy or "all" in known or "*" in known.get("no", ""):
         return ""
@@ -183,10 +183,10 @@ def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
     for name in names:
         for address in environ.get(name, "").replace(",", " ").split():
-            called, _, place = address.partition("=")
+            called, _, url = address.partition("=")
             if "://" in called:
-                called, place = "", address
-            split = urlsplit(place)
+                called, url = "", address
+            split = urlsplit(url)
             host = split.netloc.rpartition("@")[2]
             own = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"  # an index with a name
             if split.username:
@@ -215,11 +215,11 @@ def asked_to_wait(error: Exception) -> float:
     """Seconds that a busy server asks for, 0 where it asks for none."""
     if not isinstance(error, httpx.HTTPStatusError):
         return 0.0
-    told = error.response.headers.get("Retry-After", "").strip()
-    if told.isdecimal():
-        return float(told)
+    header = error.response.headers.get("Retry-After", "").strip()
+    if header.isdecimal():
+        return float(header)
     with suppress(ValueError):
-        at = parsedate_to_datetime(told)
+        at = parsedate_to_datetime(header)
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return max(0.0, (at - datetime.now(UTC)).total_seconds())
     return 0.0

@@ -166,11 +166,11 @@ def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterat
     try:
         with zipfile.ZipFile(own.path) as archive:
             archive.extractall(engine.folder / "package")
-        found = yield from selfcheck.check(engine, stop, log)
+        result = yield from selfcheck.check(engine, stop, log)
         engine = engine.model_copy(
             update={
-                "variant": found["backend"],
-                "torch": found["torch"],
+                "variant": result["backend"],
+                "torch": result["torch"],
                 "bytes": removal.size_of(engine.folder),
             }
         )

@@ -195,7 +195,7 @@ class Installer:
         command: list[object] = [
             find_uv(), "pip", "install", "--python", self._engine.python, "--offline", "--no-index",
             "--no-deps", "--requirements", listed,
-            *(part for place in self._places for part in ("--find-links", place)),
+            *(part for folder in self._places for part in ("--find-links", folder)),
         ]  # fmt: skip
         if self._anew:  # uv reads and unpacks again what it is told to install anew, so not all
             names = (one.partition("==")[0] for one in requirements)
@@ -269,10 +269,10 @@ def _take_over(base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool) -
         if number % _LOOK == 0:
             stop.check()
             yield Progress(stage="Installing")
-        place = target / Path(folder).relative_to(source)
-        place.mkdir(parents=True, exist_ok=True)
+        target_folder = target / Path(folder).relative_to(source)
+        target_folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            link_or_copy(Path(folder) / name, place / name)
+            link_or_copy(Path(folder) / name, target_folder / name)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -139,11 +139,11 @@ class EngineSetup:
         return _for_variant(variant, detect())
 
     def _kept(self, base: Engine, plan: SetupPlan) -> tuple[str, ...]:
-        kept = kept_from(base, plan.wheels, plan.python)
+        unchanged = kept_from(base, plan.wheels, plan.python)
         if self.request.mode == "repair":
             damaged = set(engines.damaged(base, self.stop.check))
-            kept = tuple(name for name in kept if name not in damaged)
-        return kept
+            unchanged = tuple(name for name in unchanged if name not in damaged)
+        return unchanged
 
 
 def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
@@ -166,10 +166,10 @@ def _need_network(folder: Path | None) -> None:
         raise offline.refusal("an engine can only be installed from a wheel folder")
 
 
-def _for_variant(variant: Variant | None, found: Accelerator) -> Accelerator:
+def _for_variant(variant: Variant | None, accelerator: Accelerator) -> Accelerator:
     """What was found, or what was asked for in its place."""
-    if variant is None or variant == found.variant:
-        return found
+    if variant is None or variant == accelerator.variant:
+        return accelerator
     if variant == "cpu":
         return processor()
     return Accelerator(variant=variant, title="", torch=DEFAULT_BUILDS[variant])
@@ -234,40 +234,40 @@ def make_wheelhouse(
     """
 
     def work(log: SetupLog) -> Iterator[Event]:
-        place = folder.expanduser().absolute()
+        target = folder.expanduser().absolute()
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise not_writable(place, error) from error
+            raise not_writable(target, error) from error
         _need_network(None)
         root = folders.root()
         with root.locked():
-            yield from fill(place, root, log)
+            yield from fill(target, root, log)
             root.discard_cache()
 
-    def fill(place: Path, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
+    def fill(target: Path, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         yield Progress(stage="Planning")
         accelerator = _for_variant(request.variant, detect())
-        target, python = None, None
+        other, python = None, None
         if platform or request.python:
-            target = (platform or PLATFORMS[sys.platform], request.python or STANDALONE)
-            series = target[1]
+            other = (platform or PLATFORMS[sys.platform], request.python or STANDALONE)
+            series = other[1]
         else:
             python = find(None, root, stop, log)
             series = ".".join(python.version.split(".")[:2]) if python else STANDALONE
-            target = None if python else (PLATFORMS[sys.platform], STANDALONE)
+            other = None if python else (PLATFORMS[sys.platform], STANDALONE)
         own = own_wheel(root.downloads, stop, log)
         tag = f"cp{series.replace('.', '')}"
         source = torch_source(accelerator, request.torch, uv_environment(), tag)
-        resolver = Resolver(root, own, stop, log, python, target=target, into=place)
+        resolver = Resolver(root, own, stop, log, python, target=other, into=target)
         _, wheels = yield from resolver.resolve(accelerator.variant, source)
         facts = wheelhouse.WheelhouseInfo(
             app_version=__version__, variant=accelerator.variant, python=series, platform=platform
         )
         if with_python:
             system = platform or PLATFORMS[sys.platform]
-            yield from fetch_build(series, system, place, stop, log)
-        yield from wheelhouse.fill(place, wheels, own, facts, stop, log)
+            yield from fetch_build(series, system, target, stop, log)
+        yield from wheelhouse.fill(target, wheels, own, facts, stop, log)
 
     return told(work, stop)
 

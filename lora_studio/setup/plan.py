@@ -81,10 +81,10 @@ class SetupPlan:
     @property
     def free(self) -> int:
         """Bytes that the disk has free."""
-        place = self.root.path
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        return shutil.disk_usage(place).free
+        folder = self.root.path
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
 
     def check_disk(self) -> None:
         """Raises ProblemError when the disk has too little room."""
@@ -113,16 +113,16 @@ def torch_source(
 def own_torch(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Path]:
     """Wheels of PyTorch for this Python and device in the folders of wheels that the user has set."""
     kinds = {"cpu": "cpu", "cuda": "cu", "rocm": "rocm", "mps": ""}
-    found = []
-    for place in environ.get("UV_FIND_LINKS", "").split(","):
-        folder = Path(place.removeprefix("file://")).expanduser()
-        for file in sorted(folder.glob(f"torch-*-{tag}-*.whl")) if place else ():
+    wheels = []
+    for link in environ.get("UV_FIND_LINKS", "").split(","):
+        folder = Path(link.removeprefix("file://")).expanduser()
+        for file in sorted(folder.glob(f"torch-*-{tag}-*.whl")) if link else ():
             _, plus, build = file.name.split("-")[1].partition("+")
             if not plus or (
                 build.startswith(kinds[variant]) and (variant == "cpu") == (build == "cpu")
             ):
-                found.append(file)
-    return found
+                wheels.append(file)
+    return wheels
 
 
 def normal(name: str) -> str:
@@ -141,9 +141,9 @@ def kept_from(
     """Packages that an engine has in the very version and build; none for another series of Python."""
     if not base.own_python or _series(base.python_version) != _series(python.version):
         return ()
-    kept = []
+    unchanged = []
     for wheel in wheels:
         there = base.packages.get(wheel.name)
         if there and there.version == wheel.version and there.sha256 == wheel.file.sha256 != "":
-            kept.append(wheel.name)
-    return tuple(kept)
+            unchanged.append(wheel.name)
+    return tuple(unchanged)

@@ -48,9 +48,9 @@ def find(
     if wanted and Path(wanted).expanduser().is_file():
         return examine(Path(wanted).expanduser().absolute(), stop, log)
     for folder in sorted(root.pythons.glob(f"cpython-{wanted or '3'}.*"), reverse=True):
-        found = _interpreter(folder)
-        if found is not None:
-            return examine(found, stop, log)
+        interpreter = _interpreter(folder)
+        if interpreter is not None:
+            return examine(interpreter, stop, log)
     command = [
         find_uv(), "python", "find", "--system", "--python-preference", "only-system", "--no-config",
         wanted or RANGE,

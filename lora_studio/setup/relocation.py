@@ -68,9 +68,9 @@ def _size(parts: tuple[Path, ...]) -> int:
     """Bytes of all files; those that several engines share count once."""
     sizes: dict[tuple[int, int], int] = {}
     for part in parts:
-        for place, _, names in os.walk(part):
+        for parent, _, names in os.walk(part):
             for name in names:
-                facts = (Path(place) / name).lstat()
+                facts = (Path(parent) / name).lstat()
                 sizes[facts.st_dev, facts.st_ino] = facts.st_size
     return sum(sizes.values())
 
@@ -80,12 +80,12 @@ def _copy(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Itera
     copied: dict[tuple[int, int], Path] = {}
     yield Progress(stage=_STAGE, done=0, total=total, unit="B")
     for part in (old.engines, old.pythons):
-        for number, (place, names, files) in enumerate(os.walk(part)):
-            target = new.path / Path(place).relative_to(old.path)
+        for number, (parent, names, files) in enumerate(os.walk(part)):
+            target = new.path / Path(parent).relative_to(old.path)
             target.mkdir(parents=True, exist_ok=True)
-            links = [name for name in names if (Path(place) / name).is_symlink()]
+            links = [name for name in names if (Path(parent) / name).is_symlink()]
             for name in [*files, *links]:
-                source = Path(place) / name
+                source = Path(parent) / name
                 facts = source.lstat()
                 twin = copied.setdefault((facts.st_dev, facts.st_ino), target / name)
                 if twin != target / name:  # shared by several engines, there as here

@@ -32,10 +32,10 @@ def dropping(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
 def size_of(folder: Path) -> int:
     """Bytes of all files in a folder."""
     total = 0
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):  # it may have gone meanwhile
-                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118 - 40,000 of them
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - 40,000 of them
     return total
 
 

@@ -203,7 +203,7 @@ def without_indexes(environment: dict[str, str]) -> dict[str, str]:
 
 def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
     """The wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
-    found = []
+    wheels = []
     for package in lock.get("packages", ()):
         name = normal(package["name"])
         if name == NAME:
@@ -219,7 +219,7 @@ def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
         entry = files[0]
         url = entry.get("url") or entry["path"]
         file_name = entry.get("name") or unquote(urlsplit(url).path).rsplit("/", 1)[-1]
-        found.append(
+        wheels.append(
             WheelFile(
                 name,
                 str(package["version"]),
@@ -232,7 +232,7 @@ def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
                 ),
             )
         )
-    return found
+    return wheels
 
 
 _NETWORK = re.compile(

@@ -124,8 +124,8 @@ class _Trial:
         """What it found; raises ProblemError when something is missing or broken."""
         for line in self._said():
             try:
-                found: dict[str, Any] = json.loads(line)
-                broken = found["broken"]
+                values: dict[str, Any] = json.loads(line)
+                broken = values["broken"]
             except (ValueError, KeyError, TypeError):
                 self._log.write(line.decode("utf-8", "replace"))
                 continue
@@ -137,7 +137,7 @@ class _Trial:
                     packages="; ".join(f"{name} ({reason})" for name, reason in broken.items()),
                 )
                 raise _damaged(why, self._log)
-            return found
+            return values
         raise _damaged(
             text(
                 "The engine ended with exit status {code:d} during its test.",

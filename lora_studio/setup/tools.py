@@ -135,8 +135,8 @@ def bundled(*parts: str) -> list[Path]:
 
 
 def _on_path(name: str) -> Path | None:
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    return Path(found) if found else None
+    program = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    return Path(program) if program else None
 
 
 def run(

@@ -78,15 +78,15 @@ def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Pa
     facts = read(folder)
     promised = facts.sha256 if facts else {}
     try:
-        found = yield from compute_checksums(sorted(folder.glob("*.whl")), stop)
+        computed = yield from compute_checksums(sorted(folder.glob("*.whl")), stop)
     except OSError as error:
         raise _damaged(Path(error.filename or folder), reason_of(error)) from error
-    for wheel, digest in found.items():
+    for wheel, digest in computed.items():
         if promised.get(wheel.name, digest) != digest:
             raise _damaged(
                 wheel, "its checksum differs from the one recorded when the folder was created"
             )
-    return found
+    return computed
 
 
 def _damaged(wheel: Path, why: str) -> ProblemError:
@@ -132,8 +132,8 @@ def fill(
         if old.name not in wanted:
             old.unlink()
     checksums = {file.target.name: file.sha256 for file in [*files, own_file] if file.sha256}
-    made = facts.model_copy(update={"sha256": checksums})
-    write_atomic(folder / FACTS, json.dumps(made.model_dump(mode="json"), indent=2) + "\n")
+    updated = facts.model_copy(update={"sha256": checksums})
+    write_atomic(folder / FACTS, json.dumps(updated.model_dump(mode="json"), indent=2) + "\n")
     size = sum(file.stat().st_size for file in folder.glob("*.whl"))
     yield WheelhouseReady(folder=str(folder), files=len(wanted), bytes=size)
 
@@ -149,7 +149,7 @@ def compute_checksums(
 ) -> Generator[Progress, None, dict[Path, str]]:
     """The SHA-256 of each in hexadecimal digits; raises CancelledError and OSError."""
     total = sum(wheel.stat().st_size for wheel in wheels)
-    found: dict[Path, str] = {}
+    checksums: dict[Path, str] = {}
     done, said = 0, time.monotonic()
     for wheel in wheels:
         digest = hashlib.sha256()
@@ -161,8 +161,8 @@ def compute_checksums(
                 if (now := time.monotonic()) - said >= _INTERVAL:
                     said = now
                     yield Progress(stage="Planning", done=done, total=total, unit="B")
-        found[wheel] = digest.hexdigest()
-    return found
+        checksums[wheel] = digest.hexdigest()
+    return checksums
 
 
 def write_index(wheels: Mapping[Path, str], into: Path) -> str:

@@ -236,8 +236,8 @@
             <translation>AMD-GPU (ROCm)</translation>
         </message>
         <message>
-            <source>AMD GPU ({found})</source>
-            <translation>AMD-GPU ({found})</translation>
+            <source>AMD GPU ({gpus})</source>
+            <translation>AMD-Grafikkarte ({gpus})</translation>
         </message>
         <message>
             <source>About LoRA Studio</source>

@@ -1,0 +1,345 @@
+"""Describe events in plain English, one function per type of event."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import singledispatch
+
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
+from lora_studio.setup import events as setup_events
+from lora_studio.setup.detect import Accelerator
+
+
+@singledispatch
+def describe(event: object) -> Text:
+    """Return what an event means to a person; empty for what a progress bar shows better."""
+    return NO_TEXT
+
+
+@describe.register
+def _log(event: events.Log) -> Text:
+    return event.text
+
+
+@describe.register
+def _recovered(event: events.Recovered) -> Text:
+    return event.text
+
+
+@describe.register
+def _cancelled(event: events.Cancelled) -> Text:
+    return text("Canceled.")
+
+
+@describe.register
+def _done(event: events.Done) -> Text:
+    if event.stopped:
+        return text("Stopped. The adapter was saved.")
+    if event.paused:
+        return text("Paused. Run `lora-studio resume RUN` to continue.")
+    return NO_TEXT
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+@describe.register
+def _model_loaded(event: events.ModelLoaded) -> Text:
+    return text(
+        "Model loaded: {parameters:count} parameters on {device} in {precision}, {memory:memory}.",
+        parameters=event.parameters,
+        device=event.device,
+        precision=event.precision,
+        memory=event.memory_bytes,
+    )
+
+
+@describe.register
+def _parameters_counted(event: events.ParametersCounted) -> Text:
+    return text(
+        "{trainable:count} of {total:count} parameters are trainable ({share:percent}), "
+        "{size:size} on disk.",
+        trainable=event.trainable,
+        total=event.total,
+        share=event.percent / 100,
+        size=event.adapter_bytes,
+    )
+
+
+@describe.register
+def _dataset_ready(event: events.DatasetReady) -> Text:
+    parts = [
+        text(
+            "Dataset ({task}): {read} rows read, {train} for training, {validation} for validation, "
+            "{skipped} skipped",
+            task=event.task,
+            read=event.rows_read,
+            train=event.rows_train,
+            validation=event.rows_validation,
+            skipped=sum(item.count for item in event.skipped),
+        )
+    ]
+    parts += [
+        text("{count} × {reason}", count=item.count, reason=item.reason) for item in event.skipped
+    ]
+    if event.rows_cut:
+        parts.append(text("{rows} truncated to the maximum sequence length", rows=event.rows_cut))
+    return text(
+        "{parts}. Trained tokens per epoch: {tokens:count}.",
+        parts=tuple(parts),
+        tokens=event.trained_tokens,
+    )
+
+
+@describe.register
+def _memory_estimated(event: events.MemoryEstimated) -> Text:
+    return describe_estimate(event.estimate)
+
+
+def describe_estimate(estimate: MemoryEstimate) -> Text:
+    """Return the memory of a training run, its three largest parts, and its time, in one line."""
+    largest = sorted(estimate.parts.items(), key=lambda part: -part[1])[:3]
+    parts = tuple(
+        text("{name} {size:memory}", name=COMPONENTS[name].lower(), size=size)
+        for name, size in largest
+    )
+    memory = text("Memory: about {total:memory} ({parts}, …)", total=estimate.total, parts=parts)
+    if estimate.available is not None:
+        template = (
+            "{memory}; fits, {available:memory} free"
+            if estimate.fits
+            else "{memory}; DOESN'T FIT, {available:memory} free"
+        )
+        memory = text(template, memory=memory, available=estimate.available)
+    if estimate.seconds is not None:
+        return text("{memory}. Time: {time:remaining}.", memory=memory, time=estimate.seconds)
+    return text("{memory}.", memory=memory)
+
+
+@describe.register
+def _evaluated(event: events.Evaluated) -> Text:
+    return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
+
+
+@describe.register
+def _sampled(event: events.Sampled) -> Text:
+    prompt, answer = _shorten(event.prompt), _shorten(event.text)
+    if event.source == "base":
+        return text("Base model, “{prompt}”: {answer}", prompt=prompt, answer=answer)
+    return text("Step {step}, “{prompt}”: {answer}", step=event.step, prompt=prompt, answer=answer)
+
+
+@describe.register
+def _ended_early(event: events.EndedEarly) -> Text:
+    return counted(
+        event.evaluations,
+        "Stopped early after step {step}: the eval loss didn't improve in {n} evaluation.",
+        "Stopped early after step {step}: the eval loss didn't improve in {n} evaluations.",
+        step=event.step,
+    )
+
+
+@describe.register
+def _adapter_saved(event: events.AdapterSaved) -> Text:
+    if not event.best_loss:
+        return text("Adapter saved: {folder} ({size:size}).", folder=event.folder, size=event.bytes)
+    return text(
+        "Adapter saved: {folder} ({size:size}), from step {step} with the lowest eval loss, "
+        "{loss:loss}.",
+        folder=event.folder,
+        size=event.bytes,
+        step=event.step,
+        loss=event.best_loss,
+    )
+
+
+# --- merging and export ---------------------------------------------------------------------------
+
+
+@describe.register
+def _merged(event: events.Merged) -> Text:
+    return text(
+        "Merged model: {folder} ({size:size}, {dtype}).",
+        folder=event.folder,
+        size=event.bytes,
+        dtype=event.dtype,
+    )
+
+
+@describe.register
+def _shard_written(event: events.ShardWritten) -> Text:
+    template = (
+        "{file} reused from a previous attempt ({number} of {total}, {size:size})."
+        if event.kept
+        else "{file} written ({number} of {total}, {size:size})."
+    )
+    return text(template, file=event.file, number=event.number, total=event.of, size=event.bytes)
+
+
+@describe.register
+def _adapter_combined(event: events.AdapterCombined) -> Text:
+    return counted(
+        event.layers,
+        "Combined adapter ({method}): {folder}, rank {rank}, {n} layer, {size:size}.",
+        "Combined adapter ({method}): {folder}, rank {rank}, {n} layers, {size:size}.",
+        method=event.method,
+        folder=event.folder,
+        rank=event.rank,
+        size=event.bytes,
+    )
+
+
+@describe.register
+def _gguf_written(event: events.GgufWritten) -> Text:
+    return text(
+        "{quantization}: {file} ({size:size}).",
+        quantization=event.quantization,
+        file=event.file,
+        size=event.bytes,
+    )
+
+
+@describe.register
+def _template_derived(event: events.TemplateDerived) -> Text:
+    if event.proven:
+        return counted(
+            event.conversations,
+            "Ollama template verified on {n} conversation.",
+            "Ollama template verified on {n} conversations.",
+        )
+    return text(
+        "The Ollama template couldn't be verified: {difference}", difference=event.difference
+    )
+
+
+@describe.register
+def _self_tested(event: events.SelfTested) -> Text:
+    return text(
+        {
+            "passed": "Self-test of {stage} passed: {result}.",
+            "lossy": "Self-test of {stage} LOSSY: {result}.",
+            "failed": "Self-test of {stage} FAILED: {result}.",
+        }[event.verdict],
+        stage=event.stage,
+        result=_self_test_result(event),
+    )
+
+
+def _self_test_result(event: events.SelfTested) -> Text:
+    """Return the agreement of a stage and its limits, or why it has none."""
+    agreement = text(
+        "same top token at {top1:percent} of {positions} positions, KL {kl:.4f}",
+        top1=event.top1,
+        positions=event.positions,
+        kl=event.kl,
+    )
+    if event.top1_limit is None or event.kl_limit is None:
+        return text("{agreement} ({basis})", agreement=agreement, basis=event.basis)
+    return text(
+        "{agreement} (at least {top1_limit:percent}, at most {kl_limit:.3g})",
+        agreement=agreement,
+        top1_limit=event.top1_limit,
+        kl_limit=event.kl_limit,
+    )
+
+
+@describe.register
+def _pushed(event: events.Pushed) -> Text:
+    return counted(
+        event.files,
+        "Uploaded {what} ({n} file, {size:size}): {url}",
+        "Uploaded {what} ({n} files, {size:size}): {url}",
+        what=event.what,
+        size=event.bytes,
+        url=event.url,
+    )
+
+
+@describe.register
+def _ollama_found(event: events.OllamaFound) -> Text:
+    return text("Ollama {version} is running at {host}.", version=event.version, host=event.host)
+
+
+@describe.register
+def _ollama_created(event: events.OllamaCreated) -> Text:
+    return text("Created the Ollama model. Run it with: ollama run {name}", name=event.name)
+
+
+# --- setup of the engine --------------------------------------------------------------------------
+
+
+@describe.register
+def _machine_found(event: setup_events.MachineFound) -> Text:
+    return describe_machine(event.accelerator)
+
+
+def describe_machine(accelerator: Accelerator) -> Text:
+    """Return the device that PyTorch can use on this computer, with memory and driver."""
+    if accelerator.variant == "cpu":
+        cpu = text("PyTorch runs on the CPU ({title}): no supported GPU.", title=accelerator.title)
+        if not accelerator.note:
+            return cpu
+        return text("{device} {note}", device=cpu, note=accelerator.note)
+    name = text("{title}", title=accelerator.title or accelerator.variant)
+    if accelerator.count > 1:
+        name = text("{count} × {title}", count=accelerator.count, title=name)
+    parts = [name]
+    if accelerator.memory:
+        parts.append(text("{memory:memory}", memory=accelerator.memory))
+    if accelerator.driver:
+        parts.append(text("driver {version}", version=accelerator.driver))
+    if accelerator.cuda:
+        parts.append(text("CUDA {version}", version=".".join(map(str, accelerator.cuda))))
+    return text("{parts}.", parts=tuple(parts))
+
+
+@describe.register
+def _setup_planned(event: setup_events.SetupPlanned) -> Text:
+    plan = counted(
+        event.packages,
+        "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} package, "
+        "{installed} already installed. Download {download:size}; uses {needed:size} of disk space, "
+        "{free:size} free in {folder}.",
+        "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} packages, "
+        "{installed} already installed. Download {download:size}; uses {needed:size} of disk space, "
+        "{free:size} free in {folder}.",
+        variant=event.variant,
+        torch=event.torch,
+        python=event.python,
+        installed=event.kept,
+        download=event.download,
+        needed=event.needed,
+        free=event.free,
+        folder=event.folder,
+    )
+    if event.needed > event.free:
+        return text("{plan} There is not enough free space.", plan=plan)
+    return plan
+
+
+@describe.register
+def _engine_ready(event: setup_events.EngineReady) -> Text:
+    return text(
+        "Engine {name} is ready after {time:duration}: {folder} ({size:size}).",
+        name=event.name,
+        time=event.seconds,
+        folder=event.folder,
+        size=event.bytes,
+    )
+
+
+@describe.register
+def _wheelhouse_ready(event: setup_events.WheelhouseReady) -> Text:
+    return text(
+        "{folder} contains {files} files ({size:size}).",
+        folder=event.folder,
+        files=event.files,
+        size=event.bytes,
+    )
+
+
+def _shorten(content: str) -> str:
+    """Return the beginning of a text, on one line."""
+    return textwrap.shorten(content, 100, placeholder=" …")
