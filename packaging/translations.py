@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "resources" / "translations"
 #: Modules whose texts no user sees, or that write files of their own: templates, scripts, cards.
 _UNSEEN = (
-    "core/runs/cluster.py", "core/project/migrations.py",
+    "core/project/migrations.py",
     "core/runs/model_card.py", "core/templates/go/", "core/templates/proof_cases.py", "core/templates/writing/",
     "core/templates/probing/conversation_plan.py", "core/spec.py",
     "engine/__main__.py", "engine/cluster.py", "engine/training/reproduction/",
@@ -52,7 +52,7 @@ _NOT_SHOWN = (
     "OSI Approved", "LoRA Studio runs 2", "Value error,", "Application Support", "import json", "%Y",
     "Looks something up.", "What to look up.", "Mac Roman", "Upload {what} by", "struct ", "void(",
     "bool(", "plain blanks", "spaces and newlines", "uHi", "u ccc", "# `ollama", "PARAMETER stop", "What is 2 + 2?", "Hello! Who are you?", "out of memory|", "The lighthouse keeper",
-    "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
+    "by the first process", "The model is in `", "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
 )  # fmt: skip
 #: Texts that are such although hardly a word is in them.
 _SHORT = ("{run}, step {step}", "about {words}", "{title}: “{plain}” {fault}.")

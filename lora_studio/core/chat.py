@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 class AdapterSpeaker(_Part):
-    """The session's base model with these adapters at work; without any, the base alone."""
+    """The session's base model with these adapters active; without any, the base model alone."""
 
     kind: Literal["base"] = "base"
     adapters: tuple[WeightedAdapter, ...] = ()
@@ -49,7 +49,7 @@ class OllamaSpeaker(_Part):
     host: str = ""
 
 
-#: Whoever can answer: one closed union.
+#: Every kind of speaker: one closed union.
 Speaker = Annotated[
     AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker, Field(discriminator="kind")
 ]
@@ -95,8 +95,8 @@ class Sampling(Spec):
     repetition_penalty: float = setting(
         1.0,
         "Repetition penalty",
-        "Divides the score of what was said before. 1 leaves it alone; 1.1 keeps small models from "
-        "going round in circles.",
+        "Divides the scores of tokens that occurred before. 1 changes nothing; 1.1 keeps small models "
+        "from repeating themselves.",
         ge=0.5,
         le=2.0,
         step=0.05,

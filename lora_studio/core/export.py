@@ -1,4 +1,4 @@
-"""The export step: GGUF files and the Ollama model; what is known of each quantisation."""
+"""The export step: GGUF files and the Ollama model; facts about each quantization."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Quantization = Literal[
 
 @dataclass(frozen=True)
 class QuantFacts:
-    """What is known of a quantisation before any model is.
+    """Facts about a quantization that hold for every model.
 
     `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantizer
-    in a dry run. `loss` says in words how much it costs. With `needs_imatrix` the quantizer refuses to
-    work without an importance matrix. `only_for` names the models it was made for, "" for all.
+    in a dry run. `loss` is a phrase for the loss in quality. With `needs_imatrix` the quantizer
+    requires an importance matrix. `only_for` names the models it was designed for, "" for all.
     """
 
     bits: float
@@ -64,14 +64,14 @@ QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "Q2_K_S": QuantFacts(2.97, "very large", needs_imatrix=True),
     "IQ2_M": QuantFacts(2.93, "very large", needs_imatrix=True),
     "IQ2_S": QuantFacts(2.74, "very large", needs_imatrix=True),
-    "Q2_0": QuantFacts(2.68, "ruinous for others", only_for="models trained in 2 bits"),
+    "Q2_0": QuantFacts(2.68, "unusable for other models", only_for="models trained in 2 bits"),
     "IQ2_XS": QuantFacts(2.59, "very large", needs_imatrix=True),
-    "TQ2_0": QuantFacts(2.52, "ruinous for others", only_for="ternary models"),
+    "TQ2_0": QuantFacts(2.52, "unusable for other models", only_for="ternary models"),
     "IQ2_XXS": QuantFacts(2.38, "extreme", needs_imatrix=True),
-    "TQ1_0": QuantFacts(2.19, "ruinous for others", only_for="ternary models"),
+    "TQ1_0": QuantFacts(2.19, "unusable for other models", only_for="ternary models"),
     "IQ1_M": QuantFacts(2.15, "extreme", needs_imatrix=True),
     "IQ1_S": QuantFacts(2.0, "extreme", needs_imatrix=True),
-    "Q1_0": QuantFacts(1.48, "ruinous for others", only_for="binary models"),
+    "Q1_0": QuantFacts(1.48, "unusable for other models", only_for="binary models"),
 }
 
 #: Bits per weight of each.
@@ -254,7 +254,7 @@ def goes_straight(spec: ExportSpec, *, has_merged: bool) -> bool:
 def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
     """Return whether a file of this quantization uses an importance matrix.
 
-    Types that hold the weights as they are, or in 8 bits, take no notice of one.
+    Unquantized and 8-bit types ignore one.
     """
     facts = QUANTIZATIONS[quantization]
     return facts.needs_imatrix or (spec.imatrix == "always" and facts.bits < 8)

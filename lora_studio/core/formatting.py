@@ -1,4 +1,4 @@
-"""Numbers as people say them: sizes, counts, shares, durations, each with its unit."""
+"""Numbers for people: sizes, counts, shares, durations, each with its unit."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def memory(value: float) -> str:
 def percent(share: float) -> str:
     """Return a share from 0 to 1 with two significant digits: `0.52 %`, `3.1 %`, `98.7 %`.
 
-    Never claims all or nothing where it is neither: `< 0.01 %`, `> 99.9 %`.
+    Never rounds to 0 % or 100 %: `< 0.01 %`, `> 99.9 %`.
     """
     value = 100.0 * share
     if not math.isfinite(value):
@@ -129,8 +129,7 @@ def _apart(digits: str) -> str:
 def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
     """Return `value` in the largest unit that leaves at least 1, with one decimal at most.
 
-    From 10 on, numbers in units before index `whole_below` lose the decimal: nobody plans with a
-    tenth of a megabyte.
+    From 10 on, numbers in units before index `whole_below` lose the decimal.
     """
     if not math.isfinite(value):
         return _UNKNOWN

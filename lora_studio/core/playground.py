@@ -1,4 +1,4 @@
-"""What a person did in the playground, kept beside the project: conversations, and blind votes."""
+"""Saved data of the playground, beside the project: conversations and blind votes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.messages import text
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.system.files import reason_of, write_atomic
 
 #: Most columns side by side.
@@ -24,13 +23,13 @@ COLUMNS = 3
 _TITLE = 60
 
 
-class _Kept(BaseModel):
-    """Entries of a newer version are left out rather than refused."""
+class _Stored(BaseModel):
+    """Base of stored data: fields of a newer version are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class AnswerVersion(_Kept):
+class AnswerVersion(_Stored):
     """One answer of one column, with who gave it; `problem` is why there is none."""
 
     text: str = ""
@@ -41,7 +40,7 @@ class AnswerVersion(_Kept):
     problem: Problem | None = None
 
 
-class TurnAnswers(_Kept):
+class TurnAnswers(_Stored):
     """Every answer that a column has given to one turn; `shown` is the one that counts."""
 
     takes: tuple[AnswerVersion, ...] = ()
@@ -49,7 +48,7 @@ class TurnAnswers(_Kept):
 
     @property
     def current(self) -> AnswerVersion | None:
-        """The answer that is shown and that the conversation goes on from."""
+        """The answer that is shown and that the conversation continues from."""
         return self.takes[self.shown] if self.takes else None
 
     def add(self, take: AnswerVersion) -> TurnAnswers:
@@ -57,7 +56,7 @@ class TurnAnswers(_Kept):
         return TurnAnswers(takes=(*self.takes, take), shown=len(self.takes))
 
 
-class Turn(_Kept):
+class Turn(_Stored):
     """What was asked, and each column's answers."""
 
     user: str
@@ -74,7 +73,7 @@ class Turn(_Kept):
         return self.model_copy(update={"answers": tuple(padded)})
 
 
-class Conversation(_Kept):
+class Conversation(_Stored):
     """One conversation in some columns. Times are in seconds since 1970 (UTC)."""
 
     schema_version: int = 1
@@ -84,7 +83,7 @@ class Conversation(_Kept):
     speakers: tuple[Speaker, ...] = (AdapterSpeaker(),)
     sampling: Sampling = Sampling()
     turns: tuple[Turn, ...] = ()
-    draft: str = ""  # what stands in the prompt box and was not sent
+    draft: str = ""  # unsent text in the prompt box
 
     @property
     def title(self) -> str:
@@ -121,7 +120,7 @@ class Conversation(_Kept):
         )
 
 
-class Vote(_Kept):
+class Vote(_Stored):
     """One blind comparison: who answered what, and who won; None for a tie."""
 
     time: float = Field(default_factory=time.time)
@@ -131,7 +130,7 @@ class Vote(_Kept):
     winner: int | None = None
 
 
-class VoteTally(_Kept):
+class VoteTally(_Stored):
     """How often one took part and won; a tie counts half for each."""
 
     name: str
@@ -187,8 +186,9 @@ class Playground:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise fail(
                 "playground.votes_unreadable",
-                f"The votes of this project can't be read: {error}.",
-                "To start a new count, move the file elsewhere.",
+                "Couldn't read the votes of this project: {reason}.",
+                "Move the file to another folder to start counting again.",
+                reason=str(error),
                 where=Where(file=str(self.votes_file)),
             ) from error
 
@@ -203,15 +203,12 @@ class Playground:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, content)
         except OSError as error:
-            raise ProblemError(
-                Problem(
-                    code="playground.not_saved",
-                    what=text(
-                        "The playground couldn't be saved: {reason}.", reason=reason_of(error)
-                    ),
-                    remedy="Check that the project's folder is writable and has free space.",
-                    where=Where(file=str(file)),
-                )
+            raise fail(
+                "playground.not_saved",
+                "Couldn't save the playground: {reason}.",
+                "Check that the project's folder is writable and has free space.",
+                reason=reason_of(error),
+                where=Where(file=str(file)),
             ) from error
 
 

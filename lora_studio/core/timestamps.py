@@ -1,4 +1,4 @@
-"""Moments as people write them, and those in the names of run folders."""
+"""Times as people write them, and those in the names of run folders."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from urllib.request import getproxies
 import certifi
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import reason_of
@@ -138,7 +139,7 @@ class HttpClient:
 
     def _of(self, url: str) -> httpx.Client:
         if offline.is_on() and not offline.is_here(urlsplit(url).hostname):
-            raise offline.refusal("nothing is downloaded")
+            raise offline.refusal(text("Offline mode is on, so nothing can be downloaded."))
         split = urlsplit(url)
         names = {split.hostname, split.netloc.rpartition("@")[2]}
         return self._trusting if names & self._insecure else self._client

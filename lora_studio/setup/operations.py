@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio import __version__
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, warning
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
@@ -163,7 +164,9 @@ def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
 def _need_network(folder: Path | None) -> None:
     """Raises ProblemError in offline mode where no wheel folder takes the network's place."""
     if folder is None and offline.is_on():
-        raise offline.refusal("an engine can only be installed from a wheel folder")
+        raise offline.refusal(
+            text("In offline mode, you can only install an engine from a wheel folder.")
+        )
 
 
 def _for_variant(variant: Variant | None, accelerator: Accelerator) -> Accelerator:

@@ -1079,6 +1079,10 @@
             <translation>Prüfen Sie, ob der Ordner existiert, beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
+            <source>Check that the folder is writable and that the disk has space for the data and the model.</source>
+            <translation>Prüfe, ob der Ordner beschreibbar ist und der Datenträger genug Platz für Daten und Modell hat.</translation>
+        </message>
+        <message>
             <source>Check that the project folder is writable and has free space.</source>
             <translation>Prüfen, ob der Projektordner beschreibbar ist und genug Platz hat.</translation>
         </message>
@@ -1305,6 +1309,10 @@
         <message>
             <source>Choose a folder outside the current one.</source>
             <translation>Wählen Sie einen Ordner außerhalb des jetzigen.</translation>
+        </message>
+        <message>
+            <source>Choose a folder that doesn't exist yet.</source>
+            <translation>Wähle einen Ordner, den es noch nicht gibt.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
@@ -1766,6 +1774,10 @@
             <translation>Hängt die Zeilen eines Mikro-Batches ohne Padding aneinander; die Attention bleibt innerhalb jeder Zeile. Gleiches Ergebnis mit weniger Zeit und Speicher.</translation>
         </message>
         <message>
+            <source>Concatenates: the exact weighted sum of the updates. The ranks add up.</source>
+            <translation>Verkettet: die exakte gewichtete Summe der Updates. Die Ränge addieren sich.</translation>
+        </message>
+        <message>
             <source>Concatenation</source>
             <translation>Verkettung</translation>
         </message>
@@ -1898,6 +1910,10 @@
             <translation>Kopieren Sie die Datei noch einmal oder führen Sie auf dem anderen Computer `lora-studio engine wheelhouse ORDNER` aus: Nur fehlende oder beschädigte Dateien werden heruntergeladen.</translation>
         </message>
         <message>
+            <source>Copy it into the run's folder, then start again.</source>
+            <translation>Kopiere es in den Ordner des Laufs und starte dann erneut.</translation>
+        </message>
+        <message>
             <source>Copy llama.cpp command</source>
             <translation>llama.cpp-Befehl kopieren</translation>
         </message>
@@ -1990,12 +2006,24 @@
             <translation>Der Ordner für den Lauf konnte nicht angelegt werden: {reason}.</translation>
         </message>
         <message>
+            <source>Couldn't read project.toml: {reason}.</source>
+            <translation>project.toml konnte nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Couldn't read the rows</source>
             <translation>Die Zeilen konnten nicht gelesen werden</translation>
         </message>
         <message>
+            <source>Couldn't read the votes of this project: {reason}.</source>
+            <translation>Die Stimmen dieses Projekts konnten nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Couldn't read {file}: {reason}.</source>
             <translation>{file} konnte nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Couldn't save the playground: {reason}.</source>
+            <translation>Der Playground konnte nicht gespeichert werden: {reason}.</translation>
         </message>
         <message>
             <source>Couldn't save the project: {reason}.</source>
@@ -2004,6 +2032,10 @@
         <message>
             <source>Couldn't save {file}: {reason}.</source>
             <translation>{file} konnte nicht gespeichert werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Couldn't write the folder: {reason}.</source>
+            <translation>Der Ordner konnte nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>Create</source>
@@ -2397,6 +2429,22 @@
             <translation>Dropout {value}</translation>
         </message>
         <message>
+            <source>Drops random values and resolves signs by majority (DARE with TIES).</source>
+            <translation>Verwirft zufällige Werte und bestimmt Vorzeichen per Mehrheit (DARE mit TIES).</translation>
+        </message>
+        <message>
+            <source>Drops random values, rescales the rest and adds them (DARE).</source>
+            <translation>Verwirft zufällige Werte, skaliert die übrigen und addiert sie (DARE).</translation>
+        </message>
+        <message>
+            <source>Drops small values and adds the rest. Needs equal ranks.</source>
+            <translation>Verwirft kleine Werte und addiert die übrigen. Braucht gleiche Ränge.</translation>
+        </message>
+        <message>
+            <source>Drops small values and resolves signs by majority (TIES). Needs equal ranks.</source>
+            <translation>Verwirft kleine Werte und bestimmt Vorzeichen per Mehrheit (TIES). Braucht gleiche Ränge.</translation>
+        </message>
+        <message>
             <source>Duplicate rows</source>
             <translation>Doppelte Zeilen</translation>
         </message>
@@ -2516,6 +2564,10 @@
             <translation>Geben Sie für jede Einstellung mindestens einen ein.</translation>
         </message>
         <message>
+            <source>Enter at least one value for each setting.</source>
+            <translation>Gib für jede Einstellung mindestens einen Wert ein.</translation>
+        </message>
+        <message>
             <source>Enter at least one value.</source>
             <translation>Geben Sie mindestens einen Wert ein.</translation>
         </message>
@@ -2621,7 +2673,7 @@
         </message>
         <message>
             <source>Events of the latest run, without your texts.</source>
-            <translation>Ereignisse des letzten Laufs, ohne Ihre Texte.</translation>
+            <translation>Ereignisse des letzten Laufs, ohne deine Texte.</translation>
         </message>
         <message>
             <source>Every epoch</source>
@@ -2846,6 +2898,10 @@
         <message>
             <source>Findings ({count})</source>
             <translation>Befunde ({count})</translation>
+        </message>
+        <message>
+            <source>Finds the best approximation of the weighted sum at the rank you choose (SVD).</source>
+            <translation>Bestimmt die beste Näherung der gewichteten Summe mit dem gewählten Rang (SVD).</translation>
         </message>
         <message>
             <source>Fine-tune a language model on your own examples, then run exactly what you trained in Ollama.</source>
@@ -3294,6 +3350,10 @@
         <message>
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the Hub waits until you turn it off.</source>
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
+        </message>
+        <message>
+            <source>In offline mode, you can only install an engine from a wheel folder.</source>
+            <translation>Im Offline-Modus lässt sich eine Engine nur aus einem Wheel-Ordner installieren.</translation>
         </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
@@ -3830,8 +3890,16 @@
             <translation>Hier erscheinen Protokollmeldungen.</translation>
         </message>
         <message>
+            <source>Log of engine installations.</source>
+            <translation>Protokoll der Engine-Installationen.</translation>
+        </message>
+        <message>
             <source>Log of engine setups.</source>
             <translation>Protokoll der Einrichtungen der Engine.</translation>
+        </message>
+        <message>
+            <source>Log of the window.</source>
+            <translation>Protokoll des Fensters.</translation>
         </message>
         <message>
             <source>Log, samples, and notes</source>
@@ -4222,6 +4290,10 @@
             <translation>Nach unten (Alt+Ab)</translation>
         </message>
         <message>
+            <source>Move the file to another folder to start counting again.</source>
+            <translation>Verschiebe die Datei in einen anderen Ordner, um neu zu zählen.</translation>
+        </message>
+        <message>
             <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
             <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhen Sie das Dateigrößenlimit Ihres Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
@@ -4536,6 +4608,10 @@
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
         <message>
+            <source>No values to try.</source>
+            <translation>Keine Werte zum Ausprobieren.</translation>
+        </message>
+        <message>
             <source>Non-default only</source>
             <translation>Nur Abweichungen</translation>
         </message>
@@ -4687,6 +4763,10 @@
         <message>
             <source>Offline mode is on, so LoRA Studio can't check for updates.</source>
             <translation>Der Offline-Modus ist an, daher sucht LoRA Studio nicht nach Updates.</translation>
+        </message>
+        <message>
+            <source>Offline mode is on, so nothing can be downloaded.</source>
+            <translation>Der Offline-Modus ist an, deshalb kann nichts heruntergeladen werden.</translation>
         </message>
         <message>
             <source>Offline mode is on, so the Hub can't be searched.</source>
@@ -4919,6 +4999,10 @@
         <message>
             <source>Output folder</source>
             <translation>Ausgabeordner</translation>
+        </message>
+        <message>
+            <source>Output of the libraries during the latest run. Check it: libraries can quote your data.</source>
+            <translation>Ausgaben der Bibliotheken während des letzten Laufs. Prüfe sie: Bibliotheken können deine Daten zitieren.</translation>
         </message>
         <message>
             <source>Over 16 B</source>
@@ -7127,6 +7211,10 @@
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
         </message>
         <message>
+            <source>The folder has no project.toml: it isn't a run, or creating it was interrupted.</source>
+            <translation>Der Ordner hat keine project.toml: Er ist kein Lauf, oder das Anlegen wurde unterbrochen.</translation>
+        </message>
+        <message>
             <source>The folder {folder} contains files that are not a model.</source>
             <translation>Der Ordner {folder} enthält Dateien, die kein Modell sind.</translation>
         </message>
@@ -7420,6 +7508,10 @@
         <message>
             <source>The run has no {quantization} file.</source>
             <translation>Der Lauf hat keine Datei {quantization}.</translation>
+        </message>
+        <message>
+            <source>The run was created by a newer version of LoRA Studio.</source>
+            <translation>Der Lauf wurde mit einer neueren Version von LoRA Studio erstellt.</translation>
         </message>
         <message>
             <source>The run with these values was deleted.</source>
@@ -7820,6 +7912,10 @@
         <message>
             <source>This is a {bits}-bit Python {version}.</source>
             <translation>Das ist ein Python {version} mit {bits} Bit.</translation>
+        </message>
+        <message>
+            <source>This job starts automatically when the other one ends. You can also cancel one of the jobs, or choose another device on the Model page.</source>
+            <translation>Dieser Auftrag startet automatisch, sobald der andere endet. Du kannst auch einen der beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
             <source>This job starts automatically when the other one ends. You can also cancel one of them, or choose another device on the Model page.</source>
@@ -8667,6 +8763,10 @@
         <message>
             <source>Versions and numbers of the latest run.</source>
             <translation>Versionen und Zahlen des letzten Laufs.</translation>
+        </message>
+        <message>
+            <source>Versions, devices and capabilities of the engine.</source>
+            <translation>Versionen, Geräte und Fähigkeiten der Engine.</translation>
         </message>
         <message>
             <source>Versions, devices and what the engine can do.</source>
@@ -9796,6 +9896,10 @@
             <translation>name:tag des anzulegenden Modells. Leer lassen für den Namen des Projekts.</translation>
         </message>
         <message>
+            <source>names a quantization twice</source>
+            <translation>nennt eine Quantisierung zweimal</translation>
+        </message>
+        <message>
             <source>negligible</source>
             <translation>vernachlässigbar</translation>
         </message>
@@ -9966,6 +10070,10 @@
         <message>
             <source>practically none</source>
             <translation>praktisch keiner</translation>
+        </message>
+        <message>
+            <source>project.toml is damaged: {reason}.</source>
+            <translation>project.toml ist beschädigt: {reason}.</translation>
         </message>
         <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
@@ -10806,6 +10914,10 @@
         <message>
             <source>unpacking the weights</source>
             <translation>Gewichte werden entpackt</translation>
+        </message>
+        <message>
+            <source>unusable for other models</source>
+            <translation>für andere Modelle unbrauchbar</translation>
         </message>
         <message>
             <source>uploading to Ollama</source>
@@ -11736,6 +11848,10 @@
             <translation>{parameter} ({actual} statt {expected})</translation>
         </message>
         <message>
+            <source>{path} already exists.</source>
+            <translation>{path} gibt es schon.</translation>
+        </message>
+        <message>
             <source>{path} can't be read: {reason}.</source>
             <translation>{path} kann nicht gelesen werden: {reason}.</translation>
         </message>
@@ -11750,6 +11866,10 @@
         <message>
             <source>{path} has no config.json, so it isn't a Hugging Face model.</source>
             <translation>{path} hat keine config.json und ist daher kein Hugging-Face-Modell.</translation>
+        </message>
+        <message>
+            <source>{path} is missing.</source>
+            <translation>{path} fehlt.</translation>
         </message>
         <message>
             <source>{path} isn't a model file.</source>

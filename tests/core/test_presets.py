@@ -64,7 +64,7 @@ def test_the_precision_of_the_model_stays_unless_a_preset_names_it() -> None:
 def test_differences_are_said_in_the_words_of_the_fields() -> None:
     draft = Draft()
     draft.set("training", "learning_rate", 5e-4)
-    said = [item.text for item in presets.differences(draft.get, presets.find("memory"))]
+    said = [str(item.text) for item in presets.differences(draft.get, presets.find("memory"))]
     assert "Learning rate 5e-4 → 2e-4" in said
     assert "Precision Best for this device → 4-bit (QLoRA)" in said
     assert "Optimizer AdamW → AdamW 8-bit, paged" in said

@@ -189,7 +189,7 @@ def facts(run: RunFolder) -> CardFacts:
         },
         events=[events.Evaluated(step=step, loss=3 - step / 10) for step in range(1, 21)],
         selftest={"conversations": 32, "positions": 1000, "stages": [stage]},
-        licence="apache-2.0",
+        license_name="apache-2.0",
     )
 
 
@@ -222,7 +222,7 @@ def test_a_card_tells_of_data_parameters_curve_and_self_test(made: RunFolder) ->
 def test_an_unknown_licence_is_said_to_be_unknown(made: RunFolder) -> None:
     from dataclasses import replace
 
-    card = model_card.card("gguf", "me/harbour", replace(facts(made), licence=None))
+    card = model_card.card("gguf", "me/harbour", replace(facts(made), license_name=None))
     assert front_matter(card)["license"] == "other"
     assert "do not name it" in card
 

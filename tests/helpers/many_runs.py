@@ -84,7 +84,7 @@ def damage(folder: Path) -> dict[str, str]:
     (odd / "project.toml").write_bytes(b"\xff\xfe\x00name")
     (odd / "events.jsonl").write_bytes(b"\x00" * 100 + b"\n{}\n")
     (odd / "about.json").write_text("[1, 2")
-    return {name: word for name, (_, word) in broken.items()} | {odd.name: "cannot be read"}
+    return {name: word for name, (_, word) in broken.items()} | {odd.name: "Couldn't read"}
 
 
 _TEMPLATES: dict[str, str] = {}

@@ -47,12 +47,11 @@ class MetricColumn:
 class MetricSeries:
     """The metrics of a run, event by event.
 
-    A training that goes on from a checkpoint says so (`TrainingStarted.step`, `Recovered.step`):
-    what a killed worker had reached beyond it is forgotten, since it is computed again.
+    A training that resumes from a checkpoint sends its step (`TrainingStarted.step`,
+    `Recovered.step`): the steps after it are dropped, since they are computed again.
 
     `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
-    measured, `figures` and `evaluation_figures` those that
-    an objective tells besides; `evaluations` are losses. `checkpoints` are steps.
+    measured, `figures` and `evaluation_figures` for the additional metrics of an objective; `evaluations` are losses. `checkpoints` are steps.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the curves call for while a training is under way: a verdict early enough to act on it."""
+"""Verdicts on a running training, early enough to act on them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lora_studio.core.protocol import events
 
 #: Steps over which a smoothed loss forgets half.
 _HALF_LIFE = 10
-#: Steps that make up the loss a training began with, and that are needed before a rise counts.
+#: Steps that are averaged for the initial loss, and steps needed before a rise counts.
 _FIRST, _ENOUGH = 5, 20
-#: Steps, and share of the plan, after which a flat loss is not put down to the warm-up.
-_PATIENT_STEPS, _PATIENT_SHARE = 50, 0.3
+#: Steps, and share of the plan, after which a flat loss can't be explained by warmup.
+_FLAT_STEPS, _FLAT_SHARE = 50, 0.3
 #: Steps in a row with a gradient of zero. One may happen: a batch that is learned by heart.
 _ZEROES = 5
-#: A change of the loss below this share of it is taken for none.
+#: Relative changes of the loss below this are ignored.
 _NOTICEABLE = 0.02
 
 
 class TrainingMonitor:
-    """Fed with the events of a training, at constant cost for each; says what is wrong, if anything.
+    """Follows the events of a training at constant cost and judges whether something is wrong.
 
-    Diverging: the loss is no number, or its smoothed value is half above its lowest and a quarter of
-    the way back to where it began. Zero gradient: five steps in a row. Overfitting: the last two
+    Diverging: the loss is not finite, or its smoothed value is half above its lowest and a quarter of
+    the way back to its initial value. Zero gradient: five steps in a row. Overfitting: the last two
     evaluations are noticeably above the best. Not learning: less than 2 % lower after 50 steps and 30 %
     of the plan.
     """
@@ -96,7 +96,7 @@ class TrainingMonitor:
         return verdict.overfitting(best_step, best, last[-1])
 
     def _not_learning(self) -> TrainingVerdict | None:
-        if self._steps < max(_PATIENT_STEPS, _PATIENT_SHARE * self._planned):
+        if self._steps < max(_FLAT_STEPS, _FLAT_SHARE * self._planned):
             return None
         began = sum(self._first) / len(self._first)
         if self._smooth < began * (1 - _NOTICEABLE):

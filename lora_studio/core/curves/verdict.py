@@ -51,7 +51,7 @@ class TrainingVerdict:
 
     @property
     def good(self) -> bool:
-        """Whether the adapter is worth going on with as it is."""
+        """Whether the adapter can be used without changing the recipe."""
         return self.kind in ("improved", "still_falling")
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Help: topics of the settings, a file for who helps, what is taken out of it, licences."""
+"""Help: topics of the settings, diagnostics archives, redaction of private data, licenses."""

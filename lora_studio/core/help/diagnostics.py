@@ -1,6 +1,6 @@
-"""A file for who helps: versions, logs, settings and the last run, without what is private.
+"""A diagnostics archive for support: versions, logs, settings and the last run, without private data.
 
-What goes in is made as text first, so that whoever sends it can read every word before it is written.
+All content is collected as text first, so that the user can read it before it is written.
 """
 
 from __future__ import annotations
@@ -65,21 +65,23 @@ def add_event(report: dict[str, Any], event: object) -> None:
             report["ollama"] = {"host": event.host, "version": event.version}
         case events.Failed():
             problem = event.problem.model_dump(mode="json")
-            if problem not in report["problems"]:  # without an engine every question ends so
+            if problem not in report["problems"]:  # without an engine every command fails like this
                 report["problems"].append(problem)
 
 
 def collect(doctor: Mapping[str, Any], path: Path | None = None) -> list[ArchiveEntry]:
-    """Everything that goes in; `path` is a project's file or folder, whose latest run goes in too."""
+    """Return all files of the archive; `path` is a project's file or folder, for its latest run."""
     redact = Redactor(folders={str(_folder_of(path)): "PROJECT"} if path else {})
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
     entries = [
-        ArchiveEntry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
-        _log("window.log", "What the window noted.", paths.log_folder() / "window.log", redact),
+        ArchiveEntry(
+            "doctor.json", "Versions, devices and capabilities of the engine.", redact(text)
+        ),
+        _log("window.log", "Log of the window.", paths.log_folder() / "window.log", redact),
         _log("setup.log", "Log of engine setups.", paths.log_folder() / "setup.log", redact),
     ]
     if path is not None:
-        entries += _of_project(path, redact)
+        entries += _project_entries(path, redact)
     return [entry for entry in entries if entry.text]
 
 
@@ -96,7 +98,7 @@ def _folder_of(path: Path) -> Path:
     return (path if path.is_dir() else path.parent).absolute()
 
 
-def _of_project(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
+def _project_entries(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
     try:
         draft = project.load(path)
     except ProblemError as error:
@@ -105,7 +107,7 @@ def _of_project(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
     yield ArchiveEntry("project.json", "Settings of the project, without texts and names.", redact(_settings(draft)))  # fmt: skip
     runs = folder.list_runs(draft.folder / "runs") if draft.folder else []
     if runs:
-        yield from _of_run(runs[0], redact)
+        yield from _run_entries(runs[0], redact)
 
 
 def _settings(draft: project.Draft) -> str:
@@ -142,7 +144,7 @@ def _setting(step: Any, name: str, value: object) -> object:
     return f"[{len(str(value))} characters]"
 
 
-def _of_run(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
+def _run_entries(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     lines = _last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
     shown = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
     yield ArchiveEntry("run/events.jsonl", "Events of the latest run, without your texts.", redact("\n".join(shown)))  # fmt: skip
@@ -150,7 +152,9 @@ def _of_run(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     yield ArchiveEntry(
         "run/manifest.json", "Versions and numbers of the latest run.", redact(manifest)
     )
-    about = "What the libraries printed during the latest run. Read it: a library may quote data."
+    about = (
+        "Output of the libraries during the latest run. Check it: libraries can quote your data."
+    )
     yield _log("run/log.txt", about, run.log_file, redact)
 
 

@@ -1,4 +1,4 @@
-"""What this program stands on, and under which licences: as the packages themselves state it."""
+"""The packages that the program depends on, with the licenses that they state."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from importlib import metadata
 
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 _CLASSIFIER = "License :: "
-#: Longer texts in the licence field are the licence itself, not its name.
+#: Longer texts in the license field are the license itself, not its name.
 _LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
 class LicensedPackage:
-    """An installed package; `licence` is an SPDX expression where the package gives one."""
+    """An installed package; `license_name` is an SPDX expression if the package has one."""
 
     name: str
     version: str
-    licence: str
+    license_name: str
 
 
 def packages(root: str = "lora-studio") -> list[LicensedPackage]:
@@ -37,7 +37,9 @@ def packages(root: str = "lora-studio") -> list[LicensedPackage]:
             about = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        licensed[key] = LicensedPackage(about.name, about.version, licence_of(about.metadata))
+        licensed[key] = LicensedPackage(
+            about.name, about.version, read_license_name(about.metadata)
+        )
         waiting += [
             match[0]
             for needed in about.requires or []
@@ -46,7 +48,7 @@ def packages(root: str = "lora-studio") -> list[LicensedPackage]:
     return sorted(licensed.values(), key=lambda item: item.name.lower())
 
 
-def licence_of(about: metadata.PackageMetadata) -> str:
+def read_license_name(about: metadata.PackageMetadata) -> str:
     """Return the license's name, from the newest of three metadata fields that packages use."""
     expression = _first(about, "License-Expression")
     if expression:

@@ -30,16 +30,16 @@ _SECRETS = (
     re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"),
     re.compile(r"(?<=://)[^/\s@]+@"),
     re.compile(r"(?i)(?<=bearer )\S+|(?<=basic )[A-Za-z0-9+/=]{8,}"),
-    # What is called a token may be a number of them, what is called a password may not.
+    # The value of a key with "token" in its name may be a count, that of a password is not.
     re.compile(r"(?i)\b[\w-]*token[\w-]*[\"']?\s*[=:]\s*[\"']?(?!-?\d+(?:\.\d*)?(?:[\s,;}\]]|$))[^\s\"',}]{4,}"),
     re.compile(r"(?i)\b[\w-]*(?:secret|passw(?:or)?[dt]|api[_-]?key|signature|credential|session_?id)[\w-]*[\"']?\s*"
                r"(?:[=:]|\bis\b)\s*[\"']?[^\s\"',}]{4,}"),
-    # Long, and of capital and small letters and digits: a word of nobody.
+    # Long, with uppercase, lowercase and digits: not a word.
     re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[A-Za-z0-9_-]{28,}\b"),
 )  # fmt: skip
 _MAIL = re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w")
-#: The folder of whoever it is, on every system.
-_SOMEBODYS = re.compile(
+#: The name of any home folder, on every system.
+_HOME_NAME = re.compile(
     r"(?i)(?<=[/\\](?:home|user)[/\\])[^/\\\s\"':]+|(?<=[/\\]users[/\\])[^/\\\s\"':]+"
 )
 _SECRET_NAME = re.compile(r"(?i)token|secret|passw|api_?key|credential")
@@ -48,16 +48,16 @@ _PATH = re.compile(r"(?<![\w…])(?:[A-Za-z]:)?[/\\][^\s“”\"',;]*[^\s“”\
 
 
 class Redactor:
-    """Takes out of a text who and where somebody is, and whatever looks like a key."""
+    """Removes names of the user and the computer from a text, and whatever looks like a key."""
 
     def __init__(
         self,
         environment: Mapping[str, str] | None = None,
         folders: Mapping[str, str] | None = None,
     ) -> None:
-        """`environment` may hold secrets by their names; this process's unless one is given.
+        """Collect the secrets in `environment`, by default that of this process.
 
-        `folders` are called otherwise: what they are, for what they are named.
+        `folders` maps paths to the names that replace them.
         """
         variables = os.environ if environment is None else environment
         named = [value for name, value in variables.items() if _SECRET_NAME.search(name)]
@@ -80,7 +80,7 @@ class Redactor:
             for spelled in {folder, folder.replace("\\", "/"), folder.replace("\\", "\\\\")}:
                 if len(spelled) > 1:
                     text = text.replace(spelled, instead)
-        text = _MAIL.sub("MAIL", _SOMEBODYS.sub("USER", text))
+        text = _MAIL.sub("MAIL", _HOME_NAME.sub("USER", text))
         for name, instead in self._names:
             text = name.sub(instead, text)
         return text

@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import Problem, fail
 
-#: Ways to make one adapter of several, as PEFT's `add_weighted_adapter` names them.
+#: Ways to combine adapters, as PEFT's `add_weighted_adapter` names them.
 Method = Literal["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"]
 
 METHODS: dict[Method, str] = {
-    "cat": "Concatenation: exactly the weighted sum of the updates; the ranks add up.",
-    "svd": "The best approximation of the weighted sum at the rank you choose.",
+    "cat": "Concatenates: the exact weighted sum of the updates. The ranks add up.",
+    "svd": "Finds the best approximation of the weighted sum at the rank you choose (SVD).",
     "linear": "Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.",
-    "ties": "Small values are dropped, the rest votes on its sign (TIES). Needs equal ranks.",
-    "dare_linear": "Values are dropped at random and the rest scaled up, then added (DARE).",
-    "dare_ties": "Values are dropped at random, the rest votes on its sign (DARE with TIES).",
-    "magnitude_prune": "Small values are dropped, the rest is added. Needs equal ranks.",
+    "ties": "Drops small values and resolves signs by majority (TIES). Needs equal ranks.",
+    "dare_linear": "Drops random values, rescales the rest and adds them (DARE).",
+    "dare_ties": "Drops random values and resolves signs by majority (DARE with TIES).",
+    "magnitude_prune": "Drops small values and adds the rest. Needs equal ranks.",
 }
 
 
@@ -29,14 +29,14 @@ class _Facts(BaseModel):
 
 
 class WeightedAdapter(_Facts):
-    """An adapter's folder, and how strongly it takes part; 1 is as it was trained."""
+    """An adapter's folder and weight; 1 is as trained."""
 
     folder: str
     weight: float = Field(1.0, allow_inf_nan=False)
 
 
 class AdapterMix(_Facts):
-    """Adapters at work together on one base, under a name; none is the base alone."""
+    """Named adapters active together on one base model; none is the base model alone."""
 
     name: str
     adapters: tuple[WeightedAdapter, ...] = ()
@@ -57,7 +57,7 @@ class LayerFacts(_Facts):
 class AdapterFacts(_Facts):
     """What an adapter is. Sizes in bytes; `ranks` are the lowest and the highest of its layers.
 
-    `run` is the run that it lies in; `problem` is why it cannot be used, `note` what needs PEFT.
+    `run` is the run that contains it; `problem` is why it can't be used, `note` what needs PEFT.
     """
 
     folder: str

@@ -1,4 +1,4 @@
-"""An adapter that training goes on from: its shape, and what of the project's it stands in for."""
+"""An adapter that training continues from: its shape, and the settings that it overrides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _WHERE = Where(step="lora", field="start_from")
 
-#: What the adapter decides, by field, and the key of PEFT's settings where one says the same.
+#: Fields that the adapter overrides, and the matching key of PEFT's settings, if any.
 TAKEN: dict[str, str | None] = {
     "rank": "r",
     "alpha": "lora_alpha",
@@ -33,7 +33,7 @@ TAKEN: dict[str, str | None] = {
     "modules_to_save": "modules_to_save",
 }
 
-#: Initial values that are taken out of the base weights; PEFT's own ones among them.
+#: Initializations that change the base weights, including those that only PEFT has.
 _CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 

@@ -22,8 +22,8 @@ def count(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
     """Return the trainable parameters of an adapter on a model; None where only the engine can
     tell, or where nothing would train.
 
-    It can tell of neither biases, nor modules that train whole, nor stacked experts, nor an adapter
-    to go on from, nor some blocks of a model whose blocks differ.
+    It supports neither biases, nor fully trained modules, nor stacked experts, nor a starting
+    adapter, nor a choice of blocks in a model whose blocks differ.
     """
     if model.shape is None or lora.bias != "none" or lora.modules_to_save or lora.start_from:
         return None

@@ -108,7 +108,7 @@ def _ladder(plan: MemoryPlan) -> Iterator[MemoryChange]:
     helps."""
     yield from _smaller(MemoryChange(NO_TEXT, (), plan))
     current = MemoryChange(NO_TEXT, (), plan)
-    for rung in (_checkpointing, _optimizer, _divided, _quantised):
+    for rung in (_checkpointing, _optimizer, _divided, _quantized):
         if (next_one := rung(current)) is None:
             continue
         current = next_one
@@ -171,7 +171,7 @@ def _divided(change: MemoryChange) -> MemoryChange | None:
     )
 
 
-def _quantised(change: MemoryChange) -> MemoryChange | None:
+def _quantized(change: MemoryChange) -> MemoryChange | None:
     """Return the change to 4-bit; not on Apple's GPUs, nor for initializations that need exact
     weights."""
     plan = change.plan

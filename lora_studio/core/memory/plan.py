@@ -92,8 +92,8 @@ class MemoryPlan:
         """Whether all non-quantized weights are in 32-bit although products are in 16-bit: PEFT
         prepares quantized models this way, and the engine leaves that to it for compute formats
         other than bfloat16 and models without stacked experts."""
-        is_quantised = self.precision not in BYTES
-        return is_quantised and self.device.precision == "fp16" and not self.shape.expert_parameters
+        is_quantized = self.precision not in BYTES
+        return is_quantized and self.device.precision == "fp16" and not self.shape.expert_parameters
 
     @property
     def fused(self) -> bool:

@@ -1,11 +1,11 @@
-"""The base weights in memory: how they are held, and what a device has of them if several share them."""
+"""The base weights in memory: their formats, and the shard of each device."""
 
 from __future__ import annotations
 
 from lora_studio.core.memory.plan import BYTES, MemoryPlan
 
-#: Share of a GPU's memory that whole weights may take before they are divided; the rest is for what
-#: training adds.
+#: Share of a GPU's memory that whole weights may use before they are sharded; training needs the
+#: rest.
 DIVIDED_ABOVE = 0.7
 
 #: Blocks of divided weights that a process has whole at a time: the one at work, and the next.
@@ -39,9 +39,9 @@ def are_divided(plan: MemoryPlan) -> bool:
 def weight_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of the frozen base weights.
 
-    Quantised: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
+    Quantized: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
     an 8-bit one and 32 bits per 256 of those (Dettmers et al. 2023, section 3). Embeddings, norms
-    and the output layer are not quantised; preparing a quantised model for training widens them to
+    and the output layer are not quantized; preparing a quantized model for training widens them to
     32-bit.
     """
     model, precision = plan.inspected, plan.precision
@@ -49,12 +49,12 @@ def weight_bytes(plan: MemoryPlan) -> int:
         return BYTES[precision] * model.parameters
     if not plan.shape.linear and precision in model.weight_bytes:
         return model.weight_bytes[precision]
-    quantised = sum(layer.parameters for layer in plan.shape.linear)
-    exact = (4 if plan.widened else plan.bytes_each) * (model.parameters - quantised)
+    quantized = sum(layer.parameters for layer in plan.shape.linear)
+    exact = (4 if plan.widened else plan.bytes_each) * (model.parameters - quantized)
     if precision == "8bit":
-        return exact + quantised + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
-    scales = quantised / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
-    return exact + round(quantised / 2 + scales)
+        return exact + quantized + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
+    scales = quantized / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
+    return exact + round(quantized / 2 + scales)
 
 
 def _block_weights(plan: MemoryPlan) -> int:

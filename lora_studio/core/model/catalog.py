@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 
-#: Where a model lies: a folder of the user's, the cache that all tools of the hub share, the stores
+#: Where a model is: a folder of the user's, the cache that all tools of the hub share, the stores
 #: of Ollama and LM Studio, or the hub itself.
 Place = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
 LOCAL: tuple[Place, ...] = ("folder", "cache", "ollama", "lm_studio")
@@ -34,7 +34,7 @@ class ModelEntry(BaseModel):
     """One model of a list. `source` and `revision` are what `ModelSpec` takes to train on it.
 
     `bytes` is what it takes on disk, or would where it is on the Hub. `stored` is the number format
-    or quantisation of its weights. `refusal` is one sentence on why it cannot be a base, "" where it
+    or quantization of its weights. `refusal` is one sentence on why it cannot be a base, "" where it
     can; `missing` how many of its files are not there yet. `updated` is a day, ISO 8601.
     """
 

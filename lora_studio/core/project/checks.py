@@ -85,25 +85,27 @@ def _check_devices(spec: ModelSpec) -> list[Problem]:
     ]
 
 
+def _no_model(where: Where) -> Problem:
+    return error(
+        "model.none",
+        "No model selected.",
+        "Choose a folder, a GGUF file or a Hub ID.",
+        where=where,
+        fix=Fix(
+            label=text("Use {value}", value=DEFAULT_BUILTIN),
+            step="model",
+            field="source",
+            value=BUILTIN_PREFIX + DEFAULT_BUILTIN,
+        ),
+    )
+
+
 def _check_source(spec: ModelSpec) -> list[Problem]:
     where = Where(step="model", field="source")
     path = Path(spec.source)
     match spec.kind:
         case "none":
-            return [
-                error(
-                    "model.none",
-                    "No model selected.",
-                    "Choose a folder, a GGUF file or a Hub ID.",
-                    where=where,
-                    fix=Fix(
-                        label=text("Use {value}", value=DEFAULT_BUILTIN),
-                        step="model",
-                        field="source",
-                        value=BUILTIN_PREFIX + DEFAULT_BUILTIN,
-                    ),
-                )
-            ]
+            return [_no_model(where)]
         case "gguf" if not path.is_file():
             return [_missing("model.not_found", "There is no file {path}.", path, where)]
         case "folder" if path.is_file():

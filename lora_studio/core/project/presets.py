@@ -1,8 +1,8 @@
-"""Whole recipes in the user's words: one table, for the window and the command line.
+"""Whole recipes with a name: one table, for the window and the command line.
 
-Every preset sets the same fields of LoRA and training, so that going from one to another leaves
-nothing of the first behind: one that it does not name gets its default. The precision of the model
-stays as it was chosen unless a preset names it.
+Every preset sets the same fields of LoRA and training, so that switching from one to another leaves
+nothing of the first behind: fields that it doesn't name get their defaults. The precision of the
+model is only changed by presets that name it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from lora_studio.core import formatting
-from lora_studio.core.messages import listed
+from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import Step, fail
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.spec import FieldFacts, facts
@@ -101,10 +100,17 @@ class PresetDifference:
     after: Any
 
     @property
-    def text(self) -> str:
+    def text(self) -> Text:
         """Title and both values, as "Rank 16 → 8"."""
         about = facts(SPECS[self.step], self.field)
-        return f"{about.title} {_in_words(about, self.before)} → {_in_words(about, self.after)}"
+        return Text(
+            template="{setting} {before} → {after}",
+            values={
+                "setting": Text(template=about.title),
+                "before": _as_text(about, self.before),
+                "after": _as_text(about, self.after),
+            },
+        )
 
 
 def find(name: str) -> Preset:
@@ -153,11 +159,11 @@ def apply(draft: Draft, preset: Preset) -> list[PresetDifference]:
     return changes
 
 
-def _in_words(about: FieldFacts, value: Any) -> str:
+def _as_text(about: FieldFacts, value: Any) -> Text:
     if about.kind == "choice":
-        return about.choices.get(str(value), str(value))
+        return Text(template=about.choices.get(str(value), str(value)))
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return text("on") if value else text("off")
     if isinstance(value, int | float):
-        return formatting.small(value)
-    return str(value)
+        return text("{value:small}", value=value)
+    return Text(template=str(value))

@@ -21,7 +21,7 @@ TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 
 
 class OpenChat(BaseCommand):
-    """Begins a chat or goes on with it: loads what these speakers need, and keeps it in memory.
+    """Starts or continues a chat: loads the models of these speakers and keeps them in memory.
 
     `model` is the base that adapters work on; `chat_template` is chosen as the dataset step does.
     """
@@ -55,7 +55,7 @@ class ShowPrompt(BaseCommand):
 
 
 class Generate(BaseCommand):
-    """Answers conversations with one or more models of a run, greedily unless told otherwise.
+    """Answers conversations with one or more models of a run, greedily by default.
 
     `mixes` are adapters from anywhere on the run's base model, which is loaded once for all of them.
     """
@@ -81,7 +81,7 @@ class ChatReady(BaseEvent):
 
 
 class AnswerGrew(BaseEvent):
-    """An answer goes on: its text from character `start` on is `text` now."""
+    """More of an answer: its text from character `start` on is now `text`."""
 
     kind: Literal["answer_grew"] = "answer_grew"
     column: int
@@ -91,7 +91,7 @@ class AnswerGrew(BaseEvent):
 
 
 class Answered(BaseEvent):
-    """An answer is complete. `ending`: by itself, at the limit of tokens, or where it was stopped.
+    """A complete answer. `ending`: at its end token, at the token limit, or where it was stopped.
 
     `seconds` are those of this answer alone, the wait for its first token in `first_s`.
     """
@@ -113,7 +113,7 @@ class Answered(BaseEvent):
 
 
 class AnswerRefused(BaseEvent):
-    """One column could not answer; the others go on."""
+    """One column can't answer; the others continue."""
 
     kind: Literal["answer_refused"] = "answer_refused"
     column: int
@@ -123,7 +123,7 @@ class AnswerRefused(BaseEvent):
 class PromptShown(BaseEvent):
     """What a speaker is given: `tokens` in order, their texts together are `text`.
 
-    `note` says why there are no tokens, where a server keeps them to itself.
+    `note` says why the tokens are missing, as for servers that don't return them.
     """
 
     kind: Literal["prompt_shown"] = "prompt_shown"

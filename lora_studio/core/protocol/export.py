@@ -24,7 +24,7 @@ class Export(BaseCommand):
 
 
 class SelfTest(BaseCommand):
-    """Tests the merged model and the GGUF files that a run has, all anew."""
+    """Tests the merged model and all GGUF files of a run again."""
 
     title = text("Running the self-test")
     step = "export"
@@ -70,7 +70,7 @@ class Convert(BaseCommand):
 
 
 class EstimateSizes(BaseCommand):
-    """Asks the quantiser how large every GGUF file of a model would be; `run` may hold it merged."""
+    """Asks the quantizer how large every GGUF file of a model would be; `run` may hold it merged."""
 
     title = text("Estimating file sizes")
     step = "export"
@@ -85,8 +85,8 @@ class EstimateSizes(BaseCommand):
 class GgufWritten(BaseEvent):
     """One GGUF file; `tool` says which llama.cpp made it.
 
-    `quantization` is "adapter" for the adapter alone. `estimated_bytes` is what the quantiser's dry
-    run said before, None for what was not quantised; `imatrix`: made with an importance matrix.
+    `quantization` is "adapter" for the adapter alone. `estimated_bytes` is what the quantizer's dry
+    run said before, None for what wasn't quantized; `imatrix`: made with an importance matrix.
     """
 
     kind: Literal["gguf_written"] = "gguf_written"
@@ -98,7 +98,7 @@ class GgufWritten(BaseEvent):
     imatrix: bool = False
 
 
-#: `failed`: something is wrong; `lossy`: only the few bits of the quantisation show.
+#: `failed`: something is wrong; `lossy`: only the few bits of the quantization show.
 Verdict = Literal["passed", "lossy", "failed"]
 
 
@@ -113,7 +113,7 @@ class SelfTested(BaseEvent):
     """
 
     kind: Literal["self_tested"] = "self_tested"
-    stage: str  # merged, converted (what quantisations are made of), or a quantisation
+    stage: str  # merged, converted (what quantizations are made of), or a quantization
     conversations: int
     positions: int
     tokens_equal: bool
@@ -135,7 +135,7 @@ class SelfTested(BaseEvent):
 
 
 class SizesEstimated(BaseEvent):
-    """Bytes of each quantisation's file, by the quantiser itself; what it cannot make is left out.
+    """Bytes of each quantization's file, by the quantizer itself; what it cannot make is left out.
 
     `pass_kind` is the type of the file that all are made of; `free` are the bytes free where they go,
     None where that is not known; `tools` says which llama.cpp is used.

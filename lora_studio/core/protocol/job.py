@@ -10,7 +10,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class Cancel(BaseCommand):
-    """Ends the command `target` without a result; heeded within ten seconds or enforced."""
+    """Ends the command `target` without a result; obeyed within ten seconds or enforced."""
 
     kind: Literal["cancel"] = "cancel"
     target: str
@@ -24,7 +24,7 @@ class Stop(BaseCommand):
 
 
 class Pause(BaseCommand):
-    """Ends the training `target` after this step with a checkpoint that it can go on from."""
+    """Ends the training `target` after this step with a checkpoint to resume from."""
 
     kind: Literal["pause"] = "pause"
     target: str
@@ -57,7 +57,7 @@ class Hello(BaseEvent):
 
 
 class Started(BaseEvent):
-    """The worker begins with a command."""
+    """The worker starts a command."""
 
     kind: Literal["started"] = "started"
     command: str

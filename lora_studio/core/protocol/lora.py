@@ -18,7 +18,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class ListAdapters(BaseCommand):
-    """Looks for adapters in folders and what lies in them; with a model also which fit it."""
+    """Lists the adapters in folders; with a model also which of them fit it."""
 
     title = text("Looking for adapters")
     kind: Literal["list_adapters"] = "list_adapters"

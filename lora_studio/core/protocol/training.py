@@ -11,9 +11,9 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class Train(BaseCommand):
-    """Trains the adapter of a run; `resume` goes on from its last complete checkpoint.
+    """Trains the adapter of a run; `resume` continues from its last complete checkpoint.
 
-    `lower`: with less memory than the attempt before, which the system ended for lack of it.
+    `lower`: use less memory than the previous attempt, which the system killed for lack of it.
     """
 
     title = text("Training")
@@ -43,7 +43,7 @@ COMPONENTS: dict[Component, str] = {
 class MemoryEstimate(BaseModel):
     """Bytes at the peak of a training, by component; `tokens` are those of its largest micro-batch.
 
-    On several GPUs of one of them, the fullest; of several processes on the processor of all together.
+    With several GPUs it is about the fullest one, with several CPU processes about all together.
     `available` is what the device has free, None while that is unknown. `uncounted` is the part of
     the overhead that a device does not report as memory in use, `guessed` the part of all that rests
     on measured factors and that `Plan.correction` applies to. `seconds` is the time it takes, None
@@ -88,7 +88,7 @@ class MemoryEstimate(BaseModel):
 
 
 class TrainingStarted(BaseEvent):
-    """The plan of a training; `step` is where it goes on, 0 for a new one."""
+    """The plan of a training; `step` is where it resumes, 0 for a new one."""
 
     kind: Literal["training_started"] = "training_started"
     steps: int
@@ -109,7 +109,7 @@ class StepDone(BaseEvent):
 
     `figures` are what else an objective tells, such as how often the chosen answer is ahead. How
     busy a device is comes in percent: of its time for a GPU, of all processors for this process on
-    a CPU; None where nobody can tell.
+    a CPU; None if unknown.
     """
 
     kind: Literal["step_done"] = "step_done"
@@ -139,7 +139,7 @@ class Evaluated(BaseEvent):
 
 
 class CheckpointSaved(BaseEvent):
-    """A complete checkpoint that training can go on from."""
+    """A complete checkpoint to resume training from."""
 
     kind: Literal["checkpoint_saved"] = "checkpoint_saved"
     step: int
@@ -147,7 +147,7 @@ class CheckpointSaved(BaseEvent):
 
 
 class Recovered(BaseEvent):
-    """Memory ran out and training goes on with less of it, after step `step`, which it redoes.
+    """Memory ran out and training continues with less of it, after step `step`, which it redoes.
 
     A step still has as many rows; `why` is one sentence about what ran out.
     """

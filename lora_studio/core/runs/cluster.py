@@ -1,8 +1,7 @@
-"""A run as a folder that trains elsewhere: on one machine with many GPUs, or on several nodes.
+"""Export of a run as a folder to train elsewhere: on a machine with many GPUs, or on several nodes.
 
-The folder is a run like any other, with the data and the model beside its settings and every path
-relative to it. What makes it one for a cluster is a command: `accelerate launch` starts the engine on
-every GPU of every node.
+The folder is a run like any other, with the data and the model beside its settings and relative
+paths. `accelerate launch` starts the engine on every GPU of every node.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from lora_studio import __version__
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Problem, Where, error, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
@@ -27,8 +26,8 @@ from lora_studio.core.system.files import copy_file, folder_atomic, reason_of, w
 MODEL, DATA, START = "model", "data", "start"
 COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
 
-#: Hears of every piece that is copied, in bytes.
-Told = Callable[[int], None]
+#: Is called with the bytes of each copied chunk.
+OnCopied = Callable[[int], None]
 
 
 def export(
@@ -38,35 +37,35 @@ def export(
     *,
     with_model: bool = True,
     begun: RunFolder | None = None,
-    on_copied: Told = lambda size: None,
+    on_copied: OnCopied = lambda size: None,
 ) -> RunFolder:
     """Write the run of a project as the folder `out`; the project's paths are relative to `folder`.
 
-    Without the model its place is left empty, for one that the cluster has already. `begun` is the
-    run that is gone on with. `on_copied` hears of every piece that is copied, in bytes, and may raise to
-    end the copying. Raises ProblemError when `out` exists or something cannot be copied; then
-    nothing is left behind.
+    Without the model its folder stays empty, for a copy that the cluster has already. `begun` is the
+    run to continue. `on_copied` is called with the bytes of each copied chunk and may raise to cancel.
+    Raises ProblemError when `out` exists or something can't be copied; then nothing is left behind.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise fail(
             "cluster.exists",
-            f"{out} exists already.",
-            "Choose a folder that does not exist yet.",
+            "{path} already exists.",
+            "Choose a folder that doesn't exist yet.",
+            path=str(out),
             where=Where(file=str(out)),
         )
     try:
         with folder_atomic(out) as target:
             _fill(project.resolved(folder), target, on_copied, with_model=with_model)
             if begun is not None:
-                _take_progress(begun, RunFolder(target))
-    except OSError as error:
+                _copy_progress(begun, RunFolder(target))
+    except OSError as cause:
         raise fail(
             "cluster.not_written",
-            f"The folder could not be written: {reason_of(error)}.",
-            "Check that the disk has room for the data and the model, and that the folder may be "
-            "written to.",
-            where=Where(file=str(error.filename or out)),
-        ) from error
+            "Couldn't write the folder: {reason}.",
+            "Check that the folder is writable and that the disk has space for the data and the model.",
+            reason=reason_of(cause),
+            where=Where(file=str(cause.filename or out)),
+        ) from cause
     return RunFolder(out)
 
 
@@ -99,10 +98,11 @@ def missing(run: RunFolder) -> list[Problem]:
     frozen = run.load_project()
     wanted = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
     return [
-        Problem(
-            code="cluster.missing",
-            what=f"{name} is missing.",
-            remedy="Copy it to its place in the folder of the run, then start again.",
+        error(
+            "cluster.missing",
+            "{path} is missing.",
+            "Copy it into the run's folder, then start again.",
+            path=name,
             where=Where(file=name),
         )
         for name in wanted
@@ -110,10 +110,10 @@ def missing(run: RunFolder) -> list[Problem]:
     ]
 
 
-def _fill(project: Project, target: Path, on_copied: Told, *, with_model: bool) -> None:
+def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bool) -> None:
     taken: dict[str, str] = {}
-    model = _take_model(project, target, taken, on_copied, with_model=with_model)
-    dataset = _take_data(project.dataset, target, taken, on_copied)
+    model = _copy_model(project, target, taken, on_copied, with_model=with_model)
+    dataset = _copy_data(project.dataset, target, taken, on_copied)
     lora = project.lora
     if lora.start_from:
         shutil.copytree(lora.start_from, target / START, copy_function=_copy(on_copied))
@@ -135,7 +135,7 @@ def _fill(project: Project, target: Path, on_copied: Told, *, with_model: bool) 
     (target / COMMAND).chmod(0o755)
 
 
-def _take_progress(run: RunFolder, target: RunFolder) -> None:
+def _copy_progress(run: RunFolder, target: RunFolder) -> None:
     """Copy checkpoints, the best adapters that they refer to, and the base model's sample answers."""
     for folder, there in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
         if folder.is_dir():
@@ -144,8 +144,8 @@ def _take_progress(run: RunFolder, target: RunFolder) -> None:
         shutil.copyfile(run.samples_file, target.samples_file)
 
 
-def _take_model(
-    project: Project, target: Path, taken: dict[str, str], on_copied: Told, *, with_model: bool
+def _copy_model(
+    project: Project, target: Path, taken: dict[str, str], on_copied: OnCopied, *, with_model: bool
 ) -> str:
     """Return the model's source as the folder has it: hub models and the built-in one are
     downloaded there."""
@@ -164,11 +164,11 @@ def _take_model(
     return name
 
 
-def _take_data(
-    spec: DatasetSpec, target: Path, taken: dict[str, str], on_copied: Told
+def _copy_data(
+    spec: DatasetSpec, target: Path, taken: dict[str, str], on_copied: OnCopied
 ) -> DatasetSpec:
-    def take(path: str, number: int) -> str:
-        # Three parts, so that no name of two looks like a dataset of the hub.
+    def copy_source(path: str, number: int) -> str:
+        # Three parts: a name of two would look like a dataset ID of the hub.
         name = f"{DATA}/{number}/{Path(path).name}"
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_dir():
@@ -179,18 +179,20 @@ def _take_data(
         return name
 
     sources = tuple(
-        source if source.is_hub else source.model_copy(update={"path": take(source.path, number)})
+        source
+        if source.is_hub
+        else source.model_copy(update={"path": copy_source(source.path, number)})
         for number, source in enumerate(spec.sources, 1)
     )
-    validation = take(spec.validation_file, 0) if spec.validation_file else ""
+    validation = copy_source(spec.validation_file, 0) if spec.validation_file else ""
     return spec.model_copy(update={"sources": sources, "validation_file": validation})
 
 
-def _copy(on_copied: Told) -> Callable[[str, str], str]:
+def _copy(on_copied: OnCopied) -> Callable[[str, str], str]:
     return partial(copy_file, on_copied=on_copied)
 
 
-def _link_or_copy(source: str, target: str, *, on_copied: Told) -> str:
+def _link_or_copy(source: str, target: str, *, on_copied: OnCopied) -> str:
     """Hard-link a large file, or copy it if the target is on another disk."""
     with contextlib.suppress(OSError):
         os.link(Path(source).resolve(), target)

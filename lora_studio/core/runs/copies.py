@@ -1,4 +1,4 @@
-"""New runs out of earlier ones, and many out of one project: rerun, go on, a grid of two settings."""
+"""New runs out of earlier ones, and many out of one project: repeat, continue, grid search over two settings."""
 
 from __future__ import annotations
 
@@ -107,10 +107,7 @@ def split(setting: str) -> tuple[Step, str]:
 
 def settings_of(run: RunFolder) -> list[tuple[Step, str, Any]]:
     """Return every setting of a run as a change of a project; raises ProblemError."""
-    try:
-        frozen = facts.frozen_settings(run)
-    except ValueError as error:
-        raise fail("run.unreadable", str(error), "Choose another run.") from None
+    frozen = facts.frozen_settings(run)
     return [
         (*split(setting), frozen.settings.get(setting, facts.default(setting)))
         for setting in facts.DEFAULTS

@@ -1,4 +1,4 @@
-"""What the files of one run tell for a list of runs: settings, events as far as they matter, sizes."""
+"""Facts about one run for a list of runs: settings, a summary of its events, and sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 from pydantic import ValidationError
 
 from lora_studio.core.messages import NO_TEXT, Text, text
-from lora_studio.core.problems import STEPS
+from lora_studio.core.problems import STEPS, ProblemError, fail
 from lora_studio.core.project import migrations
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.protocol import events
@@ -22,8 +22,8 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import StateFold
 from lora_studio.core.spec import facts
 
-#: The events that a summary is made of, as they stand in a line: the others are not parsed.
-_TOLD = tuple(
+#: The events that a summary uses, as they are written in a line: others are not parsed.
+_SUMMARIZED = tuple(
     f'"kind":"{kind}"'.encode()
     for kind in (
         "started",
@@ -43,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
     for step in STEPS
     for name in SPECS[step].model_fields
 }
-_PLACES = {name: number for number, name in enumerate(DEFAULTS)}
+_ORDER = {name: number for number, name in enumerate(DEFAULTS)}
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ _PLACES = {name: number for number, name in enumerate(DEFAULTS)}
 
 @dataclass(frozen=True)
 class FrozenSettings:
-    """The settings a run was begun with; `data` are the short names of its sources."""
+    """The settings that a run started with; `data` are the short names of its sources."""
 
     name: str
     settings: dict[str, Any]
@@ -59,20 +59,20 @@ class FrozenSettings:
 
 
 def frozen_settings(run: RunFolder) -> FrozenSettings:
-    """The settings of a run that are not at their defaults, unchecked; raises ValueError saying why."""
+    """Return the non-default settings of a run, unchecked; raises ProblemError."""
     try:
         document = tomllib.loads(run.project_file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ValueError(
-            "It has no project.toml: it was not made to its end, or is no run."
+        raise _unreadable(
+            "The folder has no project.toml: it isn't a run, or creating it was interrupted."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"Its project.toml cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"Its project.toml is damaged: {error}.") from None
+        raise _unreadable("Couldn't read project.toml: {reason}.", reason=str(error)) from None
+    except ValueError as error:
+        raise _unreadable("project.toml is damaged: {reason}.", reason=str(error)) from None
     version = document.pop("schema_version", migrations.CURRENT_VERSION)
     if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
-        raise ValueError("It was made by a newer version of LoRA Studio.")
+        raise _unreadable("The run was created by a newer version of LoRA Studio.")
     document = migrations.migrate(document, version)
     settings: dict[str, Any] = {}
     for step in STEPS:
@@ -85,6 +85,10 @@ def frozen_settings(run: RunFolder) -> FrozenSettings:
     return FrozenSettings(str(document.get("name", run.path.name)), settings, tuple(_data(sources)))
 
 
+def _unreadable(what: str, **values: str) -> ProblemError:
+    return fail("run.unreadable", text(what, **values), "Choose another run.")
+
+
 def default(setting: str) -> Any:
     """Return the default of a setting, as a project file has it; raises KeyError for an unknown
     setting."""
@@ -93,7 +97,7 @@ def default(setting: str) -> Any:
 
 def ordered(settings: Iterable[str]) -> list[str]:
     """Return settings in the order of the specs."""
-    return sorted((name for name in settings if name in _PLACES), key=_PLACES.__getitem__)
+    return sorted((name for name in settings if name in _ORDER), key=_ORDER.__getitem__)
 
 
 def short_name(path: str) -> str:
@@ -117,11 +121,11 @@ def _data(sources: Any) -> Iterator[str]:
 
 @dataclass
 class RunProgress:
-    """What the events of a run have told, up to byte `position` of its file.
+    """A summary of a run's events up to byte `position` of its file.
 
     `records` are the evaluations with the lowest loss so far, as (step, loss): with these the best one
-    is known also when training goes on from a checkpoint before it. `command` is the one that has no
-    ending yet, `began` when it did; `training` is whether it is a training.
+    stays known when training resumes from a checkpoint before it. `command` is the one without an
+    ending yet, `began` its start time; `training` is whether it is a training.
     """
 
     position: int = 0
@@ -153,7 +157,7 @@ class RunProgress:
 
     @property
     def seconds(self) -> float:
-        """How long it has trained, what was cut off included."""
+        """Duration of its training, interrupted parts included."""
         return self.trained + (max(0.0, self.time - self.began) if self.training else 0.0)
 
     def on_event(self, event: events.Event) -> None:
@@ -206,15 +210,15 @@ def events_since(run: RunFolder, progress: RunProgress) -> RunProgress:
             progress.position += len(line)
             if _STEP in line:
                 last_step = line
-            elif any(mark in line for mark in _TOLD):
-                _take_line(progress, last_step)
+            elif any(mark in line for mark in _SUMMARIZED):
+                _follow_line(progress, last_step)
                 last_step = b""
-                _take_line(progress, line)
-        _take_line(progress, last_step)
+                _follow_line(progress, line)
+        _follow_line(progress, last_step)
     return progress
 
 
-def _take_line(progress: RunProgress, line: bytes) -> None:
+def _follow_line(progress: RunProgress, line: bytes) -> None:
     if line:
         with contextlib.suppress(ValidationError):
             progress.on_event(events.parse(line))

@@ -72,17 +72,17 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        """What the libraries printed, and tracebacks."""
+        """Output of the libraries, and tracebacks."""
         return self.path / "log.txt"
 
     @property
     def lock_file(self) -> Path:
-        """Locked by the worker that is at work on the run."""
+        """Locked by the worker that runs the run."""
         return self.path / "run.lock"
 
     @property
     def guard_file(self) -> Path:
-        """Locked by whoever starts the worker anew if the system ends it for lack of memory."""
+        """Locked by the supervisor that restarts the worker if the system kills it for lack of memory."""
         return self.path / "guard.lock"
 
     @property
@@ -97,12 +97,12 @@ class RunFolder:
 
     @property
     def start_adapter(self) -> Path:
-        """A copy of the adapter that training went on from, where it did."""
+        """A copy of the adapter that training continued from, if any."""
         return self.path / "start-adapter"
 
     @property
     def best(self) -> Path:
-        """Adapters of evaluations that were the best so far, while training is under way."""
+        """Adapters of the best evaluations so far, during training."""
         return self.path / "best"
 
     def best_adapter(self, step: int) -> Path:
@@ -226,9 +226,11 @@ class RunFolder:
                 path=str(self.path),
                 where=Where(file=str(self.path)),
             )
-        return self._found(project.load(self.project_file).freeze()).resolved(self.path)
+        return self._with_original_paths(project.load(self.project_file).freeze()).resolved(
+            self.path
+        )
 
-    def _found(self, frozen: Project) -> Project:
+    def _with_original_paths(self, frozen: Project) -> Project:
         """Return the project with original paths for copied files that are missing. A run exported
         to a cluster names its copies by relative paths; it may come back without them."""
         taken: dict[str, str] = self.manifest().get("taken_along", {})

@@ -1,7 +1,7 @@
-"""The program that guards a training without a window (`restarting.py`): how it is named and started.
+"""The program that guards a training without a window (`client/oom_supervisor.py`): how to start it.
 
-A worker whose window goes away starts it, however the window went. The worker may run in another
-environment than the window did, so the window tells it how, in an environment variable.
+A worker starts it when its window is gone, for whatever reason. The worker may run in another
+environment than the window, which therefore passes the command line in an environment variable.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 from lora_studio.core.runs.folder import RunFolder
 
-#: What the window leaves a worker.
+#: Environment variable in which the window passes the guard to a worker.
 VARIABLE = "LORA_STUDIO_GUARD"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """A command line that wants the folder of a run behind it, and its whole environment as the
-    difference from a worker's: what is None there is not set."""
+    """A command line to append the folder of a run to, and its environment as the difference from a
+    worker's: None unsets a variable."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str | None]
@@ -50,7 +50,7 @@ class Guard:
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
-        # The system wants its end to be heard of while this process lives.
+        # Reap the process when it ends while this one lives.
         threading.Thread(target=process.wait, name="guard", daemon=True).start()
 
 

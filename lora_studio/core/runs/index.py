@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lora_studio import __version__
 from lora_studio.core.messages import NO_TEXT, Text
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import facts as run_facts
 from lora_studio.core.runs import state as run_state
 from lora_studio.core.runs.annotations import RunAnnotations
@@ -21,7 +22,7 @@ from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 
-#: A folder that is no run, or whose settings cannot be read, is listed as well.
+#: Folders that aren't a run or have unreadable settings are listed as well.
 RowState = run_state.State | Literal["unreadable"]
 
 #: File in the runs folder that may be deleted at any time.
@@ -80,7 +81,7 @@ class RunSummary:
 
     @property
     def resumable(self) -> bool:
-        """Whether its training can go on: from a checkpoint, or from a pause before the first one."""
+        """Whether its training can resume: from a checkpoint, or from a pause before the first one."""
         if self.state == "paused":
             return True
         return (
@@ -241,12 +242,12 @@ def _summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     }
     try:
         frozen = run_facts.frozen_settings(run)
-    except ValueError as error:
+    except ProblemError as error:
         return RunSummary(
             **known,
             name=about.title or run.path.name,
             state="unreadable",
-            reason=Text(template=str(error)),
+            reason=error.problems[0].what,
         )
     settings = frozen.settings
     shown = RunSummary(**known, settings=settings)

@@ -30,14 +30,14 @@ _ROWS = 12
 class CardFacts:
     """What a card is made of: settings, manifest, events and self-test of a run.
 
-    `licence` is the base model's, None where it does not say; `files` are the uploaded ones.
+    `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
     """
 
     project: Project
     manifest: dict[str, Any]
     events: Sequence[events.Event]
     selftest: dict[str, Any]
-    licence: str | None = None
+    license_name: str | None = None
     files: Sequence[tuple[str, int]] = field(default_factory=tuple)
 
 
@@ -51,7 +51,7 @@ def card(what: What, repository: str, facts: CardFacts) -> str:
         _training(facts),
         _curve(facts.events),
         _selftest(facts.selftest),
-        _licence(facts),
+        _license(facts),
         f"Made with LoRA Studio {__version__}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -72,7 +72,7 @@ def _metadata(what: What, facts: CardFacts) -> str:
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": "text-generation"}
     if base := base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
-    entries["license"] = facts.licence or "other"
+    entries["license"] = facts.license_name or "other"
     data = [source.path for source in facts.project.dataset.sources if _HUB_ID.match(source.path)]
     if data:
         entries["datasets"] = data
@@ -87,7 +87,7 @@ def _opening(what: What, facts: CardFacts) -> str:
     thing = {
         "adapter": f"A LoRA adapter for {linked}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
-        "gguf": f"{linked}, fine-tuned with LoRA, merged and quantised to GGUF.",
+        "gguf": f"{linked}, fine-tuned with LoRA, merged and quantized to GGUF.",
     }[what]
     return thing
 
@@ -121,11 +121,11 @@ def _training(facts: CardFacts) -> str:
         ("Rows held out", data.get("rows_validation")),
         ("Rank, alpha", f"{lora.rank}, {lora.alpha:g}"),
         ("Targets", formatting.listed(counts.get("targets", ()))),
-        ("Trained parameters", _share(counts)),
+        ("Trainable parameters", _share(counts)),
         ("Epochs", training.epochs),
         ("Learning rate", f"{training.learning_rate:g}"),
         ("Max. sequence length", f"{project.dataset.max_length} tokens"),
-        ("Precision of the base", manifest.get("precision")),
+        ("Base model precision", manifest.get("precision")),
         ("Seed", manifest.get("seed")),
     ]
     known = [f"| {name} | {value} |" for name, value in rows if value not in (None, "")]
@@ -179,7 +179,7 @@ def _selftest(results: dict[str, Any]) -> str:
             "## Self-test",
             "",
             f"Compared with base + adapter at {results['positions']} answer positions of "
-            f"{results['conversations']} held-out conversations: how often the likeliest token is the "
+            f"{results['conversations']} held-out conversations: how often the most likely token is the "
             "same, and the mean KL divergence in nats.",
             "",
             "| Stage | Same token | KL | Verdict |",
@@ -189,8 +189,8 @@ def _selftest(results: dict[str, Any]) -> str:
     )
 
 
-def _licence(facts: CardFacts) -> str:
+def _license(facts: CardFacts) -> str:
     base = _base_name(facts.project)
-    if facts.licence:
-        return f"## Licence\n\nThat of {base}: {facts.licence}."
-    return f"## Licence\n\nThat of {base}, whose files do not name it: look it up before you share."
+    if facts.license_name:
+        return f"## License\n\nThe base model, {base}, is licensed under: {facts.license_name}."
+    return f"## License\n\nThe files of the base model, {base}, don't name a license: look it up before you share."

@@ -1,4 +1,4 @@
-"""What runs are called, so that no two in a list have the same name."""
+"""Display names of runs, unique within a list."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lora_studio.core.runs.index import RunSummary
 class RunNames:
     """The names of the runs of one project.
 
-    A run goes by its title. Without one, a run of a search goes by the values that it tries, and any
-    other by the moment when it began: as exactly as it takes to tell it from the rest.
+    A run is named by its title. Without one, a run of a grid search is named by its values, and any
+    other by its start time, as precisely as needed to distinguish it from the rest.
     """
 
     def __init__(self, runs: Iterable[RunSummary] = ()) -> None:

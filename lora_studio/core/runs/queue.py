@@ -1,7 +1,7 @@
-"""Runs of a project that wait their turn, in a file that windows and the command line share.
+"""The queued runs of a project, in a file that windows and the command line share.
 
-What waits is a run folder like any other, made when it was queued: it holds the settings of that
-moment, and nothing but its turn is lost with the file.
+A queued run is a folder like any other, created when it was queued with the settings of that
+moment; if the file is lost, only the order is.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lora_studio.core.system.locks import FileLock
 
 #: Files in the runs folder.
 FILE, _LOCK = "queue.json", ".queue.lock"
-#: Seconds to wait for another program that is changing the queue, which takes it a moment.
-_PATIENCE = 5.0
+#: Seconds to wait for another program that is changing the queue.
+_TIMEOUT = 5.0
 
 
 class QueuedRun(BaseModel):
-    """A run by the name of its folder; `resume` goes on with a training that has begun."""
+    """A run by the name of its folder; `resume` continues its training."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -35,7 +35,7 @@ class QueuedRun(BaseModel):
 
 
 class QueueFile(BaseModel):
-    """What waits, the next first. `paused`: nothing starts by itself."""
+    """The queued runs, the next first. `paused`: nothing starts automatically."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -115,7 +115,7 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         lock = FileLock(runs / _LOCK)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         while not lock.acquire({"pid": os.getpid()}):
             if time.monotonic() > until:
                 raise OSError("another program is using it")

@@ -20,7 +20,7 @@ _STATE_AFTER: dict[str, State] = {
 
 @dataclass
 class StateFold:
-    """Follows the events of a run; `changing` is the command under way, if it is one that counts."""
+    """Follows the events of a run; `changing` is the running command, if it changes the state."""
 
     state: State = "new"
     changing: str = ""

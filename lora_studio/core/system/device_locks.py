@@ -1,4 +1,4 @@
-"""One job on a GPU at a time, whoever starts it: a lock for each device in the user's data folder.
+"""One job on a GPU at a time: a lock for each device in the user's data folder.
 
 A worker holds the locks of its devices for as long as it uses them. Other windows, projects and command
 lines see who that is; the operating system frees a lock when its worker dies.
@@ -24,7 +24,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True)
 class DeviceIdentity:
-    """A device by what tells it from all others of this machine, and what a person calls it."""
+    """A device: a key that is unique on this machine, and a title for people."""
 
     key: str
     title: str
@@ -67,8 +67,8 @@ def lock_devices(
 ) -> list[FileLock]:
     """Wait until all devices are free and lock them; release the locks to free them.
 
-    `waits` is told again and again what is waited for; what it raises ends the waiting, with nothing
-    taken. Devices are taken in one order by everybody, so that no two jobs wait for each other.
+    `waits` is called repeatedly with the busy device; what it raises ends the wait with nothing locked.
+    Every job locks devices in the same order, so that no two jobs wait for each other.
     """
     taken: list[FileLock] = []
     content = {
@@ -82,11 +82,13 @@ def lock_devices(
         for device in sorted(set(devices), key=lambda device: device.key):
             lock = lock_of(device)
             while not lock.acquire(content):
-                if holder := holder_of(device):  # else somebody only looked, or has just taken it
+                if holder := holder_of(
+                    device
+                ):  # else another process only looked, or has just locked it
                     waits(device, holder)
                 time.sleep(_EVERY if holder else _EVERY / 10)
             taken.append(lock)
-    except OSError:  # a data folder that cannot be written to keeps nobody from training
+    except OSError:  # a read-only data folder doesn't prevent training
         return taken
     except BaseException:
         for lock in taken:
@@ -104,8 +106,8 @@ def busy(device: DeviceIdentity, holder: LockHolder) -> Problem:
     return warning(
         "device.busy",
         what,
-        "This job starts automatically when the other one ends. You can also cancel one of them, or "
-        "choose another device on the Model page.",
+        "This job starts automatically when the other one ends. You can also cancel one of the jobs, "
+        "or choose another device on the Model page.",
         where=Where(file=holder.run or None),
         device=device.title,
         run=run.name if run else "",

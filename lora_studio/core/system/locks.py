@@ -1,9 +1,10 @@
-"""Locks in files, held by the operating system: free again once the process that held one is gone.
+"""File locks held by the operating system, which releases them when the holding process ends.
 
-Not the package filelock: on Linux it truncates the file when it opens it, which deletes what a killed
-worker left behind (`left_behind` reads how many processes the system had killed by then); on Windows
-it locks the first byte, so that nobody can read who holds the lock; and it can't look at a lock
-without acquiring it.
+Why not the package filelock (4.3.1, checked): it can't test whether another process holds a lock
+without acquiring it (`is_locked` is about the object itself), and a test that acquires can make a real
+holder fail. On Windows it locks byte 0 with LockFileEx (read in its source, not tried), where the
+content about the holder is. It would be a new dependency of the window without an engine, and its
+acquire and release took 625 µs against 55 µs here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _INTERVAL = 0.05
 
 
 class FileLock:
-    """One file; whoever holds it has written into it who that is."""
+    """A lock file whose content describes the process that holds it."""
 
     def __init__(self, path: Path) -> None:
         """Set the path of the lock file; the file isn't touched yet."""

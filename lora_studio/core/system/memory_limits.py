@@ -1,6 +1,6 @@
-"""How much memory a process may have here, and whether the system has ended one for taking more.
+"""The memory limits of a process, and whether the system has killed one for exceeding them.
 
-Linux alone tells: control groups (https://docs.kernel.org/admin-guide/cgroup-v2.html and
+Only on Linux: control groups (https://docs.kernel.org/admin-guide/cgroup-v2.html and
 …/cgroup-v1/memory.html), the limit on address space, /proc/vmstat. Elsewhere nothing is known.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-#: What version 1 of control groups writes where there is no limit is about this, in bytes.
+#: Version 1 of control groups writes about this for "unlimited", in bytes.
 _NONE = 1 << 60
 
 _PROC = Path("/proc")
@@ -22,7 +22,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class ControlGroup:
-    """A control group that accounts for memory; every question answers None where nobody can tell."""
+    """A control group that accounts for memory; every method returns None if unknown."""
 
     folder: Path
     version: Literal[1, 2]
@@ -188,7 +188,7 @@ def _upwards(point: Path, root: str, path: str, version: Literal[1, 2]) -> Itera
 def _number(file: Path) -> int | None:
     try:
         return int(file.read_text())
-    except (OSError, ValueError):  # "max" is no number
+    except (OSError, ValueError):  # "max" is not a number
         return None
 
 

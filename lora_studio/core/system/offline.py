@@ -1,6 +1,6 @@
-"""Offline mode: nothing but this computer is spoken to, by any part of the program.
+"""Offline mode: no part of the program contacts another computer.
 
-One environment variable says so, the one that the hub's library heeds: workers inherit it.
+It is an environment variable, the one that huggingface_hub reads, so workers inherit it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
 
 #: The hub's own variable, and those of libraries that have one each.
@@ -32,16 +33,16 @@ def switch(on: bool) -> None:
             os.environ.pop(name, None)
 
 
-#: What helps, at the end of every problem that offline mode makes.
+#: The remedy of every problem that offline mode causes.
 REMEDY = (
     "Turn offline mode off in the settings (or remove --offline and HF_HUB_OFFLINE), or use local "
     "files."
 )
 
 
-def refusal(what: str, where: Where | None = None) -> ProblemError:
-    """The problem of something that needs the network: `what` is left undone."""
-    return fail("offline", f"Offline mode is on: {what}.", REMEDY, where=where)
+def refusal(what: Text, where: Where | None = None) -> ProblemError:
+    """Return the problem of something that needs the network; `what` is a whole sentence."""
+    return fail("offline", what, REMEDY, where=where)
 
 
 def is_here(host: object) -> bool:

@@ -135,7 +135,7 @@ _RULES: tuple[CombinationRule, ...] = (
     ),
 )
 
-#: What Unsloth lacks or is no faster with. Rules for whoever asks for it, reasons against it else.
+#: What Unsloth lacks, or where it isn't faster: rules if it is selected, reasons against it otherwise.
 _UNSLOTH: tuple[CombinationRule, ...] = tuple(
     CombinationRule(
         f"training.unsloth_{code}", cast(Step, step), field, when, what, _OR_PEFT, _OPEN

@@ -1,4 +1,4 @@
-"""The training step: the recipe of the optimisation."""
+"""The training step: the recipe of the optimization."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Backend = Literal["auto", "peft", "unsloth"]
 
 
 class TrainingSpec(Spec):
-    """How the adapter is optimised."""
+    """How the adapter is optimized."""
 
     preference: Literal["dpo", "orpo"] = setting(
         "dpo",
@@ -417,5 +417,5 @@ class TrainingSpec(Spec):
 
     @property
     def schedule_free(self) -> bool:
-        """Whether the optimizer takes the place of a schedule: its rate stays once it is warm."""
+        """Whether the optimizer replaces a schedule: its rate is constant after warmup."""
         return OPTIMIZERS[self.optimizer].schedule_free

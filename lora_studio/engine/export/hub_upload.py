@@ -138,7 +138,7 @@ def _facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
         events=tuple(run.events()),
         selftest=selftest,
         # Also None when the base has moved: it is not needed here.
-        licence=read_license(Path(base)) if base else None,
+        license_name=read_license(Path(base)) if base else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
     )
 

