@@ -52,7 +52,7 @@ _NOT_SHOWN = (
     "OSI Approved", "LoRA Studio runs 2", "Value error,", "Application Support", "import json", "%Y",
     "Looks something up.", "What to look up.", "Mac Roman", "Upload {what} by", "struct ", "void(",
     "bool(", "plain blanks", "spaces and newlines", "uHi", "u ccc", "# `ollama", "PARAMETER stop", "What is 2 + 2?", "Hello! Who are you?", "out of memory|", "The lighthouse keeper",
-    "by the first process", "The model is in `", "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
+    "The built-in model is downloaded by", "The model {source} is downloaded", "The model is in `", "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
 )  # fmt: skip
 #: Texts that are such although hardly a word is in them.
 _SHORT = ("{run}, step {step}", "about {words}", "{title}: “{plain}” {fault}.")
