@@ -1080,7 +1080,7 @@
         </message>
         <message>
             <source>Check that the folder is writable and that the disk has space for the data and the model.</source>
-            <translation>Prüfe, ob der Ordner beschreibbar ist und der Datenträger genug Platz für Daten und Modell hat.</translation>
+            <translation>Prüfen Sie, ob der Ordner beschreibbar ist und der Datenträger genug Platz für Daten und Modell hat.</translation>
         </message>
         <message>
             <source>Check that the project folder is writable and has free space.</source>
@@ -1312,7 +1312,7 @@
         </message>
         <message>
             <source>Choose a folder that doesn't exist yet.</source>
-            <translation>Wähle einen Ordner, den es noch nicht gibt.</translation>
+            <translation>Wählen Sie einen Ordner, den es noch nicht gibt.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
@@ -1911,7 +1911,7 @@
         </message>
         <message>
             <source>Copy it into the run's folder, then start again.</source>
-            <translation>Kopiere es in den Ordner des Laufs und starte dann erneut.</translation>
+            <translation>Kopieren Sie es in den Ordner des Laufs und starten Sie erneut.</translation>
         </message>
         <message>
             <source>Copy llama.cpp command</source>
@@ -2673,7 +2673,7 @@
         </message>
         <message>
             <source>Events of the latest run, without your texts.</source>
-            <translation>Ereignisse des letzten Laufs, ohne deine Texte.</translation>
+            <translation>Ereignisse des letzten Laufs, ohne Ihre Texte.</translation>
         </message>
         <message>
             <source>Every epoch</source>
@@ -4291,7 +4291,7 @@
         </message>
         <message>
             <source>Move the file to another folder to start counting again.</source>
-            <translation>Verschiebe die Datei in einen anderen Ordner, um neu zu zählen.</translation>
+            <translation>Verschieben Sie die Datei in einen anderen Ordner, um neu zu zählen.</translation>
         </message>
         <message>
             <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
@@ -5002,7 +5002,7 @@
         </message>
         <message>
             <source>Output of the libraries during the latest run. Check it: libraries can quote your data.</source>
-            <translation>Ausgaben der Bibliotheken während des letzten Laufs. Prüfe sie: Bibliotheken können deine Daten zitieren.</translation>
+            <translation>Ausgaben der Bibliotheken während des letzten Laufs. Prüfen Sie sie: Bibliotheken können Ihre Daten zitieren.</translation>
         </message>
         <message>
             <source>Over 16 B</source>
@@ -7915,7 +7915,7 @@
         </message>
         <message>
             <source>This job starts automatically when the other one ends. You can also cancel one of the jobs, or choose another device on the Model page.</source>
-            <translation>Dieser Auftrag startet automatisch, sobald der andere endet. Du kannst auch einen der beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
+            <translation>Dieser Auftrag startet automatisch, sobald der andere endet. Sie können auch einen der beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
             <source>This job starts automatically when the other one ends. You can also cancel one of them, or choose another device on the Model page.</source>
