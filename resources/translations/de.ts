@@ -1782,10 +1782,6 @@
             <translation>Verkettung</translation>
         </message>
         <message>
-            <source>Concatenation: exactly the weighted sum of the updates; the ranks add up.</source>
-            <translation>Verkettung: genau die gewichtete Summe der Änderungen; die Ränge addieren sich.</translation>
-        </message>
-        <message>
             <source>Connect to the network, or choose a file or folder on this computer.</source>
             <translation>Stellen Sie eine Netzwerkverbindung her oder wählen Sie eine Datei oder einen Ordner auf diesem Computer.</translation>
         </message>
@@ -2562,10 +2558,6 @@
         <message>
             <source>Enter at least one for each setting.</source>
             <translation>Geben Sie für jede Einstellung mindestens einen ein.</translation>
-        </message>
-        <message>
-            <source>Enter at least one value for each setting.</source>
-            <translation>Gib für jede Einstellung mindestens einen Wert ein.</translation>
         </message>
         <message>
             <source>Enter at least one value.</source>
@@ -3890,10 +3882,6 @@
             <translation>Hier erscheinen Protokollmeldungen.</translation>
         </message>
         <message>
-            <source>Log of engine installations.</source>
-            <translation>Protokoll der Engine-Installationen.</translation>
-        </message>
-        <message>
             <source>Log of engine setups.</source>
             <translation>Protokoll der Einrichtungen der Engine.</translation>
         </message>
@@ -4608,10 +4596,6 @@
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
         <message>
-            <source>No values to try.</source>
-            <translation>Keine Werte zum Ausprobieren.</translation>
-        </message>
-        <message>
             <source>Non-default only</source>
             <translation>Nur Abweichungen</translation>
         </message>
@@ -4787,10 +4771,6 @@
         <message>
             <source>Offline mode is on: {host} was not contacted.</source>
             <translation>Der Offline-Modus ist an: {host} wurde nicht kontaktiert.</translation>
-        </message>
-        <message>
-            <source>Offline mode is on: {what}.</source>
-            <translation>Der Offline-Modus ist an: {what}.</translation>
         </message>
         <message>
             <source>Older checkpoints are deleted when a newer one is complete.</source>
@@ -6491,14 +6471,6 @@
             <translation>Klein</translation>
         </message>
         <message>
-            <source>Small values are dropped, the rest is added. Needs equal ranks.</source>
-            <translation>Kleine Werte fallen weg, die übrigen werden addiert. Braucht gleiche Ränge.</translation>
-        </message>
-        <message>
-            <source>Small values are dropped, the rest votes on its sign (TIES). Needs equal ranks.</source>
-            <translation>Kleine Werte fallen weg, die übrigen stimmen über ihr Vorzeichen ab (TIES). Braucht gleiche Ränge.</translation>
-        </message>
-        <message>
             <source>Smaller text</source>
             <translation>Kleinerer Text</translation>
         </message>
@@ -6984,10 +6956,6 @@
             <translation>Der beste Adapter (Schritt {step}) wurde behalten.</translation>
         </message>
         <message>
-            <source>The best approximation of the weighted sum at the rank you choose.</source>
-            <translation>Die beste Näherung der gewichteten Summe beim gewählten Rang.</translation>
-        </message>
-        <message>
             <source>The built-in model is {known}.</source>
             <translation>Das eingebaute Modell heißt {known}.</translation>
         </message>
@@ -7411,10 +7379,6 @@
             <translation>Die Pakete konnten nicht installiert werden</translation>
         </message>
         <message>
-            <source>The playground couldn't be saved: {reason}.</source>
-            <translation>Der Playground konnte nicht gespeichert werden: {reason}.</translation>
-        </message>
-        <message>
             <source>The playground's models were unloaded to free memory for the job.</source>
             <translation>Die Modelle im Playground wurden entladen, um Speicher für den Auftrag freizugeben.</translation>
         </message>
@@ -7655,10 +7619,6 @@
         <message>
             <source>The uv installer wasn't found.</source>
             <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
-        </message>
-        <message>
-            <source>The votes of this project can't be read: {error}.</source>
-            <translation>Die Stimmen dieses Projekts können nicht gelesen werden: {error}.</translation>
         </message>
         <message>
             <source>The weights of this model are quantized and can't be sharded across devices.</source>
@@ -7918,10 +7878,6 @@
             <translation>Dieser Auftrag startet automatisch, sobald der andere endet. Sie können auch einen der beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
-            <source>This job starts automatically when the other one ends. You can also cancel one of them, or choose another device on the Model page.</source>
-            <translation>Dieser Auftrag beginnt automatisch, wenn der andere endet. Sie können auch einen von beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
-        </message>
-        <message>
             <source>This model can't be quantized to {names}: the rows of its weights don't fit the block size.</source>
             <translation>Dieses Modell lässt sich nicht zu {names} quantisieren: die Zeilen seiner Gewichte passen nicht zur Blockgröße.</translation>
         </message>
@@ -8020,10 +7976,6 @@
         <message>
             <source>To see their curves, select runs in the table.</source>
             <translation>Wählen Sie Läufe in der Tabelle aus, um ihre Kurven zu sehen.</translation>
-        </message>
-        <message>
-            <source>To start a new count, move the file elsewhere.</source>
-            <translation>Um neu zu zählen, verschieben Sie die Datei an einen anderen Ort.</translation>
         </message>
         <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
@@ -8729,14 +8681,6 @@
             <translation>Validierungsanteil</translation>
         </message>
         <message>
-            <source>Values are dropped at random and the rest scaled up, then added (DARE).</source>
-            <translation>Werte fallen zufällig weg, die übrigen werden hochskaliert und addiert (DARE).</translation>
-        </message>
-        <message>
-            <source>Values are dropped at random, the rest votes on its sign (DARE with TIES).</source>
-            <translation>Werte fallen zufällig weg, die übrigen stimmen über ihr Vorzeichen ab (DARE mit TIES).</translation>
-        </message>
-        <message>
             <source>Values in {unit}, separated by spaces</source>
             <translation>Werte in {unit}, durch Leerzeichen getrennt</translation>
         </message>
@@ -8767,10 +8711,6 @@
         <message>
             <source>Versions, devices and capabilities of the engine.</source>
             <translation>Versionen, Geräte und Fähigkeiten der Engine.</translation>
-        </message>
-        <message>
-            <source>Versions, devices and what the engine can do.</source>
-            <translation>Versionen, Geräte und was die Engine kann.</translation>
         </message>
         <message>
             <source>Vocabulary</source>
@@ -8895,14 +8835,6 @@
         <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
-        </message>
-        <message>
-            <source>What the libraries printed during the latest run. Read it: a library may quote data.</source>
-            <translation>Was die Bibliotheken während des letzten Laufs ausgaben. Lesen Sie es: Eine Bibliothek kann Daten zitieren.</translation>
-        </message>
-        <message>
-            <source>What the window noted.</source>
-            <translation>Was das Fenster notiert hat.</translation>
         </message>
         <message>
             <source>What to do with rows that exceed the maximum sequence length.</source>
@@ -9215,10 +9147,6 @@
         <message>
             <source>an empty user message</source>
             <translation>eine leere Nutzernachricht</translation>
-        </message>
-        <message>
-            <source>an engine can only be installed from a wheel folder</source>
-            <translation>eine Engine lässt sich nur aus einem Wheel-Ordner installieren</translation>
         </message>
         <message>
             <source>and</source>
@@ -9896,10 +9824,6 @@
             <translation>name:tag des anzulegenden Modells. Leer lassen für den Namen des Projekts.</translation>
         </message>
         <message>
-            <source>names a quantization twice</source>
-            <translation>nennt eine Quantisierung zweimal</translation>
-        </message>
-        <message>
             <source>negligible</source>
             <translation>vernachlässigbar</translation>
         </message>
@@ -9994,10 +9918,6 @@
         <message>
             <source>not used</source>
             <translation>nicht verwendet</translation>
-        </message>
-        <message>
-            <source>nothing is downloaded</source>
-            <translation>nichts wird heruntergeladen</translation>
         </message>
         <message>
             <source>noticeable</source>
@@ -10146,10 +10066,6 @@
         <message>
             <source>rows</source>
             <translation>Zeilen</translation>
-        </message>
-        <message>
-            <source>ruinous for others</source>
-            <translation>für andere verheerend</translation>
         </message>
         <message>
             <source>running</source>

@@ -61,7 +61,7 @@ def test_the_precision_of_the_model_stays_unless_a_preset_names_it() -> None:
     assert draft.get("model", "precision") == "4bit"
 
 
-def test_differences_are_said_in_the_words_of_the_fields() -> None:
+def test_differences_name_fields_by_their_titles() -> None:
     draft = Draft()
     draft.set("training", "learning_rate", 5e-4)
     said = [str(item.text) for item in presets.differences(draft.get, presets.find("memory"))]
@@ -74,7 +74,7 @@ def test_an_invalid_value_of_a_draft_is_changed_like_any_other() -> None:
     draft = Draft()
     draft.set("lora", "rank", "many")
     (found,) = presets.apply(draft, presets.find("balanced"))
-    assert found.text == "Rank many → 16"
+    assert str(found.text) == "Rank many → 16"
     assert draft.problems() == []
 
 
