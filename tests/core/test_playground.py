@@ -68,7 +68,7 @@ def test_a_branch_leaves_the_conversation_it_comes_from_alone(tmp_path: Path) ->
     }
 
 
-def test_conversations_come_back_with_their_speakers_and_a_torn_file_is_passed_over(
+def test_conversations_load_with_speakers_and_skip_torn_files(
     tmp_path: Path,
 ) -> None:
     place = Playground(tmp_path)

@@ -19,7 +19,7 @@ TELLS = (
 )
 
 
-def test_a_guard_is_started_with_the_run_and_the_environment_of_the_window(
+def test_guard_starts_with_run_and_window_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = folder.create(tmp_path, Project(name="x"), tmp_path)

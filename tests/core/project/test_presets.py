@@ -40,7 +40,7 @@ def test_one_after_another_leaves_nothing_of_the_first(first: Preset, second: Pr
     assert not presets.differences(draft.get, second)
 
 
-def test_the_smallest_memory_has_the_effective_batch_of_the_others() -> None:
+def test_low_memory_preset_keeps_the_effective_batch() -> None:
     batches = set()
     for preset in PRESETS:
         draft = Draft()
@@ -49,7 +49,7 @@ def test_the_smallest_memory_has_the_effective_batch_of_the_others() -> None:
     assert batches == {16}
 
 
-def test_the_precision_of_the_model_stays_unless_a_preset_names_it() -> None:
+def test_precision_stays_unless_the_preset_sets_it() -> None:
     draft = Draft()
     draft.set("model", "precision", "8bit")
     found = presets.current(draft.get)

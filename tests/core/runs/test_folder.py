@@ -106,7 +106,7 @@ def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock for all who look")
-def test_whoever_looks_at_a_lock_is_not_taken_for_its_holder_by_others_who_look(
+def test_concurrent_lock_checks_do_not_report_a_holder(
     run: RunFolder,
 ) -> None:
     import fcntl
@@ -129,7 +129,7 @@ def test_a_held_lock_is_seen_and_not_given_twice(run: RunFolder) -> None:
     assert run.worker_pid() is None
 
 
-def test_a_lock_that_is_given_back_leaves_nothing_of_its_holder_and_a_killed_one_does(
+def test_only_killed_holders_leave_content_in_the_lock(
     run: RunFolder,
 ) -> None:
     lock = FileLock(run.lock_file)
@@ -142,7 +142,7 @@ def test_a_lock_that_is_given_back_leaves_nothing_of_its_holder_and_a_killed_one
     assert FileLock(run.lock_file).left_behind() == {"pid": 4712}
 
 
-def test_a_lock_that_is_only_looked_at_is_taken_by_who_waits_a_moment(run: RunFolder) -> None:
+def test_acquire_waits_for_a_process_that_only_checks(run: RunFolder) -> None:
     looking, other = FileLock(run.lock_file), FileLock(run.lock_file)
     assert looking.acquire({})
     assert not other.acquire({"pid": 1})
@@ -168,9 +168,7 @@ def test_the_manifest_is_added_to(run: RunFolder) -> None:
     assert run.manifest()["loss"] == 0.5
 
 
-def test_merging_and_export_may_be_decided_after_training_but_nothing_before(
-    run: RunFolder, tmp_path: Path
-) -> None:
+def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path: Path) -> None:
     later = Project.model_validate(
         {
             "name": "My run",

@@ -9,7 +9,7 @@ import pytest
 from lora_studio.core.system.files import reason_of
 
 
-def test_a_reason_is_what_the_system_says_without_its_number_and_the_place(tmp_path: Path) -> None:
+def test_reason_omits_error_number_and_path(tmp_path: Path) -> None:
     with pytest.raises(OSError) as absent:
         (tmp_path / "absent").read_bytes()
     assert reason_of(absent.value) == "No such file or directory"

@@ -131,7 +131,7 @@ def test_numbers_of_tokens_stay(harmless: str) -> None:
     assert Redactor({})(harmless) == harmless
 
 
-def test_who_somebody_is_and_where_is_taken_out_also_of_other_people() -> None:
+def test_redaction_removes_names_and_home_folders_of_all_users() -> None:
     said = Redactor({}, {"/data/acme": "PROJECT"})(
         "/home/erika/x C:\\Users\\erika\\x erika.m@clinic.example /data/acme/rows.jsonl"
     )
@@ -151,7 +151,7 @@ def test_a_free_text_where_a_choice_belongs_is_not_told(place: Path) -> None:
         st.sampled_from(["content", "text", "prompt", "raw", "rows"]), st.text(min_size=1)
     )
 )
-def test_no_text_under_another_name_than_the_programs_own_survives(event: dict[str, str]) -> None:
+def test_texts_under_unknown_names_are_removed(event: dict[str, str]) -> None:
     kept = without_texts({"kind": "log", **event})
     assert kept.pop("kind") == "log"
     assert all(value == f"[{len(event[name])} characters]" for name, value in kept.items())

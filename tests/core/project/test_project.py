@@ -81,7 +81,7 @@ def test_a_frozen_project_is_written_with_every_field() -> None:
         assert set(document[step]) == set(SPECS[step].model_fields)
 
 
-def test_invalid_values_are_kept_and_all_named_at_once_with_their_lines(tmp_path: Path) -> None:
+def test_invalid_values_are_kept_and_reported_with_lines(tmp_path: Path) -> None:
     file = tmp_path / "bad.lorastudio"
     file.write_text(
         'schema_version = 1\nname = "bad"\n[lora]\nrank = "many"\ndropout = 7\n'
@@ -155,7 +155,7 @@ def test_a_fix_makes_its_problem_go_away(tmp_path: Path) -> None:
     assert left == {"dataset.none"}
 
 
-def test_broken_toml_is_named_by_line_and_kept_beside_the_new_file(tmp_path: Path) -> None:
+def test_broken_toml_is_reported_by_line_and_backed_up(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text('name = "x"\n[lora\nrank = 8\n')
     draft = project.load(file)
@@ -167,7 +167,7 @@ def test_broken_toml_is_named_by_line_and_kept_beside_the_new_file(tmp_path: Pat
     assert project.load(file).problems() == []
 
 
-def test_a_project_of_a_newer_version_opens_and_is_never_overwritten(tmp_path: Path) -> None:
+def test_project_of_newer_version_opens_read_only(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text(f'schema_version = {migrations.CURRENT_VERSION + 1}\nname = "x"\n')
     draft = project.load(file)
@@ -178,7 +178,7 @@ def test_a_project_of_a_newer_version_opens_and_is_never_overwritten(tmp_path: P
     assert project.load(tmp_path / "copy.lorastudio").problems() == []
 
 
-def test_a_project_that_was_moved_while_open_is_not_written_where_it_was(tmp_path: Path) -> None:
+def test_project_moved_while_open_is_not_saved_to_old_path(tmp_path: Path) -> None:
     draft = project.create(tmp_path / "here", "bot")
     (tmp_path / "here").rename(tmp_path / "there")
     draft.set("lora", "rank", 8)
@@ -240,7 +240,7 @@ def test_checks_name_files_that_do_not_exist(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_that_holds_no_model_is_not_called_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_non_model_file_is_not_reported_as_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("No model.", "utf-8")
     draft = Draft(path=tmp_path / "x.lorastudio")
     draft.set("model", "source", "./notes.txt")
@@ -249,7 +249,7 @@ def test_a_file_that_holds_no_model_is_not_called_a_folder_that_is_missing(tmp_p
     assert "notes.txt isn't a model file" in str(problem.what)
 
 
-def test_a_project_of_version_1_with_one_file_opens_with_that_as_its_source(tmp_path: Path) -> None:
+def test_version_1_project_opens_with_its_file_as_source(tmp_path: Path) -> None:
     file = tmp_path / "old.lorastudio"
     file.write_text(
         'schema_version = 1\nname = "old"\n[dataset]\nfile = "rows.json"\nformat = "alpaca"\n'
@@ -263,7 +263,7 @@ def test_a_project_of_version_1_with_one_file_opens_with_that_as_its_source(tmp_
 
 
 @pytest.mark.parametrize(("before", "after"), [("true", "on"), ("false", "off")])
-def test_gradient_checkpointing_of_a_version_2_project_becomes_its_kind(
+def test_version_2_gradient_checkpointing_flag_is_migrated(
     tmp_path: Path, before: str, after: str
 ) -> None:
     (tmp_path / "old.lorastudio").write_text(
@@ -280,7 +280,7 @@ def test_gradient_checkpointing_is_no_longer_a_yes_or_no(tmp_path: Path) -> None
     assert problem.where.field == "gradient_checkpointing"
 
 
-def test_a_source_may_be_written_as_its_path_alone_and_is_saved_and_loaded(tmp_path: Path) -> None:
+def test_source_given_as_path_round_trips(tmp_path: Path) -> None:
     sources = ["a.jsonl", {"path": "b.csv", "mapping": {"answer": "{x}\n{y}"}, "weight": 0.5}]
     project.create(tmp_path / "p", "p", {"dataset": {"sources": sources, "max_length": 99}})
     dataset = project.load(tmp_path / "p").freeze().dataset

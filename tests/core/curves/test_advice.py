@@ -60,13 +60,13 @@ def test_a_training_that_learns_is_left_alone(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_preference_loss_that_is_small_and_noisy_is_no_divergence(seed: int) -> None:
+def test_small_noisy_preference_loss_is_not_divergence(seed: int) -> None:
     draw = random.Random(seed)
     losses = [0.1 + 0.59 * math.exp(-n / 30) + abs(draw.gauss(0, 0.05)) for n in range(300)]
     assert kind_of(watched(losses)) is None
 
 
-def test_a_loss_that_rises_again_is_diverging_while_it_rises_and_not_once_it_recovers() -> None:
+def test_rising_loss_is_diverging_until_it_recovers() -> None:
     watch = watched(falling(80))
     number = 80
     while kind_of(watch) is None:
@@ -87,7 +87,7 @@ def test_a_loss_that_rises_from_the_start_is_diverging() -> None:
     assert kind_of(watched([2.0, 1.9, math.nan])) == "diverged"
 
 
-def test_a_gradient_of_zero_is_noticed_within_five_steps_and_one_alone_is_not() -> None:
+def test_zero_gradient_is_reported_after_five_steps() -> None:
     watch = watched([2.0] * 3)
     for number in range(4, 8):
         watch.on_event(step(number, 2.0, norm=0.0))
@@ -98,7 +98,7 @@ def test_a_gradient_of_zero_is_noticed_within_five_steps_and_one_alone_is_not() 
     assert kind_of(watch) is None
 
 
-def test_two_evaluations_above_the_best_are_overfitting_and_one_is_not() -> None:
+def test_two_evaluations_above_the_best_are_overfitting() -> None:
     losses = falling(300)
     turned = {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.6}
     found = watched(losses, turned).verdict()
@@ -108,14 +108,14 @@ def test_two_evaluations_above_the_best_are_overfitting_and_one_is_not() -> None
     assert kind_of(watched(losses, {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.39})) is None
 
 
-def test_a_flat_loss_is_not_learning_once_the_warm_up_is_long_over() -> None:
+def test_flat_loss_is_not_learning_well_after_warmup() -> None:
     draw = random.Random(3)
     flat = [2.0 + draw.gauss(0, 0.02) for _ in range(200)]
     assert kind_of(watched(flat[:110])) is None  # of 400 planned
     assert kind_of(watched(flat[:130])) == "not_learning"
 
 
-def test_a_training_that_was_resumed_replaces_the_evaluations_it_repeats() -> None:
+def test_resumed_training_replaces_repeated_evaluations() -> None:
     watch = watched(falling(200), {50: 1.6, 100: 1.4, 150: 1.5})
     watch.on_event(Evaluated(step=100, loss=1.4))
     watch.on_event(Evaluated(step=150, loss=1.5))
@@ -124,7 +124,7 @@ def test_a_training_that_was_resumed_replaces_the_evaluations_it_repeats() -> No
     assert kind_of(watch) == "overfitting"
 
 
-def test_an_eval_loss_that_rises_from_its_first_value_while_training_falls_is_overfitting() -> None:
+def test_eval_loss_rising_from_the_start_is_overfitting() -> None:
     losses = [(number, loss) for number, loss in enumerate(falling(90), start=1)]
     assert judge(losses, [(30, 1.3), (60, 1.5), (90, 1.8)]).kind == "overfitting"
     flat = [(number, 2.0) for number in range(90)]

@@ -38,7 +38,7 @@ def test_a_run_goes_by_its_title_or_the_minute_when_it_began() -> None:
     assert _names(RunSummary("no moment")) == ["no moment"]
 
 
-def test_runs_of_the_same_minute_are_told_apart_by_the_second_and_then_by_number() -> None:
+def test_runs_of_one_minute_differ_by_second_then_number() -> None:
     runs = (_run(1), _run(2), _run(minute=6), _run(2, folder="5-2-big-2"))
     assert _names(*runs) == [
         "24 Nov, 14:05:01",

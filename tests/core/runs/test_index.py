@@ -97,7 +97,7 @@ def test_time_of_training_counts_every_attempt_and_no_pause(tmp_path: Path) -> N
     assert _read(tmp_path).seconds == 60.0
 
 
-def test_a_worker_that_vanished_leaves_an_interrupted_run_with_a_reason(tmp_path: Path) -> None:
+def test_vanished_worker_leaves_interrupted_run_with_reason(tmp_path: Path) -> None:
     run = _one(tmp_path)
     _append(run, *_begun(time.time()), _step(1, 1.0, time.time()))
     run.checkpoint(1).mkdir(parents=True)
@@ -196,7 +196,7 @@ def test_words_are_looked_for_in_names_tags_notes_and_settings(tmp_path: Path) -
     assert not table.matches(told, "night rank=8")
 
 
-def test_a_setting_is_found_where_it_is_at_its_default_and_however_its_number_is_written(
+def test_search_matches_default_settings_in_any_notation(
     tmp_path: Path,
 ) -> None:
     _one(tmp_path, lora=LoraSpec(rank=16), training=TrainingSpec(learning_rate=1e-4))

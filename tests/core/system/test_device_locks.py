@@ -77,7 +77,7 @@ def test_the_problem_names_the_run_that_holds_the_device() -> None:
     assert problem.severity == "warning"
 
 
-def test_a_data_folder_that_cannot_be_written_to_keeps_nobody_from_working(
+def test_read_only_data_folder_does_not_block_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").write_text("is a file")

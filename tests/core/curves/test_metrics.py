@@ -25,7 +25,7 @@ def started(at: int) -> events.TrainingStarted:
     return events.TrainingStarted(steps=100, step=at, steps_per_epoch=10, effective_batch=4)
 
 
-def test_steps_of_a_killed_worker_after_its_last_checkpoint_give_way_to_the_resumed_ones() -> None:
+def test_resumed_steps_replace_those_of_a_killed_worker() -> None:
     found = metrics.series(
         [
             started(0), step(1, 4.0), step(2, 3.0), events.Evaluated(step=2, loss=3.5),
@@ -39,7 +39,7 @@ def test_steps_of_a_killed_worker_after_its_last_checkpoint_give_way_to_the_resu
     assert found.checkpoints == [2]
 
 
-def test_steps_beyond_a_checkpoint_are_forgotten_even_if_none_was_redone() -> None:
+def test_steps_after_the_checkpoint_are_dropped_on_resume() -> None:
     found = metrics.series([started(0), step(1), step(2), started(1)])
     assert found.last_step == 1
 
@@ -75,7 +75,7 @@ def test_a_table_has_one_line_for_each_step() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 8)), max_size=12))
-def test_however_often_a_training_is_killed_each_step_is_there_once(
+def test_each_step_appears_once_after_repeated_kills(
     attempts: list[tuple[int, int]],
 ) -> None:
     """An attempt is how far back it goes on from what was reached, and how many steps it does."""

@@ -56,7 +56,7 @@ class TestWeights:
         )
 
     @pytest.mark.parametrize(("computing", "each"), [("bf16", 2), ("fp16", 4)])
-    def test_in_4_bits_are_half_a_byte_with_a_scale_per_64_and_the_rest_is_widened_in_float16(
+    def test_4_bit_weights_have_scales_and_float16_widens_the_rest(
         self, computing: str, each: int
     ) -> None:
         made = replace(plan(), device=device().model_copy(update={"precision": computing}))
@@ -108,12 +108,12 @@ class TestActivations:
         assert two.tokens == 2 * one.tokens
         assert two.activations == pytest.approx(2 * one.activations, rel=0.1)
 
-    def test_with_checkpointing_are_the_inputs_of_all_layers_and_one_layer(self) -> None:
+    def test_checkpointing_keeps_layer_inputs_and_one_layer(self) -> None:
         full, small = estimate(plan()), estimate(plan(gradient_checkpointing="on"))
         inputs = small.tokens * 2 * HIDDEN * LAYERS
         assert inputs < small.activations < full.activations / 4
 
-    def test_with_checkpointing_by_unsloth_are_one_layer_as_inputs_wait_in_main_memory(
+    def test_unsloth_checkpointing_keeps_one_layer_on_the_device(
         self,
     ) -> None:
         ours, theirs = (
@@ -325,7 +325,7 @@ class TestMachine:
         assert more.activations == pytest.approx(1.5 * plain.activations, rel=1e-6)
         assert (more.weights, more.optimizer) == (plain.weights, plain.optimizer)
 
-    def test_tells_the_time_of_a_training_from_the_speed_of_earlier_ones(self) -> None:
+    def test_duration_follows_from_speed_of_earlier_runs(self) -> None:
         made = replace(plan(epochs=2.0), tokens_per_s=50.0)
         assert estimate(made).seconds == pytest.approx(2 * 100_000 / 50)
         limited = replace(plan(max_steps=10), tokens_per_s=50.0)
@@ -347,7 +347,7 @@ class TestSeveralDevices:
         one, two = estimate(plan()), estimate(with_model(plan(), device=self.TWO))
         assert two.parts == one.parts
 
-    def test_hold_a_part_of_the_blocks_each_where_weights_are_divided(self) -> None:
+    def test_sharded_processes_hold_a_part_of_the_blocks(self) -> None:
         made = with_model(plan(), device=self.TWO, sharding="shard")
         at_work = 2 / LAYERS
         expected = 2 * (PARAMETERS - QUANTISED) + 2 * QUANTISED * (1 / 2 + at_work)
@@ -387,7 +387,7 @@ class TestSeveralDevices:
         assert estimate(made).seconds
         assert estimate(with_model(made, device=self.TWO)).seconds is None
 
-    def test_divide_weights_before_they_are_quantised_where_they_do_not_fit(self) -> None:
+    def test_advice_shards_weights_before_it_quantizes_them(self) -> None:
         made = with_model(plan(free=2.5), device=self.TWO, sharding="replicate")
         found = advice.cheapest_change(made)
         assert found is not None
