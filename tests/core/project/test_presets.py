@@ -92,7 +92,7 @@ def test_the_command_line_takes_a_preset_before_single_settings(
     assert draft is not None
     frozen = draft.freeze()
     assert (frozen.training.max_steps, frozen.lora.rank, frozen.lora.alpha) == (60, 4, 16)
-    assert "Quick test: Rank 16 → 8; Alpha 32 → 16" in capsys.readouterr().out
+    assert "Preset Quick test: Rank 16 → 8, Alpha 32 → 16" in capsys.readouterr().out
     assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
     with pytest.raises(ProblemError, match="presets: quick, balanced, best and memory"):
         presets.find("fast")

@@ -119,7 +119,13 @@ def test_invalid_values_are_kept_and_reported_with_lines(tmp_path: Path) -> None
             "“q, v” has an entry that isn't of the form",
             "q_proj=32",
         ),
-        ("export", "ollama_host", "http://pim:pw@host", "“http://…@host” holds a user name", "127"),
+        (
+            "export",
+            "ollama_host",
+            "http://pim:pw@host",
+            "“http://…@host” contains a user name",
+            "127",
+        ),
     ],
 )
 def test_an_invalid_value_is_explained_in_the_programs_own_words(
