@@ -71,9 +71,11 @@ def render(
     *,
     prompt: bool = False,
 ) -> str:
-    """Return the conversation as text by the tokenizer's chat template, with `prompt` up to
-    where the
-    next answer begins; raises UnusableRow when the template refuses it."""
+    """Return the conversation as text by the tokenizer's chat template.
+
+    With `prompt`, the text ends where the next answer starts. Raises UnusableRow if the template
+    refuses it.
+    """
     return ChatFormat(tokenizer).render(messages, tools, prompt=prompt)
 
 

@@ -39,7 +39,7 @@ def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[st
     """Return the value of each slot of a row, without missing ones; raises UnusableRow."""
     slot_values = {}
     for slot, source in mapping.items():
-        value = _labelled(values, source) if slot == "choices" else _value(values, source)
+        value = _labeled_choices(values, source) if slot == "choices" else _value(values, source)
         if not is_missing(value):
             slot_values[slot] = value
     return slot_values
@@ -114,10 +114,8 @@ def _pieces(template: str) -> tuple[str, ...]:
     return tuple(pieces)
 
 
-def _labelled(values: Mapping[str, Any], source: str) -> Any:
-    """Return choices of a column each, under what stands before each in the template: `A.
-    {A}\\nB. {B}`.
-    """
+def _labeled_choices(values: Mapping[str, Any], source: str) -> Any:
+    """Return choices in one column each, by the label before each in the template: `A. {A}\\nB. {B}`."""
     parts = _pieces(source)
     if source in values or len(parts) < 5:
         return _value(values, source)
