@@ -91,8 +91,8 @@ def test_further_adapters_are_added_weighted_and_removed(
 ) -> None:
     page = show_widget(qtbot, MergingPage(state))
     control = page.editors["further"].control
-    control.set_path("/adapters/my style")
-    control.set_path("/adapters/facts")
+    control.add_folder("/adapters/my style")
+    control.add_folder("/adapters/facts")
     weight = control.findChildren(QDoubleSpinBox)[-1]
     weight.setValue(0.25)
     assert state.draft.get("merging", "further") == ["/adapters/my style=1", "/adapters/facts=0.25"]

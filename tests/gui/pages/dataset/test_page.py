@@ -186,7 +186,7 @@ def test_a_weight_is_kept_and_changes_the_rows_of_an_epoch(played: Played) -> No
     card.weight.setText("2")
     card.weight.entered.emit()
     assert played.state.get("dataset", "sources") == [{"path": "rows.jsonl", "weight": 2.0}]
-    assert "190 to train on" in played.page.footer.totals.text()
+    assert "190 training rows" in played.page.footer.totals.text()
     card.weight.setText("0")
     card.weight.entered.emit()
     assert card.weight.text() == "2", "a weight of nothing is no weight"
@@ -522,7 +522,9 @@ def test_another_setting_that_helps_is_one_click(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.findings())
     button = next(
-        part for part in played.page.findings.findChildren(QPushButton) if "Longest" in part.text()
+        part
+        for part in played.page.findings.findChildren(QPushButton)
+        if "sequence length" in part.text()
     )
     assert button.text() == "Max. sequence length: 4,096 tokens"
     button.click()
@@ -545,7 +547,7 @@ def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> No
     played.read()
     footer = played.page.footer
     assert footer.totals.text() == (
-        "105 rows read: 100 used, 5 skipped  ·  95 to train on, 5 to validate on"
+        "105 rows read: 100 used, 5 skipped  ·  95 training rows, 5 validation rows"
     )
     played.state.set_answer(model_facts.lengths())
     assert "14.9 K tokens per epoch" in footer.totals.text()
@@ -557,7 +559,7 @@ def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> No
     assert isinstance(question, ReadRows)
     assert str(question.reason) == "not valid JSON"
     played.state.set("dataset", "validation_count", 20)
-    assert "80 to train on, 20 to validate on" in footer.totals.text()
+    assert "80 training rows, 20 validation rows" in footer.totals.text()
 
 
 def test_reading_shows_how_far_it_is_and_can_be_given_up_and_taken_up(played: Played) -> None:

@@ -168,7 +168,7 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     assert whole is not None
     assert divided is not None
     assert estimate(divided).weights < estimate(whole).weights
-    assert "free on RTX 4090" in panel.sentence.text()
+    assert "available on RTX 4090" in panel.sentence.text()
 
 
 def test_that_a_training_does_not_fit_is_not_said_while_it_runs_in_fact(

@@ -29,10 +29,10 @@ def test_settings_show_the_planned_number_of_steps(
     assert "appears once the dataset is read" in page.recipe.estimate.text()
     state.set_answer(model_facts.dataset())
     said = page.recipe.estimate.text()
-    assert said == "Effective batch: 16 rows per step. About 18 steps, 6 per epoch."
+    assert said == "Effective batch size: 16 rows. About 18 steps, 6 per epoch."
     state.set("training", "max_steps", 10)
-    assert "About 10 steps, ended by the step limit" in page.recipe.estimate.text()
-    assert page.recipe.summary.facts()["Rows"] == "95 to train on, 5 to validate on"
+    assert "About 10 steps (step limit)" in page.recipe.estimate.text()
+    assert page.recipe.summary.facts()["Rows"] == "95 training rows, 5 validation rows"
     assert page.header.primary.text() == "Start training"
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()

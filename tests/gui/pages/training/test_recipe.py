@@ -42,11 +42,11 @@ def test_a_preset_shows_what_it_changes_before_it_changes_it(
     click(qtbot, page, "quick")
     assert panel.preview.isVisible()
     assert panel.changes.text() == (
-        "Quick try changes 4 settings: Rank 16 → 8 · Alpha 32 → 16 · Epochs 3 → 1 · "
+        "Quick test changes 4 settings: Rank 16 → 8 · Alpha 32 → 16 · Epochs 3 → 1 · "
         "Max. steps 0 → 60"
     )
     assert page.state.get("lora", "rank") == 16
-    qtbot.mouseClick(panel.leave, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(panel.cancel, Qt.MouseButton.LeftButton)
     assert not panel.preview.isVisible()
     assert panel.cards.cards["balanced"].radio.isChecked()
     assert page.state.undo.count() == 0
@@ -61,7 +61,7 @@ def test_a_preset_is_taken_and_undone_as_one_step(qtbot: QtBot, page: TrainingPa
     assert panel.cards.cards["memory"].radio.isChecked()
     assert not panel.preview.isVisible()
     assert state.undo.count() == 1
-    assert state.undo.undoText() == "Smallest memory"
+    assert state.undo.undoText() == "Low memory"
     state.undo.undo()
     assert (state.get("model", "precision"), state.get("training", "micro_batch")) == ("auto", 4)
     assert panel.cards.cards["balanced"].radio.isChecked()
@@ -114,7 +114,7 @@ def test_automatic_on_an_apple_gpu_rules_bitsandbytes_out(page: TrainingPage) ->
     page.state.set_answer(events.DevicesFound(devices=(gpu,)))
     page.state.set("training", "optimizer", "lion_8bit")
     (problem,) = page.state.problems("training", "optimizer")
-    assert "no optimizers for Apple GPUs" in str(problem.what)
+    assert "doesn't support Apple GPUs" in str(problem.what)
     page.state.set("model", "device", "mps")  # the checks say the same; once is enough
     assert len(page.state.problems("training", "optimizer")) == 1
 
@@ -209,7 +209,7 @@ def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
     assert page.verdict.what.text() == (
         "⚠ Eval loss was lowest at step 100 (1.30) and has since risen to 1.70."
     )
-    assert "The best adapter was kept, that of step 100." in page.verdict.advice.text()
+    assert "The best adapter, from step 100, was kept." in page.verdict.advice.text()
     assert [made.text() for made in page.verdict.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
     qtbot.mouseClick(page.verdict.fixes.buttons[2], Qt.MouseButton.LeftButton)
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (8, 16)
@@ -260,10 +260,10 @@ def test_whoever_has_asked_for_a_pause_is_not_offered_another_one(
 @pytest.mark.parametrize(
     ("installed", "setting", "said"),
     [
-        (False, None, "PEFT, because Unsloth is not installed"),
-        (True, None, "Unsloth where it has fast layers for the model, else PEFT"),
-        (True, ("model", "device", "cpu"), "PEFT, because Unsloth is faster on a GPU only"),
-        (True, ("lora", "bias", "all"), "PEFT, because Unsloth's fast layers train no biases"),
+        (False, None, "PEFT (Unsloth isn't installed)"),
+        (True, None, "Unsloth if it supports the model, otherwise PEFT"),
+        (True, ("model", "device", "cpu"), "PEFT (Unsloth needs a GPU to be faster)"),
+        (True, ("lora", "bias", "all"), "PEFT. Unsloth can't train biases."),
         (True, ("training", "backend", "peft"), "PEFT"),
     ],
 )
@@ -272,7 +272,7 @@ def test_backend_is_shown_with_its_reason(
 ) -> None:
     if setting is not None:
         state.set(*setting)
-    assert run_preview.backend(state) == "chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
+    assert run_preview.backend(state) == "Chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
     state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
     assert run_preview.backend(state) == said
     state.undo.setClean()
