@@ -74,12 +74,12 @@ install_system_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     by_hand="Please install these (Debian names), then run this again:
   ${missing[*]%%/*}"
-    command -v apt-get >/dev/null || fail "This is no Debian or Ubuntu. $by_hand"
+    command -v apt-get >/dev/null || fail "This script supports only Debian and Ubuntu. $by_hand"
     if [ "$(id -u)" != 0 ]; then
         as_root=(sudo)
-        command -v sudo >/dev/null || fail "Neither root nor sudo. $by_hand"
+        command -v sudo >/dev/null || fail "Root privileges are required: run as root or install sudo. $by_hand"
         # Without a terminal nobody can type a password.
-        [ -t 0 ] || sudo -n true 2>/dev/null || fail "sudo asks for a password. $by_hand"
+        [ -t 0 ] || sudo -n true 2>/dev/null || fail "sudo requires a password, but there is no terminal. $by_hand"
     fi
     say "System packages: ${missing[*]%%/*}"
     "${as_root[@]}" apt-get -qq update
@@ -101,7 +101,7 @@ install_python_packages() {
     local extras=$1 python stamp
     local -a pip=(.venv/bin/python -m pip install)
     [ -t 1 ] || pip+=(--quiet)
-    python=$(find_python) || fail "No Python 3.11, 3.12 or 3.13 found. Please install one."
+    python=$(find_python) || fail "Python 3.11, 3.12, or 3.13 wasn't found. Install one of them."
     stamp=$(cat <(echo "$PWD $extras ${LORA_STUDIO_TORCH_INDEX:-}") pyproject.toml | sha256sum)
     if [ -e ".venv/set-up-$extras" ] && [ "$stamp" = "$(cat ".venv/set-up-$extras")" ] &&
         .venv/bin/python -c '' 2>/dev/null; then
@@ -116,8 +116,8 @@ install_python_packages() {
     if [ -n "${LORA_STUDIO_TORCH_INDEX:-}" ]; then
         "${pip[@]}" --index-url "$LORA_STUDIO_TORCH_INDEX" torch torchvision
     elif [ "$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null; then
-        echo "No NVIDIA GPU found. PyTorch's usual Linux build brings CUDA along, about 3 GB;"
-        echo "LORA_STUDIO_TORCH_INDEX=address of PyTorch's CPU index gives a smaller one."
+        echo "No NVIDIA GPU found. PyTorch's default Linux build includes CUDA (about 3 GB)."
+        echo "For a smaller download, set LORA_STUDIO_TORCH_INDEX to the URL of PyTorch's CPU index."
     fi
     "${pip[@]}" --editable ".[$extras]"
     echo "$stamp" >".venv/set-up-$extras"
@@ -142,7 +142,7 @@ run_tests() {
     say "Fast tests"
     OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile \
         -m "not slow and not end2end" "$@"
-    say "Slow tests: real models, real servers, whole flows"
+    say "Slow tests: real models, servers, and end-to-end runs"
     OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 2 --dist loadfile -m "slow or end2end" "$@"
 }
 

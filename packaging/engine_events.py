@@ -28,7 +28,7 @@ def main(file: Path, came: Path | None) -> str:
     if came is not None:
         over = int(came.read_text())
         parts.append(f"{over / 1e6:.0f} MB came over the line")
-        # Beside the wheels: the index's pages, and what was under way when the line was cut.
+        # Beside the wheels: the index's pages, and downloads in progress when the connection was cut.
         if over > 1.15 * first["download"] + 40e6:
             sys.exit(f"{parts}: what had come was fetched again.")
     return "; ".join(parts)

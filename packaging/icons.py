@@ -31,10 +31,10 @@ ICNS = {
 
 
 def png(drawing: Path, size: int) -> bytes:
-    """The drawing as a PNG of size x size pixels; raises ValueError where it is no SVG."""
+    """The drawing as a PNG of size x size pixels; raises ValueError if it isn't an SVG."""
     renderer = QSvgRenderer(str(drawing))
     if not renderer.isValid():
-        raise ValueError(f"{drawing} is no SVG.")
+        raise ValueError(f"{drawing} isn't an SVG.")
     image = QImage(size, size, QImage.Format.Format_ARGB32)
     image.fill(0)
     painter = QPainter(image)

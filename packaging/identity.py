@@ -12,7 +12,7 @@ import sys
 
 #: Reversed domain name: the AppStream identifier, on macOS that of the bundle.
 IDENTIFIER = "org.lorastudio.LoRAStudio"
-#: The same of whoever publishes it.
+#: Name and address of the publisher.
 DEVELOPER_ID = "org.lorastudio"
 DEVELOPER = "The LoRA Studio developers"
 #: An address that answers: Debian sends there what concerns the package.

@@ -53,7 +53,7 @@ def commands_under(command: Any, path: str) -> list[tuple[str, Any]]:
 
 
 def described(path: str, command: Any) -> list[str]:
-    """The lines of roff for one command: how it is called, what it does, its options."""
+    """The lines of roff for one command: synopsis, description, and options."""
     context = typer.Context(command, info_name=path)
     called = " ".join(command.collect_usage_pieces(context))
     lines = [f'.SS "{roff(path)} {roff(called)}"', roff(inspect.cleandoc(command.help or ""))]

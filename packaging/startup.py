@@ -3,7 +3,7 @@
   python packaging/startup.py DISPLAY COMMAND… -- COMMAND…
 
 Prints seconds, and the median over the turns of how many times as long the first takes as the second
-right after it: whatever else the machine does meets both. The number of turns is fixed beforehand. The
+right after it: whatever else the machine does meets both. The number of turns is fixed in advance. The
 exit status is 1 when the median is above 1.3. Needs an X server of its own, and xwininfo.
 """
 

@@ -194,7 +194,7 @@ class _ChatSession:
         self._events = self.worker.events()
 
     def answer(self, turns: tuple[Message, ...]) -> str:
-        """Return one answer, shown as it is streamed; exits if there is none."""
+        """Return one answer, printed while it streams; exits if there is none."""
         command = commands.AskChat(
             model=self.project.model,
             chat_template=self.project.dataset.chat_template,

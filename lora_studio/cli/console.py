@@ -45,7 +45,7 @@ class Display:
         self._last_plain = 0.0
 
     def follow(self, stream: Iterable[events.Event]) -> events.Ending | None:
-        """Shows events until the stream ends; the last ending, None when there was none."""
+        """Show events until the stream ends; the last ending, None when there was none."""
         ending: events.Ending | None = None
         began = time.monotonic()
         for event in self.shown(stream):
@@ -56,14 +56,14 @@ class Display:
         return ending
 
     def shown(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
-        """The same events, each shown before it is passed on."""
+        """Return the same events, each shown before it is passed on."""
         with self._bar():
             for event in stream:
                 self.show(event)
                 yield event
 
     def progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
-        """The same events, with a bar for stages alone: for verbs that show the answer themselves."""
+        """Return the same events, with a bar for stages alone: for verbs that show the answer themselves."""
         with self._bar():
             for event in stream:
                 if isinstance(event, events.Progress) and not self.as_json:
@@ -72,7 +72,7 @@ class Display:
 
     @contextmanager
     def _bar(self) -> Iterator[None]:
-        """A bar on a terminal, gone in the end."""
+        """Return a bar on a terminal, gone in the end."""
         live = not self.as_json and self.console.is_terminal
         if live:
             self._progress.start()
@@ -84,7 +84,7 @@ class Display:
                 self._progress.stop()
 
     def show(self, event: events.Event) -> None:
-        """Shows one event."""
+        """Show one event."""
         if self.as_json:
             sys.stdout.write(event.model_dump_json(context=READABLE) + "\n")
             sys.stdout.flush()
@@ -108,11 +108,11 @@ class Display:
         self.console.print(f"  {escape(str(message))}", soft_wrap=True)
 
     def title(self, text: str) -> None:
-        """Prints the heading of a step."""
+        """Print the heading of a step."""
         self.console.print(f"\n[bold]{escape(text)}[/bold]")
 
     def problem(self, problem: Problem) -> None:
-        """Prints a problem: what, where, what to do."""
+        """Print a problem: what, where, what to do."""
         if self.as_json:
             self.console.print(f"{problem}", soft_wrap=True, markup=False)
             return
@@ -125,7 +125,7 @@ class Display:
             self.console.print(f"    {escape(str(problem.remedy))}", soft_wrap=True)
 
     def problems(self, problems: Iterable[Problem]) -> None:
-        """Prints every problem; with `--json` as one array on stdout."""
+        """Print every problem; with `--json` as one array on stdout."""
         problems = list(problems)
         if self.as_json:
             print(

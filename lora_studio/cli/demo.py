@@ -52,7 +52,7 @@ Answers = dict[TextSource, list[str]]
 
 
 def run(folder: Path | None, display: Display) -> int:
-    """Trains, merges, exports and checks; 0 only when everything holds."""
+    """Train, merges, exports and checks; 0 only when everything holds."""
     began = time.monotonic()
     try:
         project_folder = prepare(folder)
@@ -83,7 +83,7 @@ def run(folder: Path | None, display: Display) -> int:
 
 
 def prepare(folder: Path | None) -> Path:
-    """The folder of the sample project; copied from the resources where it does not exist yet."""
+    """Return the folder of the sample project; copied from the resources where it does not exist yet."""
     target = (folder or paths.data_folder() / "Sample project").resolve()
     if not any(target.glob("*.lorastudio")):
         shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
@@ -91,7 +91,7 @@ def prepare(folder: Path | None) -> Path:
 
 
 def load_expectation(file: Path) -> Expectation:
-    """Reads `expect.toml`; raises OSError, KeyError, TypeError or ValueError where it is not ours."""
+    """Read `expect.toml`; raises OSError, KeyError, TypeError or ValueError where it is not ours."""
     raw: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
     return Expectation(
         showcase=tuple(raw["showcase"]),
@@ -181,7 +181,7 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
 
 
 def self_tests(target: RunFolder) -> list[events.SelfTested]:
-    """The last test of each stage: an export tests the merged model too, after the merge did."""
+    """Return the last test of each stage: an export tests the merged model too, after the merge did."""
     tests = (event for event in target.events() if isinstance(event, events.SelfTested))
     return list({event.stage: event for event in tests}.values())
 

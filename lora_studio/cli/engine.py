@@ -202,7 +202,7 @@ def switch_engine(
         raise typer.BadParameter("Specify either an engine or --python.")
     if python is not None:
         with _stoppable() as stop:
-            raise typer.Exit(show(operations.use_python(python, stop), Display(as_json=as_json)))
+            raise typer.Exit(show(operations.adopt_python(python, stop), Display(as_json=as_json)))
 
     def switch(root: folders.EngineRoot) -> Engine:
         engine = engines.named(name, root)

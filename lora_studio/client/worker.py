@@ -230,7 +230,7 @@ def engine_start() -> tuple[list[str], dict[str, str]]:
     """Return the command line of a worker and the variables it needs in its environment.
 
     `LORA_STUDIO_ENGINE` takes precedence (a command line), then the managed engine, then the running
-    interpreter if it has torch. Raises ProblemError if there is no engine, or only one of another
+    interpreter if it has torch. Raises ProblemError if no engine is installed, or only one of another
     version.
     """
     if chosen := os.environ.get("LORA_STUDIO_ENGINE"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     httpx = LazyModule("httpx")  # a tenth of the window's start
 
-#: Where to ask, for whoever distributes the program: an address that answers with JSON.
+#: For distributors: an address that returns the latest version as JSON.
 VARIABLE = "LORA_STUDIO_UPDATES"
 
 #: Largest answer that is read, in bytes.
@@ -25,19 +25,19 @@ _LARGEST = 1_000_000
 
 @dataclass(frozen=True)
 class Release:
-    """A newer version, and where it is told about and can be had."""
+    """A newer version, with the addresses of its release notes and download."""
 
     version: str
     url: str
 
 
 def address(chosen: str) -> str:
-    """Where to ask: the user's own address, else the distributor's, "" where there is none."""
+    """Return the address of the update server: the user's, else the distributor's, else ""."""
     return chosen.strip() or os.environ.get(VARIABLE, "")
 
 
 def look(url: str, current: str = __version__) -> Release | None:
-    """The newer release that an address tells of, None when this is the newest.
+    """Return the newer release at an address, or None if this one is the latest.
 
     The answer is one JSON object: `version` and `url`, or `tag_name` and `html_url` as release pages
     of code hosts give it. Nothing about this machine is sent. Raises ProblemError.
@@ -69,12 +69,12 @@ def _read(url: str) -> dict[str, Any]:
                 raise ValueError("the answer is too large")
     answer = httpx.Response(200, content=content).json()
     if not isinstance(answer, dict):
-        raise ValueError("the answer is no JSON object")
+        raise ValueError("the response isn't a JSON object")
     return answer
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers of a version: v1.2.3 is (1, 2, 3); raises ValueError for what is none."""
+    """Return the numbers of a version: v1.2.3 is (1, 2, 3); raises ValueError if it isn't a version."""
     match = re.fullmatch(r"v?(\d+(?:\.\d+)*)", version.strip())
     if match is None:
         raise ValueError(f"“{version[:40]}” is no version")

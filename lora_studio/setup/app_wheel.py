@@ -15,7 +15,7 @@ from lora_studio.setup.environment import frozen, uv_environment
 from lora_studio.setup.tools import SetupLog, StopFlag, bundled, checked, find_uv
 
 NAME = "lora-studio"
-#: Names a wheel of this program to put into engines, for whoever builds it in a place of their own.
+#: For builders: environment variable with the wheel of this program to install into engines.
 VARIABLE = "LORA_STUDIO_WHEEL"
 #: Of the window alone: the engine never draws anything.
 WINDOW_ONLY = ("pyside6-essentials", "pyqtgraph")
@@ -37,7 +37,7 @@ class AppWheel:
 def own_wheel(
     scratch: Path, stop: StopFlag, log: SetupLog, wheelhouse: Path | None = None
 ) -> AppWheel:
-    """The wheel that the app brings along, else one built from this checkout into `scratch`.
+    """Return the wheel included with the app, or one built from this checkout into `scratch`.
 
     Building needs the network, so that of a wheel folder comes first where one is used. Raises
     ProblemError when there is none.
@@ -70,9 +70,9 @@ def own_wheel(
 
 
 def project_text(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
-    """A pyproject.toml whose dependencies are the engine's, for uv to resolve.
+    """Return a pyproject.toml whose dependencies are the engine's, for uv to resolve.
 
-    `torch` is `STANDARD`, a build's name (which uv is told apart), or an index or folder that
+    `torch` is `STANDARD`, a build's name (passed to uv separately), or an index or folder that
     PyTorch alone comes from.
     """
     own = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
@@ -93,7 +93,7 @@ def project_text(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
 
 
 def _checkout() -> Path | None:
-    """The checkout that this code runs from, if any."""
+    """Return the checkout that this code runs from, if any."""
     folder = Path(__file__).resolve().parents[2]
     return folder if (folder / "pyproject.toml").is_file() and not frozen() else None
 

@@ -54,7 +54,7 @@ class Accelerator(BaseModel):
 
 
 def detect() -> Accelerator:
-    """The best thing here to compute on; never fails: a machine has a processor at least."""
+    """Return the best device of this computer; falls back to the CPU."""
     return _nvidia() or _amd() or _apple() or processor()
 
 
@@ -79,7 +79,7 @@ def _nvidia() -> Accelerator | None:
 
 
 def cuda_build(cuda: tuple[int, int] | None, capability: tuple[int, int] | None) -> str | None:
-    """The newest build of PyTorch that the driver can run and that has code for the GPU."""
+    """Return the newest build of PyTorch that the driver can run and that has code for the GPU."""
     for build, needs, lowest, highest in _CUDA_BUILDS:
         knows = cuda is not None and cuda >= needs
         if knows and (capability is None or lowest <= capability <= highest):
@@ -88,7 +88,7 @@ def cuda_build(cuda: tuple[int, int] | None, capability: tuple[int, int] | None)
 
 
 def _through_nvml() -> Accelerator | None:
-    """Asks the driver's own library."""
+    """Query the driver's library."""
     import pynvml
 
     try:
@@ -121,7 +121,7 @@ def _through_nvml() -> Accelerator | None:
 
 
 def _through_nvidia_smi() -> Accelerator | None:
-    """Asks the driver's program, where its library cannot be loaded."""
+    """Query the driver's program, if its library can't be loaded."""
     fields = "name,driver_version,memory.total,compute_cap"
     table = _output("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
     version = re.search(r"CUDA Version\s*:?\s*(\d+)\.(\d+)", _output("nvidia-smi", "-q"))
@@ -129,7 +129,7 @@ def _through_nvidia_smi() -> Accelerator | None:
 
 
 def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | None:
-    """The GPUs in the program's table: name, driver, memory in MiB, compute capability."""
+    """Return the GPUs in the program's table: name, driver, memory in MiB, compute capability."""
     rows = [[cell.strip() for cell in row] for row in csv.reader(table.splitlines())]
     rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"\d+\.\d+", row[3])]
     if not rows:
@@ -149,7 +149,7 @@ def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | 
 
 
 def _amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator | None:
-    """GPUs that the kernel offers for computing; a node with compute units and memory is one."""
+    """Return the GPUs that the kernel lists: nodes with compute units and memory."""
     if not sys.platform.startswith("linux") or not kfd.is_dir():
         return None
     gpus: list[tuple[str, int]] = []
@@ -175,7 +175,7 @@ def _amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator |
 
 
 def gfx_name(version: int) -> str:
-    """The generation as AMD names it: 110000 is gfx1100, 90010 is gfx90a."""
+    """Return the generation as AMD names it: 110000 is gfx1100, 90010 is gfx90a."""
     major, minor, stepping = version // 10000, version // 100 % 100, version % 100
     return f"gfx{major}{minor}{stepping:x}"
 
@@ -209,7 +209,7 @@ def _processor_name() -> str:
 
 
 def _output(program: str, *arguments: str) -> str:
-    """What a program prints, nothing when it is not there, fails or hangs."""
+    """Return the output of a program, or "" if it is missing, fails, or hangs."""
     where = shutil.which(program)
     if where is None:
         return ""

@@ -1,4 +1,4 @@
-"""Downloads that can be cut at any time and go on where they were: several at once, each checked."""
+"""Download several files at once, verify each, and resume interrupted downloads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ else:
 AT_ONCE = 4
 #: Seconds between two words about progress, and over which speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
-#: Seconds that threads have to end once they are told to: one that is being connected cannot be woken.
+#: Seconds that threads have to end once asked to: a thread that is connecting can't be interrupted.
 _END = 1.0
 
 
@@ -87,12 +87,12 @@ class ByteCounter:
         self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
 
     def add(self, count: int) -> None:
-        """More has come; less than nothing when a file begins anew."""
+        """Count received bytes; negative if a file restarts."""
         with self._lock:
             self.done += count
 
     def progress(self, stage: str) -> Progress:
-        """How far, and how many seconds still at the speed of the last seconds."""
+        """Return the bytes so far and the estimated remaining seconds at the recent speed."""
         with self._lock:
             now = time.monotonic()
             self._samples.append((now, self.done))
@@ -108,7 +108,7 @@ def fetch(
     files: Sequence[DownloadFile], stage: str, stop: StopFlag, log: SetupLog,
     came: Callable[[DownloadFile], None] = lambda _: None,
 ) -> Iterator[Progress]:  # fmt: skip
-    """Brings every file to its place and tells how far it is, over all of them; `came` hears of each.
+    """Download every file and yield the overall progress; `came` is called for each finished file.
 
     What was fetched before, even half a file, is not fetched again. Raises ProblemError for a file
     that cannot be had, CancelledError when that is asked for; everything that came stays.
@@ -139,12 +139,12 @@ def _each(
     """Does something with every file, several at once; yields each that is done, and None meanwhile.
 
     Raises what the work raises, and CancelledError at once: a thread that waits to be connected is left
-    behind, and touches nothing any more since it is told to halt.
+    behind, and touches nothing any more once it is asked to stop.
     """
     halt, todo = StopFlag(), deque(files)
     ended: SimpleQueue[tuple[DownloadFile, BaseException | None]] = SimpleQueue()
 
-    def take() -> None:
+    def fetch_next() -> None:
         while not halt.asked:
             try:
                 file = todo.popleft()
@@ -158,7 +158,7 @@ def _each(
             ended.put((file, None))
 
     threads = [
-        threading.Thread(target=take, name="download", daemon=True)
+        threading.Thread(target=fetch_next, name="download", daemon=True)
         for _ in range(min(at_once, len(files)))
     ]
     for thread in threads:
@@ -183,7 +183,7 @@ def _each(
 
 
 def measured(files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog) -> list[DownloadFile]:
-    """The same files with the sizes that an index did not tell: looked up, or asked of the servers."""
+    """Return the files with missing sizes looked up locally or requested from the servers."""
     known = [
         replace(one, size=one.local.stat().st_size) if one.size is None and one.local else one
         for one in files
@@ -220,7 +220,7 @@ def _no_size(error: Exception) -> ProblemError:
 def _again(
     ask: Callable[[], int | None], file: DownloadFile, halt: StopFlag, log: SetupLog
 ) -> int | None:
-    """What a server answers, asked once more where it is busy or the network was cut; raises httpx.HTTPError."""
+    """Return the response of a server, retrying if it is busy or the connection fails; raises httpx.HTTPError."""
     waiting = RetryWait()
     while True:
         try:
@@ -235,7 +235,7 @@ def _again(
 def _fetch_one(
     web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag, log: SetupLog
 ) -> None:
-    """Brings one file to its place; raises ProblemError or CancelledError."""
+    """Download one file; raises ProblemError or CancelledError."""
     if file.target.exists():
         if _matches(file.target, file):
             return
@@ -308,7 +308,7 @@ def _download(
 
 
 def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag) -> None:
-    """Fetches what is still missing of a file."""
+    """Fetch what is still missing of a file."""
     have = file.part.stat().st_size if file.part.exists() else 0
     if file.size is not None and have == file.size:
         return
@@ -337,7 +337,7 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
 
 
 def _matches(path: Path, file: DownloadFile) -> bool:
-    """Whether a whole file is the one that was meant."""
+    """Return whether a complete file is the expected one."""
     if file.size is not None and path.stat().st_size != file.size:
         return False
     if not file.sha256:

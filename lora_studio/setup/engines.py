@@ -38,7 +38,7 @@ class InstalledPackage(BaseModel):
 
 
 class Engine(BaseModel):
-    """An engine as its manifest states it, which is written last: without one there is no engine.
+    """An engine as its manifest states it, which is written last: a folder without one isn't an engine.
 
     `interpreter` is set for an existing Python of the user's, which is only pointed to.
     """
@@ -89,7 +89,7 @@ class _Pointer(BaseModel):
 
 
 def python() -> Path | None:
-    """The interpreter of the engine in use; None when none was set up.
+    """Return the interpreter of the current engine, or None if no engine is installed.
 
     Raises ProblemError when it is of another version or has gone: never used silently.
     """
@@ -98,7 +98,7 @@ def python() -> Path | None:
 
 
 def command() -> tuple[list[str], dict[str, str]] | None:
-    """Command line and additional environment of a worker of the engine in use, None without one.
+    """Return the command line and additional environment of a worker, or None without an engine.
 
     Raises ProblemError like `python`.
     """
@@ -110,7 +110,7 @@ def command() -> tuple[list[str], dict[str, str]] | None:
 
 
 def usable() -> Engine | None:
-    """The engine in use; None when none was set up. Raises ProblemError when it cannot be used."""
+    """Return the current engine, or None if none is installed. Raises ProblemError if it can't be used."""
     engine = current()
     if engine is None:
         return None
@@ -128,7 +128,7 @@ def usable() -> Engine | None:
 
 
 def other_version(version: str) -> Problem:
-    """The problem of an engine that does not belong to this program."""
+    """Return the problem for an engine of another program version."""
     return error(
         "engine.version",
         "The engine has version {engine}, but LoRA Studio has version {app}.",
@@ -139,7 +139,7 @@ def other_version(version: str) -> Problem:
 
 
 def none_there() -> Problem:
-    """The problem of a machine without an engine."""
+    """Return the problem for a computer without an engine."""
     return error(
         "engine.missing",
         "The engine isn't installed.",
@@ -148,21 +148,21 @@ def none_there() -> Problem:
 
 
 def current(at: EngineRoot | None = None) -> Engine | None:
-    """The engine that is pointed to, whatever its state."""
+    """Return the current engine, regardless of its state."""
     at = at or root()
     name = _read_pointer(at).current
     return find(name, at) if name else None
 
 
 def before(at: EngineRoot | None = None) -> Engine | None:
-    """The engine that was in use before, which a rollback goes to."""
+    """Return the previous engine, the target of a rollback."""
     at = at or root()
     name = _read_pointer(at).before
     return find(name, at) if name else None
 
 
 def find(name: str, at: EngineRoot | None = None) -> Engine | None:
-    """The engine of that name; None where there is none, or one that was never finished."""
+    """Return the engine with this name, or None if it doesn't exist or is incomplete."""
     folder = (at or root()).engines / name
     try:
         engine = Engine.model_validate_json((folder / MANIFEST).read_bytes())
@@ -172,7 +172,7 @@ def find(name: str, at: EngineRoot | None = None) -> Engine | None:
 
 
 def installed(at: EngineRoot | None = None) -> list[Engine]:
-    """Every finished engine, the newest first."""
+    """Return all complete engines, newest first."""
     at = at or root()
     with contextlib.suppress(OSError):
         candidates = [find(folder.name, at) for folder in at.engines.iterdir()]
@@ -181,7 +181,7 @@ def installed(at: EngineRoot | None = None) -> list[Engine]:
 
 
 def named(name: str, at: EngineRoot | None = None) -> Engine:
-    """The engine of that name, or the newest of that variant; raises ProblemError."""
+    """Return the engine with this name, or the newest of this variant; raises ProblemError."""
     at = at or root()
     engine = find(name, at) or next((one for one in installed(at) if one.variant == name), None)
     if engine is None:
@@ -199,27 +199,27 @@ def named(name: str, at: EngineRoot | None = None) -> Engine:
 
 
 def new_name(kind: str, at: EngineRoot) -> str:
-    """A name that no folder of an engine has yet, with the time in it."""
+    """Return an unused folder name for an engine, based on the current time."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     names = (f"{kind}-{stamp}", *(f"{kind}-{stamp}-{number}" for number in range(2, 99)))
     return next(name for name in names if not (at.engines / name).exists())
 
 
 def write_manifest(engine: Engine) -> None:
-    """Makes a finished engine of a folder; raises OSError."""
+    """Mark a folder as a complete engine by writing its manifest; raises OSError."""
     text = engine.model_dump_json(indent=2, exclude={"folder"})
     write_atomic(engine.folder / MANIFEST, text + "\n")
 
 
 def switch(engine: Engine, at: EngineRoot) -> None:
-    """Uses this engine from now on and remembers the one before, in one step; raises ProblemError."""
+    """Switch to this engine and remember the previous one, atomically; raises ProblemError."""
     old = _read_pointer(at)
     previous = old.before if old.current == engine.name else old.current
     _write_pointer(_Pointer(current=engine.name, before=previous), at)
 
 
 def rollback(at: EngineRoot) -> Engine:
-    """Uses the engine again that was in use before; raises ProblemError when there is none."""
+    """Switch back to the previous engine; raises ProblemError if there is none."""
     earlier = before(at)
     if earlier is None:
         raise fail(
@@ -232,7 +232,7 @@ def rollback(at: EngineRoot) -> Engine:
 
 
 def remove(engine: Engine, at: EngineRoot) -> None:
-    """Deletes an engine; one of the same or another variant takes its place where there is one.
+    """Delete an engine and switch to another one if available.
 
     Raises ProblemError while a job is at work in it.
     """
@@ -241,7 +241,7 @@ def remove(engine: Engine, at: EngineRoot) -> None:
 
 
 def release(engine: Engine, at: EngineRoot) -> None:
-    """Points to another engine where this one is in use, which may be deleted then; raises ProblemError."""
+    """Switch to another engine if this one is current, so it can be deleted; raises ProblemError."""
     refuse_at_work(engine)
     pointer = _read_pointer(at)
     if engine.name in (pointer.current, pointer.before):
@@ -253,7 +253,7 @@ def release(engine: Engine, at: EngineRoot) -> None:
 
 
 def refuse_at_work(engine: Engine) -> None:
-    """Raises ProblemError while a worker of that engine is at work."""
+    """Raise ProblemError if a worker of this engine is running."""
     until = time.monotonic() + _PATIENCE
     while at_work(engine):
         if time.monotonic() < until:  # one that was told to end takes a moment
@@ -269,7 +269,7 @@ def refuse_at_work(engine: Engine) -> None:
 
 
 def at_work(engine: Engine) -> bool:
-    """Whether any process runs in an engine of ours, in whatever program it was started.
+    """Return whether any process runs in one of our engines, whichever program started it.
 
     In a Python of the user's other programs run as well, perhaps this one: only those that load our
     own package from beside it count.
@@ -284,13 +284,13 @@ def at_work(engine: Engine) -> bool:
 
 
 def delete(folder: Path) -> None:
-    """Deletes a folder that may be an engine; raises ProblemError."""
+    """Delete a folder that may be an engine; raises ProblemError."""
     for _ in deleting(folder):
         pass
 
 
 def deleting(folder: Path) -> Iterator[int]:
-    """Deletes such a folder and yields the bytes that have gone, a folder of it at a time.
+    """Delete the folder and yield the bytes deleted, one subfolder at a time.
 
     Its manifest goes first, so that half of one is none. Raises ProblemError.
     """
@@ -322,9 +322,9 @@ def _raise(error: OSError) -> None:
 
 
 def outdated(at: EngineRoot, keep: Engine) -> list[Engine]:
-    """Engines of the same variant that a rollback no longer goes to and no job is at work in.
+    """Return engines of the same variant that aren't a rollback target and aren't running a job.
 
-    A Python of the user's never is: nobody but the user decides about it.
+    A Python of the user's never is: only the user decides about it.
     """
     spared = {keep.name, _read_pointer(at).before}
     return [
@@ -338,7 +338,7 @@ def outdated(at: EngineRoot, keep: Engine) -> list[Engine]:
 
 
 def unfinished(at: EngineRoot) -> Iterator[Path]:
-    """Folders of set-ups that were ended in the middle."""
+    """Return the folders of interrupted setups."""
     if at.engines.is_dir():
         yield from (
             folder
@@ -349,12 +349,12 @@ def unfinished(at: EngineRoot) -> Iterator[Path]:
 
 
 def venv_python(venv: Path) -> Path:
-    """The interpreter of a virtual environment."""
+    """Return the interpreter of a virtual environment."""
     return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
 
 
 def site_packages(engine: Engine) -> Path:
-    """The folder of installed packages."""
+    """Return the folder of installed packages."""
     if os.name == "nt":
         return engine.folder / "venv" / "Lib" / "site-packages"
     minor = ".".join(engine.python_version.split(".")[:2])
@@ -376,7 +376,7 @@ def _write_pointer(pointer: _Pointer, at: EngineRoot) -> None:
 
 
 def damaged(engine: Engine, look: Callable[[], None] = lambda: None) -> list[str]:
-    """Packages with files that are missing or are not what their wheel held, by their normal names.
+    """Return the normalized names of packages with missing or modified files.
 
     Goes by the checksums in each package's RECORD; `look` is called between two packages.
     """
@@ -392,7 +392,7 @@ def damaged(engine: Engine, look: Callable[[], None] = lambda: None) -> list[str
 
 
 def package_of(dist_info: Path) -> str:
-    """The normal name of the package that a .dist-info folder is of."""
+    """Return the normalized package name of a .dist-info folder."""
     name = dist_info.name.removesuffix(".dist-info").rsplit("-", 1)[0]
     return re.sub(r"[-_.]+", "-", name).lower()
 

@@ -43,12 +43,12 @@ _OF_THE_SOURCES = re.compile(
 #: https://github.com/jemalloc/jemalloc/blob/5.3.0/src/ehooks.c (ehooks_default_zero_impl)
 ALLOCATOR = ("_RJEM_MALLOC_CONF", "thp:always")
 
-#: Older names of the same variables: whoever set one of them has said enough.
+#: Older names of the same variables; if one of them is set, it is respected.
 _ALIASES = {"UV_DEFAULT_INDEX": ("UV_INDEX_URL",), "UV_INDEX": ("UV_EXTRA_INDEX_URL",)}
 
 
 def frozen() -> bool:
-    """Whether this is the installed app rather than a Python with the package in it."""
+    """Return whether this is the packaged app, not a Python with the package installed."""
     return bool(getattr(sys, "frozen", False))
 
 
@@ -56,7 +56,7 @@ def child_environment(
     extra: Mapping[str, str] | None = None, base: Mapping[str, str] | None = None,
     *, bundled: bool | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """The environment for programs that are not part of this one, with `extra` set in it.
+    """Return the environment for programs that are not part of this one, with `extra` set in it.
 
     What is empty in `extra` is taken away. A frozen app has put its own folders into the loader's and Python's variables; `NAME_ORIG` holds
     what the user had. From source nothing is taken away.
@@ -77,7 +77,7 @@ def child_environment(
 
 
 def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for uv: indexes, proxies and certificates as the user has set them for pip.
+    """Return the environment for uv: indexes, proxies and certificates as the user has set them for pip.
 
     uv reads none of pip's settings; its own variables and configuration come first, of which only those
     count that say where packages come from, and which: where they go and how is the set-up's to say.
@@ -106,13 +106,13 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _joined(value: str, between: str) -> str:
-    """Several values as uv takes them; pip has them on lines, or on one with blanks."""
+    """Return several values in uv's format; pip separates them by newlines or spaces."""
     lines = [line.strip() for line in value.splitlines() if line.strip()]
     return between.join(lines if len(lines) > 1 else value.split())
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """What pip would go by for an installation: its files, the later ones first, then PIP_ variables."""
+    """Return pip's effective settings for an installation, from its files and PIP_ variables."""
     settings: dict[str, str] = {}
     for file in pip_files(environ):
         parser = configparser.RawConfigParser()
@@ -130,7 +130,7 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def pip_files(environ: Mapping[str, str]) -> list[Path]:
-    """The files that pip reads, the one that counts most last."""
+    """Return the configuration files of pip, highest precedence last."""
     home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
     named = environ.get("PIP_CONFIG_FILE", "")
     if named == os.devnull:

@@ -1,4 +1,4 @@
-"""What a set-up tells whoever watches it: one closed union, shared by window and command line."""
+"""Events of a setup: one closed union, shared by the window and the command line."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 
 def parse(line: str | bytes) -> Event:
-    """The event in one JSON line; raises pydantic.ValidationError."""
+    """Return the event in one JSON line; raises pydantic.ValidationError."""
     return _ADAPTER.validate_json(line)
 
 

@@ -75,13 +75,13 @@ class EngineRoot:
         return (self.engines, self.downloads, self.cache, self.gone, self.pythons)
 
     def discard_cache(self) -> None:
-        """Deletes the cache, which has gone from the first moment whatever interrupts that."""
+        """Delete the cache by renaming it first, so an interruption leaves no partial cache."""
         with contextlib.suppress(OSError):
             self.cache.replace(self.gone)
         shutil.rmtree(self.gone, ignore_errors=True)
 
     def delete(self) -> None:
-        """Deletes what set-ups put here, and the folder when it is empty then; raises ProblemError."""
+        """Delete everything that setups created, and the folder if it is then empty; raises ProblemError."""
         try:
             self.current.unlink(missing_ok=True)
             for part in self.parts:
@@ -106,7 +106,7 @@ class EngineRoot:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One set-up at a time; raises ProblemError when another is at work or nothing can be written."""
+        """Hold the setup lock; raises ProblemError if another setup is running or the folder isn't writable."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / "setup.lock")
@@ -127,7 +127,7 @@ class EngineRoot:
 
 
 def root() -> EngineRoot:
-    """The folder in use: of the environment variable, where it was moved to, or the default."""
+    """Return the engine folder: from the environment variable, the moved location, or the default."""
     if chosen := os.environ.get(VARIABLE):
         with contextlib.suppress(OSError):
             return EngineRoot(_apart(Path(chosen).expanduser().absolute()))
@@ -141,7 +141,7 @@ def root() -> EngineRoot:
 
 
 def _apart(folder: Path) -> Path:
-    """The folder itself where it is empty or ours already, else one inside; raises OSError.
+    """Return the folder itself if it is empty or ours, else a subfolder; raises OSError.
 
     Set-ups delete folders such as `downloads` and `python`: those of the user's must never be meant.
     """
@@ -152,7 +152,7 @@ def _apart(folder: Path) -> Path:
 
 
 def default() -> Path:
-    """Where engines are unless they were moved."""
+    """Return the default folder of engines."""
     return paths.data_folder() / "engine"
 
 
@@ -177,7 +177,7 @@ def _pointer() -> Path:
 
 
 def disk_problem(reason: OSError | str, file: Path, what: str = "") -> ProblemError | None:
-    """The problem of a disk that is full or read-only, where an error or a program's words tell of one.
+    """Return the problem for a full or read-only disk if an error or output indicates one.
 
     `file` is where that came up, `what` a sentence about what could not be done, without its full stop.
     """
@@ -206,7 +206,7 @@ def disk_problem(reason: OSError | str, file: Path, what: str = "") -> ProblemEr
 
 
 def not_writable(path: Path, error: OSError) -> ProblemError:
-    """The problem of a place where nothing can be written."""
+    """Return the problem for a folder that isn't writable."""
     if problem := disk_problem(error, path):
         return problem
     return fail(
@@ -220,7 +220,7 @@ def not_writable(path: Path, error: OSError) -> ProblemError:
 
 
 def prepared(to: Path) -> EngineRoot:
-    """A folder that engines can be put in; one inside it where it holds other things.
+    """Return a folder for engines; a subfolder if the folder contains other files.
 
     Raises ProblemError when it cannot be written.
     """
@@ -237,7 +237,7 @@ def prepared(to: Path) -> EngineRoot:
 
 @contextlib.contextmanager
 def at_work_in(to: Path | None) -> Iterator[None]:
-    """Lets `root` be another folder for this thread, while a set-up is at work there.
+    """Use another `root` for this thread while a setup runs there.
 
     Engines that are in the folder before stay in use until `move_root`. Raises ProblemError when the
     folder cannot be written.

@@ -28,14 +28,14 @@ from lora_studio.setup.tools import without_secrets
 
 
 class LazyModule:
-    """Stands for a module; its first use imports it."""
+    """Proxy for a module that is imported on first use."""
 
     def __init__(self, name: str) -> None:
         """`name` is that of the module."""
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        """What the module has."""
+        """Return an attribute of the module."""
         return getattr(importlib.import_module(self._name), name)
 
 
@@ -58,7 +58,7 @@ class HttpClient:
     """HTTP with the user's proxies, certificates and passwords."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        """Reads the environment; nothing is connected yet."""
+        """Read the environment without connecting."""
         variables = uv_environment() if environ is None else environ
         self._passwords = dict(_passwords(variables))
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -92,12 +92,12 @@ class HttpClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Lets go of all connections."""
+        """Close all connections."""
         self._client.close()
         self._trusting.close()
 
     def wake(self) -> None:
-        """Ends every connection, also those that a thread waits at for a server that says nothing."""
+        """Close every connection, including those blocked on an unresponsive server."""
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
@@ -116,7 +116,7 @@ class HttpClient:
     def stream(
         self, url: str, headers: Mapping[str, str]
     ) -> AbstractContextManager[httpx.Response]:
-        """A response whose body is read as it comes."""
+        """Return a streaming response."""
         return self._of(url).stream(
             "GET",
             url,
@@ -126,7 +126,7 @@ class HttpClient:
         )
 
     def size(self, url: str) -> int | None:
-        """Bytes of a file, None when the server does not tell; raises httpx.HTTPError."""
+        """Return the size of a file in bytes, or None if the server doesn't report it; raises httpx.HTTPError."""
         answer = self._of(url).head(
             url, auth=self._auth(url), headers={"Accept-Encoding": "identity"},
             extensions={"trace": self._note},
@@ -149,13 +149,13 @@ class HttpClient:
 
 
 def _client(verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]) -> httpx.Client:
-    """A client with a proxy besides those of the environment, which come before it."""
+    """Return a client with a proxy besides those of the environment, which come before it."""
     mounts = {"all://": httpx.HTTPTransport(verify=verify, proxy=proxy)} if proxy else None
     return httpx.Client(verify=verify, mounts=mounts, **make)
 
 
 def _proxy_of_pip(variables: Mapping[str, str]) -> str:
-    """The proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
+    """Return the proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
     proxy = variables.get("ALL_PROXY", "")
     known = getproxies()
     if not proxy or "all" in known or "*" in known.get("no", ""):
@@ -164,7 +164,7 @@ def _proxy_of_pip(variables: Mapping[str, str]) -> str:
 
 
 def _context(authorities: str) -> ssl.SSLContext:
-    """Who is trusted: the system's authorities and those of a file; raises ProblemError."""
+    """Return the TLS context with the system's certificates and those of a file; raises ProblemError."""
     try:
         context = ssl.create_default_context(cafile=authorities)
         context.load_default_certs()
@@ -204,7 +204,7 @@ class RetryWait:
         self.failures = 0
 
     def after(self, error: Exception, *, grown: bool = False) -> float | None:
-        """Seconds to wait after this failure, None to give up; `grown`: something came before it."""
+        """Return the seconds to wait after a failure, or None to give up; `grown` means data was received."""
         self.failures = 1 if grown else self.failures + 1
         asked = asked_to_wait(error)
         if self.failures >= ATTEMPTS or _is_final(error) or asked > PATIENCE:
@@ -213,7 +213,7 @@ class RetryWait:
 
 
 def asked_to_wait(error: Exception) -> float:
-    """Seconds that a busy server asks for, 0 where it asks for none."""
+    """Return the Retry-After seconds of a busy server, or 0."""
     if not isinstance(error, httpx.HTTPStatusError):
         return 0.0
     header = error.response.headers.get("Retry-After", "").strip()
@@ -227,7 +227,7 @@ def asked_to_wait(error: Exception) -> float:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether a server has said no, rather than nothing, or none can be asked."""
+    """Return whether a server refused the request, as opposed to not responding."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return True
     if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -244,7 +244,7 @@ def _is_final(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be had, in a few words."""
+    """Return a short reason for a failed request."""
     if isinstance(error, httpx.HTTPStatusError):
         answer = error.response
         said = f"{answer.url.host} returned {answer.status_code} {answer.reason_phrase}".strip()
@@ -257,7 +257,7 @@ def reason(error: Exception) -> str:
 
 
 def address_of(error: Exception) -> str:
-    """What was asked for, where an error tells."""
+    """Return the URL of a failed request, if known."""
     return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
 
 
@@ -267,7 +267,7 @@ _ADDRESS = re.compile(r"https://[^\s`)]+")
 
 
 def clock_problem(said: str, address: str = "") -> ProblemError | None:
-    """The problem of a clock, where a program's words tell of one.
+    """Return the problem for a wrong system clock if the output indicates one.
 
     `address` is what was asked for, where the words do not name it.
     """

@@ -32,10 +32,10 @@ _PATIENCE = 5.0
 
 
 def carry_out(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
-    """Downloads, installs, checks and switches; under the root's lock.
+    """Download, install, and check an engine, then switch to it; requires the root's lock.
 
-    Whenever it ends before the switch, the engine in use is as it was, and the next attempt goes on
-    with what has come. Raises ProblemError and CancelledError.
+    If it ends before the switch, the current engine is unchanged, and the next attempt continues
+    with the completed downloads. Raises ProblemError and CancelledError.
     """
     began = time.monotonic()
     yield from clear(plan.root, log)
@@ -55,7 +55,7 @@ def carry_out(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[Event]
     except Exception:
         yield from _drop([engine.folder], log)
         raise
-    except BaseException:  # nobody listens any more
+    except BaseException:  # the consumer has stopped listening
         engines.delete(engine.folder)
         raise
     engines.switch(engine, plan.root)
@@ -67,7 +67,7 @@ def carry_out(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[Event]
 
 
 def _tidy(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
-    """Deletes what the engine replaces and was made of; what stays is told, since it does work."""
+    """Delete what the engine replaces and its build files; reports what couldn't be deleted, since the engine works."""
     try:
         yield from removal.removing(engines.outdated(root, engine), log)
     except ProblemError as error:
@@ -77,7 +77,7 @@ def _tidy(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
 
 
 def _drop(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
-    """Deletes what nobody uses; where that fails, the next set-up tries again, and why is in the log."""
+    """Delete unused files; failures are logged, and the next setup retries."""
     try:
         yield from removal.dropping(folders, log)
     except ProblemError as error:
@@ -86,7 +86,7 @@ def _drop(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
 
 @contextlib.contextmanager
 def _without_cache(root: EngineRoot) -> Iterator[None]:
-    """Deletes the cache beside other work."""
+    """Delete the cache beside other work."""
     work = threading.Thread(target=root.discard_cache)
     work.start()
     try:
@@ -96,7 +96,7 @@ def _without_cache(root: EngineRoot) -> Iterator[None]:
 
 
 def clear(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
-    """Deletes what set-ups that were killed have left, other than downloads; raises ProblemError."""
+    """Delete leftovers of killed setups except downloads; raises ProblemError."""
     left = list(engines.unfinished(root))
     for folder in left:
         log.write(f"{folder.name} was never finished")
@@ -109,7 +109,7 @@ def clear(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
 
 
 def _end_leftovers(folder: Path) -> None:
-    """Ends what a set-up that was killed has started and what still writes into its engine."""
+    """Kill processes left by a killed setup that still write into its engine."""
     python = str(engines.venv_python(folder / "venv"))
     for process in psutil.process_iter(["pid", "name", "cmdline"]):
         command = process.info["cmdline"] or [""]
@@ -147,7 +147,7 @@ def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
 
 
 def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
-    """Makes an engine of an interpreter that has PyTorch and the rest; under the root's lock.
+    """Create an engine from an interpreter with PyTorch; requires the root's lock.
 
     Only this program's own package is put beside it. Raises ProblemError naming what it lacks.
     """

@@ -41,7 +41,7 @@ _REMEDY = "Start the setup again; completed downloads are kept. Full details are
 def fill(
     plan: SetupPlan, engine: Engine, compiler: CompilerProcess, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
-    """An environment with every package of the plan. Raises ProblemError and CancelledError."""
+    """Create an environment with every package of the plan. Raises ProblemError and CancelledError."""
     environment = without_indexes(uv_environment({"UV_NO_CONFIG": "1"}))
     engine.folder.mkdir(parents=True)
     checked(
@@ -73,7 +73,7 @@ def fill(
 
 
 def _files(plan: SetupPlan) -> list[DownloadFile]:
-    """Every wheel of the plan that is not on this machine, into the downloads folder."""
+    """Download every wheel of the plan that isn't on this computer."""
     files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
     wanted = {file.target.name for file in files} | {file.part.name for file in files}
     plan.root.downloads.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class Installer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends, in the middle where not everything has come."""
+        """Stop, even if downloads are incomplete."""
         self._halt.ask()
         self.all_came()
         self._thread.join()
@@ -147,12 +147,12 @@ class Installer:
         return Progress(stage="Installing", done=self._installed, total=total, unit="packages")
 
     def ended(self) -> bool:
-        """Whether it is over; waits a moment for that."""
+        """Return whether it has finished, waiting briefly."""
         self._thread.join(_INTERVAL)
         return not self._thread.is_alive()
 
     def check(self) -> None:
-        """Raises what went wrong."""
+        """Raise the error of the download, if any."""
         if self._failure is not None:
             raise self._failure
 
@@ -166,7 +166,7 @@ class Installer:
             self._failure = error
 
     def _next(self) -> list[str]:
-        """What has come since, once that is enough; nothing at the end."""
+        """Return the wheels downloaded since the last call, once there are enough; empty at the end."""
         with self._changed:
             if not self._installed:
                 self._changed.wait_for(lambda: self._complete, GATHER)
@@ -179,7 +179,7 @@ class Installer:
             return batch
 
     def _install_or_anew(self, requirements: list[str]) -> None:
-        """Installs them; once more without the cache, which an earlier set-up may have left damaged."""
+        """Install wheels; retries without the cache, which may be damaged."""
         try:
             self._install(requirements)
         except ProblemError as error:
@@ -197,7 +197,7 @@ class Installer:
             "--no-deps", "--requirements", listed,
             *(part for folder in self._places for part in ("--find-links", folder)),
         ]  # fmt: skip
-        if self._anew:  # uv reads and unpacks again what it is told to install anew, so not all
+        if self._anew:  # uv reads and unpacks again packages it reinstalls, so not all
             names = (one.partition("==")[0] for one in requirements)
             command += [part for name in names for part in ("--reinstall-package", name)]
         checked(
@@ -210,7 +210,7 @@ class CompilerProcess:
     """A program that byte-compiles what jobs import, beside the rest of a set-up."""
 
     def __init__(self, engine: Engine, log: SetupLog) -> None:
-        """It begins with the first packages."""
+        """Start with the first packages."""
         self._engine, self._log = engine, log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -219,7 +219,7 @@ class CompilerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends it; what it has not come to, Python compiles when it is first imported."""
+        """Stop; Python compiles the remaining modules on first import."""
         if self._process is not None:
             kill(self._process.pid)
             self._process.wait()
@@ -243,7 +243,7 @@ class CompilerProcess:
             self._log.write(f"byte-compiling: {error}")
 
     def finish(self, stop: StopFlag) -> Iterator[Event]:
-        """Waits until everything is compiled; raises CancelledError."""
+        """Wait until everything is compiled; raises CancelledError."""
         with contextlib.suppress(OSError):
             self._say(b"end\n")
         while self._process is not None and self._process.poll() is None:
@@ -258,7 +258,7 @@ class CompilerProcess:
 
 
 def _take_over(base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool) -> Iterator[Event]:
-    """All packages of another engine: linked where that can be done, so that they cost no space.
+    """Copy all packages of another engine, as links if possible to save space.
 
     Byte-code that is not trusted is left: Python believes it without a look at what is in it.
     """
@@ -288,7 +288,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 def _drop_unplanned(
     engine: Engine, environment: dict[str, str], stop: StopFlag, log: SetupLog
 ) -> None:
-    """Removes packages that came with the engine before and are needed no more."""
+    """Remove packages of the previous engine that are no longer needed."""
     there = {
         engines.package_of(folder) for folder in engines.site_packages(engine).glob("*.dist-info")
     }

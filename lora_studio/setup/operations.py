@@ -30,7 +30,7 @@ from lora_studio.setup.engines import Engine
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, MachineFound, Progress, SetupPlanned
 from lora_studio.setup.folders import EngineRoot, not_writable
-from lora_studio.setup.plan import SetupPlan, kept_from, torch_source
+from lora_studio.setup.plan import SetupPlan, reusable_packages, torch_source
 from lora_studio.setup.pythons import STANDALONE, fetch_build, find, no_such, standalone
 from lora_studio.setup.resolve import Resolver
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, without_secrets
@@ -53,7 +53,7 @@ class SetupRequest:
 
 
 class EngineSetup:
-    """One set-up from its plan to its end; whoever asks for it may look at the plan first."""
+    """One setup, from planning to completion; the caller can inspect the plan first."""
 
     def __init__(self, request: SetupRequest, stop: StopFlag) -> None:
         """Nothing is done yet."""
@@ -62,12 +62,12 @@ class EngineSetup:
         self.plan: SetupPlan | None = None
 
     def prepare(self) -> Iterator[Event]:
-        """Finds out what is needed, down to `Planned`; ends in Done, Failed or Cancelled."""
-        return told(self._prepare, self.stop)
+        """Plan the setup and yield events up to `SetupPlanned`, then Done, Failed, or Cancelled."""
+        return run_setup(self._prepare, self.stop)
 
     def carry_out(self) -> Iterator[Event]:
         """Does what the plan says, making one first where there is none."""
-        return told(self._carry_out, self.stop)
+        return run_setup(self._carry_out, self.stop)
 
     def _prepare(self, log: SetupLog) -> Iterator[Event]:
         with folders.at_work_in(self.request.to):
@@ -82,7 +82,7 @@ class EngineSetup:
         with folders.at_work_in(self.request.to):
             root = folders.root()
             if self.request.to is not None and none_before:
-                folders.move_root(root.path)  # an interrupted first set-up goes on there
+                folders.move_root(root.path)  # an interrupted first setup continues there
             yield from self._carry_out_in(root, log)
             if self.request.to is not None:
                 folders.move_root(root.path)
@@ -100,7 +100,7 @@ class EngineSetup:
             yield from install.carry_out(self.plan, self.stop, log)
 
     def _foreign(self, root: EngineRoot) -> Engine | None:
-        """A Python of the user's that is in use: of it only our own package is ours to renew."""
+        """Handle a Python of the user's, in which only our own package may be updated."""
         base = engines.current(root) if self.request.mode != "install" else None
         return base if base and not base.own_python else None
 
@@ -140,7 +140,7 @@ class EngineSetup:
         return _for_variant(variant, detect())
 
     def _kept(self, base: Engine, plan: SetupPlan) -> tuple[str, ...]:
-        unchanged = kept_from(base, plan.wheels, plan.python)
+        unchanged = reusable_packages(base, plan.wheels, plan.python)
         if self.request.mode == "repair":
             damaged = set(engines.damaged(base, self.stop.check))
             unchanged = tuple(name for name in unchanged if name not in damaged)
@@ -148,7 +148,7 @@ class EngineSetup:
 
 
 def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
-    """Tells of engines in a folder that is in use no more: they take room, and nothing lists them."""
+    """Report engines in a folder that is no longer used: they use disk space but aren't listed."""
     if before.path != root.path and (left := engines.installed(before)):
         yield Warned(
             problem=warning(
@@ -162,7 +162,7 @@ def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
 
 
 def _need_network(folder: Path | None) -> None:
-    """Raises ProblemError in offline mode where no wheel folder takes the network's place."""
+    """Raise ProblemError in offline mode without a wheelhouse."""
     if folder is None and offline.is_on():
         raise offline.refusal(
             text("In offline mode, you can only install an engine from a wheel folder.")
@@ -170,7 +170,7 @@ def _need_network(folder: Path | None) -> None:
 
 
 def _for_variant(variant: Variant | None, accelerator: Accelerator) -> Accelerator:
-    """What was found, or what was asked for in its place."""
+    """Return the detected accelerator, or the requested variant."""
     if variant is None or variant == accelerator.variant:
         return accelerator
     if variant == "cpu":
@@ -183,7 +183,7 @@ DEFAULT_BUILDS: dict[Variant, str] = {"cuda": "cu128", "rocm": "rocm6.4", "mps":
 
 
 def summary(plan: SetupPlan) -> SetupPlanned:
-    """A plan as the user sees it."""
+    """Return the event that shows a plan to the user."""
     return SetupPlanned(
         variant=plan.variant, folder=str(plan.root.path), python=f"{plan.python.version}",
         torch=without_secrets(plan.torch), packages=len(plan.wheels), kept=len(plan.kept),
@@ -191,8 +191,8 @@ def summary(plan: SetupPlan) -> SetupPlanned:
     )  # fmt: skip
 
 
-def told(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterator[Event]:
-    """The events of a piece of work and its ending: whatever goes wrong becomes a Problem."""
+def run_setup(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterator[Event]:
+    """Yield the events of a piece of work and its ending; errors become problems."""
     log = SetupLog(folders.root().log)
     try:
         yield from work(log)
@@ -214,12 +214,12 @@ def told(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterato
 
 
 def check(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
-    """Tries an engine, the one in use by default."""
+    """Check an engine, the one in use by default."""
 
     def work(log: SetupLog) -> Iterator[Event]:
         yield from selfcheck.check(_chosen(name), stop, log, steps)
 
-    return told(work, stop)
+    return run_setup(work, stop)
 
 
 def make_wheelhouse(
@@ -230,7 +230,7 @@ def make_wheelhouse(
     *,
     with_python: bool = False,
 ) -> Iterator[Event]:
-    """Fills a folder that another machine installs an engine from without a network.
+    """Fill a folder from which another computer can install an engine without a network.
 
     `platform` is another system as uv names it (linux, windows, macos); the request's Python is
     then a version such as 3.12. `with_python` puts a standalone build of it there too.
@@ -272,27 +272,27 @@ def make_wheelhouse(
             yield from fetch_build(series, system, target, stop, log)
         yield from wheelhouse.fill(target, wheels, own, facts, stop, log)
 
-    return told(work, stop)
+    return run_setup(work, stop)
 
 
 #: Systems as uv names them.
 PLATFORMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 
 
-def use_python(path: Path, stop: StopFlag) -> Iterator[Event]:
-    """Uses an existing Python of the user's from now on."""
+def adopt_python(path: Path, stop: StopFlag) -> Iterator[Event]:
+    """Switch to an existing Python of the user's."""
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()
         with root.locked():
             yield from install.adopt(path, root, stop, log)
 
-    return told(work, stop)
+    return run_setup(work, stop)
 
 
 def move(to: Path, stop: StopFlag) -> Iterator[Event]:
-    """Takes all engines along to another folder."""
-    return told(lambda log: relocation.move(to, stop, log), stop)
+    """Move all engines to another folder."""
+    return run_setup(lambda log: relocation.move(to, stop, log), stop)
 
 
 def _chosen(name: str) -> Engine:
@@ -318,17 +318,17 @@ def _unexpected(failure: Exception, log: SetupLog) -> Problem:
 
 
 def rollback(_stop: StopFlag) -> Iterator[Event]:
-    """Uses the engine again that was in use before."""
-    return told(_at_once(engines.rollback), _stop)
+    """Switch back to the previous engine."""
+    return run_setup(_at_once(engines.rollback), _stop)
 
 
-def use(name: str, _stop: StopFlag) -> Iterator[Event]:
-    """Uses another engine that is installed, by its name or kind."""
-    return told(_at_once(lambda root: engines.switch(engines.named(name, root), root)), _stop)
+def switch(name: str, _stop: StopFlag) -> Iterator[Event]:
+    """Switch to another installed engine, by name or variant."""
+    return run_setup(_at_once(lambda root: engines.switch(engines.named(name, root), root)), _stop)
 
 
 def remove(name: str, _stop: StopFlag) -> Iterator[Event]:
-    """Deletes an engine, or with "" every engine and all that was downloaded."""
+    """Delete an engine, or with "" every engine and all downloads."""
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()
@@ -344,7 +344,7 @@ def remove(name: str, _stop: StopFlag) -> Iterator[Event]:
             if not os.environ.get(folders.VARIABLE):  # which goes before the place that was chosen
                 folders.forget_root()
 
-    return told(work, _stop)
+    return run_setup(work, _stop)
 
 
 def _at_once(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], Iterator[Event]]:

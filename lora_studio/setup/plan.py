@@ -39,7 +39,7 @@ class WheelFile:
 class SetupPlan:
     """Everything that a set-up needs to know; `kept` packages stay as the `base` engine has them.
 
-    Where the base is to be repaired, its byte-code is not `trusted`: nobody knows its checksums.
+    Where the base is to be repaired, its byte-code is not `trusted`: its checksums are unknown.
     """
 
     root: EngineRoot
@@ -87,7 +87,7 @@ class SetupPlan:
         return shutil.disk_usage(folder).free
 
     def check_disk(self) -> None:
-        """Raises ProblemError when the disk has too little room."""
+        """Raise ProblemError if there isn't enough disk space."""
         if self.free < self.needed:
             raise fail(
                 "disk.full",
@@ -102,7 +102,7 @@ class SetupPlan:
 def torch_source(
     accelerator: Accelerator, chosen: str | None, environ: Mapping[str, str], tag: str
 ) -> str:
-    """Where PyTorch comes from: the user's word, else the user's own wheels, else the build that fits."""
+    """Return where PyTorch comes from: the user's word, else the user's own wheels, else the build that fits."""
     if word := chosen or environ.get(VARIABLE):
         return word
     if own_torch(environ, tag, accelerator.variant):
@@ -111,7 +111,7 @@ def torch_source(
 
 
 def own_torch(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Path]:
-    """Wheels of PyTorch for this Python and device in the folders of wheels that the user has set."""
+    """Return wheels of PyTorch for this Python and device in the folders of wheels that the user has set."""
     kinds = {"cpu": "cpu", "cuda": "cu", "rocm": "rocm", "mps": ""}
     wheels = []
     for link in environ.get("UV_FIND_LINKS", "").split(","):
@@ -126,19 +126,19 @@ def own_torch(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Pa
 
 
 def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """Return a package's name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _series(version: str) -> str:
-    """What wheels are made for: 3.13 of 3.13.5."""
+    """Return what wheels are made for: 3.13 of 3.13.5."""
     return ".".join(version.split(".")[:2])
 
 
-def kept_from(
+def reusable_packages(
     base: Engine, wheels: tuple[WheelFile, ...], python: PythonInstallation
 ) -> tuple[str, ...]:
-    """Packages that an engine has in the very version and build; none for another series of Python."""
+    """Return packages that an engine has in the very version and build; none for another series of Python."""
     if not base.own_python or _series(base.python_version) != _series(python.version):
         return ()
     unchanged = []

@@ -41,7 +41,7 @@ class PythonInstallation:
 def find(
     wanted: str | None, root: EngineRoot, stop: StopFlag, log: SetupLog
 ) -> PythonInstallation | None:
-    """The interpreter to use; None where the system has none that fits.
+    """Return the interpreter to use; None where the system has none that fits.
 
     `wanted` is a program file, whose faults are raised as ProblemError, or a version such as 3.12.
     """
@@ -71,7 +71,7 @@ def find(
 
 
 def no_such(wanted: str) -> ProblemError:
-    """The error about a Python that the user names and that is not there."""
+    """Return the error about a Python that the user names and that is not there."""
     return fail(
         "engine.python",
         "Python {version} wasn't found on this computer.",
@@ -81,7 +81,7 @@ def no_such(wanted: str) -> ProblemError:
 
 
 def examine(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
-    """What an interpreter is; raises ProblemError when it cannot be started or does not fit."""
+    """Return what an interpreter is; raises ProblemError when it cannot be started or does not fit."""
     try:
         status, said = run(
             [path, "-I", "-c", _ASK], environment=child_environment(), stop=stop, log=log
@@ -110,7 +110,7 @@ def examine(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
 def standalone(
     root: EngineRoot, series: str, wheelhouse: Path | None, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
-    """Installs a standalone build into the engines' folder, downloading it where it is not bundled.
+    """Install a standalone build into the engines' folder, downloading it where it is not bundled.
 
     The address and the checksum are uv's own. Raises ProblemError.
     """
@@ -146,7 +146,7 @@ def standalone(
 def fetch_build(
     series: str, platform: str, into: Path, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
-    """Puts a standalone build for a system (as uv names it) into a wheel folder. Raises ProblemError.
+    """Put a standalone build for a system (as uv names it) into a wheel folder. Raises ProblemError.
 
     uv checks it against its own checksum where it is installed.
     """
@@ -157,7 +157,7 @@ def fetch_build(
 
 
 def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> str:
-    """Where a build is; for this machine, or with `platform` for another of its architecture."""
+    """Return where a build is; for this machine, or with `platform` for another of its architecture."""
     command: list[object] = [
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
         *(["--all-platforms", "--all-arches"] if platform else []), series,
@@ -183,7 +183,7 @@ def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> 
 
 
 def _fits(build: dict[str, str], platform: str) -> bool:
-    """Whether a build is a plain CPython for a system."""
+    """Return whether a build is a plain CPython for a system."""
     if build["implementation"] != "cpython" or build.get("variant", "default") != "default":
         return False
     arch = {"windows": "x86_64", "macos": "aarch64", "linux": "x86_64"}

@@ -18,7 +18,7 @@ _STAGE = "Moving"
 
 
 def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
-    """Takes everything along to another folder; raises ProblemError and leaves all where it is.
+    """Move everything along to another folder; raises ProblemError and leaves all where it is.
 
     Cancelled or killed before the end, the old folder stays in use and the next attempt copies only
     what is missing.
@@ -65,7 +65,7 @@ def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
 
 
 def _size(parts: tuple[Path, ...]) -> int:
-    """Bytes of all files; those that several engines share count once."""
+    """Return bytes of all files; those that several engines share count once."""
     sizes: dict[tuple[int, int], int] = {}
     for part in parts:
         for parent, _, names in os.walk(part):
@@ -100,7 +100,7 @@ def _copy(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Itera
 
 
 def _copy_one(source: Path, target: Path, old: Path, new: Path) -> int:
-    """Copies a file or link, which is turned to the new folder where it points into the old one."""
+    """Copy a file or link, which is turned to the new folder where it points into the old one."""
     facts = source.lstat()
     if source.is_symlink():
         target.unlink(missing_ok=True)

@@ -20,17 +20,17 @@ _INTERVAL = 0.2
 
 
 def removing(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
-    """Deletes the engines, which nothing points to any more; raises ProblemError."""
+    """Delete the engines, which nothing points to any more; raises ProblemError."""
     yield from _deleting({one.folder: one.bytes for one in old}, log)
 
 
 def dropping(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
-    """Deletes folders that are no engines, or none yet; raises ProblemError."""
+    """Delete folders that aren't complete engines; raises ProblemError."""
     yield from _deleting({one: size_of(one) for one in folders}, log)
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
+    """Return bytes of all files in a folder."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -40,7 +40,7 @@ def size_of(folder: Path) -> int:
 
 
 def _deleting(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progress]:
-    """Deletes folders whose sizes in bytes are known."""
+    """Delete folders whose sizes in bytes are known."""
     if not sizes:
         return
     total = sum(sizes.values())

@@ -49,7 +49,7 @@ class Resolver:
     def resolve(
         self, variant: Variant, torch: str
     ) -> Generator[Event, None, tuple[str, tuple[WheelFile, ...]]]:
-        """The source of PyTorch that was taken and every wheel with its size; yields warnings.
+        """Return the source of PyTorch that was taken and every wheel with its size; yields warnings.
 
         Unsloth and Liger's kernels are left out where they go with nothing else; PyTorch comes from the
         standard index, said aloud, where its own cannot be reached. Raises ProblemError.
@@ -81,7 +81,7 @@ class Resolver:
         raise self._unresolved(said)
 
     def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
-        """The wheels of this machine to choose from, with their checksums."""
+        """Return the wheels of this machine to choose from, with their checksums."""
         if self.wheelhouse is not None:
             return (yield from wheelhouse.checksums(self.wheelhouse, self.stop))
         return (yield from wheelhouse.compute_checksums(self._own_torch(torch, variant), self.stop))
@@ -89,7 +89,7 @@ class Resolver:
     def _compile(
         self, torch: str, extras: tuple[str, ...], local: dict[Path, str]
     ) -> tuple[str, list[WheelFile] | None]:
-        """What uv said, and the wheels unless it failed."""
+        """Return what uv said, and the wheels unless it failed."""
         try:
             self.root.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -109,7 +109,7 @@ class Resolver:
             return self._lock(torch, extras, folder)
 
     def _own_torch(self, torch: str, variant: Variant) -> list[Path]:
-        """The user's own wheels of PyTorch, where it is to be one of these."""
+        """Return the user's own wheels of PyTorch, where it is to be one of these."""
         if torch != STANDARD:
             return []
         version = self.target[1] if self.target is not None else ""
@@ -119,7 +119,7 @@ class Resolver:
     def _lock(
         self, torch: str, extras: tuple[str, ...], folder: Path, index: str = ""
     ) -> tuple[str, list[WheelFile] | None]:
-        """The same with PyTorch from that place, and from `index` alone where it is given."""
+        """Return the same with PyTorch from that place, and from `index` alone where it is given."""
         text = project_text(self.own.path, extras, torch)
         (folder / "pyproject.toml").write_text(text, "utf-8")
         lock = folder / "pylock.toml"
@@ -192,7 +192,7 @@ class Resolver:
 
 
 def without_indexes(environment: dict[str, str]) -> dict[str, str]:
-    """The same without any index or wish of the user's: what lies on this machine alone decides."""
+    """Return the same without any index or wish of the user's: what lies on this machine alone decides."""
     names = (
         "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
         "UV_NO_INDEX", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_TORCH_BACKEND", "UV_EXCLUDE_NEWER",
@@ -202,7 +202,7 @@ def without_indexes(environment: dict[str, str]) -> dict[str, str]:
 
 
 def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
-    """The wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
+    """Return the wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
     wheels = []
     for package in lock.get("packages", ()):
         name = normal(package["name"])

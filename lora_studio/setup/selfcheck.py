@@ -36,7 +36,7 @@ _REMEDY = "Run `lora-studio engine repair`. Full details are in the log."
 def check(
     engine: Engine, stop: StopFlag, log: SetupLog, steps: int = 1
 ) -> Generator[Event, None, dict[str, Any]]:
-    """Tries the engine as a job would use it; returns what its trial reports.
+    """Check the engine as a job would use it; returns what its trial reports.
 
     One process does both: what it has imported serves the training as well. Raises ProblemError when
     anything is wrong.
@@ -57,7 +57,7 @@ def check(
 
 
 def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
-    """Trains a few steps in the worker; raises ProblemError when it does not end well."""
+    """Train a few steps in the worker; raises ProblemError when it does not end well."""
     project = Project(
         name="Check",
         model=ModelSpec(source=str(folder / "model")),
@@ -92,7 +92,7 @@ class _Trial:
     """The process that imports everything, says what it found, and is a worker from then on."""
 
     def __init__(self, engine: Engine, folder: Path, stop: StopFlag, log: SetupLog) -> None:
-        """Starts it; raises ProblemError when that is impossible."""
+        """Start it; raises ProblemError when that is impossible."""
         self._engine, self._stop, self._log = engine, stop, log
         log.write(f"trying {engine.name}")
         try:
@@ -113,7 +113,7 @@ class _Trial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends it, whatever it is at."""
+        """End it, whatever it is at."""
         kill(self._process.pid)
         self._process.wait()
         if self._process.stdin is not None:
@@ -121,7 +121,7 @@ class _Trial:
                 self._process.stdin.close()
 
     def report(self) -> dict[str, Any]:
-        """What it found; raises ProblemError when something is missing or broken."""
+        """Return what it found; raises ProblemError when something is missing or broken."""
         for line in self._said():
             try:
                 values: dict[str, Any] = json.loads(line)
@@ -158,7 +158,7 @@ class _Trial:
             ) from error
 
     def events(self) -> Iterator[events.Event]:
-        """What the worker tells, to its end."""
+        """Return what the worker tells, to its end."""
         for line in self._said():
             try:
                 yield events.parse(line)
@@ -166,7 +166,7 @@ class _Trial:
                 self._log.write(line.decode("utf-8", "replace"))
 
     def _said(self) -> Iterator[bytes]:
-        """Its lines as they come; raises CancelledError when that is asked for."""
+        """Return its lines as they come; raises CancelledError when that is asked for."""
         while True:
             self._stop.check()
             try:
@@ -186,12 +186,12 @@ class _Trial:
 
 
 def _apart(engine: Engine, folder: Path) -> dict[str, str]:
-    """The trial asks no hub for anything, and teaches the user's program nothing."""
+    """Return the trial asks no hub for anything, and teaches the user's program nothing."""
     own = {
         name: str(folder / "own")
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
-    # bitsandbytes hands functions to torch.compile as it is imported, which loads the whole of its compiler.
+    # bitsandbytes hands functions to torch.compile during import, which loads the whole of its compiler.
     less = {"TORCHDYNAMO_DISABLE": "1"}
     if engine.own_python:
         less["PYTHONDONTWRITEBYTECODE"] = ""  # what is not byte-compiled yet is, for the next start
@@ -208,7 +208,7 @@ def _damaged(why: Text, log: SetupLog) -> ProblemError:
 
 
 def _program(engine: Engine) -> list[str]:
-    """The trial; in a Python of the user's as a file, which finds out what it lacks.
+    """Return the trial; in a Python of the user's as a file, which finds out what it lacks.
 
     As a module it would end with the first import of our own package, without a word.
     """

@@ -25,7 +25,7 @@ from lora_studio.setup.folders import disk_problem
 
 #: Names a uv of one's own.
 VARIABLE = "LORA_STUDIO_UV"
-#: Log files larger than this begin anew; the one before is kept.
+#: Log files larger than this are rotated; one older file is kept.
 _LOG_BYTES = 5_000_000
 #: Seconds between two looks at whether a program should end.
 _TURN = 0.1
@@ -41,7 +41,7 @@ class StopFlag:
     """Whether the user has cancelled; asked between two pieces of work, from any thread."""
 
     def __init__(self) -> None:
-        """Nobody has yet."""
+        """Start without a request."""
         self._asked = threading.Event()
 
     def ask(self) -> None:
@@ -54,12 +54,12 @@ class StopFlag:
         return self._asked.is_set()
 
     def check(self) -> None:
-        """Raises CancelledError when the work should end."""
+        """Raise CancelledError when the work should end."""
         if self._asked.is_set():
             raise SetupCancelledError
 
     def wait(self, seconds: float) -> None:
-        """Waits, and raises CancelledError as soon as the work should end."""
+        """Wait, and raises CancelledError as soon as the work should end."""
         if self._asked.wait(seconds):
             raise SetupCancelledError
 
@@ -68,7 +68,7 @@ class SetupLog:
     """The file that keeps what a set-up did; a place where nothing can be written costs only that."""
 
     def __init__(self, file: Path) -> None:
-        """Appends to the file; begins a new one when it has become large."""
+        """Append to the file; begins a new one when it has become large."""
         self.file = file
         self._stream: IO[str] | None = None
         with contextlib.suppress(OSError):
@@ -91,14 +91,14 @@ class SetupLog:
         return self._stream if self._stream is not None else subprocess.DEVNULL
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Let go of the file."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
 
 def without_secrets(text: str) -> str:
-    """A text without the user names, passwords and tokens that addresses may hold."""
+    """Return a text without the user names, passwords and tokens that addresses may hold."""
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
@@ -126,7 +126,7 @@ def find_uv() -> Path:
 
 
 def bundled(*parts: str) -> list[Path]:
-    """Where something that the app brings along may lie: in its resources, or beside its program."""
+    """Return where something that the app brings along may lie: in its resources, or beside its program."""
     places = []
     with contextlib.suppress(FileNotFoundError):
         places.append(paths.resources().joinpath(*parts))
@@ -143,7 +143,7 @@ def run(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     on_line: Callable[[str], None] | None = None, cwd: Path | None = None,
 ) -> tuple[int, str]:  # fmt: skip
-    """Runs a program to its end; its exit status and the end of what it said.
+    """Run a program to its end; its exit status and the end of what it said.
 
     Each line goes to the log and to `on_line`. Raises CancelledError, when the program and all it
     started are killed, and OSError when it cannot be started.
@@ -185,7 +185,7 @@ def run(
 
 
 def kill(pid: int) -> None:
-    """Ends a process and all that it started."""
+    """End a process and all that it started."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for victim in [*process.children(recursive=True), process]:
@@ -197,7 +197,7 @@ def checked(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     code: str, what: str, remedy: str,
 ) -> str:  # fmt: skip
-    """Runs a program; what it said. Raises ProblemError with its last words when it fails."""
+    """Run a program; what it said. Raises ProblemError with its last words when it fails."""
     try:
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
@@ -220,7 +220,7 @@ def checked(
 
 
 def last_words(said: str) -> str:
-    """The part of a program's output that says what went wrong, on one line."""
+    """Return the part of a program's output that says what went wrong, on one line."""
     lines = [line.strip(" │├╰╭─▶×·").removeprefix("cause: ") for line in said.splitlines()]
     lines = [
         line for line in lines if line and not line.startswith(("warning:", "Resolved", "Using"))

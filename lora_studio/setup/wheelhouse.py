@@ -45,7 +45,7 @@ class WheelhouseInfo(BaseModel):
 
 
 def read(folder: Path) -> WheelhouseInfo | None:
-    """What a folder was made for; None for a folder of wheels that somebody put together by hand.
+    """Return what a folder was made for; None for a folder of wheels that somebody put together by hand.
 
     Raises ProblemError for one of another version of this program.
     """
@@ -74,7 +74,7 @@ def read(folder: Path) -> WheelhouseInfo | None:
 
 
 def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Path, str]]:
-    """Every wheel with its checksum. Raises ProblemError for one that has changed or cannot be read."""
+    """Return every wheel with its checksum. Raises ProblemError for one that has changed or cannot be read."""
     facts = read(folder)
     promised = facts.sha256 if facts else {}
     try:
@@ -109,7 +109,7 @@ def fill(
     stop: StopFlag,
     log: SetupLog,
 ) -> Iterator[Event]:
-    """Downloads every wheel into the folder; goes on where it was cut. Raises ProblemError."""
+    """Download every wheel into the folder; resumes an interrupted download. Raises ProblemError."""
     files = [wheel.file for wheel in wheels]
     need = sum(max(0, (file.size or 0) - file.present) for file in files)
     free = shutil.disk_usage(folder).free
@@ -147,7 +147,7 @@ _INTERVAL = 0.25
 def compute_checksums(
     wheels: Sequence[Path], stop: StopFlag
 ) -> Generator[Progress, None, dict[Path, str]]:
-    """The SHA-256 of each in hexadecimal digits; raises CancelledError and OSError."""
+    """Return the SHA-256 of each in hexadecimal digits; raises CancelledError and OSError."""
     total = sum(wheel.stat().st_size for wheel in wheels)
     checksums: dict[Path, str] = {}
     done, said = 0, time.monotonic()
@@ -166,7 +166,7 @@ def compute_checksums(
 
 
 def write_index(wheels: Mapping[Path, str], into: Path) -> str:
-    """The address of an index in the folder, which holds these wheels with their checksums."""
+    """Return the address of an index in the folder, which holds these wheels with their checksums."""
     pages: dict[str, list[str]] = defaultdict(list)
     for wheel, digest in wheels.items():
         address = html.escape(f"{wheel.resolve().as_uri()}#sha256={digest}")

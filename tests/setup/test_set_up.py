@@ -730,9 +730,9 @@ def test_an_existing_python_is_used_and_left_as_it_is(
 ) -> None:
     before = ready(run())
     existing = Path(before.python)
-    ready(list(operations.use_python(existing, StopFlag())))
+    ready(list(operations.adopt_python(existing, StopFlag())))
     ready(
-        list(operations.use_python(existing, StopFlag()))
+        list(operations.adopt_python(existing, StopFlag()))
     )  # as a repair does, in the same second perhaps
     assert [one.name for one in engines.installed()][1:] == [before.name]
     earlier = engines.before()
@@ -749,7 +749,7 @@ def test_an_existing_python_is_used_and_left_as_it_is(
     try:
         while not engines.at_work(engine):
             assert at_work.poll() is None
-        again = ready(list(operations.use_python(existing, StopFlag())))
+        again = ready(list(operations.adopt_python(existing, StopFlag())))
     finally:
         at_work.communicate(b"\n")
     current = engines.usable()
@@ -768,7 +768,7 @@ def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
         for file in package.rglob("*.py"):
             archive.write(file, Path("lora_studio") / file.relative_to(package))
     monkeypatch.setenv(app_wheel.VARIABLE, str(whole))
-    told = list(operations.use_python(engines.venv_python(bare), StopFlag()))
+    told = list(operations.adopt_python(engines.venv_python(bare), StopFlag()))
     assert problem(told).code == "engine.python_lacks"
     assert " -m pip install torch transformers " in str(problem(told).remedy)
     assert engines.current() is None
