@@ -72,7 +72,7 @@ install_system_packages() {
     local package by_hand
     mapfile -t missing < <(missing_packages | tr ' ' '\n')
     [ ${#missing[@]} -gt 0 ] || return 0
-    by_hand="Please install these (Debian names), then run this again:
+    by_hand="Install these packages (Debian names), then run this script again:
   ${missing[*]%%/*}"
     command -v apt-get >/dev/null || fail "This script supports only Debian and Ubuntu. $by_hand"
     if [ "$(id -u)" != 0 ]; then
