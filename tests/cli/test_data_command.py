@@ -112,7 +112,7 @@ def test_without_json_a_person_reads_the_same(tmp_path: Path) -> None:
     rows = [GOOD] * 3 + [{**GOOD, "output": "[b]" if n else ""} for n in range(2)]
     result = data("rows.jsonl", folder=write_rows(tmp_path / "rows.jsonl", rows).parent)
     assert result.returncode == 0
-    for text in ("Alpaca", "instruction, input, output", "5 read = 4 used + 1 left out",
+    for text in ("Alpaca", "instruction, input, output", "5 read = 4 used + 1 skipped",
                  "1 × the answer is empty (row 4)"):  # fmt: skip
         assert text in result.stdout
     assert not result.stderr

@@ -61,12 +61,12 @@ def test_an_export_without_options_changes_no_setting(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "not clear what to export"),
-        (["--model", "a/b"], "no folder to write to"),
-        (["--model", "a/b", "--out", "x", "--quant", "Q9"], "no quantisation “Q9”"),
+        ([], "Nothing to export was specified"),
+        (["--model", "a/b"], "No output folder was specified"),
+        (["--model", "a/b", "--out", "x", "--quant", "Q9"], "Invalid value for --quant: Q9"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_words(arguments: list[str], words: str) -> None:
+def test_invalid_export_arguments_are_refused_with_reason(arguments: list[str], words: str) -> None:
     status, text = studio("export", *arguments)
     assert status == headless.REFUSED
     assert words in text.replace("\n", " ")

@@ -40,8 +40,8 @@ def test_numbers_of_parameters_are_read_as_people_write_them(text: str, number: 
 
 
 @pytest.mark.parametrize("text", ["large", "-1B", "8GB"])
-def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
-    with pytest.raises(ProblemError, match="no number of parameters"):
+def test_invalid_parameter_counts_are_refused(text: str) -> None:
+    with pytest.raises(ProblemError, match="Invalid number of parameters"):
         parameters(text)
 
 

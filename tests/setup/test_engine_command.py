@@ -73,7 +73,7 @@ def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: En
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
     engines.switch(make(root, "cpu-1"), root)
     said = " ".join(engine("use", "cuda").stdout.split())
-    assert "cuda-1 is in use. The engine has version 0.0.1" in said
+    assert "Switched to engine cuda-1. The engine has version 0.0.1" in said
     assert "`lora-studio engine update`" in said
     assert "version" not in engine("use", "cpu").stdout
 
