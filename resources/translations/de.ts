@@ -5776,9 +5776,16 @@
             <source>Row view</source>
             <translation>Ansicht der Zeile</translation>
         </message>
+        <message numerus="yes">
+            <source>Row {number:d} doesn't exist: the source has {n} rows.</source>
+            <translation>
+                <numerusform>Zeile {number:d} gibt es nicht: Die Quelle hat {n} Zeile.</numerusform>
+                <numerusform>Zeile {number:d} gibt es nicht: Die Quelle hat {n} Zeilen.</numerusform>
+            </translation>
+        </message>
         <message>
-            <source>Row {row} is skipped: {reason}.</source>
-            <translation>Zeile {row} wird übersprungen: {reason}.</translation>
+            <source>Row {row:d} is skipped: {reason}.</source>
+            <translation>Zeile {row:d} wird übersprungen: {reason}.</translation>
         </message>
         <message>
             <source>Rows</source>
@@ -6501,6 +6508,13 @@
         <message>
             <source>Source</source>
             <translation>Quelle</translation>
+        </message>
+        <message numerus="yes">
+            <source>Source {number:d} doesn't exist: the dataset has {n} sources.</source>
+            <translation>
+                <numerusform>Quelle {number:d} gibt es nicht: Der Datensatz hat {n} Quelle.</numerusform>
+                <numerusform>Quelle {number:d} gibt es nicht: Der Datensatz hat {n} Quellen.</numerusform>
+            </translation>
         </message>
         <message>
             <source>Split</source>
@@ -7759,23 +7773,9 @@
             <source>There is no prompt column. The beginning that both answers share is used as the prompt.</source>
             <translation>Es gibt keine Prompt-Spalte. Der gemeinsame Anfang beider Antworten dient als Prompt.</translation>
         </message>
-        <message numerus="yes">
-            <source>There is no row {number:d}: the source has {n} rows.</source>
-            <translation>
-                <numerusform>Es gibt keine Zeile {number:d}: Die Quelle hat {n} Zeile.</numerusform>
-                <numerusform>Es gibt keine Zeile {number:d}: Die Quelle hat {n} Zeilen.</numerusform>
-            </translation>
-        </message>
         <message>
             <source>There is no setting named {setting}.</source>
             <translation>Es gibt keine Einstellung namens {setting}.</translation>
-        </message>
-        <message numerus="yes">
-            <source>There is no source {number:d}: the dataset has {n} sources.</source>
-            <translation>
-                <numerusform>Es gibt keine Quelle {number:d}: Der Datensatz hat {n} Quelle.</numerusform>
-                <numerusform>Es gibt keine Quelle {number:d}: Der Datensatz hat {n} Quellen.</numerusform>
-            </translation>
         </message>
         <message>
             <source>There is no trained adapter in {folder}.</source>
@@ -11439,7 +11439,7 @@
             <translation>{name} wird verwendet</translation>
         </message>
         <message>
-            <source>{name} is neither JSON nor JSON lines: it begins with “{beginning}”.</source>
+            <source>{name} is neither JSON nor JSON lines: it starts with “{beginning}”.</source>
             <translation>{name} ist weder JSON noch JSON-Zeilen: Die Datei beginnt mit „{beginning}“.</translation>
         </message>
         <message>

@@ -72,7 +72,7 @@ def test_the_sources_of_a_dataset_are_read_each_in_its_format(tmp_path: Path) ->
         write_rows(tmp_path / "a.jsonl", [GOOD, BAD]), write_rows(tmp_path / "b.jsonl", [chat])
     )
     assert rows.task == "sft"
-    assert [found.format for found in rows.found] == ["alpaca", "sharegpt"]
+    assert [source.format for source in rows.sources] == ["alpaca", "sharegpt"]
     assert [turn.content for turn in rows.sample(0, 0).messages] == ["Ask\nmore", "Answer"]
     assert [turn.content for turn in rows.sample(1, 0).messages] == ["Q", "A"]
     with pytest.raises(UnusableRow, match="empty"):
@@ -114,7 +114,7 @@ def test_rows_that_cannot_be_trained_on_together_are_refused(tmp_path: Path) -> 
 def test_the_rows_of_a_validation_file_come_last(tmp_path: Path) -> None:
     held_out = write_rows(tmp_path / "valid.jsonl", [GOOD | {"output": "held out"}])
     rows = opened(write_rows(tmp_path / "a.jsonl", [GOOD]), validation_file=str(held_out))
-    assert len(rows.stores) == len(rows.found) == 2
+    assert len(rows.stores) == len(rows.sources) == 2
     assert rows.sample(1, 0).messages[-1].content == "held out"
 
 

@@ -30,9 +30,8 @@ from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
 from lora_studio.engine.dataset.files.sniffing import recognize_file
-from lora_studio.engine.dataset.quality import facts as quality_facts
-from lora_studio.engine.dataset.rows import cache as row_cache
-from lora_studio.engine.dataset.rows import mixture, verdicts
+from lora_studio.engine.dataset.quality import row_facts
+from lora_studio.engine.dataset.rows import mixture, scan_cache, verdicts
 from lora_studio.engine.dataset.rows.mixture import describe_source, recognize_format
 from lora_studio.engine.dataset.rows.scan import first_rows, open_store
 from lora_studio.engine.dataset.rows.store import RowStore
@@ -134,16 +133,16 @@ def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_
     theirs = scan(write_rows(tmp_path / "rows.jsonl", [qa(1)])).folder
     number = theirs.stat().st_ino
     looks: list[Path | None] = []
-    whole = row_cache.complete_scan
+    whole = scan_cache.find_scan
 
     def look(name: str, size: int) -> Path | None:
         looks.append(whole(name, size) if looks else None)  # not there yet when looked at first
         return looks[-1]
 
-    with row_cache.fresh_folder() as folder:
+    with scan_cache.fresh_folder() as folder:
         shutil.copytree(theirs, folder, dirs_exist_ok=True)
-        monkeypatch.setattr(row_cache, "complete_scan", look)
-        assert row_cache.keep_scan(folder, theirs.name) == theirs
+        monkeypatch.setattr(scan_cache, "find_scan", look)
+        assert scan_cache.keep_scan(folder, theirs.name) == theirs
     assert theirs.stat().st_ino == number
 
 
@@ -155,7 +154,7 @@ def test_scans_long_unused_are_deleted_and_half_made_ones_too(tmp_path: Path, ca
     month = time.time() - 40 * 86400
     for folder in (old, half):
         os.utime(folder, (month, month))
-    row_cache.clean()
+    scan_cache.delete_unused()
     assert not old.exists()
     assert not half.exists()
     assert fresh.exists()
@@ -171,14 +170,14 @@ def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
     def left() -> list[str]:
         return [str(path.name) for path in (cache / "rows").glob(".*/*")]
 
-    reading = columnar_blocks(recognize_file(file), ReadNotes(), row_cache.fresh_folder)
+    reading = columnar_blocks(recognize_file(file), ReadNotes(), scan_cache.fresh_folder)
     assert len(next(reading)[0]) == 2
     assert left() == ["rows"]
     assert not list(reading)
     assert not left()
     rows = mixture.open_dataset(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
-    monkeypatch.setattr(quality_facts, "_IN_FILES", 1)
-    facts = quality_facts.measure(rows, (), make_job())
+    monkeypatch.setattr(row_facts, "_IN_FILES", 1)
+    facts = row_facts.measure(rows, (), make_job())
     assert set(left()) == set(facts.columns)
     del facts
     assert not left()
@@ -244,7 +243,7 @@ def test_verdicts_of_several_processes_are_those_of_one_and_kept(
 _MEASURE = """
 import resource, sys
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.engine.dataset import pages as row_pages
+from lora_studio.engine.dataset import inspection
 from lora_studio.engine import worker
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.rows.scan import first_rows, open_store
@@ -254,7 +253,7 @@ idle = peak()
 source = DataSource(path=sys.argv[1])
 first_rows(source, 200, make_job())
 store = open_store(source, make_job())
-row_pages.search(store, "zebra", make_job())
+inspection.search(store, "zebra", make_job())
 print(len(store), (peak() - idle) // 1024)
 """
 

@@ -230,7 +230,7 @@ def test_a_split_is_kept_until_something_it_rests_on_changes(
     def measured(*_: Any, **__: Any) -> Any:
         raise InterruptedError
 
-    monkeypatch.setattr(splitting.quality_facts, "measure", measured)
+    monkeypatch.setattr(splitting.row_facts, "measure", measured)
     again = split_of(tmp_path, rows, **settings)
     assert list(again.training) == list(first.training)
     assert list(again.validation) == list(first.validation)

@@ -20,7 +20,7 @@ class Batch:
     """Rows end to end, and which of their tokens train.
 
     `ids` [tokens] int64; `lengths` of the rows add up to `tokens`. Trained token i is `targets[i]`,
-    an id, and is predicted at `sources[i]`, the place before it in `ids`; it belongs to row
+    an id, and is predicted at `sources[i]`, the position before it in `ids`; it belongs to row
     `owners[i]`. All three are [targets] int64.
     """
 
@@ -44,7 +44,7 @@ class Batch:
     def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and attention mask, each [rows, longest] int64, padded on the right.
 
-        What stands in the padding never matters: nothing before it can see it.
+        The content of the padding never matters: attention is causal, so no token before it sees it.
         """
         ids = pad_sequence(list(self.ids.split(self.lengths)), batch_first=True)
         lengths = torch.tensor(self.lengths)
@@ -104,25 +104,25 @@ class BatchPlan:
         return min(parts, self._filled_up(rows), key=len) if self.room else parts
 
     def _filled_up(self, rows: Iterable[int]) -> list[list[int]]:
-        """Each row, the longest first, into the first micro-batch that has room for it."""
-        found: list[list[int]] = []
-        left: list[int] = []
+        """Put each row, the longest first, into the first micro-batch that has room for it."""
+        micro_batches: list[list[int]] = []
+        free: list[int] = []  # tokens
         for (row,) in by_length(rows, self._lengths, 1):
             length = int(self._lengths[row])
-            place = next((number for number, free in enumerate(left) if free >= length), len(left))
-            if place == len(left):
-                found.append([])
-                left.append(self.room)
-            found[place].append(row)
-            left[place] -= length
-        return found
+            fitting = (number for number, tokens in enumerate(free) if tokens >= length)
+            if (target := next(fitting, len(free))) == len(free):
+                micro_batches.append([])
+                free.append(self.room)
+            micro_batches[target].append(row)
+            free[target] -= length
+        return micro_batches
 
     def longest(self, steps: int, *, padded: bool) -> list[int]:
-        """The micro-batch among those of the first `steps` steps that takes the most memory.
+        """Return the micro-batch of the first `steps` steps that needs the most memory.
 
-        That is the one of most tokens, where `padded` each row counts as much as the longest of it.
+        That is the one with the most tokens; if `padded`, each row counts as much as the longest one.
         """
-        most, found = -1, 0
+        most, longest_step = -1, 0
         for epoch in range(math.ceil(steps / self.steps_per_epoch)):
             rows = self._epoch(epoch)[: (steps - epoch * self.steps_per_epoch) * self.per_step]
             ends = np.zeros(-(-len(rows) // self.per_step) * self.per_step, dtype=np.int64)
@@ -130,8 +130,9 @@ class BatchPlan:
             first = -np.sort(-ends.reshape(-1, self.per_step), axis=1)[:, : self.micro_batch]
             tokens = first[:, 0] * (first > 0).sum(axis=1) if padded else first.sum(axis=1)
             if tokens.max() > most:
-                most, found = tokens.max(), epoch * self.steps_per_epoch + int(tokens.argmax())
-        return self.step(found)[0]
+                most = tokens.max()
+                longest_step = epoch * self.steps_per_epoch + int(tokens.argmax())
+        return self.step(longest_step)[0]
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
@@ -148,7 +149,7 @@ def _grouped(
 ) -> np.ndarray:
     """Sort ranges of some steps by length, and shuffle the steps.
 
-    A step that is not full stays the last one, as it is without grouping.
+    A step that is not full stays the last one, as without grouping.
     """
     together = STEPS_GROUPED * per_step
     stretches = [order[begin : begin + together] for begin in range(0, len(order), together)]

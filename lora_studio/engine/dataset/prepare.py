@@ -86,7 +86,7 @@ def token_parts(rows: MixedRows) -> list[TokenPart]:
     """Return the sources as they are tokenized."""
     return [
         TokenPart(store, source.format, source.mapping)
-        for store, source in zip(rows.stores, rows.found, strict=True)
+        for store, source in zip(rows.stores, rows.sources, strict=True)
         if source.format is not None  # `open_dataset` refuses others
     ]
 

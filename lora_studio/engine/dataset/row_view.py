@@ -133,7 +133,7 @@ _REMEDIES = {
 def _problem(verdict: UnusableRow, command: commands.ShowRow) -> Problem:
     return warning(
         "dataset.row_unusable",
-        "Row {row} is skipped: {reason}.",
+        "Row {row:d} is skipped: {reason}.",
         _REMEDIES.get(verdict.kind, "Correct the row in its file. All other rows are used."),
         where=Where(
             step="dataset", field="sources", file=command.dataset.sources[command.source].path
@@ -158,16 +158,16 @@ def _no_such_row(rows: MixedRows, command: commands.ShowRow) -> ProblemError:
         count = len(rows.stores)
         what = counted(
             count,
-            "There is no source {number:d}: the dataset has {n} source.",
-            "There is no source {number:d}: the dataset has {n} sources.",
+            "Source {number:d} doesn't exist: the dataset has {n} source.",
+            "Source {number:d} doesn't exist: the dataset has {n} sources.",
             number=command.source + 1,
         )
     else:
         count = len(rows.stores[command.source])
         what = counted(
             count,
-            "There is no row {number:d}: the source has {n} row.",
-            "There is no row {number:d}: the source has {n} rows.",
+            "Row {number:d} doesn't exist: the source has {n} row.",
+            "Row {number:d} doesn't exist: the source has {n} rows.",
             number=command.row,
         )
     return fail(

@@ -28,11 +28,10 @@ from numpy.typing import NDArray
 from lora_studio import __version__
 from lora_studio.core.dataset.spec import Fix
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.dataset.quality import dataset_comparison
-from lora_studio.engine.dataset.quality import facts as quality_facts
+from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
-from lora_studio.engine.dataset.quality.facts import RowFacts, RowId
 from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups
+from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowId
 from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.runtime.channel import JobContext
@@ -111,7 +110,7 @@ def split(
     file = rows.stores[0].folder / f"split-{_key(rows, seed, usable)}"
     if (cached := _read(file)) is not None:
         return cached
-    facts = quality_facts.measure(rows, spec.fixes, job)
+    facts = row_facts.measure(rows, spec.fixes, job)
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
     divided = _divided(rows, compared, seed, usable)
     if len(facts) >= _CACHED_FROM:
@@ -150,7 +149,7 @@ def _key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> str:
         spec.validation_share, spec.validation_count, bool(spec.validation_file),
         [
             (store.key, source.format, sorted(source.mapping.items()))
-            for store, source in zip(rows.stores, rows.found, strict=True)
+            for store, source in zip(rows.stores, rows.sources, strict=True)
         ],
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(facts).encode())

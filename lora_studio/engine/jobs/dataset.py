@@ -10,17 +10,17 @@ from lora_studio.engine.runtime.channel import JobContext
 @handles(commands.InspectDataset)
 def inspect_dataset(command: commands.InspectDataset, job: JobContext) -> None:
     """Report the rows, the format and the faults of a dataset."""
-    from lora_studio.engine.dataset import pages
+    from lora_studio.engine.dataset import inspection
 
-    pages.inspect(command, job)
+    inspection.inspect(command, job)
 
 
 @handles(commands.ReadRows)
 def read_rows(command: commands.ReadRows, job: JobContext) -> None:
     """Report a page of rows."""
-    from lora_studio.engine.dataset import pages
+    from lora_studio.engine.dataset import inspection
 
-    pages.read(command, job)
+    inspection.read_page(command, job)
 
 
 @handles(commands.ShowRow)

@@ -1,1 +1,1 @@
-"""A data file of any kind, from its bytes to blocks of rows; a faulty row is never an end."""
+"""A data file of any kind, from its bytes to blocks of rows; reading continues after a faulty row."""

@@ -13,7 +13,7 @@ from typing import IO
 
 
 def list_entries(path: Path) -> list[str] | None:
-    """Return the names of the files in an archive, None if the file is no archive.
+    """Return the names of the files in an archive, None if the file is not an archive.
 
     Raises OSError, zipfile.BadZipFile or tarfile.TarError for a damaged one.
     """
@@ -23,13 +23,13 @@ def list_entries(path: Path) -> list[str] | None:
     if not _is_tar(path):
         return None
     with tarfile.open(path) as archive:
-        # A file that begins with zeros passes for an empty tar archive.
+        # tarfile reads a file that starts with zeros as an empty archive.
         return [entry.name for entry in archive if entry.isfile()] or None
 
 
 @contextlib.contextmanager
 def open_entry(path: Path, name: str) -> Iterator[IO[bytes]]:
-    """Open a file in an archive; raises KeyError and what damaged archives raise."""
+    """Open a file in an archive; raises KeyError and the errors of damaged archives."""
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive, archive.open(name) as file:
             yield file

@@ -183,7 +183,7 @@ def _is_strict_json(text: str) -> bool:
 
 
 def _as_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow:
-    """Return a bare list of turns as a conversation; anything else that is no object is a fault."""
+    """Return a bare list of turns as a conversation; anything else but an object is a fault."""
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
             if all(keys <= turn.keys() for turn in value):

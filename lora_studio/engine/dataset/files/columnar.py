@@ -104,7 +104,7 @@ def _arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
                 share = (index + 1) / reader.num_record_batches
                 try:
                     batch = reader.get_batch(index)
-                    # What its numbers point at is looked up unchecked: a wrong one ends the process.
+                    # Arrow follows offsets unchecked: a wrong one would crash the process.
                     batch.validate(full=True)
                 except (pa.ArrowException, OSError):
                     yield _lost(1), share
@@ -121,19 +121,19 @@ def _arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
 
 def _sliced(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
     wanted = set(_columns(batch.schema))
-    batch = batch.select([place for place, name in enumerate(batch.schema.names) if name in wanted])
+    batch = batch.select([index for index, name in enumerate(batch.schema.names) if name in wanted])
     size = _rows_of(batch.nbytes, batch.num_rows)
     for start in range(0, batch.num_rows, size):
         yield _block(batch.slice(start, size), notes)
 
 
 def _rows_of(size: int, rows: int) -> int:
-    """How many rows of so many bytes in all are turned into Python values at a time."""
+    """Return how many of `rows` rows, `size` bytes in all, are turned into Python values at a time."""
     return max(1, min(_ROWS, BLOCK_BYTES * rows // max(1, size)))
 
 
 def _columns(schema: pa.Schema) -> list[str]:
-    """All columns but a table's index, which pandas writes beside the data."""
+    """Return all columns except a table's index, which pandas writes next to the data."""
     index: list[Any] = []
     with contextlib.suppress(ValueError, AttributeError, TypeError):
         index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
@@ -177,7 +177,7 @@ def _lost(rows: int) -> RowBlock:
 
 
 def _is_turns(kind: pa.DataType) -> bool:
-    """Whether turns are stored side by side: one list of roles and one of contents."""
+    """Return whether turns are stored as columns: one list of roles and one of contents."""
     if not pa.types.is_struct(kind):
         return False
     names = {kind.field(index).name for index in range(kind.num_fields)}
@@ -190,7 +190,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _turns(value: dict[str, list[Any] | None] | None) -> Any:
-    """The turns one after another; left as it is where the lists differ in length."""
+    """Return columns of turns as a list of turns; unchanged if the columns differ in length."""
     if value is None or len({len(items or []) for items in value.values()}) > 1:
         return value
     return [

@@ -17,7 +17,7 @@ from lora_studio.engine.dataset.files.byte_streams import ByteStream
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 from lora_studio.engine.dataset.reasons import SkipReason
 
-#: Stands for the delimiter of a table with one column.
+#: The delimiter that a table with one column is read with.
 _NO_DELIMITER = "\x1f"
 #: Delimiters, the likeliest first, and what a table with them is called.
 _TITLES = {
@@ -82,7 +82,7 @@ class TableRow:
 
 
 def detect_dialect(head: bytes, name: str) -> Dialect | None:
-    """Return the dialect of a file that begins with `head`, or None if it is no table.
+    """Return the dialect of a file that begins with `head`, or None if it is not a table.
 
     A file whose name doesn't say so has to look like a table: at least two columns, the same number
     in every row, and a header of short names.

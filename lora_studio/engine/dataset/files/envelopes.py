@@ -1,11 +1,12 @@
-"""Rows that programs export inside other objects, and how to get them out.
+"""Rows that programs export inside other objects, and how to extract them.
 
 - The dataset viewer of the hub: `{"row_idx": 0, "row": {…}, "truncated_cells": []}`.
-- Label Studio: the data of a task with what its first annotation says, under the names of the fields.
-- Argilla: the fields of a record with its responses, else its suggestions, under their names.
-- Logs of chat requests: the messages asked with the first answer to them.
+- Label Studio: the data of a task with the values of its first annotation, by field name.
+- Argilla: the fields of a record with its responses, else its suggestions, by name.
+- Logs of chat requests: the messages with the first answer.
 
-What an annotator wrote replaces the original. What was skipped, discarded or cut off is a faulty row.
+Text written by an annotator replaces the original. A skipped, discarded or truncated record is a
+faulty row.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from lora_studio.core.messages import text
 from lora_studio.engine.dataset.files.row_faults import DISCARDED, TRUNCATED_CELLS
 from lora_studio.engine.dataset.reasons import SkipReason
 
-#: Names of a record's and of a task's own; beside others that are known the object is a row itself.
+#: Keys of a record and of a task; with other known columns next to them, the object is a row itself.
 _OWN = ("data", "fields", "responses", "suggestions")
 _CUT_SHORT = SkipReason(text(CUT_SHORT))
-#: What of an annotation is its text, its choice or its number.
+#: Keys of an annotation's text, choice or number.
 _GIVEN = ("text", "choices", "selected", "rating", "number", "taxonomy")
 
 #: Fields that hold the reply to a request.
@@ -43,13 +44,17 @@ def open_envelope(values: dict[str, Any]) -> tuple[dict[str, Any], SkipReason | 
     if _is_task(values):
         notes = values["annotations"]
         is_skipped = bool(notes) and not _valid(notes)
-        found, written = _annotated(notes)
-        return {**found, **values["data"], **written}, DISCARDED if is_skipped else None
+        given, written = _annotated(notes)
+        return {**given, **values["data"], **written}, DISCARDED if is_skipped else None
     if _is_record(values):
         answers = values.get("responses")
-        row = {**_said(values.get("suggestions")), **values["fields"], **_said(answers)}
+        row = {
+            **_submitted_values(values.get("suggestions")),
+            **values["fields"],
+            **_submitted_values(answers),
+        }
         given = _answers(answers)
-        is_skipped = any(given.values()) and not any(map(_kept, given.values()))
+        is_skipped = any(given.values()) and not any(map(_submitted, given.values()))
         return row, DISCARDED if is_skipped else None
     if _is_request(values):
         is_cut = is_cut_short(_choice(values) or {})
@@ -62,7 +67,7 @@ def has_more_answers(values: dict[str, Any]) -> bool:
     if _is_task(values):
         return len(_valid(values["annotations"])) > 1
     if _is_record(values):
-        return any(len(_kept(one)) > 1 for one in _answers(values.get("responses")).values())
+        return any(len(_submitted(one)) > 1 for one in _answers(values.get("responses")).values())
     return not _is_viewed(values) and _is_request(values) and len(_choices(values)) > 1
 
 
@@ -85,7 +90,7 @@ def _is_record(values: dict[str, Any]) -> bool:
 
 
 def _is_row(values: dict[str, Any]) -> bool:
-    """Whether an object has usual columns beside those of a record or a task."""
+    """Return whether an object has known columns in addition to those of a record or a task."""
     return count_known_names(values.keys() - _OWN) > 1
 
 
@@ -95,17 +100,16 @@ def _is_request(values: dict[str, Any]) -> bool:
 
 
 def _valid(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The annotations that were not cancelled."""
+    """Return the annotations that were not canceled."""
     return [one for one in annotations if not one.get("was_cancelled")]
 
 
 def _annotated(annotations: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the first annotation says by the names of its fields, and of that what somebody wrote.
+    """Return the values of the first annotation by field name, and those of its text areas.
 
-    What was written stands in the place of what the task holds under that name: it is the same text
-    as somebody has corrected it.
+    A text area replaces the task's value of the same name: it is that text, corrected.
     """
-    found: dict[str, Any] = {}
+    by_field: dict[str, Any] = {}
     written: dict[str, Any] = {}
     for result in next(iter(_valid(annotations)), {"result": []})["result"]:
         value = result.get("value") if isinstance(result, dict) else None
@@ -114,35 +118,38 @@ def _annotated(annotations: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[
         ):
             given = next((value[key] for key in _GIVEN if key in value), None)
             given = given[0] if isinstance(given, list) and len(given) == 1 else given
-            found[name] = given
+            by_field[name] = given
             if result.get("type") == "textarea" and given:
                 written[name] = given
-    return found, written
+    return by_field, written
 
 
-def _said(answers: Any) -> dict[str, Any]:
-    """The values of answers to the questions of a record, of several the first that was handed in."""
-    kept = {name: _kept(given) for name, given in _answers(answers).items()}
-    said = {name: one[0] for name, one in kept.items() if one}
-    found = {name: one.get("value") if isinstance(one, dict) else one for name, one in said.items()}
-    return {name: value for name, value in found.items() if value is not None}
+def _submitted_values(answers: Any) -> dict[str, Any]:
+    """Return the value of the first submitted answer to each question of a record."""
+    submitted = {name: _submitted(given) for name, given in _answers(answers).items()}
+    first = {name: given[0] for name, given in submitted.items() if given}
+    values = {
+        name: answer.get("value") if isinstance(answer, dict) else answer
+        for name, answer in first.items()
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _answers(answers: Any) -> dict[str, list[Any]]:
-    """All answers to the questions of a record."""
+    """Return all answers to the questions of a record."""
     named = answers.items() if isinstance(answers, dict) else ()
     return {name: given if isinstance(given, list) else [given] for name, given in named}
 
 
-def _kept(answers: list[Any]) -> list[Any]:
-    """The answers that were neither discarded nor are drafts."""
+def _submitted(answers: list[Any]) -> list[Any]:
+    """Return the answers that are neither discarded nor drafts."""
     status = (one.get("status") if isinstance(one, dict) else None for one in answers)
     pairs = zip(answers, status, strict=True)
     return [one for one, state in pairs if state not in ("discarded", "draft")]
 
 
 def _asked_and_answered(values: dict[str, Any]) -> dict[str, Any]:
-    """The messages with the answer to them, what else stands beside them, and the tools."""
+    """Return the messages with their answer, the tools, and the other values of the request."""
     asked, answer = _asked(values), _answer(values)
     said = [*asked["messages"], *([answer] if answer else [])]
     if asked is values:
@@ -151,32 +158,32 @@ def _asked_and_answered(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object with the messages that were asked."""
+    """Return the object that holds the messages of the request."""
     inner = (values.get(name) for name in ("request", "body", "input"))
     held = (one for one in (values, *inner) if isinstance(one, dict))
     return next((one for one in held if _is_asking(one.get("messages"))), {})
 
 
 def _is_asking(messages: Any) -> bool:
-    """Whether a value is messages of which the last one is no answer."""
+    """Return whether a value is a list of messages whose last one awaits an answer."""
     last = messages[-1] if isinstance(messages, list) and messages else None
     return isinstance(last, dict) and last.get("role") in ("system", "user", "tool")
 
 
 def _answer(values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The first answer in what came back."""
+    """Return the first message of the response."""
     message = (_choice(values) or {}).get("message")
     return message if isinstance(message, dict) else None
 
 
 def _choice(values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The first of the answers that came back, with why it ended."""
+    """Return the first choice of the response, with its finish reason."""
     first = next(iter(_choices(values)), None)
     return first if isinstance(first, dict) else None
 
 
 def _choices(values: Mapping[str, Any]) -> list[Any]:
-    """All answers that came back."""
+    """Return all choices of the response."""
     came = values.get("response", values.get("output"))
     inner = came.get("body") if isinstance(came, dict) else None
     for one in (inner, came, values):

@@ -12,10 +12,7 @@ import orjson
 
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.dataset.split_names import detect_split
-from lora_studio.engine.dataset.files import (
-    envelopes,
-    nested_rows,
-)
+from lora_studio.engine.dataset.files import envelopes, nested_rows
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 
@@ -67,7 +64,7 @@ def is_unended_object(head: bytes) -> bool:
 
 
 def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
-    """Return the shape of a file that begins with `head`, or None where it is something else.
+    """Return the shape of a file that begins with `head`, or None if it is not JSON.
 
     Where the file's name says JSON, faults are tolerated. `split` names the list that is meant in an
     object with several.
@@ -120,7 +117,7 @@ def _is_lines(start: bytes, first: bytes | None, name: str, *, is_whole: bool) -
     """Return whether every line is a row of its own."""
     share = _share_of_lines(start, is_whole=is_whole)
     if start[:1] == b"[":
-        # The items of a list may be on a line each, and the last one then parses by itself.
+        # The items of a list may be on a line each; then the last line parses on its own.
         return share > 0.5 and is_json(start.split(b"\n", 1)[0])
     if share >= 0.5:
         return True

@@ -58,7 +58,7 @@ def read_blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> I
 
 
 def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
-    """Yield one row per line; empty lines are none."""
+    """Yield one row per line; skip empty lines."""
     judge = _Judge(container, stream, notes)
     rest, line, is_skipping = b"", 0, False
     for chunk in stream.chunks():
@@ -112,7 +112,7 @@ def _items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
 
 
 class _Judge:
-    """Turns texts that should be rows into rows, several of them where questions are nested."""
+    """Converts the texts of rows to rows; a text with nested questions gives several."""
 
     def __init__(self, container: Container, stream: ByteStream, notes: ReadNotes) -> None:
         assert container.shape is not None
@@ -160,7 +160,7 @@ class _Judge:
     def add_raw(
         self, block: RowBlock, raw: bytes, line: int, offset: int, fault: SkipReason | None = None
     ) -> None:
-        """Append one row as it is."""
+        """Append one row unchanged."""
         block.add(raw, line, offset if self._stream.is_exact else -1, fault)
 
     def _judge(self, block: RowBlock, text: bytes) -> JudgedRow:
@@ -226,7 +226,7 @@ class _Judge:
             self.add(block, text, piece.line, piece.offset)
 
     def _add_loose(self, block: RowBlock, item: JsonItem) -> None:
-        """Append what is between items: values that are no objects, or something that isn't JSON."""
+        """Append what is between items: values other than objects, or something that isn't JSON."""
         text = item.text.strip(_SPACE + b",[]")
         try:
             values: list[Any] = orjson.loads(b"[" + text + b"]")

@@ -270,7 +270,7 @@ def _as_json(container: Container, head: bytes, name: str, split: str) -> Contai
         raise file_error(
             container.path,
             "dataset.not_json",
-            "{name} is neither JSON nor JSON lines: it begins with “{beginning}”.",
+            "{name} is neither JSON nor JSON lines: it starts with “{beginning}”.",
             "Fix the beginning of the file, or rename it with the right extension: .csv or .txt.",
             line=1,
             name=container.name,

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.spec import Fix
-from lora_studio.engine.dataset.quality.facts import RowFacts, RowFactsReader
 from lora_studio.engine.dataset.quality.keys import sides_of
 from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
     NearDuplicateSearch,
     join_near,
 )
+from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowFactsReader
 from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.runtime.channel import JobContext

@@ -14,11 +14,10 @@ from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec, Fix
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.protocol.events import DatasetLinted, Finding
-from lora_studio.engine.dataset.quality import dataset_comparison
-from lora_studio.engine.dataset.quality import facts as quality_facts
+from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
-from lora_studio.engine.dataset.quality.facts import FactCounts, RowFacts, RowId
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, RULES
+from lora_studio.engine.dataset.quality.row_facts import FactCounts, RowFacts, RowId
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.chains import EXPECTED
 from lora_studio.engine.runtime.channel import JobContext
@@ -79,7 +78,7 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     """
     # Row-wise repairs are made in the pass itself, which also collects the faults before them.
     rows = mixture.open_dataset(spec.model_copy(update={"fixes": ()}), job)
-    facts = quality_facts.measure(rows, spec.fixes, job, with_faults=True)
+    facts = row_facts.measure(rows, spec.fixes, job, with_faults=True)
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
     report = LintReport(spec.fixes)
     _add_rows_alone(report, facts)

@@ -11,7 +11,7 @@ space takes w characters, a shingle survives with s = (1 - e)^(1 + (K - 1) / w),
 For English (w = 6.2) one word in twenty gives J = 0.80, one in ten 0.65, one in eight 0.58, one in
 five 0.42: rows with J >= THRESHOLD = 0.6, about one word in eight, count as near duplicates.
 
-Exact similarity takes some 100 µs a pair and there are n² / 2 of them, so candidates are found by
+Exact similarity takes some 100 µs a pair and there are n² / 2 pairs, so candidates are found by
 sketches (Broder 1997): one permutation of the shingles' hashes in BINS bins (Li, Owen and Zhang
 2012), empty bins filled by hashing (Shrivastava 2017), BANDS bands of 4 bins. A pair with union
 similarity J shares a band with probability 1 - (1 - J^4)^20: 0.94 at 0.6, 0.996 at 0.7, 0.15 at
@@ -45,14 +45,14 @@ PRINTS = 40
 #: A side with fewer characters has to be equal: one word changes what it says.
 SHORT = 40
 
-#: Characters of a side that are compared; what follows is told by its length alone.
+#: Characters of a side that are compared; of the rest only the length counts.
 LONGEST = 100_000
 
 #: Bytes of a sketch that have to agree before the exact test is worth its time: two standard
 #: deviations, sqrt(J (1 - J) / PRINTS), below THRESHOLD.
 _AGREEING = int((THRESHOLD - 2 * (THRESHOLD * (1 - THRESHOLD) / PRINTS) ** 0.5) * PRINTS)
 
-#: Shingles in more than this share of the rows, and at least so many of them, are boilerplate.
+#: Shingles in more than this share of the rows, and in at least so many rows, are boilerplate.
 _COMMON_SHARE, _COMMON_ROWS = 0.1, 10
 
 #: Shingled rows kept for the next comparison, and characters hashed in one go (some 60 bytes each).
@@ -160,15 +160,16 @@ def sketch(
 
 def _minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
     """Return the least hash in each bin, [rows, BINS]; rows of boilerplate alone keep it."""
-    places = np.concatenate([np.arange(len(sides)) for sides in rows])
+    side_numbers = np.concatenate([np.arange(len(sides)) for sides in rows])
     row_of_side = np.repeat(np.arange(len(rows)), [len(sides) for sides in rows])
     hashes, side = _hashed(
-        [side for sides in rows for side in sides], _salts(int(places.max()) + 1)[places]
+        [side for sides in rows for side in sides],
+        _salts(int(side_numbers.max()) + 1)[side_numbers],
     )
     row = row_of_side[side]
     own = _without(hashes, common)
-    kept = own | (np.bincount(row[own], minlength=len(rows))[row] == 0)
-    hashes, row = hashes[kept], row[kept]
+    compared = own | (np.bincount(row[own], minlength=len(rows))[row] == 0)
+    hashes, row = hashes[compared], row[compared]
     least = np.full(len(rows) * BINS, _EMPTY, dtype=np.uint32)
     which = ((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)
     value = np.minimum(hashes & _LOW, _LOW - np.uint64(1)).astype(np.uint32)

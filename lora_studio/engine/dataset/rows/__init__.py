@@ -1,1 +1,1 @@
-"""The rows of a source kept on disk: scanned, chained, judged, as samples and as tokens."""
+"""The rows of a source, cached on disk: scanned, joined, validated, converted and tokenized."""

@@ -179,7 +179,7 @@ def _reading(store: RowStore) -> _Reading | None:
 
 
 def _why_not_joined(store: RowStore, links: RowLinks, reading: _Reading | None, parent: str) -> str:
-    """Return why rows that name others are no turns of conversations, "" where they may be."""
+    """Return why rows that name others can't be turns of conversations, "" where they may be."""
     if reading is not None and reading.column in store.facts.columns:
         return _OTHER_KIND
     is_plain = normalize_name(parent) in _PLAIN_NAMES

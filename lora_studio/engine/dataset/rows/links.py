@@ -21,12 +21,12 @@ _PARENTS = (
     "parentid", "parent", "parentmessageid", "parentuuid", "parentmsgid", "previousid", "replyto",
     "replytoid", "inreplyto",
 )  # fmt: skip
-#: Columns with the id of the conversation, in which row ids may start anew.
+#: Columns with the id of the conversation, which may number their rows from the start again.
 _SCOPES = (
     "conversationid", "messagetreeid", "treeid", "threadid", "dialogid", "dialogueid", "chatid",
     "sessionid",
 )  # fmt: skip
-#: Ids that stand for no row.
+#: Ids that mean “no row”.
 _NO_ROW = ("0", "-1", "None", "none", "null", "NULL", "nan", "NaN", "root", "ROOT")
 #: Rows before a row at most.
 _MOST_ROUNDS = 256

@@ -42,13 +42,13 @@ _verdicts: dict[tuple[str, str], FormatVerdict] = {}
 class MixedRows:
     """All sources of a dataset after scanning; the validation file, if any, is the last one.
 
-    `found` says what each source is, without counts of usable rows: those need a pass over all rows
+    `sources` says what each source is, without counts of usable rows: those need a pass over all rows
     (`rows.verdicts`, tokenizing). `task` is the task that all sources have.
     """
 
     spec: DatasetSpec
     task: Task
-    found: tuple[SourceFound, ...]
+    sources: tuple[SourceFound, ...]
     stores: tuple[RowStore, ...]
 
     def sample(self, source: int, position: int) -> Sample:
@@ -56,7 +56,7 @@ class MixedRows:
         row = self.stores[source].raw(position)
         if row.values is None:
             raise (row.fault or NO_FORMAT).to_error()
-        about = self.found[source]
+        about = self.sources[source]
         if about.format is None:
             raise NO_FORMAT.to_error()
         return make_sample(row.values, about.format, about.mapping, self.spec)
@@ -94,23 +94,23 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
             where=Where(step="dataset", field="sources"),
         )
     stores = [open_store(source, job) for source in all_sources(spec)]
-    found = [
+    described = [
         describe_source(source, store, recognize_format(store, source))
         for source, store in zip(all_sources(spec), stores, strict=True)
     ]
     refused = [
         problem
-        for source in found
+        for source in described
         if source.format is None
         for problem in source.problems
         if problem.severity == "error"
     ]
     if refused:
         raise ProblemError(refused)
-    task, problems = find_common_task(found)
+    task, problems = find_common_task(described)
     if task is None:
         raise ProblemError(problems)
-    return MixedRows(spec, task, tuple(found), tuple(stores))
+    return MixedRows(spec, task, tuple(described), tuple(stores))
 
 
 def all_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
@@ -275,9 +275,9 @@ def _located(problems: Sequence[Problem], source: DataSource) -> list[Problem]:
     ]
 
 
-def find_common_task(found: Sequence[SourceFound]) -> tuple[Task | None, list[Problem]]:
+def find_common_task(sources: Sequence[SourceFound]) -> tuple[Task | None, list[Problem]]:
     """Return the task of all sources; None and the problem where they differ or have none."""
-    tasks = {source.task: source for source in found if source.task is not None}
+    tasks = {source.task: source for source in sources if source.task is not None}
     if len(tasks) == 1:
         return next(iter(tasks)), []
     if not tasks:

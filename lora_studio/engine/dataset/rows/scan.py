@@ -22,7 +22,7 @@ from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, values_
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
 from lora_studio.engine.dataset.files.readers import read_blocks
 from lora_studio.engine.dataset.files.sniffing import Container, file_error, open_stream
-from lora_studio.engine.dataset.rows import cache
+from lora_studio.engine.dataset.rows import scan_cache
 from lora_studio.engine.dataset.rows.chains import join_conversations
 from lora_studio.engine.dataset.rows.sources import SourceFiles, files_of
 from lora_studio.engine.dataset.rows.store import (
@@ -41,7 +41,7 @@ VERSION = 12
 
 @dataclass(frozen=True)
 class FirstRows:
-    """The beginning of a source; `is_all` when there is no more of it, or it was scanned before."""
+    """The beginning of a source; `is_all` if these are all of its rows, or it was scanned before."""
 
     rows: tuple[RawRow, ...]
     columns: tuple[str, ...]
@@ -55,12 +55,12 @@ def open_store(source: DataSource, job: JobContext) -> RowStore:
     key = _key(files)
     if (store := _cached(key)) is not None:
         return store
-    cache.clean()
-    with cache.fresh_folder() as folder:
+    scan_cache.delete_unused()
+    with scan_cache.fresh_folder() as folder:
         facts = _Scan(files, folder, job).run()
         facts = join_conversations(RowStore(folder, facts), job)
-        scan = cache.keep_scan(folder, facts.fingerprint)
-    cache.remember(key, facts.model_dump_json())
+        scan = scan_cache.keep_scan(folder, facts.fingerprint)
+    scan_cache.store_facts(key, facts.model_dump_json())
     return RowStore(scan, facts)
 
 
@@ -91,14 +91,14 @@ def first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
 
 def _cached(key: str) -> RowStore | None:
     """Return the scan that is cached under a key, if it is complete and of this version."""
-    text = cache.read(key)
+    text = scan_cache.read_facts(key)
     if text is None:
         return None
     try:
         facts = ScanFacts.model_validate_json(text)
     except ValidationError:
         return None
-    folder = cache.complete_scan(facts.fingerprint, facts.bytes)
+    folder = scan_cache.find_scan(facts.fingerprint, facts.bytes)
     return RowStore(folder, facts) if folder else None
 
 
@@ -124,9 +124,9 @@ class _Scan:
 
     def run(self) -> ScanFacts:
         """Write the rows; raises ProblemError when there are none, or no disk space for them."""
-        cache.require_space(self._folder, self._total)
+        scan_cache.require_space(self._folder, self._total)
         containers = list(self._files.containers(self._job))
-        file = self._folder / cache.ROWS
+        file = self._folder / scan_cache.ROWS
         with RowWriter(file) as writer:
             for container in containers:
                 self._read(container, writer, is_only=len(containers) == 1)
@@ -199,7 +199,7 @@ def _blocks(
     """Yield blocks of rows with the bytes of the file read so far; the rest goes to `end`."""
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
-        for block, share in columnar_blocks(container, notes, cache.fresh_folder):
+        for block, share in columnar_blocks(container, notes, scan_cache.fresh_folder):
             yield block, share * size
         if end is not None:
             with container.open() as stream:

@@ -20,7 +20,7 @@ from lora_studio.core.protocol.events import Skipped
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.dataset.files.blocks import RowBlock, values_of
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
-from lora_studio.engine.dataset.rows import cache
+from lora_studio.engine.dataset.rows import scan_cache
 
 #: Positions of rows, from 0.
 Positions = NDArray[np.int64]
@@ -173,7 +173,7 @@ class RowStore:
     @property
     def file(self) -> Path:
         """Return the Arrow file (a stream of record batches)."""
-        return self.folder / cache.ROWS
+        return self.folder / scan_cache.ROWS
 
     @property
     def title(self) -> Text:

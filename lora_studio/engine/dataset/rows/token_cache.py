@@ -134,13 +134,13 @@ def _is_done(folder: Path) -> bool:
     return (folder / "about.json").is_file()
 
 
-def _sweep(kept: Sequence[Path]) -> None:
+def _sweep(used: Sequence[Path]) -> None:
     """Delete tokens that were not used for a month."""
     oldest = time.time() - _MOST_DAYS * 86_400
     for folder in (paths.cache_folder() / "tokens").glob("*"):
         # Another process may have renamed or deleted it since it was listed.
         with contextlib.suppress(FileNotFoundError):
-            if folder not in kept and folder.stat().st_mtime < oldest:
+            if folder not in used and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -121,7 +121,7 @@ class _Work:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def judge(self, index: int) -> tuple[NDArray[np.int32], list[SkipReason]]:
-        """Return codes of the rows of one batch, and the reasons that they stand for."""
+        """Return codes of the rows of one batch, and the reasons that they number."""
         batch = self.store.batch(index)
         reasons: dict[SkipReason, int] = {}
         codes = np.zeros(batch.num_rows, dtype=np.int32)

@@ -35,7 +35,7 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     sketch,
 )
 from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, load_reason
-from lora_studio.engine.dataset.rows import cache, mixture
+from lora_studio.engine.dataset.rows import mixture, scan_cache
 from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, batch_at
@@ -161,7 +161,7 @@ class RowFactsReader:
         self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
 
     def sample(self, source: int, index: int) -> Sample:
-        """Return one row as it is compared; raises UnusableRow."""
+        """Return one row in the form in which rows are compared; raises UnusableRow."""
         batches = self._rows.stores[source].facts.batches
         number = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
         offset, first = batches[number]
@@ -177,7 +177,7 @@ def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> S
 
     What all rows share tells none from another, and may change without moving any.
     """
-    about = rows.found[source]
+    about = rows.sources[source]
     if about.format is None:
         raise NO_FORMAT.to_error()
     spec = rows.spec
@@ -251,7 +251,7 @@ class _Work:
         """Return the shape of the used columns, "" where it isn't needed."""
         if not self.with_faults and "drop_minority_schema" not in self.fixes:
             return ""
-        mapping = self.rows.found[source].mapping
+        mapping = self.rows.sources[source].mapping
         used = {
             name for text in mapping.values() for name in find_column_names(text, values)
         } or values.keys()
@@ -296,8 +296,8 @@ def _allocate(total: int, common: Hashes) -> RowFacts:
             common,
         )
     # In the cache, which deletes it later if this process dies.
-    cache.root().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=cache.root()))
+    scan_cache.root_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=scan_cache.root_folder()))
     facts = RowFacts(
         {
             name: np.memmap(folder / name, dtype=kind, mode="w+", shape=(total, *shape))

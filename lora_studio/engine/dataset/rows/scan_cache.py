@@ -27,14 +27,14 @@ _IN_USE_SECONDS = 6 * 3600
 _GROWTH = 1.15
 
 
-def root() -> Path:
+def root_folder() -> Path:
     """Return the folder of all scans."""
     return cache_folder() / "rows"
 
 
-def read(key: str) -> str | None:
-    """Return what was stored under a key, None when there is nothing."""
-    file = root() / "keys" / key
+def read_facts(key: str) -> str | None:
+    """Return the facts stored under the key of some files, None if there are none."""
+    file = root_folder() / "keys" / key
     try:
         os.utime(file)
         return file.read_text("utf-8")
@@ -42,14 +42,14 @@ def read(key: str) -> str | None:
         return None
 
 
-def remember(key: str, facts: str) -> None:
+def store_facts(key: str, facts: str) -> None:
     """Store the facts about a scan under the key of its files."""
-    write_atomic(root() / "keys" / key, facts)
+    write_atomic(root_folder() / "keys" / key, facts)
 
 
-def complete_scan(name: str, size: int) -> Path | None:
+def find_scan(name: str, size: int) -> Path | None:
     """Return the folder of a scan if its rows have `size` bytes, else None."""
-    folder = root() / name
+    folder = root_folder() / name
     try:
         if (folder / ROWS).stat().st_size != size:
             return None
@@ -62,8 +62,8 @@ def complete_scan(name: str, size: int) -> Path | None:
 @contextlib.contextmanager
 def fresh_folder() -> Iterator[Path]:
     """Create a folder to scan or unpack into; it is deleted after the block unless it was kept."""
-    root().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root()))
+    root_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root_folder()))
     try:
         yield folder
     finally:
@@ -73,14 +73,14 @@ def fresh_folder() -> Iterator[Path]:
 def keep_scan(folder: Path, name: str) -> Path:
     """Move a scan into the cache, unless another process has done so; return its folder there."""
     size = (folder / ROWS).stat().st_size
-    target = root() / name
-    if cached := complete_scan(name, size):
+    target = root_folder() / name
+    if cached := find_scan(name, size):
         return cached
     with contextlib.suppress(OSError):
         folder.rename(target)
         return target
     # Another process may have been faster, and already reads it; a damaged scan is replaced.
-    if not complete_scan(name, size):
+    if not find_scan(name, size):
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
     return target
@@ -91,11 +91,11 @@ def require_space(folder: Path, size: int) -> None:
     disk.require(folder, int(size * _GROWTH), "Reading the dataset into the cache")
 
 
-def clean() -> None:
+def delete_unused() -> None:
     """Delete scans that were long unused, and unfinished ones of workers that died."""
     now = time.time()
     scans: list[tuple[float, int, Path]] = []
-    for folder in root().glob("*"):
+    for folder in root_folder().glob("*"):
         with contextlib.suppress(OSError):
             used = folder.stat().st_mtime
             if folder.name == "keys":

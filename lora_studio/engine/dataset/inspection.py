@@ -1,4 +1,4 @@
-"""Inspecting a dataset: what its sources are, and its rows page by page."""
+"""Inspect a dataset: what its sources are, and its rows page by page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def inspect(command: commands.InspectDataset, job: JobContext) -> None:
     """Emit what the first rows show at once, then what all rows show; raises ProblemError.
 
     Sources that are small or cached need no first answer. A source that can't be read is reported
-    with its problem; it is an error only where there is no other source.
+    with its problem; it is an error only if it is the only source.
     """
     spec = command.dataset
     if not spec.sources:
@@ -200,10 +200,10 @@ def merge_skipped(sources: Sequence[SourceFound]) -> tuple[Skipped, ...]:
 # --- rows by pages --------------------------------------------------------------------------------
 
 
-def read(command: commands.ReadRows, job: JobContext) -> None:
+def read_page(command: commands.ReadRows, job: JobContext) -> None:
     """Emit one page of the matching rows; raises ProblemError.
 
-    A source that can't be read has no rows, unless there is no other.
+    A source that can't be read has no rows; it is an error only if no other source can be read.
     """
     spec = command.dataset
     opened: dict[int, tuple[RowStore, SourceFound]] = {}
@@ -294,10 +294,10 @@ def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
 def _spellings(words: str) -> list[str]:
     """Return how JSON may spell a text: letters beyond ASCII directly, or as escapes."""
     forms = (words, words.lower(), words.upper())
-    spelt = [
+    escaped_forms = [
         json.dumps(form, ensure_ascii=escaped)[1:-1] for form in forms for escaped in (False, True)
     ]
-    return list(dict.fromkeys(spelt))
+    return list(dict.fromkeys(escaped_forms))
 
 
 def _names(store: RowStore) -> set[str]:
