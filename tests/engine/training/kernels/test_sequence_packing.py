@@ -61,17 +61,17 @@ def test_a_processor_takes_documents_one_by_one() -> None:
     assert not sequence_packing.supports_varlen_kernel(query, query, query)
 
 
-def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_computed_in(
+def test_varlen_kernel_gets_queries_in_autocast_dtype(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[torch.dtype] = []
 
-    def at_once(query: torch.Tensor, *others: Any) -> torch.Tensor:
+    def varlen_attention(query: torch.Tensor, *others: Any) -> torch.Tensor:
         seen.extend(tensor.dtype for tensor in (query, *others[:2]))
         return query
 
-    monkeypatch.setattr(sequence_packing, "takes_all_at_once", lambda *_: True)
-    monkeypatch.setattr(sequence_packing, "at_once", at_once)
+    monkeypatch.setattr(sequence_packing, "supports_varlen_kernel", lambda *_: True)
+    monkeypatch.setattr(sequence_packing, "varlen_attention", varlen_attention)
     module = torch.nn.Module()
     with FakeTensorMode():
         # No GPU is needed to see in which format they would come to one.
@@ -121,17 +121,17 @@ def test_keys_that_are_repeated_change_nothing(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(found, expected)
 
 
-def test_a_kernel_that_is_not_there_or_gives_something_else_is_not_used(
+def test_varlen_kernel_is_unused_where_missing_or_different(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     about = torch.float32, torch.device("cpu"), 4, 2, 8, 8
-    sequence_packing._tried.cache_clear()
-    assert not sequence_packing._tried(*about)  # PyTorch has it for GPUs alone
+    sequence_packing._is_varlen_equal.cache_clear()
+    assert not sequence_packing._is_varlen_equal(*about)  # PyTorch has it for GPUs alone
 
     def other(*given: Any, **named: Any) -> torch.Tensor:
         return torch.zeros_like(given[0]) * given[0]
 
-    monkeypatch.setattr(sequence_packing, "_kernel", lambda: other)
-    sequence_packing._tried.cache_clear()
-    assert not sequence_packing._tried(*about)
-    sequence_packing._tried.cache_clear()
+    monkeypatch.setattr(sequence_packing, "_varlen_kernel", lambda: other)
+    sequence_packing._is_varlen_equal.cache_clear()
+    assert not sequence_packing._is_varlen_equal(*about)
+    sequence_packing._is_varlen_equal.cache_clear()
