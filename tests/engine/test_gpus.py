@@ -88,7 +88,7 @@ def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.usefixtures("_two_cards")
 def test_cards_are_known_by_their_identifiers_and_looked_at_without_using_them() -> None:
-    fast, old, _ = device.found().devices
+    fast, old, _ = device.list_devices().devices
     assert (fast.name, fast.title, fast.free_bytes, fast.precision) == ("cuda:0", "Fast", 2 * GIB, "bf16")  # fmt: skip
     assert (old.name, old.title, old.free_bytes, old.precision) == ("cuda:1", "Old", GIB, "fp16")
     assert (fast.identifier, old.identifier) == ("ff", "00")
@@ -109,7 +109,7 @@ def test_a_card_that_the_driver_does_not_know_is_asked_itself(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (3 * GIB, 9 * GIB))
-    assert device.found().devices[1].free_bytes == 3 * GIB
+    assert device.list_devices().devices[1].free_bytes == 3 * GIB
     assert nvml.read_load(0) == {}
 
 
