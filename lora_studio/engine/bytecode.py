@@ -1,10 +1,10 @@
-"""`python bytecode.py SITE_PACKAGES`: byte-compiles what jobs import, in the order that they import it.
+"""`python bytecode.py SITE_PACKAGES`: compile the modules that jobs import, in their import order.
 
-Runs beside a set-up in the new engine's own Python, with nothing but the standard library. A line on stdin
-says that more packages have come, the line `end` that these were the last; where stdin ends before, it
-stops at once. What a module imports is read from the statements at its top, as it is compiled; what
-these do not tell, Python compiles when it is first imported. That is all that is lost when this process
-is killed, since each file is written beside its place and renamed.
+Runs during a set-up in the new engine's own Python, with nothing but the standard library. A line
+on stdin says that more packages are there, the line `end` that they were the last; when stdin ends
+earlier, the program stops at once. A module's imports are read from its top-level statements as it
+is compiled; Python compiles what they don't show when it is first imported. Nothing else is lost
+when this process is killed, since each file is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _NEAR = 3
 
 
 class BytecodeCompiler:
-    """Follows imports from the roots through a folder of packages, which may still be filled.
+    """Follow imports from the roots through a folder of packages that may still be filled.
 
-    Whoever imports the same at the same time, as the trial of a new engine does, goes through them in the
-    same order and compiles what it finds uncompiled. Where it has been already, the next root is taken
-    first: side by side, both would compile everything.
+    Another process that imports the same modules at the same time, such as the trial of a new
+    engine, goes through them in the same order and compiles those that aren't compiled yet. Where
+    it has been already, the next root comes first; otherwise both would compile everything.
     """
 
     def __init__(self, site: Path) -> None:
-        """`site` is the folder; nothing is compiled yet."""
+        """Start in the folder `site`, with nothing compiled."""
         self._site = site
         self._met = set(COMPILERS)
         # What each root still leads to, the next one last.
@@ -58,7 +58,7 @@ class BytecodeCompiler:
         self.compiled = 0
 
     def work(self) -> None:
-        """Compiles all that can be reached now; what is not there is looked for again next time."""
+        """Compile all modules that can be reached now; missing ones are looked up again next time."""
         absent: list[str] = []
         while self._waiting:
             ahead = self._follow(self._waiting[0], absent)
@@ -69,7 +69,7 @@ class BytecodeCompiler:
         self._waiting.extend([one] for one in absent)
 
     def _follow(self, waiting: list[str], absent: list[str]) -> bool:
-        """Compiles what one root leads to; whether it stops since somebody else is there as well."""
+        """Compile what one root imports; return whether another process works there too."""
         while waiting:
             module = waiting.pop()
             package = module.rpartition(".")[0]
@@ -82,14 +82,14 @@ class BytecodeCompiler:
             if not top.exists() and not top.with_suffix(".py").exists():
                 absent.append(module)
             self._met.add(module)
-            found, there_before = self._compile(module, package)
-            waiting += reversed(found)
+            modules, there_before = self._compile(module, package)
+            waiting += reversed(modules)
             if there_before:
                 return True
         return False
 
     def _compile(self, module: str, package: str) -> tuple[list[str], bool]:
-        """The modules that it imports, and whether it was compiled before."""
+        """Return the modules that a module imports, and whether it was compiled before."""
         path = self._site.joinpath(*module.split("."))
         inside, beside = path / "__init__.py", path.with_name(f"{path.name}.py")
         file = inside if inside.is_file() else beside
@@ -108,11 +108,11 @@ class BytecodeCompiler:
 
 
 def imported(code: CodeType, package: str) -> Iterator[str]:
-    """What a module's code imports when it runs, and names that may be modules; not for types only."""
+    """Yield what a module's code imports when it runs; imports for types only are left out."""
     content = code.co_code
     before: tuple[object, object] = (0, None)
     wide, asked, until = 0, -_NEAR - 1, -1
-    for place, (operation, low) in enumerate(zip(content[::2], content[1::2], strict=True)):
+    for position, (operation, low) in enumerate(zip(content[::2], content[1::2], strict=True)):
         if operation == _EXTENDED:
             wide = (wide | low) << 8
             continue
@@ -120,10 +120,10 @@ def imported(code: CodeType, package: str) -> Iterator[str]:
         if operation == _CONSTANT:
             before = (before[1], code.co_consts[argument])
         elif operation == _NAME and code.co_names[argument] == "TYPE_CHECKING":
-            asked = place
-        elif operation in _JUMPS and place - asked <= _NEAR:
-            until = place + argument
-        elif operation == _IMPORT and place > until:
+            asked = position
+        elif operation in _JUMPS and position - asked <= _NEAR:
+            until = position + argument
+        elif operation == _IMPORT and position > until:
             yield from _names(code.co_names[argument], before, package)
 
 
@@ -141,22 +141,22 @@ def _names(name: str, before: tuple[object, object], package: str) -> Iterator[s
 
 
 def main(site: Path) -> None:
-    """Works each time that packages have come, to the last."""
+    """Compile each time that packages arrive, until the last."""
     gc.disable()  # a tenth of the time: code has no cycles
     sys.dont_write_bytecode = False
-    compiler, told, last = BytecodeCompiler(site), threading.Event(), threading.Event()
+    compiler, arrived, last = BytecodeCompiler(site), threading.Event(), threading.Event()
 
     def listen() -> None:
         for line in sys.stdin:
             if line.strip() == "end":
                 last.set()
-            told.set()
+            arrived.set()
         os._exit(0)  # whoever started this has gone: nothing may be written any more
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        told.wait()
-        told.clear()
+        arrived.wait()
+        arrived.clear()
         ending = last.is_set()
         compiler.work()
         if ending:

@@ -1,4 +1,4 @@
-"""Generating answers: with a model in torch, in batches, or with a GGUF file."""
+"""Generate answers with a model in torch, in batches, or with a GGUF file."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class TurnEndCriteria:
-    """What ends an answer: any of these tokens, or this text where no single token stands for it."""
+    """End an answer at any of these tokens, or at a text that no single token represents."""
 
     ids: tuple[int, ...]
     text: str = ""
 
     def cut(self, answer: str) -> tuple[str, bool]:
-        """The answer before the text that ends it, and whether that was found."""
+        """Return the answer before the text that ends it, and whether that text occurs."""
         before, end, _ = answer.partition(self.text) if self.text else (answer, "", "")
         return before, bool(end)
 
@@ -50,7 +50,7 @@ class TurnEndCriteria:
 def answer_in_torch(
     run: RunFolder, project: Project, sources: Sequence[TextSource], command: commands.Generate, job: JobContext
 ) -> None:  # fmt: skip
-    """Answers with the base and the tuned model, which share their weights in memory."""
+    """Answer with the base and the adapted model, which share their weights in memory."""
     loaded = loading.load(widened(project.model, job), job, project.dataset)
     if "base" in sources:
         answer(loaded.model, loaded.tokenizer, "base", command, job)
@@ -62,7 +62,7 @@ def answer_in_torch(
 def answer_merged(
     run: RunFolder, project: Project, command: commands.Generate, job: JobContext
 ) -> None:
-    """Answers with the merged model of a run; raises ProblemError."""
+    """Answer with the merged model of a run; raises ProblemError."""
     if not run.has_merged:
         raise fail(
             "chat.not_merged",
@@ -82,7 +82,7 @@ def answer_merged(
 def answer_gguf(
     run: RunFolder, project: Project, command: commands.Generate, job: JobContext
 ) -> None:
-    """Answers with the run's first GGUF file; raises ProblemError."""
+    """Answer with the run's first GGUF file; raises ProblemError."""
     file = run.gguf_file(project.name, project.export.quantizations[0])
     if not file.is_file():
         raise fail(
@@ -129,7 +129,7 @@ def _answer_of_llama(
 
 
 def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
-    """The base with the run's adapter in front of its layers, not merged."""
+    """Return the base model with the run's adapter attached, not merged."""
     from peft import PeftModel
 
     if not (run.adapter / "adapter_config.json").is_file():
@@ -143,7 +143,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
 
 
 def widened(spec: ModelSpec, job: JobContext) -> ModelSpec:
-    """The same model in 32 bits on a processor with room for it, where 16 bits are no faster.
+    """Return the model spec in 32 bits for a CPU with enough memory, where 16 bits aren't faster.
 
     Every 16-bit weight has its exact value in 32 bits.
     """
@@ -159,7 +159,7 @@ def widened(spec: ModelSpec, job: JobContext) -> ModelSpec:
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEndCriteria:
-    """What ends an answer: what training teaches as its end, and the tokens in `stops`."""
+    """Return what ends an answer: the end that training teaches, and the tokens in `stops`."""
     ids = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
     turns = (
         Message(role="user", content="Hi"),
@@ -183,7 +183,7 @@ def answer(
     command: commands.Generate,
     job: JobContext,
 ) -> None:
-    """Emits an answer to every conversation, in batches padded on the left."""
+    """Emit an answer to every conversation, in batches padded on the left."""
     prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
     end = turn_end(tokenizer, network.generation_config.eos_token_id)
     settings = _settings(tokenizer, end, command)
@@ -206,16 +206,18 @@ def complete(
     *,
     in_step: bool = False,
 ) -> list[str]:
-    """Greedy answers of a model as it stands to prompts that are rendered already, at most `limit`
-    tokens each. `in_step`: every rank answers, each holds a part of the weights."""
+    """Return greedy answers to rendered prompts, at most `limit` tokens each.
+
+    `in_step`: every rank answers, because each holds a part of the weights.
+    """
     end = turn_end(tokenizer, network.generation_config.eos_token_id)
     command = commands.Generate(run="", sources=(), conversations=(), max_tokens=limit)
     settings = _settings(tokenizer, end, command)
     answers = [""] * len(prompts)
     for batch in _batches(prompts):
         texts = [prompts[index] for index in batch]
-        found = _continue(network, tokenizer, texts, settings, job, in_step=in_step)
-        for index, ids in zip(batch, found, strict=True):
+        continued = _continue(network, tokenizer, texts, settings, job, in_step=in_step)
+        for index, ids in zip(batch, continued, strict=True):
             answers[index] = _generated(tokenizer, ids, end, "tuned", index).text
     return answers
 
@@ -229,7 +231,7 @@ def _continue(
     *,
     in_step: bool = False,
 ) -> list[list[int]]:
-    """The ids that follow each text, padded on the left to one batch."""
+    """Return the ids that follow each text, padded on the left to one batch."""
     inputs = tokenizer(
         list(texts),
         add_special_tokens=False,
@@ -251,7 +253,7 @@ def _continue(
 
 
 class CancelCriteria(StoppingCriteria):
-    """Looks for a cancel after each token."""
+    """Check for a cancel after each token."""
 
     def __init__(self, job: JobContext) -> None:
         self.job = job
@@ -268,9 +270,9 @@ def _generated(
     source: TextSource,
     index: int,
 ) -> events.Generated:
-    """One row of a batch, up to the token that ended it; what follows that is padding."""
-    place = next((place for place, token in enumerate(ids) if token in end.ids), None)
-    answer = ids if place is None else ids[:place]
+    """Return one row of a batch, up to the token that ended it; the rest is padding."""
+    position = next((position for position, token in enumerate(ids) if token in end.ids), None)
+    answer = ids if position is None else ids[:position]
     text, cut = end.cut(tokenizer.decode(answer, skip_special_tokens=True))
     if cut:
         answer = tokenizer(text, add_special_tokens=False).input_ids
@@ -279,14 +281,14 @@ def _generated(
         index=index,
         text=text,
         tokens=len(answer),
-        finished=cut or place is not None,
+        finished=cut or position is not None,
     )
 
 
 def _settings(
     tokenizer: PreTrainedTokenizerBase, end: TurnEndCriteria, command: commands.Generate
 ) -> GenerationConfig:
-    """Only what the command says: a model's own sampling defaults would differ from llama.cpp's."""
+    """Return the command's settings alone: a model's sampling defaults differ from llama.cpp's."""
     sampling: dict[str, Any] = {"do_sample": False}
     if command.temperature > 0:
         sampling = {
@@ -309,7 +311,7 @@ def _stage(source: TextSource) -> Text:
 
 
 def _batches(prompts: Sequence[str]) -> Iterator[list[int]]:
-    """Indices by length, so that little is padded."""
+    """Yield indices sorted by length, to keep padding short."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for begin in range(0, len(order), BATCH):
         yield order[begin : begin + BATCH]

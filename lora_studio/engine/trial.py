@@ -1,8 +1,8 @@
-"""`python -m lora_studio.engine.trial FOLDER`: tries a freshly installed engine.
+"""`python -m lora_studio.engine.trial FOLDER`: test a newly installed engine.
 
-Imports every library that jobs use, says what it found as one JSON object on stdout, and leaves a
-tiny random model with a few rows of data in the folder. From then on it is a worker like any other,
-which trains a step of that model when it is told to.
+Imports every library that jobs use, reports the result as one JSON object on stdout, and writes a
+tiny random model with a few rows of data to the folder. After that it is a worker like any other,
+which trains one step of that model on command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TEMPLATE = (
 
 
 def main(folder: Path) -> None:
-    """Reports, prepares, works; what cannot be imported is named in `broken` with the reason."""
+    """Report, prepare, work; `broken` names what can't be imported and why."""
     broken: dict[str, str] = {}
     gc.disable()  # to look for cycles in what imports make takes a quarter of their time
     for package, module in MODULES.items():
@@ -71,7 +71,7 @@ def main(folder: Path) -> None:
 
 
 def _backend(torch: Any) -> str:
-    """What this build of PyTorch computes on."""
+    """Return what this build of PyTorch computes on."""
     if torch.version.hip:
         return "rocm"
     if torch.version.cuda:
@@ -80,7 +80,7 @@ def _backend(torch: Any) -> str:
 
 
 def make_model(folder: Path) -> None:
-    """A Llama of two narrow layers with random weights whose tokens are single bytes."""
+    """Write a Llama with two narrow layers, random weights and single bytes as tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

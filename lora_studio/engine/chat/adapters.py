@@ -1,4 +1,4 @@
-"""Answers with adapters from anywhere on one base model: loaded once, switched between answers."""
+"""Answers with any adapters on one base model: loaded once, switched between answers."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ def require_fit(folder: Path, spec: ModelSpec, job: JobContext) -> None:
 
 @dataclass
 class _Named(JobContext):
-    """A job whose answers carry the name of the mix that gave them."""
+    """A job whose answers carry the name of the adapter mix that wrote them."""
 
     mix: str = ""
 
     def emit(self, event: events.Event) -> None:
-        """Sends an event; answers by their mix."""
+        """Emit an event; answers carry the name of their mix."""
         if isinstance(event, events.Generated):
             event = event.model_copy(update={"mix": self.mix})
         super().emit(event)
 
 
 class AdapterSwitch:
-    """A base model and the adapters that were loaded onto it so far."""
+    """A base model and the adapters loaded into it so far."""
 
     def __init__(self, base: Any) -> None:
-        """No adapter yet."""
+        """Start with the bare base model."""
         self._base = base
         self._tuned: Any = None
         self._names: dict[tuple[str, int], str] = {}
@@ -74,17 +74,17 @@ class AdapterSwitch:
 
     @property
     def network(self) -> Any:
-        """The base with whatever is at work in front of its layers."""
+        """Return the base model with the loaded adapters attached."""
         return self._tuned if self._tuned is not None else self._base
 
     def has(self, folder: Path) -> bool:
-        """Whether an adapter, as it is on disk now, is in memory."""
+        """Return whether an adapter is loaded in the version on disk."""
         return _key(folder) in self._names
 
     def to(self, mix: AdapterMix) -> Any:
-        """The model, in which exactly these adapters are at work until the next switch.
+        """Return the model with exactly these adapters active until the next switch.
 
-        Raises ProblemError when one of them cannot be loaded.
+        Raises ProblemError when one of them can't be loaded.
         """
         names = [self._load(Path(each.folder)) for each in mix.adapters]
         if self._tuned is None or self._at_work == mix.adapters:
@@ -114,7 +114,7 @@ class AdapterSwitch:
             ) from error
 
     def _load(self, folder: Path) -> str:
-        """The name of an adapter in the model; loads it when it is not there yet."""
+        """Return the name of an adapter in the model; load the adapter if necessary."""
         from peft import PeftModel
 
         key = _key(folder)
@@ -136,6 +136,6 @@ class AdapterSwitch:
 
 
 def _key(folder: Path) -> tuple[str, int]:
-    """The adapter in a folder; one that was trained anew is another."""
+    """Return a key for the adapter in a folder; retraining changes it."""
     file = folder / adapter_files.WEIGHTS
     return str(folder.resolve()), file.stat().st_mtime_ns if file.is_file() else 0

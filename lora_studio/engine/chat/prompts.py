@@ -1,4 +1,4 @@
-"""The exact prompt that a speaker is given: as text, and token by token."""
+"""The exact prompt that a model receives: as text, and token by token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lora_studio.engine.tokens import encoder
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """The text that the next answer goes on from; raises ProblemError."""
+    """Return the text that the next answer continues; raises ProblemError."""
     try:
         return encoder.render(tokenizer, messages, prompt=True)
     except UnusableRow as error:
@@ -39,7 +39,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
 def show_torch_prompt(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
 ) -> events.PromptShown:
-    """The prompt of a model in torch; raises ProblemError."""
+    """Return the prompt of a model in torch; raises ProblemError."""
     text = render_prompt(tokenizer, messages)
     return events.PromptShown(text=text, tokens=_tokens(tokenizer, text))
 
@@ -47,21 +47,21 @@ def show_torch_prompt(
 def show_gguf_prompt(
     llama: Llama, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
 ) -> events.PromptShown:
-    """The prompt of a GGUF file, in llama.cpp's own tokens; raises ProblemError."""
+    """Return the prompt of a GGUF file, in llama.cpp's own tokens; raises ProblemError."""
     text = render_prompt(tokenizer, messages)
     ids = llama.tokenize(text)
     # A character of several tokens is shown by the last of them.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     shown = (decoder.decode(piece) for piece in llama.pieces(ids))
-    found = tuple(
+    tokens = tuple(
         events.Token(id=i, text=piece, state="context", special=llama.is_control(i))
         for i, piece in zip(ids, shown, strict=True)
     )
-    return events.PromptShown(text=text, tokens=found)
+    return events.PromptShown(text=text, tokens=tokens)
 
 
 def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
-    """What the server's TEMPLATE makes of a conversation; it keeps the tokens to itself."""
+    """Return what the server's TEMPLATE renders for a conversation; its tokens are not available."""
     stored = store.show_model(speaker.host, speaker.name)
     turns = tuple({"role": each.role, "content": each.content} for each in messages)
     request = RenderRequest(messages=turns, system=stored.system)
@@ -75,7 +75,7 @@ def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> e
 
 
 def create_renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
-    """Renders with the template in the file; tokens come from llama.cpp itself."""
+    """Return a tokenizer that renders the file's template; llama.cpp tokenizes the text."""
     template = llama.chat_template()
     if not template:
         raise fail(
@@ -93,19 +93,19 @@ def create_renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[events.Token, ...]:
-    """The tokens of a rendered text, whose texts together are the text."""
+    """Return the tokens of a rendered text; their texts add up to the text."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     special = set(tokenizer.all_special_ids) | {
         index for index, token in tokenizer.added_tokens_decoder.items() if token.special
     }
-    found, covered = [], 0
-    for place, (index, (_, end)) in enumerate(
+    tokens, covered = [], 0
+    for position, (index, (_, end)) in enumerate(
         zip(encoding.input_ids, encoding.offset_mapping, strict=True)
     ):
         # Tokens that share a character: the first of them shows it, the others nothing.
         begin, covered = covered, max(covered, end)
-        if place == len(encoding.input_ids) - 1:
+        if position == len(encoding.input_ids) - 1:
             covered = len(text)
         shown = text[begin:covered]
-        found.append(events.Token(id=index, text=shown, state="context", special=index in special))
-    return tuple(found)
+        tokens.append(events.Token(id=index, text=shown, state="context", special=index in special))
+    return tuple(tokens)

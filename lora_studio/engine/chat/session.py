@@ -1,4 +1,6 @@
-"""A chat in several columns: models stay loaded, adapters share one base, answers grow together."""
+"""A chat in columns: models stay loaded, adapters share a base model, answers are streamed
+together.
+"""
 
 from __future__ import annotations
 
@@ -55,14 +57,14 @@ _CONTEXT = 4096
 
 @dataclass
 class _InTorch:
-    """A model in torch, and the adapters on it so far."""
+    """A model in torch, and the adapters loaded into it so far."""
 
     loaded: loading.LoadedModel
     switch: AdapterSwitch
     end: generation.TurnEndCriteria
 
     def close(self) -> None:
-        """Its memory goes with it."""
+        """Do nothing: Python frees its memory."""
 
     @property
     def bytes(self) -> int:
@@ -71,7 +73,7 @@ class _InTorch:
 
 @dataclass
 class _InLlama:
-    """A GGUF file, and what renders its prompts."""
+    """A GGUF file, and the tokenizer that renders its prompts."""
 
     llama: Llama
     tokenizer: PreTrainedTokenizerBase
@@ -79,7 +81,7 @@ class _InLlama:
     size: int
 
     def close(self) -> None:
-        """Gives back memory that is not Python's."""
+        """Free memory that Python doesn't manage."""
         self.llama.close()
 
     @property
@@ -88,17 +90,17 @@ class _InLlama:
 
 
 class Session:
-    """What a chat has loaded so far, the latest used last."""
+    """The models that a chat has loaded so far, the most recently used last."""
 
     def __init__(self) -> None:
-        """Nothing is loaded before it is needed."""
+        """Start without a model."""
         self._held: dict[tuple[Any, ...], _InTorch | _InLlama] = {}
         self._job: JobContext | None = None
 
     def run_command(
         self, command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: JobContext
     ) -> None:
-        """One command of a chat; raises ProblemError."""
+        """Run one command of a chat; raises ProblemError."""
         self._job = job
         base = _Base(command.model, command.chat_template)
         match command:
@@ -115,7 +117,7 @@ class Session:
                 job.emit(self._prompt(base, command.speaker, command.messages, job))
 
     def close(self) -> None:
-        """Gives back all memory."""
+        """Free all memory."""
         self._drop_but([])
 
     # --- answers ------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class Session:
 
     @contextmanager
     def _closing(self, clocked: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
-        """On a cancel what has been said so far is told as it stands."""
+        """Report unfinished answers when the chat is canceled."""
         try:
             yield
         except CancelledError:
@@ -161,7 +163,7 @@ class Session:
             prompts.render_prompt(tokenizer, asked.messages), add_special_tokens=False
         ).input_ids
         mix = _mix(speaker)
-        made = TorchTokens(
+        tokens = TorchTokens(
             held.loaded.model,
             ids,
             streams.settings(sampling, held.end.ids, tokenizer.pad_token_id),
@@ -170,7 +172,7 @@ class Session:
         )
         ends = held.end.ids
         return TokenStream(
-            made,
+            tokens,
             lambda said: tokenizer.decode(said, skip_special_tokens=True),
             lambda token: token in ends,
             held.end,
@@ -221,7 +223,7 @@ class Session:
     def _open(
         self, base: _Base, speaker: AnySpeaker, job: JobContext, context: int = 0
     ) -> _InTorch | _InLlama:
-        """The model of a speaker; loaded now unless it was before. Raises ProblemError."""
+        """Return the model of a speaker; load it if necessary. Raises ProblemError."""
         if isinstance(speaker, OllamaSpeaker):
             raise TypeError("a server loads its models itself")
         key = self._key(base, speaker)
@@ -265,11 +267,13 @@ class Session:
         return _InTorch(loaded, AdapterSwitch(loaded.model), end)
 
     def _is_cancelled(self) -> bool:
-        """Asked by llama.cpp, which outlives the command that loaded it."""
+        """Return whether the current command is canceled; llama.cpp outlives the one that loaded
+        it.
+        """
         return self._job is not None and self._job.flags.cancel.is_set()
 
     def _loaded(self, load: Any, key: tuple[Any, ...]) -> _InTorch | _InLlama:
-        """Loads; where memory runs out, once more without whatever else is loaded."""
+        """Load a model; if memory runs out, unload all others and try once more."""
         try:
             return cast(_InTorch | _InLlama, load())
         except (RuntimeError, MemoryError) as error:
@@ -307,14 +311,13 @@ class Session:
 
 @functools.cache
 def current_session() -> Session:
-    """The chat of this worker."""
+    """Return the chat of this worker."""
     return Session()
 
 
 @contextmanager
 def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
-    """The GPU is the chat's while it answers, and not while nobody asks; a job that has it goes on
-    undisturbed: raises ProblemError."""
+    """Hold the GPU only while the chat answers; raises ProblemError while another job holds it."""
 
     def refuse(device: DeviceIdentity, holder: LockHolder) -> None:
         raise fail(
@@ -339,7 +342,7 @@ def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Base:
-    """The model that adapters work on, and the chat template that was chosen for it."""
+    """The model that adapters are attached to, and the chat template chosen for it."""
 
     spec: ModelSpec
     chat_template: str
@@ -391,7 +394,7 @@ def _mix(speaker: AnySpeaker) -> AdapterMix:
 
 
 def _stamp(file: Path) -> int:
-    """When a file was last changed: a model that was made anew is loaded anew."""
+    """Return when a file was last changed, so that a rebuilt model is loaded again."""
     try:
         return file.stat().st_mtime_ns
     except OSError:

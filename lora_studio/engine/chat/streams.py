@@ -1,4 +1,4 @@
-"""Answers that grow a token at a time, so that several can be computed in turn in one process."""
+"""Streams that compute answers token by token, so that several can take turns in one process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Ending = Literal["end", "length", "stopped"]
 
 
 class AnswerStream(Protocol):
-    """One answer under way. `lane` names what only one stream can use at a time, "" for nothing."""
+    """One unfinished answer. `lane` names a resource that one stream can use at a time, or is ""."""
 
     lane: str
     prompt_tokens: int
@@ -33,28 +33,31 @@ class AnswerStream(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Tokens of the answer so far."""
+        """Return the number of tokens so far."""
 
     def step(self, check: Callable[[], None]) -> bool:
-        """Goes on by about a token; False once the answer is complete. `check` raises on a cancel."""
+        """Advance by about one token; return False once the answer is complete.
+
+        `check` raises when the chat is canceled.
+        """
 
     def text(self) -> str:
-        """The answer so far."""
+        """Return the answer so far."""
 
     def close(self) -> None:
-        """Ends whatever is still at work for it."""
+        """Stop the work behind the answer."""
 
 
 class TimedStream:
-    """A stream with the time it took: of its own steps alone, others' do not count."""
+    """A stream with the time of its own steps, without those of others."""
 
     def __init__(self, stream: AnswerStream) -> None:
-        """Nothing has been computed yet."""
+        """Wrap a stream that hasn't started."""
         self.stream = stream
         self.seconds = self.first_s = 0.0
 
     def step(self, check: Callable[[], None]) -> bool:
-        """As the stream's own."""
+        """Advance the stream and add the time."""
         began = time.perf_counter()
         before = self.stream.tokens
         try:
@@ -77,7 +80,7 @@ class TokenStream:
         prompt_tokens: int,
         lane: str = "",
     ) -> None:
-        """`ends` says of a token whether it ends an answer, `end` which text does."""
+        """`ends` returns whether a token ends an answer; `end` knows the texts that do."""
         self._tokens, self._decode, self._ends, self._end = tokens, decode, ends, end
         self._ids: list[int] = []
         self._text: tuple[int, str] = (0, "")
@@ -86,11 +89,11 @@ class TokenStream:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the answer so far."""
+        """Return the number of tokens so far."""
         return len(self._ids)
 
     def step(self, check: Callable[[], None]) -> bool:
-        """One more token."""
+        """Compute one more token."""
         if isinstance(self._tokens, TorchTokens):
             token = self._tokens.next(check)
         else:
@@ -108,11 +111,11 @@ class TokenStream:
         return True
 
     def text(self) -> str:
-        """What was said; a character of which some bytes are still to come is left out."""
+        """Return the answer so far, without a character whose last bytes are missing."""
         return self._end.cut(self._whole())[0].removesuffix("\ufffd")
 
     def close(self) -> None:
-        """Ends the computation under way."""
+        """Stop the computation."""
         self._tokens.close()  # type: ignore[union-attr]  # generators and TorchTokens have it
 
     def _whole(self) -> str:
@@ -122,14 +125,14 @@ class TokenStream:
 
 
 class _ClosedError(Exception):
-    """Nobody wants another token."""
+    """The stream was closed while it computed."""
 
 
 class TorchTokens(StoppingCriteria):
-    """The tokens of transformers' `generate`, which waits in a thread between any two of them.
+    """The tokens of transformers' `generate`, which pauses in a thread after each token.
 
-    `activate` puts the right adapters to work before each token. Random numbers are this answer's
-    own, so that a seed gives the same answer alone or beside others.
+    `activate` activates the right adapters before each token. Each answer has its own random
+    numbers, so a seed gives the same answer alone or beside others.
     """
 
     def __init__(
@@ -149,7 +152,7 @@ class TorchTokens(StoppingCriteria):
         self._thread = threading.Thread(target=self._run, name="answer", daemon=True)
 
     def next(self, check: Callable[[], None]) -> int | None:
-        """The next token, None behind the last; raises what `check` or the model raises."""
+        """Return the next token, None after the last; raises what `check` or the model raises."""
         if self._over:
             return None
         self._activate()
@@ -160,24 +163,24 @@ class TorchTokens(StoppingCriteria):
             while True:
                 check()
                 with suppress(queue.Empty):
-                    made = self._made.get(timeout=0.1)
+                    token = self._made.get(timeout=0.1)
                     break
-        if isinstance(made, int):
-            return made
+        if isinstance(token, int):
+            return token
         self._over = True
-        if made is not None:
-            raise made
+        if token is not None:
+            raise token
         return None
 
     def close(self) -> None:
-        """Ends the thread; waits for the token under way."""
+        """End the thread after the current token."""
         self._over = True
         self._wanted.release()
         if self._thread.ident:
             self._thread.join()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """Called by `generate` behind each token."""
+        """Pause after a token; `generate` calls this."""
         self._made.put(int(input_ids[0, -1]))
         self._wait()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
@@ -208,7 +211,7 @@ class TorchTokens(StoppingCriteria):
 
 
 class _Random:
-    """Random numbers of one answer, put in place while it computes."""
+    """The random state of one answer, active while it computes."""
 
     def __init__(self, device: torch.device, seed: int) -> None:
         self._device = device
@@ -240,7 +243,7 @@ class _Random:
 
 
 def settings(sampling: Sampling, ends: Sequence[int], pad: int | None) -> GenerationConfig:
-    """Only what was asked for: a model's own sampling defaults would differ from llama.cpp's."""
+    """Return the requested settings alone: a model's sampling defaults differ from llama.cpp's."""
     drawn: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         drawn = {
@@ -267,7 +270,7 @@ class OllamaStream:
     def __init__(
         self, host: str, name: str, messages: Sequence[Message], sampling: Sampling
     ) -> None:
-        """Asks at the first step."""
+        """Prepare the request; the first step sends it."""
         options = {
             "num_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
@@ -288,7 +291,7 @@ class OllamaStream:
         self.ending: Ending = "length"
 
     def step(self, check: Callable[[], None]) -> bool:
-        """Takes what has come, waiting a moment for it."""
+        """Add what has arrived, after a short wait."""
         check()
         if not self._thread.ident:
             self._thread.start()
@@ -308,11 +311,11 @@ class OllamaStream:
         return not reply.last
 
     def text(self) -> str:
-        """The answer so far."""
+        """Return the answer so far."""
         return "".join(self._pieces)
 
     def close(self) -> None:
-        """Hangs up at the next piece; the server stops then."""
+        """Disconnect at the next piece, which makes the server stop."""
         self._over.set()
 
     def _run(self) -> None:

@@ -51,7 +51,7 @@ def advance(
 def send_update(
     column: int, stream: AnswerStream, before: str, job: JobContext
 ) -> tuple[str, float]:
-    """Send what differs from the text `before`; returns the text as it is now, and when."""
+    """Send what differs from the text `before`; return the current text and the time."""
     text = stream.text()
     if text != before:
         start = _common(before, text)
@@ -61,15 +61,15 @@ def send_update(
 
 
 def _common(one: str, other: str) -> int:
-    """Characters that two texts begin with together."""
+    """Return how many leading characters two texts share."""
     if other.startswith(one):
         return len(one)
     pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), len(other))
+    return next((position for position, (a, b) in enumerate(pairs) if a != b), len(other))
 
 
 def answered(column: int, clocked: TimedStream) -> events.Answered:
-    """An answer that has come to its end."""
+    """Return the event for a finished answer."""
     stream = clocked.stream
     return events.Answered(
         column=column,

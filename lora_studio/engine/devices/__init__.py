@@ -1,1 +1,1 @@
-"""Devices: which there are, which is meant, how busy, and one job on each at a time."""
+"""The devices of this computer: listing, choosing and locking them, and measuring their load."""

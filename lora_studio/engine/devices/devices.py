@@ -62,7 +62,10 @@ def _processor(threads: int) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide how this engine works, by name; absent ones left out."""
+    """Return the versions of the packages that determine how this engine works, by name.
+
+    Packages that aren't installed are left out.
+    """
     versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -88,7 +91,7 @@ def _cuda(index: int) -> events.Device:
 
 
 def set_current_device(device: torch.device) -> None:
-    """Make a GPU the default of this process, for kernels of libraries that name none.
+    """Make a GPU the default of this process, for kernels of libraries that select none.
 
     Otherwise they would also allocate memory on the first GPU.
     """

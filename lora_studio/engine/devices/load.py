@@ -22,21 +22,22 @@ Load = dict[str, float]
 
 
 class DeviceLoad:
-    """The last measurement of a device; asking for it starts the next one where one is due.
+    """Measure a device in the background and hold its last measurement.
 
-    A measurement runs in a short thread of its own: asking a driver can take longer than a step.
-    What cannot be measured is left out.
+    Reading the last measurement starts the next one when it is due. It runs in a short-lived
+    thread, because querying a driver can take longer than a step. What can't be measured is left
+    out.
     """
 
     def __init__(self, device: torch.device, read: Callable[[], Load] | None = None) -> None:
-        """`read` measures once; without it, it is chosen for the device."""
+        """`read` measures once; the default depends on the device."""
         self._read = read or _reader(device)
         self._last: Load = {}
         self._begun = float("-inf")
         self._thread: threading.Thread | None = None
 
     def latest(self) -> Load:
-        """The last measurement, at once; {} before the first one is there."""
+        """Return the last measurement without waiting; {} before the first one."""
         now = time.monotonic()
         if now - self._begun >= INTERVAL and (self._thread is None or not self._thread.is_alive()):
             self._begun = now
@@ -57,8 +58,10 @@ def _reader(device: torch.device) -> Callable[[], Load]:
 
 
 def _of_gpu(device: torch.device) -> Load:
-    """Through NVML, or through AMD SMI by way of torch, which takes NVIDIA's cards for those in the same
-    order as CUDA has them."""
+    """Return a reader for NVML, or for AMD SMI through torch.
+
+    Torch assumes that NVIDIA's cards have the same order as in CUDA.
+    """
     import torch
 
     if load := nvml.read_load(device.index or 0):

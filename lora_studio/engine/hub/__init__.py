@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: models fetched and searched, signing in, every failure with its remedy."""
+"""The Hugging Face Hub: downloads, search, sign-in, and a remedy for every failure."""

@@ -35,7 +35,7 @@ _DOWNLOADED: dict[tuple[str, str, str, str], tuple[float, list[tuple[Path, str]]
 
 @dataclass(frozen=True)
 class _FileLayout:
-    """Files by subset and split. Where the author named no subset, its key is ""."""
+    """Files by subset and split; "" is the key where the author named no subset."""
 
     files: dict[str, dict[str, list[str]]]
     default: str

@@ -1,1 +1,1 @@
-"""Adapters into a base, or into one another: planned, computed in blocks, written, gone on with."""
+"""Merging adapters into a base model or into one adapter."""

@@ -1,4 +1,4 @@
-"""Merging with PEFT and the model in memory: for whatever cannot be merged tensor by tensor."""
+"""Merge with PEFT and the model in memory, for adapters that can't be merged tensor by tensor."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def merge(
     shard_limit: str,
     job: JobContext,
 ) -> int:
-    """Writes the merged model into `target`; returns how many layers changed.
+    """Write the merged model to `target`; return how many layers changed.
 
-    Raises ProblemError when the adapter does not fit the model or the result is not finite.
+    Raises ProblemError when the adapter doesn't fit the model or the result isn't finite.
     """
     from transformers import AutoModelForCausalLM
 
@@ -52,8 +52,10 @@ def merge(
 
 
 def _forget_quantization(model: Any) -> None:
-    """WORKAROUND: transformers 5.17 saves a dequantized model by undoing how it was loaded, and
-    reading packed weights is a step that it cannot undo (NotImplementedError in save_pretrained).
+    """Remove the record of how a model was dequantized.
+
+    WORKAROUND: transformers 5.17 saves a dequantized model by reversing how it was loaded, and
+    reading packed weights can't be reversed (NotImplementedError in save_pretrained).
     """
 
     def is_reversible(conversion: Any) -> bool:
@@ -68,7 +70,7 @@ def _forget_quantization(model: Any) -> None:
 
 
 def _with_adapter(model: Any, adapter: Adapter) -> Any:
-    """The model with the adapter's weights in place, every one of them used."""
+    """Return the model with the adapter's weights, after checking that all of them fit."""
     from peft import PeftConfig, get_peft_model, load_peft_weights
     from peft.tuners.lora import LoraLayer
 

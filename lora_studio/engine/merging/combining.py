@@ -1,9 +1,10 @@
-"""Combining adapters into one, module by module from file to file, as PEFT's `add_weighted_adapter`.
+"""Combine adapters into one, module by module from file to file, like PEFT's
+`add_weighted_adapter`.
 
-The values are computed by PEFT's own functions (peft/utils/merge_utils.py), without a model in
-memory. Two differences, both improving the result: the new adapter never uses rsLoRA's scale, which
-would apply a second time, and the singular value decomposition is of the small factors rather than of
-their large product.
+PEFT's own functions compute the values (peft/utils/merge_utils.py), without a model in memory. Two
+differences improve the result: the new adapter never uses rsLoRA's scale, which would apply a
+second time, and the singular value decomposition is of the small factors rather than of their large
+product.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Factors = tuple[torch.Tensor, torch.Tensor, float]
 
 
 def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined:
-    """Writes the new adapter into the folder `out`; raises ProblemError."""
+    """Write the combined adapter to the folder `out`; raises ProblemError."""
     merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
     out = Path(command.out)
     if out.exists() and any(out.iterdir()):
@@ -72,12 +73,12 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
 
 
 def _modules(merged: Sequence[Adapter]) -> dict[str, list[Layer]]:
-    """The layers of all adapters by module, in the order of the first adapter that has it."""
-    found: dict[str, list[Layer]] = {}
+    """Return the layers of all adapters by module, in the order in which they first occur."""
+    layers_by_module: dict[str, list[Layer]] = {}
     for adapter in merged:
         for layer in adapter.layers:
-            found.setdefault(layer.module, []).append(layer)
-    return found
+            layers_by_module.setdefault(layer.module, []).append(layer)
+    return layers_by_module
 
 
 def _check(
@@ -117,22 +118,24 @@ def _check(
 
 
 def _along(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
-    """Tensors that came along untrained, such as the embedding of a vocabulary that was enlarged;
-    raises ProblemError when two adapters bring different ones.
+    """Return tensors that were saved but not trained, such as the embedding of an enlarged
+    vocabulary.
+
+    Raises ProblemError when two adapters have different ones.
     """
-    found: dict[str, StoredTensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
-            if name in found and not equal(found[name], stored):
+            if name in tensors and not equal(tensors[name], stored):
                 raise _refused(
                     adapter, text("its {tensor} differs from the first adapter's", tensor=name)
                 )
-            found.setdefault(name, stored)
-    return found
+            tensors.setdefault(name, stored)
+    return tensors
 
 
 def _rank(command: CombineAdapters, modules: dict[str, list[Layer]]) -> int:
-    """Rank of the new adapter: the widest sum of ranks for cat, what was asked for with svd."""
+    """Return the rank of the new adapter: the largest sum of ranks for cat, the chosen one for svd."""
     if command.method == "cat":
         return max(sum(layer.rank for layer in layers) for layers in modules.values())
     widest = max(layer.rank for layers in modules.values() for layer in layers)
@@ -147,8 +150,8 @@ def _write(
     along: dict[str, StoredTensor],
     job: JobContext,
 ) -> None:
-    """One module in memory at a time: A and B of one are made together and written in turn."""
-    made: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    """Write the adapter with one module in memory at a time: its A and B are computed together."""
+    factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def half(module: str, layers: list[Layer], which: int) -> Callable[[], torch.Tensor]:
         def make() -> torch.Tensor:
@@ -156,9 +159,9 @@ def _write(
                 job.progress(
                     text("combining adapters"), list(modules).index(module), len(modules), "layers"
                 )
-                made.clear()
-                made[module] = _combined(command, module, layers, rank)
-            value = made[module][which]
+                factors.clear()
+                factors[module] = _combined(command, module, layers, rank)
+            value = factors[module][which]
             if not bool(torch.isfinite(value).all()):
                 raise fail(
                     "adapters.not_finite",
@@ -190,7 +193,7 @@ def _write(
 def _combined(
     command: CombineAdapters, module: str, layers: list[Layer], rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A [rank, in] and B [out, rank] of one module; unused ranks are zero."""
+    """Return A [rank, in] and B [out, rank] of one module; unused ranks are zero."""
     # A layer's scale holds the adapter's weight already.
     factors = [(layer.a.read().float(), layer.b.read().float(), layer.scale) for layer in layers]
     if command.method == "cat":
@@ -209,7 +212,7 @@ def _combined(
 
 
 def _concatenated(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Σ s·B·A = [B₁ B₂ …] · [s₁A₁; s₂A₂; …]: exact."""
+    """Return Σ s·B·A = [B₁ B₂ …] · [s₁A₁; s₂A₂; …], which is exact."""
     return (
         torch.cat([a * scale for a, _, scale in factors]),
         torch.cat([b for _, b, _ in factors], dim=1),
@@ -217,7 +220,7 @@ def _concatenated(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _decomposed(factors: Sequence[Factors], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The nearest product of this rank to Σ s·B·A (Eckart-Young): A = Vᵀ, B = U·S.
+    """Return the nearest product of this rank to Σ s·B·A (Eckart-Young): A = Vᵀ, B = U·S.
 
     With B = Q_B·R_B and Aᵀ = Q_A·R_A the decomposition is that of the small R_B·R_Aᵀ.
     """
@@ -231,7 +234,7 @@ def _decomposed(factors: Sequence[Factors], rank: int) -> tuple[torch.Tensor, to
 def arithmetic(
     factors: Sequence[Factors], method: str, density: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A and B each combined alone, weighted by the root of the scale, its sign on A."""
+    """Return A and B combined separately, weighted by the root of the scale, its sign on A."""
     from peft.utils import merge_utils
 
     signed = torch.tensor([math.copysign(math.sqrt(abs(s)), s) for _, _, s in factors])
@@ -256,7 +259,7 @@ def arithmetic(
 def _config(
     merged: Sequence[Adapter], modules: dict[str, list[Layer]], rank: int
 ) -> dict[str, Any]:
-    """The settings of the first adapter; the scale alpha / rank is 1."""
+    """Return the settings of the first adapter, with a scale alpha / rank of 1."""
     names = sorted({module.rpartition(".")[2] for module in modules})
     return merged[0].config | {
         "r": rank,
@@ -274,7 +277,7 @@ def _config(
 
 
 def _mean_the_same(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
-    """Whether the last parts of the names choose no more modules than the adapters have."""
+    """Return whether the last parts of the names select no more modules than the adapters have."""
     chosen = [adapter.config.get("target_modules") for adapter in merged]
     return all(
         isinstance(targets, list) and all("." not in name for name in targets) for targets in chosen

@@ -1,8 +1,8 @@
-"""What an adapter does to one weight, in row blocks: the arithmetic of the merge.
+"""The arithmetic of the merge: what an adapter changes in one weight, in blocks of rows.
 
 Each formula computes in the same data types and the same order as PEFT's merge, so that the result
-is equal bit for bit. A block is small enough to stay in the processor's cache, which is what makes
-this ten times faster than the same operations on a whole tensor.
+is equal bit for bit. A block is small enough to stay in the processor's cache, which makes this ten
+times faster than the same operations on a whole tensor.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class WeightDelta(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the weights that it fits."""
+        """Return the shape of the weights that it fits."""
         ...
 
     @property
     def rank(self) -> int:
-        """The rank of B·A, 0 without one."""
+        """Return the rank of B·A, 0 without one."""
         ...
 
     @property
     def whole(self) -> bool:
-        """Whether it needs the weight in one piece."""
+        """Return whether it needs the weight in one piece."""
         ...
 
     def load(self) -> Apply:
-        """Reads what it needs; the result may be called from several threads at once."""
+        """Read the factors; return a function that several threads may call at once."""
         ...
 
 
@@ -70,14 +70,14 @@ class LowRankFactor:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of the part."""
+        """Return the shape of the part."""
         rows, columns = self.stored.shape
         if self.is_a:
             return rows // self.experts, columns
         return (rows if self.last is None else self.last) - self.first, columns // self.experts
 
     def read(self) -> torch.Tensor:
-        """The part in 32 bits, as PEFT holds an adapter."""
+        """Return the part in 32 bits, as PEFT holds an adapter."""
         if self.is_a:
             rank = self.stored.shape[0] // self.experts
             return self.stored.rows(self.expert * rank, (self.expert + 1) * rank).float()
@@ -90,7 +90,7 @@ class LowRankFactor:
 
 @functools.lru_cache(maxsize=2)
 def _in_32_bits(stored: StoredTensor) -> torch.Tensor:
-    """The B of all experts of a layer, which follow each other in a model's files."""
+    """Return the B of all experts of a layer, which are contiguous in a model's files."""
     return stored.read().float()
 
 
@@ -110,22 +110,22 @@ class LowRankDelta:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[out, in] of the layer, as stored."""
+        """Return [out, in] of the layer, as stored."""
         shape = (self.b.shape[0], self.a.shape[1])
         return shape[::-1] if self.transposed else shape
 
     @property
     def rank(self) -> int:
-        """Rows of A."""
+        """Return the number of rows of A."""
         return self.a.shape[0]
 
     @property
     def whole(self) -> bool:
-        """Never: each row stands alone."""
+        """Return False: each row is independent."""
         return False
 
     def load(self) -> Apply:
-        """Reads both factors into memory."""
+        """Read both factors into memory."""
         a, b = self.a.read(), self.b.read()
 
         def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -143,7 +143,10 @@ class LowRankDelta:
         return apply
 
     def delta(self, a: torch.Tensor, b: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Rows `first` to `last` of the update, in 32 bits; valid until the thread's next call."""
+        """Return rows `first` to `last` of the update, in 32 bits.
+
+        The result is valid until the thread's next call.
+        """
         if self.transposed:
             out = _scratch("product", (len(b), last - first))
             return torch.mm(b, a[:, first:last], out=out).mul_(self.scale).t()
@@ -163,21 +166,21 @@ class DoraDelta:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the low-rank update."""
+        """Return the shape of the low-rank update."""
         return self.low_rank.shape
 
     @property
     def rank(self) -> int:
-        """That of the low-rank update."""
+        """Return the rank of the low-rank update."""
         return self.low_rank.rank
 
     @property
     def whole(self) -> bool:
-        """Stored [in, out], an output's inputs lie in a column, which needs every row."""
+        """Return whether the weight is stored [in, out]: the norm of a column needs every row."""
         return self.low_rank.transposed
 
     def load(self) -> Apply:
-        """Reads both factors and the magnitudes."""
+        """Read both factors and the magnitudes."""
         a, b = self.low_rank.a.read(), self.low_rank.b.read()
         magnitude = self.magnitude.read().float().view(-1)
 
@@ -207,21 +210,21 @@ class StackedDelta:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[experts, …]."""
+        """Return [experts, …]."""
         return (len(self.parts), *self.parts[0].shape)
 
     @property
     def rank(self) -> int:
-        """That of one expert."""
+        """Return the rank of one expert."""
         return self.parts[0].rank
 
     @property
     def whole(self) -> bool:
-        """Never: each expert stands alone."""
+        """Return False: each expert is independent."""
         return False
 
     def load(self) -> Apply:
-        """Each expert's factors are read when it is its turn."""
+        """Return a function that reads each expert's factors when they are needed."""
 
         def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
             for index, expert in enumerate(range(first, last)):
@@ -243,21 +246,21 @@ class BiasDelta:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[out]."""
+        """Return [out]."""
         return self.bias.shape
 
     @property
     def rank(self) -> int:
-        """None."""
+        """Return 0: there is no B·A."""
         return 0
 
     @property
     def whole(self) -> bool:
-        """Never."""
+        """Return False: each value is independent."""
         return False
 
     def load(self) -> Apply:
-        """Reads the adapter's bias."""
+        """Read the adapter's bias."""
         bias = self.bias.read().float() * self.scale
 
         def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -268,19 +271,21 @@ class BiasDelta:
 
 
 def rows_of_block(rows: int, columns: int) -> int:
-    """How many rows to change at once: few enough for the cache, and a multiple of what the BLAS
-    computes at once. A small weight is one block.
+    """Return how many rows to change at once.
+
+    Few enough for the cache, and a multiple of what the BLAS computes at once. A small weight is
+    one block.
     """
     fitting = BLOCK // max(columns, 1) // _FEWEST_ROWS * _FEWEST_ROWS
     return min(rows, max(fitting, _FEWEST_ROWS)) or 1
 
 
 def ranges(length: int, step: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of `step`; what is left over at the end joins the last one."""
+    """Return consecutive ranges of `step`; the last one also covers the remainder."""
     begins = list(range(0, max(length - step, 0) + 1, step)) if length else []
     return [
-        (begin, begins[place + 1] if place + 1 < len(begins) else length)
-        for place, begin in enumerate(begins)
+        (begin, begins[index + 1] if index + 1 < len(begins) else length)
+        for index, begin in enumerate(begins)
     ]
 
 
@@ -288,8 +293,9 @@ _threads = threading.local()
 
 
 def _scratch(name: str, shape: tuple[int, ...] | torch.Size) -> torch.Tensor:
-    """32-bit memory of this thread, used again for every block: fresh pages cost more than the
-    arithmetic on them.
+    """Return 32-bit memory of this thread, reused for every block.
+
+    Fresh pages cost more than the arithmetic on them.
     """
     needed = math.prod(shape)
     held = getattr(_threads, name, None)

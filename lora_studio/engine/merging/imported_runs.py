@@ -102,7 +102,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
 
 
 def _belongs(file: Path) -> bool:
-    """Weights in safetensors and small files; pickles, GGUF and hidden files stay behind."""
+    """Return whether a file is part of a model: safetensors and small files, no pickles or GGUF."""
     if file.suffix == ".safetensors":
         return True
     return not file.name.startswith(".") and file.stat().st_size < 64e6 and file.suffix not in (
@@ -111,7 +111,7 @@ def _belongs(file: Path) -> bool:
 
 
 def _can_link(files: list[Path], target: Path) -> bool:
-    """Whether the weights lie on the disk of `target`, on one that has links."""
+    """Return whether the weights are on the disk of `target` and that disk supports hard links."""
     device = target.stat().st_dev
     heavy = [file.resolve() for file in files if file.suffix == ".safetensors"]
     if not all(file.stat().st_dev == device for file in heavy):

@@ -1,4 +1,4 @@
-"""Adapters on disk: finding them, describing them layer by layer, checking them against a model."""
+"""Adapters on disk: find them, describe them layer by layer, check them against a model."""
 
 from __future__ import annotations
 
@@ -189,8 +189,9 @@ def _layer(layer: Layer, norms_for: JobContext | None) -> LayerFacts:
 
 
 def _norm(layer: Layer) -> float:
-    """‖s·B·A‖ of all experts together, through the two small Gram matrices:
-    ‖B·A‖² = tr(AᵀBᵀBA) = Σ (BᵀB ∘ AAᵀ), so that B·A is never made.
+    """Return ‖s·B·A‖ of all experts together, through the two small Gram matrices.
+
+    ‖B·A‖² = tr(AᵀBᵀBA) = Σ (BᵀB ∘ AAᵀ), so that B·A is never computed.
     """
     total = 0.0
     a, b = layer.a.read().double(), layer.b.read().double()

@@ -1,6 +1,6 @@
-"""The merging step: adapters into base, W' = W + scale · B·A, as a Hugging Face folder.
+"""The merging step: adapters into a base model, W' = W + scale · B·A, as a Hugging Face folder.
 
-Block by block from disk to disk on the CPU; a model is loaded only where PEFT has to do it.
+It works block by block from disk to disk on the CPU; a model is loaded only where PEFT is needed.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ class MergePlan:
 
     @property
     def outputs(self) -> list[MergedTensor]:
-        """Every tensor of the merged model."""
+        """Return every tensor of the merged model."""
         return [output for shard in self.shards for output in shard.outputs]
 
     @property
     def changed(self) -> int:
-        """How many tensors will differ from the base model's."""
+        """Return how many tensors will differ from the base model's."""
         return sum(output.changed for output in self.outputs)
 
     @property
     def memory(self) -> int:
-        """Largest memory above an idle worker, in bytes: estimated from what is held at once."""
+        """Return the estimated peak memory above an idle worker, in bytes."""
         if self.by_peft is not None:
             return int(2.2 * self.bytes)
         threads = torch.get_num_threads()
@@ -82,7 +82,7 @@ class MergePlan:
 
     @property
     def untied(self) -> bool:
-        """Whether the model has a head of its own from now on."""
+        """Return whether the merged model has its own head, unlike the base model."""
         ends = {output.name: output.changed for output in self.outputs}
         return HEAD in ends and (ends[HEAD] or ends.get(embedding_of(ends), False))
 
@@ -181,7 +181,7 @@ def base_of(trained_on: ModelSpec, spec: MergingSpec, job: JobContext) -> Path:
 
 
 def scratch_of(target: Path) -> Path:
-    """Where a merge is written until it is complete."""
+    """Return the folder that a merge is written to until it is complete."""
     return target.with_name(f".{target.name}.unfinished")
 
 
@@ -215,8 +215,9 @@ def merge_into(
 def merge_folders(
     base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, job: JobContext
 ) -> events.Merged:
-    """Writes the merged model into the folder `target`; what an earlier attempt at the same merge
-    has finished there is kept. Raises ProblemError.
+    """Write the merged model to the folder `target`; raises ProblemError.
+
+    Shards that an earlier attempt at the same merge has finished are kept.
     """
     plan = make_plan(base, merged, spec)
     if problem := prequantized.dequantization_warning(base):
@@ -250,14 +251,14 @@ def merge_folders(
 def write_settings(
     base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, plan: MergePlan
 ) -> None:
-    """Everything of the merged model but its weights: settings, tokenizer, chat template."""
+    """Write everything of the merged model but its weights: settings, tokenizer, chat template."""
     model_files.copy(base, merged[0].folder, target)
     dtype = _DTYPES.get(spec.dtype)
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
 
 
 def settings_of(run: RunFolder, job: JobContext) -> dict[str, Any]:
-    """The settings that the merged model of a run has, or would have; raises ProblemError."""
+    """Return the settings that the merged model of a run has or would have; raises ProblemError."""
     if run.has_merged:
         return model_files.read_config(run.merged)
     project = run.load_project()
@@ -268,7 +269,7 @@ def settings_of(run: RunFolder, job: JobContext) -> dict[str, Any]:
 
 
 def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> MergePlan:
-    """What the merge will do, from the headers of the files alone; raises ProblemError."""
+    """Return what the merge will do, from the headers of the files alone; raises ProblemError."""
     settings = model_files.read_config(base)
     tensors: Mapping[str, WeightSource] = prequantized.unpacked(base, safetensors_files.index(base))
     dtype = _DTYPES.get(spec.dtype)
@@ -286,7 +287,7 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Merge
 
 
 def _key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
-    """Stands for everything that the bytes of the merged model follow from."""
+    """Return a key of everything that determines the bytes of the merged model."""
     files = [file for file in sorted(base.iterdir()) if file.suffix in (".safetensors", ".json")]
     facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     for adapter in merged:
@@ -299,7 +300,7 @@ def _key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
 
 
 def _swap_in(merged: Path, target: Path) -> None:
-    """Puts the finished folder in the place of an older one."""
+    """Replace an older folder with the finished one."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -309,12 +310,14 @@ def _swap_in(merged: Path, target: Path) -> None:
 
 
 def stored_in(base: Path) -> torch.dtype:
-    """The data type that most values of a model are merged in unless another is chosen; raises ProblemError."""
+    """Return the data type that most values of a model are merged in by default; raises
+    ProblemError.
+    """
     return _common_dtype(prequantized.unpacked(base, safetensors_files.index(base)).values())
 
 
 def _common_dtype(tensors: Iterable[WeightSource]) -> torch.dtype:
-    """The data type that most values of a model are stored in."""
+    """Return the data type that most values of a model are stored in."""
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.floating:

@@ -1,4 +1,4 @@
-"""What belongs to a merged model besides its weights: settings, tokenizer, chat template."""
+"""Files of a merged model besides its weights: settings, tokenizer, chat template."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", 
 
 
 def copy(base: Path, adapter: Path, target: Path) -> None:
-    """Everything but the weights: settings and code from the base, tokenizer from the adapter."""
+    """Copy everything but the weights: settings and code from the base, tokenizer from the adapter."""
     own_tokenizer = (adapter / "tokenizer_config.json").is_file()
     for file in _small_files(base):
         of_tokenizer = file.name.startswith(_TOKENIZER) and file.suffix != ".model"
@@ -34,7 +34,7 @@ def copy(base: Path, adapter: Path, target: Path) -> None:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """The files of a tokenizer, and those only."""
+    """Copy the files of a tokenizer, and no others."""
     for file in _small_files(source):
         if file.name.startswith(_TOKENIZER):
             shutil.copyfile(file, target / file.name)
@@ -56,7 +56,7 @@ def write_config(
     *,
     untied: bool,
 ) -> None:
-    """Writes the model's settings, changed where the merge changed what they say of the weights."""
+    """Write the model's settings, updated for weights that the merge changed."""
     file = target / "config.json"
     before = read_config(target if file.is_file() else base)
     config = settings(before, dtype, outputs, untied=untied)
@@ -70,7 +70,7 @@ def settings(
     *,
     untied: bool,
 ) -> dict[str, Any]:
-    """The settings of the merged model, those of its base being `before`; changes that."""
+    """Update the base model's settings `before` for the merged model and return them."""
     config = before
     config.pop("quantization_config", None)
     embedding = embedding_of([output.name for output in outputs])
@@ -90,10 +90,10 @@ def settings(
 
 
 def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
-    """Lets generation stop at the token that ends an answer, which a base model does not know of.
+    """Make generation stop at the token that ends an answer, which a base model doesn't know.
 
-    A base model trained with ChatML learns to write <|im_end|>; its own settings end at its
-    end-of-text token alone, so that whoever loads the merged model would see it talk on.
+    A base model trained with ChatML learns to write <|im_end|>; its own settings end at the
+    end-of-text token alone, so the merged model would continue after its answer.
     """
     if not (merged / "tokenizer_config.json").is_file():
         return
@@ -117,7 +117,7 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The settings of a model; raises ProblemError when the folder has none."""
+    """Return the settings of a model; raises ProblemError when the folder has none."""
     try:
         content: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:

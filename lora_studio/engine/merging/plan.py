@@ -50,7 +50,7 @@ class NeedsPeftError(Exception):
 
 
 class WeightSource(Protocol):
-    """A tensor that can be read in rows: as it is stored, or as what its packed values stand for."""
+    """A tensor that can be read in rows: as stored, or dequantized from packed values."""
 
     @property
     def name(self) -> str: ...
@@ -77,12 +77,12 @@ class MergedTensor:
 
     @property
     def changed(self) -> bool:
-        """Whether it differs from the base model's tensor."""
+        """Return whether it differs from the base model's tensor."""
         return bool(self.updates) or self.replaced
 
     @property
     def copied(self) -> bool:
-        """Whether its bytes are those of its source."""
+        """Return whether its bytes are those of its source."""
         return (
             not self.updates
             and isinstance(self.source, StoredTensor)
@@ -91,7 +91,7 @@ class MergedTensor:
 
     @property
     def planned(self) -> PlannedFile:
-        """As it will be in the file."""
+        """Return the tensor as it will be in the file."""
         return PlannedFile(self.name, safetensors_files.name_of(self.dtype), self.source.shape)
 
 
@@ -101,10 +101,10 @@ def make_outputs(
     dtype: torch.dtype | None,
     settings: dict[str, Any],
 ) -> list[MergedTensor]:
-    """Every tensor of the merged model in the order of the base's files.
+    """Return every tensor of the merged model in the order of the base's files.
 
-    `dtype` is what floating-point tensors are brought into, None for what they have; `settings` are
-    those of the base model. Each tensor of an adapter is used exactly once, or this raises
+    Floating-point tensors are converted to `dtype`, or keep their own type if it is None;
+    `settings` are those of the base model. Each tensor of an adapter is used exactly once. Raises
     NeedsPeftError or ProblemError.
     """
     for adapter in merged:
@@ -139,7 +139,7 @@ def make_outputs(
 def _replacements(
     sources: dict[str, WeightSource], merged: Sequence[Adapter]
 ) -> dict[str, StoredTensor]:
-    """Tensors that an adapter brings whole, by their name in the base's files."""
+    """Return tensors that an adapter replaces completely, by their name in the base's files."""
     replacements: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
@@ -165,7 +165,7 @@ def _untie(
     updates: dict[str, list[tuple[Adapter, WeightDelta]]],
     merged: Sequence[Adapter],
 ) -> None:
-    """Gives the model a head of its own where head and embedding were one tensor and no longer are.
+    """Give the model its own head where head and embedding were one tensor and no longer are.
 
     PEFT's merge would write the update of one into both, which is not what was trained.
     """
@@ -189,7 +189,7 @@ def _untie(
 def _updates(
     sources: dict[str, WeightSource], merged: Sequence[Adapter], settings: dict[str, Any]
 ) -> dict[str, list[tuple[Adapter, WeightDelta]]]:
-    """What changes each tensor, in the order of the adapters."""
+    """Return what changes each tensor, in the order of the adapters."""
     updates: dict[str, list[tuple[Adapter, WeightDelta]]] = {}
     for adapter in merged:
         for layer in adapter.layers:
@@ -226,9 +226,9 @@ def _of_layer(
 def _of_parameter(
     adapter: Adapter, layer: Layer, sources: dict[str, WeightSource], settings: dict[str, Any]
 ) -> Iterable[tuple[str, WeightDelta]]:
-    """Updates of a bare parameter: of a matrix, of stacked experts, or of experts kept apart.
+    """Return the updates of a bare parameter: a matrix, stacked experts, or separate experts.
 
-    The names in an adapter do not say which parameter of a module they are of; shapes do.
+    The names in an adapter don't say which parameter of a module they belong to; shapes do.
     """
     targets = [name.rpartition(".")[2] for name in adapter.config["target_parameters"]]
     outputs, inputs = layer.b.shape[0], layer.a.shape[1]
@@ -261,7 +261,7 @@ def _of_parameter(
 def _apart(
     layer: Layer, first_expert: Sequence[str], sources: dict[str, WeightSource]
 ) -> Iterable[tuple[str, WeightDelta]]:
-    """Updates of experts whose weights are tensors of their own."""
+    """Return the updates of experts whose weights are separate tensors."""
     if _of_expert(first_expert[0], layer.experts) in sources:
         raise NeedsPeftError(
             text("{module} has more experts than the adapter", module=layer.module)
@@ -280,7 +280,7 @@ def _apart(
 
 
 def _of_expert(first_expert: str, expert: int) -> str:
-    """The name of another expert's tensor."""
+    """Return the name of another expert's tensor."""
     return re.sub(r"\.experts\.0\.", f".experts.{expert}.", first_expert)
 
 
@@ -293,7 +293,7 @@ def _expert(
 
 
 def _parts(layer: Layer, target: str, sources: dict[str, WeightSource]) -> list[str]:
-    """Names of the first expert's tensors that make up a stacked parameter; [] if there are none."""
+    """Return the names of the first expert's tensors that make up a stacked parameter, or []."""
     modules = [layer.module, *(layer.module.replace(*pair) for pair in _EXPERT_MODULES)]
     for module in modules:
         for parts in _EXPERT_PARTS.get(target, ()):
@@ -306,7 +306,9 @@ def _parts(layer: Layer, target: str, sources: dict[str, WeightSource]) -> list[
 def _is_transposed(
     stacked: WeightSource, wanted: tuple[int, int], settings: dict[str, Any]
 ) -> bool:
-    """Whether stacked experts are [experts, in, out], which PEFT tells by the model's code."""
+    """Return whether stacked experts are [experts, in, out], which PEFT reads from the model's
+    code.
+    """
     if wanted[0] != wanted[1]:
         return stacked.shape[1:] != wanted
     if settings.get("model_type") == "gpt_oss":
@@ -317,7 +319,7 @@ def _is_transposed(
 
 
 def embedding_of(tensors: Iterable[str]) -> str:
-    """The name of the embedding that is the head as well; empty where the head is another tensor."""
+    """Return the name of the embedding that is also the head; "" where the head is another tensor."""
     names = list(tensors)
     embeddings = [name for name in names if _EMBEDDING.fullmatch(name)]
     tied = len(embeddings) == 1 and not any(map(_OTHER_HEAD.fullmatch, names))
@@ -325,7 +327,7 @@ def embedding_of(tensors: Iterable[str]) -> str:
 
 
 def _name(name: str, tensors: dict[str, WeightSource]) -> str:
-    """The name in the base's files of a tensor of the model in memory."""
+    """Return the name that a tensor of the model in memory has in the base's files."""
     if name in tensors or (name == HEAD and embedding_of(tensors)):
         return name
     # A checkpoint of the bare transformer lacks the prefix that its model with a head has.
@@ -351,7 +353,7 @@ def _check(adapter: Adapter, name: str, stored: WeightSource, shape: tuple[int, 
 
 
 def equal(one: WeightSource, other: WeightSource) -> bool:
-    """Whether two tensors hold the same values, whatever their data types."""
+    """Return whether two tensors have the same values, whatever their data types."""
     if one.shape != other.shape:
         return False
     step = max((1 << 20) // max(one.shape[-1], 1), 1)

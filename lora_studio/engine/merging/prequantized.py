@@ -28,9 +28,9 @@ _SUFFIX = re.compile(r"-(unsloth-)?bnb-(4|8)bit\Z", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class PackedWeight:
-    """A weight stored in 4 or 8 bits, given back in 16.
+    """A weight stored in 4 or 8 bits and read in 16.
 
-    `parts` are the packed values and what belongs to them, by the name behind the weight's own.
+    `parts` are the packed values and their metadata, by the suffix after the weight's own name.
     """
 
     name: str
@@ -40,23 +40,25 @@ class PackedWeight:
 
     @property
     def floating(self) -> bool:
-        """What it stands for are floating-point numbers."""
+        """Return True: the dequantized values are floating-point numbers."""
         return True
 
     @property
     def length(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return self.shape[0]
 
     def rows(self, first: int, last: int) -> torch.Tensor:
-        """Rows in memory of their own. The whole tensor is unpacked once, and kept until the next:
-        blocks of the quantisation do not end where rows do.
+        """Return a copy of some rows.
+
+        The whole tensor is dequantized once and cached until the next one, because blocks of the
+        quantization don't end where rows do.
         """
         return _unpack(self)[first:last].clone()
 
 
 def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, WeightSource]:
-    """The tensors of a model, packed ones in 16 bits; raises ProblemError for another kind."""
+    """Return the tensors of a model, packed ones in 16 bits; raises ProblemError for other formats."""
     settings = _settings(base)
     if not settings:
         return tensors
@@ -68,7 +70,7 @@ def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, Weigh
             where=Where(step="model", field="source", file=str(base)),
             method=str(settings.get("quant_method")),
         )
-    found: dict[str, WeightSource] = {}
+    sources: dict[str, WeightSource] = {}
     beside: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in tensors.items():
         module, of_weight, part = name.partition(".weight.")
@@ -80,10 +82,10 @@ def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, Weigh
             scale = tensors.get(name.removesuffix("weight") + "SCB")
             if scale is not None:
                 parts = {"SCB": scale}
-            found[name] = _packed(base, name, tensor, parts) if parts else tensor
+            sources[name] = _packed(base, name, tensor, parts) if parts else tensor
         elif not name.endswith((".SCB", ".weight_format")) and ".weight." not in name:
-            found[name] = tensor
-    return found
+            sources[name] = tensor
+    return sources
 
 
 def dequantization_warning(base: Path) -> Problem | None:
@@ -100,10 +102,9 @@ def dequantization_warning(base: Path) -> Problem | None:
 
 
 def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
-    """The 16-bit original of a base that is quantised, where it lies in the hub's cache, else the
-    base itself.
+    """Return the 16-bit original of a quantized base if it is in the Hub's cache, else the base.
 
-    Hubs call the quantised form by the original's name and a suffix; shapes must agree as well.
+    The Hub names quantized versions after the original with a suffix; shapes must agree as well.
     """
     if not _settings(base) or spec.kind != "hub":
         return base
@@ -112,10 +113,10 @@ def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
         return base
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, "config.json")
-    if not isinstance(found, str):
+    config_file = try_to_load_from_cache(name, "config.json")
+    if not isinstance(config_file, str):
         return base
-    folder = Path(found).parent
+    folder = Path(config_file).parent
     try:
         shapes = {key: value.shape for key, value in safetensors_files.index(folder).items()}
     except ProblemError:
@@ -128,8 +129,8 @@ def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
 
 
 def _settings(base: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_config(base).get("quantization_config") or {}
-    return found
+    settings: dict[str, Any] = read_config(base).get("quantization_config") or {}
+    return settings
 
 
 def _packed(
@@ -145,7 +146,7 @@ def _packed(
 
 
 def _state(parts: dict[str, StoredTensor]) -> dict[str, Any]:
-    """Shape and data type of a 4-bit weight, stored as JSON in a tensor of bytes."""
+    """Return shape and data type of a 4-bit weight, stored as JSON in a tensor of bytes."""
     stored = next(value for key, value in parts.items() if key.startswith("quant_state."))
     state: dict[str, Any] = json.loads(bytes(stored.read().tolist()))
     return state
@@ -157,7 +158,7 @@ def _dtype(name: str) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _unpack(packed: PackedWeight) -> torch.Tensor:
-    """The weight as bitsandbytes computes it: from 4 bits in 16, from 8 bits in 32."""
+    """Return the weight as bitsandbytes computes it: from 4 bits in 16, from 8 bits in 32."""
     from bitsandbytes import functional
 
     parts = {key: stored.read() for key, stored in packed.parts}

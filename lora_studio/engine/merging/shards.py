@@ -1,4 +1,4 @@
-"""Writing a merged model shard by shard, block by block from disk to disk; resumes after a kill."""
+"""Write a merged model shard by shard, block by block from disk to disk; resumes after a kill."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class Shard:
 
     @property
     def planned(self) -> list[PlannedFile]:
-        """Its tensors as they will be in the file."""
+        """Return its tensors as they will be in the file."""
         return [output.planned for output in self.outputs]
 
     @property
     def bytes(self) -> int:
-        """Size of its data."""
+        """Return the size of its data."""
         return sum(planned.bytes for planned in self.planned)
 
 
 def cut(outputs: Sequence[MergedTensor], limit: int) -> list[Shard]:
-    """Tensors by file: as many in each as fit into `limit` bytes, but at least one."""
+    """Return tensors by file: as many in each as fit into `limit` bytes, but at least one."""
     groups: list[list[MergedTensor]] = [[]]
     size = 0
     for output in outputs:
@@ -69,20 +69,19 @@ def cut(outputs: Sequence[MergedTensor], limit: int) -> list[Shard]:
 
 
 class ShardRecord:
-    """Which shards of this very merge are finished, with a sum of what was computed in each.
+    """A record of the finished shards of one merge, with a checksum of each one's computed values.
 
-    `key` stands for everything that the result follows from. A folder begun for another key is
-    emptied.
+    `key` identifies everything that determines the result. A folder of another key is emptied.
     """
 
     def __init__(self, folder: Path, key: str, *, only_look: bool = False) -> None:
-        """Reads what an earlier attempt has left; with `only_look` nothing is changed."""
+        """Read what an earlier attempt has left; with `only_look` nothing is changed."""
         self._file, self._folder, self._key = folder / RECORD, folder, key
         self._sums: dict[str, str] = {}
         try:
-            found = json.loads(self._file.read_text("utf-8"))
-            if found["key"] == key:
-                self._sums = dict(found["shards"])
+            record = json.loads(self._file.read_text("utf-8"))
+            if record["key"] == key:
+                self._sums = dict(record["shards"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # nothing finished, or nothing that can be trusted: all is done again
         if not self._sums and not only_look:
@@ -90,22 +89,22 @@ class ShardRecord:
             folder.mkdir(parents=True)
 
     def add(self, shard: Shard, total: str) -> None:
-        """Notes a finished shard."""
+        """Record a finished shard."""
         self._sums[shard.file] = total
         write_atomic(self._file, json.dumps({"key": self._key, "shards": self._sums}))
 
     def knows(self, shard: Shard) -> bool:
-        """Whether the shard was finished by an earlier attempt."""
+        """Return whether an earlier attempt finished the shard."""
         return shard.file in self._sums
 
     def finished_bytes(self, shards: Sequence[Shard]) -> int:
-        """Size of what need not be written again."""
+        """Return the size of the shards that needn't be written again."""
         return sum(shard.bytes for shard in shards if self.knows(shard))
 
     def holds(self, shard: Shard, job: JobContext) -> bool:
-        """Whether the shard is there, complete, and just as it was written.
+        """Return whether the shard is complete and unchanged since it was written.
 
-        Copied tensors are compared with their source, computed ones with the sum of their words.
+        Copied tensors are compared with their source, computed ones by their checksum.
         """
         file = self._folder / shard.file
         header, positions = safetensors_files.file_header(shard.planned)
@@ -130,14 +129,14 @@ class ShardRecord:
         return _total(sums) == self._sums[shard.file]
 
     def end(self) -> None:
-        """Removes the record of a merge that is complete."""
+        """Remove the record of a complete merge."""
         self._file.unlink(missing_ok=True)
 
 
 def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobContext) -> None:
-    """Writes all shards that are not finished yet, and the index if there are several.
+    """Write all shards that aren't finished yet, and the index if there are several.
 
-    Raises ProblemError when a value is not finite. Memory: a few blocks for each thread and the two
+    Raises ProblemError when a value isn't finite. Memory: a few blocks for each thread and the two
     factors of one update, whatever the size of the model.
     """
     total = sum(shard.bytes for shard in shards)
@@ -145,8 +144,8 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
     with _threads() as pool:
         for number, shard in enumerate(shards, 1):
             job.progress(_STAGE, done, total, "bytes")
-            kept = record.holds(shard, job)
-            if not kept:
+            is_finished = record.holds(shard, job)
+            if not is_finished:
                 part = folder / f"{shard.file}.part"
                 sums = _write_shard(shard, part, pool, job, (done, total))
                 part.replace(folder / shard.file)
@@ -154,7 +153,11 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
             done += shard.bytes
             job.emit(
                 events.ShardWritten(
-                    file=shard.file, number=number, of=len(shards), bytes=shard.bytes, kept=kept
+                    file=shard.file,
+                    number=number,
+                    of=len(shards),
+                    bytes=shard.bytes,
+                    kept=is_finished,
                 )
             )
     job.progress(_STAGE, done, total, "bytes")
@@ -163,7 +166,7 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
 
 
 def write_index(shards: Sequence[Shard], folder: Path) -> None:
-    """Writes which tensor is in which file."""
+    """Write which tensor is in which file."""
     placed = {output.name: shard.file for shard in shards for output in shard.outputs}
     total = sum(shard.bytes for shard in shards)
     index = {"metadata": {"total_size": total}, "weight_map": placed}
@@ -171,9 +174,9 @@ def write_index(shards: Sequence[Shard], folder: Path) -> None:
 
 
 def values(output: MergedTensor) -> torch.Tensor:
-    """One tensor of the merged model in memory, bit for bit as `write` puts it into a file.
+    """Return one tensor of the merged model, bit for bit as `write` stores it.
 
-    Raises ProblemError when a value is not finite.
+    Raises ProblemError when a value isn't finite.
     """
     # The mode is a thread's own, and a tensor made in it cannot be written to by one outside it.
     with torch.inference_mode(False), _threads() as pool:
@@ -190,8 +193,10 @@ def values(output: MergedTensor) -> torch.Tensor:
 
 
 def memory(output: MergedTensor, threads: int) -> int:
-    """Bytes that are held while a tensor is computed: its factors, and for each thread a block as
-    read, as summed and as written, with two more in 32 bits.
+    """Return the bytes used while a tensor is computed.
+
+    That is its factors, and for each thread a block as read, as summed and as written, with two
+    more in 32 bits.
     """
     if output.copied:
         return 0
@@ -205,7 +210,7 @@ def memory(output: MergedTensor, threads: int) -> int:
 def _write_shard(
     shard: Shard, file: Path, pool: ThreadPoolExecutor, job: JobContext, progress: tuple[int, int]
 ) -> str:
-    """Writes one file; returns the sum of its computed tensors."""
+    """Write one file; return the checksum of its computed tensors."""
     header, positions = safetensors_files.file_header(shard.planned)
     done, total = progress
     sums: list[int] = []
@@ -227,7 +232,7 @@ def _write_shard(
 def _compute(
     output: MergedTensor, file: Path, position: int, pool: ThreadPoolExecutor, job: JobContext
 ) -> list[int]:
-    """Writes one tensor, its blocks shared out among the threads; returns the sum of each block."""
+    """Write one tensor with its blocks divided among the threads; return the sum of each block."""
     changes = [update.load() for update in output.updates]
     blocks = _blocks(output)
     width = output.planned.bytes // max(output.source.length, 1)
@@ -250,7 +255,7 @@ def _block(
     position: int,
     job: JobContext,
 ) -> int:
-    """Reads, changes, checks and writes some rows; returns the sum of their words."""
+    """Read, change, check and write some rows; return the sum of their words."""
     job.check()
     value = _changed(output, changes, block)
     file.seek(position)
@@ -259,7 +264,7 @@ def _block(
 
 
 def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
-    """Some rows as they will be; raises ProblemError when a value is not finite."""
+    """Return some rows after the merge; raises ProblemError when a value isn't finite."""
     # First into the data type it will have: so does a model that is loaded in it and merged.
     value = output.source.rows(*block).to(output.dtype)
     for change in changes:
@@ -272,7 +277,7 @@ def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int])
 
 
 def _blocks(output: MergedTensor) -> list[tuple[int, int]]:
-    """Ranges of rows that are computed at once."""
+    """Return the ranges of rows that are computed at once."""
     source = output.source
     if any(update.whole for update in output.updates):
         return [(0, source.length)]
@@ -283,8 +288,10 @@ def _blocks(output: MergedTensor) -> list[tuple[int, int]]:
 
 
 def _sum(block: numpy.ndarray) -> int:
-    """Sum of the 64-bit words of a block, modulo 2⁶⁴: finds what a crash or a bad disk did to a file
-    at a twentieth of what a cryptographic hash takes.
+    """Return the sum of the 64-bit words of a block, modulo 2⁶⁴.
+
+    It detects what a crash or a bad disk did to a file, for a twentieth of a cryptographic hash's
+    time.
     """
     words = len(block) // 8 * 8
     total = int(block[:words].view(numpy.uint64).sum(dtype=numpy.uint64))
@@ -297,7 +304,9 @@ def _total(sums: Sequence[int]) -> str:
 
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch would use, each with torch to itself: a block is too small to share."""
+    """Return as many threads as torch would use, each with torch to itself: a block is too small to
+    share.
+    """
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(count, "merge", initializer=lambda: torch.set_num_threads(1))

@@ -1,1 +1,1 @@
-"""The base model: from what the user named to a folder, its tokenizer, and weights on a device."""
+"""The base model: locating its folder, reading its tokenizer, loading its weights onto a device."""

@@ -1,14 +1,14 @@
-"""Chat templates for base models: chosen by name, fitted to the tokenizer, nothing added to it.
+"""Chat templates for base models: chosen by name and fitted to the tokenizer's vocabulary.
 
-A template's marks help a model only where the vocabulary has them as tokens of their own. New tokens
-would need new rows in the embedding, trained in full and carried by every file made of the model; so
-none are added. What matters is where an answer ends, since that is what stops the server: the mark
-of the format if the vocabulary has it, otherwise the end-of-sequence token, which every server stops
-at. Only a tokenizer that has neither gets the mark as plain text, with it as a stop string. Marks
-that open a turn stay plain text where they are no tokens: they are read, never waited for.
+A template's marks help a model only where the vocabulary has them as tokens. New tokens would need
+new rows in the embedding, trained in full and included in every file made from the model, so none
+are added. What matters is where an answer ends, since that stops the server: at the mark of the
+format if the vocabulary has it, otherwise at the end-of-sequence token, which every server stops
+at. A tokenizer that has neither gets the mark as plain text, with it as a stop string. Marks that
+open a turn may stay plain text: they are only read.
 
-The text begins with the first token that the tokenizer itself would put in front, if it has one: base
-models were trained with it, and servers add it.
+The text begins with the token that the tokenizer itself would put first, if it has one: base models
+were trained with it, and servers add it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OWN_MARK = ("chatml", "llama3", "gemma")
 
 
 def template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The source of a chat template, with begin and end as this tokenizer has them."""
+    """Return the source of a chat template, with this tokenizer's begin and end tokens."""
     source = (paths.resources() / "chat_templates" / f"{name}.jinja").read_text("utf-8")
     mark = _ENDS[name]
     has_mark = name in _OWN_MARK and mark in tokenizer.get_vocab()
@@ -44,7 +44,7 @@ def template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The token that the tokenizer puts in front of every text; "" for none."""
+    """Return the token that the tokenizer puts before every text; "" for none."""
     ids = tokenizer("a").input_ids
     begins = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
     return str(tokenizer.bos_token) if begins else ""

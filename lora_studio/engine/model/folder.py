@@ -1,4 +1,6 @@
-"""A Hugging Face model folder: whether it can be used, and what it holds, without reading weights."""
+"""A Hugging Face model folder: what it contains and whether it can be used, without reading
+weights.
+"""
 
 from __future__ import annotations
 

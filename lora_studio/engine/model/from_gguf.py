@@ -1,4 +1,4 @@
-"""From a GGUF file to a Hugging Face folder: weights dequantized, tokenizer rebuilt by rule."""
+"""Unpack a GGUF file to a Hugging Face folder: weights dequantized, tokenizer rebuilt."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
 
 
 def _config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedConfig:
-    """transformers' reading of the header, with what it leaves at its own defaults set right."""
+    """Return the header as transformers reads it, with corrected defaults."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
@@ -85,10 +85,10 @@ def _config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedC
 def _set_rope(
     file: Path, header: GgufTokenizerHeader, reader: Any, config: PreTrainedConfig
 ) -> None:
-    """Scaled rotary positions, which transformers passes over; raises ProblemError when unknown.
+    """Set scaled rotary positions, which transformers ignores; raises ProblemError when unknown.
 
-    Llama 3.1 and later come with one divisor per frequency. It is 1 for high frequencies and
-    `factor` for low ones, with a ramp between (Llama 3 herd of models, section 3.4).
+    Llama 3.1 and later store one divisor per frequency. It is 1 for high frequencies and `factor`
+    for low ones, with a ramp between (Llama 3 herd of models, section 3.4).
     """
     about = header.text("general.architecture")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -96,20 +96,23 @@ def _set_rope(
     rope = dict(config.rope_parameters or {}) if hasattr(config, "rope_parameters") else {}
     if "rope_freqs.weight" in tensors:
         divisors = tensors["rope_freqs.weight"].data
-        found: dict[str, Any] = {"rope_type": "llama3", "factor": float(divisors.max())}
-        found |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
-        found |= {"original_max_position_embeddings": 8192}
-        config.rope_parameters = rope | found
+        rope_parameters: dict[str, Any] = {"rope_type": "llama3", "factor": float(divisors.max())}
+        rope_parameters |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        rope_parameters |= {"original_max_position_embeddings": 8192}
+        config.rope_parameters = rope | rope_parameters
     elif scaling == "linear" and "full_attention" in rope:
         factor = header.get(f"{about}.rope.scaling.factor")
         full = rope["full_attention"] | {"rope_type": "linear", "factor": factor}
         config.rope_parameters = rope | {"full_attention": full}
     elif scaling in ("linear", "yarn"):
-        found = {"rope_type": scaling, "factor": header.get(f"{about}.rope.scaling.factor")}
+        rope_parameters = {
+            "rope_type": scaling,
+            "factor": header.get(f"{about}.rope.scaling.factor"),
+        }
         original = header.get(f"{about}.rope.scaling.original_context_length")
         if original is not None:
-            found["original_max_position_embeddings"] = original
-        config.rope_parameters = rope | found
+            rope_parameters["original_max_position_embeddings"] = original
+        config.rope_parameters = rope | rope_parameters
     elif scaling not in ("", "none") or any(name.startswith("rope_factors") for name in tensors):
         raise fail(
             "model.gguf_architecture",
@@ -158,7 +161,7 @@ def _verify(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext)
 
 
 def architectures() -> list[str]:
-    """The GGUF architectures that can be unpacked here."""
+    """Return the GGUF architectures that can be unpacked here."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     # The mapping's keys also hold two sections of the header, and encoders that cannot chat.
@@ -192,7 +195,7 @@ def _check_architecture(file: Path, architecture: str) -> None:
 
 
 def _dtype(reader: Any) -> torch.dtype:
-    """float32 or float16 where the file holds that; what was quantised is kept in bfloat16."""
+    """Return float32 or float16 if the file uses it; quantized weights become bfloat16."""
     import torch
 
     types = {tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) > 1}

@@ -32,7 +32,7 @@ TRAINABLE = (
 
 @dataclass(frozen=True)
 class GgufFacts:
-    """What the header says: its plain values by key, and how many weights the tensors have."""
+    """The plain values of a header by key, and the number of weights in its tensors."""
 
     values: dict[str, Any]
     parameters: int
@@ -40,17 +40,17 @@ class GgufFacts:
 
     @property
     def architecture(self) -> str:
-        """llama.cpp's name of the architecture."""
+        """Return llama.cpp's name of the architecture."""
         return str(self.values.get("general.architecture", ""))
 
     def number(self, key: str) -> int:
-        """A value of the architecture, such as `block_count`; 0 where there is none."""
+        """Return a value of the architecture, such as `block_count`; 0 where there is none."""
         value = self.values.get(f"{self.architecture}.{key}")
         return value if isinstance(value, int) else 0
 
 
 def read(file: Path) -> GgufFacts:
-    """The facts of a GGUF file; raises ValueError or OSError for one that is none, or damaged."""
+    """Return the facts of a GGUF file; raises ValueError or OSError if it isn't one or is damaged."""
     with file.open("rb", buffering=1 << 20) as stream:
         magic, version, tensors, pairs = struct.unpack("<4sIQQ", _exactly(stream, 24))
         if magic != b"GGUF":
@@ -73,7 +73,7 @@ def read(file: Path) -> GgufFacts:
 
 
 def _weights(stream: BinaryIO) -> int:
-    """Numbers in the next tensor of the list."""
+    """Return how many weights the next tensor of the list has."""
     _text(stream)
     (dimensions,) = struct.unpack("<I", _exactly(stream, 4))
     if dimensions > 8:
@@ -91,7 +91,7 @@ def _value(stream: BinaryIO, kind: int) -> Any:
 
 
 def _skip_list(stream: BinaryIO) -> int:
-    """Passes over a list; its length."""
+    """Skip a list and return its length."""
     kind, length = struct.unpack("<IQ", _exactly(stream, 12))
     _sane(length)
     if kind == _TEXT:

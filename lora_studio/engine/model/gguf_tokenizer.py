@@ -74,29 +74,29 @@ class GgufTokenizerHeader:
     """The metadata of an open GGUF file, by key."""
 
     def __init__(self, reader: Any) -> None:
-        """Takes a `gguf.GGUFReader`."""
+        """Wrap a `gguf.GGUFReader`."""
         self._fields = reader.fields
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key as Python's own types."""
+        """Return the value of a key as Python's own types."""
         field = self._fields.get(key)
         return default if field is None else field.contents()
 
     def text(self, key: str) -> str:
-        """The value of a key as text, empty when it is not there."""
+        """Return the value of a key as text, "" when it is missing."""
         return str(self.get(key, ""))
 
     def end_tokens(self, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-        """Ids that end an answer: end of sequence first, then end of turn and of message."""
+        """Return the IDs that end an answer: end of sequence, then of turn and message."""
         ids = [tokenizer.eos_token_id]
         ids += [self.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom")]
         return list(dict.fromkeys(int(value) for value in ids if value is not None))
 
 
 def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedTokenizerFast:
-    """Writes the tokenizer, its chat template and, of a SentencePiece one, `tokenizer.model`.
+    """Write the tokenizer, its chat template and, for SentencePiece, `tokenizer.model`.
 
-    Raises ProblemError by name for a kind that is not known.
+    Raises ProblemError for an unknown type, which it names.
     """
     tokens: list[str] = header.get("tokenizer.ggml.tokens", [])
     types: list[int] = header.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
@@ -164,7 +164,7 @@ def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
 def _sentencepiece(
     header: GgufTokenizerHeader, tokens: list[str], types: list[int], scores: list[float]
 ) -> Tokenizer:
-    """BPE whose merges are ordered by the score of what they yield, as SentencePiece does it."""
+    """Return a BPE whose merges are ordered by the score of their result, as in SentencePiece."""
     vocabulary = {token: index for index, token in enumerate(tokens)}
     normal = {token for token, kind in zip(tokens, types, strict=True) if kind == _NORMAL}
     merges: list[tuple[str, str]] = []
@@ -197,7 +197,7 @@ def _sentencepiece(
 def _model_file(
     header: GgufTokenizerHeader, tokens: list[str], types: list[int], scores: list[float]
 ) -> bytes:
-    """`tokenizer.model`, which conversion back to GGUF reads instead of tokenizer.json."""
+    """Return `tokenizer.model`, which conversion back to GGUF reads instead of tokenizer.json."""
     # Generated code: its classes exist at run time only.
     protobuf: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
     proto = protobuf.ModelProto()
@@ -220,7 +220,7 @@ def _model_file(
 
 
 def _add_tokens(backend: Tokenizer, tokens: list[str], types: list[int]) -> None:
-    """Marks control tokens as special and user-defined ones as found whole in any text."""
+    """Mark control tokens as special, and user-defined ones as matched whole in any text."""
     for token, kind in zip(tokens, types, strict=True):
         if kind in (_CONTROL, _UNKNOWN):
             backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])

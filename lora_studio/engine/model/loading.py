@@ -1,4 +1,4 @@
-"""The base model: inspecting it without its weights, and loading it at a precision on a device."""
+"""The base model: inspect it without its weights, or load it at a precision on a device."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _HEADS = ("lm_head", "embed_out", "output_layer")
 
 @dataclass
 class LoadedModel:
-    """A base model in memory. `precision` is how its linear weights are held."""
+    """A base model in memory. `precision` is the format of its linear weights."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -60,7 +60,7 @@ class LoadedModel:
 
 
 def resolve(spec: ModelSpec, job: JobContext) -> Path:
-    """The local Hugging Face folder of the model; fetched or converted when needed."""
+    """Return the local Hugging Face folder of the model; download or convert it if necessary."""
     return sources.resolve(spec, job)
 
 
@@ -71,10 +71,10 @@ def load(
     *,
     training: bool = False,
 ) -> LoadedModel:
-    """Loads model and tokenizer; emits `ModelLoaded`. Raises ProblemError.
+    """Load model and tokenizer; emits `ModelLoaded`. Raises ProblemError.
 
-    `chat_template` is the dataset spec that chooses the template. With `training`, what would keep
-    gradients from flowing (a cache of keys and values) is off.
+    `chat_template` is the dataset spec that chooses the template. `training` turns off the
+    key/value cache, which would stop gradients.
     """
     folder = resolve(spec, job)
     device = devices.choose_device(spec.device)
@@ -128,7 +128,7 @@ def load(
 
 
 def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext) -> None:
-    """Emits ModelLoaded."""
+    """Emit ModelLoaded."""
     job.emit(
         events.ModelLoaded(
             source=spec.source,
@@ -143,7 +143,10 @@ def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobConte
 
 
 def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
-    """The model's configuration; raises ProblemError for code of its own or an unknown kind."""
+    """Return the model's configuration.
+
+    Raises ProblemError when the model needs its own code or has an unknown architecture.
+    """
     raw = model_folder.read_config(folder)
     if raw.get("auto_map") and not spec.trust_remote_code:
         known = raw.get("model_type") in _known_types()
@@ -246,7 +249,7 @@ def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def _device_map(spec: ModelSpec, device: torch.device) -> str | dict[str, torch.device]:
-    """Several GPUs share the layers when the device is left open; else all goes to one device."""
+    """Return one device for all layers, or "auto" to spread them when several GPUs may be used."""
     if spec.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
         return "auto"
     return {"": device}
@@ -280,7 +283,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
-    """The model's layers without memory behind them; raises ProblemError."""
+    """Return the model's layers on the meta device, without memory; raises ProblemError."""
     config = copy.deepcopy(config) if config else read_config(folder, spec)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -294,7 +297,7 @@ def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = Non
 
 
 def count_parameters(model: torch.nn.Module) -> int:
-    """Parameters of a model; those that layers share count once, packed ones as what they hold."""
+    """Return the number of parameters; shared ones count once, packed ones unpacked."""
     return sum(_elements(parameter) for parameter in model.parameters())
 
 
@@ -304,11 +307,12 @@ def _elements(parameter: torch.nn.Parameter) -> int:
 
 
 def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
-    """Memory of the weights by precision, in bytes; `exact` is the device's unquantised format.
+    """Return the memory of the weights by precision, in bytes.
 
-    4-bit: half a byte per weight of a linear layer and one scale per 64, itself in 8 bits with a
-    32-bit scale per 256 (Dettmers et al. 2023, section 3). 8-bit: one byte and a 32-bit scale per
-    row. What is not a linear layer, and the output layer, stay in the unquantised format.
+    `exact` is the device's unquantized format. 4-bit: half a byte per weight of a linear layer and
+    one scale per 64, itself in 8 bits with a 32-bit scale per 256 (Dettmers et al. 2023, section
+    3). 8-bit: one byte and a 32-bit scale per row. All other layers, and the output layer, stay in
+    the unquantized format.
     """
     everything = count_parameters(model)
     linear = [
@@ -329,11 +333,12 @@ def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
 
 
 def is_head(model: PreTrainedModel, name: str, module: torch.nn.Module) -> bool:
-    """Whether a layer turns hidden states into logits."""
+    """Return whether a layer turns hidden states into logits."""
     return module is model.get_output_embeddings() or name.rsplit(".", 1)[-1] in _HEADS
 
 
 def has_chat_template(folder: Path) -> bool:
+    """Return whether a model folder has a chat template."""
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     try:

@@ -1,8 +1,9 @@
-"""Safetensors files, read and written tensor by tensor, so that no model has to fit into memory.
+"""Read and write safetensors files tensor by tensor, so that no model has to fit into memory.
 
-`safetensors.safe_open` reads headers and rows faster (0.07 s instead of 0.15 s for a header of 7,000
-tensors), but doesn't tell where a tensor's bytes are. Merging needs that: it copies unchanged tensors
-within the kernel, writes blocks from several threads, and verifies shards after a kill.
+`safetensors.safe_open` reads headers and rows faster (0.07 s instead of 0.15 s for a header of
+7,000 tensors), but doesn't report where a tensor's bytes are. Merging needs that: it copies
+unchanged tensors within the kernel, writes blocks from several threads, and verifies shards after a
+kill.
 
 Format: 8 bytes little-endian length, a JSON header {name: {dtype, shape, data_offsets}}, the data
 (https://github.com/huggingface/safetensors#format).
@@ -56,20 +57,20 @@ class StoredTensor:
 
     @property
     def floating(self) -> bool:
-        """Whether the tensor holds floating-point numbers of 16 bits or more."""
+        """Return whether the tensor holds floating-point numbers of 16 bits or more."""
         return self.dtype in ("F64", "F32", "F16", "BF16")
 
     @property
     def length(self) -> int:
-        """Number of rows, along the first axis; a single value is one row."""
+        """Return the number of rows, along the first axis; a single value is one row."""
         return self.shape[0] if self.shape else 1
 
     def read(self) -> torch.Tensor:
-        """The tensor, in memory of its own."""
+        """Return the tensor as a copy in memory."""
         return self.rows(0, self.length)
 
     def rows(self, first: int, last: int) -> torch.Tensor:
-        """The rows `first` to `last`, that one excluded, in memory of their own."""
+        """Return rows `first` up to but not including `last`, as a copy in memory."""
         shape = (last - first, *self.shape[1:]) if self.shape else ()
         tensor = torch.empty(shape, dtype=DTYPES[self.dtype])
         if tensor.numel():
@@ -79,7 +80,7 @@ class StoredTensor:
         return tensor
 
     def copy_to(self, target: BinaryIO, position: int, check: Callable[[], None]) -> None:
-        """Writes the bytes of the tensor at a position of an open, unbuffered file.
+        """Write the bytes of the tensor at a position of an open, unbuffered file.
 
         `check` is called every few megabytes; what it raises ends the copy.
         """
@@ -100,14 +101,14 @@ class PlannedFile:
 
     @property
     def bytes(self) -> int:
-        """Size of the data."""
+        """Return the size of the data."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 def index(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a Hugging Face model, in the order of its files.
+    """Return every tensor of a Hugging Face model, in the order of its files.
 
-    Raises ProblemError when there are no safetensors files or one of them is missing or torn.
+    Raises ProblemError when safetensors files are missing or truncated.
     """
     tensors: dict[str, StoredTensor] = {}
     for file in _files(folder):
@@ -116,7 +117,7 @@ def index(folder: Path) -> dict[str, StoredTensor]:
 
 
 def header(file: Path) -> list[StoredTensor]:
-    """The tensors of one file; raises ProblemError when it is no complete safetensors file."""
+    """Return the tensors of one file; raises ProblemError unless it is a complete safetensors file."""
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
@@ -148,12 +149,12 @@ def header(file: Path) -> list[StoredTensor]:
 
 
 def parameters(folder: Path) -> int:
-    """Number of values in all tensors of a model."""
+    """Return the number of values in all tensors of a model."""
     return sum(math.prod(tensor.shape) for tensor in index(folder).values())
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """The format's name of a data type."""
+    """Return the format's name of a data type."""
     return _NAMES[dtype]
 
 
@@ -163,16 +164,16 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def shard_names(count: int) -> list[str]:
-    """File names of a model in so many parts."""
+    """Return the file names of a model in so many parts."""
     if count == 1:
         return [SINGLE]
     return [f"model-{part:05d}-of-{count:05d}.safetensors" for part in range(1, count + 1)]
 
 
 def file_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
-    """The first bytes of a file with these tensors, and at which byte the data of each begins.
+    """Return the header bytes of a file with these tensors, and the offset of each tensor's data.
 
-    The last position is the size of the file.
+    The last offset is the size of the file.
     """
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     ends = [0, *itertools.accumulate(tensor.bytes for tensor in tensors)]
@@ -188,7 +189,7 @@ def file_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
 
 
 def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Tensor]]]) -> None:
-    """Writes a file whose tensors are made one at a time; a reader never sees half of it."""
+    """Write a file whose tensors are made one at a time; readers never see an incomplete file."""
     listed = list(tensors)
     header_bytes, _ = file_header([planned for planned, _ in listed])
     part = file.with_name(file.name + ".part")
@@ -202,14 +203,14 @@ def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Ten
 
 
 def write(file: BinaryIO, tensor: torch.Tensor) -> None:
-    """Writes the data of a tensor at the current position of an unbuffered file."""
+    """Write the data of a tensor at the current position of an unbuffered file."""
     view = raw_bytes(tensor).data
     while view:
         view = view[file.write(view) :]
 
 
 def raw_bytes(tensor: torch.Tensor) -> numpy.ndarray:
-    """The data of a tensor as bytes, without a copy where it lies in order."""
+    """Return the data of a tensor as bytes, without a copy where it is contiguous."""
     return tensor.contiguous().view(-1).view(torch.uint8).numpy()
 
 
@@ -223,7 +224,7 @@ def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
 
 
 def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, count: int) -> None:
-    """Copies bytes between two places; in the kernel where that is possible (Linux)."""
+    """Copy bytes between two files; within the kernel where that is possible (Linux)."""
     while count and hasattr(os, "copy_file_range"):
         try:
             moved = os.copy_file_range(source.fileno(), target.fileno(), count, start, position)

@@ -1,4 +1,4 @@
-"""Finding models on this computer that can be a base: folders, the Hub's cache, Ollama, LM Studio.
+"""Find models on this computer that can be a base: folders, the Hub's cache, Ollama, LM Studio.
 
 Reads configurations and headers only; neither torch nor transformers is imported.
 """
@@ -31,29 +31,31 @@ _PICKLE_REFUSAL = text(
 )
 
 
-def scan_models(place: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEntry]:
+def scan_models(location: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEntry]:
     """Return every model of one place, by title; `folders` are those of the place `folder`.
 
     Raises CancelledError when the user does not want to wait.
     """
-    match place:
+    match location:
         case "cache":
             entries = _cache(job)
         case "ollama":
             entries = (entry for store in ollama_stores() for entry in _ollama(store, job))
         case "lm_studio":
-            entries = (entry for home in lm_studio_folders() for entry in _walk(home, place, job))
+            entries = (
+                entry for home in lm_studio_folders() for entry in _walk(home, location, job)
+            )
         case _:
-            entries = (entry for folder in folders for entry in _walk(folder, place, job))
+            entries = (entry for folder in folders for entry in _walk(folder, location, job))
     # Two names in Ollama may share one file; a folder that lies in another one counts once.
-    named = place == "ollama"
+    named = location == "ollama"
     unique = {(x.source, x.revision, x.title if named else ""): x for x in entries}
     return sorted(unique.values(), key=lambda entry: (entry.title.lower(), entry.revision))
 
 
-def searched_folders(place: Place, folders: Sequence[Path]) -> list[Path]:
-    """Return the folders that a place stands for on this computer."""
-    match place:
+def searched_folders(location: Place, folders: Sequence[Path]) -> list[Path]:
+    """Return the folders on this computer that a location means."""
+    match location:
         case "cache":
             from huggingface_hub import constants
 
@@ -68,8 +70,8 @@ def searched_folders(place: Place, folders: Sequence[Path]) -> list[Path]:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def _walk(top: Path, place: Place, job: JobContext) -> Iterator[ModelEntry]:
-    """Models in a folder and what lies in it; hidden folders are passed over."""
+def _walk(top: Path, location: Place, job: JobContext) -> Iterator[ModelEntry]:
+    """Yield the models in a folder and its subfolders, without hidden ones."""
     waiting = [(top.expanduser(), 0)]
     while waiting:
         folder, depth = waiting.pop()
@@ -79,11 +81,11 @@ def _walk(top: Path, place: Place, job: JobContext) -> Iterator[ModelEntry]:
         except OSError:
             continue
         names = {path.name for path in inside}
-        if "config.json" in names and (entry := entry_of_folder(folder, place)):
+        if "config.json" in names and (entry := entry_of_folder(folder, location)):
             yield entry.model_copy(update={"title": _title(folder, top)})
         for path in inside:
             if path.suffix.lower() == ".gguf":
-                if entry := entry_of_gguf(path, place):
+                if entry := entry_of_gguf(path, location):
                     yield entry
             elif depth < _DEPTH and not path.name.startswith(".") and path.is_dir():
                 waiting.append((path, depth + 1))
@@ -94,8 +96,8 @@ def _title(folder: Path, top: Path) -> str:
     return "/".join(below.parts[-2:]) or folder.name
 
 
-def entry_of_folder(folder: Path, place: Place) -> ModelEntry | None:
-    """The model in a folder; None where its config.json is not of a model."""
+def entry_of_folder(folder: Path, location: Place) -> ModelEntry | None:
+    """Return the model in a folder; None if its config.json doesn't describe a model."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -120,7 +122,7 @@ def entry_of_folder(folder: Path, place: Place) -> ModelEntry | None:
     return ModelEntry(
         source=str(folder),
         title=folder.name,
-        place=place,
+        place=location,
         bytes=sum(file.stat().st_size for file in weights) or None,
         parameters=parameters or None,
         architecture=str(names[0]),
@@ -133,12 +135,12 @@ def entry_of_folder(folder: Path, place: Place) -> ModelEntry | None:
 
 
 def missing_weights(folder: Path) -> int:
-    """How many of the weight files that a model's index names are not there."""
+    """Return how many of the weight files in a model's index are missing."""
     return sum(not (folder / name).is_file() for name in models.read_weight_names(folder))
 
 
 def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tuple[int, str]:
-    """Parameters and number format; of weights that are packed as many as are in them."""
+    """Return parameters and number format; packed weights count unpacked."""
     about = config.get("quantization_config")
     total = sum(math.prod(entry["shape"]) for entry in headers.values())
     stored = model_folder.stored_dtype(headers)
@@ -159,15 +161,15 @@ def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tupl
 # --- GGUF files -------------------------------------------------------------------------------
 
 
-def entry_of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | None:
-    """The model of a GGUF file; None for what only belongs to another one."""
+def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | None:
+    """Return the model of a GGUF file; None for a file that is part of another model."""
     if "mmproj" in file.name.lower():
         return None  # the vision part of a model beside it
     try:
         size = file.stat().st_size
         facts = gguf_header.read(file)
     except (OSError, ValueError) as error:
-        return _damaged(file, place, title, error)
+        return _damaged(file, location, title, error)
     kind = facts.architecture
     refusal = NO_TEXT
     if int(facts.values.get("split.count", 0) or 0) > 1:
@@ -185,7 +187,7 @@ def entry_of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | Non
     return ModelEntry(
         source=str(file),
         title=title or file.name,
-        place=place,
+        place=location,
         bytes=size,
         parameters=facts.parameters or None,
         architecture=kind,
@@ -204,17 +206,17 @@ def entry_of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | Non
     )
 
 
-def _damaged(file: Path, place: Place, title: str, error: Exception) -> ModelEntry:
+def _damaged(file: Path, location: Place, title: str, error: Exception) -> ModelEntry:
     return ModelEntry(
         source=str(file),
         title=title or file.name,
-        place=place,
+        place=location,
         refusal=text("It can't be read: {reason}.", reason=reason_of(error)),
     )
 
 
 def _file_type(number: object) -> str:
-    """Such as Q4_K_M."""
+    """Return a quantization such as Q4_K_M."""
     from gguf.constants import LlamaFileType
 
     try:
@@ -228,7 +230,7 @@ def _file_type(number: object) -> str:
 
 
 def _cache(job: JobContext) -> Iterator[ModelEntry]:
-    """Models in the cache that all tools of the hub share; each revision that a name points to."""
+    """Yield models in the Hub's cache, each named revision separately."""
     import huggingface_hub
     from huggingface_hub.errors import CacheNotFound
 
@@ -258,7 +260,7 @@ def _cache(job: JobContext) -> Iterator[ModelEntry]:
 
 
 def _snapshot(folder: Path) -> ModelEntry | None:
-    """The model of a snapshot; what was broken off while being fetched is marked as such."""
+    """Return the model of a snapshot; an interrupted download is marked as incomplete."""
     entry = entry_of_folder(folder, "cache")
     if entry is None:
         return None
@@ -278,7 +280,7 @@ def _snapshot(folder: Path) -> ModelEntry | None:
 
 
 def ollama_stores() -> list[Path]:
-    """Folders in which an Ollama server of this computer keeps its models, as far as they exist."""
+    """Return the existing folders in which an Ollama server on this computer keeps its models."""
     named = os.environ.get("OLLAMA_MODELS")
     usual = [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
     wanted = [Path(named)] if named else usual
@@ -286,7 +288,7 @@ def ollama_stores() -> list[Path]:
 
 
 def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
-    """Models of a server's store, by what its manifests say."""
+    """Yield the models in a server's store, from its manifests."""
     registry = store / "manifests"
     for manifest in sorted(path for path in registry.rglob("*") if path.is_file()):
         job.check()
@@ -309,7 +311,7 @@ def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
 
 
 def _ollama_title(below: Path) -> str:
-    """As `ollama list` shows it: name:tag, with its owner where that is not the library."""
+    """Return the name as `ollama list` shows it: name:tag, with an owner other than library."""
     *places, name, tag = below.parts
     shown = [part for part in places if part not in ("registry.ollama.ai", "library")]
     return "/".join([*shown, f"{name}:{tag}"])

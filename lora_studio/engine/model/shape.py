@@ -1,4 +1,4 @@
-"""The shape of a model, read from its layers without weights, for the arithmetic of `core.estimate`."""
+"""The shape of a model for the memory estimate, read from its layers without weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GATED = re.compile(r"gate|up_proj|w1$|w3$", re.IGNORECASE)
 
 
 def shape(model: PreTrainedModel) -> ModelShape:
-    """The shape of a model, with or without memory behind its layers."""
+    """Return the shape of a model; its layers may be on the meta device."""
     config = model.config.get_text_config()
     heads = int(_first(config, ("num_attention_heads", "n_head"), 1))
     head_size = int(_first(config, ("head_dim",), 0) or config.hidden_size // heads)
@@ -32,8 +32,8 @@ def shape(model: PreTrainedModel) -> ModelShape:
         for name, parameter in model.named_parameters()
         if parameter.dim() == 3 and "expert" in name
     ]
-    found = _linear(model)
-    dense = [layer for layer in found if ".mlp" in layer.reads or "feed" in layer.reads]
+    layers = _linear(model)
+    dense = [layer for layer in layers if ".mlp" in layer.reads or "feed" in layer.reads]
     inner = max((max(layer.inputs, layer.outputs) for layer in dense), default=0)
     fused = any("gate_up" in layer.name for layer in dense)
     return ModelShape(
@@ -45,18 +45,18 @@ def shape(model: PreTrainedModel) -> ModelShape:
         plain_norms=any(hasattr(module, "variance_epsilon") for module in model.modules()),
         gated=any(_GATED.search(layer.name) for layer in dense),
         plain_gates=any(_is_plainly_gated(module) for module in model.modules()),
-        fused_attention=any(_FUSED.search(layer.name) for layer in found),
+        fused_attention=any(_FUSED.search(layer.name) for layer in layers),
         tied=bool(config.tie_word_embeddings),
         experts=int(_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)),
         experts_per_token=int(_first(config, ("num_experts_per_tok",), 0)) if experts else 0,
         expert_size=_expert_size(config) if experts else 0,
         expert_parameters=sum(parameter.numel() for parameter in experts),
-        linear=tuple(found),
+        linear=tuple(layers),
     )
 
 
 def _is_plainly_gated(module: torch.nn.Module) -> bool:
-    """Whether it is a gated layer as Llama has it, which is trained keeping both inner results alone."""
+    """Return whether it is a gated layer like Llama's, which trains on both inner results alone."""
     has_parts = all(hasattr(module, f"{name}_proj") for name in ("gate", "up", "down"))
     return has_parts and "silu" in type(getattr(module, "act_fn", None)).__name__.lower()
 
@@ -71,7 +71,7 @@ def _expert_size(config: Any) -> int:
 
 
 def _linear(model: PreTrainedModel) -> list[LinearLayers]:
-    """Linear layers of the blocks, those with the same name and widths together."""
+    """Return the linear layers of the blocks, with the same name and widths grouped."""
     counts: dict[tuple[str, int, int, str], int] = {}
     for name, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear | Conv1D) or loading.is_head(model, name, module):
@@ -91,7 +91,7 @@ def _linear(model: PreTrainedModel) -> list[LinearLayers]:
 
 
 def _norm_width(model: PreTrainedModel, queries: int, keys: int, head: int) -> int:
-    """What the norms of the average block work on, in numbers per token."""
+    """Return how many numbers per token the norms of an average block work on."""
     layers = max(1, int(model.config.get_text_config().num_hidden_layers))
     total = 0
     for name, module in model.named_modules():

@@ -1,4 +1,6 @@
-"""From what the user named to a local Hugging Face folder: folder, Hub ID, GGUF file or built-in."""
+"""Resolve a model's name to a local Hugging Face folder: a folder, Hub ID, GGUF file or built-in
+model.
+"""
 
 from __future__ import annotations
 
@@ -64,10 +66,10 @@ def resolve(spec: ModelSpec, job: JobContext) -> Path:
 
 @dataclass(frozen=True)
 class ModelLocation:
-    """Where a model is, found without reading weights.
+    """Where a model is, without reading weights.
 
     `headers` are as `safetensors_headers` returns them, `bytes` is the size of its files,
-    `missing_bytes` what is still to be downloaded; a `gated` model's terms have to be accepted.
+    `missing_bytes` what must be downloaded; a `gated` model's terms must be accepted.
     """
 
     folder: Path

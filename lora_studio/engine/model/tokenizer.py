@@ -1,4 +1,4 @@
-"""A model's tokenizer with the chat template that is trained with."""
+"""A model's tokenizer with the chat template used for training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lora_studio.engine.model.folder import unreadable
 def load_tokenizer(
     folder: Path, dataset: DatasetSpec | None = None, *, trust: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer with the chat template that the dataset spec chooses and a token to pad with.
+    """Return the tokenizer with the dataset spec's chat template and a padding token.
 
-    A model without a template gets ChatML. Nothing is added to the vocabulary (see
-    `base_templates` for how answers end without the marks of a format). Padding never reaches the
-    loss, which is masked by position: a pad token that is also the end token does no harm.
+    A model without a template gets ChatML. Nothing is added to the vocabulary (see `base_templates`
+    for how answers end without the marks of a format). Padding never reaches the loss, which is
+    masked by position, so a pad token that is also the end token does no harm.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -44,7 +44,7 @@ def load_tokenizer(
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A token made for padding where the vocabulary has one, else the end-of-sequence token."""
+    """Return the vocabulary's padding token, else the end-of-sequence token."""
     vocabulary = tokenizer.get_vocab()
     for token in ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|padding|>"):
         if token in vocabulary:

@@ -1,7 +1,7 @@
-"""Child processes that heed a cancel, die with this process and are read line by line.
+"""Child processes that can be canceled, end with this process and are read line by line.
 
-Also the program that such a child runs: it watches its stdin, which ends when the parent is gone,
-so that nothing is left working for nobody.
+Also the program that such a child runs: it watches its stdin, which closes when the parent ends, so
+that no orphan keeps working.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ class ChildExit:
 
 
 def python(program: str, *arguments: str) -> list[str]:
-    """Command that runs a script (`….py`) or a module with this Python as a watched child."""
+    """Return the command that runs a script (`….py`) or a module with this Python as a watched
+    child.
+    """
     # -P: the folder that happens to be the current one must not shadow a module.
     return [sys.executable, "-P", "-u", "-m", __name__, program, *arguments]
 
 
 def run(command: Sequence[str], job: JobContext, on_line: Callable[[str], None]) -> ChildExit:
-    """Runs a command to its end, passing on each line it prints; kills it on a cancel.
+    """Run a command to its end and pass on each line that it prints; kill it on a cancel.
 
-    Raises OSError when it cannot be started.
+    Raises OSError when it can't be started.
     """
     process = subprocess.Popen(
         command,
@@ -83,7 +85,7 @@ def _environment() -> dict[str, str]:
 
 
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[str | None]) -> None:
-    """Splits at carriage returns too: that is how progress bars write."""
+    """Split the output into lines, also at carriage returns, which progress bars write."""
     pending = b""
     with stream:
         while chunk := stream.read1(4096):  # type: ignore[attr-defined]  # a pipe is buffered

@@ -1,4 +1,4 @@
-"""From exceptions to problems: the one place in the engine that phrases an unexpected failure."""
+"""Exceptions become problems: the only module of the engine that phrases an unexpected failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports of large libraries without what they do at the side."""
+"""Faster imports of large libraries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 @contextmanager
 def speed_up_imports() -> Iterator[None]:
-    """Imports torch; what is imported within this takes about half as long as otherwise.
+    """Import torch, and halve the time of what is imported inside the block.
 
-    Nobody looks for cycles meanwhile, which imports hardly make, and functions that a library hands to
-    torch.compile as it is imported are compiled when they are first called. bitsandbytes has some, and
-    the compiler that is loaded for them is 500 modules and 40 MB, which most trainings never need.
+    The garbage collector is off, since imports create few cycles, and functions that a library
+    passes to torch.compile at import are compiled at their first call. bitsandbytes has some, and
+    the compiler that they load is 500 modules and 40 MB, which most trainings never need.
     """
     gc.disable()
     try:
@@ -32,7 +32,7 @@ def speed_up_imports() -> Iterator[None]:
 
 
 def _when_called(at_once: Callable[..., Any]) -> Any:
-    """torch.compile for functions, which does its work with the first call of each."""
+    """Return a torch.compile for functions that compiles each at its first call."""
 
     def compile_late(function: Any = None, **options: Any) -> Any:
         if function is None:

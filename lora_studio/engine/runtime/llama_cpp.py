@@ -28,12 +28,12 @@ _log: list[Any] = []
 
 
 class Llama:
-    """One GGUF model with one context. Close it: its memory is not Python's.
+    """One GGUF model with one context. Close it: Python doesn't manage its memory.
 
-    `cancelled` is asked while the model loads and while it computes; when it says True the call
-    under way raises CancelledError. `observe` is called with the address of each node of the
-    computation (a `struct ggml_tensor`): before it is computed with True, to answer whether to
-    come back when it is there, then with False, to answer whether to go on.
+    `cancelled` is called while the model loads and computes; once it returns True, the current call
+    raises CancelledError. `observe` is called with the address of each node of the computation (a
+    `struct ggml_tensor`): before the node is computed with True, to return whether its values are
+    wanted, then with False, to return whether to continue.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Llama:
         cancelled: Callable[[], bool] = lambda: False,
         observe: Callable[[int, bool], bool] | None = None,
     ) -> None:
-        """Loads the model; `context` in tokens, 0 for what the model was trained with.
+        """Load the model; `context` in tokens, 0 for what the model was trained with.
 
-        Raises ProblemError when llama.cpp refuses the file.
+        Raises ProblemError when llama.cpp rejects the file.
         """
         self._ffi, self._lib = _library()
         self._cancelled = cancelled
@@ -66,7 +66,7 @@ class Llama:
             raise
 
     def __enter__(self) -> Llama:
-        """The model itself."""
+        """Return the model itself."""
         return self
 
     def __exit__(
@@ -75,11 +75,11 @@ class Llama:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Frees the model."""
+        """Free the model."""
         self.close()
 
     def close(self) -> None:
-        """Frees the model's memory; harmless when that is done."""
+        """Free the model's memory; calling it again does nothing."""
         if self._context is not None:
             self._lib.llama_free(self._context)
             self._context = None
@@ -89,49 +89,53 @@ class Llama:
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of tokens, the width of a row of logits."""
+        """Return the number of tokens, the width of a row of logits."""
         return int(self._lib.llama_vocab_n_tokens(self._vocabulary))
 
     @property
     def context_size(self) -> int:
-        """Tokens that fit into one conversation."""
+        """Return how many tokens fit into one conversation."""
         return int(self._lib.llama_n_ctx(self._context))
 
     def ends_generation(self, token: int) -> bool:
-        """Whether generation stops at this token (end of text, end of turn)."""
+        """Return whether generation stops at this token (end of text, end of turn)."""
         return bool(self._lib.llama_vocab_is_eog(self._vocabulary, token))
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of a rendered conversation: control tokens are read, none is added."""
+        """Return the token ids of a rendered conversation: control tokens are parsed, none is
+        added.
+        """
         return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=False)
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
-        """The bytes that each token stands for, control tokens by their names."""
+        """Return the bytes of each token; control tokens by their names."""
         return [self._piece(token, special=True) for token in ids]
 
     def is_control(self, token: int) -> bool:
-        """Whether a token is a mark of the format rather than text."""
+        """Return whether a token is a mark of the format rather than text."""
         return bool(self._lib.llama_vocab_is_control(self._vocabulary, token))
 
     def chat_template(self) -> str:
-        """The Jinja template in the file, "" without one."""
+        """Return the Jinja template in the file, "" without one."""
         template = self._lib.llama_model_chat_template(self._model, self._ffi.NULL)
         return "" if template == self._ffi.NULL else self._ffi.string(template).decode("utf-8")
 
     def marks(self) -> tuple[str, str]:
-        """The texts of the tokens that begin and end a text."""
+        """Return the texts of the tokens that begin and end a text."""
         lib, vocabulary = self._lib, self._vocabulary
         ids = (lib.llama_vocab_bos(vocabulary), lib.llama_vocab_eos(vocabulary))
         bos, eos = ("" if i < 0 else self.pieces([i])[0].decode("utf-8", "replace") for i in ids)
         return bos, eos
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of an answer; control tokens leave nothing."""
+        """Return the text of an answer, without control tokens."""
         pieces = (self._piece(token) for token in ids)
         return b"".join(pieces).decode("utf-8", errors="replace")
 
     def logits(self, ids: Sequence[int], positions: Sequence[int]) -> np.ndarray:
-        """Logits after the tokens at `positions` (ascending), float32 [positions, vocabulary]."""
+        """Return logits after the tokens at `positions` (ascending), float32 [positions,
+        vocabulary].
+        """
         wanted = set(positions)
         result = np.empty((len(positions), self.vocabulary_size), dtype=np.float32)
         row = 0
@@ -146,9 +150,9 @@ class Llama:
         return result
 
     def read(self, ids: Sequence[int]) -> None:
-        """Computes everything at every position, for the sake of what `observe` sees.
+        """Compute everything at every position, so that `observe` sees it.
 
-        At positions that nothing is asked of llama.cpp leaves out most of the last layer.
+        At positions without requested outputs llama.cpp skips most of the last layer.
         """
         self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
         for start in range(0, len(ids), BATCH):
@@ -167,7 +171,7 @@ class Llama:
         repetition_penalty: float = 1.0,
         seed: int = 0,
     ) -> Iterator[int]:
-        """Yields the tokens of an answer, the one that ends it included; greedy at temperature 0.
+        """Yield the tokens of an answer, the one that ends it included; greedy at temperature 0.
 
         Without one that `ends_generation` the answer was cut by `max_tokens` or by the context.
         """
@@ -226,7 +230,7 @@ class Llama:
         return context
 
     def _decode(self, ids: Sequence[int], start: int, outputs: set[int]) -> None:
-        """Evaluates tokens at positions start, start + 1, …; `outputs` index into `ids`."""
+        """Evaluate tokens at positions start, start + 1, …; `outputs` index into `ids`."""
         batch = self._lib.llama_batch_init(len(ids), 0, 1)
         try:
             batch.n_tokens = len(ids)
@@ -269,7 +273,7 @@ class Llama:
     def _sampler(
         self, temperature: float, top_p: float, top_k: int, min_p: float, penalty: float, seed: int
     ) -> Any:
-        """What chooses a token, in the order in which transformers does it."""
+        """Return a sampler chain in the order that transformers uses."""
         lib = self._lib
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         parts: list[Any] = []
@@ -297,13 +301,13 @@ class Llama:
 
 
 def adds_bos(file: Path) -> bool:
-    """Whether llama.cpp, and so Ollama, puts a BOS token in front of a prompt by itself."""
+    """Return whether llama.cpp, and so Ollama, puts a BOS token before a prompt."""
     with _vocabulary_of(file) as (_, lib, vocabulary):
         return bool(lib.llama_vocab_get_add_bos(vocabulary))
 
 
 def prompt_ids(file: Path, prompts: Iterable[str]) -> list[list[int]]:
-    """Token ids of prompts as Ollama takes them: control tokens are read, BOS and EOS added.
+    """Return token ids of prompts as Ollama reads them: control tokens parsed, BOS and EOS added.
 
     Reads the vocabulary alone.
     """
@@ -338,7 +342,7 @@ def _tokenize(ffi: Any, lib: Any, vocabulary: Any, text: str, *, add_special: bo
 
 @functools.cache
 def _library() -> tuple[Any, Any]:
-    """cffi and llama.cpp, which is told to log warnings and errors only: the rest is megabytes."""
+    """Return cffi and llama.cpp, which logs warnings and errors only: the rest is megabytes."""
     from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
     ffi, lib = get_ffi(), get_lib()
@@ -349,7 +353,7 @@ def _library() -> tuple[Any, Any]:
 
 
 class _Log:
-    """Passes on what is at least a warning; a text without a level goes on with the one before."""
+    """Pass on warnings and errors; a text without a level continues the previous one."""
 
     def __init__(self, ffi: Any) -> None:
         self._ffi = ffi
@@ -362,7 +366,7 @@ class _Log:
 
 
 def threads() -> int:
-    """Threads that llama.cpp computes with: as many as the user grants, else one per core."""
+    """Return how many threads llama.cpp uses: the user's setting, else one per core."""
     granted = os.environ.get("OMP_NUM_THREADS", "")
     return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
 

@@ -1,8 +1,8 @@
-"""A pool of processes that do one kind of work, piece by piece, in as many processes as cores.
+"""A pool of processes that run one function on many pieces, one process per core.
 
-The processes are spawned or come from a fork server, never forked: this one has threads and perhaps
-CUDA, and a fork of a process in which a thread holds a lock hangs. They heed a cancel, and they end
-when the process that they work for does, however that ended.
+The processes are spawned or come from a fork server, never forked: this process has threads and
+perhaps CUDA, and a fork hangs if a thread holds a lock. They stop on a cancel, and they end with
+the process that they work for, however it ends.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ _cancelled: Event | None = None
 
 
 def _begin(work: Callable[[Any], Any], cancelled: Event) -> None:
-    """What a process does first. Its tokenizer starts no threads: every core has a process."""
+    """Initialize a worker process. Its tokenizer starts no threads, since every core has a process."""
     global _work, _cancelled
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, daemon=True).start()

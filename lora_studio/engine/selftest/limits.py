@@ -138,12 +138,12 @@ def limit(
     """
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     if stage in _EXACT_STAGES:
-        found = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
+        base = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
     else:
-        found = get_quantization_limit(known[stage], parameters)
-    scatter = math.sqrt(found.top1 * (1 - found.top1) / max(positions, 1))
-    least = max(0.0, found.top1 - _Z * scatter)
-    return Limit(least, found.kl + inherited, found.source, found.unjudged, inherited)
+        base = get_quantization_limit(known[stage], parameters)
+    scatter = math.sqrt(base.top1 * (1 - base.top1) / max(positions, 1))
+    least = max(0.0, base.top1 - _Z * scatter)
+    return Limit(least, base.kl + inherited, base.source, base.unjudged, inherited)
 
 
 _EXACT_STAGES = frozenset(

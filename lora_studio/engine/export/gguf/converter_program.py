@@ -63,9 +63,9 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
     as_stored, reader = stored.mmap_bytes, direct_gguf.MergedTensorReader(recipe)
 
     def merged(self: Any) -> Any:
-        place = self.data_range
-        found = reader.bytes(place.filename, place.offset, place.size)
-        return as_stored(self) if found is None else found
+        stored_range = self.data_range
+        content = reader.bytes(stored_range.filename, stored_range.offset, stored_range.size)
+        return as_stored(self) if content is None else content
 
     stored.mmap_bytes = merged
 

@@ -71,8 +71,8 @@ class TensorSource:
 
 def source_from_folder(folder: Path, *, passing: bool = False) -> TensorSource:
     """A model whose weights are in a folder; raises ProblemError."""
-    found = safetensors_files.index(folder).values()
-    tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in found)
+    stored = safetensors_files.index(folder).values()
+    tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in stored)
     return TensorSource(folder, tensors, passing=passing)
 
 
@@ -134,8 +134,8 @@ class MergedTensorReader:
 
     def __init__(self, recipe: Path) -> None:
         """Plans the merge anew from the headers that the parent planned it from."""
-        found = DirectMerge.model_validate(json.loads(recipe.read_text("utf-8")))
-        plan = merging.make_plan(found.base, found.read(), found.merging)
+        merge = DirectMerge.model_validate(json.loads(recipe.read_text("utf-8")))
+        plan = merging.make_plan(merge.base, merge.read(), merge.merging)
         self._folder = (recipe.parent / _FOLDER).resolve()
         self._outputs: dict[tuple[str, int, int], MergedTensor] = {}
         for shard in plan.shards:

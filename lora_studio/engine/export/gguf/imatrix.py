@@ -61,7 +61,7 @@ class ActivationSums:
 class ActivationCollector:
     """Adds up the squared inputs of every product with a weight of a layer."""
 
-    found: dict[str, ActivationSums] = field(default_factory=dict)
+    sums: dict[str, ActivationSums] = field(default_factory=dict)
     error: Exception | None = None
 
     def __call__(self, address: int, ask: bool) -> bool:
@@ -83,7 +83,7 @@ class ActivationCollector:
         weight, inputs = node.src[0], node.src[1]
         values = _array(inputs, np.float32)
         columns, experts = int(weight.ne[0]), int(weight.ne[2])
-        sums = self.found.setdefault(
+        sums = self.sums.setdefault(
             name, ActivationSums(np.zeros((experts, columns)), np.zeros(experts, np.int64))
         )
         if _is_routed(node):
@@ -136,7 +136,7 @@ def measure(
             if collector.error is not None:
                 raise collector.error
             done += len(ids)
-    return _checked(collector.found)
+    return _checked(collector.sums)
 
 
 def spread(conversations: list[list[int]], tokens: int) -> list[list[int]]:
@@ -149,15 +149,15 @@ def spread(conversations: list[list[int]], tokens: int) -> list[list[int]]:
     return [conversations[pick] for pick in dict.fromkeys(picks.tolist())]
 
 
-def _checked(found: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
+def _checked(sums_by_tensor: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
     """Raises ProblemError for what would spoil a file: nothing, or values that are no numbers."""
-    if not found:
+    if not sums_by_tensor:
         raise fail(
             "imatrix.nothing_seen",
             "The importance matrix can't be computed with this version of llama.cpp.",
             "Choose quantizations that need no matrix, such as Q4_K_M, or update the engine.",
         )
-    for name, sums in found.items():
+    for name, sums in sums_by_tensor.items():
         if not np.isfinite(sums.squares).all():
             raise fail(
                 "imatrix.not_finite",
@@ -165,13 +165,13 @@ def _checked(found: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
                 "The model is broken. Check its self-test, then merge or train again.",
                 tensor=name,
             )
-    return found
+    return sums_by_tensor
 
 
 # --- the file ---------------------------------------------------------------------------------
 
 
-def write(found: dict[str, ActivationSums], file: Path, source: str) -> None:
+def write(sums_by_tensor: dict[str, ActivationSums], file: Path, source: str) -> None:
     """Writes llama.cpp's GGUF form of an importance matrix, which its own tools read too."""
     import gguf
 
@@ -179,11 +179,11 @@ def write(found: dict[str, ActivationSums], file: Path, source: str) -> None:
     writer.kv_data[0].clear()  # an architecture, which a matrix has not
     writer.add_string("general.type", "imatrix")
     writer.add_array("imatrix.datasets", [source])
-    tokens = max(int(sums.counts.max()) for sums in found.values())
+    tokens = max(int(sums.counts.max()) for sums in sums_by_tensor.values())
     writer.add_uint32("imatrix.chunk_count", max(1, tokens // 512))
     writer.add_uint32("imatrix.chunk_size", 512)
-    for name in sorted(found):
-        sums = found[name]
+    for name in sorted(sums_by_tensor):
+        sums = sums_by_tensor[name]
         writer.add_tensor(f"{name}{_SUMS}", sums.squares.astype(np.float32))
         writer.add_tensor(f"{name}{_COUNTS}", sums.counts.astype(np.float32)[:, None])
     writer.write_header_to_file()

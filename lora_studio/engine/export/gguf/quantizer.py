@@ -119,12 +119,12 @@ def _named(name: str) -> Quantization:
 def find_quantizer(llama_cpp: str) -> tuple[Path | None, str]:
     """The user's own quantizer, else one on PATH, else None for the packaged library; its name."""
     if llama_cpp:
-        for place in ("build/bin", "bin", "build/bin/Release", "."):
-            binary = Path(llama_cpp, place, _PROGRAM)
+        for folder in ("build/bin", "bin", "build/bin/Release", "."):
+            binary = Path(llama_cpp, folder, _PROGRAM)
             if binary.is_file():
                 return binary, f"llama.cpp in {llama_cpp}"
-    if found := shutil.which(_PROGRAM):
-        return Path(found), f"llama.cpp on PATH ({found})"
+    if path := shutil.which(_PROGRAM):
+        return Path(path), f"llama.cpp on PATH ({path})"
     return None, f"packaged llama.cpp (llama-cpp-py-sync {metadata.version('llama-cpp-py-sync')})"
 
 
@@ -191,10 +191,10 @@ class _Quantizer:
         """Collects what llama.cpp logs; afterwards it says on stderr what it has to say."""
         said: list[str] = []
 
-        def take(_level: int, text: Any, _data: Any) -> None:
+        def append(_level: int, text: Any, _data: Any) -> None:
             said.append(self.ffi.string(text).decode("utf-8", errors="replace"))
 
-        callback = self.ffi.callback("void(enum ggml_log_level, char *, void *)", take)
+        callback = self.ffi.callback("void(enum ggml_log_level, char *, void *)", append)
         self.lib.llama_log_set(callback, self.ffi.NULL)
         try:
             yield said

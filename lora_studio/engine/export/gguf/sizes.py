@@ -26,12 +26,14 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
     run = RunFolder(Path(command.run)) if command.run else None
     if run is None or not (run.has_merged or run.has_adapter):
         folder = sources.resolve(command.model, job)
-        found = estimate_sizes(direct_gguf.source_from_folder(folder), command.export, job)
+        estimated = estimate_sizes(direct_gguf.source_from_folder(folder), command.export, job)
     else:
         with _of_run(run, command.export, job) as source:
-            found = estimate_sizes(source, command.export, job)
-    place = run.path if run is not None else None
-    return found.model_copy(update={"free": shutil.disk_usage(place).free if place else None})
+            estimated = estimate_sizes(source, command.export, job)
+    run_path = run.path if run is not None else None
+    return estimated.model_copy(
+        update={"free": shutil.disk_usage(run_path).free if run_path else None}
+    )
 
 
 @contextmanager
@@ -67,11 +69,11 @@ def estimate_sizes(
             source.folder, file, "outline", spec.llama_cpp, job,
             kind=kind, outline=True, recipe=source.recipe,
         )  # fmt: skip
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for helped in (False, True):
             group = [name for name in QUANTIZATIONS if wants_imatrix(spec, name) is helped]
-            made = quantizer.estimate_sizes(file, group, job, imatrix=helped)
-            found |= {str(name): size for name, size in made.items()}
+            estimated = quantizer.estimate_sizes(file, group, job, imatrix=helped)
+            sizes |= {str(name): size for name, size in estimated.items()}
     _, quantizer_name = quantizer.find_quantizer(spec.llama_cpp)
     tools = tool if tool == quantizer_name else f"{tool}; {quantizer_name}"
-    return events.SizesEstimated(bytes=found, pass_kind=kind, tools=tools)
+    return events.SizesEstimated(bytes=sizes, pass_kind=kind, tools=tools)

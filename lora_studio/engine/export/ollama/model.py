@@ -131,7 +131,7 @@ def _as_asked(project: Project, command: commands.CreateOllama) -> Project:
 
 
 def _create_on(
-    found: events.OllamaFound,
+    ollama: events.OllamaFound,
     run: RunFolder,
     project: Project,
     gguf: Path,
@@ -140,7 +140,7 @@ def _create_on(
 ) -> None:
     """Creates the model, reads back what was stored, counts tokens, asks a first question."""
     spec = project.export
-    derived = _for_server(run, project, gguf, derived, found, job)
+    derived = _for_server(run, project, gguf, derived, ollama, job)
     recipe = server.CreateRequest(
         name=server.model_name(project),
         template=derived.template,
@@ -155,7 +155,7 @@ def _create_on(
     counted = checks.count_prompts(run, project, gguf, derived, recipe, job)
     job.emit(
         events.OllamaCreated(
-            host=found.host, name=recipe.name, version=found.version, prompts_checked=counted
+            host=ollama.host, name=recipe.name, version=ollama.version, prompts_checked=counted
         )
     )
     if counted:
@@ -167,11 +167,11 @@ def _for_server(
     project: Project,
     gguf: Path,
     derived: DerivedTemplate,
-    found: events.OllamaFound,
+    ollama: events.OllamaFound,
     job: JobContext,
 ) -> DerivedTemplate:
     """The TEMPLATE as this server takes it: an older one cannot write the current date."""
-    release = _release(found.version)
+    release = _release(ollama.version)
     lacking = [need for need in derived.needs if release < need.release]
     if ServerNeed.RANGE in lacking:
         raise fail(
@@ -179,12 +179,12 @@ def _for_server(
             "Ollama {version} can't render this TEMPLATE. It needs {need}.",
             "Update Ollama and export again.",
             where=Where(step="export", field="ollama_host"),
-            version=found.version,
+            version=ollama.version,
             need=ServerNeed.RANGE.description,
         )
     for need in lacking:
         if need is not ServerNeed.DATE:
-            job.emit(events.Warned(problem=_too_old_for_calls(found.version, need)))
+            job.emit(events.Warned(problem=_too_old_for_calls(ollama.version, need)))
     if ServerNeed.DATE not in lacking:
         return derived
     today = date.today()
@@ -195,7 +195,7 @@ def _for_server(
                 "This chat template contains the current date, which Ollama {version} doesn't "
                 "support. The TEMPLATE contains the fixed date {date} instead. Newer versions of "
                 "Ollama insert the current date.",
-                version=found.version,
+                version=ollama.version,
                 date=today.isoformat(),
             )
         )

@@ -212,8 +212,8 @@ def _main() -> None:
     # Deep templates recurse; a thread's stack can be larger than the main one's.
     threading.stack_size(64 << 20)
     _limit(float(seconds))
-    found = _work(_Work.validate_json(Path(asked).read_bytes()))
-    Path(answer).write_bytes(TypeAdapter(type(found)).dump_json(found))
+    result = _work(_Work.validate_json(Path(asked).read_bytes()))
+    Path(answer).write_bytes(TypeAdapter(type(result)).dump_json(result))
 
 
 if __name__ == "__main__":
