@@ -151,7 +151,7 @@ def main(site: Path) -> None:
             if line.strip() == "end":
                 last.set()
             arrived.set()
-        os._exit(0)  # whoever started this has gone: nothing may be written any more
+        os._exit(0)  # the parent has exited: nothing may be written any more
 
     threading.Thread(target=listen, daemon=True).start()
     while True:

@@ -1,8 +1,8 @@
-"""The engine as `accelerate launch` starts it: once for every process of every node.
+"""The engine under `accelerate launch`: one process per device of every node.
 
-`python -m lora_studio.engine.cluster RUN` trains the run in a folder, or goes on from its last
-checkpoint. Node 0's first process does what a worker does: it holds the run's lock, writes its record
-and saves; all others compute their share. The loop is the same as everywhere.
+`python -m lora_studio.engine.cluster RUN` trains the run in a folder, or continues from its last
+checkpoint. Rank 0 does what a worker does: it holds the run's lock, records events and saves; all
+other ranks compute their share. The training loop is the same as everywhere.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FAILED = 1
 
 
 class TextChannel(Channel):
-    """Writes the run's events file like a worker's, and lines to read to stdout."""
+    """Write the run's events file like a worker's, and readable lines to stdout."""
 
     ending: events.Ending | None = None
 
@@ -39,7 +39,7 @@ class TextChannel(Channel):
 
 
 def describe(event: events.Event) -> str:
-    """An event as a line of text, empty for what is not worth one."""
+    """Return an event as a line of text, "" for events that aren't shown."""
     match event:
         case events.TrainingStarted():
             return f"Training {event.steps} steps from step {event.step} on."
@@ -61,7 +61,7 @@ def describe(event: events.Event) -> str:
 
 
 def main() -> None:
-    """Ends the process with status 0 when training ended well or was paused."""
+    """Train, and exit with status 0 when training finished or was paused."""
     run = RunFolder(Path(sys.argv[1]).resolve())
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     status = _report(run, count) if rank == 0 else _follow(run, rank, count)

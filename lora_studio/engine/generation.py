@@ -240,7 +240,7 @@ def _continue(
         return_tensors="pt",
     ).to(network.device)
     inputs.pop("token_type_ids", None)
-    # Not in inference mode: what a model keeps of it, such as rotations, could not train afterwards.
+    # Not in inference mode: tensors that a model caches, such as rotations, could not train later.
     with torch.no_grad():
         outputs = network.generate(
             **inputs,

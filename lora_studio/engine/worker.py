@@ -94,7 +94,7 @@ def handle(
                 ending = run_command(command, job)
             except BaseException as error:
                 ending = _ending_from(error, command)
-            # Still under the run's lock: whoever finds it free also finds how the command ended.
+            # Still under the run's lock: once it is free, the record says how the command ended.
             job.emit(ending)
     except BaseException as error:
         job.emit(_ending_from(error, command))
@@ -115,7 +115,8 @@ def _hold_run(
 ) -> Iterator[bool]:
     """Hold the run's lock and record its events while a command changes it.
 
-    Yields whether the previous worker was killed for lack of memory: perhaps no parent saw it.
+    Yields whether the previous worker was killed because memory ran out, which no parent may have
+    seen.
     """
     if not command.changes_run:
         yield False
@@ -148,7 +149,10 @@ def _hold_run(
 
 
 def _start_guard(run: RunFolder) -> None:
-    """Start what restarts this worker if the system kills it for lack of memory: no parent is left."""
+    """Start a supervisor that restarts this worker if the system kills it to free memory.
+
+    Without it there is no parent left to do so.
+    """
     if (guard := run_guard.from_environment()) is not None:
         try:
             guard.start(run)
@@ -157,11 +161,11 @@ def _start_guard(run: RunFolder) -> None:
 
 
 def _record_kill_count(lock: FileLock, content: dict[str, Any]) -> Callable[[], None]:
-    """Record in the lock how many processes the system has killed for lack of memory.
+    """Record in the lock how many processes the system has killed to free memory.
 
-    From it, whoever finds what this worker left behind can tell whether it was one of them. The
-    recorded count is the reading before the last: a process with gigabytes takes seconds to end, and
-    is counted from the beginning of its end. Returns a function that stops the recording.
+    The next process that takes the lock can tell from it whether this worker was one of them. The
+    recorded count is the reading before the last: a process with gigabytes takes seconds to end,
+    and is counted when its end starts. Returns a function that stops the recording.
     """
     stopped = threading.Event()
     last = memory_limits.tally()

@@ -34,7 +34,7 @@ class NullChannel:
 
 
 def silent_job() -> JobContext:
-    """Return a job whose events are discarded and that is never cancelled."""
+    """Return a job whose events are discarded and that is never canceled."""
     return JobContext("", NullChannel(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
 
 

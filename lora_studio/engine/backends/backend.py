@@ -1,4 +1,4 @@
-"""What a backend is: one way to load a base model and attach an adapter."""
+"""The interface of a backend, which loads a base model and attaches an adapter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AdaptedModel:
 
 
 class Backend(Protocol):
-    """Loads the base model of a project and attaches an adapter."""
+    """Load the base model of a project and attach an adapter."""
 
     def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
         """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed.

@@ -18,7 +18,7 @@ from lora_studio.engine.export.ollama import server
 from lora_studio.engine.generation import TurnEndCriteria
 from lora_studio.engine.runtime.failures import CancelledError
 
-#: Longest wait for a server's next piece while other columns want to go on, in seconds.
+#: Longest wait for a server's next piece while other columns are active, in seconds.
 _NAP = 0.02
 
 Ending = Literal["end", "length", "stopped"]
@@ -194,7 +194,7 @@ class TorchTokens(StoppingCriteria):
         try:
             self._wait()
             prompt = torch.tensor([self._ids], device=self._network.device)
-            # Not in inference mode: what a model keeps of it, such as rotations, could not change.
+            # Not in inference mode: tensors that a model caches, such as rotations, could not change later.
             with torch.no_grad():
                 self._network.generate(
                     input_ids=prompt,

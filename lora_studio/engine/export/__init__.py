@@ -1,1 +1,1 @@
-"""From a merged model to GGUF files and an Ollama model."""
+"""Export: from a merged model to GGUF files, Ollama, LM Studio and the Hugging Face Hub."""

@@ -1,9 +1,9 @@
-"""What each command does: one module a step, one handler a command.
+"""Handlers of commands: one module per step, one handler per command.
 
 A handler registers for its command's class with `@handles(commands.Train)`. Importing this package
-imports every handler; importing a handler imports nothing heavy. torch and transformers take seconds
-to import, and a question about devices or a dataset's rows must not wait for them, so handlers
-import what they need when they run.
+imports every handler; importing a handler imports nothing heavy. torch and transformers take
+seconds to import, and a question about devices or a dataset's rows must not wait for them, so
+handlers import what they need when they run.
 """
 
 from lora_studio.engine.jobs import (

@@ -19,7 +19,7 @@ def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
 
 @handles(commands.ListModels)
 def list_models(command: commands.ListModels, job: JobContext) -> None:
-    """Report the models of one place on this computer."""
+    """Report the models of one location on this computer."""
     from lora_studio.engine.model import scan
 
     folders = [Path(folder) for folder in command.folders]

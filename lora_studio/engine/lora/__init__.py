@@ -1,1 +1,1 @@
-"""The adapter: its initial values, its files, and how it is attached to a model."""
+"""The adapter: its initial values, its files, and attaching it to a model."""

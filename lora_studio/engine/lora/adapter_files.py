@@ -1,4 +1,4 @@
-"""An adapter as PEFT saves it, read without PEFT: which layers it changes, and how strongly."""
+"""Read PEFT's adapter files without PEFT: which layers an adapter changes, and how strongly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNREPEATABLE = ("pissa_niter", "corda", "loftq", "lora_ga")
 class Layer:
     """The update of one module: A, B and, for DoRA, its magnitudes.
 
-    `of` says what is adapted: a linear layer, an embedding, or a bare parameter such as the weights
+    `of` is what is adapted: a linear layer, an embedding, or a bare parameter such as the weights
     of all experts of a layer; `depth` orders the parameters of one module, the first innermost.
     """
 
@@ -63,10 +63,11 @@ class Layer:
 
 @dataclass
 class Adapter:
-    """All of an adapter: layers with an update, and tensors of the model that it brings whole.
+    """All of an adapter: layers with an update, and tensors that replace the model's own.
 
-    `weight` scales every update. Of the `replacements`, those in `trained_whole` were trained as
-    such, the others were only saved. `complication` names what needs PEFT and a model in memory.
+    `weight` scales every update. Of the `replacements`, those in `trained_whole` were trained in
+    full, the others were only saved. `complication` is why merging needs PEFT and a model in
+    memory.
     """
 
     folder: Path

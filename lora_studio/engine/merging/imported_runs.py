@@ -66,7 +66,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     """
     spec = run.load_project().model
     source = sources.resolve(spec, job)
-    tensors = safetensors_files.index(source)  # refuses what is no safetensors model
+    tensors = safetensors_files.index(source)  # raises unless it is a safetensors model
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _belongs(file)]
     linked = _can_link(files, run.path)
     if not linked:

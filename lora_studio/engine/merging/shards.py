@@ -32,7 +32,7 @@ _STAGE = text("merging the weights")
 #: Name of the record of an unfinished merge.
 RECORD = "unfinished.json"
 
-#: Blocks that a thread computes before it takes the next ones.
+#: Blocks that a thread computes before it gets the next ones.
 _BLOCKS_AT_ONCE = 4
 
 

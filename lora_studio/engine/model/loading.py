@@ -320,15 +320,18 @@ def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and not is_head(model, name, module)
     ]
-    quantised = sum(weight.numel() for weight in linear)
+    quantized_weights = sum(weight.numel() for weight in linear)
     rows = sum(weight.shape[0] for weight in linear)
-    rest = exact.itemsize * (everything - quantised)
+    rest = exact.itemsize * (everything - quantized_weights)
     return {
         "bf16": 2 * everything,
         "fp16": 2 * everything,
         "fp32": 4 * everything,
-        "8bit": rest + quantised + 4 * rows,
-        "4bit": rest + quantised // 2 + quantised // 64 + quantised // (64 * 256) * 4,
+        "8bit": rest + quantized_weights + 4 * rows,
+        "4bit": rest
+        + quantized_weights // 2
+        + quantized_weights // 64
+        + quantized_weights // (64 * 256) * 4,
     }
 
 

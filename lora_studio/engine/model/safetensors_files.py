@@ -40,7 +40,7 @@ DTYPES: dict[str, torch.dtype] = {
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-#: Bytes copied at once: seldom enough to be cheap, often enough to heed a cancel at once.
+#: Bytes copied between two checks for a cancel: large enough to be cheap, small enough to react at once.
 _COPY_BYTES = 16 * 1024 * 1024
 
 

@@ -47,7 +47,7 @@ def scan_models(location: Place, folders: Sequence[Path], job: JobContext) -> li
             )
         case _:
             entries = (entry for folder in folders for entry in _walk(folder, location, job))
-    # Two names in Ollama may share one file; a folder that lies in another one counts once.
+    # Two names in Ollama may share one file; a folder inside another one counts once.
     named = location == "ollama"
     unique = {(x.source, x.revision, x.title if named else ""): x for x in entries}
     return sorted(unique.values(), key=lambda entry: (entry.title.lower(), entry.revision))

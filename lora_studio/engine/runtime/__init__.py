@@ -1,1 +1,1 @@
-"""What every job stands on: events out, cancels in, failures, child processes, disk, llama.cpp."""
+"""The foundation of every job: events, cancellation, failures, child processes, disk, llama.cpp."""

@@ -1,4 +1,4 @@
-"""Disk space: checked before a large file is begun, rather than running out at its end."""
+"""Check for disk space before a large file is written."""
 
 from __future__ import annotations
 

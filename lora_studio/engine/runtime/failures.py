@@ -12,14 +12,14 @@ from lora_studio.engine.runtime.offline import OfflineError
 
 
 class CancelledError(Exception):
-    """The user cancelled the command; raised by `JobContext.check`."""
+    """The user canceled the command; raised by `JobContext.check`."""
 
 
 class PausedError(CancelledError):
     """The user paused a training at a point where nothing is lost."""
 
 
-#: What libraries say when there is no memory: cuBLAS and cuDNN with codes of their own (cuBLAS with
+#: Messages of libraries that ran out of memory: cuBLAS and cuDNN with codes of their own (cuBLAS with
 #: another one when its workspace doesn't fit), and Apple's GPU of a buffer larger than it allows.
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|"

@@ -17,7 +17,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime.failures import CancelledError
 
-#: Tokens evaluated at once; a cancel is looked at inside a batch as well.
+#: Tokens evaluated at once; cancels are also checked within a batch.
 BATCH = 512
 
 #: ggml_log_level
@@ -177,7 +177,7 @@ class Llama:
         """
         sampler = self._sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
         try:
-            for token in ids:  # what was said before counts for the penalty
+            for token in ids:  # earlier text counts for the penalty
                 self._lib.llama_sampler_accept(sampler, token)
             self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
             for start in range(0, len(ids), BATCH):
@@ -277,7 +277,7 @@ class Llama:
         lib = self._lib
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         parts: list[Any] = []
-        if penalty != 1:  # of everything that was said so far
+        if penalty != 1:  # for all text so far
             sizes = (self.vocabulary_size, self.context_size)
             parts.append(lib.llama_sampler_init_penalties(*sizes, penalty, 0.0, 0.0))
         if temperature <= 0:

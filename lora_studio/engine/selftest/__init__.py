@@ -1,1 +1,1 @@
-"""Adapter against merged against GGUF: read, compared, limits, causes."""
+"""The self-test: base + adapter against the merged model and GGUF files, with limits and causes."""

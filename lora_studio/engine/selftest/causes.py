@@ -1,7 +1,7 @@
-"""Why a stage fails its self-test: the most likely cause, found by inspecting the files.
+"""The most likely cause of a failed self-test stage, from an inspection of the files.
 
-Runs only after a failure, so it may take its time: every update of the adapter is compared with what
-the merge made of it, and a GGUF file's header with the merged model's settings.
+It runs only after a failure, so it may be slow: it compares every update of the adapter with the
+merged weights, and a GGUF file's header with the merged model's settings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lora_studio.engine.model import safetensors_files
 #: An update merged at 1 ± this is there; rounding to 16 bits blurs small updates.
 _TOLERANCE = 0.05
 
-#: Rounding whose errors are a larger share of the updates than this is told as the cause.
+#: Rounding is reported as the cause when its errors exceed this share of the updates.
 _BLURRED = 0.1
 
 #: Of a larger weight so many rows are looked at, evenly spaced.
@@ -48,8 +48,8 @@ class MergeFacts:
     """How much of each module's update is in the merged weights: 1 all, 0 nothing.
 
     The least-squares factor f of W' − W ≈ f · s·B·A: f = ⟨W' − W, s·B·A⟩ / ⟨s·B·A, s·B·A⟩. Modules
-    that are `untouched` have the base's weights. `blurred` is ‖W' − (W + s·B·A)‖ / ‖s·B·A‖ over all of
-    them where every value of W' is W + s·B·A, rounded once to the precision `stored`; else None.
+    that are `untouched` have the base's weights. `blurred` is ‖W' − (W + s·B·A)‖ / ‖s·B·A‖ over all
+    modules if every value of W' is W + s·B·A rounded once to the precision `stored`; else None.
     """
 
     factors: dict[str, float]
@@ -99,8 +99,10 @@ class MergeFacts:
 
 
 def cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Cause:
-    """The likeliest cause of a merged model that is wrong; none when the weights look right, or hold
-    several adapters, whose updates cannot be told apart.
+    """Return the most likely cause of a wrong merged model.
+
+    It is empty when the weights look right, or when several adapters were merged, whose updates
+    can't be separated.
     """
     if len(chosen) > 1:
         return Cause()
@@ -114,7 +116,7 @@ def cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path)
 
 
 def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
-    """Compares base and merged weights with the adapter's updates; raises ProblemError."""
+    """Compare base and merged weights with the adapter's updates; raises ProblemError."""
     before, after = (
         prequantized.unpacked(base, safetensors_files.index(base)),
         safetensors_files.index(merged),
@@ -146,12 +148,12 @@ def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
 
 
 def _update(rows: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """s·B·A in these rows, one after another."""
+    """Yield s·B·A for these ranges of rows."""
     return (layer.b.read()[rows].float() @ layer.a.read().float() * layer.scale).flatten()
 
 
 def _rounding(values: torch.Tensor) -> torch.Tensor:
-    """The largest error of each value of one rounding to its type: half the distance to the next."""
+    """Return the largest rounding error of each value: half the distance to the next one."""
     facts = torch.finfo(values.dtype)
     least = facts.smallest_normal * facts.eps
     return (values.float().abs().flatten() * facts.eps + least) / 2 * 1.001
@@ -213,7 +215,7 @@ def _differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[Tex
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """Scalars of a GGUF header by name, and the names of its tensors."""
+    """Return the scalars of a GGUF header by name, and the names of its tensors."""
     from gguf import GGUFReader
 
     reader = GGUFReader(file)

@@ -1,4 +1,4 @@
-"""What a stage of the self-test must reach, and what it means when it does not."""
+"""The limits that a stage of the self-test must meet, and the verdict when it doesn't."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lora_studio.core.protocol.events import Verdict
 
 @dataclass(frozen=True)
 class Limit:
-    """Minimum top-1 agreement, maximum mean KL divergence in nats, and where these come from.
+    """Minimum top-1 agreement, maximum mean KL divergence in nats, and their source.
 
-    `unjudged`: why no number tells a fault from the loss of few bits; no file fails such a limit.
-    `inherited`: the part of `kl` in nats that the merged model it is made from had lost.
+    `unjudged`: why the expected loss can't be distinguished from a fault; no file fails such a
+    limit. `inherited`: the part of `kl` in nats that the merged model already has.
     """
 
     top1: float
@@ -25,7 +25,7 @@ class Limit:
     inherited: float = 0.0
 
     def holds(self, top1: float, kl: float) -> bool:
-        """Whether both are kept; a divergence that is no number keeps none."""
+        """Return whether both limits are met; a NaN divergence meets none."""
         return top1 >= self.top1 and kl <= self.kl
 
 
@@ -35,15 +35,15 @@ EXACT = Limit(0.97, 0.001, text("the weights have the same values"))
 #: The same where base + adapter is computed in 16 bits, whose own rounding is that large.
 EXACT_IN_16_BITS = Limit(0.95, 0.01, text("the weights have the same values, computed in 16 bits"))
 
-#: What a quantisation can be used at without second thoughts: one likeliest token in five another.
+#: A quantization within this limit is usable without a check: one top-1 token in five may differ.
 USABLE = Limit(0.80, 0.20)
 
 #: Parameters of the two models whose losses are known: SmolLM2-135M (wider by zeros, so that its
 #: rows fit every type's blocks) and Llama 3 8B.
 _SMALL, _LARGE = 135e6, 8.0e9
 
-#: Mean KL divergence in nats that a quantisation cost each. Of the small one measured here
-#: (`python -m tests.benchmarks.quantisations`: 1,238 positions of answers), of the large one
+#: Mean KL divergence in nats that each quantization costs. For the small model measured here
+#: (`python -m tests.benchmarks.quantisations`: 1,238 positions of answers), for the large one
 #: published with llama.cpp (tools/perplexity/README.md); each with a matrix where one is needed.
 _COST: dict[Quantization, tuple[float, float]] = {
     "Q8_0": (0.0072, 0.0014), "Q6_K": (0.062, 0.0055), "Q5_1": (0.11, 0.018),
@@ -75,10 +75,10 @@ _NOISE = 50.0
 
 
 def expected(quantization: Quantization, parameters: float) -> float:
-    """Mean KL divergence in nats that a quantisation costs a model of this size.
+    """Return the mean KL divergence in nats that a quantization costs a model of this size.
 
-    Between the two models whose losses are known as a power of the number of parameters,
-    KL(n) = KL(small) · (n / small)^−a; beyond them as theirs.
+    Between the two models with known losses it is a power of the number of parameters, KL(n) =
+    KL(small) · (n / small)^−a; beyond them it equals theirs.
     """
     small, large = _COST[_LIKE.get(quantization, quantization)]
     share = math.log(parameters / _SMALL) / math.log(_LARGE / _SMALL)
@@ -87,7 +87,7 @@ def expected(quantization: Quantization, parameters: float) -> float:
 
 
 def get_quantization_limit(quantization: Quantization, parameters: float) -> Limit:
-    """How far off a quantisation may be before it is likelier that something went wrong."""
+    """Return the limit beyond which a fault is more likely than quantization loss."""
     facts = QUANTIZATIONS[quantization]
     if _LIKE.get(quantization, quantization) not in _COST:
         return _unjudged(
@@ -131,10 +131,11 @@ _Z = 2.33
 def limit(
     stage: str, computed_in: str, positions: int, parameters: float, inherited: float = 0.0
 ) -> Limit:
-    """What a stage cannot fall short of at so many positions unless something is wrong with it.
+    """Return the limit of a stage for this number of compared positions.
 
-    What the merged model that it is made of has lost to rounding, `inherited`, it may lose, too. A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one in twenty
-    does. The divergence is a mean of small numbers and needs no such allowance.
+    `inherited` is what the merged model has lost to rounding; a GGUF file made from it may lose
+    that too. A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one
+    in twenty does. The divergence is a mean of small numbers and needs no such allowance.
     """
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     if stage in _EXACT_STAGES:
@@ -152,17 +153,17 @@ _EXACT_STAGES = frozenset(
 
 
 def is_exact(stage: str) -> bool:
-    """Whether a stage holds the values that were merged, but for rounding."""
+    """Return whether a stage holds the merged values, apart from rounding."""
     return stage in _EXACT_STAGES
 
 
 def verdict(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> Verdict:
-    """What a measurement means; `least` is the stage's `limit`.
+    """Return the verdict on a measurement; `least` is the stage's `limit`.
 
-    `failed`: something is wrong on the way to this stage: other tokens, no stop, or further from
-    what was trained than this quantisation can take it. `lossy`: nothing is wrong, but so few bits
-    cost more than anyone should take without looking. A fault of the conversion cannot hide in a wide
-    limit, nor where there is none: the file that all quantisations are made of is held to EXACT.
+    `failed`: something is wrong at this stage: other tokens, no stop, or a larger difference than
+    this quantization explains. `lossy`: nothing is wrong, but so few bits cost so much that you
+    should check the answers. A fault of the conversion can't hide in a wide limit or a missing one:
+    the file that all quantizations are made from must meet EXACT.
     """
     if faults or not least.holds(top1, kl):
         return "failed"

@@ -1,4 +1,4 @@
-"""Reading held-out conversations in the self-test, and comparing predictions."""
+"""Read held-out conversations in the self-test, and compare predictions."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ ANSWER_TOKENS = 48
 
 @dataclass(frozen=True)
 class SelfTestCase:
-    """One conversation: its text, its tokens as trained on, and where answer tokens are predicted.
+    """One conversation: its text, its tokens, and the positions where answer tokens are predicted.
 
-    `positions` index into `ids`: the prediction at a position is of the token behind it. `prompt`
-    is the text up to the first answer, empty where there is none.
+    `positions` index into `ids`: the prediction at a position is for the next token. `prompt` is
+    the text up to the first answer, "" without one.
     """
 
     sample: Sample
@@ -78,7 +78,7 @@ def cases(
 
 
 def _trained(sample: Sample) -> Sample:
-    """The sample with every answer trained."""
+    """Return the sample with every answer trained."""
     turns = (
         turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in sample.messages
     )
@@ -86,7 +86,7 @@ def _trained(sample: Sample) -> Sample:
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
-    """The conversation up to its first answer, as the model is asked for it."""
+    """Return the conversation up to its first answer, as a prompt for the model."""
     roles = [turn.role for turn in sample.messages]
     if "assistant" not in roles or roles[0] == "assistant":
         return ""
@@ -99,7 +99,7 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
 
 
 def _spread(positions: list[int]) -> list[int]:
-    """At most PER_CONVERSATION of them, evenly spaced, first and last included."""
+    """Return at most PER_CONVERSATION positions, evenly spaced, first and last included."""
     if len(positions) <= PER_CONVERSATION:
         return positions
     picks = np.linspace(0, len(positions) - 1, PER_CONVERSATION).round().astype(int)
@@ -131,7 +131,7 @@ def token_fault(cases: list[SelfTestCase], tokenize: Callable[[str], Sequence[in
 
 
 def read_in_torch(network: Any, case: SelfTestCase) -> np.ndarray:
-    """Logits of a case by a model in torch."""
+    """Return the logits of a case by a model in torch."""
     ids = torch.tensor([case.ids], device=network.device)
     positions = torch.tensor(case.positions, device=network.device)
     inner = network.get_base_model() if hasattr(network, "get_base_model") else network
@@ -166,7 +166,10 @@ def answers_in_torch(
     stage: str,
     job: JobContext,
 ) -> list[str]:
-    """Greedy answers to the first questions, one after another: padding would change rounding."""
+    """Return greedy answers to the first questions.
+
+    They are generated one after another, because padding would change rounding.
+    """
     ends = list(generation.turn_end(tokenizer, network.generation_config.eos_token_id).ids)
     settings = GenerationConfig(
         max_new_tokens=ANSWER_TOKENS,
@@ -205,7 +208,7 @@ def answers_of_llama(
 def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
     """Return how many rows have the same top-1 token, and the sum of their KL divergences in nats.
 
-    `reference` holds log probabilities, `logits` is unnormalised; both [positions, vocabulary]. One
+    `reference` holds log probabilities, `logits` is unnormalized; both [positions, vocabulary]. One
     may have more columns, for tokens that do not exist: they are left out of both.
     """
     width = min(reference.shape[1], logits.shape[1])

@@ -1,10 +1,10 @@
 """The self-test: whether merged model and GGUF files predict what base + adapter predicts.
 
 Base + adapter is what was merged: at its weight, with the further adapters that were chosen. Every
-stage reads the same held-out conversations. At the positions where an answer is predicted, the top-1
-token and the whole distribution are compared: KL(p ‖ q) = Σ p (log p − log q), in nats, p being that
-of base + adapter and q that of the stage (Kullback & Leibler 1951). The reference's log
-probabilities are stored on disk, so that two models are never in memory at once.
+stage reads the same held-out conversations. At the positions where an answer is predicted, the
+top-1 token and the whole distribution are compared: KL(p ‖ q) = Σ p (log p − log q), in nats, where
+p is the distribution of base + adapter and q that of the stage (Kullback & Leibler 1951). The
+reference's log probabilities are stored on disk, so that two models are never in memory at once.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def run(
     *,
     fresh: bool = False,
 ) -> list[events.SelfTested]:
-    """Tests the merged model and GGUF files, by stage, of a run; emits and keeps what was found.
+    """Test the merged model and GGUF files, by stage, of a run; emit and save the results.
 
-    The merged model's earlier result stands when neither it nor what it is compared with has
-    changed since, unless `fresh`. A stage that fails is also a warning that says what is wrong with
-    it. Returns [] when the run kept no conversations out of training.
+    The merged model's earlier result is reused if neither the model nor its reference has changed,
+    unless `fresh`. A failed stage also emits a warning with the cause. Returns [] when the run has
+    no held-out conversations.
     """
     earlier = None if fresh else _earlier(folder)
     folder.selftest_file.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def _test(
 
 
 def _side_by_side(cases: list[SelfTestCase], answers: dict[str, list[str]]) -> list[dict[str, str]]:
-    """One row for each question: what was asked, and each stage's answer."""
+    """Return one row per question: the prompt and each stage's answer."""
     asked = [case.prompt for case in cases if case.prompt][: reading.ANSWERS]
     return [
         {"prompt": prompt, **{stage: texts[index] for stage, texts in answers.items()}}
@@ -130,9 +130,9 @@ def _side_by_side(cases: list[SelfTestCase], answers: dict[str, list[str]]) -> l
 
 
 def _fingerprint(folder: RunFolder) -> str:
-    """Changes whenever the merged model, the adapter or the held-out conversations do.
+    """Return a hash that changes with the merged model, the adapter or the held-out conversations.
 
-    By name, size and time of each file: to read all weights would take as long as the test.
+    It covers name, size and time of each file: reading all weights would take as long as the test.
     """
     digest = hashlib.sha256()
     files = [*folder.merged.rglob("*"), *folder.adapter.rglob("*"), folder.heldout_file]
@@ -143,7 +143,7 @@ def _fingerprint(folder: RunFolder) -> str:
 
 
 def _earlier(folder: RunFolder) -> dict[str, Any] | None:
-    """The stored result when its merged stage is still true, reduced to that stage."""
+    """Return the saved result, reduced to the merged stage, if it is still valid."""
     try:
         report: dict[str, Any] = json.loads(folder.selftest_file.read_text("utf-8"))
         stages = [stage for stage in report["stages"] if stage["stage"] == "merged"]
@@ -331,7 +331,7 @@ def _scratch(folder: RunFolder) -> Iterator[Path]:
 
 
 def _release() -> None:
-    """Gives memory back before the next model comes."""
+    """Free memory before the next model is loaded."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

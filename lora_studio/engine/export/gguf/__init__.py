@@ -1,1 +1,1 @@
-"""GGUF files: converted, measured, quantised, straight from base and adapter where asked."""
+"""GGUF files: conversion, importance matrix, quantization, and export without a merged model."""

@@ -47,12 +47,11 @@ _HEADER = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class ConversionPlan:
-    """What to make of a Hugging Face folder, and where.
+    """What to convert, and which files to write.
 
-    `model` gives the model, within the scratch folder where it is on no disk yet; `whole` gives it
-    once more with its weights on disk. `file` names the file of each quantization, `scratch` is on the
-    same disk and gone afterwards, `conversations` reads token ids for an importance matrix when one is
-    wanted.
+    `model` returns the model's folder, in the scratch folder if its weights aren't on disk; `whole`
+    returns it with its weights on disk. `file` names the file of each quantization, `scratch` is on
+    the same disk and deleted afterwards, `conversations` reads token ids for an importance matrix.
     """
 
     model: Callable[[Path], TensorSource]
@@ -78,7 +77,7 @@ class GgufFiles:
     record: dict[str, Any]
 
     def stages(self) -> dict[str, Path]:
-        """What a self-test reads, in the order in which a fault would be passed on."""
+        """Return the files that a self-test reads, in the order in which a fault would spread."""
         stages: dict[str, Path] = {} if self.converted is None else {"converted": self.converted}
         ordered = sorted(self.files, key=lambda name: -BITS_PER_WEIGHT[name])
         stages.update({str(name): self.files[name] for name in ordered})
@@ -114,7 +113,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
 def _sources(
     run: RunFolder, project: Project, job: JobContext
 ) -> tuple[Callable[[Path], TensorSource], Callable[[Path, Text], TensorSource]]:
-    """The merged model of a run, or base and adapter in its place; raises ProblemError."""
+    """Return the merged model of a run, or its base and adapter instead; raises ProblemError."""
     trust = project.model.trust_remote_code
     if not goes_straight(project.export, has_merged=run.has_merged):
         if not run.has_merged:
@@ -155,17 +154,17 @@ def _not_merged(run: RunFolder) -> ProblemError:
 
 
 def scratch_of(run: RunFolder) -> Path:
-    """Where an export keeps what is not finished; swept by the next one after a kill."""
+    """Return the folder for unfinished files; the next export empties it after a kill."""
     return run.temporary / "gguf"
 
 
 @contextmanager
 def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
-    """Converts once and quantises from that; raises ProblemError and leaves nothing half-made.
+    """Convert once and quantize the result; raises ProblemError and leaves no partial file.
 
-    The pass is in the 16 bits that the model is stored in (float16 for a float32 model), so that a
-    quantization starts from the exact weights: bfloat16 in float16 would lose what is below 6e-8.
-    It is 32 bits wide when F32 is wanted of a model that has them.
+    The first pass keeps the 16-bit format that the model is stored in (float16 for a float32
+    model), so that quantization starts from the exact weights: bfloat16 in float16 would lose
+    values below 6e-8. It is 32 bits wide when F32 is requested of a model stored in 32 bits.
     """
     wanted = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
     shutil.rmtree(plan.scratch, ignore_errors=True)
@@ -227,7 +226,7 @@ def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> 
 def _convert(
     plan: ConversionPlan, source: TensorSource, target: Path, kind: FirstPass, job: JobContext
 ) -> tuple[TensorSource, str]:
-    """Writes the file that all others are made of; which source it was made of, and by what."""
+    """Write the file that all others are made from; return its source and the converter's name."""
     name = model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
@@ -247,7 +246,7 @@ def _convert(
 
 
 def first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantization]) -> FirstPass:
-    """The type of the file that all others are made of."""
+    """Return the type of the file that all others are made from."""
     widths: Counter[str] = Counter()
     for tensor in tensors:
         widths[tensor.dtype] += math.prod(tensor.shape)
@@ -281,7 +280,10 @@ def _importance(
 def _expected_sizes(
     plan: ConversionPlan, converted: Path, wanted: Sequence[Quantization], job: JobContext
 ) -> dict[Quantization, int]:
-    """What each file will weigh, by the quantizer's dry run; raises ProblemError for a full disk."""
+    """Return the size of each file from the quantizer's dry run.
+
+    Raises ProblemError if the disk is too full.
+    """
     expected: dict[Quantization, int] = {}
     for helped in (False, True):
         group = [name for name in wanted if wants_imatrix(plan.spec, name) is helped]
@@ -301,7 +303,7 @@ def _expected_sizes(
 
 
 def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> GgufFiles:
-    """Makes the files of any Hugging Face folder in `command.out`; raises ProblemError."""
+    """Convert any Hugging Face folder to files in `command.out`; raises ProblemError."""
     out = Path(command.out)
     scratch = out / ".gguf.tmp"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -355,7 +357,7 @@ def _write_adapter(
 def _require_space(
     plan: ConversionPlan, source: TensorSource, first: FirstPass, wanted: Sequence[Quantization]
 ) -> None:
-    """By rule of thumb, before the converter runs; exactly when its file is there."""
+    """Check disk space with an estimate before the converter runs, exactly after it has run."""
     parameters = sum(math.prod(tensor.shape) for tensor in source.tensors)
     types = {first, *wanted}
     needed = sum(int(parameters * BITS_PER_WEIGHT[name] / 8) + _HEADER for name in types)
@@ -363,7 +365,7 @@ def _require_space(
 
 
 def _keep(part: Path, file: Path, quantization: str) -> dict[str, Any]:
-    """Puts a finished file in its place; what a GgufWritten says of it."""
+    """Move a finished file to its final path; return its GgufWritten event."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part.replace(file)
     return {"file": str(file), "quantization": quantization, "bytes": file.stat().st_size}

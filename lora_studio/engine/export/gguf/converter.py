@@ -46,11 +46,11 @@ def convert(
     outline: bool = False,
     recipe: Path | None = None,
 ) -> str:
-    """Writes a GGUF file of type `kind` and says which llama.cpp did; raises ProblemError.
+    """Write a GGUF file of type `kind`; return the llama.cpp that wrote it. Raises ProblemError.
 
-    `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty. With
-    `outline` the weights are left out; with a `recipe` (straight.py) they are merged while they are
-    read. Raises OtherWayError where this converter cannot be given weights that are on no disk.
+    `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty.
+    `outline` leaves out the weights; a `recipe` (`direct_gguf.py`) merges them while they are read.
+    Raises UnsupportedModelError where this converter can't read weights that aren't on disk.
     """
     script, tool = _find(llama_cpp, _SCRIPT)
     arguments = [
@@ -67,9 +67,10 @@ def convert(
 def convert_adapter(
     adapter: Path, base: Path, target: Path, llama_cpp: str, job: JobContext
 ) -> str:
-    """Writes the adapter alone as a GGUF file and says which llama.cpp did; raises ProblemError.
+    """Write the adapter alone as a GGUF file; return the llama.cpp that wrote it.
 
-    Of `base` only settings and tokenizer are read. In 32 bits, as it was trained.
+    Only settings and tokenizer of `base` are read. The file keeps the adapter's 32 bits. Raises
+    ProblemError.
     """
     script, tool = _find(llama_cpp, _LORA_SCRIPT)
     command = child_process.python(
@@ -100,10 +101,10 @@ def _run_converter(
 
 
 def model_name(name: str, merged: Path) -> str:
-    """The name written into the file.
+    """Return the name written into the file.
 
-    WORKAROUND: llama.cpp knows that Phi-3's control tokens swallow the white space behind them only
-    from "phi-3" or "phi3" in this name, and refuses to load any other model that has it there
+    WORKAROUND: llama.cpp knows only from "phi-3" or "phi3" in this name that Phi-3's control tokens
+    swallow the white space after them, and refuses to load any other model with that name
     (src/llama-vocab.cpp, "set attributes by model/tokenizer/architecture name").
     """
     if _swallows_white_space(merged):
@@ -121,9 +122,9 @@ def _swallows_white_space(merged: Path) -> bool:
 
 
 def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
-    """The user's own converter, else one on PATH, else the packaged one; and what it is called.
+    """Return the user's own converter, else one on PATH, else the packaged one; and its name.
 
-    An own folder that converts models but not adapters is no obstacle to either.
+    The user's folder may lack the adapter converter; the next one is used then.
     """
     if llama_cpp:
         script = Path(llama_cpp, name)

@@ -1,12 +1,14 @@
-"""The program that runs llama.cpp's converter, with what it lacks: SCRIPT and its arguments.
+"""Run llama.cpp's converter with additions; the arguments are SCRIPT and its own arguments.
 
-- A tokenizer without a BOS token says so in the file. Where it does not, llama.cpp goes by the kind
-  of tokenizer, and some kinds then begin every prompt with token 11, whatever that is.
-- With `--outline` before SCRIPT no weight is written. Header, vocabulary, names, shapes and types are
-  those of the converted model; where the weights would be the file has a hole, which takes no disk
-  space where the file system knows sparse files. The quantiser's dry run asks for no more.
-- With `--merging RECIPE` the model folder holds headers only, and each tensor is merged when it is
-  read (`straight.py`). A converter that reads files in another way ends with status `OTHER_WAY`.
+- A tokenizer without a BOS token says so in the file. Otherwise llama.cpp decides by the
+tokenizer's type, and for some types starts every prompt with token 11, whatever that is.
+
+- `--outline` before SCRIPT writes no weights. Header, vocabulary, names, shapes and types are those
+of the converted model, and the file has a hole in place of the weights, which uses no disk space on
+file systems with sparse files. The quantizer's dry run needs no more.
+
+- `--merging RECIPE` reads a model folder with headers only, and merges each tensor when it is read
+(`direct_gguf.py`). A converter that reads files differently exits with status `OTHER_WAY`.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from lora_studio.core.problems import ProblemError
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
 
-#: What a line begins with that holds a Problem as JSON.
+#: Prefix of a line with a Problem as JSON.
 PROBLEM = "PROBLEM "
 
 
 def _write_outline(writer: Any, *, progress: bool = False) -> None:
-    """In the place of GGUFWriter.write_tensors_to_file: a hole as long as the tensors are."""
+    """Replace GGUFWriter.write_tensors_to_file: write a hole as long as the tensors."""
     writer.write_ti_data_to_file()
     for file, tensors in zip(writer.fout, writer.tensors, strict=True):
         writer.write_padding(file, file.tell())
@@ -42,7 +44,7 @@ def _write_outline(writer: Any, *, progress: bool = False) -> None:
 
 
 def _deny_bos(vocabulary: type[Any]) -> None:
-    """Lets what gathers the special tokens of a folder (gguf's SpecialVocab) deny a BOS it lacks."""
+    """Make gguf's SpecialVocab state that a tokenizer has no BOS token."""
     begin = vocabulary.__init__
 
     def gather(self: Any, path: Any, *others: Any, **named: Any) -> None:
@@ -54,7 +56,7 @@ def _deny_bos(vocabulary: type[Any]) -> None:
 
 
 def _merge_while_reading(gguf: Any, recipe: Path) -> None:
-    """Lets what stands for a tensor in a file (gguf's LocalTensor) give the merged tensor's bytes."""
+    """Make gguf's LocalTensor return the merged tensor's bytes."""
     stored = getattr(getattr(gguf, "utility", None), "LocalTensor", None)
     if stored is None or not hasattr(stored, "mmap_bytes"):
         sys.exit(OTHER_WAY)
@@ -71,7 +73,7 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
 
 
 def has_bos(model: Path) -> bool:
-    """Whether the tokenizer of a model folder names a BOS token."""
+    """Return whether the tokenizer of a model folder names a BOS token."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         try:
             if json.loads((model / name).read_text("utf-8")).get("bos_token"):
@@ -84,7 +86,7 @@ def has_bos(model: Path) -> bool:
 
 
 def _main() -> None:
-    """The child: [--outline] [--merging RECIPE] SCRIPT and its arguments."""
+    """Run the child: [--outline] [--merging RECIPE] SCRIPT and its arguments."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--outline", action="store_true")
     parser.add_argument("--merging", type=Path)
@@ -110,8 +112,9 @@ def _main() -> None:
 
 
 def _once_imported(name: str, then: Callable[[Any], None]) -> None:
-    """Calls `then` with a module as soon as the script has imported it: which one, its own or an
-    installed one, is for the script to say.
+    """Call `then` with a module as soon as the script has imported it.
+
+    The script decides whether that is its own copy or the installed one.
     """
 
     class Finder:

@@ -43,7 +43,7 @@ _FOLDER = "merged"
 
 
 class DirectMerge(BaseModel):
-    """What is merged into what, as the child is told."""
+    """The base, the adapters and the settings of a merge, as the child process reads them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,15 +52,15 @@ class DirectMerge(BaseModel):
     merging: MergingSpec
 
     def read(self) -> list[Adapter]:
-        """The adapters; raises ProblemError."""
+        """Return the adapters; raises ProblemError."""
         return [adapters.read(Path(each.folder), each.weight) for each in self.adapters]
 
 
 @dataclass(frozen=True)
 class TensorSource:
-    """A model folder as the converter gets it, and its tensors; with a `recipe` headers only.
+    """A model folder for the converter, and its tensors; with a `recipe` it has headers only.
 
-    `passing`: it is gone after the export.
+    `passing`: it is deleted after the export.
     """
 
     folder: Path
@@ -70,18 +70,19 @@ class TensorSource:
 
 
 def source_from_folder(folder: Path, *, passing: bool = False) -> TensorSource:
-    """A model whose weights are in a folder; raises ProblemError."""
+    """Return a model whose weights are in a folder; raises ProblemError."""
     stored = safetensors_files.index(folder).values()
     tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in stored)
     return TensorSource(folder, tensors, passing=passing)
 
 
 def direct_merge_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
-    """What the merged model of a run is made of; raises ProblemError.
+    """Return what the merged model of a run is made from; raises ProblemError.
 
-    bfloat16 has 8 bits for a value's digits: rounding to it changes the small updates of a short training
-    by half of themselves. Where nobody has asked for it, files that no merged model lies beside go through
-    float16, which has 11 and holds every weight of that size as it is, in the same room.
+    bfloat16 has 8 significant bits: rounding to it changes the small updates of a short training by
+    half of their size. Unless bfloat16 was requested, an export without a merged model uses
+    float16, which has 11 significant bits, the same size, and holds every weight of that magnitude
+    exactly.
     """
     base = merging.base_of(project.model, project.merging, job)
     chosen = tuple(merging.chosen_adapters(run, project.merging))
@@ -93,9 +94,9 @@ def direct_merge_of(run: RunFolder, project: Project, job: JobContext) -> Direct
 
 
 def write_headers(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorSource:
-    """Makes the folder of headers within `scratch`.
+    """Write the folder of headers within `scratch`.
 
-    Raises NeedsPeftError where the merge cannot be done tensor by tensor, and ProblemError.
+    Raises NeedsPeftError where the merge can't be done tensor by tensor, and ProblemError.
     """
     merged = recipe.read()
     plan = merging.make_plan(recipe.base, merged, recipe.merging)
@@ -130,10 +131,10 @@ def write_temporary_merge(
 
 
 class MergedTensorReader:
-    """In the child: the bytes of a merged tensor by file, place and length."""
+    """Read merged tensors in the child, by file, offset and size."""
 
     def __init__(self, recipe: Path) -> None:
-        """Plans the merge anew from the headers that the parent planned it from."""
+        """Plan the merge again, from the headers that the parent used."""
         merge = DirectMerge.model_validate(json.loads(recipe.read_text("utf-8")))
         plan = merging.make_plan(merge.base, merge.read(), merge.merging)
         self._folder = (recipe.parent / _FOLDER).resolve()
@@ -144,9 +145,10 @@ class MergedTensorReader:
                 self._outputs[shard.file, position, output.planned.bytes] = output
 
     def bytes(self, file: Path, offset: int, size: int) -> np.ndarray | None:
-        """uint8 [size], writable; None for what lies in another folder.
+        """Return uint8 [size], writable; None for a file in another folder.
 
-        Raises ProblemError when a value is not finite, KeyError for what is no tensor's place.
+        Raises ProblemError when a value isn't finite, KeyError when no tensor starts at that
+        offset.
         """
         if Path(file).resolve().parent != self._folder:
             return None

@@ -1,15 +1,16 @@
 """The importance matrix: which columns of a weight matter, measured on the training data.
 
-For a product y = W·x the quantizer weighs the error of column j by the mean of x_j² over tokens, since
-the expected squared error of y is Σ_j E[x_j²] · (W_j − Ŵ_j)² when the columns are uncorrelated. What
-is measured is, as in llama.cpp's own tool (tools/imatrix/imatrix.cpp, collect_imatrix),
+For a product y = W·x the quantizer weighs the error of column j by the mean of x_j² over tokens,
+since the expected squared error of y is Σ_j E[x_j²] · (W_j − Ŵ_j)² when the columns are
+uncorrelated. As in llama.cpp's own tool (tools/imatrix/imatrix.cpp, collect_imatrix), the measured
+values are
 
-    in_sum2[j] = Σ_tokens x_j²    and    counts = number of tokens,
+in_sum2[j] = Σ_tokens x_j² and counts = number of tokens,
 
-per expert where a layer has several, over batches of at least 16 tokens. The computation is llama.cpp's,
-in process, on the very file that is quantised: names and layers are its own, whatever the architecture.
-Whole conversations are read as they were trained on, not a text cut into chunks, which is why the
-tool itself is not called.
+per expert where a layer has several, over batches of at least 16 tokens. llama.cpp computes them in
+this process, on the file that is quantized, so names and layers match for any architecture. The
+tool itself isn't used because it cuts text into chunks; this module reads whole conversations, as
+trained.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 
-#: Tokens that are read, and of how many at most in one conversation. llama.cpp's users take 50,000
-#: to 100,000 tokens of any text; of the very data that the model is for, the order of the columns is
-#: settled much earlier.
+#: Tokens that are read, and of how many at most in one conversation. llama.cpp's users read 50,000
+#: to 100,000 tokens of any text; with the training data itself, the order of the columns converges much
+#: earlier.
 TOKENS = 20_000
 LENGTH = 1024
 
@@ -38,7 +39,7 @@ _LEAST = 16
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
-#: The beginning of `struct ggml_tensor` (ggml/include/ggml.h), as far as it is looked at.
+#: The beginning of `struct ggml_tensor` (ggml/include/ggml.h), up to the last field that is read.
 _STRUCT = """
 struct tensor {
     int type; void * buffer; int64_t ne[4]; size_t nb[4]; int op; int32_t op_params[16];
@@ -51,7 +52,7 @@ _F32, _I32 = 0, 26  # enum ggml_type
 
 @dataclass
 class ActivationSums:
-    """What is known of one weight: `squares` float64 [experts, columns], `counts` [experts]."""
+    """Sums for one weight: `squares` float64 [experts, columns], `counts` [experts]."""
 
     squares: np.ndarray
     counts: np.ndarray
@@ -59,17 +60,17 @@ class ActivationSums:
 
 @dataclass
 class ActivationCollector:
-    """Adds up the squared inputs of every product with a weight of a layer."""
+    """Add up the squared inputs of every product with a weight of a layer."""
 
     sums: dict[str, ActivationSums] = field(default_factory=dict)
     error: Exception | None = None
 
     def __call__(self, address: int, ask: bool) -> bool:
-        """Looks at one node of the computation; see `Llama`."""
+        """Observe one node of the computation; see `Llama`."""
         node = _tensor(address)
         weight = _weight(node)
         if weight is None:
-            return not ask  # asked: not interested; otherwise: go on
+            return not ask  # when asked: not wanted; otherwise: continue
         if ask:
             return True
         try:
@@ -108,9 +109,9 @@ class ActivationCollector:
 def measure(
     file: Path, conversations: Sequence[Sequence[int]], job: JobContext, *, tokens: int = TOKENS
 ) -> dict[str, ActivationSums]:
-    """Reads conversations (token ids) with a GGUF model until `tokens` are read.
+    """Read conversations (token ids) with a GGUF model until `tokens` tokens are read.
 
-    The conversations are spread evenly over those given. Raises ProblemError.
+    They are spread evenly over the given conversations. Raises ProblemError.
     """
     chosen = spread([list(ids[:LENGTH]) for ids in conversations if len(ids) >= _LEAST], tokens)
     if not chosen:
@@ -140,7 +141,7 @@ def measure(
 
 
 def spread(conversations: list[list[int]], tokens: int) -> list[list[int]]:
-    """As many conversations as hold so many tokens, evenly spaced over all of them."""
+    """Return as many conversations as contain so many tokens, evenly spaced over all of them."""
     total = sum(map(len, conversations))
     if total <= tokens:
         return conversations
@@ -150,7 +151,7 @@ def spread(conversations: list[list[int]], tokens: int) -> list[list[int]]:
 
 
 def _checked(sums_by_tensor: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
-    """Raises ProblemError for what would spoil a file: nothing, or values that are no numbers."""
+    """Raise ProblemError for sums that would ruin a file: none at all, or NaN and infinite values."""
     if not sums_by_tensor:
         raise fail(
             "imatrix.nothing_seen",
@@ -172,7 +173,7 @@ def _checked(sums_by_tensor: dict[str, ActivationSums]) -> dict[str, ActivationS
 
 
 def write(sums_by_tensor: dict[str, ActivationSums], file: Path, source: str) -> None:
-    """Writes llama.cpp's GGUF form of an importance matrix, which its own tools read too."""
+    """Write an importance matrix in llama.cpp's GGUF format, which its own tools also read."""
     import gguf
 
     writer = gguf.GGUFWriter(file, "")
@@ -193,9 +194,9 @@ def write(sums_by_tensor: dict[str, ActivationSums], file: Path, source: str) ->
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
-    """What the quantizer takes: mean squares, float32 [experts · columns] by name of tensor.
+    """Return the quantizer's input: mean squares, float32 [experts · columns] by tensor name.
 
-    An expert that no token went to weighs all its columns alike, as llama.cpp does.
+    An expert that no token reached weighs all its columns equally, as in llama.cpp.
     """
     import gguf
 
@@ -228,9 +229,9 @@ def _tensor(address: int) -> Any:
 
 
 def _weight(node: Any) -> str | None:
-    """The name of the layer's weight that a node is a product with, None for any other node.
+    """Return the name of the layer's weight that a node multiplies with; None for any other node.
 
-    Recognised by its operands, not by the number of its operation, which changes between releases.
+    It is recognized by its operands, because operation numbers change between releases.
     """
     null = _ffi().NULL
     weight, inputs = node.src[0], node.src[1]
@@ -249,13 +250,13 @@ def _weight(node: Any) -> str | None:
 
 
 def _is_routed(node: Any) -> bool:
-    """Whether each token goes to experts of its own, whose numbers are the third operand."""
+    """Return whether tokens are routed to experts, whose indices are the third operand."""
     ids = node.src[2]
     return bool(ids != _ffi().NULL and ids.type == _I32 and node.src[0].ne[2] > 1)
 
 
 def _array(tensor: Any, kind: type[np.generic]) -> np.ndarray:
-    """The values of a tensor in this computer's memory, outermost dimension first; no copy."""
+    """Return the values of a tensor in main memory, outermost dimension first, without a copy."""
     shape = [int(tensor.ne[axis]) for axis in (3, 2, 1, 0)]
     strides = [int(tensor.nb[axis]) for axis in (3, 2, 1, 0)]
     length = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))

@@ -1,7 +1,6 @@
-"""From one GGUF file to a quantized one, in a child process that may crash or be killed.
+"""Quantize a GGUF file, in a child process that may crash or be killed.
 
-The child also asks the quantizer what a file would become without making it (its dry run), so that
-sizes are known beforehand by the very rules that will be used.
+The quantizer's dry run also tells the size of a file in advance, by the same rules.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def quantize(
     *,
     imatrix: Path | None = None,
 ) -> str:
-    """Writes `target` and says which llama.cpp did; raises ProblemError.
+    """Write `target`; return the llama.cpp that wrote it. Raises ProblemError.
 
     `llama_cpp` is the user's own folder or empty, `imatrix` a file of `imatrix.write`.
     """
@@ -88,11 +87,11 @@ def quantize(
 def estimate_sizes(
     source: Path, quantizations: Sequence[Quantization], job: JobContext, *, imatrix: bool = False
 ) -> dict[Quantization, int]:
-    """Bytes of the file that each quantisation of `source` would be, by the packaged library.
+    """Return the bytes that each quantization of `source` would need, by the packaged library.
 
-    Only shapes and types of `source` count: `gguf.outline` makes a file without weights. With an
-    importance matrix the quantizer chooses other types for some tensors. What it cannot make of
-    this model is left out. Raises ProblemError when it cannot read the file.
+    Only shapes and types of `source` matter: `gguf.outline` writes a file without weights. With an
+    importance matrix the quantizer chooses other types for some tensors. Quantizations that are
+    impossible for this model are left out. Raises ProblemError when the file can't be read.
     """
     sizes: dict[Quantization, int] = {}
 
@@ -117,7 +116,10 @@ def _named(name: str) -> Quantization:
 
 
 def find_quantizer(llama_cpp: str) -> tuple[Path | None, str]:
-    """The user's own quantizer, else one on PATH, else None for the packaged library; its name."""
+    """Return the user's own quantizer, else one on PATH, else None; and its name.
+
+    None means the packaged library.
+    """
     if llama_cpp:
         for folder in ("build/bin", "bin", "build/bin/Release", "."):
             binary = Path(llama_cpp, folder, _PROGRAM)
@@ -155,7 +157,7 @@ def _failed(
 
 
 class _Quantizer:
-    """The packaged library's quantiser."""
+    """The packaged library's quantizer."""
 
     def __init__(self) -> None:
         from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
@@ -167,7 +169,7 @@ class _Quantizer:
     def run(
         self, source: str, target: str, quantization: str, *, dry: bool = False, **settings: Any
     ) -> int:
-        """llama.cpp's own status: 0 when all went well."""
+        """Return llama.cpp's own status: 0 for success."""
         parameters = self.lib.llama_model_quantize_default_params()
         prefix = "ALL" if quantization == "F32" else "MOSTLY"
         parameters.ftype = getattr(self.lib, f"LLAMA_FTYPE_{prefix}_{quantization}")
@@ -178,7 +180,7 @@ class _Quantizer:
         return int(self.lib.llama_model_quantize(source.encode(), target.encode(), held))
 
     def importance(self, values: dict[str, Any]) -> Any:
-        """An importance matrix as the quantizer takes it: float32 arrays by name of tensor."""
+        """Return an importance matrix for the quantizer, from float32 arrays by tensor name."""
         entries = self.ffi.new("struct llama_model_imatrix_data[]", len(values) + 1)
         for entry, (name, array) in zip(entries, values.items(), strict=False):
             entry.name = self._keep(self.ffi.new("char[]", name.encode()))
@@ -188,7 +190,7 @@ class _Quantizer:
 
     @contextmanager
     def logged(self) -> Iterator[list[str]]:
-        """Collects what llama.cpp logs; afterwards it says on stderr what it has to say."""
+        """Collect what llama.cpp logs; afterwards it logs to stderr again."""
         said: list[str] = []
 
         def append(_level: int, text: Any, _data: Any) -> None:
@@ -235,7 +237,7 @@ def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
 
 
 def planned_bytes(text: str, source_bytes: int) -> int:
-    """Size of the file that a dry run's log describes, given that of the file it was made of.
+    """Return the size of the file that a dry run's log describes, given that of its source.
 
     Header and vocabulary are those of the source; raises ValueError for a log without tensors.
     """
@@ -249,7 +251,7 @@ def planned_bytes(text: str, source_bytes: int) -> int:
 
 
 def _tensor_bytes(shape: str, kind: str) -> int:
-    """Bytes of a tensor with its padding: blocks of `size` values take `width` bytes each."""
+    """Return the bytes of a tensor with its padding: `width` bytes per block of `size` values."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     name = kind.upper()

@@ -1,4 +1,4 @@
-"""How large every GGUF file of a model would be, before anything is converted."""
+"""Estimate the size of every GGUF file of a model before it is converted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lora_studio.engine.runtime.channel import JobContext
 
 
 def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEstimated:
-    """By the quantiser itself, for what the run would export, or for a model; raises ProblemError."""
+    """Return the sizes that the quantizer reports for a run or a model; raises ProblemError."""
     run = RunFolder(Path(command.run)) if command.run else None
     if run is None or not (run.has_merged or run.has_adapter):
         folder = sources.resolve(command.model, job)
@@ -38,7 +38,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
 
 @contextmanager
 def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
-    """What a run would export: its merged model, or its adapter on its base."""
+    """Yield what a run would export: its merged model, or its adapter on its base."""
     if not (goes_straight(spec, has_merged=run.has_merged) and run.has_adapter):
         # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
         base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
@@ -59,8 +59,9 @@ def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[Tenso
 def estimate_sizes(
     source: TensorSource, spec: ExportSpec, job: JobContext
 ) -> events.SizesEstimated:
-    """The converter writes the file's outline, without weights, and the quantiser is asked in a dry
-    run. Exact for the packaged llama.cpp; raises ProblemError.
+    """Return the sizes from a dry run of the quantizer on a file without weights.
+
+    They are exact for the packaged llama.cpp. Raises ProblemError.
     """
     kind = first_pass(source.tensors, ())
     with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:

@@ -1,1 +1,1 @@
-"""An Ollama server: spoken to, a model made in it, checked, compared with what was sent."""
+"""Ollama: creating a model on a server, verifying it, and rendering its TEMPLATE."""

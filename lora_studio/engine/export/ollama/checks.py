@@ -72,11 +72,11 @@ def compare_ids(
     derived: DerivedTemplate,
     job: JobContext,
 ) -> Problem | None:
-    """The problem when Ollama would read other tokens than the tokenizer gives, None else.
+    """Return the problem if Ollama would read other tokens than the tokenizer, else None.
 
     One side is the chat template through the tokenizer; the other the TEMPLATE through llama.cpp,
-    which adds BOS by its own rule. The data's own conversations decide. In those of the proof, which
-    hold white space that only Unicode knows, tokenizers may part for reasons of their own.
+    which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
+    contain rare Unicode white space, on which tokenizers differ for other reasons.
     """
     own, odd = _own_talks(run, derived), _talks(derived, _COMPARED)
     today = date.today()
@@ -111,7 +111,7 @@ def not_tested(name: str, reason: Text) -> Text:
 
 
 def _own_talks(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:
-    """What was asked in conversations held out of training, else a few plain questions."""
+    """Return questions from held-out conversations, else a few plain ones."""
     plain = [[{"role": "user", "content": text}] for text in ("Hello!", "What is 2 + 2?")]
     talks: list[list[dict[str, Any]]] = []
     for sample in run.heldout():
@@ -127,7 +127,7 @@ def _own_talks(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, 
 
 
 def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
-    """Conversations of the proof without unusual order, which every chat template takes."""
+    """Return conversations of the proof in the usual order, which every chat template accepts."""
     usual = (
         talk
         for talk in generate_conversations()
@@ -140,17 +140,17 @@ def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
 def _ids(
     tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, Any]], front: Sequence[int]
 ) -> list[int]:
-    """Token ids of a conversation by the tokenizer, after what the server puts `front`."""
+    """Return the tokenizer's ids of a conversation, after the tokens `front` that the server adds."""
     text = tokenizer.apply_chat_template(list(talk), tokenize=False, add_generation_prompt=True)
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     return [*front, *ids] if ids[: len(front)] != [*front] else ids
 
 
 def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]:
-    """The BOS that the server adds to every prompt, [] where it adds none.
+    """Return the BOS that the server adds to every prompt, or [].
 
-    A chat template that writes none leaves the model with one token more than in training; the
-    derivation tells that among the limits.
+    If the chat template writes none, prompts have one token more than in training; the derivation
+    lists that among the limits.
     """
     return [tokenizer.bos_token_id] if llama_cpp.adds_bos(gguf) and tokenizer.bos_token else []
 
@@ -184,9 +184,9 @@ def count_prompts(
     recipe: server.CreateRequest,
     job: JobContext,
 ) -> int:
-    """Asks the server how many tokens prompts have; raises ProblemError when ours differ.
+    """Compare the server's token counts of prompts with ours; raises ProblemError if they differ.
 
-    0 where the server cannot run the model.
+    Returns how many were compared, 0 if the server can't run the model.
     """
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.progress(text("comparing token counts with Ollama"), 0, None)

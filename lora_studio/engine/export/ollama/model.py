@@ -83,7 +83,7 @@ def write_modelfile(
 def create(
     run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate, job: JobContext
 ) -> None:
-    """Creates the model and tries it out; a warning, no failure, where no server answers."""
+    """Create the model and test it; emits a warning if no server answers."""
     try:
         found_server = server.inspect_server(project.export.ollama_host)
     except ProblemError as error:
@@ -96,7 +96,7 @@ def create(
 
 
 def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
-    """Creates the model of a run that was exported before; raises ProblemError."""
+    """Create the model of a run that was exported before; raises ProblemError."""
     run = RunFolder(Path(command.run))
     project = _as_asked(run.load_project(), command)
     spec = project.export
@@ -121,7 +121,7 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
 
 
 def _as_asked(project: Project, command: commands.CreateOllama) -> Project:
-    """The project with the command's name and server in place of its own; raises ProblemError."""
+    """Return the project with the command's model name and server; raises ProblemError."""
     changes = {"ollama_name": command.name, "ollama_host": command.host}
     if command.name:
         store.check_name(command.name)
@@ -138,7 +138,7 @@ def _create_on(
     derived: DerivedTemplate,
     job: JobContext,
 ) -> None:
-    """Creates the model, reads back what was stored, counts tokens, asks a first question."""
+    """Create the model, verify what was stored, count tokens and ask a first question."""
     spec = project.export
     derived = _for_server(run, project, gguf, derived, ollama, job)
     recipe = server.CreateRequest(
@@ -170,7 +170,7 @@ def _for_server(
     ollama: events.OllamaFound,
     job: JobContext,
 ) -> DerivedTemplate:
-    """The TEMPLATE as this server takes it: an older one cannot write the current date."""
+    """Return the TEMPLATE for this server version: an older one can't write the current date."""
     release = _release(ollama.version)
     lacking = [need for need in derived.needs if release < need.release]
     if ServerNeed.RANGE in lacking:
@@ -217,7 +217,7 @@ def _too_old_for_calls(version: str, need: ServerNeed) -> Problem:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """A version as numbers; one that is not made of numbers counts as new."""
+    """Return a version as numbers; one that isn't numeric counts as new."""
     parts = version.lstrip("v").split("-")[0].split(".")
     return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else (10**9,)
 
@@ -284,7 +284,7 @@ def _not_proven(derived: DerivedTemplate) -> Problem:
 
 
 def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
-    """Asks the new model a first question; a server that cannot run it says why."""
+    """Ask the new model a first question; warn if the server can't run it."""
     rows = (sample.messages for sample in run.heldout() if sample.messages)
     asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
     turns = asked or (Message(role="user", content="Hello! Who are you?"),)

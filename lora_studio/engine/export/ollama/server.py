@@ -41,7 +41,7 @@ _NO_MODEL = re.compile(r"model ['\"](.+)['\"] not found")
 
 @dataclass(frozen=True)
 class OllamaClient:
-    """The address of a server and how to talk to it.
+    """A connection to a server.
 
     `host` is safe to show: a password in the address is only in `headers`.
     """
@@ -51,7 +51,7 @@ class OllamaClient:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is on this computer, which is reached without a proxy."""
+        """Return whether the server is on this computer, which is reached without a proxy."""
         name = urlsplit(self.host).hostname or ""
         try:
             return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -137,7 +137,7 @@ def _details(model: ollama.ListResponse.Model) -> events.OllamaModel:
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """What the model in Ollama is made of, besides the weights."""
+    """The name, TEMPLATE and parameters of a new model in Ollama, besides its weights."""
 
     name: str
     template: str
@@ -158,8 +158,11 @@ def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str
 
 @dataclass(frozen=True)
 class OllamaReply:
-    """An answer or a piece of it; `finished` unless it was cut at the limit of tokens, `prompt` its
-    prompt's tokens; of pieces the `last` one has the counts."""
+    """An answer or a piece of it.
+
+    `finished` unless it was cut at the token limit, `prompt` counts the prompt's tokens; only the
+    `last` piece has the counts.
+    """
 
     text: str
     tokens: int
@@ -222,13 +225,13 @@ def stream(
 
 
 class _AnswerText:
-    """Puts thoughts, which a server sends separately, back in front of the answer."""
+    """Join thoughts, which a server sends separately, with the answer after them."""
 
     def __init__(self) -> None:
         self._thinks = False
 
     def text(self, part: ollama.ChatResponse) -> str:
-        """The next piece of the text."""
+        """Return the next piece of the text."""
         text, said = part.message.thinking or "", part.message.content or ""
         if text and not self._thinks:
             text, self._thinks = f"<think>\n{text}", True
@@ -238,7 +241,7 @@ class _AnswerText:
 
 
 def model_name(project: Project) -> str:
-    """The name of a project's model in Ollama."""
+    """Return the name of a project's model in Ollama."""
     return project.export.ollama_name or suggested_ollama_name(project.name)
 
 
@@ -296,7 +299,7 @@ def _digest(file: Path, job: JobContext) -> str:
 
 
 def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> None:
-    """Sends the file unless the server has it from before."""
+    """Send the file unless the server already has it."""
     with server.http(_PATIENT) as http:
         if http.head(f"/api/blobs/{digest}").is_success:
             return

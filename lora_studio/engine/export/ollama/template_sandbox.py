@@ -1,8 +1,7 @@
-"""Running chat templates and TEMPLATEs, which are untrusted code, in a process with limits.
+"""Run chat templates and TEMPLATEs, which are untrusted code, in a process with limits.
 
-A template can loop forever or fill the memory without leaving Jinja's sandbox. The child has a limit
-on memory and on CPU time, which other work on the computer does not use up. It reads its input from
-a file and writes its result to another.
+A template can loop forever or fill the memory without leaving Jinja's sandbox. The child has limits
+on memory and on its own CPU time. It reads its input from a file and writes its result to another.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class _Render(BaseModel):
 
 
 class _Refusal(BaseModel):
-    """A TEMPLATE that cannot be parsed or rendered."""
+    """A TEMPLATE that can't be parsed or rendered."""
 
     refusal: str
 
@@ -74,7 +73,7 @@ def derive(
     frozen_date: date | None = None,
     seconds: float = DERIVE_SECONDS,
 ) -> events.TemplateDerived:
-    """Derives the TEMPLATE; raises ProblemError when the template runs into a limit."""
+    """Return the TEMPLATE of a chat template; raises ProblemError when it exceeds a limit."""
     work = _Derive(
         text=source.text,
         special_tokens=source.special_tokens,
@@ -103,7 +102,7 @@ def render(
     *,
     seconds: float = RENDER_SECONDS,
 ) -> events.TemplateRendered:
-    """Renders a TEMPLATE; raises ProblemError when it is wrong or runs into a limit."""
+    """Return a rendered TEMPLATE; raises ProblemError when it is invalid or exceeds a limit."""
     work = _Render(template=template, request=request, today=today)
     answer = TypeAdapter(_Refusal | str).validate_json(_in_child(work, seconds, job))
     if isinstance(answer, _Refusal):
@@ -154,7 +153,7 @@ class _Clock(JobContext):
         self._deadline = deadline
 
     def check(self) -> None:
-        """Raises CancelledError or TimeoutError."""
+        """Raise CancelledError or TimeoutError."""
         super().check()
         if time.monotonic() > self._deadline:
             raise TimeoutError
@@ -176,7 +175,7 @@ def _too_slow(seconds: float) -> ProblemError:
 
 
 def _limit(seconds: float) -> None:
-    """Limits this process; where the system has no such limits, the parent's clock remains."""
+    """Limit this process; on systems without such limits the parent's clock remains."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
