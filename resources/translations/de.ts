@@ -9692,8 +9692,8 @@
             <translation>llama.cpp in {llama_cpp}</translation>
         </message>
         <message>
-            <source>llama.cpp on PATH ({found})</source>
-            <translation>llama.cpp im PATH ({found})</translation>
+            <source>llama.cpp on PATH ({path})</source>
+            <translation>llama.cpp im PATH ({path})</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
