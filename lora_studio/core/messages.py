@@ -34,6 +34,10 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
 }
 
 
+#: An English template of a message, or a sentence without values. A literal where this or `Text` is
+#: declared is collected for translation (`packaging/translations.py`).
+Template = str
+
 #: Serialization context in which a message also carries its finished English text, for `--json`.
 READABLE = {"readable": True}
 
@@ -48,9 +52,9 @@ class Text(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    template: str = ""
+    template: Template = ""
     values: dict[str, Text | tuple[Text, ...] | bool | int | float | str] = {}
-    singular: str = ""
+    singular: Template = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -81,12 +85,12 @@ class Text(BaseModel):
 NO_TEXT = Text()
 
 
-def text(template: str, **values: Any) -> Text:
+def text(template: Template, **values: Any) -> Text:
     """Return a message: `text("{file} is {bytes:size}", file=name, bytes=12_000)`."""
     return Text(template=template, values=values)
 
 
-def fill(template: str | Text, values: Mapping[str, Any]) -> Text:
+def fill(template: Template | Text, values: Mapping[str, Any]) -> Text:
     """Return a message with those of the `values` that its template has fields for."""
     if isinstance(template, Text) or not values:
         return Text.model_validate(template)
@@ -94,7 +98,7 @@ def fill(template: str | Text, values: Mapping[str, Any]) -> Text:
     return Text(template=template, values={k: v for k, v in values.items() if k in fields})
 
 
-def counted(n: int, singular: str, plural: str, **values: Any) -> Text:
+def counted(n: int, singular: Template, plural: Template, **values: Any) -> Text:
     """Return a message about `n` things: `counted(3, "{n} row", "{n} rows")`."""
     return Text(template=plural, singular=singular, values={"n": n, **values})
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.messages import Text, fill
+from lora_studio.core.messages import Template, Text, fill
 
 Step = Literal["model", "lora", "dataset", "training", "merging", "export"]
 STEPS: tuple[Step, ...] = ("model", "lora", "dataset", "training", "merging", "export")
@@ -93,8 +93,8 @@ class ProblemError(Exception):
 
 def error(
     code: str,
-    what: str | Text,
-    remedy: str | Text,
+    what: Template | Text,
+    remedy: Template | Text,
     *,
     where: Where | None = None,
     fix: Fix | None = None,
@@ -112,8 +112,8 @@ def error(
 
 def warning(
     code: str,
-    what: str | Text,
-    remedy: str | Text,
+    what: Template | Text,
+    remedy: Template | Text,
     *,
     where: Where | None = None,
     fix: Fix | None = None,
@@ -126,8 +126,8 @@ def warning(
 
 def fail(
     code: str,
-    what: str | Text,
-    remedy: str | Text,
+    what: Template | Text,
+    remedy: Template | Text,
     *,
     where: Where | None = None,
     fix: Fix | None = None,

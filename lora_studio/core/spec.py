@@ -11,6 +11,8 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from lora_studio.core.messages import Template
+
 Kind = Literal["choice", "flag", "integer", "number", "text", "path", "list"]
 
 
@@ -59,7 +61,7 @@ def setting(
     )
 
 
-def refused(fault: str) -> ValueError:
+def refused(fault: Template) -> ValueError:
     """Return the error that a validator of a spec raises: `fault` follows the value, as in “is not
     a name”."""
     return ValueError(fault)

@@ -17,7 +17,7 @@ from typing import IO
 
 import psutil
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import reason_of
@@ -195,7 +195,7 @@ def kill(pid: int) -> None:
 
 def checked(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
-    code: str, what: str, remedy: str,
+    code: str, what: Template, remedy: Template,
 ) -> str:  # fmt: skip
     """Run a program; what it said. Raises ProblemError with its last words when it fails."""
     try:

@@ -1119,6 +1119,10 @@
             <translation>Prüfen Sie Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
         </message>
         <message>
+            <source>Check the network and try again, or choose another model. HTTPS_PROXY sets a proxy, PIP_INDEX_URL another registry.</source>
+            <translation>Prüfe das Netzwerk und versuche es erneut, oder wähle ein anderes Modell. HTTPS_PROXY legt einen Proxy fest, PIP_INDEX_URL eine andere Paketquelle.</translation>
+        </message>
+        <message>
             <source>Check the network and try again.</source>
             <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut.</translation>
         </message>
@@ -1181,6 +1185,10 @@
         <message>
             <source>Check the spelling. If the repository is private, sign in with a token.</source>
             <translation>Prüfen Sie die Schreibweise. Ist das Repository privat, melden Sie sich mit einem Token an.</translation>
+        </message>
+        <message>
+            <source>Checking</source>
+            <translation>Prüfung</translation>
         </message>
         <message>
             <source>Checking Python</source>
@@ -1312,7 +1320,7 @@
         </message>
         <message>
             <source>Choose a folder that doesn't exist yet.</source>
-            <translation>Wählen Sie einen Ordner, den es noch nicht gibt.</translation>
+            <translation>Wähle einen Ordner, den es noch nicht gibt.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
@@ -1413,6 +1421,10 @@
         <message>
             <source>Choose a wheel folder</source>
             <translation>Wheel-Ordner wählen</translation>
+        </message>
+        <message>
+            <source>Choose a writable folder with `lora-studio engine install --to FOLDER`, or set {variable}.</source>
+            <translation>Wähle mit `lora-studio engine install --to ORDNER` einen beschreibbaren Ordner, oder setze {variable}.</translation>
         </message>
         <message>
             <source>Choose an adapter folder</source>
@@ -1758,6 +1770,10 @@
             <translation>Kompiliert die Feed-Forward-Schichten, wo das schneller ist. Gemessen wird vor dem Training am längsten Mikro-Batch; das dauert etwa eine Minute.</translation>
         </message>
         <message>
+            <source>Compiling</source>
+            <translation>Kompilieren</translation>
+        </message>
+        <message>
             <source>Compiling for faster startup</source>
             <translation>Für schnelleren Start kompilieren</translation>
         </message>
@@ -1852,6 +1868,10 @@
         <message>
             <source>Continues from {name}.</source>
             <translation>Fortsetzung von {name}.</translation>
+        </message>
+        <message>
+            <source>Contradictions</source>
+            <translation>Widersprüche</translation>
         </message>
         <message>
             <source>Control characters</source>
@@ -3460,6 +3480,10 @@
         <message>
             <source>Install one with `lora-studio engine install`.</source>
             <translation>Installieren Sie eine mit `lora-studio engine install`.</translation>
+        </message>
+        <message>
+            <source>Install pip for this Python with {command}, or choose another model.</source>
+            <translation>Installiere pip für dieses Python mit {command}, oder wähle ein anderes Modell.</translation>
         </message>
         <message>
             <source>Install the engine again, or choose your own llama.cpp folder.</source>
@@ -5089,6 +5113,10 @@
             <translation>Reiner Text</translation>
         </message>
         <message>
+            <source>Planning</source>
+            <translation>Planung</translation>
+        </message>
+        <message>
             <source>Planning the merge</source>
             <translation>Zusammenführen wird geplant</translation>
         </message>
@@ -5483,6 +5511,10 @@
         <message>
             <source>Refresh</source>
             <translation>Aktualisieren</translation>
+        </message>
+        <message>
+            <source>Refusals</source>
+            <translation>Verweigerungen</translation>
         </message>
         <message>
             <source>Regenerate</source>
@@ -6046,6 +6078,10 @@
         <message>
             <source>Save…</source>
             <translation>Speichern…</translation>
+        </message>
+        <message>
+            <source>Saving</source>
+            <translation>Speichern</translation>
         </message>
         <message>
             <source>Saving a checkpoint every {every} epochs never happens in {epochs} epochs.</source>
@@ -6970,6 +7006,18 @@
             <translation>Der beste Adapter (Schritt {step}) wurde behalten.</translation>
         </message>
         <message>
+            <source>The built-in model can't be downloaded: neither pip nor uv is installed.</source>
+            <translation>Das mitgelieferte Modell kann nicht heruntergeladen werden: Weder pip noch uv ist installiert.</translation>
+        </message>
+        <message>
+            <source>The built-in model could not be downloaded from the package registry.</source>
+            <translation>Das mitgelieferte Modell konnte nicht aus der Paketquelle heruntergeladen werden.</translation>
+        </message>
+        <message>
+            <source>The built-in model could not be downloaded from the package registry: {reason}</source>
+            <translation>Das mitgelieferte Modell konnte nicht aus der Paketquelle heruntergeladen werden: {reason}</translation>
+        </message>
+        <message>
             <source>The built-in model is {known}.</source>
             <translation>Das eingebaute Modell heißt {known}.</translation>
         </message>
@@ -7389,6 +7437,10 @@
             <translation>Der Paketindex ist nicht erreichbar: {reason}.</translation>
         </message>
         <message>
+            <source>The package registry sent an unexpected file for the built-in model: {reason}.</source>
+            <translation>Die Paketquelle hat für das mitgelieferte Modell eine unerwartete Datei gesendet: {reason}.</translation>
+        </message>
+        <message>
             <source>The packages couldn't be installed</source>
             <translation>Die Pakete konnten nicht installiert werden</translation>
         </message>
@@ -7688,6 +7740,10 @@
         <message>
             <source>Theme</source>
             <translation>Farbschema</translation>
+        </message>
+        <message>
+            <source>There are control tokens of a chat template in {rows}, such as &lt;|im_end|&gt; or [INST]. The model would learn to write them in its answers.</source>
+            <translation>In {rows} stehen Steuertoken einer Chatvorlage, etwa &lt;|im_end|&gt; oder [INST]. Das Modell würde lernen, sie in seine Antworten zu schreiben.</translation>
         </message>
         <message>
             <source>There are invisible control characters in {rows}. The model would learn to write them.</source>
@@ -8293,6 +8349,10 @@
             <translation>Versuchen Sie es später noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
         </message>
         <message>
+            <source>Try again, or choose another model.</source>
+            <translation>Versuche es erneut, oder wähle ein anderes Modell.</translation>
+        </message>
+        <message>
             <source>Try again.</source>
             <translation>Versuchen Sie es noch einmal.</translation>
         </message>
@@ -8315,6 +8375,10 @@
         <message>
             <source>Turn off offline mode</source>
             <translation>Offline-Modus ausschalten</translation>
+        </message>
+        <message>
+            <source>Turn offline mode off in the settings (or remove --offline and HF_HUB_OFFLINE), or use local files.</source>
+            <translation>Schalte den Offline-Modus in den Einstellungen aus (oder entferne --offline und HF_HUB_OFFLINE), oder verwende lokale Dateien.</translation>
         </message>
         <message>
             <source>Turn on the importance matrix, or choose another quantization.</source>
@@ -8643,6 +8707,10 @@
         <message>
             <source>Use {dtype}</source>
             <translation>{dtype} verwenden</translation>
+        </message>
+        <message>
+            <source>Use {model}.</source>
+            <translation>Verwende {model}.</translation>
         </message>
         <message>
             <source>Use {name} instead</source>
@@ -9570,6 +9638,10 @@
         <message>
             <source>its RoPE base is {actual:g} instead of {expected:g}</source>
             <translation>die RoPE-Basis ist {actual:g} statt {expected:g}</translation>
+        </message>
+        <message>
+            <source>its SHA-256 is {digest}…, expected {expected}…</source>
+            <translation>ihr SHA-256 ist {digest}…, erwartet wurde {expected}…</translation>
         </message>
         <message>
             <source>its annotator skipped or discarded it</source>
@@ -10892,6 +10964,10 @@
             <translation>ohne {constructs}</translation>
         </message>
         <message>
+            <source>writing rows for train.py</source>
+            <translation>Zeilen für train.py werden geschrieben</translation>
+        </message>
+        <message>
             <source>writing the model</source>
             <translation>Modell wird geschrieben</translation>
         </message>
@@ -11058,6 +11134,10 @@
         <message>
             <source>{file} couldn't be saved: {reason}.</source>
             <translation>{file} konnte nicht gespeichert werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} doesn't contain it</source>
+            <translation>{file} enthält es nicht</translation>
         </message>
         <message>
             <source>{file} has conversations</source>
@@ -12015,6 +12095,10 @@
         <message>
             <source>{title} failed: the disk is full.</source>
             <translation>{title} ist fehlgeschlagen: der Datenträger ist voll.</translation>
+        </message>
+        <message>
+            <source>{title} failed: {reason}</source>
+            <translation>{title} fehlgeschlagen: {reason}</translation>
         </message>
         <message>
             <source>{title} is empty.</source>

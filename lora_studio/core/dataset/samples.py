@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from lora_studio.core.dataset.spec import Message, Task
-from lora_studio.core.messages import Text, fill, listed, text
+from lora_studio.core.messages import Template, Text, fill, listed, text
 from lora_studio.core.problems import Problem, Where, error, warning
 
 
@@ -33,7 +33,7 @@ class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an e
 
     def __init__(
         self,
-        reason: str | Text,
+        reason: Template | Text,
         kind: UnusableKind = UnusableKind.CONTENT,
         **values: Any,
     ) -> None:
@@ -46,12 +46,16 @@ class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an e
 _SOURCES = Where(step="dataset", field="sources")
 
 
-def dataset_error(code: str, what: str | Text, remedy: str | Text, **values: Any) -> Problem:
+def dataset_error(
+    code: str, what: Template | Text, remedy: Template | Text, **values: Any
+) -> Problem:
     """Return an error about the data as a whole; `code` omits the step."""
     return error(f"dataset.{code}", what, remedy, where=_SOURCES, **values)
 
 
-def dataset_warning(code: str, what: str | Text, remedy: str | Text, **values: Any) -> Problem:
+def dataset_warning(
+    code: str, what: Template | Text, remedy: Template | Text, **values: Any
+) -> Problem:
     """Return a warning about the data as a whole; `code` omits the step."""
     return warning(f"dataset.{code}", what, remedy, where=_SOURCES, **values)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core.help.redaction import Redactor, unquoted, without_texts
+from lora_studio.core.messages import Template
 from lora_studio.core.problems import STEPS, ProblemError
 from lora_studio.core.project import project
 from lora_studio.core.project.project import SPECS
@@ -37,7 +38,7 @@ class ArchiveEntry:
     """One file of the bundle: its name, what it is in a sentence, and all of its text."""
 
     name: str
-    about: str
+    about: Template
     text: str
 
 
@@ -166,7 +167,7 @@ def _parsed(lines: Iterable[str]) -> Iterator[Any]:
             continue  # the first one may be cut, the last one half-written
 
 
-def _log(name: str, about: str, file: Path, redact: Redactor) -> ArchiveEntry:
+def _log(name: str, about: Template, file: Path, redact: Redactor) -> ArchiveEntry:
     return ArchiveEntry(name, about, redact(_last_bytes(file, _LOG_BYTES)))
 
 

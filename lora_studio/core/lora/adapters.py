@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core.messages import NO_TEXT, Text
+from lora_studio.core.messages import NO_TEXT, Template, Text
 from lora_studio.core.problems import Problem, fail
 
 #: Ways to combine adapters, as PEFT's `add_weighted_adapter` names them.
 Method = Literal["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"]
 
-METHODS: dict[Method, str] = {
+METHODS: dict[Method, Template] = {
     "cat": "Concatenates: the exact weighted sum of the updates. The ranks add up.",
     "svd": "Finds the best approximation of the weighted sum at the rank you choose (SVD).",
     "linear": "Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.",

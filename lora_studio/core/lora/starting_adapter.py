@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.messages import Text, listed, text
+from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.spec import facts
 
@@ -182,5 +182,5 @@ def _plain(value: Any) -> Any:
     return list(value or ()) if isinstance(value, list | tuple) or value is None else value
 
 
-def _refused(what: str, remedy: str, **values: Any) -> ProblemError:
+def _refused(what: Template, remedy: Template, **values: Any) -> ProblemError:
     return fail("lora.start_not_usable", what, remedy, where=_WHERE, **values)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.messages import NO_TEXT, Template, Text, text
 
 #: Where a model is: a folder of the user's, the cache that all tools of the hub share, the stores
 #: of Ollama and LM Studio, or the hub itself.
@@ -64,7 +64,7 @@ class ModelEntry(BaseModel):
 
 
 #: Ends of the names of architectures that are not causal language models, and why each is refused.
-_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
+_OTHERS: tuple[tuple[re.Pattern[str], Template], ...] = (
     (
         re.compile(
             r"(ForMaskedLM|ForPreTraining|ForSequenceClassification|ForTokenClassification|"

@@ -8,7 +8,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, Step, Where, error
 from lora_studio.core.project.project import Draft
@@ -215,6 +215,6 @@ def _check_export(spec: ExportSpec) -> list[Problem]:
     return []
 
 
-def _missing(code: str, what: str, path: Path | str, where: Where) -> Problem:
+def _missing(code: str, what: Template, path: Path | str, where: Where) -> Problem:
     remedy = "Check the spelling, or choose it again if it was moved."
     return error(code, what, remedy, where=where, path=str(path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import ProblemError, Where, fail
 
 #: The hub's own variable, and those of libraries that have one each.
@@ -34,7 +34,7 @@ def switch(on: bool) -> None:
 
 
 #: The remedy of every problem that offline mode causes.
-REMEDY = (
+REMEDY: Template = (
     "Turn offline mode off in the settings (or remove --offline and HF_HUB_OFFLINE), or use local "
     "files."
 )

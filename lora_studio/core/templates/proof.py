@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.probing.prober import THINK_END, Prober
 from lora_studio.core.templates.proof_cases import ON_EVERY_DAY, ProofCase
@@ -91,7 +91,7 @@ class TemplateProof:
                 yield text(description)
 
 
-_UNUSUAL = {
+_UNUSUAL: dict[Template, str] = {
     "an earlier answer with a <think> block": f"uHi\na<think>~why~{THINK_END}~~Hello\nuOn",
     "an earlier answer with </think> alone": f"uHi\nawhy{THINK_END}~~Hello\nuOn",
     "a blank answer": "uHi\na \nuOn",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Step, Where, error
 from lora_studio.core.training.spec import TrainingSpec
@@ -30,8 +30,8 @@ class CombinationRule:
     step: Step
     field: str
     when: Callable[[Combination], bool]
-    what: Text | str
-    remedy: str
+    what: Template | Text
+    remedy: Template
     fix: Fix | None = None
 
     def problem(self) -> Problem:
@@ -146,42 +146,42 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
             "model",
             "device",
             lambda chosen: chosen.model.device == "mps",
-            "Unsloth can't train on Apple GPUs.",
+            text("Unsloth can't train on Apple GPUs."),
         ),
         (
             "several",
             "model",
             "device",
             lambda chosen: len(chosen.model.devices) > 1,
-            "Unsloth trains on one device only.",
+            text("Unsloth trains on one device only."),
         ),
         (
             "8bit",
             "model",
             "precision",
             lambda chosen: chosen.model.precision == "8bit",
-            "Unsloth supports 4-bit and 16-bit precision, not 8-bit.",
+            text("Unsloth supports 4-bit and 16-bit precision, not 8-bit."),
         ),
         (
             "fp4",
             "model",
             "quant_type",
             lambda chosen: chosen.model.precision == "4bit" and chosen.model.quant_type != "nf4",
-            "Unsloth's 4-bit weights always use NF4.",
+            text("Unsloth's 4-bit weights always use NF4."),
         ),
         (
             "single_quant",
             "model",
             "double_quant",
             lambda chosen: chosen.model.precision == "4bit" and not chosen.model.double_quant,
-            "Unsloth's 4-bit weights always use double quantization.",
+            text("Unsloth's 4-bit weights always use double quantization."),
         ),
         (
             "code",
             "model",
             "trust_remote_code",
             lambda chosen: chosen.model.trust_remote_code,
-            "Unsloth doesn't support models with remote code.",
+            text("Unsloth doesn't support models with remote code."),
         ),
         (
             "init",
@@ -191,14 +191,14 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
                 not chosen.lora.start_from
                 and chosen.lora.init not in ("default", "gaussian", "orthogonal")
             ),
-            "Unsloth doesn't support initialization from weights or data.",
+            text("Unsloth doesn't support initialization from weights or data."),
         ),
         (
             "bias",
             "lora",
             "bias",
             lambda chosen: not chosen.lora.start_from and chosen.lora.bias != "none",
-            "Unsloth can't train biases.",
+            text("Unsloth can't train biases."),
         ),
         (
             "whole",
@@ -208,14 +208,14 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
                 not chosen.lora.start_from
                 and not all(map(_unsloth_trains_whole, chosen.lora.modules_to_save))
             ),
-            "Unsloth can only train embed_tokens, lm_head and norms in full.",
+            text("Unsloth can only train embed_tokens, lm_head and norms in full."),
         ),
         (
             "start",
             "lora",
             "start_from",
             lambda chosen: bool(chosen.lora.start_from),
-            "Unsloth can't start from an existing adapter.",
+            text("Unsloth can't start from an existing adapter."),
         ),
     )
 )

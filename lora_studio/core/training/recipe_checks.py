@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, warning
 from lora_studio.core.training import optimizers
@@ -25,7 +25,7 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
         field="validation_share",
         value=0.05,
     )
-    wanted = {
+    wanted: dict[str, tuple[Template, bool]] = {
         "early_stopping": (
             "Early stopping needs eval loss, but no rows are used for validation.",
             spec.early_stopping > 0,
@@ -69,6 +69,18 @@ def _check_cadence(spec: TrainingSpec) -> list[Problem]:
     """Check for intervals of more epochs than there are, as after a change from steps to epochs."""
     if spec.cadence == "steps":
         return []
+    intervals: list[tuple[str, Template, float]] = [
+        (
+            "eval_every",
+            "Evaluating every {every} epochs never happens in {epochs} epochs.",
+            spec.eval_every,
+        ),
+        (
+            "save_every",
+            "Saving a checkpoint every {every} epochs never happens in {epochs} epochs.",
+            spec.save_every,
+        ),
+    ]
     return [
         warning(
             "training.interval_too_long",
@@ -79,18 +91,7 @@ def _check_cadence(spec: TrainingSpec) -> list[Problem]:
             every=f"{every:g}",
             epochs=f"{spec.epochs:g}",
         )
-        for field, what, every in (
-            (
-                "eval_every",
-                "Evaluating every {every} epochs never happens in {epochs} epochs.",
-                spec.eval_every,
-            ),
-            (
-                "save_every",
-                "Saving a checkpoint every {every} epochs never happens in {epochs} epochs.",
-                spec.save_every,
-            ),
-        )
+        for field, what, every in intervals
         if every > spec.epochs
     ]
 

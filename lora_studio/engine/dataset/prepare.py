@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.messages import counted, text
+from lora_studio.core.messages import Template, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
@@ -126,7 +126,7 @@ def _rows_cut(tables: Sequence[TokenTable], fits: Fitting, spec: DatasetSpec) ->
     )
 
 
-_REMEDIES = {
+_REMEDIES: dict[UnusableKind, Template] = {
     UnusableKind.LENGTH: "Increase “Max. sequence length”, or shorten the rows.",
     UnusableKind.TEMPLATE: "Change the rows to what the model's chat template accepts, or choose the "
     "chat template ChatML.",

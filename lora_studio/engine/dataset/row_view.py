@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.messages import Text, counted
+from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands
@@ -107,7 +107,7 @@ def _remarks(
     return remarks
 
 
-def _remark(code: str, what: Text, remedy: str, command: commands.ShowRow) -> Problem:
+def _remark(code: str, what: Text, remedy: Template, command: commands.ShowRow) -> Problem:
     path = command.dataset.sources[command.source].path
     where = Where(step="dataset", field="sources", file=path, row=command.row)
     return warning(code, what, remedy, where=where)
@@ -123,7 +123,7 @@ def _unusable(
     )
 
 
-_REMEDIES = {
+_REMEDIES: dict[UnusableKind, Template] = {
     UnusableKind.LENGTH: "Increase “Max. sequence length”, or shorten the row.",
     UnusableKind.TEMPLATE: "Change the row to what the chat template accepts, or choose another "
     "template.",

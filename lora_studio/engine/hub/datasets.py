@@ -13,7 +13,7 @@ import yaml
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.hub.errors import translate_hub_errors, unreachable_errors
 from lora_studio.engine.hub.progress_bars import job_bar
@@ -218,5 +218,5 @@ def _escaped(name: str) -> str:
     return re.sub(r"([\[*?])", r"[\1]", name)
 
 
-def _problem(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
+def _problem(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:
     return fail(code, what, remedy, where=Where(step="dataset", field="sources"), **values)

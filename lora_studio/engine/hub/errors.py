@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
 
@@ -20,7 +21,9 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
     """
     from huggingface_hub import errors
 
-    def problem(code: str, what: str, remedy: str, *, field: str = "", **values: Any) -> Exception:
+    def problem(
+        code: str, what: Template, remedy: Template, *, field: str = "", **values: Any
+    ) -> Exception:
         where = Where(step=kind, field=field or ("source" if kind == "model" else "sources"))
         return fail(
             f"{kind}.{code}", what, remedy, where=where, **values | {"repository": repository}

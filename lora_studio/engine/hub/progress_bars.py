@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -22,7 +22,7 @@ class SilentBar(tqdm):
         self.total = kwargs.get("total")
 
 
-def job_bar(job: JobContext, stage: str | Text) -> type[tqdm]:
+def job_bar(job: JobContext, stage: Template | Text) -> type[tqdm]:
     """Return a bar class that reports bytes on disk to the job and lets a cancel through."""
 
     class JobBar(SilentBar):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
 from lora_studio.core.model.catalog import ModelEntry, refusal_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.commands import SearchModels
@@ -131,6 +131,6 @@ def _translate_search_errors() -> Iterator[None]:
         ) from error
 
 
-def _problem(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
+def _problem(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:
     where = Where(step="model", field="source")
     return fail(f"model.{code}", what, remedy, where=where, **values)

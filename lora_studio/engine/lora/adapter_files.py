@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core.messages import Text, listed, text
+from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
@@ -162,7 +162,7 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def foreign(folder: Path, reason: Text | str) -> ProblemError:
+def foreign(folder: Path, reason: Template | Text) -> ProblemError:
     """Return the error for an adapter that was not trained on this base model."""
     return fail(
         "merging.foreign_adapter",

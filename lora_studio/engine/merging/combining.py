@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import CombineAdapters
@@ -287,7 +287,7 @@ def _mean_the_same(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
     )
 
 
-def _refused(adapter: Adapter, reason: Text | str) -> ProblemError:
+def _refused(adapter: Adapter, reason: Template | Text) -> ProblemError:
     return fail(
         "adapters.not_combined",
         "{name} can't be combined with other adapters: {reason}.",

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
@@ -43,7 +43,7 @@ _EXPERT_MODULES = ((".mlp.", ".block_sparse_moe."), (".mlp.", ".feed_forward."))
 class NeedsPeftError(Exception):
     """The merge can't be done tensor by tensor; `reason` says why."""
 
-    def __init__(self, reason: Text | str) -> None:
+    def __init__(self, reason: Template | Text) -> None:
         """Keep the reason as a message."""
         super().__init__(str(reason))
         self.reason = Text.model_validate(reason)

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.catalog import refusal_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of
@@ -85,7 +85,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def unreadable(folder: Path, reason: Text | str) -> ProblemError:
+def unreadable(folder: Path, reason: Template | Text) -> ProblemError:
     """Return the error for a model whose files are broken."""
     return fail(
         "model.unreadable",

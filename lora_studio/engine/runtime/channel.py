@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ValidationError
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
@@ -244,7 +244,9 @@ class JobContext:
         if self.pausable and self.flags.pause.is_set():
             raise PausedError
 
-    def progress(self, stage: str | Text, done: float, total: float | None, unit: str = "") -> None:
+    def progress(
+        self, stage: Template | Text, done: float, total: float | None, unit: str = ""
+    ) -> None:
         """Report the progress of a stage, at most ten times a second; raises as `check` does.
 
         The remaining time is the elapsed time of the stage, projected onto the rest.

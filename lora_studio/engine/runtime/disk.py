@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import Where, fail
 
 #: Room left for everything else that writes to the same disk, in bytes.
@@ -14,7 +14,9 @@ RESERVE = 64 * 1024 * 1024
 _REMEDY = "Free some space or move the project to a larger disk, then start this step again."
 
 
-def require(folder: Path, needed: int, purpose: str | Text, remedy: str | Text = _REMEDY) -> None:
+def require(
+    folder: Path, needed: int, purpose: Template | Text, remedy: Template | Text = _REMEDY
+) -> None:
     """Raise ProblemError `disk.full` unless `needed` bytes (and a reserve) are free in `folder`.
 
     `purpose` begins a sentence ("The export needs …"); `remedy` replaces the usual advice when the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
 from lora_studio.engine.runtime.offline import OfflineError
@@ -28,7 +28,7 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-def problem_from(exception: BaseException, title: Text | str) -> Problem:
+def problem_from(exception: BaseException, title: Template | Text) -> Problem:
     """Return the problem that an exception means; `title` names the work, as in "Training"."""
     if (refused := _offline_problem(exception)) is not None:
         return refused
@@ -83,7 +83,7 @@ def _offline_problem(exception: BaseException) -> Problem | None:
     return None
 
 
-def disk_problem(exception: BaseException, title: Text | str) -> Problem | None:
+def disk_problem(exception: BaseException, title: Template | Text) -> Problem | None:
     """Return the problem of a full disk or a file too large for it; None for anything else."""
     if isinstance(exception, OSError) and exception.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(title, exception.filename)
@@ -110,7 +110,7 @@ def is_out_of_memory(exception: BaseException) -> bool:
     )
 
 
-def disk_full(title: Text | str, file: object) -> Problem:
+def disk_full(title: Template | Text, file: object) -> Problem:
     """Return the problem of a full disk."""
     return error(
         "disk.full",

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
+from lora_studio.core.messages import Template
 from lora_studio.core.templates.chat_template import ChatTemplate
 
 Tools = Sequence[Mapping[str, Any]]
@@ -266,7 +267,7 @@ def _refused(error: Exception) -> UnusableRow:
     return refuse_template("the chat template fails on the conversation: {error}", error)
 
 
-def refuse_template(reason: str, error: Exception | None = None) -> UnusableRow:
+def refuse_template(reason: Template, error: Exception | None = None) -> UnusableRow:
     """Return the error that a row can't be rendered; the template `reason` may refer to `error`."""
     values = {} if error is None else {"error": str(error)}
     return UnusableRow(reason, UnusableKind.TEMPLATE, **values)

@@ -33,6 +33,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import Template
 from lora_studio.engine.tokens.chat_format import (
     ChatFormat,
     Tools,
@@ -57,7 +58,7 @@ from lora_studio.engine.tokens.prompt_alignment import (
 )
 from lora_studio.engine.tokens.rendered_text import Rendered, move_behind_prompt, narrow_spans
 
-_OMITTED = {
+_OMITTED: dict[str, Template] = {
     "system": "the chat template omits a system message",
     "user": "the chat template omits a question",
     "tool": "the chat template omits a tool result",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import Template
 from lora_studio.engine.tokens.chat_format import refuse_template
 from lora_studio.engine.tokens.markers import Span
 
 #: The prompt for an answer differs from the text before the answer in the finished conversation.
-PROMPT_MISMATCH = "the chat template writes the prompt differently once it is answered"
+PROMPT_MISMATCH: Template = "the chat template writes the prompt differently once it is answered"
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Trainer:
         except failures.PausedError:
             return events.Done(paused=True)
         except Exception as error:
-            if (problem := failures.disk_problem(error, "saving")) is None:
+            if (problem := failures.disk_problem(error, "Saving")) is None:
                 raise
             problem = problems.paused_by_disk(problem, self.checkpoints.saved_step)
             self.job.emit(events.Warned(problem=problem))

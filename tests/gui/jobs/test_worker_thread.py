@@ -81,7 +81,7 @@ def test_events_come_in_order_and_end_with_the_command(follow: Follow, scenario:
     command = commands.InspectDevices()
     follower.thread.send(command)
     follower.wait_for(events.Done)
-    logs = [event.text for event in follower.events if isinstance(event, events.Log)]
+    logs = [str(event.text) for event in follower.events if isinstance(event, events.Log)]
     assert logs == [str(n) for n in range(300)]
     assert {event.id for event in follower.events[1:]} == {command.id}
     follower.thread.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
-from lora_studio.core.messages import Text, fill, text
+from lora_studio.core.messages import Template, Text, fill, text
 
 #: Owner of a text: a message, the tail after the last one, an offered tool, or a parameter of one.
 Role = Literal["user", "assistant", "tool", "system", "tail", "offer", "parameter"]
@@ -16,7 +16,7 @@ Role = Literal["user", "assistant", "tool", "system", "tail", "offer", "paramete
 class NotDerivableError(Exception):
     """The chat template does something that a TEMPLATE cannot express; `reason` says what."""
 
-    def __init__(self, reason: str | Text, **values: Any) -> None:
+    def __init__(self, reason: Template | Text, **values: Any) -> None:
         """Store the reason: a template with `values` for its fields."""
         self.reason = fill(reason, values)
         super().__init__(self.reason)

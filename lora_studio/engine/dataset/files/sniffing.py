@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of
 from lora_studio.engine.dataset.files import csv_tables, json_kinds
@@ -37,7 +37,7 @@ _COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
 
 _AS_CSV = "Save it as CSV (UTF-8) or as plain text."
 #: Archives that are one document, by a member that all of them have.
-_DOCUMENT_MEMBERS = {
+_DOCUMENT_MEMBERS: dict[str, Template] = {
     "xl/workbook.xml": "{name} is an Excel workbook.",
     "word/document.xml": "{name} is a Word document.",
     "ppt/presentation.xml": "{name} is a PowerPoint presentation.",
@@ -50,7 +50,7 @@ _UNPACK = "Unpack it and choose the folder."
 _PICKLE = ("{name} is a pickle, which can run code when it is opened.", _AS_TABLE)
 _IMAGE = ("{name} is an image.", _OTHER_FILE)
 #: Files that are mistaken for data, by their first bytes.
-_FOREIGN = {
+_FOREIGN: dict[bytes, tuple[Template, Template]] = {
     b"%PDF": ("{name} is a PDF document.", "Export its text as .txt or .md."),
     b"\xd0\xcf\x11\xe0": ("{name} is a document of an old Office version.", _AS_CSV),
     b"SQLite format 3": ("{name} is an SQLite database.", _AS_TABLE),
@@ -152,7 +152,13 @@ def unreadable_error(path: Path, error: BaseException) -> ProblemError:
 
 
 def file_error(
-    path: Path, code: str, what: str, remedy: str, *, line: int | None = None, **values: Any
+    path: Path,
+    code: str,
+    what: Template,
+    remedy: Template,
+    *,
+    line: int | None = None,
+    **values: Any,
 ) -> ProblemError:
     """Return the error of a data file."""
     where = Where(step="dataset", field="sources", file=str(path), line=line)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from lora_studio.core.dataset.faults import Fault
 from lora_studio.core.dataset.spec import Fix
+from lora_studio.core.messages import Template
 
 Severity = Literal["error", "warning", "hint"]
 
@@ -25,8 +26,8 @@ class LintRule:
     them, its own values.
     """
 
-    title: str
-    what: str
+    title: Template
+    what: Template
     severity: Severity = "warning"
     fix: Fix | None = None
 

@@ -29,7 +29,7 @@ from lora_studio.core.dataset.formats.values import (
 )
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, RowFormat
-from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.engine.dataset.files.blocks import JudgedRow, RowBlock, values_of, write_row
 from lora_studio.engine.dataset.reasons import SkipReason, load_reason
@@ -424,7 +424,7 @@ def _parents_missing(
 
 
 def _warning(
-    code: str, what: str | Text, remedy: str, facts: ScanFacts, column: str = ""
+    code: str, what: Template | Text, remedy: Template, facts: ScanFacts, column: str = ""
 ) -> Problem:
     file = facts.files[0].path if facts.files else None
     where = Where(step="dataset", field="sources", file=file)

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.messages import Text, counted
+from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, values_of
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
@@ -238,7 +238,9 @@ def _empty(source: DataSource) -> ProblemError:
     )
 
 
-def _warning(container: Container, code: str, what: str, remedy: str, **values: Any) -> Problem:
+def _warning(
+    container: Container, code: str, what: Template, remedy: Template, **values: Any
+) -> Problem:
     where = Where(step="dataset", field="sources", file=str(container.path))
     return warning(code, what, remedy, where=where, name=container.name, **values)
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.system import memory_limits
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 
@@ -28,9 +28,11 @@ _INTERVAL = 0.02
 _SHARE = 0.92
 
 #: What the reason of a MemoryPressureError says of each kind of limit.
-_COMPUTER = "Out of memory: {used:memory} of this computer's {limit:memory} are in use."
-_ADDRESS_SPACE = "Out of memory: {used:memory} of {limit:memory} of address space are in use."
-_CONTROL_GROUP = (
+_COMPUTER: Template = "Out of memory: {used:memory} of this computer's {limit:memory} are in use."
+_ADDRESS_SPACE: Template = (
+    "Out of memory: {used:memory} of {limit:memory} of address space are in use."
+)
+_CONTROL_GROUP: Template = (
     "Out of memory: {used:memory} of the control group's {limit:memory} limit are in use."
 )
 
@@ -39,7 +41,7 @@ _CONTROL_GROUP = (
 class MemoryLimit:
     """One limit in bytes; `used` returns None where it can't be read any more."""
 
-    template: str
+    template: Template
     limit: Callable[[], int]
     used: Callable[[], int | None]
     baseline: int = 0

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Finding
 from lora_studio.core.spec import FieldFacts
@@ -152,7 +152,7 @@ class FindingsView(Control):
         widget.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
         return widget
 
-    def _fix_button(self, fix: str, fixed: bool, title: str | Text) -> QWidget:
+    def _fix_button(self, fix: str, fixed: bool, title: Template | Text) -> QWidget:
         widget = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
         widget.setMinimumWidth(96)
         widget.setToolTip(self._titles.get(fix, fix))

@@ -116,7 +116,7 @@ def test_a_run_that_cannot_be_read_does_not_stay_ticked(
     page.library.run(name).events_file.unlink()
     page.table.rows.tick([name], True)
     qtbot.waitUntil(lambda: page.table.rows.ticked == [], timeout=WAIT)
-    assert "events.jsonl" in parts.said[-1]
+    assert "events.jsonl" in str(parts.said[-1])
 
 
 def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
@@ -304,7 +304,7 @@ def test_a_trash_that_refuses_leaves_the_run_and_says_so(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     (name,) = _choose(page, 0)
     _open_deletion(page, qtbot).all.click()
-    qtbot.waitUntil(lambda: any("trash" in text for text in parts.said), timeout=WAIT)
+    qtbot.waitUntil(lambda: any("trash" in str(text) for text in parts.said), timeout=WAIT)
     assert page.library.run(name).path.is_dir()
 
 
