@@ -4781,6 +4781,10 @@
             <translation>Der Offline-Modus ist an, daher kann der Hub nicht durchsucht werden.</translation>
         </message>
         <message>
+            <source>Offline mode is on, so the built-in model can't be downloaded.</source>
+            <translation>Der Offline-Modus ist eingeschaltet, deshalb kann das mitgelieferte Modell nicht heruntergeladen werden.</translation>
+        </message>
+        <message>
             <source>Offline mode is on, so the token can't be checked.</source>
             <translation>Der Offline-Modus ist an, daher kann das Token nicht geprüft werden.</translation>
         </message>
