@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import reason_of, write_atomic
@@ -176,7 +177,7 @@ def _pointer() -> Path:
     return paths.data_folder() / "engine-folder.txt"
 
 
-def disk_problem(reason: OSError | str, file: Path, what: str = "") -> ProblemError | None:
+def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> ProblemError | None:
     """Return the problem for a full or read-only disk if an error or output indicates one.
 
     `file` is where that came up, `what` a sentence about what could not be done, without its full stop.
