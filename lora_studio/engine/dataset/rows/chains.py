@@ -178,7 +178,9 @@ def _reading(store: RowStore) -> _Reading | None:
     return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
 
 
-def _why_not_joined(store: RowStore, links: RowLinks, reading: _Reading | None, parent: str) -> str:
+def _why_not_joined(
+    store: RowStore, links: RowLinks, reading: _Reading | None, parent: str
+) -> Template:
     """Return why rows that name others can't be turns of conversations, "" where they may be."""
     if reading is not None and reading.column in store.facts.columns:
         return _OTHER_KIND
