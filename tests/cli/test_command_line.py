@@ -51,7 +51,7 @@ def test_every_problem_of_a_project_is_shown_at_once(tmp_path: Path) -> None:
     project.create(tmp_path, "x", {"lora": {"rank": "many"}, "training": {"epochs": -1}})
     result = studio("run", str(tmp_path))
     assert result.returncode == 2
-    for text in ("Rank", "Epochs", "No model is chosen", "No dataset is chosen"):
+    for text in ("Rank", "Epochs", "No model selected", "No dataset selected"):
         assert text in result.stdout
 
 

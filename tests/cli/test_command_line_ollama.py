@@ -104,7 +104,7 @@ def test_what_is_not_proven_has_the_first_difference_and_exits_with_1(tmp_path: 
     assert "the method replace in line 1" in str(reason)
     assert found["alternative"]["derived"]["proven"]
     shown = studio("template", "derive", str(file))
-    assert "Nearest proven alternative: without the method replace in line 1." in shown.stdout
+    assert "Closest verified alternative: without the method replace in line 1." in shown.stdout
 
 
 def test_tools_the_older_form_and_the_models_own_system_prompt_are_rendered(
@@ -131,7 +131,7 @@ def _file(folder: Path, content: object) -> str:
     ("template", "messages", "said"),
     [
         ("{{ .Content", HELLO, "line 1, column 3: unclosed action"),
-        ("{{ .Prompt }}", [{"role": "robot", "content": "x"}], "none of the roles"),
+        ("{{ .Prompt }}", [{"role": "robot", "content": "x"}], "needs one of the roles"),
         ("{{ .Prompt }}", {"messages": HELLO, "tool": []}, "tool"),
     ],
 )

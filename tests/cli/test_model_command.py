@@ -101,7 +101,7 @@ def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> 
         assert [item["source"] for item in found] == ["tiny/llama"]
         refused = run("download", "tiny/llama")
         assert refused.returncode == 1
-        assert "accepted its terms" in refused.stdout + refused.stderr
+        assert "accept its terms" in refused.stdout + refused.stderr
         assert "pim" in run("login", said=f"{TOKEN}\n").stdout
         done = run("download", "tiny/llama")
         assert done.returncode == 0, done.stdout + done.stderr

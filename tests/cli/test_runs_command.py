@@ -43,7 +43,7 @@ def test_runs_are_found_by_words_and_put_in_order(project_folder: Path) -> None:
 def test_runs_in_one_state_come_with_the_reason(project_folder: Path) -> None:
     status, printed = _run(str(project_folder), "--state", "unreadable", "--state", "interrupted")
     assert status == 0
-    assert "made by a newer version" in printed
+    assert "created by a newer version" in printed
     assert "switched off" in printed
     assert "trained" not in printed
 
@@ -123,6 +123,6 @@ def test_the_queue_is_carried_out_to_its_end_also_after_a_failure(queued: Path) 
     first.lock_file.mkdir()  # this one cannot be locked and fails
     status, printed = _queue(queued, "run")
     assert status == 1, printed
-    assert "1 run ended with a problem" in printed
+    assert "1 run failed" in printed
     assert second.state() == "trained"
     assert _waiting(queued) == []

@@ -205,7 +205,7 @@ def _until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 def _said(run: RunFolder) -> list[str]:
-    return [event.text for event in run.events() if isinstance(event, events.Log)]
+    return [str(event.text) for event in run.events() if isinstance(event, events.Log)]
 
 
 def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_out(
@@ -353,7 +353,7 @@ def test_a_limit_that_is_nearly_reached_is_told_between_two_pieces_of_work(group
     line = _inside(group, [sys.executable, "-W", "ignore", "-c", WATCHED])
     found = subprocess.run(shlex.split(line), capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    said = r"Memory ran out: 1\.[2-5] GiB of the 1\.5 GiB of its control group"
+    said = r"Out of memory: 1\.[2-5] GiB of the control group's 1\.5 GiB limit are in use"
     assert re.match(said, found.stdout), found.stdout
 
 

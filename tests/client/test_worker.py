@@ -99,7 +99,7 @@ def test_what_a_crashed_worker_had_started_does_not_survive_it(
         os.kill(os.getpid(), 9)
     """)
     sent = list(client_worker.perform(commands.Export(run=str(run.path))))
-    pid = next(int(event.text) for event in sent if isinstance(event, events.Log))
+    pid = next(int(str(event.text)) for event in sent if isinstance(event, events.Log))
     deadline = time.monotonic() + 60
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the child outlived its worker"

@@ -47,7 +47,7 @@ def test_a_chat_loads_its_model_once_and_streams_every_answer(tmp_path: Path) ->
     assert "8 tokens" in read
     base = chat(run.path, *options, "--with", "base", "--prompt", "Which lamp?")
     assert base.split("8 tokens")[0] != read.split("8 tokens")[0]
-    assert "Merge first." in chat(run.path, "--with", "merged", "--prompt", "Hi", status=2)
+    assert "no merged model yet" in chat(run.path, "--with", "merged", "--prompt", "Hi", status=2)
 
 
 def test_a_project_without_a_run_talks_with_its_base(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     made.resize(1280, 800)
     made.show()
     made.open_project(folder)
-    qtbot.waitUntil(lambda: made.place == "dataset", timeout=WAIT)
+    qtbot.waitUntil(lambda: made.page_name == "dataset", timeout=WAIT)
     made.pages["model"].on_shown()
     yield made
     made.state.undo.setClean()
@@ -71,7 +71,7 @@ def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
     assert state.get("dataset", "sources") == [{"path": "faq.csv"}]
     wait(lambda: state.facts.dataset is not None and state.facts.dataset.complete)
     card = page.sources.cards[0]
-    assert card.verdict.text().startswith("Question and answer, ")
+    assert card.verdict.text().startswith("Question and answer (")
     assert "32 rows  ·  1 skipped" in card.holds.text()
     assert page.footer.totals.text().startswith("32 rows read: 31 used, 1 skipped")
 
@@ -122,7 +122,7 @@ def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
     assert state.get("dataset", "fixes") == ["drop_duplicates"]
 
     assert window.save()
-    wait(lambda: page.missing() is None)
+    wait(lambda: page.blocker() is None)
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert window.page_name == "training"
     again = project.load(tmp_path / "shop")

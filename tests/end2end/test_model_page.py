@@ -79,9 +79,9 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     assert window.page_name == "model"
 
     # Down to “Search the hub”, words, Enter; then the first line of the list.
-    page.browser.ways.setFocus()
+    page.browser.sources.setFocus()
     for _ in range(3):
-        qtbot.keyClick(page.browser.ways, Qt.Key.Key_Down)
+        qtbot.keyClick(page.browser.sources, Qt.Key.Key_Down)
     page.browser.filters.line.setFocus()
     qtbot.keyClicks(page.browser.filters.line, "tiny")
     qtbot.keyClick(page.browser.filters.line, Qt.Key.Key_Return)
@@ -99,7 +99,7 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     page.download.start.click()
     until(qtbot, lambda: " MB of " in page.download.progress.doing.text())
     page.download.stop.click()
-    until(qtbot, lambda: not page.download.going)
+    until(qtbot, lambda: not page.download.is_running)
     until(qtbot, lambda: page.download.start.isVisible())
     hub.freed.set()
     hub.asked.clear()
@@ -107,11 +107,11 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     until(qtbot, lambda: page.download.isHidden())
     ranges = [line for line in hub.asked if line.startswith("RANGE")]
     assert any(not line.startswith("RANGE 0-") for line in ranges), "it went on where it was"
-    page.browser.go("cache")
+    page.browser.show_source("cache")
     until(qtbot, lambda: page.browser.list.lines.rowCount() == 1)
 
     # A gated model asks for a token first.
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     window.state.set("model", "source", "tiny/gated")
     until(qtbot, lambda: page.download.sign_in.isVisible())
     page.download.sign_in.click()
@@ -132,8 +132,8 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     # The hub goes away: what is here stays, and what is not says so.
     hub.broken = True
     page.browser.filters.go.click()
-    until(qtbot, lambda: page.browser.again.isVisible())
-    assert "503" in page.browser.said.text()
+    until(qtbot, lambda: page.browser.retry.isVisible())
+    assert "503" in page.browser.status.text()
     assert json.dumps([problem.code for problem in window.state.problems()]).count("hub") == 0
 
 
@@ -147,8 +147,8 @@ def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_wha
     window.state.set("model", "source", "tiny/large")
     until(qtbot, lambda: window.state.facts.model is not None and page.download.start.isVisible())
     page.download.start.click()
-    until(qtbot, lambda: not page.download.going)
-    assert "free" in page.download.said.text()
+    until(qtbot, lambda: not page.download.is_running)
+    assert "free" in page.download.status.text()
     assert page.download.start.isVisible()
     assert not list(tmp_path.glob("hf/**/*.incomplete"))
 
@@ -162,7 +162,7 @@ def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_wha
     assert any(not line.startswith("RANGE 0-") for line in ranges), "it went on where it was"
 
     # Signed in, a gated model opens; signed out, it is closed again and the token is nowhere.
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     window.state.set("model", "source", "tiny/gated")
     until(qtbot, lambda: page.download.sign_in.isVisible())
     page.download.sign_in.click()
@@ -174,6 +174,6 @@ def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_wha
     until(qtbot, lambda: page.browser.sign_in.isVisible())
     assert page.browser.account.isHidden()
     until(qtbot, lambda: page.download.sign_in.isVisible())
-    assert "token" in page.download.said.text().lower()
+    assert "token" in page.download.status.text().lower()
     holding = [file for file in (tmp_path / "hf").rglob("*") if file.is_file()]
     assert not [file for file in holding if TOKEN.encode() in file.read_bytes()]

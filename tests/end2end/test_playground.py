@@ -39,8 +39,10 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
     made = PlaygroundPage(state)
     made.show()
     state.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: len(made.desk.kept.speakers) == 2, timeout=WAIT)
-    made.desk.update(sampling=made.desk.kept.sampling.model_copy(update={"max_tokens": 20}))
+    qtbot.waitUntil(lambda: len(made.controller.conversation.speakers) == 2, timeout=WAIT)
+    made.controller.update(
+        sampling=made.controller.conversation.sampling.model_copy(update={"max_tokens": 20})
+    )
     yield made
     made.leave()
     made.close()
@@ -63,7 +65,7 @@ def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
     slider.setFocus()
     qtbot.keyClick(slider, Qt.Key.Key_Home)
     qtbot.waitUntil(lambda: weight(page) == 0, timeout=WAIT)
-    page.columns[1].turns[0].again.click()
+    page.columns[1].turns[0].regenerate.click()
     settle(page, qtbot)
     assert shown(page) == [base, base]  # an adapter without weight is the base
 
@@ -74,14 +76,14 @@ def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
     assert dialog.view.text().startswith("<|begin_of_text|>")
     dialog.reject()
 
-    sampling = page.desk.kept.sampling.model_copy(update={"max_tokens": 50_000})
-    page.desk.update(sampling=sampling)
+    sampling = page.controller.conversation.sampling.model_copy(update={"max_tokens": 50_000})
+    page.controller.update(sampling=sampling)
     qtbot.keyClicks(page.prompt, "Go on for ever")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: bool(page.columns[0].turns[1].answer.text()), timeout=WAIT)
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
-    take = page.desk.kept.turns[1].get_answers(0).current
+    take = page.controller.conversation.turns[1].get_answers(0).current
     assert take is not None
     assert take.ending == "stopped"
 
@@ -93,7 +95,7 @@ def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
 
 
 def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not page.desk.link.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.controller.link.busy, timeout=WAIT)
 
 
 def shown(page: PlaygroundPage) -> list[str]:
@@ -101,6 +103,6 @@ def shown(page: PlaygroundPage) -> list[str]:
 
 
 def weight(page: PlaygroundPage) -> float:
-    speaker = page.desk.kept.speakers[1]
+    speaker = page.controller.conversation.speakers[1]
     assert isinstance(speaker, AdapterSpeaker)
     return speaker.adapters[0].weight

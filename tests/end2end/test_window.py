@@ -102,7 +102,7 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     _type(qtbot, pages["training"].editors["learning_rate"], "5e-3")
     _type(qtbot, pages["training"].editors["epochs"], "2")
     primary()
-    qtbot.waitUntil(pages["training"].done, timeout=WAIT)
+    qtbot.waitUntil(pages["training"].is_done, timeout=WAIT)
     assert len(pages["training"].plot.run.steps) >= 2
     assert {"loss", "grad_norm", "cpu_percent"} <= set(pages["training"].plot.run.steps.names)
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
@@ -110,13 +110,13 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
 
     assert window.page_name == "merging"
     primary()
-    qtbot.waitUntil(pages["merging"].done, timeout=WAIT)
+    qtbot.waitUntil(pages["merging"].is_done, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     primary()
 
     assert window.page_name == "export"
     primary()
-    qtbot.waitUntil(pages["export"].done, timeout=WAIT)
+    qtbot.waitUntil(pages["export"].is_done, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     assert pages["export"].result.created.name == "harbour-desk"
 

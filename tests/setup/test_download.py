@@ -253,10 +253,11 @@ def test_a_process_that_was_killed_goes_on_where_it_was(index: Index, tmp_path: 
     script = textwrap.dedent(f"""
         from pathlib import Path
         from lora_studio.setup import download
-        from lora_studio.setup.tools import Log, Stop
-        file = download.File({file.name!r}, {file.url!r}, Path({str(file.target)!r}),
+        from lora_studio.setup.tools import SetupLog, StopFlag
+        file = download.DownloadFile({file.name!r}, {file.url!r}, Path({str(file.target)!r}),
                              {file.size}, {file.sha256!r})
-        list(download.fetch([file], "Downloading", Stop(), Log(Path({str(tmp_path / "log")!r}))))
+        log = SetupLog(Path({str(tmp_path / "log")!r}))
+        list(download.fetch([file], "Downloading", StopFlag(), log))
     """)
     process = subprocess.Popen([sys.executable, "-c", script])
     while not (file.part.exists() and file.part.stat().st_size > 200_000):
@@ -359,22 +360,28 @@ def test_a_proxy_of_pips_settings_is_used_for_files_too(
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "word"),
+    ("name", "value", "code", "word"),
     [
-        ("ALL_PROXY", "sOcks9://proxy:port", "proxy"),
-        ("SSL_CERT_FILE", "no such file.pem", "certificate file"),
-        ("SSL_CERT_FILE", "a text", "certificate file"),
+        ("ALL_PROXY", "sOcks9://proxy:port", "engine.proxy", "proxy"),
+        ("SSL_CERT_FILE", "no such file.pem", "engine.certificates", "certificate file"),
+        ("SSL_CERT_FILE", "a text", "engine.certificates", "certificate file"),
     ],
 )
 def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(
-    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, word: str
+    index: Index,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    code: str,
+    word: str,
 ) -> None:
     (tmp_path / "a text").write_text("no certificate")
     value = str(tmp_path / value) if name == "SSL_CERT_FILE" else value
     monkeypatch.setenv(name, value)
     with pytest.raises(ProblemError) as caught:
         fetch([file_of(index, "alpha", tmp_path)], tmp_path)
-    assert caught.value.problems[0].code == f"engine.{word}"
+    assert caught.value.problems[0].code == code
     assert word in str(caught.value.problems[0].what)
     assert name in str(caught.value.problems[0].remedy)
 

@@ -146,7 +146,9 @@ def test_without_a_python_a_standalone_build_is_fetched_checked_and_found(
 ) -> None:
     assert pythons.find(None, root, StopFlag(), log) is None
     stages = list(pythons.standalone(root, "3.12", None, StopFlag(), log))
-    assert {event.stage for event in stages if event.kind == "progress"} == {"Downloading Python"}
+    assert {str(event.stage) for event in stages if event.kind == "progress"} == {
+        "Downloading Python"
+    }
     found = pythons.find("3.12", root, StopFlag(), log)
     assert found is not None
     assert root.pythons in found.path.parents
