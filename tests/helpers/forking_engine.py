@@ -19,7 +19,7 @@ from lora_studio.engine.training import train_run
 def main() -> None:
     """One worker after another, however each ends."""
     torch.set_num_threads(1)
-    assert train_run.Loop
+    assert train_run.Trainer
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

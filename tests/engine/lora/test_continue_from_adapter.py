@@ -144,8 +144,8 @@ def test_an_adapter_of_another_model_is_named_at_the_field(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"peft_type": "IA3"}, "kind IA3"),
-        ({"peft_type": "LORA", "r": 4, "init_lora_weights": "pissa"}, "begun with pissa"),
+        ({"peft_type": "IA3"}, "type IA3"),
+        ({"peft_type": "LORA", "r": 4, "init_lora_weights": "pissa"}, "initialized with pissa"),
     ],
 )
 def test_what_cannot_be_gone_on_from_says_why(
@@ -165,8 +165,8 @@ def test_settings_that_the_adapter_decides_are_named_when_they_were_set_otherwis
     spec = LoraSpec(start_from=str(adapter), alpha=8, rank=32, init="pissa")
     (problem,) = starting_adapter.check(spec)
     assert problem.severity == "warning"
-    assert "rank 4, alpha 8, q_proj" in str(problem.what)
-    assert "Rank 32, Initialization PiSSA" in str(problem.remedy)
+    assert "rank 4, alpha 8 and q_proj" in str(problem.what)
+    assert "Rank 32 and Initialization PiSSA" in str(problem.remedy)
     assert "Alpha" not in str(problem.remedy)
     assert not starting_adapter.check(LoraSpec(start_from=str(adapter)))
 

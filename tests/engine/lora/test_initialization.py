@@ -176,7 +176,7 @@ def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     tuned.base = replace(tuned.base, device=torch.device("meta"))
     tokenizer = load_tokenizer(tiny("llama3"))
     rows = list(EncodedRows(prepare(run.load_project().dataset, tokenizer, 0, make_job()).training))
-    eva.look_at_data(tuned, rows, 4, make_job())
+    eva.initialize_from_data(tuned, rows, 4, make_job())
     layers = dict(initialization.lora_layers(tuned.model))
     first = layers["model.layers.0.self_attn.q_proj"].lora_A["default"].weight.detach()
     torch.testing.assert_close(first @ first.T, torch.eye(4), atol=1e-4, rtol=0)
@@ -188,8 +188,8 @@ def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     covered = (right[:4] @ first.T).pow(2).sum() / 4
     assert float(covered) > 0.8
     rows[0].trained[:-1] = False
-    with pytest.raises(ProblemError, match="fewer trained tokens"):
-        eva.look_at_data(tuned, rows[:1], 1, make_job())
+    with pytest.raises(ProblemError, match="at least 4 trained tokens"):
+        eva.initialize_from_data(tuned, rows[:1], 1, make_job())
 
 
 def test_loftq_brings_the_quantised_model_nearer_to_the_one_it_was(

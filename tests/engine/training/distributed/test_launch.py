@@ -344,7 +344,7 @@ def test_divided_weights_begin_anew_with_less_where_memory_runs_out_in_any_proce
     found = list(client_worker.perform(command, start=RestartingWorker.start))
     assert of(found, events.Done), found[-1]
     (warned,) = [e for e in of(found, events.Warned) if e.problem.code == "worker.out_of_memory"]
-    assert "from the checkpoint at step 2 with less memory" in str(warned.problem.remedy)
+    assert "from the checkpoint at step 2 with a lower memory setting" in str(warned.problem.remedy)
     assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
     for number, values in figures(found).items():
         assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
@@ -439,7 +439,7 @@ def test_a_device_named_twice_is_a_problem_with_a_fix() -> None:
 
 
 def test_what_runs_in_one_process_uses_the_first_of_several_devices() -> None:
-    assert device.choose("cpu:2") == torch.device("cpu")
+    assert device.choose_device("cpu:2") == torch.device("cpu")
 
 
 def test_with_divided_weights_every_rank_computes_as_many_passes() -> None:

@@ -58,10 +58,7 @@ def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, fam
     assert scorer.fused.reasons == {}
     assert (scorer.fused.by_liger, scorer.scored_by_liger) == (_BY_LIGER[family], True)
     said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert (
-        said
-        == f"Liger's kernels compute {_BY_LIGER[family]} of these layers, and the scores of logits."
-    )
+    assert said == f"Liger kernels compute {_BY_LIGER[family]} of these layers, and the loss."
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
 
@@ -122,13 +119,13 @@ def test_a_kernel_that_gives_other_values_leaves_the_layer_to_the_next_way(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = liger.rms_norm
-    monkeypatch.setattr(liger, "norm", lambda x, *others: right(x, *others) * 1.01)
+    monkeypatch.setattr(liger, "rms_norm", lambda x, *others: right(x, *others) * 1.01)
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     norms = [layer for layer in scorer.model.modules() if fused._is_plain_norm(layer)]
     assert {layer.forward.__func__ for layer in norms} == {fused._norm}
     assert scorer.fused.by_liger == _BY_LIGER["llama3"] - len(norms)
     said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert said.endswith("They do not serve for norms: their values or gradients differ here.")
+    assert said.endswith("They can't compute norms: values or gradients differ.")
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
 
@@ -141,16 +138,14 @@ def test_what_cannot_be_compiled_is_tried_once_and_says_why(
         attempts.append(1)
         raise RuntimeError("Failed to find C compiler. Please specify via CC.")
 
-    for name in ("norm", "gated", "rotated", "scored"):
+    for name in ("rms_norm", "gated_activation", "rotary_embedding", "cross_entropy"):
         monkeypatch.setattr(liger, name, fails)
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     assert len(attempts) == 4
     assert scorer.fused.by_liger == 0
     assert scorer.fused.layers == layers_of(scorer.model, fused._is_plain) + _BY_LIGER["llama3"]
     said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert said.startswith(
-        "Liger's kernels compute nothing here. They do not serve for norms: Failed"
-    )
+    assert said.startswith("Liger kernels aren't used. They can't compute norms: Failed")
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
 

@@ -174,8 +174,8 @@ def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_or_short_ones_do_
 
     assert made((5, 17)) == "_CausalAttentionBackward"
     assert made((5, 17), 17) == "_CausalAttentionBackward"
-    assert made((5, 17), 16) != "_AttendedBackward"
-    assert made((5, 7)) != "_AttendedBackward"
+    assert made((5, 17), 16) != "_CausalAttentionBackward"
+    assert made((5, 7)) != "_CausalAttentionBackward"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
