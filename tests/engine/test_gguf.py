@@ -159,7 +159,7 @@ def test_a_tokenizer_unknown_to_llama_cpp_is_refused_with_what_would_happen(
     found = convert_problem(llama, tmp_path / "f16.gguf")
     assert found.code == "gguf.unknown_tokenizer"
     assert "LlamaForCausalLM" in str(found.what)
-    assert "tokenise differently" in str(found.what)
+    assert "tokenize differently" in str(found.what)
 
 
 @pytest.mark.slow
@@ -408,7 +408,7 @@ def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
     event = next(e for e in recorder.of(events.GgufWritten) if e.quantization == "adapter")
     names = {tensor.name for tensor in gguf_format.GGUFReader(event.file).tensors}
     assert {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"} <= names
-    assert any("support adapter files" in str(log.text) for log in recorder.of(events.Log))
+    assert any("support adapter" in str(log.text) for log in recorder.of(events.Log))
 
 
 @pytest.mark.slow

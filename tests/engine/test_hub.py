@@ -211,11 +211,11 @@ def test_a_card_tells_of_data_parameters_curve_and_self_test(made: RunFolder) ->
     assert "| Data | maker/rows, own.jsonl |" in card
     assert "/home/me" not in card
     assert "| Rows trained on | 90 |" in card
-    assert "| Trained parameters | 1 M of 1 B |" in card
+    assert "| Trainable parameters | 1 M of 1 B |" in card
     assert "2.9000 at step 1, 1.0000 at the end, best 1.0000 at step 20." in card
     assert card.count("| 1") < 20  # a table that is read, not a log
     assert "| merged | 99.5 % | 0.0001 | passed |" in card
-    assert "That of maker/base-1B: apache-2.0." in card
+    assert "is licensed under: apache-2.0." in card
     assert 'AutoModelForCausalLM.from_pretrained("me/harbour")' in card
 
 
@@ -224,7 +224,7 @@ def test_an_unknown_licence_is_said_to_be_unknown(made: RunFolder) -> None:
 
     card = model_card.card("gguf", "me/harbour", replace(facts(made), license_name=None))
     assert front_matter(card)["license"] == "other"
-    assert "do not name it" in card
+    assert "don't name a license" in card
 
 
 def test_a_local_base_is_named_without_its_folder(made: RunFolder, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import DatasetLinted, Finding
-from lora_studio.engine.dataset.quality import facts
+from lora_studio.engine.dataset.quality import row_facts
 from lora_studio.engine.dataset.quality.lint import lint
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, RULES
 from lora_studio.engine.dataset.rows import mixture
@@ -379,7 +379,7 @@ def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
     person = run("--fix", "remove_markers", "--strict")
     assert person.returncode == 0
     assert "fixed" in person.stdout
-    assert "32 rows looked at: 1 finding." in person.stdout
+    assert "Checked 32 rows: 1 problem found." in person.stdout
     refused = run("--fix", "drop_everything")
     assert refused.returncode == 2
     assert "drop_duplicates" in refused.stderr
@@ -417,7 +417,7 @@ def test_several_processes_find_what_one_finds(
     file = write_rows(tmp_path / "rows.jsonl", rows)
     spec = DatasetSpec.model_validate({"sources": [str(file)]})
     together = lint(spec, make_job())
-    monkeypatch.setattr(facts, "_MANY", len(rows) + 1)
+    monkeypatch.setattr(row_facts, "_MANY", len(rows) + 1)
     alone = lint(spec, make_job())
     assert together.findings == alone.findings
     assert {finding.code for finding in alone.findings} >= {*PLANTED, "lint.duplicates"}
