@@ -139,7 +139,7 @@ def test_a_larger_one_is_answered_with_its_first_rows_before_it_is_read(tmp_path
     channel = handle(commands.InspectDataset(dataset=spec_of(file)))
     early, full = channel.of(events.DatasetInspected)
     stages = [
-        e.stage for e in channel.events[: channel.events.index(early)] if e.kind == "progress"
+        str(e.stage) for e in channel.events[: channel.events.index(early)] if e.kind == "progress"
     ]
     assert "reading rows" not in stages
     assert (early.complete, early.rows_read, early.sources[0].rows) == (False, 200, None)
