@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def _after_offline(arguments: list[str]) -> list[str]:
-    """The rest of the arguments once `--offline`, which may stand anywhere, is heeded.
+    """Return the arguments without `--offline`, which can be anywhere, after applying it.
 
     After `engine` it is an option of that verb's own, which names a wheel folder.
     """

@@ -136,6 +136,7 @@ run_tests() {
     say "Format, lint, types, import rules"
     ruff format --check .
     ruff check .
+    python packaging/wording.py
     mypy
     lint-imports
     # Tiny models are fastest on one thread each, so that several test processes share the cores.

@@ -24,7 +24,7 @@ PHRASES = {
     r"go(es)? on( with)?": "continues",
     r"comes? along": "is included",
     r"otherwise than": "differently from",
-    r"nobody|whoever": "no one, or name the person",
+    r"nobody(?! answered)|whoever": "no one, or name the person",
     r"lies? in": "is in",
     r"what was said": "the output",
     r"who helps": "support",
@@ -39,6 +39,8 @@ PHRASES = {
     r"colours?|coloured|labelled|labelling|catalogue|cancelled by the": "American spelling",
 }
 _PATTERN = re.compile("|".join(rf"(?P<p{n}>\b(?:{p})\b)" for n, p in enumerate(PHRASES)), re.I)
+#: Code in a text, which keeps its names.
+_CODE = re.compile(r"`[^`]*`")
 _ADVICE = list(PHRASES.values())
 
 
@@ -74,6 +76,7 @@ def main() -> int:
     """Print every place and return how many there are, at most 1."""
     places = 0
     for name, line, text in texts():
+        text = _CODE.sub("", text)
         for match in _PATTERN.finditer(text):
             advice = _ADVICE[int((match.lastgroup or "p0")[1:])]
             around = " ".join(text[max(0, match.start() - 30) : match.end() + 30].split())

@@ -23,3 +23,21 @@ def test_public_class_names_are_unique() -> None:
     for module, name in definitions((ast.ClassDef,)):
         modules[name].append(module)
     assert {name: places for name, places in modules.items() if len(places) > 1} == {}
+
+
+#: Words that say nothing to a reader who hasn't seen the code.
+VAGUE = {"told", "found", "made", "kept", "place", "take", "begin", "settle", "use", "tell", "news",
+         "manners", "furniture", "figures", "rung", "again", "lingering", "moments", "words", "shapes",
+         "of"}  # fmt: skip
+
+
+def test_public_names_are_not_vague_words() -> None:
+    vague = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        module = file.relative_to(PACKAGE).as_posix()
+        if file.stem in VAGUE:
+            vague.append(module)
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name.lower() in VAGUE:
+                vague.append(f"{module}: {node.name}")
+    assert vague == []

@@ -16,14 +16,14 @@ from lora_studio.core.spec import FieldFacts, Spec, facts
 from lora_studio.gui.language import CONTEXT, tr
 
 
-def tell(message: Text | str) -> str:
+def localize(message: Text | str) -> str:
     """Return a message in the user's language; a string is a template without values."""
     return render(Text.model_validate(message), _translated)
 
 
-def tell_problem(problem: Problem) -> str:
+def localize_problem(problem: Problem) -> str:
     """Return what happened and what to do next, in the user's language."""
-    return f"{tell(problem.what)} {tell(problem.remedy)}".strip()
+    return f"{localize(problem.what)} {localize(problem.remedy)}".strip()
 
 
 def _translated(template: str, n: int | None) -> str:
@@ -36,11 +36,11 @@ def _translated(template: str, n: int | None) -> str:
 
 def clear_cache() -> None:
     """Forget translated texts after the language has changed."""
-    tell_facts.cache_clear()
+    localize_facts.cache_clear()
 
 
 @functools.cache  # asked some hundred times with every edit
-def tell_facts(spec: type[Spec], name: str) -> FieldFacts:
+def localize_facts(spec: type[Spec], name: str) -> FieldFacts:
     """Facts of a field with its words in the user's language; raises KeyError for an unknown name.
 
     The unit stays, because how a number is read depends on it: `tr` it where it is shown.

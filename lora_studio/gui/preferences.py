@@ -62,7 +62,7 @@ class Preferences(BaseModel):
     adapter_folders: list[str] = []
     #: Whether a newer version of the program is asked for at the start; off until it is allowed.
     look_for_updates: bool = False
-    #: Where to ask, "" for the address that whoever distributes the program has set.
+    #: Where to check for updates, "" for the address that the distributor has set.
     update_address: str = ""
     #: When that was asked last, in seconds since 1970.
     updates_asked: float = 0.0

@@ -128,7 +128,7 @@ class Theme(QObject):
     """The current theme.
 
     Signals:
-        changed: another palette was applied; whoever paints by hand paints again.
+        changed: another palette was applied; custom-painted widgets paint again.
     """
 
     changed = Signal()
@@ -317,7 +317,7 @@ def _is_mirrored() -> bool:
     return QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
 
 
-@functools.cache  # some dozen icons in a few colours
+@functools.cache  # some dozen icons in a few colors
 def _tinted(name: str, tint: str, mirrored: bool = False) -> bytes:
     svg = (paths.resources() / "icons" / f"{name}.svg").read_text("utf-8")
     if mirrored and name in _DIRECTED:

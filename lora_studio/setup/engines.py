@@ -256,7 +256,7 @@ def refuse_at_work(engine: Engine) -> None:
     """Raise ProblemError if a worker of this engine is running."""
     until = time.monotonic() + _PATIENCE
     while at_work(engine):
-        if time.monotonic() < until:  # one that was told to end takes a moment
+        if time.monotonic() < until:  # a worker that was asked to end takes a moment
             time.sleep(0.1)
             continue
         raise fail(

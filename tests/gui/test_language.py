@@ -34,10 +34,10 @@ def test_a_number_takes_its_form_and_is_filled_in() -> None:
 def german(qapp: QApplication) -> Iterator[None]:
     """The window in German until the end of the test."""
     language.install(qapp, "de")
-    message_translation.tell_facts.cache_clear()
+    message_translation.localize_facts.cache_clear()
     yield
     language.install(qapp, "en")
-    message_translation.tell_facts.cache_clear()
+    message_translation.localize_facts.cache_clear()
 
 
 @pytest.mark.usefixtures("german")
@@ -52,10 +52,10 @@ def test_texts_numbers_and_fields_come_in_the_language_of_the_window() -> None:
 
 @pytest.mark.usefixtures("german")
 def test_message_without_translation_is_shown_in_english() -> None:
-    assert message_translation.tell("A text without a translation") == (
+    assert message_translation.localize("A text without a translation") == (
         "A text without a translation"
     )
-    assert message_translation.tell("") == ""
+    assert message_translation.localize("") == ""
 
 
 @pytest.mark.usefixtures("german")
@@ -87,7 +87,7 @@ def test_moments_are_english_again_after_another_language(qapp: QApplication) ->
 def test_what_workers_and_readers_of_data_say_is_german_to_its_last_word(
     text: str | Text, shown: str
 ) -> None:
-    assert message_translation.tell(text) == shown
+    assert message_translation.localize(text) == shown
 
 
 @pytest.mark.parametrize("wrap", [False, True])

@@ -70,7 +70,7 @@ def _look(
     app: QApplication, code: str, size: TextSize, direction: Qt.LayoutDirection | None
 ) -> None:
     language.install(app, code)
-    message_translation.tell_facts.cache_clear()
+    message_translation.localize_facts.cache_clear()
     if direction is not None:
         app.setLayoutDirection(direction)
     theme.apply(app, "light").set_text_size(size)

@@ -14,7 +14,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class InspectDataset(BaseCommand):
-    """Recognises a dataset and shows its first rows at once, then reads all of it."""
+    """Recognizes a dataset and shows its first rows at once, then reads all of it."""
 
     title = text("Reading the dataset")
     step = "dataset"
@@ -59,7 +59,7 @@ class ShowRow(BaseCommand):
 
 
 class MeasureDataset(BaseCommand):
-    """Tokenises the whole dataset and tells how long its rows are."""
+    """Tokenizes the whole dataset and tells how long its rows are."""
 
     title = text("Measuring row lengths")
     step = "dataset"

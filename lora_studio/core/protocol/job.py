@@ -90,7 +90,7 @@ class Warned(BaseEvent):
 
 class Done(BaseEvent):
     """The command ended well. `stopped`: at the user's wish, with a usable result; `paused`: with
-    a checkpoint, or nothing yet, to go on from.
+    a checkpoint, or nothing yet, to resume from.
     """
 
     kind: Literal["done"] = "done"

@@ -53,7 +53,7 @@ class SearchModels(BaseCommand):
 
 
 class DownloadModel(BaseCommand):
-    """Fetches a Hub model into the cache that all tools of the hub share, or goes on with that."""
+    """Download a Hub model into the shared Hugging Face cache, or resume a download."""
 
     title = text("Downloading the model")
     lane = "downloads"

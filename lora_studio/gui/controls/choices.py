@@ -21,7 +21,7 @@ from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.widgets.basics import FlowLayout
 
 
@@ -67,7 +67,7 @@ class SegmentsControl(Control):
         """Disable these choices; the reason becomes the tooltip."""
         for value, button in self._buttons.items():
             button.setEnabled(value not in reasons)
-            button.setToolTip(tell(reasons.get(value, NO_TEXT)))
+            button.setToolTip(localize(reasons.get(value, NO_TEXT)))
 
     def button(self, value: str) -> QPushButton:
         """Return the button of one choice."""
@@ -133,7 +133,7 @@ class ComboControl(Control):
         for index in range(self.box.count()):
             reason = reasons.get(str(self.box.itemData(index)), NO_TEXT)
             model.item(index).setEnabled(not reason)
-            model.item(index).setToolTip(tell(reason))
+            model.item(index).setToolTip(localize(reason))
 
     def _choose(self, index: int) -> None:
         self.edited.emit(self.box.itemData(index))

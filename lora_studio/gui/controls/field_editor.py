@@ -28,7 +28,7 @@ from lora_studio.gui.controls.controls import (
 )
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Spacing, current, pixmap
@@ -203,17 +203,17 @@ class FieldEditor(QWidget):
         if problem is None:
             return
         role: Literal["error", "warn"] = "error" if problem.severity == "error" else "warn"
-        self.error.setText(f"{tell(problem.what)} {tell(problem.remedy)}")
+        self.error.setText(f"{localize(problem.what)} {localize(problem.remedy)}")
         self.error.setProperty("role", role)
         restyle(self.error)
         glyph = "error" if role == "error" else "warning"
         self._glyph.setPixmap(pixmap(glyph, getattr(current(), role), 16))
         self._fix_button.setVisible(problem.fix is not None)
-        self._fix_button.setText(tell(problem.fix.label) if problem.fix else "")
+        self._fix_button.setText(localize(problem.fix.label) if problem.fix else "")
 
     def _apply_fix(self) -> None:
         if self._fix is not None and (fix := self._fix.fix) is not None:
-            self.state.change(tell(fix.label), fix.changes)
+            self.state.change(localize(fix.label), fix.changes)
 
 
 class _Mark(QLabel):

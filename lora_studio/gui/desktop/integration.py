@@ -15,9 +15,9 @@ from lora_studio.gui.desktop.notifications import Notifications
 from lora_studio.gui.desktop.task_bar import TaskBar
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 
-#: Seconds after which nobody is expected to have waited in front of the window.
+#: Seconds after which the user has probably turned to something else.
 LONG = 60.0
 #: Seconds before a job shows on the task bar.
 VISIBLE_AFTER = 10.0
@@ -85,7 +85,7 @@ class DesktopIntegration(QObject):
         worker = self._jobs.run.worker_pid() if self._jobs.run is not None else None
         if worker is not None and worker != self._worker:
             self._worker = worker
-            self._awake.hold(worker, tell(COMMANDS[self._jobs.kind].title))
+            self._awake.hold(worker, localize(COMMANDS[self._jobs.kind].title))
 
     def _ended(self, kind: str, ending: events.Ending) -> None:
         begun, self._begun = self._begun, None
@@ -101,13 +101,13 @@ def _title(kind: str, ending: events.Ending) -> str:
         case events.Done(stopped=True):
             return tr("Training stopped")
         case events.Failed():
-            return tr("{job} failed").format(job=tell(COMMANDS[kind].title))
+            return tr("{job} failed").format(job=localize(COMMANDS[kind].title))
         case events.Cancelled():
-            return tr("{job} canceled").format(job=tell(COMMANDS[kind].title))
-    return tr("{job} finished").format(job=tell(COMMANDS[kind].title))
+            return tr("{job} canceled").format(job=localize(COMMANDS[kind].title))
+    return tr("{job} finished").format(job=localize(COMMANDS[kind].title))
 
 
 def _text(ending: events.Ending, took: float) -> str:
     if isinstance(ending, events.Failed):
-        return tell(ending.problem.what)
+        return localize(ending.problem.what)
     return tr("After {time}.").format(time=formatting.duration(took))

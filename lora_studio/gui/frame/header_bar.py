@@ -19,7 +19,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import Text
 from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, set_role
@@ -39,8 +39,8 @@ class HeaderBar(QFrame):
     """Shows the project menu on the left, device and job on the right.
 
     Signals:
-        stop_clicked: the user wants the job under way to end.
-        job_clicked: the user wants to see the job under way.
+        stop_clicked: the user wants the running job to stop.
+        job_clicked: the user wants to see the running job.
         queue_clicked: the user wants to see what waits.
     """
 
@@ -173,13 +173,15 @@ class JobView(QWidget):
     ) -> None:
         """Show a job; `doing` is empty for none, `share` is from 0 to 1."""
         self.setVisible(bool(doing))
-        title = tell(doing)
+        title = localize(doing)
         self.open.setText(title[:1].upper() + title[1:])
         self._bar.setVisible(share is not None)
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
-        shown += [tell(formatting.remaining(eta_s))] if eta_s is not None and not stopping else []
+        shown += (
+            [localize(formatting.remaining(eta_s))] if eta_s is not None and not stopping else []
+        )
         self._left.setText(tr("Stopping…") if stopping else " · ".join(shown))
         set_role(self._left, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

@@ -27,7 +27,7 @@ from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.inspector import Inspector
 from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.home.interrupted import InterruptedRuns
 from lora_studio.gui.pages.home.page import HomePage
 from lora_studio.gui.pages.lora.library import AdapterLibrary
@@ -91,7 +91,7 @@ class Shell(QMainWindow):
         self.desktop = DesktopIntegration(
             self.jobs,
             sleep_inhibitor.system_inhibitor(),
-            task_bar.of_system(),
+            task_bar.system_task_bar(),
             self.notifications,
         )
 
@@ -275,7 +275,7 @@ class Shell(QMainWindow):
     def apply_fix(self, problem: Problem) -> None:
         """Apply the fix of a problem and show the field it changed."""
         if (fix := problem.fix) is not None:
-            self.state.change(tell(fix.label), fix.changes)
+            self.state.change(localize(fix.label), fix.changes)
             self.show_field(fix.step, fix.field)
 
     # --- questions to the inspector -----------------------------------------------------------

@@ -20,7 +20,7 @@ from lora_studio.core.help.diagnostics import ArchiveEntry
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import reason_of
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import monospace_family
 from lora_studio.gui.threads import BackgroundReader
@@ -105,7 +105,7 @@ class DiagnosticsDialog(Dialog):
             item = QListWidgetItem(f"{entry.name}   {formatting.size(len(entry.text.encode()))}")
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked)
-            item.setToolTip(tell(entry.about))
+            item.setToolTip(localize(entry.about))
             self.list.addItem(item)
         self.save.setEnabled(bool(entries))
         self.list.setCurrentRow(0)
@@ -113,7 +113,7 @@ class DiagnosticsDialog(Dialog):
     def _show(self, row: int) -> None:
         if 0 <= row < len(self._entries):
             entry = self._entries[row]
-            self.about.setText(tell(entry.about))
+            self.about.setText(localize(entry.about))
             self.preview.setPlainText(entry.text[-_PREVIEW_LENGTH:])
 
     def _ask(self) -> None:

@@ -15,7 +15,7 @@ from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.command_search import Kind, SearchEntry
 from lora_studio.gui.help.search_terms import SYNONYMS
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.widgets.basics import Card
 
 
@@ -63,7 +63,7 @@ def _project_settings(shell: Shell) -> Iterator[SearchEntry]:
         return
     for step, page in shell.pages.items():
         for field, editor in page.editors.items():
-            facts = tell_facts(SPECS[editor.step], field)
+            facts = localize_facts(SPECS[editor.step], field)
             value = _short_value(editor)
             yield SearchEntry(
                 "setting",

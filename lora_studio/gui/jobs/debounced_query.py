@@ -27,8 +27,8 @@ class DebouncedQuery(QObject):
 
     Signals:
         ask(command): the question, when it differs from the last one.
-        outdated(command): what a question under way is about has changed: its answer would be one
-            about something else, so nobody may hear of it.
+        outdated(command): the subject of a pending query has changed, so its answer would be
+            about something else and must be dropped.
         busy_changed(bool): an answer is awaited, or no more.
     """
 

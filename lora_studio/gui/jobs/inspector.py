@@ -29,13 +29,13 @@ class Inspector(QObject):
         self._leaving: set[str] = set()  # lanes whose worker was killed and has not ended yet
         self._over = False
         self._held = False  # whether no worker may be at work
-        self._latest: dict[str, commands.Question] = {}  # by kind, while under way
+        self._latest: dict[str, commands.Question] = {}  # pending, by kind
 
     def ask(self, question: commands.Question) -> None:
         """Ask a question; an unanswered one of the same kind is dropped.
 
         Nothing is asked any more once it has been shut down: a page whose timer fires while the
-        window closes would start a worker that nobody waits for.
+        window closes would start a worker for no one.
         """
         if self._over:
             return
@@ -72,7 +72,7 @@ class Inspector(QObject):
     def renew(self) -> None:
         """Replace the workers by ones that see the current environment.
 
-        Whoever waits for an answer goes on waiting: what is under way is asked again.
+        Pending queries are sent again, so their callers continue to wait.
         """
         for lane in self._threads.keys() - self._leaving:
             self._leaving.add(lane)

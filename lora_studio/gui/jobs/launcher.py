@@ -12,7 +12,7 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 
 #: What follows a job when the user asked for all of them.
@@ -216,7 +216,7 @@ class JobLauncher(QObject):
                 self._warnings = [item for item in self._warnings if item.code != "device.busy"]
             case events.Recovered():
                 if self._jobs.running:  # not of a run that is only looked at
-                    self._state.messages.warning(tell(event.text))
+                    self._state.messages.warning(localize(event.text))
                 return
             case _:
                 return

@@ -18,7 +18,7 @@ class OnDemandWorker(QObject):
 
     Signals:
         event_received(event): an event about a command that was sent.
-        busy_changed(busy): commands are under way, or none any more.
+        busy_changed(busy): whether commands are in progress.
         held_changed(held): a worker is there and may hold memory, or none.
     """
 
@@ -69,7 +69,7 @@ class OnDemandWorker(QObject):
             self.busy_changed.emit(True)
 
     def cancel(self, only: str = "") -> None:
-        """Ends everything under way, or one command; what has been said so far comes before the
+        """End everything in progress, or one command; the answer so far comes before the
         ending."""
         if self._thread is not None:
             for command in list(self._open):

@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.adapter_list import AdapterList
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
@@ -216,7 +216,7 @@ class MergingPage(StepPage):
         if self.is_done():
             return None
         if errors := self._errors():
-            return tell(errors[0].what)
+            return localize(errors[0].what)
         return None if self.adapter is not None else tr("Train an adapter first.")
 
     def _errors(self) -> list[Problem]:
@@ -261,7 +261,7 @@ class MergingPage(StepPage):
         if progress is None:
             self.progress.show_progress(tr("Starting…"), None)
             return
-        stage, shard = tell(progress.stage), self.shard
+        stage, shard = localize(progress.stage), self.shard
         if shard is not None and progress.unit == "bytes" and shard.number < shard.of:
             stage = tr("Merging file {number} of {count}").format(
                 number=shard.number + 1, count=shard.of
@@ -282,7 +282,7 @@ class MergingPage(StepPage):
                 tr("Duration"),
                 formatting.duration(self.record.seconds) if self.record.seconds else "",
             ),
-            (tr("PEFT merge"), tell(merged.by_peft or "")),
+            (tr("PEFT merge"), localize(merged.by_peft or "")),
         ]
 
     def _planned_facts(self) -> list[tuple[str, str]]:
@@ -308,8 +308,8 @@ class MergingPage(StepPage):
             (tr("Disk space"), disk),
             (tr("Memory"), memory),
             (tr("Completed files"), finished if plan.finished_shards else ""),
-            (tr("PEFT merge"), tell(plan.by_peft or "")),
-            (tr("Warnings"), " ".join(tell(problem.what) for problem in plan.problems)),
+            (tr("PEFT merge"), localize(plan.by_peft or "")),
+            (tr("Warnings"), " ".join(localize(problem.what) for problem in plan.problems)),
         ]
 
     def _show_status(self, running: bool) -> None:
@@ -320,7 +320,7 @@ class MergingPage(StepPage):
             self._show_texts(tr("Merging…"), "")
         elif failed and self.record.problem is not None:
             problem = self.record.problem
-            self._show_texts(f"✗ {tell(problem.what)}", tell(problem.remedy))
+            self._show_texts(f"✗ {localize(problem.what)}", localize(problem.remedy))
         elif self.record.phase == "cancelled":
             self._show_texts(tr("Merging canceled"), tr("All partial files were removed."))
         elif self.record.was_cut_off(self.state.running):

@@ -11,7 +11,7 @@ from lora_studio.core.problems import Step
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Spacing
@@ -176,7 +176,7 @@ class StepPage(QWidget):
     def blocker(self) -> str | None:
         """Return the sentence that says what this step still needs, None when it is ready."""
         errors = [item for item in self.state.problems(self.step) if item.severity == "error"]
-        return tell(errors[0].what) if errors else None
+        return localize(errors[0].what) if errors else None
 
     def is_done(self) -> bool:
         """Return whether the rail shows this step as ready; a step with a job needs its result."""

@@ -187,7 +187,7 @@ class Chart(QWidget):
         low, high = self._plot.getViewBox().viewRange()[0]
         return float(low), float(high)
 
-    # --- colours ------------------------------------------------------------------------------
+    # --- colors ------------------------------------------------------------------------------
 
     def colors(self) -> theme.ColorPalette:
         """Return the palette of the chart."""
@@ -212,7 +212,7 @@ class Chart(QWidget):
                 tr(label), color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"}
             )
             axis.resizeEvent()  # a label of another size belongs elsewhere
-        axis.enableAutoSIPrefix(False)  # a label set anew switches it on again
+        axis.enableAutoSIPrefix(False)  # setting a label turns it on again
         axis.setTickDensity(0.7)
         axis.setGrid(60 if name == "left" else False)
 

@@ -15,7 +15,7 @@ from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import MarkKind, Trace, TraceStyle
 from lora_studio.gui.theme import ColorPalette
 
-#: Runs that can be shown beside one: as many as there are colours to tell them apart.
+#: Runs that can be shown beside one: as many as there are colors to tell them apart.
 MOST_OTHERS = 4
 
 MARK_GLYPHS: dict[MarkKind, str] = {

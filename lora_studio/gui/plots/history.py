@@ -67,7 +67,7 @@ class MetricHistory:
         self._pending.append((step, values))
         if (
             len(self._pending) >= _MOST_PENDING
-        ):  # nobody looks: a million at once would take a second
+        ):  # not visible: a million at once would take a second
             self.flush()
 
     def fill(self, columns: Mapping[str, MetricColumn]) -> None:
@@ -166,7 +166,7 @@ class Curve:
     """One quantity with a pyramid of extremes and running sums, so that drawing is cheap.
 
     Level k holds the lowest and highest value of blocks of 8^(k+1) points; the sums give the mean
-    of any window from two of their entries. Both grow with the history and are never made anew.
+    of any window from two of their entries. Both grow with the history and are never rebuilt.
     """
 
     def __init__(self, history: MetricHistory, name: str) -> None:
@@ -196,7 +196,7 @@ class Curve:
     def thinned(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
         """Return the points to draw between two steps: all, or the extremes per column.
 
-        No peak is lost. One point on either side is included, so that a line goes on to the edge.
+        No peak is lost. One point on either side is included, so that a line continues to the edge.
         """
         steps, values = self.steps, self.values
         first = max(0, int(np.searchsorted(steps, low)) - 1)

@@ -12,7 +12,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import FlowLayout
 
-#: What a curve is called, its mark, and its colour in a palette.
+#: What a curve is called, its mark, and its color in a palette.
 Entry = tuple[str, str, Callable[[ColorPalette], str]]
 
 

@@ -19,7 +19,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
@@ -259,7 +259,7 @@ class LossPlot(QWidget):
         if self.others:
             names = listed([run.name for run in self.others])
             sentences.append(text("Compared with {runs}.", runs=names))
-        self.setAccessibleDescription(" ".join(map(tell, sentences)))
+        self.setAccessibleDescription(" ".join(map(localize, sentences)))
 
     # --- building -----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import listed, text
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.history import Curve
@@ -28,7 +28,7 @@ from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import button, flowing, label, row
 
-#: Runs in one chart: as many as there are colours to tell them apart.
+#: Runs in one chart: as many as there are colors to tell them apart.
 MOST = len(theme.LIGHT.series)
 LETTERS = "ABCDEF"
 #: What stands before the name of a quantity of the evaluations.
@@ -220,7 +220,7 @@ class RunOverlay(QWidget):
             else tr("Smoothing: off")
         )
         self.setAccessibleDescription(
-            tell(
+            localize(
                 text(
                     "{measure} of {runs}",
                     measure=_title(name),

@@ -39,7 +39,7 @@ class TraceStyle:
     dots: float = 0.0  # radius in pixels
 
     def pen(self, palette: ColorPalette) -> QPen:
-        """The pen; a pale colour is mixed, not transparent: overlaps stay even, painting fast."""
+        """The pen; a pale color is mixed, not transparent: overlaps stay even, painting fast."""
         made = QPen(mixed(self.color(palette), palette.card, self.strength))
         made.setWidthF(self.width)
         made.setJoinStyle(Qt.PenJoinStyle.BevelJoin)

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, QTimer, Signal, SignalInstance
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.problems.messages import Level, Toast
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.text_size import sized
@@ -73,7 +73,9 @@ class MessageBar(QFrame):
         self._message = message
         problem = message.problem
         self._text.setText(
-            f"{tell(problem.what)} {tell(problem.remedy)}" if problem else tell(message.text)
+            f"{localize(problem.what)} {localize(problem.remedy)}"
+            if problem
+            else localize(message.text)
         )
         action = suggest_action(problem) if problem else None
         self.action.setVisible(action is not None and action.kind != "explain")

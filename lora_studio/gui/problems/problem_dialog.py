@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import SPECS
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell, tell_facts
+from lora_studio.gui.message_translation import localize, localize_facts
 from lora_studio.gui.problems.explanations import explain_kind
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.theme import Spacing
@@ -37,7 +37,9 @@ class ProblemDialog(Dialog):
 
     def __init__(self, problem: Problem, parent: QWidget) -> None:
         """Show the problem, with a button for its suggested action."""
-        super().__init__(tr("What now?"), f"{tell(problem.what)}\n\n{tell(problem.remedy)}", parent)
+        super().__init__(
+            tr("What now?"), f"{localize(problem.what)}\n\n{localize(problem.remedy)}", parent
+        )
         self._problem = problem
         parts = [label(explain_kind(problem), "muted", wrap=True)]
         if problem.where.file:
@@ -57,7 +59,7 @@ class ProblemDialog(Dialog):
         step, field = self._problem.where.step, self._problem.where.field
         if step is None or field not in SPECS[step].model_fields:
             return
-        facts = tell_facts(SPECS[step], field or "")
+        facts = localize_facts(SPECS[step], field or "")
         self.docs = button(
             tr("About {setting}").format(setting=facts.title),
             lambda: docs_viewer.show(facts.help_topic, over),

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core.problems import Problem
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.problems.suggested_actions import STEP_TITLES
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Spacing, current, pixmap, set_icon, theme
@@ -122,8 +122,8 @@ class ProblemStrip(QFrame):
             self._fill_list()
 
     def _link(self, problem: Problem) -> QPushButton:
-        what = tell(problem.what)
-        made = ElidedLink(_short(what), f"{what} {tell(problem.remedy)}")
+        what = localize(problem.what)
+        made = ElidedLink(_short(what), f"{what} {localize(problem.remedy)}")
         made.clicked.connect(lambda: self._go(problem))
         return made
 
@@ -166,11 +166,15 @@ class ProblemStrip(QFrame):
         layout.setSpacing(Spacing.S)
         layout.addWidget(glyph)
         layout.addWidget(step)
-        layout.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)
+        layout.addWidget(
+            label(f"{localize(problem.what)} {localize(problem.remedy)}", wrap=True), 1
+        )
         if problem.fix is not None:
             layout.addWidget(
                 button(
-                    tell(problem.fix.label), lambda: self.fix_requested.emit(problem), kind="link"
+                    localize(problem.fix.label),
+                    lambda: self.fix_requested.emit(problem),
+                    kind="link",
                 )
             )
         if problem.where.step is not None:

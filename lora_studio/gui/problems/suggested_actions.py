@@ -9,7 +9,7 @@ from typing import Literal
 from lora_studio.core.problems import Problem
 from lora_studio.core.system import offline
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 
 ActionKind = Literal[
     "fix", "page", "file", "window", "engine", "resume", "online", "sign_in", "explain"
@@ -66,7 +66,7 @@ class SuggestedAction:
 def suggest_action(problem: Problem) -> SuggestedAction:
     """Return the fix if there is one, else the page, else the file, else an explanation."""
     if problem.fix is not None:
-        return SuggestedAction("fix", tell(problem.fix.label))
+        return SuggestedAction("fix", localize(problem.fix.label))
     if problem.code.endswith("offline") and offline.is_on():
         return SuggestedAction("online", tr("Turn off offline mode"))
     if problem.code in _TOKEN_PROBLEMS:

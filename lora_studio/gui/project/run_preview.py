@@ -11,7 +11,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.state import ProjectState
 
@@ -96,7 +96,7 @@ def backend(state: ProjectState) -> str:
     if not devices.has_unsloth:
         return tr("PEFT (Unsloth isn't installed)")
     if reason := combinations.against_unsloth(model, lora, training):
-        return tr("PEFT. {reason}").format(reason=tell(reason))
+        return tr("PEFT. {reason}").format(reason=localize(reason))
     device = devices.devices[0].name if model.device == "auto" else model.device
     if not device.startswith("cuda"):
         return tr("PEFT (Unsloth needs a GPU to be faster)")

@@ -19,7 +19,7 @@ from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, all_facts
-from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.undo import UNSET, Change, Edit, UndoStack, restore
@@ -61,7 +61,7 @@ class ProjectState(QObject):
     """Wraps the draft of the open project.
 
     Signals:
-        opening: another project is about to be open: whoever listens to `opened` has to be there.
+        opening: another project is about to be opened, so listeners of `opened` must exist.
         opened: another project is open; read everything again.
         value_changed(step, field): one field has another value.
         problems_changed(list[Problem]): every problem there is now.
@@ -88,7 +88,7 @@ class ProjectState(QObject):
         self._specs: dict[Step, Spec | None] = {}  # as they are resolved now
         self.facts = ProjectFacts()
         self.run: RunFolder | None = None
-        #: Kind of the job under way: "train", "merge", "export", or "" for none.
+        #: Kind of the running job: "train", "merge", "export", or "" for none.
         self.running = ""
         #: Whether that job has been told to end and has not ended yet.
         self.stopping = False
@@ -190,7 +190,7 @@ class ProjectState(QObject):
 
     def about(self, step: Step, field: str) -> FieldFacts:
         """Return title, help, unit, bounds and default of a field."""
-        return tell_facts(SPECS[step], field)
+        return localize_facts(SPECS[step], field)
 
     def get(self, step: Step, field: str) -> Any:
         """Return the value of a field, valid or not."""

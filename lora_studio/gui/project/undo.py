@@ -86,7 +86,7 @@ def history(stack: QUndoStack) -> UndoStack:
 def restore(stack: QUndoStack, saved: UndoStack, put: Put, titled: Callable[[Edit], str]) -> None:
     """Fill an empty stack with the edits of another; values don't change and count as saved.
 
-    `titled` names each edit anew.
+    `titled` gives each edit a new name.
     """
     copies = [
         Edit(put, titled(edit), edit.before, edit.after, merges=edit.merges, asleep=True)

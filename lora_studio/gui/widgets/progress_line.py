@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row
 
@@ -33,7 +33,7 @@ class ProgressLine(QWidget):
         """Show a share from 0 to 1, or an empty bar for None."""
         self.doing.setText(doing)
         left = (
-            tr("{time} left").format(time=tell(formatting.remaining(eta_s)))
+            tr("{time} left").format(time=localize(formatting.remaining(eta_s)))
             if eta_s is not None
             else ""
         )

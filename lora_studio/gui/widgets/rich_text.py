@@ -33,7 +33,7 @@ class RichText(QTextEdit):
         return QTextCursor(self.document())
 
 
-def words_in(
+def text_format(
     role: str,
     *,
     size: int = 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 
 _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
 
@@ -36,10 +36,10 @@ def describe_self_test(event: events.SelfTested) -> str:
         top1_limit = formatting.percent(event.top1_limit)
         lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
     if event.basis:
-        lines.append(tr("Basis: {reason}.").format(reason=tell(event.basis)))
+        lines.append(tr("Basis: {reason}.").format(reason=localize(event.basis)))
     lines.append(
         tr("The token IDs are identical.") if event.tokens_equal else tr("The token IDs differ.")
     )
     if event.cause:
-        lines.append(tr("Most likely cause: {cause}.").format(cause=tell(event.cause)))
+        lines.append(tr("Most likely cause: {cause}.").format(cause=localize(event.cause)))
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
@@ -63,10 +63,12 @@ class TaskStatus(QWidget):
         """Show a running task."""
         self.kind = kind
         done = progress.done / progress.total if progress and progress.total else None
-        doing = tell(progress.stage) if progress else tell(COMMANDS[kind].title)
+        doing = localize(progress.stage) if progress else localize(COMMANDS[kind].title)
         parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
-            parts.append(tr("{time} left").format(time=tell(formatting.remaining(progress.eta_s))))
+            parts.append(
+                tr("{time} left").format(time=localize(formatting.remaining(progress.eta_s)))
+            )
         self.words.setText("  ·  ".join(parts))
         self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))
         self.bar.setAccessibleName(self.words.text())

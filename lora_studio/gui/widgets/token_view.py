@@ -15,11 +15,11 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Spacing, color, current, theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 from lora_studio.gui.widgets.glyph import ElidedLabel
-from lora_studio.gui.widgets.rich_text import RichText, spaced, words_in
+from lora_studio.gui.widgets.rich_text import RichText, spaced, text_format
 
 #: Tokens painted at first; a row of a hundred thousand would take seconds.
 SHOWN = 8000
-#: Role of the colour, mark beside the colour, words.
+#: Role of the color, mark beside the color, words.
 _STATES = {
     "trained": ("accent", "text-decoration: underline", mark("trained")),
     "context": ("muted", "", mark("context")),
@@ -120,10 +120,10 @@ class TokenView(QWidget):
                 cursor.setBlockFormat(spaced(Spacing.S))
             self._starts.append(cursor.position())
             first, *rest = _visible(token).split("\n")
-            cursor.insertText(first, looks.of(token, number))
+            cursor.insertText(first, looks.format_for(token, number))
             for line in rest:
                 cursor.insertBlock(spaced())
-                cursor.insertText(line, looks.of(token, number))
+                cursor.insertText(line, looks.format_for(token, number))
             if token.text.strip() or before is None:
                 before = token
         cursor.endEditBlock()
@@ -181,7 +181,7 @@ class _Looks:
     def __init__(self) -> None:
         self._made: dict[tuple[str, bool, bool], QTextCharFormat] = {}
 
-    def of(self, token: Token, number: int) -> QTextCharFormat:
+    def format_for(self, token: Token, number: int) -> QTextCharFormat:
         key = (token.state, token.special, number % 2 == 0)
         if key not in self._made:
             self._made[key] = _format(*key)
@@ -189,7 +189,7 @@ class _Looks:
 
 
 def _format(state: str, special: bool, even: bool) -> QTextCharFormat:
-    made = words_in("text" if state == "trained" else _STATES[state][0], mono=True, bold=special)
+    made = text_format("text" if state == "trained" else _STATES[state][0], mono=True, bold=special)
     made.setFontUnderline(state == "trained")
     made.setFontStrikeOut(state == "cut")
     if state == "trained":

@@ -35,7 +35,7 @@ class CloseGuard(QObject):
         super().__init__(window)
         self._state, self._jobs, self._launcher, self._window = state, jobs, launcher, window
         self._projects, self._cluster = projects, cluster
-        self._waiting = False  # closes as soon as what is under way has ended
+        self._waiting = False  # closes as soon as the running job has ended
         jobs.ended.connect(self._went_on)
         cluster.ended.connect(self._went_on)
 

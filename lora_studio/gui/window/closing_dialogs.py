@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.dialog import Dialog
 
@@ -28,7 +28,7 @@ class ClosingDialog(Dialog):
     def __init__(self, kind: str, parent: QWidget | None = None) -> None:
         """Show the choices for a job of this `kind`."""
         text = tr("It can continue in the background. Reopen the project to see it again.")
-        title = tr("{job} is running").format(job=tell(COMMANDS[kind].title))
+        title = tr("{job} is running").format(job=localize(COMMANDS[kind].title))
         super().__init__(title, text, parent)
         stop = tr("Stop and save") if kind == "train" else tr("Cancel job")
         self.go_back = self.add_button(button(tr("Cancel"), self.reject))

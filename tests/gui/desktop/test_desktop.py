@@ -255,4 +255,4 @@ def test_where_there_is_no_tray_the_news_goes_through_notify_send(
 
 def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:
     assert isinstance(sleep_inhibitor.system_inhibitor(), sleep_inhibitor.NoInhibitor)
-    assert isinstance(task_bar.of_system(), task_bar.NoTaskBar)
+    assert isinstance(task_bar.system_task_bar(), task_bar.NoTaskBar)

@@ -10,11 +10,11 @@ from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing
 from lora_studio.gui.widgets.basics import titled
 from lora_studio.gui.widgets.glyph import StatusLabel
-from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
+from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, text_format
 
 _ROLES = {
     "system": mark("System"),
@@ -49,22 +49,22 @@ class MessagesView(RichText):
         for message in self._messages:
             above = 0 if self.document().isEmpty() else Spacing.L
             tint = "accent" if message.role == "assistant" else "muted"
-            heading = words_in(tint, size=caption, bold=True)
+            heading = text_format(tint, size=caption, bold=True)
             paragraph(cursor, spaced(above, 2), _heading(message), heading)
             if message.thinking:
                 quoted = spaced(0, Spacing.XS, Spacing.M)
-                paragraph(cursor, quoted, tr("Reasoning"), words_in("muted", size=caption))
-                paragraph(cursor, quoted, message.thinking, words_in("muted", italic=True))
+                paragraph(cursor, quoted, tr("Reasoning"), text_format("muted", size=caption))
+                paragraph(cursor, quoted, message.thinking, text_format("muted", italic=True))
             if message.content:
-                paragraph(cursor, spaced(), message.content, words_in("text"))
+                paragraph(cursor, spaced(), message.content, text_format("text"))
             for call in message.tool_calls:
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
                 said = tr("Tool call: {name}({arguments})").format(
                     name=call.name, arguments=arguments
                 )
-                paragraph(cursor, spaced(Spacing.XS), said, words_in("text", mono=True))
+                paragraph(cursor, spaced(Spacing.XS), said, text_format("text", mono=True))
         if self._plain:
-            paragraph(cursor, spaced(), self._plain, words_in("text"))
+            paragraph(cursor, spaced(), self._plain, text_format("text"))
         self.moveCursor(cursor.MoveOperation.Start)
 
 
@@ -106,7 +106,7 @@ class ChatView(QWidget):
         self._pair.setVisible(paired)
         self.fault.setVisible(bool(row and row.fault))
         self.fault.say(
-            tr("Skipped: {reason}").format(reason=tell(row.fault or "")) if row else "", "warn"
+            tr("Skipped: {reason}").format(reason=localize(row.fault or "")) if row else "", "warn"
         )
         labelled = row.label if row else None
         self.verdict.setVisible(labelled is not None)

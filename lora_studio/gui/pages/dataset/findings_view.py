@@ -14,7 +14,7 @@ from lora_studio.core.protocol.events import Finding
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Role, Spacing
 from lora_studio.gui.widgets.basics import button, column, label, line, row
 from lora_studio.gui.widgets.glyph import Glyph
@@ -120,15 +120,15 @@ class FindingsView(Control):
     def _row(self, finding: Finding) -> QWidget:
         fixed = self._is_fixed(finding)
         name, role = _FIXED if fixed else _SIGNS[finding.severity]
-        title = f"{tell(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
+        title = f"{localize(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
         texts = column(
             label(title, "label", wrap=True),
-            label(tell(finding.what), "muted", wrap=True),
+            label(localize(finding.what), "muted", wrap=True),
             spacing=2,
         )
         buttons = [self._show_rows(finding)] if finding.rows else []
         if finding.fix is not None:
-            buttons.append(self._fix_button(finding.fix, fixed, tell(finding.title)))
+            buttons.append(self._fix_button(finding.fix, fixed, localize(finding.title)))
         elif finding.change is not None:
             buttons.append(self._change_button(*finding.change))
         if fixed:
@@ -149,7 +149,7 @@ class FindingsView(Control):
 
     def _show_rows(self, finding: Finding) -> QWidget:
         widget = button(tr("Show rows"), lambda: self.rows_requested.emit(finding), kind="link")
-        widget.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
+        widget.setAccessibleName(tr("Show rows: {title}").format(title=localize(finding.title)))
         return widget
 
     def _fix_button(self, fix: str, fixed: bool, title: Template | Text) -> QWidget:

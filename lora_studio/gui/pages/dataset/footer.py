@@ -11,7 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import Text
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label
 
@@ -63,7 +63,7 @@ class DatasetFooter(QWidget):
                 "{n} row skipped: {reason}",
                 "{n} rows skipped: {reason}",
                 skip.count,
-                reason=tell(skip.reason),
+                reason=localize(skip.reason),
             )
             made = button(
                 said, self._clicking(skip.reason), kind="link", icon="warning", role="warn"

@@ -17,7 +17,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.dataset.slot_editor import SlotEditor
 from lora_studio.gui.project.data_sources import Plain, is_hub
 from lora_studio.gui.text_size import sized
@@ -141,7 +141,7 @@ class MappingPanel(QWidget):
                 convert(first, self._format, mapping)
             except UnusableRow as fault:
                 return tr("With this mapping, the first row is skipped: {reason}.").format(
-                    reason=tell(fault.reason)
+                    reason=localize(fault.reason)
                 ), "warn"
         return tr(
             "Map each field to a column, or to a template such as {question}\\n{context}."

@@ -18,7 +18,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.dataset.findings_view import FindingsView
 from lora_studio.gui.pages.dataset.footer import DatasetFooter
 from lora_studio.gui.pages.dataset.lengths_view import LengthsView
@@ -199,7 +199,7 @@ class DatasetPage(StepPage):
 
     def _show_reason(self, reason: Text) -> None:
         self.tabs.setCurrentIndex(_ROWS)
-        title = tr("Skipped: {reason}").format(reason=tell(reason))
+        title = tr("Skipped: {reason}").format(reason=localize(reason))
         self.rows.show_only(RowFilter(f"skipped: {reason}", title, reason=reason))
 
     # --- questions and answers ----------------------------------------------------------------
@@ -380,7 +380,7 @@ class DatasetPage(StepPage):
 
 
 def _finding_filter(finding: events.Finding) -> RowFilter:
-    return RowFilter(finding.code, tell(finding.title), finding.rows)
+    return RowFilter(finding.code, localize(finding.title), finding.rows)
 
 
 def _bare(editor: FieldEditor) -> None:

@@ -195,7 +195,7 @@ class DatasetQueries(QObject):
             self._canceled.clear()
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
-        if field in ("sources", "fixes"):  # a drop or a click: nobody is typing
+        if field in ("sources", "fixes"):  # a drop or a click, not typing
             self._queries["inspect_dataset"].now()
         elif field in _ROWS:
             self._queries["inspect_dataset"].soon()

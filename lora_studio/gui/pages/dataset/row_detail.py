@@ -7,12 +7,12 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell_problem
+from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.dataset.conversation import ChatView
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column, label, titled
 from lora_studio.gui.widgets.glyph import StatusLabel
-from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
+from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, text_format
 from lora_studio.gui.widgets.token_view import TokenView
 
 _NO_MODEL = mark("Select a model to see the tokens of this row.")
@@ -66,7 +66,7 @@ class RowDetail(QTabWidget):
         empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
         self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
         self.problem.setVisible(bool(shown.problems))
-        self.problem.say("\n".join(tell_problem(p) for p in shown.problems), "warn")
+        self.problem.say("\n".join(localize_problem(p) for p in shown.problems), "warn")
         self._raw = shown.raw
         self._paint_raw()
 
@@ -74,7 +74,7 @@ class RowDetail(QTabWidget):
         """Show why the row couldn't be tokenized; its preview stays."""
         self._show_tokens((), (), tr("No tokens to show."))
         self.problem.show()
-        self.problem.say(tell_problem(problem), "warn")
+        self.problem.say(localize_problem(problem), "warn")
 
     def raw_text(self) -> str:
         """Return the row as stored in the file."""
@@ -90,5 +90,5 @@ class RowDetail(QTabWidget):
 
     def _paint_raw(self) -> None:
         cursor = self.raw.emptied()
-        paragraph(cursor, spaced(), self._raw, words_in("text", mono=True))
+        paragraph(cursor, spaced(), self._raw, text_format("text", mono=True))
         self.raw.moveCursor(cursor.MoveOperation.Start)

@@ -20,7 +20,7 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import color
 
 #: Rows asked for at once: a page is on the screen before the next one is needed.
@@ -155,7 +155,7 @@ class RowModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted") if row.fault or index.column() < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return tr("Skipped: {reason}").format(reason=tell(row.fault)) if row.fault else None
+            return tr("Skipped: {reason}").format(reason=localize(row.fault)) if row.fault else None
         return _cell(row, index.column()) if _is_text(role) else None
 
     # --- inside -------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def _cell(row: RowPreview, column: int) -> str:
                 return _line(row.text)
             said = _line(_first(row.messages, "user"))
             return said or (
-                f"⚠ {tell(row.fault)}" if row.fault else _line(_first(row.messages, ""))
+                f"⚠ {localize(row.fault)}" if row.fault else _line(_first(row.messages, ""))
             )
         case _:
             return _answer(row)
@@ -208,7 +208,7 @@ def _cell(row: RowPreview, column: int) -> str:
 
 def _answer(row: RowPreview) -> str:
     if row.fault:
-        return f"⚠ {tell(row.fault)}" if _first(row.messages, "user") else ""
+        return f"⚠ {localize(row.fault)}" if _first(row.messages, "user") else ""
     if row.chosen:
         return _line(_last(row.chosen))
     mark = {None: "", True: "✓ ", False: "✗ "}[row.label]

@@ -12,7 +12,7 @@ from lora_studio.core.dataset.spec import FORMAT_NAMES
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell, tell_problem
+from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.dataset.mapping_panel import MappingPanel
 from lora_studio.gui.project.data_sources import Plain, is_hub, weight
 from lora_studio.gui.text_size import sized
@@ -119,7 +119,7 @@ class SourceCard(QFrame):
             text = tr("File or folder not found. Remove it here, or put it back.")
             role = "error"
         self.verdict.say(text, role)
-        worries = [tell_problem(item) for item in (detected.problems if detected else ())]
+        worries = [localize_problem(item) for item in (detected.problems if detected else ())]
         refused = detected is not None and detected.format is None
         self.problems.setVisible(bool(worries) and not refused)
         self.problems.say("\n".join(worries), "warn")
@@ -169,7 +169,7 @@ def _holds(detected: events.SourceFound | None) -> str:
     )
     if left_out:
         skipped = tr("{count} skipped").format(count=formatting.number(left_out))
-    return "  ·  ".join(part for part in (tell(detected.container), rows, skipped) if part)
+    return "  ·  ".join(part for part in (localize(detected.container), rows, skipped) if part)
 
 
 def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
@@ -177,15 +177,15 @@ def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> 
     if detected is None:
         return (tr("Reading…") if busy else tr("Not read yet.")), "muted"
     if detected.format is None:
-        reasons = [tell_problem(item) for item in detected.problems]
+        reasons = [localize_problem(item) for item in detected.problems]
         return "\n".join(reasons) or tr("No usable rows found. {evidence}").format(
-            evidence=tell(detected.evidence)
+            evidence=localize(detected.evidence)
         ), "error"
     title = tr(FORMAT_NAMES[detected.format])
     chosen = source.get("format", "auto") != "auto"
     how = tr("selected by you") if chosen else _sureness(detected.confidence)
     sure = chosen or detected.confidence >= _LIKELY
-    if evidence := tell(detected.evidence):
+    if evidence := localize(detected.evidence):
         text = tr("{format} ({confidence}): {evidence}").format(
             format=title, confidence=how, evidence=evidence
         )

@@ -14,7 +14,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
@@ -87,7 +87,7 @@ class HubUpload(QWidget):
                     "model, merge the adapter first."
                 )
             )
-            files = tell(listed([_TITLES[name] for name in available]))
+            files = localize(listed([_TITLES[name] for name in available]))
             self.what.setText(template.format(files=files))
         else:
             self.what.setText(tr("Nothing to upload yet."))

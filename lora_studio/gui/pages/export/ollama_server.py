@@ -13,7 +13,7 @@ from lora_studio.core.export import (
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.protocol import commands
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.ollama_models import OllamaModels
 from lora_studio.gui.project.state import ProjectState
@@ -124,7 +124,7 @@ class OllamaServerPanel(QWidget):
             tr(
                 "{problem} The file is valid, but the model's answers are worse than those of "
                 "your trained adapter."
-            ).format(problem=tell(problem.what)),
+            ).format(problem=localize(problem.what)),
             tr("Create anyway"),
             self.window(),
             danger=True,

@@ -14,7 +14,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.controls import LineControl
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.hub_upload import HubUpload
 from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
@@ -276,7 +276,7 @@ class ExportPage(StepPage):
             is_export = self.record.is_running(self.state.running)
             return tr("Export is running.") if is_export else tr("Another job is running.")
         if errors := checks.errors(self.state.problems()):
-            return tell(errors[0].what)
+            return localize(errors[0].what)
         if self.merged is None and self.adapter is None:
             return tr("Train an adapter first.")
         if self.merged is None and not self._is_direct():
@@ -319,7 +319,7 @@ class ExportPage(StepPage):
         progress = next(running, self.record).progress
         if progress is not None:
             share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(tell(progress.stage), share, progress.eta_s)
+            self.progress.show_progress(localize(progress.stage), share, progress.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
 
@@ -349,7 +349,7 @@ class ExportPage(StepPage):
         elif running:
             what = tr("Exporting…")
         elif problem := self._problem():
-            what, advice, failed = f"✗ {tell(problem.what)}", tell(problem.remedy), True
+            what, advice, failed = f"✗ {localize(problem.what)}", localize(problem.remedy), True
         elif self.record.phase == "cancelled":
             what = tr("Export canceled")
             advice = tr("Completed files were kept.")

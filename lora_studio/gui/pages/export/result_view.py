@@ -10,7 +10,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
@@ -82,7 +82,7 @@ class ExportResult(QWidget):
     def _refresh(self) -> None:
         self.headline.setText(self._headline())
         self.headline.setVisible(bool(self.headline.text()))
-        tools = tell(listed(list(dict.fromkeys(event.tool for event in self.written))))
+        tools = localize(listed(list(dict.fromkeys(event.tool for event in self.written))))
         files = [self._file_fact(event) for event in self.written]
         self.files.show_facts([*self._stage_facts(), *files, (tr("Created with"), tools)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
@@ -95,7 +95,7 @@ class ExportResult(QWidget):
             set_role(self.proof, "ok" if derived.proven else "error")
             self.proof.setText(_proof(derived))
             self.text.setPlainText(derived.template)
-            stops = tell(listed(derived.stops)) or tr("none")
+            stops = localize(listed(derived.stops)) or tr("none")
             self.stops.setText(tr("Stop sequences: {stops}").format(stops=stops))
 
     def _show_tab(self, page: QWidget, name: str, wanted: bool) -> None:
@@ -143,5 +143,5 @@ def _proof(derived: events.TemplateDerived) -> str:
             "✓ TEMPLATE derived from the chat template and verified on {conversations}"
         ).format(conversations=conversations)
     return tr("✗ The TEMPLATE renders different text than the chat template: {difference}").format(
-        difference=tell(derived.difference or "")
+        difference=localize(derived.difference or "")
     )

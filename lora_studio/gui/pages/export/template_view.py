@@ -8,7 +8,7 @@ from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import CollapsibleSection, label, set_role, titled
 from lora_studio.gui.widgets.columns import ResponsiveColumns
@@ -50,7 +50,7 @@ class TemplateView(QWidget):
         self.jinja.setPlainText(event.chat_template)
         self.go.setPlainText(derived.template)
         self.facts.show_facts(_facts(derived))
-        self._limits.setText("\n".join(f"• {tell(limit)}" for limit in derived.limits))
+        self._limits.setText("\n".join(f"• {localize(limit)}" for limit in derived.limits))
         self.limits.setVisible(bool(derived.limits))
 
 
@@ -59,19 +59,22 @@ def _verdict(derived: DerivedTemplate, difference: str | None) -> str:
         return tr("✓ Verified on {conversations}").format(
             conversations=tr_n("{n} conversation", "{n} conversations", derived.conversations)
         )
-    reason = tell(derived.reason) or tr("The two templates render different text.")
+    reason = localize(derived.reason) or tr("The two templates render different text.")
     verdict = tr("✗ Not verified: {reason}").format(reason=reason)
-    return f"{verdict}\n{tell(difference)}" if difference else verdict
+    return f"{verdict}\n{localize(difference)}" if difference else verdict
 
 
 def _facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
     other = derived.alternative
     return [
-        (tr("Also verified"), tell(listed([feature.description for feature in derived.covers]))),
-        (tr("Not supported"), "\n".join(tell(note) for note in derived.notes)),
-        (tr("Stop sequences"), tell(listed(derived.stops))),
-        (tr("Requires"), tell(listed([need.description for need in derived.needs]))),
-        (tr("Verified alternative"), tell(other.what) if other else ""),
+        (
+            tr("Also verified"),
+            localize(listed([feature.description for feature in derived.covers])),
+        ),
+        (tr("Not supported"), "\n".join(localize(note) for note in derived.notes)),
+        (tr("Stop sequences"), localize(listed(derived.stops))),
+        (tr("Requires"), localize(listed([need.description for need in derived.needs]))),
+        (tr("Verified alternative"), localize(other.what) if other else ""),
     ]
 
 

@@ -12,7 +12,7 @@ from lora_studio.core import chat
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.adapter_list import WeightEditor
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import tool_button
@@ -65,7 +65,7 @@ class BlendPanel(QWidget):
 
     def _row(self, index: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
-        name = tell(chat.shown(AdapterSpeaker(adapters=(alone,))))
+        name = localize(chat.shown(AdapterSpeaker(adapters=(alone,))))
         shown = ElidedLabel(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))

@@ -14,7 +14,7 @@ from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.lora.adapters import METHODS, AdapterFacts, Method, WeightedAdapter
 from lora_studio.core.protocol import commands
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Spacing
@@ -99,7 +99,7 @@ class CombinePanel(QWidget):
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
             titles = [
-                tell(chat.shown(AdapterSpeaker(adapters=(_plain(each),))))
+                localize(chat.shown(AdapterSpeaker(adapters=(_plain(each),))))
                 for each in self._adapters
             ]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])

@@ -19,9 +19,9 @@ class AdapterLibrary(QObject):
     """Opens the library's dialog and does what is chosen there.
 
     Signals:
-        adapters_listed(folders): usable adapters, for whoever offers them too.
+        adapters_listed(folders): usable adapters, for other pages that offer them.
         chat_requested(folder): open an adapter in the playground.
-        training_requested(folder): training is to go on from an adapter.
+        training_requested(folder): the user wants to continue training from an adapter.
         merge_requested(folder): begin a run that merges an adapter.
     """
 

@@ -26,7 +26,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell, tell_problem
+from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.lora.combine_panel import CombinePanel
 from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
@@ -187,14 +187,14 @@ class AdapterLibraryDialog(Dialog):
             case events.AdapterCombined():
                 self._choose_next = event.folder
             case events.Failed() if event.id == self._shown_query:
-                self.fit.say(tell_problem(event.problem), "error")
+                self.fit.say(localize_problem(event.problem), "error")
                 self.fit.show()
             case events.Done() | events.Failed() | events.Cancelled() if (
                 event.id == self._combining
             ):
                 self._combined(event)
             case events.Failed():
-                self.status.say(tell_problem(event.problem), "error")
+                self.status.say(localize_problem(event.problem), "error")
 
     def _model(self) -> ModelSpec | None:
         """Return the project's model if it is complete on this computer: nothing is downloaded
@@ -252,7 +252,7 @@ class AdapterLibraryDialog(Dialog):
         self.facts.show_facts(_facts(facts) if facts is not None else [])
         self.fit.hide()
         if facts is not None and facts.problem is not None:
-            self.fit.say(tell_problem(facts.problem), "error")
+            self.fit.say(localize_problem(facts.problem), "error")
             self.fit.show()
 
     def _show_layers(self, event: events.AdapterShown) -> None:
@@ -264,10 +264,10 @@ class AdapterLibraryDialog(Dialog):
         for part in (self.chat, self.start, self.merge):
             part.setEnabled(fit.fits and self._state.draft.path is not None)
         if not fit.fits:
-            self.fit.say(tr("Not compatible with the project's model. {reason}").format(reason=tell(fit.reason)), "error")  # fmt: skip
+            self.fit.say(tr("Not compatible with the project's model. {reason}").format(reason=localize(fit.reason)), "error")  # fmt: skip
         elif fit.warning:
             self.fit.say(
-                tr("Compatible, with a warning: {warning}").format(warning=tell(fit.warning)),
+                tr("Compatible, with a warning: {warning}").format(warning=localize(fit.warning)),
                 "warn",
             )
         else:
@@ -314,7 +314,7 @@ class AdapterLibraryDialog(Dialog):
         self._combining = ""
         self.combine.set_running(False)
         if isinstance(ending, events.Failed):
-            self.combine.show_error(tell_problem(ending.problem))
+            self.combine.show_error(localize_problem(ending.problem))
         elif isinstance(ending, events.Done):
             folder = str(self.combine.folder)
             self.add_folder(folder) if self._state.draft.folder is None else self.list_adapters()
@@ -331,7 +331,7 @@ class _List(QTableWidget):
 
 
 def _name(facts: AdapterFacts) -> str:
-    return tell(chat.shown(speakers.adapter_speaker(facts.folder)))
+    return localize(chat.shown(speakers.adapter_speaker(facts.folder)))
 
 
 def _rank(facts: AdapterFacts) -> str:
@@ -361,7 +361,7 @@ def _item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWi
 def _tip(facts: AdapterFacts, column: int) -> str:
     """Return the text that may not fit into a cell."""
     if facts.problem is not None:
-        return tell(facts.problem.what)
+        return localize(facts.problem.what)
     return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(column, facts.folder)
 
 
@@ -379,5 +379,5 @@ def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
         (tr("Trained in full"), ", ".join(facts.trained_whole)),
         (tr("Base model"), facts.base),
         (tr("Parameters"), formatting.count(facts.parameters) if facts.parameters else ""),
-        (tr("Note"), tell(facts.note or "")),
+        (tr("Note"), localize(facts.note or "")),
     ]

@@ -19,7 +19,7 @@ from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.preset_number import PresetNumberControl
 from lora_studio.gui.controls.slider_number import SliderNumberControl
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.block_drawing import DEFAULT_LAYERS, BlockDrawing, targeted_names
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
@@ -75,7 +75,7 @@ class LoraPage(StepPage):
         self.sentence = label(role="section", wrap=True)
         self.detail = label(role="muted", wrap=True)
         self._stale = False
-        self._started: LoraSpec | None = None  # the shape of the adapter to go on from
+        self._started: LoraSpec | None = None  # the shape of the adapter to start from
         self._lay_out()
         self.presets.edited.connect(self._choose_rank)
         self.rank.slid.connect(self._slide_rank)
@@ -243,7 +243,7 @@ class LoraPage(StepPage):
                 "Continues from an adapter: {shape}. Settings that the adapter determines "
                 "are disabled below."
             )
-            details.append(note.format(shape=tell(shape)))
+            details.append(note.format(shape=localize(shape)))
         self.detail.setText(" ".join(part for part in details if part))
         self.detail.setVisible(bool(self.detail.text()))
 

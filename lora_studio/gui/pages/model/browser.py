@@ -16,7 +16,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell_problem
+from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.model.finder import ModelFinder
 from lora_studio.gui.pages.model.hub_filters import HubFilters
 from lora_studio.gui.pages.model.model_list import Line, ModelList
@@ -44,7 +44,7 @@ _EMPTY = {
     ),
 }
 
-#: The small model that comes along is listed like any other.
+#: The built-in model is listed like any other.
 BUILTIN = ModelEntry(
     source=BUILTIN_PREFIX + DEFAULT_BUILTIN,
     title=DEFAULT_BUILTIN,
@@ -227,7 +227,7 @@ class ModelBrowser(QWidget):
         problem = self._problem()
         looking = any(self._finder.is_loading(place) for place in _SOURCES[self.source][1])
         if problem is not None:
-            self.status.say(tell_problem(problem), "error")
+            self.status.say(localize_problem(problem), "error")
         elif looking:
             self.status.say(tr("Searching the Hub…") if self.source == "hub" else tr("Searching…"))
         elif self.source == "hub" and offline.is_on():

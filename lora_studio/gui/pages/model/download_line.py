@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell, tell_problem
+from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.glyph import StatusLabel
@@ -77,7 +77,7 @@ class DownloadLine(QWidget):
                 done=formatting.size(event.done), total=formatting.size(event.total)
             )
         else:
-            status = tell(event.stage)
+            status = localize(event.stage)
         self.progress.show_progress(status, share, event.eta_s)
 
     def show_ending(self, event: events.Ending) -> None:
@@ -92,7 +92,7 @@ class DownloadLine(QWidget):
             case events.Failed():
                 problem = event.problem
                 self._resumable = problem.code in ("model.interrupted", "model.hub_failed")
-                self.explain(problem.code, tell_problem(problem))
+                self.explain(problem.code, localize_problem(problem))
         self._show()
 
     def explain(self, code: str, text: str) -> None:

@@ -32,7 +32,7 @@ from lora_studio.core.memory.model_fit import ModelFit
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 
@@ -54,7 +54,7 @@ def describe(entry: ModelEntry, *, brief: bool = False) -> str:
     supported.
     """
     if entry.refusal:
-        return tell(entry.refusal)
+        return localize(entry.refusal)
     parts = [
         tr("{count} parameters").format(count=formatting.count(entry.parameters))
         if entry.parameters

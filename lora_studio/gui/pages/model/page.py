@@ -23,7 +23,7 @@ from lora_studio.core.system import offline
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, named_model
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell_problem
+from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.model.browser import ModelBrowser
 from lora_studio.gui.pages.model.device_control import DeviceControl
 from lora_studio.gui.pages.model.download_line import DownloadLine
@@ -78,7 +78,7 @@ class ModelPage(StepPage):
         self.account = HubAccount(self)
         self.account.ask.connect(self.ask)
         self._has_listed = False
-        self._download: DownloadModel | None = None  # under way
+        self._download: DownloadModel | None = None  # in progress
         self._explained = False  # whether the line of the download tells a problem of the project
         self.source = PathControl(state.about("model", "source"))
         self.browser = ModelBrowser(self.finder, self._preferences, self._settings)
@@ -338,7 +338,7 @@ class ModelPage(StepPage):
         with_help = ("model.gated", "model.token", "model.not_found", "model.offline")
         applies = problem is not None and self._kind() == "hub" and problem.code in with_help
         if applies and problem is not None:
-            self.download.explain(problem.code, tell_problem(problem))
+            self.download.explain(problem.code, localize_problem(problem))
         elif self._explained:
             self.download.explain("", "")
         self._explained = applies
@@ -348,7 +348,7 @@ class ModelPage(StepPage):
             return tr("Reading model details…")
         elsewhere = [p for p in self.state.problems("model") if p.where.field != "source"]
         if elsewhere:
-            return tell_problem(elsewhere[0])
+            return localize_problem(elsewhere[0])
         if self.state.problems("model", "source") and self._kind() != "none":
             return tr("No details available.")
         return tr("Select a model to see its size, license and memory use.")

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QWidget
 
 from lora_studio.core.problems import Problem
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell_problem
+from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
 
@@ -58,7 +58,7 @@ class TokenDialog(Dialog):
 
     def show_problem(self, problem: Problem) -> None:
         """Show why the Hub rejected the token and let the user try another one."""
-        self._show_status(tell_problem(problem))
+        self._show_status(localize_problem(problem))
         self.sign_in.setEnabled(True)
         self.line.selectAll()
         self.line.setFocus()

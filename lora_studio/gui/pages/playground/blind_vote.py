@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QCheckBox
 from lora_studio.core import chat
 from lora_studio.core.playground import COLUMNS
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.pages.playground.vote_bar import VoteBar
 
@@ -68,7 +68,7 @@ class BlindVote(QObject):
         columns = self.order[: len(speakers)]
         vote = self._controller.vote(columns, position)
         self.revealed = True
-        names = [tell(chat.shown(speakers[number])) for number in columns]
+        names = [localize(chat.shown(speakers[number])) for number in columns]
         lettered = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
         template = (
             tr("You voted for no difference ({names}). The next prompt starts a new comparison.")

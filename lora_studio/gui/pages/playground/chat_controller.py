@@ -23,7 +23,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.store import PlaygroundStore
 from lora_studio.gui.project.state import ProjectState
 
@@ -101,7 +101,7 @@ class ChatController(QObject):
             return tr("Open a project first.")
         spec, model = self.model_spec(), self._state.facts.model
         if errors := checks.errors(self._state.problems("model")):
-            return tell(errors[0].what)
+            return localize(errors[0].what)
         if spec is None:
             return tr("Choose a model first.")
         if model is not None and model.source == spec.source and model.missing_bytes:
@@ -302,7 +302,7 @@ class ChatController(QObject):
     def _on_event(self, event: events.Event) -> None:
         match event:
             case events.Progress():
-                self.status_changed.emit(tell(event.stage))
+                self.status_changed.emit(localize(event.stage))
             case events.ChatReady():
                 self.status_changed.emit("")
             case events.AnswerGrew() if event.column in self.waiting:

@@ -20,7 +20,7 @@ from lora_studio.core.playground import Vote
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets import plain_table
@@ -59,7 +59,7 @@ class TokensDialog(Dialog):
             self.view.show_tokens(event.tokens)
         else:
             self.view.show_tokens((), event.text or tr("Nothing to show."))
-        self.show_note(tell(event.note))
+        self.show_note(localize(event.note))
 
     def show_note(self, text: str) -> None:
         """Show a note about the prompt, or why there is none."""
@@ -151,7 +151,7 @@ class PlaygroundDialogs(QObject):
     def show_tokens(self, number: int, turn: int) -> None:
         """Show the exact prompt of a column as tokens."""
         speaker = self._controller.conversation.speakers[number]
-        self._tokens = TokensDialog(tell(chat.shown(speaker)), self._page.window())
+        self._tokens = TokensDialog(localize(chat.shown(speaker)), self._page.window())
         self._tokens.finished.connect(self._forget_tokens)
         self._tokens.open()
         self._controller.ask_prompt(number, turn)
@@ -164,7 +164,9 @@ class PlaygroundDialogs(QObject):
         if self._tokens is None:
             return
         if isinstance(event, events.Failed):
-            self._tokens.show_note(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
+            self._tokens.show_note(
+                f"{localize(event.problem.what)} {localize(event.problem.remedy)}"
+            )
         else:
             self._tokens.show_prompt(event)
 
@@ -181,4 +183,4 @@ class PlaygroundDialogs(QObject):
 
 def _display_name(name: str) -> str:
     """Return the name of a model for display, with runs named by their start time."""
-    return " + ".join(tell(timestamps.format_run_name(part)) for part in name.split(" + "))
+    return " + ".join(localize(timestamps.format_run_name(part)) for part in name.split(" + "))

@@ -13,7 +13,7 @@ from lora_studio.core.chat import AdapterSpeaker, AnySpeaker, GgufSpeaker
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing, current, pixmap
 
 #: Number of runs at the top level of the menu; older ones are in a submenu.
@@ -52,7 +52,7 @@ class SpeakerMenu(QPushButton):
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
         """Show a model; `name` replaces its own name during a blind comparison."""
         self._speaker = speaker
-        self._full_name = name or tell(chat.shown(speaker))
+        self._full_name = name or localize(chat.shown(speaker))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full_name))
         self.setToolTip(self._full_name)
         self._elide()
@@ -149,12 +149,12 @@ class SpeakerMenu(QPushButton):
     def _add_group(self, menu: QMenu, title: str, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu(title.replace("&", "&&"))
         for choice in choices:
-            self._add(inner, tell(choice.title), choice.speaker)
+            self._add(inner, localize(choice.title), choice.speaker)
 
     def _add_ollama(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu("Ollama")
         for choice in choices:
-            self._add(inner, tell(choice.title), choice.speaker)
+            self._add(inner, localize(choice.title), choice.speaker)
         inner.addAction(tr("Refresh"), self.ollama_requested.emit)
 
     def _add_blend(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
@@ -165,7 +165,7 @@ class SpeakerMenu(QPushButton):
             assert isinstance(choice.speaker, AdapterSpeaker)
             more = choice.speaker.adapters
             if more[0].folder not in {each.folder for each in current}:
-                name = tell(chat.shown(choice.speaker)).replace("&", "&&")
+                name = localize(chat.shown(choice.speaker)).replace("&", "&&")
                 inner.addAction(
                     name, self._choose_later(AdapterSpeaker(adapters=(*current, *more)))
                 )

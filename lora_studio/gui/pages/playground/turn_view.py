@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row, tool_button
@@ -83,7 +83,7 @@ class TurnView(QWidget):
             self.answer.show_text("")
             self.facts.setText("")
         elif (problem := version.problem) is not None:
-            self.answer.show_text(f"✗ {tell(problem.what)} {tell(problem.remedy)}", "error")
+            self.answer.show_text(f"✗ {localize(problem.what)} {localize(problem.remedy)}", "error")
             self.facts.setText("")
         else:
             self.answer.show_answer(version.text)

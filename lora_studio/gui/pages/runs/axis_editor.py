@@ -20,7 +20,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.controls.quantities import parse, shown
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
@@ -62,7 +62,7 @@ class AxisEditor(QWidget):
         """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
         super().__init__(parent)
         self._abouts = {
-            setting: tell_facts(SPECS[copies.split(setting)[0]], about.name)
+            setting: localize_facts(SPECS[copies.split(setting)[0]], about.name)
             for setting, about in grid_search.searchable().items()
         }
         self.setting, self.numbers, self.choices = QComboBox(), LineEdit(), QWidget()

@@ -17,7 +17,7 @@ from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.runs.axis_editor import AxisEditor
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
@@ -88,7 +88,7 @@ class GridDialog(Dialog):
         try:
             count = len(copies.combinations(self.axes()))
         except ProblemError as error:
-            text = f"{tell(error.problems[0].what)} {tell(error.problems[0].remedy)}"
+            text = f"{localize(error.problems[0].what)} {localize(error.problems[0].remedy)}"
             self.total.setText(text if is_valid else "")
             self.add.setEnabled(False)
             return
@@ -104,7 +104,7 @@ class GridDialog(Dialog):
         values = editor.values()
         for value in values:
             if problem := grid_search.wrong(self._state.draft, editor.name, value):
-                return f"{tell(problem.what)} {tell(problem.remedy)}"
+                return f"{localize(problem.what)} {localize(problem.remedy)}"
         return "" if values else tr("Enter at least one value.")
 
     def _total_text(self, count: int) -> str:

@@ -22,7 +22,7 @@ from lora_studio.core.runs.grid_search import GridTable
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.pages.runs.settings_view import format_value
 from lora_studio.gui.pages.runs.table_model import STATES
 from lora_studio.gui.plots.trace import mixed
@@ -150,7 +150,7 @@ class GridView(QWidget):
 
 def _about(setting: str) -> FieldFacts:
     step, name = copies.split(setting)
-    return tell_facts(SPECS[step], name)
+    return localize_facts(SPECS[step], name)
 
 
 def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:

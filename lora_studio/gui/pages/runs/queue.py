@@ -15,7 +15,7 @@ from lora_studio.core.runs.queue import QueuedRun, QueueFile
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project import lock
 from lora_studio.gui.project.state import ProjectState
 
@@ -190,7 +190,7 @@ class RunQueue(QObject):
             case events.Failed():
                 self._state.messages.warning(
                     tr("{what} The queue continues with the next run.").format(
-                        what=tell(ending.problem.what)
+                        what=localize(ending.problem.what)
                     )
                 )
         self._next.start()

@@ -23,7 +23,7 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.quantities import shown
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.theme import Spacing, body_font, color, theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import label
@@ -212,5 +212,7 @@ def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
         compared = values if len(runs) > 1 else [facts.default(name), *values]
         differs = table.differ(compared)
         if differs or everything:
-            rows.append(SettingRow(tell_facts(SPECS[step], field), step, tuple(values), differs))
+            rows.append(
+                SettingRow(localize_facts(SPECS[step], field), step, tuple(values), differs)
+            )
     return rows

@@ -11,7 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.core.runs import grid_search, table
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.runs.grid_view import GridView
 from lora_studio.gui.pages.runs.notes import RunNotes
 from lora_studio.gui.pages.runs.queue_view import QueueView
@@ -103,7 +103,7 @@ def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
     ).format(size=formatting.size(run.bytes), checkpoints=formatting.size(run.checkpoint_bytes))
     loss, best_eval = table.said(run, "loss"), table.said(run, "eval")
     return [
-        (tr("Status"), f"{state}. {tell(run.reason)}" if run.reason else state),
+        (tr("Status"), f"{state}. {localize(run.reason)}" if run.reason else state),
         (tr("Started"), table.said(run, "begun")),
         (
             tr("Loss"),

@@ -14,7 +14,7 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.names import RunNames
 from lora_studio.core.runs.table import Column
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots.run_overlay import LETTERS, MOST, letter_color
 from lora_studio.gui.theme import Role, color, current
 
@@ -245,7 +245,7 @@ class RunModel(QAbstractTableModel):
                 current = tr("Merge and Export use this run.") if is_current else ""
                 return "\n".join(part for part in (run.folder, run.about.notes, current) if part)
             case "state":
-                return tell(run.reason) or None
+                return localize(run.reason) or None
             case "model":
                 return str(run.value("model.source"))
             case "size" if run.checkpoint_bytes:

@@ -99,7 +99,7 @@ class EngineManager(QObject):
                 self.control, _operations().SetupRequest(mode=mode), self._window
             )
             self._dialog.finished.connect(self._closed)
-            self._dialog.python_chosen.connect(self.use_python)
+            self._dialog.python_chosen.connect(self.adopt_python)
         self._dialog.show()
         self._dialog.activateWindow()
 
@@ -107,11 +107,11 @@ class EngineManager(QObject):
         """Activate another installed engine."""
         current = engines.current()
         if current is None or current.name != name:
-            self._start(lambda stop: _operations().use(name, stop))
+            self._start(lambda stop: _operations().switch(name, stop))
 
-    def use_python(self, path: Path) -> None:
+    def adopt_python(self, path: Path) -> None:
         """Use the user's own Python as the engine."""
-        self._start(lambda stop: _operations().use_python(path, stop))
+        self._start(lambda stop: _operations().adopt_python(path, stop))
 
     def leave(self) -> None:
         """Cancel a setup because the window is closing; downloads are kept."""

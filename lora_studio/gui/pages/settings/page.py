@@ -20,7 +20,7 @@ from lora_studio.core.system import offline, paths
 from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
-from lora_studio.gui.message_translation import tell_problem
+from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
 from lora_studio.gui.pages.settings.update_card import UpdateCard
@@ -193,7 +193,7 @@ class SettingsPage(AppPage):
         try:
             found.append((tr("Engine"), shlex.join(worker.engine_command()), ""))
         except ProblemError as error:
-            found.append((tr("Engine"), tell_problem(error.problems[0]), "error"))
+            found.append((tr("Engine"), localize_problem(error.problems[0]), "error"))
         devices = self._state.facts.devices
         for device in devices.devices if devices else ():
             found.append((tr("Device"), _device_words(device), ""))

@@ -14,7 +14,7 @@ from lora_studio.core import formatting
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell, tell_problem
+from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.settings.setup_thread import STAGES, EngineControl
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, titled
@@ -183,15 +183,15 @@ class EngineDialog(Dialog):
     def _show(self) -> None:
         control, ending = self.control, self.control.ending
         if control.planned and control.request != self._request and self.isVisible():
-            control.prepare(self._request)  # the plan was under way when this was opened
+            control.prepare(self._request)  # planning was in progress when this was opened
             return
         self._show_facts()
         self._show_progress()
         failed = ending.problem if isinstance(ending, Failed) else None
-        self.problem.setText(tell_problem(failed) if failed else "")
+        self.problem.setText(localize_problem(failed) if failed else "")
         self.problem.setVisible(failed is not None)
         self.log.setVisible(failed is not None and folders.root().log.is_file())
-        notes = [tell_problem(one.problem) for one in control.warnings]
+        notes = [localize_problem(one.problem) for one in control.warnings]
         if control.planned and control.plan is not None and control.plan.needed > control.plan.free:
             notes.append(tr("Not enough disk space. Free up some space, or choose another folder."))
         self.note.setText("\n".join(notes))
@@ -220,7 +220,7 @@ class EngineDialog(Dialog):
         again = failed is not None or cancelled
         self.go.setText(tr("Close") if ready else tr("Try again") if again else does)
         if self.go.isEnabled() and self.focusWidget() is self.close_:
-            self.go.setFocus()  # it went there by itself while there was nothing to go on with
+            self.go.setFocus()  # focus moved elsewhere while the button was disabled
         self._fit_height()
 
     def _fit_height(self) -> None:
@@ -304,7 +304,7 @@ def describe_machine(found: Accelerator) -> str:
         text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(
             name=found.title
         )
-        return f"{text} {tell(found.note)}" if found.note else text
+        return f"{text} {localize(found.note)}" if found.note else text
     parts = [found.title or found.variant]
     if found.memory:
         parts.append(formatting.memory(found.memory))

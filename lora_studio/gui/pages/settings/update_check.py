@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.system import offline
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell_problem
+from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.threads import DetachedThread
@@ -126,7 +126,7 @@ class UpdateCheck(QObject):
             self._messages.info(text)
 
     def _failed(self, problem: Problem) -> None:
-        self.result_ready.emit(tell_problem(problem), "")
+        self.result_ready.emit(localize_problem(problem), "")
 
     def _over(self) -> None:
         thread, self._thread = self._thread, None

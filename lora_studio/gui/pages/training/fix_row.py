@@ -8,7 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from lora_studio.core.problems import Fix
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 
@@ -51,7 +51,7 @@ class FixRow(QWidget):
         self._check_applied()
 
     def _add_button(self, fix: Fix) -> QPushButton:
-        fix_button = button(tell(fix.label), lambda: self.chosen.emit(fix))
+        fix_button = button(localize(fix.label), lambda: self.chosen.emit(fix))
         self._flow.addWidget(fix_button)
         return fix_button
 
@@ -59,4 +59,4 @@ class FixRow(QWidget):
         for fix_button, fix in zip(self.buttons, self._fixes, strict=True):
             applied = all(self._state.get(step, name) == value for step, name, value in fix.changes)
             fix_button.setEnabled(not applied)
-            fix_button.setText(f"✓ {tell(fix.label)}" if applied else tell(fix.label))
+            fix_button.setText(f"✓ {localize(fix.label)}" if applied else localize(fix.label))

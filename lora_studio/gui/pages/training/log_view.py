@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 
 #: Older lines are dropped from the view; the run's log file has all of them.
 _MAX_LINES = 5000
@@ -38,21 +38,21 @@ def _format_line(event: object) -> str:
         case events.Started():
             return tr("{command} started").format(command=event.command)
         case events.Log():
-            return tell(event.text)
+            return localize(event.text)
         case events.Warned():
             return tr("warning: {problem} {remedy}").format(
-                problem=tell(event.problem.what), remedy=tell(event.problem.remedy)
+                problem=localize(event.problem.what), remedy=localize(event.problem.remedy)
             )
         case events.Failed():
             return tr("error: {problem} {remedy}").format(
-                problem=tell(event.problem.what), remedy=tell(event.problem.remedy)
+                problem=localize(event.problem.what), remedy=localize(event.problem.remedy)
             )
         case events.Evaluated():
             return tr("step {step}: eval loss {loss:.4f}").format(step=event.step, loss=event.loss)
         case events.CheckpointSaved():
             return tr("checkpoint saved at step {step}").format(step=event.step)
         case events.Recovered():
-            return tell(event.text)
+            return localize(event.text)
         case events.Done():
             if event.paused:
                 return tr("paused")

@@ -13,7 +13,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.memory_bar import MemoryBar
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, set_role
@@ -88,7 +88,7 @@ class MemoryPanel(QWidget):
                 total=total, available=formatting.memory(needed.available), device=needed.device
             )
         if needed.seconds is not None:
-            time = tell(formatting.remaining(needed.seconds))
+            time = localize(formatting.remaining(needed.seconds))
             text = f"{text} {tr('Estimated training time: {time}.').format(time=time)}"
         self.sentence.setText(text)
         set_role(self.sentence, "body" if needed.fits is not False else "warn")
@@ -101,7 +101,7 @@ class MemoryPanel(QWidget):
 def _show_fix(target: QPushButton, fix: Fix | None, template: str) -> None:
     target.setVisible(fix is not None)
     if fix is not None:
-        target.setText(template.format(change=tell(fix.label)))
+        target.setText(template.format(change=localize(fix.label)))
 
 
 def _rows_text(needed: MemoryEstimate, measured: bool) -> str:

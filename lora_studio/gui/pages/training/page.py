@@ -14,7 +14,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.training.curves_card import CurvesCard
 from lora_studio.gui.pages.training.log_view import LogView
@@ -247,7 +247,7 @@ class TrainingPage(StepPage):
 
     def _apply_fix(self, fix: Fix) -> None:
         """Change the project for the next run; the current one keeps its settings."""
-        self.state.change(tell(fix.label), fix.changes)
+        self.state.change(localize(fix.label), fix.changes)
         if not self._is_running():
             self._show_recipe()
 
@@ -268,7 +268,7 @@ class TrainingPage(StepPage):
         if self.primary_action() is PrimaryAction.CONTINUE:
             return None
         errors = checks.errors(self.state.problems())
-        return tell(errors[0].what) if errors else None
+        return localize(errors[0].what) if errors else None
 
     def is_done(self) -> bool:
         """Return whether the training finished with an adapter."""
@@ -343,7 +343,7 @@ class TrainingPage(StepPage):
         progress, last = self.record.progress, self._last_step
         if progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(tell(progress.stage), share, progress.eta_s)
+            self.progress.show_progress(localize(progress.stage), share, progress.eta_s)
         elif last is not None:
             self.progress.show_progress(tr("Training"), last.step / last.steps, last.eta_s)
         else:

@@ -9,7 +9,7 @@ from lora_studio.core.project import presets
 from lora_studio.core.project.presets import Preset
 from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
@@ -84,7 +84,7 @@ class PresetPanel(QWidget):
             tr("{title} changes {settings}: {changes}").format(
                 title=tr(preset.title),
                 settings=tr_n("{n} setting", "{n} settings", len(changes)),
-                changes=" · ".join(tell(change.text) for change in changes),
+                changes=" · ".join(localize(change.text) for change in changes),
             )
         )
         self.preview.show()

@@ -23,7 +23,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.controls.field_group import FieldGroup
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.preset_panel import PresetPanel
 from lora_studio.gui.project import memory_plan, run_preview
@@ -86,7 +86,7 @@ class RecipeForm(QWidget):
         self.estimate = label(wrap=True)
         self.summary = FactList()
         self.memory = MemoryPanel()
-        self.memory.chosen.connect(lambda fix: state.change(tell(fix.label), fix.changes))
+        self.memory.chosen.connect(lambda fix: state.change(localize(fix.label), fix.changes))
         self.presets = PresetPanel(state)
         self.presets.chosen.connect(self._apply_preset)
         self._editors = {

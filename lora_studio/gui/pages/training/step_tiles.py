@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.widgets.stat_tiles import StatTiles
 
 _TILES = {
@@ -39,7 +39,7 @@ class StepTiles(StatTiles):
                     step=formatting.number(last.step), steps=formatting.number(last.steps)
                 ),
                 "epoch": f"{last.epoch:.2f}",
-                "left": tell(formatting.remaining(last.eta_s)) if running else "–",
+                "left": localize(formatting.remaining(last.eta_s)) if running else "–",
                 "speed": formatting.number(round(last.tokens_per_s)),
                 "loss": formatting.loss(last.loss),
                 "memory": formatting.memory(last.memory_bytes),

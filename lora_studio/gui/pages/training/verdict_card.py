@@ -19,7 +19,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.fix_row import FixRow
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project.state import ProjectState
@@ -108,7 +108,7 @@ class VerdictCard(Card):
         self.setVisible(warning is not None or (not running and phase != "none"))
         self.what_now.setVisible(not running and phase == "failed")
         if warning is not None:
-            self._show_texts(f"⚠ {tell(warning.what)}", tell(warning.advice), "warn")
+            self._show_texts(f"⚠ {localize(warning.what)}", localize(warning.advice), "warn")
             self.fixes.show_fixes(self._find_fixes(warning), tr("For the next run:"))
         else:
             self.fixes.show_fixes([])
@@ -118,7 +118,7 @@ class VerdictCard(Card):
     def _show_ending(self, adapter: events.AdapterSaved | None, resume_hint: str) -> None:
         phase = self._record.phase
         if phase == "failed" and (problem := self._record.problem) is not None:
-            self._show_texts(f"✗ {tell(problem.what)}", tell(problem.remedy), "error")
+            self._show_texts(f"✗ {localize(problem.what)}", localize(problem.remedy), "error")
             if problem.code == "training.diverged":
                 self.fixes.show_fixes(self._find_fixes(diverged(problem.what)))
         elif phase == "paused":
@@ -134,7 +134,7 @@ class VerdictCard(Card):
         self, verdict: TrainingVerdict, adapter: events.AdapterSaved | None
     ) -> None:
         glyph = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
-        sentences = [tell(verdict.advice)]
+        sentences = [localize(verdict.advice)]
         if adapter is not None and adapter.best_loss is not None:
             step = formatting.number(adapter.step)
             sentences.append(tr("The best adapter, from step {step}, was kept.").format(step=step))
@@ -144,7 +144,7 @@ class VerdictCard(Card):
             else tr("Training took {time}.")
         )
         sentences.append(duration.format(time=formatting.duration(self._record.seconds)))
-        self._show_texts(f"{glyph}{tell(verdict.what)}", " ".join(sentences))
+        self._show_texts(f"{glyph}{localize(verdict.what)}", " ".join(sentences))
         self.fixes.show_fixes(self._find_fixes(verdict))
 
     def _show_texts(
