@@ -44,7 +44,7 @@ def test_runs_in_one_state_come_with_the_reason(project_folder: Path) -> None:
     status, printed = _run(str(project_folder), "--state", "unreadable", "--state", "interrupted")
     assert status == 0
     assert "created by a newer version" in printed
-    assert "switched off" in printed
+    assert "shut down" in printed
     assert "trained" not in printed
 
 
