@@ -169,4 +169,4 @@ def test_a_source_that_is_gone_says_so_on_its_own_card(qtbot: QtBot, tmp_path: P
     sources.base = tmp_path
     sources.show_value(({"path": "there.jsonl"}, {"path": "gone.jsonl"}, {"path": "org/name"}))
     said = [card.verdict.text() for card in sources.cards]
-    assert ["no such file" in text for text in said] == [False, True, False]
+    assert ["not found" in text for text in said] == [False, True, False]

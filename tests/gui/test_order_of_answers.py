@@ -338,7 +338,7 @@ def test_who_can_answer_is_what_the_latest_look_found(
     controller.store.choices_found.connect(told.append)
     monkeypatch.setattr(controller.store, "_begin", lambda _work, then: begun.append(then))
     for folders in ((), ("/new",)):
-        controller.store.look(project_folder / "runs", "", folders)
+        controller.store.find_speakers(project_folder / "runs", "", folders)
     older, later = begun
     new, old = (
         SpeakerOption(SpeakerGroup.LIBRARY, name, AdapterSpeaker()) for name in ("new", "old")

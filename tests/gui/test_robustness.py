@@ -185,7 +185,7 @@ def test_a_full_disk_costs_no_change_and_saving_works_once_there_is_room(
         dialog.reject()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "could not be saved" in window.message_bar.text
+    assert "Couldn't save the project" in window.message_bar.text
     assert _file(project_folder).read_text() == before
     assert window.state.get("lora", "rank") == 8
     assert window.save()

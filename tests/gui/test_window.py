@@ -158,7 +158,7 @@ def test_continue_is_closed_with_its_reason_while_a_step_needs_something(
     window.state.create(tmp_path / "empty", "empty")
     primary = window.pages["model"].header.primary
     assert not primary.isEnabled()
-    assert primary.toolTip() == "No model is chosen."
+    assert primary.toolTip() == "No model selected."
     lora = window.pages["lora"].header.primary
     assert lora.toolTip() == f"{lora.text()} (Ctrl+Enter)"
 
@@ -257,14 +257,14 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     window.state.create(tmp_path / "later", "later")
     window.show_page("home")
     assert len(window.home._summaries) == 2, "listed before their runs are read"
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
     assert [seen.name for seen in window.home._summaries] == ["support bot", "later"]
     assert window.home._summaries[0].status_text == "Interrupted, step 7 of 20"
     unfinished = [made.text() for made in window.home._unfinished.findChildren(QLabel)]
     assert "support bot" in unfinished
     assert "later" not in unfinished
-    assert window.home._summaries[0].resumable
-    assert window.home._summaries[1].words == "No runs yet"
+    assert window.home._summaries[0].is_resumable
+    assert window.home._summaries[1].status_text == "No runs yet"
 
 
 def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_one(
@@ -277,7 +277,7 @@ def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_on
     assert early.wait(WAIT)  # it has told, and nobody has heard it yet
     window.open_project(project_folder)
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
     assert [seen.name for seen in window.home._summaries] == ["support bot"]
 
 
@@ -310,8 +310,8 @@ def test_a_paused_training_is_resumed_from_home(
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.state() == "paused"
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
-    assert window.home._summaries[0].words.startswith("Paused, step ")
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
+    assert window.home._summaries[0].status_text.startswith("Paused, step ")
     (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
     resume.click()
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
@@ -333,12 +333,12 @@ def test_a_recent_project_that_was_moved_is_marked_and_found_again(
     window.state.create(tmp_path / "later", "later")
     moved = project_folder.rename(tmp_path / "elsewhere")
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
-    assert [(seen.name, seen.missing) for seen in window.home._summaries] == [
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
+    assert [(seen.name, seen.is_missing) for seen in window.home._summaries] == [
         ("later", False),
         ("support bot", True),
     ]
-    assert "Not found" in window.home._summaries[1].words
+    assert "Not found" in window.home._summaries[1].status_text
     (locate,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Locate…"]
     locate.click()
     (dialog,) = window.findChildren(QFileDialog)
@@ -531,7 +531,7 @@ def test_a_job_shows_where_it_is_in_header_and_rail_and_stops_with_its_result(
     _until_idle(window, qtbot)
     assert run.state() == "trained"
     assert (run.adapter / "adapter_model.safetensors").is_file()
-    assert "kept" in window.message_bar.text
+    assert "The adapter was saved" in window.message_bar.text
     assert not window.header.job.isVisible()
     assert window.state.run == run
 
@@ -599,7 +599,7 @@ def test_a_second_job_waits_for_the_first(
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
     window.launcher.request("train")
-    assert "under way" in window.message_bar.text
+    assert "already running" in window.message_bar.text
     assert run_folder.list_runs(project_folder / "runs") == [run]
 
 
