@@ -206,7 +206,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(300)
     yield "settings", window
     window.show_page("home")
-    _until(lambda: all(item.seen for item in window.home._seen), 10)
+    _until(lambda: all(item.is_loaded for item in window.home._summaries), 10)
     yield "home", window
     window.close()
     window.deleteLater()
