@@ -106,15 +106,15 @@ def test_defaults_of_a_new_project_name_what_each_step_still_needs(
     pages: dict[str, StepPage],
 ) -> None:
     assert {step: page.blocker() for step, page in pages.items()} == {
-        "model": "No model is chosen.",
+        "model": "No model selected.",
         "lora": None,
-        "dataset": "No dataset is chosen.",
-        "training": "No model is chosen.",
-        "merging": "No model is chosen.",
-        "export": "No model is chosen.",
+        "dataset": "No dataset selected.",
+        "training": "No model selected.",
+        "merging": "No model selected.",
+        "export": "No model selected.",
     }
     assert not pages["model"].header.primary.isEnabled()
-    assert pages["model"].header.primary.toolTip() == "No model is chosen."
+    assert pages["model"].header.primary.toolTip() == "No model selected."
 
 
 def test_pages_survive_whatever_a_draft_holds(

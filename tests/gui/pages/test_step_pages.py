@@ -336,11 +336,11 @@ def test_choices_that_cannot_go_together_are_greyed_with_the_reason(
     items = {box.itemData(index): model.item(index) for index in range(box.count())}
     assert items["pissa"].isEnabled()
     assert not items["loftq"].isEnabled()
-    assert "not held in 4-bit" in items["loftq"].toolTip()
+    assert "isn't loaded in 4-bit" in items["loftq"].toolTip()
     opened.set("model", "precision", "4bit")
     assert items["loftq"].isEnabled()
     assert not items["pissa"].isEnabled()
-    assert "which are quantised" in items["pissa"].toolTip()
+    assert "which are quantized" in items["pissa"].toolTip()
     assert items["eva"].isEnabled()
 
 

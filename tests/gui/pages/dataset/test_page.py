@@ -15,6 +15,7 @@ from lora_studio.core.dataset.spec import SLOTS
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.commands import (
     InspectDataset,
     LintDataset,
@@ -45,11 +46,11 @@ class Played:
         self.page.show()
         qtbot.waitExposed(self.page)
 
-    def of(self, kind: type[commands._Command]) -> list[Question]:
+    def of(self, kind: type[BaseCommand]) -> list[Question]:
         """Questions of one kind, in the order they were asked."""
         return [question for question in self.asked if type(question) is kind]
 
-    def wait_for(self, kind: type[commands._Command], count: int = 1) -> Question:
+    def wait_for(self, kind: type[BaseCommand], count: int = 1) -> Question:
         """The latest question of a kind, once there are as many."""
         self.qtbot.waitUntil(lambda: len(self.of(kind)) >= count)
         return self.of(kind)[-1]
