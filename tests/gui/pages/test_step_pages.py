@@ -353,7 +353,7 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
     page = LoraPage(opened)
     shown(qtbot, page)
     opened.set("lora", "start_from", str(tmp_path))
-    assert "Continues from an adapter: rank 8, alpha 12, q_proj." in page.detail.text()
+    assert "Continues from an adapter: rank 8, alpha 12 and q_proj." in page.detail.text()
     assert not page.editors["rank"].isEnabled()
     assert not page.presets.isEnabled()
     assert page.presets.cards[8].radio.isChecked()
