@@ -238,7 +238,7 @@ def test_a_gguf_file_that_llama_cpp_understands_otherwise_is_refused(
         return config
 
     monkeypatch.setattr(from_gguf, "_config", wrong)
-    with pytest.raises(ProblemError, match=r"off by \d\.\d\d nats") as caught:
+    with pytest.raises(ProblemError, match=r"by \d\.\d\d nats") as caught:
         sources.resolve(ModelSpec(source=str(file)), make_job())
     assert caught.value.problems[0].code == "model.gguf_differs"
 

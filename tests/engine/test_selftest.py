@@ -102,7 +102,7 @@ def test_every_quantisation_has_limits_with_their_source_or_says_why_it_has_none
             assert 0.2 < found.top1 < 1, name
             assert (found.kl == limits.EXACT.kl) == (facts.bits >= 16), name
         if facts.only_for and facts.bits < 3:
-            assert f"meant for {facts.only_for}" in str(found.unjudged)
+            assert f"works only for {facts.only_for}" in str(found.unjudged)
 
 
 def test_a_larger_model_is_held_to_more() -> None:

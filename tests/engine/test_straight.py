@@ -154,9 +154,9 @@ def test_what_peft_alone_can_merge_gets_a_copy_that_is_gone_afterwards(tmp_path:
     assert file.is_file()
     assert not run.merged.exists()
     assert not list(run.temporary.iterdir())
-    logs = " ".join(log.text for log in recorder.of(events.Log))
-    assert "A merged copy is written for the time of the export: several adapters" in logs
-    assert "straight" not in logs
+    logs = " ".join(str(log.text) for log in recorder.of(events.Log))
+    assert "A temporary merged copy is written for the export: several adapters" in logs
+    assert "Exporting directly" not in logs
 
 
 def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path) -> None:
