@@ -180,7 +180,7 @@ class RowsRead(BaseEvent):
 
 
 class RowShown(BaseEvent):
-    """One row in full: as the file has it (`raw`, JSON) and, with a model, as the model sees it.
+    """One full row: as in the file (`raw`, JSON) and, with a model, as the model sees it.
 
     Together the texts of `tokens` are `text`; `trained_spans` are character ranges of it, end
     excluded. For pairs the parts of the rejected side follow in `rejected_*`.
@@ -199,8 +199,7 @@ class RowShown(BaseEvent):
 
 
 class LengthsMeasured(BaseEvent):
-    """How long the rows are, in tokens, over the whole dataset; estimated from a sample of it, as
-    if that were all, until it is `complete`.
+    """Row lengths of the whole dataset in tokens; extrapolated from a sample until `complete`.
 
     `edges` are lengths in rising order; `rows_over[i]` counts rows longer than `edges[i]`,
     `trained_over[i]` the trained tokens that lie behind that position, so that what a limit cuts can
@@ -223,7 +222,7 @@ class LengthsMeasured(BaseEvent):
 
 
 class Finding(BaseModel):
-    """One kind of fault in the data: how many rows, some of them, and what can be done.
+    """One kind of fault in the data: the number of rows, examples, and a fix.
 
     `code` is dotted (`lint.duplicates`). `rows` are (source, row) pairs, at most a thousand. `fix`
     goes into the project's `dataset.fixes`; `change` is another setting that helps, as field and

@@ -147,9 +147,9 @@ class CheckpointSaved(BaseEvent):
 
 
 class Recovered(BaseEvent):
-    """Memory ran out and training continues with less of it, after step `step`, which it redoes.
+    """Memory ran out; training repeats what followed step `step` with less memory.
 
-    A step still has as many rows; `why` is one sentence about what ran out.
+    The effective batch stays the same; `why` is a sentence about what ran out.
     """
 
     kind: Literal["recovered"] = "recovered"

@@ -59,7 +59,7 @@ _RULES: tuple[CombinationRule, ...] = (
             "lora.init_needs_exact_base",
             "lora",
             "init",
-            lambda chosen, init=init: _begins(chosen, init) and _is_quantised(chosen),  # type: ignore[misc]  # mypy infers no lambda with a default
+            lambda chosen, init=init: _begins(chosen, init) and _is_quantized(chosen),  # type: ignore[misc]  # mypy infers no lambda with a default
             text("{name} initializes from the base weights, which are quantized.", name=name),
             "Use 16-bit precision, or the default initialization.",
             _USUAL_START,
@@ -90,7 +90,7 @@ _RULES: tuple[CombinationRule, ...] = (
         "lora.orthogonal_on_quantised",
         "lora",
         "init",
-        lambda chosen: _begins(chosen, "orthogonal") and _is_quantised(chosen),
+        lambda chosen: _begins(chosen, "orthogonal") and _is_quantized(chosen),
         "Orthogonal initialization can't be used with a quantized base model.",
         "Use 16-bit precision, or the default initialization.",
         _USUAL_START,
@@ -111,7 +111,7 @@ _RULES: tuple[CombinationRule, ...] = (
         "model.sharding_quantised",
         "model",
         "sharding",
-        lambda chosen: chosen.model.sharding == "shard" and _is_quantised(chosen),
+        lambda chosen: chosen.model.sharding == "shard" and _is_quantized(chosen),
         "Quantized weights can't be sharded across devices.",
         "Use 16-bit precision, or replicate the weights.",
         Fix(label="Replicate the weights", step="model", field="sharding", value="replicate"),
@@ -270,7 +270,7 @@ def _begins(chosen: Combination, init: str) -> bool:
     return chosen.lora.init == init and not chosen.lora.start_from
 
 
-def _is_quantised(chosen: Combination) -> bool:
+def _is_quantized(chosen: Combination) -> bool:
     return chosen.model.precision in ("4bit", "8bit")
 
 
