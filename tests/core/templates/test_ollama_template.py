@@ -766,7 +766,7 @@ def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
 ) -> None:
     found = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
     assert not found.proven
-    assert str(found.reason).endswith(f"a Go template cannot express {construct}")
+    assert str(found.reason).endswith(f"a Go template can't express {construct}")
     assert found.alternative is not None
     assert str(found.alternative.what) == f"without {construct}"
     assert found.alternative.derived.proven
