@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.dataset.spec import SLOTS
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem
-from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol import events
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.commands import (
     InspectDataset,
