@@ -240,7 +240,7 @@ class _Collector(ast.NodeVisitor):
         """Add the literals that an expression can be."""
         match node:
             case ast.Constant(value=str(literal)):
-                if any(map(str.isalpha, _FIELD.sub("", literal))):
+                if any(sign.isalpha() or sign in "“”" for sign in _FIELD.sub("", literal)):
                     self._templates.plain.add(literal)
             case ast.JoinedStr() | ast.BinOp(op=ast.Add() | ast.Mod()):
                 self._templates.finished.append((self._file, node.lineno, ast.unparse(node)))

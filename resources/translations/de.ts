@@ -11873,6 +11873,10 @@
             <translation>{title}: {value} ist kein Text.</translation>
         </message>
         <message>
+            <source>{title}: “{value}” {fault}.</source>
+            <translation>{title}: „{value}“ {fault}.</translation>
+        </message>
+        <message>
             <source>{tokens} tokens per epoch</source>
             <translation>{tokens} Tokens je Epoche</translation>
         </message>
@@ -11963,6 +11967,10 @@
         <message>
             <source>“{column}” names rows that ask nearly the same: variants, not rounds of a conversation. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf Zeilen, die fast dasselbe fragen: Varianten, keine Runden eines Gesprächs. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
+            <source>“{name}”</source>
+            <translation>„{name}“</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>
