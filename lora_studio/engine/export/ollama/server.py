@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
 import json
 import os
@@ -26,11 +25,10 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.engine.export.ollama.blobs import digest_file, read_chunks
 from lora_studio.engine.runtime.channel import JobContext
 
 T = TypeVar("T")
-
-_CHUNK = 1 << 20
 QUICK = httpx.Timeout(10.0, connect=5.0)
 #: Loading or creating a large model can send nothing for minutes; a cancel works all the same.
 _PATIENT = httpx.Timeout(60.0, connect=5.0, read=None)
@@ -150,7 +148,7 @@ def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str
     """Upload a GGUF file and create the model; returns the file's digest. Raises ProblemError."""
     server = client_of(host)
     with translate_ollama_errors(server):
-        digest = _digest(gguf, job)
+        digest = digest_file(gguf, job)
         _run_cancellable(job, lambda: _upload(server, gguf, digest, job))
         _run_cancellable(job, lambda: _create(server, gguf, digest, recipe, job))
     return digest
@@ -288,16 +286,6 @@ def _version(server: OllamaClient, http: httpx.Client) -> str:
         ) from None
 
 
-def _digest(file: Path, job: JobContext) -> str:
-    total = file.stat().st_size
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-            job.progress(text("hashing the GGUF file"), opened.tell(), total, "bytes")
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> None:
     """Send the file unless the server already has it."""
     with server.http(_PATIENT) as http:
@@ -306,17 +294,10 @@ def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> N
         size = file.stat().st_size
         answer = http.post(
             f"/api/blobs/{digest}",
-            content=_chunks(file, size, job),
+            content=read_chunks(file, size, job),
             headers={"content-length": str(size)},
         )
         answer.raise_for_status()
-
-
-def _chunks(file: Path, size: int, job: JobContext) -> Iterator[bytes]:
-    with file.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            job.progress(text("uploading to Ollama"), opened.tell(), size, "bytes")
-            yield chunk
 
 
 def _create(
