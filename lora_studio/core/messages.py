@@ -58,8 +58,12 @@ class Text(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_string(cls, value: Any) -> Any:
-        return {"template": value} if isinstance(value, str) else value
+    def _from_json(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"template": value}
+        if isinstance(value, dict) and "template" in value:  # with the finished text of `--json`
+            return {name: part for name, part in value.items() if name != "text"}
+        return value
 
     @model_serializer(mode="wrap")
     def _serialize(

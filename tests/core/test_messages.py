@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.messages import Text, counted, listed, render, text
+from lora_studio.core.messages import READABLE, Text, counted, listed, render, text
 
 GERMAN = {
     ("{file} holds {rows}.", None): "{file} enthält {rows}.",
@@ -55,3 +55,10 @@ def test_json_keeps_numbers_and_nesting() -> None:
 
 def test_a_finished_sentence_of_an_older_run_is_kept() -> None:
     assert str(Text.model_validate("It has no {answer}")) == "It has no {answer}"
+
+
+def test_json_with_the_finished_text_is_read_back() -> None:
+    message = text("{file} holds {rows}.", file="a.csv", rows=counted(2, "{n} row", "{n} rows"))
+    line = message.model_dump_json(context=READABLE)
+    assert '"text":"a.csv holds 2 rows."' in line
+    assert Text.model_validate_json(line) == message

@@ -117,7 +117,7 @@ def test_stdout_carries_events_alone() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     (line,) = result.stdout.splitlines()
-    assert json.loads(line)["text"] == "meant"
+    assert json.loads(line)["text"]["template"] == "meant"
     for stray in ("stray print", "stray bytes", "stray puts"):
         assert stray in result.stderr
 
