@@ -71,7 +71,7 @@ def open_project(
 
 
 def apply(draft: Draft, override: str) -> None:
-    """Apply one `step.field=value`; raises ProblemError if there is no such setting."""
+    """Apply one `step.field=value`; raises ProblemError if the setting doesn't exist."""
     setting, equals, value = override.partition("=")
     step_name, _, field = setting.strip().partition(".")
     step = next((step for step in STEPS if step == step_name), None)

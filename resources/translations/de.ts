@@ -4436,6 +4436,10 @@
             <translation>Keine Änderung der Einstellungen reicht aus. Ein kleineres Modell wählen oder Speicher freigeben.</translation>
         </message>
         <message>
+            <source>No column contains the prompt. The text that both answers start with is used as the prompt.</source>
+            <translation>Keine Spalte enthält den Prompt. Als Prompt wird der Text verwendet, mit dem beide Antworten beginnen.</translation>
+        </message>
+        <message>
             <source>No column is mapped to {slots} of “{format}”.</source>
             <translation>{slots} von „{format}“ ist keine Spalte zugeordnet.</translation>
         </message>
@@ -7181,6 +7185,10 @@
             <translation>Die Datei {file} gibt es nicht.</translation>
         </message>
         <message>
+            <source>The file {path} doesn't exist.</source>
+            <translation>Die Datei {path} existiert nicht.</translation>
+        </message>
+        <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
         </message>
@@ -7195,6 +7203,10 @@
         <message>
             <source>The folder {folder} is not empty.</source>
             <translation>Der Ordner {folder} ist nicht leer.</translation>
+        </message>
+        <message>
+            <source>The folder {path} doesn't exist.</source>
+            <translation>Der Ordner {path} existiert nicht.</translation>
         </message>
         <message>
             <source>The gradient is NaN or infinite in step {step:d}: training diverged.</source>
@@ -7726,18 +7738,6 @@
             <translation>Es gibt keine Engine namens {name}.</translation>
         </message>
         <message>
-            <source>There is no file or folder {path}.</source>
-            <translation>Es gibt keine Datei und keinen Ordner {path}.</translation>
-        </message>
-        <message>
-            <source>There is no file {path}.</source>
-            <translation>Es gibt keine Datei {path}.</translation>
-        </message>
-        <message>
-            <source>There is no folder {path}.</source>
-            <translation>Es gibt keinen Ordner {path}.</translation>
-        </message>
-        <message>
             <source>There is no merged model to export.</source>
             <translation>Es gibt kein zusammengeführtes Modell zu exportieren.</translation>
         </message>
@@ -7756,10 +7756,6 @@
         <message>
             <source>There is no project at {path}.</source>
             <translation>Unter {path} gibt es kein Projekt.</translation>
-        </message>
-        <message>
-            <source>There is no prompt column. The beginning that both answers share is used as the prompt.</source>
-            <translation>Es gibt keine Prompt-Spalte. Der gemeinsame Anfang beider Antworten dient als Prompt.</translation>
         </message>
         <message>
             <source>There is no setting named {setting}.</source>
@@ -10292,6 +10288,14 @@
             <translation>die Zeile enthält Bild, Ton oder Video</translation>
         </message>
         <message>
+            <source>the row contains no answer</source>
+            <translation>die Zeile enthält keine Antwort</translation>
+        </message>
+        <message>
+            <source>the row contains no list of messages</source>
+            <translation>die Zeile enthält keine Liste von Nachrichten</translation>
+        </message>
+        <message>
             <source>the row contradicts itself or another row</source>
             <translation>die Zeile widerspricht sich oder einer anderen Zeile</translation>
         </message>
@@ -10492,20 +10496,8 @@
             <translation>es gibt mehrere Antworten oder Annotatoren; verwendet wird die erste</translation>
         </message>
         <message>
-            <source>there is no answer</source>
-            <translation>es gibt keine Antwort</translation>
-        </message>
-        <message>
-            <source>there is no answer in “{slot}”</source>
-            <translation>in „{slot}“ gibt es keine Antwort</translation>
-        </message>
-        <message>
             <source>there is no label</source>
             <translation>es gibt kein Label</translation>
-        </message>
-        <message>
-            <source>there is no list of turns</source>
-            <translation>es gibt keine Liste von Beiträgen</translation>
         </message>
         <message>
             <source>there is no prompt</source>
@@ -11588,6 +11580,10 @@
             <translation>{path} enthält mehrere Projektdateien.</translation>
         </message>
         <message>
+            <source>{path} doesn't exist.</source>
+            <translation>{path} existiert nicht.</translation>
+        </message>
+        <message>
             <source>{path} has no config.json, so it isn't a Hugging Face model.</source>
             <translation>{path} hat keine config.json und ist daher kein Hugging-Face-Modell.</translation>
         </message>
@@ -11975,6 +11971,10 @@
         <message>
             <source>“{repository}” is not a valid repository name.</source>
             <translation>„{repository}“ ist kein gültiger Repository-Name.</translation>
+        </message>
+        <message>
+            <source>“{slot}” contains no answer</source>
+            <translation>„{slot}“ enthält keine Antwort</translation>
         </message>
         <message>
             <source>“{slot}” is missing</source>

@@ -65,7 +65,7 @@ def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: 
     assert (found["rows"], found["used"]) == (5, 2)
     reasons = {entry["reason"]["text"]: entry["rows"] for entry in found["reasons"]}
     assert reasons["the answer is empty"] == [2]
-    assert reasons["there is no answer"] == [4]
+    assert reasons["the row contains no answer"] == [4]
     assert [3] in reasons.values()
     assert 0.4 < found["confidence"] < 0.6  # half of the objects are usable
 

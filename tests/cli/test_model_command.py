@@ -105,9 +105,9 @@ def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> 
         assert "pim" in run("login", said=f"{TOKEN}\n").stdout
         done = run("download", "tiny/llama")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "is complete" in done.stdout
+        assert "Downloaded tiny/llama: " in done.stdout
         listed = json.loads(run("list", "--folder", str(tmp_path / "mine"), "--json").stdout)
-        assert [(x["title"], x["place"], bool(x["refusal"])) for x in listed] == [
+        assert [(x["title"], x["place"], bool(x["refusal"]["text"])) for x in listed] == [
             ("tiny/llama", "cache", False), ("pickled", "folder", True),
         ]  # fmt: skip
         assert listed[0]["fit"]["fits"] is True

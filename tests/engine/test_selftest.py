@@ -481,7 +481,7 @@ def wrong_rotary_base(model: Path) -> None:
     [
         (untied_head, "a separate output layer"),
         (one_layer_left_out, "1 of 2 layers"),
-        (wrong_rotary_base, "base 500 instead of 500000"),
+        (wrong_rotary_base, "RoPE base is 500 instead of 500000"),
     ],
 )
 def test_a_wrong_conversion_is_caught_though_the_merge_is_right(

@@ -42,7 +42,7 @@ def read(folder: Path) -> dict[str, Any]:
     continued from."""
     if not folder.is_dir():
         raise _refused(
-            "There is no folder {path}.", "Choose it again if it was moved.", path=str(folder)
+            "The folder {path} doesn't exist.", "Choose it again if it was moved.", path=str(folder)
         )
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))

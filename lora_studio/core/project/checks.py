@@ -107,7 +107,7 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
         case "none":
             return [_no_model(where)]
         case "gguf" if not path.is_file():
-            return [_missing("model.not_found", "There is no file {path}.", path, where)]
+            return [_missing("model.not_found", "The file {path} doesn't exist.", path, where)]
         case "folder" if path.is_file():
             return [
                 error(
@@ -119,7 +119,7 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
                 )
             ]
         case "folder" if not path.is_dir():
-            return [_missing("model.not_found", "There is no folder {path}.", path, where)]
+            return [_missing("model.not_found", "The folder {path} doesn't exist.", path, where)]
         case "folder" if not (path / "config.json").is_file():
             return [
                 error(
@@ -187,14 +187,12 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
                 )
             )
         elif not path.exists() and not source.is_hub:
-            problems.append(
-                _missing("dataset.not_found", "There is no file or folder {path}.", path, where)
-            )
+            problems.append(_missing("dataset.not_found", "{path} doesn't exist.", path, where))
     if spec.validation_file and not Path(spec.validation_file).exists():
         problems.append(
             _missing(
                 "dataset.not_found",
-                "There is no file {path}.",
+                "The file {path} doesn't exist.",
                 spec.validation_file,
                 Where(step="dataset", field="validation_file"),
             )
@@ -207,7 +205,7 @@ def _check_export(spec: ExportSpec) -> list[Problem]:
         return [
             _missing(
                 "export.llama_cpp_not_found",
-                "There is no folder {path}.",
+                "The folder {path} doesn't exist.",
                 spec.llama_cpp,
                 Where(step="export", field="llama_cpp"),
             )

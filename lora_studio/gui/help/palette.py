@@ -129,7 +129,6 @@ class CommandPalette(QDialog):
         self.line.setAccessibleName(tr("Command palette"))
         self.list = QListView(uniformItemSizes=True)
         self.list.setAccessibleName(tr("Search results"))
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._model = _Matches(self)
         self.list.setModel(self._model)
@@ -142,7 +141,8 @@ class CommandPalette(QDialog):
         layout.addWidget(self.nothing)
         layout.addWidget(self.list, 1)
         self.line.textChanged.connect(self._search)
-        self.line.installEventFilter(self)
+        for widget in (self.line, self.list):
+            widget.installEventFilter(self)
         self.list.clicked.connect(self._run)
         self.finished.connect(self.deleteLater)
         self._search("")
@@ -154,7 +154,7 @@ class CommandPalette(QDialog):
         return self._model.entries
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Move in the list with the keys while the search line has the focus."""
+        """Move in the list and run an entry with the keys, from the search line too."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             steps = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1, Qt.Key.Key_PageDown: _ROWS, Qt.Key.Key_PageUp: -_ROWS}  # fmt: skip
             key = Qt.Key(event.key())

@@ -117,7 +117,7 @@ def _to_last_answer(turns: list[Message]) -> list[Message]:
     """Return the turns through the last answer; raises UnusableRow if there is none."""
     end = next((i for i in range(len(turns), 0, -1) if turns[i - 1].role == "assistant"), 0)
     if not end:
-        raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
+        raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     return turns[:end]
 
 
@@ -195,7 +195,7 @@ def _answer(slots: Slots, slot: str) -> Message:
     """
     value = slots.get(slot)
     if value is None:
-        raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
+        raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     if "tools" in slots and (calls := find_calls(value)):
         return build_message("assistant", "", calls=calls)
     text = to_answer(value)
@@ -260,7 +260,7 @@ def _preference(slots: Slots) -> Sample:
         prompt, better, worse = split_turns(prompt, better, worse)
     for turns, side in ((better, "chosen"), (worse, "rejected")):
         if not any(turn.role == "assistant" for turn in turns):
-            raise UnusableRow("there is no answer in “{slot}”", UnusableKind.NO_ANSWER, slot=side)
+            raise UnusableRow("“{slot}” contains no answer", UnusableKind.NO_ANSWER, slot=side)
         if not any(_says(turn) for turn in turns if turn.role == "assistant"):
             raise UnusableRow("the answer in “{slot}” is empty", UnusableKind.EMPTY, slot=side)
     sample = Sample("preference", _untrained(prompt), chosen=tuple(better), rejected=tuple(worse))
@@ -287,7 +287,7 @@ def _kto(slots: Slots) -> Sample:
     if label is None:
         raise UnusableRow("the label is neither good nor bad")
     if "completion" not in slots:
-        raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
+        raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     prompt, completion = _asked(slots), slots["completion"]
     if _are_spelt_turns(prompt, completion):
         prompt, completion = parse_literal(prompt), parse_literal(completion)

@@ -64,7 +64,7 @@ def _warn_about_rows(candidate: FormatCandidate, sample: Rows) -> Iterator[Probl
     if candidate.format == "preference" and _is_prompt_split_off(candidate.mapping, sample):
         yield dataset_warning(
             "implicit_prompt",
-            "There is no prompt column. The beginning that both answers share is used as the prompt.",
+            "No column contains the prompt. The text that both answers start with is used as the prompt.",
             "If a column has the prompts, map it to “prompt”.",
         )
     if unanswered := sum(_is_unanswered(row, candidate) for row in sample):

@@ -203,7 +203,7 @@ def read_conversation(value: Any) -> list[Message]:
     if turns is None:
         if isinstance(value, str) and (spoken := parse_transcript(value, whole=True)):
             return spoken
-        raise UnusableRow("there is no list of turns")
+        raise UnusableRow("the row contains no list of messages")
     if turns and all(isinstance(turn, str) for turn in turns):
         roles: tuple[Role, Role] = ("user", "assistant")
         return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]

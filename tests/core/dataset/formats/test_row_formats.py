@@ -474,19 +474,19 @@ def test_no_rows_at_all_are_refused() -> None:
 
 UNUSABLE: list[tuple[str, Any, str]] = [
     ("alpaca", {"instruction": "Who?", "output": ""}, "the answer is empty"),
-    ("alpaca", {"instruction": "Who?", "output": None}, "there is no answer"),
-    ("alpaca", {"instruction": "Who?"}, "there is no answer"),
+    ("alpaca", {"instruction": "Who?", "output": None}, "the row contains no answer"),
+    ("alpaca", {"instruction": "Who?"}, "the row contains no answer"),
     ("alpaca", {"output": "I."}, "there is no question"),
     ("alpaca", {"instruction": " ", "input": "", "output": "I."}, "the question is empty"),
     ("alpaca", {"instruction": "Who?", "output": "\ud800"}, "the text contains an incomplete character (a lone surrogate)"),
     ("alpaca", {"instruction": "Who?", "output": "I.", "history": "x"}, "the history is not a list of pairs"),
     ("messages", {"messages": None}, "“messages” is missing"),
-    ("messages", {"messages": "hello"}, "there is no list of turns"),
+    ("messages", {"messages": "hello"}, "the row contains no list of messages"),
     ("messages", {"messages": [3]}, "a turn is not an object"),
     ("messages", {"messages": [{"content": "Who?"}]}, "a turn has no role"),
     ("messages", {"messages": [{"role": "user", "content": None}]}, "a turn has no content"),
-    ("messages", {"messages": MESSAGES[:1]}, "there is no answer"),
-    ("messages", {"messages": []}, "there is no answer"),
+    ("messages", {"messages": MESSAGES[:1]}, "the row contains no answer"),
+    ("messages", {"messages": []}, "the row contains no answer"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": " "}]}, "the answer is empty"),
     ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}]}, "the row excludes all of its answers from training"),
     ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": "0", "train": False}]}]}, "the row masks parts of an answer in an unknown notation"),
@@ -504,7 +504,7 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("text", {"text": None}, "there is no text"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": ""}, "the answer in “rejected” is empty"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": None}, "“rejected” is missing"),
-    ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "there is no answer in “chosen”"),
+    ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "“chosen” contains no answer"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "tie (bothbad)"}, "neither answer is preferred"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "0.5 > 0.5"}, "neither answer is preferred"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "perhaps"}, "the row doesn't say which answer is preferred"),
@@ -766,7 +766,7 @@ def test_a_chosen_format_wins_over_the_detected_one() -> None:
 def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
     verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
     assert verdict.format is None
-    assert "there is no list of turns" in str(verdict.problems[0].what)
+    assert "the row contains no list of messages" in str(verdict.problems[0].what)
 
 
 @pytest.mark.parametrize(
