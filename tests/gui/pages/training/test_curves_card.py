@@ -18,7 +18,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.pages.training.curves_card import CurvesCard
 from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.project.state import ProjectState
-from tests.gui.test_plots import step_done
+from tests.gui.plots.test_plots import step_done
 
 WAIT = 30_000
 

@@ -32,7 +32,7 @@ from tests.helpers.jobs import handle, make_job, write_rows
 #: Scans and splits of other tests must not be found in the cache.
 pytestmark = pytest.mark.usefixtures("cache")
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
+REAL = Path(__file__).parents[5] / "shared" / "data"
 
 Row = dict[str, Any]
 

@@ -179,7 +179,7 @@ def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
 
 def _codes() -> list[str]:
     """Every code that the program has, as its documentation lists them."""
-    listed = (Path(__file__).resolve().parents[2] / "packaging" / "docs" / "errors.md").read_text(
+    listed = (Path(__file__).resolve().parents[3] / "packaging" / "docs" / "errors.md").read_text(
         "utf-8"
     )
     return re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", listed, re.MULTILINE)

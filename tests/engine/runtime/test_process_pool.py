@@ -75,7 +75,7 @@ def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
 def test_processes_end_with_the_one_they_work_for() -> None:
     program = (
         "from lora_studio.engine.runtime.process_pool import map_in_processes\n"
-        "from tests.engine.test_processes import say_and_sleep\n"
+        "from tests.engine.runtime.test_process_pool import say_and_sleep\n"
         "from tests.helpers.jobs import make_job\n"
         "list(map_in_processes(say_and_sleep, range(1), 1, make_job()))\n"
     )

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 GOOD = {"instruction": "Ask", "input": "more", "output": "Answer"}
 BAD = {"instruction": "Ask", "output": " "}
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 def spec_of(*sources: Any, **settings: Any) -> DatasetSpec:

@@ -1,4 +1,4 @@
-"""`lora-studio engine`: what it prints and refuses. Whole set-ups are in test_set_up.py."""
+"""`lora-studio engine`: what it prints and refuses. Whole set-ups are in test_operations.py."""
 
 from __future__ import annotations
 
