@@ -1,4 +1,4 @@
-"""A window without a screen, folders of its own, an engine that plays scenarios, and no leaks."""
+"""Fixtures of the window tests: isolated folders, a fake engine, and checks for leaked threads."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ WAIT = PATIENCE
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolated_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATA", "CACHE", "CONFIG", "LOGS"):
         monkeypatch.setenv(f"LORA_STUDIO_{name}", str(tmp_path / name.lower()))
 
 
 @pytest.fixture(autouse=True)
-def _good_news_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until a test has seen it: a busy machine may take longer than the seconds that are for a reader."""
+def _info_messages_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep info messages until a test has read them, however slow the machine is."""
     monkeypatch.setattr(message_bar, "_INFO_TIME", 10 * WAIT)
 
 
 @pytest.fixture
 def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets what workers do from now on: `scenario(train=[…], inspect_model=[…])`."""
+    """Return a function that sets what workers do: `scenario(train=[…], inspect_model=[…])`."""
     file = tmp_path / "scenario.json"
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
 
@@ -61,9 +61,8 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_was_there_before() -> Iterator[None]:
-    """Keeps each look for leaks from going through what other tests have imported: with torch, a million
-    objects."""
+def _freeze_earlier_objects() -> Iterator[None]:
+    """Exclude objects of earlier modules from the leak check: torch alone has a million."""
     gc.collect()
     gc.freeze()
     yield
@@ -71,8 +70,10 @@ def _what_was_there_before() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_behind(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that leaves a running thread, timer or worker process."""
+def _no_leaked_threads_or_processes(
+    qapp: QApplication, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Fail a test that leaves a running thread, timer or worker process."""
     theme.apply(qapp, "light")
     if "qtbot" not in request.fixturenames:
         yield
@@ -106,7 +107,7 @@ def _children() -> list[psutil.Process]:
 
 
 def _left_after(look: Callable[[], list[Any]], seconds: float = WAIT / 1000) -> list[Any]:
-    """What is still there after a while: ending takes a worker a moment."""
+    """Return what is still there after `seconds`; a worker takes a moment to end."""
     until = time.monotonic() + seconds
     while (found := look()) and time.monotonic() < until:
         time.sleep(0.05)
@@ -115,7 +116,7 @@ def _left_after(look: Callable[[], list[Any]], seconds: float = WAIT / 1000) -> 
 
 @pytest.fixture
 def state(qapp: QApplication) -> Iterator[ProjectState]:
-    """An untitled project."""
+    """Return an untitled project."""
     made = ProjectState()
     yield made
     made.deleteLater()
@@ -123,7 +124,7 @@ def state(qapp: QApplication) -> Iterator[ProjectState]:
 
 @pytest.fixture
 def project_folder(tmp_path: Path) -> Path:
-    """A folder with a project that is ready to train: a model folder and a dataset file."""
+    """Return a folder with a project that is ready to train: a model folder and a dataset file."""
     folder = tmp_path / "support bot"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "config.json").write_text("{}")
@@ -137,7 +138,7 @@ def project_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
-    """The window over plain pages; closed, with whatever it was doing, after the test."""
+    """Yield a window with plain pages; close it and cancel its job after the test."""
     made = make_window(
         Preferences(), plain_pages.pages
     )  # qtbot would delete it with its job at work
@@ -156,7 +157,7 @@ def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
 def parts(
     qtbot: QtBot, state: ProjectState, project_folder: Path, scenario: Callable[..., None]
 ) -> Iterator[Parts]:
-    """The Runs page over a project that is ready to train, without the rest of the window."""
+    """Yield the Runs page with a project that is ready to train, without the rest of the window."""
     made = Parts(state)
     state.open(project_folder)
     yield made

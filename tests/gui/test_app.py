@@ -1,4 +1,4 @@
-"""The program as a process: started with a project, ended from outside."""
+"""The program as a process: starting with a project, and ending by signals."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ sys.exit(app.main([]))
 
 @contextmanager
 def _window(project: Path, run: str = RUN) -> Iterator[subprocess.Popen[str]]:
-    """A window in a process of its own, which does not outlive the block."""
+    """Run a window in its own process, which is killed at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-c", START + run, str(project)],
         stdout=subprocess.PIPE,
@@ -90,7 +90,7 @@ def _read_until(process: subprocess.Popen[str], word: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_window_with_its_changes_saved_and_no_process_left(
+def test_signal_saves_changes_and_ends_every_process(
     scenario: Callable[..., None], project_folder: Path, number: signal.Signals
 ) -> None:
     (project_folder / "rows.jsonl").unlink()
@@ -105,7 +105,7 @@ def test_a_signal_ends_the_window_with_its_changes_saved_and_no_process_left(
     assert not alive
 
 
-def test_a_project_that_the_system_asks_to_open_is_opened(
+def test_file_open_event_opens_the_project(
     scenario: Callable[..., None], project_folder: Path
 ) -> None:
     (project_folder / "rows.jsonl").unlink()
@@ -116,7 +116,7 @@ def test_a_project_that_the_system_asks_to_open_is_opened(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
-def test_a_signal_that_comes_before_the_event_loop_ends_it_all_the_same(qapp: QApplication) -> None:
+def test_signal_before_the_event_loop_quits_the_app(qapp: QApplication) -> None:
     end_listening = app.quit_on_signals(qapp)
     too_late = QTimer(singleShot=True, interval=WAIT)
     too_late.timeout.connect(lambda: qapp.exit(3))
@@ -130,7 +130,7 @@ def test_a_signal_that_comes_before_the_event_loop_ends_it_all_the_same(qapp: QA
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
-def test_a_killed_window_leaves_its_training_at_work(
+def test_training_survives_a_killed_window(
     scenario: Callable[..., None], project_folder: Path, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go on"

@@ -1,4 +1,4 @@
-"""What the window must not pull in."""
+"""Libraries that the window must not import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 HEAVY = ("torch", "transformers", "peft", "datasets", "bitsandbytes", "lora_studio.engine")
 
 
-def test_the_window_is_imported_without_the_engine_and_its_libraries() -> None:
+def test_gui_import_does_not_load_engine_libraries() -> None:
     code = (
         f"import sys, lora_studio.gui.app\nprint([name for name in {HEAVY} if name in sys.modules])"
     )

@@ -1,4 +1,4 @@
-"""The language of the window."""
+"""Translation of the window, dates, and right-to-left layout."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import label
 
 
-def test_a_text_without_a_translation_stays_as_it_is_written() -> None:
+def test_untranslated_text_is_returned_unchanged() -> None:
     assert tr("No language knows this sentence.") == "No language knows this sentence."
     assert mark("A word") == "A word"
 
 
-def test_a_number_takes_its_form_and_is_filled_in() -> None:
+def test_count_selects_the_plural_form() -> None:
     assert tr_n("{n} run in {place}", "{n} runs in {place}", 1, place="A") == "1 run in A"
     assert tr_n("{n} run in {place}", "{n} runs in {place}", 1200, place="A") == "1,200 runs in A"
 
 
 @pytest.fixture
 def german(qapp: QApplication) -> Iterator[None]:
-    """The window in German until the end of the test."""
+    """Switch the window to German for the test."""
     language.install(qapp, "de")
     message_translation.localize_facts.cache_clear()
     yield
@@ -41,7 +41,7 @@ def german(qapp: QApplication) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("german")
-def test_texts_numbers_and_fields_come_in_the_language_of_the_window() -> None:
+def test_texts_counts_and_fields_are_translated() -> None:
     assert tr("Continue") == "Weiter"
     assert tr_n("{n} row", "{n} rows", 1) == "1 Zeile"
     assert tr_n("{n} row", "{n} rows", 1200) == "1\u202f200 Zeilen"
@@ -59,14 +59,14 @@ def test_message_without_translation_is_shown_in_english() -> None:
 
 
 @pytest.mark.usefixtures("german")
-def test_moments_are_written_with_the_months_of_the_language() -> None:
+def test_dates_use_the_month_names_of_the_language() -> None:
     december = datetime(2020, 12, 4, 10, 15).timestamp()
     assert timestamps.in_words(december) == "4. Dez 2020, 10:15"
     folder = timestamps.format_run_name("20201204-101512-support-bot")
     assert folder == "4. Dez 2020, 10:15:12 · support-bot"
 
 
-def test_moments_are_english_again_after_another_language(qapp: QApplication) -> None:
+def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
     language.install(qapp, "de")
     language.install(qapp, "en")
     assert timestamps.in_words(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
@@ -84,16 +84,12 @@ def test_moments_are_english_again_after_another_language(qapp: QApplication) ->
         ),
     ],
 )
-def test_what_workers_and_readers_of_data_say_is_german_to_its_last_word(
-    text: str | Text, shown: str
-) -> None:
+def test_engine_messages_are_fully_translated(text: str | Text, shown: str) -> None:
     assert message_translation.localize(text) == shown
 
 
 @pytest.mark.parametrize("wrap", [False, True])
-def test_words_begin_at_the_right_in_a_window_from_right_to_left(
-    qapp: QApplication, wrap: bool
-) -> None:
+def test_text_is_right_aligned_in_right_to_left_layout(qapp: QApplication, wrap: bool) -> None:
     qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
     try:
         made = label("Rank", wrap=wrap)
@@ -112,7 +108,7 @@ def test_words_begin_at_the_right_in_a_window_from_right_to_left(
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_cards_keep_their_width_beside_a_scroll_bar_in_both_directions(
+def test_cards_are_centered_beside_a_scroll_bar(
     qtbot: QtBot, qapp: QApplication, mirrored: bool
 ) -> None:
     ways = (Qt.LayoutDirection.LeftToRight, Qt.LayoutDirection.RightToLeft)

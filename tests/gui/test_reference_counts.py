@@ -1,4 +1,4 @@
-"""Qt calls must not eat references to None: a process that runs for days would die of it."""
+"""Qt calls must not drop references to None: a process that runs for days would crash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 CALLS = 2000
 
 
-def test_calls_that_return_nothing_leave_the_count_of_none_alone(qtbot: QtBot) -> None:
+def test_qt_calls_do_not_change_the_reference_count_of_none(qtbot: QtBot) -> None:
     label = QLabel()
     qtbot.addWidget(label)
     label.setText("warm up")

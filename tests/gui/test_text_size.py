@@ -1,4 +1,4 @@
-"""The size of text: chosen in Settings, in force at once."""
+"""Text size and language settings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lora_studio.gui.text_size import Size
 
 
 @pytest.fixture
-def _usual_size() -> Iterator[None]:
+def _reset_text_size() -> Iterator[None]:
     yield
     theme.theme().set_text_size(100)
 
 
-@pytest.mark.usefixtures("_usual_size")
-def test_choosing_a_text_size_in_settings_changes_text_and_what_holds_it_at_once(
+@pytest.mark.usefixtures("_reset_text_size")
+def test_text_size_setting_resizes_text_and_widgets(
     qtbot: QtBot,
 ) -> None:
     state = ProjectState()
@@ -51,7 +51,7 @@ def test_settings_remember_text_size_and_language() -> None:
     assert (kept.text_size, kept.language) == (125, "de")
 
 
-def test_the_language_is_chosen_by_its_own_name_and_told_to_come_with_the_next_start(
+def test_language_choice_applies_at_the_next_start(
     qtbot: QtBot,
 ) -> None:
     page = SettingsPage(ProjectState(), Preferences())

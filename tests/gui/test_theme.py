@@ -1,4 +1,4 @@
-"""The look: legible in both themes, switched without a restart."""
+"""The theme: contrast in both palettes, switching without a restart, icons and fonts."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ WORDS = ("text", "muted", "accent", "ok", "warn", "error")
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
 @pytest.mark.parametrize(("words", "ground"), list(product(WORDS, GROUNDS)))
-def test_words_stand_out_from_every_ground(palette: ColorPalette, words: str, ground: str) -> None:
+def test_text_contrasts_with_every_background(
+    palette: ColorPalette, words: str, ground: str
+) -> None:
     assert theme.contrast(getattr(palette, words), getattr(palette, ground)) >= 4.5
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
-def test_words_on_the_accent_stand_out(palette: ColorPalette) -> None:
+def test_text_on_the_accent_color_has_contrast(palette: ColorPalette) -> None:
     assert theme.contrast(palette.on_accent, palette.accent) >= 4.5
     assert theme.contrast(palette.on_accent, palette.accent_hover) >= 4.5
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
-def test_curves_and_outlines_of_controls_stand_out(palette: ColorPalette) -> None:
+def test_curves_and_control_outlines_have_contrast(palette: ColorPalette) -> None:
     curves = (palette.loss, palette.evaluation, palette.learning_rate, *palette.series)
     for color in (*curves, palette.edge):
         assert theme.contrast(color, palette.card) >= 3.0
@@ -42,12 +44,12 @@ def test_curves_and_outlines_of_controls_stand_out(palette: ColorPalette) -> Non
     ("first", "second", "ratio"),
     [("#000000", "#FFFFFF", 21.0), ("#777777", "#FFFFFF", 4.48), ("#FF0000", "#FF0000", 1.0)],
 )
-def test_contrast_is_the_ratio_of_wcag(first: str, second: str, ratio: float) -> None:
+def test_contrast_is_the_wcag_ratio(first: str, second: str, ratio: float) -> None:
     assert theme.contrast(first, second) == pytest.approx(ratio, abs=0.005)
     assert theme.contrast(second, first) == theme.contrast(first, second)
 
 
-def test_a_switch_reaches_palette_style_sheet_and_icons_at_once(
+def test_theme_switch_updates_palette_style_sheet_and_icons(
     qtbot: QtBot, qapp: QApplication
 ) -> None:
     button = QPushButton("Go")
@@ -62,16 +64,16 @@ def test_a_switch_reaches_palette_style_sheet_and_icons_at_once(
     assert button.icon().pixmap(20).toImage() != light
 
 
-def test_there_is_one_theme_for_the_application(qapp: QApplication) -> None:
+def test_application_has_one_theme_object(qapp: QApplication) -> None:
     assert theme.apply(qapp, "light") is theme.apply(qapp, "dark") is theme.theme()
     assert theme.current() is DARK
 
 
-def test_every_token_of_the_style_sheet_has_a_value(qapp: QApplication) -> None:
+def test_every_style_sheet_token_has_a_value(qapp: QApplication) -> None:
     assert "@{" not in qapp.styleSheet()
 
 
-def test_icons_that_show_a_way_turn_round_with_the_layout(qapp: QApplication) -> None:
+def test_directional_icons_are_mirrored_in_right_to_left_layout(qapp: QApplication) -> None:
     names = ("chevron-right", "back", "chevron-down", "play")
     before = {name: theme.pixmap(name, "#FF0000").toImage() for name in names}
     qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
@@ -91,12 +93,12 @@ def test_icons_that_show_a_way_turn_round_with_the_layout(qapp: QApplication) ->
 
 
 def _middle(image: QImage) -> float:
-    """How far right the tip of a drawing's middle row lies, in pixels from the left."""
+    """Return the mean x position, in pixels, of the ink in a drawing's middle row."""
     inked = [x for x in range(20) if image.pixelColor(x, 10).alpha() > 100]
     return sum(inked) / len(inked) + 0.5
 
 
-def test_every_icon_is_drawn_in_the_colour_it_is_given(qapp: QApplication) -> None:
+def test_icons_are_drawn_in_the_given_color(qapp: QApplication) -> None:
     files = sorted((paths.resources() / "icons").glob("*.svg"))
     assert len(files) >= 30
     for file in files:
@@ -107,7 +109,7 @@ def test_every_icon_is_drawn_in_the_colour_it_is_given(qapp: QApplication) -> No
         assert colors == {(255, 0, 0)}, file.name
 
 
-def test_numbers_take_the_same_width(qapp: QApplication) -> None:
+def test_font_uses_tabular_numbers(qapp: QApplication) -> None:
     font = theme.body_font()
     assert font.isFeatureSet(theme.QFont.Tag("tnum"))
     assert font.pixelSize() == theme.Size.BODY

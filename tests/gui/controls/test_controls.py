@@ -1,4 +1,4 @@
-"""One bound editor per field: typing, entering, reverting, errors, help."""
+"""Field editors: typing, applying, reverting, errors and help."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def control(made: FieldEditor, kind: type[ControlT]) -> ControlT:
         ("lora", "target_names", ListControl),
     ],
 )
-def test_each_kind_of_field_gets_the_control_that_suits_it(
+def test_field_kind_determines_the_control(
     form: Form, step: Step, field: str, kind: type[Control]
 ) -> None:
     assert type(form.add(step, field).control) is kind
 
 
-def test_every_field_has_a_title_help_and_a_name_for_screen_readers(form: Form) -> None:
+def test_every_field_has_title_help_and_accessible_name(form: Form) -> None:
     for step in STEPS:
         for field in SPECS[step].model_fields:
             made = form.add(step, field)
@@ -108,7 +108,7 @@ def test_every_field_has_a_title_help_and_a_name_for_screen_readers(form: Form) 
             assert made.about.description in made.control.toolTip()
 
 
-def test_typing_changes_nothing_until_it_is_entered(form: Form, state: ProjectState) -> None:
+def test_typed_value_is_applied_on_enter(form: Form, state: ProjectState) -> None:
     _, line = form.line("training", "learning_rate")
     form.retype(line, "1e-4")
     assert state.get("training", "learning_rate") == 2e-4
@@ -117,7 +117,7 @@ def test_typing_changes_nothing_until_it_is_entered(form: Form, state: ProjectSt
     assert line.text() == "1e-4"
 
 
-def test_esc_reverts_what_was_typed(form: Form, state: ProjectState) -> None:
+def test_escape_reverts_typed_text(form: Form, state: ProjectState) -> None:
     _, line = form.line("training", "learning_rate")
     form.retype(line, "9")
     form.qtbot.keyClick(line, Qt.Key.Key_Escape)
@@ -125,7 +125,7 @@ def test_esc_reverts_what_was_typed(form: Form, state: ProjectState) -> None:
     assert state.undo.count() == 0
 
 
-def test_leaving_a_field_enters_it(form: Form, state: ProjectState) -> None:
+def test_leaving_a_field_applies_its_value(form: Form, state: ProjectState) -> None:
     other, _ = form.line("lora", "alpha")
     _, line = form.line("lora", "rank")
     form.retype(line, "64")
@@ -133,7 +133,7 @@ def test_leaving_a_field_enters_it(form: Form, state: ProjectState) -> None:
     assert state.get("lora", "rank") == 64
 
 
-def test_units_and_abbreviations_are_understood(form: Form, state: ProjectState) -> None:
+def test_units_and_abbreviations_are_parsed(form: Form, state: ProjectState) -> None:
     _, line = form.line("dataset", "max_length")
     form.retype(line, "4k tokens")
     form.qtbot.keyClick(line, Qt.Key.Key_Return)
@@ -141,7 +141,7 @@ def test_units_and_abbreviations_are_understood(form: Form, state: ProjectState)
     assert line.text() == "4096"
 
 
-def test_an_emptied_number_takes_its_default(form: Form, state: ProjectState) -> None:
+def test_cleared_number_returns_to_its_default(form: Form, state: ProjectState) -> None:
     state.set("lora", "rank", 64)
     _, line = form.line("lora", "rank")
     form.retype(line, "")
@@ -150,7 +150,7 @@ def test_an_emptied_number_takes_its_default(form: Form, state: ProjectState) ->
     assert state.get("lora", "rank") == 16
 
 
-def test_an_error_appears_when_the_field_is_left_and_not_while_typing(
+def test_error_appears_on_leaving_the_field_not_while_typing(
     form: Form, state: ProjectState
 ) -> None:
     other, _ = form.line("lora", "alpha")
@@ -165,7 +165,7 @@ def test_an_error_appears_when_the_field_is_left_and_not_while_typing(
     assert line.property("invalid") is True
 
 
-def test_the_offered_fix_mends_the_error(form: Form, state: ProjectState) -> None:
+def test_fix_button_repairs_the_value(form: Form, state: ProjectState) -> None:
     state.set("lora", "rank", 0)
     made = form.add("lora", "rank")
     assert made.error.isVisible()
@@ -174,14 +174,14 @@ def test_the_offered_fix_mends_the_error(form: Form, state: ProjectState) -> Non
     assert not made.error.isVisible()
 
 
-def test_what_is_still_to_choose_is_no_error_of_an_untouched_field(form: Form) -> None:
+def test_missing_value_is_an_error_only_after_focus(form: Form) -> None:
     made = form.add("model", "source")
     assert not made.error.isVisible()
     made.focus()
     assert made.error.isVisible()
 
 
-def test_undo_reaches_the_control(form: Form, state: ProjectState) -> None:
+def test_undo_updates_the_control(form: Form, state: ProjectState) -> None:
     _, line = form.line("lora", "rank")
     biases = control(form.add("lora", "bias"), SegmentsControl)
     state.set("lora", "rank", 64)
@@ -194,7 +194,7 @@ def test_undo_reaches_the_control(form: Form, state: ProjectState) -> None:
     assert biases.button("none").isChecked()
 
 
-def test_another_project_reaches_the_control(
+def test_opening_a_project_updates_the_control(
     form: Form, state: ProjectState, project_folder: Path
 ) -> None:
     made, line = form.line("dataset", "validation_file")
@@ -215,7 +215,7 @@ def _wheel(line: LineEdit, up: bool = True) -> QWheelEvent:
     return event
 
 
-def test_the_wheel_turns_a_number_only_in_focus(form: Form, state: ProjectState) -> None:
+def test_wheel_changes_a_number_only_with_focus(form: Form, state: ProjectState) -> None:
     other, _ = form.line("lora", "alpha")
     _, line = form.line("lora", "rank")
     other.control.setFocus()
@@ -243,7 +243,7 @@ def test_the_wheel_turns_a_number_only_in_focus(form: Form, state: ProjectState)
         ("training", "keep_checkpoints", 3, 4, 2),
     ],
 )
-def test_a_step_goes_to_the_next_sensible_value_within_the_bounds(
+def test_step_moves_to_next_sensible_value_within_bounds(
     state: ProjectState, step: Step, field: str, value: float, up: float, down: float
 ) -> None:
     about = state.about(step, field)
@@ -251,15 +251,13 @@ def test_a_step_goes_to_the_next_sensible_value_within_the_bounds(
     assert stepped(value, -1, about) == pytest.approx(down)
 
 
-def test_a_choice_is_made_with_a_click(form: Form, state: ProjectState) -> None:
+def test_choice_is_selected_by_click(form: Form, state: ProjectState) -> None:
     biases = control(form.add("lora", "bias"), SegmentsControl)
     form.qtbot.mouseClick(biases.button("all"), Qt.MouseButton.LeftButton)
     assert state.get("lora", "bias") == "all"
 
 
-def test_a_choice_that_does_not_exist_is_shown_as_no_choice(
-    form: Form, state: ProjectState
-) -> None:
+def test_unknown_choice_selects_nothing_and_shows_an_error(form: Form, state: ProjectState) -> None:
     state.set("lora", "bias", "zigzag")
     made = form.add("lora", "bias")
     biases = control(made, SegmentsControl)
@@ -269,7 +267,7 @@ def test_a_choice_that_does_not_exist_is_shown_as_no_choice(
     assert state.get("lora", "bias") == "none"
 
 
-def test_a_combo_box_shows_words_and_keeps_values(form: Form, state: ProjectState) -> None:
+def test_combo_box_shows_labels_and_stores_values(form: Form, state: ProjectState) -> None:
     targets = control(form.add("lora", "targets"), ComboControl)
     assert targets.box.currentText() == "All linear layers"
     targets.box.setCurrentIndex(0)
@@ -277,16 +275,14 @@ def test_a_combo_box_shows_words_and_keeps_values(form: Form, state: ProjectStat
     assert state.get("lora", "targets") == "attention_qv"
 
 
-def test_a_flag_is_switched_with_the_space_bar(form: Form, state: ProjectState) -> None:
+def test_space_bar_toggles_a_flag(form: Form, state: ProjectState) -> None:
     flag = control(form.add("export", "self_test"), FlagControl)
     assert flag.box.isChecked()
     form.qtbot.keyClick(flag.box, Qt.Key.Key_Space)
     assert state.get("export", "self_test") is False
 
 
-def test_several_of_many_are_kept_in_the_order_of_the_choices(
-    form: Form, state: ProjectState
-) -> None:
+def test_multiple_choices_keep_the_order_of_the_options(form: Form, state: ProjectState) -> None:
     chips = control(form.add("export", "quantizations"), ChipsControl)
     chips._chips["Q8_0"].click()
     assert state.get("export", "quantizations") == ["Q8_0", "Q4_K_M"]
@@ -302,7 +298,7 @@ def test_names_are_split_at_commas_and_spaces(form: Form, state: ProjectState) -
     assert line.text() == "q_proj, v_proj, o_proj"
 
 
-def test_a_long_text_is_entered_on_leaving_and_reverted_with_esc(
+def test_long_text_is_applied_on_leaving_and_reverted_by_escape(
     form: Form, state: ProjectState
 ) -> None:
     made = form.add("export", "system_prompt", style="text")
@@ -318,7 +314,7 @@ def test_a_long_text_is_entered_on_leaving_and_reverted_with_esc(
     assert box.toPlainText() == "Be brief."
 
 
-def test_a_dropped_file_inside_the_project_is_named_relative_to_it(
+def test_file_dropped_from_the_project_gets_a_relative_path(
     form: Form, state: ProjectState, project_folder: Path
 ) -> None:
     state.open(project_folder)
@@ -327,7 +323,7 @@ def test_a_dropped_file_inside_the_project_is_named_relative_to_it(
     assert state.get("dataset", "validation_file") == "rows.jsonl"
 
 
-def test_a_dropped_file_elsewhere_is_named_by_its_full_path(
+def test_file_dropped_from_elsewhere_gets_a_full_path(
     form: Form, state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
@@ -337,21 +333,21 @@ def test_a_dropped_file_elsewhere_is_named_by_its_full_path(
     assert state.get("dataset", "validation_file") == str(other)
 
 
-def test_a_folder_is_no_file_and_is_not_taken(
+def test_dropped_folder_is_ignored_by_a_file_field(
     form: Form, state: ProjectState, tmp_path: Path
 ) -> None:
     _drop(form.add("dataset", "validation_file").control, tmp_path)
     assert state.get("dataset", "validation_file") == ""
 
 
-def test_a_pasted_path_in_quotation_marks_is_a_path(form: Form, state: ProjectState) -> None:
+def test_quotation_marks_around_a_pasted_path_are_removed(form: Form, state: ProjectState) -> None:
     _, line = form.line("dataset", "validation_file")
     form.retype(line, '"/data/my rows.jsonl"')
     form.qtbot.keyClick(line, Qt.Key.Key_Return)
     assert state.get("dataset", "validation_file") == "/data/my rows.jsonl"
 
 
-def test_more_is_folded_until_it_is_asked_for(qtbot: QtBot) -> None:
+def test_collapsible_section_opens_and_closes_by_click(qtbot: QtBot) -> None:
     more = CollapsibleSection()
     qtbot.addWidget(more)
     assert not more.is_open()

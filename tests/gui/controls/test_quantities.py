@@ -1,4 +1,4 @@
-"""Numbers as people type them."""
+"""Parsing and formatting of typed numbers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STEPS = facts(SPECS["training"], "max_steps")
         ("-3", STEPS, -3),
     ],
 )
-def test_what_people_type_is_understood(text: str, about: FieldFacts, value: float) -> None:
+def test_typed_number_is_parsed(text: str, about: FieldFacts, value: float) -> None:
     found = parse(text, about)
     assert found == pytest.approx(value)
     assert isinstance(found, int if about.kind == "integer" else float)
@@ -46,15 +46,15 @@ def test_what_people_type_is_understood(text: str, about: FieldFacts, value: flo
 
 @pytest.mark.parametrize("text", ["", "abc", "1.2.3", "two", "8kk", "1,2,3", "nan", "2e", "0x10"])
 @pytest.mark.parametrize("about", [RATE, TOKENS], ids=lambda about: about.name)
-def test_what_means_no_number_stays_as_it_was_typed(text: str, about: FieldFacts) -> None:
+def test_text_that_is_not_a_number_is_returned_unchanged(text: str, about: FieldFacts) -> None:
     assert parse(text, about) == text
 
 
-def test_a_part_of_a_whole_number_is_no_whole_number() -> None:
+def test_fraction_is_not_accepted_for_an_integer_field() -> None:
     assert parse("1.5", STEPS) == "1.5"
 
 
-def test_small_numbers_are_shown_as_people_write_them() -> None:
+def test_numbers_are_shown_in_short_notation() -> None:
     assert shown(2e-4, RATE) == "2e-4"
     assert shown(1.5e-5, RATE) == "1.5e-5"
     assert shown(0.05, SHARE) == "0.05"
@@ -64,10 +64,10 @@ def test_small_numbers_are_shown_as_people_write_them() -> None:
 
 
 @given(st.floats(min_value=1e-9, max_value=1e6, allow_nan=False))
-def test_what_is_shown_means_the_same_when_typed_again(value: float) -> None:
+def test_shown_number_parses_to_the_same_value(value: float) -> None:
     assert parse(shown(value, RATE), RATE) == pytest.approx(value, rel=1e-11)
 
 
 @given(st.integers(min_value=-(10**9), max_value=2**40))
-def test_whole_numbers_survive_being_shown(value: int) -> None:
+def test_shown_integer_parses_to_the_same_value(value: int) -> None:
     assert parse(shown(value, STEPS), STEPS) == value

@@ -1,4 +1,4 @@
-"""The desktop around a job: awake, progress on the task bar, and news of the end of a long one."""
+"""Desktop integration of a job: sleep inhibition, task bar progress and notifications."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.gui.conftest import WAIT
 
 
 class Desktop:
-    """Writes down what it is told, as awake, task bar and news in one."""
+    """Record calls as sleep inhibitor, task bar and notifications in one."""
 
     def __init__(self) -> None:
         self.held: list[int] = []
@@ -58,7 +58,7 @@ class Desktop:
 
 
 class Scene:
-    """Jobs on a run whose lock this process holds, and a clock that is set by hand."""
+    """Jobs on a run whose lock this process holds, with a clock that the test sets."""
 
     def __init__(self, run: RunFolder) -> None:
         self.jobs, self.desktop, self.now = JobControl(), Desktop(), 0.0
@@ -86,7 +86,7 @@ def scene(tmp_path: Path, qapp: QApplication) -> Iterator[Scene]:
     lock.release()
 
 
-def test_the_system_stays_awake_from_the_first_sign_of_a_worker_to_its_end(scene: Scene) -> None:
+def test_system_stays_awake_while_a_job_runs(scene: Scene) -> None:
     for second in range(4):
         scene.now = float(second)
         scene.go()
@@ -97,7 +97,7 @@ def test_the_system_stays_awake_from_the_first_sign_of_a_worker_to_its_end(scene
     assert scene.desktop.released == 1
 
 
-def test_a_worker_that_replaces_another_is_held_for_too(scene: Scene) -> None:
+def test_system_stays_awake_for_a_replacement_worker(scene: Scene) -> None:
     scene.go()
     scene.run.lock_file.write_text(json.dumps({"pid": 4712}))
     scene.now = 60.0
@@ -105,7 +105,7 @@ def test_a_worker_that_replaces_another_is_held_for_too(scene: Scene) -> None:
     assert scene.desktop.held == [4711, 4712]
 
 
-def test_a_worker_that_outlives_the_window_goes_on_holding(scene: Scene) -> None:
+def test_system_stays_awake_while_a_worker_outlives_the_window(scene: Scene) -> None:
     scene.go()
     scene.integration.leave()
     scene.jobs.kind = ""
@@ -114,7 +114,7 @@ def test_a_worker_that_outlives_the_window_goes_on_holding(scene: Scene) -> None
     assert scene.desktop.released == 0
 
 
-def test_a_job_that_is_left_in_the_background_keeps_the_system_awake(scene: Scene) -> None:
+def test_system_stays_awake_for_a_background_job(scene: Scene) -> None:
     scene.go()
     scene.jobs.detach()  # another project is opened
     assert scene.desktop.held == [4711, -1]
@@ -127,7 +127,7 @@ def test_a_job_that_is_left_in_the_background_keeps_the_system_awake(scene: Scen
     assert scene.desktop.told == [], "the time of the job before does not count"
 
 
-def test_progress_stands_on_the_task_bar_of_a_job_that_takes_a_while(scene: Scene) -> None:
+def test_task_bar_shows_progress_of_a_long_job(scene: Scene) -> None:
     scene.go(share=0.1)
     scene.now = VISIBLE_AFTER
     scene.go(share=0.2)
@@ -147,7 +147,7 @@ def test_progress_stands_on_the_task_bar_of_a_job_that_takes_a_while(scene: Scen
         ),
     ],
 )
-def test_the_end_of_a_long_job_is_news(
+def test_end_of_a_long_job_sends_a_notification(
     scene: Scene, ending: events.Ending, title: str, text: str
 ) -> None:
     scene.go()
@@ -158,14 +158,14 @@ def test_the_end_of_a_long_job_is_news(
     assert more.startswith(text)
 
 
-def test_the_end_of_a_short_job_is_not(scene: Scene) -> None:
+def test_end_of_a_short_job_sends_no_notification(scene: Scene) -> None:
     scene.go()
     scene.now = LONG - 1
     scene.end(events.Done(id="t"))
     assert scene.desktop.told == []
 
 
-def test_a_helper_process_holds_until_it_is_released() -> None:
+def test_helper_process_runs_until_the_inhibitor_is_released() -> None:
     held = ProcessInhibitor(lambda worker, why: [sys.executable, "-c", "input()", str(worker), why])
     before = {child.pid for child in psutil.Process().children()}
     held.hold(1, "Training")
@@ -176,7 +176,7 @@ def test_a_helper_process_holds_until_it_is_released() -> None:
 
 
 @pytest.mark.skipif(shutil.which("tail") is None, reason="there is no GNU tail here")
-def test_the_helper_of_systemd_ends_with_the_worker_that_it_waits_for() -> None:
+def test_systemd_helper_ends_when_its_worker_ends() -> None:
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     command = sleep_inhibitor._systemd_inhibit(worker.pid, "Training")
     assert command[0] == "systemd-inhibit"
@@ -187,7 +187,7 @@ def test_the_helper_of_systemd_ends_with_the_worker_that_it_waits_for() -> None:
     assert watching.wait(WAIT / 1000) == 0
 
 
-def test_windows_is_told_by_a_state_of_the_thread() -> None:
+def test_windows_sleep_is_inhibited_by_thread_state() -> None:
     states: list[int] = []
     held = ThreadStateInhibitor(states.append)
     held.hold(1, "Training")
@@ -211,7 +211,7 @@ import time; time.sleep(1)
     not all(map(shutil.which, ("dbus-run-session", "dbus-monitor", "dbus-send"))),
     reason="there is no session bus to start here",
 )
-def test_the_dock_hears_of_progress_over_the_session_bus(tmp_path: Path) -> None:
+def test_dock_receives_progress_over_the_session_bus(tmp_path: Path) -> None:
     heard = tmp_path / "heard.txt"
     probe = "dbus-send --session --type=signal / com.canonical.Unity.LauncherEntry.Probe"
     script = (
@@ -237,7 +237,7 @@ def test_the_dock_hears_of_progress_over_the_session_bus(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="notify-send is a program of Linux desktops")
-def test_where_there_is_no_tray_the_news_goes_through_notify_send(
+def test_notification_uses_notify_send_without_a_tray(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = tmp_path / "told.txt"
@@ -253,6 +253,6 @@ def test_where_there_is_no_tray_the_news_goes_through_notify_send(
     assert told.read_text().splitlines()[-3:] == ["--", "Training finished", "--not-an-option"]
 
 
-def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:
+def test_without_a_desktop_sleep_and_task_bar_are_left_alone() -> None:
     assert isinstance(sleep_inhibitor.system_inhibitor(), sleep_inhibitor.NoInhibitor)
     assert isinstance(task_bar.system_task_bar(), task_bar.NoTaskBar)

@@ -1,4 +1,4 @@
-"""The gauges in the header: what NVML tells, what is shown of it, and quiet without a GPU."""
+"""The device gauges in the header: NVML readings, their display, and machines without a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CPU = events.Device(name="cpu", title="Processor", total_bytes=16 * GIB, free_by
 
 
 class Driver:
-    """Answers as NVML does; what is set to None is not supported by the card."""
+    """A fake NVML; a value of None isn't supported by the GPU."""
 
     NVML_TEMPERATURE_GPU = 0
 
@@ -56,7 +56,7 @@ class Driver:
         return self.heat
 
 
-def test_every_card_of_the_driver_is_read() -> None:
+def test_all_gpus_of_the_driver_are_read() -> None:
     found = Nvml(Driver(cards=2)).gpus()
     assert [(gpu.name, gpu.load, gpu.celsius) for gpu in found] == [
         ("NVIDIA card 0", 50, 61),
@@ -65,13 +65,13 @@ def test_every_card_of_the_driver_is_read() -> None:
     assert found[1].used_bytes == 2 * GIB
 
 
-def test_a_card_without_a_thermometer_shows_the_rest() -> None:
+def test_gpu_without_temperature_sensor_reports_other_values() -> None:
     (found,) = Nvml(Driver(heat=None)).gpus()
     assert found.celsius is None
     assert found.load == 50
 
 
-def test_without_a_driver_there_are_no_cards_and_no_complaint() -> None:
+def test_missing_driver_gives_no_gpus_and_no_error() -> None:
     class NoDriver(Driver):
         def nvmlInit(self) -> None:
             raise RuntimeError("Driver Not Loaded")
@@ -89,7 +89,7 @@ def test_without_a_driver_there_are_no_cards_and_no_complaint() -> None:
         ("", "cpu", None),
     ],
 )
-def test_the_card_is_the_one_that_the_engine_may_see_under_its_number(
+def test_gpu_is_found_by_index_among_visible_devices(
     visible: str, name: str, expected: GpuSample | None
 ) -> None:
     title = {CARD: "RTX 4090", OTHER: "RTX 3090", None: "Processor"}[expected]
@@ -98,12 +98,12 @@ def test_the_card_is_the_one_that_the_engine_may_see_under_its_number(
     assert gpu_of(device, sample, {"CUDA_VISIBLE_DEVICES": visible}) == expected
 
 
-def test_a_card_is_known_by_its_identifier_however_it_is_numbered() -> None:
+def test_gpu_is_found_by_identifier_whatever_its_index() -> None:
     device = DEVICE.model_copy(update={"name": "cuda:0", "identifier": OTHER.uuid[4:]})
     assert gpu_of(device, DeviceSample(10.0, GIB, 16 * GIB, (CARD, OTHER)), {}) == OTHER
 
 
-def test_the_line_tells_load_memory_and_heat_of_the_projects_device(qtbot: QtBot) -> None:
+def test_gauges_show_load_memory_and_temperature_of_the_device(qtbot: QtBot) -> None:
     view = GaugesView()
     qtbot.addWidget(view)
     assert view.isHidden()
@@ -120,7 +120,7 @@ def test_the_line_tells_load_memory_and_heat_of_the_projects_device(qtbot: QtBot
     assert view.machine.isHidden()
 
 
-def test_heat_that_slows_a_card_down_is_marked_by_more_than_colour(qtbot: QtBot) -> None:
+def test_throttling_temperature_has_a_warning_glyph(qtbot: QtBot) -> None:
     view = GaugesView()
     qtbot.addWidget(view)
     view.show_device(DEVICE)
@@ -129,7 +129,7 @@ def test_heat_that_slows_a_card_down_is_marked_by_more_than_colour(qtbot: QtBot)
     assert view.heat.text() == "▲ 91 °C"
 
 
-def test_without_a_gpu_processor_and_memory_stand_in_its_place(qtbot: QtBot) -> None:
+def test_without_a_gpu_gauges_show_cpu_and_ram(qtbot: QtBot) -> None:
     view = GaugesView()
     qtbot.addWidget(view)
     view.show_device(CPU)
@@ -140,7 +140,7 @@ def test_without_a_gpu_processor_and_memory_stand_in_its_place(qtbot: QtBot) -> 
     assert view.machine.isHidden()
 
 
-def test_sampling_happens_off_the_windows_thread_and_ends_at_once(qtbot: QtBot) -> None:
+def test_sampling_runs_in_its_own_thread_and_stops_at_once(qtbot: QtBot) -> None:
     where: list[int] = []
 
     def read() -> DeviceSample:

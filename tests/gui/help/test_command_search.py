@@ -1,4 +1,4 @@
-"""What the command palette finds, and in which order."""
+"""Ranking of the command palette's matches."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_letters_in_order_match_as_last_resort() -> None:
         pytest.param("wandb", "training.trackers", id="wandb"),
     ],
 )
-def test_words_of_the_field_find_the_setting(query: str, name: str) -> None:
+def test_synonyms_find_the_setting(query: str, name: str) -> None:
     assert name in [entry.title for entry in find(_settings(), query)][:4]
 
 

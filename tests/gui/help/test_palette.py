@@ -1,4 +1,4 @@
-"""Finding anything by keyboard, the sheet of every shortcut, and what the program is made of."""
+"""The command palette, the shortcut sheet, the About dialog, problem actions and diagnostics."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
     return palette
 
 
-def test_a_setting_is_found_and_reached_by_keyboard_alone(
+def test_setting_is_found_and_focused_by_keyboard(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -62,7 +62,7 @@ def test_a_setting_is_found_and_reached_by_keyboard_alone(
     palette.reject()
 
 
-def test_commands_pages_and_projects_are_found_and_arrows_move(
+def test_palette_finds_commands_pages_and_projects(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
@@ -93,9 +93,7 @@ def test_commands_pages_and_projects_are_found_and_arrows_move(
     assert not palette.isVisible()
 
 
-def test_every_shortcut_is_on_the_sheet_and_means_one_thing_and_stands_in_tooltips(
-    qtbot: QtBot, window: Window
-) -> None:
+def test_shortcuts_are_unique_and_listed_on_the_sheet(qtbot: QtBot, window: Window) -> None:
     qtbot.keyClick(window, Qt.Key.Key_F1)
     (sheet,) = window.findChildren(ShortcutSheet)
     assert sheet.isVisible()
@@ -112,9 +110,7 @@ def test_every_shortcut_is_on_the_sheet_and_means_one_thing_and_stands_in_toolti
     assert window.home.new.toolTip() == "New project (Ctrl+N)"
 
 
-def test_the_next_problem_is_reached_by_a_key(
-    qtbot: QtBot, window: Window, project_folder: Path
-) -> None:
+def test_f8_moves_to_the_next_problem(qtbot: QtBot, window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
     window.state.set("lora", "rank", 0)
@@ -126,9 +122,7 @@ def test_the_next_problem_is_reached_by_a_key(
     assert set(seen) == {"lora", "training"}
 
 
-def test_about_tells_versions_of_window_and_engine_and_every_licence(
-    qtbot: QtBot, window: Window
-) -> None:
+def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["about"].trigger()
     (dialog,) = window.findChildren(AboutDialog)
     assert dialog.facts.facts()["LoRA Studio"] == __version__
@@ -145,7 +139,7 @@ def test_about_tells_versions_of_window_and_engine_and_every_licence(
     dialog.reject()
 
 
-def test_licences_follow_what_is_needed_to_run_and_not_to_develop() -> None:
+def test_licenses_cover_runtime_dependencies_only() -> None:
     names = {package.name.lower() for package in licenses.packages()}
     assert {"lora-studio", "pydantic", "typer"} <= names
     assert "pytest-qt" not in names
@@ -159,7 +153,7 @@ def _problem(**changes: Any) -> Problem:
     return Problem(code="model.odd", what="It is odd.", remedy="Mend it.", **changes)
 
 
-def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
+def test_every_problem_has_a_suggested_action(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.touch()
     fix = Fix(label="Use 16", step="lora", field="rank", value=16)
@@ -178,15 +172,15 @@ def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
 
 
 def _codes() -> list[str]:
-    """Every code that the program has, as its documentation lists them."""
+    """Return every problem code that the documentation lists."""
     listed = (Path(__file__).resolve().parents[3] / "packaging" / "docs" / "errors.md").read_text(
         "utf-8"
     )
     return re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", listed, re.MULTILINE)
 
 
-def test_a_problem_of_any_code_leads_somewhere_or_is_explained_by_its_kind(window: Window) -> None:
-    """Most name a step, a field or a file; here they come without, as from a command or a job."""
+def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> None:
+    """Problems are built without a step, field or file, as commands and jobs report them."""
     codes = _codes()
     assert len(codes) > 250
     unexplained = explain_kind(_problem().model_copy(update={"code": "nothing.known"}))
@@ -204,13 +198,13 @@ def test_a_problem_of_any_code_leads_somewhere_or_is_explained_by_its_kind(windo
             assert explain_kind(problem) != unexplained, code
 
 
-def test_what_leads_to_a_step_leads_home_while_no_project_is_open(window: Window) -> None:
+def test_without_a_project_a_problem_action_leads_home(window: Window) -> None:
     window.show_page("settings")
     window.help.run_action(Problem(code="export.unquotable", what="It is odd.", remedy="Mend it."))
     assert window.page_name == "home"
 
 
-def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
+def test_problem_message_offers_fix_page_or_explanation(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -247,7 +241,7 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     dialog.reject()
 
 
-def test_the_diagnostics_file_is_read_and_chosen_before_it_is_written(
+def test_diagnostics_are_previewed_and_selected_before_saving(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
@@ -265,9 +259,7 @@ def test_the_diagnostics_file_is_read_and_chosen_before_it_is_written(
     assert "out.zip" in window.message_bar.text
 
 
-def test_a_dialog_is_as_high_as_its_words_whatever_their_size(
-    qtbot: QtBot, qapp: QApplication
-) -> None:
+def test_dialog_height_fits_its_text_at_large_text_size(qtbot: QtBot, qapp: QApplication) -> None:
     theme.theme().set_text_size(150)
     try:
         dialog = Dialog("A title", "Words that go on for several lines. " * 12)

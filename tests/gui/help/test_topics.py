@@ -1,4 +1,4 @@
-"""What the settings do: every field leads to its section, by F1 and by a click."""
+"""Help topics: every field opens its section by F1 and by a click."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lora_studio.gui.widgets.docs_viewer import DocsViewer
 
 
 @pytest.mark.parametrize("step", SPECS)
-def test_every_field_has_a_section_that_explains_it(step: str) -> None:
+def test_every_field_has_a_help_section(step: str) -> None:
     known = topics.topics()
     unexplained = [x.name for x in all_facts(SPECS[step]) if x.help_topic not in known]  # type: ignore[index]
     assert unexplained == []
 
 
-def test_no_section_is_empty_and_each_is_a_topic_of_its_own() -> None:
+def test_help_sections_are_filled_and_have_unique_topics() -> None:
     headings = [line for line in topics.text().splitlines() if line.startswith("## ")]
     assert len(headings) == len(topics.topics())
     assert all(len(topics.section(topic)) > 80 for topic in topics.topics())
 
 
-def test_the_formulas_of_the_adapters_stand_where_their_fields_lead() -> None:
+def test_adapter_formulas_are_in_the_topics_of_their_fields() -> None:
     for field, formula in (
         ("rank", "W' = W + s · B A"),
         ("use_rslora", "s = alpha / √r"),
@@ -56,11 +56,11 @@ def viewer_of(page: LoraPage) -> DocsViewer:
 
 
 def first_words(viewer: DocsViewer) -> str:
-    """What stands at the upper edge of the page."""
+    """Return the text of the block at the top of the viewport."""
     return viewer.page.cursorForPosition(viewer.page.viewport().rect().topLeft()).block().text()
 
 
-def test_f1_in_a_field_shows_its_section_at_the_top(qtbot: QtBot, page: LoraPage) -> None:
+def test_f1_in_a_field_scrolls_to_its_section(qtbot: QtBot, page: LoraPage) -> None:
     page.rank.line.line.setFocus()
     qtbot.keyClick(page.rank.line.line, Qt.Key.Key_F1)
     viewer = viewer_of(page)
@@ -72,7 +72,7 @@ def test_f1_in_a_field_shows_its_section_at_the_top(qtbot: QtBot, page: LoraPage
     viewer.close()
 
 
-def test_a_click_on_the_mark_does_the_same(qtbot: QtBot, page: LoraPage) -> None:
+def test_click_on_the_help_mark_opens_the_section(qtbot: QtBot, page: LoraPage) -> None:
     mark = page.editors["alpha"].mark
     assert mark.isVisible()
     assert "F1" in mark.toolTip()
@@ -85,7 +85,7 @@ def test_a_click_on_the_mark_does_the_same(qtbot: QtBot, page: LoraPage) -> None
     viewer.close()
 
 
-def test_a_field_without_a_label_of_its_own_has_the_mark_behind_its_help(page: LoraPage) -> None:
+def test_field_without_a_label_has_the_mark_after_its_help(page: LoraPage) -> None:
     flag = page.editors["use_dora"]
     assert flag.mark.isHidden()
     assert not flag.other_mark.isHidden()

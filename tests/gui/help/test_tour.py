@@ -1,4 +1,4 @@
-"""The tour: by keyboard, over what is really there, shown once, ended at any time."""
+"""The tour: keyboard control, its stops, and that it starts by itself only once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def _marks(window: Window) -> CoachMarks:
     return window.findChildren(CoachMarks)[-1]
 
 
-def test_the_tour_leads_by_keyboard_through_the_sample_project(
-    qtbot: QtBot, window: Window
-) -> None:
+def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["tour"].trigger()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     assert not window.has_project, "nothing is opened before the user goes on"
@@ -40,7 +38,7 @@ def test_the_tour_leads_by_keyboard_through_the_sample_project(
     assert not window.tour.is_running
 
 
-def test_escape_ends_it_and_it_does_not_come_again_by_itself(qtbot: QtBot, window: Window) -> None:
+def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window) -> None:
     assert not window.preferences.tour_seen
     window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
@@ -53,7 +51,7 @@ def test_escape_ends_it_and_it_does_not_come_again_by_itself(qtbot: QtBot, windo
     window.tour.end()
 
 
-def test_tab_stays_among_the_buttons_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
+def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
     window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     marks = _marks(window)
@@ -70,9 +68,7 @@ def test_tab_stays_among_the_buttons_and_left_goes_back(qtbot: QtBot, window: Wi
     window.tour.end()
 
 
-def test_the_words_stay_inside_the_window_wherever_the_light_is(
-    qtbot: QtBot, qapp: QApplication
-) -> None:
+def test_bubble_stays_inside_the_window_for_any_target(qtbot: QtBot, qapp: QApplication) -> None:
     over = QWidget()
     qtbot.addWidget(over)
     over.resize(960, 640)

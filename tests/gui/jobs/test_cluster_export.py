@@ -1,4 +1,4 @@
-"""“Train on a cluster…”: a folder is written beside the window's own work, and shown."""
+"""“Train on a cluster…”: the folder is written in the background, then shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.gui.conftest import WAIT
 
 
 class Opened(QObject):
-    """Takes what would be shown in the system's file manager."""
+    """Record the folders that would open in the system's file manager."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Opened(QObject):
         self.places.append(place.toLocalFile())
 
 
-def test_a_project_is_written_as_a_folder_and_shown(
+def test_cluster_folder_is_written_and_shown(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     opened, said = Opened(), list[Toast]()
@@ -54,7 +54,7 @@ def test_a_project_is_written_as_a_folder_and_shown(
     assert [m.problem.code for m in said if m.problem] == ["cluster.exists"]
 
 
-def test_the_action_asks_for_a_place_and_a_project_with_errors_says_so_first(
+def test_cluster_export_asks_for_a_folder_or_reports_errors(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -70,7 +70,7 @@ def test_the_action_asks_for_a_place_and_a_project_with_errors_says_so_first(
 
 
 def _slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies in pieces of a byte, so that a few bytes take a while."""
+    """Copy one byte at a time, so that a small file takes a while."""
     monkeypatch.setattr(files, "_PIECE", 1)
     monkeypatch.setattr(os, "link", _no_link)
 
@@ -79,7 +79,7 @@ def _no_link(*_: object) -> None:
     raise OSError("another disk")
 
 
-def test_closing_while_a_folder_is_copied_asks_and_leaves_nothing_of_it(
+def test_closing_while_copying_asks_and_removes_the_folder(
     qtbot: QtBot,
     window: Window,
     project_folder: Path,
@@ -102,7 +102,7 @@ def test_closing_while_a_folder_is_copied_asks_and_leaves_nothing_of_it(
     assert [entry.name for entry in tmp_path.iterdir() if "out" in entry.name] == []
 
 
-def test_copying_is_cancelled_from_the_header(
+def test_copying_is_canceled_from_the_header(
     qtbot: QtBot,
     window: Window,
     project_folder: Path,
@@ -120,7 +120,7 @@ def test_copying_is_cancelled_from_the_header(
     assert "The incomplete folder was removed" in window.message_bar.text
 
 
-def test_the_training_page_offers_it_before_training(qtbot: QtBot, state: ProjectState) -> None:
+def test_training_page_offers_cluster_export(qtbot: QtBot, state: ProjectState) -> None:
     page = TrainingPage(state)
     qtbot.addWidget(page)
     page.show()

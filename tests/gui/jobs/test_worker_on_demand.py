@@ -1,4 +1,4 @@
-"""A worker that is given back: nobody waits for its end, and no other one begins before it."""
+"""The on-demand worker: resting never blocks, and workers start one after the other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lora_studio.gui.jobs.worker_thread import WorkerThread
 from tests.gui.conftest import WAIT
 
 
-class Lingering:
-    """A worker that takes as long to end as the test wants, as one does that holds a GPU."""
+class SlowToEndWorker:
+    """A worker that ends only when the test allows it, like one that holds GPU memory."""
 
     def __init__(self, number: int, told: list[str]) -> None:
         self._number, self._told = number, told
@@ -45,14 +45,14 @@ class Lingering:
         self.kill()
 
 
-def test_the_next_worker_begins_when_the_one_before_has_given_its_memory_back(
+def test_next_worker_starts_after_the_previous_one_has_ended(
     qtbot: QtBot,
 ) -> None:
     told: list[str] = []
-    workers: list[Lingering] = []
+    workers: list[SlowToEndWorker] = []
 
     def make() -> Link:
-        workers.append(Lingering(len(workers) + 1, told))
+        workers.append(SlowToEndWorker(len(workers) + 1, told))
         return workers[-1]
 
     link = OnDemandWorker(start=lambda: WorkerThread(make))

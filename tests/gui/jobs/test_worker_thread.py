@@ -1,4 +1,4 @@
-"""Workers seen from the window: in order, to the end, and never in its way."""
+"""Worker threads: the order of events, endings, and a responsive window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Scenario = Callable[..., None]
 
 
 class Follower:
-    """A worker thread and what came out of it."""
+    """A worker thread and the events that it emitted."""
 
     def __init__(self, qtbot: QtBot, thread: WorkerThread) -> None:
         self.qtbot, self.thread = qtbot, thread
@@ -75,7 +75,7 @@ def follow(qtbot: QtBot, scenario: Scenario) -> Iterator[Callable[[WorkerThread]
 Follow = Callable[[WorkerThread], Follower]
 
 
-def test_events_come_in_order_and_end_with_the_command(follow: Follow, scenario: Scenario) -> None:
+def test_events_arrive_in_order_and_end_with_done(follow: Follow, scenario: Scenario) -> None:
     scenario(inspect_devices=[{"emit": {"kind": "log", "text": str(n)}} for n in range(300)])
     follower = follow(WorkerThread.starting())
     command = commands.InspectDevices()
@@ -88,7 +88,7 @@ def test_events_come_in_order_and_end_with_the_command(follow: Follow, scenario:
     follower.wait_for_end()
 
 
-def test_a_worker_killed_in_the_middle_ends_the_command_with_a_problem(
+def test_killed_worker_fails_its_command(
     follow: Follow, scenario: Scenario, run: RunFolder
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.05}])
@@ -105,7 +105,7 @@ def test_a_worker_killed_in_the_middle_ends_the_command_with_a_problem(
     follower.wait_for_end()
 
 
-def test_an_engine_that_cannot_start_answers_every_command(
+def test_engine_that_cannot_start_fails_every_command(
     follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python")
@@ -120,7 +120,7 @@ def test_an_engine_that_cannot_start_answers_every_command(
     assert failed[0].problem.code == "engine.not_started"
 
 
-def test_a_detached_worker_goes_on_to_the_end_of_its_job(
+def test_detached_worker_finishes_its_job(
     follow: Follow, scenario: Scenario, run: RunFolder, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go on"
@@ -142,7 +142,7 @@ def test_a_detached_worker_goes_on_to_the_end_of_its_job(
     _wait_until_gone(follower)
 
 
-def test_a_run_of_another_process_is_watched_from_its_beginning_and_heeds_stop(
+def test_run_of_another_process_is_replayed_and_can_be_stopped(
     follow: Follow, scenario: Scenario, run: RunFolder
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.02}])
@@ -163,7 +163,7 @@ def test_a_run_of_another_process_is_watched_from_its_beginning_and_heeds_stop(
     _wait_until_gone(owner)
 
 
-def test_a_long_history_leaves_the_window_responsive(
+def test_replaying_a_long_history_keeps_the_window_responsive(
     qtbot: QtBot, follow: Follow, run: RunFolder
 ) -> None:
     line = events.to_line(events.Log(id="a", text="x" * 100)) + "\n"
@@ -187,9 +187,7 @@ def test_a_long_history_leaves_the_window_responsive(
     assert max(gaps) < 1.0
 
 
-def test_a_run_of_many_steps_is_not_read_further_than_the_window_takes(
-    qtbot: QtBot, run: RunFolder
-) -> None:
+def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
     line = events.to_line(events.Log(text="x")) + "\n"
     run.events_file.write_text(line * 20_000)
     thread = WorkerThread.watching(run)
@@ -202,7 +200,7 @@ def test_a_run_of_many_steps_is_not_read_further_than_the_window_takes(
         pass
 
 
-def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follow) -> None:
+def test_killing_a_starting_worker_leaves_no_process(follow: Follow) -> None:
     before = set(psutil.Process().children(recursive=True))
     follower = follow(WorkerThread.starting())
     follower.thread.kill()
@@ -214,7 +212,7 @@ def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follo
 
 
 class BrokenLink(worker.Worker):
-    """A worker whose events cannot be read any more, as on a disk that has gone."""
+    """A worker whose events become unreadable, as after a disk failure."""
 
     def events(self) -> Iterator[events.Event]:
         yield from itertools.islice(super().events(), 1)
@@ -222,7 +220,7 @@ class BrokenLink(worker.Worker):
         raise ConnectionResetError("the disk has gone")
 
 
-def test_a_connection_that_breaks_ends_every_command_with_a_problem(
+def test_broken_connection_fails_every_command(
     follow: Follow, scenario: Scenario, capsys: pytest.CaptureFixture[str]
 ) -> None:
     thread = WorkerThread(BrokenLink.start)
@@ -266,7 +264,7 @@ print("ended", status)
 
 @pytest.mark.parametrize("after", [0, 1500])
 @pytest.mark.parametrize("how", ["del window", "window.deleteLater(); window = None"])
-def test_a_window_that_is_forgotten_with_its_workers_at_work_does_not_end_the_program(
+def test_deleting_a_window_with_running_workers_does_not_crash(
     scenario: Scenario, how: str, after: int
 ) -> None:
     scenario(inspect_devices=[{"sleep": 30}])

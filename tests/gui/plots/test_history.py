@@ -1,4 +1,4 @@
-"""What curves are drawn from: points kept whole, thinned without losing a peak, smoothed exactly."""
+"""The metric history behind the curves: storage, thinning and smoothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def history(values: list[float], first: int = 1) -> MetricHistory:
     return made
 
 
-def test_every_point_is_kept_and_a_quantity_that_came_late_has_a_gap_before() -> None:
+def test_late_metric_has_a_gap_before_its_first_point() -> None:
     made = MetricHistory()
     for step in range(1000):
         made.add(step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0})
@@ -30,13 +30,13 @@ def test_every_point_is_kept_and_a_quantity_that_came_late_has_a_gap_before() ->
     assert np.isnan(made.values("never")).all()
 
 
-def test_a_value_that_nobody_could_measure_makes_no_quantity() -> None:
+def test_unmeasured_value_adds_no_metric() -> None:
     made = MetricHistory()
     made.add(1, {"loss": 2.0, "gpu_percent": None})
     assert made.names == ["loss"]
 
 
-def test_a_resumed_training_replaces_the_steps_it_repeats() -> None:
+def test_resumed_training_replaces_repeated_steps() -> None:
     made = history([1.0] * 10)
     assert len(made) == 10
     for step in (6, 7):
@@ -45,7 +45,7 @@ def test_a_resumed_training_replaces_the_steps_it_repeats() -> None:
     assert made.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 2]
 
 
-def test_steps_repeated_before_anybody_looked_are_replaced_as_well() -> None:
+def test_steps_repeated_before_reading_are_replaced() -> None:
     made = history([1.0, 1.0, 1.0, 1.0])
     made.add(2, {"loss": 2.0})
     made.add(3, {"loss": 2.0})
@@ -55,7 +55,7 @@ def test_steps_repeated_before_anybody_looked_are_replaced_as_well() -> None:
 
 
 @pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
-def test_the_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
+def test_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
     made = MetricHistory()
     assert made.nearest(1) is None
     for known in (10, 20, 30):
@@ -63,14 +63,14 @@ def test_the_nearest_point_is_found_on_either_side(step: float, index: int) -> N
     assert made.nearest(step) == index
 
 
-def test_few_points_are_drawn_as_they_are_with_one_on_either_side_of_the_view() -> None:
+def test_few_points_are_drawn_with_one_neighbor_on_either_side() -> None:
     curve = history([3.0, 1.0, 2.0, 5.0, 4.0]).curve("loss")
     x, y = curve.thinned(2.5, 3.5, 100)
     assert x.tolist() == [2, 3, 4]
     assert y.tolist() == [1, 2, 5]
 
 
-def test_one_spike_among_a_million_points_is_drawn() -> None:
+def test_spike_among_a_million_points_is_drawn() -> None:
     values = np.random.default_rng(0).normal(2.0, 0.1, 1_000_000)
     values[123_456], values[987_654] = 50.0, -50.0
     made = MetricHistory()
@@ -93,7 +93,7 @@ numbers = st.one_of(st.floats(-100, 100), st.sampled_from([math.nan, math.inf]))
     view=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     columns=st.integers(2, 60),
 )
-def test_thinning_keeps_the_extremes_and_smoothing_is_the_mean_also_after_a_resume(
+def test_thinning_keeps_extremes_and_smoothing_is_the_mean(
     gaps: list[int],
     values: list[float],
     resumed: float,
@@ -128,7 +128,7 @@ def test_thinning_keeps_the_extremes_and_smoothing_is_the_mean_also_after_a_resu
         assert found == pytest.approx(finite.mean(), abs=1e-9) if len(finite) else np.isnan(found)
 
 
-def test_growing_by_a_point_makes_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adding_a_point_updates_sums_incrementally(monkeypatch: pytest.MonkeyPatch) -> None:
     made = history([1.0] * 100_000)
     curve = made.curve("loss")
     curve.thinned(0, 100_000, 100)
@@ -143,7 +143,7 @@ def test_growing_by_a_point_makes_nothing_anew(monkeypatch: pytest.MonkeyPatch) 
     assert max(sizes) == 1
 
 
-def test_a_long_curve_is_condensed_to_means_and_a_short_one_is_not() -> None:
+def test_only_long_curves_are_condensed_to_means() -> None:
     short = history([3.0, 2.0, 1.0]).curve("loss")
     assert short.condensed(100) == [(1, 3.0), (2, 2.0), (3, 1.0)]
     long = history(np.linspace(3, 1, 10_000).tolist()).curve("loss").condensed(100)

@@ -1,4 +1,4 @@
-"""The plots: what they show, when they paint, and what a hand or a key does to them."""
+"""The loss plot and the length histogram: content, redraws, and mouse and keyboard input."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def trace(plot: LossPlot, title: str) -> Trace:
 
 
 def pixels(plot: LossPlot, colour: str) -> int:
-    """How many pixels of the loss chart have exactly a colour."""
+    """Return how many pixels of the loss chart have exactly this color."""
     shot = plot.chart.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
     seen = np.frombuffer(shot.constBits(), np.uint32) & 0xFFFFFF
     return int((seen == int(colour[1:], 16)).sum())
 
 
 def choose(plot: LossPlot, name: str) -> None:
-    """Chooses what the strip shows, as a click in the list does."""
+    """Select the metric of the strip, as a click in the list does."""
     combo = plot.bar.strip
     combo.setCurrentIndex(combo.findData(name))
     combo.activated.emit(combo.currentIndex())
@@ -92,7 +92,7 @@ def choose(plot: LossPlot, name: str) -> None:
 # --- the loss plot ----------------------------------------------------------------------------
 
 
-def test_many_events_cost_one_painting(qtbot: QtBot, plot: LossPlot) -> None:
+def test_many_events_are_painted_in_one_redraw(qtbot: QtBot, plot: LossPlot) -> None:
     before = plot.redraws
     for step in range(1, 501):
         plot.add_event(step_done(step, 2.0))
@@ -103,7 +103,7 @@ def test_many_events_cost_one_painting(qtbot: QtBot, plot: LossPlot) -> None:
     assert trace(plot, "loss").shown_points()[0].tolist() == list(range(1, 501))
 
 
-def test_steps_to_come_leave_the_width_as_it_is_while_there_is_room_for_them(
+def test_x_range_grows_only_when_steps_need_room(
     plot: LossPlot,
 ) -> None:
     fill(plot, 1000)
@@ -119,9 +119,7 @@ def test_steps_to_come_leave_the_width_as_it_is_while_there_is_room_for_them(
     assert 1099 < high < 1150
 
 
-def test_the_lower_chart_is_painted_a_moment_after_the_upper_one(
-    qtbot: QtBot, plot: LossPlot
-) -> None:
+def test_strip_is_painted_after_the_loss_chart(qtbot: QtBot, plot: LossPlot) -> None:
     plot._show_strip("grad_norm")
     fill(plot, 1000)
     (shown,) = [item for item in plot.strip.traces if item.look.strength < 1]
@@ -136,7 +134,7 @@ def test_the_lower_chart_is_painted_a_moment_after_the_upper_one(
     qtbot.waitUntil(lambda: shown.shown_points()[1].max() == 9.0)
 
 
-def test_a_hidden_plot_paints_when_it_is_shown_again(qtbot: QtBot, plot: LossPlot) -> None:
+def test_hidden_plot_redraws_when_shown_again(qtbot: QtBot, plot: LossPlot) -> None:
     plot.hide()
     before = plot.redraws
     for step in range(1, 11):
@@ -147,9 +145,7 @@ def test_a_hidden_plot_paints_when_it_is_shown_again(qtbot: QtBot, plot: LossPlo
     assert plot.redraws == before + 1
 
 
-def test_the_charts_show_all_steps_in_line_until_a_hand_moves_them(
-    qtbot: QtBot, plot: LossPlot
-) -> None:
+def test_charts_show_all_steps_until_zoomed(qtbot: QtBot, plot: LossPlot) -> None:
     fill(plot, 100)
     assert plot.chart.x_range()[0] < 1
     assert plot.chart.x_range()[1] > 100
@@ -167,7 +163,7 @@ def test_the_charts_show_all_steps_in_line_until_a_hand_moves_them(
     assert plot.bar.show_all.isHidden()
 
 
-def test_the_height_fits_what_is_shown_and_a_spike_is_in_it(plot: LossPlot) -> None:
+def test_y_range_fits_the_visible_points(plot: LossPlot) -> None:
     fill(plot, 100)
     plot.add_event(step_done(101, 9.0))
     plot.redraw_now()
@@ -178,7 +174,7 @@ def test_the_height_fits_what_is_shown_and_a_spike_is_in_it(plot: LossPlot) -> N
 
 
 @pytest.mark.parametrize("height", [40, 60, 100, 400])
-def test_numbers_on_an_axis_never_stand_on_one_another(qapp: QApplication, height: int) -> None:
+def test_axis_numbers_do_not_overlap(qapp: QApplication, height: int) -> None:
     for low, high in ((0.55, 1.25), (0.0, 2.6e-4), (-3.0, 1200.0)):
         values = [
             value
@@ -191,7 +187,7 @@ def test_numbers_on_an_axis_never_stand_on_one_another(qapp: QApplication, heigh
         assert all(distance >= theme.Size.CAPTION for distance in apart)
 
 
-def test_pointing_reads_out_every_shown_curve_with_its_units(plot: LossPlot) -> None:
+def test_readout_shows_every_visible_curve_with_units(plot: LossPlot) -> None:
     fill(plot, 100)
     plot.add_event(events.Evaluated(step=50, loss=1.61))
     plot.add_event(events.CheckpointSaved(step=50, folder="/c"))
@@ -208,7 +204,7 @@ def test_pointing_reads_out_every_shown_curve_with_its_units(plot: LossPlot) -> 
     assert plot.readout.isHidden()
 
 
-def test_the_readout_keeps_away_from_what_is_pointed_at(plot: LossPlot) -> None:
+def test_readout_moves_to_the_other_side_of_the_pointer(plot: LossPlot) -> None:
     fill(plot, 100)
     plot.chart.pointed.emit(90.0)
     assert plot.readout.geometry().right() < plot.chart.width() / 2
@@ -216,7 +212,7 @@ def test_the_readout_keeps_away_from_what_is_pointed_at(plot: LossPlot) -> None:
     assert plot.readout.geometry().left() > plot.chart.width() / 2
 
 
-def test_the_arrow_keys_read_out_point_by_point(qtbot: QtBot, plot: LossPlot) -> None:
+def test_arrow_keys_move_the_readout_point_by_point(qtbot: QtBot, plot: LossPlot) -> None:
     fill(plot, 30)
     qtbot.keyClick(plot, Qt.Key.Key_End)
     assert plot.readout.text().startswith("step 30 ")
@@ -229,7 +225,7 @@ def test_the_arrow_keys_read_out_point_by_point(qtbot: QtBot, plot: LossPlot) ->
     assert plot.readout.text() == ""
 
 
-def test_the_strip_offers_what_was_measured_and_shows_what_is_chosen(plot: LossPlot) -> None:
+def test_strip_offers_measured_metrics_and_shows_the_choice(plot: LossPlot) -> None:
     fill(plot, 30, gpu_percent=97.0, figures={"accuracy": 0.75, "margin": 0.4})
     combo = plot.bar.strip
     assert [combo.itemText(n) for n in range(combo.count())] == [
@@ -243,7 +239,7 @@ def test_the_strip_offers_what_was_measured_and_shows_what_is_chosen(plot: LossP
     assert plot.strip.isHidden()
 
 
-def test_the_scale_can_be_logarithmic_and_a_loss_below_zero_leaves_a_gap(plot: LossPlot) -> None:
+def test_negative_loss_leaves_a_gap_on_a_log_scale(plot: LossPlot) -> None:
     for step, loss in enumerate([100.0, 10.0, -1.0, 1.0], start=1):
         plot.add_event(step_done(step, loss))
     plot.bar.log.setChecked(True)
@@ -255,7 +251,7 @@ def test_the_scale_can_be_logarithmic_and_a_loss_below_zero_leaves_a_gap(plot: L
     assert trace(plot, "loss").shown_points()[1].tolist() == [100, 10, -1, 1]
 
 
-def test_smoothing_reaches_from_none_to_almost_flat(plot: LossPlot) -> None:
+def test_smoothing_ranges_from_off_to_almost_flat(plot: LossPlot) -> None:
     rng = np.random.default_rng(0)
     for step, loss in enumerate(rng.normal(2.0, 0.3, 300), start=1):
         plot.add_event(step_done(step, loss))
@@ -270,7 +266,7 @@ def test_smoothing_reaches_from_none_to_almost_flat(plot: LossPlot) -> None:
     assert plot.bar.smoothing.accessibleDescription() == "Smoothing: off"
 
 
-def test_marks_say_what_happened_on_the_way(plot: LossPlot) -> None:
+def test_marks_show_checkpoints_and_resumes(plot: LossPlot) -> None:
     plot.add_event(events.TrainingStarted(steps=100, steps_per_epoch=30, effective_batch=16))
     fill(plot, 40)
     plot.add_event(events.CheckpointSaved(step=30, folder="/c"))
@@ -285,7 +281,7 @@ def test_marks_say_what_happened_on_the_way(plot: LossPlot) -> None:
     assert plot.readout.text().endswith("checkpoint  ·  resumed")
 
 
-def test_a_pause_and_lost_memory_are_marked_where_they_happened(plot: LossPlot) -> None:
+def test_pause_and_oom_recovery_are_marked_at_their_steps(plot: LossPlot) -> None:
     fill(plot, 40)
     recovered = events.Recovered(
         step=30, micro_batch=2, gradient_accumulation=8, gradient_checkpointing=False, why="Full."
@@ -303,13 +299,13 @@ def test_a_pause_and_lost_memory_are_marked_where_they_happened(plot: LossPlot) 
     assert pixels(plot, theme.LIGHT.warn) > 5
 
 
-def test_an_empty_plot_says_when_it_begins(plot: LossPlot) -> None:
+def test_empty_plot_shows_a_hint_until_the_first_step(plot: LossPlot) -> None:
     assert plot.empty.isVisible()
     fill(plot, 1)
     assert plot.empty.isHidden()
 
 
-def test_an_empty_plot_has_no_numbers_and_one_with_steps_has_some(plot: LossPlot) -> None:
+def test_axes_have_numbers_only_once_there_are_steps(plot: LossPlot) -> None:
     def numbers() -> list[str]:
         axes = (plot.chart._plot.getAxis(name) for name in ("left", "bottom"))
         return [text for axis in axes for text in axis.tickStrings([1.0, 2.0], 1, 1)]
@@ -319,7 +315,7 @@ def test_an_empty_plot_has_no_numbers_and_one_with_steps_has_some(plot: LossPlot
     assert all(numbers())
 
 
-def test_a_loss_that_is_no_number_leaves_a_gap_and_no_warning(plot: LossPlot) -> None:
+def test_nan_loss_leaves_a_gap_and_no_warning(plot: LossPlot) -> None:
     for step, loss in enumerate([2.0, math.nan, 1.8, math.inf, 0.0, 1.5], start=1):
         plot.add_event(step_done(step, loss))
     plot.bar.log.setChecked(True)
@@ -329,7 +325,7 @@ def test_a_loss_that_is_no_number_leaves_a_gap_and_no_warning(plot: LossPlot) ->
     assert plot.readout.text().startswith("step 2  ·  smoothed")
 
 
-def test_other_runs_stand_behind_in_colours_of_their_own_with_letters_and_names(
+def test_compared_runs_have_their_own_colors_and_letters(
     qapp: QApplication, plot: LossPlot
 ) -> None:
     theme.apply(qapp, "dark")
@@ -343,7 +339,7 @@ def test_other_runs_stand_behind_in_colours_of_their_own_with_letters_and_names(
     assert pixels(plot, theme.DARK.series[2]) == 0
 
 
-def test_curves_follow_the_theme_at_once(qapp: QApplication, plot: LossPlot) -> None:
+def test_curves_follow_the_theme(qapp: QApplication, plot: LossPlot) -> None:
     fill(plot, 100)
     for mode, palette in (("dark", theme.DARK), ("light", theme.LIGHT)):
         theme.apply(qapp, "dark" if mode == "dark" else "light")
@@ -351,7 +347,7 @@ def test_curves_follow_the_theme_at_once(qapp: QApplication, plot: LossPlot) -> 
         assert plot.chart.view.backgroundBrush().color().name().upper() == palette.card
 
 
-def test_the_wheel_scrolls_the_page_until_the_plot_has_the_focus(plot: LossPlot) -> None:
+def test_wheel_does_not_zoom_a_plot_without_focus(plot: LossPlot) -> None:
     fill(plot, 100)
     middle = QPointF(plot.chart.view.rect().center())
     wheel = QWheelEvent(
@@ -365,7 +361,7 @@ def test_the_wheel_scrolls_the_page_until_the_plot_has_the_focus(plot: LossPlot)
     assert plot.chart.x_range() == before
 
 
-def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
+def test_plot_has_a_description_for_screen_readers(plot: LossPlot) -> None:
     assert plot.accessibleDescription() == "No steps yet."
     fill(plot, 100)
     plot.add_event(events.Evaluated(step=100, loss=1.25))
@@ -377,7 +373,7 @@ def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
 # --- row lengths ------------------------------------------------------------------------------
 
 
-def test_shares_behind_a_limit_are_exact_at_edges_and_straight_between_them() -> None:
+def test_shares_over_a_limit_are_interpolated_between_bins() -> None:
     measured = LengthData(model_facts.lengths([100, 200, 300, 400], trained=50))
     assert measured.over(0) == (1.0, 1.0)
     assert measured.over(200) == (0.5, 0.5)
@@ -392,14 +388,14 @@ def test_bins_hold_every_row_once() -> None:
     assert measured.binned(np.arange(0.0, 1001.0, 20.0)).sum() == pytest.approx(969)
 
 
-def test_a_few_giants_do_not_squeeze_the_rest_of_the_rows(histogram: LengthHistogram) -> None:
+def test_few_very_long_rows_do_not_squeeze_the_histogram(histogram: LengthHistogram) -> None:
     histogram.set_limit(100)
     histogram.set_lengths(model_facts.lengths([*range(50, 250), 90_000], trained=10))
     assert histogram.chart.x_range()[1] < 700
     assert histogram.sentence.text().endswith("The longest row has 90,000 tokens.")
 
 
-def test_the_sentence_says_what_the_limit_costs(histogram: LengthHistogram) -> None:
+def test_sentence_says_how_many_rows_the_limit_cuts(histogram: LengthHistogram) -> None:
     lengths = [*range(10, 979), *[3000] * 31]
     histogram.set_lengths(model_facts.lengths(lengths))
     histogram.set_limit(2048)
@@ -414,9 +410,7 @@ def test_the_sentence_says_what_the_limit_costs(histogram: LengthHistogram) -> N
     )
 
 
-def test_dragging_the_line_sets_the_limit_when_it_is_dropped(
-    qtbot: QtBot, histogram: LengthHistogram
-) -> None:
+def test_dragging_the_line_sets_the_limit_once(qtbot: QtBot, histogram: LengthHistogram) -> None:
     histogram.set_lengths(model_facts.lengths([100, 500, 900], trained=10))
     histogram.set_limit(600)
     chosen: list[int] = []
@@ -450,9 +444,7 @@ def test_dragging_the_line_sets_the_limit_when_it_is_dropped(
     assert "66.7 % of the rows" in histogram.sentence.text()
 
 
-def test_keys_move_the_line_and_never_below_the_smallest_limit(
-    qtbot: QtBot, histogram: LengthHistogram
-) -> None:
+def test_keys_move_the_limit_down_to_its_minimum(qtbot: QtBot, histogram: LengthHistogram) -> None:
     histogram.set_lengths(model_facts.lengths([100, 500, 900], trained=10))
     histogram.set_limit(600)
     qtbot.keyClick(histogram, Qt.Key.Key_Right)
@@ -464,7 +456,7 @@ def test_keys_move_the_line_and_never_below_the_smallest_limit(
     assert histogram.limit() == 16
 
 
-def test_one_click_fits_the_limit_to_the_longest_row(
+def test_fit_button_sets_the_limit_to_the_longest_row(
     qtbot: QtBot, histogram: LengthHistogram
 ) -> None:
     histogram.set_lengths(model_facts.lengths([100, 213], trained=10))
@@ -479,12 +471,12 @@ def test_one_click_fits_the_limit_to_the_longest_row(
     )
 
 
-def test_without_lengths_the_histogram_says_what_is_missing(histogram: LengthHistogram) -> None:
+def test_histogram_without_lengths_says_what_is_missing(histogram: LengthHistogram) -> None:
     assert "choose a model" in histogram.sentence.text()
     assert histogram.fit.isHidden()
 
 
-def test_letters_touch_no_line_and_no_other_letter_wherever_runs_end() -> None:
+def test_run_letters_overlap_no_line_and_no_letter() -> None:
     columns = np.linspace(0.0, 300.0, 100)
     falling = np.linspace(20.0, 80.0, 100)
     lines = [
@@ -509,7 +501,7 @@ def test_letters_touch_no_line_and_no_other_letter_wherever_runs_end() -> None:
         assert not np.any((py[inside] > box.top()) & (py[inside] < box.bottom()))
 
 
-def test_the_dot_and_the_mark_of_the_last_step_are_seen_whole(plot: LossPlot) -> None:
+def test_last_point_has_room_for_its_dot(plot: LossPlot) -> None:
     plot.grab()
     box = plot.chart.view.getPlotItem().getViewBox()
     for step in range(1, 241):  # the range rests for some steps, and then gives way
@@ -519,7 +511,7 @@ def test_the_dot_and_the_mark_of_the_last_step_are_seen_whole(plot: LossPlot) ->
         assert step == 1 or beyond / box.viewPixelSize()[0] >= 5.0, step
 
 
-def test_runs_that_end_together_leave_room_for_their_letters(qtbot: QtBot) -> None:
+def test_runs_that_end_together_have_separate_letters(qtbot: QtBot) -> None:
     overlay = RunOverlay()
     qtbot.addWidget(overlay)
     overlay.resize(600, 300)

@@ -1,4 +1,4 @@
-"""The open project: undo, autosave, problems, copies."""
+"""The open project: undo, autosave, problems and copies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _messages(state: ProjectState) -> list[Toast]:
     return found
 
 
-def test_a_change_is_undone_and_done_again(qtbot: QtBot, state: ProjectState) -> None:
+def test_change_is_undone_and_redone(qtbot: QtBot, state: ProjectState) -> None:
     with qtbot.waitSignal(state.value_changed) as signal:
         state.set("lora", "rank", 64)
     assert signal.args == ["lora", "rank"]
@@ -34,7 +34,7 @@ def test_a_change_is_undone_and_done_again(qtbot: QtBot, state: ProjectState) ->
     assert state.get("lora", "rank") == 64
 
 
-def test_edits_of_one_field_in_a_row_are_one_step_of_undo(state: ProjectState) -> None:
+def test_consecutive_edits_of_a_field_are_one_undo_step(state: ProjectState) -> None:
     for rank in (8, 32, 64):
         state.set("lora", "rank", rank)
     state.set("lora", "alpha", 64)
@@ -47,7 +47,7 @@ def test_edits_of_one_field_in_a_row_are_one_step_of_undo(state: ProjectState) -
     assert state.get("lora", "rank") == 16
 
 
-def test_a_preset_is_one_step_of_undo(state: ProjectState) -> None:
+def test_preset_is_one_undo_step(state: ProjectState) -> None:
     state.change("Large", [("lora", "rank", 64), ("lora", "alpha", 128)])
     assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (64, 128)
     state.undo.undo()
@@ -66,7 +66,7 @@ def test_one_and_true_are_different_values(state: ProjectState) -> None:
     assert state.undo.count() == 1
 
 
-def test_an_invalid_value_is_kept_and_named_as_a_problem(qtbot: QtBot, state: ProjectState) -> None:
+def test_invalid_value_is_kept_and_reported(qtbot: QtBot, state: ProjectState) -> None:
     with qtbot.waitSignal(state.problems_changed):
         state.set("training", "learning_rate", "fast")
     assert state.get("training", "learning_rate") == "fast"
@@ -78,7 +78,7 @@ def test_an_invalid_value_is_kept_and_named_as_a_problem(qtbot: QtBot, state: Pr
     assert state.problems("training") == []
 
 
-def test_a_project_with_a_file_saves_itself(
+def test_project_with_a_file_is_autosaved(
     qtbot: QtBot, state: ProjectState, project_folder: Path
 ) -> None:
     assert state.open(project_folder)
@@ -89,7 +89,7 @@ def test_a_project_with_a_file_saves_itself(
     assert project.load(project_folder).get("lora", "rank") == 64
 
 
-def test_a_change_just_before_another_project_is_opened_is_saved(
+def test_change_is_saved_before_another_project_opens(
     state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
@@ -99,7 +99,7 @@ def test_a_change_just_before_another_project_is_opened_is_saved(
     assert state.get("lora", "rank") == 16
 
 
-def test_a_broken_file_is_not_overwritten_without_being_asked(
+def test_broken_file_is_overwritten_only_on_explicit_save(
     qtbot: QtBot, state: ProjectState, project_folder: Path
 ) -> None:
     file = project_folder / "support bot.lorastudio"
@@ -113,7 +113,7 @@ def test_a_broken_file_is_not_overwritten_without_being_asked(
     assert project.load(file).get("lora", "rank") == 64
 
 
-def test_a_save_that_fails_says_so_and_the_change_stays(
+def test_failed_save_is_reported_and_keeps_the_change(
     qtbot: QtBot, state: ProjectState, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.open(project_folder)
@@ -130,7 +130,7 @@ def test_a_save_that_fails_says_so_and_the_change_stays(
     assert state.dirty
 
 
-def test_a_copy_finds_the_files_of_the_project_it_was_made_from(
+def test_copied_project_refers_to_the_original_files(
     state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
@@ -144,7 +144,7 @@ def test_a_copy_finds_the_files_of_the_project_it_was_made_from(
     assert not state.dirty
 
 
-def test_a_missing_project_leaves_the_open_one_alone(
+def test_opening_a_missing_project_keeps_the_open_one(
     state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
@@ -154,7 +154,7 @@ def test_a_missing_project_leaves_the_open_one_alone(
     assert told[0].level == "error"
 
 
-def test_what_a_worker_reports_stays_until_it_reports_anew(state: ProjectState) -> None:
+def test_reported_problems_stay_until_the_next_report(state: ProjectState) -> None:
     problem = Problem(code="dataset.rows", what="14 rows have nothing to train.", remedy="Look.")
     state.report("dataset", [problem])
     state.set("lora", "rank", 8)
@@ -163,7 +163,7 @@ def test_what_a_worker_reports_stays_until_it_reports_anew(state: ProjectState) 
     assert problem not in state.problems()
 
 
-def test_a_problem_that_several_questions_ran_into_is_there_once_as_the_worst_of_them(
+def test_repeated_problem_is_listed_once_with_highest_severity(
     state: ProjectState,
 ) -> None:
     problem = Problem(code="dataset.not_text", what="a.xlsx is no rows.", remedy="Save it as CSV.")
@@ -174,7 +174,7 @@ def test_a_problem_that_several_questions_ran_into_is_there_once_as_the_worst_of
     assert [item for item in state.problems() if item.code == problem.code] == [problem]
 
 
-def test_answers_are_kept_until_they_are_no_longer_true(qtbot: QtBot, state: ProjectState) -> None:
+def test_answer_is_kept_until_it_is_cleared(qtbot: QtBot, state: ProjectState) -> None:
     found = events.DevicesFound(devices=())
     with qtbot.waitSignal(state.facts_changed) as signal:
         state.set_answer(found)
@@ -184,7 +184,7 @@ def test_answers_are_kept_until_they_are_no_longer_true(qtbot: QtBot, state: Pro
     assert state.facts.devices is None
 
 
-def test_messages_wait_for_a_view(state: ProjectState) -> None:
+def test_messages_are_queued_until_a_view_connects(state: ProjectState) -> None:
     state.messages.info("One.")
     state.messages.error("Two.")
     told = _messages(state)

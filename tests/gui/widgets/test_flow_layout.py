@@ -1,4 +1,4 @@
-"""Parts that flow from row to row live as long as Qt says, whatever Python forgets about them."""
+"""The flow layout keeps its widgets as long as Qt does, even without Python references."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _card(qtbot: QtBot) -> tuple[Card, FlowLayout, list[QPushButton]]:
     return card, flow, parts
 
 
-def test_a_flow_is_laid_out_after_shiboken_has_forgotten_what_holds_it(qtbot: QtBot) -> None:
+def test_flow_survives_the_invalidation_of_its_parent_wrapper(qtbot: QtBot) -> None:
     card, flow, parts = _card(qtbot)
     shiboken6.invalidate(card.body)  # type: ignore[attr-defined]  # as happens where wrappers are collected
     assert flow.heightForWidth(2000) == parts[0].sizeHint().height()
@@ -28,7 +28,7 @@ def test_a_flow_is_laid_out_after_shiboken_has_forgotten_what_holds_it(qtbot: Qt
     assert flow.sizeHint().width() > parts[0].sizeHint().width()
 
 
-def test_parts_that_go_leave_the_flow(qtbot: QtBot) -> None:
+def test_deleted_and_reparented_widgets_leave_the_flow(qtbot: QtBot) -> None:
     holder = QWidget()
     qtbot.addWidget(holder)
     card, flow, parts = _card(qtbot)

@@ -1,4 +1,4 @@
-"""Tab reaches every control of every page, and comes back to where it began."""
+"""Tab reaches every control of every page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lora_studio.gui.window.main_window import Window
 
 
 class _Window(QWidget):
-    """Three choices, then a button before the line that takes the focus for both."""
+    """Three choices, then a button before the line edit that is the focus proxy of both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class _Window(QWidget):
         return tab_order.move_focus(self, forwards)
 
 
-def _way(qtbot: QtBot, window: QWidget, key: Qt.Key) -> list[QWidget]:
-    """Where the key leads until it is where it was before."""
+def _focus_path(qtbot: QtBot, window: QWidget, key: Qt.Key) -> list[QWidget]:
+    """Return the widgets that the key visits until it reaches one a second time."""
     way: list[QWidget] = []
     while (here := window.focusWidget()) is not None and here not in way:
         way.append(here)
@@ -53,17 +53,17 @@ def _way(qtbot: QtBot, window: QWidget, key: Qt.Key) -> list[QWidget]:
     return way
 
 
-def test_tab_stops_at_what_stands_before_the_part_that_takes_the_focus(qtbot: QtBot) -> None:
+def test_tab_reaches_a_button_before_a_focus_proxy(qtbot: QtBot) -> None:
     window = _Window()
     qtbot.addWidget(window)
     window.show()
     window.choices[1].setFocus()
-    way = _way(qtbot, window, Qt.Key.Key_Tab)
+    way = _focus_path(qtbot, window, Qt.Key.Key_Tab)
     assert way == [window.choices[1], window.tool, window.line, window.after]
-    assert _way(qtbot, window, Qt.Key.Key_Backtab) == [way[0], *reversed(way[1:])]
+    assert _focus_path(qtbot, window, Qt.Key.Key_Backtab) == [way[0], *reversed(way[1:])]
 
 
-def test_tab_goes_on_through_lines_that_are_filled_again_and_again(
+def test_tab_order_survives_repeated_rebuilds_of_the_strip(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)

@@ -1,4 +1,4 @@
-"""The window as people see, hear and reach it: every page, in each language, size of text, direction."""
+"""Accessibility of every page and state in several languages, text sizes and directions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LOOKS = [
 def window(
     qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Window]:  # fmt: skip
-    """The real window at its smallest usual size, over a project about which all is known."""
+    """Yield the real window at 1280 × 800 pixels with a project whose facts are all known."""
     code, size, mirrored = request.param
     file = tmp_path / "scenario.json"
     file.write_text(json.dumps(screenshots.scenario(tmp_path)))
@@ -102,7 +102,7 @@ def _dialogs(window: Window) -> Iterator[Dialog]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("window", LOOKS, indirect=True)
-def test_no_text_is_cut_no_control_is_nameless_or_out_of_reach(window: Window) -> None:
+def test_pages_have_no_cut_texts_or_unreachable_controls(window: Window) -> None:
     wrong = []
     for place in _visit(window):
         shown = window.findChildren(Dialog) if place.endswith("Dialog") else [window]
@@ -111,7 +111,7 @@ def test_no_text_is_cut_no_control_is_nameless_or_out_of_reach(window: Window) -
 
 
 def _faults(shown: Sequence[QWidget]) -> list[str]:
-    """What is wrong with some windows and stays wrong: a busy machine lays them out late."""
+    """Return layout faults that persist; a busy machine needs time for the layout."""
     for _ in range(_LOOKS_AT_MOST):
         found = [
             f"{what}: {item}"
@@ -127,7 +127,7 @@ def _faults(shown: Sequence[QWidget]) -> list[str]:
 
 @pytest.fixture
 def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What is made from now on has a language and a size of text."""
+    """Set the language and text size of widgets made during the test."""
     code, size = request.param
     _look(qapp, code, size, None)
     yield
@@ -140,7 +140,7 @@ def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
     "look", [pytest.param(("en", 100), id="English"), pytest.param(("de", 150), id="German-150")],
     indirect=True,
 )  # fmt: skip
-def test_every_state_that_is_pictured_has_whole_texts_and_names_in_reach(
+def test_screenshots_have_no_cut_texts_or_unreachable_controls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "")  # put back at the end, whatever is set meanwhile

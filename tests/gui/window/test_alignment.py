@@ -1,4 +1,4 @@
-"""Small things that the eye meets on every page: edges, lines of type, heights and icons."""
+"""Alignment on every page: edges, baselines, heights and icons."""
 
 from __future__ import annotations
 
@@ -29,15 +29,13 @@ from lora_studio.gui.window.main_window import Window
 
 
 @pytest.fixture
-def _usual_size() -> Iterator[None]:
+def _reset_text_size() -> Iterator[None]:
     yield
     theme.theme().set_text_size(100)
 
 
 @pytest.mark.parametrize("width", [1000, 1300])
-def test_settings_reach_as_far_to_the_right_as_every_page(
-    qtbot: QtBot, state: ProjectState, width: int
-) -> None:
+def test_settings_fill_the_page_width(qtbot: QtBot, state: ProjectState, width: int) -> None:
     page = SettingsPage(state, Preferences())
     qtbot.addWidget(page)
     page.resize(width, 1200)
@@ -47,9 +45,7 @@ def test_settings_reach_as_far_to_the_right_as_every_page(
     qtbot.waitUntil(lambda: columns.width() == width - 2 * Spacing.PAGE)
 
 
-def test_settings_stay_at_the_left_where_there_is_room_for_more_than_can_be_read(
-    qtbot: QtBot, state: ProjectState
-) -> None:
+def test_settings_stay_left_at_their_maximum_width(qtbot: QtBot, state: ProjectState) -> None:
     page = SettingsPage(state, Preferences())
     qtbot.addWidget(page)
     page.resize(2400, 1200)
@@ -61,7 +57,7 @@ def test_settings_stay_at_the_left_where_there_is_room_for_more_than_can_be_read
 
 
 def _first_ink(picture: QImage, place: QRect) -> int:
-    """The highest line, in pixels, with ink in the first letter."""
+    """Return the top row, in pixels, with ink in the first letter."""
     return next(
         y
         for y in range(place.top(), place.bottom() + 1)
@@ -70,7 +66,7 @@ def _first_ink(picture: QImage, place: QRect) -> int:
     )
 
 
-def test_a_name_stands_on_the_line_of_its_value_even_where_that_is_long(qtbot: QtBot) -> None:
+def test_fact_name_aligns_with_the_first_line_of_its_value(qtbot: QtBot) -> None:
     facts = FactList()
     qtbot.addWidget(facts)
     facts.show_facts([("Layers", "Layers"), ("License", "Licence " + "of many words " * 9)])
@@ -82,7 +78,7 @@ def test_a_name_stands_on_the_line_of_its_value_even_where_that_is_long(qtbot: Q
         assert _first_ink(picture, name.geometry()) == _first_ink(picture, value.geometry())
 
 
-def test_the_prompt_box_is_as_high_before_the_first_letter_as_after_it(qtbot: QtBot) -> None:
+def test_prompt_box_keeps_its_height_when_typing_starts(qtbot: QtBot) -> None:
     holder = QWidget()
     qtbot.addWidget(holder)
     box = PromptBox()
@@ -93,7 +89,7 @@ def test_the_prompt_box_is_as_high_before_the_first_letter_as_after_it(qtbot: Qt
     assert box.height() == before
 
 
-@pytest.mark.usefixtures("_usual_size")
+@pytest.mark.usefixtures("_reset_text_size")
 def test_icons_grow_with_the_text(qtbot: QtBot) -> None:
     holder = QWidget()
     qtbot.addWidget(holder)
@@ -111,8 +107,8 @@ def test_icons_grow_with_the_text(qtbot: QtBot) -> None:
     assert glyph.pixmap().width() == 1.5 * before[3]
 
 
-@pytest.mark.usefixtures("_usual_size")
-def test_the_rail_has_room_for_its_larger_icons(qtbot: QtBot, qapp: QApplication) -> None:
+@pytest.mark.usefixtures("_reset_text_size")
+def test_rail_widens_for_larger_icons(qtbot: QtBot, qapp: QApplication) -> None:
     rail = Rail()
     qtbot.addWidget(rail)
     rail.add("model", "model", "A title that needs its room")
@@ -122,7 +118,7 @@ def test_the_rail_has_room_for_its_larger_icons(qtbot: QtBot, qapp: QApplication
     assert rail.width() > 1.3 * narrow
 
 
-def test_tab_reaches_the_rail_of_every_place_after_it_had_the_focus_once(window: Window) -> None:
+def test_tab_order_includes_the_rail_on_every_page(window: Window) -> None:
     window.show_page("home")
     window.rail.button("home").setFocus(Qt.FocusReason.TabFocusReason)
     for name in ("runs", "settings", "home"):
@@ -131,7 +127,7 @@ def test_tab_reaches_the_rail_of_every_place_after_it_had_the_focus_once(window:
 
 
 def _first_column(picture: QImage) -> int:
-    """How many pixels of the leftmost letter's first column have ink: few of a slash, many of an h."""
+    """Return how many pixels of the first inked column have ink: few for a slash, many for an h."""
     for x in range(picture.width()):
         inked = [picture.pixelColor(x, y).lightness() < 160 for y in range(picture.height())]
         if any(inked):
@@ -140,13 +136,13 @@ def _first_column(picture: QImage) -> int:
 
 
 @pytest.fixture
-def _usual_direction(qapp: QApplication) -> Iterator[None]:
+def _reset_layout_direction(qapp: QApplication) -> Iterator[None]:
     yield
     qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
 
 
-@pytest.mark.usefixtures("_usual_direction")
-def test_a_path_begins_with_its_slash_where_lines_go_from_right_to_left(
+@pytest.mark.usefixtures("_reset_layout_direction")
+def test_path_starts_with_its_slash_in_right_to_left_layout(
     qtbot: QtBot, qapp: QApplication
 ) -> None:
     qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
@@ -162,7 +158,7 @@ def test_a_path_begins_with_its_slash_where_lines_go_from_right_to_left(
     assert 0 < 2 * slash < letter
 
 
-def test_a_source_that_is_gone_says_so_on_its_own_card(qtbot: QtBot, tmp_path: Path) -> None:
+def test_missing_source_is_marked_on_its_card(qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_text("{}", "utf-8")
     sources = SourceList()
     qtbot.addWidget(sources)

@@ -1,4 +1,4 @@
-"""What is dropped from a file manager, and where."""
+"""Drag and drop from a file manager."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COPY, _LEFT, _NONE = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.Ke
 
 
 def _drop(target: QWidget, *paths: Path) -> bool:
-    """Drags files over a widget and lets them go there if it takes them; whether it did."""
+    """Drag files over a widget and drop them if it accepts them; return whether it did."""
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     enters = QDragEnterEvent(QPoint(5, 5), _COPY, data, _LEFT, _NONE)
@@ -34,15 +34,13 @@ def _drop(target: QWidget, *paths: Path) -> bool:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_project_that_is_dropped_on_the_window_opens(
-    window: Window, project_folder: Path, what: str
-) -> None:
+def test_dropped_project_is_opened(window: Window, project_folder: Path, what: str) -> None:
     file = project_folder / "support bot.lorastudio"
     assert _drop(window, file if what == "file" else project_folder)
     assert window.state.draft.path == file
 
 
-def test_anything_else_that_is_dropped_on_the_window_is_not_taken(
+def test_other_files_dropped_on_the_window_are_rejected(
     window: Window, project_folder: Path
 ) -> None:
     assert not _drop(window, project_folder / "rows.jsonl")
@@ -50,7 +48,7 @@ def test_anything_else_that_is_dropped_on_the_window_is_not_taken(
     assert not window.has_project
 
 
-def test_a_project_is_no_model_where_models_are_dropped(
+def test_project_dropped_on_the_model_page_is_rejected(
     qtbot: QtBot, state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
@@ -65,7 +63,7 @@ def test_a_project_is_no_model_where_models_are_dropped(
     state.undo.setClean()
 
 
-def test_an_adapter_that_is_dropped_on_merge_begins_a_run_and_other_folders_do_not(
+def test_only_an_adapter_dropped_on_merge_starts_an_import(
     qtbot: QtBot, state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
@@ -83,7 +81,7 @@ def test_an_adapter_that_is_dropped_on_merge_begins_a_run_and_other_folders_do_n
     state.undo.setClean()
 
 
-def test_text_is_enlarged_and_made_smaller_by_keyboard(qtbot: QtBot, window: Window) -> None:
+def test_text_size_is_changed_by_keyboard(qtbot: QtBot, window: Window) -> None:
     window.show()
     control = Qt.KeyboardModifier.ControlModifier
     try:

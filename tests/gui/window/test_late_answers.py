@@ -1,4 +1,4 @@
-"""Answers that come late, twice or in another order, as they do on a machine that is busy."""
+"""Answers that arrive late, twice or out of order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAN = events.MergePlanned(
 
 
 class Lane(QObject):
-    """Stands where the thread of a worker does: events come when the test says so, in its order."""
+    """A fake worker thread whose events come when and in the order that the test wants."""
 
     event_received = Signal(object)
     ended = Signal()
@@ -58,7 +58,7 @@ class Lane(QObject):
         self.sent.append(commands.Cancel(target=target))
 
     def kill(self) -> None:
-        """As the real one: what it was asked fails, and it ends a moment later."""
+        """Fail the open question; like a real thread, end a moment later."""
         self.killed = True
         crashed = Problem(code="worker.crashed", what="It was killed.", remedy="Again.")
         for question in self.sent:
@@ -69,13 +69,13 @@ class Lane(QObject):
 
 
 class Asked:
-    """A window with its real pages over lanes without workers."""
+    """A window with its real pages over fake worker threads."""
 
     def __init__(self, window: Window) -> None:
         self.window, self.state = window, window.state
 
     def questions(self, kind: str) -> list[Any]:
-        """What was asked of all lanes that live, the latest last."""
+        """Return the questions to all live threads, latest last."""
         sent = [question for lane in Lane.made for question in lane.sent if not lane.killed]
         return [question for question in sent if question.kind == kind]
 
@@ -83,7 +83,7 @@ class Asked:
         return next(lane for lane in reversed(Lane.made) if question in lane.sent)
 
     def tell(self, question: Any, *found: events.Event) -> None:
-        """A worker that does not know yet that nobody waits for it."""
+        """Emit events although the question may be outdated."""
         for event in found:
             self.lane(question).event_received.emit(event.model_copy(update={"id": question.id}))
 
@@ -96,7 +96,7 @@ def asked(
     qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, project_folder: Path,
     scenario: Callable[..., None],
 ) -> Iterator[Asked]:  # fmt: skip
-    """A project with a model and a dataset about both of which the inspector was asked."""
+    """Yield a window whose inspector was asked about a model and a dataset."""
     Lane.made = []
     monkeypatch.setattr(inspector, "WorkerThread", Lane)
     window = make_window(Preferences())
@@ -119,7 +119,7 @@ def latest(asked: Asked, kind: str) -> Any:
 # --- about what was chosen before -----------------------------------------------------------------
 
 
-def test_facts_of_the_model_before_are_not_those_of_the_one_just_chosen(asked: Asked) -> None:
+def test_facts_of_the_previous_model_are_dropped(asked: Asked) -> None:
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "org/other")
     asked.answer(before, model_facts.model(missing_bytes=10**9))
@@ -128,14 +128,14 @@ def test_facts_of_the_model_before_are_not_those_of_the_one_just_chosen(asked: A
     assert not page.download.start.isVisibleTo(page)  # type: ignore[attr-defined]
 
 
-def test_facts_of_the_model_before_do_not_stand_beside_a_source_that_is_none(asked: Asked) -> None:
+def test_facts_are_dropped_when_the_new_source_is_missing(asked: Asked) -> None:
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "./nowhere")  # nothing is asked about it
     asked.answer(before, model_facts.model())
     assert asked.state.facts.model is None
 
 
-def test_what_was_wrong_with_the_model_before_is_not_told_of_the_one_just_chosen(
+def test_problem_of_the_previous_model_is_dropped(
     asked: Asked,
 ) -> None:
     before = latest(asked, "inspect_model")
@@ -144,9 +144,7 @@ def test_what_was_wrong_with_the_model_before_is_not_told_of_the_one_just_chosen
     assert not asked.state.problems("model", "source")
 
 
-def test_a_model_chosen_again_before_it_was_asked_about_is_answered(
-    asked: Asked, qtbot: QtBot
-) -> None:
+def test_model_restored_by_undo_is_inspected_again(asked: Asked, qtbot: QtBot) -> None:
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "org/other")
     asked.state.undo.undo()
@@ -156,7 +154,7 @@ def test_a_model_chosen_again_before_it_was_asked_about_is_answered(
     assert asked.state.facts.model is not None
 
 
-def test_rows_of_a_source_that_was_taken_out_do_not_come_back(asked: Asked) -> None:
+def test_rows_of_a_removed_source_do_not_come_back(asked: Asked) -> None:
     question = latest(asked, "inspect_dataset")
     asked.tell(question, model_facts.dataset(complete=False))
     assert asked.state.facts.dataset is not None
@@ -165,7 +163,7 @@ def test_rows_of_a_source_that_was_taken_out_do_not_come_back(asked: Asked) -> N
     assert asked.state.facts.dataset is None
 
 
-def test_lengths_and_findings_of_other_rows_are_not_shown(
+def test_lengths_and_findings_of_the_previous_rows_are_dropped(
     asked: Asked, project_folder: Path
 ) -> None:
     asked.answer(latest(asked, "inspect_model"), model_facts.model())
@@ -180,9 +178,7 @@ def test_lengths_and_findings_of_other_rows_are_not_shown(
     assert asked.state.facts.findings is None
 
 
-def test_how_far_a_reading_was_says_nothing_of_the_next_one(
-    asked: Asked, project_folder: Path
-) -> None:
+def test_progress_of_the_previous_inspection_is_cleared(asked: Asked, project_folder: Path) -> None:
     question = latest(asked, "inspect_dataset")
     asked.tell(question, events.Progress(stage="Reading rows.jsonl", done=50, total=100, eta_s=3))
     page: Any = asked.window.pages["dataset"]
@@ -192,7 +188,7 @@ def test_how_far_a_reading_was_says_nothing_of_the_next_one(
     assert "50 %" not in page.status.words.text()
 
 
-def test_sizes_of_another_models_files_are_not_shown(asked: Asked) -> None:
+def test_export_sizes_of_the_previous_model_are_dropped(asked: Asked) -> None:
     asked.answer(latest(asked, "inspect_model"), model_facts.model())
     asked.window.show_page("export")
     question = latest(asked, "estimate_sizes")
@@ -202,9 +198,7 @@ def test_sizes_of_another_models_files_are_not_shown(asked: Asked) -> None:
     assert page.sizes is None
 
 
-def test_the_plan_of_a_merge_of_another_run_is_not_shown(
-    asked: Asked, project_folder: Path
-) -> None:
+def test_merge_plan_of_the_previous_run_is_dropped(asked: Asked, project_folder: Path) -> None:
     page: Any = asked.window.pages["merging"]
     first, second = (
         folder.create(project_folder / "runs", Project(name=name), project_folder)
@@ -219,7 +213,7 @@ def test_the_plan_of_a_merge_of_another_run_is_not_shown(
     assert page.plan is None
 
 
-def test_a_download_that_fails_says_so_of_its_own_model_only(asked: Asked, qtbot: QtBot) -> None:
+def test_failed_download_is_not_shown_for_another_model(asked: Asked, qtbot: QtBot) -> None:
     page: Any = asked.window.pages["model"]
     asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**9))
     page.download.start.click()
@@ -238,7 +232,7 @@ def test_a_download_that_fails_says_so_of_its_own_model_only(asked: Asked, qtbot
 # --- workers that are replaced ------------------------------------------------------------------
 
 
-def test_whoever_waits_for_an_answer_gets_it_from_the_next_worker_where_one_is_replaced(
+def test_pending_question_moves_to_the_replacement_worker(
     asked: Asked,
 ) -> None:
     question = latest(asked, "inspect_dataset")
@@ -253,7 +247,7 @@ def test_whoever_waits_for_an_answer_gets_it_from_the_next_worker_where_one_is_r
     assert asked.state.facts.dataset is not None
 
 
-def test_no_worker_is_at_work_in_an_engine_that_is_taken_away(asked: Asked) -> None:
+def test_no_worker_starts_while_the_engine_is_being_moved(asked: Asked) -> None:
     engine = asked.window.engine
     question = latest(asked, "inspect_dataset")
     before = list(Lane.made)
@@ -271,7 +265,7 @@ def test_no_worker_is_at_work_in_an_engine_that_is_taken_away(asked: Asked) -> N
 # --- the account at the hub -----------------------------------------------------------------------
 
 
-def test_a_look_at_the_account_does_not_swallow_that_somebody_signed_in(asked: Asked) -> None:
+def test_sign_in_is_noticed_despite_a_concurrent_account_check(asked: Asked) -> None:
     page: Any = asked.window.pages["model"]
     page.sign_in()
     page.account.dialog.token_entered.emit("hf_x")
@@ -290,7 +284,7 @@ def controller(asked: Asked) -> ChatController:
     return asked.window.playground.controller
 
 
-def test_a_column_does_not_leave_while_another_awaits_its_answer(
+def test_column_is_not_removed_while_another_awaits_an_answer(
     controller: ChatController,
 ) -> None:
     controller.add_column(AdapterSpeaker())
@@ -306,7 +300,7 @@ def test_a_column_does_not_leave_while_another_awaits_its_answer(
     assert [take.text if take else "" for take in said] == ["One.", "Two."]
 
 
-def test_an_answer_is_of_whoever_was_asked(controller: ChatController) -> None:
+def test_answer_belongs_to_the_speaker_that_was_asked(controller: ChatController) -> None:
     controller._set_conversation(
         controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
     )
@@ -319,7 +313,7 @@ def test_an_answer_is_of_whoever_was_asked(controller: ChatController) -> None:
     assert take.speaker == asked_of
 
 
-def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
+def test_history_loaded_late_keeps_the_current_conversation(
     controller: ChatController,
 ) -> None:
     chosen = AdapterSpeaker(adapters=(WeightedAdapter(folder="/mine"),))
@@ -330,7 +324,7 @@ def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
     assert earlier in controller.history
 
 
-def test_who_can_answer_is_what_the_latest_look_found(
+def test_speaker_options_come_from_the_latest_scan(
     controller: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[SpeakerOption]] = []
@@ -348,7 +342,7 @@ def test_who_can_answer_is_what_the_latest_look_found(
     assert told == [[new]]
 
 
-def test_the_tokens_of_one_prompt_are_not_taken_for_those_of_another(
+def test_prompt_tokens_of_an_earlier_request_are_dropped(
     controller: ChatController,
 ) -> None:
     shown: list[object] = []

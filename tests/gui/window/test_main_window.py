@@ -1,4 +1,4 @@
-"""The frame: places, projects, problems, jobs, and closing without losing anything."""
+"""The main window: pages, projects, problems, jobs, and closing without data loss."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safeten
 
 
 def _train(window: Window, qtbot: QtBot, folder: Path) -> RunFolder:
-    """Opens a project and trains until the first step is done."""
+    """Open a project and train until the first step is done."""
     window.open_project(folder)
     window.launcher.request("train")
     page = _page(window, "training")
@@ -73,7 +73,7 @@ def _until_idle(window: Window, qtbot: QtBot) -> None:
 # --- places ---------------------------------------------------------------------------------------
 
 
-def test_without_a_project_there_is_only_home_and_settings(window: Window) -> None:
+def test_without_a_project_step_pages_are_disabled(window: Window) -> None:
     assert window.page_name == "home"
     assert not any(window.rail.button(step).isEnabled() for step in STEPS)
     window.show_page("training")
@@ -84,7 +84,7 @@ def test_without_a_project_there_is_only_home_and_settings(window: Window) -> No
         assert window.rail.button(place).isChecked()
 
 
-def test_a_project_opens_at_the_first_step_that_is_not_ready(
+def test_project_opens_at_the_first_incomplete_step(
     window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.state.create(tmp_path / "empty", "empty")
@@ -97,9 +97,7 @@ def test_a_project_opens_at_the_first_step_that_is_not_ready(
     assert window.page_name == "dataset"
 
 
-def test_pages_that_are_made_for_a_project_hear_that_it_is_opened(
-    window: Window, project_folder: Path
-) -> None:
+def test_lazy_pages_receive_the_opened_signal(window: Window, project_folder: Path) -> None:
     heard: list[str] = []
     opened = window.state.opened
     window.lazy_pages.created.connect(
@@ -111,9 +109,7 @@ def test_pages_that_are_made_for_a_project_hear_that_it_is_opened(
     assert heard == ["support bot"]
 
 
-def test_the_rail_says_what_is_ready_and_what_is_wrong(
-    window: Window, project_folder: Path
-) -> None:
+def test_rail_shows_the_state_of_each_step(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     assert window.rail.button("model").state.words == "ready"
     window.state.set("dataset", "sources", [])
@@ -123,9 +119,7 @@ def test_the_rail_says_what_is_ready_and_what_is_wrong(
     assert window.rail.button("dataset").accessibleName() == "Dataset, 1 problem"
 
 
-def test_every_place_is_reached_by_keyboard(
-    qtbot: QtBot, window: Window, project_folder: Path
-) -> None:
+def test_every_page_has_a_shortcut(qtbot: QtBot, window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     for number, step in enumerate(STEPS, start=1):
         qtbot.keyClick(
@@ -137,7 +131,7 @@ def test_every_place_is_reached_by_keyboard(
         assert window.page_name == place
 
 
-def test_the_primary_button_is_pressed_by_keyboard_and_takes_what_is_being_typed(
+def test_ctrl_enter_applies_typed_text_and_continues(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -152,9 +146,7 @@ def test_the_primary_button_is_pressed_by_keyboard_and_takes_what_is_being_typed
     assert window.state.get("lora", "rank") != 16
 
 
-def test_continue_is_closed_with_its_reason_while_a_step_needs_something(
-    window: Window, tmp_path: Path
-) -> None:
+def test_continue_is_disabled_with_a_reason_in_its_tooltip(window: Window, tmp_path: Path) -> None:
     window.state.create(tmp_path / "empty", "empty")
     primary = window.pages["model"].header.primary
     assert not primary.isEnabled()
@@ -163,7 +155,7 @@ def test_continue_is_closed_with_its_reason_while_a_step_needs_something(
     assert lora.toolTip() == f"{lora.text()} (Ctrl+Enter)"
 
 
-def test_a_key_for_the_primary_button_is_answered_with_what_is_missing(
+def test_ctrl_enter_on_an_incomplete_step_shows_what_is_missing(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -175,7 +167,7 @@ def test_a_key_for_the_primary_button_is_answered_with_what_is_missing(
     assert window.pages["model"].blocker() in window.message_bar.text
 
 
-def test_tab_leads_from_the_rail_through_header_and_page_to_the_problems(
+def test_tab_order_is_rail_header_page_problems(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -190,7 +182,7 @@ def test_tab_leads_from_the_rail_through_header_and_page_to_the_problems(
     assert set(found) == set(parts)
 
 
-def test_back_and_continue_lead_along_the_steps(window: Window, project_folder: Path) -> None:
+def test_back_and_continue_move_between_steps(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.show_page("model")
     window.pages["model"].header.primary.click()
@@ -203,7 +195,7 @@ def test_back_and_continue_lead_along_the_steps(window: Window, project_folder: 
 # --- projects -------------------------------------------------------------------------------------
 
 
-def test_a_new_project_gets_a_folder_and_is_recent(
+def test_new_project_gets_a_folder_and_is_listed_as_recent(
     qtbot: QtBot, window: Window, tmp_path: Path
 ) -> None:
     window.home.new.click()
@@ -219,7 +211,9 @@ def test_a_new_project_gets_a_folder_and_is_recent(
     assert Preferences.load().recent_projects() == [file]
 
 
-def test_a_folder_that_holds_something_is_not_taken(window: Window, project_folder: Path) -> None:
+def test_new_project_is_not_created_in_a_nonempty_folder(
+    window: Window, project_folder: Path
+) -> None:
     window.projects.new()
     dialog = window.findChild(NewProjectDialog)
     assert dialog is not None
@@ -230,7 +224,7 @@ def test_a_folder_that_holds_something_is_not_taken(window: Window, project_fold
     assert not dialog.create_button.isEnabled()
 
 
-def test_the_sample_is_copied_once_and_opened(window: Window) -> None:
+def test_sample_project_is_copied_once(window: Window) -> None:
     window.home.sample_clicked.emit()
     first = window.state.draft.folder
     assert first is not None
@@ -242,7 +236,7 @@ def test_the_sample_is_copied_once_and_opened(window: Window) -> None:
     assert window.state.get("lora", "rank") == 8
 
 
-def test_recent_projects_are_listed_with_unfinished_ones_first(
+def test_recent_projects_list_unfinished_ones_first(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
@@ -267,7 +261,7 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     assert window.home._summaries[1].status_text == "No runs yet"
 
 
-def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_one(
+def test_late_result_of_an_old_project_scan_is_ignored(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     early = ProjectScan([])
@@ -281,7 +275,7 @@ def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_on
     assert [seen.name for seen in window.home._summaries] == ["support bot"]
 
 
-def test_memory_that_ran_out_is_told_while_training_goes_on(
+def test_oom_recovery_is_reported_during_training(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     recovered = events.Recovered(
@@ -296,7 +290,7 @@ def test_memory_that_ran_out_is_told_while_training_goes_on(
     assert "Training continues after step 7 with micro-batches of 2" in window.message_bar.text
 
 
-def test_a_paused_training_is_resumed_from_home(
+def test_paused_training_is_resumed_from_home(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.01}])
@@ -318,7 +312,7 @@ def test_a_paused_training_is_resumed_from_home(
     assert window.page_name == "training"
 
 
-def test_a_project_is_forgotten_but_not_deleted(window: Window, project_folder: Path) -> None:
+def test_forgetting_a_project_keeps_its_file(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     file = project_folder / "support bot.lorastudio"
     window.home.forget_clicked.emit(file)
@@ -326,7 +320,7 @@ def test_a_project_is_forgotten_but_not_deleted(window: Window, project_folder: 
     assert file.is_file()
 
 
-def test_a_recent_project_that_was_moved_is_marked_and_found_again(
+def test_moved_project_is_marked_missing_and_can_be_located(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
@@ -351,7 +345,7 @@ def test_a_recent_project_that_was_moved_is_marked_and_found_again(
 # --- problems -------------------------------------------------------------------------------------
 
 
-def test_a_click_on_a_problem_leads_to_its_field_even_when_it_is_folded_away(
+def test_clicking_a_problem_reveals_and_focuses_its_field(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -368,9 +362,7 @@ def test_a_click_on_a_problem_leads_to_its_field_even_when_it_is_folded_away(
     assert "-1" in editor.error.text()
 
 
-def test_a_problem_that_has_no_room_in_the_line_ends_in_dots_and_keeps_its_words(
-    window: Window, project_folder: Path
-) -> None:
+def test_long_problem_link_is_elided(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", "a very long value that is certainly no number at all")
     links = [made for made in window.strip.findChildren(ElidedLink) if "Seed" in made.text()]
@@ -383,7 +375,7 @@ def test_a_problem_that_has_no_room_in_the_line_ends_in_dots_and_keeps_its_words
     assert link.text().startswith(link.shown_text()[:-1])
 
 
-def test_good_news_goes_with_the_page_that_it_is_about(
+def test_info_message_disappears_with_its_page_once_read(
     qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window.open_project(project_folder)
@@ -401,7 +393,7 @@ def test_good_news_goes_with_the_page_that_it_is_about(
     assert "It failed." in window.message_bar.text
 
 
-def test_a_fix_in_the_list_of_problems_is_applied(window: Window, project_folder: Path) -> None:
+def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
     window.strip._open(True)
@@ -415,9 +407,7 @@ def test_a_fix_in_the_list_of_problems_is_applied(window: Window, project_folder
     assert not window.strip.isVisible()
 
 
-def test_what_is_not_chosen_yet_is_called_to_do_and_not_a_problem(
-    window: Window, tmp_path: Path
-) -> None:
+def test_missing_choice_is_listed_as_to_do(window: Window, tmp_path: Path) -> None:
     window.state.create(tmp_path / "empty", "empty")
     assert window.strip._count.text() == "Still to do:"
     window.state.set("lora", "rank", 0)
@@ -425,7 +415,7 @@ def test_what_is_not_chosen_yet_is_called_to_do_and_not_a_problem(
     assert window.strip.problems[0].where.field == "rank"
 
 
-def test_a_question_that_fails_becomes_a_problem_of_its_step(
+def test_failed_inspection_becomes_a_problem_of_its_step(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     problem = {"code": "dataset.odd", "what": "Row 3 is odd.", "remedy": "Mend it."}
@@ -441,7 +431,7 @@ def test_a_question_that_fails_becomes_a_problem_of_its_step(
     qtbot.waitUntil(lambda: not window.state.problems("dataset"), timeout=WAIT)
 
 
-def test_one_refused_source_among_others_is_a_problem_of_the_dataset(
+def test_refused_source_is_a_problem_of_the_dataset(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     where = Where(step="dataset", field="sources", file="a.xlsx")
@@ -457,9 +447,7 @@ def test_one_refused_source_among_others_is_a_problem_of_the_dataset(
     assert window.rail.button("dataset").state.words == "1 problem"
 
 
-def test_a_missing_ollama_keeps_nobody_from_training_or_exporting(
-    window: Window, project_folder: Path
-) -> None:
+def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     absent = Problem(
         code="ollama.not_running", what="No server.", remedy="Start it.", where=Where(step="export")
@@ -471,7 +459,7 @@ def test_a_missing_ollama_keeps_nobody_from_training_or_exporting(
     assert not window.state.problems("export")
 
 
-def test_only_the_latest_question_of_a_kind_is_answered(
+def test_only_the_latest_inspection_of_a_kind_is_answered(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     found = {"emit": {"kind": "devices_found", "devices": []}}
@@ -488,14 +476,14 @@ def test_only_the_latest_question_of_a_kind_is_answered(
     assert {event.id for event in answers} == {second.id}
 
 
-def test_a_window_that_has_closed_starts_no_worker_for_a_late_question(window: Window) -> None:
+def test_closed_window_starts_no_worker(window: Window) -> None:
     window.close()
     window.inspector.ask(commands.InspectOllama())
     window.inspector.expect("read_rows")
     assert not window.inspector._threads
 
 
-def test_an_inspector_that_dies_is_replaced(
+def test_crashed_inspector_is_replaced(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(inspect_ollama=[{"exit": 3}])
@@ -518,7 +506,7 @@ def test_an_inspector_that_dies_is_replaced(
 # --- jobs -----------------------------------------------------------------------------------------
 
 
-def test_a_job_shows_where_it_is_in_header_and_rail_and_stops_with_its_result(
+def test_stopped_training_shows_progress_and_keeps_its_adapter(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=LONG)
@@ -536,7 +524,7 @@ def test_a_job_shows_where_it_is_in_header_and_rail_and_stops_with_its_result(
     assert window.state.run == run
 
 
-def test_all_steps_run_one_after_the_other_on_one_run(
+def test_run_all_executes_every_step_on_one_run(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=SHORT, merge=[{"make": ["merged/config.json"]}], export=[{"sleep": 0.01}])
@@ -551,7 +539,7 @@ def test_all_steps_run_one_after_the_other_on_one_run(
     assert window.page_name == "export"
 
 
-def test_export_uses_what_was_chosen_after_training(
+def test_export_uses_settings_changed_after_training(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=SHORT)
@@ -565,7 +553,7 @@ def test_export_uses_what_was_chosen_after_training(
     assert window.state.run.load_project().export.quantizations == ("Q8_0",)
 
 
-def test_a_worker_that_is_killed_is_reported_and_the_window_lives_on(
+def test_killed_worker_is_reported_and_training_can_restart(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=LONG)
@@ -582,7 +570,7 @@ def test_a_worker_that_is_killed_is_reported_and_the_window_lives_on(
     _until_idle(window, qtbot)
 
 
-def test_a_job_with_a_problem_in_the_project_does_not_start(
+def test_job_does_not_start_while_the_project_has_errors(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
@@ -593,7 +581,7 @@ def test_a_job_with_a_problem_in_the_project_does_not_start(
     assert run_folder.list_runs(project_folder / "runs") == []
 
 
-def test_a_second_job_waits_for_the_first(
+def test_second_job_is_refused_while_one_runs(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=LONG)
@@ -603,7 +591,7 @@ def test_a_second_job_waits_for_the_first(
     assert run_folder.list_runs(project_folder / "runs") == [run]
 
 
-def test_warnings_of_a_job_stand_among_the_problems(
+def test_job_warnings_are_listed_among_the_problems(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     problem = Problem(code="x.y", what="3 rows are cut.", remedy="R.", severity="warning",
@@ -629,7 +617,7 @@ def _closing(window: Window) -> ClosingDialog:
     return dialog
 
 
-def test_closing_while_training_asks_and_may_leave_it_in_the_background(
+def test_closing_during_training_can_leave_it_in_background(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go on"
@@ -654,7 +642,7 @@ def test_closing_while_training_asks_and_may_leave_it_in_the_background(
     qtbot.waitUntil(lambda: run.worker_pid() is None, timeout=WAIT)
 
 
-def test_closing_while_training_may_stop_it_and_keep_the_adapter(
+def test_closing_during_training_can_stop_it_with_an_adapter(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=LONG)
@@ -666,7 +654,7 @@ def test_closing_while_training_may_stop_it_and_keep_the_adapter(
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
 
-def test_closing_while_training_may_pause_it(
+def test_closing_during_training_can_pause_it(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.01}])
@@ -677,7 +665,7 @@ def test_closing_while_training_may_pause_it(
     assert run.state() == "paused"
 
 
-def test_closing_may_be_taken_back(
+def test_closing_during_training_can_be_canceled(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
     scenario(train=LONG)
@@ -688,7 +676,7 @@ def test_closing_may_be_taken_back(
     assert window.jobs.running
 
 
-def test_opening_another_project_leaves_the_job_at_work(
+def test_opening_another_project_keeps_the_job_running(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path, tmp_path: Path
 ) -> None:
     scenario(train=LONG)
@@ -702,9 +690,7 @@ def test_opening_another_project_leaves_the_job_at_work(
     assert window.jobs.run == run
 
 
-def test_closing_saves_what_was_being_typed(
-    qtbot: QtBot, window: Window, project_folder: Path
-) -> None:
+def test_closing_saves_text_being_typed(qtbot: QtBot, window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.show_page("lora")
     editor = window.pages["lora"].editors["rank"]
@@ -718,7 +704,7 @@ def test_closing_saves_what_was_being_typed(
     assert project.load(project_folder).get("lora", "rank") == 24
 
 
-def test_changes_that_cannot_be_saved_are_asked_about(window: Window, project_folder: Path) -> None:
+def test_closing_with_unsavable_changes_asks_first(window: Window, project_folder: Path) -> None:
     file = project_folder / "support bot.lorastudio"
     file.write_text("schema_version = 99\n")
     window.open_project(file)
@@ -735,22 +721,20 @@ def test_changes_that_cannot_be_saved_are_asked_about(window: Window, project_fo
 # --- the rest -------------------------------------------------------------------------------------
 
 
-def test_the_theme_is_switched_at_once_and_remembered(window: Window) -> None:
+def test_theme_choice_applies_at_once_and_is_saved(window: Window) -> None:
     window.settings.look.button("dark").click()
     assert theme.current() is theme.DARK
     assert Preferences.load().theme == "dark"
 
 
-def test_unreadable_preferences_are_no_obstacle(tmp_path: Path) -> None:
+def test_unreadable_preferences_fall_back_to_defaults(tmp_path: Path) -> None:
     file = tmp_path / "config" / "window.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"theme": "plaid"')
     assert Preferences.load() == Preferences()
 
 
-def test_a_fault_of_the_program_is_shown_without_a_traceback(
-    window: Window, tmp_path: Path
-) -> None:
+def test_unexpected_error_is_shown_without_a_traceback(window: Window, tmp_path: Path) -> None:
     from lora_studio.gui.app import show_bug
 
     show_bug(window, "ValueError: boom", tmp_path / "window.log")
@@ -762,7 +746,7 @@ def test_a_fault_of_the_program_is_shown_without_a_traceback(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_window_that_was_used_leaves_no_thread(
+def test_closed_window_leaves_no_thread(
     qtbot: QtBot, window: Window, project_folder: Path, number: int
 ) -> None:
     window.open_project(project_folder)
@@ -772,9 +756,7 @@ def test_a_window_that_was_used_leaves_no_thread(
     qtbot.waitUntil(lambda: not threads.running_threads(), timeout=WAIT)
 
 
-def test_the_header_shows_the_device_that_the_project_trains_on(
-    window: Window, project_folder: Path
-) -> None:
+def test_header_shows_the_training_device(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     card, cpu = model_facts.devices(free=6 * model_facts.GIB).devices
     other = card.model_copy(update={"name": "cuda:1", "title": "RTX 3090"})
@@ -787,7 +769,7 @@ def test_the_header_shows_the_device_that_the_project_trains_on(
     assert name.text() == "RTX 4090"
 
 
-def test_the_end_of_a_job_is_in_reach_from_the_first_moment(qtbot: QtBot) -> None:
+def test_stop_button_stays_visible_for_any_job_text(qtbot: QtBot) -> None:
     over = QWidget()
     qtbot.addWidget(over)
     header = HeaderBar(QMenu(over))
@@ -817,9 +799,7 @@ def test_the_end_of_a_job_is_in_reach_from_the_first_moment(qtbot: QtBot) -> Non
         assert over.width() == 1000
 
 
-def test_the_title_of_every_page_stands_at_the_same_height(
-    window: Window, project_folder: Path
-) -> None:
+def test_page_titles_have_the_same_height(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.show_page("settings")
     settings = window.settings.header
@@ -828,7 +808,7 @@ def test_the_title_of_every_page_stands_at_the_same_height(
     assert settings.sizeHint().height() == page.sizeHint().height()
 
 
-def test_the_header_tells_how_many_runs_wait_and_leads_to_them(
+def test_header_shows_queued_runs_and_links_to_the_queue(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)

@@ -1,4 +1,4 @@
-"""What can go wrong around a window: broken files, other windows, full disks, no engine."""
+"""The window with broken files, other windows, full disks and no engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers import plain_pages
 
 @pytest.fixture
 def other(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
-    """A second window; a lock is held by the open file, so one process can stand for two."""
+    """Yield a second window; locks belong to an open file, so one process can stand for two."""
     made = make_window(Preferences(), plain_pages.pages)
     made.show()
     yield made
@@ -41,7 +41,7 @@ def _file(folder: Path) -> Path:
 # --- project files --------------------------------------------------------------------------------
 
 
-def test_a_corrupted_project_opens_says_where_and_is_kept_beside_the_new_one(
+def test_corrupted_project_is_reported_and_backed_up_on_save(
     window: Window, project_folder: Path
 ) -> None:
     file = _file(project_folder)
@@ -58,9 +58,7 @@ def test_a_corrupted_project_opens_says_where_and_is_kept_beside_the_new_one(
     assert project.load(file).get("lora", "rank") == 32
 
 
-def test_a_file_that_is_no_text_is_refused_and_the_window_stays_where_it_is(
-    window: Window, tmp_path: Path
-) -> None:
+def test_binary_project_file_is_refused(window: Window, tmp_path: Path) -> None:
     file = tmp_path / "noise.lorastudio"
     file.write_bytes(bytes(range(128, 256)) * 4)
     assert not window.open_project(file)
@@ -70,9 +68,7 @@ def test_a_file_that_is_no_text_is_refused_and_the_window_stays_where_it_is(
     assert window.message_bar.action.text() == "Open file"
 
 
-def test_a_project_of_a_newer_version_is_read_only_with_the_reason(
-    window: Window, project_folder: Path
-) -> None:
+def test_project_of_a_newer_version_is_read_only(window: Window, project_folder: Path) -> None:
     file = _file(project_folder)
     file.write_text("schema_version = 99\n")
     window.open_project(file)
@@ -88,7 +84,7 @@ def test_a_project_of_a_newer_version_is_read_only_with_the_reason(
 # --- two windows ----------------------------------------------------------------------------------
 
 
-def test_a_project_that_is_open_in_another_window_is_read_only_here_and_says_so(
+def test_project_open_in_another_window_is_read_only(
     qtbot: QtBot, window: Window, other: Window, project_folder: Path
 ) -> None:
     before = _file(project_folder).read_text()
@@ -108,7 +104,7 @@ def test_a_project_that_is_open_in_another_window_is_read_only_here_and_says_so(
         other.message_bar.action.click()
 
 
-def test_of_two_windows_on_a_project_only_the_first_starts_what_waits(
+def test_only_the_first_window_on_a_project_starts_queued_runs(
     qtbot: QtBot, window: Window, other: Window, project_folder: Path,
     scenario: Callable[..., None],
 ) -> None:  # fmt: skip
@@ -134,7 +130,7 @@ def test_of_two_windows_on_a_project_only_the_first_starts_what_waits(
     qtbot.waitUntil(lambda: not other.queue.names, timeout=WAIT)
 
 
-def test_a_copy_can_be_changed_and_the_project_is_free_again_once_its_window_has_gone_on(
+def test_project_lock_is_released_when_the_window_switches(
     window: Window, other: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
@@ -153,7 +149,7 @@ def test_a_copy_can_be_changed_and_the_project_is_free_again_once_its_window_has
     assert other.header.saved == "saved"
 
 
-def test_where_no_lock_can_be_made_a_project_opens_all_the_same(
+def test_project_opens_when_no_lock_file_can_be_created(
     qapp: QApplication, project_folder: Path
 ) -> None:
     file = _file(project_folder)
@@ -167,7 +163,7 @@ def test_where_no_lock_can_be_made_a_project_opens_all_the_same(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes is one of POSIX systems")
-def test_a_full_disk_costs_no_change_and_saving_works_once_there_is_room(
+def test_full_disk_keeps_changes_until_saving_succeeds(
     window: Window, project_folder: Path
 ) -> None:
     import resource
@@ -192,7 +188,7 @@ def test_a_full_disk_costs_no_change_and_saving_works_once_there_is_room(
     assert project.load(project_folder).get("lora", "rank") == 8
 
 
-def test_without_an_engine_the_window_opens_says_so_and_edits(
+def test_missing_engine_is_reported_and_projects_stay_editable(
     qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python -m lora_studio.engine")

@@ -1,4 +1,4 @@
-"""Another language, in the same session."""
+"""Changing the language while the program runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Scenario = Callable[..., None]
 
 
 @pytest.fixture
-def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[WindowReload]:
+def window_reload(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[WindowReload]:
     first = make_window(Preferences(language="en"), plain_pages.pages)
     first.show()
     made = WindowReload(
@@ -41,25 +41,25 @@ def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[Wi
     message_translation.clear_cache()
 
 
-def _choose_german(renewal: WindowReload, qtbot: QtBot) -> None:
-    window = renewal.window
+def _choose_german(window_reload: WindowReload, qtbot: QtBot) -> None:
+    window = window_reload.window
     window.show_page("settings")
     box = window.settings.language.box
     box.setCurrentIndex(box.findText("Deutsch"))
     box.activated.emit(box.currentIndex())
     assert window.settings.at_once.isVisible()
     window.settings.at_once.click()
-    qtbot.waitUntil(lambda: renewal.window is not window, timeout=WAIT)
+    qtbot.waitUntil(lambda: window_reload.window is not window, timeout=WAIT)
 
 
-def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
-    renewal: WindowReload, qtbot: QtBot, project_folder: Path
+def test_language_change_keeps_the_open_project_and_page(
+    window_reload: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
-    old = renewal.window
+    old = window_reload.window
     old.open_project(project_folder)
     old.state.set("lora", "rank", 24)
-    _choose_german(renewal, qtbot)
-    new = renewal.window
+    _choose_german(window_reload, qtbot)
+    new = window_reload.window
     assert new.isVisible()
     assert new.page_name == "settings"
     assert new.title_of("settings") == "Einstellungen"
@@ -72,57 +72,57 @@ def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
     assert Preferences.load().language == "de"
 
 
-def test_edits_are_undone_and_redone_after_the_language_has_changed(
-    renewal: WindowReload, qtbot: QtBot, project_folder: Path
+def test_undo_history_survives_a_language_change(
+    window_reload: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
-    old = renewal.window
+    old = window_reload.window
     old.open_project(project_folder)
     first = old.state.get("lora", "rank")
     old.state.set("lora", "rank", 24)
     old.state.set("training", "epochs", 5)
     old.state.set("lora", "rank", 48)
     old.state.undo.undo()
-    _choose_german(renewal, qtbot)
-    state = renewal.window.state
+    _choose_german(window_reload, qtbot)
+    state = window_reload.window.state
     assert not state.dirty
     assert (state.get("lora", "rank"), state.get("training", "epochs")) == (24, 5)
-    renewal.window.actions_.redo.trigger()
+    window_reload.window.actions_.redo.trigger()
     assert state.get("lora", "rank") == 48
     assert state.dirty
-    assert renewal.window.actions_.undo.text() == "Rückgängig: Rang"
+    assert window_reload.window.actions_.undo.text() == "Rückgängig: Rang"
     for _ in range(3):
-        renewal.window.actions_.undo.trigger()
+        window_reload.window.actions_.undo.trigger()
     assert state.get("lora", "rank") == first
     assert not state.is_set("training", "epochs")
     assert not state.undo.canUndo()
 
 
-def test_a_training_goes_on_while_the_language_changes(
-    renewal: WindowReload, qtbot: QtBot, project_folder: Path, scenario: Scenario
+def test_training_continues_during_a_language_change(
+    window_reload: WindowReload, qtbot: QtBot, project_folder: Path, scenario: Scenario
 ) -> None:
     scenario(train=[{"steps": 100_000, "seconds": 0.02}])
-    renewal.window.open_project(project_folder)
-    renewal.window.launcher.request("train")
-    qtbot.waitUntil(lambda: renewal.window.jobs.progress.share is not None, timeout=WAIT)
-    run = renewal.window.jobs.run
-    _choose_german(renewal, qtbot)
-    qtbot.waitUntil(lambda: renewal.window.jobs.running, timeout=WAIT)
-    assert renewal.window.jobs.run == run
-    page = renewal.window.pages["training"]
+    window_reload.window.open_project(project_folder)
+    window_reload.window.launcher.request("train")
+    qtbot.waitUntil(lambda: window_reload.window.jobs.progress.share is not None, timeout=WAIT)
+    run = window_reload.window.jobs.run
+    _choose_german(window_reload, qtbot)
+    qtbot.waitUntil(lambda: window_reload.window.jobs.running, timeout=WAIT)
+    assert window_reload.window.jobs.run == run
+    page = window_reload.window.pages["training"]
     assert isinstance(page, PlainPage)
     qtbot.waitUntil(
         lambda: any(isinstance(event, events.StepDone) for event in page.seen), timeout=WAIT
     )
 
 
-def test_changes_that_cannot_be_saved_keep_the_window_as_it_is(
-    renewal: WindowReload, qtbot: QtBot, project_folder: Path
+def test_unsavable_changes_prevent_the_reload(
+    window_reload: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
-    window = renewal.window
+    window = window_reload.window
     window.open_project(project_folder)
     window.state.set("lora", "rank", 24)
     (project_folder / "support bot.lorastudio").unlink()
     project_folder.rename(project_folder.with_name("elsewhere"))
-    renewal.reload()
-    assert renewal.window is window
+    window_reload.reload()
+    assert window_reload.window is window
     assert window.isVisible()
