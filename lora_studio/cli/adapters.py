@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import ask, model_of, print_json, refusing
+from lora_studio.cli.common import JsonLinesOption, JsonOption, ask, model_of, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.lora.adapters import (
@@ -31,7 +31,6 @@ from lora_studio.core.runs.folder import RunFolder
 
 app = typer.Typer(help="List, inspect, and combine adapters.", no_args_is_help=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WeightedOption = Annotated[
     list[str] | None,
     typer.Option("--adapter", help="Adapter folder, optionally with a weight: DIR or DIR=0.5."),
@@ -170,7 +169,7 @@ def combine(
         float, typer.Option(help="Fraction of values to keep, for ties, dare, and pruning.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Random seed, for dare.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Combine several adapters into one in PEFT format, without loading a model."""
     display = Display(as_json=as_json)

@@ -29,7 +29,7 @@ from lora_studio.cli import (
 from lora_studio.cli import (
     queue as cli_queue,
 )
-from lora_studio.cli.common import refusing
+from lora_studio.cli.common import JsonLinesOption, refusing
 from lora_studio.cli.console import Display
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
@@ -70,7 +70,6 @@ app.command(name="import")(adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
 RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,7 +102,7 @@ def _version(
 @app.command()
 def run(
     path: ProjectArgument,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
     change: SetOption = None,
     preset: PresetOption = "",
 ) -> None:
@@ -114,7 +113,7 @@ def run(
 @app.command()
 def train(
     path: ProjectArgument,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
     change: SetOption = None,
     preset: PresetOption = "",
 ) -> None:
@@ -127,7 +126,7 @@ def train(
 
 
 @app.command()
-def resume(path: RunArgument, as_json: JsonOption = False) -> None:
+def resume(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     """Resume a training run from its last complete checkpoint."""
     display = Display(as_json=as_json)
     command = commands.Train(run=str(path.resolve()), resume=True)
@@ -135,7 +134,7 @@ def resume(path: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def pause(path: RunArgument, as_json: JsonOption = False) -> None:
+def pause(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     """Pause a training run (saves a checkpoint). Continue it with `resume`."""
     display = Display(as_json=as_json)
     run = RunFolder(path.resolve())
@@ -155,7 +154,7 @@ def metrics_command(path: RunArgument) -> None:
 
 
 @app.command()
-def watch(path: RunArgument, as_json: JsonOption = False) -> None:
+def watch(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     """Show the events of a run and follow it while it is running."""
     run = RunFolder(path.resolve())
     display = Display(as_json=as_json)
@@ -175,7 +174,7 @@ def demo_command(
     folder: Annotated[
         Path | None, typer.Option(help="Folder for the sample project.", file_okay=False)
     ] = None,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Train, merge, and export the sample project, and check the result."""
     raise typer.Exit(demo.run(folder, Display(as_json=as_json)))

@@ -42,40 +42,50 @@ _MISSING = {
 WITH = ("base", "tuned", "merged", "gguf", "ollama")
 
 
+RunOrProjectArgument = Annotated[
+    Path, typer.Argument(help="Run folder, or a project to chat with its base model.")
+]
+WithOption = Annotated[
+    str, typer.Option("--with", help="Model to chat with: base, tuned, merged, gguf, or ollama.")
+]
+PromptOption = Annotated[
+    list[str] | None,
+    typer.Option("--prompt", help="Prompt. Repeat it for further turns; the chat then ends."),
+]
+SystemOption = Annotated[str, typer.Option(help="System prompt.")]
+MaxTokensOption = Annotated[int, typer.Option(help="Maximum length of an answer in tokens.")]
+TemperatureOption = Annotated[float, typer.Option(help="Temperature. 0 is greedy.")]
+TopPOption = Annotated[float, typer.Option(help="Top-p: cumulative probability to sample from.")]
+TopKOption = Annotated[
+    int, typer.Option(help="Top-k: number of most likely tokens to sample from. 0 means all.")
+]
+MinPOption = Annotated[
+    float, typer.Option(help="Min-p: minimum probability relative to the most likely token.")
+]
+RepetitionPenaltyOption = Annotated[float, typer.Option(help="Repetition penalty. 1 turns it off.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed.")]
+DeviceOption = Annotated[str, typer.Option(help="Device: auto, cpu, cuda:0, …")]
+JsonChatOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print events as JSON lines; each line on stdin is a prompt."),
+]
+
+
 def chat(
-    path: Annotated[
-        Path, typer.Argument(help="Run folder, or a project to chat with its base model.")
-    ],
-    with_model: Annotated[
-        str,
-        typer.Option("--with", help="Model to chat with: base, tuned, merged, gguf, or ollama."),
-    ] = "",
+    path: RunOrProjectArgument,
+    with_model: WithOption = "",
     adapter: cli_adapters.WeightedOption = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", help="Prompt. Repeat it for further turns; the chat then ends."),
-    ] = None,
-    system: Annotated[str, typer.Option(help="System prompt.")] = "",
-    max_tokens: Annotated[int, typer.Option(help="Maximum length of an answer in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="Temperature. 0 is greedy.")] = 0.0,
-    top_p: Annotated[
-        float, typer.Option(help="Top-p: cumulative probability to sample from.")
-    ] = 1.0,
-    top_k: Annotated[
-        int, typer.Option(help="Top-k: number of most likely tokens to sample from. 0 means all.")
-    ] = 0,
-    min_p: Annotated[
-        float, typer.Option(help="Min-p: minimum probability relative to the most likely token.")
-    ] = 0.0,
-    repetition_penalty: Annotated[
-        float, typer.Option(help="Repetition penalty. 1 turns it off.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda:0, …")] = "",
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print events as JSON lines; each line on stdin is a prompt."),
-    ] = False,
+    prompt: PromptOption = None,
+    system: SystemOption = "",
+    max_tokens: MaxTokensOption = 256,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    min_p: MinPOption = 0.0,
+    repetition_penalty: RepetitionPenaltyOption = 1.0,
+    seed: SeedOption = 0,
+    device: DeviceOption = "",
+    as_json: JsonChatOption = False,
 ) -> None:
     """Chat with a model of a run, or with adapters on its base model. An empty line ends the chat.
 
@@ -95,18 +105,9 @@ def chat(
         frozen, run = _opened(path)
         speaker = _speaker(frozen, run, with_model, adapter or [])
         if device:
-            changed = frozen.model.model_dump() | {"device": device}
-            frozen = frozen.model_copy(update={"model": type(frozen.model)(**changed)})
+            frozen = _on_device(frozen, device)
         session = _ChatSession(client_worker.Worker.start(), frozen, speaker, sampling, display)
-    turns = [Message(role="system", content=system)] if system else []
-    try:
-        for text in iter(prompt) if prompt else _typed(as_json):
-            turns.append(Message(role="user", content=text))
-            said = session.answer(tuple(turns))
-            turns.append(Message(role="assistant", content=said))
-    finally:
-        session.worker.kill()
-        session.worker.close()
+    session.talk(system, iter(prompt) if prompt else _typed(as_json))
 
 
 def _opened(path: Path) -> tuple[Project, RunFolder | None]:
@@ -120,6 +121,12 @@ def _opened(path: Path) -> tuple[Project, RunFolder | None]:
         raise ProblemError(wrong)
     assert draft.folder is not None
     return draft.freeze().resolved(draft.folder), None
+
+
+def _on_device(frozen: Project, device: str) -> Project:
+    """Return the project with its model on another device; raises ValidationError."""
+    changed = frozen.model.model_dump() | {"device": device}
+    return frozen.model_copy(update={"model": type(frozen.model)(**changed)})
 
 
 def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
@@ -192,6 +199,18 @@ class _ChatSession:
 
     def __post_init__(self) -> None:
         self._events = self.worker.events()
+
+    def talk(self, system: str, prompts: Iterator[str]) -> None:
+        """Answer every prompt with the turns before it, then end the worker."""
+        turns = [Message(role="system", content=system)] if system else []
+        try:
+            for prompt in prompts:
+                turns.append(Message(role="user", content=prompt))
+                answer = self.answer(tuple(turns))
+                turns.append(Message(role="assistant", content=answer))
+        finally:
+            self.worker.kill()
+            self.worker.close()
 
     def answer(self, turns: tuple[Message, ...]) -> str:
         """Return one answer, printed while it streams; exits if there is none."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -20,6 +20,11 @@ from lora_studio.core.messages import READABLE
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands, events
+
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
+JsonObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MaxLengthOption = Annotated[int, typer.Option(min=16, help="Maximum sequence length in tokens.")]
 
 _Answer = TypeVar("_Answer", bound=events.Event)
 

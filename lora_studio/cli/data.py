@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import answers, print_json
+from lora_studio.cli.common import JsonObjectOption, answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource
@@ -25,7 +25,6 @@ app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="File, folder, or Hub dataset ID.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FormatOption = Annotated[
     str, typer.Option("--format", help=f"Row format: auto, {', '.join(FORMAT_TITLES)}.")
 ]
@@ -54,7 +53,7 @@ _COLUMNS_SHOWN, _REASONS_SHOWN = 20, 12
 @app.command()
 def inspect(
     file: FileArgument,
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     row_format: FormatOption = "auto",
     mapping: MapOption = None,
     subset: SubsetOption = "",
@@ -107,8 +106,24 @@ def source_of(
             name=row_format,
             formats=("auto", *FORMAT_TITLES),
         )
+    local = Path(file).expanduser()
+    is_hub = bool(file) and not local.exists() and DataSource(path=file).is_hub
+    return DataSource.model_validate(
+        {
+            "path": file if is_hub else str(local.resolve()),
+            "format": row_format,
+            "mapping": _parse_mapping(mapping),
+            "subset": subset,
+            "split": split,
+            "revision": revision,
+        }
+    )
+
+
+def _parse_mapping(entries: Sequence[str]) -> dict[str, str]:
+    """Return columns or templates by slot from entries SLOT=COLUMN; raises ProblemError."""
     slots: dict[str, str] = {}
-    for entry in mapping:
+    for entry in entries:
         slot, equals, value = entry.partition("=")
         if not equals or not slot.strip():
             raise _wrong(
@@ -119,18 +134,7 @@ def source_of(
                 example="{title}",
             )
         slots[slot.strip()] = value
-    local = Path(file).expanduser()
-    is_hub = bool(file) and not local.exists() and DataSource(path=file).is_hub
-    return DataSource.model_validate(
-        {
-            "path": file if is_hub else str(local.resolve()),
-            "format": row_format,
-            "mapping": slots,
-            "subset": subset,
-            "split": split,
-            "revision": revision,
-        }
-    )
+    return slots
 
 
 def _answer(

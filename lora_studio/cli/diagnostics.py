@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import answers, print_json
+from lora_studio.cli.common import JsonObjectOption, answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
@@ -19,7 +19,7 @@ from lora_studio.setup import engines
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Check this installation: engine, packages, devices, and Ollama."""
     display = Display(as_json=as_json)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lora_studio import __version__
 from lora_studio.cli import headless
-from lora_studio.cli.common import print_json, refusing
+from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe_machine
 from lora_studio.client import worker
@@ -38,9 +38,7 @@ app = typer.Typer(
     help="Set up, repair, update, and switch the engine that runs jobs.", no_args_is_help=True
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 #: For commands that return at once: print the current engine, or the problems.
-ObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before downloading.")]
 PythonOption = Annotated[
     str | None, typer.Option("--python", help="Python to use: a path or a version.")
@@ -73,7 +71,7 @@ def install(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done.")] = False,
     yes: YesOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Download, install, and check an engine, then switch to it.
 
@@ -92,7 +90,7 @@ def install(
 
 
 @app.command()
-def repair(yes: YesOption = False, as_json: JsonOption = False) -> None:
+def repair(yes: YesOption = False, as_json: JsonLinesOption = False) -> None:
     """Repair the current engine. Downloads only damaged packages."""
     _set_up(SetupRequest(mode="repair"), Display(as_json=as_json), yes=yes)
 
@@ -102,7 +100,7 @@ def update(
     torch: TorchOption = None,
     offline: WheelhouseOption = None,
     yes: YesOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Update the current engine to this version of LoRA Studio. Downloads only changed packages."""
     display = Display(as_json=as_json)
@@ -115,7 +113,7 @@ def update(
 def check(
     name: Annotated[str, typer.Argument(help="Engine to check. Default: the current one.")] = "",
     steps: Annotated[int, typer.Option(help="Number of training steps to run.", min=1)] = 1,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Check an engine by importing its packages and training a tiny random model."""
     display = Display(as_json=as_json)
@@ -127,7 +125,7 @@ def check(
 
 
 @app.command()
-def status(as_json: ObjectOption = False) -> None:
+def status(as_json: JsonObjectOption = False) -> None:
     """Show the current engine, this computer's hardware, and available actions."""
     current, machine = engines.current(), detect.detect()
     problem: ProblemError | None = None
@@ -179,7 +177,7 @@ def list_(
 
 
 @app.command()
-def rollback(as_json: ObjectOption = False) -> None:
+def rollback(as_json: JsonObjectOption = False) -> None:
     """Switch back to the previous engine."""
     _at_once(engines.rollback, as_json)
 
@@ -215,7 +213,7 @@ def switch_engine(
 @app.command()
 def move(
     to: Annotated[Path, typer.Argument(help="New folder, for example on another disk.")],
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Move all engines to another folder. Checks them there before deleting the old folder."""
     display = Display(as_json=as_json)
@@ -245,7 +243,7 @@ def wheelhouse(
         typer.Option("--with-python", help="Include Python, for a computer that doesn't have it."),
     ] = False,
     torch: TorchOption = None,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Download everything to set up an engine on a computer without a network connection.
 
@@ -270,7 +268,7 @@ def remove(
         bool, typer.Option("--all", help="Delete all engines and their downloads.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before deleting.")] = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Delete an engine, or all engines and their downloads. Keeps models and projects."""
     if bool(name) == everything:

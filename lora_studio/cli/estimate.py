@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import answers_to, print_json
+from lora_studio.cli.common import JsonObjectOption, answers_to, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -34,7 +34,7 @@ _Answer = TypeVar("_Answer", bound=events.Event)
 
 def estimate_(
     path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonObjectOption = False,
     change: Annotated[
         list[str] | None,
         typer.Option(

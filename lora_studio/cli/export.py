@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import ask, model_of, refusing
+from lora_studio.cli.common import JsonLinesOption, ask, model_of, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
@@ -20,7 +20,6 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import facts
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 QuantOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -29,61 +28,57 @@ QuantOption = Annotated[
     ),
 ]
 
+ImatrixOption = Annotated[
+    bool, typer.Option("--imatrix", help="Use an importance matrix for all quantizations.")
+]
+AdapterOption = Annotated[bool, typer.Option("--adapter", help="Also export the adapter as GGUF.")]
+LmStudioOption = Annotated[bool, typer.Option("--lm-studio", help="Copy the files to LM Studio.")]
+ConvertFromOption = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="Source of the conversion: auto, adapter (without a merged copy), or merged.",
+        metavar="WHAT",
+    ),
+]
+LlamaCppOption = Annotated[
+    Path | None, typer.Option("--llama-cpp", help="Folder of your own llama.cpp.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Hugging Face model to convert instead of a run.")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Output folder for --model.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Dataset to compute the importance matrix on.")
+]
+SizesOption = Annotated[bool, typer.Option("--sizes", help="Only show the size of each file.")]
+
 
 def export(
     path: Annotated[Path | None, typer.Argument(help="Run folder.")] = None,
     quant: QuantOption = None,
-    imatrix: Annotated[
-        bool, typer.Option("--imatrix", help="Use an importance matrix for all quantizations.")
-    ] = False,
-    adapter: Annotated[
-        bool, typer.Option("--adapter", help="Also export the adapter as GGUF.")
-    ] = False,
-    lm_studio: Annotated[
-        bool, typer.Option("--lm-studio", help="Copy the files to LM Studio.")
-    ] = False,
-    convert_from: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            help="Source of the conversion: auto, adapter (without a merged copy), or merged.",
-            metavar="WHAT",
-        ),
-    ] = "",
-    llama_cpp: Annotated[
-        Path | None, typer.Option("--llama-cpp", help="Folder of your own llama.cpp.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Hugging Face model to convert instead of a run.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Output folder for --model.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Dataset to compute the importance matrix on.")
-    ] = None,
-    sizes: Annotated[
-        bool, typer.Option("--sizes", help="Only show the size of each file.")
-    ] = False,
-    as_json: JsonOption = False,
+    imatrix: ImatrixOption = False,
+    adapter: AdapterOption = False,
+    lm_studio: LmStudioOption = False,
+    convert_from: ConvertFromOption = "",
+    llama_cpp: LlamaCppOption = None,
+    model: ModelOption = None,
+    out: OutOption = None,
+    data: DataOption = None,
+    sizes: SizesOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Create and test the GGUF files of a run and its Ollama model, or convert any model."""
     display = Display(as_json=as_json)
-    changes: dict[str, Any] = {
-        name: True
-        for name, chosen in (("adapter_gguf", adapter), ("lm_studio", lm_studio))
-        if chosen
-    }
-    if imatrix:
-        changes["imatrix"] = "always"
-    if llama_cpp is not None:
-        changes["llama_cpp"] = str(llama_cpp.expanduser().resolve())
     with refusing(display):
-        if convert_from:
-            ways = tuple(facts(ExportSpec, "convert_from").choices)
-            if convert_from not in ways:
-                raise _unknown("--from", convert_from, ways)
-            changes["convert_from"] = convert_from
-        if quant:
-            changes["quantizations"] = quantizations(quant)
+        changes = _changes(
+            quant or [],
+            imatrix=imatrix,
+            adapter=adapter,
+            lm_studio=lm_studio,
+            convert_from=convert_from,
+            llama_cpp=llama_cpp,
+        )
         if (path is None) == (model is None):
             raise fail(
                 "export.what",
@@ -100,7 +95,36 @@ def export(
     raise typer.Exit(status)
 
 
-def selftest(path: RunArgument, as_json: JsonOption = False) -> None:
+def _changes(
+    quant: list[str],
+    *,
+    imatrix: bool,
+    adapter: bool,
+    lm_studio: bool,
+    convert_from: str,
+    llama_cpp: Path | None,
+) -> dict[str, Any]:
+    """Return the export settings that the options change; raises ProblemError."""
+    changes: dict[str, Any] = {}
+    if quant:
+        changes["quantizations"] = quantizations(quant)
+    if imatrix:
+        changes["imatrix"] = "always"
+    if adapter:
+        changes["adapter_gguf"] = True
+    if lm_studio:
+        changes["lm_studio"] = True
+    if convert_from:
+        ways = tuple(facts(ExportSpec, "convert_from").choices)
+        if convert_from not in ways:
+            raise _unknown("--from", convert_from, ways)
+        changes["convert_from"] = convert_from
+    if llama_cpp is not None:
+        changes["llama_cpp"] = str(llama_cpp.expanduser().resolve())
+    return changes
+
+
+def selftest(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     """Test the merged model and all GGUF files of a run. Exit with 1 if a test fails."""
     display = Display(as_json=as_json)
     command = commands.SelfTest(run=str(path.resolve()))
@@ -118,7 +142,7 @@ def push(
         str, typer.Option("--what", help="What to upload: adapter, merged, or gguf.")
     ] = "adapter",
     public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Upload an adapter, merged model, or GGUF files to the Hugging Face Hub.
 

@@ -10,7 +10,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lora_studio.cli import data, headless
-from lora_studio.cli.common import ask, model_of, print_json, refusing
+from lora_studio.cli.common import (
+    JsonObjectOption,
+    MaxLengthOption,
+    ask,
+    model_of,
+    print_json,
+    refusing,
+)
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec, Fix
@@ -21,28 +28,32 @@ _SHOWN_ROWS = 8
 _COLORS = {"error": "red", "warning": "yellow", "hint": "cyan"}
 
 
+SourcesArgument = Annotated[
+    list[str], typer.Argument(help="Files, folders, or Hub datasets.", metavar="FILE...")
+]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(help="Model whose tokenizer is used: folder, Hub ID, or builtin:NAME."),
+]
+ValidationOption = Annotated[
+    Path | None, typer.Option(help="Validation file to check for leakage.")
+]
+FixOption = Annotated[
+    list[str] | None, typer.Option(help="Apply this repair first. Can be repeated.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 if there are warnings or errors.")
+]
+
+
 def lint(
-    source: Annotated[
-        list[str], typer.Argument(help="Files, folders, or Hub datasets.", metavar="FILE...")
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model whose tokenizer is used: folder, Hub ID, or builtin:NAME."),
-    ] = None,
-    max_length: Annotated[
-        int, typer.Option(min=16, help="Maximum sequence length in tokens.")
-    ] = 2048,
-    validation: Annotated[
-        Path | None, typer.Option(help="Validation file to check for leakage.")
-    ] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(help="Apply this repair first. Can be repeated."),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if there are warnings or errors.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    source: SourcesArgument,
+    model: TokenizerOption = None,
+    max_length: MaxLengthOption = 2048,
+    validation: ValidationOption = None,
+    fix: FixOption = None,
+    strict: StrictOption = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Find problems in a dataset. Your files aren't changed: repairs are project settings."""
     display = Display(as_json=as_json)

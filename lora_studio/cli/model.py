@@ -11,7 +11,16 @@ from pydantic import SecretStr
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import answers, answers_to, ask, model_of, print_json, refusing
+from lora_studio.cli.common import (
+    JsonLinesOption,
+    JsonObjectOption,
+    answers,
+    answers_to,
+    ask,
+    model_of,
+    print_json,
+    refusing,
+)
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
@@ -24,7 +33,6 @@ from lora_studio.core.protocol import commands, events
 
 app = typer.Typer(help="List, search, download, and inspect base models.", no_args_is_help=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 #: Suffixes of parameter counts on the command line.
 _SCALES = {"K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 
@@ -39,7 +47,7 @@ def list_(
         str, typer.Option(help=f"Only list this location: {formatting.listed(LOCAL, 'or')}.")
     ] = "",
     place: Annotated[str, typer.Option(help="Old name of --location.", hidden=True)] = "",
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """List models on this computer, and why some can't be used as base models."""
     display = Display(as_json=as_json)
@@ -79,7 +87,7 @@ def search(
     gated: Annotated[bool, typer.Option(help="Include gated models.")] = True,
     sort: Annotated[str, typer.Option(help="Sort by downloads, likes, or updated.")] = "downloads",
     limit: Annotated[int, typer.Option(help="Maximum number of models to list.")] = 30,
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Search the Hugging Face Hub for base models. Models that fit this device come first."""
     display = Display(as_json=as_json)
@@ -103,7 +111,7 @@ def search(
 def download(
     source: Annotated[str, typer.Argument(help="Hub ID, such as org/name.")],
     revision: Annotated[str, typer.Option(help="Branch, tag, or commit.")] = "main",
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Download a model into the Hugging Face cache, or resume a download. Ctrl+C keeps partial files."""
     display = Display(as_json=as_json)
@@ -126,7 +134,7 @@ def download(
 def inspect(
     source: Annotated[str, typer.Argument(help="Folder, .gguf file, Hub ID, or builtin:NAME.")],
     rank: Annotated[int, typer.Option(help="Rank for the adapter parameter count.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Show details of a model without loading or downloading its weights."""
     display = Display(as_json=as_json)
@@ -141,7 +149,7 @@ def inspect(
 
 
 @app.command()
-def login(as_json: JsonOption = False) -> None:
+def login(as_json: JsonObjectOption = False) -> None:
     """Sign in to the hub with a token from a prompt or stdin. The Hugging Face library stores it."""
     display = Display(as_json=as_json)
     token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
@@ -149,13 +157,13 @@ def login(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def logout(as_json: JsonOption = False) -> None:
+def logout(as_json: JsonObjectOption = False) -> None:
     """Sign out of the hub and delete the stored token."""
     _account(commands.SignOut(), Display(as_json=as_json), as_json=as_json)
 
 
 @app.command()
-def whoami(as_json: JsonOption = False) -> None:
+def whoami(as_json: JsonObjectOption = False) -> None:
     """Show the account of the current hub token."""
     _account(commands.InspectAccount(), Display(as_json=as_json), as_json=as_json)
 

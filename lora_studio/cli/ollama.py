@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import ask, print_json
+from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, ask, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.messages import text
@@ -20,7 +20,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 HostOption = Annotated[
     str,
     typer.Option(
@@ -32,7 +31,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing 
 
 
 @app.command(name="list")
-def list_models(as_json: JsonOption = False, host: HostOption = "") -> None:
+def list_models(as_json: JsonObjectOption = False, host: HostOption = "") -> None:
     """List the models of an Ollama server."""
     server = _server(commands.InspectOllama(host=host), as_json)
     if not as_json:
@@ -40,7 +39,7 @@ def list_models(as_json: JsonOption = False, host: HostOption = "") -> None:
 
 
 @app.command()
-def show(name: NameArgument, as_json: JsonOption = False, host: HostOption = "") -> None:
+def show(name: NameArgument, as_json: JsonObjectOption = False, host: HostOption = "") -> None:
     """Show the template, stop tokens, parameters, and system prompt of a model."""
     display = Display(as_json=as_json)
     shown = ask(commands.ShowOllama(name=name, host=host), events.OllamaShown, display)
@@ -64,7 +63,7 @@ def show(name: NameArgument, as_json: JsonOption = False, host: HostOption = "")
 def copy(
     source: NameArgument,
     target: Annotated[str, typer.Argument(help="New name.")],
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     host: HostOption = "",
     force: ForceOption = False,
 ) -> None:
@@ -85,7 +84,7 @@ def copy(
 @app.command()
 def remove(
     name: NameArgument,
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     host: HostOption = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
 ) -> None:
@@ -101,7 +100,7 @@ def remove(
 @app.command()
 def create(
     run: Annotated[Path, typer.Argument(help="Folder of an exported run.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    as_json: JsonLinesOption = False,
     host: HostOption = "",
     name: Annotated[
         str, typer.Option(help="Model name: NAME:TAG. Default: the project's setting.")

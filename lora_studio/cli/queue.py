@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import print_json, refusing
+from lora_studio.cli.common import JsonLinesOption, JsonOption, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core.messages import counted
 from lora_studio.core.problems import ProblemError, fail
@@ -28,7 +28,6 @@ RunArgument = Annotated[str, typer.Argument(help="Name of the run's folder, as s
 RunsArgument = Annotated[
     list[str], typer.Argument(help="Names of the runs' folders, as shown by `list`.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
@@ -154,7 +153,7 @@ def pause(context: typer.Context, as_json: JsonOption = False) -> None:
 @app.command(name="run")
 def run_(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Train queued runs one after another until the queue is empty.
 

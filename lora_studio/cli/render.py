@@ -10,7 +10,14 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from lora_studio.cli import data, headless
-from lora_studio.cli.common import ask, model_of, print_json, refusing
+from lora_studio.cli.common import (
+    JsonObjectOption,
+    MaxLengthOption,
+    ask,
+    model_of,
+    print_json,
+    refusing,
+)
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -24,30 +31,29 @@ _STYLES = {"trained": "black on green", "context": "", "cut": "dim strike"}
 Spans = Sequence[tuple[int, int]]
 
 
+ModelOption = Annotated[str, typer.Option(help="Folder, .gguf file, Hub ID, or builtin:NAME.")]
+RowOption = Annotated[int, typer.Option(min=1, help="Row number, starting at 1.")]
+ChatTemplateOption = Annotated[
+    str,
+    typer.Option(help="Chat template: model, chatml, llama3, gemma, mistral, zephyr, or alpaca."),
+]
+TrainOnOption = Annotated[str, typer.Option(help="Loss mask: answers, last_answer, or everything.")]
+ThinkingOption = Annotated[str, typer.Option(help="Reasoning: train, mask, or remove.")]
+SystemPromptOption = Annotated[str, typer.Option(help="System prompt for rows without one.")]
+
+
 def render(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="File, folder, or Hub dataset ID.")],
-    model: Annotated[str, typer.Option(help="Folder, .gguf file, Hub ID, or builtin:NAME.")],
-    row: Annotated[int, typer.Option(min=1, help="Row number, starting at 1.")] = 1,
-    chat_template: Annotated[
-        str,
-        typer.Option(
-            help="Chat template: model, chatml, llama3, gemma, mistral, zephyr, or alpaca."
-        ),
-    ] = "model",
-    train_on: Annotated[
-        str, typer.Option(help="Loss mask: answers, last_answer, or everything.")
-    ] = "answers",
-    thinking: Annotated[str, typer.Option(help="Reasoning: train, mask, or remove.")] = "train",
-    system_prompt: Annotated[str, typer.Option(help="System prompt for rows without one.")] = "",
-    max_length: Annotated[
-        int, typer.Option(min=16, help="Maximum sequence length in tokens.")
-    ] = 2048,
-    row_format: Annotated[str, typer.Option("--format", help="Read rows in this format.")] = "auto",
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="SLOT=COLUMN", help="Column for a slot."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    file: data.FileArgument,
+    model: ModelOption,
+    row: RowOption = 1,
+    chat_template: ChatTemplateOption = "model",
+    train_on: TrainOnOption = "answers",
+    thinking: ThinkingOption = "train",
+    system_prompt: SystemPromptOption = "",
+    max_length: MaxLengthOption = 2048,
+    row_format: data.FormatOption = "auto",
+    mapping: data.MapOption = None,
+    as_json: JsonObjectOption = False,
 ) -> None:
     """Show the tokens of a row: trained, context, and truncated.
 

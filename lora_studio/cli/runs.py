@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lora_studio.cli.common import print_json, refusing
+from lora_studio.cli.common import JsonOption, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.problems import fail
@@ -29,26 +29,27 @@ _WIDE = 110
 _NUMBERS = ("rank", "loss", "eval", "time", "size")
 
 
+SearchArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Text to search for in names, models, data, tags, notes, and settings."),
+]
+StateOption = Annotated[
+    list[str] | None, typer.Option(help="Only list runs in this state. Can be repeated.")
+]
+SortOption = Annotated[
+    str, typer.Option(help=f"Column to sort by: {formatting.listed(list(run_table.VALUES), 'or')}.")
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV with the settings that differ.")]
+
+
 def runs(
     path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
-    search: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Text to search for in names, models, data, tags, notes, and settings."
-        ),
-    ] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only list runs in this state. Can be repeated.")
-    ] = None,
-    sort: Annotated[
-        str,
-        typer.Option(help=f"Column to sort by: {formatting.listed(list(run_table.VALUES), 'or')}."),
-    ] = "begun",
+    search: SearchArgument = None,
+    state: StateOption = None,
+    sort: SortOption = "begun",
     reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV with the settings that differ.")
-    ] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """List the runs of a project, newest first."""
     display = Display()
@@ -65,11 +66,7 @@ def runs(
     elif as_csv:
         print(run_table.to_csv(listed_runs), end="")
     elif listed_runs:
-        display.console.print(_table(listed_runs, display.console.width))
-        for run in listed_runs:
-            if run.reason:
-                said = f"{run.folder}: {run.reason}"
-                display.console.print(said, soft_wrap=True, markup=False, style="dim")
+        _show(listed_runs, display)
     else:
         none = f"No runs in {folder} yet." if not text and not wanted else "No runs match."
         display.console.print(none, soft_wrap=True, markup=False)
@@ -100,6 +97,15 @@ def _states(names: list[str]) -> set[str]:
                 states=tuple(known),
             )
     return set(names)
+
+
+def _show(listed_runs: list[RunSummary], display: Display) -> None:
+    """Print the table, and below it why a run failed or can't be read."""
+    display.console.print(_table(listed_runs, display.console.width))
+    for run in listed_runs:
+        if run.reason:
+            line = f"{run.folder}: {run.reason}"
+            display.console.print(line, soft_wrap=True, markup=False, style="dim")
 
 
 def _table(rows: list[RunSummary], width: int) -> Table:

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import ask, print_json, refusing
+from lora_studio.cli.common import JsonObjectOption, ask, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Where, fail
@@ -26,7 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DayOption = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Date to use as today.")
 ]
@@ -35,7 +34,7 @@ DayOption = Annotated[
 @app.command()
 def derive(
     source: Annotated[Path, typer.Argument(help="Model folder, or a file with a chat template.")],
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     bos: Annotated[
         str | None,
         typer.Option(help="BOS token. Default: from tokenizer_config.json."),
@@ -84,7 +83,7 @@ def render(
             "with prompt and suffix."
         ),
     ],
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     system: Annotated[str, typer.Option(help="System prompt of the model (SYSTEM).")] = "",
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="The think option of the request.")
