@@ -1,4 +1,4 @@
-"""Real limits on memory: a training under one goes on with less at a time, and says so."""
+"""Out of memory under real limits: training restarts with smaller micro-batches and reports it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MB = 1 << 20
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """A control group below this process's own, for version 1 or 2, whichever accounts for memory."""
+    """A control group (version 1 or 2, whichever has a memory controller) below this process's own."""
     own = memory_limits.groups()
     if not own:
         pytest.skip("no control group accounts for memory here")
@@ -66,13 +66,13 @@ def _set_limit(folder: Path, size: int) -> None:
 
 
 def _inside(folder: Path, command: list[str]) -> str:
-    """A command line that puts itself into a group first."""
+    """Return a command line that first moves its process into the group."""
     script = f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))}; exec {shlex.join(command)}"
     return shlex.join(["sh", "-c", script])
 
 
-#: Takes memory until it is ended, as a worker in the middle of a training, once there is a file `go` in
-#: its run: whoever counts the ends in its group has to have seen before that it has moved there.
+#: A worker that allocates memory until it is killed. It waits for the file `go` in its run, so that the
+#: supervisor sees that it has joined the group before the kill is counted there.
 GREEDY = """
 import os, sys, time
 from pathlib import Path
@@ -102,7 +102,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def _train(run: RunFolder) -> list[events.Event]:
-    """All events of a training, whose worker goes on once it is known to have started."""
+    """Return all events of a training; the worker continues once it has reported its start."""
     sent = []
     command = commands.Train(run=str(run.path))
     for event in client_worker.perform(command, start=RestartingWorker.start):
@@ -112,7 +112,7 @@ def _train(run: RunFolder) -> list[events.Event]:
     return sent
 
 
-def test_a_worker_that_the_kernel_ends_for_lack_of_memory_is_replaced_by_one_with_less(
+def test_oom_killed_worker_restarts_with_lower_memory(
     group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _set_limit(group, 300 * MB)
@@ -129,7 +129,7 @@ def test_a_worker_that_the_kernel_ends_for_lack_of_memory_is_replaced_by_one_wit
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_somebody_kills_is_not_replaced_and_memory_is_not_blamed(
+def test_killed_worker_is_not_restarted_or_blamed_on_memory(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
 ) -> None:
     script = tmp_path / "killed.py"
@@ -142,7 +142,7 @@ def test_a_worker_that_somebody_kills_is_not_replaced_and_memory_is_not_blamed(
     assert "memory" not in str(sent[-1].problem)
 
 
-def test_a_cancelled_training_is_not_started_again(
+def test_canceled_training_is_not_restarted(
     group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _set_limit(group, 300 * MB)
@@ -158,7 +158,7 @@ def test_a_cancelled_training_is_not_started_again(
     assert isinstance(sent[-1], events.Cancelled)
 
 
-#: A real worker whose training waits for a file and then takes memory until it is ended.
+#: A real worker whose training waits for a file and then allocates memory until it is killed.
 ALONE = """
 import sys, time
 from lora_studio.core.protocol import events
@@ -181,8 +181,10 @@ worker.main(train)
 
 
 @pytest.fixture
-def alone(group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """What starts a training whose worker dies of memory once there is a file `go` in its run."""
+def hungry_train(
+    group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """The command of a training whose worker runs out of memory once its run has a file `go`."""
     _set_limit(group, 300 * MB)
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
@@ -190,7 +192,7 @@ def alone(group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.Monke
     return commands.Train(run=str(run.path))
 
 
-def _begin(worker: Link, command: Command) -> None:
+def _start_training(worker: Link, command: Command) -> None:
     worker.send(command)
     for event in worker.events():
         if isinstance(event, events.TrainingStarted):
@@ -204,15 +206,15 @@ def _until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def _said(run: RunFolder) -> list[str]:
+def _log_texts(run: RunFolder) -> list[str]:
     return [str(event.text) for event in run.events() if isinstance(event, events.Log)]
 
 
-def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_out(
-    alone: Command, run: RunFolder
+def test_detached_training_restarts_with_less_memory_after_oom(
+    hungry_train: Command, run: RunFolder
 ) -> None:
     window = RestartingWorker.start(run)
-    _begin(window, alone)
+    _start_training(window, hungry_train)
     assert run.is_guarded()
     window.detach()
     _until(run.is_guarded)  # by a process of its own now
@@ -220,7 +222,7 @@ def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_o
     (run.path / "go").touch()
     seen = [event.kind for event in watched.events()]
     assert seen == ["started", "training_started", "started", "training_started", "log", "done"]
-    assert _said(run) == ["resumed, lower: True"]
+    assert _log_texts(run) == ["resumed, lower: True"]
     _until(lambda: not run.is_guarded())
 
 
@@ -235,57 +237,55 @@ for _ in client.perform(commands.Train(run=sys.argv[1]), start=RestartingWorker.
 """
 
 
-def test_a_training_whose_window_was_killed_goes_on_with_less_when_memory_runs_out(
-    alone: Command, run: RunFolder
+def test_training_of_killed_window_restarts_after_oom(
+    hungry_train: Command, run: RunFolder
 ) -> None:
-    del alone  # the window sends its own
+    del hungry_train  # the window sends its own
     window = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WINDOW, str(run.path)])
     _until(lambda: any(isinstance(event, events.TrainingStarted) for event in run.events()))
     window.kill()
     window.wait()
     _until(run.is_guarded)  # by a process that the worker has started
     (run.path / "go").touch()
-    _until(lambda: _said(run) == ["resumed, lower: True"])
+    _until(lambda: _log_texts(run) == ["resumed, lower: True"])
     _until(lambda: not run.is_guarded() and not run.is_running())
     assert run.state() == "trained"
 
 
-def test_whoever_looks_at_a_training_without_a_window_guards_it(
-    alone: Command, run: RunFolder
+def test_start_guard_restarts_detached_training_after_oom(
+    hungry_train: Command, run: RunFolder
 ) -> None:
     window = client_worker.Worker.start(run)
-    _begin(window, alone)
+    _start_training(window, hungry_train)
     window.detach()
     assert not run.is_guarded()
     start_guard(run)
     _until(run.is_guarded)
     (run.path / "go").touch()
-    _until(lambda: _said(run) == ["resumed, lower: True"])
+    _until(lambda: _log_texts(run) == ["resumed, lower: True"])
     _until(lambda: not run.is_guarded())
 
 
-def test_a_training_that_ran_out_of_memory_with_nobody_there_is_resumed_with_less(
-    alone: Command, run: RunFolder
+def test_resume_after_unguarded_oom_uses_less_memory_once(
+    hungry_train: Command, run: RunFolder
 ) -> None:
     window = client_worker.Worker.start(run)
-    _begin(window, alone)
+    _start_training(window, hungry_train)
     window.detach()
     (run.path / "go").touch()
     _until(lambda: not run.is_running())
-    told = list(WatchedRun(run).events())[-1]
-    assert isinstance(told, events.Failed)
-    assert told.problem.code == "worker.out_of_memory"
+    last_event = list(WatchedRun(run).events())[-1]
+    assert isinstance(last_event, events.Failed)
+    assert last_event.problem.code == "worker.out_of_memory"
     list(client_worker.perform(commands.Train(run=str(run.path), resume=True)))
-    assert _said(run) == ["resumed, lower: True"]
+    assert _log_texts(run) == ["resumed, lower: True"]
     list(client_worker.perform(commands.Train(run=str(run.path), resume=True)))
-    assert _said(run)[1:] == ["resumed, lower: False"], "once is enough"
+    assert _log_texts(run)[1:] == ["resumed, lower: False"], "once is enough"
 
 
-def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
-    alone: Command, run: RunFolder
-) -> None:
+def test_killed_detached_training_is_not_restarted(hungry_train: Command, run: RunFolder) -> None:
     window = RestartingWorker.start(run)
-    _begin(window, alone)
+    _start_training(window, hungry_train)
     window.detach()
     _until(run.is_guarded)
     pid = run.worker_pid()
@@ -293,12 +293,12 @@ def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
     os.kill(pid, signal.SIGKILL)
     _until(lambda: not run.is_guarded())
     assert run.state() == "interrupted"
-    told = list(WatchedRun(run).events())[-1]
-    assert isinstance(told, events.Failed)
-    assert told.problem.code == "worker.crashed"
+    last_event = list(WatchedRun(run).events())[-1]
+    assert isinstance(last_event, events.Failed)
+    assert last_event.problem.code == "worker.crashed"
 
 
-def test_a_count_of_kills_from_before_a_restart_of_the_computer_says_nothing() -> None:
+def test_kill_count_from_before_reboot_is_ignored() -> None:
     before = memory_limits.tally()
     assert not memory_limits.has_risen(before)
     if (count := before["all"]) is None:
@@ -312,15 +312,15 @@ def test_a_count_of_kills_from_before_a_restart_of_the_computer_says_nothing() -
         assert not memory_limits.has_risen(nonsense)
 
 
-def test_the_limit_of_a_group_is_found_with_what_is_held(group: Path) -> None:
+def test_group_limit_and_usage_are_read(group: Path) -> None:
     _set_limit(group, 200 * MB)
     code = (
         "from lora_studio.core.system import memory_limits; own = memory_limits.groups();"
         "held = b'x' * 50_000_000; print(own[0].limit(), own[0].held())"
     )
     line = _inside(group, [sys.executable, "-c", code])
-    found = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
-    limit, held = map(int, found.stdout.split())
+    result = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+    limit, held = map(int, result.stdout.split())
     assert limit == 200 * MB
     assert 50_000_000 <= held <= 150_000_000
 
@@ -337,7 +337,7 @@ with MemoryWatch(torch.device("cpu")) as watch:
     held = torch.ones(int(0.95 * group.limit() - group.held()) // 4)
     while not watch.is_exceeded:
         time.sleep(0.02)
-    del held  # what was taken for a moment counts too
+    del held  # a short peak counts too
     try:
         watch.check()
     except MemoryPressureError as error:
@@ -348,13 +348,15 @@ with MemoryWatch(torch.device("cpu")) as watch:
 
 
 @pytest.mark.slow
-def test_a_limit_that_is_nearly_reached_is_told_between_two_pieces_of_work(group: Path) -> None:
+def test_memory_watch_raises_near_group_limit(group: Path) -> None:
     _set_limit(group, 1500 * MB)
     line = _inside(group, [sys.executable, "-W", "ignore", "-c", WATCHED])
-    found = subprocess.run(shlex.split(line), capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    said = r"Out of memory: 1\.[2-5] GiB of the control group's 1\.5 GiB limit are in use"
-    assert re.match(said, found.stdout), found.stdout
+    result = subprocess.run(shlex.split(line), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    expected_message = (
+        r"Out of memory: 1\.[2-5] GiB of the control group's 1\.5 GiB limit are in use"
+    )
+    assert re.match(expected_message, result.stdout), result.stdout
 
 
 # --- the real worker ------------------------------------------------------------------------------
@@ -368,7 +370,7 @@ ROWS = [
 
 @pytest.fixture
 def start(tmp_path: Path, run: RunFolder) -> Callable[..., RunFolder]:
-    """Makes a run of 2 steps of 64 long rows, whose activations take far more than the model."""
+    """Create runs of 2 steps of 64 long rows, whose activations need far more memory than the model."""
     model = tiny_model("llama3", tmp_path / "model")
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -395,7 +397,7 @@ def _perform(run: RunFolder) -> list[events.Event]:
 
 
 @pytest.mark.slow
-def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the_same_curve(
+def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
     start: Callable[..., RunFolder], group: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, limited = start(), start()
@@ -404,8 +406,8 @@ def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the
     peak = max(event.memory_bytes for event in free if isinstance(event, events.StepDone))
     rest = next(event for event in free if isinstance(event, events.TrainingStarted))
     assert rest.step == 0
-    # Between an idle worker, about 500 MB with its libraries, and what the whole batch needs; nearer to
-    # the first, as some of the peak is files that the system can do without.
+    # Between an idle worker (about 500 MB with its libraries) and the peak of the whole batch; nearer to
+    # the first, because part of the peak is file cache that the system can drop.
     _set_limit(group, (1000 * MB + peak) // 3)
     engine = client_worker.engine_command()
     monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, engine))
@@ -422,14 +424,14 @@ def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the
 
 
 @pytest.mark.slow
-def test_a_limit_on_address_space_is_met_by_smaller_micro_batches(
+def test_address_space_limit_shrinks_micro_batches(
     start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if sys.platform != "linux":
         pytest.skip("address space is limited on Linux alone")
     probe = "import torch, transformers, peft; print(open('/proc/self/statm').read().split()[0])"
-    found = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)  # fmt: skip
-    idle = int(found.stdout.split()[-1]) * os.sysconf("SC_PAGE_SIZE")
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)  # fmt: skip
+    idle = int(result.stdout.split()[-1]) * os.sysconf("SC_PAGE_SIZE")
     engine = shlex.join(client_worker.engine_command())
     limit = (idle + 1200 * MB) // 1024
     monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join(["sh", "-c", f"ulimit -v {limit}; exec {engine}"]))  # fmt: skip

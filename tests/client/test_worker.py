@@ -1,7 +1,7 @@
-"""The client: whatever becomes of a worker, every command gets its ending and the parent lives.
+"""The client: whatever happens to a worker, every command gets a final event and the parent survives.
 
-Workers here are small scripts that speak the protocol badly on purpose; the real worker has its
-own tests in tests/engine/test_worker.py.
+Workers here are small scripts that violate the protocol on purpose; the real worker has its own tests
+in tests/engine/test_worker.py.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Engine = Callable[[str], None]
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Makes a script the engine that workers are started from."""
+    """Make a script the engine that workers start from."""
 
     def install(body: str) -> None:
         script = tmp_path / "engine.py"
@@ -65,13 +65,13 @@ def _problem_code(sent: list[events.Event]) -> str:
     return last.problem.code
 
 
-def test_a_command_gets_its_events_and_its_ending(engine: Engine, run: RunFolder) -> None:
+def test_command_gets_its_events_and_a_final_event(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\nc = take()\nsay(events.Log(id=c.id, text='hm'))\nsay(events.Done(id=c.id))")
     command = commands.Train(run=str(run.path))
     assert [event.kind for event in client_worker.perform(command)] == ["hello", "log", "done"]
 
 
-def test_a_worker_that_exits_without_an_ending_has_crashed(engine: Engine, run: RunFolder) -> None:
+def test_worker_exit_without_final_event_is_a_crash(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\ntake()\nsys.exit(3)")
     sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert _problem_code(sent) == "worker.crashed"
@@ -80,7 +80,7 @@ def test_a_worker_that_exits_without_an_ending_has_crashed(engine: Engine, run: 
     assert sent[-1].problem.where.file == str(run.log_file)
 
 
-def test_a_killed_worker_is_reported_with_its_signal(engine: Engine, run: RunFolder) -> None:
+def test_killed_worker_is_reported_with_its_signal(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\ntake()\nos.kill(os.getpid(), 9)")
     sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert isinstance(sent[-1], events.Failed)
@@ -88,9 +88,7 @@ def test_a_killed_worker_is_reported_with_its_signal(engine: Engine, run: RunFol
     assert "memory" not in str(sent[-1].problem), "nothing says that it was for lack of memory"
 
 
-def test_what_a_crashed_worker_had_started_does_not_survive_it(
-    engine: Engine, run: RunFolder
-) -> None:
+def test_children_of_crashed_worker_are_killed(engine: Engine, run: RunFolder) -> None:
     engine(f"""
         {HELLO}
         c = take()
@@ -106,7 +104,7 @@ def test_what_a_crashed_worker_had_started_does_not_survive_it(
         time.sleep(0.05)
 
 
-def test_scratch_files_of_a_killed_worker_are_removed(engine: Engine, run: RunFolder) -> None:
+def test_scratch_files_of_killed_worker_are_removed(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\ntake()\nos.kill(os.getpid(), 9)")
     run.temporary.mkdir()
     (run.temporary / "half.gguf").write_bytes(b"x")
@@ -114,7 +112,7 @@ def test_scratch_files_of_a_killed_worker_are_removed(engine: Engine, run: RunFo
     assert not run.temporary.exists()
 
 
-def test_a_cancel_that_is_not_heeded_is_enforced(
+def test_ignored_cancel_is_enforced_by_killing_worker(
     engine: Engine, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 0.3)
@@ -130,7 +128,7 @@ def test_a_cancel_that_is_not_heeded_is_enforced(
     assert sent == ["hello", "started", "cancelled"]
 
 
-def test_stray_output_goes_to_the_log_and_lines_that_are_no_events_are_passed_over(
+def test_stray_output_is_logged_and_invalid_lines_are_skipped(
     engine: Engine, run: RunFolder
 ) -> None:
     engine(f"""
@@ -145,9 +143,7 @@ def test_stray_output_goes_to_the_log_and_lines_that_are_no_events_are_passed_ov
     assert "stray" in run.log_file.read_text()
 
 
-def test_an_engine_of_another_protocol_is_refused_by_version(
-    engine: Engine, run: RunFolder
-) -> None:
+def test_engine_with_other_protocol_version_is_rejected(engine: Engine, run: RunFolder) -> None:
     engine(
         'print(\'{"kind":"hello","protocol":99,"app_version":"9.9","pid":1}\', flush=True)'
         "\ntime.sleep(600)"
@@ -158,15 +154,13 @@ def test_an_engine_of_another_protocol_is_refused_by_version(
     assert "9.9" in str(sent[-1].problem.what)
 
 
-def test_an_engine_of_another_version_with_the_same_protocol_is_refused(
-    engine: Engine, run: RunFolder
-) -> None:
+def test_engine_with_other_app_version_is_rejected(engine: Engine, run: RunFolder) -> None:
     engine("say(events.Hello(app_version='0.0.1', pid=os.getpid()))\ntime.sleep(600)")
     sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert _problem_code(sent) == "engine.version"
 
 
-def test_an_engine_that_cannot_be_started_is_a_problem(
+def test_engine_that_cannot_start_raises_problem(
     monkeypatch: pytest.MonkeyPatch, run: RunFolder
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python")
@@ -174,7 +168,7 @@ def test_an_engine_that_cannot_be_started_is_a_problem(
         Worker.start(run)
 
 
-def test_sending_to_a_worker_that_has_gone_does_not_raise(engine: Engine, run: RunFolder) -> None:
+def test_sending_to_exited_worker_reports_a_crash(engine: Engine, run: RunFolder) -> None:
     engine("sys.exit(1)")
     worker = Worker.start(run)
     worker._process.wait()
@@ -185,19 +179,19 @@ def test_sending_to_a_worker_that_has_gone_does_not_raise(engine: Engine, run: R
     assert _problem_code(sent) == "worker.crashed"
 
 
-def test_a_watched_run_that_ended_is_told_from_the_beginning(run: RunFolder) -> None:
+def test_watched_run_replays_events_of_finished_run(run: RunFolder) -> None:
     past = [events.Started(id="a", command="train"), events.Log(id="a", text="hm"),
             events.Done(id="a")]  # fmt: skip
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in past))
     assert list(WatchedRun(run).events()) == past
 
 
-def test_a_watched_run_whose_worker_vanished_ends_in_a_problem(run: RunFolder) -> None:
+def test_watched_run_reports_crash_when_worker_vanished(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
     assert _problem_code(list(WatchedRun(run).events())) == "worker.crashed"
 
 
-def test_only_a_training_with_a_checkpoint_is_said_to_go_on_from_one(run: RunFolder) -> None:
+def test_crash_remedy_mentions_checkpoint_only_if_resumable(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
     assert "checkpoint" not in str(crashed(text("The worker ended."), run).remedy)
     run.checkpoint(5).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What whole flows share: one real Ollama server, folders that are not the user's."""
+"""Fixtures of the end-to-end tests: one real Ollama server, and folders that aren't the user's."""
 
 from __future__ import annotations
 

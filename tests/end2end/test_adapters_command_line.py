@@ -34,14 +34,14 @@ def studio(*arguments: object, status: int = 0) -> str:
     return result.stdout
 
 
-def test_adapters_go_from_the_library_into_models_and_runs(tmp_path: Path) -> None:
+def test_adapters_from_library_can_be_merged_and_imported(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base")
     one = random_adapter(base, tmp_path / "lib" / "one", seed=1)
     two = random_adapter(base, tmp_path / "lib" / "two", seed=2, r=8, target_modules=["q_proj"])
     project.create(tmp_path / "project", "Harbour", {"model": {"source": str(base)}}).save()
 
-    found = json.loads(studio("adapters", "list", tmp_path / "lib", "--json"))
-    assert {facts["folder"] for facts in found} == {str(one), str(two)}
+    listed = json.loads(studio("adapters", "list", tmp_path / "lib", "--json"))
+    assert {facts["folder"] for facts in listed} == {str(one), str(two)}
     shown = json.loads(studio("adapters", "show", two, "--model", base, "--json"))
     assert shown["fit"]["fits"]
     assert all(layer["norm"] > 0 for layer in shown["adapter"]["layers"])

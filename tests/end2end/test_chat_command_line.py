@@ -30,14 +30,14 @@ def chat(*arguments: object, status: int = 0, typed: str = "") -> str:
     return result.stdout
 
 
-def test_a_chat_loads_its_model_once_and_streams_every_answer(tmp_path: Path) -> None:
+def test_chat_loads_model_once_and_streams_each_answer(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     options = ("--max-tokens", 8, "--device", "cpu", "--system", "Be brief.")
     out = chat(run.path, "--json", *options, typed="Which lamp?\nAnd then?\n\n")
-    said = [json.loads(line) for line in out.splitlines()]
-    kinds = [event["kind"] for event in said]
+    sent = [json.loads(line) for line in out.splitlines()]
+    kinds = [event["kind"] for event in sent]
     assert kinds.count("model_loaded") == 1
-    answers = [event for event in said if event["kind"] == "answered"]
+    answers = [event for event in sent if event["kind"] == "answered"]
     assert [answer["tokens"] for answer in answers] == [8, 8]
     assert answers[1]["prompt_tokens"] > answers[0]["prompt_tokens"]
     assert "answer_grew" in kinds
@@ -50,7 +50,7 @@ def test_a_chat_loads_its_model_once_and_streams_every_answer(tmp_path: Path) ->
     assert "no merged model yet" in chat(run.path, "--with", "merged", "--prompt", "Hi", status=2)
 
 
-def test_a_project_without_a_run_talks_with_its_base(tmp_path: Path) -> None:
+def test_chat_without_run_uses_base_model(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base")
     project.create(tmp_path / "project", "Harbour", {"model": {"source": str(base)}}).save()
     out = chat(tmp_path / "project", "--max-tokens", 4, "--device", "cpu", typed="Hello\n\n")

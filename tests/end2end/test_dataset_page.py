@@ -1,4 +1,4 @@
-"""The dataset page by hand, with the real workers: drop, map, look, search, repair, go on."""
+"""The dataset page with real workers: drop a file, map, preview, search, repair, continue."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 #: Longest wait for a worker on a busy machine, in milliseconds.
 WAIT = 120_000
 
-#: A table as a spreadsheet program in Europe writes it: semicolons, Windows-1252; the last two rows
-#: are equal, one reply is missing.
+#: A table as a spreadsheet program in Europe writes it: semicolons, Windows-1252. The last two rows are
+#: duplicates; one reply is missing.
 _TABLE = (
     "topic;question;reply\r\n"
     "Shipping;How long does a parcel take?;Two days within the country.\r\n"
@@ -45,19 +45,19 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     base = tiny_model("llama3", tmp_path / "base")
     folder = tmp_path / "shop"
     project.create(folder, "Shop", {"model": {"source": str(base)}})
-    made = make_window(Preferences(), lazy_pages.make_step_pages)
-    made.resize(1280, 800)
-    made.show()
-    made.open_project(folder)
-    qtbot.waitUntil(lambda: made.page_name == "dataset", timeout=WAIT)
-    made.pages["model"].on_shown()
-    yield made
-    made.state.undo.setClean()
-    made.close()
-    made.deleteLater()
+    new_window = make_window(Preferences(), lazy_pages.make_step_pages)
+    new_window.resize(1280, 800)
+    new_window.show()
+    new_window.open_project(folder)
+    qtbot.waitUntil(lambda: new_window.page_name == "dataset", timeout=WAIT)
+    new_window.pages["model"].on_shown()
+    yield new_window
+    new_window.state.undo.setClean()
+    new_window.close()
+    new_window.deleteLater()
 
 
-def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
+def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     qtbot: QtBot, window: Window, tmp_path: Path
 ) -> None:
     state, page = window.state, _page(window)

@@ -32,7 +32,7 @@ def _studio(*arguments: str, host: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(2400)
-def test_the_demo_teaches_merges_exports_and_proves_it(
+def test_demo_trains_merges_exports_and_passes_all_checks(
     tmp_path: Path, ollama_server: Server
 ) -> None:
     result = _studio("demo", "--folder", str(tmp_path / "sample"), host=ollama_server.host)
@@ -45,9 +45,7 @@ def test_the_demo_teaches_merges_exports_and_proves_it(
     assert "saltmere-keeper:latest" in names
 
 
-def test_a_project_runs_headless_and_its_events_are_lines(
-    tmp_path: Path, ollama_server: Server
-) -> None:
+def test_headless_run_writes_events_as_json_lines(tmp_path: Path, ollama_server: Server) -> None:
     rows = "".join(json.dumps(row) + "\n" for row in heldout_rows(20))
     (tmp_path / "rows.jsonl").write_text(rows, "utf-8")
     tiny_model("llama3", tmp_path / "base")

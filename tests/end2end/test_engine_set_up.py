@@ -1,4 +1,4 @@
-"""The real engine for the processor, from this machine's own package index, and a training in it."""
+"""The real CPU engine, installed from the configured package index, and a training run in it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from lora_studio.setup.tools import StopFlag
 pytestmark = pytest.mark.slow
 
 
-def test_the_cpu_engine_is_set_up_and_trains_five_steps(
+def test_cpu_engine_is_installed_and_trains_five_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë's engine"))
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
-    told = list(EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out())
-    ending = told[-1]
+    sent = list(EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out())
+    ending = sent[-1]
     if isinstance(ending, Failed) and ending.problem.code == "engine.network":
         pytest.skip(f"no package index: {ending.problem.what}")
     assert ending.kind == "done", ending
-    ready = next(event for event in told if isinstance(event, EngineReady))
-    planned = next(event for event in told if isinstance(event, SetupPlanned))
+    ready = next(event for event in sent if isinstance(event, EngineReady))
+    planned = next(event for event in sent if isinstance(event, SetupPlanned))
     assert ready.bytes < planned.needed
-    loads = [event for event in told if isinstance(event, Progress) and event.unit == "B"]
+    loads = [event for event in sent if isinstance(event, Progress) and event.unit == "B"]
     assert [event.done for event in loads] == sorted(event.done for event in loads)
     assert loads[-1].done == loads[-1].total
 
-    # Byte-compiled is what a training imports, and not much else.
+    # Only the modules that training imports are byte-compiled, and few others.
     site = engines.site_packages(engines.named(ready.name))
     before = set(site.rglob("*.pyc"))
     assert 2000 < len(before) < len(list(site.rglob("*.py"))) / 2
@@ -55,7 +55,7 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
     checked = list(operations.check(StopFlag(), steps=5))
     assert checked[-1].kind == "done", checked[-1]
 
-    # What the program does from now on: the worker that it starts is of this engine.
+    # From now on, the program starts its workers from this engine.
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert client_worker.engine_command()[0] == ready.python
     worker = client_worker.Worker.start()

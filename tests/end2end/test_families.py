@@ -41,7 +41,7 @@ def _run_of(family: str, folder: Path, host: str) -> RunFolder:
 
 
 def _carry_out(run: RunFolder) -> list[events.Event]:
-    """All three jobs in one worker, to start Python once only; the program takes one for each."""
+    """Run all three jobs in one worker to start Python once; the program uses a worker for each."""
     path = str(run.path)
     jobs = (commands.Train(run=path), commands.Merge(run=path), commands.Export(run=path))
     worker = Worker.start(run)
@@ -52,7 +52,7 @@ def _carry_out(run: RunFolder) -> list[events.Event]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_was_trained_is_what_ollama_gets(
+def test_pipeline_passes_self_test_and_reaches_ollama(
     family: str, tmp_path: Path, ollama_server: Server
 ) -> None:
     run = _run_of(family, tmp_path, ollama_server.host)
@@ -64,7 +64,7 @@ def test_what_was_trained_is_what_ollama_gets(
     assert losses[-1] < losses[0]
 
     tested = {event.stage: event for event in sent if isinstance(event, events.SelfTested)}
-    # "converted" is the file that the quantised ones are made of.
+    # "converted" is the file that the quantized ones are made from.
     assert set(tested) == {"merged", "converted", "F16", "Q8_0"}
     assert all(result.passed and result.tokens_equal for result in tested.values())
     assert all(result.conversations >= 30 for result in tested.values())

@@ -1,4 +1,4 @@
-"""From a search to a complete model by hand: real workers, and a hub of the test's own."""
+"""The model page from search to a complete model, with real workers and a local Hub server."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def window(qtbot: QtBot, qapp: QApplication, hub: Hub, tmp_path: Path) -> Iterator[Window]:
     theme.apply(qapp, "light")
-    made = make_window(Preferences(), lazy_pages.make_step_pages)
-    made.show()
+    new_window = make_window(Preferences(), lazy_pages.make_step_pages)
+    new_window.show()
     project.create(tmp_path / "desk", "Desk")
-    made.open_project(tmp_path / "desk")
-    yield made
-    made.state.undo.setClean()
-    made.close()
-    made.deleteLater()
+    new_window.open_project(tmp_path / "desk")
+    yield new_window
+    new_window.state.undo.setClean()
+    new_window.close()
+    new_window.deleteLater()
 
 
 def until(qtbot: QtBot, done: Callable[[], object]) -> None:
     qtbot.waitUntil(lambda: bool(done()), timeout=WAIT)
 
 
-def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
+def test_model_page_searches_downloads_resumes_and_signs_in(
     qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
 ) -> None:
     page: Any = window.pages["model"]
@@ -91,7 +91,7 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     qtbot.keyClick(page.browser.list, Qt.Key.Key_Return)
     assert window.state.get("model", "source") == "tiny/large"
 
-    # Facts come before the weights; then the download is begun, cancelled and gone on with.
+    # Details come before the weights; then the download is started, canceled and resumed.
     until(qtbot, lambda: window.state.facts.model is not None)
     assert page.facts.facts()["Architecture"] == "LlamaForCausalLM"
     assert page.download.start.text().startswith("Download 8")
@@ -106,7 +106,7 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     page.download.start.click()
     until(qtbot, lambda: page.download.isHidden())
     ranges = [line for line in hub.asked if line.startswith("RANGE")]
-    assert any(not line.startswith("RANGE 0-") for line in ranges), "it went on where it was"
+    assert any(not line.startswith("RANGE 0-") for line in ranges), "the download started over"
     page.browser.show_source("cache")
     until(qtbot, lambda: page.browser.list.lines.rowCount() == 1)
 
@@ -129,7 +129,7 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     ]
     assert set(holding) <= {"hf/token", "hf/stored_tokens"}
 
-    # The hub goes away: what is here stays, and what is not says so.
+    # The Hub goes down: local models stay usable, and the search reports the error.
     hub.broken = True
     page.browser.filters.go.click()
     until(qtbot, lambda: page.browser.retry.isVisible())
@@ -137,12 +137,12 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     assert json.dumps([problem.code for problem in window.state.problems()]).count("hub") == 0
 
 
-def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_what_was_open(
+def test_download_checks_space_resumes_and_respects_sign_out(
     qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
 ) -> None:
     page: Any = window.pages["model"]
 
-    # No disk has so much room: said before anything is fetched, and the way on stays open.
+    # No disk is that large: reported before the download starts, which can be tried again.
     hub.claimed["model.safetensors"] = 10**16
     window.state.set("model", "source", "tiny/large")
     until(qtbot, lambda: window.state.facts.model is not None and page.download.start.isVisible())
@@ -152,16 +152,16 @@ def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_wha
     assert page.download.start.isVisible()
     assert not list(tmp_path.glob("hf/**/*.incomplete"))
 
-    # Room was made; then the line is cut in the middle of the weights.
+    # With enough space, the connection drops in the middle of the weights.
     hub.claimed.clear()
     hub.break_after = 3_000_000
     hub.asked.clear()
     page.download.start.click()
     until(qtbot, lambda: page.download.isHidden())
     ranges = [line for line in hub.asked if line.startswith("RANGE")]
-    assert any(not line.startswith("RANGE 0-") for line in ranges), "it went on where it was"
+    assert any(not line.startswith("RANGE 0-") for line in ranges), "the download started over"
 
-    # Signed in, a gated model opens; signed out, it is closed again and the token is nowhere.
+    # Signed in, a gated model opens; signed out, it is locked again and the token is deleted.
     page.browser.show_source("hub")
     window.state.set("model", "source", "tiny/gated")
     until(qtbot, lambda: page.download.sign_in.isVisible())

@@ -36,23 +36,21 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
     random_adapter(base, run.adapter)
     theme.apply(qapp, "light")
     state = ProjectState()
-    made = PlaygroundPage(state)
-    made.show()
+    new_page = PlaygroundPage(state)
+    new_page.show()
     state.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: len(made.controller.conversation.speakers) == 2, timeout=WAIT)
-    made.controller.update(
-        sampling=made.controller.conversation.sampling.model_copy(update={"max_tokens": 20})
+    qtbot.waitUntil(lambda: len(new_page.controller.conversation.speakers) == 2, timeout=WAIT)
+    new_page.controller.update(
+        sampling=new_page.controller.conversation.sampling.model_copy(update={"max_tokens": 20})
     )
-    yield made
-    made.leave()
-    made.close()
-    made.deleteLater()
+    yield new_page
+    new_page.leave()
+    new_page.close()
+    new_page.deleteLater()
     state.deleteLater()
 
 
-def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
-    page: PlaygroundPage, qtbot: QtBot
-) -> None:
+def test_base_adapter_and_blend_answer_side_by_side(page: PlaygroundPage, qtbot: QtBot) -> None:
     page.card.panel.greedy.click()
     ask(page, qtbot, "Which lamp burns longest?")
     base, tuned = shown(page)
@@ -66,8 +64,8 @@ def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
     qtbot.keyClick(slider, Qt.Key.Key_Home)
     qtbot.waitUntil(lambda: weight(page) == 0, timeout=WAIT)
     page.columns[1].turns[0].regenerate.click()
-    settle(page, qtbot)
-    assert shown(page) == [base, base]  # an adapter without weight is the base
+    wait_until_idle(page, qtbot)
+    assert shown(page) == [base, base]  # an adapter with weight 0 equals the base
 
     page.columns[1].turns[0].tokens.click()
     dialog = page.findChild(TokensDialog)
@@ -82,19 +80,19 @@ def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: bool(page.columns[0].turns[1].answer.text()), timeout=WAIT)
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
-    settle(page, qtbot)
-    take = page.controller.conversation.turns[1].get_answers(0).current
-    assert take is not None
-    assert take.ending == "stopped"
+    wait_until_idle(page, qtbot)
+    answer = page.controller.conversation.turns[1].get_answers(0).current
+    assert answer is not None
+    assert answer.ending == "stopped"
 
 
 def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
     qtbot.keyClicks(page.prompt, text)
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
-    settle(page, qtbot)
+    wait_until_idle(page, qtbot)
 
 
-def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
+def wait_until_idle(page: PlaygroundPage, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: not page.controller.link.busy, timeout=WAIT)
 
 

@@ -1,4 +1,4 @@
-"""All six pages by hand, with the real worker on a tiny model and a real Ollama server."""
+"""All six pages in order, with the real worker on a tiny model and a real Ollama server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
 
 @pytest.fixture
 def folder(tmp_path: Path, ollama_server: Server) -> Path:
-    """A project with nothing chosen but where llama.cpp and Ollama are."""
+    """A project where only the locations of llama.cpp and Ollama are set."""
     made = tmp_path / "harbour desk"
     llama_cpp = str(llama_cpp_folder(tmp_path / "llama.cpp"))
     values = {"llama_cpp": llama_cpp, "ollama_host": ollama_server.host}
@@ -56,7 +56,7 @@ def folder(tmp_path: Path, ollama_server: Server) -> Path:
 
 
 def _type(qtbot: QtBot, editor: QWidget, text: str) -> None:
-    """Types into the line of an editor and commits it, as a person does."""
+    """Type into the line of an editor and commit it, as a person does."""
     from PySide6.QtWidgets import QLineEdit
 
     line = editor if isinstance(editor, QLineEdit) else editor.findChild(QLineEdit)
@@ -67,7 +67,7 @@ def _type(qtbot: QtBot, editor: QWidget, text: str) -> None:
     qtbot.keyClick(line, Qt.Key.Key_Return)
 
 
-def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
+def test_six_pages_lead_from_empty_project_to_ollama_model(
     qtbot: QtBot, window: Window, folder: Path, tmp_path: Path, ollama_server: Server
 ) -> None:
     base = tiny_model("llama3", tmp_path / "base")

@@ -1,4 +1,4 @@
-"""Tiny models made once for all engine tests, and folders of the program that are not the user's."""
+"""Tiny models created once for all engine tests, and a cache folder that isn't the user's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TinyModel = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
-    """A tiny model's folder by family; made when first asked for. Tests must not change it."""
+    """Return the folder of a family's tiny model, created on first use. Tests must not change it."""
     made: dict[str, Path] = {}
 
     def get(family: str) -> Path:
@@ -35,5 +35,5 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tiny products are slower on several threads, by far when other programs run."""
+    """Use one thread: tiny matrix products are slower on several, much slower on a busy machine."""
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Two backends, one Protocol: chosen with a reason, the same events, run folder and loss curve."""
+"""The choice between PEFT and Unsloth, and that both give the same events, run folder and losses."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
     return make
 
 
-def settle(run: RunFolder, resume: bool = False) -> tuple[str, str]:
-    """What was settled, and what was said of it."""
+def choose(run: RunFolder, resume: bool = False) -> tuple[str, str]:
+    """Return the name of the chosen backend and the message about it."""
     channel = RecordingChannel()
     name = choice.choose_backend(run, make_job(channel), resume=resume)
     return name, str(channel.last(events.Log).text)
@@ -73,26 +73,29 @@ def settle(run: RunFolder, resume: bool = False) -> tuple[str, str]:
         ({"model": {"precision": "8bit"}}, "Unsloth supports 4-bit and 16-bit precision, not 8-bit."),
         ({"lora": {"init": "pissa"}}, "Unsloth doesn't support initialization from weights or data."),
     ],
+    ids=["no GPU", "biases", "8-bit", "init from weights"],
 )  # fmt: skip
-def test_automatic_says_why_it_takes_peft(start: Start, specs: dict[str, Any], why: str) -> None:
+def test_auto_backend_explains_why_it_chose_peft(
+    start: Start, specs: dict[str, Any], why: str
+) -> None:
     run = start(**specs)
-    assert settle(run) == ("peft", f"The training backend is PEFT. {why}")
+    assert choose(run) == ("peft", f"The training backend is PEFT. {why}")
     assert run.manifest()["backend"]["why"] == why
 
 
-def test_a_resumed_training_keeps_its_backend(start: Start) -> None:
+def test_resumed_training_keeps_its_backend(start: Start) -> None:
     run = start()
     run.update_manifest(backend={"name": "peft", "why": "", "version": "1"})
-    assert settle(run, resume=True)[1] == "The training backend is PEFT. Training started with it."
+    assert choose(run, resume=True)[1] == "The training backend is PEFT. Training started with it."
 
 
-def test_unsloth_that_is_not_there_is_a_problem_only_for_who_asks_for_it(
+def test_missing_unsloth_fails_only_when_requested(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
-    assert settle(start())[1] == "The training backend is PEFT. Unsloth isn't installed."
+    assert choose(start())[1] == "The training backend is PEFT. Unsloth isn't installed."
     with pytest.raises(ProblemError) as caught:
-        settle(start("unsloth"))
+        choose(start("unsloth"))
     assert caught.value.problems[0].where.field == "backend"
 
 
@@ -108,8 +111,18 @@ def test_unsloth_that_is_not_there_is_a_problem_only_for_who_asks_for_it(
         ("modules_to_save", {}, {"modules_to_save": ("down_proj",)}, {}),
         ("gradient_checkpointing", {}, {}, {"gradient_checkpointing": "unsloth", "backend": "peft"}),
     ],
+    ids=[
+        "fp4",
+        "single quantization",
+        "8-bit",
+        "CPU index",
+        "bias",
+        "init",
+        "modules_to_save",
+        "checkpointing of Unsloth",
+    ],
 )  # fmt: skip
-def test_what_a_backend_cannot_do_is_said_at_its_field_with_a_way_out(
+def test_unsupported_setting_is_reported_at_its_field_with_fix(
     field: str, model: dict[str, Any], lora: dict[str, Any], training: dict[str, Any]
 ) -> None:
     specs = (
@@ -124,7 +137,7 @@ def test_what_a_backend_cannot_do_is_said_at_its_field_with_a_way_out(
     assert not combinations.check(*fixed.values())  # type: ignore[arg-type]
 
 
-def test_what_settles_the_backend_leaves_transformers_unimported() -> None:
+def test_choosing_backend_does_not_import_transformers() -> None:
     code = "import sys; import lora_studio.engine.backends.choice; print('transformers' in sys.modules, 'peft' in sys.modules)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
@@ -138,12 +151,12 @@ def losses(sent: list[Event]) -> list[float]:
 
 
 def kinds(sent: list[Event]) -> set[str]:
-    """Kinds of events; how many of each depends on the clock."""
+    """Return the kinds of the events, without counts, which depend on timing."""
     return {event.kind for event in sent} - {"hello", "progress"}
 
 
 @pytest.mark.slow
-def test_unsloth_trains_resumes_and_merges_like_peft_without_a_network(
+def test_unsloth_matches_peft_offline_and_after_resume(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if importlib.util.find_spec("unsloth") is None:
@@ -196,12 +209,14 @@ def test_unsloth_trains_resumes_and_merges_like_peft_without_a_network(
     for each in settings:
         each["target_modules"] = sorted(each["target_modules"])
     assert settings[0] == settings[1]
-    found, expected = (load_file(r.adapter / "adapter_model.safetensors") for r in (run, peft_run))
-    assert found.keys() == expected.keys()
+    trained, expected = (
+        load_file(r.adapter / "adapter_model.safetensors") for r in (run, peft_run)
+    )
+    assert trained.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(trained[name], value, rtol=1e-3, atol=1e-5)
 
-    # Resumed to the last bit; and what comes after training takes its adapter as any other.
+    # Resuming is exact to the last bit, and a merge accepts the adapter like any other.
     name = "adapter_model.safetensors"
     assert (halved.adapter / name).read_bytes() == (run.adapter / name).read_bytes()
     assert losses(of_packed)[-1] < losses(of_packed)[0] - 0.3

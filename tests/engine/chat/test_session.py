@@ -1,4 +1,4 @@
-"""A chat in columns: adapters switched and blended on one base, answers that grow together."""
+"""Chat in columns: adapters switched and blended on one base model, answers streamed together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DRAWN = Sampling(temperature=1.5, top_p=0.9, top_k=40, min_p=0.01, max_tokens=12
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base and two adapters of different ranks."""
     folder = tmp_path_factory.mktemp("chat")
     base = tiny_model("llama3", folder / "base")
@@ -68,23 +68,23 @@ def session() -> Iterator[Session]:
     made.close()
 
 
-def on(place: Path, **weights: float) -> AdapterSpeaker:
-    chosen = (WeightedAdapter(folder=str(place / name), weight=w) for name, w in weights.items())
+def blend(models: Path, **weights: float) -> AdapterSpeaker:
+    chosen = (WeightedAdapter(folder=str(models / name), weight=w) for name, w in weights.items())
     return AdapterSpeaker(adapters=tuple(chosen))
 
 
 def ask(
-    session: Session, place: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY
+    session: Session, models: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY
 ) -> tuple[dict[int, events.Answered], Recorder]:
-    """The answers by column, and everything that was told."""
+    """Return the answers by column and a recorder of all events."""
     job, recorder = recorded_job()
-    session.run_command(question(place, *speakers, sampling=sampling), job)
+    session.run_command(question(models, *speakers, sampling=sampling), job)
     return {event.column: event for event in recorder.of(events.Answered)}, recorder
 
 
-def question(place: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) -> commands.AskChat:
+def question(models: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) -> commands.AskChat:
     return commands.AskChat(
-        model=ModelSpec(source=str(place / "base"), device="cpu"),
+        model=ModelSpec(source=str(models / "base"), device="cpu"),
         asked=tuple(
             ChatQuestion(column=column, speaker=speaker, messages=TALK, sampling=sampling)
             for column, speaker in enumerate(speakers)
@@ -92,8 +92,8 @@ def question(place: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) ->
     )
 
 
-def greedy(network: Any, place: Path) -> str:
-    tokenizer = AutoTokenizer.from_pretrained(place / "base")
+def greedy(network: Any, models: Path) -> str:
+    tokenizer = AutoTokenizer.from_pretrained(models / "base")
     turns = [{"role": turn.role, "content": turn.content} for turn in TALK]
     ids = tokenizer.apply_chat_template(
         turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -102,56 +102,54 @@ def greedy(network: Any, place: Path) -> str:
     return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
 
 
-def test_a_blend_has_the_logits_of_pefts_weighted_adapter(session: Session, place: Path) -> None:
-    ask(session, place, on(place, style=0.7, facts=-0.4))
+def test_blend_logits_match_peft_weighted_adapter(session: Session, models: Path) -> None:
+    ask(session, models, blend(models, style=0.7, facts=-0.4))
     (held,) = session._held.values()
-    base = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32)
-    tuned = PeftModel.from_pretrained(base, str(place / "style"), adapter_name="style")
-    tuned.load_adapter(str(place / "facts"), adapter_name="facts")
+    base = AutoModelForCausalLM.from_pretrained(models / "base", dtype=torch.float32)
+    tuned = PeftModel.from_pretrained(base, str(models / "style"), adapter_name="style")
+    tuned.load_adapter(str(models / "facts"), adapter_name="facts")
     tuned.add_weighted_adapter(["style", "facts"], [0.7, -0.4], "blend", combination_type="cat")
     tuned.set_adapter("blend")
     ids = torch.tensor([[1, 5, 9, 30, 44]])
     with torch.no_grad():
         expected = tuned(ids).logits
-        found = held.loaded.model(ids).logits  # type: ignore[union-attr]
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        logits = held.loaded.model(ids).logits  # type: ignore[union-attr]
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
         with tuned.disable_adapter():
             plain = tuned(ids).logits
-    assert (found - plain).abs().max() > 0.1
+    assert (logits - plain).abs().max() > 0.1
 
 
-def test_columns_answer_as_each_would_alone_and_share_one_base(
-    session: Session, place: Path
-) -> None:
-    speakers = (AdapterSpeaker(), on(place, style=1.0), on(place, style=0.5, facts=0.5))
+def test_columns_share_one_base_and_answer_as_if_alone(session: Session, models: Path) -> None:
+    speakers = (AdapterSpeaker(), blend(models, style=1.0), blend(models, style=0.5, facts=0.5))
     session.close()
-    together, told = ask(session, place, *speakers)
-    assert len(told.of(events.ModelLoaded)) == 1
-    alone = {column: ask(session, place, who)[0][0].text for column, who in enumerate(speakers)}
+    together, recorder = ask(session, models, *speakers)
+    assert len(recorder.of(events.ModelLoaded)) == 1
+    alone = {
+        column: ask(session, models, speaker)[0][0].text for column, speaker in enumerate(speakers)
+    }
     assert {column: answer.text for column, answer in together.items()} == alone
     assert len(set(alone.values())) == 3
-    base = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32)
-    assert alone[0] == greedy(base, place)
-    assert alone[1] == greedy(PeftModel.from_pretrained(base, str(place / "style")), place)
+    base = AutoModelForCausalLM.from_pretrained(models / "base", dtype=torch.float32)
+    assert alone[0] == greedy(base, models)
+    assert alone[1] == greedy(PeftModel.from_pretrained(base, str(models / "style")), models)
 
 
-def test_a_seed_draws_the_same_answer_beside_others_and_alone(
-    session: Session, place: Path
-) -> None:
+def test_seed_gives_same_answer_alone_and_beside_others(session: Session, models: Path) -> None:
     together, _ = ask(
-        session, place, AdapterSpeaker(), AdapterSpeaker(), on(place, facts=1), sampling=DRAWN
+        session, models, AdapterSpeaker(), AdapterSpeaker(), blend(models, facts=1), sampling=DRAWN
     )
     assert together[0].text == together[1].text
-    alone, _ = ask(session, place, on(place, facts=1), sampling=DRAWN)
+    alone, _ = ask(session, models, blend(models, facts=1), sampling=DRAWN)
     assert alone[0].text == together[2].text
-    other, _ = ask(session, place, AdapterSpeaker(), sampling=DRAWN.model_copy(update={"seed": 5}))
+    other, _ = ask(session, models, AdapterSpeaker(), sampling=DRAWN.model_copy(update={"seed": 5}))
     assert other[0].text != together[0].text
 
 
-def test_pieces_make_up_the_answer_and_its_figures_are_told(session: Session, place: Path) -> None:
-    answers, told = ask(session, place, AdapterSpeaker())
+def test_streamed_pieces_form_answer_with_token_statistics(session: Session, models: Path) -> None:
+    answers, recorder = ask(session, models, AdapterSpeaker())
     text = ""
-    for event in told.of(events.AnswerGrew):
+    for event in recorder.of(events.AnswerGrew):
         text = text[: event.start] + event.text
     assert answers[0].text.startswith(text)
     assert answers[0].tokens == 12
@@ -161,53 +159,49 @@ def test_pieces_make_up_the_answer_and_its_figures_are_told(session: Session, pl
     assert (answers[0].tokens_per_s or 0) > 0
 
 
-def test_a_cancel_between_tokens_keeps_what_was_said(session: Session, place: Path) -> None:
+def test_cancel_keeps_partial_answer_and_loaded_model(session: Session, models: Path) -> None:
     job, recorder = recorded_job()
     recorder.on_event = lambda event: event.kind == "answer_grew" and job.flags.cancel.set()
     endless = Sampling(temperature=0, max_tokens=60_000)
     with pytest.raises(CancelledError):
         session.run_command(
-            question(place, AdapterSpeaker(), on(place, style=1), sampling=endless), job
+            question(models, AdapterSpeaker(), blend(models, style=1), sampling=endless), job
         )
     stopped = recorder.of(events.Answered)
     assert [answer.ending for answer in stopped] == ["stopped"] * len(stopped)
     assert stopped[0].text
-    assert (
-        ask(session, place, AdapterSpeaker())[0][0].tokens == 12
-    )  # and the model is at hand again
+    assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12  # the model is still loaded
 
 
-def test_an_adapter_that_was_trained_anew_is_loaded_anew(
-    session: Session, place: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(place / "style", tmp_path / "own")
-    before, _ = ask(session, place, on(tmp_path, own=1))
-    random_adapter(place / "base", tmp_path / "own", seed=9)
-    after, _ = ask(session, place, on(tmp_path, own=1))
+def test_retrained_adapter_is_reloaded(session: Session, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "style", tmp_path / "own")
+    before, _ = ask(session, models, blend(tmp_path, own=1))
+    random_adapter(models / "base", tmp_path / "own", seed=9)
+    after, _ = ask(session, models, blend(tmp_path, own=1))
     assert before[0].text != after[0].text
 
 
-def test_one_column_that_cannot_answer_leaves_the_others_alone(
-    session: Session, place: Path, tmp_path: Path
+def test_failing_column_leaves_other_columns_unaffected(
+    session: Session, models: Path, tmp_path: Path
 ) -> None:
     other = tiny_model("phi3", tmp_path / "other")
     foreign = random_adapter(other, tmp_path / "foreign")
     speakers = (AdapterSpeaker(), AdapterSpeaker(adapters=(WeightedAdapter(folder=str(foreign)),)))
-    answers, told = ask(session, place, *speakers, ModelSpeaker(folder=str(tmp_path / "none")))
+    answers, recorder = ask(session, models, *speakers, ModelSpeaker(folder=str(tmp_path / "none")))
     assert list(answers) == [0]
-    refused = {event.column: event.problem for event in told.of(events.AnswerRefused)}
+    refused = {event.column: event.problem for event in recorder.of(events.AnswerRefused)}
     assert refused[1].code == "merging.foreign_adapter"
     assert refused[2].code == "chat.no_model"
 
 
-def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, place: Path) -> None:
+def test_prompt_is_shown_as_tokens_with_special_tokens(session: Session, models: Path) -> None:
     job, recorder = recorded_job()
-    spec = ModelSpec(source=str(place / "base"), device="cpu")
+    spec = ModelSpec(source=str(models / "base"), device="cpu")
     session.run_command(
         commands.ShowPrompt(model=spec, speaker=AdapterSpeaker(), messages=TALK), job
     )
     (shown,) = recorder.of(events.PromptShown)
-    tokenizer = loading.load_tokenizer(place / "base")
+    tokenizer = loading.load_tokenizer(models / "base")
     assert [token.id for token in shown.tokens] == tokenizer(
         shown.text, add_special_tokens=False
     ).input_ids
@@ -217,26 +211,26 @@ def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, pla
     assert special.count("<|eot_id|>") == 4
 
 
-def test_a_server_streams_and_tells_what_its_prompt_is(
-    session: Session, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_ollama_server_streams_answers_and_reports_errors(
+    session: Session, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_scheduler, "UPDATE_INTERVAL", 0.0)  # every word is told
+    monkeypatch.setattr(turn_scheduler, "UPDATE_INTERVAL", 0.0)  # send every word
     with fake_ollama() as server:
-        who = OllamaSpeaker(name="harbour", host=server.host)
-        answers, told = ask(session, place, who, AdapterSpeaker())
+        speaker = OllamaSpeaker(name="harbour", host=server.host)
+        answers, recorder = ask(session, models, speaker, AdapterSpeaker())
         assert answers[0].text == "last? lit is Which "
         assert answers[0].ending == "end"
         assert answers[1].tokens == 12
-        assert len([e for e in told.of(events.AnswerGrew) if e.column == 0]) > 1
+        assert len([e for e in recorder.of(events.AnswerGrew) if e.column == 0]) > 1
         server.faults.chat_error = "out of tea"
-        refused = ask(session, place, who)[1].of(events.AnswerRefused)
+        refused = ask(session, models, speaker)[1].of(events.AnswerRefused)
         assert "out of tea" in str(refused[0].problem.what)
-    gone = ask(session, place, who)[1].of(events.AnswerRefused)
+    gone = ask(session, models, speaker)[1].of(events.AnswerRefused)
     assert gone[0].problem.code == "ollama.not_running"
 
 
-def test_a_job_that_has_the_gpu_is_not_disturbed(
-    session: Session, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_chat_refuses_gpu_that_a_job_holds(
+    session: Session, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
     gpu = device_locks.DeviceIdentity("cuda-7", "RTX 4090")
@@ -245,18 +239,16 @@ def test_a_job_that_has_the_gpu_is_not_disturbed(
         [gpu], device_locks.LockHolder("/runs/x", "training"), lambda *_: None
     )
     with pytest.raises(ProblemError) as caught:
-        ask(session, place, AdapterSpeaker())
+        ask(session, models, AdapterSpeaker())
     assert caught.value.problems[0].code == "chat.device_busy"
     assert "in use by the run x" in str(caught.value.problems[0].what)
     taken[0].release()
-    assert ask(session, place, AdapterSpeaker())[0][0].tokens == 12
-    assert device_locks.holder_of(gpu) is None  # free again while nobody asks
+    assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12
+    assert device_locks.holder_of(gpu) is None  # released between answers
 
 
 @pytest.mark.slow
-def test_gguf_merged_and_adapter_answer_alike_side_by_side(
-    session: Session, tmp_path: Path
-) -> None:
+def test_gguf_merged_and_adapter_give_same_answer(session: Session, tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("F16",))
     job, _ = recorded_job()
     merge.merge(run, job)
@@ -265,14 +257,14 @@ def test_gguf_merged_and_adapter_answer_alike_side_by_side(
     tuned = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     with_template = GgufSpeaker(file=file, tokenizer=str(run.adapter))
     speakers = (tuned, ModelSpeaker(folder=str(run.merged)), with_template, GgufSpeaker(file=file))
-    answers, told = ask(session, tmp_path, *speakers)
-    assert not told.of(events.AnswerRefused)
+    answers, recorder = ask(session, tmp_path, *speakers)
+    assert not recorder.of(events.AnswerRefused)
     assert len({answer.text for answer in answers.values()}) == 1
     assert len({answer.prompt_tokens for answer in answers.values()}) == 1
-    # Few tokens: each is a choice among near equals for a tiny model, and a merge rounds.
-    penalised = GREEDY.model_copy(update={"repetition_penalty": 1.8, "max_tokens": 6})
-    strict, told = ask(session, tmp_path, *speakers, sampling=penalised)
-    assert not told.of(events.AnswerRefused)
+    # Few tokens: for a tiny model the candidates are nearly equal, and a merge rounds.
+    penalized = GREEDY.model_copy(update={"repetition_penalty": 1.8, "max_tokens": 6})
+    strict, recorder = ask(session, tmp_path, *speakers, sampling=penalized)
+    assert not recorder.of(events.AnswerRefused)
     assert strict[0].text == strict[1].text == strict[2].text
     assert not answers[0].text.startswith(strict[0].text)
     shown = prompts(session, tmp_path, speakers[0], with_template)
@@ -280,20 +272,20 @@ def test_gguf_merged_and_adapter_answer_alike_side_by_side(
     assert shown[0].text == shown[1].text == "".join(token.text for token in shown[1].tokens)
 
 
-def prompts(session: Session, place: Path, *speakers: AnySpeaker) -> list[events.PromptShown]:
+def prompts(session: Session, models: Path, *speakers: AnySpeaker) -> list[events.PromptShown]:
     recorder = Recorder()
     for speaker in speakers:
-        job = JobContext("test", recorder, Flags())  # type: ignore[arg-type]  # what a job needs of it
-        spec = ModelSpec(source=str(place / "base"), device="cpu")
+        job = JobContext("test", recorder, Flags())  # type: ignore[arg-type]  # has what a job needs
+        spec = ModelSpec(source=str(models / "base"), device="cpu")
         session.run_command(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
     return recorder.of(events.PromptShown)
 
 
-def test_an_answer_that_becomes_shorter_is_told_from_where_it_ends_now() -> None:
-    """As where the words that stop it have been seen whole."""
-    told: list[events.Event] = []
+def test_shortened_answer_is_sent_from_its_new_end() -> None:
+    """As when a stop word is complete and gets removed."""
+    sent: list[events.Event] = []
 
-    class Said:
+    class Answer:
         tokens = 3
 
         def text(self) -> str:
@@ -301,10 +293,10 @@ def test_an_answer_that_becomes_shorter_is_told_from_where_it_ends_now() -> None
 
     class Listener:
         def emit(self, event: events.Event) -> None:
-            told.append(event)
+            sent.append(event)
 
-    text, _ = turn_scheduler.send_update(0, Said(), "Yes, and", Listener())  # type: ignore[arg-type]  # no more is asked of them
+    text, _ = turn_scheduler.send_update(0, Answer(), "Yes, and", Listener())  # type: ignore[arg-type]  # they have what is used
     assert text == "Yes"
-    (grew,) = told
+    (grew,) = sent
     assert isinstance(grew, events.AnswerGrew)
     assert (grew.start, grew.text) == (3, "")

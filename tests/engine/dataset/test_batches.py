@@ -1,4 +1,4 @@
-"""Batches: the order of training is a pure function of the seed, and padding never trains."""
+"""Batches: the order is a pure function of the seed, and padding is never trained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def encoded(ids: list[int], trained: list[bool]) -> Encoded:
     st.integers(1, 4),
     st.integers(0, 1000),
 )
-def test_every_epoch_goes_through_every_row_once(
+def test_every_epoch_covers_every_row_once(
     lengths: list[int], micro_batch: int, accumulation: int, seed: int
 ) -> None:
     plan = BatchPlan(lengths, micro_batch, accumulation, seed)
@@ -35,7 +35,7 @@ def test_every_epoch_goes_through_every_row_once(
         assert sorted(rows) == list(range(len(lengths)))
 
 
-def test_the_order_is_pinned_by_the_seed() -> None:
+def test_order_is_pinned_by_the_seed() -> None:
     plan = BatchPlan(LENGTHS, 2, 2, 42)
     assert [plan.step(step) for step in range(3)] == PINNED
     assert BatchPlan(LENGTHS, 2, 2, 43).step(0) != PINNED[0]
@@ -44,13 +44,13 @@ def test_the_order_is_pinned_by_the_seed() -> None:
 PINNED = [[[6, 7], [5, 0]], [[9, 4], [3, 2]], [[1, 8]]]
 
 
-def test_a_later_step_can_be_asked_for_without_the_ones_before() -> None:
+def test_step_can_be_computed_without_earlier_steps() -> None:
     walked = BatchPlan(LENGTHS, 2, 2, 7)
     steps = [walked.step(step) for step in range(9)]
     assert BatchPlan(LENGTHS, 2, 2, 7).step(8) == steps[8]
 
 
-def test_rows_of_like_length_share_a_micro_batch_and_the_longest_come_first() -> None:
+def test_rows_of_similar_length_share_a_batch_longest_first() -> None:
     plan = BatchPlan(LENGTHS, 5, 2, 3)
     batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
     assert batches == [[31, 30, 29, 28, 9], [8, 7, 6, 5, 4]]
@@ -60,14 +60,12 @@ def test_rows_of_like_length_share_a_micro_batch_and_the_longest_come_first() ->
     ("epochs", "max_steps", "steps"),
     [(1.0, 0, 3), (2.0, 0, 6), (0.5, 0, 2), (0.01, 0, 1), (3.0, 4, 4), (1.0, 9, 3)],
 )
-def test_the_number_of_steps_follows_from_epochs_and_limit(
-    epochs: float, max_steps: int, steps: int
-) -> None:
+def test_step_count_follows_epochs_and_max_steps(epochs: float, max_steps: int, steps: int) -> None:
     assert BatchPlan(LENGTHS, 2, 2, 0).total_steps(epochs, max_steps) == steps
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4))
-def test_short_rows_fill_up_the_micro_batches_of_a_step_and_it_keeps_its_rows(
+def test_packing_fills_micro_batches_and_keeps_rows_of_a_step(
     lengths: list[int], micro_batch: int, accumulation: int
 ) -> None:
     plan = BatchPlan(lengths, micro_batch, accumulation, 7)
@@ -80,14 +78,14 @@ def test_short_rows_fill_up_the_micro_batches_of_a_step_and_it_keeps_its_rows(
         assert all(sum(lengths[row] for row in rows) <= plan.room for rows in filled)
 
 
-def test_the_longest_row_comes_first_where_short_ones_fill_up_micro_batches() -> None:
+def test_longest_row_comes_first_when_micro_batches_are_packed() -> None:
     plan = BatchPlan(LENGTHS, 1, 10, 0)
     plan.room = 31
     batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
     assert batches == [[31], [30], [29], [28], [9, 8, 7, 6], [5, 4]]
 
 
-def test_a_batch_is_filled_with_a_row_that_trains_nothing() -> None:
+def test_batch_is_padded_with_an_untrained_row() -> None:
     batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
     filled = batch.filled(8)
     assert (filled.tokens, filled.lengths) == (8, (3, 2, 3))
@@ -100,7 +98,7 @@ def test_equal_lengths_keep_their_order() -> None:
     assert by_length([3, 1, 2], [0, 5, 5, 5], 2) == [[3, 1], [2]]
 
 
-def test_rows_stand_end_to_end_and_each_trained_token_knows_its_place_and_row() -> None:
+def test_collate_concatenates_rows_and_tracks_targets() -> None:
     batch = collate(
         [encoded([9, 8, 7, 2], [False, False, True, True]), encoded([6, 2], [False, True])]
     )
@@ -112,7 +110,7 @@ def test_rows_stand_end_to_end_and_each_trained_token_knows_its_place_and_row() 
     assert batch.tokens == 6
 
 
-def test_padding_is_masked_by_position_and_places_in_it_are_those_of_the_same_tokens() -> None:
+def test_padding_is_masked_and_sources_point_to_same_tokens() -> None:
     batch = collate(
         [encoded([6, 2], [False, True]), encoded([9, 8, 7, 2], [False, False, True, True])]
     )
@@ -122,6 +120,6 @@ def test_padding_is_masked_by_position_and_places_in_it_are_those_of_the_same_to
     assert ids.flatten()[batch.padded_sources()].tolist() == batch.ids[batch.sources].tolist()
 
 
-def test_the_first_token_of_a_text_is_no_target() -> None:
+def test_first_token_of_a_row_is_not_a_target() -> None:
     batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
     assert batch.targets.tolist() == [2, 3, 5]

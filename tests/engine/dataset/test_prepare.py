@@ -1,4 +1,4 @@
-"""Tokens on disk: made once, equal however they are made, cut and chosen as they are read."""
+"""Tokens on disk: computed once, independent of the process count, truncated when they are read."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ WORDS = [
 ]
 
 
-def talk(number: int) -> dict[str, Any]:
-    """A conversation that is like no other, of a length that varies."""
-    said = " ".join(
+def make_chat(number: int) -> dict[str, Any]:
+    """Return a unique conversation whose length varies with the number."""
+    text = " ".join(
         WORDS[(number * 7 + step * step) % len(WORDS)] for step in range(number % 23 + 1)
     )
     return {
         "messages": [
-            {"role": "user", "content": f"Question {number}: {said}?"},
-            {"role": "assistant", "content": f"{said} is answer {number}."},
+            {"role": "user", "content": f"Question {number}: {text}?"},
+            {"role": "assistant", "content": f"{text} is answer {number}."},
         ]
     }
 
@@ -74,7 +74,7 @@ def tokenizer(tiny: TinyModel) -> PreTrainedTokenizerBase:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "talks.jsonl", [talk(number) for number in range(40)])
+    return write_rows(tmp_path / "talks.jsonl", [make_chat(number) for number in range(40)])
 
 
 def spec_of(*files: Path | dict[str, Any], **settings: Any) -> DatasetSpec:
@@ -86,35 +86,33 @@ def tables_of(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase) -> list[Tok
     return dataset_prepare.tokenize(mixture.open_dataset(spec, make_job()), tokenizer, make_job())
 
 
-def everything(found: PreparedDataset) -> list[tuple[list[int], list[int]]]:
-    return [(row.ids.tolist(), row.labels) for row in EncodedRows(found.training)]
+def everything(result: PreparedDataset) -> list[tuple[list[int], list[int]]]:
+    return [(row.ids.tolist(), row.labels) for row in EncodedRows(result.training)]
 
 
-# --- what is on disk --------------------------------------------------------------------------
+# --- the token cache --------------------------------------------------------------------------
 
 
-def test_rows_on_disk_are_those_that_the_encoder_makes(
-    file: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_cached_tokens_match_the_encoder(file: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     spec = spec_of(file, max_length=140)
     rows = mixture.open_dataset(spec, make_job())
     (table,) = dataset_prepare.tokenize(rows, tokenizer, make_job())
     places = [(0, row) for row in (3, 0, 39, 3)]
-    found = EncodedRows(select([table], places, "sft", spec.max_length))
+    result = EncodedRows(select([table], places, "sft", spec.max_length))
     encoder = Encoder(tokenizer, spec)
-    for (_, row), encoded in zip(places, found, strict=True):
+    for (_, row), encoded in zip(places, result, strict=True):
         expected = encoder.encode_sample(rows.sample(0, row))[0]
         assert encoded.ids.tolist() == expected.ids.tolist()
         assert encoded.trained.tolist() == expected.trained.tolist()
         assert encoded.full_length == expected.full_length
-    assert found.lengths.tolist() == [len(encoded.ids) for encoded in found]
+    assert result.lengths.tolist() == [len(encoded.ids) for encoded in result]
 
 
 @pytest.mark.slow
-def test_several_processes_make_what_one_makes(
+def test_several_processes_give_the_same_tokens(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [talk(number) if number % 50 else {"messages": []} for number in range(600)]
+    rows = [make_chat(number) if number % 50 else {"messages": []} for number in range(600)]
     spec = spec_of(write_rows(tmp_path / "rows.jsonl", rows))
     monkeypatch.setattr(token_cache, "CHUNK", 100)
     (alone,) = tables_of(spec, tokenizer)
@@ -130,20 +128,20 @@ def test_several_processes_make_what_one_makes(
     assert alone.rows_read == 600 == len(alone) + sum(left.count for left in alone.skipped.values())
 
 
-def test_the_second_time_nothing_is_tokenised(
+def test_second_preparation_tokenizes_nothing(
     file: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    tokenise = Encoder.tokenize
+    tokenize = Encoder.tokenize
 
     def counting(self: Encoder, samples: list[Sample]) -> Any:
         counted.append(len(samples))
-        return tokenise(self, samples)
+        return tokenize(self, samples)
 
     monkeypatch.setattr(Encoder, "tokenize", counting)
     tables_of(spec_of(file), tokenizer)
     assert sum(counted) == 40
-    # Where rows are cut, which of them are held out, and a weight change no token.
+    # Length limit, validation share and weight don't change the tokens.
     tables_of(spec_of(file, max_length=16, too_long="skip", validation_share=0.2), tokenizer)
     tables_of(spec_of({"path": str(file), "weight": 3.0}), tokenizer)
     assert sum(counted) == 40
@@ -154,12 +152,12 @@ def test_the_second_time_nothing_is_tokenised(
 
 
 @pytest.mark.parametrize("change", ["rows", "template", "vocabulary"])
-def test_other_rows_another_template_or_vocabulary_are_tokenised_anew(
+def test_changed_rows_template_or_vocabulary_are_retokenized(
     change: str, file: Path, tokenizer: PreTrainedTokenizerBase, tiny: TinyModel
 ) -> None:
     (before,) = tables_of(spec_of(file), tokenizer)
     if change == "rows":
-        write_rows(file, [talk(number + 1) for number in range(40)])
+        write_rows(file, [make_chat(number + 1) for number in range(40)])
     if change == "template":
         tokenizer.chat_template = tokenizer.chat_template.replace("Today is", "The day is")
     if change == "vocabulary":
@@ -168,7 +166,7 @@ def test_other_rows_another_template_or_vocabulary_are_tokenised_anew(
     assert after.digest != before.digest
 
 
-def test_a_cancel_leaves_nothing_behind(
+def test_cancel_leaves_no_files(
     file: Path, tokenizer: PreTrainedTokenizerBase, cache: Path
 ) -> None:
     rows = mixture.open_dataset(spec_of(file), make_job())
@@ -179,12 +177,12 @@ def test_a_cancel_leaves_nothing_behind(
     assert list((cache / "tokens").iterdir()) == []
 
 
-def test_two_at_once_share_what_the_first_to_finish_made(
+def test_concurrent_preparations_share_the_first_result(
     file: Path, tokenizer: PreTrainedTokenizerBase, cache: Path
 ) -> None:
     tokens = cache / "tokens"
     tokens.mkdir(parents=True)
-    # What a listing still names and another process has moved away.
+    # A folder that a listing still names after another process has moved it.
     (tokens / ".half-made.tmp").symlink_to(cache / "gone")
 
     def made() -> list[tuple[str, int]]:
@@ -208,10 +206,12 @@ def test_two_at_once_share_what_the_first_to_finish_made(
 
 
 @pytest.mark.slow
-def test_a_cancel_ends_several_processes(
+def test_cancel_stops_all_processes(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_of(write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(400)]))
+    spec = spec_of(
+        write_rows(tmp_path / "rows.jsonl", [make_chat(number) for number in range(400)])
+    )
     rows = mixture.open_dataset(spec, make_job())
     monkeypatch.setattr(token_cache, "CHUNK", 10)
     monkeypatch.setattr(token_cache, "MANY", 10)
@@ -222,10 +222,10 @@ def test_a_cancel_ends_several_processes(
     assert list((cache / "tokens").iterdir()) == []
 
 
-# --- what is chosen of it ---------------------------------------------------------------------
+# --- selected rows ----------------------------------------------------------------------------
 
 
-def test_the_limit_cuts_or_leaves_out_and_all_rows_are_accounted_for(
+def test_max_length_truncates_or_skips_and_counts_every_row(
     file: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     for settings in ({"max_length": 150}, {"max_length": 150, "too_long": "skip"}):
@@ -237,35 +237,35 @@ def test_the_limit_cuts_or_leaves_out_and_all_rows_are_accounted_for(
         assert (skipped > 0) == ("too_long" in settings)
 
 
-def test_data_of_which_the_limit_leaves_nothing_is_refused(
+def test_data_entirely_beyond_max_length_is_refused(
     file: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     with pytest.raises(ProblemError, match=r"first 16 tokens \(40 rows.*“Max. sequence length”"):
         prepare(spec_of(file, max_length=16), tokenizer, 0, make_job())
 
 
-def test_counts_are_those_of_the_rows_that_are_read(
+def test_token_counts_match_the_selected_rows(
     file: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    found = prepare(spec_of(file, max_length=150), tokenizer, 0, make_job())
-    rows = list(EncodedRows(found.training))
-    assert found.ready.tokens == sum(len(row.ids) for row in rows)
-    assert found.ready.trained_tokens == sum(int(row.trained.sum()) for row in rows)
-    assert found.ready.rows_validation == len(found.validation) == 2
+    result = prepare(spec_of(file, max_length=150), tokenizer, 0, make_job())
+    rows = list(EncodedRows(result.training))
+    assert result.ready.tokens == sum(len(row.ids) for row in rows)
+    assert result.ready.trained_tokens == sum(int(row.trained.sum()) for row in rows)
+    assert result.ready.rows_validation == len(result.validation) == 2
 
 
-def test_weights_say_how_often_a_row_is_seen(
+def test_weights_set_how_often_rows_are_seen(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    one = write_rows(tmp_path / "one.jsonl", [talk(number) for number in range(10)])
-    two = write_rows(tmp_path / "two.jsonl", [talk(number) for number in range(100, 110)])
+    one = write_rows(tmp_path / "one.jsonl", [make_chat(number) for number in range(10)])
+    two = write_rows(tmp_path / "two.jsonl", [make_chat(number) for number in range(100, 110)])
     sources = [{"path": str(one), "weight": 2.0}, {"path": str(two), "weight": 0.5}]
-    found = prepare(spec_of(*sources, validation_share=0.0), tokenizer, 7, make_job())
-    assert found.ready.rows_train == 20
-    assert np.bincount(found.training.table).tolist() == [20, 5]
+    result = prepare(spec_of(*sources, validation_share=0.0), tokenizer, 7, make_job())
+    assert result.ready.rows_train == 20
+    assert np.bincount(result.training.table).tolist() == [20, 5]
 
 
-def test_the_fingerprint_is_that_of_the_training_rows(
+def test_fingerprint_depends_on_the_training_rows(
     file: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fingerprint(**settings: Any) -> str:
@@ -279,15 +279,15 @@ def test_the_fingerprint_is_that_of_the_training_rows(
     assert first == fingerprint()
 
 
-def test_documents_are_divided_without_loss(
+def test_documents_are_split_without_loss(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     texts = [" ".join(WORDS * count) for count in (1, 3, 9)]
     spec = spec_of(write_rows(tmp_path / "texts.jsonl", [{"text": t} for t in texts]), max_length=16, validation_share=0.0)  # fmt: skip
-    found = prepare(spec, tokenizer, 0, make_job())
-    assert found.ready.task == "text"
-    assert found.ready.rows_train == 3
-    rows = list(EncodedRows(found.training))
+    result = prepare(spec, tokenizer, 0, make_job())
+    assert result.ready.task == "text"
+    assert result.ready.rows_train == 3
+    rows = list(EncodedRows(result.training))
     assert all(row.trained.all() and 2 <= len(row.ids) <= 16 for row in rows)
     whole = [token for row in rows for token in row.ids.tolist()]
     expected = [
@@ -296,26 +296,26 @@ def test_documents_are_divided_without_loss(
     assert whole == expected
 
 
-def test_of_a_text_that_says_what_trains_pieces_with_nothing_to_predict_are_left_out(
+def test_segment_pieces_without_trained_tokens_are_left_out(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     context, answer = " ".join(WORDS * 9), " ".join(WORDS)
     segments = [{"text": context, "label": False}, {"text": f" {answer}", "label": True}]
     spec = spec_of(write_rows(tmp_path / "segments.jsonl", [{"segments": segments}] * 3), max_length=16, validation_share=0.0)  # fmt: skip
-    found = prepare(spec, tokenizer, 0, make_job())
-    assert (found.ready.task, found.ready.rows_train) == ("text", 3)
-    rows = list(EncodedRows(found.training))
+    result = prepare(spec, tokenizer, 0, make_job())
+    assert (result.ready.task, result.ready.rows_train) == ("text", 3)
+    rows = list(EncodedRows(result.training))
     assert all(row.trained[1:].any() for row in rows)
     learnt = [token for row in rows for token in row.ids[row.trained].tolist()]
     expected = tokenizer(f" {answer}", add_special_tokens=False).input_ids
     assert learnt == expected * 3
-    sample = found.rows.sample(0, 0)
+    sample = result.rows.sample(0, 0)
     alone = Encoder(tokenizer, spec).encode_sample(sample)
     assert [one.ids.tolist() for one in alone] == [row.ids.tolist() for row in rows[: len(alone)]]
 
 
 @pytest.mark.parametrize(("length", "limit"), [(1, 16), (16, 16), (17, 16), (33, 16), (40, 16), (2, 16)])  # fmt: skip
-def test_pieces_are_never_a_single_token(length: int, limit: int) -> None:
+def test_split_pieces_are_never_a_single_token(length: int, limit: int) -> None:
     edges = split_document(length, limit)
     assert [edges[0][0], edges[-1][1]] == [0, length]
     assert all(a[1] == b[0] for a, b in pairwise(edges))
@@ -329,7 +329,7 @@ PAIR = {
 }
 
 
-def test_pairs_have_both_answers_behind_one_prompt(
+def test_pairs_have_both_answers_after_one_prompt(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     spec = spec_of(write_rows(tmp_path / "pairs.jsonl", [PAIR] * 3))
@@ -345,7 +345,7 @@ def test_pairs_have_both_answers_behind_one_prompt(
     assert prompts[0] == prompts[1]
 
 
-def test_labelled_answers_keep_their_label(
+def test_labeled_answers_keep_their_label(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     rated = [
@@ -356,18 +356,18 @@ def test_labelled_answers_keep_their_label(
     rows = mixture.open_dataset(spec, make_job())
     assert rows.task == "kto"
     tables = dataset_prepare.tokenize(rows, tokenizer, make_job())
-    found = EncodedLabels(select(tables, [(0, n) for n in range(4)], "kto", spec.max_length))
-    assert [item.label for item in found] == [True, False, True, False]
-    answers = [tokenizer.decode(item.answer.ids[item.answer.trained].tolist()) for item in found]
+    result = EncodedLabels(select(tables, [(0, n) for n in range(4)], "kto", spec.max_length))
+    assert [item.label for item in result] == [True, False, True, False]
+    answers = [tokenizer.decode(item.answer.ids[item.answer.trained].tolist()) for item in result]
     assert answers == [f"Answer {n}.<|eot_id|>" for n in range(4)]
 
 
-# --- questions --------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------
 
 Ask = Callable[..., RecordingChannel]
 
 
-def test_lengths_are_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
+def test_length_histogram_is_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
     folder = tiny("llama3")
     spec = spec_of(file, max_length=64)
     command = commands.MeasureDataset(dataset=spec, model=ModelSpec(source=str(folder)))
@@ -390,12 +390,12 @@ def test_lengths_are_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
         assert behind == sum(int(row.trained[edge:].sum()) for row in encoded)
 
 
-def test_large_data_is_estimated_first(
+def test_large_data_is_estimated_before_it_is_measured(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.dataset import lengths
 
-    file = write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(300)])
+    file = write_rows(tmp_path / "rows.jsonl", [make_chat(number) for number in range(300)])
     monkeypatch.setattr(lengths, "MANY", 100)
     monkeypatch.setattr(lengths, "SAMPLE", 60)
     command = commands.MeasureDataset(
@@ -405,8 +405,8 @@ def test_large_data_is_estimated_first(
     assert (estimate.complete, exact.complete) == (False, True)
     assert estimate.rows == exact.rows == 300
     assert estimate.tokens == pytest.approx(exact.tokens, rel=0.1)
-    again = handle(command).of(events.LengthsMeasured)
-    assert [measured.complete for measured in again] == [True]
+    repeated = handle(command).of(events.LengthsMeasured)
+    assert [measured.complete for measured in repeated] == [True]
 
 
 def shown(file: Path, folder: Path | None, row: int = 1, **settings: Any) -> events.RowShown:
@@ -415,41 +415,39 @@ def shown(file: Path, folder: Path | None, row: int = 1, **settings: Any) -> eve
     return handle(command).last(events.RowShown)
 
 
-def test_a_row_is_shown_token_by_token(file: Path, tiny: TinyModel) -> None:
-    found = shown(file, tiny("llama3"), 3)
-    assert found.row.row == 3
-    assert "Question 2" in found.raw
-    assert "".join(token.text for token in found.tokens) == found.text
-    (span,) = found.trained_spans
-    assert found.text[slice(*span)].endswith("is answer 2.<|eot_id|>")
-    assert [t.text for t in found.tokens if t.special and t.state == "trained"] == ["<|eot_id|>"]
+def test_row_is_shown_token_by_token(file: Path, tiny: TinyModel) -> None:
+    result = shown(file, tiny("llama3"), 3)
+    assert result.row.row == 3
+    assert "Question 2" in result.raw
+    assert "".join(token.text for token in result.tokens) == result.text
+    (span,) = result.trained_spans
+    assert result.text[slice(*span)].endswith("is answer 2.<|eot_id|>")
+    assert [t.text for t in result.tokens if t.special and t.state == "trained"] == ["<|eot_id|>"]
 
 
-def test_without_a_model_a_row_is_shown_as_it_is(file: Path) -> None:
-    found = shown(file, None)
-    assert found.tokens == ()
-    assert found.row.messages[0].content.startswith("Question 0")
+def test_row_is_shown_without_tokens_without_a_model(file: Path) -> None:
+    result = shown(file, None)
+    assert result.tokens == ()
+    assert result.row.messages[0].content.startswith("Question 0")
 
 
-def test_a_row_that_cannot_be_used_is_shown_with_the_reason(
-    tmp_path: Path, tiny: TinyModel
-) -> None:
-    rows = [talk(1), talk(2), {"messages": [{"role": "user", "content": "Alone?"}]}]
+def test_unusable_row_is_shown_with_its_reason(tmp_path: Path, tiny: TinyModel) -> None:
+    rows = [make_chat(1), make_chat(2), {"messages": [{"role": "user", "content": "Alone?"}]}]
     file = write_rows(tmp_path / "rows.jsonl", rows)
-    found = shown(file, tiny("llama3"), 3)
-    assert found.row.fault
-    assert str(found.row.fault) in str(found.problems[0].what)
-    assert "Alone?" in found.raw
+    result = shown(file, tiny("llama3"), 3)
+    assert result.row.fault
+    assert str(result.row.fault) in str(result.problems[0].what)
+    assert "Alone?" in result.raw
     cut = shown(file, tiny("llama3"), 1, max_length=16)
     assert "within the first 16 tokens" in str(cut.row.fault)
     assert {token.state for token in cut.tokens} == {"context", "cut"}
 
 
-def test_a_row_says_which_answers_and_reasonings_its_template_leaves_out(
+def test_row_reports_answers_and_thinking_its_template_drops(
     tmp_path: Path, tiny: TinyModel
 ) -> None:
     short = {"role": "system", "content": "Be short."}
-    turns = [*talk(1)["messages"], *talk(2)["messages"]]
+    turns = [*make_chat(1)["messages"], *make_chat(2)["messages"]]
     thought = [
         turn | ({"reasoning": "Hm."} if turn["role"] == "assistant" else {}) for turn in turns
     ]
@@ -459,18 +457,18 @@ def test_a_row_says_which_answers_and_reasonings_its_template_leaves_out(
     (left_out,) = shown(file, tiny("mistral"), 1).problems
     assert (left_out.code, left_out.severity) == ("dataset.answers_left_out", "warning")
     assert "1 answer of row 1 can't be trained" in str(left_out.what)
-    found = shown(file, tiny("qwen3"), 2)
-    (unshown,) = found.problems
-    assert (unshown.code, found.row.fault) == ("dataset.thinking_left_out", Text(template=""))
+    result = shown(file, tiny("qwen3"), 2)
+    (unshown,) = result.problems
+    assert (unshown.code, result.row.fault) == ("dataset.thinking_left_out", Text(template=""))
     assert "1 earlier answer of row 2" in str(unshown.what)
 
 
-def test_a_row_that_is_not_there_is_refused(file: Path) -> None:
+def test_missing_row_is_refused(file: Path) -> None:
     channel = handle(commands.ShowRow(dataset=spec_of(file), row=41))
     assert "has 40 rows" in str(channel.last(events.Failed).problem.what)
 
 
-def test_a_document_of_a_single_token_is_of_no_use(tiny: TinyModel) -> None:
+def test_single_token_document_is_unusable(tiny: TinyModel) -> None:
     tokenizer = load_tokenizer(tiny("qwen3"))
     tokenizer.eos_token = None
     encoder = Encoder(tokenizer, DatasetSpec())
@@ -478,5 +476,5 @@ def test_a_document_of_a_single_token_is_of_no_use(tiny: TinyModel) -> None:
         encoder.encode_sample(Sample("text", text="a"))
 
 
-def test_workers_leave_the_users_environment_alone() -> None:
+def test_tokenizing_leaves_the_environment_unchanged() -> None:
     assert "TOKENIZERS_PARALLELISM" not in os.environ

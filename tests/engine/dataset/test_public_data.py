@@ -1,4 +1,4 @@
-"""Real public data files: task, mapping and every row accounted for, file by file."""
+"""Public data files: format, task, mapping, and every row accounted for."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def inspected(path: Path) -> events.SourceFound:
     spec = DatasetSpec(sources=(DataSource(path=str(path)),))
     channel = handle(commands.InspectDataset(dataset=spec))
     channel.last(events.Done)
-    (found,) = channel.last(events.DatasetInspected).sources
-    assert found.rows == found.used + sum(entry.count for entry in found.skipped)
-    return found
+    (source,) = channel.last(events.DatasetInspected).sources
+    assert source.rows == source.used + sum(entry.count for entry in source.skipped)
+    return source
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_public_file_is_recognised_with_all_its_rows(name: str) -> None:
+def test_public_file_is_recognized_with_all_its_rows(name: str) -> None:
     row_format, task, mapping, rows, used = EXPECTED[name]
-    found = inspected(DATA / name)
-    assert (found.format, found.task, found.mapping) == (row_format, task, mapping)
-    assert (found.rows, found.used) == (rows, used)
-    assert found.confidence > 0.8
+    source = inspected(DATA / name)
+    assert (source.format, source.task, source.mapping) == (row_format, task, mapping)
+    assert (source.rows, source.used) == (rows, used)
+    assert source.confidence > 0.8
 
 
-def test_a_text_file_is_text_of_which_nothing_is_lost() -> None:
-    found = inspected(DATA / "raw" / "tinyshakespeare.txt")
-    assert (found.format, found.task, found.mapping) == ("text", "text", {"text": "text"})
-    assert found.rows == found.used
-    assert found.used > 0
+def test_text_file_is_read_without_loss() -> None:
+    source = inspected(DATA / "raw" / "tinyshakespeare.txt")
+    assert (source.format, source.task, source.mapping) == ("text", "text", {"text": "text"})
+    assert source.rows == source.used
+    assert source.used > 0
 
 
-def test_every_file_there_is_expects_something() -> None:
+def test_every_public_file_has_an_expectation() -> None:
     files = {str(path.relative_to(DATA)) for path in DATA.glob("*/*") if path.is_file()}
     assert files == {*EXPECTED, "raw/tinyshakespeare.txt"}

@@ -1,4 +1,4 @@
-"""The validation split: disjoint, complete, stable, groups whole, never an empty side."""
+"""The validation split: disjoint, complete, stable, with whole groups and no empty side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def numbers_of(groups: np.ndarray) -> np.ndarray:
-    """A number for each group, as a hash of what its first row holds."""
+    """Return a number for each group, like the hash of its first row's content."""
     return mix64(groups.astype(np.uint64) + np.uint64(12345))
 
 
@@ -49,9 +49,7 @@ def test_groups_stay_whole_and_neither_side_is_empty(
 
 
 @given(st.integers(2, 400), st.floats(0.01, 0.5), st.integers(0, 50))
-def test_single_rows_meet_the_share_within_a_tenth_and_the_count_exactly(
-    rows: int, share: float, count: int
-) -> None:
+def test_single_rows_meet_the_share_or_the_exact_count(rows: int, share: float, count: int) -> None:
     held_out = sum(chosen(list(range(rows)), share, count))
     wanted = min(max(count or round(share * rows), 1), rows - 1)
     if count:
@@ -60,13 +58,13 @@ def test_single_rows_meet_the_share_within_a_tenth_and_the_count_exactly(
         assert abs(held_out - wanted) <= 0.1 * wanted
 
 
-def test_a_share_of_zero_holds_nothing_out() -> None:
+def test_zero_share_holds_out_no_rows() -> None:
     assert not any(chosen(list(range(100)), 0.0))
     assert sum(chosen(list(range(100)), 0.0, count=7)) == 7
 
 
-def test_a_group_larger_than_the_share_stays_in_training() -> None:
-    for first in range(20):  # whatever its number, so whether or not it comes first
+def test_group_larger_than_the_share_stays_in_training() -> None:
+    for first in range(20):  # whatever its hash, so first or not
         held_out = chosen([first] * 900 + [100 + row for row in range(100)], 0.05)
         assert not any(held_out[:900])
         assert sum(held_out) == pytest.approx(50, rel=0.1)
@@ -89,7 +87,7 @@ def test_appended_rows_move_few_of_few_rows(rows: int, more: int, share: float) 
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1 << 39)), max_size=20))
-def test_row_ids_are_the_pairs_they_were_made_of(pairs: list[tuple[int, int]]) -> None:
+def test_row_ids_round_trip_their_pairs(pairs: list[tuple[int, int]]) -> None:
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     ids = RowIds(array[:, 0], array[:, 1])
     assert list(ids) == pairs
@@ -99,7 +97,7 @@ def test_row_ids_are_the_pairs_they_were_made_of(pairs: list[tuple[int, int]]) -
     assert bool(ids) == bool(pairs)
 
 
-# --- of real rows -----------------------------------------------------------------------------
+# --- real rows --------------------------------------------------------------------------------
 
 
 def alpaca(question: str, answer: str, **more: Any) -> dict[str, Any]:
@@ -117,51 +115,51 @@ def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> 
     return split(mixture.open_dataset(spec, make_job()), seed, make_job())
 
 
-def held_out(found: DatasetSplit) -> set[int]:
-    assert not set(found.training) & set(found.validation)
-    return {index for _, index in found.validation}
+def held_out(result: DatasetSplit) -> set[int]:
+    assert not set(result.training) & set(result.validation)
+    return {index for _, index in result.validation}
 
 
-def test_every_row_is_on_one_side_in_the_order_of_the_file(tmp_path: Path) -> None:
-    found = split_of(tmp_path, rows_of_text(60), validation_share=0.2)
-    assert sorted([*found.training, *found.validation]) == [(0, row) for row in range(60)]
-    assert list(found.training) == sorted(found.training)
-    assert list(found.validation) == sorted(found.validation)
-    assert abs(len(found.validation) - 12) <= 1
+def test_every_row_is_on_one_side_in_file_order(tmp_path: Path) -> None:
+    result = split_of(tmp_path, rows_of_text(60), validation_share=0.2)
+    assert sorted([*result.training, *result.validation]) == [(0, row) for row in range(60)]
+    assert list(result.training) == sorted(result.training)
+    assert list(result.validation) == sorted(result.validation)
+    assert abs(len(result.validation) - 12) <= 1
 
 
-def test_the_same_seed_gives_the_same_split_and_another_another(tmp_path: Path) -> None:
+def test_split_depends_on_the_seed(tmp_path: Path) -> None:
     rows = rows_of_text(60)
     assert held_out(split_of(tmp_path, rows)) == held_out(split_of(tmp_path, rows))
     assert held_out(split_of(tmp_path, rows, 1)) != held_out(split_of(tmp_path, rows, 2))
 
 
-def test_the_side_of_a_row_follows_from_its_content_and_not_from_its_place(tmp_path: Path) -> None:
+def test_side_of_a_row_depends_on_content_not_position(tmp_path: Path) -> None:
     rows = rows_of_text(80)
     before = held_out(split_of(tmp_path, rows, validation_share=0.25))
     after = held_out(split_of(tmp_path, rows[::-1], validation_share=0.25))
     assert {79 - index for index in after} == before
 
 
-def test_equal_and_nearly_equal_rows_never_cross(tmp_path: Path) -> None:
+def test_near_duplicates_never_cross_the_split(tmp_path: Path) -> None:
     writer = Writer(4)
     rows = rows_of_text(40, 4)
     copies = [alpaca(f" {row['instruction']}\n", row["output"].upper()) for row in rows]
     edited = [alpaca(row["instruction"], writer.edited(row["output"], 0.04)) for row in rows]
-    found = held_out(split_of(tmp_path, [*rows, *copies, *edited], validation_share=0.3))
-    assert found
+    result = held_out(split_of(tmp_path, [*rows, *copies, *edited], validation_share=0.3))
+    assert result
     long = [i for i, row in enumerate(rows) if len(row["output"]) >= 150]
     for index in long:
-        assert len({index in found, 40 + index in found, 80 + index in found}) == 1
+        assert len({index in result, 40 + index in result, 80 + index in result}) == 1
     for index in range(40):
-        assert (index in found) == (40 + index in found)
+        assert (index in result) == (40 + index in result)
 
 
-def test_rows_with_the_same_value_in_the_group_column_stay_together(tmp_path: Path) -> None:
+def test_rows_with_equal_group_value_stay_together(tmp_path: Path) -> None:
     rows = [row | {"patient": i % 12} for i, row in enumerate(rows_of_text(120))]
     rows[3].pop("patient")
-    found = held_out(split_of(tmp_path, rows, group_column="patient", validation_share=0.25))
-    patients = [{i in found for i in range(120) if rows[i].get("patient") == p} for p in range(12)]
+    result = held_out(split_of(tmp_path, rows, group_column="patient", validation_share=0.25))
+    patients = [{i in result for i in range(120) if rows[i].get("patient") == p} for p in range(12)]
     assert all(len(sides) == 1 for sides in patients)
     assert {True} in patients
     assert {False} in patients
@@ -175,25 +173,25 @@ def test_appending_to_a_file_keeps_the_sides_of_its_groups(tmp_path: Path) -> No
     assert {i for i in held_out(split_of(tmp_path, grown, **settings)) if i < 120} == before
 
 
-def test_what_recorded_repairs_drop_is_on_neither_side_and_counted(tmp_path: Path) -> None:
+def test_rows_dropped_by_fixes_are_on_neither_side(tmp_path: Path) -> None:
     rows = rows_of_text(30)
-    found = split_of(tmp_path, [*rows, *rows[:5]], fixes=["drop_duplicates"])
-    assert {fix: list(ids) for fix, ids in found.dropped.items()} == {
+    result = split_of(tmp_path, [*rows, *rows[:5]], fixes=["drop_duplicates"])
+    assert {fix: list(ids) for fix, ids in result.dropped.items()} == {
         "drop_duplicates": [(0, index) for index in range(30, 35)]
     }
-    assert len(found.training) + len(found.validation) == 30
+    assert len(result.training) + len(result.validation) == 30
 
 
-def test_only_usable_rows_are_divided(tmp_path: Path) -> None:
+def test_only_usable_rows_are_split(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows_of_text(30))
     rows = mixture.open_dataset(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
     usable = np.array([(0, index) for index in range(0, 30, 3)])
-    found = split(rows, 1, make_job(), usable)
-    assert sorted([*found.training, *found.validation]) == [(0, i) for i in range(0, 30, 3)]
-    assert len(found.validation) == 1
+    result = split(rows, 1, make_job(), usable)
+    assert sorted([*result.training, *result.validation]) == [(0, i) for i in range(0, 30, 3)]
+    assert len(result.validation) == 1
 
 
-def test_a_system_prompt_for_every_row_moves_none(tmp_path: Path) -> None:
+def test_shared_system_prompt_moves_no_rows(tmp_path: Path) -> None:
     rows = rows_of_text(60)
     before = held_out(split_of(tmp_path, rows, validation_share=0.2))
     assert (
@@ -202,24 +200,24 @@ def test_a_system_prompt_for_every_row_moves_none(tmp_path: Path) -> None:
     )
 
 
-def test_the_rows_of_a_validation_file_are_the_validation_rows(tmp_path: Path) -> None:
+def test_validation_file_rows_are_the_validation_rows(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "validation.jsonl", rows_of_text(7, 9))
-    found = split_of(tmp_path, rows_of_text(30), validation_file=str(file))
-    assert list(found.training) == [(0, index) for index in range(30)]
-    assert list(found.validation) == [(1, index) for index in range(7)]
+    result = split_of(tmp_path, rows_of_text(30), validation_file=str(file))
+    assert list(result.training) == [(0, index) for index in range(30)]
+    assert list(result.validation) == [(1, index) for index in range(7)]
 
 
-def test_without_a_share_every_row_trains(tmp_path: Path) -> None:
+def test_zero_share_trains_every_row(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows_of_text(9))
     spec = DatasetSpec.model_validate({"sources": [str(file)], "validation_share": 0.0})
     rows = mixture.open_dataset(spec, make_job())
     for usable in (None, np.array([(0, index) for index in range(9)])):
-        found = split(rows, 1, make_job(), usable)
-        assert list(found.training) == [(0, index) for index in range(9)]
-        assert (list(found.validation), found.dropped) == ([], {})
+        result = split(rows, 1, make_job(), usable)
+        assert list(result.training) == [(0, index) for index in range(9)]
+        assert (list(result.validation), result.dropped) == ([], {})
 
 
-def test_a_split_is_kept_until_something_it_rests_on_changes(
+def test_split_is_cached_until_its_inputs_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(splitting, "_CACHED_FROM", 1)
@@ -231,10 +229,10 @@ def test_a_split_is_kept_until_something_it_rests_on_changes(
         raise InterruptedError
 
     monkeypatch.setattr(splitting.row_facts, "measure", measured)
-    again = split_of(tmp_path, rows, **settings)
-    assert list(again.training) == list(first.training)
-    assert list(again.validation) == list(first.validation)
-    assert {r: list(ids) for r, ids in again.dropped.items()} == {
+    repeated = split_of(tmp_path, rows, **settings)
+    assert list(repeated.training) == list(first.training)
+    assert list(repeated.validation) == list(first.validation)
+    assert {r: list(ids) for r, ids in repeated.dropped.items()} == {
         r: list(ids) for r, ids in first.dropped.items()
     }
     for change in ({"seed": 7}, {"fixes": []}, {"validation_share": 0.3}, {"group_column": "g"}):

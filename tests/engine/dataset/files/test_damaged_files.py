@@ -1,4 +1,4 @@
-"""Files of every container, damaged at random: rows and reasons that add up, or one clear refusal."""
+"""Randomly damaged files of every container give rows and reasons that add up, or one clear problem."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def damaged(data: bytes, how: tuple[str, float, Any]) -> bytes:
 )
 @given(damage=st.lists(damages, min_size=1, max_size=4))
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_ends_in_rows_and_reasons_or_in_one_refusal(
+def test_damaged_file_gives_rows_and_reasons_or_one_problem(
     name: str, damage: list[tuple[str, float, Any]], tmp_path: Path
 ) -> None:
     data = FILES[name]
@@ -138,7 +138,7 @@ def test_a_damaged_file_ends_in_rows_and_reasons_or_in_one_refusal(
         assert str(failures[0].problem.remedy)
         return
     answer = channel.last(events.DatasetInspected)
-    (found,) = answer.sources
-    assert found.rows == found.used + sum(entry.count for entry in found.skipped)
-    assert (answer.rows_read, answer.rows_used) == (found.rows, found.used)
-    assert found.format is not None or any(p.severity == "error" for p in found.problems)
+    (source,) = answer.sources
+    assert source.rows == source.used + sum(entry.count for entry in source.skipped)
+    assert (answer.rows_read, answer.rows_used) == (source.rows, source.used)
+    assert source.format is not None or any(p.severity == "error" for p in source.problems)

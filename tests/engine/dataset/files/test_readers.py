@@ -1,4 +1,4 @@
-"""Every kind of data file: recognised by its content, read row by row, one fault costing one row."""
+"""Every kind of data file: recognized by content, read row by row; one fault costs one row."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def refusal(path: Path, **how: Any) -> Problem:
     return problem
 
 
-# --- what it is -----------------------------------------------------------------------------------
+# --- recognized by content ------------------------------------------------------------------------
 
 JSON_FILES = {
     "lines": ("JSON lines", "\n".join(json.dumps(QA) for _ in range(2))),
@@ -100,7 +100,7 @@ JSON_FILES = {
 VIEWED = [{"row_idx": n, "row": QA, "truncated_cells": []} for n in range(2)]
 ASKED = {"model": "m", "messages": CHAT["messages"][:1]}
 REPLY = {"choices": [{"index": 0, "message": CHAT["messages"][1], "finish_reason": "stop"}]}
-#: What programs hand out around their rows, and the rows.
+#: Exports of other programs, each with the row inside.
 ENVELOPES: dict[str, tuple[Any, Any]] = {
     "the hub's viewer": ({"features": [{"name": "question"}], "rows": VIEWED, "num_rows_total": 2}, QA),
     "rows of the viewer": (VIEWED, QA),
@@ -139,23 +139,21 @@ ENVELOPES: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("kind", ENVELOPES)
-def test_the_row_inside_of_what_a_program_hands_out_is_the_row(
-    tmp_path: Path, kind: str, indent: int | None
-) -> None:
+def test_row_inside_export_envelope_is_read(tmp_path: Path, kind: str, indent: int | None) -> None:
     document, row = ENVELOPES[kind]
     store = scan_text(tmp_path, "rows.json", json.dumps(document, indent=indent))
     assert values(store) == [row] * 2
     assert set(store.facts.columns) == set(row)
 
 
-def test_lines_of_the_hubs_viewer_are_rows_and_one_that_it_cut_off_is_none(tmp_path: Path) -> None:
+def test_truncated_hub_viewer_row_is_skipped(tmp_path: Path) -> None:
     cut = {"row_idx": 2, "row": QA, "truncated_cells": ["answer"]}
     store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, [*VIEWED, cut])))
     assert values(store) == [QA, QA, None]
     assert faults(store)[2] == "the dataset viewer truncated some of its cells"
 
 
-def test_columns_that_are_called_like_those_of_programs_stay_columns(tmp_path: Path) -> None:
+def test_columns_named_like_envelope_fields_stay_columns(tmp_path: Path) -> None:
     rows = [
         {"row": 1, "fields": ["a"], "data": {"a": 1}, "annotations": "none", "body": "text", **QA},
         {"messages": CHAT["messages"], "body": "a text", "response": "a text"},
@@ -168,12 +166,12 @@ def test_columns_that_are_called_like_those_of_programs_stay_columns(tmp_path: P
 
 
 def written(text: str, **more: Any) -> dict[str, Any]:
-    """An annotation of Label Studio."""
+    """Return an annotation as Label Studio writes it."""
     value = {"from_name": "answer", "type": "textarea", "value": {"text": [text]}}
     return {"result": [value], **more}
 
 
-def test_what_somebody_wrote_wins_over_what_was_there_and_what_was_discarded_is_not_read(
+def test_human_annotation_wins_and_discarded_is_skipped(
     tmp_path: Path,
 ) -> None:
     asked = {"question": QA["question"], "answer": "A draft."}
@@ -198,7 +196,7 @@ def test_what_somebody_wrote_wins_over_what_was_there_and_what_was_discarded_is_
     assert not store.facts.problems
 
 
-def test_of_several_answers_that_came_or_people_that_answered_the_first_is_read_and_that_is_said(
+def test_first_of_several_answers_is_used_with_warning(
     tmp_path: Path,
 ) -> None:
     given = [{"value": QA["answer"], "user_id": "u"}, {"value": "No.", "user_id": "v"}]
@@ -218,7 +216,7 @@ def test_of_several_answers_that_came_or_people_that_answered_the_first_is_read_
     assert "In 3 rows, starting with row 1: there are several answers" in str(problem.what)
 
 
-def test_an_answer_of_a_log_that_was_cut_off_does_not_train(tmp_path: Path) -> None:
+def test_truncated_logged_answer_is_not_trained(tmp_path: Path) -> None:
     reply = REPLY["choices"][0]
     reasons = ("stop", "length", "content_filter", "tool_calls", None)
     rows = [{**ASKED, "choices": [{**reply, "finish_reason": reason}]} for reason in reasons]
@@ -227,7 +225,7 @@ def test_an_answer_of_a_log_that_was_cut_off_does_not_train(tmp_path: Path) -> N
     assert faults(store)[1] == "the answer was cut off or filtered before its end"
 
 
-def test_rows_inside_of_others_are_found_behind_others_too(tmp_path: Path) -> None:
+def test_nested_rows_after_plain_rows_are_read(tmp_path: Path) -> None:
     whole = {"choices": None, **CHAT}
     rows = [whole, {**ASKED, **REPLY}]
     store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
@@ -236,9 +234,7 @@ def test_rows_inside_of_others_are_found_behind_others_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".txt", ""])
 @pytest.mark.parametrize("kind", JSON_FILES)
-def test_json_of_every_sort_is_recognised_by_its_content(
-    tmp_path: Path, kind: str, suffix: str
-) -> None:
+def test_json_layout_is_recognized_by_content(tmp_path: Path, kind: str, suffix: str) -> None:
     title, text = JSON_FILES[kind]
     store = scan_text(tmp_path, f"rows{suffix}", text)
     assert str(store.title) == f"{title}, UTF-8"
@@ -264,8 +260,24 @@ def test_json_of_every_sort_is_recognised_by_its_content(
         ("a.tsv", 'q\ta\nHe said "hi\t5" wide\n"so" he did\t"z"\n', "CSV with tabs, UTF-8", [{"q": 'He said "hi', "a": '5" wide'}, {"q": '"so" he did', "a": '"z"'}]),
         ("a.tsv", 'q\ta\n"x\ty"\t"z\nw"\n', "CSV with tabs, UTF-8", [{"q": "x\ty", "a": "z\nw"}]),
     ],
+    ids=[
+        "commas",
+        "semicolons",
+        "tabs",
+        "bars",
+        "one column",
+        "quotes and BOM",
+        "CR line ends",
+        "index column",
+        "backslash quotes",
+        "no suffix",
+        "space after comma",
+        "duplicate names",
+        "TSV with plain quotes",
+        "TSV with quoted cells",
+    ],
 )  # fmt: skip
-def test_tables_are_read_with_the_signs_they_are_written_with(
+def test_csv_dialect_is_detected(
     tmp_path: Path, name: str, text: str, title: str, rows: list[Any]
 ) -> None:
     store = scan_text(tmp_path, name, text)
@@ -273,21 +285,21 @@ def test_tables_are_read_with_the_signs_they_are_written_with(
     assert values(store) == rows
 
 
-def test_a_column_of_text_with_a_comma_in_every_row_has_no_lines_above_its_name(
+def test_single_text_column_with_commas_keeps_its_header(
     tmp_path: Path,
 ) -> None:
     store = scan_text(tmp_path, "a.csv", "text\nHello, you\nBye, me\n")
     assert values(store) == [{"text": "Hello, you"}, {"text": "Bye, me"}]
 
 
-def test_quotes_far_down_in_a_table_with_tabs_are_signs_like_others(tmp_path: Path) -> None:
+def test_late_quotes_in_tsv_are_plain_characters(tmp_path: Path) -> None:
     plain = "x\ty\n" * 200
     store = scan_text(tmp_path, "a.tsv", f'q\ta\n{plain}"so" he said\ty\n"open\ty\nx\ty\n')
     assert not any(faults(store))
     assert [row["q"] for row in values(store)[-3:]] == ['"so" he said', '"open', "x"]
 
 
-def test_a_table_without_a_header_loses_no_row_and_says_so(tmp_path: Path) -> None:
+def test_table_without_header_keeps_all_rows_and_warns(tmp_path: Path) -> None:
     store = scan_text(tmp_path, "a.csv", "12,13\n14,15\n")
     assert values(store)[0] == {"column 1": "12", "column 2": "13"}
     assert [problem.code for problem in store.facts.problems] == ["dataset.no_header"]
@@ -307,16 +319,23 @@ def test_a_table_without_a_header_loses_no_row_and_says_so(tmp_path: Path) -> No
         ("a.txt", "Yes,no\n"),
         ("a.txt", "שלום עולם\nمرحبا بالعالم\n"),
     ],
+    ids=[
+        "prose",
+        "Markdown",
+        "brackets",
+        "braces",
+        "long sentence",
+        "one line",
+        "right to left",
+    ],
 )
-def test_a_document_is_one_row_character_for_character(
-    tmp_path: Path, name: str, text: str
-) -> None:
+def test_document_is_one_unchanged_row(tmp_path: Path, name: str, text: str) -> None:
     store = scan_text(tmp_path, name, text)
     assert str(store.title) == "Text, UTF-8"
     assert values(store) == [{"text": text}]
 
 
-def test_a_large_text_is_divided_at_blank_lines_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+def test_large_text_is_split_at_blank_lines_without_loss(tmp_path: Path) -> None:
     text = "".join(f"Paragraph {number}. {'word ' * 60}\n\n" for number in range(2000))
     store = scan_text(tmp_path, "a.txt", text)
     parts = [row["text"] for row in values(store)]
@@ -328,12 +347,12 @@ def test_a_large_text_is_divided_at_blank_lines_and_nothing_of_it_is_lost(tmp_pa
     assert text.encode()[: row.offset].count(b"\n") + 1 == row.line
 
 
-def test_a_list_of_texts_is_rows_of_text(tmp_path: Path) -> None:
+def test_json_list_of_strings_becomes_text_rows(tmp_path: Path) -> None:
     store = scan_text(tmp_path, "a.json", json.dumps(["Once, [upon] {a}", "time."]))
     assert values(store) == [{"text": "Once, [upon] {a}"}, {"text": "time."}]
 
 
-def test_a_column_that_is_shorter_costs_the_rows_behind_its_end(tmp_path: Path) -> None:
+def test_short_column_costs_the_rows_after_its_end(tmp_path: Path) -> None:
     columns = {"question": ["a", "b", "c"], "answer": ["x", "y"]}
     store = scan_text(tmp_path, "a.json", json.dumps(columns))
     assert values(store)[:2] == [{"question": "a", "answer": "x"}, {"question": "b", "answer": "y"}]
@@ -348,12 +367,13 @@ def test_a_column_that_is_shorter_costs_the_rows_behind_its_end(tmp_path: Path) 
         {"messages": CHAT["messages"]},
         {"segments": [{"text": "Q", "label": False}, {"text": "A", "label": True}]},
     ],
+    ids=["turns in columns", "nested values", "messages", "segments"],
 )  # fmt: skip
-def test_a_lone_row_of_objects_is_no_table(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_single_row_of_objects_is_not_a_table(tmp_path: Path, row: dict[str, Any]) -> None:
     assert values(scan_text(tmp_path, "a.json", json.dumps(row))) == [row]
 
 
-def test_columns_of_one_name_are_numbered(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_numbered(tmp_path: Path) -> None:
     table = pa.table([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["q", "a", "a"])
     pq.write_table(table, tmp_path / "rows.parquet")
     with pa.ipc.new_file(tmp_path / "rows.arrow", table.schema) as writer:
@@ -364,7 +384,7 @@ def test_columns_of_one_name_are_numbered(tmp_path: Path) -> None:
         assert store.facts.columns == ("q", "a", "a_2")
 
 
-def test_nested_columns_are_kept_and_index_columns_are_not(tmp_path: Path) -> None:
+def test_nested_columns_are_kept_and_index_columns_dropped(tmp_path: Path) -> None:
     turns = [[{"role": "user", "content": "Q"}], [{"role": "user", "content": None}]]
     table = pa.table(
         {
@@ -388,7 +408,7 @@ def test_nested_columns_are_kept_and_index_columns_are_not(tmp_path: Path) -> No
     assert values(scan(tmp_path / "stream")) == expected
 
 
-def test_maps_of_a_table_are_objects(tmp_path: Path) -> None:
+def test_arrow_maps_become_objects(tmp_path: Path) -> None:
     turn = pa.map_(pa.string(), pa.string())
     turns = [[("role", "user"), ("content", "Q")], [("role", "assistant"), ("content", "A")]]
     table = pa.table({"messages": pa.array([turns], pa.list_(turn))})
@@ -396,7 +416,7 @@ def test_maps_of_a_table_are_objects(tmp_path: Path) -> None:
     assert values(scan(tmp_path / "rows.parquet")) == [CHAT]
 
 
-def test_values_that_json_does_not_have_are_written_as_text(tmp_path: Path) -> None:
+def test_values_without_json_type_become_text(tmp_path: Path) -> None:
     import datetime
     import decimal
 
@@ -445,7 +465,7 @@ def test_values_that_json_does_not_have_are_written_as_text(tmp_path: Path) -> N
     ],
 )
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
-def test_the_encoding_is_detected_and_a_guess_is_told(
+def test_encoding_is_detected_and_a_guess_is_reported(
     tmp_path: Path, kind: str, encoding: str, title: str, text: str
 ) -> None:
     rows = [{"question": "What is said here?", "answer": f"{text} {number}"} for number in range(5)]
@@ -470,12 +490,13 @@ def test_the_encoding_is_detected_and_a_guess_is_told(
         ("cp1252", "„Straße“ – ‚Öl‘ … ½ ¾ §5"),
         ("gb18030", "这是一个中文句子，请回答：下面的问题。"),
     ],
+    ids=["arithmetic", "German quotes", "Chinese"],
 )
-def test_signs_between_letters_alone_make_no_older_encoding(codec: str, text: str) -> None:
+def test_symbols_between_letters_do_not_suggest_dos_encoding(codec: str, text: str) -> None:
     assert detect_encoding(f"{text}\n".encode(codec) * 20).codec == codec
 
 
-def test_a_file_that_is_ascii_for_a_megabyte_is_still_read_in_its_encoding(tmp_path: Path) -> None:
+def test_encoding_is_detected_after_a_megabyte_of_ascii(tmp_path: Path) -> None:
     plain = json.dumps({"question": "x" * 200, "answer": "y"}) + "\n"
     late = json.dumps({"question": "Où ?", "answer": "à l’hôtel"}, ensure_ascii=False) + "\n"
     content = (plain * 8000).encode() + (late * 4000).encode("cp1252")
@@ -486,7 +507,7 @@ def test_a_file_that_is_ascii_for_a_megabyte_is_still_read_in_its_encoding(tmp_p
 
 @settings(max_examples=60)
 @given(st.text(max_size=300))
-def test_whatever_is_utf_8_is_read_as_it(text: str) -> None:
+def test_valid_utf8_is_read_as_utf8(text: str) -> None:
     data = f"Once upon a time there was: {text}".encode()
     for cut in range(4):
         assert detect_encoding(data[: len(data) - cut]).codec == "utf-8"
@@ -505,9 +526,7 @@ PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst":
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_compressed_files_are_unpacked_whatever_they_are_called(
-    tmp_path: Path, packer: str
-) -> None:
+def test_compressed_file_is_read_whatever_its_name(tmp_path: Path, packer: str) -> None:
     rows = [{"question": f"Q{number}", "answer": "é"} for number in range(3000)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     for name in (f"rows.jsonl.{packer}", "rows"):
@@ -517,21 +536,19 @@ def test_compressed_files_are_unpacked_whatever_they_are_called(
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_a_compressed_file_that_breaks_off_gives_the_rows_before(
-    tmp_path: Path, packer: str
-) -> None:
+def test_cut_off_compressed_file_gives_rows_before_the_cut(tmp_path: Path, packer: str) -> None:
     rows = [{"question": os.urandom(20).hex(), "answer": str(number)} for number in range(20_000)]
     data = PACKERS[packer]("".join(json.dumps(row) + "\n" for row in rows).encode())
     store = scan_text(tmp_path, "rows.gz", data[: len(data) * 3 // 4])
-    found = values(store)
-    sound = [row for row in found if row is not None]
+    parsed = values(store)
+    sound = [row for row in parsed if row is not None]
     assert 500 < len(sound) < 20_000
     assert sound == rows[: len(sound)]
-    assert len(found) - len(sound) <= 1
+    assert len(parsed) - len(sound) <= 1
     assert "dataset.broken_off" in [problem.code for problem in store.facts.problems]
 
 
-def test_a_parquet_file_in_an_archive_is_read(tmp_path: Path) -> None:
+def test_parquet_in_zip_archive_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"question": ["Q"], "answer": ["A"]}), tmp_path / "rows.parquet")
     with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
         archive.write(tmp_path / "rows.parquet", "inside/rows.parquet")
@@ -556,7 +573,7 @@ def _fill(folder: Path) -> None:
     (folder / "picture.dat").write_bytes(b"\x89PNG\r\n" + bytes(100))
 
 
-def test_a_folder_is_read_file_by_file_and_says_what_it_left_out(tmp_path: Path) -> None:
+def test_folder_is_read_by_file_and_lists_skipped_files(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     _fill(folder)
@@ -571,7 +588,7 @@ def test_a_folder_is_read_file_by_file_and_says_what_it_left_out(tmp_path: Path)
     assert all(problem.severity == "warning" for problem in store.facts.problems)
 
 
-def test_a_document_or_a_damaged_archive_in_a_folder_is_left_out_by_name(tmp_path: Path) -> None:
+def test_folder_skips_documents_and_damaged_archives_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     with zipfile.ZipFile(folder / "a.xlsx", "w") as archive:
@@ -586,16 +603,16 @@ def test_a_document_or_a_damaged_archive_in_a_folder_is_left_out_by_name(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["data.zip", "data.tar", "data.tar.gz", "data.txz"])
-def test_an_archive_is_read_like_a_folder(tmp_path: Path, name: str) -> None:
+def test_archive_is_read_like_a_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     _fill(folder)
     shutil.make_archive(str(tmp_path / "data"), _ARCHIVES[name], folder)
-    found = values(scan(next(tmp_path.glob("data.*")).rename(tmp_path / name)))
-    assert sorted(map(str, found)) == sorted(map(str, values(scan(folder))))
+    parsed = values(scan(next(tmp_path.glob("data.*")).rename(tmp_path / name)))
+    assert sorted(map(str, parsed)) == sorted(map(str, values(scan(folder))))
 
 
-def test_a_damaged_tar_archive_is_refused_and_zeros_are_no_archive(tmp_path: Path) -> None:
+def test_damaged_tar_is_refused_and_zeros_are_not_an_archive(tmp_path: Path) -> None:
     _fill(tmp_path / "data")
     file = Path(shutil.make_archive(str(tmp_path / "data"), "gztar", tmp_path / "data"))
     file.write_bytes(file.read_bytes()[:-100])
@@ -608,7 +625,7 @@ def test_a_damaged_tar_archive_is_refused_and_zeros_are_no_archive(tmp_path: Pat
     assert caught.value.problems[0].code == "dataset.not_text"
 
 
-def test_of_a_folder_with_splits_the_one_that_is_meant_is_read(tmp_path: Path) -> None:
+def test_folder_with_splits_reads_the_requested_split(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train-00000.jsonl", "test.jsonl", "valid.jsonl", "extra.jsonl"):
@@ -634,7 +651,7 @@ for line in sys.stdin:
 """
 
 
-def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> None:
+def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> None:
     plain, carded = tmp_path / "plain", tmp_path / "carded"
     (plain / "data").mkdir(parents=True)
     (carded / "fr").mkdir(parents=True)
@@ -687,11 +704,11 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
     assert "english, french" in answers[5]
     assert "no branch, tag or commit named none" in answers[6]
     assert "some/missing doesn't exist on the Hub" in answers[7]
-    # What was fetched is there without the hub, too.
+    # Downloaded files work offline, too.
     assert ask(asked[:1], HF_HUB_OFFLINE="1") == answers[:1]
 
 
-# --- what is no data ------------------------------------------------------------------------------
+# --- files without data ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -712,7 +729,7 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "dataset.not_text", "Git LFS"),
         ("a.rtf", b"{\\rtf1 Hello}", "dataset.not_text", "rich text"),
         ("a.json", b"// nothing yet\n", "dataset.json5", "JSON with comments"),
-        # Without a time, which would be another one in each test process and part of the test's name.
+        # mtime=0: otherwise the bytes differ between runs.
         (
             "a.gz", gzip.compress(gzip.compress(b"a", mtime=0), mtime=0), "dataset.not_text",
             "compressed more than once",
@@ -724,8 +741,29 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         ("a.gz", b"\x1f\x8b\x08\x00broken", "dataset.unreadable", "can't be read"),
         ("a.zip", b"PK\x03\x04broken", "dataset.unreadable", "can't be read"),
     ],
+    ids=[
+        "empty file",
+        "only blank lines",
+        "empty list",
+        "only a header",
+        "plain word",
+        "two lists",
+        "PDF",
+        "pickle",
+        "binary",
+        "cut-off Parquet",
+        "cut-off Arrow",
+        "HTML named parquet",
+        "Git LFS pointer",
+        "RTF",
+        "only a comment",
+        "compressed twice",
+        "zip in gzip",
+        "broken gzip",
+        "broken zip",
+    ],
 )  # fmt: skip
-def test_a_file_without_rows_is_refused_once_and_clearly(
+def test_file_without_rows_is_refused_with_one_clear_problem(
     tmp_path: Path, name: str, content: bytes, code: str, said: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -735,7 +773,7 @@ def test_a_file_without_rows_is_refused_once_and_clearly(
     assert problem.where.file == str(tmp_path / name)
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_file_and_empty_folder_are_reported(tmp_path: Path) -> None:
     assert "no such file" in str(refusal(tmp_path / "none.json").what)
     (tmp_path / "empty").mkdir()
     assert "contains no data files" in str(refusal(tmp_path / "empty").what)
@@ -750,10 +788,9 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         ("META-INF/manifest.xml", "an OpenDocument file"),
         ("model/data.pkl", "a PyTorch file of weights"),
     ],
+    ids=["Excel", "PowerPoint", "e-book", "OpenDocument", "PyTorch"],
 )
-def test_documents_that_are_archives_are_refused_by_what_they_are(
-    tmp_path: Path, member: str, title: str
-) -> None:
+def test_zip_based_document_is_refused_by_its_type(tmp_path: Path, member: str, title: str) -> None:
     with zipfile.ZipFile(tmp_path / "rows", "w") as archive:
         archive.writestr(member, "<x/>")
         archive.writestr("content.xml", "<x/>")
@@ -761,7 +798,7 @@ def test_documents_that_are_archives_are_refused_by_what_they_are(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.jsonl")
     assert "a pipe or a device" in str(refusal(tmp_path / "rows.jsonl").what)
     (tmp_path / "more.jsonl").write_text(json.dumps(QA), "utf-8")
@@ -769,7 +806,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="on Windows, modes do not lock a folder")
-def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
+def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
     data, locked = tmp_path / "data", tmp_path / "data" / "locked"
     locked.mkdir(parents=True)
     (data / "rows.jsonl").write_text(json.dumps(QA), "utf-8")
@@ -780,7 +817,7 @@ def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
         "os.getuid() or os.setuid(65534)\n"
         "print(*(f'{name}: {why}' for name, why in files_of(DataSource(path=sys.argv[1]), None).left_out))"
     )
-    for folder in (tmp_path, *tmp_path.parents):  # all that pytest keeps to the user alone
+    for folder in (tmp_path, *tmp_path.parents):  # pytest creates them for the user only
         if folder.stat().st_mode & 0o777 != 0o700:
             break
         folder.chmod(0o755)
@@ -792,11 +829,11 @@ def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
     assert done.stdout == "locked: no permission to open the folder\n", done.stderr
 
 
-def test_a_damaged_file_of_a_folder_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+def test_damaged_file_in_folder_leaves_other_files_readable(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "b.jsonl").write_text(json.dumps(QA), "utf-8")
-    found = first_rows(DataSource(path=str(tmp_path)), 5, make_job())
-    assert [row.values for row in found.rows] == [QA]
+    parsed = first_rows(DataSource(path=str(tmp_path)), 5, make_job())
+    assert [row.values for row in parsed.rows] == [QA]
     store = scan(tmp_path)
     assert values(store) == [QA]
     (problem,) = store.facts.problems
@@ -817,8 +854,17 @@ def test_a_damaged_file_of_a_folder_does_not_take_the_others_with_it(tmp_path: P
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the row is nested too deeply"),
         (b'{"a": 1} {"a": 2}', "the row is not valid JSON"),
     ],
+    ids=[
+        "not JSON",
+        "not UTF-8",
+        "NUL byte",
+        "list",
+        "number",
+        "nested too deeply",
+        "two objects",
+    ],
 )  # fmt: skip
-def test_a_faulty_line_is_one_row_lost_by_reason_and_number(
+def test_faulty_line_costs_one_row_with_reason_and_number(
     tmp_path: Path, line: bytes, fault: str
 ) -> None:
     good = json.dumps(QA).encode()
@@ -844,8 +890,9 @@ def test_a_faulty_line_is_one_row_lost_by_reason_and_number(
         '"a text alone"',
         "17",
     ],
+    ids=["no comma", "no brace", "wrong bracket", "open string", "text", "number"],
 )
-def test_a_faulty_item_of_a_list_does_not_take_others_with_it(
+def test_faulty_list_item_costs_one_row(
     tmp_path: Path, broken: str, indent: int | None, size: int
 ) -> None:
     items = [json.dumps(QA, indent=indent) for _ in range(size)]
@@ -854,13 +901,13 @@ def test_a_faulty_item_of_a_list_does_not_take_others_with_it(
     assert values(store) == [*[QA] * 3, None, *[QA] * (size - 3)]
 
 
-def test_a_bracket_too_many_is_a_fault_between_rows(tmp_path: Path) -> None:
+def test_extra_bracket_is_a_fault_between_rows(tmp_path: Path) -> None:
     good = json.dumps(QA)
     store = scan_text(tmp_path, "rows.json", f"[{good}, {good}}}, {good}]")
     assert values(store) == [QA, QA, None, QA]
 
 
-def test_a_truncated_list_gives_the_rows_before_its_end(tmp_path: Path) -> None:
+def test_truncated_list_gives_rows_before_the_cut(tmp_path: Path) -> None:
     text = json.dumps([QA] * 10)
     store = scan_text(tmp_path, "rows.json", text[: len(text) - 20])
     assert values(store) == [QA] * 9 + [None]
@@ -875,8 +922,9 @@ def test_a_truncated_list_gives_the_rows_before_its_end(tmp_path: Path) -> None:
         ('"stray "quote" here",b', "a quotation mark is never closed"),
         ("nul\0,b", "the row contains a NUL byte"),
     ],
+    ids=["too few cells", "too many cells", "open quote", "stray quote", "NUL byte"],
 )
-def test_a_ragged_row_of_a_table_is_one_row_lost(tmp_path: Path, line: str, fault: str) -> None:
+def test_ragged_csv_row_costs_one_row(tmp_path: Path, line: str, fault: str) -> None:
     text = f"question,answer\nx,y\n{line}\nx,y\n"
     store = scan_text(tmp_path, "rows.csv", text)
     assert values(store) == [
@@ -889,7 +937,7 @@ def test_a_ragged_row_of_a_table_is_one_row_lost(tmp_path: Path, line: str, faul
     assert text.encode()[store.raw(1).offset :].startswith(line.encode())
 
 
-def test_lines_that_end_in_several_ways_are_all_rows(tmp_path: Path) -> None:
+def test_mixed_line_endings_are_all_read(tmp_path: Path) -> None:
     text = 'question,answer\r\na,b\nc,d\re,f\r\n"g\rh",i\rj,"k\r\nl"\rm,n\n'
     store = scan_text(tmp_path, "rows.csv", text)
     cells = [tuple(row.values()) for row in values(store) if row]
@@ -898,14 +946,14 @@ def test_lines_that_end_in_several_ways_are_all_rows(tmp_path: Path) -> None:
         assert text[store.raw(position).offset :].startswith(first)
 
 
-def test_a_number_too_long_to_read_costs_its_row_by_name(tmp_path: Path) -> None:
+def test_overlong_number_costs_its_row_with_reason(tmp_path: Path) -> None:
     text = f'{{"a": {"9" * 5000}}}\n{{"a": 1}}\n'
     store = scan_text(tmp_path, "rows.jsonl", text)
     assert values(store) == [None, {"a": 1}]
     assert faults(store)[0] == "the row has a number with more than 4,300 digits"
 
 
-def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
+def test_nonstandard_json_is_read_and_reported(tmp_path: Path) -> None:
     text = '{"a": NaN, "b": -Infinity}\n{"a": "one\ttwo"}\n{"a": 1e999}\n{"a": "\\ud800"}\n'
     store = scan_text(tmp_path, "rows.jsonl", text)
     assert values(store)[:2] == [{"a": None, "b": None}, {"a": "one\ttwo"}]
@@ -921,28 +969,27 @@ def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
         '{"question": "It\'s \\"here\\"?", "answer": null , }',
         '\ufeff{"question": "It\'s \\"here\\"?", "answer": null}',
     ],
+    ids=["Python literal", "trailing comma", "spaced trailing comma", "BOM"],
 )
-def test_a_line_that_is_no_json_is_read_where_its_meaning_is_sure(
-    tmp_path: Path, line: str
-) -> None:
+def test_unambiguous_invalid_json_line_is_repaired(tmp_path: Path, line: str) -> None:
     store = scan_text(tmp_path, "rows.jsonl", f"{json.dumps(QA)}\n{line}\n{json.dumps(QA)}\n")
     assert values(store) == [QA, {"question": 'It\'s "here"?', "answer": None}, QA]
 
 
-def test_a_column_whose_name_has_half_a_character_is_passed_over(tmp_path: Path) -> None:
+def test_column_with_lone_surrogate_name_is_ignored(tmp_path: Path) -> None:
     store = scan_text(tmp_path, "rows.jsonl", '{"a": 1}\n{"\\ud800": 2, "b": 3, "🙂": 4}\n')
     assert store.facts.columns == ("a", "b", "🙂")
     assert values(store)[1]["b"] == 3
 
 
-def test_a_comma_before_a_bracket_in_a_text_stays(tmp_path: Path) -> None:
+def test_trailing_comma_inside_a_string_is_kept(tmp_path: Path) -> None:
     store = scan_text(tmp_path, "rows.json", '[{"question": "a,}", "answer": ["b,]",],},]')
     assert values(store) == [{"question": "a,}", "answer": ["b,]"]}]
     (problem,) = store.facts.problems
     assert problem.code == "dataset.odd_spelling"
 
 
-def test_cyrillic_letters_of_old_macs_are_told_from_those_of_windows() -> None:
+def test_mac_cyrillic_is_distinguished_from_windows_cyrillic() -> None:
     text = (
         "Её дядя всегда ел яблоки осенью. Здесь, где начинается лес, живут ещё три семьи, и я "
         "знаю их имена.\n"
@@ -952,7 +999,7 @@ def test_cyrillic_letters_of_old_macs_are_told_from_those_of_windows() -> None:
         assert detect_encoding(rows.encode(codec)).codec == codec
 
 
-def test_rows_of_another_encoding_on_one_line_are_read_in_it(tmp_path: Path) -> None:
+def test_single_line_json_in_cp1252_is_decoded(tmp_path: Path) -> None:
     rows = [{"question": f"Où {number} ?", "answer": "Là-bas, déjà."} for number in range(4)]
     text = json.dumps(rows, ensure_ascii=False)
     store = scan_text(tmp_path, "rows.json", text.encode("cp1252"))
@@ -961,7 +1008,7 @@ def test_rows_of_another_encoding_on_one_line_are_read_in_it(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_row_of_fifty_megabytes_is_a_row_and_one_over_the_limit_a_fault(tmp_path: Path) -> None:
+def test_fifty_megabyte_row_is_read_and_oversized_is_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     with file.open("wb") as stream:
         stream.write(json.dumps(QA).encode() + b"\n")
@@ -976,7 +1023,7 @@ def test_a_row_of_fifty_megabytes_is_a_row_and_one_over_the_limit_a_fault(tmp_pa
 
 
 @pytest.mark.slow
-def test_an_overlong_item_of_a_list_is_passed_over(tmp_path: Path) -> None:
+def test_oversized_list_item_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     with file.open("wb") as stream:
         stream.write(b"[" + json.dumps(QA).encode() + b", ")
@@ -1005,7 +1052,7 @@ _JSON = st.recursive(
     st.sampled_from([0, 1, 2]),
     st.integers(1, 80),
 )
-def test_items_are_found_whole_whatever_is_in_them_and_wherever_chunks_end(
+def test_items_are_split_whole_at_any_chunk_boundary(
     rows: list[Any], indent: int | None, depth: int, size: int
 ) -> None:
     text = json.dumps(rows, indent=indent, ensure_ascii=False)
@@ -1015,17 +1062,17 @@ def test_items_are_found_whole_whatever_is_in_them_and_wherever_chunks_end(
         text = text[1:] + ', "more": [{"a": 1}]}'
     data = text.encode()
     splitter = JsonSplitter(depth)
-    found = [
+    parsed = [
         item for at in range(0, len(data), size) for item in splitter.feed(data[at : at + size])
     ]
-    found += splitter.finish()
-    assert [json.loads(item.text) for item in found] == rows
-    for item in found:
+    parsed += splitter.finish()
+    assert [json.loads(item.text) for item in parsed] == rows
+    for item in parsed:
         assert data[item.offset : item.offset + len(item.text)] == item.text
         assert item.line == 1 + data.count(b"\n", 0, item.offset)
 
 
-def test_first_rows_are_those_of_the_scan(tmp_path: Path) -> None:
+def test_first_rows_match_the_full_scan(tmp_path: Path) -> None:
     for name, (_, text) in JSON_FILES.items():
         file = tmp_path / name
         file.write_text(text, "utf-8")
@@ -1037,7 +1084,7 @@ def test_first_rows_are_those_of_the_scan(tmp_path: Path) -> None:
         assert (first.title, first.columns) == (store.title, store.facts.columns)
 
 
-# --- rows inside of rows, lists as rows, comments -------------------------------------------------
+# --- nested rows, lists as rows, JSON5 ------------------------------------------------------------
 
 ARTICLES: list[dict[str, Any]] = [
     {
@@ -1072,9 +1119,7 @@ QUESTIONS: list[dict[str, Any]] = [
     ],
     ids=["as published", "indented", "a list", "lines"],
 )
-def test_each_question_inside_the_paragraphs_of_articles_is_a_row(
-    tmp_path: Path, text: str
-) -> None:
+def test_each_question_of_nested_articles_is_a_row(tmp_path: Path, text: str) -> None:
     store = scan_text(tmp_path, "train.json", text)
     assert values(store) == [*QUESTIONS, None]
     assert faults(store)[3] == "the paragraph has no question"
@@ -1085,12 +1130,12 @@ def test_each_question_inside_the_paragraphs_of_articles_is_a_row(
     assert ("3 rows, starting with row 1" in str(told.what), told.where.row) == (True, 1)
     for position, question in enumerate(QUESTIONS):
         row = store.raw(position)
-        found, _ = json.JSONDecoder().raw_decode(text[row.offset :])
-        assert found["id"] == question["id"]
+        parsed, _ = json.JSONDecoder().raw_decode(text[row.offset :])
+        assert parsed["id"] == question["id"]
         assert row.line == 1 + text.count("\n", 0, row.offset)
 
 
-def test_list_of_turns_alone_is_a_conversation(tmp_path: Path) -> None:
+def test_list_of_turns_is_a_conversation(tmp_path: Path) -> None:
     lines = [CHAT["messages"], CHAT["messages"], ["a", "b"]]
     store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, lines)))
     assert values(store) == [CHAT, CHAT, None]
@@ -1115,11 +1160,11 @@ def test_json5_file_is_refused_with_remedy(tmp_path: Path, name: str, text: str)
     assert "JSON lines" in str(problem.remedy)
 
 
-def test_json_file_with_a_json5_name_is_read(tmp_path: Path) -> None:
+def test_json_file_with_json5_name_is_read(tmp_path: Path) -> None:
     assert values(scan_text(tmp_path, "rows.json5", json.dumps([QA]))) == [QA]
 
 
-def test_what_looks_like_a_comment_in_a_text_of_several_lines_stays(tmp_path: Path) -> None:
+def test_comment_like_text_in_multiline_string_is_kept(tmp_path: Path) -> None:
     code = "x = 1\n// set\ny = 2"
     text = '[{"question": "' + code + '", "answer": "A"},\n {"question": "Q", "answer": "B"}]'
     store = scan_text(tmp_path, "rows.json", text)

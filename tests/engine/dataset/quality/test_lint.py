@@ -1,4 +1,4 @@
-"""Findings: exactly the planted rows, none in sound data, and fixed once the repair is recorded."""
+"""Lint findings: exactly the planted rows, none in sound data, and fixed once the fix is enabled."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 
 def chat(*turns: str, start: str = "user") -> Row:
-    """Turns by user and assistant in turn."""
+    """Return a row of alternating user and assistant turns."""
     roles = ["user", "assistant"] if start == "user" else ["assistant", "user"]
     return {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(turns)]}
 
@@ -59,9 +59,9 @@ def findings(folder: Path, rows: Sequence[Row], **settings: Any) -> dict[str, Fi
     linted = lint(spec, make_job())
     assert linted.rows == len(rows)
     assert file.read_bytes() == before
-    found = {finding.code: finding for finding in linted.findings}
-    assert len(found) == len(linted.findings) or "lint.left_out" in found
-    return found
+    reported = {finding.code: finding for finding in linted.findings}
+    assert len(reported) == len(linted.findings) or "lint.left_out" in reported
+    return reported
 
 
 def rows_of(finding: Finding) -> list[int]:
@@ -71,7 +71,7 @@ def rows_of(finding: Finding) -> list[int]:
 
 
 def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
-    """(rows that are used, rows left out by reason) with the rows of `findings`."""
+    """Return the number of used rows and of left-out rows by reason, for the file of `findings`."""
     spec = DatasetSpec.model_validate({"sources": [str(folder / "rows.jsonl")], **settings})
     rows = mixture.open_dataset(spec, make_job())
     skipped: dict[str, int] = {}
@@ -80,10 +80,10 @@ def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
             rows.sample(0, index)
         except mixture.UnusableRow as verdict:
             skipped[str(verdict)] = skipped.get(str(verdict), 0) + 1
-    found = split(rows, 42, make_job())
-    for reason, ids in found.dropped.items():
+    division = split(rows, 42, make_job())
+    for reason, ids in division.dropped.items():
         skipped[reason] = skipped.get(reason, 0) + len(ids)
-    return len(found.training) + len(found.validation), skipped
+    return len(division.training) + len(division.validation), skipped
 
 
 def test_sound_data_has_no_findings(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ PLANTED: dict[str, list[Row]] = {
 }  # fmt: skip
 
 
-def test_each_planted_fault_is_found_in_exactly_its_row(tmp_path: Path) -> None:
+def test_planted_fault_is_reported_for_exactly_its_row(tmp_path: Path) -> None:
     rows = sound(200)
     places = {}
     rng = random.Random(3)
@@ -114,34 +114,32 @@ def test_each_planted_fault_is_found_in_exactly_its_row(tmp_path: Path) -> None:
             rows.insert(rng.randrange(len(rows)), row)
     for code, planted in PLANTED.items():
         places[code] = [rows.index(row) for row in planted]
-    found = findings(tmp_path, rows)
-    assert {code: rows_of(finding) for code, finding in found.items()} == places
+    reported = findings(tmp_path, rows)
+    assert {code: rows_of(finding) for code, finding in reported.items()} == places
 
 
 @pytest.mark.parametrize("code", [code for code in PLANTED if RULES[code].fix])
-def test_the_repair_of_a_finding_mends_it_and_no_row_is_lost_unaccounted(
-    tmp_path: Path, code: str
-) -> None:
+def test_fix_marks_finding_fixed_and_accounts_for_every_row(tmp_path: Path, code: str) -> None:
     rows = [*sound(60), *PLANTED[code]]
     fix = RULES[code].fix
-    found = findings(tmp_path, rows, fixes=[fix])
-    assert found[code].fixed
-    assert rows_of(found[code]) == [60]
-    assert found[code].fix == fix
-    assert set(found) == {code}
+    reported = findings(tmp_path, rows, fixes=[fix])
+    assert reported[code].fixed
+    assert rows_of(reported[code]) == [60]
+    assert reported[code].fix == fix
+    assert set(reported) == {code}
     used, skipped = left(tmp_path, fixes=[fix])
     assert used + sum(skipped.values()) == 61
 
 
-def test_equal_rows_are_told_from_nearly_equal_ones(tmp_path: Path) -> None:
+def test_duplicates_are_distinguished_from_near_duplicates(tmp_path: Path) -> None:
     rows = sound(40)
     asked, answered = (turn["content"] for turn in rows[3]["messages"])
     rows += [chat(f"{asked} ", f" {answered}"), chat(LONG, LONG), chat(LONG.upper(), LONG[:-1])]
     rows += [chat(LONG, LONG.replace("morning", "noon"))]
-    found = findings(tmp_path, rows)
-    assert rows_of(found["lint.duplicates"]) == [40]
-    assert rows_of(found["lint.near_duplicates"]) == [42, 43]
-    assert set(found) <= {"lint.duplicates", "lint.near_duplicates", "lint.conflicting_answers"}
+    reported = findings(tmp_path, rows)
+    assert rows_of(reported["lint.duplicates"]) == [40]
+    assert rows_of(reported["lint.near_duplicates"]) == [42, 43]
+    assert set(reported) <= {"lint.duplicates", "lint.near_duplicates", "lint.conflicting_answers"}
     assert left(tmp_path) == (44, {})
     assert left(tmp_path, fixes=["drop_duplicates"]) == (
         43,
@@ -149,47 +147,47 @@ def test_equal_rows_are_told_from_nearly_equal_ones(tmp_path: Path) -> None:
     )
     both = ["drop_duplicates", "drop_near_duplicates"]
     assert left(tmp_path, fixes=both)[0] == 41
-    # Equal rows are nearly equal too.
+    # Duplicates are near-duplicates, too.
     assert left(tmp_path, fixes=["drop_near_duplicates"])[0] == 41
     assert findings(tmp_path, rows, fixes=["drop_near_duplicates"])["lint.duplicates"].fixed
 
 
-def test_the_row_kept_of_equal_ones_is_none_that_another_repair_leaves_out(tmp_path: Path) -> None:
+def test_drop_duplicates_keeps_a_row_that_other_fixes_keep(tmp_path: Path) -> None:
     broken, whole = chat("Which?", "Th\x00is one here."), chat("Which?", "This one here.")
     rows = [*sound(20), chat("Q\ufffd", "A"), broken, whole, whole]
     fixes = ["repair_encoding", "drop_duplicates", "drop_lost_characters"]
-    found = findings(tmp_path, rows, fixes=fixes)
-    assert rows_of(found["lint.duplicates"]) == [22, 23]  # the broken row, once mended, is first
-    assert all(finding.fixed for finding in found.values())
+    reported = findings(tmp_path, rows, fixes=fixes)
+    assert rows_of(reported["lint.duplicates"]) == [22, 23]  # the repaired row comes first
+    assert all(finding.fixed for finding in reported.values())
     assert left(tmp_path, fixes=fixes)[0] == 21
 
 
-def test_empty_turns_count_whether_or_not_a_sample_can_be_made_of_the_row(tmp_path: Path) -> None:
+def test_empty_turns_count_in_usable_and_unusable_rows(tmp_path: Path) -> None:
     rows = [*sound(30), chat("Hello?", "Yes?", " ", "Right."), chat("Hello?", "")]
-    found = findings(tmp_path, rows)
-    assert rows_of(found["lint.empty_turns"]) in ([30, 31], [31, 30])
+    reported = findings(tmp_path, rows)
+    assert rows_of(reported["lint.empty_turns"]) in ([30, 31], [31, 30])
     used, skipped = left(tmp_path, fixes=["drop_empty_turns"])
     assert (used, sum(skipped.values())) == (30, 2)
 
 
-def test_rows_of_no_use_are_reported_by_reason(tmp_path: Path) -> None:
+def test_unusable_rows_are_reported_by_reason(tmp_path: Path) -> None:
     rows = [*sound(30), {"messages": "nothing"}, {"messages": [{"role": "user", "content": "Q"}]}]
     file = write_rows(tmp_path / "rows.jsonl", rows)
     spec = DatasetSpec.model_validate({"sources": [str(file)]})
-    found = [f for f in lint(spec, make_job()).findings if f.code == "lint.left_out"]
-    assert sorted(row for finding in found for _, row in finding.rows) == [31, 32]
-    assert len({str(finding.what) for finding in found}) == 2
+    reported = [f for f in lint(spec, make_job()).findings if f.code == "lint.left_out"]
+    assert sorted(row for finding in reported for _, row in finding.rows) == [31, 32]
+    assert len({str(finding.what) for finding in reported}) == 2
 
 
-def test_a_question_with_several_answers_is_a_hint(tmp_path: Path) -> None:
+def test_question_with_several_answers_is_a_hint(tmp_path: Path) -> None:
     rows = [*sound(20), chat("Heads or tails?", "Heads."), chat("Heads or tails?", "Tails.")]
-    found = findings(tmp_path, rows)
-    assert rows_of(found["lint.conflicting_answers"]) == [20, 21]
-    assert found["lint.conflicting_answers"].severity == "hint"
-    assert found["lint.conflicting_answers"].fix is None
+    reported = findings(tmp_path, rows)
+    assert rows_of(reported["lint.conflicting_answers"]) == [20, 21]
+    assert reported["lint.conflicting_answers"].severity == "hint"
+    assert reported["lint.conflicting_answers"].fix is None
 
 
-def test_the_gravest_finding_comes_first_and_what_is_fixed_last(tmp_path: Path) -> None:
+def test_findings_are_sorted_by_severity_with_fixed_last(tmp_path: Path) -> None:
     rows = [*sound(30), *PLANTED["lint.refusals"], *PLANTED["lint.markers"], *PLANTED["lint.lost_characters"]]  # fmt: skip
     file = write_rows(tmp_path / "rows.jsonl", rows)
     spec = DatasetSpec.model_validate({"sources": [str(file)], "fixes": ["remove_markers"]})
@@ -197,7 +195,7 @@ def test_the_gravest_finding_comes_first_and_what_is_fixed_last(tmp_path: Path) 
     assert codes == ["lint.lost_characters", "lint.refusals", "lint.markers"]
 
 
-def test_every_code_has_words_and_every_repair_belongs_to_a_finding() -> None:
+def test_every_rule_has_a_text_and_every_fix_has_a_rule() -> None:
     assert {*FAULTS, *COMPARED} <= RULES.keys()
     for code, rule in RULES.items():
         assert code.startswith("lint.")
@@ -216,12 +214,12 @@ def test_every_code_has_words_and_every_repair_belongs_to_a_finding() -> None:
         ("sft/sharegpt_multi_turn.json", {"lint.near_duplicates": 63, "lint.conflicting_answers": 167}),
     ],
 )  # fmt: skip
-def test_real_data_has_the_findings_that_it_should(name: str, expected: dict[str, int]) -> None:
+def test_real_data_has_expected_findings(name: str, expected: dict[str, int]) -> None:
     if not REAL.is_dir():
         pytest.skip(f"needs {REAL}")
     spec = DatasetSpec.model_validate({"sources": [str(REAL / name)]})
-    found = {finding.code: finding.count for finding in lint(spec, make_job()).findings}
-    assert found == expected
+    reported = {finding.code: finding.count for finding in lint(spec, make_job()).findings}
+    assert reported == expected
 
 
 # --- pairs, labels, other shapes, validation files ------------------------------------------------
@@ -231,7 +229,7 @@ def preferred(question: str, chosen: str, rejected: str) -> Row:
     return {"prompt": question, "chosen": chosen, "rejected": rejected}
 
 
-def labelled(question: str, answer: str, label: bool) -> Row:
+def labeled(question: str, answer: str, label: bool) -> Row:
     return {"prompt": question, "completion": answer, "label": label}
 
 
@@ -240,71 +238,71 @@ def pairs(count: int) -> list[Row]:
     return [preferred(*(writer.text(10, 20) for _ in range(3))) for _ in range(count)]
 
 
-def test_pairs_that_contradict_themselves_or_each_other_are_left_out_together(
+def test_contradictory_pairs_are_dropped_together(
     tmp_path: Path,
 ) -> None:
     rows = [*pairs(30), preferred("Which is it?", "This one.", " This one.\n")]
     rows += [preferred("Tea or coffee?", "Tea.", "Coffee."), preferred("Tea or coffee?", "Coffee.", "Tea.")]  # fmt: skip
-    found = findings(tmp_path, rows)
-    assert sorted(rows_of(found["lint.contradictions"])) == [30, 31, 32]
-    assert set(found) == {"lint.contradictions"}
+    reported = findings(tmp_path, rows)
+    assert sorted(rows_of(reported["lint.contradictions"])) == [30, 31, 32]
+    assert set(reported) == {"lint.contradictions"}
     fixes = ["drop_contradictions"]
     assert findings(tmp_path, rows, fixes=fixes)["lint.contradictions"].fixed
     used, skipped = left(tmp_path, fixes=fixes)
     assert (used, sum(skipped.values())) == (30, 3)
 
 
-def test_an_answer_labelled_good_and_bad_is_a_contradiction(tmp_path: Path) -> None:
+def test_answer_labeled_good_and_bad_is_a_contradiction(tmp_path: Path) -> None:
     writer = Writer(8)
-    rows = [labelled(writer.text(8, 12), writer.text(9, 20), index % 2 == 0) for index in range(30)]
-    rows += [labelled("Is it?", "It is.", True), labelled("Is it?", "It is.", False)]
-    found = findings(tmp_path, rows)
-    assert rows_of(found["lint.contradictions"]) == [30, 31]
-    assert set(found) == {"lint.contradictions"}
+    rows = [labeled(writer.text(8, 12), writer.text(9, 20), index % 2 == 0) for index in range(30)]
+    rows += [labeled("Is it?", "It is.", True), labeled("Is it?", "It is.", False)]
+    reported = findings(tmp_path, rows)
+    assert rows_of(reported["lint.contradictions"]) == [30, 31]
+    assert set(reported) == {"lint.contradictions"}
 
 
 @pytest.mark.parametrize(
     ("good", "code", "severity"),
     [(0, "lint.one_label", "error"), (40, "lint.one_label", "error"), (3, "lint.rare_label", "warning")],
 )  # fmt: skip
-def test_labels_of_one_kind_or_hardly_any_of_the_other_are_reported(
+def test_missing_or_rare_label_is_reported(
     tmp_path: Path, good: int, code: str, severity: str
 ) -> None:
     writer = Writer(8)
-    rows = [labelled(writer.text(8, 12), writer.text(9, 20), index < good) for index in range(40)]
-    found = findings(tmp_path, rows)
-    assert set(found) == {code}
-    assert found[code].severity == severity
-    assert found[code].count == (40 if code == "lint.one_label" else good)
+    rows = [labeled(writer.text(8, 12), writer.text(9, 20), index < good) for index in range(40)]
+    reported = findings(tmp_path, rows)
+    assert set(reported) == {code}
+    assert reported[code].severity == severity
+    assert reported[code].count == (40 if code == "lint.one_label" else good)
 
 
-def test_balanced_labels_are_no_finding(tmp_path: Path) -> None:
+def test_balanced_labels_give_no_finding(tmp_path: Path) -> None:
     writer = Writer(8)
-    rows = [labelled(writer.text(8, 12), writer.text(9, 20), index % 4 == 0) for index in range(40)]
+    rows = [labeled(writer.text(8, 12), writer.text(9, 20), index % 4 == 0) for index in range(40)]
     assert findings(tmp_path, rows) == {}
 
 
-def test_rows_of_another_shape_are_told_from_rows_with_a_column_less(tmp_path: Path) -> None:
+def test_minority_schema_ignores_unused_columns(tmp_path: Path) -> None:
     rows: list[Row] = [{"id": index, **row} for index, row in enumerate(sound(40))]
     del rows[3]["id"]
     rows[5]["id"] = "five"  # it is not used, so it makes no difference
     rows[7]["messages"] = json.dumps(rows[7]["messages"])
-    found = findings(tmp_path, rows)
-    assert rows_of(found["lint.other_shape"]) == [7]
-    assert set(found) == {"lint.other_shape"}
+    reported = findings(tmp_path, rows)
+    assert rows_of(reported["lint.other_shape"]) == [7]
+    assert set(reported) == {"lint.other_shape"}
     fixes = ["drop_minority_schema"]
     used, skipped = left(tmp_path, fixes=fixes)
     assert (used, sum(skipped.values())) == (39, 1)
 
 
-def test_extremely_long_rows_are_left_out_when_asked_for(tmp_path: Path) -> None:
+def test_drop_outliers_removes_extremely_long_rows(tmp_path: Path) -> None:
     rows = [*sound(40), *PLANTED["lint.outliers"]]
     findings(tmp_path, rows)
     assert left(tmp_path) == (41, {})
     assert left(tmp_path, fixes=["drop_outliers"]) == (40, {"drop_outliers": 1})
 
 
-def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
+def test_rows_leaked_from_validation_file_are_dropped(
     tmp_path: Path,
 ) -> None:
     writer = Writer(2)
@@ -313,29 +311,31 @@ def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
     edited = chat(f"{asked}!", writer.edited(answered + " " + LONG, 0.03))
     rows[11] = chat(asked, f"{answered} {LONG}")
     file = write_rows(tmp_path / "validation.jsonl", [*others, rows[4], edited])
-    found = findings(tmp_path, rows, validation_file=str(file))
-    assert rows_of(found["lint.leaked"]) == [4, 11]
-    assert found["lint.leaked"].severity == "error"
-    assert set(found) == {"lint.leaked"}
+    reported = findings(tmp_path, rows, validation_file=str(file))
+    assert rows_of(reported["lint.leaked"]) == [4, 11]
+    assert reported["lint.leaked"].severity == "error"
+    assert set(reported) == {"lint.leaked"}
     settings: dict[str, Any] = {"validation_file": str(file), "fixes": ["drop_leaked"]}
     assert findings(tmp_path, rows, **settings)["lint.leaked"].fixed
     assert left(tmp_path, **settings) == (38 + 14, {"drop_leaked": 2})
 
 
-def test_faults_of_the_validation_file_are_not_those_of_the_data(tmp_path: Path) -> None:
+def test_faults_in_validation_file_are_not_reported(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "validation.jsonl", [*sound(20, seed=5), *PLANTED["lint.markers"]])
     assert findings(tmp_path, sound(40), validation_file=str(file)) == {}
 
 
-def test_rows_of_several_sources_are_named_with_their_source(tmp_path: Path) -> None:
+def test_rows_are_reported_with_their_source(tmp_path: Path) -> None:
     one, two = sound(20), sound(20, seed=2)
     files = [write_rows(tmp_path / "one.jsonl", one), write_rows(tmp_path / "two.jsonl", [*two, one[6]])]  # fmt: skip
     spec = DatasetSpec.model_validate({"sources": [str(file) for file in files]})
-    found = lint(spec, make_job()).findings
-    assert [(finding.code, finding.rows) for finding in found] == [("lint.duplicates", ((1, 21),))]
+    reported = lint(spec, make_job()).findings
+    assert [(finding.code, finding.rows) for finding in reported] == [
+        ("lint.duplicates", ((1, 21),))
+    ]
 
 
-def test_a_cancel_ends_it(tmp_path: Path) -> None:
+def test_cancel_stops_linting(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", sound(20))
     job = make_job()
     job.flags.cancel.set()
@@ -348,19 +348,19 @@ def test_a_cancel_ends_it(tmp_path: Path) -> None:
     st.sets(st.sampled_from(["drop_duplicates", "drop_near_duplicates"]), min_size=1),
 )
 @settings(max_examples=15, deadline=None)
-def test_dropping_equal_rows_leaves_one_of_each(contents: list[int], fixes: set[str]) -> None:
+def test_dropping_duplicates_keeps_one_of_each(contents: list[int], fixes: set[str]) -> None:
     known = sound(6)
     with tempfile.TemporaryDirectory() as folder:
         file = write_rows(Path(folder, "rows.jsonl"), [known[content] for content in contents])
         spec = DatasetSpec.model_validate({"sources": [str(file)], "fixes": sorted(fixes)})
-        found = split(mixture.open_dataset(spec, make_job()), 1, make_job())
-    kept = sorted(index for _, index in [*found.training, *found.validation])
+        division = split(mixture.open_dataset(spec, make_job()), 1, make_job())
+    kept = sorted(index for _, index in [*division.training, *division.validation])
     assert kept == sorted({contents.index(content) for content in contents})
-    assert len(kept) + sum(map(len, found.dropped.values())) == len(contents)
+    assert len(kept) + sum(map(len, division.dropped.values())) == len(contents)
 
 
 @pytest.mark.slow
-def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
+def test_command_line_prints_the_same_findings(tmp_path: Path) -> None:
     rows = [*sound(30), *PLANTED["lint.markers"], *PLANTED["lint.refusals"]]
     file = write_rows(tmp_path / "rows.jsonl", rows)
 
@@ -369,10 +369,10 @@ def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
     machine = run("--json", "--strict")
-    found = json.loads(machine.stdout)
+    reported = json.loads(machine.stdout)
     assert machine.returncode == 1
-    assert found["rows"] == 32
-    assert [(f["code"], f["count"], f["rows"]) for f in found["findings"]] == [
+    assert reported["rows"] == 32
+    assert [(f["code"], f["count"], f["rows"]) for f in reported["findings"]] == [
         ("lint.markers", 1, [[0, 31]]),
         ("lint.refusals", 1, [[0, 32]]),
     ]
@@ -385,29 +385,29 @@ def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
     assert "drop_duplicates" in refused.stderr
 
 
-def test_with_a_model_answers_behind_the_limit_are_found(tmp_path: Path, tiny: TinyModel) -> None:
+def test_answers_beyond_max_length_are_reported_with_model(tmp_path: Path, tiny: TinyModel) -> None:
     short = [chat(f"Is {index} a number?", f"It is number {index}.") for index in range(6)]
     cut, late = chat("Count.", "one, two, three. " * 30), chat("Count this: " * 40, "one")
     file = write_rows(tmp_path / "rows.jsonl", [*short, cut, late])
     model = ModelSpec(source=str(tiny("llama3")))
 
-    def found(**settings: Any) -> dict[str, Finding]:
+    def reported(**settings: Any) -> dict[str, Finding]:
         spec = DatasetSpec.model_validate({"sources": [str(file)], "max_length": 128, **settings})
         channel = handle(commands.LintDataset(dataset=spec, model=model))
         return {finding.code: finding for finding in channel.last(DatasetLinted).findings}
 
-    first = found()
+    first = reported()
     assert rows_of(first["lint.cut_answers"]) == [6]
     assert rows_of(first["lint.nothing_to_train"]) == [7]
     field, value = first["lint.cut_answers"].change or ("", 0)
     assert field == "max_length"
-    assert not found(max_length=value).keys() & {"lint.cut_answers", "lint.nothing_to_train"}
+    assert not reported(max_length=value).keys() & {"lint.cut_answers", "lint.nothing_to_train"}
     assert first["lint.nothing_to_train"].change == ("max_length", value)
-    assert "lint.cut_answers" not in found(too_long="skip")
+    assert "lint.cut_answers" not in reported(too_long="skip")
 
 
 @pytest.mark.slow
-def test_several_processes_find_what_one_finds(
+def test_several_processes_give_the_same_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = sound(11_000)

@@ -1,4 +1,4 @@
-"""Nearly equal rows: how sketches estimate, what counts as near, what is found and what is not."""
+"""Near-duplicates: how sketches estimate similarity, and which rows count as near-duplicates."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ def near(one: Sides, other: Sides) -> bool:
         ("، سلام؟ دنیا", "سلام دنیا"),
         ("...", ""),
     ],
+    ids=["spaces", "typographic", "arithmetic", "Persian", "only punctuation"],
 )
-def test_case_spacing_and_punctuation_do_not_count_but_signs_of_arithmetic_do(
-    text: str, expected: str
-) -> None:
+def test_normalize_drops_case_spacing_and_punctuation(text: str, expected: str) -> None:
     assert normalize(text) == expected
 
 
@@ -61,12 +60,24 @@ def test_case_spacing_and_punctuation_do_not_count_but_signs_of_arithmetic_do(
         (("What is 12 + 15?", "27"), ("What is 12 + 16?", "28"), False),
         ((LONG,), (LONG, LONG), False),
     ],
+    ids=[
+        "case",
+        "one word",
+        "short sides differ",
+        "answers differ",
+        "reversed",
+        "short suffix",
+        "numbers",
+        "missing side",
+    ],
 )
-def test_rows_are_near_when_every_side_is(one: Sides, other: Sides, expected: bool) -> None:
+def test_rows_are_near_duplicates_when_every_side_is(
+    one: Sides, other: Sides, expected: bool
+) -> None:
     assert near(one, other) is expected
 
 
-def test_what_is_longer_than_is_compared_is_told_by_its_length() -> None:
+def test_texts_beyond_the_compared_size_are_told_apart_by_length() -> None:
     writer = Writer(3)
     long = writer.text(20_000, 20_000)
     assert near((long,), (long + " end",))
@@ -74,7 +85,7 @@ def test_what_is_longer_than_is_compared_is_told_by_its_length() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.2, 0.4])
-def test_sketches_agree_in_as_many_bins_as_the_texts_share_shingles(share: float) -> None:
+def test_sketch_agreement_estimates_shingle_similarity(share: float) -> None:
     writer = Writer(7)
     one = writer.text(300, 300)
     other = writer.edited(one, share) if share else one
@@ -85,7 +96,7 @@ def test_sketches_agree_in_as_many_bins_as_the_texts_share_shingles(share: float
     assert estimate == 1.0 or share
 
 
-def test_sketches_do_not_depend_on_the_rows_beside_them() -> None:
+def test_sketch_does_not_depend_on_other_rows() -> None:
     writer = Writer(1)
     rows = [(writer.text(1, 3), writer.text(0, 400)) for _ in range(50)] + [("", "")]
     contexts = np.arange(len(rows), dtype=np.uint64)
@@ -96,12 +107,12 @@ def test_sketches_do_not_depend_on_the_rows_beside_them() -> None:
         assert np.array_equal(alone[1][0], prints[row])
 
 
-def test_rows_of_another_context_share_no_key() -> None:
+def test_rows_with_different_contexts_share_no_key() -> None:
     keys, _ = sketch([(LONG,), (LONG,)], np.array([1, 2], dtype=np.uint64), NOTHING)
     assert not (keys[0] == keys[1]).any()
 
 
-def test_a_template_that_every_row_shares_makes_none_of_them_near() -> None:
+def test_shared_template_does_not_make_rows_near_duplicates() -> None:
     writer = Writer(5)
     frame = "Read this review and say whether its author liked the film, in one word. Review: "
     reviews = [writer.text(8, 15) for _ in range(300)]
@@ -111,7 +122,7 @@ def test_a_template_that_every_row_shares_makes_none_of_them_near() -> None:
     assert grouped(copied) == [*range(300), 7]
 
 
-def test_boilerplate_is_told_from_enough_rows_only() -> None:
+def test_boilerplate_needs_enough_rows() -> None:
     assert len(find_boilerplate([(LONG,)] * 9)) == 0
     assert np.array_equal(find_boilerplate([(LONG,)] * 10), shingles((LONG,))[0])
 
@@ -119,7 +130,7 @@ def test_boilerplate_is_told_from_enough_rows_only() -> None:
 @pytest.mark.parametrize(
     ("share", "least", "most"), [(0.02, 0.99, 1.0), (0.05, 0.98, 1.0), (0.1, 0.85, 1.0), (0.2, 0.0, 0.03)]
 )  # fmt: skip
-def test_edited_copies_are_found_by_how_many_words_were_edited(
+def test_edited_copies_are_detected_by_share_of_edited_words(
     share: float, least: float, most: float
 ) -> None:
     precision, recall = measure(600, share, seed=2)
@@ -127,7 +138,7 @@ def test_edited_copies_are_found_by_how_many_words_were_edited(
     assert least <= recall <= most
 
 
-def test_a_row_in_very_many_copies_is_one_group() -> None:
+def test_row_with_many_copies_is_one_group() -> None:
     writer = Writer(9)
     row = writer.text(60, 60)
     rows = [(writer.edited(row, 0.03),) for _ in range(8)] + [(writer.text(60, 60),) for _ in range(80)]  # fmt: skip
@@ -135,7 +146,7 @@ def test_a_row_in_very_many_copies_is_one_group() -> None:
     assert leaders == [0] * 8 + list(range(8, 88))
 
 
-def test_similarity_is_zero_and_one_at_its_ends_and_ignores_boilerplate() -> None:
+def test_similarity_is_zero_to_one_and_ignores_boilerplate() -> None:
     one, other = shingles((LONG,))[0], shingles((LONG[::-1],))[0]
     assert similarity(one, one, NOTHING) == 1.0
     assert similarity(one, other, NOTHING) == 0.0
@@ -147,7 +158,7 @@ def test_similarity_is_zero_and_one_at_its_ends_and_ignores_boilerplate() -> Non
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
-def test_groups_join_transitively_and_are_led_by_their_first_row(pairs: list[tuple[int, int]]) -> None:  # fmt: skip
+def test_groups_join_transitively_and_are_led_by_first_row(pairs: list[tuple[int, int]]) -> None:  # fmt: skip
     groups = DuplicateGroups(31)
     sets = [{row} for row in range(31)]
     for one, other in pairs:
@@ -158,7 +169,7 @@ def test_groups_join_transitively_and_are_led_by_their_first_row(pairs: list[tup
     assert groups.leaders().tolist() == [min(sets[row]) for row in range(31)]
 
 
-def test_joining_by_keys_joins_equal_ones() -> None:
+def test_join_equal_groups_equal_keys() -> None:
     rng = random.Random(1)
     keys = np.array([rng.randrange(5) for _ in range(40)], dtype=np.uint64)
     groups = DuplicateGroups(40)

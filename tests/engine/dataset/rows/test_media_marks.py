@@ -1,4 +1,4 @@
-"""Marks that other programs put pictures for: said with row and column, and only where they are marks."""
+"""Media placeholders such as <image>: reported with row and column, and only if they are placeholders."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def problems(path: Path, rows: list[dict[str, Any]]) -> tuple[Problem, ...]:
     path.write_text("\n".join(map(json.dumps, rows)))
     spec = DatasetSpec(sources=(DataSource(path=str(path)),))
     channel = handle(commands.InspectDataset(dataset=spec))
-    (found,) = channel.last(events.DatasetInspected).sources
-    assert found.used == len(rows)
-    return found.problems
+    (source,) = channel.last(events.DatasetInspected).sources
+    assert source.used == len(rows)
+    return source.problems
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,9 @@ def problems(path: Path, rows: list[dict[str, Any]]) -> tuple[Problem, ...]:
         ("(<image>./</image>)\nWhat is it?", "<image>./</image>"),
         ("Picture 1: <img>cat.jpg</img>", "<img>cat.jpg</img>"),
     ],
+    ids=["image", "video", "audio", "numbered", "slash", "img"],
 )
-def test_a_mark_of_a_picture_is_named_with_its_row_and_column(
+def test_media_placeholder_is_reported_with_row_and_column(
     tmp_path: Path, text: str, mark: str
 ) -> None:
     (problem,) = problems(tmp_path / "rows.jsonl", [TEXT, {**TEXT, "input": text}])
@@ -57,10 +58,11 @@ def test_a_mark_of_a_picture_is_named_with_its_row_and_column(
         "What does the <video> tag do, and what `<audio>`?",
         "<img src=a><image href=b />",
     ],
+    ids=["video with controls", "video", "RSS", "tags in prose", "img"],
 )
-def test_tags_of_a_page_are_no_marks(tmp_path: Path, text: str) -> None:
+def test_html_media_tags_are_not_placeholders(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path / "rows.jsonl", [{**TEXT, "input": text}]) == ()
 
 
-def test_a_mark_in_a_column_that_is_not_used_is_none(tmp_path: Path) -> None:
+def test_placeholder_in_unused_column_is_ignored(tmp_path: Path) -> None:
     assert problems(tmp_path / "rows.jsonl", [{**TEXT, "note": "<image>"}]) == ()

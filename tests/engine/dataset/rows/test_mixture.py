@@ -1,4 +1,4 @@
-"""Datasets of one source and several: what is found, which rows are used, pages, search, weights."""
+"""Datasets of one or several sources: inspection, usable rows, pages, search, weights."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def page(*sources: Any, **question: Any) -> events.RowsRead:
 # --- samples --------------------------------------------------------------------------------------
 
 
-def test_the_sources_of_a_dataset_are_read_each_in_its_format(tmp_path: Path) -> None:
+def test_each_source_is_read_in_its_own_format(tmp_path: Path) -> None:
     chat = {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}
     rows = opened(
         write_rows(tmp_path / "a.jsonl", [GOOD, BAD]), write_rows(tmp_path / "b.jsonl", [chat])
@@ -79,21 +79,21 @@ def test_the_sources_of_a_dataset_are_read_each_in_its_format(tmp_path: Path) ->
         rows.sample(0, 1)
 
 
-def test_the_system_prompt_goes_before_rows_that_have_none(tmp_path: Path) -> None:
+def test_system_prompt_is_added_to_rows_without_one(tmp_path: Path) -> None:
     own = {"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}  # fmt: skip
     file = write_rows(tmp_path / "a.jsonl", [own, {"messages": own["messages"][1:]}])
     rows = opened(file, system_prompt="Be short.")
     assert [rows.sample(0, place).messages[0].content for place in (0, 1)] == ["own", "Be short."]
 
 
-def test_recorded_repairs_of_single_rows_are_made(tmp_path: Path) -> None:
+def test_fixes_of_single_rows_are_applied(tmp_path: Path) -> None:
     turns = [("user", "Q"), ("user", "more"), ("assistant", "A")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     rows = opened(write_rows(tmp_path / "a.jsonl", [row]), fixes=("merge_turns",))
     assert [turn.content for turn in rows.sample(0, 0).messages] == ["Q\n\nmore", "A"]
 
 
-def test_a_chosen_format_and_mapping_are_kept_to(tmp_path: Path) -> None:
+def test_chosen_format_and_mapping_are_used(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.jsonl", [{"x": "Q", "y": "A {x}", "z": "B"}])
     source = {
         "path": str(file),
@@ -104,24 +104,24 @@ def test_a_chosen_format_and_mapping_are_kept_to(tmp_path: Path) -> None:
     assert [turn.content for turn in rows.sample(0, 0).messages] == ["Say Q", "A {x}"]
 
 
-def test_rows_that_cannot_be_trained_on_together_are_refused(tmp_path: Path) -> None:
+def test_mixed_tasks_and_unusable_sources_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("Once upon a time.", "utf-8")
     assert problem_of(write_rows(tmp_path / "a.jsonl", [GOOD]), tmp_path / "b.txt").code == "dataset.mixed_tasks"  # fmt: skip
     assert problem_of(write_rows(tmp_path / "c.jsonl", [{"x": 1}])).where.file == str(tmp_path / "c.jsonl")  # fmt: skip
     assert problem_of().code == "dataset.no_sources"
 
 
-def test_the_rows_of_a_validation_file_come_last(tmp_path: Path) -> None:
+def test_validation_file_rows_come_last(tmp_path: Path) -> None:
     held_out = write_rows(tmp_path / "valid.jsonl", [GOOD | {"output": "held out"}])
     rows = opened(write_rows(tmp_path / "a.jsonl", [GOOD]), validation_file=str(held_out))
     assert len(rows.stores) == len(rows.sources) == 2
     assert rows.sample(1, 0).messages[-1].content == "held out"
 
 
-# --- what a dataset holds -------------------------------------------------------------------------
+# --- inspection -----------------------------------------------------------------------------------
 
 
-def test_a_small_dataset_is_answered_once_and_in_full(tmp_path: Path) -> None:
+def test_small_dataset_is_inspected_in_one_complete_event(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD, GOOD, BAD])
     (answer,) = inspected(file)
     (found,) = answer.sources
@@ -134,7 +134,7 @@ def test_a_small_dataset_is_answered_once_and_in_full(tmp_path: Path) -> None:
     assert answer.preview[0].messages[-1].content == "Answer"
 
 
-def test_a_larger_one_is_answered_with_its_first_rows_before_it_is_read(tmp_path: Path) -> None:
+def test_large_dataset_is_previewed_before_it_is_scanned(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD] * 5000)
     channel = handle(commands.InspectDataset(dataset=spec_of(file)))
     early, full = channel.of(events.DatasetInspected)
@@ -148,7 +148,7 @@ def test_a_larger_one_is_answered_with_its_first_rows_before_it_is_read(tmp_path
     assert [event.complete for event in inspected(file)] == [True]
 
 
-def test_a_source_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+def test_unreadable_source_does_not_hide_other_sources(tmp_path: Path) -> None:
     good = write_rows(tmp_path / "a.jsonl", [GOOD])
     answer = inspected(good, tmp_path / "none.jsonl")[-1]
     assert [source.rows for source in answer.sources] == [1, 0]
@@ -158,7 +158,7 @@ def test_a_source_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -
     assert channel.last(events.Failed).problem.code == "dataset.unreadable"
 
 
-def test_a_folder_of_different_formats_says_that_most_of_it_is_of_no_use(tmp_path: Path) -> None:
+def test_folder_of_mostly_unusable_formats_gives_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     write_rows(folder / "a.jsonl", [GOOD] * 3)
@@ -171,7 +171,7 @@ def test_a_folder_of_different_formats_says_that_most_of_it_is_of_no_use(tmp_pat
     assert "sources of their own" in str(problem.remedy)
 
 
-def test_a_file_of_faults_alone_says_where_the_first_is(tmp_path: Path) -> None:
+def test_file_of_only_faults_reports_the_first_faulty_line(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('\n{"a": 1\n{"b": 2\n', "utf-8")
     answer = inspected(file)[-1]
@@ -215,7 +215,7 @@ def places(answer: events.RowsRead) -> list[tuple[int, int]]:
     return [(row.source, row.row) for row in answer.rows]
 
 
-def test_pages_go_over_all_sources(files: tuple[Path, Path]) -> None:
+def test_pages_span_all_sources(files: tuple[Path, Path]) -> None:
     answer = page(*files, first=28, count=4)
     assert (answer.first, answer.matching) == (28, 40)
     assert places(answer) == [(0, 29), (0, 30), (1, 1), (1, 2)]
@@ -224,7 +224,7 @@ def test_pages_go_over_all_sources(files: tuple[Path, Path]) -> None:
     assert page(*files, first=100).rows == ()
 
 
-def test_rows_left_out_are_shown_with_the_reason_and_as_the_file_has_them(
+def test_skipped_rows_are_shown_with_reason_and_raw_text(
     files: tuple[Path, Path],
 ) -> None:
     answer = page(*files, which="skipped")
@@ -239,7 +239,7 @@ def test_rows_left_out_are_shown_with_the_reason_and_as_the_file_has_them(
     assert page(*files, which="used").matching == 38
 
 
-def test_pages_go_past_a_source_that_cannot_be_read(tmp_path: Path) -> None:
+def test_pages_skip_an_unreadable_source(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD])
     found = page(tmp_path / "missing.jsonl", file, first=0, count=10)
     assert [(row.source, row.row) for row in found.rows] == [(1, 1), (1, 2)]
@@ -248,7 +248,7 @@ def test_pages_go_past_a_source_that_cannot_be_read(tmp_path: Path) -> None:
         page(tmp_path / "missing.jsonl", first=0, count=10)
 
 
-def test_a_page_does_not_recognise_its_source_again(
+def test_reading_pages_detects_the_format_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, {**GOOD, "output": "Once"}])
@@ -282,7 +282,7 @@ def test_a_page_does_not_recognise_its_source_again(
     ],
 )
 @pytest.mark.parametrize("escaped", [True, False])
-def test_a_search_finds_texts_whatever_their_case_and_spelling_and_no_names(
+def test_search_ignores_case_and_escapes_and_column_names(
     files: tuple[Path, Path], words: str, expected: list[tuple[int, int]], escaped: bool
 ) -> None:
     if escaped:
@@ -293,14 +293,14 @@ def test_a_search_finds_texts_whatever_their_case_and_spelling_and_no_names(
     assert answer.matching == len(expected)
 
 
-def test_a_search_within_rows_of_a_finding_keeps_their_order(files: tuple[Path, Path]) -> None:
+def test_search_within_selected_rows_keeps_their_order(files: tuple[Path, Path]) -> None:
     only = ((1, 4), (0, 9), (0, 5), (0, 2), (5, 1), (0, 999))
     assert places(page(*files, only=only)) == [(1, 4), (0, 9), (0, 5), (0, 2)]
     assert places(page(*files, only=only, search="number")) == [(0, 9), (0, 2)]
     assert places(page(*files, only=only, which="used", first=1, count=1)) == [(0, 9)]
 
 
-def test_long_texts_are_cut_in_pages(tmp_path: Path) -> None:
+def test_long_texts_are_truncated_in_pages(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.jsonl", [GOOD | {"output": "x" * 1_000_000}])
     assert len(page(file).rows[0].messages[1].content) < 5000
 
@@ -313,7 +313,7 @@ def test_long_texts_are_cut_in_pages(tmp_path: Path) -> None:
     st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0]), min_size=3, max_size=3),
     st.integers(0, 2**32 - 1),
 )
-def test_a_row_is_there_as_often_as_the_weight_of_its_source_says(
+def test_weight_sets_how_often_each_row_repeats(
     sizes: list[int], weights: list[float], seed: int
 ) -> None:
     rows = np.array([(source, row) for source, size in enumerate(sizes) for row in range(size)])
@@ -326,7 +326,7 @@ def test_a_row_is_there_as_often_as_the_weight_of_its_source_says(
         assert times.sum() == whole * size + round((weights[source] - whole) * size)
 
 
-def test_which_half_is_seen_follows_from_the_seed_and_hardly_changes_with_more_rows() -> None:
+def test_sampled_half_depends_on_seed_and_survives_appending() -> None:
     def half(size: int, seed: int) -> set[int]:
         rows = np.column_stack([np.zeros(size, np.int64), np.arange(size)])
         return set(repeat_by_weight(rows, [0.5], seed)[:, 1].tolist())
@@ -354,7 +354,7 @@ def test_which_half_is_seen_follows_from_the_seed_and_hardly_changes_with_more_r
         ("unicode/chatterbot_persian_sharegpt.jsonl", "sharegpt", 773),
     ],
 )
-def test_real_files_are_recognised_and_used_to_the_last_row(
+def test_real_file_is_recognized_and_every_row_is_used(
     name: str, found_format: str, rows: int
 ) -> None:
     answer = inspected(SHARED / name)[-1]

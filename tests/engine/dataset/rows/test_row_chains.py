@@ -1,4 +1,4 @@
-"""Rows that name the row before them: each is read with its conversation, and its answer trains once."""
+"""Rows that name their parent row: each is read with its conversation, and its answer trains once."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def inspected(path: Path, **how: Any) -> events.SourceFound:
         commands.InspectDataset(dataset=DatasetSpec(sources=(DataSource(path=str(path), **how),)))
     )
     channel.last(events.Done)
-    (found,) = channel.last(events.DatasetInspected).sources
-    assert found.rows == found.used + sum(entry.count for entry in found.skipped)
-    return found
+    (source,) = channel.last(events.DatasetInspected).sources
+    assert source.rows == source.used + sum(entry.count for entry in source.skipped)
+    return source
 
 
 def conversations(path: Path) -> tuple[events.SourceFound, dict[int, Turns]]:
-    """What is found, and by row (from 1) the turns of each usable one, with whether they train."""
-    found = inspected(path)
+    """Return the inspected source and, by row number, the turns of each usable row."""
+    source = inspected(path)
     store = open_store(DataSource(path=str(path)), make_job())
-    skipped = {row for entry in found.skipped for row in entry.rows}
-    assert found.format is not None, found.problems
+    skipped = {row for entry in source.skipped for row in entry.rows}
+    assert source.format is not None, source.problems
     turns = {}
     for position in range(len(store)):
         if position + 1 not in skipped:
-            sample = convert(store.raw(position).values, found.format, found.mapping)
+            sample = convert(store.raw(position).values, source.format, source.mapping)
             turns[position + 1] = [(one.role, one.content, one.trained) for one in sample.messages]
-    return found, turns
+    return source, turns
 
 
 def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -54,18 +54,18 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def codes(found: events.SourceFound) -> set[str]:
-    return {problem.code for problem in found.problems}
+def codes(source: events.SourceFound) -> set[str]:
+    return {problem.code for problem in source.problems}
 
 
-def test_a_round_is_read_with_the_rounds_before_it_of_which_none_trains_again(
+def test_round_includes_earlier_rounds_without_training_them(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "rounds.csv"
     file.write_text(
         "id,parent_id,instruction,output\nc,b,When?,Now.\na,,Who?,I.\nb,a,Why?,So.\nd,a,Where?,Here.\n"
     )
-    found, turns = conversations(file)
+    source, turns = conversations(file)
     who = [("user", "Who?", False), ("assistant", "I.", False)]
     why = [("user", "Why?", False), ("assistant", "So.", False)]
     assert turns == {
@@ -74,11 +74,11 @@ def test_a_round_is_read_with_the_rounds_before_it_of_which_none_trains_again(
         3: [*who, why[0], ("assistant", "So.", True)],
         4: [*who, ("user", "Where?", False), ("assistant", "Here.", True)],
     }
-    assert found.mapping["history"] == "history"
-    assert codes(found) == {"dataset.chained"}
+    assert source.mapping["history"] == "history"
+    assert codes(source) == {"dataset.chained"}
 
 
-def test_ids_that_a_table_has_made_fractions_of_are_still_found_with_the_system_text_of_the_first(
+def test_float_ids_are_matched_and_first_system_text_is_kept(
     tmp_path: Path,
 ) -> None:
     table = pa.table(
@@ -95,7 +95,7 @@ def test_ids_that_a_table_has_made_fractions_of_are_still_found_with_the_system_
     ]  # fmt: skip
 
 
-def test_single_turns_become_the_conversations_of_their_answers(tmp_path: Path) -> None:
+def test_single_turns_become_conversations_of_their_answers(tmp_path: Path) -> None:
     rows = [
         {"message_id": "a", "parent_id": None, "text": "Who?", "role": "prompter", "rank": None},
         {"message_id": "b", "parent_id": "a", "text": "I.", "role": "assistant", "rank": 0},
@@ -104,42 +104,42 @@ def test_single_turns_become_the_conversations_of_their_answers(tmp_path: Path) 
         {"message_id": "e", "parent_id": "d", "text": "So.", "role": "assistant", "rank": None},
         {"message_id": "f", "parent_id": "d", "text": "No.", "role": "assistant", "deleted": True},
     ]
-    found, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
+    source, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
     who = ("user", "Who?", False)
     assert turns == {
         2: [who, ("assistant", "I.", True)],
         5: [who, ("assistant", "I.", False), ("user", "Why?", False), ("assistant", "So.", True)],
     }
-    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+    assert {str(entry.reason): entry.rows for entry in source.skipped} == {
         "it is not an answer; it is read with the answers after it": (1, 4),
         "another answer to the same turn has a better rank": (3,),
         "it was deleted": (6,),
     }
 
 
-def test_rows_whose_row_before_is_not_to_be_had_say_why(tmp_path: Path) -> None:
+def test_rows_with_unusable_parents_give_a_reason(tmp_path: Path) -> None:
     def row(own: str, before: Any, output: str = "I.") -> dict[str, Any]:
         return {"id": own, "parent_id": before, "instruction": "Who?", "output": output}
 
     rows = [
-        row("a", "b"), row("b", "a"),  # a circle
-        row("c", "c"),  # names itself, and so begins
-        row("d", None), row("d", None), row("e", "d"),  # two of one id
-        row("f", None, ""), row("g", "f"),  # behind a round without an answer
+        row("a", "b"), row("b", "a"),  # a cycle
+        row("c", "c"),  # its own parent: starts a conversation
+        row("d", None), row("d", None), row("e", "d"),  # duplicate id
+        row("f", None, ""), row("g", "f"),  # after a round without an answer
         row("h", "gone"), row("i", "c"), row("j", "i"),
     ]  # fmt: skip
-    found, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
-    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+    source, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
+    assert {str(entry.reason): entry.rows for entry in source.skipped} == {
         "its parent rows lead back to itself": (1, 2),
         "several rows have the id of its parent row": (6,),
         "the answer is empty": (7,),
         "an earlier row of its conversation can't be used": (8,),
     }
     assert [len(turns[row]) for row in (3, 9, 10, 11)] == [2, 2, 4, 6]
-    assert codes(found) == {"dataset.chained", "dataset.parents_missing"}
+    assert codes(source) == {"dataset.chained", "dataset.parents_missing"}
 
 
-def test_every_answer_of_any_trees_trains_once_behind_all_that_was_said_before_it(
+def test_each_answer_trains_once_after_its_whole_history(
     tmp_path: Path,
 ) -> None:
     random.seed(7)
@@ -153,14 +153,14 @@ def test_every_answer_of_any_trees_trains_once_behind_all_that_was_said_before_i
          "instruction": f"Q{row}", "output": f"A{row}"}
         for row in order
     ]  # fmt: skip
-    found, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
-    assert found.used == len(rows)
+    source, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
+    assert source.used == len(rows)
     for number, row in enumerate(order, start=1):
         path: list[int] = []
-        place: int | None = row
-        while place is not None:
-            path.insert(0, place)
-            place = parents[place]
+        current: int | None = row
+        while current is not None:
+            path.insert(0, current)
+            current = parents[current]
         expected = [
             turn
             for one in path
@@ -169,14 +169,14 @@ def test_every_answer_of_any_trees_trains_once_behind_all_that_was_said_before_i
         assert turns[number] == expected
 
 
-def test_a_conversation_of_endless_rounds_is_refused_row_by_row(tmp_path: Path) -> None:
+def test_overlong_conversation_is_skipped_row_by_row(tmp_path: Path) -> None:
     rows = [
         {"id": row, "parent_id": row - 1 or None, "instruction": "Q" * 99, "output": "A"}
         for row in range(1, 5000)
     ]
-    found = inspected(lines(tmp_path / "rounds.jsonl", rows))
-    assert found.used == 257
-    assert str(found.skipped[0].reason) == "too many rows precede it"
+    source = inspected(lines(tmp_path / "rounds.jsonl", rows))
+    assert source.used == 257
+    assert str(source.skipped[0].reason) == "too many rows precede it"
 
 
 @pytest.mark.parametrize(
@@ -186,42 +186,43 @@ def test_a_conversation_of_endless_rounds_is_refused_row_by_row(tmp_path: Path) 
         {"context": "A mirror.", "question": "Who?", "answer": "I."},
         {"body": "Only a text."},
     ],
+    ids=["preference", "context", "text"],
 )
-def test_that_rows_of_another_kind_are_not_joined_is_said(
+def test_unchainable_formats_warn_that_parents_are_unused(
     tmp_path: Path, row: dict[str, Any]
 ) -> None:
     rows = [{"id": 1, "parent_id": None, **row}, {"id": 2, "parent_id": 1, **row}]
-    found = inspected(lines(tmp_path / "rows.jsonl", rows))
-    assert found.used == 2
-    assert "dataset.parents_unused" in codes(found)
+    source = inspected(lines(tmp_path / "rows.jsonl", rows))
+    assert source.used == 2
+    assert "dataset.parents_unused" in codes(source)
 
 
-def test_rows_of_which_none_names_another_one_stay_as_they_are(tmp_path: Path) -> None:
+def test_rows_without_parents_are_unchanged(tmp_path: Path) -> None:
     rows = [{"id": n, "parent_id": None, "instruction": "Who?", "output": "I."} for n in range(3)]
-    found = inspected(lines(tmp_path / "rows.jsonl", rows))
-    assert (found.used, found.problems, found.mapping) == (
+    source = inspected(lines(tmp_path / "rows.jsonl", rows))
+    assert (source.used, source.problems, source.mapping) == (
         3,
         (),
         {"instruction": "instruction", "output": "output"},
     )
 
 
-def test_the_rounds_before_a_row_can_be_left_out_by_the_mapping(tmp_path: Path) -> None:
+def test_mapping_can_leave_out_the_history(tmp_path: Path) -> None:
     rows = [
         {"id": 1, "parent_id": None, "instruction": "Who?", "output": "I."},
         {"id": 2, "parent_id": 1, "instruction": "Why?", "output": "So."},
     ]
     path = lines(tmp_path / "rows.jsonl", rows)
-    found = inspected(path, mapping={"history": ""})
-    assert "history" not in found.mapping
-    assert found.used == 2
+    source = inspected(path, mapping={"history": ""})
+    assert "history" not in source.mapping
+    assert source.used == 2
 
 
 def turn(own: Any, before: Any, role: str, text: Any, **more: Any) -> dict[str, Any]:
     return {"message_id": own, "parent_id": before, "role": role, "text": text, **more}
 
 
-def test_a_table_says_in_words_which_turns_are_deleted_and_how_answers_are_ranked(
+def test_deleted_and_ranked_turns_are_read_from_csv_text(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "turns.csv"
@@ -230,16 +231,16 @@ def test_a_table_says_in_words_which_turns_are_deleted_and_how_answers_are_ranke
         "a,,Who?,prompter,,False\nb,a,I.,assistant,0,False\nc,a,Me.,assistant,1,False\n"
         "d,b,Why?,prompter,,False\ne,d,So.,assistant,0,True\nf,d,No.,assistant,1,False\n"
     )
-    found, turns = conversations(file)
+    source, turns = conversations(file)
     assert sorted(turns) == [2, 6]
-    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+    assert {str(entry.reason): entry.rows for entry in source.skipped} == {
         "it is not an answer; it is read with the answers after it": (1, 4),
         "another answer to the same turn has a better rank": (3,),
         "it was deleted": (5,),
     }
 
 
-def test_nothing_trains_that_was_taken_back_stands_behind_such_or_was_left_unranked(
+def test_deleted_failed_and_unranked_answers_do_not_train(
     tmp_path: Path,
 ) -> None:
     rows = [
@@ -252,12 +253,12 @@ def test_nothing_trains_that_was_taken_back_stands_behind_such_or_was_left_unran
         turn("g", "gone", "assistant", "An answer to nothing."),
         turn("h", None, "assistant", "Welcome."),
     ]
-    found, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
+    source, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
     assert turns == {
         3: [("user", "Who?", False), ("assistant", "I.", True)],
         8: [("assistant", "Welcome.", True)],
     }
-    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+    assert {str(entry.reason): entry.rows for entry in source.skipped} == {
         "it is not an answer; it is read with the answers after it": (1, 5),
         "it did not pass its review": (2,),
         "it has no rank, unlike other answers to the same turn": (4,),
@@ -266,7 +267,7 @@ def test_nothing_trains_that_was_taken_back_stands_behind_such_or_was_left_unran
     }
 
 
-def test_turns_of_calls_and_of_parts_are_joined_as_those_of_text_are(tmp_path: Path) -> None:
+def test_turns_with_tool_calls_and_parts_are_joined(tmp_path: Path) -> None:
     call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     rows = [
         turn("a", None, "user", [{"type": "text", "text": "Rain?"}]),
@@ -275,7 +276,7 @@ def test_turns_of_calls_and_of_parts_are_joined_as_those_of_text_are(tmp_path: P
         turn("d", "c", "assistant", "No."),
     ]
     path = lines(tmp_path / "turns.jsonl", rows)
-    found, turns = conversations(path)
+    source, turns = conversations(path)
     assert turns == {
         2: [("user", "Rain?", False), ("assistant", "", True)],
         4: [
@@ -284,12 +285,12 @@ def test_turns_of_calls_and_of_parts_are_joined_as_those_of_text_are(tmp_path: P
         ],
     }  # fmt: skip
     values = open_store(DataSource(path=str(path)), make_job()).raw(3).values
-    messages = convert(values, "messages", found.mapping).messages
+    messages = convert(values, "messages", source.mapping).messages
     assert [call.name for call in messages[1].tool_calls] == ["weather"]
     assert messages[2].name == "weather"
 
 
-def test_an_answer_behind_a_picture_is_left_out(tmp_path: Path) -> None:
+def test_answer_to_an_image_is_left_out(tmp_path: Path) -> None:
     rows = [
         turn("a", None, "user", "What is it?", image="cat.jpg"),
         turn("b", "a", "assistant", "A cat.", image=None),
@@ -300,7 +301,7 @@ def test_an_answer_behind_a_picture_is_left_out(tmp_path: Path) -> None:
     assert sorted(turns) == [4]
 
 
-def test_ids_count_that_are_named_and_within_their_conversation_or_file(tmp_path: Path) -> None:
+def test_ids_are_scoped_to_their_conversation_or_file(tmp_path: Path) -> None:
     rows = [
         {"id": f"row {chat}{number}", "conversation_id": chat, "message_id": number,
          "parent_message_id": number - 1 if number else None,
@@ -320,11 +321,11 @@ def test_ids_count_that_are_named_and_within_their_conversation_or_file(tmp_path
         lines(folder / f"{name}.jsonl", rows)
     lines(folder / "z.jsonl", [{"id": 5, "parent_id": 4, "instruction": "five", "output": "A"}])
     lines(folder / "zz.jsonl", [{"id": 4, "parent_id": -1, "instruction": "four", "output": "A"}])
-    found, turns = conversations(folder)
-    assert [[text for role, text, _ in said if role == "user"] for said in turns.values()] == [
+    source, turns = conversations(folder)
+    assert [[text for role, text, _ in chat if role == "user"] for chat in turns.values()] == [
         ["x1"], ["x1", "x2"], ["y1"], ["y1", "y2"], ["four", "five"], ["four"],
     ]  # fmt: skip
-    assert codes(found) == {"dataset.chained"}
+    assert codes(source) == {"dataset.chained"}
 
 
 def rounds(parents: dict[int, Any], ask: str = "Question {}?") -> list[dict[str, Any]]:
@@ -345,40 +346,41 @@ def rounds(parents: dict[int, Any], ask: str = "Question {}?") -> list[dict[str,
             "variants",
         ),
     ],
+    ids=["cycles", "missing parents", "few parents", "variants"],
 )
-def test_rows_that_name_kinds_or_what_they_were_made_of_are_no_conversations(
+def test_implausible_parent_columns_do_not_form_conversations(
     tmp_path: Path, rows: list[dict[str, Any]], why: str
 ) -> None:
-    found, turns = conversations(lines(tmp_path / "rows.jsonl", rows))
-    assert [len(said) for said in turns.values()] == [2] * len(rows)
-    (problem,) = found.problems
+    source, turns = conversations(lines(tmp_path / "rows.jsonl", rows))
+    assert [len(chat) for chat in turns.values()] == [2] * len(rows)
+    (problem,) = source.problems
     assert problem.code == "dataset.parents_unused"
     assert why in str(problem.what)
 
 
-def test_turns_whose_rows_before_are_all_elsewhere_are_refused_with_that_reason(
+def test_turns_with_only_missing_parents_are_refused(
     tmp_path: Path,
 ) -> None:
     rows = [turn("b", "a", "assistant", "I."), turn("d", "c", "user", "Who?")]
-    found = inspected(lines(tmp_path / "turns.jsonl", rows))
-    assert found.format is None
-    assert codes(found) == {"dataset.single_turns", "dataset.parents_missing"}
+    source = inspected(lines(tmp_path / "turns.jsonl", rows))
+    assert source.format is None
+    assert codes(source) == {"dataset.single_turns", "dataset.parents_missing"}
 
 
 def trees(path: Path) -> list[int]:
-    """40 conversations of 12 rounds each, some with branches; to each row its conversation."""
+    """Write 40 conversations of 12 rounds, some with branches; return each row's conversation."""
     random.seed(3)
     words = ["".join(random.choices("abcdefghijklmno", k=random.randint(2, 9))) for _ in range(999)]
     rows: list[dict[str, Any]] = []
     for row in range(480):
         before = None if row % 12 == 0 else row - random.randint(1, min(2, row % 12))
-        asked, said = (" ".join(random.choices(words, k=30)) for _ in range(2))
-        rows.append({"id": row, "parent_id": before, "instruction": asked, "output": said})
+        asked, answer = (" ".join(random.choices(words, k=30)) for _ in range(2))
+        rows.append({"id": row, "parent_id": before, "instruction": asked, "output": answer})
     lines(path, rows)
     return [row // 12 for row in range(480)]
 
 
-def test_no_conversation_is_on_both_sides_of_the_split_and_its_rounds_are_no_near_duplicates(
+def test_split_keeps_conversations_whole_without_duplicates(
     tmp_path: Path,
 ) -> None:
     of_row = trees(tmp_path / "rounds.jsonl")
@@ -394,7 +396,7 @@ def test_no_conversation_is_on_both_sides_of_the_split_and_its_rounds_are_no_nea
     assert lint(spec, make_job()).findings == ()
 
 
-def test_answers_to_one_missing_row_are_on_one_side_of_the_split(tmp_path: Path) -> None:
+def test_answers_to_one_missing_row_share_a_split_side(tmp_path: Path) -> None:
     random.seed(5)
     rows = rounds({own: f"gone {own // 4}" if own % 2 else own + 1 for own in range(80)})
     random.shuffle(rows)

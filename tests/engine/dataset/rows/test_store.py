@@ -1,4 +1,4 @@
-"""The scan of a source: kept by content, found again, bounded in memory, never at odds with the file."""
+"""The scan of a source: cached by content, bounded in memory, always consistent with the file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def scan(path: Path, channel: RecordingChannel | None = None) -> RowStore:
     return open_store(DataSource(path=str(path)), make_job(channel))
 
 
-def test_every_row_is_there_with_its_number_line_and_place(tmp_path: Path) -> None:
+def test_every_row_has_its_number_line_and_offset(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(number) for number in range(20_000)])
     store = scan(file)
     lines = file.read_bytes().split(b"\n")
@@ -64,24 +64,24 @@ def test_every_row_is_there_with_its_number_line_and_place(tmp_path: Path) -> No
         store.raw(20_000)
 
 
-def test_the_rows_are_a_dataset_of_their_own_in_other_processes_too(tmp_path: Path) -> None:
+def test_store_can_be_pickled_for_other_processes(tmp_path: Path) -> None:
     store = scan(write_rows(tmp_path / "rows.jsonl", [qa(number) for number in range(5000)]))
-    again = pickle.loads(pickle.dumps(store))
-    assert again.data.column_names == ["number", "line", "offset", "raw", "fault"]
-    assert len(again.data) == 5000
-    assert json.loads(again.data[4321]["raw"]) == qa(4321)
+    reopened = pickle.loads(pickle.dumps(store))
+    assert reopened.data.column_names == ["number", "line", "offset", "raw", "fault"]
+    assert len(reopened.data) == 5000
+    assert json.loads(reopened.data[4321]["raw"]) == qa(4321)
     assert [batch.num_rows for _, batch in store.batches()] == [
         store.batch(index).num_rows for index in range(len(store.facts.batches))
     ]
 
 
-def test_a_scan_is_found_again_after_a_move_of_time_and_made_anew_after_a_change(
+def test_scan_is_reused_after_a_move_and_redone_after_a_change(
     tmp_path: Path,
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(1), qa(2)])
     first, channel = scan(file), RecordingChannel()
-    again = scan(file, channel)
-    assert again.folder == first.folder
+    reopened = scan(file, channel)
+    assert reopened.folder == first.folder
     assert not channel.of(events.Progress)
     moved = tmp_path / "moved.jsonl"
     shutil.copy(file, moved)
@@ -93,7 +93,7 @@ def test_a_scan_is_found_again_after_a_move_of_time_and_made_anew_after_a_change
     assert scan(file).key != first.key
 
 
-def test_a_damaged_scan_is_made_anew(tmp_path: Path, cache: Path) -> None:
+def test_damaged_scan_is_redone(tmp_path: Path, cache: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(1), qa(2)])
     rows = scan(file).file
     rows.write_bytes(rows.read_bytes()[:-20])
@@ -105,7 +105,7 @@ def test_a_damaged_scan_is_made_anew(tmp_path: Path, cache: Path) -> None:
     assert scan(file).raw(1).values == qa(2)
 
 
-def test_what_a_cancelled_scan_leaves_is_nothing(tmp_path: Path, cache: Path) -> None:
+def test_canceled_scan_leaves_no_files(tmp_path: Path, cache: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(number) for number in range(50_000)])
     channel = RecordingChannel(lambda _: job.flags.cancel.set())
     job = make_job(channel)
@@ -114,20 +114,20 @@ def test_what_a_cancelled_scan_leaves_is_nothing(tmp_path: Path, cache: Path) ->
     assert not [path for path in (cache / "rows").iterdir() if path.name != "keys"]
 
 
-def test_progress_is_in_bytes_of_the_file_also_of_a_compressed_one(tmp_path: Path) -> None:
+def test_progress_counts_bytes_of_the_compressed_file(tmp_path: Path) -> None:
     text = "".join(json.dumps(qa(random.getrandbits(60))) + "\n" for _ in range(100_000))
     file = tmp_path / "rows.jsonl.gz"
     file.write_bytes(gzip.compress(text.encode(), 1))
     channel = RecordingChannel()
     scan(file, channel)
-    told = [event for event in channel.of(events.Progress) if str(event.stage) == "reading rows"]
-    assert {(event.unit, event.total) for event in told} == {("bytes", file.stat().st_size)}
-    done = [event.done for event in told]
+    sent = [event for event in channel.of(events.Progress) if str(event.stage) == "reading rows"]
+    assert {(event.unit, event.total) for event in sent} == {("bytes", file.stat().st_size)}
+    done = [event.done for event in sent]
     assert done == sorted(done)
     assert done[-1] <= file.stat().st_size
 
 
-def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_reads_it(
+def test_scan_finished_by_another_process_meanwhile_is_kept(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = scan(write_rows(tmp_path / "rows.jsonl", [qa(1)])).folder
@@ -136,7 +136,7 @@ def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_
     whole = scan_cache.find_scan
 
     def look(name: str, size: int) -> Path | None:
-        looks.append(whole(name, size) if looks else None)  # not there yet when looked at first
+        looks.append(whole(name, size) if looks else None)  # missing on the first look
         return looks[-1]
 
     with scan_cache.fresh_folder() as folder:
@@ -146,7 +146,9 @@ def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_
     assert theirs.stat().st_ino == number
 
 
-def test_scans_long_unused_are_deleted_and_half_made_ones_too(tmp_path: Path, cache: Path) -> None:
+def test_scans_unused_for_a_month_and_partial_scans_are_deleted(
+    tmp_path: Path, cache: Path
+) -> None:
     old = scan(write_rows(tmp_path / "old.jsonl", [qa(1)])).folder
     fresh = scan(write_rows(tmp_path / "fresh.jsonl", [qa(2)])).folder
     half = cache / "rows" / ".half.tmp"
@@ -160,7 +162,7 @@ def test_scans_long_unused_are_deleted_and_half_made_ones_too(tmp_path: Path, ca
     assert fresh.exists()
 
 
-def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
+def test_unpacked_and_temporary_files_are_deleted_after_use(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "rows.parquet.gz"
@@ -183,7 +185,7 @@ def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
     assert not left()
 
 
-def test_no_room_on_the_disk_is_said_before_a_scan_begins(
+def test_full_disk_is_reported_before_scanning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(1)])
@@ -195,7 +197,7 @@ def test_no_room_on_the_disk_is_said_before_a_scan_begins(
     assert caught.value.problems[0].code == "disk.full"
 
 
-def test_a_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None:
+def test_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     lines = [json.dumps(qa(number)) for number in range(60_000)]
     lines[50_000] = json.dumps({"question": {"nested": 5}, "answer": ["wrong"], "extra": None})
@@ -213,7 +215,7 @@ def test_a_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None
 # --- verdicts -------------------------------------------------------------------------------------
 
 
-def test_verdicts_of_several_processes_are_those_of_one_and_kept(
+def test_verdicts_of_several_processes_match_and_are_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [qa(number) for number in range(3000)]
@@ -222,13 +224,13 @@ def test_verdicts_of_several_processes_are_those_of_one_and_kept(
     store = scan(write_rows(tmp_path / "rows.jsonl", rows))
     source = DataSource(path=str(tmp_path / "rows.jsonl"))
     spec = DatasetSpec(sources=(source,))
-    found = describe_source(source, store, recognize_format(store, source))
-    alone = verdicts.judge_source(store, found, spec, make_job())
+    source_found = describe_source(source, store, recognize_format(store, source))
+    alone = verdicts.judge_source(store, source_found, spec, make_job())
     for file in store.folder.glob("verdicts-*"):
         file.unlink()
     monkeypatch.setattr(verdicts, "_MANY", 100)
-    together = verdicts.judge_source(store, found, spec, make_job())
-    kept = verdicts.judge_source(store, found, spec, make_job(channel := RecordingChannel()))
+    together = verdicts.judge_source(store, source_found, spec, make_job())
+    kept = verdicts.judge_source(store, source_found, spec, make_job(channel := RecordingChannel()))
     assert not channel.events
     for other in (together, kept):
         assert np.array_equal(alone.codes, other.codes)
@@ -261,7 +263,7 @@ print(len(store), (peak() - idle) // 1024)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a process's peak so")
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
-def test_the_memory_of_a_scan_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
+def test_memory_of_a_scan_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
     file, count = tmp_path / f"rows.{kind}", 300_000
     row = {"question": "What? " * 40, "answer": "That. " * 60}
     if kind == "parquet":
@@ -285,20 +287,20 @@ def test_the_memory_of_a_scan_does_not_grow_with_the_file(tmp_path: Path, kind: 
     assert megabytes < 200
 
 
-def test_first_rows_do_not_wait_for_the_rest(tmp_path: Path) -> None:
+def test_first_rows_do_not_wait_for_the_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     line = (json.dumps(qa(1)) + "\n").encode()
     with file.open("wb") as stream:
         stream.write(line * 1000)
         stream.truncate(20_000_000_000)  # a sparse file: reading all of it would take minutes
     began = time.monotonic()
-    found = first_rows(DataSource(path=str(file)), 200, make_job())
+    source_found = first_rows(DataSource(path=str(file)), 200, make_job())
     assert time.monotonic() - began < 30
-    assert len(found.rows) == 200
-    assert not found.is_all
+    assert len(source_found.rows) == 200
+    assert not source_found.is_all
 
 
-# --- whatever happens to a file -------------------------------------------------------------------
+# --- damaged files --------------------------------------------------------------------------------
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
@@ -347,8 +349,8 @@ _MUTATION = st.tuples(
 
 def mutated(data: bytes, mutations: list[tuple[str, float, bytes, int]]) -> bytes:
     for kind, share, sign, size in mutations:
-        place = int(share * len(data))
-        before, after = data[:place], data[place:]
+        cut = int(share * len(data))
+        before, after = data[:cut], data[cut:]
         data = {
             "truncate": before,
             "flip": before + bytes(byte ^ 0x55 for byte in after[:size]) + after[size:],
@@ -360,7 +362,7 @@ def mutated(data: bytes, mutations: list[tuple[str, float, bytes, int]]) -> byte
 
 
 def scan_or_refuse(file: Path) -> RowStore | None:
-    """The store, or None where there is one clear refusal; whatever else is raised fails."""
+    """Return the store, or None if the file is refused with a clear problem."""
     try:
         return scan(file)
     except ProblemError as error:
@@ -374,7 +376,7 @@ def scan_or_refuse(file: Path) -> RowStore | None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(mutations=st.lists(_MUTATION, min_size=1, max_size=4))
-def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
+def test_mutated_file_gives_rows_and_reasons_or_one_problem(
     tmp_path: Path, kind: str, mutations: list[tuple[str, float, bytes, int]]
 ) -> None:
     data = mutated(_WRITERS[kind]([qa(number) for number in range(30)]), mutations)
@@ -386,8 +388,8 @@ def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
         return
     first = first_rows(source, 5, make_job())
     assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
-    found = describe_source(source, store, recognize_format(store, source))
-    judged = verdicts.judge_source(store, found, DatasetSpec(sources=(source,)), make_job())
+    source_found = describe_source(source, store, recognize_format(store, source))
+    judged = verdicts.judge_source(store, source_found, DatasetSpec(sources=(source,)), make_job())
     assert len(store) == judged.used + sum(entry.count for entry in judged.skipped())
     assert all(entry.reason for entry in judged.skipped())
     for position in range(len(store)):
@@ -401,7 +403,7 @@ def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
 @given(
     st.binary(max_size=300), st.sampled_from(["json", "jsonl", "csv", "txt", "parquet", "gz", ""])
 )
-def test_any_bytes_at_all_are_rows_or_one_refusal(tmp_path: Path, data: bytes, suffix: str) -> None:
+def test_arbitrary_bytes_give_rows_or_one_problem(tmp_path: Path, data: bytes, suffix: str) -> None:
     file = tmp_path / f"rows.{suffix}"
     file.write_bytes(data)
     store = scan_or_refuse(file)
