@@ -20,7 +20,7 @@ from pathlib import Path
 import message_templates
 from message_templates import Templates
 
-from lora_studio.core import export
+from lora_studio.core import chat, export
 from lora_studio.core.dataset import spec as dataset_spec
 from lora_studio.core.project import presets, project
 from lora_studio.core.protocol import training as training_protocol
@@ -46,17 +46,18 @@ def collect() -> Templates:
 def _of_tables() -> set[str]:
     """What the specs and the tables beside them declare."""
     texts: set[str] = set()
-    for spec in project.SPECS.values():
+    for spec in (*project.SPECS.values(), chat.Sampling):
         for facts in all_facts(spec):
             said = {words for value, words in facts.choices.items() if words != value}
             texts |= {facts.title, facts.description, facts.unit, *said}
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text}
-    texts |= {*dataset_spec.FORMAT_TITLES.values(), *dataset_spec.FORMAT_NAMES.values()}
+    for row_format in dataset_spec.FORMATS.values():
+        texts |= {row_format.name, row_format.title}
     texts |= set(training_protocol.COMPONENTS.values())
-    texts |= {about.title for about in optimizers.OPTIMIZERS.values()}
-    for about in export.QUANTIZATIONS.values():
-        texts |= {about.loss, about.only_for or ""}
+    texts |= {optimizer.title for optimizer in optimizers.OPTIMIZERS.values()}
+    for quantization in export.QUANTIZATIONS.values():
+        texts |= {quantization.loss, quantization.only_for}
     return texts - {""}
 
 

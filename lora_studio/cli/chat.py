@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from lora_studio.cli import adapters as cli_adapters
 from lora_studio.cli import headless
-from lora_studio.cli.common import refusing
+from lora_studio.cli.common import refusing, spec_options
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
 from lora_studio.core import formatting
@@ -53,17 +53,6 @@ PromptOption = Annotated[
     typer.Option("--prompt", help="Prompt. Repeat it for further turns; the chat then ends."),
 ]
 SystemOption = Annotated[str, typer.Option(help="System prompt.")]
-MaxTokensOption = Annotated[int, typer.Option(help="Maximum length of an answer in tokens.")]
-TemperatureOption = Annotated[float, typer.Option(help="Temperature. 0 is greedy.")]
-TopPOption = Annotated[float, typer.Option(help="Top-p: cumulative probability to sample from.")]
-TopKOption = Annotated[
-    int, typer.Option(help="Top-k: number of most likely tokens to sample from. 0 means all.")
-]
-MinPOption = Annotated[
-    float, typer.Option(help="Min-p: minimum probability relative to the most likely token.")
-]
-RepetitionPenaltyOption = Annotated[float, typer.Option(help="Repetition penalty. 1 turns it off.")]
-SeedOption = Annotated[int, typer.Option(help="Random seed.")]
 DeviceOption = Annotated[str, typer.Option(help="Device: auto, cpu, cuda:0, …")]
 JsonChatOption = Annotated[
     bool,
@@ -71,21 +60,16 @@ JsonChatOption = Annotated[
 ]
 
 
+@spec_options(Sampling, temperature=0.0, top_p=1.0, max_tokens=256)
 def chat(
     path: RunOrProjectArgument,
     with_model: WithOption = "",
     adapter: cli_adapters.WeightedOption = None,
     prompt: PromptOption = None,
     system: SystemOption = "",
-    max_tokens: MaxTokensOption = 256,
-    temperature: TemperatureOption = 0.0,
-    top_p: TopPOption = 1.0,
-    top_k: TopKOption = 0,
-    min_p: MinPOption = 0.0,
-    repetition_penalty: RepetitionPenaltyOption = 1.0,
-    seed: SeedOption = 0,
     device: DeviceOption = "",
     as_json: JsonChatOption = False,
+    **sampling_options: Any,
 ) -> None:
     """Chat with a model of a run, or with adapters on its base model. An empty line ends the chat.
 
@@ -93,15 +77,7 @@ def chat(
     """
     display = Display(as_json=as_json)
     with refusing(display):
-        sampling = Sampling(
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            max_tokens=max_tokens,
-            seed=seed,
-        )
+        sampling = Sampling(**sampling_options)
         frozen, run = _opened(path)
         speaker = _speaker(frozen, run, with_model, adapter or [])
         if device:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -20,12 +21,14 @@ from lora_studio.core.messages import READABLE
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.spec import Spec
 
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 JsonObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MaxLengthOption = Annotated[int, typer.Option(min=16, help="Maximum sequence length in tokens.")]
 
+_Command = TypeVar("_Command", bound=Callable[..., None])
 _Answer = TypeVar("_Answer", bound=events.Event)
 
 
@@ -46,6 +49,30 @@ def refusing(display: Display) -> Iterator[None]:
     except ValidationError as error:
         display.problems([_invalid(error)])
         raise typer.Exit(headless.REFUSED) from None
+
+
+def spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], _Command]:
+    """Return a decorator that gives a command an option for each field of a spec.
+
+    The command takes them as `**options`. `defaults` replace those of the spec.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        signature = inspect.signature(command, eval_str=True)
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(name, field.default),
+                annotation=Annotated[field.annotation, typer.Option(help=field.description)],
+            )
+            for name, field in spec.model_fields.items()
+        ]
+        *own, _ = signature.parameters.values()
+        command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        return command
+
+    return decorate
 
 
 def answers(command: commands.Question, display: Display) -> list[events.Event]:

@@ -14,7 +14,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource
+from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
 from lora_studio.core.messages import READABLE, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
@@ -26,7 +26,7 @@ FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="File, folder, or Hub dataset ID.")
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", help=f"Row format: auto, {', '.join(FORMAT_TITLES)}.")
+    str, typer.Option("--format", help=f"Row format: auto, {', '.join(FORMATS)}.")
 ]
 MapOption = Annotated[
     list[str] | None,
@@ -98,13 +98,13 @@ def source_of(
 
     A name that isn't a local file but is spelled like a Hub ID is treated as one.
     """
-    if row_format != "auto" and row_format not in FORMAT_TITLES:
+    if row_format != "auto" and row_format not in FORMATS:
         raise _wrong(
             "dataset.unknown_format",
             "Unknown format: {name}.",
             "Choose one of: {formats}.",
             name=row_format,
-            formats=("auto", *FORMAT_TITLES),
+            formats=("auto", *FORMATS),
         )
     local = Path(file).expanduser()
     is_hub = bool(file) and not local.exists() and DataSource(path=file).is_hub
@@ -207,7 +207,8 @@ def _show(report: dict[str, Any], display: Display) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    title = FORMAT_TITLES.get(report["format"], "not recognized")
+    row_format = report["format"]
+    title = FORMATS[row_format].title if row_format in FORMATS else "not recognized"
     for name, value in (
         ("Data", report["file"]),
         ("File", report["container"]),
@@ -217,7 +218,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ("Evidence", report["evidence"] if report["format"] else ""),
         (
             "Other formats",
-            formatting.listed([FORMAT_TITLES[name] for name in report["others"]], "or"),
+            formatting.listed([FORMATS[name].title for name in report["others"]], "or"),
         ),
         ("Columns", _columns(report["columns"])),
         ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),

@@ -57,13 +57,15 @@ AnySpeaker = AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker
 
 
 class Sampling(Spec):
-    """How the next token is chosen; the same words mean the same for every kind of model."""
+    """How the next token is chosen, for every kind of model.
+
+    The panel of the Playground and the options of `lora-studio chat` derive from these fields.
+    """
 
     temperature: float = setting(
         0.7,
         "Temperature",
-        "How freely a token is drawn. 0 always takes the likeliest one, so that every answer to a "
-        "question is the same.",
+        "How random answers are. 0 always picks the most likely token.",
         ge=0.0,
         le=2.0,
         step=0.1,
@@ -71,7 +73,7 @@ class Sampling(Spec):
     top_p: float = setting(
         0.95,
         "Top-p",
-        "Only the likeliest tokens that together have this probability are drawn from. 1: all.",
+        "Samples only from the most likely tokens whose probabilities add up to this. 1 turns it off.",
         gt=0.0,
         le=1.0,
         step=0.05,
@@ -79,7 +81,7 @@ class Sampling(Spec):
     top_k: int = setting(
         0,
         "Top-k",
-        "Only this many of the likeliest tokens are drawn from. 0: all.",
+        "Samples only from this many of the most likely tokens. 0 turns it off.",
         unit="tokens",
         ge=0,
         le=1000,
@@ -87,7 +89,8 @@ class Sampling(Spec):
     min_p: float = setting(
         0.0,
         "Min-p",
-        "Only tokens at least this share as likely as the likeliest one are drawn from. 0: all.",
+        "Samples only from tokens whose probability is at least this fraction of the highest one. "
+        "0 turns it off.",
         ge=0.0,
         le=1.0,
         step=0.01,
@@ -95,19 +98,24 @@ class Sampling(Spec):
     repetition_penalty: float = setting(
         1.0,
         "Repetition penalty",
-        "Divides the scores of tokens that occurred before. 1 changes nothing; 1.1 keeps small models "
-        "from repeating themselves.",
+        "Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that "
+        "repeat themselves.",
         ge=0.5,
         le=2.0,
         step=0.05,
     )
     max_tokens: int = setting(
-        512, "Longest answer", "Where an answer is cut.", unit="tokens", ge=1, le=65536
+        512,
+        "Max. answer length",
+        "Cuts off an answer after this many tokens.",
+        unit="tokens",
+        ge=1,
+        le=65536,
     )
     seed: int = setting(
         0,
         "Seed",
-        "What the draws follow from: the same seed gives the same answer, alone or beside others.",
+        "Random seed: the same seed gives the same answer.",
         ge=0,
         le=2**31 - 1,
     )

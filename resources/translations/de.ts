@@ -2118,6 +2118,10 @@
             <translation>Kurven der ausgewählten Läufe</translation>
         </message>
         <message>
+            <source>Cuts off an answer after this many tokens.</source>
+            <translation>Bricht eine Antwort nach so vielen Token ab.</translation>
+        </message>
+        <message>
             <source>Cycles</source>
             <translation>Zyklen</translation>
         </message>
@@ -3236,6 +3240,10 @@
             <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
         <message>
+            <source>How random answers are. 0 always picks the most likely token.</source>
+            <translation>Wie zufällig Antworten sind. 0 wählt immer das wahrscheinlichste Token.</translation>
+        </message>
+        <message>
             <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit halves and 4-bit quarters their memory at a small cost in quality. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
             <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit halbiert und 4 Bit viertelt den Speicherbedarf bei etwas geringerer Qualität. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
         </message>
@@ -3966,6 +3974,10 @@
             <translation>Stellen Sie es auf seiner Hub-Seite auf privat oder wählen Sie ein anderes Repository.</translation>
         </message>
         <message>
+            <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
+            <translation>Macht Token, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1.1 hilft kleinen Modellen, die sich wiederholen.</translation>
+        </message>
+        <message>
             <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
             <translation>Ordnen Sie jedem Feld eine Spalte zu oder eine Vorlage wie {question}\n{context}.</translation>
         </message>
@@ -3976,6 +3988,10 @@
         <message>
             <source>Matches the trained adapter, with some quality loss.</source>
             <translation>Entspricht dem trainierten Adapter, mit etwas Qualitätsverlust.</translation>
+        </message>
+        <message>
+            <source>Max. answer length</source>
+            <translation>Maximale Antwortlänge</translation>
         </message>
         <message>
             <source>Max. sample length</source>
@@ -4176,6 +4192,10 @@
         <message>
             <source>Micro-batches accumulated before each optimizer step. Effective batch size = micro-batch size × gradient accumulation.</source>
             <translation>Mikro-Batches, deren Gradienten vor jedem Optimizer-Schritt summiert werden. Effektive Batch-Größe = Mikro-Batch × Gradientenakkumulation.</translation>
+        </message>
+        <message>
+            <source>Min-p</source>
+            <translation>Min-p</translation>
         </message>
         <message>
             <source>Min. improvement</source>
@@ -5313,6 +5333,10 @@
             <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Tokens einiger Zeilen prüfen.</translation>
         </message>
         <message>
+            <source>Random seed: the same seed gives the same answer.</source>
+            <translation>Startwert für den Zufall: Derselbe Startwert ergibt dieselbe Antwort.</translation>
+        </message>
+        <message>
             <source>Range: above {low} to {high}{unit}</source>
             <translation>Bereich: über {low} bis {high}{unit}</translation>
         </message>
@@ -5649,6 +5673,10 @@
             <translation>Reparieren…</translation>
         </message>
         <message>
+            <source>Repetition penalty</source>
+            <translation>Wiederholungsstrafe</translation>
+        </message>
+        <message>
             <source>Replace</source>
             <translation>Ersetzen</translation>
         </message>
@@ -5930,6 +5958,18 @@
         <message>
             <source>Samples only from the most likely tokens whose probabilities add up to this.</source>
             <translation>Zieht nur aus den wahrscheinlichsten Tokens, deren Wahrscheinlichkeiten zusammen diesen Wert erreichen.</translation>
+        </message>
+        <message>
+            <source>Samples only from the most likely tokens whose probabilities add up to this. 1 turns it off.</source>
+            <translation>Wählt nur unter den wahrscheinlichsten Token, deren Wahrscheinlichkeiten zusammen diesen Wert ergeben. 1 schaltet es aus.</translation>
+        </message>
+        <message>
+            <source>Samples only from this many of the most likely tokens. 0 turns it off.</source>
+            <translation>Wählt nur unter so vielen der wahrscheinlichsten Token. 0 schaltet es aus.</translation>
+        </message>
+        <message>
+            <source>Samples only from tokens whose probability is at least this fraction of the highest one. 0 turns it off.</source>
+            <translation>Wählt nur unter Token, die mindestens diesen Anteil der höchsten Wahrscheinlichkeit haben. 0 schaltet es aus.</translation>
         </message>
         <message>
             <source>Sampling</source>
@@ -8020,6 +8060,10 @@
         <message>
             <source>Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}.</source>
             <translation>Top-1-Übereinstimmung mit Basismodell + Adapter: {top1} von {tokens} in {conversations}.</translation>
+        </message>
+        <message>
+            <source>Top-k</source>
+            <translation>Top-k</translation>
         </message>
         <message>
             <source>Top-p</source>

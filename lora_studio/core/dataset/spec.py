@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,41 +25,54 @@ Fix = Literal[
     "drop_contradictions", "drop_minority_schema", "drop_outliers",
 ]  # fmt: skip
 
-#: The title of each format, with its typical columns.
-FORMAT_TITLES: dict[RowFormat, str] = {
-    "alpaca": "Alpaca (instruction, input, output)",
-    "sharegpt": "ShareGPT (conversations: from, value)",
-    "messages": "Messages (role, content)",
-    "prompt_completion": "Prompt and completion",
-    "question_answer": "Question and answer",
-    "text": "Plain text",
-    "preference": "Preference (chosen, rejected)",
-    "kto": "Labeled answers (completion, label)",
-}
 
-#: Titles without the columns.
-FORMAT_NAMES: dict[RowFormat, str] = {
-    format_: title.partition(" (")[0] for format_, title in FORMAT_TITLES.items()
-}
+@dataclass(frozen=True)
+class FormatInfo:
+    """Facts about a row format: its title, its typical columns, its task, and its slots.
 
-TASKS: dict[RowFormat, Task] = {
-    "alpaca": "sft", "sharegpt": "sft", "messages": "sft", "prompt_completion": "sft",
-    "question_answer": "sft", "text": "text", "preference": "preference", "kto": "kto",
-}  # fmt: skip
+    A column, or a template such as "{question}\\n{context}", can be mapped to each slot; those with
+    an asterisk are required.
+    """
 
-#: Slots that a column (or a template such as "{question}\n{context}") can be mapped to, by format;
-#: those with an asterisk are required.
-SLOTS: dict[RowFormat, tuple[str, ...]] = {
-    "alpaca": ("instruction*", "input", "output*", "thinking", "system", "history", "tools"),
-    "sharegpt": ("conversations*", "system", "tools"),
-    "messages": ("messages*", "system", "tools"),
-    "prompt_completion": ("prompt*", "completion*", "thinking", "system", "tools"),
-    "question_answer": (
-        "question*", "context", "choices", "answer*", "thinking", "system", "tools",
+    name: str
+    columns: str
+    task: Task
+    slots: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Return the name with the typical columns."""
+        return f"{self.name} ({self.columns})" if self.columns else self.name
+
+
+#: Every row format. Its columns are recognized in `formats/candidates.py`, and its rows converted in
+#: `formats/conversion.py`.
+FORMATS: dict[RowFormat, FormatInfo] = {
+    "alpaca": FormatInfo(
+        "Alpaca", "instruction, input, output", "sft",
+        ("instruction*", "input", "output*", "thinking", "system", "history", "tools"),
     ),
-    "text": ("text*",),
-    "preference": ("prompt", "input", "chosen*", "rejected*", "better", "system", "tools"),
-    "kto": ("prompt", "input", "completion*", "label*", "system", "tools"),
+    "sharegpt": FormatInfo(
+        "ShareGPT", "conversations: from, value", "sft", ("conversations*", "system", "tools")
+    ),
+    "messages": FormatInfo("Messages", "role, content", "sft", ("messages*", "system", "tools")),
+    "prompt_completion": FormatInfo(
+        "Prompt and completion", "", "sft",
+        ("prompt*", "completion*", "thinking", "system", "tools"),
+    ),
+    "question_answer": FormatInfo(
+        "Question and answer", "", "sft",
+        ("question*", "context", "choices", "answer*", "thinking", "system", "tools"),
+    ),
+    "text": FormatInfo("Plain text", "", "text", ("text*",)),
+    "preference": FormatInfo(
+        "Preference", "chosen, rejected", "preference",
+        ("prompt", "input", "chosen*", "rejected*", "better", "system", "tools"),
+    ),
+    "kto": FormatInfo(
+        "Labeled answers", "completion, label", "kto",
+        ("prompt", "input", "completion*", "label*", "system", "tools"),
+    ),
 }  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")

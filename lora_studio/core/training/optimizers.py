@@ -1,15 +1,15 @@
-"""Optimizers as the recipe offers them: what each needs, what it keeps, which rates suit it.
+"""The optimizers: where each comes from, how much memory it needs, and which learning rates suit it.
 
-What is not offered, and why: GaLore and APOLLO project gradients to a low rank, which those of an
-adapter have already; LOMO updates while it goes backward, so no gradient could be clipped or added
-up; torchao's 4- and 8-bit AdamW compile for over a minute what bitsandbytes has ready.
+Not offered: GaLore and APOLLO project gradients to a low rank, which those of an adapter already
+have; LOMO updates weights during the backward pass, so gradients can't be clipped or accumulated;
+torchao's 4- and 8-bit AdamW compile for over a minute what bitsandbytes ships compiled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 
@@ -26,62 +26,85 @@ Library = Literal["torch", "transformers", "bitsandbytes", "schedulefree"]
 
 @dataclass(frozen=True)
 class OptimizerInfo:
-    """Facts of one optimizer.
+    """Facts about one optimizer.
 
-    `state_bytes` is what it keeps for each trained parameter, in bytes; paged state can be pushed
-    out to main memory by a GPU. `lowest` and `highest` are learning rates of LoRA beyond which it
-    hardly moves or usually diverges, `usual` one between them.
+    `class_name` is its class in `library`, and `arguments` are those besides the rate and the weight
+    decay. `state_bytes` is what it keeps for each trained parameter, in bytes; paged state can be
+    moved from a GPU to main memory. Below the learning rate `lowest`, LoRA hardly changes; above
+    `highest`, training usually diverges; `usual` is between them.
     """
 
     title: str
     library: Library
+    class_name: str
     state_bytes: float
     usual: float = 2e-4
     lowest: float = 0.0
     highest: float = 5e-3
     paged: bool = False
     schedule_free: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _lion(title: str, state_bytes: float, *, paged: bool = False) -> OptimizerInfo:
+def _bitsandbytes(title: str, class_name: str, state_bytes: float) -> OptimizerInfo:
+    """Describe an optimizer of bitsandbytes that AdamW's rates suit."""
+    paged = class_name.startswith("Paged")
+    return OptimizerInfo(title, "bitsandbytes", class_name, state_bytes, paged=paged)
+
+
+def _lion(title: str, class_name: str, state_bytes: float) -> OptimizerInfo:
     """Describe Lion: its steps are signs, so it needs a third to a tenth of AdamW's rate."""
-    return OptimizerInfo(title, "bitsandbytes", state_bytes, usual=5e-5, highest=5e-4, paged=paged)
+    about = _bitsandbytes(title, class_name, state_bytes)
+    return replace(about, usual=5e-5, highest=5e-4)
 
 
-def _schedule_free(title: str) -> OptimizerInfo:
+def _schedule_free(title: str, class_name: str) -> OptimizerInfo:
     """Describe a schedule-free optimizer: it averages over its path and needs more than AdamW's
     rate."""
-    return OptimizerInfo(title, "schedulefree", 8, usual=1e-3, highest=2e-2, schedule_free=True)
+    return OptimizerInfo(
+        title, "schedulefree", class_name, 8, usual=1e-3, highest=2e-2, schedule_free=True
+    )
 
 
+#: WORKAROUND: in bitsandbytes 0.50, AdEMAMix32bit allocates one of its two averages only and writes
+#: beyond it (an error on a CPU, foreign memory on a GPU); AdEMAMix allocates both.
 OPTIMIZERS: dict[Optimizer, OptimizerInfo] = {
-    "adamw": OptimizerInfo("AdamW", "torch", 8),
-    "adamw_8bit": OptimizerInfo("AdamW 8-bit", "bitsandbytes", 2),
-    "paged_adamw": OptimizerInfo("AdamW, paged", "bitsandbytes", 8, paged=True),
-    "paged_adamw_8bit": OptimizerInfo("AdamW 8-bit, paged", "bitsandbytes", 2, paged=True),
-    "lion": _lion("Lion", 4),
-    "lion_8bit": _lion("Lion 8-bit", 1),
-    "paged_lion": _lion("Lion, paged", 4, paged=True),
-    "paged_lion_8bit": _lion("Lion 8-bit, paged", 1, paged=True),
-    "ademamix": OptimizerInfo("AdEMAMix", "bitsandbytes", 12),
-    "ademamix_8bit": OptimizerInfo("AdEMAMix 8-bit", "bitsandbytes", 3),
-    "paged_ademamix": OptimizerInfo("AdEMAMix, paged", "bitsandbytes", 12, paged=True),
-    "paged_ademamix_8bit": OptimizerInfo("AdEMAMix 8-bit, paged", "bitsandbytes", 3, paged=True),
-    # One value for each row and each column of a matrix; those of an adapter are narrow.
-    "adafactor": OptimizerInfo("Adafactor", "transformers", 0.5),
-    "sgd": OptimizerInfo("SGD with momentum", "torch", 4, usual=0.1, lowest=5e-3, highest=1.0),
-    "adagrad": OptimizerInfo("Adagrad", "torch", 4, usual=1e-2, lowest=5e-4, highest=0.1),
-    "rmsprop": OptimizerInfo("RMSprop", "torch", 4),
-    "rmsprop_8bit": OptimizerInfo("RMSprop 8-bit", "bitsandbytes", 1),
-    "schedule_free_adamw": _schedule_free("AdamW, schedule-free"),
-    "schedule_free_radam": _schedule_free("RAdam, schedule-free"),
+    "adamw": OptimizerInfo("AdamW", "torch", "AdamW", 8, arguments={"fused": True}),
+    "adamw_8bit": _bitsandbytes("AdamW 8-bit", "AdamW8bit", 2),
+    "paged_adamw": _bitsandbytes("AdamW, paged", "PagedAdamW32bit", 8),
+    "paged_adamw_8bit": _bitsandbytes("AdamW 8-bit, paged", "PagedAdamW8bit", 2),
+    "lion": _lion("Lion", "Lion32bit", 4),
+    "lion_8bit": _lion("Lion 8-bit", "Lion8bit", 1),
+    "paged_lion": _lion("Lion, paged", "PagedLion32bit", 4),
+    "paged_lion_8bit": _lion("Lion 8-bit, paged", "PagedLion8bit", 1),
+    "ademamix": _bitsandbytes("AdEMAMix", "AdEMAMix", 12),
+    "ademamix_8bit": _bitsandbytes("AdEMAMix 8-bit", "AdEMAMix8bit", 3),
+    "paged_ademamix": _bitsandbytes("AdEMAMix, paged", "PagedAdEMAMix", 12),
+    "paged_ademamix_8bit": _bitsandbytes("AdEMAMix 8-bit, paged", "PagedAdEMAMix8bit", 3),
+    # One value for each row and each column of a matrix; those of an adapter are narrow. At the
+    # recipe's rate, without its own schedule (Shazeer & Stern 2018).
+    "adafactor": OptimizerInfo(
+        "Adafactor", "transformers", "Adafactor", 0.5,
+        arguments={"scale_parameter": False, "relative_step": False},
+    ),
+    "sgd": OptimizerInfo(
+        "SGD with momentum", "torch", "SGD", 4, usual=0.1, lowest=5e-3, highest=1.0,
+        arguments={"momentum": 0.9},
+    ),
+    "adagrad": OptimizerInfo(
+        "Adagrad", "torch", "Adagrad", 4, usual=1e-2, lowest=5e-4, highest=0.1
+    ),
+    "rmsprop": OptimizerInfo("RMSprop", "torch", "RMSprop", 4),
+    "rmsprop_8bit": _bitsandbytes("RMSprop 8-bit", "RMSprop8bit", 1),
+    "schedule_free_adamw": _schedule_free("AdamW, schedule-free", "AdamWScheduleFree"),
+    "schedule_free_radam": _schedule_free("RAdam, schedule-free", "RAdamScheduleFree"),
     "schedule_free_sgd": OptimizerInfo(
-        "SGD, schedule-free", "schedulefree", 4, usual=1.0, lowest=5e-3, highest=1.0,
-        schedule_free=True,
+        "SGD, schedule-free", "schedulefree", "SGDScheduleFree", 4, usual=1.0, lowest=5e-3,
+        highest=1.0, schedule_free=True,
     ),
 }  # fmt: skip
 
-#: What the recipe calls each of them.
+#: The title of each.
 TITLES: dict[str, str] = {name: about.title for name, about in OPTIMIZERS.items()}
 
 

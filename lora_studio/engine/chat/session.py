@@ -189,16 +189,7 @@ class Session:
             held = cast(_InLlama, self._open(base, asked.speaker, job, context=needed))
         llama, ends = held.llama, held.end.ids
         return TokenStream(
-            llama.generate(
-                ids,
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                min_p=sampling.min_p,
-                repetition_penalty=sampling.repetition_penalty,
-                seed=sampling.seed,
-            ),
+            llama.generate(ids, **sampling.model_dump()),
             llama.text,
             lambda token: llama.ends_generation(token) or token in ends,
             held.end,

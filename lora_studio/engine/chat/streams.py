@@ -21,6 +21,9 @@ from lora_studio.engine.runtime.failures import CancelledError
 #: Longest wait for a server's next piece while other columns are active, in seconds.
 _NAP = 0.02
 
+#: What Ollama calls the settings for which it has another name.
+_OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
+
 Ending = Literal["end", "length", "stopped"]
 
 
@@ -246,13 +249,8 @@ def settings(sampling: Sampling, ends: Sequence[int], pad: int | None) -> Genera
     """Return the requested settings alone: a model's sampling defaults differ from llama.cpp's."""
     drawn: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
-        drawn = {
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-        }
+        common = {"max_tokens", "repetition_penalty", "seed"}
+        drawn = {"do_sample": True} | sampling.model_dump(exclude=common)
     return GenerationConfig(
         max_new_tokens=sampling.max_tokens,
         eos_token_id=list(ends) or None,
@@ -271,15 +269,8 @@ class OllamaStream:
         self, host: str, name: str, messages: Sequence[Message], sampling: Sampling
     ) -> None:
         """Prepare the request; the first step sends it."""
-        options = {
-            "num_predict": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "repeat_penalty": sampling.repetition_penalty,
-            "seed": sampling.seed,
-        }
+        values = sampling.model_dump()
+        options = {_OLLAMA_NAMES.get(name, name): value for name, value in values.items()}
         self._asked = (host, name, tuple(messages), options)
         self._pieces: list[str] = []
         self._came: queue.SimpleQueue[server.OllamaReply | BaseException | None] = (

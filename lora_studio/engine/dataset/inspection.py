@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource, Message
+from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource, Message
 from lora_studio.core.messages import Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import commands
@@ -144,7 +144,7 @@ def _mostly_skipped(store: RowStore, source: SourceFound, judged: Verdicts) -> l
                 "The only row can't be read as “{format}”: {reason}.",
                 "{lost} of {n} rows can't be read as “{format}”. The most frequent reason: {reason}.",
                 lost=lost,
-                format=Text(template=FORMAT_TITLES[source.format]),
+                format=Text(template=FORMATS[source.format].title),
                 reason=skipped[0].reason,
             ),
             remedy,

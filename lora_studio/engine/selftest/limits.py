@@ -38,26 +38,8 @@ EXACT_IN_16_BITS = Limit(0.95, 0.01, text("the weights have the same values, com
 #: A quantization within this limit is usable without a check: one top-1 token in five may differ.
 USABLE = Limit(0.80, 0.20)
 
-#: Parameters of the two models whose losses are known: SmolLM2-135M (wider by zeros, so that its
-#: rows fit every type's blocks) and Llama 3 8B.
+#: Parameters of the two models that `QuantFacts.kl` was measured with.
 _SMALL, _LARGE = 135e6, 8.0e9
-
-#: Mean KL divergence in nats that each quantization costs. For the small model measured here
-#: (`python -m tests.benchmarks.quantisations`: 1,238 positions of answers), for the large one
-#: published with llama.cpp (tools/perplexity/README.md); each with a matrix where one is needed.
-_COST: dict[Quantization, tuple[float, float]] = {
-    "Q8_0": (0.0072, 0.0014), "Q6_K": (0.062, 0.0055), "Q5_1": (0.11, 0.018),
-    "Q5_K_M": (0.096, 0.011), "Q5_K_S": (0.12, 0.017), "Q5_0": (0.14, 0.022), "Q4_1": (0.43, 0.072),
-    "Q4_K_M": (0.27, 0.031), "IQ4_NL": (0.38, 0.036), "Q4_K_S": (0.36, 0.043),
-    "Q4_0": (0.65, 0.072), "IQ4_XS": (0.4, 0.036), "Q3_K_L": (0.56, 0.087), "Q3_K_M": (0.7, 0.1),
-    "IQ3_M": (2.1, 0.1), "IQ3_S": (4.4, 0.11), "Q3_K_S": (1.2, 0.23), "IQ3_XS": (0.78, 0.14),
-    "IQ3_XXS": (1.1, 0.18), "Q2_K": (3.3, 0.45), "Q2_K_S": (1.7, 0.4), "IQ2_M": (1.8, 0.33),
-    "IQ2_S": (2, 0.44), "IQ2_XS": (2.2, 0.55), "IQ2_XXS": (3.1, 0.81), "IQ1_M": (4.3, 1.4),
-    "IQ1_S": (6.4, 2.2),
-}  # fmt: skip
-
-#: MXFP4 takes only experts: a mixture's other weights, and all of another model, are kept in 8 bits.
-_LIKE: dict[Quantization, Quantization] = {"MXFP4_MOE": "Q4_0"}
 
 #: A right file may cost twice what is expected at its size: families differ by as much.
 _MARGIN = 2.0
@@ -80,7 +62,9 @@ def expected(quantization: Quantization, parameters: float) -> float:
     Between the two models with known losses it is a power of the number of parameters, KL(n) =
     KL(small) · (n / small)^−a; beyond them it equals theirs.
     """
-    small, large = _COST[_LIKE.get(quantization, quantization)]
+    measured = QUANTIZATIONS[quantization].kl
+    assert measured is not None, quantization
+    small, large = measured
     share = math.log(parameters / _SMALL) / math.log(_LARGE / _SMALL)
     share = min(max(share, 0.0), 1.0)
     return float(small ** (1 - share) * large**share)
@@ -89,7 +73,7 @@ def expected(quantization: Quantization, parameters: float) -> float:
 def get_quantization_limit(quantization: Quantization, parameters: float) -> Limit:
     """Return the limit beyond which a fault is more likely than quantization loss."""
     facts = QUANTIZATIONS[quantization]
-    if _LIKE.get(quantization, quantization) not in _COST:
+    if facts.kl is None:
         return _unjudged(
             text(
                 "it works only for {models}; other models would generate noise",

@@ -58,7 +58,7 @@ from lora_studio.core.dataset.formats.values import (
     to_text,
 )
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
-from lora_studio.core.dataset.spec import TASKS, Message, RowFormat
+from lora_studio.core.dataset.spec import FORMATS, Message, RowFormat
 
 Slots = Mapping[str, Any]
 
@@ -376,4 +376,4 @@ _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
     "preference": _preference,
     "kto": _kto,
 }
-assert set(_CONVERTERS) == set(TASKS)
+assert set(_CONVERTERS) == set(FORMATS)

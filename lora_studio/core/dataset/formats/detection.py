@@ -28,7 +28,7 @@ from lora_studio.core.dataset.samples import (
     dataset_error,
     quote_names,
 )
-from lora_studio.core.dataset.spec import FORMAT_TITLES, TASKS, RowFormat, Task
+from lora_studio.core.dataset.spec import FORMATS, RowFormat, Task
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
 
@@ -168,7 +168,7 @@ def _verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> 
     candidate = best.candidate
     return FormatVerdict(
         format=candidate.format,
-        task=TASKS[candidate.format],
+        task=FORMATS[candidate.format].task,
         mapping=dict(candidate.mapping),
         confidence=round(candidate.sure * best.share, 2),
         evidence=_evidence(best),
@@ -201,7 +201,7 @@ def _evidence(best: _Trial) -> Text:
         "Column {columns} fits “{format}” in {share}.",
         "Columns {columns} fit “{format}” in {share}.",
         columns=quote_names(read),
-        format=Text(template=FORMAT_TITLES[candidate.format]),
+        format=Text(template=FORMATS[candidate.format].title),
         share=share,
     )
 
@@ -253,7 +253,7 @@ def _chosen_format(
     ranked = [
         item.candidate.format for item in sorted(tried, key=_Trial.rank) if item.share >= _MIN_SHARE
     ]
-    for row_format in [*ranked, *FORMAT_TITLES]:
+    for row_format in [*ranked, *FORMATS]:
         if not check_mapping(row_format, dict.fromkeys(given, ""), ()):
             return row_format
     return None
@@ -267,7 +267,7 @@ def _describe_missing_slots(
         "No column is mapped to {slots} of “{format}”.",
         "Choose a column for each. The columns are: {columns}.",
         slots=quote_names(missing),
-        format=Text(template=FORMAT_TITLES[row_format]),
+        format=Text(template=FORMATS[row_format].title),
         columns=tuple(text("{name}", name=name) for name in names),
     )
 
@@ -286,7 +286,7 @@ def _describe_unusable(row_format: RowFormat, reason: Text) -> Problem:
         "no_usable_rows",
         "None of the rows checked can be used as “{format}”: {reason}.",
         "Choose another format or map other columns.",
-        format=Text(template=FORMAT_TITLES[row_format]),
+        format=Text(template=FORMATS[row_format].title),
         reason=reason,
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.values import is_blank, is_missing, to_text
 from lora_studio.core.dataset.samples import dataset_error, quote_names
-from lora_studio.core.dataset.spec import SLOTS, RowFormat
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
 
@@ -27,12 +27,12 @@ _MOST_NAMES = 30
 
 def list_slots(row_format: RowFormat) -> tuple[str, ...]:
     """Return the slots of a format by name."""
-    return tuple(slot.rstrip("*") for slot in SLOTS[row_format])
+    return tuple(slot.rstrip("*") for slot in FORMATS[row_format].slots)
 
 
 def list_required_slots(row_format: RowFormat) -> tuple[str, ...]:
     """Return the slots that must be filled."""
-    return tuple(slot.rstrip("*") for slot in SLOTS[row_format] if slot.endswith("*"))
+    return tuple(slot.rstrip("*") for slot in FORMATS[row_format].slots if slot.endswith("*"))
 
 
 def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.training.optimizers import OPTIMIZERS, why_not
+from lora_studio.core.training.optimizers import OPTIMIZERS, Library, why_not
 from lora_studio.core.training.recipe_checks import optimizer_not_available
 from lora_studio.core.training.spec import TrainingSpec
 
 Groups = list[dict[str, Any]]
 
-#: Names of bitsandbytes' classes.
-#: WORKAROUND: in 0.50, AdEMAMix32bit allocates one of its two averages only and writes beyond it (an
-#: error on a CPU, foreign memory on a GPU); AdEMAMix allocates both.
-_BITSANDBYTES = {
-    "adamw_8bit": "AdamW8bit",
-    "paged_adamw": "PagedAdamW32bit",
-    "paged_adamw_8bit": "PagedAdamW8bit",
-    "lion": "Lion32bit",
-    "lion_8bit": "Lion8bit",
-    "paged_lion": "PagedLion32bit",
-    "paged_lion_8bit": "PagedLion8bit",
-    "ademamix": "AdEMAMix",
-    "ademamix_8bit": "AdEMAMix8bit",
-    "paged_ademamix": "PagedAdEMAMix",
-    "paged_ademamix_8bit": "PagedAdEMAMix8bit",
-    "rmsprop_8bit": "RMSprop8bit",
+#: The module of each library that has its optimizers.
+_MODULES: dict[Library, str] = {
+    "torch": "torch.optim",
+    "transformers": "transformers",
+    "bitsandbytes": "bitsandbytes.optim",
+    "schedulefree": "schedulefree",
 }
 
 
@@ -44,10 +35,17 @@ def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.
     device = groups[0]["params"][0].device
     if reason := why_not(spec.optimizer, device.type, missing_packages()):
         raise ProblemError(optimizer_not_available(reason))
-    settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
-    if spec.optimizer in _BITSANDBYTES:
-        return _bitsandbytes(_BITSANDBYTES[spec.optimizer], groups, settings, device)
-    return _FACTORIES[spec.optimizer](groups, settings)
+    about = OPTIMIZERS[spec.optimizer]
+    # Paged memory can move from the GPU to main memory; on a CPU there is nowhere to move to.
+    is_paged = device.type == "cuda"
+    name = about.class_name if is_paged else about.class_name.removeprefix("Paged")
+    create = getattr(importlib.import_module(_MODULES[about.library]), name)
+    optimizer = create(
+        groups, lr=spec.learning_rate, weight_decay=spec.weight_decay, **about.arguments
+    )
+    if about.schedule_free:
+        optimizer.train()
+    return cast(torch.optim.Optimizer, optimizer)
 
 
 def parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups:
@@ -142,43 +140,3 @@ def _values(optimizer: Any) -> list[torch.Tensor]:
 def _set_values(optimizer: Any, values: list[torch.Tensor]) -> None:
     for parameter, value in zip(_parameters(optimizer), values, strict=True):
         parameter.copy_(value)
-
-
-def _bitsandbytes(
-    name: str, groups: Groups, settings: dict[str, Any], device: torch.device
-) -> torch.optim.Optimizer:
-    from bitsandbytes import optim
-
-    # Paged memory can move from the GPU to main memory; on a CPU there is nowhere to move to.
-    name = name if device.type == "cuda" else name.removeprefix("Paged")
-    return cast(torch.optim.Optimizer, getattr(optim, name)(groups, **settings))
-
-
-def _adafactor(groups: Groups, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """Return Adafactor (Shazeer & Stern 2018) at the recipe's rate, without its own schedule."""
-    from transformers import Adafactor
-
-    return Adafactor(groups, **settings, scale_parameter=False, relative_step=False)
-
-
-def _schedule_free(name: str) -> Callable[[Groups, dict[str, Any]], torch.optim.Optimizer]:
-    def create(groups: Groups, settings: dict[str, Any]) -> torch.optim.Optimizer:
-        import schedulefree
-
-        optimizer = getattr(schedulefree, name)(groups, **settings)
-        optimizer.train()
-        return cast(torch.optim.Optimizer, optimizer)
-
-    return create
-
-
-_FACTORIES: dict[str, Callable[[Groups, dict[str, Any]], torch.optim.Optimizer]] = {
-    "adamw": lambda groups, settings: torch.optim.AdamW(groups, **settings, fused=True),
-    "adafactor": _adafactor,
-    "sgd": lambda groups, settings: torch.optim.SGD(groups, **settings, momentum=0.9),
-    "adagrad": lambda groups, settings: torch.optim.Adagrad(groups, **settings),
-    "rmsprop": lambda groups, settings: torch.optim.RMSprop(groups, **settings),
-    "schedule_free_adamw": _schedule_free("AdamWScheduleFree"),
-    "schedule_free_radam": _schedule_free("RAdamScheduleFree"),
-    "schedule_free_sgd": _schedule_free("SGDScheduleFree"),
-}

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.dataset.formats.detection import convert
 from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import FORMAT_TITLES, SLOTS, RowFormat
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import LineEdit
@@ -114,12 +114,12 @@ class MappingPanel(QWidget):
     @property
     def _format(self) -> RowFormat | None:
         chosen = self._source.get("format", _AUTO)
-        if chosen in FORMAT_TITLES:
+        if chosen in FORMATS:
             return cast(RowFormat, chosen)
         return self._detected.format if self._detected else None
 
     def _show_slots(self) -> None:
-        wanted = SLOTS[self._format] if self._format else ()
+        wanted = FORMATS[self._format].slots if self._format else ()
         names = [slot.rstrip("*") for slot in wanted]
         if list(self.slots) != names:
             self._make_slots(wanted)
@@ -224,7 +224,7 @@ def _formats(detected: events.SourceFound | None) -> dict[str, str]:
     """Return format titles: the detected one first, then those that also match, then all others."""
     row_format = detected.format if detected else None
     title = (
-        tr("Detected: {format}").format(format=tr(FORMAT_TITLES[row_format]))
+        tr("Detected: {format}").format(format=tr(FORMATS[row_format].title))
         if row_format
         else tr("Auto-detect")
     )
@@ -232,10 +232,10 @@ def _formats(detected: events.SourceFound | None) -> dict[str, str]:
     rest = [name for name in get_args(RowFormat) if name not in likely]
     choices: dict[str, str] = {_AUTO: title}
     choices |= {
-        name: tr("{format} (also matches)").format(format=tr(FORMAT_TITLES[name]))
+        name: tr("{format} (also matches)").format(format=tr(FORMATS[name].title))
         for name in likely
     }
-    return choices | {name: tr(FORMAT_TITLES[name]) for name in rest}
+    return choices | {name: tr(FORMATS[name].title) for name in rest}
 
 
 def _first_row(detected: events.SourceFound | None) -> Mapping[str, Any]:

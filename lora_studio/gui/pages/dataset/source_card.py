@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import FORMAT_NAMES
+from lora_studio.core.dataset.spec import FORMATS
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
@@ -181,7 +181,7 @@ def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> 
         return "\n".join(reasons) or tr("No usable rows found. {evidence}").format(
             evidence=localize(detected.evidence)
         ), "error"
-    title = tr(FORMAT_NAMES[detected.format])
+    title = tr(FORMATS[detected.format].name)
     chosen = source.get("format", "auto") != "auto"
     how = tr("selected by you") if chosen else _sureness(detected.confidence)
     sure = chosen or detected.confidence >= _LIKELY

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
 from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import FORMAT_TITLES, SLOTS, TASKS, RowFormat
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.protocol.events import RowPreview, to_line
 
-FORMATS = tuple(FORMAT_TITLES)
-SLOT_NAMES = sorted({slot.rstrip("*") for slots in SLOTS.values() for slot in slots})
+SLOT_NAMES = sorted({slot.rstrip("*") for info in FORMATS.values() for slot in info.slots})
 KEYS = st.sampled_from(
     [*SLOT_NAMES, "role", "content", "from", "value", "text", "tool_calls", "function", "name",
      "arguments", "type", "weight", "image", "question", "response", "labels", "thinking"]
@@ -60,7 +59,7 @@ def preview(sample: Sample) -> RowPreview:
 
 
 @settings(max_examples=100, deadline=None)
-@given(values=ROWS | JSON, row_format=st.sampled_from(FORMATS), mapping=MAPPINGS)
+@given(values=ROWS | JSON, row_format=st.sampled_from(list(FORMATS)), mapping=MAPPINGS)
 def test_any_row_ends_in_a_sample_that_can_be_sent_or_in_a_reason(
     values: Any, row_format: RowFormat, mapping: dict[str, str]
 ) -> None:
@@ -71,7 +70,7 @@ def test_any_row_ends_in_a_sample_that_can_be_sent_or_in_a_reason(
             outcome.encode()
         else:
             to_line(preview(outcome)).encode()
-            assert outcome.task == TASKS[row_format]
+            assert outcome.task == FORMATS[row_format].task
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,7 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.dataset.spec import SLOTS
+from lora_studio.core.dataset.spec import FORMATS
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -250,7 +250,7 @@ def _csv(played: Played) -> events.SourceFound:
 def test_a_column_chosen_for_a_slot_is_kept_with_the_rest_of_the_mapping(played: Played) -> None:
     played.read(sources=(_csv(played),))
     panel = played.page.sources.cards[0].panel
-    assert list(panel.slots) == [name.rstrip("*") for name in SLOTS["question_answer"]]
+    assert list(panel.slots) == [name.rstrip("*") for name in FORMATS["question_answer"].slots]
     assert panel.slots["answer"].preview.text() == "Me."
     panel.slots["answer"].combo.edited.emit("context")
     assert played.state.get("dataset", "sources") == [
@@ -283,7 +283,7 @@ def test_another_format_has_other_slots_and_asks_anew(played: Played) -> None:
     played.read(sources=(_csv(played),))
     panel = played.page.sources.cards[0].panel
     panel.format.edited.emit("alpaca")
-    assert list(panel.slots) == [name.rstrip("*") for name in SLOTS["alpaca"]]
+    assert list(panel.slots) == [name.rstrip("*") for name in FORMATS["alpaca"].slots]
     question = played.wait_for(InspectDataset, 2)
     assert isinstance(question, InspectDataset)
     assert question.dataset.sources[0].format == "alpaca"
