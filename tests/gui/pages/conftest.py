@@ -1,4 +1,4 @@
-"""A project with a run for the tests of pages."""
+"""Fixtures of the page tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.gui.project.state import ProjectState
 
 @pytest.fixture
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
-    """A run of the open project."""
+    """Yield a run of the open project."""
     assert state.open(project_folder)
     yield folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     state.undo.setClean()

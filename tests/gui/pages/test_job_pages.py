@@ -1,4 +1,4 @@
-"""Train, merge and export together in the window, and what the rail shows of them."""
+"""Training, merging and export together in the window, and their state in the rail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.helpers.job_events import (
 
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
-    """The window over the real pages."""
+    """Yield the window with the real pages."""
     made = make_window(Preferences(), lazy_pages.make_step_pages)
     qtbot.addWidget(made)
     made.show()
@@ -51,7 +51,7 @@ def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
 
 
 def emit(*made: events.Event) -> list[dict[str, object]]:
-    """Steps of a scenario; the worker fills in whose events they are."""
+    """Return scenario steps that emit events; the worker fills in their ids."""
     return [{"emit": event.model_dump(mode="json", exclude={"id", "time"})} for event in made]
 
 
@@ -155,13 +155,13 @@ def test_tab_order_is_the_same_in_both_directions(
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
     for place in (*STEPS, *window.app_pages):
         window.show_page(place)
-        ways = [_way(window, place, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
+        ways = [_focus_path(window, place, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
         assert len(ways[0]) > 3
         assert set(ways[0]) == set(ways[1]), place
 
 
-def _way(window: Window, place: str, key: Qt.Key) -> list[QWidget]:
-    """Where the key leads from a place's button in the rail until it is there again."""
+def _focus_path(window: Window, place: str, key: Qt.Key) -> list[QWidget]:
+    """Return the widgets that the key visits from a page's rail button back to it."""
     start = window.rail.button(place)
     start.setFocus()
     way: list[QWidget] = []

@@ -1,4 +1,4 @@
-"""All six pages over one project: every field once, everything by keyboard, every name said."""
+"""All six step pages: one editor per field, keyboard access and accessible names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _WANTED_BY = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_problem_leads_to_every_field(
+def test_every_field_can_be_revealed_and_focused(
     qtbot: QtBot, pages: dict[str, StepPage], step: str
 ) -> None:
     page = pages[step]
@@ -68,7 +68,7 @@ def test_a_problem_leads_to_every_field(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_everything_to_press_can_be_reached_by_keyboard_and_has_a_name(
+def test_every_button_is_reachable_by_tab_and_has_a_name(
     pages: dict[str, StepPage], step: str
 ) -> None:
     for part in pages[step].findChildren(QAbstractButton):
@@ -86,7 +86,7 @@ def test_everything_to_press_can_be_reached_by_keyboard_and_has_a_name(
         assert target.accessibleName() or own_words, f"{step}.{editor.field} has no name"
 
 
-def test_advanced_fields_wait_under_more(pages: dict[str, StepPage]) -> None:
+def test_advanced_fields_are_in_collapsible_sections(pages: dict[str, StepPage]) -> None:
     def folded(widget: QWidget) -> bool:
         parent = widget.parentWidget()
         while parent is not None:
@@ -102,7 +102,7 @@ def test_advanced_fields_wait_under_more(pages: dict[str, StepPage]) -> None:
             assert folded(editor) == advanced or field == "llama_cpp", f"{step}.{field}"
 
 
-def test_defaults_of_a_new_project_name_what_each_step_still_needs(
+def test_new_project_shows_what_each_step_needs(
     pages: dict[str, StepPage],
 ) -> None:
     assert {step: page.blocker() for step, page in pages.items()} == {
@@ -117,7 +117,7 @@ def test_defaults_of_a_new_project_name_what_each_step_still_needs(
     assert pages["model"].header.primary.toolTip() == "No model selected."
 
 
-def test_pages_survive_whatever_a_draft_holds(
+def test_pages_accept_invalid_values_of_any_field(
     state: ProjectState, pages: dict[str, StepPage]
 ) -> None:
     for value in ("nonsense", -1, None, 1.5, ["x"], True, ""):
@@ -131,7 +131,7 @@ def test_pages_survive_whatever_a_draft_holds(
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_no_page_is_wider_than_the_smallest_window(
+def test_pages_fit_the_smallest_window_width(
     qapp: QApplication, pages: dict[str, StepPage], mode: theme.Mode
 ) -> None:
     theme.apply(qapp, mode)

@@ -1,4 +1,4 @@
-"""Model and LoRA: what is asked and when, what the answers show, what a hand changes."""
+"""The Model and LoRA pages: the questions they ask, shown answers and edits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers import model_facts, plans
 
 
 class Asked:
-    """What a page asked; `answer` plays the inspector and the window around it."""
+    """The questions of a page; `answer` plays the inspector and the window around it."""
 
     def __init__(self, page: StepPage) -> None:
         self.page = page
@@ -33,7 +33,7 @@ class Asked:
         page.ask.connect(self._take)
 
     def _take(self, question: object) -> None:
-        """Lists of models, and whose token there is, are asked for besides."""
+        """Record the question, except for model lists and account checks."""
         if isinstance(question, InspectModel):
             self.questions.append(question)
 
@@ -63,7 +63,7 @@ def opened(state: ProjectState, project_folder: Path) -> Iterator[ProjectState]:
 # --- model ------------------------------------------------------------------------------------
 
 
-def test_the_model_is_asked_about_once_typing_pauses(qtbot: QtBot, opened: ProjectState) -> None:
+def test_model_is_inspected_once_typing_pauses(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     asked = Asked(shown(qtbot, page))
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
@@ -77,7 +77,9 @@ def test_the_model_is_asked_about_once_typing_pauses(qtbot: QtBot, opened: Proje
     assert Path(question.model.source).is_absolute()
 
 
-def test_precision_and_device_ask_nothing_anew(qtbot: QtBot, opened: ProjectState) -> None:
+def test_changing_precision_or_device_does_not_inspect_again(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
     asked = Asked(shown(qtbot, ModelPage(opened)))
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
     opened.set("model", "precision", "4bit")
@@ -87,7 +89,7 @@ def test_precision_and_device_ask_nothing_anew(qtbot: QtBot, opened: ProjectStat
     assert len(asked.questions) == 1
 
 
-def test_a_model_that_is_not_there_is_not_asked_about(qtbot: QtBot, opened: ProjectState) -> None:
+def test_missing_model_is_not_inspected(qtbot: QtBot, opened: ProjectState) -> None:
     asked = Asked(shown(qtbot, ModelPage(opened)))
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
     opened.set("model", "source", "./nowhere")
@@ -96,7 +98,7 @@ def test_a_model_that_is_not_there_is_not_asked_about(qtbot: QtBot, opened: Proj
     assert "no folder" in (asked.page.blocker() or "")
 
 
-def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
+def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     asked = Asked(shown(qtbot, page))
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
@@ -114,7 +116,7 @@ def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectSt
     assert page.note.isHidden()
 
 
-def test_each_precision_names_the_memory_it_takes(qtbot: QtBot, opened: ProjectState) -> None:
+def test_precision_cards_show_their_memory(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.model())
@@ -129,9 +131,7 @@ def test_each_precision_names_the_memory_it_takes(qtbot: QtBot, opened: ProjectS
     assert cards["16bit"].note() == "12 GiB"
 
 
-def test_each_precision_says_whether_training_with_it_fits(
-    qtbot: QtBot, opened: ProjectState
-) -> None:
+def test_precision_cards_show_whether_training_fits(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.model())
@@ -144,7 +144,7 @@ def test_each_precision_says_whether_training_with_it_fits(
     assert cards["4bit"].note().startswith("2 GiB ⚠ training needs ")
 
 
-def test_whether_training_fits_follows_the_device(qtbot: QtBot, opened: ProjectState) -> None:
+def test_training_fit_follows_the_chosen_device(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.model())
@@ -163,7 +163,7 @@ def test_whether_training_fits_follows_the_device(qtbot: QtBot, opened: ProjectS
     assert cards["16bit"].note() == "6 GiB ✓ fits"
 
 
-def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: ProjectState) -> None:
+def test_prequantized_model_cannot_be_quantized_again(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.model(prequantized="gptq"))
@@ -171,7 +171,7 @@ def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: Pr
     assert page.facts.facts()["Quantization"] == "gptq"
 
 
-def test_devices_become_choices(qtbot: QtBot, opened: ProjectState) -> None:
+def test_devices_are_listed_as_choices(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.devices())
@@ -182,7 +182,7 @@ def test_devices_become_choices(qtbot: QtBot, opened: ProjectState) -> None:
     assert not [tick for tick in page.device.ticks.values() if tick.isVisible()]
 
 
-def test_several_gpus_are_ticked(qtbot: QtBot, opened: ProjectState) -> None:
+def test_several_gpus_can_be_ticked(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     found = model_facts.devices().devices
@@ -205,7 +205,7 @@ def test_several_gpus_are_ticked(qtbot: QtBot, opened: ProjectState) -> None:
     assert opened.get("model", "device") == "auto"
 
 
-def test_a_failed_inspection_shows_its_problem_at_the_field(
+def test_failed_inspection_shows_its_problem_at_the_field(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
     page = ModelPage(opened)
@@ -228,9 +228,7 @@ def test_a_failed_inspection_shows_its_problem_at_the_field(
     assert len(asked.questions) == 2, "the disk may be mended: ask again"
 
 
-def test_another_model_makes_the_facts_of_the_last_one_vanish(
-    qtbot: QtBot, opened: ProjectState
-) -> None:
+def test_changing_the_model_hides_the_previous_facts(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.model())
@@ -240,7 +238,7 @@ def test_another_model_makes_the_facts_of_the_last_one_vanish(
     assert "built-in model" in page.kind.text()
 
 
-def test_a_file_of_a_model_folder_dropped_anywhere_stands_for_the_folder(
+def test_dropping_a_model_file_selects_its_folder(
     qtbot: QtBot, opened: ProjectState, project_folder: Path
 ) -> None:
     page = ModelPage(opened)
@@ -262,7 +260,9 @@ def drop(path: Path) -> QDropEvent:
 # --- lora -------------------------------------------------------------------------------------
 
 
-def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -> None:
+def test_sentence_shows_the_number_of_trainable_parameters(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
     assert page.sentence.text() == "Select a model to see the number of trainable parameters."
@@ -278,7 +278,7 @@ def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -
     assert page.sentence.text().startswith("No trainable parameters")
 
 
-def test_a_rank_card_keeps_the_ratio_of_alpha_in_one_step_of_undo(
+def test_rank_card_keeps_the_alpha_ratio_in_one_undo_step(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
     page = LoraPage(opened)
@@ -292,7 +292,7 @@ def test_a_rank_card_keeps_the_ratio_of_alpha_in_one_step_of_undo(
     assert not any(card.radio.isChecked() for card in page.presets.cards.values())
 
 
-def test_the_slider_counts_at_once_and_is_one_step_of_undo(
+def test_rank_slider_updates_counts_at_once_in_one_undo_step(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
     page = LoraPage(opened)
@@ -314,7 +314,7 @@ def test_the_slider_counts_at_once_and_is_one_step_of_undo(
     assert page.rank.slider.value() == 5
 
 
-def test_alpha_is_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectState) -> None:
+def test_alpha_can_be_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
     page.alpha.buttons.button("1 × rank").click()
@@ -324,7 +324,7 @@ def test_alpha_is_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectSta
     assert not page.alpha.buttons.button("1 × rank").isChecked()
 
 
-def test_choices_that_cannot_go_together_are_greyed_with_the_reason(
+def test_incompatible_choices_are_disabled_with_a_reason(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
     page = LoraPage(opened)
@@ -344,7 +344,7 @@ def test_choices_that_cannot_go_together_are_greyed_with_the_reason(
     assert items["eva"].isEnabled()
 
 
-def test_an_adapter_to_go_on_from_decides_the_shape(
+def test_starting_adapter_fixes_rank_alpha_and_layers(
     qtbot: QtBot, opened: ProjectState, tmp_path: Path
 ) -> None:
     settings = {"peft_type": "LORA", "r": 8, "lora_alpha": 12, "target_modules": ["q_proj"]}
@@ -372,7 +372,7 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
     assert "adapter" not in page.detail.text()
 
 
-def test_a_click_in_the_drawing_names_the_layers(qtbot: QtBot, opened: ProjectState) -> None:
+def test_clicking_the_drawing_selects_layers_by_name(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
     opened.set_answer(model_facts.model())
@@ -387,7 +387,7 @@ def test_a_click_in_the_drawing_names_the_layers(qtbot: QtBot, opened: ProjectSt
     assert opened.get("lora", "targets") == "attention_qv"
 
 
-def test_the_drawing_takes_the_layers_of_the_model(qtbot: QtBot, opened: ProjectState) -> None:
+def test_drawing_shows_the_layers_of_the_model(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
     fused = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "router")
@@ -400,7 +400,7 @@ def test_the_drawing_takes_the_layers_of_the_model(qtbot: QtBot, opened: Project
     assert page.drawing.chosen() == ["qkv_proj", "o_proj"]
 
 
-def test_a_layer_is_toggled_by_keyboard(qtbot: QtBot, opened: ProjectState) -> None:
+def test_layer_is_toggled_by_keyboard(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
     qtbot.keyClick(page.drawing.buttons["k_proj"], Qt.Key.Key_Space)

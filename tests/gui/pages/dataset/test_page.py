@@ -1,4 +1,4 @@
-"""The dataset page: sources, rows, lengths, findings, what is asked and when, what a hand changes."""
+"""The dataset page: sources, rows, lengths, findings, and the questions it asks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.helpers import model_facts
 
 
 class Played:
-    """The page, what it asked, and answers as the window would pass them on."""
+    """The page with its questions; answers arrive as the window delivers them."""
 
     def __init__(self, qtbot: QtBot, state: ProjectState) -> None:
         self.qtbot, self.state = qtbot, state
@@ -46,24 +46,24 @@ class Played:
         self.page.show()
         qtbot.waitExposed(self.page)
 
-    def of(self, kind: type[BaseCommand]) -> list[Question]:
-        """Questions of one kind, in the order they were asked."""
+    def questions(self, kind: type[BaseCommand]) -> list[Question]:
+        """Return the questions of one kind in the order they were asked."""
         return [question for question in self.asked if type(question) is kind]
 
     def wait_for(self, kind: type[BaseCommand], count: int = 1) -> Question:
-        """The latest question of a kind, once there are as many."""
-        self.qtbot.waitUntil(lambda: len(self.of(kind)) >= count)
-        return self.of(kind)[-1]
+        """Return the latest question of a kind once there are `count` of them."""
+        self.qtbot.waitUntil(lambda: len(self.questions(kind)) >= count)
+        return self.questions(kind)[-1]
 
     def answer(self, question: Question, *found: events.Event, ending: bool = True) -> None:
-        """Events about a question, then its end."""
+        """Deliver events about a question, then its end."""
         for event in (*found, *([events.Done()] if ending else [])):
             own = event.model_copy(update={"id": question.id})
             self.state.set_answer(own)
             self.page.on_event(own)
 
     def read(self, **changes: object) -> None:
-        """The dataset was read."""
+        """Answer the inspection of the dataset."""
         self.answer(self.wait_for(InspectDataset), model_facts.dataset(**changes))
 
 
@@ -91,7 +91,7 @@ def paths_of(state: ProjectState) -> list[str]:
 # --- sources ----------------------------------------------------------------------------------
 
 
-def test_files_and_folders_dropped_together_become_sources_in_one_step_of_undo(
+def test_dropped_files_and_folders_are_added_in_one_undo_step(
     played: Played, project_folder: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "more rows"
@@ -103,14 +103,12 @@ def test_files_and_folders_dropped_together_become_sources_in_one_step_of_undo(
     assert played.state.get("dataset", "sources") == ["rows.jsonl"]
 
 
-def test_a_source_that_is_there_already_is_not_added_again(
-    played: Played, project_folder: Path
-) -> None:
+def test_existing_source_is_not_added_twice(played: Played, project_folder: Path) -> None:
     played.page.dropEvent(drop(project_folder / "rows.jsonl"))
     assert played.state.get("dataset", "sources") == ["rows.jsonl"]
 
 
-def test_a_typed_hub_id_is_a_source_with_a_split_of_its_own(played: Played) -> None:
+def test_typed_hub_id_adds_a_source_with_a_split(played: Played) -> None:
     page = played.page
     page.sources.hub.click()
     played.qtbot.keyClicks(page.sources.line, "org/rows")
@@ -126,7 +124,7 @@ def test_a_typed_hub_id_is_a_source_with_a_split_of_its_own(played: Played) -> N
     assert spec is not None
 
 
-def test_what_is_typed_about_a_hub_dataset_is_taken_over_or_taken_back(played: Played) -> None:
+def test_hub_dataset_fields_are_applied_or_reverted(played: Played) -> None:
     page = played.page
     page.sources._add(["org/rows"])
     card = page.sources.cards[1]
@@ -138,14 +136,14 @@ def test_what_is_typed_about_a_hub_dataset_is_taken_over_or_taken_back(played: P
     assert played.state.get("dataset", "sources")[1] == {"path": "org/rows", "revision": "v2"}
 
 
-def test_the_full_path_of_a_source_stays_at_hand(played: Played, tmp_path: Path) -> None:
+def test_source_tooltip_shows_the_full_path(played: Played, tmp_path: Path) -> None:
     played.page.sources._add([str(tmp_path / "far" / "rows.jsonl")])
     name = played.page.sources.cards[1].name
     played.page.resize(1500, 740)
     assert name.toolTip() == str(tmp_path / "far" / "rows.jsonl")
 
 
-def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> None:
+def test_source_card_shows_format_confidence_and_evidence(played: Played) -> None:
     card = played.page.sources.cards[0]
     played.wait_for(InspectDataset)
     assert card.verdict.text() == "Reading…"
@@ -160,13 +158,15 @@ def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> Non
 @pytest.mark.parametrize(
     ("confidence", "said"), [(0.8, "medium confidence"), (0.4, "low confidence")]
 )
-def test_an_uncertain_format_is_called_so(played: Played, confidence: float, said: str) -> None:
+def test_uncertain_format_shows_its_confidence(
+    played: Played, confidence: float, said: str
+) -> None:
     path = str(played.state.draft.folder) + "/rows.jsonl"
     played.read(sources=(model_facts.source(path, confidence=confidence),))
     assert played.page.sources.cards[0].verdict.text().startswith(f"Alpaca ({said}): ")
 
 
-def test_a_refused_source_says_why_and_what_to_do(played: Played) -> None:
+def test_refused_source_shows_problem_and_remedy(played: Played) -> None:
     refusal = Problem(
         code="dataset.images", what="The rows hold images.", remedy="Choose a dataset of text."
     )
@@ -177,11 +177,11 @@ def test_a_refused_source_says_why_and_what_to_do(played: Played) -> None:
     assert said.text() == "The rows hold images. Choose a dataset of text."
     assert said._words.property("role") == "error"
     played.qtbot.wait(2 * PAUSE)
-    assert not played.of(MeasureDataset)
-    assert not played.of(LintDataset)
+    assert not played.questions(MeasureDataset)
+    assert not played.questions(LintDataset)
 
 
-def test_a_weight_is_kept_and_changes_the_rows_of_an_epoch(played: Played) -> None:
+def test_source_weight_changes_the_rows_per_epoch(played: Played) -> None:
     played.read()
     card = played.page.sources.cards[0]
     card.weight.setText("2")
@@ -193,7 +193,7 @@ def test_a_weight_is_kept_and_changes_the_rows_of_an_epoch(played: Played) -> No
     assert card.weight.text() == "2", "a weight of nothing is no weight"
 
 
-def test_removing_the_last_source_leaves_the_drop_zone(played: Played) -> None:
+def test_removing_the_last_source_shows_the_drop_zone(played: Played) -> None:
     played.read()
     played.page.sources.cards[0].remove.click()
     assert played.state.get("dataset", "sources") == []
@@ -204,9 +204,7 @@ def test_removing_the_last_source_leaves_the_drop_zone(played: Played) -> None:
     assert len(played.page.sources.cards) == 1
 
 
-def test_sources_that_were_used_are_offered_again(
-    qtbot: QtBot, played: Played, project_folder: Path
-) -> None:
+def test_recent_sources_are_offered(qtbot: QtBot, played: Played, project_folder: Path) -> None:
     (project_folder / "two.csv").write_text("a,b\n1,2\n")
     played.page.dropEvent(drop(project_folder / "two.csv"))
     again = Preferences.load()
@@ -218,7 +216,7 @@ def test_sources_that_were_used_are_offered_again(
     assert paths_of(played.state) == ["two.csv"]
 
 
-def test_tab_goes_the_way_the_eye_goes(played: Played) -> None:
+def test_tab_order_follows_the_layout(played: Played) -> None:
     played.read()
     page = played.page
     played.qtbot.wait(20)
@@ -247,7 +245,7 @@ def _csv(played: Played) -> events.SourceFound:
     )
 
 
-def test_a_column_chosen_for_a_slot_is_kept_with_the_rest_of_the_mapping(played: Played) -> None:
+def test_chosen_column_is_saved_with_the_rest_of_the_mapping(played: Played) -> None:
     played.read(sources=(_csv(played),))
     panel = played.page.sources.cards[0].panel
     assert list(panel.slots) == [name.rstrip("*") for name in FORMATS["question_answer"].slots]
@@ -265,7 +263,7 @@ def test_a_column_chosen_for_a_slot_is_kept_with_the_rest_of_the_mapping(played:
     assert played.state.get("dataset", "sources") == [{"path": "rows.jsonl"}]
 
 
-def test_a_template_is_clicked_together_and_shows_the_first_row_by_it(played: Played) -> None:
+def test_template_is_built_from_chips_with_a_preview(played: Played) -> None:
     played.read(sources=(_csv(played),))
     slot = played.page.sources.cards[0].panel.slots["question"]
     slot.combo.edited.emit("\0template")
@@ -279,7 +277,7 @@ def test_a_template_is_clicked_together_and_shows_the_first_row_by_it(played: Pl
     assert kept["question"] == "{question}\\n{context}"
 
 
-def test_another_format_has_other_slots_and_asks_anew(played: Played) -> None:
+def test_changing_the_format_changes_slots_and_inspects_again(played: Played) -> None:
     played.read(sources=(_csv(played),))
     panel = played.page.sources.cards[0].panel
     panel.format.edited.emit("alpaca")
@@ -292,23 +290,23 @@ def test_another_format_has_other_slots_and_asks_anew(played: Played) -> None:
 # --- rows -------------------------------------------------------------------------------------
 
 
-def test_rows_are_shown_before_all_of_them_are_read(played: Played) -> None:
+def test_rows_are_shown_while_reading_continues(played: Played) -> None:
     question = played.wait_for(InspectDataset)
     first = model_facts.dataset(complete=False, preview=(model_facts.row(1), model_facts.row(2)))
     played.answer(question, first, ending=False)
     assert played.page.rows.table.rows.rowCount() == 2
-    assert not played.of(ReadRows)
+    assert not played.questions(ReadRows)
     assert "so far" in played.page.footer.totals.text()
     played.answer(question, model_facts.dataset())
     assert played.page.rows.table.rows.rowCount() == 105
 
 
-def test_only_pages_that_are_looked_at_are_read(played: Played) -> None:
+def test_only_visible_row_pages_are_read(played: Played) -> None:
     preview = tuple(model_facts.row(number) for number in range(1, 201))
     played.read(rows_read=2_000_000, preview=preview)
     table = played.page.rows.table
     played.qtbot.wait(200)
-    assert not played.of(ReadRows), "the first rows came with the answer"
+    assert not played.questions(ReadRows), "the first rows came with the answer"
     table.scrollToBottom()
     question = played.wait_for(ReadRows)
     assert isinstance(question, ReadRows)
@@ -321,14 +319,14 @@ def test_only_pages_that_are_looked_at_are_read(played: Played) -> None:
     assert table.rows.data(table.rows.index(1_999_990, 0)) == "1,999,991"
 
 
-def test_a_search_asks_once_typing_pauses_and_an_older_answer_is_dropped(played: Played) -> None:
+def test_search_waits_for_a_pause_and_drops_older_answers(played: Played) -> None:
     played.read()
     page = played.page
     played.qtbot.keyClicks(page.rows.search, "abroad")
     first = played.wait_for(ReadRows)
     assert isinstance(first, ReadRows)
     assert first.search == "abroad"
-    assert len(played.of(ReadRows)) == 1
+    assert len(played.questions(ReadRows)) == 1
     page.rows.show_only(
         RowFilter("skipped", "Skipped: not valid JSON", reason=text("not valid JSON"))
     )
@@ -348,7 +346,7 @@ def test_a_search_asks_once_typing_pauses_and_an_older_answer_is_dropped(played:
     assert (third.which, str(third.reason), third.search) == ("all", "", "")
 
 
-def test_a_row_is_shown_as_chat_tokens_and_raw(played: Played) -> None:
+def test_row_is_shown_as_chat_tokens_and_json(played: Played) -> None:
     played.state.set_answer(model_facts.model())
     played.read()
     detail = played.page.rows.detail
@@ -373,12 +371,12 @@ def test_a_row_is_shown_as_chat_tokens_and_raw(played: Played) -> None:
     assert '"output": "On its way to you."' in detail.raw_text()
 
 
-def test_without_a_model_the_tokens_say_what_is_missing(played: Played) -> None:
+def test_token_view_without_a_model_asks_for_one(played: Played) -> None:
     played.read()
     assert "Select a model" in played.page.rows.detail.tokens.box.placeholderText()
 
 
-def test_a_row_that_cannot_be_looked_at_says_why_beside_its_chat(played: Played) -> None:
+def test_row_that_cannot_be_tokenized_shows_the_problem(played: Played) -> None:
     played.state.set_answer(model_facts.model())
     played.read()
     question = played.wait_for(ShowRow)
@@ -390,7 +388,7 @@ def test_a_row_that_cannot_be_looked_at_says_why_beside_its_chat(played: Played)
     assert "Where is my order?" in detail.chat.text()
 
 
-def test_both_sides_of_a_pair_stand_beside_each_other(played: Played) -> None:
+def test_preference_pair_is_shown_side_by_side(played: Played) -> None:
     played.read(task="preference", preview=(model_facts.pair(1), model_facts.pair(2)))
     chat = played.page.rows.detail.chat
     assert chat.messages.text() == "User\nMay I return a jacket?"
@@ -403,7 +401,7 @@ def test_both_sides_of_a_pair_stand_beside_each_other(played: Played) -> None:
     assert played.page.rows.detail.rejected.text() == "No."
 
 
-def test_a_label_is_said_in_words(played: Played) -> None:
+def test_label_is_shown_as_good_or_bad(played: Played) -> None:
     rows = (model_facts.row(1, label=True), model_facts.row(2, label=False))
     played.read(task="kto", preview=rows, rows_read=2, rows_used=2, skipped=())
     browser = played.page.rows
@@ -416,25 +414,25 @@ def test_a_label_is_said_in_words(played: Played) -> None:
 # --- lengths ----------------------------------------------------------------------------------
 
 
-def test_the_dataset_is_measured_and_checked_once_it_is_read_and_a_model_is_known(
+def test_dataset_is_measured_once_its_rows_and_a_model_are_known(
     played: Played,
 ) -> None:
     played.read()
     lint = played.wait_for(LintDataset)
     assert isinstance(lint, LintDataset)
     assert lint.model is None
-    assert not played.of(MeasureDataset)
+    assert not played.questions(MeasureDataset)
     played.state.set_answer(model_facts.model())
     played.wait_for(MeasureDataset)
     played.wait_for(LintDataset, 2)  # asked by then, or one question would do for both changes
     played.state.set("dataset", "max_length", 512)
     played.state.set("dataset", "validation_share", 0.2)
     played.wait_for(LintDataset, 3)
-    assert len(played.of(MeasureDataset)) == 1, "the line and the split change no length"
-    assert len(played.of(InspectDataset)) == 1
+    assert len(played.questions(MeasureDataset)) == 1, "the line and the split change no length"
+    assert len(played.questions(InspectDataset)) == 1
 
 
-def test_the_cut_off_line_sets_the_longest_row_and_follows_it(played: Played) -> None:
+def test_length_limit_and_histogram_line_stay_in_sync(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.lengths())
     histogram = played.page.lengths.histogram
@@ -447,7 +445,7 @@ def test_the_cut_off_line_sets_the_longest_row_and_follows_it(played: Played) ->
     assert histogram.sentence.text().startswith("A limit of 149 skips 50 % of the rows.")
 
 
-def test_figures_tell_percentiles_tokens_and_steps(played: Played) -> None:
+def test_tiles_show_percentiles_tokens_and_steps(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.lengths())
     tiles = played.page.lengths.tiles
@@ -465,7 +463,7 @@ def test_figures_tell_percentiles_tokens_and_steps(played: Played) -> None:
 # --- findings ---------------------------------------------------------------------------------
 
 
-def test_a_fix_is_recorded_shown_as_fixed_and_can_be_undone(played: Played) -> None:
+def test_fix_is_saved_and_can_be_undone(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.findings())
     page = played.page
@@ -479,7 +477,7 @@ def test_a_fix_is_recorded_shown_as_fixed_and_can_be_undone(played: Played) -> N
     assert played.state.get("dataset", "fixes") == ["drop_duplicates"]
 
 
-def test_the_keyboard_stays_at_the_fix(played: Played) -> None:
+def test_focus_stays_on_the_applied_fix(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.findings())
     played.page.tabs.setCurrentIndex(2)
@@ -490,7 +488,7 @@ def test_the_keyboard_stays_at_the_fix(played: Played) -> None:
     assert focused.accessibleName() == "Undo fix: Duplicate rows"
 
 
-def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: Played) -> None:
+def test_row_filter_follows_changed_findings(played: Played) -> None:
     played.read()
     page = played.page
     page.footer.reasons.findChildren(QPushButton)[1].click()
@@ -499,7 +497,7 @@ def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: P
     played.state.set_answer(model_facts.findings())
     page.tabs.setCurrentIndex(2)
     _press(page, "Show rows: Duplicate rows")
-    asked = len(played.of(ReadRows))
+    asked = len(played.questions(ReadRows))
     played.state.set_answer(events.DatasetLinted(rows=100, findings=()))
     assert page.rows.filter.currentText() == "All rows"
     question = played.wait_for(ReadRows, asked + 1)
@@ -507,7 +505,7 @@ def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: P
     assert question.only == ()
 
 
-def test_a_finding_shows_its_rows_in_the_table(played: Played) -> None:
+def test_finding_filters_the_table_to_its_rows(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.findings())
     played.page.tabs.setCurrentIndex(2)
@@ -519,7 +517,7 @@ def test_a_finding_shows_its_rows_in_the_table(played: Played) -> None:
     assert played.page.rows.filter.currentText() == "Duplicate rows"
 
 
-def test_another_setting_that_helps_is_one_click(played: Played) -> None:
+def test_finding_offers_a_suggested_setting(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.findings())
     button = next(
@@ -544,7 +542,7 @@ def _press(page: DatasetPage, name: str) -> None:
 # --- footer and progress ----------------------------------------------------------------------
 
 
-def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> None:
+def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     played.read()
     footer = played.page.footer
     assert footer.totals.text() == (
@@ -563,7 +561,7 @@ def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> No
     assert "80 training rows, 20 validation rows" in footer.totals.text()
 
 
-def test_reading_shows_how_far_it_is_and_can_be_given_up_and_taken_up(played: Played) -> None:
+def test_reading_shows_progress_and_can_be_canceled_and_resumed(played: Played) -> None:
     question = played.wait_for(InspectDataset)
     status = played.page.status
     half = events.Progress(stage="Reading rows.jsonl", done=50, total=100, eta_s=30)
@@ -573,15 +571,15 @@ def test_reading_shows_how_far_it_is_and_can_be_given_up_and_taken_up(played: Pl
         status.cancel.click()
     assert dropped.args == ["inspect_dataset"]
     played.page.on_shown()
-    assert len(played.of(InspectDataset)) == 1, "what was given up is not asked again by itself"
+    assert len(played.questions(InspectDataset)) == 1, (
+        "what was given up is not asked again by itself"
+    )
     assert status.words.text() == "Not all rows were read"
     status.resume.click()
-    assert len(played.of(InspectDataset)) == 2
+    assert len(played.questions(InspectDataset)) == 2
 
 
-def test_another_file_alone_empties_the_table_until_it_is_read(
-    played: Played, project_folder: Path
-) -> None:
+def test_changing_the_source_clears_the_table(played: Played, project_folder: Path) -> None:
     played.read()
     assert played.page.data.currentIndex() == 1
     (project_folder / "other.jsonl").write_text("{}\n")

@@ -1,4 +1,4 @@
-"""Uploading from the export page: what there is, the card beforehand, private unless said otherwise."""
+"""Hub upload on the export page: preview of the model card, privacy, progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lora_studio.gui.project.state import ProjectState
 
 @pytest.fixture
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
-    """A run of the open project that has an adapter and a GGUF file."""
+    """Yield a run of the open project with an adapter and a GGUF file."""
     assert state.open(project_folder)
     made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     for folder, name in ((made.gguf, "bot.gguf"), (made.adapter, "adapter_config.json")):
@@ -45,12 +45,12 @@ def dialog(page: ExportPage) -> PushDialog:
     return found
 
 
-def test_nothing_is_offered_before_there_is_a_run(page: ExportPage) -> None:
+def test_upload_is_disabled_without_a_run(page: ExportPage) -> None:
     assert not page.hub.upload.isEnabled()
     assert "Nothing to upload" in page.hub.what.text()
 
 
-def test_the_card_is_shown_before_anything_is_uploaded_and_privately(
+def test_upload_previews_the_card_and_is_private_by_default(
     qtbot: QtBot, page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
     state.set_run(run, "")
@@ -73,7 +73,7 @@ def test_the_card_is_shown_before_anything_is_uploaded_and_privately(
     assert wishes == [("me/bot", "adapter", True)]
 
 
-def test_an_upload_is_followed_to_its_end(
+def test_upload_shows_progress_and_its_result(
     page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
     state.set_run(run, "push")
@@ -94,7 +94,7 @@ def test_an_upload_is_followed_to_its_end(
     assert page.hub.view_online.isVisibleTo(page)
 
 
-def test_a_failed_upload_is_forgotten_once_another_job_went_well(
+def test_failed_upload_disappears_after_a_successful_job(
     page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
     refused = Problem(code="hub.refused", what="The hub refuses it.", remedy="Sign in.")

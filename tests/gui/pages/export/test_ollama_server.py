@@ -1,4 +1,4 @@
-"""Ollama on the export page: the server, what is asked before something is lost, the template."""
+"""Ollama on the export page: server, confirmations and template."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOUND = events.OllamaFound(
 
 @pytest.fixture
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
-    """A run of the open project that has a GGUF file."""
+    """Yield a run of the open project with a GGUF file."""
     assert state.open(project_folder)
     made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     made.gguf.mkdir()
@@ -58,14 +58,12 @@ def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
 
 
 def dialog(page: ExportPage, kind: type[Any]) -> Any:
-    """The dialog that is open."""
+    """Return the open dialog."""
     (found,) = page.window().findChildren(kind)
     return found
 
 
-def test_a_model_of_the_same_name_is_replaced_only_when_the_user_says_so(
-    qtbot: QtBot, page: ExportPage
-) -> None:
+def test_replacing_an_ollama_model_asks_for_confirmation(qtbot: QtBot, page: ExportPage) -> None:
     asked: list[str] = []
     page.run_requested.connect(asked.append)
     page.ollama.create_button.click()
@@ -77,9 +75,7 @@ def test_a_model_of_the_same_name_is_replaced_only_when_the_user_says_so(
     assert asked == ["create_ollama"]
 
 
-def test_a_free_name_is_one_click_away_and_needs_no_question(
-    page: ExportPage, state: ProjectState
-) -> None:
+def test_suggested_free_name_needs_no_confirmation(page: ExportPage, state: ProjectState) -> None:
     asked: list[str] = []
     page.run_requested.connect(asked.append)
     assert page.ollama.other_name.text() == "Use support-bot:v2 instead"
@@ -90,7 +86,7 @@ def test_a_free_name_is_one_click_away_and_needs_no_question(
     assert asked == ["create_ollama"]
 
 
-def test_exporting_asks_before_it_replaces_a_model(page: ExportPage) -> None:
+def test_export_asks_before_it_replaces_a_model(page: ExportPage) -> None:
     asked: list[str] = []
     page.run_requested.connect(asked.append)
     page.on_primary()
@@ -99,7 +95,7 @@ def test_exporting_asks_before_it_replaces_a_model(page: ExportPage) -> None:
     assert asked == ["export"]
 
 
-def test_without_a_file_there_is_nothing_to_create(
+def test_create_is_disabled_without_a_gguf_file(
     page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
     assert page.ollama.create_button.isEnabled()
@@ -108,9 +104,7 @@ def test_without_a_file_there_is_nothing_to_create(
     assert not page.ollama.create_button.isEnabled()
 
 
-def test_a_model_is_removed_after_a_question_and_copied_under_a_free_name(
-    qtbot: QtBot, page: ExportPage
-) -> None:
+def test_ollama_models_can_be_removed_and_copied(qtbot: QtBot, page: ExportPage) -> None:
     asked: list[Any] = []
     page.ask.connect(asked.append)
     page.ollama.more.set_open(True)
@@ -134,7 +128,7 @@ def press(page: ExportPage, name: str) -> None:
     next(button for button in buttons if button.accessibleName() == name).click()
 
 
-def test_a_file_that_only_loses_by_its_bits_can_be_created_all_the_same(
+def test_lossy_quantization_can_be_created_after_confirmation(
     page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
     asked: list[str] = []
@@ -147,7 +141,7 @@ def test_a_file_that_only_loses_by_its_bits_can_be_created_all_the_same(
     assert asked == ["create_ollama_anyway"]
 
 
-def test_an_old_failure_that_is_read_again_asks_nothing(page: ExportPage) -> None:
+def test_replayed_failure_opens_no_dialog(page: ExportPage) -> None:
     lossy = Problem(code="ollama.lossy", what="Q2_K loses so much.", remedy="Choose more bits.")
     page.on_event(events.Started(id="c", command="create_ollama"))
     page.on_event(events.Failed(id="c", problem=lossy))
@@ -155,7 +149,7 @@ def test_an_old_failure_that_is_read_again_asks_nothing(page: ExportPage) -> Non
     assert page.what.text() == "✗ Q2_K loses so much."
 
 
-def test_the_template_of_the_base_model_is_seen_before_anything_is_trained(
+def test_template_is_derived_before_training(
     page: ExportPage, state: ProjectState, tmp_path: Path
 ) -> None:
     asked: list[Any] = []
@@ -181,7 +175,7 @@ def test_the_template_of_the_base_model_is_seen_before_anything_is_trained(
     assert not view.limits.isHidden()
 
 
-def test_what_is_not_proven_says_why_and_what_would_be(page: ExportPage) -> None:
+def test_unverified_template_shows_reason_and_alternative(page: ExportPage) -> None:
     other = DerivedTemplate(template="{{ .Content }}", proven=True)
     derived = DerivedTemplate(
         reason="line 3 uses the filter upper.",
@@ -203,7 +197,7 @@ def shown(derived: DerivedTemplate, source: str) -> events.TemplateDerived:
     )
 
 
-def test_an_address_with_a_password_counts_for_the_session_and_is_in_no_file(
+def test_server_password_is_used_but_never_saved(
     page: ExportPage, state: ProjectState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
@@ -222,7 +216,7 @@ def test_an_address_with_a_password_counts_for_the_session_and_is_in_no_file(
     monkeypatch.delenv("OLLAMA_HOST")
 
 
-def test_a_password_in_a_project_file_is_refused_and_not_shown(
+def test_password_in_a_project_file_is_refused_and_hidden(
     page: ExportPage, state: ProjectState
 ) -> None:
     state.draft.set("export", "ollama_host", "http://me:secret@example.org")
@@ -232,7 +226,7 @@ def test_a_password_in_a_project_file_is_refused_and_not_shown(
     state.draft.set("export", "ollama_host", "")
 
 
-def test_sizes_and_template_are_asked_as_soon_as_the_model_is_known(
+def test_sizes_and_template_are_requested_for_a_known_model(
     page: ExportPage, state: ProjectState, tmp_path: Path
 ) -> None:
     asked: list[commands.Question] = []
@@ -244,9 +238,7 @@ def test_sizes_and_template_are_asked_as_soon_as_the_model_is_known(
     assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]
 
 
-def test_another_project_shows_no_template_of_the_one_before(
-    page: ExportPage, state: ProjectState
-) -> None:
+def test_new_project_hides_the_previous_template(page: ExportPage, state: ProjectState) -> None:
     page.on_event(
         events.TemplateDerived(template="{{ .Prompt }}", stops=(), proven=True, conversations=24)
     )
@@ -255,9 +247,7 @@ def test_another_project_shows_no_template_of_the_one_before(
     assert not page.template_card.isVisibleTo(page)
 
 
-def test_the_folder_of_lm_studio_is_asked_for_where_it_is_used(
-    page: ExportPage, state: ProjectState
-) -> None:
+def test_lm_studio_folder_is_shown_when_used_or_set(page: ExportPage, state: ProjectState) -> None:
     folder = page.editors["lm_studio_folder"]
     assert folder.isHidden()
     state.set("export", "lm_studio", True)

@@ -1,4 +1,4 @@
-"""What was cut off while no window was open is told at the next start, with Resume beside it."""
+"""Runs that were interrupted while no window was open are reported at the next start."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 
 
-def _cut_off(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
-    """A run whose worker vanished at step 7 of 20."""
+def _interrupted_run(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
+    """Return a run whose worker vanished at step 7 of 20."""
     run = run_folder.create(folder / "runs", Project(name="support bot"), folder)
     told: list[events.Event] = [
         events.Started(id="t", time=at, command="train"),
@@ -38,7 +38,7 @@ def _cut_off(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
     return run
 
 
-def _told(*files: Path) -> list[Toast]:
+def _messages(*files: Path) -> list[Toast]:
     said: list[Toast] = []
     messages = Messages()
     messages.posted.connect(said.append)
@@ -49,25 +49,25 @@ def _told(*files: Path) -> list[Toast]:
     return said
 
 
-def test_a_training_that_was_cut_off_is_told_once_with_the_reason(project_folder: Path) -> None:
-    _cut_off(project_folder, at=4e9)
-    (message,) = _told(project_folder / "support bot.lorastudio")
+def test_interrupted_training_is_reported_once_with_its_reason(project_folder: Path) -> None:
+    _interrupted_run(project_folder, at=4e9)
+    (message,) = _messages(project_folder / "support bot.lorastudio")
     assert message.problem is not None
     assert str(message.text) == "Training of support bot was interrupted at step 7 of 20."
     assert str(message.problem.remedy).startswith("Its process was killed")
     assert str(message.problem.remedy).endswith("from the checkpoint at step 5.")
 
 
-def test_what_cannot_be_resumed_is_not_told(project_folder: Path) -> None:
-    _cut_off(project_folder, at=5.0, checkpoint=False)
-    assert _told(project_folder / "support bot.lorastudio") == []
+def test_run_that_cannot_be_resumed_is_not_reported(project_folder: Path) -> None:
+    _interrupted_run(project_folder, at=5.0, checkpoint=False)
+    assert _messages(project_folder / "support bot.lorastudio") == []
 
 
-def test_resume_in_the_message_opens_the_project_and_goes_on(
+def test_resume_in_the_message_opens_the_project_and_continues(
     window: Window, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=[{"steps": 3, "seconds": 0.01}])
-    run = _cut_off(project_folder, at=5.0)
+    run = _interrupted_run(project_folder, at=5.0)
     window.preferences.add_recent_project(project_folder / "support bot.lorastudio")
     window.show_page("home")
     qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.message_bar.text)

@@ -1,4 +1,4 @@
-"""The adapter library: found, looked into, combined, and used elsewhere in the window."""
+"""The adapter library: list, details, combination, and use elsewhere in the window."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def layers(count: int = 4) -> tuple[LayerFacts, ...]:
 
 @pytest.fixture
 def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -> Path:
-    """Two usable adapters and a broken one, found, shown and combined; the project's folder."""
+    """Set up a project with two usable adapters and a broken one; return its folder."""
     broken = Problem(code="x.y", what="It has no weights.", remedy="Train it again.")
     style, facts_, torn = (tmp_path / name for name in ("style", "facts", "torn"))
     found = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
@@ -67,7 +67,7 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
 
 
 def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterLibraryDialog:
-    """The dialog, with the first adapter looked into."""
+    """Return the open dialog with the first adapter inspected."""
     library.open()
     dialog = library.dialog
     assert dialog is not None
@@ -75,7 +75,7 @@ def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterLibraryDialog:
     return dialog
 
 
-def test_adapters_are_listed_looked_into_and_made_one_of(
+def test_adapters_are_listed_inspected_and_combined(
     plays: Path, state: ProjectState, qtbot: QtBot, tmp_path: Path
 ) -> None:
     holder = QWidget()
@@ -124,7 +124,9 @@ def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
     assert combine.make.isVisible()
 
 
-def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: QtBot) -> None:
+def test_adapter_opens_in_playground_and_as_training_start(
+    window: Window, plays: Path, qtbot: QtBot
+) -> None:
     window.open_project(plays)
     library = opened(window.library, qtbot)
     folder = library.adapters[0].folder
@@ -144,7 +146,7 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     assert window.state.get("lora", "start_from") == ""
 
 
-def test_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
+def test_norm_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
     bars = NormBars()
     qtbot.addWidget(bars)
     bars.show_layers(layers(3))
@@ -157,7 +159,7 @@ def test_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
 
 
 @pytest.mark.usefixtures("plays")
-def test_a_narrow_list_leaves_to_names_what_stands_beside_it_anyway(
+def test_narrow_adapter_list_hides_all_but_essential_columns(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)

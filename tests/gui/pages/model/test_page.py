@@ -1,4 +1,4 @@
-"""Finding a model by keyboard and mouse: places, search, downloads, tokens, offline mode."""
+"""The model page: local lists, Hub search, downloads, tokens and offline mode."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "hf_of_the_window"
 
 
 class Worker:
-    """Stands where the inspector does: keeps questions, answers the last one of a kind."""
+    """A fake inspector: keep questions and answer the latest one of a kind."""
 
     def __init__(self, page: ModelPage) -> None:
         self.page = page
@@ -79,25 +79,25 @@ def titles(page: ModelPage) -> list[str]:
     return [lines.index(i).data() for i in range(lines.rowCount())]
 
 
-def found_here(worker: Worker) -> None:
-    """The three places with something in them, and one without."""
+def answer_local_lists(worker: Worker) -> None:
+    """Answer the four local lists; the one of LM Studio is empty."""
     for answer in (model_lists.folder(), model_lists.cache(), model_lists.ollama()):
         worker.answer("list_models", answer)
     worker.answer("list_models", events.ModelsFound(place="lm_studio", models=()))
 
 
-def test_every_place_is_looked_through_one_after_another_and_once(worker: Worker) -> None:
-    found_here(worker)
+def test_model_sources_are_listed_once_in_sequence(worker: Worker) -> None:
+    answer_local_lists(worker)
     places = [question.place for question in worker.asked if question.kind == "list_models"]
     assert places == ["folder", "cache", "ollama", "lm_studio"]
     worker.page.on_shown()
     assert len([q for q in worker.asked if q.kind == "list_models"]) == 4
 
 
-def test_models_are_chosen_by_keyboard_and_what_is_no_base_is_not(
+def test_base_models_are_chosen_by_keyboard_but_encoders_are_not(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
-    found_here(worker)
+    answer_local_lists(worker)
     page.browser.sources.setFocus()
     qtbot.keyClick(page.browser.sources, Qt.Key.Key_Down)
     assert titles(page) == [
@@ -118,10 +118,10 @@ def test_models_are_chosen_by_keyboard_and_what_is_no_base_is_not(
     assert page.state.get("model", "source") == "./model"
 
 
-def test_a_click_takes_the_blob_of_ollama_as_a_gguf_file(
+def test_ollama_blob_is_chosen_as_a_gguf_file(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
-    found_here(worker)
+    answer_local_lists(worker)
     page.browser.show_source("gguf")
     models = page.browser.list
     place = models.visualRect(models.lines.index(0)).center()
@@ -130,8 +130,8 @@ def test_a_click_takes_the_blob_of_ollama_as_a_gguf_file(
     assert page.kind.text().startswith("A GGUF file")
 
 
-def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Worker) -> None:
-    found_here(worker)
+def test_model_rows_have_accessible_descriptions(page: ModelPage, worker: Worker) -> None:
+    answer_local_lists(worker)
     page.browser.show_source("cache")
     page.state.set_answer(model_facts.devices())
     lines = page.browser.list.lines
@@ -143,7 +143,7 @@ def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Wo
     assert "it classifies text and can't generate it" in said[2]
 
 
-def test_the_hub_is_searched_by_enter_with_what_fits_first(
+def test_hub_search_starts_on_enter_and_can_filter_by_fit(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
     page.state.set_answer(model_facts.devices())
@@ -159,15 +159,13 @@ def test_the_hub_is_searched_by_enter_with_what_fits_first(
     assert worker.last("search_models").gated is False
 
 
-def test_the_hub_is_asked_nothing_before_the_user_goes_there(
-    page: ModelPage, worker: Worker
-) -> None:
+def test_hub_is_queried_only_after_it_is_opened(page: ModelPage, worker: Worker) -> None:
     assert {question.kind for question in worker.asked} <= {"list_models", "inspect_model"}
     page.browser.show_source("hub")
     assert {"search_models", "inspect_account"} <= {question.kind for question in worker.asked}
 
 
-def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: Worker) -> None:
+def test_size_license_and_sort_filters_search_again(page: ModelPage, worker: Worker) -> None:
     page.browser.show_source("hub")
     filters = page.browser.filters
     for control, shown in (
@@ -181,9 +179,7 @@ def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: 
     assert (asked.licence, asked.sort) == ("apache-2.0", "updated")
 
 
-def test_a_hub_that_cannot_be_reached_is_told_and_asked_again(
-    page: ModelPage, worker: Worker
-) -> None:
+def test_unreachable_hub_is_reported_and_can_be_retried(page: ModelPage, worker: Worker) -> None:
     page.browser.show_source("hub")
     worker.fail("search_models", "model.offline", "The hub cannot be reached.")
     assert page.browser.status.text() == "The hub cannot be reached. Do this."
@@ -194,10 +190,8 @@ def test_a_hub_that_cannot_be_reached_is_told_and_asked_again(
     assert page.browser.retry.isHidden()
 
 
-def test_without_a_device_models_are_listed_without_a_verdict(
-    page: ModelPage, worker: Worker
-) -> None:
-    found_here(worker)
+def test_models_have_no_fit_verdict_without_a_device(page: ModelPage, worker: Worker) -> None:
+    answer_local_lists(worker)
     page.browser.show_source("cache")
     assert page.browser.status.text() == "3 models"
     entry = model_lists.entry("a/b", 0)
@@ -205,7 +199,7 @@ def test_without_a_device_models_are_listed_without_a_verdict(
     assert "parameters" not in describe(entry)
 
 
-def test_a_download_is_followed_cancelled_and_gone_on_with(
+def test_download_shows_progress_and_can_be_canceled_and_resumed(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
     page.state.set("model", "source", "org/m")
@@ -229,7 +223,7 @@ def test_a_download_is_followed_cancelled_and_gone_on_with(
     assert line.isHidden()
 
 
-def test_a_gated_model_asks_for_a_token_which_the_page_does_not_keep(
+def test_gated_model_asks_for_a_token_that_is_never_saved(
     qtbot: QtBot, page: ModelPage, worker: Worker, tmp_path: Path
 ) -> None:
     page.state.set("model", "source", "org/gated")
@@ -264,7 +258,7 @@ def test_a_gated_model_asks_for_a_token_which_the_page_does_not_keep(
     assert page.browser.sign_in.isVisible()
 
 
-def test_a_sign_out_that_fails_is_told_and_may_be_tried_again(
+def test_failed_sign_out_is_reported_and_can_be_retried(
     page: ModelPage, worker: Worker, state: ProjectState
 ) -> None:
     said: list[str] = []
@@ -278,7 +272,7 @@ def test_a_sign_out_that_fails_is_told_and_may_be_tried_again(
     assert page.browser.sign_out.isVisible()
 
 
-def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
+def test_offline_mode_stops_hub_queries_and_can_be_turned_off(
     qtbot: QtBot, page: ModelPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")
@@ -295,7 +289,7 @@ def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
     assert page.browser.online.isHidden()
 
 
-def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
+def test_search_is_dropped_offline_and_repeated_online(
     page: ModelPage, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page.browser.show_source("hub")
@@ -314,7 +308,7 @@ def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
     assert len(titles(page)) == 5
 
 
-def test_an_empty_list_of_what_fits_says_why_it_is_empty(page: ModelPage, worker: Worker) -> None:
+def test_empty_fitting_list_gives_its_reason(page: ModelPage, worker: Worker) -> None:
     page.browser.show_source("hub")
     worker.answer("search_models", model_lists.hub())
     page.browser.filters.fitting.click()
@@ -323,9 +317,7 @@ def test_an_empty_list_of_what_fits_says_why_it_is_empty(page: ModelPage, worker
     assert page.browser.status.text() == "None of the 5 models found fit on this device."
 
 
-def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
-    page: ModelPage, worker: Worker
-) -> None:
+def test_gated_message_disappears_once_access_is_granted(page: ModelPage, worker: Worker) -> None:
     page.state.set("model", "source", "org/gated")
     where = Where(step="model", field="source")
     gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.", where=where)
@@ -337,9 +329,7 @@ def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
     assert page.download.status.text() == ""
 
 
-def test_whose_token_there_is_may_be_told_after_a_model_turned_out_to_be_gated(
-    page: ModelPage, worker: Worker
-) -> None:
+def test_gated_message_survives_a_late_account_answer(page: ModelPage, worker: Worker) -> None:
     page.browser.show_source("hub")
     page.state.set("model", "source", "org/gated")
     where = Where(step="model", field="source")
@@ -350,8 +340,8 @@ def test_whose_token_there_is_may_be_told_after_a_model_turned_out_to_be_gated(
     assert page.download.status.text() == "It is gated. Sign in."
 
 
-def test_folders_with_models_are_added_and_taken_out(page: ModelPage, worker: Worker) -> None:
-    found_here(worker)
+def test_model_folders_are_added_and_removed(page: ModelPage, worker: Worker) -> None:
+    answer_local_lists(worker)
     page.browser.add_folder("/models")
     assert worker.last("list_models").folders == ("/models",)
     assert Preferences.load().model_folders == ["/models"]
@@ -359,7 +349,7 @@ def test_folders_with_models_are_added_and_taken_out(page: ModelPage, worker: Wo
     assert Preferences.load().model_folders == []
 
 
-def test_the_window_turns_offline_mode_on_for_its_workers(
+def test_offline_setting_applies_to_workers(
     qtbot: QtBot, window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(offline.VARIABLE, raising=False)
@@ -373,7 +363,7 @@ def test_the_window_turns_offline_mode_on_for_its_workers(
     assert not offline.is_on()
 
 
-def test_another_project_leaves_a_search_of_the_hub_under_way(window: Any) -> None:
+def test_opening_a_project_keeps_a_running_hub_search(window: Any) -> None:
     search = commands.SearchModels()
     window.inspector.ask(search)
     window.inspector.ask(commands.InspectDevices())
@@ -381,7 +371,7 @@ def test_another_project_leaves_a_search_of_the_hub_under_way(window: Any) -> No
     assert list(window.inspector._latest.values()) == [search]
 
 
-def test_a_question_about_the_hub_that_fails_is_no_problem_of_the_project(window: Any) -> None:
+def test_failed_hub_search_is_not_a_project_problem(window: Any) -> None:
     from lora_studio.gui.jobs import inspector
 
     problem = Problem(code="model.offline", what="It failed.", remedy="Do this.")
@@ -389,7 +379,7 @@ def test_a_question_about_the_hub_that_fails_is_no_problem_of_the_project(window
     assert inspector._placed(problem, "inspect_model") is not None
 
 
-def test_a_problem_of_offline_mode_or_a_token_is_solved_with_one_click(
+def test_offline_and_token_problems_offer_a_one_click_fix(
     window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")

@@ -1,4 +1,4 @@
-"""Answers laid out: what Markdown they hold, what they may not do, and the words behind them."""
+"""Rendering of answers: Markdown, blocked content, and the raw text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def burns(lamp):
 
 @pytest.fixture
 def view(qtbot: QtBot) -> Iterator[AnswerText]:
-    """An empty answer in a narrow column."""
+    """Yield an empty answer in a narrow column."""
     made = AnswerText("Answer")
     made.resize(300, 20)
     made.show()
@@ -45,7 +45,7 @@ def view(qtbot: QtBot) -> Iterator[AnswerText]:
     made.deleteLater()
 
 
-def test_markdown_is_laid_out_once_the_answer_is_complete(view: AnswerText) -> None:
+def test_markdown_is_rendered_once_the_answer_is_complete(view: AnswerText) -> None:
     view.show_text("The **la")
     assert view.toPlainText() == "The **la"
     view.show_answer(ANSWER)
@@ -57,7 +57,7 @@ def test_markdown_is_laid_out_once_the_answer_is_complete(view: AnswerText) -> N
     assert view.text() == ANSWER
 
 
-def test_code_is_monospaced_on_a_ground_of_its_own_and_breaks_long_lines(view: AnswerText) -> None:
+def test_code_is_monospaced_shaded_and_wrapped(view: AnswerText) -> None:
     view.show_answer(ANSWER)
     (first, *_) = code = [
         block for block in _blocks(view) if block.text().startswith(("def", "    return"))
@@ -69,20 +69,20 @@ def test_code_is_monospaced_on_a_ground_of_its_own_and_breaks_long_lines(view: A
     assert view.document().idealWidth() <= view.viewport().width() + 1
 
 
-def test_plain_answers_keep_every_line_and_blank(view: AnswerText) -> None:
+def test_plain_answer_keeps_line_breaks_and_spaces(view: AnswerText) -> None:
     poem = "  two blanks\nand a line\n    and four, 2 * 3 * 4, snake_case_name"
     assert not has_markup(poem)
     view.show_answer(poem)
     assert view.toPlainText() == poem
 
 
-def test_lines_of_markdown_stay_lines(view: AnswerText) -> None:
+def test_markdown_keeps_line_breaks(view: AnswerText) -> None:
     view.show_answer("**Roses** are red,\nviolets are blue.")
     assert view.toPlainText().splitlines() == ["Roses are red,", "violets are blue."]
     assert with_line_breaks("a\n```\nb\n~~~\n```\nc") == "a  \n```\nb\n~~~\n```\nc  "
 
 
-def test_an_answer_brings_no_pages_pictures_or_files(view: AnswerText, tmp_path: Path) -> None:
+def test_answer_loads_no_html_images_or_files(view: AnswerText, tmp_path: Path) -> None:
     secret = tmp_path / "x.png"
     secret.write_bytes(b"\x89PNG")
     view.show_answer(f"**see** <b>this</b> <script>alert(1)</script> ![x]({secret.as_uri()})")
@@ -93,7 +93,7 @@ def test_an_answer_brings_no_pages_pictures_or_files(view: AnswerText, tmp_path:
     assert not view.textInteractionFlags() & view.textInteractionFlags().LinksAccessibleByMouse
 
 
-def test_the_words_as_they_were_written_are_one_click_away(qtbot: QtBot) -> None:
+def test_raw_text_of_an_answer_is_one_click_away(qtbot: QtBot) -> None:
     turn = TurnView()
     qtbot.addWidget(turn)
     turn.show()
@@ -118,7 +118,7 @@ def _blocks(view: AnswerText) -> list:  # type: ignore[type-arg]  # blocks of a 
     return found
 
 
-def test_code_follows_another_size_of_text(view: AnswerText) -> None:
+def test_code_follows_the_text_size(view: AnswerText) -> None:
     view.show_answer("Use `code`:\n\n```\nblock\n```\n")
     try:
         theme.theme().set_text_size(150)

@@ -1,4 +1,4 @@
-"""The playground, by keyboard: columns, growing answers, branches, votes, and nothing that is lost."""
+"""The playground by keyboard: columns, streaming answers, branches, votes and saved state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ BOTH = [
 
 @pytest.fixture
 def run(project_folder: Path) -> RunFolder:
-    """A run of the project with an adapter."""
+    """Return a run of the project with an adapter."""
     made = create(project_folder / "runs", Project(name="support bot"), project_folder)
     made.adapter.mkdir()
     (made.adapter / "adapter_config.json").write_text("{}")
@@ -63,7 +63,7 @@ def page(
     state: ProjectState, project_folder: Path, run: RunFolder, qtbot: QtBot,
     scenario: Callable[..., None],
 ) -> Iterator[PlaygroundPage]:  # fmt: skip
-    """The page of a project with one run, the base beside its adapter."""
+    """Yield the page of a project with one run, the base model beside its adapter."""
     made = PlaygroundPage(state)
     made.resize(1000, 700)
     made.show()
@@ -86,12 +86,12 @@ def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
 
 
 def texts(page: PlaygroundPage) -> list[list[str]]:
-    """The answers of each column as they are shown."""
+    """Return the answers that each column shows."""
     count = len(page.controller.conversation.speakers)
     return [[view.answer.text() for view in each.turns] for each in page.columns[:count]]
 
 
-def test_a_prompt_is_answered_in_every_column_and_kept_with_the_project(
+def test_prompt_is_answered_in_every_column_and_saved(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot,
     scenario: Callable[..., None],
 ) -> None:  # fmt: skip
@@ -109,7 +109,7 @@ def test_a_prompt_is_answered_in_every_column_and_kept_with_the_project(
     assert texts(page) == [["I do not know."], ["It is on its way."]]
 
 
-def test_a_place_that_is_built_late_has_the_open_projects_conversations(
+def test_page_created_late_loads_the_saved_conversations(
     state: ProjectState, project_folder: Path, qtbot: QtBot
 ) -> None:
     kept = Conversation(draft="Half a thought")
@@ -121,7 +121,7 @@ def test_a_place_that_is_built_late_has_the_open_projects_conversations(
     late.deleteLater()
 
 
-def test_the_base_stands_beside_what_was_trained_last_until_somebody_chooses(
+def test_latest_adapter_is_preselected_until_the_user_chooses(
     page: PlaygroundPage, project_folder: Path, run: RunFolder, qtbot: QtBot
 ) -> None:
     later = create(project_folder / "runs", Project(name="support bot"), project_folder)
@@ -139,7 +139,7 @@ def test_the_base_stands_beside_what_was_trained_last_until_somebody_chooses(
     assert page.controller.conversation.speakers[1] == mine
 
 
-def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
+def test_columns_are_asked_with_their_history_and_sampling(
     page: PlaygroundPage, run: RunFolder, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     scenario(ask_chat=BOTH)
@@ -160,7 +160,7 @@ def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
     page.controller.waiting = {}
 
 
-def test_another_answer_is_kept_beside_the_first_and_draws_anew(
+def test_regenerated_answer_is_kept_beside_the_first(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     scenario(ask_chat=BOTH)
@@ -178,7 +178,7 @@ def test_another_answer_is_kept_beside_the_first_and_draws_anew(
     assert QApplication.clipboard().text() == "It is on its way."
 
 
-def test_an_edited_question_goes_on_in_a_branch_and_the_former_stays(
+def test_edited_prompt_continues_in_a_new_branch(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     scenario(ask_chat=BOTH)
@@ -201,7 +201,7 @@ def test_an_edited_question_goes_on_in_a_branch_and_the_former_stays(
     assert [turn.user for turn in page.controller.conversation.turns] == ["One", "Two"]
 
 
-def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
+def test_stop_keeps_the_partial_answer(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     refused = Problem(code="x.y", what="No such adapter.", remedy="Train again.")
@@ -231,7 +231,7 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     )
 
 
-def test_weights_are_blended_by_slider_and_number_without_loading_anew(
+def test_adapter_weights_are_blended_by_slider(
     page: PlaygroundPage, run: RunFolder, qtbot: QtBot
 ) -> None:
     blend = page.columns[1].blend
@@ -255,7 +255,7 @@ def adapters(page: PlaygroundPage, column: int) -> list[tuple[str, float]]:
     return [(each.folder, each.weight) for each in speaker.adapters]
 
 
-def test_a_blind_vote_names_nobody_before_it_is_cast_and_is_counted(
+def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot,
     scenario: Callable[..., None], tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -290,9 +290,7 @@ def test_a_blind_vote_names_nobody_before_it_is_cast_and_is_counted(
     dialog.reject()
 
 
-def test_the_tally_opens_once_for_two_clicks_and_again_after_it_was_closed(
-    page: PlaygroundPage, qtbot: QtBot
-) -> None:
+def test_two_clicks_open_one_tally_dialog(page: PlaygroundPage, qtbot: QtBot) -> None:
     def open_ones() -> list[TallyDialog]:
         return [dialog for dialog in page.findChildren(TallyDialog) if dialog.isVisible()]
 
@@ -307,7 +305,7 @@ def test_the_tally_opens_once_for_two_clicks_and_again_after_it_was_closed(
     open_ones()[0].reject()
 
 
-def test_the_prompts_tokens_are_shown_with_their_marks(
+def test_prompt_tokens_are_shown_with_details(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     tokens = (
@@ -326,9 +324,7 @@ def test_the_prompts_tokens_are_shown_with_their_marks(
     settle(page, qtbot)
 
 
-def test_a_prompt_becomes_an_evaluation_prompt_that_undo_takes_out(
-    page: PlaygroundPage, qtbot: QtBot
-) -> None:
+def test_prompt_is_added_to_sample_prompts_with_undo(page: PlaygroundPage, qtbot: QtBot) -> None:
     qtbot.keyClicks(page.prompt, "Do you ship abroad?")
     page.card.keep.click()
     page.card.keep.click()
@@ -337,7 +333,7 @@ def test_a_prompt_becomes_an_evaluation_prompt_that_undo_takes_out(
     assert list(page.state.get("training", "sample_prompts")) == []
 
 
-def test_a_job_gets_the_device_and_answers_come_from_the_processor(
+def test_chat_moves_to_the_cpu_while_a_job_runs(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     scenario(ask_chat=BOTH)
@@ -354,7 +350,7 @@ def test_a_job_gets_the_device_and_answers_come_from_the_processor(
     assert page.controller.model_spec().device == "cuda:0"  # type: ignore[union-attr]
 
 
-def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
+def test_busy_device_offers_to_use_the_cpu(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
     taken = {"code": "chat.device_busy", "what": "RTX 4090 is taken.", "remedy": "Wait."}
@@ -369,7 +365,7 @@ def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
     assert not page.card.use_cpu.isVisible()
 
 
-def test_what_is_typed_and_not_sent_comes_back(
+def test_unsent_prompt_is_restored(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(page.prompt, "Half a thou")
@@ -379,7 +375,7 @@ def test_what_is_typed_and_not_sent_comes_back(
     qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou", timeout=WAIT)
 
 
-def test_a_page_without_a_model_teaches_and_leads_to_it(
+def test_page_without_a_model_shows_a_hint_until_one_is_set(
     window: Window, project_folder: Path, qtbot: QtBot
 ) -> None:
     window.show_page("playground")
@@ -398,7 +394,7 @@ def test_a_page_without_a_model_teaches_and_leads_to_it(
     assert controller.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
 
 
-def test_a_run_is_talked_to_from_the_table(
+def test_run_opens_in_the_playground_from_the_table(
     qtbot: QtBot, window: Window, project_folder: Path, run: RunFolder
 ) -> None:
     window.open_project(project_folder)

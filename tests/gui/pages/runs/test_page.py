@@ -1,4 +1,4 @@
-"""The Runs page: found, compared, tagged, gone on with and deleted, by keyboard and mouse."""
+"""The Runs page: search, comparison, tags, actions and deletion, by keyboard and mouse."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safeten
 
 @pytest.fixture
 def page(parts: Parts, project_folder: Path, qtbot: QtBot) -> RunsPage:
-    """The page of a project with twelve runs, looked at."""
+    """Return the visible page of a project with twelve runs."""
     make_runs(project_folder, 12)
     parts.page.on_shown()
     _until_seen(parts.page, qtbot, 12)
@@ -54,13 +54,13 @@ def _choose(page: RunsPage, *places: int) -> list[str]:
     return names
 
 
-def test_a_project_without_runs_says_what_will_be_here(parts: Parts, qtbot: QtBot) -> None:
+def test_project_without_runs_shows_a_hint(parts: Parts, qtbot: QtBot) -> None:
     parts.page.on_shown()
     qtbot.waitUntil(lambda: not parts.page.library.is_scanning, timeout=WAIT)
     assert parts.page.content.currentIndex() == 0
 
 
-def test_words_and_states_narrow_the_table(page: RunsPage, qtbot: QtBot) -> None:
+def test_search_and_state_filter_the_table(page: RunsPage, qtbot: QtBot) -> None:
     qtbot.keyClick(page.table, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(page.search.hasFocus)
     qtbot.keyClicks(page.search, "rank=64 night")
@@ -75,7 +75,7 @@ def test_words_and_states_narrow_the_table(page: RunsPage, qtbot: QtBot) -> None
     assert str(page.table.rows.shown[0].reason) == "The disk is full."
 
 
-def test_every_column_sorts_both_ways_and_the_choice_stays(page: RunsPage) -> None:
+def test_sorting_by_any_column_keeps_the_selection(page: RunsPage) -> None:
     chosen = _choose(page, 3)
     for number, column in enumerate(COLUMNS):
         for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
@@ -86,7 +86,7 @@ def test_every_column_sorts_both_ways_and_the_choice_stays(page: RunsPage) -> No
     assert losses == sorted(losses, key=lambda loss: loss or 0.0)
 
 
-def test_ticked_runs_are_plotted_on_a_quantity_of_choice(page: RunsPage, qtbot: QtBot) -> None:
+def test_ticked_runs_are_plotted_by_the_chosen_metric(page: RunsPage, qtbot: QtBot) -> None:
     names = _choose(page, 0, 1)
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
     qtbot.waitUntil(lambda: [len(run.steps) for run in page.plot.runs] == [20, 20], timeout=WAIT)
@@ -103,15 +103,13 @@ def test_ticked_runs_are_plotted_on_a_quantity_of_choice(page: RunsPage, qtbot: 
     assert page.plot.runs == []
 
 
-def test_no_more_runs_are_ticked_than_there_are_colours(page: RunsPage, parts: Parts) -> None:
+def test_number_of_ticked_runs_is_limited(page: RunsPage, parts: Parts) -> None:
     page.table.rows.tick(_names(page), True)
     assert len(page.table.rows.ticked) == 6
     assert "up to 6 runs" in parts.said[-1]
 
 
-def test_a_run_that_cannot_be_read_does_not_stay_ticked(
-    page: RunsPage, parts: Parts, qtbot: QtBot
-) -> None:
+def test_unreadable_run_does_not_stay_ticked(page: RunsPage, parts: Parts, qtbot: QtBot) -> None:
     (name,) = _choose(page, 0)
     page.library.run(name).events_file.unlink()
     page.table.rows.tick([name], True)
@@ -119,7 +117,7 @@ def test_a_run_that_cannot_be_read_does_not_stay_ticked(
     assert "events.jsonl" in str(parts.said[-1])
 
 
-def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
+def test_selected_runs_are_compared_by_different_settings(page: RunsPage) -> None:
     _choose(page, 0, 1)
     lines = page.side.settings.lines.lines
     assert [line.about.name for line in lines] == [
@@ -137,7 +135,7 @@ def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
     assert cell.isValid()
 
 
-def test_values_of_several_runs_share_the_room_there_is(page: RunsPage, qtbot: QtBot) -> None:
+def test_value_columns_share_the_available_width(page: RunsPage, qtbot: QtBot) -> None:
     _choose(page, 0, 1, 2)
     view = page.side.settings.view
     view.resize(900, 300)
@@ -149,7 +147,7 @@ def test_values_of_several_runs_share_the_room_there_is(page: RunsPage, qtbot: Q
     assert readable < widths[0]
 
 
-def test_one_run_shows_what_is_not_at_its_default(page: RunsPage) -> None:
+def test_single_run_shows_settings_that_differ_from_defaults(page: RunsPage) -> None:
     _choose(page, 1)
     run = page.table.chosen()[0]
     assert page.side.facts.facts()["Folder"] == run.folder
@@ -158,7 +156,7 @@ def test_one_run_shows_what_is_not_at_its_default(page: RunsPage) -> None:
     assert "dropout" not in shown
 
 
-def test_title_tags_and_notes_are_kept_in_the_run(page: RunsPage, qtbot: QtBot) -> None:
+def test_title_and_tags_are_saved_in_the_run(page: RunsPage, qtbot: QtBot) -> None:
     (name,) = _choose(page, 2)
     qtbot.keyClick(page.table, Qt.Key.Key_F2)
     qtbot.waitUntil(page.side.notes.title.hasFocus)
@@ -175,7 +173,7 @@ def test_title_tags_and_notes_are_kept_in_the_run(page: RunsPage, qtbot: QtBot) 
     assert found.name == "the polite one"
 
 
-def test_what_is_typed_stays_with_its_run_when_another_project_opens(
+def test_typed_notes_are_saved_when_another_project_opens(
     page: RunsPage, parts: Parts, tmp_path: Path
 ) -> None:
     (name,) = _choose(page, 0)
@@ -188,7 +186,7 @@ def test_what_is_typed_stays_with_its_run_when_another_project_opens(
     assert not (tmp_path / "other" / "runs").exists()
 
 
-def test_a_tag_is_given_to_several_runs_and_their_own_stay(page: RunsPage, qtbot: QtBot) -> None:
+def test_tag_is_added_to_every_selected_run(page: RunsPage, qtbot: QtBot) -> None:
     names = _choose(page, 0, 1)
     before = [page.library.run(name).about().tags for name in names]
     qtbot.keyClick(page.table, Qt.Key.Key_T, Qt.KeyboardModifier.ControlModifier)
@@ -199,9 +197,7 @@ def test_a_tag_is_given_to_several_runs_and_their_own_stay(page: RunsPage, qtbot
     assert after == [(*tags, "keep") for tags in before]
 
 
-def test_enter_makes_a_run_the_one_that_merging_works_on(
-    page: RunsPage, parts: Parts, qtbot: QtBot
-) -> None:
+def test_enter_makes_a_run_the_current_one(page: RunsPage, parts: Parts, qtbot: QtBot) -> None:
     (name,) = _choose(page, 4)
     qtbot.keyClick(page.table, Qt.Key.Key_Return)
     assert parts.state.run == page.library.run(name)
@@ -209,7 +205,7 @@ def test_enter_makes_a_run_the_one_that_merging_works_on(
     assert page.table.rows.current == name
 
 
-def test_settings_of_a_run_come_into_the_project_as_one_step(
+def test_settings_of_a_run_are_copied_in_one_undo_step(
     page: RunsPage, parts: Parts, qtbot: QtBot
 ) -> None:
     parts.state.set("training", "epochs", 7.0)
@@ -224,7 +220,7 @@ def test_settings_of_a_run_come_into_the_project_as_one_step(
     assert parts.state.get("lora", "rank") == 16
 
 
-def test_run_again_makes_a_new_run_with_the_same_settings(
+def test_run_again_starts_a_run_with_the_same_settings(
     page: RunsPage, parts: Parts, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=SHORT)
@@ -237,7 +233,7 @@ def test_run_again_makes_a_new_run_with_the_same_settings(
     assert made.state() == "trained"
 
 
-def test_training_on_begins_with_the_adapter_of_the_run(
+def test_continue_training_starts_from_the_adapter_of_the_run(
     page: RunsPage, parts: Parts, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=SHORT)
@@ -256,7 +252,7 @@ def _open_deletion(page: RunsPage, qtbot: QtBot) -> DeleteDialog:
     return dialog
 
 
-def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
+def test_deleted_runs_move_to_the_trash(
     page: RunsPage, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
@@ -275,7 +271,7 @@ def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
     assert {item.name for item in trash.iterdir()} == set(names)
 
 
-def test_checkpoints_alone_can_go(
+def test_checkpoints_can_be_deleted_alone(
     page: RunsPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
@@ -297,7 +293,7 @@ def test_checkpoints_alone_can_go(
     assert run.adapter.is_dir()
 
 
-def test_a_trash_that_refuses_leaves_the_run_and_says_so(
+def test_run_is_kept_and_reported_when_the_trash_fails(
     page: RunsPage, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
 ) -> None:
     (tmp_path / "home").write_text("is no folder")
@@ -308,7 +304,7 @@ def test_a_trash_that_refuses_leaves_the_run_and_says_so(
     assert page.library.run(name).path.is_dir()
 
 
-def test_the_menu_offers_what_is_possible(page: RunsPage, qtbot: QtBot) -> None:
+def test_menu_enables_only_possible_actions(page: RunsPage, qtbot: QtBot) -> None:
     damage(page.library.run("x").path.parent.parent)
     page.library.refresh()
     _until_seen(page, qtbot, 16)
@@ -318,7 +314,7 @@ def test_the_menu_offers_what_is_possible(page: RunsPage, qtbot: QtBot) -> None:
     assert on == {"rename", "tag", "csv", "folder", "delete"}
 
 
-def test_a_right_click_chooses_the_run_under_it(page: RunsPage, qtbot: QtBot) -> None:
+def test_right_click_selects_the_run_under_the_pointer(page: RunsPage, qtbot: QtBot) -> None:
     page.table.menu_requested.disconnect()
     place = page.table.visualRect(page.table.rows.index(2, 2)).center()
     with qtbot.waitSignal(page.table.menu_requested):
@@ -326,15 +322,13 @@ def test_a_right_click_chooses_the_run_under_it(page: RunsPage, qtbot: QtBot) ->
     assert [run.folder for run in page.table.chosen()] == [_names(page)[2]]
 
 
-def test_shown_runs_are_written_as_a_table(page: RunsPage, tmp_path: Path, qtbot: QtBot) -> None:
+def test_shown_runs_are_exported_as_csv(page: RunsPage, tmp_path: Path, qtbot: QtBot) -> None:
     page.run_actions.write_csv(tmp_path / "runs.csv", page.table.rows.shown)
     qtbot.waitUntil(lambda: (tmp_path / "runs.csv").is_file(), timeout=WAIT)
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 13
 
 
-def test_home_and_end_go_to_the_first_and_the_last_run_also_before_any_is_chosen(
-    page: RunsPage, qtbot: QtBot
-) -> None:
+def test_home_and_end_select_the_first_and_last_run(page: RunsPage, qtbot: QtBot) -> None:
     names = _names(page)
     for key, wanted in ((Qt.Key.Key_Home, names[0]), (Qt.Key.Key_End, names[-1])):
         page.table.clearSelection()
@@ -344,7 +338,7 @@ def test_home_and_end_go_to_the_first_and_the_last_run_also_before_any_is_chosen
     assert [run.folder for run in page.table.chosen()] == [names[0]]
 
 
-def test_every_tab_beside_the_table_is_seen_in_any_language(page: RunsPage, qtbot: QtBot) -> None:
+def test_side_panel_tabs_fit_long_titles(page: RunsPage, qtbot: QtBot) -> None:
     bar = page.side.tabBar()
     page.side.setTabText(0, "Einstellungen des Laufs, die nicht die Vorgabe sind")
     page.side.show_grids(page.library.runs)
@@ -352,7 +346,7 @@ def test_every_tab_beside_the_table_is_seen_in_any_language(page: RunsPage, qtbo
     qtbot.waitUntil(lambda: bar.width() >= bar.sizeHint().width(), timeout=WAIT)
 
 
-def test_the_only_run_is_chosen_and_ticked_by_keyboard(
+def test_single_listed_run_is_selected_and_ticked_by_keyboard(
     page: RunsPage, qtbot: QtBot, parts: Parts
 ) -> None:
     page.search.setText(page.table.rows.shown[0].folder)
@@ -369,9 +363,7 @@ def test_the_only_run_is_chosen_and_ticked_by_keyboard(
 # --- grid search ----------------------------------------------------------------------------------
 
 
-def test_a_grid_of_two_settings_waits_in_the_queue(
-    page: RunsPage, parts: Parts, qtbot: QtBot
-) -> None:
+def test_grid_of_two_settings_is_queued(page: RunsPage, parts: Parts, qtbot: QtBot) -> None:
     parts.queue.pause()
     qtbot.mouseClick(page.header.primary, Qt.MouseButton.LeftButton)
     dialog = QApplication.activeModalWidget()
@@ -396,7 +388,7 @@ def test_a_grid_of_two_settings_waits_in_the_queue(
     assert page.side.isTabVisible(3)
 
 
-def test_a_grid_shows_the_best_eval_loss_over_both_values(page: RunsPage, qtbot: QtBot) -> None:
+def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> None:
     as_search(list_runs(page.library.run("x").path.parent)[::-1])
     page.library.refresh()
     qtbot.waitUntil(lambda: page.side.grids.shown is not None, timeout=WAIT)
@@ -425,14 +417,14 @@ def test_a_grid_shows_the_best_eval_loss_over_both_values(page: RunsPage, qtbot:
         ("", "lora.rank", []),
     ],
 )
-def test_values_are_read_as_their_field_takes_them(
+def test_grid_values_are_parsed_by_their_field(
     text: str, setting: str, values: list[object]
 ) -> None:
     assert numbers_in(text, grid_search.about_of(setting)) == values
 
 
 @pytest.mark.slow
-def test_two_thousand_runs_are_listed_sorted_and_searched(
+def test_two_thousand_runs_can_be_sorted_and_searched(
     window: Window, project_folder: Path, qtbot: QtBot
 ) -> None:
     make_runs(project_folder, 2000)
@@ -446,7 +438,7 @@ def test_two_thousand_runs_are_listed_sorted_and_searched(
     assert 0 < window.runs.table.rows.rowCount() < 2000
 
 
-def test_projects_can_be_changed_while_runs_are_looked_at(
+def test_project_can_be_changed_while_runs_are_scanned(
     page: RunsPage, parts: Parts, project_folder: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     other = tmp_path / "other"
@@ -460,7 +452,7 @@ def test_projects_can_be_changed_while_runs_are_looked_at(
     _until_seen(page, qtbot, 60)
 
 
-def test_the_table_and_the_shares_of_the_page_are_as_the_user_left_them(
+def test_table_layout_and_splitter_are_restored(
     page: RunsPage, project_folder: Path, qtbot: QtBot
 ) -> None:
     header = page.table.horizontalHeader()
@@ -489,7 +481,7 @@ def test_the_table_and_the_shares_of_the_page_are_as_the_user_left_them(
     again.leave()
 
 
-def test_room_that_is_left_over_goes_to_columns_whose_texts_are_cut(page: RunsPage) -> None:
+def test_spare_width_goes_to_columns_with_cut_text(page: RunsPage) -> None:
     page.resize(1900, 800)
     page.table.resize(1600, 400)
     wide = page.table.columnWidth(COLUMNS.index("model"))
@@ -497,9 +489,7 @@ def test_room_that_is_left_over_goes_to_columns_whose_texts_are_cut(page: RunsPa
     assert wide > page.table.columnWidth(COLUMNS.index("model"))
 
 
-def test_chosen_runs_are_copied_as_a_table_in_the_order_that_is_seen(
-    page: RunsPage, qtbot: QtBot
-) -> None:
+def test_selected_runs_are_copied_in_visible_column_order(page: RunsPage, qtbot: QtBot) -> None:
     _choose(page, 0, 1)
     header = page.table.horizontalHeader()
     header.moveSection(header.visualIndex(COLUMNS.index("state")), 0)

@@ -1,4 +1,4 @@
-"""The queue of the window: what starts when, and what a failure, a cancel or a new window change."""
+"""The run queue of the window: order, failures, cancellation and restarts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = [{"steps": 100_000, "seconds": 0.02}]
 
 
 def _runs(folder: Path, count: int) -> list[RunFolder]:
-    """Runs that have their settings and wait."""
+    """Return new runs that are ready to start."""
     specs = [LoraSpec(rank=8 << number) for number in range(count)]
     return [
         run_folder.create(folder / "runs", Project(name="bot", lora=spec), folder) for spec in specs
@@ -47,7 +47,7 @@ def _started(runs: list[RunFolder]) -> list[RunFolder]:
     return sorted(begun, key=lambda run: next(iter(run.events())).time)
 
 
-def test_runs_start_one_after_the_other_in_their_order(
+def test_queued_runs_start_in_order(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=SHORT)
@@ -62,7 +62,7 @@ def test_runs_start_one_after_the_other_in_their_order(
     assert {run.state() for run in runs} == {"trained"}
 
 
-def test_after_a_failure_the_queue_goes_on_and_says_so(
+def test_queue_continues_after_a_failure_with_a_message(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=SHORT)
@@ -74,7 +74,7 @@ def test_after_a_failure_the_queue_goes_on_and_says_so(
     assert any("The queue continues with the next run." in text for text in parts.said)
 
 
-def test_after_a_cancel_the_queue_rests(
+def test_canceling_a_run_pauses_the_queue(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=LONG)
@@ -90,7 +90,7 @@ def test_after_a_cancel_the_queue_rests(
     assert run_queue.load(project_folder / "runs").paused
 
 
-def test_a_run_that_is_started_while_another_trains_waits(
+def test_run_started_during_training_is_queued(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
     scenario(train=LONG)
@@ -101,7 +101,7 @@ def test_a_run_that_is_started_while_another_trains_waits(
     assert "Run queued" in parts.said[-1]
 
 
-def test_what_waited_before_starts_when_the_user_says_so(
+def test_earlier_queue_opens_paused(
     parts: Parts, state: ProjectState, project_folder: Path, qtbot: QtBot
 ) -> None:
     runs = _runs(project_folder, 2)
@@ -115,7 +115,7 @@ def test_what_waited_before_starts_when_the_user_says_so(
     assert [run.state() for run in runs] == ["new", "new"]
 
 
-def test_what_waited_before_follows_the_job_that_the_window_finds_at_work(
+def test_earlier_queue_continues_after_a_run_is_started(
     parts: Parts,
     state: ProjectState,
     project_folder: Path,
@@ -133,9 +133,7 @@ def test_what_waited_before_follows_the_job_that_the_window_finds_at_work(
     assert _started(runs) == runs
 
 
-def test_the_queue_is_put_in_order_by_keyboard(
-    parts: Parts, project_folder: Path, qtbot: QtBot
-) -> None:
+def test_queue_is_reordered_by_keyboard(parts: Parts, project_folder: Path, qtbot: QtBot) -> None:
     runs = _runs(project_folder, 3)
     parts.queue.pause()
     _add(parts, runs)
@@ -156,7 +154,7 @@ def test_the_queue_is_put_in_order_by_keyboard(
     assert [states[name] for name in names] == ["queued", "queued", "new"]
 
 
-def test_cut_off_runs_go_on_and_trained_ones_are_run_again(
+def test_queued_runs_are_resumed_if_interrupted_and_else_copied(
     parts: Parts, project_folder: Path, qtbot: QtBot
 ) -> None:
     made = make_runs(project_folder, 50)  # the last one was interrupted

@@ -1,4 +1,4 @@
-"""The engine in the window: what is offered, shown and done; its set-up plays a script."""
+"""The engine manager of the window; a script plays the setup."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.helpers.set_up_script import NO_NETWORK, PLAN, READY, Script
 
 @pytest.fixture
 def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
-    """A dialog over a script, planned already."""
+    """Return a function that opens a dialog with a script and waits for its plan."""
     made: list[EngineDialog] = []
 
     def make(script: Script, mode: str = "install") -> EngineDialog:
@@ -49,7 +49,7 @@ def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
         dialog.control.leave()
 
 
-def test_the_plan_says_what_is_downloaded_how_much_and_where(
+def test_setup_plan_shows_download_disk_space_and_folder(
     opened: Callable[[Script], EngineDialog],
 ) -> None:
     facts = opened(Script()).facts.facts()
@@ -59,7 +59,7 @@ def test_the_plan_says_what_is_downloaded_how_much_and_where(
     assert facts["Folder"] == "/data/engine"
 
 
-def test_nothing_is_done_before_set_up_is_pressed_and_then_progress_has_speed_and_time(
+def test_setup_starts_on_click_and_shows_speed_and_time_left(
     qtbot: QtBot, opened: Callable[[Script], EngineDialog]
 ) -> None:
     half = Progress(stage="Downloading", done=1e9, total=3e9, unit="B", eta_s=100)
@@ -76,7 +76,7 @@ def test_nothing_is_done_before_set_up_is_pressed_and_then_progress_has_speed_an
     assert dialog.go.text() == "Try again"
 
 
-def test_a_failure_says_what_and_what_to_do_and_can_be_tried_again(
+def test_failed_plan_shows_problem_and_can_be_retried(
     qtbot: QtBot, opened: Callable[[Script], EngineDialog]
 ) -> None:
     script = Script(plan=Failed(problem=NO_NETWORK))
@@ -91,7 +91,7 @@ def test_a_failure_says_what_and_what_to_do_and_can_be_tried_again(
     assert len(script.requests) == 2
 
 
-def test_a_set_up_that_was_begun_is_gone_on_with_by_one_click(
+def test_failed_setup_can_be_continued_by_one_click(
     qtbot: QtBot, opened: Callable[[Script], EngineDialog]
 ) -> None:
     script = Script(Failed(problem=NO_NETWORK))
@@ -106,7 +106,7 @@ def test_a_set_up_that_was_begun_is_gone_on_with_by_one_click(
     assert script.requests == [SetupRequest(), SetupRequest()]
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_begun(
+def test_insufficient_disk_space_is_shown_before_setup(
     opened: Callable[[Script], EngineDialog],
 ) -> None:
     assert not opened(Script()).note.isVisible()
@@ -115,9 +115,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_begun(
     assert "Not enough disk space" in small.note.text()
 
 
-def test_the_key_that_presses_what_has_the_focus_begins_the_set_up(
-    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
-) -> None:
+def test_enter_starts_the_setup(qtbot: QtBot, opened: Callable[[Script], EngineDialog]) -> None:
     dialog = opened(Script(READY))
     dialog.close_.setFocus()  # as it does by itself while nothing can be begun
     dialog.control.changed.emit()
@@ -127,7 +125,7 @@ def test_the_key_that_presses_what_has_the_focus_begins_the_set_up(
         qtbot.keyClick(focused, Qt.Key.Key_Return)
 
 
-def test_a_finished_set_up_says_so_and_closes(
+def test_finished_setup_is_reported_and_can_be_closed(
     qtbot: QtBot, opened: Callable[[Script], EngineDialog]
 ) -> None:
     note = NO_NETWORK.model_copy(update={"what": "PyTorch is larger.", "severity": "warning"})
@@ -140,7 +138,7 @@ def test_a_finished_set_up_says_so_and_closes(
     assert not dialog.isVisible()
 
 
-def test_another_kind_of_engine_is_planned_anew(
+def test_changing_the_variant_plans_again(
     qtbot: QtBot, opened: Callable[[Script], EngineDialog]
 ) -> None:
     script = Script()
@@ -152,7 +150,7 @@ def test_another_kind_of_engine_is_planned_anew(
     assert script.requests[-1].variant == "cpu"
 
 
-def test_a_plan_that_was_under_way_is_not_taken_for_the_one_that_is_wanted(
+def test_outdated_plan_is_replaced_by_the_requested_one(
     qtbot: QtBot,
 ) -> None:
     script = Script()
@@ -167,7 +165,7 @@ def test_a_plan_that_was_under_way_is_not_taken_for_the_one_that_is_wanted(
     control.leave()
 
 
-def test_closed_while_at_work_the_set_up_goes_on_and_its_end_is_told(qtbot: QtBot) -> None:
+def test_setup_continues_after_its_dialog_is_closed(qtbot: QtBot) -> None:
     messages = Messages()
     messages.connect_view()
     told: list[str] = []
@@ -187,7 +185,7 @@ def test_closed_while_at_work_the_set_up_goes_on_and_its_end_is_told(qtbot: QtBo
     manager.leave()
 
 
-def test_a_window_without_an_engine_offers_one_and_with_an_old_one_its_update(
+def test_outdated_engine_opens_the_update_dialog(
     qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script()
@@ -203,7 +201,7 @@ def test_a_window_without_an_engine_offers_one_and_with_an_old_one_its_update(
     window.engine.dialog.reject()
 
 
-def test_a_job_that_finds_no_engine_leads_to_the_set_up(qtbot: QtBot, window: Window) -> None:
+def test_missing_engine_problem_opens_the_setup(qtbot: QtBot, window: Window) -> None:
     window.engine.control._make = Script()
     window.messages.problem(engines.none_there())
     assert window.engine.dialog is not None
@@ -212,7 +210,7 @@ def test_a_job_that_finds_no_engine_leads_to_the_set_up(qtbot: QtBot, window: Wi
 
 
 def installed(name: str, **facts: str) -> Engine:
-    """An engine that is in use now, without anything in it."""
+    """Install an empty engine, make it the current one and return it."""
     root = folders.root()
     values = {"variant": "cpu", "app_version": __version__, "python_version": "3.11.7"} | facts
     engine = Engine.model_validate(
@@ -225,9 +223,7 @@ def installed(name: str, **facts: str) -> Engine:
     return engine
 
 
-def test_engines_that_are_called_the_same_are_told_apart_by_when_they_were_made(
-    qtbot: QtBot, window: Window
-) -> None:
+def test_engines_with_the_same_name_show_their_creation_time(qtbot: QtBot, window: Window) -> None:
     installed("cpu-1", created="2026-11-26T10:15:30+01:00")
     installed("cpu-2", created="2026-11-27T09:00:00+01:00")
     installed("cuda-1", variant="cuda")
@@ -240,9 +236,7 @@ def test_engines_that_are_called_the_same_are_told_apart_by_when_they_were_made(
     assert texts["cuda-1"].startswith("NVIDIA,")
 
 
-def test_settings_offer_what_can_be_done_with_the_engines_there(
-    qtbot: QtBot, window: Window
-) -> None:
+def test_engine_actions_depend_on_installed_engines(qtbot: QtBot, window: Window) -> None:
     actions = window.settings.engine
     window.show_page("settings")
     assert shown(actions) == ["Set up…"]
@@ -260,11 +254,11 @@ def test_settings_offer_what_can_be_done_with_the_engines_there(
 
 
 def shown(actions: EngineActions) -> list[str]:
-    """The buttons that can be seen."""
+    """Return the texts of the visible buttons."""
     return [part.text() for part in actions.buttons if not part.isHidden()]
 
 
-def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Window) -> None:
+def test_removing_the_engine_asks_first_and_keeps_projects(qtbot: QtBot, window: Window) -> None:
     engine = installed("cpu-1")
     project = Path(folders.root().path.parent, "projects")
     project.mkdir(parents=True)
@@ -282,7 +276,7 @@ def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Wi
     assert engines.current() is None
 
 
-def test_a_newer_version_is_asked_for_only_when_allowed_and_once_a_day(
+def test_update_check_needs_consent_and_runs_once_a_day(
     qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

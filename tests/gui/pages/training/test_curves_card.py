@@ -1,4 +1,4 @@
-"""The curves of a run on their card: beside earlier runs, as a picture, as a table."""
+"""The curves card: comparison with earlier runs, image export and CSV export."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def made_run(folder: Path, name: str, loss: float, steps: int = 40, **more: obje
 
 @pytest.fixture
 def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[CurvesCard]:
-    """The card of a project with three runs, over the newest."""
+    """Yield the card of the newest of three runs."""
     made_run(project_folder, "20260102-090000-first", 3.0)
     made_run(project_folder, "20260103-090000-second", 2.5, figures={"margin": 0.4})
     run = made_run(project_folder, "20260104-101500-third", 2.0)
@@ -55,7 +55,7 @@ def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Cu
 
 
 def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
-    """Ticks runs in the menu, as a person does, and waits until they are drawn."""
+    """Tick runs in the menu and wait until they are drawn."""
     for name in names:
         card.plot.bar.compare_opened.emit()
         (action,) = [a for a in card.plot.bar.compare.menu().actions() if name in a.text()]
@@ -63,9 +63,7 @@ def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
     qtbot.waitUntil(lambda: all(len(run.steps) for run in card.plot.others), timeout=WAIT)
 
 
-def test_earlier_runs_are_picked_from_a_menu_and_drawn_beside_this_one(
-    qtbot: QtBot, card: CurvesCard
-) -> None:
+def test_earlier_runs_are_picked_from_a_menu_and_plotted(qtbot: QtBot, card: CurvesCard) -> None:
     card.plot.bar.compare_opened.emit()
     offered = [action.text() for action in card.plot.bar.compare.menu().actions()]
     assert offered == ["3 Jan, 09:00:00 · second", "2 Jan, 09:00:00 · first"]
@@ -82,7 +80,9 @@ def test_earlier_runs_are_picked_from_a_menu_and_drawn_beside_this_one(
     assert card.plot.others == []
 
 
-def test_a_run_without_steps_says_so(qtbot: QtBot, card: CurvesCard, project_folder: Path) -> None:
+def test_run_without_steps_is_reported(
+    qtbot: QtBot, card: CurvesCard, project_folder: Path
+) -> None:
     made_run(project_folder, "20260101-000000-empty", 2.0, steps=0)
     said: list[str] = []
     card.state.messages.posted.connect(lambda message: said.append(message.text))
@@ -94,7 +94,7 @@ def test_a_run_without_steps_says_so(qtbot: QtBot, card: CurvesCard, project_fol
     assert card.plot.bar.ticked() == []
 
 
-def test_a_run_that_cannot_be_read_does_not_stay_ticked(
+def test_unreadable_run_is_reported_and_unticked(
     qtbot: QtBot, card: CurvesCard, project_folder: Path
 ) -> None:
     card.plot.bar.compare_opened.emit()
@@ -109,14 +109,14 @@ def test_a_run_that_cannot_be_read_does_not_stay_ticked(
     assert card.plot.others == []
 
 
-def test_another_run_takes_the_others_off_the_card(qtbot: QtBot, card: CurvesCard) -> None:
+def test_clearing_the_card_removes_compared_runs(qtbot: QtBot, card: CurvesCard) -> None:
     compare(qtbot, card, "first")
     card.clear()
     assert card.plot.others == []
     assert card.plot.bar.ticked() == []
 
 
-def test_leaving_while_a_run_is_being_read_ends_the_reading(card: CurvesCard) -> None:
+def test_leaving_the_card_ends_the_reading(card: CurvesCard) -> None:
     card.plot.bar.compare_opened.emit()
     card.plot.bar.compare.menu().actions()[0].trigger()
     card.leave()
@@ -124,7 +124,7 @@ def test_leaving_while_a_run_is_being_read_ends_the_reading(card: CurvesCard) ->
 
 
 def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
-    """Chooses a place in the file dialog, and waits until the file is there."""
+    """Choose a file in the file dialog and wait until it is written."""
     dialog = card.findChild(QFileDialog)
     assert dialog is not None
     assert dialog.acceptMode() == QFileDialog.AcceptMode.AcceptSave
@@ -134,7 +134,7 @@ def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
 
 
 @pytest.mark.parametrize("palette", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
-def test_the_picture_has_the_chosen_size_and_colours_in_either_theme(
+def test_exported_image_has_the_chosen_size_and_theme(
     qtbot: QtBot, card: CurvesCard, tmp_path: Path, palette: theme.ColorPalette
 ) -> None:
     compare(qtbot, card, "first")
@@ -153,7 +153,7 @@ def test_the_picture_has_the_chosen_size_and_colours_in_either_theme(
         assert color in seen
 
 
-def test_the_table_has_every_series_of_every_run_shown_by_step(
+def test_exported_csv_has_every_metric_of_every_shown_run(
     qtbot: QtBot, card: CurvesCard, tmp_path: Path
 ) -> None:
     compare(qtbot, card, "second")
@@ -171,7 +171,7 @@ def test_the_table_has_every_series_of_every_run_shown_by_step(
     assert rows[40]["margin"] == "0.4"
 
 
-def test_a_table_is_saved_to_its_end_when_another_run_begins(
+def test_csv_export_finishes_when_another_run_starts(
     qtbot: QtBot, card: CurvesCard, tmp_path: Path
 ) -> None:
     card.save_values()
@@ -183,9 +183,7 @@ def test_a_table_is_saved_to_its_end_when_another_run_begins(
     qtbot.waitUntil((tmp_path / "values.csv").exists, timeout=WAIT)
 
 
-def test_a_place_that_cannot_be_written_is_a_problem_in_words(
-    qtbot: QtBot, card: CurvesCard, tmp_path: Path
-) -> None:
+def test_unwritable_csv_file_is_reported(qtbot: QtBot, card: CurvesCard, tmp_path: Path) -> None:
     said: list[str] = []
     card.state.messages.posted.connect(lambda message: said.append(message.text))
     card.state.messages.connect_view()

@@ -1,4 +1,4 @@
-"""The memory of a training on its page: the bar, what fits, and what the buttons change."""
+"""The memory panel of the training page: bar, verdict and buttons."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.plans import plan
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[TrainingPage]:
-    """The training page of a project whose model, rows and 24 GiB device are known."""
+    """Yield the training page of a project whose model, rows and 24 GiB device are known."""
     assert state.open(project_folder)
     made = TrainingPage(state)
     qtbot.addWidget(made)
@@ -49,7 +49,7 @@ def bar_of(qtbot: QtBot, free: float, **recipe: int) -> MemoryBar:
 
 
 class TestBar:
-    def test_parts_are_as_wide_as_their_share_of_the_memory(self, qtbot: QtBot) -> None:
+    def test_segment_width_is_its_share_of_the_memory(self, qtbot: QtBot) -> None:
         found = estimate(plan(free=24))
         made = bar_of(qtbot, 24)
         bar = made.bar
@@ -58,16 +58,14 @@ class TestBar:
             assert place.width() == pytest.approx(bar.width() * share, abs=0.01)
         assert bar.limit() is None
 
-    def test_a_line_marks_where_too_small_a_memory_ends(self, qtbot: QtBot) -> None:
+    def test_line_marks_the_available_memory(self, qtbot: QtBot) -> None:
         found = estimate(plan(free=3, micro_batch=16))
         made = bar_of(qtbot, 3, micro_batch=16)
         bar = made.bar
         assert bar.limit() == pytest.approx(bar.width() * (found.available or 0) / found.total)
         assert bar.segments()[-1][1].right() == pytest.approx(bar.width())
 
-    def test_every_part_is_named_with_its_number_in_the_legend_and_to_those_who_listen(
-        self, qtbot: QtBot
-    ) -> None:
+    def test_legend_and_accessible_name_list_every_component(self, qtbot: QtBot) -> None:
         made = bar_of(qtbot, 24)
         legend = [entry.text.text() for entry in made.entries.values()]
         assert [text.split(" ")[0] for text in legend] == list(COMPONENTS.values())
@@ -76,11 +74,11 @@ class TestBar:
         assert made.free.text() in heard
         assert "free" in made.free.text()
 
-    def test_says_how_much_is_lacking(self) -> None:
+    def test_description_says_how_much_memory_is_missing(self) -> None:
         assert "over the limit" in describe(estimate(plan(free=1)))
 
     @pytest.mark.parametrize("mode", ["light", "dark"])
-    def test_shows_its_colours_in_both_themes(
+    def test_bar_has_the_segment_colors_in_both_themes(
         self, qtbot: QtBot, qapp: QApplication, mode: theme.Mode
     ) -> None:
         theme.apply(qapp, mode)
@@ -97,14 +95,14 @@ class TestBar:
 
 
 class TestPanel:
-    def test_says_what_is_missing_before_anything_is_known(self, qtbot: QtBot) -> None:
+    def test_empty_panel_says_which_facts_are_missing(self, qtbot: QtBot) -> None:
         made = MemoryPanel()
         qtbot.addWidget(made)
         assert "when the model and device are known" in made.sentence.text()
         assert made.larger.isHidden()
         assert made.fit.isHidden()
 
-    def test_marks_a_training_that_does_not_fit_in_words(self, qtbot: QtBot) -> None:
+    def test_panel_says_when_training_does_not_fit(self, qtbot: QtBot) -> None:
         made = MemoryPanel()
         qtbot.addWidget(made)
         assert made.show_plan(plan(free=24)) is None
@@ -115,14 +113,14 @@ class TestPanel:
 
 
 class TestPage:
-    def test_shows_another_estimate_with_every_change_of_the_recipe(
+    def test_estimate_follows_changes_of_the_recipe(
         self, page: TrainingPage, state: ProjectState
     ) -> None:
         before = page.recipe.memory.sentence.text()
         state.set("training", "micro_batch", 8)
         assert page.recipe.memory.sentence.text() != before
 
-    def test_the_largest_micro_batch_is_set_with_the_same_effective_batch_and_undone_at_once(
+    def test_largest_micro_batch_keeps_the_effective_batch_size(
         self, page: TrainingPage, state: ProjectState, qtbot: QtBot
     ) -> None:
         state.change("batch", [("training", "micro_batch", 1), ("training", "gradient_accumulation", 32)])  # fmt: skip
@@ -134,7 +132,7 @@ class TestPage:
         state.undo.undo()
         assert state.get("training", "micro_batch") == 1
 
-    def test_the_cheapest_change_makes_it_fit_and_its_problem_goes(
+    def test_fit_button_applies_the_cheapest_change(
         self, page: TrainingPage, state: ProjectState, qtbot: QtBot
     ) -> None:
         state.set_answer(model_facts.devices(9 * model_facts.GIB))
@@ -144,7 +142,7 @@ class TestPage:
         assert "training.does_not_fit" not in [p.code for p in state.problems()]
         assert page.recipe.memory.sentence.text().startswith("✓")
 
-    def test_says_when_rows_are_not_measured_yet(
+    def test_panel_says_when_rows_are_not_measured(
         self, page: TrainingPage, state: ProjectState
     ) -> None:
         assert "not measured" not in page.recipe.memory.rows.text()
@@ -152,7 +150,7 @@ class TestPage:
         assert "haven't been measured yet" in page.recipe.memory.rows.text()
 
 
-def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
+def test_estimate_uses_the_gpu_with_the_least_free_memory(page: TrainingPage) -> None:
     state, panel = page.state, page.recipe.memory
     first, cpu = model_facts.devices(free=9 * model_facts.GIB).devices
     second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
@@ -171,7 +169,7 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     assert "available on RTX 4090" in panel.sentence.text()
 
 
-def test_that_a_training_does_not_fit_is_not_said_while_it_runs_in_fact(
+def test_does_not_fit_problem_is_hidden_during_training(
     page: TrainingPage, state: ProjectState
 ) -> None:
     state.set_answer(model_facts.devices(free=model_facts.GIB))

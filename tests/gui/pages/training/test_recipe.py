@@ -1,4 +1,4 @@
-"""The recipe before training: presets, fields that count, what the machine lacks."""
+"""The recipe of the training page: presets, conditional fields, and advice during and after a run."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def click(qtbot: QtBot, page: TrainingPage, name: str) -> None:
     qtbot.mouseClick(page.recipe.presets.cards.cards[name], Qt.MouseButton.LeftButton)
 
 
-def test_a_preset_shows_what_it_changes_before_it_changes_it(
-    qtbot: QtBot, page: TrainingPage
-) -> None:
+def test_preset_is_previewed_before_it_is_applied(qtbot: QtBot, page: TrainingPage) -> None:
     panel = page.recipe.presets
     assert panel.cards.cards["balanced"].radio.isChecked()
     assert not panel.preview.isVisible()
@@ -52,7 +50,7 @@ def test_a_preset_shows_what_it_changes_before_it_changes_it(
     assert page.state.undo.count() == 0
 
 
-def test_a_preset_is_taken_and_undone_as_one_step(qtbot: QtBot, page: TrainingPage) -> None:
+def test_preset_is_applied_and_undone_in_one_step(qtbot: QtBot, page: TrainingPage) -> None:
     state, panel = page.state, page.recipe.presets
     click(qtbot, page, "memory")
     qtbot.mouseClick(panel.apply, Qt.MouseButton.LeftButton)
@@ -67,7 +65,7 @@ def test_a_preset_is_taken_and_undone_as_one_step(qtbot: QtBot, page: TrainingPa
     assert panel.cards.cards["balanced"].radio.isChecked()
 
 
-def test_a_recipe_of_ones_own_is_none_of_the_presets(qtbot: QtBot, page: TrainingPage) -> None:
+def test_custom_settings_match_no_preset(qtbot: QtBot, page: TrainingPage) -> None:
     page.state.set("training", "epochs", 2.0)
     cards = page.recipe.presets.cards.cards.values()
     assert not any(card.radio.isChecked() for card in cards)
@@ -75,7 +73,7 @@ def test_a_recipe_of_ones_own_is_none_of_the_presets(qtbot: QtBot, page: Trainin
     assert "1 setting: Epochs 2 → 3" in page.recipe.presets.changes.text()
 
 
-def test_only_fields_that_the_schedule_has_a_use_for_are_shown(page: TrainingPage) -> None:
+def test_only_fields_used_by_the_schedule_are_shown(page: TrainingPage) -> None:
     page.focus_field("schedule")
 
     def shown() -> set[str]:
@@ -95,9 +93,7 @@ def test_only_fields_that_the_schedule_has_a_use_for_are_shown(page: TrainingPag
     )
 
 
-def test_an_optimizer_that_this_machine_lacks_is_said_at_the_field_and_mended_by_a_click(
-    qtbot: QtBot, page: TrainingPage
-) -> None:
+def test_unavailable_optimizer_is_reported_with_a_fix(qtbot: QtBot, page: TrainingPage) -> None:
     lacking = model_facts.devices().model_copy(update={"missing": ("bitsandbytes",)})
     page.state.set_answer(lacking)
     page.state.set("training", "optimizer", "adamw_8bit")
@@ -109,7 +105,7 @@ def test_an_optimizer_that_this_machine_lacks_is_said_at_the_field_and_mended_by
     assert not page.state.problems("training", "optimizer")
 
 
-def test_automatic_on_an_apple_gpu_rules_bitsandbytes_out(page: TrainingPage) -> None:
+def test_apple_gpu_rules_out_8bit_optimizers(page: TrainingPage) -> None:
     gpu = events.Device(name="mps", title="Apple GPU", total_bytes=1, free_bytes=1)
     page.state.set_answer(events.DevicesFound(devices=(gpu,)))
     page.state.set("training", "optimizer", "lion_8bit")
@@ -132,7 +128,7 @@ def sample(step: int, source: str, text: str, index: int = 0) -> events.Sampled:
     )
 
 
-def test_samples_stand_beside_the_bases_and_those_of_earlier_steps_can_be_looked_at(
+def test_samples_of_earlier_steps_can_be_selected(
     page: TrainingPage,
 ) -> None:
     page.on_event(events.Started(id="t", command="train"))
@@ -150,7 +146,7 @@ def test_samples_stand_beside_the_bases_and_those_of_earlier_steps_can_be_looked
     assert {"Question 0", "Dunno", "A bit", "Base model", "Fine-tuned"} <= words
 
 
-def test_sample_prompts_are_written_one_a_line(qtbot: QtBot, page: TrainingPage) -> None:
+def test_sample_prompts_are_entered_one_per_line(qtbot: QtBot, page: TrainingPage) -> None:
     page.focus_field("sample_prompts")
     made = page.editors["sample_prompts"]
     qtbot.keyClicks(made.control.box, "Where, please, is it?")  # type: ignore[attr-defined]
@@ -179,7 +175,7 @@ def run_of(page: TrainingPage, losses: list[float], evaluations: dict[int, float
     page.refresh()
 
 
-def test_a_training_that_diverges_is_told_while_it_runs_with_changes_for_the_next_one(
+def test_diverging_training_is_reported_with_suggested_fixes(
     qtbot: QtBot, page: TrainingPage
 ) -> None:
     run_of(page, [2.0] * 25, {})
@@ -198,9 +194,7 @@ def test_a_training_that_diverges_is_told_while_it_runs_with_changes_for_the_nex
     assert first.isEnabled()
 
 
-def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
-    qtbot: QtBot, page: TrainingPage
-) -> None:
+def test_overfitting_fix_changes_the_recipe_and_shows_it(qtbot: QtBot, page: TrainingPage) -> None:
     losses = [1.0 + 1.5 / (1 + n / 20) for n in range(200)]
     run_of(page, losses, {50: 1.6, 100: 1.3, 150: 1.5, 200: 1.7})
     page.on_event(events.AdapterSaved(id="t", step=100, folder="/tmp/a", bytes=1, best_loss=1.3))
@@ -218,7 +212,7 @@ def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (16, 32)
 
 
-def test_a_zero_gradient_is_told_after_the_end_too(page: TrainingPage) -> None:
+def test_zero_gradient_is_still_reported_after_training(page: TrainingPage) -> None:
     page.state.set("lora", "targets", "attention")
     run_of(page, [], {})
     for number in range(1, 12):
@@ -234,7 +228,7 @@ def test_a_zero_gradient_is_told_after_the_end_too(page: TrainingPage) -> None:
     assert page.verdict.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
 
 
-def test_a_run_does_not_scroll_for_the_height_of_the_recipe(page: TrainingPage) -> None:
+def test_run_view_does_not_scroll_to_the_recipe_height(page: TrainingPage) -> None:
     for more in page.recipe.findChildren(CollapsibleSection):
         more.set_open(True)
     bar = page.area.verticalScrollBar()
@@ -245,9 +239,7 @@ def test_a_run_does_not_scroll_for_the_height_of_the_recipe(page: TrainingPage) 
     assert bar.maximum() == 0
 
 
-def test_whoever_has_asked_for_a_pause_is_not_offered_another_one(
-    qtbot: QtBot, page: TrainingPage
-) -> None:
+def test_buttons_are_disabled_while_a_pause_is_pending(qtbot: QtBot, page: TrainingPage) -> None:
     run_of(page, [2.0], {})
     with qtbot.waitSignal(page.pause_requested):
         qtbot.mouseClick(page.pause, Qt.MouseButton.LeftButton)

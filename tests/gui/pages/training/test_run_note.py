@@ -1,4 +1,4 @@
-"""Notes of a run beside its curves: kept while they are typed, marked where they are about a step."""
+"""Notes of a run: saved while typing, marked in the curve where they name a step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lora_studio.gui.text_size import Size
 
 @pytest.fixture
 def run(state: ProjectState, project_folder: Path) -> RunFolder:
-    """A run that has a title already."""
+    """Return a run that has a title."""
     assert state.open(project_folder)
     made = folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     made.write_about(RunAnnotations(title="Best", tags=("night",)))
@@ -33,7 +33,7 @@ def run(state: ProjectState, project_folder: Path) -> RunFolder:
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> Iterator[TrainingPage]:
-    """The page over a run at its second step."""
+    """Yield the page of a run at its second step."""
     made = TrainingPage(state)
     made.resize(1100, 740)
     made.show()
@@ -54,11 +54,11 @@ def _step(step: int) -> events.StepDone:
     )  # fmt: skip
 
 
-def test_lines_about_a_step_are_told_from_the_rest() -> None:
+def test_note_lines_with_a_step_are_recognized() -> None:
     assert noted_steps("@120 slower\nsee @7\n@7: a spike\n@120 again\n@x") == (7, 120)
 
 
-def test_a_note_at_the_step_under_way_is_typed_kept_and_marked_in_the_curve(
+def test_note_at_the_current_step_is_saved_and_marked(
     qtbot: QtBot, page: TrainingPage, run: RunFolder
 ) -> None:
     qtbot.keyClick(page, Qt.Key.Key_M, Qt.KeyboardModifier.ControlModifier)
@@ -70,7 +70,7 @@ def test_a_note_at_the_step_under_way_is_typed_kept_and_marked_in_the_curve(
     assert run.about() == RunAnnotations(title="Best", tags=("night",), notes="@2 a spike")
 
 
-def test_notes_that_were_changed_elsewhere_are_shown_and_another_run_has_its_own(
+def test_notes_are_reloaded_and_belong_to_their_run(
     page: TrainingPage, run: RunFolder, state: ProjectState, project_folder: Path
 ) -> None:
     run.write_about(RunAnnotations(notes="@1 from the Runs page"))
@@ -84,7 +84,7 @@ def test_notes_that_were_changed_elsewhere_are_shown_and_another_run_has_its_own
     assert run.about().notes == "@1 from the Runs page"
 
 
-def test_a_run_that_was_deleted_takes_its_notes_with_it(
+def test_notes_of_a_deleted_run_are_not_written(
     page: TrainingPage, run: RunFolder, project_folder: Path
 ) -> None:
     page.note.text.setPlainText("too late")
@@ -93,9 +93,7 @@ def test_a_run_that_was_deleted_takes_its_notes_with_it(
     assert not run.path.exists()
 
 
-def test_answers_get_more_room_than_the_log_and_long_words_are_broken(
-    qtbot: QtBot, page: TrainingPage
-) -> None:
+def test_samples_get_more_height_and_break_long_words(qtbot: QtBot, page: TrainingPage) -> None:
     before = page.tabs.minimumHeight()
     page.on_event(
         events.Sampled(id="t", step=2, index=0, source="tuned", prompt="Hi", text="x" * 3000)
@@ -113,7 +111,7 @@ def test_answers_get_more_room_than_the_log_and_long_words_are_broken(
     assert view.answers()[(0, "tuned")] == "x" * 3000
 
 
-def test_a_curve_of_one_step_is_seen(qtbot: QtBot, qapp: QApplication) -> None:
+def test_curve_of_one_step_is_visible(qtbot: QtBot, qapp: QApplication) -> None:
     theme.apply(qapp, "light")
     plot = LossPlot()
     qtbot.addWidget(plot)
@@ -130,7 +128,7 @@ def test_a_curve_of_one_step_is_seen(qtbot: QtBot, qapp: QApplication) -> None:
     assert colour in found
 
 
-def test_plots_follow_another_size_of_text_at_once(qtbot: QtBot, qapp: QApplication) -> None:
+def test_plots_follow_the_text_size(qtbot: QtBot, qapp: QApplication) -> None:
     theme.apply(qapp, "light")
     plot = LossPlot()
     qtbot.addWidget(plot)

@@ -12,7 +12,7 @@ FIRST, SECOND = diverged("The loss rose."), diverged("The loss rose more.")
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The monotonic time that the card reads, in seconds."""
+    """Return a list whose only value is the time, in seconds, that the card reads."""
     now = [100.0]
     monkeypatch.setattr(verdict_card.time, "monotonic", lambda: now[0])
     return now
