@@ -1,4 +1,4 @@
-"""What every test has: a data folder of its own, so that no run here teaches the user's program."""
+"""Fixtures of all tests: an isolated data folder, so that tests never touch the user's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every text that a user can see has a translation, and what the window loads is made of it."""
+"""Every visible text has a translation, and the compiled translations are up to date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLACE = re.compile(r"\{(\w*)[^}]*\}")
 
 @pytest.fixture(scope="module")
 def texts() -> message_templates.Templates:
-    """What the sources hold now."""
+    """Return the texts of the sources."""
     return translations.collect()
 
 
@@ -38,13 +38,13 @@ def test_every_text_has_a_translation(texts: message_templates.Templates) -> Non
         assert not unused, f"{code}: run `python packaging/translations.py`, which drops {unused}"
 
 
-def test_no_message_is_finished_before_it_is_translated(
+def test_no_message_is_formatted_before_translation(
     texts: message_templates.Templates,
 ) -> None:
     assert [f"{file.name}:{line}: {code}" for file, line, code in texts.finished] == []
 
 
-def test_translations_take_the_same_values_as_their_texts(
+def test_translations_have_the_same_fields_as_their_texts(
     texts: message_templates.Templates,
 ) -> None:
     wrong = []
@@ -57,14 +57,14 @@ def test_translations_take_the_same_values_as_their_texts(
     assert not wrong
 
 
-def test_counted_texts_have_a_form_for_one_and_a_form_for_many(
+def test_counted_texts_have_singular_and_plural(
     texts: message_templates.Templates,
 ) -> None:
     known = translations.read("de")
     assert all(len(known[text]) == 2 for text in texts.counted)
 
 
-def test_what_the_window_loads_is_made_of_the_sources(
+def test_compiled_translations_are_up_to_date(
     texts: message_templates.Templates, tmp_path: Path
 ) -> None:
     translations.compile_to("de", tmp_path / "de.qm")
@@ -89,7 +89,7 @@ def test_collector_finds_templates_where_they_are_declared(tmp_path: Path) -> No
     assert [code for _, _, code in templates.finished] == ["f'finished {what}'"]
 
 
-def test_texts_of_the_window_are_literals_where_they_are_translated() -> None:
+def test_translated_texts_are_literals() -> None:
     wrong = []
     for file in sorted((translations.ROOT / "lora_studio" / "gui").rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -107,6 +107,6 @@ def _german(qapp: QApplication) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_german")
-def test_a_message_is_translated_by_its_template() -> None:
+def test_message_is_translated_by_its_template() -> None:
     message = verdict.diverged(messages.text("The loss rose from {first:loss} to {last:loss}.", first=1.1, last=1.42)).what  # fmt: skip
     assert message_translation.localize(message) == "Der Loss stieg von 1.10 auf 1.42."

@@ -1,4 +1,4 @@
-"""The command line: refusals are sentences, never tracebacks; nothing heavy is imported."""
+"""The command line: errors are messages, never tracebacks; no heavy imports."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def studio(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_version_is_printed() -> None:
+def test_version_option_prints_the_version() -> None:
     assert studio("--version").stdout.strip() == __version__
 
 
-def test_a_project_that_does_not_exist_is_refused_in_words(tmp_path: Path) -> None:
+def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
     result = studio("run", str(tmp_path / "nothing"))
     assert result.returncode == 2
     assert "There is no project" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_every_problem_of_a_project_is_shown_at_once(tmp_path: Path) -> None:
+def test_all_project_problems_are_shown_at_once(tmp_path: Path) -> None:
     project.create(tmp_path, "x", {"lora": {"rank": "many"}, "training": {"epochs": -1}})
     result = studio("run", str(tmp_path))
     assert result.returncode == 2
@@ -55,7 +55,7 @@ def test_every_problem_of_a_project_is_shown_at_once(tmp_path: Path) -> None:
         assert text in result.stdout
 
 
-def test_with_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
+def test_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
     project.create(tmp_path, "x")
     result = studio("run", "--json", str(tmp_path))
     assert result.returncode == 2
@@ -64,7 +64,7 @@ def test_with_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["merge", "export", "watch", "resume", "pause", "metrics"])
-def test_a_folder_that_is_no_run_is_refused_in_words(verb: str, tmp_path: Path) -> None:
+def test_folder_that_is_not_a_run_is_refused(verb: str, tmp_path: Path) -> None:
     result = studio(verb, str(tmp_path))
     assert result.returncode in (1, 2)
     assert "run" in result.stdout
@@ -72,7 +72,7 @@ def test_a_folder_that_is_no_run_is_refused_in_words(verb: str, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_can_be_changed_for_one_run() -> None:
+def test_set_option_overrides_settings() -> None:
     draft = Draft()
     apply(draft, "training.epochs=1.5")
     apply(draft, "export.quantizations=Q8_0, Q4_K_M")
@@ -86,12 +86,12 @@ def test_settings_can_be_changed_for_one_run() -> None:
 @pytest.mark.parametrize(
     "override", ["epochs=1", "training.speed=1", "magic.x=1", "training.epochs"]
 )
-def test_an_override_of_no_setting_is_refused_with_what_there_is(override: str) -> None:
+def test_unknown_setting_is_refused_with_the_valid_names(override: str) -> None:
     with pytest.raises(ProblemError, match=r"Unknown setting.*(Steps:|Fields of training:)"):
         apply(Draft(), override)
 
 
-def test_the_command_line_imports_neither_torch_nor_qt() -> None:
+def test_cli_import_loads_neither_torch_nor_qt() -> None:
     code = (
         "import sys, lora_studio.cli.app; heavy = {'torch', 'transformers', 'PySide6', 'datasets'};"
         "print(sorted(heavy & set(sys.modules)))"
@@ -102,7 +102,7 @@ def test_the_command_line_imports_neither_torch_nor_qt() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_a_demo_that_cannot_be_set_up_is_refused_in_words(tmp_path: Path) -> None:
+def test_demo_in_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = studio("demo", "--folder", str(tmp_path / "file" / "x"))
     assert result.returncode == 2
@@ -110,7 +110,7 @@ def test_a_demo_that_cannot_be_set_up_is_refused_in_words(tmp_path: Path) -> Non
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_table(
+def test_background_training_is_paused_and_metrics_are_csv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = tmp_path / "scenario.json"
@@ -134,7 +134,7 @@ def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_ta
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd-inhibit is a program of Linux")
-def test_the_system_stays_awake_while_a_job_runs_and_no_longer(
+def test_system_stays_awake_only_while_a_job_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario, told = tmp_path / "scenario.json", tmp_path / "told.txt"
@@ -154,7 +154,7 @@ def test_the_system_stays_awake_while_a_job_runs_and_no_longer(
     assert not psutil.pid_exists(int(pid))
 
 
-def test_a_merge_under_way_is_not_taken_for_a_training_to_pause(tmp_path: Path) -> None:
+def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
     run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     started = events.Started(id="1", command="merge")
     run.events_file.write_text(events.to_line(started) + "\n", "utf-8")
@@ -167,9 +167,7 @@ def test_a_merge_under_way_is_not_taken_for_a_training_to_pause(tmp_path: Path) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
-def test_a_polite_kill_of_the_command_pauses_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sigterm_pauses_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
@@ -188,7 +186,7 @@ def test_a_polite_kill_of_the_command_pauses_the_training(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="only Unix hangs up")
-def test_a_closed_terminal_leaves_the_training_at_work_with_a_guard(
+def test_training_survives_a_closed_terminal_with_a_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = tmp_path / "scenario.json"

@@ -1,4 +1,4 @@
-"""What verbs share: options that are refused in words, questions to a worker, Ctrl+C."""
+"""Shared parts of the verbs: option checks, questions to a worker, Ctrl+C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers import fake_engine
 
 @pytest.fixture
 def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What an engine plays that stands where the real one does."""
+    """Return the scenario file of a fake engine."""
     file = tmp_path / "scenario.json"
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
     return file
@@ -44,9 +44,7 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["merge", "--base", "m", "--adapter", "a", "--out", "o", "--shard-size", "-1"], "shard"),
     ],
 )
-def test_a_value_that_an_option_cannot_have_is_refused_with_its_name(
-    arguments: list[str], place: str
-) -> None:
+def test_invalid_option_value_is_refused_with_its_name(arguments: list[str], place: str) -> None:
     result = CliRunner().invoke(app, arguments, input="Hello\n")
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == headless.REFUSED
@@ -62,15 +60,15 @@ def _interrupt_once_there_is(begun: Path) -> None:
 
 
 @pytest.fixture
-def heeds_ctrl_c() -> Iterator[None]:
-    """Python's own handler: what a shell starts in the background ignores the signal."""
+def handles_ctrl_c() -> Iterator[None]:
+    """Install Python's own SIGINT handler; background processes of a shell ignore the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heeds_ctrl_c")
-def test_ctrl_c_ends_the_worker_that_was_asked(scenario: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("handles_ctrl_c")
+def test_ctrl_c_ends_the_worker(scenario: Path, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     steps = [{"touch": str(begun)}, {"await": str(tmp_path / "never")}]
     scenario.write_text(json.dumps({"inspect_devices": steps}))
@@ -83,7 +81,9 @@ def test_ctrl_c_ends_the_worker_that_was_asked(scenario: Path, tmp_path: Path) -
     assert not alive
 
 
-def test_a_failure_is_shown_and_exits(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_question_is_shown_and_exits(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     problem = {"code": "x.y", "what": "It is broken.", "remedy": "Mend it."}
     scenario.write_text(json.dumps({"inspect_devices": [{"fail": problem}]}))
     with pytest.raises(typer.Exit) as caught:
@@ -92,7 +92,7 @@ def test_a_failure_is_shown_and_exits(scenario: Path, capsys: pytest.CaptureFixt
     assert "It is broken." in capsys.readouterr().out
 
 
-def test_what_is_no_path_here_stays_as_it_was_named(
+def test_names_that_are_not_local_paths_stay_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a terminal gets to see and to hear."""
+"""Output of a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _job() -> Iterator[events.Event]:
 @pytest.mark.parametrize(
     ("seconds", "terminal", "rings"), [(0.0, True, True), (60.0, True, False), (0.0, False, False)]
 )
-def test_the_terminal_rings_at_the_end_of_a_long_job_and_a_file_does_not(
+def test_bell_rings_after_a_long_job_in_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, seconds: float, terminal: bool, rings: bool
 ) -> None:
     monkeypatch.setattr(console, "LONG", seconds)

@@ -1,4 +1,4 @@
-"""`data inspect`: one object on stdout whose sums add up, whatever the file holds."""
+"""`data inspect`: one JSON object on stdout whose row counts add up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ CHAT = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", 
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolated_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -41,7 +43,7 @@ def data(*arguments: str, folder: Path | None = None) -> subprocess.CompletedPro
 
 
 def report(*arguments: str, folder: Path | None = None) -> dict[str, Any]:
-    """The one object on stdout, checked for what is true of all of them."""
+    """Return the JSON object on stdout after checking the invariants of every report."""
     result = data(*arguments, "--json", folder=folder)
     assert "Traceback" not in result.stdout + result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
@@ -55,7 +57,7 @@ def report(*arguments: str, folder: Path | None = None) -> dict[str, Any]:
     return found
 
 
-def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: Path) -> None:
+def test_recognized_file_accounts_for_every_row(tmp_path: Path) -> None:
     rows = [GOOD, {**GOOD, "output": ""}, "no object", {**GOOD, "output": None}, GOOD]
     file = write_rows(tmp_path / "rows.jsonl", rows)
     found = report(str(file))
@@ -70,7 +72,7 @@ def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: 
     assert 0.4 < found["confidence"] < 0.6  # half of the objects are usable
 
 
-def test_a_refused_file_still_gives_the_object_and_says_why(tmp_path: Path) -> None:
+def test_refused_file_gives_a_report_with_the_reason(tmp_path: Path) -> None:
     found = report(str(write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Who?"}] * 3)))
     assert (found["task"], found["rows"], found["used"]) == ("unsupported", 3, 0)
     assert found["problems"][0]["code"] == "dataset.prompts_only"
@@ -78,7 +80,7 @@ def test_a_refused_file_still_gives_the_object_and_says_why(tmp_path: Path) -> N
 
 
 @pytest.mark.end2end
-def test_what_is_not_there_is_refused_with_the_object(tmp_path: Path) -> None:
+def test_missing_file_is_refused_with_a_report(tmp_path: Path) -> None:
     found = report(str(tmp_path / "nothing.jsonl"))
     assert (found["task"], found["rows"]) == ("unsupported", 0)
     assert "nothing.jsonl" in found["problems"][0]["what"]["text"]
@@ -100,7 +102,7 @@ def test_columns_are_mapped_by_name_and_template(tmp_path: Path) -> None:
         (("--format", "novel"), "alpaca, sharegpt"),
     ],
 )
-def test_a_wrong_option_is_refused_with_what_there_is(
+def test_invalid_option_is_refused_with_the_valid_values(
     tmp_path: Path, options: tuple[str, ...], says: str
 ) -> None:
     found = report(str(write_rows(tmp_path / "rows.jsonl", [GOOD])), *options)
@@ -108,7 +110,7 @@ def test_a_wrong_option_is_refused_with_what_there_is(
     assert says in found["problems"][0]["remedy"]["text"]
 
 
-def test_without_json_a_person_reads_the_same(tmp_path: Path) -> None:
+def test_text_output_has_the_same_facts_as_json(tmp_path: Path) -> None:
     rows = [GOOD] * 3 + [{**GOOD, "output": "[b]" if n else ""} for n in range(2)]
     result = data("rows.jsonl", folder=write_rows(tmp_path / "rows.jsonl", rows).parent)
     assert result.returncode == 0
@@ -119,7 +121,7 @@ def test_without_json_a_person_reads_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.end2end
-def test_a_folder_is_read_as_one(tmp_path: Path) -> None:
+def test_folder_is_read_as_one_dataset(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "a.jsonl", [CHAT] * 3)
     (tmp_path / "data" / "b.json").write_text(json.dumps([CHAT] * 2), encoding="utf-8")
     found = report("data", folder=tmp_path)
@@ -158,9 +160,7 @@ BROKEN: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.end2end
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_file_ends_in_usable_rows_and_named_faults_or_in_one_refusal(
-    name: str, tmp_path: Path
-) -> None:
+def test_broken_file_gives_usable_rows_or_one_refusal(name: str, tmp_path: Path) -> None:
     content, used, task = BROKEN[name]
     (tmp_path / name).write_bytes(content)
     found = report(name, folder=tmp_path)

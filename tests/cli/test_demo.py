@@ -1,4 +1,4 @@
-"""What the demo tells at its end."""
+"""The summary of the demo."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _tested(stage: str, top1: float) -> events.SelfTested:
     )
 
 
-def test_a_stage_that_was_tested_twice_is_told_once_by_its_last_test(tmp_path: Path) -> None:
+def test_only_the_last_self_test_of_a_stage_is_listed(tmp_path: Path) -> None:
     draft = project.create(tmp_path / "p", "Sample", {})
     run = folder.create(tmp_path / "p" / "runs", draft.freeze(), tmp_path / "p")
     found = [_tested("merged", 0.97), _tested("merged", 1.0), _tested("Q8_0", 0.99)]

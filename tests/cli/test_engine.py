@@ -1,4 +1,4 @@
-"""`lora-studio engine`: what it prints and refuses. Whole set-ups are in test_operations.py."""
+"""`lora-studio engine`: output and refusals. Complete setups are in test_operations.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def told(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_status_says_what_is_used_where_and_on_what(root: EngineRoot) -> None:
+def test_status_shows_engine_folder_and_machine(root: EngineRoot) -> None:
     status = told(engine("status", "--json"))
     assert status["engine"] is None
     assert status["folder"] == str(root.path)
@@ -46,7 +46,7 @@ def test_status_says_what_is_used_where_and_on_what(root: EngineRoot) -> None:
     assert status["python"] == str(made.python)
 
 
-def test_status_of_an_engine_of_another_version_fails_and_says_how_to_update(
+def test_status_fails_for_an_engine_of_another_version(
     root: EngineRoot,
 ) -> None:
     engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
@@ -55,7 +55,7 @@ def test_status_of_an_engine_of_another_version_fails_and_says_how_to_update(
     assert told(result)["problems"][0]["code"] == "engine.version"
 
 
-def test_the_list_marks_the_one_in_use(root: EngineRoot) -> None:
+def test_list_marks_the_engine_in_use(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
     engines.switch(make(root, "cpu-1"), root)
     listed = {one["name"]: one["in_use"] for one in told(engine("list", "--json"))}
@@ -69,7 +69,7 @@ def test_use_and_rollback_switch_between_engines(root: EngineRoot) -> None:
     assert told(engine("rollback", "--json"))["name"] == "cpu-1"
 
 
-def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: EngineRoot) -> None:
+def test_switching_to_another_version_shows_a_warning(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
     engines.switch(make(root, "cpu-1"), root)
     said = " ".join(engine("use", "cuda").stdout.split())
@@ -78,7 +78,7 @@ def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: En
     assert "version" not in engine("use", "cpu").stdout
 
 
-def test_removing_tells_how_far_it_is_of_how_many_bytes(root: EngineRoot) -> None:
+def test_removing_reports_progress_in_bytes(root: EngineRoot) -> None:
     old = make(root, "cpu-1", bytes="5000")
     (old.folder / "library").write_bytes(bytes(5000))
     lines = [json.loads(line) for line in engine("remove", "cpu-1", "--json").stdout.splitlines()]
@@ -92,20 +92,20 @@ def test_removing_tells_how_far_it_is_of_how_many_bytes(root: EngineRoot) -> Non
     assert not old.folder.exists()
 
 
-def test_the_help_says_in_which_form_each_use_tells_its_outcome() -> None:
+def test_help_of_use_describes_its_json_output() -> None:
     assert "with --python, events as JSON lines" in " ".join(
         engine("use", "--help").stdout.replace("│", " ").split()
     )
 
 
-def test_an_engine_that_is_not_there_is_refused_with_those_that_are(root: EngineRoot) -> None:
+def test_unknown_engine_is_refused_with_the_installed_ones(root: EngineRoot) -> None:
     make(root, "cpu-1")
     result = engine("use", "rocm", "--json")
     assert result.exit_code == 2
     assert "cpu-1" in told(result)["problems"][0]["remedy"]["text"]
 
 
-def test_removing_needs_a_name_or_the_word_all(root: EngineRoot) -> None:
+def test_remove_needs_a_name_or_the_all_option(root: EngineRoot) -> None:
     made = make(root, "cpu-1")
     assert engine("remove", "--yes").exit_code == 2
     assert made.folder.exists()
@@ -114,13 +114,13 @@ def test_removing_needs_a_name_or_the_word_all(root: EngineRoot) -> None:
     assert [item.name for item in root.path.iterdir()] == ["holiday.jpg"]
 
 
-def test_a_check_without_an_engine_is_a_problem(root: EngineRoot) -> None:
+def test_check_without_an_engine_is_a_problem(root: EngineRoot) -> None:
     result = engine("check", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout.splitlines()[-1])["problem"]["code"] == "engine.missing"
 
 
-def test_the_wheel_folder_of_an_engine_is_not_taken_for_offline_mode(
+def test_wheel_folder_option_does_not_turn_on_offline_mode(
     root: EngineRoot,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -139,7 +139,7 @@ def test_the_wheel_folder_of_an_engine_is_not_taken_for_offline_mode(
 @pytest.mark.parametrize(
     "arguments", [["--offline", "engine", "list"], ["doctor", "--offline"], ["--offline"]]
 )
-def test_offline_mode_may_be_said_before_and_after_a_verb(
+def test_offline_option_works_before_and_after_the_verb(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE"):
@@ -155,7 +155,7 @@ def test_offline_mode_may_be_said_before_and_after_a_verb(
      ("use", "cpu", "--python", "/nowhere"),
      ("wheelhouse", "out", "--platform", "amiga")],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_before_anything_is_done(
+def test_invalid_arguments_are_refused_before_any_change(
     root: EngineRoot, arguments: tuple[str, ...]
 ) -> None:
     assert engine(*arguments).exit_code == 2

@@ -1,4 +1,4 @@
-"""`lora-studio estimate`: memory and time before a training, from facts alone."""
+"""`lora-studio estimate`: memory and time before a training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def estimate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project with a model folder and a file of rows."""
+    """Return a project with a model folder and a dataset file."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     write_rows(tmp_path / "rows.jsonl", [{"instruction": "Who?", "output": "I."}] * 40)
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """What the engine knows: a model of 3.2 B parameters, a device with so many GiB free."""
+    """Return a function that sets the engine's answers: a model and the GiB free on a device."""
 
     def play(free: float, **others: Any) -> None:
         file = tmp_path / "scenario.json"
@@ -67,7 +67,7 @@ def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     return play
 
 
-def test_every_part_and_the_sum_are_told_as_one_object(folder: Path, facts: Play) -> None:
+def test_json_has_every_component_and_their_sum(folder: Path, facts: Play) -> None:
     facts(23)
     result = estimate(folder, "--json")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -78,9 +78,7 @@ def test_every_part_and_the_sum_are_told_as_one_object(folder: Path, facts: Play
     assert found["largest_micro_batch_that_fits"] >= 4
 
 
-def test_a_training_that_does_not_fit_is_told_with_the_change_that_helps(
-    folder: Path, facts: Play
-) -> None:
+def test_suggested_change_makes_the_training_fit(folder: Path, facts: Play) -> None:
     facts(9)
     found = json.loads(estimate(folder, "--json").stdout)
     assert found["fits"] is False
@@ -89,14 +87,14 @@ def test_a_training_that_does_not_fit_is_told_with_the_change_that_helps(
     assert json.loads(estimate(folder, "--json", *settings).stdout)["fits"] is True
 
 
-def test_the_table_names_all_parts_and_says_whether_it_fits(folder: Path, facts: Play) -> None:
+def test_table_lists_components_and_whether_it_fits(folder: Path, facts: Play) -> None:
     facts(9)
     result = estimate(folder)
     for words in (*COMPONENTS.values(), "It doesn't fit", "Suggested change: "):
         assert words in result.stdout
 
 
-def test_a_question_that_fails_is_told_in_words(folder: Path, facts: Play) -> None:
+def test_failed_inspection_is_reported(folder: Path, facts: Play) -> None:
     problem = {
         "code": "model.unreadable",
         "what": "The model cannot be read.",
@@ -109,7 +107,7 @@ def test_a_question_that_fails_is_told_in_words(folder: Path, facts: Play) -> No
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_a_preset_and_settings_after_it_are_estimated(folder: Path, facts: Play) -> None:
+def test_preset_is_estimated_and_unknown_preset_refused(folder: Path, facts: Play) -> None:
     facts(23)
     usual = json.loads(estimate(folder, "--json").stdout)
     preset = json.loads(estimate(folder, "--json", "--preset", "memory").stdout)
@@ -119,7 +117,7 @@ def test_a_preset_and_settings_after_it_are_estimated(folder: Path, facts: Play)
     assert "magic" in refused.stdout
 
 
-def test_of_several_devices_the_fullest_one_is_estimated(folder: Path, facts: Play) -> None:
+def test_estimate_uses_the_device_with_the_least_free_memory(folder: Path, facts: Play) -> None:
     found = model_facts.devices(23 * model_facts.GIB)
     first = next(device for device in found.devices if device.name == "cuda:0")
     second = first.model_copy(
@@ -135,9 +133,7 @@ def test_of_several_devices_the_fullest_one_is_estimated(folder: Path, facts: Pl
     assert divided["activations"] == told["activations"]
 
 
-def test_the_rank_of_an_adapter_to_go_on_from_counts(
-    folder: Path, facts: Play, tmp_path: Path
-) -> None:
+def test_rank_of_the_starting_adapter_is_used(folder: Path, facts: Play, tmp_path: Path) -> None:
     facts(23, inspect_model=[emit(plans.inspected())])
     totals = []
     for rank in (4, 256):

@@ -1,4 +1,4 @@
-"""`lora-studio export`, `selftest` and `push`: what they ask of a worker, and what they refuse."""
+"""`lora-studio export`, `selftest` and `push`: arguments, saved settings and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers import fake_engine
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run with a merged model, and an engine that notes what it is asked."""
+    """Return a run with a merged model; a fake engine carries out its jobs."""
     (tmp_path / "scenario.json").write_text("{}")
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(tmp_path / "scenario.json"))
     project = Project(name="bot", model=ModelSpec(source=str(tmp_path)))
@@ -36,14 +36,14 @@ def studio(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.stdout
 
 
-def test_names_of_quantisations_are_taken_in_any_case_and_joined_by_commas() -> None:
+def test_quantization_names_allow_any_case_and_commas() -> None:
     assert export.quantizations(["q4_k_m, iq2_xs", "Q8_0,q8_0"]) == ("Q4_K_M", "IQ2_XS", "Q8_0")
     with pytest.raises(ProblemError) as caught:
         export.quantizations(["Q9"])
     assert "IQ2_XS" in str(caught.value.problems[0].remedy)
 
 
-def test_options_of_an_export_are_kept_with_the_run(run: RunFolder) -> None:
+def test_export_options_are_saved_in_the_run(run: RunFolder) -> None:
     status, _ = studio("export", str(run.path), "--quant", "q5_k_m,iq3_m", "--imatrix", "--adapter")
     assert status == 0
     spec = run.load_project().export
@@ -52,7 +52,7 @@ def test_options_of_an_export_are_kept_with_the_run(run: RunFolder) -> None:
     assert spec.adapter_gguf
 
 
-def test_an_export_without_options_changes_no_setting(run: RunFolder) -> None:
+def test_export_without_options_changes_no_setting(run: RunFolder) -> None:
     before = run.project_file.read_bytes()
     assert studio("export", str(run.path))[0] == 0
     assert run.project_file.read_bytes() == before
@@ -72,7 +72,7 @@ def test_invalid_export_arguments_are_refused_with_reason(arguments: list[str], 
     assert words in text.replace("\n", " ")
 
 
-def test_an_upload_of_something_unknown_is_refused(run: RunFolder) -> None:
+def test_unknown_upload_kind_is_refused(run: RunFolder) -> None:
     status, text = studio("push", str(run.path), "me/bot", "--what", "everything", "--json")
     assert status == headless.REFUSED
     (problem,) = json.loads(text)["problems"]

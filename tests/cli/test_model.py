@@ -1,4 +1,4 @@
-"""`lora-studio model`, as a user types it: against a real worker, and a hub of the test's own."""
+"""`lora-studio model` with a real worker and a local Hub server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def device(gib: float) -> Device:
 @pytest.mark.parametrize(
     ("text", "number"), [("", 0), ("500M", 500_000_000), ("1.5b", 1_500_000_000)]
 )
-def test_numbers_of_parameters_are_read_as_people_write_them(text: str, number: int) -> None:
+def test_parameter_counts_are_parsed(text: str, number: int) -> None:
     assert parameters(text) == number
 
 
@@ -45,7 +45,7 @@ def test_invalid_parameter_counts_are_refused(text: str) -> None:
         parameters(text)
 
 
-def test_a_larger_model_needs_fewer_bits_until_it_does_not_fit_at_all() -> None:
+def test_larger_models_need_fewer_bits_until_none_fits() -> None:
     settings = model_fit.plain(device(20))
     found = [model_fit.fit(entry(size * 10**9), settings) for size in (1, 8, 14, 24, 70)]
     assert all(found)
@@ -55,7 +55,7 @@ def test_a_larger_model_needs_fewer_bits_until_it_does_not_fit_at_all() -> None:
     assert [model_fit.fits_first(fit) for fit in (*found, None)] == [0, 0, 0, 0, 1, 2]
 
 
-def test_a_stated_configuration_counts_for_more_than_what_is_usual_for_a_size() -> None:
+def test_known_configuration_overrides_the_size_based_guess() -> None:
     settings = model_fit.plain(device(20))
     wide = ModelOutline(layers=16, hidden_size=2048, intermediate_size=8192, heads=32, kv_heads=8, vocabulary=256_000)  # fmt: skip
     deep = wide.model_copy(update={"layers": 48})
@@ -66,7 +66,7 @@ def test_a_stated_configuration_counts_for_more_than_what_is_usual_for_a_size() 
     assert found[0] != found[1]
 
 
-def test_the_estimate_from_a_size_alone_is_near_that_from_its_configuration() -> None:
+def test_size_based_estimate_is_close_to_the_exact_one() -> None:
     settings = model_fit.plain(device(40))
     llama = ModelOutline(layers=32, hidden_size=4096, intermediate_size=14336, heads=32, kv_heads=8, vocabulary=128_256)  # fmt: skip
     known = model_fit.fit(entry(8_030_000_000, outline=llama), settings)
@@ -78,7 +78,7 @@ def test_the_estimate_from_a_size_alone_is_near_that_from_its_configuration() ->
 
 
 @pytest.mark.slow
-def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> None:
+def test_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> None:
     model = tiny_model("llama3", tmp_path / "tiny")
     shutil.copytree(model, tmp_path / "mine" / "pickled")
     weights = tmp_path / "mine" / "pickled" / "model.safetensors"
@@ -116,7 +116,7 @@ def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> 
         assert "To download" not in facts
 
 
-def test_folders_that_were_added_in_the_window_are_known_to_the_command_line(
+def test_command_line_uses_model_folders_of_the_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path))

@@ -1,4 +1,4 @@
-"""`lora-studio template` and `lora-studio ollama`, as a user runs them."""
+"""`lora-studio template` and `lora-studio ollama`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def model_folder(folder: Path, **config: object) -> Path:
 # --- template -----------------------------------------------------------------------------------
 
 
-def test_what_is_derived_from_a_template_file_renders_what_the_chat_template_renders(
+def test_derived_template_renders_like_the_chat_template(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "template.jinja"
@@ -66,7 +66,7 @@ def test_what_is_derived_from_a_template_file_renders_what_the_chat_template_ren
     assert json.loads(as_json.stdout) == {"text": text}
 
 
-def test_a_model_folder_tells_the_tokens_and_whether_the_server_adds_bos(tmp_path: Path) -> None:
+def test_model_folder_provides_tokens_and_bos_setting(tmp_path: Path) -> None:
     folder = model_folder(
         tmp_path, chat_template=WITH_TOKENS, bos_token="<b>", eos_token={"content": "<e>"},
         add_bos_token=False,
@@ -81,7 +81,7 @@ def test_a_model_folder_tells_the_tokens_and_whether_the_server_adds_bos(tmp_pat
     assert "<b>" not in left["template"]
 
 
-def test_tokens_of_a_bare_template_are_given_or_the_usual_ones(tmp_path: Path) -> None:
+def test_template_file_uses_given_or_default_tokens(tmp_path: Path) -> None:
     file = tmp_path / "template.jinja"
     file.write_text(WITH_TOKENS, "utf-8")
     usual = json.loads(studio("template", "derive", str(file), "--json").stdout)
@@ -91,7 +91,7 @@ def test_tokens_of_a_bare_template_are_given_or_the_usual_ones(tmp_path: Path) -
     assert given["stops"][0] == "<|end|>"
 
 
-def test_what_is_not_proven_has_the_first_difference_and_exits_with_1(tmp_path: Path) -> None:
+def test_unproven_template_shows_the_difference_and_exits_1(tmp_path: Path) -> None:
     file = tmp_path / "template.jinja"
     file.write_text(CHATML.replace("m.content", "m.content.replace('yes', 'no')"), "utf-8")
     result = studio("template", "derive", str(file), "--json")
@@ -105,7 +105,7 @@ def test_what_is_not_proven_has_the_first_difference_and_exits_with_1(tmp_path: 
     assert "Closest verified alternative: without the method replace in line 1." in shown.stdout
 
 
-def test_tools_the_older_form_and_the_models_own_system_prompt_are_rendered(
+def test_render_supports_tools_and_the_older_template_form(
     tmp_path: Path,
 ) -> None:
     older = "{{ .System }}|{{ .Prompt }}|{{ .Response }}!"
@@ -133,7 +133,7 @@ def _file(folder: Path, content: object) -> str:
         ("{{ .Prompt }}", {"messages": HELLO, "tool": []}, "tool"),
     ],
 )
-def test_what_cannot_be_rendered_is_refused_with_its_place(
+def test_invalid_template_or_messages_are_refused(
     tmp_path: Path, template: str, messages: object, said: str
 ) -> None:
     result = studio("template", "render", "-", _file(tmp_path, messages), stdin=template)
@@ -159,7 +159,7 @@ def server() -> Iterator[FakeOllama]:
         yield running
 
 
-def test_models_are_listed_shown_copied_and_removed_with_json_on_stdout(
+def test_ollama_verbs_print_json(
     server: FakeOllama,
 ) -> None:
     listed = json.loads(studio("ollama", "list", "--json", host=server.host).stdout)
@@ -176,7 +176,7 @@ def test_models_are_listed_shown_copied_and_removed_with_json_on_stdout(
     assert json.loads(removed.stdout)["models"] == ["harbour:latest", "pim:v2"]
 
 
-def test_a_password_of_the_address_is_used_and_never_printed(server: FakeOllama) -> None:
+def test_server_password_is_used_and_never_printed(server: FakeOllama) -> None:
     server.faults.password = "pim:s3cret"
     host = server.host.replace("http://", "http://pim:s3cret@")
     result = studio("ollama", "list", host=host)
@@ -185,7 +185,7 @@ def test_a_password_of_the_address_is_used_and_never_printed(server: FakeOllama)
     assert "s3cret" not in result.stdout + result.stderr
 
 
-def test_without_a_server_it_says_how_to_get_one() -> None:
+def test_missing_server_message_names_the_download() -> None:
     result = studio("ollama", "list", host="http://127.0.0.1:9")
     assert result.returncode == 1
     assert "ollama.com/download" in result.stdout

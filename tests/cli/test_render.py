@@ -1,4 +1,4 @@
-"""`lora-studio data render`, as a user calls it: one process, one JSON object, an exit status."""
+"""`lora-studio data render`: one JSON object and an exit status."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def render(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_row_is_printed_as_one_object_or_for_a_reader(folder: Path, tmp_path: Path) -> None:
+def test_row_is_printed_as_json_or_text(folder: Path, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
     options = [str(file), "--model", str(folder), "--row"]
     ended = render(*options, "1", "--json", cache=tmp_path)
@@ -62,9 +62,7 @@ def test_a_row_is_printed_as_one_object_or_for_a_reader(folder: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_setting_that_there_is_not_is_refused_with_those_that_there_are(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_unknown_setting_value_is_refused_with_the_valid_ones(folder: Path, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
     ended = render(str(file), "--model", str(folder), "--train-on", "questions", cache=tmp_path)
     assert ended.returncode == 2

@@ -1,4 +1,4 @@
-"""`lora-studio runs` and `queue`: the table of runs and what waits, without a window."""
+"""`lora-studio runs` and `queue`: the table of runs and the queue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _run(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def test_runs_are_found_by_words_and_put_in_order(project_folder: Path) -> None:
+def test_runs_are_filtered_by_words_and_sorted(project_folder: Path) -> None:
     status, printed = _run(str(project_folder), "rank=64", "night", "--sort", "eval", "--json")
     found = json.loads(printed)
     assert status == 0
@@ -40,7 +40,7 @@ def test_runs_are_found_by_words_and_put_in_order(project_folder: Path) -> None:
     assert losses == sorted(losses)
 
 
-def test_runs_in_one_state_come_with_the_reason(project_folder: Path) -> None:
+def test_runs_filtered_by_state_show_their_reason(project_folder: Path) -> None:
     status, printed = _run(str(project_folder), "--state", "unreadable", "--state", "interrupted")
     assert status == 0
     assert "created by a newer version" in printed
@@ -48,7 +48,7 @@ def test_runs_in_one_state_come_with_the_reason(project_folder: Path) -> None:
     assert "trained" not in printed
 
 
-def test_the_table_is_also_for_other_programs(project_folder: Path) -> None:
+def test_runs_are_printed_as_csv(project_folder: Path) -> None:
     status, printed = _run(str(project_folder), "--csv", "gemma")
     head, *lines = printed.splitlines()
     assert status == 0
@@ -57,7 +57,7 @@ def test_the_table_is_also_for_other_programs(project_folder: Path) -> None:
     assert len(lines) == 20
 
 
-def test_an_unknown_column_or_state_is_refused(project_folder: Path) -> None:
+def test_unknown_column_or_state_is_refused(project_folder: Path) -> None:
     assert _run(str(project_folder), "--sort", "colour")[0] == 2
     assert _run(str(project_folder), "--state", "happy")[0] == 2
 
@@ -67,7 +67,7 @@ def test_an_unknown_column_or_state_is_refused(project_folder: Path) -> None:
 
 @pytest.fixture
 def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project that can train, with a fake engine that takes a few steps."""
+    """Return a project that is ready to train; a fake engine takes a few steps."""
     folder = tmp_path / "bot"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "config.json").write_text("{}")
@@ -91,7 +91,7 @@ def _waiting(project: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_queued_runs_keep_the_settings_of_their_moment(queued: Path) -> None:
+def test_queued_runs_keep_their_settings(queued: Path) -> None:
     assert _queue(queued, "add", "--set", "lora.rank=8", "--tag", "low")[0] == 0
     assert _queue(queued, "add", "--set", "lora.rank=64")[0] == 0
     first, second = _waiting(queued)
@@ -104,7 +104,7 @@ def test_queued_runs_keep_the_settings_of_their_moment(queued: Path) -> None:
     assert [run["run"] for run in _waiting(queued)] == [first["run"]]
 
 
-def test_a_grid_is_queued_with_its_tags(queued: Path) -> None:
+def test_grid_is_queued_with_tags(queued: Path) -> None:
     over = ("--over", "lora.rank=8,16", "--over", "training.learning_rate=1e-4,2e-4")
     assert _queue(queued, "grid", *over)[0] == 0
     waiting = _waiting(queued)
@@ -116,7 +116,7 @@ def test_a_grid_is_queued_with_its_tags(queued: Path) -> None:
     assert len(_waiting(queued)) == 4
 
 
-def test_the_queue_is_carried_out_to_its_end_also_after_a_failure(queued: Path) -> None:
+def test_queue_runs_to_the_end_after_a_failure(queued: Path) -> None:
     for rank in (8, 16):
         _queue(queued, "add", "--set", f"lora.rank={rank}")
     first, second = (RunFolder(queued / "runs" / run["run"]) for run in _waiting(queued))

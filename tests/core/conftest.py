@@ -1,4 +1,4 @@
-"""Fixtures that several tests of the core share."""
+"""Fixtures of the core tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.helpers.real_go import NoGoError, RealGo, set_up
 
 @pytest.fixture(scope="session")
 def real_go() -> RealGo:
-    """The real Go template engine; the tests that need it are skipped where it cannot be built."""
+    """Return the real Go template engine; skip the test if it can't be built."""
     try:
         return set_up()
     except NoGoError as reason:

@@ -1,4 +1,4 @@
-"""Numbers in words: units, rounding at the borders, and honesty near zero and one."""
+"""Formatting of numbers: units, rounding, and values near 0 % and 100 %."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_memory_counts_in_powers_of_1024() -> None:
         (1.0, "100 %"),
     ],
 )
-def test_a_share_is_all_or_nothing_only_when_it_is(share: float, expected: str) -> None:
+def test_percent_shows_0_and_100_only_when_exact(share: float, expected: str) -> None:
     assert formatting.percent(share) == expected
 
 
@@ -84,7 +84,7 @@ def test_a_share_is_all_or_nothing_only_when_it_is(share: float, expected: str) 
         (math.inf, "–"),
     ],
 )
-def test_durations_carry_two_units_at_most(seconds: float | None, expected: str) -> None:
+def test_durations_have_at_most_two_units(seconds: float | None, expected: str) -> None:
     assert formatting.duration(seconds) == expected
 
 
@@ -99,23 +99,23 @@ def test_durations_carry_two_units_at_most(seconds: float | None, expected: str)
         (None, "–"),
     ],
 )
-def test_time_to_go_admits_that_it_is_an_estimate(seconds: float | None, expected: str) -> None:
+def test_remaining_time_is_marked_as_an_estimate(seconds: float | None, expected: str) -> None:
     assert formatting.remaining(seconds) == expected
 
 
 @given(st.floats(min_value=0, max_value=1e15))
-def test_every_scaled_number_stays_below_the_next_unit(value: float) -> None:
+def test_scaled_numbers_stay_below_the_next_unit(value: float) -> None:
     for said, base in ((formatting.size(value), 1000), (formatting.memory(value), 1024)):
         figure = float(said.split()[0].replace(",", ""))
         assert figure < base or said.endswith(("TB", "TiB"))
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9))
-def test_small_settings_read_back_as_the_same_number(value: float) -> None:
+def test_small_numbers_parse_back_to_the_same_value(value: float) -> None:
     assert float(formatting.small(value)) == pytest.approx(value, rel=0.005)
 
 
-def test_learning_rates_are_written_as_people_type_them() -> None:
+def test_learning_rates_use_short_scientific_notation() -> None:
     said = [formatting.small(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
     assert said == ["2e-4", "1.5e-5", "0.05", "0", "3"]
 
@@ -131,7 +131,7 @@ def test_names_are_listed_as_one_phrase() -> None:
     assert said == ["", "q", "q and k", "q, k, v and o"]
 
 
-def test_losses_and_speeds_keep_the_figures_that_matter() -> None:
+def test_losses_and_speeds_keep_significant_digits() -> None:
     assert [formatting.loss(value) for value in (1.3149, 0.0214, math.nan)] == [
         "1.31",
         "0.0214",

@@ -1,4 +1,4 @@
-"""Messages as data: templates, values, plurals, and their translation at the edge."""
+"""Messages as data: templates, values, plurals and translation."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def german(template: str, n: int | None) -> str:
         pytest.param(listed(["a", "b"], "or"), "a or b", id="alternatives"),
     ],
 )
-def test_a_message_reads_in_english(message: Text, shown: str) -> None:
+def test_message_renders_in_english(message: Text, shown: str) -> None:
     assert str(message) == shown
 
 
 @pytest.mark.parametrize(("rows", "shown"), [(1, "1 Zeile"), (1200, "1,200 Zeilen")])
-def test_nested_messages_are_translated_with_their_number(rows: int, shown: str) -> None:
+def test_nested_counted_message_is_translated(rows: int, shown: str) -> None:
     message = text("{file} holds {rows}.", file="a.csv", rows=counted(rows, "{n} row", "{n} rows"))
     assert render(message, german) == f"a.csv enthält {shown}."
 
 
-def test_a_user_value_is_never_translated_or_formatted() -> None:
+def test_user_value_is_never_translated_or_formatted() -> None:
     assert render(text("{name}!", name="{n} rows"), german) == "{n} rows!"
 
 
@@ -53,11 +53,11 @@ def test_json_keeps_numbers_and_nesting() -> None:
     assert again.values["share"] == 0.5
 
 
-def test_a_finished_sentence_of_an_older_run_is_kept() -> None:
+def test_plain_string_of_an_older_run_is_accepted() -> None:
     assert str(Text.model_validate("It has no {answer}")) == "It has no {answer}"
 
 
-def test_json_with_the_finished_text_is_read_back() -> None:
+def test_json_with_rendered_text_is_read_back() -> None:
     message = text("{file} holds {rows}.", file="a.csv", rows=counted(2, "{n} row", "{n} rows"))
     line = message.model_dump_json(context=READABLE)
     assert '"text":"a.csv holds 2 rows."' in line

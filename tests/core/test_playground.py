@@ -1,4 +1,4 @@
-"""Conversations and votes as they are kept: whole, in order, nothing written over."""
+"""Saved conversations and votes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def talk(*answers: str) -> Conversation:
     )
 
 
-def test_each_column_goes_on_from_what_it_said_itself() -> None:
+def test_column_history_contains_its_own_answers() -> None:
     kept = talk("one", "two").with_turn(1, Turn(user="And now?"))
     heard = [(each.role, each.content) for each in kept.messages(1, 1)]
     assert heard == [
@@ -49,13 +49,13 @@ def test_each_column_goes_on_from_what_it_said_itself() -> None:
     assert [each.role for each in kept.messages(0, 1)] == ["system", "user"]
 
 
-def test_an_answer_given_again_keeps_the_one_before() -> None:
+def test_regenerated_answer_keeps_earlier_versions() -> None:
     answers = TurnAnswers().add(AnswerVersion(text="first")).add(AnswerVersion(text="second"))
     assert answers.current == AnswerVersion(text="second")
     assert answers.model_copy(update={"shown": 0}).current == AnswerVersion(text="first")
 
 
-def test_a_branch_leaves_the_conversation_it_comes_from_alone(tmp_path: Path) -> None:
+def test_branch_keeps_the_original_conversation(tmp_path: Path) -> None:
     place = Playground(tmp_path)
     before = talk("one", "two")
     place.save(before)
@@ -99,7 +99,7 @@ def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> Non
     assert lines[4].endswith('Z,"Hi, you",tie,base,a,tuned,b')
 
 
-def test_votes_that_cannot_be_read_are_never_written_over(tmp_path: Path) -> None:
+def test_unreadable_votes_are_never_overwritten(tmp_path: Path) -> None:
     place = Playground(tmp_path)
     place.folder.mkdir()
     place.votes_file.write_text("[torn")
@@ -108,7 +108,7 @@ def test_votes_that_cannot_be_read_are_never_written_over(tmp_path: Path) -> Non
     assert place.votes_file.read_text() == "[torn"
 
 
-def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
+def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> None:
     run = create(tmp_path / "runs", Project(name="x"), tmp_path)
     assert speakers.run_speakers(run) == []
     for folder in (run.adapter, run.checkpoint(20), run.checkpoint(40)):

@@ -1,4 +1,4 @@
-"""Random adapters for tiny models, saved by PEFT itself, with an update that is felt."""
+"""Random adapters for tiny models, saved by PEFT, with a noticeable update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
 def random_adapter(base: Path, folder: Path, *, seed: int = 3, **settings: Any) -> Path:
-    """Saves an adapter with the tokenizer of its base; `settings` are LoraConfig's."""
+    """Save an adapter with the tokenizer of its base model; `settings` are those of LoraConfig."""
     chosen: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | settings
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""A certificate of this machine for a server of a test, valid at whatever time."""
+"""Self-signed certificates for test servers, valid at any given time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from cryptography.x509.oid import NameOID
 
 
 def make(folder: Path, begin: datetime, end: datetime) -> Path:
-    """A file with a certificate for 127.0.0.1 that signs itself, and its key; valid from `begin` to `end`."""
+    """Return a file with a self-signed certificate for 127.0.0.1 and its key.
+
+    It is valid from `begin` to `end`.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))

@@ -38,12 +38,12 @@ Scenario = dict[str, list[dict[str, Any]]]
 
 
 def command_line(file: Path) -> str:
-    """What LORA_STUDIO_ENGINE has to be for a scenario file."""
+    """Return the value of LORA_STUDIO_ENGINE for a scenario file."""
     return shlex.join([sys.executable, "-m", "tests.helpers.fake_engine", str(file)])
 
 
 class ScenarioPlayer:
-    """Carries commands out by playing a scenario."""
+    """Carry out commands by playing a scenario."""
 
     def __init__(self, file: Path) -> None:
         """Read the scenario from `file`, anew for every command."""

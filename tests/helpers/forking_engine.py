@@ -17,7 +17,7 @@ from lora_studio.engine.training import train_run
 
 
 def main() -> None:
-    """One worker after another, however each ends."""
+    """Start one worker after another, however each ends."""
     torch.set_num_threads(1)
     assert train_run.Trainer
     for line in sys.stdin:

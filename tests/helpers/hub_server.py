@@ -1,4 +1,4 @@
-"""A small server that speaks the part of the Hugging Face Hub's API that fetching needs."""
+"""A small server with the part of the Hugging Face Hub's API that downloads need."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Hub:
     asked: list[str] = field(default_factory=list)
 
     def size(self, file: Path) -> int:
-        """The size that a file is said to have."""
+        """Return the claimed size of a file."""
         return self.claimed.get(file.name, file.stat().st_size)
 
 
 @contextmanager
 def hub_server(models: dict[str, Path]) -> Iterator[Hub]:
-    """Runs the server on a free port of this computer until the block ends."""
+    """Run the server on a free local port until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     hub = Hub(f"http://127.0.0.1:{server.server_address[1]}", models)
     server.hub = hub  # type: ignore[attr-defined]
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _list(self) -> None:
-        """Models whose name holds what is searched for and whose tags all filters, most used first."""
+        """Return models that match the search text and all filters, most downloaded first."""
         asked = parse_qs(self.path.partition("?")[2])
         self.hub.asked.append(f"LIST {json.dumps(asked, sort_keys=True)}")
         found = []
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
-        """Says nothing: a test looks at `Hub.asked`."""
+        """Log nothing: a test looks at `Hub.asked`."""
 
 
 def _files(folder: Path) -> list[str]:
@@ -209,7 +209,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _large(file: Path, size: int) -> dict[str, Any]:
-    """What is told besides of a file that is stored apart, as all weights are."""
+    """Return the entry of a file that is stored apart, as all weights are."""
     if file.suffix != ".safetensors":
         return {}
     return {"lfs": {"oid": _etag(file), "size": size, "pointerSize": 134}}

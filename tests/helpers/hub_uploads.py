@@ -1,4 +1,4 @@
-"""The hub server with the part of its API that an upload needs: repositories, large files, commits."""
+"""The Hub server with the part of its API that uploads need: repositories, large files, commits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGE = (".safetensors", ".gguf")
 
 @dataclass
 class Repository:
-    """One repository: whether it is private, and its files."""
+    """A repository: whether it is private, and its files."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Repository:
 
 @dataclass
 class Uploads:
-    """What the server holds. `refuse` is the status that every write is answered with, if any."""
+    """The content of the server. `refuse` is the status that every write is answered with, if any."""
 
     address: str
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Uploads:
 
 @contextmanager
 def upload_server() -> Iterator[Uploads]:
-    """Runs the server on a free port of this computer until the block ends."""
+    """Run the server on a free local port until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     uploads = Uploads(f"http://127.0.0.1:{server.server_address[1]}")
     server.uploads = uploads  # type: ignore[attr-defined]  # a server carries what its handlers need
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"files": modes, "commitOid": COMMIT})
 
     def _batch(self, asked: dict[str, Any]) -> None:
-        """Where to put each object; none for what is there already."""
+        """Return where to put each object; nothing for objects that already exist."""
         objects = []
         for wanted in asked["objects"]:
             entry: dict[str, Any] = {"oid": wanted["oid"], "size": wanted["size"]}
@@ -186,4 +186,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
-        """Says nothing: a test looks at `Uploads.asked`."""
+        """Log nothing: a test looks at `Uploads.asked`."""

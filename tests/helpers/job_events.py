@@ -23,7 +23,7 @@ def show_widget(qtbot: QtBot, page: StepPage) -> Any:
 
 
 def training_events(steps: int, total: int, start: int = 1) -> list[events.Event]:
-    """Falling losses, an evaluation every tenth step."""
+    """Return falling losses with an evaluation every tenth step."""
     made: list[events.Event] = []
     for step in range(start, steps + 1):
         made.append(

@@ -1,4 +1,4 @@
-"""Thousands of run folders in no time: settings, curves, tags, every state, and damaged ones."""
+"""Thousands of run folders in seconds: settings, curves, tags, every state, and damage."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _BEGIN = datetime(2026, 3, 1, 8, 0, 0)
 
 
 def make_runs(folder: Path, count: int, *, steps: int = 20) -> list[RunFolder]:
-    """Makes `count` trained runs in the folder `runs` of the project `folder`, the oldest first.
+    """Create `count` trained runs in the folder `runs` of the project `folder`, oldest first.
 
-    Each has `steps` steps; the same number yields the same run. Every 50th was interrupted.
+    Each has `steps` steps; the same number gives the same run. Every 50th was interrupted.
     """
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     return [_make(folder, number, steps) for number in range(count)]
@@ -61,14 +61,14 @@ def _make(folder: Path, number: int, steps: int) -> RunFolder:
 
 
 def as_search(runs: list[RunFolder], name: str = "grid 1 Mar 08:00:00") -> None:
-    """Makes the first twelve runs one search: four ranks by three learning rates."""
+    """Make the first twelve runs one grid search: four ranks by three learning rates."""
     for run in runs[:12]:
         grid = GridSettings(name=name, fields=("lora.rank", "training.learning_rate"))
         run.write_about(RunAnnotations(tags=(name,), grid=grid))
 
 
 def damage(folder: Path) -> dict[str, str]:
-    """Adds folders that are no whole runs; name -> a word of the reason that is to be given."""
+    """Add damaged run folders; return name -> a word of the expected reason."""
     runs = folder / "runs"
     broken: dict[str, tuple[str, str]] = {
         "20260101-000001-torn": ('name = "torn"\n[model\n', "damaged"),
@@ -91,7 +91,7 @@ _TEMPLATES: dict[str, str] = {}
 
 
 def _toml(project: Project) -> str:
-    """What `Project.to_toml` writes; made once for each shape, since that takes milliseconds."""
+    """Return the output of `Project.to_toml`; cached, because it takes milliseconds."""
     plain = project.model_copy(
         update={"training": project.training.model_copy(update={"seed": 424242})}
     )

@@ -1,4 +1,4 @@
-"""Answers of an inspector about a small model and dataset, for tests of pages."""
+"""Answers of an inspector about a small model and dataset, for the tests of pages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ GIB = 2**30
 
 
 def adapter(trainable: int = 16_800_000) -> events.ParametersCounted:
-    """16.8 M of 3.2 B parameters, 67 MB."""
+    """Return 16.8 M of 3.2 B parameters, 67 MB."""
     return events.ParametersCounted(
         trainable=trainable, total=3_230_000_000, targets=LAYERS, adapter_bytes=4 * trainable
     )
 
 
 def model(**changes: Any) -> events.ModelInspected:
-    """A Llama-shaped model of 3.2 B parameters."""
+    """Return a Llama-shaped model of 3.2 B parameters."""
     values: dict[str, Any] = {
         "source": "model",
         "folder": "/models/m",
@@ -48,14 +48,14 @@ def model(**changes: Any) -> events.ModelInspected:
 
 
 def devices(free: int = 23 * GIB) -> events.DevicesFound:
-    """A graphics card, which Automatic means, and the processor."""
+    """Return a GPU, which Automatic selects, and the CPU."""
     card = events.Device(name="cuda:0", title="RTX 4090", total_bytes=24 * GIB, free_bytes=free)
     cpu = events.Device(name="cpu", title="Processor", total_bytes=64 * GIB, free_bytes=50 * GIB)
     return events.DevicesFound(devices=(card, cpu))
 
 
 def row(number: int, question: str = "Where is my order?", **changes: Any) -> events.RowPreview:
-    """A conversation with one answer, which trains."""
+    """Return a conversation with one trained answer."""
     values: dict[str, Any] = {
         "row": number,
         "messages": (
@@ -67,7 +67,7 @@ def row(number: int, question: str = "Where is my order?", **changes: Any) -> ev
 
 
 def pair(number: int) -> events.RowPreview:
-    """A prompt with a better and a worse answer."""
+    """Return a prompt with a better and a worse answer."""
     return events.RowPreview(
         row=number,
         messages=(Message(role="user", content="May I return a jacket?"),),
@@ -77,7 +77,7 @@ def pair(number: int) -> events.RowPreview:
 
 
 def shown(preview: events.RowPreview, **changes: Any) -> events.RowShown:
-    """A row in full: 12 tokens, of which 7 are context, 4 train and 1 is cut; 3 are special."""
+    """Return a row with 12 tokens: 7 context, 4 trained, 1 cut off; 3 are special."""
     question = preview.messages[0].content if preview.messages else ""
     first, *others = question.split(" ") or [""]
     parts: list[tuple[str, events.TokenState, bool]] = [
@@ -101,7 +101,7 @@ def shown(preview: events.RowPreview, **changes: Any) -> events.RowShown:
 
 
 def source(path: str = "rows.jsonl", **changes: Any) -> events.SourceFound:
-    """An Alpaca file of 105 rows, 5 of them skipped for two reasons."""
+    """Return an Alpaca file of 105 rows, 5 of them skipped for two reasons."""
     values: dict[str, Any] = {
         "path": path,
         "container": "JSON lines, UTF-8",
@@ -126,7 +126,7 @@ SKIPPED = (
 
 
 def dataset(**changes: Any) -> events.DatasetInspected:
-    """105 rows read, 100 used, 5 skipped for two reasons; the first two as a preview."""
+    """Return 105 rows read, 100 used, 5 skipped for two reasons; the first two are the preview."""
     values: dict[str, Any] = {
         "sources": (source(),),
         "task": "sft",
@@ -139,7 +139,7 @@ def dataset(**changes: Any) -> events.DatasetInspected:
 
 
 def lengths(each: Sequence[int] = range(100, 200), trained: int = 40) -> events.LengthsMeasured:
-    """Rows of these lengths, the last `trained` tokens of each of which train."""
+    """Return the lengths of rows whose last `trained` tokens are trained."""
     edges = tuple(sorted({0, *each, *(n - 1 for n in each)}))
     rank = {level: -(-level * len(each) // 100) - 1 for level in (50, 90, 95, 99, 100)}
     rising = sorted(each)
@@ -155,7 +155,7 @@ def lengths(each: Sequence[int] = range(100, 200), trained: int = 40) -> events.
 
 
 def findings(*more: events.Finding) -> events.DatasetLinted:
-    """Two faults, one with a fix and one with another setting that helps."""
+    """Return two findings, one with a fix and one with a suggested setting."""
     return events.DatasetLinted(
         rows=100,
         findings=(
@@ -181,7 +181,7 @@ def findings(*more: events.Finding) -> events.DatasetLinted:
 
 
 def sizes() -> events.SizesEstimated:
-    """How large the files of `model` would be, one of them more than the rule of thumb says."""
+    """Return the file sizes of `model`, one of them larger than the rule of thumb."""
     parameters = model().parameters
     found = {name: round(parameters * bits / 8) for name, bits in BITS_PER_WEIGHT.items()}
     return events.SizesEstimated(

@@ -1,4 +1,4 @@
-"""Lists of models as the inspector tells them: a workstation's cache, Ollama's store, the hub."""
+"""Model lists of an inspector: a folder, the Hub cache, Ollama's models and the Hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lora_studio.core.protocol import events
 
 
 def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
-    """A model on the Hub unless told otherwise, in 16 bits."""
+    """Return a 16-bit model on the Hub, unless changed."""
     values: dict[str, Any] = {
         "source": title,
         "title": title,
@@ -24,7 +24,7 @@ def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
 
 
 def hub() -> events.ModelsFound:
-    """What a search finds: of all sizes, one with terms to accept."""
+    """Return search results of all sizes, one of them gated."""
     return _found(
         "hub",
         entry("Qwen/Qwen3-8B", 8.2, downloads=4_200_000),
@@ -36,7 +36,7 @@ def hub() -> events.ModelsFound:
 
 
 def cache() -> events.ModelsFound:
-    """What other tools have downloaded: one broken off, one that is no base."""
+    """Return the Hub cache: one incomplete download, and one model that isn't a base model."""
     return _found(
         "cache",
         entry("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, place="cache"),
@@ -52,7 +52,7 @@ def cache() -> events.ModelsFound:
 
 
 def ollama() -> events.ModelsFound:
-    """What Ollama keeps."""
+    """Return the models of Ollama."""
     blob = "/usr/share/ollama/.ollama/models/blobs/sha256-" + "ab" * 32
     return _found(
         "ollama",
@@ -69,7 +69,7 @@ def ollama() -> events.ModelsFound:
 
 
 def folder() -> events.ModelsFound:
-    """What lies in the user's own folder."""
+    """Return the models of the user's own folder."""
     return _found(
         "folder",
         entry("org/Harbour-3B", 3.2, place="folder", source="/models/org/Harbour-3B"),

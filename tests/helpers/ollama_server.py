@@ -30,7 +30,7 @@ VERSION = "0.13.5"
 
 @dataclass
 class Faults:
-    """What goes wrong, and when; all off at first."""
+    """The faults of the server, and when they happen; all off at first."""
 
     password: str = ""
     upload_breaks_after: int = -1
@@ -45,7 +45,7 @@ class Faults:
 
 @dataclass
 class FakeOllama:
-    """The server's address, what it was sent, and the faults it shows from now on."""
+    """The server's address, what it received, and its faults."""
 
     host: str = ""
     faults: Faults = field(default_factory=Faults)
@@ -60,7 +60,7 @@ class FakeOllama:
 
 @contextlib.contextmanager
 def fake_ollama() -> Iterator[FakeOllama]:
-    """Runs a server on a free loopback port."""
+    """Run a server on a free local port."""
     state = FakeOllama()
     handler = type("Handler", (_Handler,), {"state": state})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -91,7 +91,7 @@ def _listed(name: str, model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(model: dict[str, Any]) -> dict[str, Any]:
-    """The model as the real server shows it: parameters as lines, the file in a Modelfile."""
+    """Return the model as the real server shows it: parameters as lines, the file in a Modelfile."""
     lines: list[str] = []
     for name, value in model["parameters"].items():
         values = value if isinstance(value, list) else [value]
@@ -112,10 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
     state: FakeOllama
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """A client that goes away is part of the tests, not an accident."""
+        """Ignore clients that disconnect; tests do so on purpose."""
         with contextlib.suppress(ConnectionError):
             super().handle()
 
@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _prompt(self, wanted: dict[str, Any]) -> int:
-        """Tokens of the prompt, as llama.cpp counts them for what the TEMPLATE writes."""
+        """Return the number of prompt tokens, as llama.cpp counts them for the TEMPLATE's output."""
         model = self.state.models.get(_full(wanted["model"]))
         if model is None or not self.state.counts_tokens:
             return 0

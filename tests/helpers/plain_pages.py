@@ -1,4 +1,4 @@
-"""Six plain pages with every editor in one column: tests of the frame stand on these alone."""
+"""Six plain pages with every editor in one column, for the tests of the window's frame."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ JOBS = {"training": "train", "merging": "merge", "export": "export"}
 
 
 class PlainPage(StepPage):
-    """Editors of one step; keeps what it is told."""
+    """The editors of one step; records the events that it receives."""
 
     def __init__(self, state: ProjectState) -> None:
-        """All fields, the advanced ones folded away."""
+        """Add all fields, the advanced ones in a collapsed section."""
         super().__init__(state)
         self.seen: list[object] = []
         card, more = Card(self.title), CollapsibleSection()
@@ -30,11 +30,11 @@ class PlainPage(StepPage):
         self.refresh()
 
     def on_event(self, event: object) -> None:
-        """Remembers the event."""
+        """Record the event."""
         self.seen.append(event)
 
     def on_primary(self) -> None:
-        """Starts the step's job, else goes on."""
+        """Start the step's job, or continue to the next step."""
         if self.step in JOBS:
             self.run_requested.emit(JOBS[self.step])
         else:
@@ -42,7 +42,7 @@ class PlainPage(StepPage):
 
 
 def pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
-    """One page per step."""
+    """Return one page per step."""
     made = []
     for step, title in zip(STEPS, TITLES, strict=True):
         kind = type(f"Plain{title}", (PlainPage,), {"step": step, "title": title})

@@ -1,4 +1,4 @@
-"""Plans of trainings for estimates: a decoder of 1.1 B parameters with the widths of TinyLlama."""
+"""Training plans for estimates: a decoder of 1.1 B parameters with the widths of TinyLlama."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARAMETERS = QUANTISED + 2 * VOCABULARY * HIDDEN + (2 * LAYERS + 1) * HIDDEN
 
 
 def inspected(rank: int = 16, **others: Any) -> events.ModelInspected:
-    """The model as the inspector tells it, with an adapter on all its linear layers."""
+    """Return the inspected model with an adapter on all linear layers."""
     trainable = sum(rank * (layer.inputs + layer.outputs) * layer.count for layer in LINEAR)
     facts: dict[str, Any] = {
         "source": "org/decoder",
@@ -67,14 +67,14 @@ def inspected(rank: int = 16, **others: Any) -> events.ModelInspected:
 
 
 def device(free: float = 24, name: str = "cuda:0") -> events.Device:
-    """A device with so many GiB free."""
+    """Return a device with `free` GiB free."""
     return events.Device(
         name=name, title="RTX", total_bytes=24 * GIB, free_bytes=round(free * GIB), precision="bf16"
     )
 
 
 def plan(*, free: float = 24, name: str = "cuda:0", limit: int = 2048, **recipe: Any) -> MemoryPlan:
-    """A training on rows of 100 to 1,000 tokens, in a random order; `recipe` are its settings."""
+    """Return a training on rows of 100 to 1,000 tokens in random order; `recipe` are its settings."""
     return MemoryPlan(
         inspected=inspected(),
         model=ModelSpec(source="org/decoder", precision="bf16"),

@@ -1,4 +1,4 @@
-"""The playground and the adapter library for pictures: what their workers play, and their states."""
+"""Screenshots of the playground and the adapter library: scenario and states."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROMPT = (
 
 
 def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the workers of chat and library say; `folder` holds the adapters."""
+    """Return the answers of the chat and library workers; `folder` holds the adapters."""
     tokens = tuple(
         events.Token(id=1000 + 7 * place, text=text, state="context", special=special)
         for place, (text, special) in enumerate(_PROMPT)
@@ -59,7 +59,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
-    """Before a question, answers side by side, a blind vote, the prompt's tokens, the library."""
+    """Yield an empty chat, answers side by side, a blind vote, prompt tokens and the library."""
     window.message_bar.hide()
     window.show_page("playground")
     page, controller = window.playground, window.playground.controller

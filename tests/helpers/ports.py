@@ -1,4 +1,4 @@
-"""Ports of this computer for programs that have to be told which one to listen at."""
+"""Free local ports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST, _LAST = 20_000, 30_000
 
 
 def free_port() -> int:
-    """One at which nobody listens."""
+    """Return a port without a listener."""
     chance = random.Random()  # whatever seed a test has set
     while True:
         port = chance.randint(_FIRST, _LAST)

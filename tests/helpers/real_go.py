@@ -21,12 +21,12 @@ BUILD_SECONDS = 900
 
 
 class NoGoError(RuntimeError):
-    """Go cannot be set up here; the text says why."""
+    """Go can't be set up here; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One render: `structs` makes messages Go structs, as the server has them."""
+    """A template to render; `structs` makes messages Go structs, as the server does."""
 
     template: str
     data: Mapping[str, object]
@@ -36,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """What Go wrote, or its error text."""
+    """The output of Go, or its error text."""
 
     text: bytes = b""
     error: str = ""
@@ -50,7 +50,7 @@ class RealGo:
     calls: int = field(default=0)
 
     def render(self, jobs: Iterable[Job]) -> list[Answer]:
-        """Renders all jobs in one process, in order."""
+        """Render all jobs in one process, in order."""
         lines = [
             json.dumps(
                 {
@@ -85,7 +85,7 @@ def _go_root() -> Path:
 
 
 def set_up() -> RealGo:
-    """Builds the renderer (about half a minute, once per version of its source and of Go)."""
+    """Build the renderer (about 30 s, once per version of its source and of Go)."""
     root = _go_root()
     version = (root / "VERSION").read_bytes()
     key = hashlib.sha256(SOURCE.read_bytes() + version).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The Runs page with all it needs of the window, and no more: no inspector, no other pages."""
+"""The Runs page with only the parts of the window that it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lora_studio.gui.project.state import ProjectState
 
 
 class Parts:
-    """What the page needs of the window."""
+    """The parts of the window that the page needs."""
 
     def __init__(self, state: ProjectState, preferences: Preferences | None = None) -> None:
         self.state = state

@@ -1,4 +1,4 @@
-"""Pictures of the Runs page: one run, several beside each other, the queue, a grid search."""
+"""Screenshots of the Runs page: one run, a comparison, the queue and a grid search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Until = Callable[[Callable[[], bool], float], object]
 
 
 def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
-    """Leads the page of a project through its states."""
+    """Yield the states of the page."""
     folder = window.state.draft.folder
     assert folder is not None
     as_search(make_runs(folder, 60, steps=200))

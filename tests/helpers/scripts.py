@@ -1,4 +1,4 @@
-"""Scripts in `packaging/`, which is a folder and no package."""
+"""Import scripts of `packaging/`, which isn't a package."""
 
 from __future__ import annotations
 

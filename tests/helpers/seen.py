@@ -1,4 +1,4 @@
-"""What is wrong with a window as it is shown: text that is cut, controls without a name or out of reach."""
+"""Find visual faults of a window: cut text, controls without a name or out of reach."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _INTERACTIVE = (
 
 
 def shown(root: QWidget) -> Iterator[QWidget]:
-    """Every widget below that is visible and has room; those inside others' innards left out."""
+    """Return every visible widget below, without the internals of compound widgets."""
     for widget in root.findChildren(QWidget):
         if widget.isVisible() and widget.width() > 1 and widget.height() > 1:
             yield widget
 
 
 def cut_texts(root: QWidget) -> list[str]:
-    """Words of labels and buttons that do not fit into them."""
+    """Return texts of labels and buttons that don't fit."""
     found = []
     for widget in shown(root):
         if isinstance(widget, ElidedLabel) or isinstance(widget.parentWidget(), ElidedLabel):
@@ -65,7 +65,7 @@ def cut_texts(root: QWidget) -> list[str]:
 
 
 def too_wide(root: QWidget) -> list[str]:
-    """Pages of which a part lies beyond the edge, where nothing scrolls to it."""
+    """Return pages that extend beyond the edge without a scroll bar."""
     off = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     return [
         f"{_path(area)} needs {area.widget().minimumSizeHint().width()} of {area.viewport().width()}"
@@ -92,7 +92,7 @@ def _size(widget: QWidget) -> str:
 
 
 def nameless(root: QWidget) -> list[str]:
-    """Controls of which a screen reader could say nothing, and areas that scroll by the keyboard."""
+    """Return focusable widgets without an accessible name."""
     return [
         _path(widget)
         for widget in shown(root)
@@ -102,7 +102,7 @@ def nameless(root: QWidget) -> list[str]:
 
 
 def out_of_reach(root: QWidget) -> list[str]:
-    """Enabled controls that Tab does not come to; those in a group of radio buttons share one stop."""
+    """Return enabled controls that Tab doesn't reach; a group of radio buttons counts as one."""
     return [
         _path(widget)
         for widget in shown(root)

@@ -1,4 +1,4 @@
-"""A set-up of the engine that tells what it is given, for the window around it."""
+"""A scripted engine setup, for the window around it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NO_NETWORK = Problem(
 
 
 class Script:
-    """A set-up that tells what it is given; `hold` keeps it at work until it is cancelled."""
+    """A setup that reports given events; `hold` keeps it running until it is canceled."""
 
     def __init__(self, *told: Event, hold: bool = False, plan: Event | None = None) -> None:
         self.told, self.hold, self.plan = told, hold, plan or PLAN

@@ -1,4 +1,4 @@
-"""A GGUF of a Llama of one layer, 8 wide, whose tokens are the 256 bytes."""
+"""A GGUF file of a one-layer Llama with hidden size 8, whose tokens are the 256 bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHAPES = {
 
 
 def write(path: Path) -> Path:
-    """Writes the file, the same each time, and returns its path."""
+    """Write the file, with the same content each time, and return its path."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
     writer.add_context_length(1 << 16)

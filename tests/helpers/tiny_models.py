@@ -129,7 +129,7 @@ def _chat_template(family: str) -> str:
 
 
 def _byte_level(family: Family) -> Tokenizer:
-    """Byte-level BPE with the pre-tokenizer of the family."""
+    """Return a byte-level BPE with the pre-tokenizer of the family."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _PRE_TOKENIZERS[family.config]()
     tokenizer.decoder = decoders.ByteLevel()
@@ -179,7 +179,7 @@ _PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
 
 
 def _sentencepiece_prefixed(family: Family) -> Tokenizer:
-    """SentencePiece BPE with bytes as fallback and a blank put before every stretch of text."""
+    """Return a SentencePiece BPE with byte fallback and a space before every piece of text."""
     tokenizer = Tokenizer(_sentencepiece_bpe(family))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
@@ -196,7 +196,7 @@ def _sentencepiece_prefixed(family: Family) -> Tokenizer:
 
 
 def _sentencepiece_gemma(family: Family) -> Tokenizer:
-    """SentencePiece BPE with bytes as fallback and no blank of its own."""
+    """Return a SentencePiece BPE with byte fallback and no added space."""
     tokenizer = Tokenizer(_sentencepiece_bpe(family))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
@@ -214,7 +214,7 @@ def _with_added(tokenizer: Tokenizer, family: Family) -> Tokenizer:
 
 
 def _sentencepiece_bpe(family: Family) -> models.BPE:
-    """The trained SentencePiece model as vocabulary and merges, in the order of its scores."""
+    """Return vocabulary and merges of the trained SentencePiece model, ordered by score."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=_train_sentencepiece(family))
     pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
@@ -237,7 +237,7 @@ def _is_plain(processor: sentencepiece.SentencePieceProcessor, index: int) -> bo
 
 
 def _train_sentencepiece(family: Family) -> bytes:
-    """The file `tokenizer.model`, with the special tokens at the ids their order gives them."""
+    """Return `tokenizer.model` with the special tokens at the ids that their order gives."""
     ids = {token: index for index, token in enumerate(family.special)}
     control = [token for token in family.special if token not in _named(family)]
     written: list[bytes] = []
@@ -404,6 +404,6 @@ _FAMILIES: dict[str, Family] = {
 
 
 def write_config(folder: Path, **changes: Any) -> None:
-    """Changes entries of a model's config.json, such as to claim another architecture."""
+    """Change entries of a model's config.json, for example to claim another architecture."""
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")

@@ -1,4 +1,4 @@
-"""A trained run of a tiny model: project, random adapter, held-out conversations."""
+"""A trained run of a tiny model: project, random adapter and held-out conversations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ANSWERS = (
 
 
 def heldout_rows(count: int = 40) -> list[dict[str, Any]]:
-    """Conversations of one or two turns; no two are the same."""
+    """Return distinct conversations of one or two turns."""
     rows = []
     for number in range(count):
         turns = []
@@ -48,7 +48,7 @@ def heldout_rows(count: int = 40) -> list[dict[str, Any]]:
 
 
 def tiny_run(family: str, folder: Path, **export: Any) -> RunFolder:
-    """Makes the run in `folder`; `export` are fields of its ExportSpec."""
+    """Create the run in `folder`; `export` are fields of its ExportSpec."""
     base = tiny_model(family, folder / "base")
     own = llama_cpp_folder(folder / "llama.cpp")
     project = Project(

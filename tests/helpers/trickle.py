@@ -1,4 +1,4 @@
-"""Downloads that are held up in the middle, for whoever wants to cut or cancel one there."""
+"""Downloads that are held up halfway, for tests that interrupt or cancel them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what Weights & Biases keeps offline: protobuf records in LevelDB's log format."""
+"""Reader of Weights & Biases' offline files: protobuf records in LevelDB's log format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST, _MIDDLE = 2, 3  # parts of a record that goes on; 1 is a whole one and 4
 
 
 def records(file: Path) -> Iterator[Any]:
-    """Every record of a .wandb file."""
+    """Yield every record of a .wandb file."""
     from wandb.proto import wandb_internal_pb2
 
     data, place, begun = file.read_bytes(), 7, b""

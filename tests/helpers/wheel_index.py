@@ -1,4 +1,4 @@
-"""A package index on this machine with small wheels made here, and a server whose faults are chosen."""
+"""A local package index with small generated wheels, and a server with chosen faults."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make_wheel(
     requires: tuple[str, ...] = (),
     padding: int = 0,
 ) -> tuple[str, bytes]:
-    """File name and bytes of a pure Python wheel; `padding` bytes do not compress."""
+    """Return file name and bytes of a pure Python wheel; `padding` bytes don't compress."""
     module = name.replace("-", "_")
     held: dict[str, bytes] = {
         path: text.encode() for path, text in (files or {f"{module}/__init__.py": ""}).items()
@@ -82,7 +82,7 @@ def make_wheel(
 def own_wheel(
     version: str = __version__, speaks: str = __version__, more: tuple[str, ...] = ()
 ) -> tuple[str, bytes]:
-    """A wheel in this program's name whose engine is a few lines; it needs torch, alpha and `more`."""
+    """Return a wheel named like this program with a minimal engine; needs torch, alpha and `more`."""
     files = {
         "lora_studio/__init__.py": "",
         "lora_studio/engine/__init__.py": "",
@@ -100,14 +100,14 @@ def own_wheel(
 
 
 def torch_wheel(version: str = "2.5", broken: str = "{}", padding: int = 0) -> tuple[str, bytes]:
-    """A torch that knows its version; `broken` is what the trial says cannot be imported."""
+    """Return a torch wheel with a version; `broken` is what the engine check can't import."""
     text = f"__version__ = '{version}'\nBROKEN = {broken}\n"
     return make_wheel("torch", version, {"torch/__init__.py": text}, padding=padding)
 
 
 @dataclass
 class Index:
-    """The server's wheels and its faults; what was asked of it is counted."""
+    """The wheels of the server, its faults, and counters of its requests."""
 
     wheels: dict[str, bytes] = field(default_factory=dict)
     url: str = ""
@@ -131,18 +131,18 @@ class Index:
     starts: list[tuple[str, int]] = field(default_factory=list)
 
     def add(self, *wheels: tuple[str, bytes]) -> None:
-        """More wheels on offer."""
+        """Add wheels."""
         self.wheels.update(wheels)
 
     @property
     def simple(self) -> str:
-        """The address for package managers."""
+        """Return the index address for package managers."""
         return f"{self.url}/simple"
 
 
 @contextmanager
 def serve(index: Index, certificate: Path | None = None) -> Iterator[Index]:
-    """The index on a free port of this machine; `certificate` is a file with its key, for HTTPS."""
+    """Serve the index on a free local port; `certificate` is a file with its key, for HTTPS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

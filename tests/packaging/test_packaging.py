@@ -1,4 +1,4 @@
-"""What goes into the packages of each system, as far as this machine can look at it."""
+"""The packages of each system, as far as this machine can check them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 
 
 def load(name: str) -> ModuleType:
-    """A script of packaging/ as a module; its folder is no package."""
+    """Return a script of packaging/ as a module."""
     spec = importlib.util.spec_from_file_location(f"packaging_{name}", PACKAGING / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -38,13 +38,13 @@ def load(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("page", ["settings.md", "errors.md"])
-def test_the_reference_pages_say_what_the_program_says(page: str) -> None:
+def test_reference_pages_are_up_to_date(page: str) -> None:
     made = load("reference").PAGES[page]()
     written = (PACKAGING / "docs" / page).read_text("utf-8")
     assert written == made, "Run: python packaging/reference.py"
 
 
-def test_troubleshooting_speaks_of_codes_that_exist_only() -> None:
+def test_troubleshooting_mentions_only_existing_codes() -> None:
     page = (PACKAGING / "docs" / "errors.md").read_text("utf-8")
     known = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
     text = (PACKAGING / "docs" / "troubleshooting.md").read_text("utf-8")
@@ -53,7 +53,7 @@ def test_troubleshooting_speaks_of_codes_that_exist_only() -> None:
     assert spoken_of <= known
 
 
-def test_every_link_of_the_documentation_leads_to_a_file() -> None:
+def test_documentation_links_point_to_existing_files() -> None:
     checkout = PACKAGING.parent
     pages = [checkout / "README.md", PACKAGING / "README.md", *(PACKAGING / "docs").glob("*.md")]
     for page in pages:
@@ -61,7 +61,7 @@ def test_every_link_of_the_documentation_leads_to_a_file() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_commands_in_the_documentation_exist_with_their_options() -> None:
+def test_commands_in_the_documentation_exist() -> None:
     known = dict(load("man_page").commands_under(typer.main.get_command(app), "lora-studio"))
     pages = [PACKAGING.parent / "README.md", *(PACKAGING / "docs").glob("*.md")]
     texts = [
@@ -82,20 +82,20 @@ def test_commands_in_the_documentation_exist_with_their_options() -> None:
     assert tried > 8
 
 
-def test_the_first_screen_of_the_readme_holds_exactly_the_two_commands() -> None:
+def test_readme_intro_has_exactly_two_commands() -> None:
     first = (PACKAGING.parent / "README.md").read_text("utf-8").split("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", first, re.DOTALL)
     commands = [line.split("#")[0].strip() for line in "".join(blocks).splitlines()]
     assert commands == ["bash packaging/bootstrap.sh demo", "bash packaging/bootstrap.sh test"]
 
 
-def test_pictures_of_the_documentation_are_few_and_small() -> None:
+def test_documentation_images_are_small() -> None:
     pictures = list((PACKAGING / "docs").rglob("*.png"))
     assert pictures
     assert sum(picture.stat().st_size for picture in pictures) < 400_000
 
 
-def test_the_manual_page_describes_every_command_and_option() -> None:
+def test_manual_page_describes_every_command_and_option() -> None:
     man_page = load("man_page")
     text = man_page.page().replace("\\-", "-")
     for path, command in man_page.commands_under(typer.main.get_command(app), "lora-studio"):
@@ -105,7 +105,7 @@ def test_the_manual_page_describes_every_command_and_option() -> None:
     assert not re.search(r"^['.](?!TH|SH|SS|TP|B |I |BR|RI|br)", text, re.MULTILINE)
 
 
-def test_the_manual_page_knows_every_variable_that_the_documentation_names() -> None:
+def test_manual_page_lists_every_documented_variable() -> None:
     pages = "".join(page.read_text("utf-8") for page in (PACKAGING / "docs").glob("*.md"))
     named = set(re.findall(r"LORA_STUDIO_[A-Z_]+", pages))
     assert len(named) > 4
@@ -114,7 +114,7 @@ def test_the_manual_page_knows_every_variable_that_the_documentation_names() -> 
     }
 
 
-def test_children_of_the_frozen_program_see_what_its_user_had(tmp_path: Path) -> None:
+def test_frozen_program_restores_user_variables_for_children(tmp_path: Path) -> None:
     shown = "import os, json; print(sorted(f'{k}={v}' for k, v in os.environ.items()))"
     hook = PACKAGING / "frozen_environment.py"
     environment = {
@@ -134,7 +134,7 @@ def test_children_of_the_frozen_program_see_what_its_user_had(tmp_path: Path) ->
     assert "PYTHONPATH" not in said
 
 
-def test_the_frozen_program_trusts_what_its_system_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_program_uses_the_system_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "exists", lambda path: path == "/etc/pki/tls/certs/ca-bundle.crt")
@@ -144,7 +144,7 @@ def test_the_frozen_program_trusts_what_its_system_trusts(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["lora-studio", "lora-studio-project"])
-def test_icons_hold_a_png_of_each_size(name: str, tmp_path: Path, qapp: object) -> None:
+def test_icons_contain_a_png_of_each_size(name: str, tmp_path: Path, qapp: object) -> None:
     icons = load("icons")
     drawing = PACKAGING / f"{name}.svg"
     icons.write(drawing, tmp_path)
@@ -176,8 +176,8 @@ def test_every_system_opens_the_same_project_files() -> None:
     assert f'["{SUFFIX[1:]}"]' in (PACKAGING / "lora-studio.spec").read_text("utf-8")
 
 
-def app_of_macos(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str, Any], list[str]]:
-    """What the description for PyInstaller tells it of the app on macOS, and the data that go into it."""
+def macos_app(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments of PyInstaller's BUNDLE and the data files of the app."""
     told: dict[str, Any] = {}
     data: list[tuple[str, str]] = []
 
@@ -202,10 +202,10 @@ def app_of_macos(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str
     return told, [source for source, _ in data]
 
 
-def test_the_app_of_macos_says_which_files_it_opens_and_what_it_runs_on(
+def test_macos_app_declares_file_types_and_minimum_system(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    told, data = app_of_macos(monkeypatch, tmp_path)
+    told, data = macos_app(monkeypatch, tmp_path)
     says = plistlib.loads(plistlib.dumps(told["info_plist"]))
     (made,), (opened,) = says["UTExportedTypeDeclarations"], says["CFBundleDocumentTypes"]
     assert made["UTTypeTagSpecification"] == {"public.filename-extension": [SUFFIX[1:]]}
@@ -215,13 +215,13 @@ def test_the_app_of_macos_says_which_files_it_opens_and_what_it_runs_on(
     assert says["CFBundleVersion"] == told["version"]
 
 
-def test_entitlements_of_macos_are_a_property_list_of_switches() -> None:
+def test_macos_entitlements_are_boolean_switches() -> None:
     switches = plistlib.loads((PACKAGING / "macos" / "entitlements.plist").read_bytes())
     assert switches
     assert all(value is True for value in switches.values())
 
 
-def test_the_disk_image_shows_the_app_beside_the_folder_that_it_is_dragged_to() -> None:
+def test_disk_image_shows_the_app_and_its_target_folder() -> None:
     settings: dict[str, Any] = {"defines": {"app": "/out/LoRA Studio.app"}}
     exec((PACKAGING / "macos" / "dmg_settings.py").read_text("utf-8"), settings)
     shown = {Path(file).name for file in settings["files"]} | set(settings["symlinks"])
@@ -230,14 +230,14 @@ def test_the_disk_image_shows_the_app_beside_the_folder_that_it_is_dragged_to() 
     assert re.fullmatch(r"#[0-9a-f]{6}", settings["background"])
 
 
-def test_paths_of_the_windows_installer_are_those_that_nsis_takes_on_windows() -> None:
+def test_windows_installer_paths_use_backslashes() -> None:
     text = (PACKAGING / "windows" / "installer.nsi").read_text("utf-8")
     paths = re.findall(r"\$\{(?:BUNDLE|ICONS|NSISDIR)\}(.)", text)
     assert len(paths) >= 4
     assert set(paths) == {"\\"}
 
 
-def test_licences_of_all_that_the_window_needs_are_collected() -> None:
+def test_licenses_of_all_runtime_dependencies_are_collected() -> None:
     sys.path.insert(0, str(PACKAGING))
     try:
         freeze = load("freeze")
@@ -252,7 +252,7 @@ def test_licences_of_all_that_the_window_needs_are_collected() -> None:
     assert "GNU LESSER GENERAL PUBLIC LICENSE" in freeze.licence_texts().upper()
 
 
-def test_who_stands_behind_the_packages_is_decided_in_one_place() -> None:
+def test_publisher_identity_is_defined_in_one_file() -> None:
     identity = load("identity")
     values = {getattr(identity, name) for name in identity.NAMES}
     for file in PACKAGING.rglob("*"):
@@ -262,7 +262,7 @@ def test_who_stands_behind_the_packages_is_decided_in_one_place() -> None:
         assert not [value for value in values if value in text], file
 
 
-def test_what_the_packages_say_of_themselves_has_no_gap() -> None:
+def test_package_metadata_has_no_unfilled_placeholders() -> None:
     said = subprocess.run(
         [sys.executable, PACKAGING / "identity.py"], capture_output=True, text=True, check=True
     ).stdout
@@ -282,7 +282,7 @@ def test_what_the_packages_say_of_themselves_has_no_gap() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)])
-def test_a_start_is_judged_by_the_median_of_turns_whose_number_is_fixed(
+def test_startup_check_uses_the_median_of_fixed_rounds(
     seconds: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     startup = load("startup")

@@ -1,4 +1,4 @@
-"""Whether a newer version is there, from an address on this machine."""
+"""The check for a newer version, against a local server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def answer(**found: object) -> None:
     ANSWER["body"] = json.dumps(found).encode()
 
 
-def test_a_newer_version_is_told_with_its_page(address: str) -> None:
+def test_newer_version_is_reported_with_its_page(address: str) -> None:
     answer(tag_name="v0.10.0", html_url="https://example.org/0.10", assets=[])
     assert app_update.look(address, "0.9.3") == Release("0.10.0", "https://example.org/0.10")
     answer(version="2.0", url="https://example.org/2")
@@ -52,12 +52,12 @@ def test_a_newer_version_is_told_with_its_page(address: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.9.3", "v0.9.3.0", "0.9.2", "0.9"])
-def test_the_same_or_an_older_version_is_nothing_to_tell(address: str, version: str) -> None:
+def test_same_or_older_version_is_not_reported(address: str, version: str) -> None:
     answer(version=version, url="https://example.org")
     assert app_update.look(address, "0.9.3") is None
 
 
-def test_a_link_that_is_no_web_page_is_left_out(address: str) -> None:
+def test_link_that_is_not_a_web_page_is_dropped(address: str) -> None:
     answer(version="9", url="file:///etc/passwd")
     assert app_update.look(address, "1") == Release("9", "")
 
@@ -65,20 +65,20 @@ def test_a_link_that_is_no_web_page_is_left_out(address: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b"{}", b'{"version": "newest", "url": "x"}', b" " * 2_000_000]
 )
-def test_an_answer_that_makes_no_sense_is_a_problem(address: str, body: bytes) -> None:
+def test_invalid_answer_is_a_problem(address: str, body: bytes) -> None:
     ANSWER["body"] = body
     with pytest.raises(ProblemError) as caught:
         app_update.look(address)
     assert caught.value.problems[0].code == "update.unknown"
 
 
-def test_a_server_that_says_no_is_a_problem_with_its_status(address: str) -> None:
+def test_error_status_is_a_problem_with_the_status(address: str) -> None:
     answer()
     ANSWER["status"] = 404
     with pytest.raises(ProblemError, match="404"):
         app_update.look(address)
 
 
-def test_an_address_nobody_answers_is_a_problem() -> None:
+def test_unreachable_address_is_a_problem() -> None:
     with pytest.raises(ProblemError, match="Couldn't check for updates"):
         app_update.look("http://127.0.0.1:9/latest")

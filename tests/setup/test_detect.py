@@ -1,4 +1,4 @@
-"""GPUs as their drivers tell of them, and the build of PyTorch that fits."""
+"""GPU detection and the matching build of PyTorch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
         ((11, 4), (8, 0), None),
     ],
 )
-def test_the_build_has_code_for_the_gpu_and_runs_on_the_driver(
+def test_cuda_build_supports_the_gpu_and_the_driver(
     driver: tuple[int, int], capability: tuple[int, int], build: str | None
 ) -> None:
     assert cuda_build(driver, capability) == build
 
 
-def test_the_weakest_of_several_gpus_decides() -> None:
+def test_weakest_gpu_decides_the_build() -> None:
     table = "NVIDIA GeForce RTX 4090, 570.86.15, 24564, 8.9\nNVIDIA TITAN X (Pascal), 570.86.15, 12288, 6.1\n"
     found = parse_nvidia_smi(table, (12, 8))
     assert found is not None
@@ -38,11 +38,11 @@ def test_the_weakest_of_several_gpus_decides() -> None:
     assert cuda_build(found.cuda, found.capability) == "cu126"
 
 
-def test_a_table_that_is_none_finds_nothing() -> None:
+def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
     assert parse_nvidia_smi("NVIDIA-SMI has failed because it couldn't communicate\n", None) is None
 
 
-def test_a_driver_too_old_is_said_and_the_processor_computes(
+def test_driver_too_old_is_reported_and_cpu_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = parse_nvidia_smi("Tesla K80, 450.10, 11441, 3.7\n", (11, 0))
@@ -52,7 +52,7 @@ def test_a_driver_too_old_is_said_and_the_processor_computes(
     assert "too old" in found.note
 
 
-def test_amd_gpus_are_found_through_the_kernel(tmp_path: Path) -> None:
+def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
     for number, (vendor, simd) in enumerate([(0, 0), (0x1002, 192)]):
         bank = tmp_path / str(number) / "mem_banks" / "0"
         bank.mkdir(parents=True)
@@ -67,13 +67,13 @@ def test_amd_gpus_are_found_through_the_kernel(tmp_path: Path) -> None:
     assert found.torch.startswith("rocm")
 
 
-def test_generations_are_named_as_amd_does() -> None:
+def test_amd_generations_have_gfx_names() -> None:
     assert [gfx_name(one) for one in (110000, 90010, 90402, 100302)] == [
         "gfx1100", "gfx90a", "gfx942", "gfx1032",
     ]  # fmt: skip
 
 
-def test_a_wheel_of_ones_own_counts_only_for_the_device_and_python_it_is_for(
+def test_local_torch_wheel_must_match_device_and_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(plan.VARIABLE, raising=False)

@@ -1,4 +1,4 @@
-"""Downloads that are cut, refused, falsified, cancelled and gone on with."""
+"""Downloads that are interrupted, refused, corrupted, canceled and resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 
 def file_of(index: Index, name: str, folder: Path, *, known: bool = True) -> DownloadFile:
-    """The file of a package as an index would tell of it."""
+    """Return the file of a package as an index lists it."""
     wheel = next(file for file in index.wheels if file.startswith(name))
     content = index.wheels[wheel]
     digest = hashlib.sha256(content).hexdigest()
@@ -48,7 +48,7 @@ def file_of(index: Index, name: str, folder: Path, *, known: bool = True) -> Dow
 
 
 def fetch(files: list[DownloadFile], folder: Path, stop: StopFlag | None = None) -> list[float]:
-    """Fetches and gives how far it was, told again and again."""
+    """Download files and return the reported progress, in bytes."""
     log = SetupLog(folder / "log.txt")
     try:
         told = list(download.fetch(files, "Downloading", stop or StopFlag(), log))
@@ -58,7 +58,7 @@ def fetch(files: list[DownloadFile], folder: Path, stop: StopFlag | None = None)
     return [one.done for one in told]
 
 
-def test_several_files_come_with_one_honest_total(index: Index, tmp_path: Path) -> None:
+def test_several_files_share_one_progress_total(index: Index, tmp_path: Path) -> None:
     files = [file_of(index, name, tmp_path) for name in ("alpha", "beta")]
     done = fetch(files, tmp_path)
     assert done == sorted(done)
@@ -66,7 +66,7 @@ def test_several_files_come_with_one_honest_total(index: Index, tmp_path: Path) 
     assert all(file.target.read_bytes() == index.wheels[file.name] for file in files)
 
 
-def test_a_connection_cut_in_the_middle_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
+def test_interrupted_download_resumes_at_its_offset(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     index.cut[file.name] = (200_000, 2)
     fetch([file], tmp_path)
@@ -74,7 +74,7 @@ def test_a_connection_cut_in_the_middle_goes_on_where_it_was(index: Index, tmp_p
     assert index.sent[file.name] == file.size
 
 
-def test_a_server_that_knows_no_ranges_sends_the_file_again(index: Index, tmp_path: Path) -> None:
+def test_server_without_ranges_sends_the_whole_file_again(index: Index, tmp_path: Path) -> None:
     index.ranges = False
     file = file_of(index, "alpha", tmp_path)
     index.cut[file.name] = (200_000, 1)
@@ -83,14 +83,14 @@ def test_a_server_that_knows_no_ranges_sends_the_file_again(index: Index, tmp_pa
     assert done[-1] == file.size
 
 
-def test_a_file_that_is_there_is_not_fetched_again(index: Index, tmp_path: Path) -> None:
+def test_existing_file_is_not_downloaded_again(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     file.target.write_bytes(index.wheels[file.name])
     assert fetch([file], tmp_path)[0] == file.size
     assert not index.starts
 
 
-def test_a_part_of_another_file_is_found_out_and_begun_anew(index: Index, tmp_path: Path) -> None:
+def test_partial_download_with_wrong_content_is_restarted(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     file.part.write_bytes(b"x" * 1000)
     done = fetch([file], tmp_path)
@@ -98,14 +98,14 @@ def test_a_part_of_another_file_is_found_out_and_begun_anew(index: Index, tmp_pa
     assert done[-1] == file.size
 
 
-def test_a_part_longer_than_the_file_is_begun_anew(index: Index, tmp_path: Path) -> None:
+def test_partial_download_longer_than_the_file_is_restarted(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     file.part.write_bytes(b"x" * (SIZE * 2))
     fetch([file], tmp_path)
     assert file.target.read_bytes() == index.wheels[file.name]
 
 
-def test_a_file_with_another_checksum_is_refused_and_not_kept(index: Index, tmp_path: Path) -> None:
+def test_file_with_a_wrong_checksum_is_deleted(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     index.falsified.add(file.name)
     with pytest.raises(ProblemError) as caught:
@@ -115,7 +115,7 @@ def test_a_file_with_another_checksum_is_refused_and_not_kept(index: Index, tmp_
     assert not file.part.exists()
 
 
-def test_a_server_that_says_no_is_not_asked_again(index: Index, tmp_path: Path) -> None:
+def test_refused_download_is_not_retried(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     index.refused[file.name] = 403
     with pytest.raises(ProblemError) as caught:
@@ -126,9 +126,7 @@ def test_a_server_that_says_no_is_not_asked_again(index: Index, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_is_asked_again_when_it_wants_to_be(
-    index: Index, tmp_path: Path, status: int
-) -> None:
+def test_busy_server_is_retried_after_its_delay(index: Index, tmp_path: Path, status: int) -> None:
     file = file_of(index, "alpha", tmp_path)
     index.busy[file.name] = (status, 1, "1")
     began = time.monotonic()
@@ -137,7 +135,7 @@ def test_a_busy_server_is_asked_again_when_it_wants_to_be(
     assert file.target.read_bytes() == index.wheels[file.name]
 
 
-def test_a_busy_server_names_a_moment_as_well_as_seconds() -> None:
+def test_retry_after_accepts_dates_and_seconds() -> None:
     def asked(told: str) -> float:
         answer = httpx.Response(503, headers={"Retry-After": told})
         request = httpx.Request("GET", "http://server/file")
@@ -152,9 +150,7 @@ def test_a_busy_server_names_a_moment_as_well_as_seconds() -> None:
     assert asked("soon") == asked("") == asked("-3") == 0
 
 
-def test_a_server_that_is_busy_for_long_is_not_waited_for_and_says_how_long(
-    index: Index, tmp_path: Path
-) -> None:
+def test_long_retry_delay_fails_and_is_reported(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     index.busy[file.name] = (429, 1, "5400")
     with pytest.raises(ProblemError) as caught:
@@ -163,7 +159,7 @@ def test_a_server_that_is_busy_for_long_is_not_waited_for_and_says_how_long(
     assert "1 h 30 min" in str(caught.value.problems[0].what)
 
 
-def test_a_size_is_asked_for_again_of_a_busy_server(index: Index, tmp_path: Path) -> None:
+def test_size_request_to_a_busy_server_is_retried(index: Index, tmp_path: Path) -> None:
     log = SetupLog(tmp_path / "log.txt")
     file = file_of(index, "alpha", tmp_path, known=False)
     index.busy[file.name] = (503, 2, "")
@@ -174,7 +170,7 @@ def test_a_size_is_asked_for_again_of_a_busy_server(index: Index, tmp_path: Path
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_cancelling_does_not_wait_for_a_server_that_says_nothing(
+def test_canceling_does_not_wait_for_a_silent_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     monkeypatch.setattr(http_client, "_TIMEOUT", 120.0)
@@ -210,9 +206,7 @@ def test_cancelling_does_not_wait_for_a_server_that_says_nothing(
     log.close()
 
 
-def test_a_network_that_stays_cut_is_a_problem_and_what_came_is_kept(
-    index: Index, tmp_path: Path
-) -> None:
+def test_lost_network_is_a_problem_and_keeps_the_partial_file(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     file.part.write_bytes(index.wheels[file.name][:300_000])
     index.cut[file.name] = (0, None)
@@ -225,7 +219,7 @@ def test_a_network_that_stays_cut_is_a_problem_and_what_came_is_kept(
     assert index.sent[file.name] == (file.size or 0) - 300_000
 
 
-def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
+def test_canceled_download_resumes_at_its_offset(index: Index, tmp_path: Path) -> None:
     file, stop = file_of(index, "alpha", tmp_path), StopFlag()
     index.held[file.name] = 2 << 16
     log = SetupLog(tmp_path / "log.txt")
@@ -247,7 +241,7 @@ def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_process_that_was_killed_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
+def test_download_of_a_killed_process_resumes_at_its_offset(index: Index, tmp_path: Path) -> None:
     file = file_of(index, "alpha", tmp_path)
     index.held[file.name] = 4 << 16
     script = textwrap.dedent(f"""
@@ -272,7 +266,7 @@ def test_a_process_that_was_killed_goes_on_where_it_was(index: Index, tmp_path: 
     assert file.target.read_bytes() == index.wheels[file.name]
 
 
-def test_files_of_this_machine_are_taken_and_checked(index: Index, tmp_path: Path) -> None:
+def test_local_files_are_copied_and_verified(index: Index, tmp_path: Path) -> None:
     source = tmp_path / "Räder und mehr" / "alpha-1.0-py3-none-any.whl"
     source.parent.mkdir()
     source.write_bytes(index.wheels[source.name])
@@ -286,14 +280,14 @@ def test_files_of_this_machine_are_taken_and_checked(index: Index, tmp_path: Pat
         fetch([wrong], tmp_path)
 
 
-def test_sizes_that_an_index_does_not_tell_are_asked_for(index: Index, tmp_path: Path) -> None:
+def test_unknown_sizes_are_requested(index: Index, tmp_path: Path) -> None:
     log = SetupLog(tmp_path / "log.txt")
     file = file_of(index, "alpha", tmp_path, known=False)
     assert download.measured([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
     log.close()
 
 
-def test_passwords_in_an_index_address_reach_its_files_alone(
+def test_index_password_is_used_for_its_files_and_not_shown(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.user = "zoë:pa ss"
@@ -309,7 +303,7 @@ def test_passwords_in_an_index_address_reach_its_files_alone(
     assert "wrong" not in str(caught.value)
 
 
-def test_a_full_disk_says_so_and_keeps_what_came(
+def test_full_disk_is_reported(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -321,7 +315,7 @@ def test_a_full_disk_says_so_and_keeps_what_came(
     assert caught.value.problems[0].code == "disk.full"
 
 
-def test_the_user_of_an_index_with_a_name_may_be_in_variables_of_their_own(
+def test_named_index_takes_its_user_from_variables(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.user = "zoë:pa=ss"
@@ -333,9 +327,7 @@ def test_the_user_of_an_index_with_a_name_may_be_in_variables_of_their_own(
     assert file.target.exists()
 
 
-def test_a_proxy_of_pips_settings_is_used_for_files_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pip_proxy_is_used_for_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "ATTEMPTS", 1)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -367,7 +359,7 @@ def test_a_proxy_of_pips_settings_is_used_for_files_too(
         ("SSL_CERT_FILE", "a text", "engine.certificates", "certificate file"),
     ],
 )
-def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(
+def test_invalid_proxy_or_certificate_file_is_reported(
     index: Index,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -387,7 +379,7 @@ def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(
 
 
 @pytest.mark.parametrize("year", [2001, 2090])
-def test_a_certificate_of_another_time_is_laid_to_the_clock_and_asked_for_once(
+def test_certificate_date_error_blames_the_clock_without_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
     monkeypatch.setattr(http_client, "PAUSE", 0.01)
@@ -412,7 +404,7 @@ def test_a_certificate_of_another_time_is_laid_to_the_clock_and_asked_for_once(
     assert "attempt 2" not in text
 
 
-def test_an_address_that_is_none_is_given_up_at_once(tmp_path: Path) -> None:
+def test_invalid_address_fails_immediately(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         fetch([DownloadFile("a.whl", "http://host:port/a.whl", tmp_path / "a.whl")], tmp_path)
     assert caught.value.problems[0].code == "engine.download"

@@ -1,4 +1,4 @@
-"""Which engine is in use: pointer, versions, rollback."""
+"""Installed engines: the current one, versions, rollback and removal."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lora_studio.setup.folders import EngineRoot
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
-    """An empty place for engines, with a blank and an accent in its path."""
+    """Return an empty engine root with a space and accents in its path."""
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng" / "engine"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
     return folders.root()
 
 
 def make(root: EngineRoot, name: str, **facts: str) -> Engine:
-    """A finished engine whose Python is a link to the running one."""
+    """Create an engine whose Python is a link to the running one."""
     values = {"variant": "cpu", "app_version": __version__, "python_version": "3.11.7"} | facts
     engine = Engine.model_validate(
         {"name": name, "created": name, "folder": root.engines / name} | values
@@ -43,14 +43,14 @@ def test_without_an_engine_workers_run_in_this_interpreter(root: EngineRoot) -> 
     assert worker.engine_command()[0] == sys.executable
 
 
-def test_workers_run_in_the_engine_that_was_switched_to(root: EngineRoot) -> None:
+def test_workers_run_in_the_current_engine(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     engines.switch(engine, root)
     assert engines.python() == engine.python
     assert worker.engine_command() == [str(engine.python), "-P", "-m", "lora_studio.engine"]
 
 
-def test_the_variable_comes_before_an_engine_that_was_set_up(
+def test_environment_variable_overrides_the_current_engine(
     root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines.switch(make(root, "cpu-1"), root)
@@ -58,7 +58,7 @@ def test_the_variable_comes_before_an_engine_that_was_set_up(
     assert worker.engine_command() == ["my-python", "-m", "engine"]
 
 
-def test_an_engine_of_another_version_is_never_used_silently(root: EngineRoot) -> None:
+def test_engine_of_another_version_is_refused(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
     with pytest.raises(ProblemError) as caught:
         worker.engine_command()
@@ -68,7 +68,7 @@ def test_an_engine_of_another_version_is_never_used_silently(root: EngineRoot) -
     assert "engine update" in str(problem.remedy)
 
 
-def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: EngineRoot) -> None:
+def test_missing_engine_python_is_reported_with_its_path(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     engines.switch(engine, root)
     engine.python.unlink()
@@ -78,7 +78,7 @@ def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: Engine
     assert caught.value.problems[0].where.file == str(engine.python)
 
 
-def test_rollback_goes_back_and_forth(root: EngineRoot) -> None:
+def test_rollback_toggles_between_two_engines(root: EngineRoot) -> None:
     old, new = make(root, "cpu-1"), make(root, "cpu-2")
     engines.switch(old, root)
     engines.switch(new, root)
@@ -86,13 +86,13 @@ def test_rollback_goes_back_and_forth(root: EngineRoot) -> None:
     assert engines.rollback(root).name == "cpu-2"
 
 
-def test_a_rollback_without_an_earlier_engine_is_refused(root: EngineRoot) -> None:
+def test_rollback_without_an_earlier_engine_is_refused(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1"), root)
     with pytest.raises(ProblemError, match="no previous engine"):
         engines.rollback(root)
 
 
-def test_only_engines_of_the_same_kind_that_no_rollback_needs_are_outdated(
+def test_outdated_engines_exclude_variants_and_rollback_target(
     root: EngineRoot,
 ) -> None:
     made = [make(root, f"cpu-{n}") for n in range(1, 4)]
@@ -102,13 +102,13 @@ def test_only_engines_of_the_same_kind_that_no_rollback_needs_are_outdated(
     assert [one.name for one in engines.outdated(root, made[-1])] == ["cpu-1"]
 
 
-def test_a_folder_without_a_manifest_is_no_engine(root: EngineRoot) -> None:
+def test_folder_without_a_manifest_is_unfinished(root: EngineRoot) -> None:
     (root.engines / "cpu-9" / "venv").mkdir(parents=True)
     assert engines.installed() == []
     assert [folder.name for folder in engines.unfinished(root)] == ["cpu-9"]
 
 
-def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: EngineRoot) -> None:
+def test_removing_the_current_engine_restores_the_previous_one(root: EngineRoot) -> None:
     old, new = make(root, "cpu-1"), make(root, "cpu-2")
     engines.switch(old, root)
     engines.switch(new, root)
@@ -117,7 +117,7 @@ def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: EngineRoo
     assert engines.current() == engines.find("cpu-1")
 
 
-def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: EngineRoot) -> None:
+def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     job = subprocess.Popen(
         [str(engine.python), "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -132,9 +132,7 @@ def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: EngineRoot) -> 
     assert not engine.folder.exists()
 
 
-def test_deleting_tells_how_much_has_gone_and_follows_no_link_out_of_the_engine(
-    root: EngineRoot, tmp_path: Path
-) -> None:
+def test_deleting_reports_sizes_and_follows_no_links(root: EngineRoot, tmp_path: Path) -> None:
     kept = tmp_path / "models"
     kept.mkdir()
     (kept / "mine.txt").write_text("mine")
@@ -153,7 +151,7 @@ def test_deleting_tells_how_much_has_gone_and_follows_no_link_out_of_the_engine(
     assert (kept / "mine.txt").read_text() == "mine"
 
 
-def test_an_engine_whose_deletion_is_ended_in_the_middle_is_none(root: EngineRoot) -> None:
+def test_partially_deleted_engine_is_unfinished(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     (engine.folder / "part").mkdir()
     next(engines.deleting(engine.folder))
@@ -161,7 +159,7 @@ def test_an_engine_whose_deletion_is_ended_in_the_middle_is_none(root: EngineRoo
     assert [folder.name for folder in engines.unfinished(root)] == ["cpu-1"]
 
 
-def test_in_a_python_of_the_users_only_workers_of_ours_count(root: EngineRoot) -> None:
+def test_only_our_workers_count_as_jobs_in_a_user_python(root: EngineRoot) -> None:
     facts = {"interpreter": sys.executable}
     folder = root.engines / "own-1"
     folder.mkdir(parents=True)
@@ -178,7 +176,7 @@ def test_in_a_python_of_the_users_only_workers_of_ours_count(root: EngineRoot) -
         job.communicate(b"\n")
 
 
-def test_outdated_is_neither_a_python_of_the_users_nor_an_engine_with_a_job(
+def test_outdated_engines_exclude_user_pythons_and_busy_ones(
     root: EngineRoot,
 ) -> None:
     idle, busy, before, now = (make(root, f"cpu-{n}") for n in range(4))
@@ -195,13 +193,13 @@ def test_outdated_is_neither_a_python_of_the_users_nor_an_engine_with_a_job(
     assert {one.name for one in engines.outdated(root, now)} == {idle.name, busy.name}
 
 
-def test_a_pointer_that_is_damaged_counts_as_none(root: EngineRoot) -> None:
+def test_damaged_pointer_file_means_no_current_engine(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1"), root)
     root.current.write_text('{"current": "cp')
     assert engines.current() is None
 
 
-def test_a_second_set_up_at_the_same_time_is_refused(root: EngineRoot) -> None:
+def test_concurrent_setup_is_refused(root: EngineRoot) -> None:
     with (
         root.locked(),
         pytest.raises(ProblemError, match="Another engine setup is running"),
@@ -210,7 +208,7 @@ def test_a_second_set_up_at_the_same_time_is_refused(root: EngineRoot) -> None:
         pass
 
 
-def test_a_place_that_cannot_be_written_is_a_problem(
+def test_unwritable_engine_folder_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -221,6 +219,6 @@ def test_a_place_that_cannot_be_written_is_a_problem(
     assert caught.value.problems[0].code == "engine.folder"
 
 
-def test_a_place_that_cannot_be_written_for_lack_of_room_is_a_full_disk(tmp_path: Path) -> None:
+def test_missing_disk_space_is_reported_as_a_full_disk(tmp_path: Path) -> None:
     full = folders.not_writable(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
     assert full.problems[0].code == "disk.full"

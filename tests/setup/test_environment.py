@@ -1,4 +1,4 @@
-"""What started programs see, and which of pip's settings uv gets."""
+"""The environment of child processes, and the pip settings that uv gets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.wheel_index import make_wheel
 
 @pytest.fixture
 def pip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration of pip that is the only one."""
+    """Return the only pip configuration file."""
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_")) or name in ("SSL_CERT_FILE", "ALL_PROXY"):
             monkeypatch.delenv(name)
@@ -28,7 +28,7 @@ def pip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_children_of_a_frozen_app_get_the_users_variables_back() -> None:
+def test_frozen_app_restores_user_variables_for_children() -> None:
     bundle = {
         "LD_LIBRARY_PATH": "/opt/app/_internal",
         "LD_LIBRARY_PATH_ORIG": "/usr/local/cuda/lib64",
@@ -45,14 +45,14 @@ def test_children_of_a_frozen_app_get_the_users_variables_back() -> None:
     }
 
 
-def test_from_source_nothing_is_taken_away_but_what_is_asked_for() -> None:
+def test_source_checkout_keeps_variables_unless_cleared() -> None:
     base = {"PYTHONPATH": "/work", "LD_LIBRARY_PATH": "/lib"}
     assert child_environment(base=base, bundled=False) == base
     given = child_environment({"PYTHONPATH": "", "A": "1"}, base, bundled=False)
     assert given == {"LD_LIBRARY_PATH": "/lib", "A": "1"}
 
 
-def test_uv_gets_what_pip_would_go_by(pip_file: Path) -> None:
+def test_uv_gets_the_settings_of_pip(pip_file: Path) -> None:
     pip_file.write_text(
         "[global]\nindex-url = https://mirror.example/simple\ncert = /etc/ca.pem\n"
         "proxy = http://proxy:3128\n[install]\nfind-links =\n    /opt/my wheels\n    /srv/more\n"
@@ -66,7 +66,7 @@ def test_uv_gets_what_pip_would_go_by(pip_file: Path) -> None:
     assert made["ALL_PROXY"] == "http://proxy:3128"
 
 
-def test_what_is_set_for_uv_itself_comes_before_pips_settings(
+def test_uv_variables_take_precedence_over_pip_settings(
     pip_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pip_file.write_text("[global]\nindex-url = https://mirror.example/simple\n")
@@ -76,7 +76,7 @@ def test_what_is_set_for_uv_itself_comes_before_pips_settings(
     assert made["UV_INDEX_URL"] == "https://own.example/simple"
 
 
-def test_what_is_set_for_other_work_with_uv_does_not_change_a_set_up(
+def test_unrelated_uv_variables_are_not_passed_on(
     pip_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LINK_MODE", "PYTHON", "MANAGED_PYTHON", "REQUIRE_HASHES", "PROJECT", "VENV_SEED"):
@@ -94,7 +94,7 @@ def test_what_is_set_for_other_work_with_uv_does_not_change_a_set_up(
     assert {name for name in made if name.startswith("UV_")} == set(kept) | of_the_set_up
 
 
-def test_pips_variables_come_before_its_files(
+def test_pip_variables_take_precedence_over_pip_files(
     pip_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pip_file.write_text("[global]\nindex-url = https://a.example\n")
@@ -105,12 +105,12 @@ def test_pips_variables_come_before_its_files(
     assert uv_environment()["UV_FIND_LINKS"] == "/x,/y"
 
 
-def test_a_file_that_pip_could_not_read_is_passed_over(pip_file: Path) -> None:
+def test_unreadable_pip_file_is_ignored(pip_file: Path) -> None:
     pip_file.write_bytes(b"\xff\xfe not a configuration [")
     assert pip_settings({"PIP_CONFIG_FILE": str(pip_file)}) == {}
 
 
-def test_devnull_as_pips_file_means_no_file_at_all() -> None:
+def test_devnull_as_pip_file_disables_all_files() -> None:
     assert environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
     found = environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
     assert found[-1] == Path("/mine.conf")
@@ -118,7 +118,7 @@ def test_devnull_as_pips_file_means_no_file_at_all() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what Linux calls page faults")
-def test_unpacking_many_files_does_not_fetch_memory_from_the_kernel_for_each(
+def test_unpacking_many_files_causes_few_page_faults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resource  # there on Unix alone

@@ -1,4 +1,4 @@
-"""Whole set-ups from an index on this machine: real uv, real files, an engine of a few lines."""
+"""Complete setups from a local index: real uv, real files and a minimal engine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.slow  # several programs are started for each
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """An index with all that the engine of a few lines needs; nothing else is configured."""
+    """Yield an index with every package of the minimal engine, and nothing else configured."""
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_")) or name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)
@@ -64,7 +64,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
-    """A place for engines with blanks, accents and letters of other scripts in its path."""
+    """Return an engine root with spaces, accents and Chinese characters in its path."""
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng 李" / "lora studio"))
     return folders.root()
 
@@ -77,26 +77,24 @@ def _bring_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: tuple[str
 
 
 def run(request: SetupRequest | None = None) -> list[Event]:
-    """A set-up from its plan to its end."""
+    """Run a setup from its plan to its end."""
     work = EngineSetup(request or SetupRequest(variant="cpu"), StopFlag())
     return list(work.carry_out())
 
 
 def ready(told: list[Event]) -> EngineReady:
-    """The engine that came of it."""
+    """Return the engine that the setup installed."""
     assert told[-1].kind == "done", told[-1]
     return next(event for event in told if isinstance(event, EngineReady))
 
 
 def problem(told: list[Event]) -> Problem:
-    """What went wrong."""
+    """Return the problem that the setup failed with."""
     assert isinstance(told[-1], Failed), told[-1]
     return told[-1].problem
 
 
-def test_an_engine_is_planned_installed_tried_and_switched_to(
-    index: Index, root: EngineRoot
-) -> None:
+def test_engine_is_planned_installed_checked_and_activated(index: Index, root: EngineRoot) -> None:
     told = run()
     made = ready(told)
     planned = next(event for event in told if isinstance(event, SetupPlanned))
@@ -115,7 +113,7 @@ def test_an_engine_is_planned_installed_tried_and_switched_to(
     assert not root.downloads.exists()
 
 
-def test_what_jobs_import_is_compiled_before_the_switch_and_nothing_else(
+def test_only_modules_that_jobs_import_are_compiled(
     index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
@@ -136,7 +134,7 @@ def test_what_jobs_import_is_compiled_before_the_switch_and_nothing_else(
     assert compiled == {path: path != "transformers/models/bert.py" for path in files}
 
 
-def test_an_update_downloads_only_what_has_changed(
+def test_update_downloads_only_changed_packages(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ready(run())
@@ -158,7 +156,7 @@ def test_an_update_downloads_only_what_has_changed(
     assert Path(first.python).exists()
 
 
-def test_a_repair_downloads_only_what_is_damaged(index: Index, root: EngineRoot) -> None:
+def test_repair_downloads_only_damaged_packages(index: Index, root: EngineRoot) -> None:
     first = engines.named(ready(run()).name)
     (engines.site_packages(first) / "beta" / "__init__.py").write_text("raise SystemExit")
     index.sent.clear()
@@ -167,7 +165,7 @@ def test_a_repair_downloads_only_what_is_damaged(index: Index, root: EngineRoot)
     subprocess.run([second.python, "-c", "import beta, torch"], check=True)
 
 
-def test_a_repair_takes_over_no_byte_code(index: Index, root: EngineRoot) -> None:
+def test_repair_reuses_no_bytecode(index: Index, root: EngineRoot) -> None:
     first = engines.named(ready(run()).name)
     site = engines.site_packages(first)
     code = next((site / "torch" / "__pycache__").glob("__init__.*.pyc"))
@@ -179,9 +177,7 @@ def test_a_repair_takes_over_no_byte_code(index: Index, root: EngineRoot) -> Non
     subprocess.run([second.python, "-c", import_it], check=True)
 
 
-def test_an_update_keeps_packages_when_python_has_had_a_repair_of_its_own(
-    index: Index, root: EngineRoot
-) -> None:
+def test_update_keeps_packages_after_a_python_patch_release(index: Index, root: EngineRoot) -> None:
     first = engines.named(ready(run()).name)
     series = ".".join(first.python_version.split(".")[:2])
     engines.write_manifest(first.model_copy(update={"python_version": f"{series}.0"}))
@@ -190,7 +186,7 @@ def test_an_update_keeps_packages_when_python_has_had_a_repair_of_its_own(
     assert not index.sent
 
 
-def test_folders_of_the_users_are_never_taken_for_those_of_a_set_up(
+def test_user_folders_are_never_removed(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -210,7 +206,7 @@ def test_folders_of_the_users_are_never_taken_for_those_of_a_set_up(
     assert len(list(home.iterdir())) == 4
 
 
-def test_removing_engines_of_a_variable_forgets_no_folder_that_was_chosen(
+def test_removing_engines_keeps_the_chosen_folder_setting(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(folders.VARIABLE, raising=False)
@@ -223,7 +219,7 @@ def test_removing_engines_of_a_variable_forgets_no_folder_that_was_chosen(
     assert str(engines.python()) == first.python
 
 
-def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_is_used(
+def test_undeletable_outdated_engine_is_only_a_warning(
     index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outdated = ready(run())
@@ -245,9 +241,7 @@ def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_
     assert not engines.find(outdated.name, root)
 
 
-def test_two_engines_lie_side_by_side_and_either_can_be_used(
-    index: Index, root: EngineRoot
-) -> None:
+def test_two_engines_can_be_installed_side_by_side(index: Index, root: EngineRoot) -> None:
     processor = ready(run())
     graphics = ready(run(SetupRequest(variant="cuda", torch=app_wheel.STANDARD)))
     assert engines.current() == engines.find(graphics.name)
@@ -258,7 +252,7 @@ def test_two_engines_lie_side_by_side_and_either_can_be_used(
 @pytest.mark.parametrize(
     "there", [(), ("unsloth",), ("liger-kernel",), ("unsloth", "liger-kernel")]
 )
-def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
+def test_gpu_engine_adds_available_accelerators(
     index: Index,
     root: EngineRoot,
     tmp_path: Path,
@@ -276,9 +270,7 @@ def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
     assert told == [code for name, code in lacks.items() if name not in there]
 
 
-def test_an_engine_that_fails_its_trial_is_never_switched_to(
-    index: Index, root: EngineRoot
-) -> None:
+def test_engine_that_fails_its_check_is_not_activated(index: Index, root: EngineRoot) -> None:
     first = ready(run())
     index.add(torch_wheel("2.6", broken="{'peft': 'ImportError: no'}"))
     told = run(SetupRequest(mode="update"))
@@ -288,7 +280,7 @@ def test_an_engine_that_fails_its_trial_is_never_switched_to(
     assert [one.name for one in engines.installed()] == [first.name]
 
 
-def test_a_worker_of_another_version_is_found_out_before_the_switch(
+def test_worker_of_another_version_is_not_activated(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _bring_own(tmp_path, monkeypatch, own_wheel(speaks="0.0.1"))
@@ -296,9 +288,7 @@ def test_a_worker_of_another_version_is_found_out_before_the_switch(
     assert engines.current() is None
 
 
-def test_a_cut_network_leaves_the_old_engine_and_the_next_attempt_goes_on(
-    index: Index, root: EngineRoot
-) -> None:
+def test_interrupted_setup_resumes_at_the_next_attempt(index: Index, root: EngineRoot) -> None:
     torch = "torch-2.5-py3-none-any.whl"
     index.cut[torch] = (100_000, 1)
     index.gone_after_cut.add(torch)
@@ -311,15 +301,13 @@ def test_a_cut_network_leaves_the_old_engine_and_the_next_attempt_goes_on(
     assert index.sent[torch] == len(index.wheels[torch])
 
 
-def test_a_wrong_checksum_is_a_problem_and_nothing_is_installed(
-    index: Index, root: EngineRoot
-) -> None:
+def test_wrong_checksum_installs_nothing(index: Index, root: EngineRoot) -> None:
     index.falsified.add("beta-1.0-py3-none-any.whl")
     assert problem(run()).code == "engine.checksum"
     assert engines.installed() == []
 
 
-def test_too_small_a_disk_is_said_before_anything_is_downloaded(
+def test_insufficient_disk_space_is_reported_before_downloading(
     index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
@@ -333,7 +321,7 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the uv that finds the disk full is a shell script")
-def test_a_disk_that_gets_full_while_packages_are_looked_for_is_called_full(
+def test_full_disk_during_planning_is_reported(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = "cause: failed to write to file `x`: No space left on device (os error 28)"
@@ -348,7 +336,7 @@ def test_a_disk_that_gets_full_while_packages_are_looked_for_is_called_full(
     assert found.where.file == str(root.path)
 
 
-def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
+def test_unreachable_index_is_a_network_problem(
     index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
@@ -366,12 +354,12 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
         ("dns error", "wheel folder"),
     ],
 )
-def test_the_remedy_is_that_of_the_reason_why_the_network_is_closed(said: str, word: str) -> None:
+def test_network_remedy_depends_on_the_error(said: str, word: str) -> None:
     assert word in str(remedy_for(said))
 
 
 @pytest.mark.parametrize("year", [2001, 2090])
-def test_an_index_whose_certificate_is_of_another_time_is_laid_to_the_clock(
+def test_index_certificate_date_error_blames_the_clock(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
     other = Index(wheels=index.wheels)
@@ -387,7 +375,7 @@ def test_an_index_whose_certificate_is_of_another_time_is_laid_to_the_clock(
     assert not other.starts
 
 
-def test_an_index_whose_certificate_is_of_this_time_is_used(
+def test_index_with_a_valid_certificate_is_used(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Index(wheels=index.wheels)
@@ -422,7 +410,7 @@ for event in EngineSetup(SetupRequest(variant="cpu", mode="update"), StopFlag())
 
 @pytest.fixture
 def apart(tmp_path: Path) -> list[str]:
-    """The command before others that lets them mount something for themselves alone."""
+    """Return a command prefix that runs a program in a mount namespace of its own."""
     folder = tmp_path / "mounted"
     folder.mkdir()
     mounts = f"cd {tmp_path} && mount --bind mounted mounted && mount -o remount,bind,ro mounted"
@@ -438,7 +426,7 @@ def apart(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", ["Downloading", "Checking"])
-def test_a_disk_that_becomes_read_only_is_named_and_the_next_attempt_goes_on(
+def test_read_only_disk_is_reported_and_setup_resumes(
     index: Index, root: EngineRoot, tmp_path: Path, apart: list[str], stage: str
 ) -> None:
     before = ready(run()).name
@@ -472,7 +460,7 @@ def test_a_disk_that_becomes_read_only_is_named_and_the_next_attempt_goes_on(
     assert not list(engines.unfinished(root))
 
 
-def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
+def test_all_downloads_use_the_proxy_of_the_environment(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
@@ -499,7 +487,7 @@ def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
         proxy.wait()
 
 
-def test_a_home_that_cannot_be_written_costs_no_more_than_the_log(
+def test_setup_works_with_an_unwritable_home(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "no folder"
@@ -509,7 +497,7 @@ def test_a_home_that_cannot_be_written_costs_no_more_than_the_log(
     ready(run())
 
 
-def test_in_offline_mode_only_a_wheel_folder_will_do(
+def test_offline_mode_installs_only_from_a_wheel_folder(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "wheels"
@@ -523,7 +511,7 @@ def test_in_offline_mode_only_a_wheel_folder_will_do(
     assert not index.starts
 
 
-def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: EngineRoot) -> None:
+def test_canceled_setup_keeps_the_old_engine(index: Index, root: EngineRoot) -> None:
     first = ready(run())
     stop = StopFlag()
     last: Event | None = None
@@ -537,7 +525,7 @@ def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: En
     assert not list(engines.unfinished(root))
 
 
-def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
+def test_wheel_folder_installs_without_a_network(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "Räder für später"
@@ -556,7 +544,7 @@ def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
     assert planned.download == 0
 
 
-def test_a_wheel_folder_for_macos_holds_what_runs_on_the_oldest_that_pytorch_is_made_for(
+def test_macos_wheel_folder_targets_the_oldest_supported_macos(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _bring_own(tmp_path, monkeypatch, own_wheel(more=("gamma",)))
@@ -572,7 +560,7 @@ def test_a_wheel_folder_for_macos_holds_what_runs_on_the_oldest_that_pytorch_is_
     ]
 
 
-def test_a_wheel_folder_that_lacks_something_is_named(
+def test_incomplete_wheel_folder_names_the_missing_package(
     index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     folder = tmp_path / "wheels"
@@ -583,7 +571,7 @@ def test_a_wheel_folder_that_lacks_something_is_named(
     assert "beta" in str(found.what)
 
 
-def test_a_wheel_folder_that_lost_every_wheel_sends_nobody_to_the_network(
+def test_empty_wheel_folder_does_not_use_the_network(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "wheels"
@@ -599,7 +587,7 @@ def test_a_wheel_folder_that_lost_every_wheel_sends_nobody_to_the_network(
             listener.accept()
 
 
-def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
+def test_planning_from_a_wheel_folder_unpacks_no_wheels(
     index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     folder = tmp_path / "wheels"
@@ -612,7 +600,7 @@ def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
     assert not list(root.cache.rglob("torch/__init__.py"))
 
 
-def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_installed(
+def test_damaged_wheel_is_reported_before_installing(
     index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     folder = tmp_path / "wheels"
@@ -633,7 +621,7 @@ def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_install
     ready(run(SetupRequest(wheelhouse=folder)))
 
 
-def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: EngineRoot) -> None:
+def test_file_in_place_of_a_folder_is_reported(index: Index, root: EngineRoot) -> None:
     root.path.mkdir(parents=True)
     (root.path / "setup.lock").touch()  # of a set-up before
     root.downloads.write_text("not a folder")
@@ -643,7 +631,7 @@ def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: En
     ready(run())
 
 
-def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
+def test_leftovers_of_a_killed_setup_are_removed_with_progress(
     index: Index, root: EngineRoot
 ) -> None:
     left = root.engines / "cpu-20200101-000000"
@@ -659,7 +647,7 @@ def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
     assert (root.engines / "desktop.ini").exists()
 
 
-def test_engines_move_to_another_folder_and_work_there(
+def test_moved_engine_works_in_its_new_folder(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(folders.VARIABLE, raising=False)
@@ -682,7 +670,7 @@ def test_engines_move_to_another_folder_and_work_there(
     assert [item.name for item in target.iterdir()] == ["holiday.jpg"]
 
 
-def test_another_folder_is_used_from_the_moment_its_engine_works(
+def test_new_folder_is_used_once_its_engine_works(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(folders.VARIABLE, raising=False)
@@ -706,7 +694,7 @@ def test_another_folder_is_used_from_the_moment_its_engine_works(
     assert warned.where.file == str(folders.default())
 
 
-def test_a_first_set_up_in_another_folder_goes_on_there(
+def test_first_setup_in_another_folder_continues_there(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(folders.VARIABLE, raising=False)
@@ -717,17 +705,13 @@ def test_a_first_set_up_in_another_folder_goes_on_there(
     assert Path(ready(run()).folder).is_relative_to(tmp_path / "other disk")
 
 
-def test_a_folder_is_not_chosen_where_the_environment_names_one(
-    index: Index, root: EngineRoot
-) -> None:
+def test_folder_choice_is_refused_if_the_variable_is_set(index: Index, root: EngineRoot) -> None:
     refused = problem(run(SetupRequest(variant="cpu", to=root.path.parent / "other")))
     assert refused.code == "engine.folder"
     assert folders.VARIABLE in str(refused.what)
 
 
-def test_an_existing_python_is_used_and_left_as_it_is(
-    index: Index, root: EngineRoot, tmp_path: Path
-) -> None:
+def test_existing_python_is_used_unchanged(index: Index, root: EngineRoot, tmp_path: Path) -> None:
     before = ready(run())
     existing = Path(before.python)
     ready(list(operations.adopt_python(existing, StopFlag())))
@@ -757,7 +741,7 @@ def test_an_existing_python_is_used_and_left_as_it_is(
     assert current.name == again.name
 
 
-def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
+def test_existing_python_without_pytorch_is_refused(
     root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "bare python"
@@ -774,7 +758,7 @@ def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
     assert engines.current() is None
 
 
-def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: EngineRoot) -> None:
+def test_killed_setup_resumes_its_download(index: Index, root: EngineRoot) -> None:
     torch = "torch-2.5-py3-none-any.whl"
     index.held[torch] = 2 << 16
     command = [sys.executable, "-m", "lora_studio", "engine", "install", "--for", "cpu", "--json"]
@@ -797,7 +781,7 @@ def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Engin
 
 @pytest.mark.skipif(os.name == "nt", reason="a Python of an environment is a link only elsewhere")
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process alone")
-def test_ctrl_c_says_that_what_was_downloaded_is_kept(index: Index, root: EngineRoot) -> None:
+def test_ctrl_c_keeps_completed_downloads(index: Index, root: EngineRoot) -> None:
     torch = "torch-2.5-py3-none-any.whl"
     index.held[torch] = 2 << 16
     process = subprocess.Popen(
@@ -816,7 +800,7 @@ def test_ctrl_c_says_that_what_was_downloaded_is_kept(index: Index, root: Engine
     assert part.exists()
 
 
-def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
+def test_leftover_processes_end_before_their_engine_is_deleted(
     index: Index, root: EngineRoot
 ) -> None:
     left = root.engines / "cpu-20200101-000000"
@@ -844,7 +828,7 @@ def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
         writer.communicate()
 
 
-def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(
+def test_setup_killed_during_its_check_leaves_no_partial_cache(
     index: Index, root: EngineRoot
 ) -> None:
     work = EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out()
@@ -859,7 +843,7 @@ def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the uv whose cache is damaged is a shell script")
-def test_packages_that_cannot_be_installed_are_tried_once_more_with_an_empty_cache(
+def test_failed_installation_is_retried_with_an_empty_cache(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "uv"

@@ -1,4 +1,4 @@
-"""The Python of an engine: the system's, one that is named, or a standalone build with its checksum."""
+"""The Python of an engine: the system's, a named one, or a verified standalone build."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def log(tmp_path: Path) -> Iterator[SetupLog]:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without any Python on its path."""
+def no_system_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate a system without a Python on its path."""
     monkeypatch.setenv(tools.VARIABLE, str(tools.find_uv()))
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A server with one build, which runs the Python of the tests, and its checksum for uv."""
+    """Yield a standalone build on a local server, which runs the Python of the tests."""
     file = tmp_path / "mirror" / RELEASE / NAME
     file.parent.mkdir(parents=True)
     script = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'.encode()
@@ -98,14 +98,14 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     thread.join()
 
 
-def test_a_program_file_that_is_named_is_examined(root: EngineRoot, log: SetupLog) -> None:
+def test_named_python_is_examined(root: EngineRoot, log: SetupLog) -> None:
     found = pythons.find(sys.executable, root, StopFlag(), log)
     assert found is not None
     assert found.path == Path(sys.executable)
     assert found.version == sys.version.split()[0]
 
 
-def test_a_file_that_is_no_python_is_refused_by_name(
+def test_file_that_is_not_a_python_is_refused(
     tmp_path: Path, root: EngineRoot, log: SetupLog
 ) -> None:
     script = tmp_path / "python"
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_python_is_refused_by_name(
         ("error: Failed to initialize cache: Not a directory", "engine.python"),
     ],
 )
-def test_pythons_that_cannot_be_looked_for_are_not_taken_for_none(
+def test_failed_python_search_is_a_problem(
     tmp_path: Path,
     root: EngineRoot,
     log: SetupLog,
@@ -141,8 +141,8 @@ def test_pythons_that_cannot_be_looked_for_are_not_taken_for_none(
 
 
 @pytest.mark.slow
-def test_without_a_python_a_standalone_build_is_fetched_checked_and_found(
-    root: EngineRoot, log: SetupLog, bare: None, mirror: Path
+def test_standalone_python_is_downloaded_and_verified(
+    root: EngineRoot, log: SetupLog, no_system_python: None, mirror: Path
 ) -> None:
     assert pythons.find(None, root, StopFlag(), log) is None
     stages = list(pythons.standalone(root, "3.12", None, StopFlag(), log))
@@ -155,8 +155,8 @@ def test_without_a_python_a_standalone_build_is_fetched_checked_and_found(
 
 
 @pytest.mark.slow
-def test_a_standalone_build_with_another_checksum_is_refused_and_not_kept(
-    root: EngineRoot, log: SetupLog, bare: None, mirror: Path
+def test_standalone_python_with_a_wrong_checksum_is_deleted(
+    root: EngineRoot, log: SetupLog, no_system_python: None, mirror: Path
 ) -> None:
     mirror.write_bytes(mirror.read_bytes() + b"x")
     with pytest.raises(ProblemError) as caught:
@@ -167,8 +167,8 @@ def test_a_standalone_build_with_another_checksum_is_refused_and_not_kept(
 
 
 @pytest.mark.slow
-def test_a_build_in_a_wheel_folder_needs_no_network(
-    tmp_path: Path, root: EngineRoot, log: SetupLog, bare: None, mirror: Path
+def test_standalone_python_in_a_wheel_folder_needs_no_network(
+    tmp_path: Path, root: EngineRoot, log: SetupLog, no_system_python: None, mirror: Path
 ) -> None:
     folder = tmp_path / "wheels"
     (folder / "python").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Engines in another folder: what they share is shared there too, and links lead into the new one."""
+"""Moving engines to another folder: shared files stay shared and links are updated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.tools import StopFlag
 
 
-def test_files_that_engines_share_are_shared_in_the_new_place(tmp_path: Path) -> None:
+def test_files_shared_by_engines_stay_shared_after_a_move(tmp_path: Path) -> None:
     old, new = EngineRoot(tmp_path / "old"), EngineRoot(tmp_path / "new")
     first, second = old.engines / "cpu-1" / "torch.so", old.engines / "cpu-2" / "torch.so"
     for file in (first, second):
@@ -24,7 +24,7 @@ def test_files_that_engines_share_are_shared_in_the_new_place(tmp_path: Path) ->
     assert told[0].kind == "progress"
 
 
-def test_links_into_the_old_folder_lead_into_the_new_one(tmp_path: Path) -> None:
+def test_links_into_the_old_folder_are_updated(tmp_path: Path) -> None:
     old, new = EngineRoot(tmp_path / "old"), EngineRoot(tmp_path / "new")
     python = old.pythons / "cpython-3.12" / "bin" / "python3"
     link = old.engines / "cpu-1" / "venv" / "bin" / "python"

@@ -1,4 +1,4 @@
-"""Programs of a set-up: what their failures become, how they are cancelled, what is logged."""
+"""Programs that a setup runs: failures, cancellation and logging."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def failing(text: str, tmp_path: Path) -> ProblemError:
     return caught.value
 
 
-def test_the_reason_of_a_resolver_is_told_however_narrow_its_lines_are() -> None:
+def test_resolver_reason_is_joined_from_wrapped_lines() -> None:
     said = """error: No solution found when resolving dependencies
   cause: Because beta was not found in the
          provided package locations and all
@@ -44,7 +44,7 @@ def test_the_reason_of_a_resolver_is_told_however_narrow_its_lines_are() -> None
     assert tools.last_words(said).startswith("Because beta was not found in the provided package")
 
 
-def test_a_program_that_fails_is_a_problem_with_its_last_words_and_the_log(tmp_path: Path) -> None:
+def test_failed_program_is_a_problem_with_output_and_log(tmp_path: Path) -> None:
     problem = failing("error: no such wheel", tmp_path).problems[0]
     assert problem.code == "engine.install"
     assert str(problem.what) == "It failed: no such wheel"
@@ -52,12 +52,12 @@ def test_a_program_that_fails_is_a_problem_with_its_last_words_and_the_log(tmp_p
     assert "no such wheel" in (tmp_path / "setup.log").read_text()
 
 
-def test_a_full_disk_is_recognised_whoever_says_so(tmp_path: Path) -> None:
+def test_full_disk_is_recognized_in_program_output(tmp_path: Path) -> None:
     said = "error: failed to copy\n  cause: No space left on device (os error 28)"
     assert failing(said, tmp_path).problems[0].code == "disk.full"
 
 
-def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
+def test_canceled_program_ends_with_its_children(tmp_path: Path) -> None:
     stop, log, note = StopFlag(), SetupLog(tmp_path / "setup.log"), tmp_path / "pid"
     text = (
         "import subprocess, sys, time; from pathlib import Path\n"
@@ -91,7 +91,7 @@ def test_passwords_in_addresses_are_never_logged(tmp_path: Path) -> None:
     assert "index.example/simple" in text
 
 
-def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+def test_unwritable_log_is_ignored(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     log = SetupLog(blocked / "setup.log")
@@ -99,7 +99,7 @@ def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None
     log.close()
 
 
-def test_the_users_own_uv_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_of_the_user_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "my uv"
     own.write_text("")
     monkeypatch.setenv(tools.VARIABLE, str(own))

@@ -1,4 +1,4 @@
-"""What is said while a training runs, on synthetic curves, and what is proposed to change."""
+"""The training monitor on synthetic curves, and the changes that it suggests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def falling(count: int, seed: int = 1, noise: float = 0.1) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_training_that_learns_is_left_alone(seed: int) -> None:
+def test_learning_training_gets_no_warning(seed: int) -> None:
     watch = TrainingMonitor()
     draw = random.Random(seed)
     for number, loss in enumerate(falling(400, seed, 0.15), start=1):
@@ -82,7 +82,7 @@ def test_rising_loss_is_diverging_until_it_recovers() -> None:
     assert kind_of(watch) is None
 
 
-def test_a_loss_that_rises_from_the_start_is_diverging() -> None:
+def test_loss_rising_from_the_start_is_diverging() -> None:
     assert kind_of(watched([2.0 + 0.1 * n for n in range(40)])) == "diverged"
     assert kind_of(watched([2.0, 1.9, math.nan])) == "diverged"
 
@@ -145,7 +145,7 @@ def labels(kind: Kind, best_step: int = 0, lora: dict[str, Any] | None = None, *
     return [str(fix.label) for fix in advice.fixes(_verdict(kind, best_step), recipe)]
 
 
-def test_each_verdict_has_the_advice_of_the_field() -> None:
+def test_verdict_has_its_usual_advice() -> None:
     assert labels("diverged") == ["Learning rate 7e-5", "Warm up over 10 % of the steps"]
     assert labels("diverged", max_grad_norm=0.0, warmup_steps=9) == ["Learning rate 7e-5", "Clip gradients at 1"]  # fmt: skip
     assert labels("overfitting", 62) == ["Train for 1.5 epochs", "Dropout 0.1", "Rank 8"]
@@ -161,7 +161,7 @@ def test_each_verdict_has_the_advice_of_the_field() -> None:
 @pytest.mark.parametrize(
     "kind", ["diverged", "overfitting", "not_learning", "zero_gradient", "still_falling"]
 )
-def test_every_change_that_is_proposed_is_valid_and_is_one(kind: Kind) -> None:
+def test_proposed_changes_are_valid_and_differ_from_current(kind: Kind) -> None:
     draft = Draft()
     before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
     recipe = advice.RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)

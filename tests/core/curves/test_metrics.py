@@ -1,4 +1,4 @@
-"""The metrics of a run: every step once, in order, whatever happened to its workers."""
+"""The metrics of a run: each step once, in order, even after killed workers."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_steps_after_the_checkpoint_are_dropped_on_resume() -> None:
     assert found.last_step == 1
 
 
-def test_training_anew_forgets_all_that_was() -> None:
+def test_restarted_training_drops_earlier_metrics() -> None:
     recovered = events.Recovered(step=1, micro_batch=1, gradient_accumulation=4,
                                  gradient_checkpointing=False, why="w")  # fmt: skip
     found = metrics.series([started(0), step(1), recovered, started(0)])
     assert (found.last_step, found.recoveries, found.checkpoints) == (0, [], [])
 
 
-def test_every_recovery_of_a_step_is_kept() -> None:
+def test_all_recoveries_of_a_step_are_kept() -> None:
     lower = [
         events.Recovered(step=1, micro_batch=size, gradient_accumulation=8 // size,
                          gradient_checkpointing=False, why="w")
@@ -60,12 +60,12 @@ def test_every_recovery_of_a_step_is_kept() -> None:
     assert metrics.series([started(0), step(1), *lower, step(2)]).recoveries == lower
 
 
-def test_figures_of_an_objective_are_columns_of_their_own() -> None:
+def test_objective_metrics_get_their_own_series() -> None:
     found = metrics.series([step(1, figures={"accuracy": 0.5}), step(2, figures={"accuracy": 1.0})])
     assert list(found.figures["accuracy"].values) == [0.5, 1.0]
 
 
-def test_a_table_has_one_line_for_each_step() -> None:
+def test_csv_has_one_line_per_step() -> None:
     found = metrics.series([step(1, 0.25), step(2, float("nan")), events.Evaluated(step=2, loss=3)])
     lines = found.to_csv().splitlines()
     assert lines[0].startswith("step,epoch,loss,learning_rate")
@@ -78,7 +78,7 @@ def test_a_table_has_one_line_for_each_step() -> None:
 def test_each_step_appears_once_after_repeated_kills(
     attempts: list[tuple[int, int]],
 ) -> None:
-    """An attempt is how far back it goes on from what was reached, and how many steps it does."""
+    """An attempt is (how many steps it goes back, how many steps it trains)."""
     stream: list[object] = [started(0)]
     reached = 0
     for back, count in attempts:
@@ -90,7 +90,7 @@ def test_each_step_appears_once_after_repeated_kills(
     assert list(found.loss.steps) == list(range(1, reached + 1))
 
 
-def test_the_metrics_of_a_run_come_from_its_folder(tmp_path: Path) -> None:
+def test_metrics_are_read_from_the_run_folder(tmp_path: Path) -> None:
     run = folder.create(tmp_path, Project(name="x"), tmp_path)
     assert not metrics.read_metrics(run).loss
     run.events_file.write_text(events.to_line(step(1, 0.5)) + "\n")

@@ -1,4 +1,4 @@
-"""The verdict over a training: each kind from curves that show it, and none from noise."""
+"""The training verdict: each kind from a matching curve, none from noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lora_studio.core.curves.verdict import Kind, Point, judge
 
 
 def curve(steps: int, start: float, end: float, rate: float, noise: float = 0.0) -> list[Point]:
-    """An exponential decay from `start` towards `end`, with seeded noise."""
+    """Return an exponential decay from `start` to `end` with seeded noise."""
     draw = random.Random(1)
     return [
         (step, end + (start - end) * math.exp(-rate * step / steps) + draw.gauss(0, noise))
@@ -49,7 +49,7 @@ CASES: list[tuple[str, Kind, list[Point], list[Point]]] = [
 
 
 @pytest.mark.parametrize(("name", "kind", "losses", "evals"), CASES, ids=[c[0] for c in CASES])
-def test_curves_are_judged_by_their_shape(
+def test_verdict_follows_the_shape_of_the_curves(
     name: str, kind: Kind, losses: list[Point], evals: list[Point]
 ) -> None:
     verdict = judge(losses, evals)
@@ -57,7 +57,7 @@ def test_curves_are_judged_by_their_shape(
     assert verdict.good == (kind in ("improved", "still_falling"))
 
 
-def test_the_sentence_names_the_figures_it_rests_on() -> None:
+def test_verdict_text_names_the_losses() -> None:
     verdict = judge(curve(60, 2, 1, 9), [(20, 1.92), (40, 1.55), (60, 1.31)])
     assert str(verdict.what) == "Eval loss fell 1.92 → 1.31 and was still falling."
     assert "Train longer" in str(verdict.advice)
@@ -70,11 +70,11 @@ def test_overfitting_names_the_step_with_the_lowest_eval_loss() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_noise_around_a_settled_loss_is_not_taken_for_a_fall(seed: int) -> None:
+def test_noise_around_a_settled_loss_is_not_still_falling(seed: int) -> None:
     draw = random.Random(seed)
     losses = [(step, 2.0 * math.exp(-step / 8) + 1.2 + draw.gauss(0, 0.15)) for step in range(240)]
     assert judge(losses).kind == "improved"
 
 
-def test_nothing_at_all_is_too_short() -> None:
+def test_empty_curve_is_too_short() -> None:
     assert judge([]).kind == "too_short"

@@ -1,4 +1,4 @@
-"""Faults of single rows and their repairs: what is found, what is mended, what is left alone."""
+"""Faults of single rows and their repairs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ TOOL_TALK = Sample(
         Sample("kto", messages=turns(("u", "Q"), ("a", "As an AI language model, no.")), label=False),
     ],
 )  # fmt: skip
-def test_a_sound_row_has_no_fault_and_no_repair_changes_it(sample: Sample) -> None:
+def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
     assert find_faults(sample) == frozenset()
     assert repair(sample, get_args(Fix)) == sample
 
@@ -103,7 +103,7 @@ def test_a_sound_row_has_no_fault_and_no_repair_changes_it(sample: Sample) -> No
         (pair("Same", " Same\n"), "same_pair"),
     ],
 )
-def test_each_fault_is_found_and_found_alone(sample: Sample, fault: Fault) -> None:
+def test_only_the_actual_fault_is_found(sample: Sample, fault: Fault) -> None:
     assert find_faults(sample) == {fault}
 
 
@@ -121,16 +121,16 @@ def test_each_fault_is_found_and_found_alone(sample: Sample, fault: Fault) -> No
         ("remove_markers", " <|im_end|> ", ""),
     ],
 )
-def test_a_text_is_mended_where_that_is_certain(fix: Fix, broken: str, mended: str) -> None:
+def test_text_is_repaired_only_where_certain(fix: Fix, broken: str, mended: str) -> None:
     assert repair(answer(broken), [fix]).messages[-1].content == mended
 
 
-def test_a_marker_inside_a_turn_leaves_the_row_out() -> None:
+def test_row_with_a_marker_inside_a_turn_is_unusable() -> None:
     with pytest.raises(UnusableRow, match="markers"):
         repair(answer("a<|im_end|>\n<|im_start|>user\nb"), ["remove_markers"])
 
 
-def test_neighbouring_turns_become_one_that_trains_only_if_all_of_it_did() -> None:
+def test_merged_turn_is_trained_only_if_all_parts_were() -> None:
     sample = chat(("s", "S"), ("u", "One"), ("u", "Two"), ("a", "A"), ("a", "B"))
     kept_out = sample.messages[-1].model_copy(update={"trained": False})
     merged = repair(sample, ["merge_turns"])
@@ -139,7 +139,7 @@ def test_neighbouring_turns_become_one_that_trains_only_if_all_of_it_did() -> No
     assert [turn.trained for turn in repair(partly, ["merge_turns"]).messages] == [False] * 3
 
 
-def test_what_does_not_train_of_two_turns_does_not_train_of_the_one_they_become() -> None:
+def test_merged_turn_keeps_the_untrained_spans() -> None:
     first, second = (
         Message(role="assistant", content=text, trained=True, untrained=left_out)
         for text, left_out in (("Yes, no.", ((3, 8),)), ("So it is.", ((0, 2),)))
@@ -149,7 +149,7 @@ def test_what_does_not_train_of_two_turns_does_not_train_of_the_one_they_become(
     assert left_out == [", no.", "So"]
 
 
-def test_a_text_that_says_what_of_it_trains_is_not_moved_under_it() -> None:
+def test_repair_that_would_shift_untrained_spans_is_refused() -> None:
     turn = Message(role="assistant", content="caf\x07é, no", trained=True, untrained=((6, 9),))
     with pytest.raises(UnusableRow, match="would shift"):
         repair(Sample("sft", (Message(role="user", content="Q"), turn)), ["repair_encoding"])
@@ -168,9 +168,7 @@ def test_a_text_that_says_what_of_it_trains_is_not_moved_under_it() -> None:
         ("drop_contradictions", pair("Same", " Same")),
     ],
 )
-def test_a_dropping_repair_names_its_reason_and_others_leave_the_row_alone(
-    fix: Fix, sample: Sample
-) -> None:
+def test_dropping_repair_gives_its_reason(fix: Fix, sample: Sample) -> None:
     with pytest.raises(UnusableRow) as verdict:
         repair(sample, [fix])
     assert verdict.value.reason == REASONS[fix]
@@ -178,12 +176,12 @@ def test_a_dropping_repair_names_its_reason_and_others_leave_the_row_alone(
     assert repair(sample, others) == sample
 
 
-def test_a_turn_that_is_empty_once_clean_counts_as_empty() -> None:
+def test_turn_that_is_empty_after_cleaning_is_dropped() -> None:
     with pytest.raises(UnusableRow, match="empty"):
         repair(answer("\x00\ufeff"), ["drop_empty_turns", "repair_encoding"])
 
 
-def test_every_repair_has_its_words_in_the_setting() -> None:
+def test_every_repair_has_a_choice_and_a_reason() -> None:
     declared = DatasetSpec.model_fields["fixes"].json_schema_extra
     assert isinstance(declared, dict)
     choices = declared["choices"]
@@ -202,7 +200,7 @@ TALKS = st.lists(st.tuples(st.sampled_from("suat"), TEXTS), max_size=6).map(lamb
 
 @settings(max_examples=60)
 @given(st.one_of(TALKS, st.builds(pair, TEXTS, TEXTS)), st.sets(st.sampled_from(get_args(Fix))))
-def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix]) -> None:
+def test_repair_is_idempotent(sample: Sample, fixes: set[Fix]) -> None:
     try:
         once = repair(sample, fixes)
     except UnusableRow:
@@ -221,7 +219,7 @@ def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix
     "text",
     ["</s>" + " " * 200_000 + "x", " " * 200_000 + "<|x1|>", "é " * 90_000, "<|x1|> " * 90_000],
 )
-def test_long_texts_take_time_in_proportion_to_their_length(text: str) -> None:
+def test_long_texts_take_linear_time(text: str) -> None:
     began = time.process_time()
     find_faults(answer(text))
     repair(answer(text), ["repair_encoding", "remove_markers"])

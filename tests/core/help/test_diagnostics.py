@@ -1,4 +1,4 @@
-"""A diagnostics bundle has what helps, and nothing of what is private."""
+"""The diagnostics bundle has useful facts and no private data."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TOKEN = "hf_AbCdEfGhIjKlMnOp"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of somebody with a home folder, a run and a log, all full of private things."""
+def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a project with a home folder, a run and a log, all full of private data."""
     home = tmp_path / "home" / "erika"
     folder = home / "clinic"
     folder.mkdir(parents=True)
@@ -61,8 +61,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_what_helps_is_in_it(place: Path) -> None:
-    found = {item.name: item.text for item in diagnostics.collect(diagnostics.here(), place)}
+def test_bundle_contains_settings_events_and_logs(project_folder: Path) -> None:
+    found = {
+        item.name: item.text for item in diagnostics.collect(diagnostics.here(), project_folder)
+    }
     assert set(found) == {
         "doctor.json", "window.log", "project.json", "run/events.jsonl", "run/manifest.json",
         "run/log.txt",
@@ -78,7 +80,7 @@ def test_what_helps_is_in_it(place: Path) -> None:
     assert steps[2]["tokens_per_s"] == 5.0
 
 
-def test_a_problem_that_every_question_ends_in_is_told_once() -> None:
+def test_repeated_problem_is_listed_once() -> None:
     report = diagnostics.here()
     failed = events.Failed(problem=Problem(code="engine.missing", what="None.", remedy="Set up."))
     for _ in range(2):
@@ -86,11 +88,15 @@ def test_a_problem_that_every_question_ends_in_is_told_once() -> None:
     assert [one["code"] for one in report["problems"]] == ["engine.missing"]
 
 
-def test_nothing_private_is_in_it(place: Path) -> None:
-    everything = "\n".join(item.text for item in diagnostics.collect(diagnostics.here(), place))
+def test_bundle_contains_no_private_data(project_folder: Path) -> None:
+    everything = "\n".join(
+        item.text for item in diagnostics.collect(diagnostics.here(), project_folder)
+    )
     for private in (SECRET_ROW, "knee", TOKEN, "notlooking-like-one", "erika", "secret-model"):
         assert private not in everything
-    settings = [item.text for item in diagnostics.collect({}, place) if item.name == "project.json"]
+    settings = [
+        item.text for item in diagnostics.collect({}, project_folder) if item.name == "project.json"
+    ]
     assert "patients" not in settings[0]
 
 
@@ -114,7 +120,7 @@ def test_nothing_private_is_in_it(place: Path) -> None:
         "https://hub.example/file?token=abcdef123&X-Amz-Signature=0abcdef0",
     ],
 )
-def test_whatever_looks_like_a_key_is_taken_out(secret: str) -> None:
+def test_secrets_are_redacted(secret: str) -> None:
     said = Redactor({})(f"before {secret} after")
     assert said.startswith("before ")
     assert said.endswith(" after")
@@ -127,7 +133,7 @@ def test_whatever_looks_like_a_key_is_taken_out(secret: str) -> None:
     "harmless",
     ["tokens: 4096", '"tokens_per_s": 2310.5, "loss": 1.2', "max_tokens = 512", "Token 3"],
 )
-def test_numbers_of_tokens_stay(harmless: str) -> None:
+def test_token_counts_are_not_redacted(harmless: str) -> None:
     assert Redactor({})(harmless) == harmless
 
 
@@ -138,10 +144,10 @@ def test_redaction_removes_names_and_home_folders_of_all_users() -> None:
     assert said == "/home/USER/x C:\\Users\\USER\\x MAIL PROJECT/rows.jsonl"
 
 
-def test_a_free_text_where_a_choice_belongs_is_not_told(place: Path) -> None:
-    file = place / "clinic.lorastudio"
+def test_invalid_choice_value_is_redacted(project_folder: Path) -> None:
+    file = project_folder / "clinic.lorastudio"
     file.write_text(file.read_text().replace('"4bit"', f'"{SECRET_ROW}"'))
-    found = {item.name: item.text for item in diagnostics.collect({}, place)}
+    found = {item.name: item.text for item in diagnostics.collect({}, project_folder)}
     assert SECRET_ROW not in found["project.json"]
     assert '"precision": "[27 characters]"' in found["project.json"]
 
@@ -157,17 +163,15 @@ def test_texts_under_unknown_names_are_removed(event: dict[str, str]) -> None:
     assert all(value == f"[{len(event[name])} characters]" for name, value in kept.items())
 
 
-def test_the_file_holds_what_was_shown_and_only_what_was_chosen(
-    place: Path, tmp_path: Path
-) -> None:
-    entries = diagnostics.collect(diagnostics.here(), place)
+def test_archive_contains_only_the_chosen_entries(project_folder: Path, tmp_path: Path) -> None:
+    entries = diagnostics.collect(diagnostics.here(), project_folder)
     diagnostics.write(entries[:2], tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == [entry.name for entry in entries[:2]]
         assert archive.read(entries[1].name).decode() == entries[1].text
 
 
-def test_a_project_that_cannot_be_read_says_why(
+def test_unreadable_project_is_reported_in_the_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))

@@ -1,4 +1,4 @@
-"""The memory and time that a training takes, and what to change where it does not fit."""
+"""The estimate of memory and time, and the changes that make a training fit."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def with_lora(made: Any, **fields: Any) -> Any:
 
 
 class TestWeights:
-    def test_take_two_bytes_each_in_16_bits_and_four_in_32(self) -> None:
+    def test_weights_take_two_bytes_in_16_bit_and_four_in_32_bit(self) -> None:
         assert estimate(plan()).weights == 2 * PARAMETERS
         assert estimate(with_model(plan(), precision="fp32")).weights == 4 * PARAMETERS
 
-    def test_take_what_auto_means_on_the_device(self) -> None:
+    def test_auto_precision_follows_the_device(self) -> None:
         made = with_model(plan(), precision="auto")
         narrow = replace(made, device=device().model_copy(update={"precision": "fp32"}))
         assert (estimate(made).weights, estimate(narrow).weights) == (
@@ -66,25 +66,25 @@ class TestWeights:
         assert twice == pytest.approx(rest + QUANTISED * (0.5 + 1 / 64 + 4 / 64 / 256), abs=2)
         assert once == pytest.approx(rest + QUANTISED * (0.5 + 4 / 64), abs=2)
 
-    def test_of_a_prequantised_model_follow_what_is_stored(self) -> None:
+    def test_prequantized_weights_take_their_stored_size(self) -> None:
         stored = replace(plan(), inspected=inspected(prequantized="4bit"))
         assert estimate(stored).weights == estimate(with_model(plan(), precision="4bit")).weights
 
 
 class TestTrainedParameters:
-    def test_take_a_gradient_and_two_moments_of_32_bits_each(self) -> None:
+    def test_gradients_take_4_bytes_and_optimizer_states_8_bytes(self) -> None:
         found = estimate(plan())
         trained = inspected().adapter.trainable  # type: ignore[union-attr]
         assert found.gradients == 4 * trained
         assert found.optimizer == 8 * trained
 
-    def test_take_a_quarter_of_the_moments_in_8_bits(self) -> None:
+    def test_optimizer_8bit_takes_a_quarter_of_the_state(self) -> None:
         small = estimate(plan(optimizer="adamw_8bit")).optimizer
         assert small == pytest.approx(estimate(plan()).optimizer / 4, rel=0.02)
 
 
 class TestActivations:
-    def test_of_a_layer_are_the_sum_of_what_its_formula_keeps(self) -> None:
+    def test_activations_of_a_block_follow_the_formula(self) -> None:
         norms, attention = 2 * 2 * HIDDEN, 2 * 2 * (HIDDEN + KEYS) + 4 * 32
         # What attention gives is kept once, for it and for the layer behind it.
         mlp, inputs = 2 * 3 * INNER, 2 * (HIDDEN + HIDDEN + INNER)
@@ -92,14 +92,14 @@ class TestActivations:
         assert block_bytes(plan()) == pytest.approx(norms + attention + mlp)
         assert adapter_bytes(plan()) == pytest.approx(inputs + ranks)
 
-    def test_of_attention_adapters_alone_keep_no_input_of_the_mlp(self) -> None:
+    def test_attention_adapters_keep_no_mlp_inputs(self) -> None:
         made = plan()
         adapter = made.inspected.adapter.model_copy(update={"targets": ("q_proj", "v_proj")})  # type: ignore[union-attr]
         only = replace(made, inspected=made.inspected.model_copy(update={"adapter": adapter}))
         dropped = 2 * (HIDDEN + INNER) + 2 * 5 * 16
         assert adapter_bytes(made) - adapter_bytes(only) == pytest.approx(dropped)
 
-    def test_double_with_the_micro_batch_of_equal_rows(self) -> None:
+    def test_activations_double_with_the_micro_batch(self) -> None:
         rows = replace(plan().rows, heaviest={1 << n: (500,) * (1 << n) for n in range(7)})
         one, two = (
             estimate(replace(plan(micro_batch=size, gradient_accumulation=16), rows=rows))
@@ -123,11 +123,11 @@ class TestActivations:
             estimate(plan()).tokens * 2 * HIDDEN * LAYERS, rel=0.01
         )
 
-    def test_with_dropout_keep_a_copy_for_each_adapter(self) -> None:
+    def test_dropout_keeps_an_input_copy_per_adapter(self) -> None:
         dropping = with_lora(plan(), dropout=0.1)
         assert adapter_bytes(dropping) > adapter_bytes(plan()) + 2 * 4 * HIDDEN
 
-    def test_begin_with_the_first_block_that_is_adapted(self) -> None:
+    def test_activations_start_at_the_first_adapted_block(self) -> None:
         upper = estimate(with_lora(plan(), blocks="11-21")).activations
         assert upper == pytest.approx(estimate(plan()).activations / 2, rel=0.01)
         lower = estimate(with_lora(plan(), blocks="0-10")).activations
@@ -135,23 +135,23 @@ class TestActivations:
 
 
 class TestRows:
-    def test_of_a_micro_batch_are_the_longest_of_the_heaviest_step(self) -> None:
+    def test_micro_batch_has_the_longest_rows_of_the_heaviest_step(self) -> None:
         rows = plan().rows
         assert rows.in_micro_batch(4, 16, 2048) == 1000 + 950 + 900 + 850
         assert rows.in_micro_batch(4, 16, 900) == 900 + 900 + 900 + 850
 
-    def test_between_two_known_step_sizes_lie_between_them(self) -> None:
+    def test_tokens_are_interpolated_between_step_sizes(self) -> None:
         rows = replace(plan().rows, heaviest={8: (80,) * 8, 16: (160,) * 16})
         assert rows.in_micro_batch(2, 12, 2048) == 240
 
-    def test_of_documents_fill_the_limit(self) -> None:
+    def test_text_rows_fill_the_length_limit(self) -> None:
         assert replace(plan().rows, task="text").in_micro_batch(4, 16, 512) == 4 * 512
 
-    def test_without_packing_are_all_as_long_as_the_longest(self) -> None:
+    def test_rows_without_packing_are_padded_to_the_longest(self) -> None:
         assert plan(packing=False, micro_batch=4).tokens == 4 * 1000
         assert plan(packing=False, micro_batch=4, limit=600).tokens == 4 * 600
 
-    def test_grouped_by_length_are_the_longest_of_several_steps(self) -> None:
+    def test_grouping_by_length_collects_the_longest_rows(self) -> None:
         rows = replace(plan().rows, heaviest={1 << n: (100 + n,) * (1 << n) for n in range(9)})
         apart, grouped = (
             replace(
@@ -161,10 +161,10 @@ class TestRows:
         )
         assert (apart.tokens, grouped.tokens) == (4 * 103, 4 * 108)
 
-    def test_of_pairs_may_be_twice_as_long_as_the_limit(self) -> None:
+    def test_preference_pair_may_take_twice_the_limit(self) -> None:
         assert replace(plan().rows, task="preference").in_micro_batch(1, 1, 300) == 600
 
-    def test_lose_the_tokens_behind_the_limit(self) -> None:
+    def test_tokens_over_the_limit_are_not_counted(self) -> None:
         measured = LengthsMeasured(
             rows=2, tokens=300, trained_tokens=150, edges=(0, 100, 200), rows_over=(2, 1, 0),
             trained_over=(150, 50, 0), percentiles={100: 200},
@@ -175,33 +175,33 @@ class TestRows:
 
 
 class TestLogits:
-    def test_are_those_of_one_piece_however_many_tokens_there_are(self) -> None:
+    def test_logits_are_limited_to_one_chunk(self) -> None:
         many = estimate(plan(micro_batch=16, gradient_accumulation=1)).logits
         few = estimate(plan(micro_batch=1, gradient_accumulation=1)).logits
         assert many / few == pytest.approx((1 << 25) / (0.5 * 1000 * VOCABULARY), rel=0.01)
 
-    def test_take_their_softmax_in_32_bits_on_a_gpu_alone(self) -> None:
+    def test_softmax_takes_32_bits_on_a_gpu_only(self) -> None:
         gpu, cpu = (estimate(plan(micro_batch=16, name=name)).logits for name in ("cuda:0", "cpu"))
         assert gpu - cpu == pytest.approx(4 * (1 << 25), rel=0.01)
 
-    def test_of_all_trained_tokens_where_the_output_layer_trains(self) -> None:
+    def test_trained_output_layer_needs_logits_of_all_tokens(self) -> None:
         whole = estimate(with_lora(plan(micro_batch=8), modules_to_save=("lm_head",)))
         assert whole.logits > 0.5 * whole.tokens * VOCABULARY * (2 + 4)
 
 
 class TestOverhead:
-    def test_of_a_gpu_holds_what_the_gpu_does_not_report(self) -> None:
+    def test_gpu_overhead_includes_unreported_memory(self) -> None:
         found = estimate(plan())
         assert found.total - found.reported == found.uncounted > 0
 
-    def test_of_the_processor_holds_the_process_itself(self) -> None:
+    def test_cpu_overhead_includes_the_process(self) -> None:
         found = estimate(plan(name="cpu"))
         assert found.overhead >= CONSTANTS.process
         assert found.total == found.reported
 
 
 class TestLargestMicroBatch:
-    def test_keeps_the_effective_batch_and_the_next_one_does_not_fit(self) -> None:
+    def test_largest_micro_batch_fits_and_the_next_does_not(self) -> None:
         made = plan(free=6, micro_batch=16, gradient_accumulation=2)
         size = advice.largest_micro_batch_that_fits(made)
         assert size is not None
@@ -212,7 +212,7 @@ class TestLargestMicroBatch:
         assert not estimate(advice.with_micro_batch(made, larger)).fits
         assert advice.with_micro_batch(made, size).training.effective_batch == 32
 
-    def test_is_unknown_where_not_even_the_weights_fit(self) -> None:
+    def test_largest_micro_batch_is_unknown_if_weights_do_not_fit(self) -> None:
         assert advice.largest_micro_batch_that_fits(plan(free=1)) is None
 
 
@@ -226,19 +226,21 @@ class TestCheapestChange:
             (1.5, ["max_length"]),
         ],
     )
-    def test_becomes_dearer_as_memory_becomes_less(self, free: float, changed: list[str]) -> None:
+    def test_cheapest_change_costs_more_with_less_memory(
+        self, free: float, changed: list[str]
+    ) -> None:
         made = plan(free=free, micro_batch=16, gradient_accumulation=1)
         change = advice.cheapest_change(made)
         assert change is not None
         assert estimate(change.plan).fits
         assert set(changed) <= {field for _, field, _ in change.changes}
 
-    def test_says_how_many_rows_a_shorter_limit_cuts(self) -> None:
+    def test_shorter_limit_says_how_many_rows_it_cuts(self) -> None:
         change = advice.cheapest_change(plan(free=1.5, micro_batch=16))
         assert change is not None
         assert "of the rows" in str(change.title)
 
-    def test_is_none_for_a_model_that_is_too_large_at_any_precision(self) -> None:
+    def test_model_too_large_at_any_precision_has_no_change(self) -> None:
         made = plan(free=0.5)
         found = advice.problem(made, estimate(made))
         assert advice.cheapest_change(made) is None
@@ -246,7 +248,7 @@ class TestCheapestChange:
         assert found.fix is None
         assert "smaller model" in str(found.remedy)
 
-    def test_is_offered_as_one_click_that_makes_it_fit(self) -> None:
+    def test_fix_makes_training_fit_with_the_same_batch_size(self) -> None:
         made = plan(free=6, micro_batch=16, gradient_accumulation=2)
         found = advice.problem(made, estimate(made))
         assert found is not None
@@ -256,35 +258,35 @@ class TestCheapestChange:
         assert estimate(replace(made, training=recipe)).fits
         assert recipe.effective_batch == made.training.effective_batch
 
-    def test_is_not_asked_for_where_it_fits(self) -> None:
+    def test_fitting_training_has_no_problem(self) -> None:
         assert advice.problem(plan(), estimate(plan())) is None
 
-    def test_leaves_weights_alone_that_an_initialisation_has_to_read(self) -> None:
+    def test_pissa_initialization_keeps_the_weight_precision(self) -> None:
         made = with_lora(plan(free=2.5, micro_batch=16), init="pissa")
         change = advice.cheapest_change(made)
         assert change is None or "precision" not in {field for _, field, _ in change.changes}
 
 
 class TestMachine:
-    def test_moves_half_the_way_to_what_was_measured(self) -> None:
+    def test_correction_moves_halfway_to_the_measurement(self) -> None:
         learned = CalibrationRecord().after(ratio=1.44, source="m", parameters=10, speed=5.0)
         assert learned.factor == pytest.approx(1.2)
         assert learned.runs == 1
 
     @pytest.mark.parametrize(("ratio", "bound"), [(100.0, HIGHEST), (0.001, LOWEST)])
-    def test_is_never_moved_beyond_its_bounds(self, ratio: float, bound: float) -> None:
+    def test_correction_stays_within_its_bounds(self, ratio: float, bound: float) -> None:
         learned = CalibrationRecord()
         for _ in range(5):
             learned = learned.after(ratio=ratio, source="m", parameters=10, speed=5.0)
         assert learned.factor == bound
 
-    def test_learns_less_from_a_run_that_was_nearly_all_certain(self) -> None:
+    def test_correction_learns_less_from_a_mostly_known_estimate(self) -> None:
         learned = CalibrationRecord().after(
             ratio=1.44, source="m", parameters=10, speed=5.0, share=0.1
         )
         assert learned.factor == pytest.approx(1.44**0.05)
 
-    def test_learns_from_the_peak_beside_what_was_told(
+    def test_correction_converges_to_the_measured_peak(
         self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
@@ -301,7 +303,7 @@ class TestMachine:
         assert estimate(settled).reported == pytest.approx(peak, rel=0.02)
         assert settled.tokens_per_s == pytest.approx(50.0)
 
-    def test_is_kept_by_device_and_precision(
+    def test_calibration_is_saved_per_device_and_precision(
         self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
@@ -315,12 +317,14 @@ class TestMachine:
         other = calibration.corrected(with_model(plan(), precision="fp32"), known)
         assert (other.correction, other.tokens_per_s) == (1.0, None)
 
-    def test_forgets_a_damaged_file(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_damaged_calibration_file_is_ignored(
+        self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
         calibration.file().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
         assert calibration.load() == MachineCalibration()
 
-    def test_corrects_what_no_formula_gives_and_nothing_else(self) -> None:
+    def test_correction_scales_activations_but_not_weights(self) -> None:
         plain, more = estimate(plan()), estimate(replace(plan(), correction=1.5))
         assert more.activations == pytest.approx(1.5 * plain.activations, rel=1e-6)
         assert (more.weights, more.optimizer) == (plain.weights, plain.optimizer)
@@ -334,7 +338,7 @@ class TestMachine:
         assert estimate(again).seconds == pytest.approx(4 / 3 * 2 * 100_000 / 50)
         assert estimate(plan()).seconds is None
 
-    def test_expects_of_a_model_of_twice_the_size_half_the_speed(self) -> None:
+    def test_twice_the_parameters_halve_the_expected_speed(self) -> None:
         learned = CalibrationRecord().after(ratio=1.0, source="small", parameters=100, speed=80.0)
         assert learned.speed("small", 100) == 80.0
         assert learned.speed("other", 200) == pytest.approx(40.0)
@@ -343,7 +347,7 @@ class TestMachine:
 class TestSeveralDevices:
     TWO = "cuda:0,cuda:1"
 
-    def test_each_hold_all_weights_that_fit_on_one(self) -> None:
+    def test_replicas_hold_all_weights(self) -> None:
         one, two = estimate(plan()), estimate(with_model(plan(), device=self.TWO))
         assert two.parts == one.parts
 
@@ -356,7 +360,7 @@ class TestSeveralDevices:
         whole = estimate(with_model(made, sharding="replicate"))
         assert found.total - found.weights == whole.total - whole.weights
 
-    def test_divide_weights_of_themselves_that_one_has_no_room_for(self) -> None:
+    def test_weights_too_large_for_one_device_are_sharded(self) -> None:
         made = with_model(plan(), device=self.TWO)
         small = replace(made, device=device().model_copy(update={"total_bytes": 2 * GIB}))
         assert not are_divided(made)
@@ -367,7 +371,7 @@ class TestSeveralDevices:
         assert not are_divided(with_model(small, device="cuda:0"))
         assert are_divided(replace(with_model(small, device="cuda:0"), ranks=4)), "as on a cluster"
 
-    def test_of_the_processor_share_one_memory(self) -> None:
+    def test_cpu_processes_share_one_memory(self) -> None:
         one = estimate(plan(name="cpu"))
         two = estimate(with_model(plan(name="cpu"), device="cpu:2"))
         assert two.parts == {name: 2 * size for name, size in one.parts.items()}
@@ -377,12 +381,12 @@ class TestSeveralDevices:
         parts = 2 * 2 * QUANTISED * (1 / 2 + 2 / LAYERS)
         assert divided.weights == pytest.approx(two.weights + parts, abs=4)
 
-    def test_get_something_to_do_each_in_every_step(self) -> None:
+    def test_micro_batch_is_reduced_so_that_every_device_has_rows(self) -> None:
         made = plan(micro_batch=4, gradient_accumulation=1)
         assert with_model(made, device=self.TWO).micro_batch == 2
         assert estimate(with_model(made, device=self.TWO)).tokens < estimate(made).tokens
 
-    def test_are_not_told_a_time_that_was_learned_on_one(self) -> None:
+    def test_single_device_speed_gives_no_time_for_several(self) -> None:
         made = replace(plan(), tokens_per_s=100.0)
         assert estimate(made).seconds
         assert estimate(with_model(made, device=self.TWO)).seconds is None
@@ -396,7 +400,7 @@ class TestSeveralDevices:
         assert estimate(found.plan).fits
 
 
-def test_the_available_memory_decides_whether_it_fits() -> None:
+def test_available_memory_decides_whether_training_fits() -> None:
     total = estimate(plan()).total
     assert estimate(plan(free=total / GIB + 0.01)).fits
     assert not estimate(plan(free=total / GIB - 0.01)).fits

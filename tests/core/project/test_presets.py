@@ -1,4 +1,4 @@
-"""Presets: valid, distinct, and nothing of one is left after another."""
+"""Presets are valid and distinct, and replace each other completely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.core.project.project import Draft
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-def test_every_preset_makes_a_recipe_without_a_problem(preset: Preset) -> None:
+def test_every_preset_gives_a_valid_recipe(preset: Preset) -> None:
     draft = Draft()
     presets.apply(draft, preset)
     found = checks.check(draft)
@@ -23,7 +23,7 @@ def test_every_preset_makes_a_recipe_without_a_problem(preset: Preset) -> None:
     assert draft.problems() == []
 
 
-def test_presets_differ_and_a_new_project_has_the_balanced_one() -> None:
+def test_presets_differ_and_balanced_is_the_default() -> None:
     assert len({str(presets.values(preset)) for preset in PRESETS}) == len(PRESETS) == 4
     found = presets.current(Draft().get)
     assert found is not None
@@ -32,7 +32,7 @@ def test_presets_differ_and_a_new_project_has_the_balanced_one() -> None:
 
 @pytest.mark.parametrize("first", PRESETS, ids=lambda preset: preset.name)
 @pytest.mark.parametrize("second", PRESETS, ids=lambda preset: preset.name)
-def test_one_after_another_leaves_nothing_of_the_first(first: Preset, second: Preset) -> None:
+def test_second_preset_replaces_the_first_completely(first: Preset, second: Preset) -> None:
     draft = Draft()
     presets.apply(draft, first)
     presets.apply(draft, second)
@@ -70,7 +70,7 @@ def test_differences_name_fields_by_their_titles() -> None:
     assert "Optimizer AdamW → AdamW 8-bit, paged" in said
 
 
-def test_an_invalid_value_of_a_draft_is_changed_like_any_other() -> None:
+def test_preset_replaces_an_invalid_value() -> None:
     draft = Draft()
     draft.set("lora", "rank", "many")
     (found,) = presets.apply(draft, presets.find("balanced"))
@@ -78,7 +78,7 @@ def test_an_invalid_value_of_a_draft_is_changed_like_any_other() -> None:
     assert draft.problems() == []
 
 
-def test_the_command_line_takes_a_preset_before_single_settings(
+def test_command_line_applies_the_preset_before_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model").mkdir()

@@ -1,4 +1,4 @@
-"""Projects: drafts keep everything, problems come all at once, files round-trip."""
+"""Projects: drafts keep every value, report all problems at once, and round-trip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_defaults_of_every_spec_are_valid() -> None:
 @pytest.mark.parametrize(
     ("step", "facts"), EVERY_FIELD, ids=[f"{step}.{facts.name}" for step, facts in EVERY_FIELD]
 )
-def test_every_field_says_what_it_is(step: str, facts: FieldFacts) -> None:
+def test_every_field_has_title_description_and_bounds(step: str, facts: FieldFacts) -> None:
     assert facts.title
     assert facts.title != facts.name
     assert facts.description.endswith(".")
@@ -61,7 +61,7 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
 
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_valid_project_survives_saving_and_loading(
+def test_valid_project_round_trips_through_its_file(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     draft = Draft(name="Ünïcode “name”")
@@ -75,7 +75,7 @@ def test_a_valid_project_survives_saving_and_loading(
     assert again.freeze() == frozen
 
 
-def test_a_frozen_project_is_written_with_every_field() -> None:
+def test_frozen_project_writes_every_field() -> None:
     document = tomllib.loads(Project(name="x").to_toml())
     for step in STEPS:
         assert set(document[step]) == set(SPECS[step].model_fields)
@@ -128,7 +128,7 @@ def test_invalid_values_are_kept_and_reported_with_lines(tmp_path: Path) -> None
         ),
     ],
 )
-def test_an_invalid_value_is_explained_in_the_programs_own_words(
+def test_invalid_value_is_explained_with_a_remedy(
     step: Step, field: str, value: object, what: str, remedy: str
 ) -> None:
     draft = project.Draft()
@@ -138,7 +138,7 @@ def test_an_invalid_value_is_explained_in_the_programs_own_words(
     assert remedy in str(found.remedy)
 
 
-def test_entries_that_mean_nothing_here_are_written_back(tmp_path: Path) -> None:
+def test_unknown_entries_are_written_back(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text('name = "x"\n[wizardry]\na = 1\n[lora]\nmagic = 2\n')
     project.load(file).save()
@@ -147,7 +147,7 @@ def test_entries_that_mean_nothing_here_are_written_back(tmp_path: Path) -> None
     assert document["lora"] == {"magic": 2}
 
 
-def test_a_fix_makes_its_problem_go_away(tmp_path: Path) -> None:
+def test_fix_removes_its_problem(tmp_path: Path) -> None:
     draft = Draft(path=tmp_path / "x.lorastudio")
     draft.set("lora", "rank", 0)
     draft.set("model", "source", "")
@@ -195,13 +195,13 @@ def test_project_moved_while_open_is_not_saved_to_old_path(tmp_path: Path) -> No
     assert project.load(tmp_path / "elsewhere").get("lora", "rank") == 8
 
 
-def test_a_file_that_is_no_text_is_named_without_a_codec(tmp_path: Path) -> None:
+def test_binary_project_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "bot.lorastudio").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ProblemError, match=r"Couldn't read bot.lorastudio: it isn't UTF-8 text"):
         project.load(tmp_path)
 
 
-def test_a_folder_stands_for_the_project_file_in_it(tmp_path: Path) -> None:
+def test_folder_opens_the_project_file_in_it(tmp_path: Path) -> None:
     project.create(tmp_path / "a", "My project: one")
     assert project.load(tmp_path / "a").name == "My project: one"
     with pytest.raises(ProblemError, match="no project file"):
@@ -218,7 +218,7 @@ def test_paths_are_relative_to_the_project_and_absolute_in_a_run(tmp_path: Path)
     assert frozen.model.source == str(tmp_path / "models" / "tiny.gguf")
 
 
-def test_a_hub_id_and_the_builtin_model_are_no_paths(tmp_path: Path) -> None:
+def test_hub_id_and_builtin_model_are_not_resolved_as_paths(tmp_path: Path) -> None:
     for source in ("org/name", "builtin:SmolLM2-135M-Instruct"):
         draft = Draft(path=tmp_path / "x.lorastudio")
         draft.set("model", "source", source)
@@ -228,11 +228,11 @@ def test_a_hub_id_and_the_builtin_model_are_no_paths(tmp_path: Path) -> None:
     assert draft.freeze().resolved(tmp_path).model.source == str(tmp_path / "org" / "name")
 
 
-def test_checks_name_every_missing_thing_of_an_empty_project() -> None:
+def test_empty_project_misses_model_and_dataset() -> None:
     assert {p.code for p in checks.check(Draft())} == {"model.none", "dataset.none"}
 
 
-def test_checks_name_files_that_do_not_exist(tmp_path: Path) -> None:
+def test_missing_files_are_reported(tmp_path: Path) -> None:
     draft = Draft(path=tmp_path / "x.lorastudio")
     draft.set("model", "source", "./nowhere")
     draft.set("dataset", "sources", ["nothing.json"])
@@ -278,7 +278,7 @@ def test_version_2_gradient_checkpointing_flag_is_migrated(
     assert project.load(tmp_path).freeze().training.gradient_checkpointing == after
 
 
-def test_gradient_checkpointing_is_no_longer_a_yes_or_no(tmp_path: Path) -> None:
+def test_boolean_gradient_checkpointing_is_refused_in_version_3(tmp_path: Path) -> None:
     (tmp_path / "new.lorastudio").write_text(
         "schema_version = 3\n[training]\ngradient_checkpointing = true\n"
     )
@@ -295,14 +295,14 @@ def test_source_given_as_path_round_trips(tmp_path: Path) -> None:
     assert (dataset.sources[1].weight, dataset.max_length) == (0.5, 99)
 
 
-def test_a_faulty_source_is_named_with_its_line(tmp_path: Path) -> None:
+def test_invalid_source_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text('schema_version = 2\n[dataset]\n[[dataset.sources]]\npath = "a"\nweight = -1\n')
     (problem,) = project.load(file).problems()
     assert (problem.where.field, problem.where.line) == ("sources", 3)
 
 
-def test_a_hub_dataset_is_told_from_a_path_by_its_spelling(tmp_path: Path) -> None:
+def test_hub_dataset_is_distinguished_from_a_path(tmp_path: Path) -> None:
     hub, local = DataSource(path="org/rows"), DataSource(path="data/rows.jsonl")
     assert (hub.is_hub, local.is_hub) == (True, False)
     (tmp_path / "org" / "rows").mkdir(parents=True)
@@ -325,21 +325,21 @@ def test_migrations_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("name", ["my-model", "my-model:v2", "me/my_model:latest", "host:1/me/m"])
-def test_ollama_names_of_every_form_are_accepted(name: str) -> None:
+def test_valid_ollama_name_is_accepted(name: str) -> None:
     draft = Draft()
     draft.set("export", "ollama_name", name)
     assert draft.problems() == []
 
 
 @pytest.mark.parametrize("name", ["with space", ":tag", "a/b/c/d", "x:"])
-def test_impossible_ollama_names_are_refused(name: str) -> None:
+def test_invalid_ollama_name_is_refused(name: str) -> None:
     draft = Draft()
     draft.set("export", "ollama_name", name)
     assert [p.where.field for p in draft.problems()] == ["ollama_name"]
 
 
 @pytest.mark.parametrize("blocks", ["7-0", "1, 9-8", "0-99999999999", "a", "1,,2", "-3"])
-def test_blocks_that_cannot_be_listed_are_a_problem_of_the_field(blocks: str) -> None:
+def test_invalid_blocks_are_reported_at_the_field(blocks: str) -> None:
     draft = Draft()
     draft.set("lora", "blocks", blocks)
     assert [problem.where.field for problem in draft.problems()] == ["blocks"]

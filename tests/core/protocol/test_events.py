@@ -1,4 +1,4 @@
-"""Commands and events: closed unions that survive the wire."""
+"""Commands and events: closed unions that round-trip through JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUESTIONS_AND_JOBS = typing.get_args(commands.Job | commands.Question)
 COMMANDS = typing.get_args(commands.Job | commands.Question | commands.Control)
 
 
-def test_every_event_and_command_has_a_kind_of_its_own() -> None:
+def test_event_and_command_kinds_are_unique() -> None:
     for union in (EVENTS, COMMANDS):
         kinds = [model.model_fields["kind"].default for model in union]
         assert len(set(kinds)) == len(kinds)
@@ -30,13 +30,13 @@ def test_unknown_fields_are_refused(model: type[BaseModel]) -> None:
 
 
 @pytest.mark.parametrize("command", QUESTIONS_AND_JOBS, ids=lambda command: command.__name__)
-def test_every_command_says_what_it_does(command: type[BaseCommand]) -> None:
+def test_every_command_has_a_title(command: type[BaseCommand]) -> None:
     assert str(command.title)[0].isupper()
     assert not str(command.title).endswith(".")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
-def test_only_a_command_that_changes_a_run_sets_its_state(command: type[BaseCommand]) -> None:
+def test_only_commands_that_change_a_run_set_its_state(command: type[BaseCommand]) -> None:
     assert command.changes_run or command.state_after is None
     assert not command.changes_run or "run" in command.model_fields
 
@@ -46,18 +46,18 @@ def test_commands_are_found_by_their_kind() -> None:
     assert len(commands.COMMANDS) == len(COMMANDS)
 
 
-def test_an_event_survives_the_wire() -> None:
+def test_event_round_trips_through_json() -> None:
     problem = Problem(code="a.b", what="W.", remedy="R.", where=Where(step="lora", row=3))
     event = events.Failed(id="x", problem=problem)
     assert events.parse(events.to_line(event)) == event
 
 
-def test_a_command_survives_the_wire() -> None:
+def test_command_round_trips_through_json() -> None:
     command = commands.Train(run="/a b/ü", resume=True)
     assert commands.parse(events.to_line(command)) == command
 
 
-def test_a_hello_of_another_version_is_still_understood() -> None:
+def test_hello_of_another_version_is_parsed() -> None:
     line = json.dumps(
         {"kind": "hello", "app_version": "99", "protocol": 99, "pid": 1, "mood": "good"}
     )
@@ -67,12 +67,12 @@ def test_a_hello_of_another_version_is_still_understood() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"kind": "magic"}', '{"kind":"done","x":1}'])
-def test_lines_that_are_no_events_are_refused(line: str) -> None:
+def test_invalid_event_line_is_refused(line: str) -> None:
     with pytest.raises(ValidationError):
         events.parse(line)
 
 
-def test_a_step_with_a_loss_that_is_not_finite_survives_the_wire() -> None:
+def test_nonfinite_loss_round_trips_through_json() -> None:
     event = events.StepDone(
         step=1, steps=2, epoch=0.5, loss=float("nan"), learning_rate=1e-4, grad_norm=float("inf"),
         tokens=3, tokens_per_s=1.0, memory_bytes=1,
@@ -83,7 +83,7 @@ def test_a_step_with_a_loss_that_is_not_finite_survives_the_wire() -> None:
     assert again.grad_norm == float("inf")
 
 
-def test_a_problem_says_what_where_and_what_to_do() -> None:
+def test_problem_text_has_what_where_and_remedy() -> None:
     problem = Problem(
         code="dataset.row", what="Row is odd.", remedy="Mend it.", where=Where(file="a.json", row=7)
     )

@@ -32,20 +32,20 @@ def _write(run: RunFolder, *sent: events.Event) -> None:
         file.writelines(events.to_line(event) + "\n" for event in sent)
 
 
-def test_a_new_run_holds_the_frozen_project_with_absolute_paths(tmp_path: Path) -> None:
+def test_new_run_stores_the_project_with_absolute_paths(tmp_path: Path) -> None:
     frozen = Project.model_validate({"name": "x", "dataset": {"sources": ["rows.json"]}})
     run = folder.create(tmp_path / "runs", frozen, tmp_path)
     assert run.load_project().dataset.sources[0].path == str(tmp_path / "rows.json")
     assert run.manifest()["name"] == "x"
 
 
-def test_runs_of_one_second_do_not_collide(tmp_path: Path) -> None:
+def test_runs_created_in_the_same_second_have_unique_names(tmp_path: Path) -> None:
     made = {folder.create(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
     assert len(made) == 5
     assert {run.path for run in folder.list_runs(tmp_path)} == made
 
 
-def test_the_state_follows_the_events(run: RunFolder) -> None:
+def test_state_follows_the_events(run: RunFolder) -> None:
     assert run.state() == "new"
     _write(run, events.Hello(app_version="1", pid=1), events.Started(id="a", command="train"))
     assert run.state() == "interrupted"
@@ -57,7 +57,7 @@ def test_the_state_follows_the_events(run: RunFolder) -> None:
     assert run.state() == "merged"
 
 
-def test_the_state_of_a_run_is_told_without_its_steps(run: RunFolder) -> None:
+def test_state_is_read_without_step_events(run: RunFolder) -> None:
     step = events.StepDone(
         id="a", step=1, steps=9, epoch=1, loss=1, learning_rate=1, grad_norm=1, tokens=1,
         tokens_per_s=1, memory_bytes=1,
@@ -70,25 +70,25 @@ def test_the_state_of_a_run_is_told_without_its_steps(run: RunFolder) -> None:
     assert [event.kind for event in run.milestones()] == ["started", "log", "done"]
 
 
-def test_a_torn_last_line_is_passed_over(run: RunFolder) -> None:
+def test_incomplete_last_line_is_ignored(run: RunFolder) -> None:
     _write(run, events.Started(id="a", command="train"))
     with run.events_file.open("a") as file:
         file.write('{"kind":"done","id"')
     assert [event.kind for event in run.events()] == ["started"]
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match="isn't a run folder"):
         RunFolder(tmp_path).load_project()
 
 
-def test_an_unwritable_place_is_a_problem(tmp_path: Path) -> None:
+def test_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProblemError, match="Couldn't create"):
         folder.create(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
 
 
-def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> None:
+def test_lock_is_released_when_its_holder_is_killed(run: RunFolder) -> None:
     code = (
         "import sys, time; from pathlib import Path; from lora_studio.core.system.locks import FileLock"
         "; print(FileLock(Path(sys.argv[1])).acquire({'pid': 4711}), flush=True); time.sleep(60)"
@@ -118,7 +118,7 @@ def test_concurrent_lock_checks_do_not_report_a_holder(
         assert not FileLock(run.lock_file).acquire({}), "nor can it be taken meanwhile"
 
 
-def test_a_held_lock_is_seen_and_not_given_twice(run: RunFolder) -> None:
+def test_held_lock_is_visible_and_exclusive(run: RunFolder) -> None:
     lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})
     assert run.is_running()
@@ -154,14 +154,14 @@ def test_acquire_waits_for_a_process_that_only_checks(run: RunFolder) -> None:
     other.release()
 
 
-def test_checkpoints_are_listed_in_order_and_nothing_else_is(run: RunFolder) -> None:
+def test_only_checkpoints_are_listed_in_step_order(run: RunFolder) -> None:
     for name in ("step-00000020", "step-00000003", ".step-00000009.tmp", "notes"):
         (run.checkpoints / name).mkdir(parents=True)
     assert run.checkpoint_steps() == [3, 20]
     assert run.checkpoint(3).is_dir()
 
 
-def test_the_manifest_is_added_to(run: RunFolder) -> None:
+def test_manifest_updates_are_merged(run: RunFolder) -> None:
     run.update_manifest(seed=1)
     run.update_manifest(loss=0.5)
     assert run.manifest()["seed"] == 1
@@ -185,7 +185,7 @@ def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path:
     assert now.lora.rank == Project(name="x").lora.rank
 
 
-def test_held_out_conversations_are_read_one_a_line(tmp_path: Path) -> None:
+def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.heldout() == []
     asked = {"role": "user", "content": "line\u2028separator, line\nfeed, ü"}

@@ -1,4 +1,4 @@
-"""How a worker starts the guard that its window named."""
+"""Starting the guard that a window passes to its worker."""
 
 from __future__ import annotations
 
@@ -40,8 +40,6 @@ def test_guard_starts_with_run_and_window_environment(
 
 
 @pytest.mark.parametrize("told", ["", "{", "[]", '{"command": 1}', '"x"'])
-def test_a_worker_that_was_told_of_no_guard_starts_none(
-    told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_guard_variable_starts_no_guard(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(run_guard.VARIABLE, told)
     assert run_guard.from_environment() is None

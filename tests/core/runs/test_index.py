@@ -1,4 +1,4 @@
-"""The list of runs: what it tells, what it reads again, and that no folder can spoil it."""
+"""The index of runs: summaries, its cache, and damaged run folders."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _read(folder: Path) -> RunSummary:
     return summary
 
 
-def test_a_summary_tells_what_a_table_needs(tmp_path: Path) -> None:
+def test_summary_has_the_columns_of_the_table(tmp_path: Path) -> None:
     run = _one(
         tmp_path,
         model={"source": "org/some-model-1B"},
@@ -77,7 +77,7 @@ def test_a_summary_tells_what_a_table_needs(tmp_path: Path) -> None:
     assert told.value("training.epochs") == TrainingSpec().epochs
 
 
-def test_the_best_evaluation_is_of_what_was_not_trained_again(tmp_path: Path) -> None:
+def test_best_evaluation_ignores_steps_that_were_repeated(tmp_path: Path) -> None:
     run = _one(tmp_path)
     lines = [_step(10, 1.0, 1100), events.Evaluated(id="t", step=10, loss=1.4)]
     lines += [_step(20, 0.9, 1200), events.Evaluated(id="t", step=20, loss=1.1)]
@@ -90,7 +90,7 @@ def test_the_best_evaluation_is_of_what_was_not_trained_again(tmp_path: Path) ->
     assert _read(tmp_path).best_eval == 1.4
 
 
-def test_time_of_training_counts_every_attempt_and_no_pause(tmp_path: Path) -> None:
+def test_training_time_sums_attempts_without_pauses(tmp_path: Path) -> None:
     run = _one(tmp_path)
     _append(run, *_begun(1000), _step(1, 1.0, 1030), events.Done(id="t", time=1040, paused=True))
     _append(run, *_begun(5000), _step(2, 1.0, 5020))
@@ -111,12 +111,12 @@ def test_vanished_worker_leaves_interrupted_run_with_reason(tmp_path: Path) -> N
     assert "process was killed" in str(told.reason)
 
 
-def test_a_run_from_before_the_computer_started_was_switched_off(tmp_path: Path) -> None:
+def test_run_older_than_the_boot_was_interrupted_by_shutdown(tmp_path: Path) -> None:
     _append(_one(tmp_path), *_begun(at=5.0))
     assert "shut down" in str(_read(tmp_path).reason)
 
 
-def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+def test_only_changed_runs_are_read_again(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, 30)
     run_index.read(tmp_path / "runs")
     index = RunIndex(tmp_path / "runs")
@@ -137,7 +137,7 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     assert found[runs[7].path.name].checkpoints == 1
 
 
-def test_what_was_known_is_there_before_any_run_is_looked_at(tmp_path: Path) -> None:
+def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
     make_runs(tmp_path, 12)
     before = run_index.read(tmp_path / "runs")
     assert RunIndex(tmp_path / "runs").load() == before
@@ -146,7 +146,7 @@ def test_what_was_known_is_there_before_any_run_is_looked_at(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"LoRA Studio runs 0\n{}\n", b"\xff\x00"])
-def test_a_damaged_or_foreign_cache_is_made_anew(tmp_path: Path, content: bytes) -> None:
+def test_damaged_or_foreign_cache_is_rebuilt(tmp_path: Path, content: bytes) -> None:
     make_runs(tmp_path, 3)
     cache = tmp_path / "runs" / run_index.CACHE
     cache.write_bytes(content)
@@ -154,7 +154,7 @@ def test_a_damaged_or_foreign_cache_is_made_anew(tmp_path: Path, content: bytes)
     assert len(cache.read_text().splitlines()) == 4
 
 
-def test_a_damaged_line_of_the_cache_costs_that_run_alone(tmp_path: Path) -> None:
+def test_damaged_cache_line_drops_only_that_run(tmp_path: Path) -> None:
     make_runs(tmp_path, 3)
     run_index.read(tmp_path / "runs")
     cache = tmp_path / "runs" / run_index.CACHE
@@ -164,7 +164,7 @@ def test_a_damaged_line_of_the_cache_costs_that_run_alone(tmp_path: Path) -> Non
     assert len(run_index.read(tmp_path / "runs")) == 3
 
 
-def test_damaged_folders_are_rows_with_a_reason(tmp_path: Path) -> None:
+def test_damaged_run_folder_is_listed_with_a_reason(tmp_path: Path) -> None:
     make_runs(tmp_path, 2)
     reasons = damage(tmp_path)
     (tmp_path / "runs" / "a file").write_text("is no run")
@@ -176,17 +176,17 @@ def test_damaged_folders_are_rows_with_a_reason(tmp_path: Path) -> None:
         assert word in str(found[name].reason)
 
 
-def test_a_run_whose_settings_cannot_be_opened_is_a_row(tmp_path: Path) -> None:
+def test_run_with_unreadable_settings_is_listed(tmp_path: Path) -> None:
     (tmp_path / "runs" / "20260101-000001-x" / "project.toml").mkdir(parents=True)
     assert _read(tmp_path).state == "unreadable"
 
 
-def test_a_runs_folder_that_is_not_there_holds_no_runs(tmp_path: Path) -> None:
+def test_missing_runs_folder_gives_no_runs(tmp_path: Path) -> None:
     assert run_index.read(tmp_path / "none") == []
     assert not (tmp_path / "none").exists()
 
 
-def test_words_are_looked_for_in_names_tags_notes_and_settings(tmp_path: Path) -> None:
+def test_search_covers_names_tags_notes_and_settings(tmp_path: Path) -> None:
     run = _one(tmp_path, model={"source": "org/Llama-1B"}, lora=LoraSpec(rank=64))
     run.write_about(RunAnnotations(tags=(" night , shift ", "night"), notes="Rude answers"))
     told = _read(tmp_path)
@@ -207,7 +207,7 @@ def test_search_matches_default_settings_in_any_notation(
         assert not table.matches(told, text)
 
 
-def test_differences_are_told_in_the_order_of_the_specs(tmp_path: Path) -> None:
+def test_differences_follow_the_order_of_the_specs(tmp_path: Path) -> None:
     for rank, rate in ((8, 1e-4), (16, 2e-4)):
         _one(tmp_path, lora=LoraSpec(rank=rank), training=TrainingSpec(learning_rate=rate))
     found = run_index.read(tmp_path / "runs")
@@ -218,7 +218,7 @@ def test_differences_are_told_in_the_order_of_the_specs(tmp_path: Path) -> None:
     assert everything["training.epochs"] == [TrainingSpec().epochs] * 2
 
 
-def test_runs_without_a_number_come_last_in_either_order() -> None:
+def test_runs_without_a_value_sort_last() -> None:
     runs = [RunSummary("a", loss=2.0), RunSummary("b"), RunSummary("c", loss=1.0)]
     names = [run.folder for run in table.in_order(runs, "loss", descending=False)]
     assert names == ["c", "a", "b"]
@@ -226,7 +226,7 @@ def test_runs_without_a_number_come_last_in_either_order() -> None:
     assert names == ["a", "c", "b"]
 
 
-def test_the_table_for_other_programs_holds_what_differs(tmp_path: Path) -> None:
+def test_csv_contains_only_settings_that_differ(tmp_path: Path) -> None:
     for rank in (8, 16):
         _one(tmp_path, lora=LoraSpec(rank=rank))
     lines = list(csv.DictReader(table.to_csv(run_index.read(tmp_path / "runs")).splitlines()))
@@ -234,14 +234,14 @@ def test_the_table_for_other_programs_holds_what_differs(tmp_path: Path) -> None
     assert "lora.alpha" not in lines[0]
 
 
-def test_what_cannot_be_kept_of_a_run_is_refused_in_words(tmp_path: Path) -> None:
+def test_annotating_a_missing_run_is_refused(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "file" / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(ProblemError, match="the run no longer exists"):
         run.write_about(RunAnnotations(title="x"))
 
 
-def test_the_latest_run_is_one_that_has_begun(tmp_path: Path) -> None:
+def test_latest_run_is_one_that_has_started(tmp_path: Path) -> None:
     first, waiting = _one(tmp_path), _one(tmp_path)
     assert run_folder.latest(tmp_path / "runs") == max(
         first, waiting, key=lambda run: run.path.name
@@ -250,7 +250,7 @@ def test_the_latest_run_is_one_that_has_begun(tmp_path: Path) -> None:
     assert run_folder.latest(tmp_path / "runs") == first
 
 
-def test_a_merge_that_was_cut_off_offers_no_training(tmp_path: Path) -> None:
+def test_interrupted_merge_is_not_resumable(tmp_path: Path) -> None:
     run = _one(tmp_path)
     _append(run, *_begun(), _step(1, 1.0, 1010), events.Done(id="t", time=1020))
     run.checkpoint(1).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""No two runs of a list have the same name."""
+"""Run names are unique within a list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _names(*runs: RunSummary) -> list[str]:
     return [found.get(run) for run in runs]
 
 
-def test_a_run_goes_by_its_title_or_the_minute_when_it_began() -> None:
+def test_run_name_is_its_title_or_start_time() -> None:
     assert _names(_run(about=RunAnnotations(title="Best")), _run(minute=6)) == [
         "Best",
         "24 Nov, 14:06",
@@ -48,7 +48,7 @@ def test_runs_of_one_minute_differ_by_second_then_number() -> None:
     ]
 
 
-def test_runs_of_a_search_go_by_what_they_try() -> None:
+def test_grid_runs_are_named_by_their_settings() -> None:
     grid = GridSettings(name="g", fields=("lora.rank", "training.learning_rate"))
     first = _run(about=RunAnnotations(grid=grid), settings={"lora.rank": 8})
     second = _run(about=RunAnnotations(grid=grid), settings={"lora.rank": 32})
@@ -57,7 +57,7 @@ def test_runs_of_a_search_go_by_what_they_try() -> None:
     assert _names(second, again)[1].endswith(" · 24 Nov, 14:09:00")
 
 
-def test_titles_that_are_the_same_are_followed_by_the_moment() -> None:
+def test_equal_titles_get_the_start_time() -> None:
     runs = (
         _run(about=RunAnnotations(title="Try")),
         _run(minute=6, about=RunAnnotations(title="Try")),
@@ -65,7 +65,7 @@ def test_titles_that_are_the_same_are_followed_by_the_moment() -> None:
     assert _names(*runs) == ["Try · 24 Nov, 14:05:00", "Try · 24 Nov, 14:06:00"]
 
 
-def test_a_folder_alone_tells_title_or_moment(tmp_path: Path) -> None:
+def test_run_name_is_read_from_the_folder_alone(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "20200104-101500-support-bot")
     run.path.mkdir()
     assert names.read_run_name(run) == "4 Jan 2020, 10:15:00 · support-bot"

@@ -1,4 +1,4 @@
-"""The queue in its file: order, several programs at once, damage; new runs out of earlier ones."""
+"""The queue file: order, concurrent processes and damage; runs created from others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lora_studio.core.runs.queue import QueuedRun
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """A folder of four runs: a, b, c, d."""
+    """Return a folder with the queued runs a, b, c and d."""
     for name in "abcd":
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "project.toml").write_text('name = "x"\n')
@@ -38,20 +38,20 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_runs_wait_in_the_order_they_were_added(runs: Path) -> None:
+def test_runs_are_queued_once_in_the_order_added(runs: Path) -> None:
     assert run_queue.load(runs).names == ["a", "b", "c", "d"]
     again = run_queue.add(runs, [QueuedRun(run="a")])
     assert again.names == ["a", "b", "c", "d"]
 
 
-def test_a_run_moves_and_leaves(runs: Path) -> None:
+def test_queued_run_can_be_moved_and_removed(runs: Path) -> None:
     assert run_queue.move(runs, "d", 0).names == ["d", "a", "b", "c"]
     assert run_queue.move(runs, "d", 99).names == ["a", "b", "c", "d"]
     assert run_queue.remove(runs, ["b", "x"]).names == ["a", "c", "d"]
     assert (runs / "b").is_dir()
 
 
-def test_the_first_is_taken_unless_the_queue_rests(runs: Path) -> None:
+def test_first_run_is_popped_unless_the_queue_is_paused(runs: Path) -> None:
     assert run_queue.pop_next(runs) == QueuedRun(run="a")
     run_queue.set_paused(runs, True)
     assert run_queue.pop_next(runs) is None
@@ -59,19 +59,19 @@ def test_the_first_is_taken_unless_the_queue_rests(runs: Path) -> None:
     assert run_queue.load(runs).names == ["b", "c", "d"]
 
 
-def test_what_was_deleted_waits_no_longer(runs: Path) -> None:
+def test_deleted_run_is_skipped(runs: Path) -> None:
     (runs / "a" / "project.toml").unlink()
     assert run_queue.pop_next(runs) == QueuedRun(run="b")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"])
-def test_a_damaged_file_is_an_empty_queue(runs: Path, content: bytes) -> None:
+def test_damaged_queue_file_counts_as_empty(runs: Path, content: bytes) -> None:
     (runs / run_queue.FILE).write_bytes(content)
     assert run_queue.load(runs).entries == ()
     assert run_queue.add(runs, [QueuedRun(run="c")]).names == ["c"]
 
 
-def test_no_two_programs_take_the_same_run(runs: Path) -> None:
+def test_concurrent_processes_never_pop_the_same_run(runs: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lora_studio.core.runs import queue as run_queue\n"
         "while (e := run_queue.pop_next(Path(sys.argv[1]))): print(e.run)"
@@ -84,7 +84,7 @@ def test_no_two_programs_take_the_same_run(runs: Path) -> None:
     assert sorted(taken) == ["a", "b", "c", "d"]
 
 
-def test_a_queue_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+def test_unwritable_queue_is_reported(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("is a file")
     with pytest.raises(ProblemError, match="Couldn't change"):
         run_queue.add(tmp_path / "runs", [QueuedRun(run="a")])
@@ -96,14 +96,14 @@ def _trained(folder: Path) -> RunFolder:
     return run
 
 
-def test_a_run_again_has_the_settings_and_tags_of_the_first(tmp_path: Path) -> None:
+def test_repeated_run_has_the_same_settings_and_tags(tmp_path: Path) -> None:
     run = _trained(tmp_path)
     made = copies.repeat_run(run)
     assert made.load_project() == run.load_project()
     assert (made.about().tags, made.about().title) == (("keep",), "")
 
 
-def test_training_on_needs_an_adapter(tmp_path: Path) -> None:
+def test_continued_training_needs_an_adapter(tmp_path: Path) -> None:
     run = _trained(tmp_path)
     with pytest.raises(ProblemError, match="has no adapter"):
         copies.go_on(run)
@@ -113,7 +113,7 @@ def test_training_on_needs_an_adapter(tmp_path: Path) -> None:
 
 
 def _ready(folder: Path) -> Draft:
-    """A project that could train."""
+    """Return a project that is ready to train."""
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "config.json").write_text("{}")
     (folder / "rows.jsonl").write_text('{"instruction": "Hi", "output": "Hello"}\n')
@@ -121,7 +121,7 @@ def _ready(folder: Path) -> Draft:
     return project.create(folder, "bot", values)
 
 
-def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
+def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
     made = list(copies.grid(draft, axes))
@@ -142,7 +142,7 @@ def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
     assert table.best is None
 
 
-def test_a_grid_with_a_value_that_cannot_be_makes_no_run(tmp_path: Path) -> None:
+def test_grid_with_an_invalid_value_creates_no_run(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     with pytest.raises(ProblemError, match="Rank"):
         list(copies.grid(draft, [("lora.rank", (8, 0))]))

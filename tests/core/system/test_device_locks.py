@@ -1,4 +1,4 @@
-"""One job on a GPU at a time, across processes; who holds it is told; a dead process holds nothing."""
+"""Device locks: one job per GPU across processes; a dead process holds no lock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _EnoughError(Exception):
 
 @pytest.fixture
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
-    """Another process that trains on the first device."""
+    """Yield another process that trains on the first device."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     code = (
         "import time; from lora_studio.core.system.device_locks import *\n"
@@ -36,7 +36,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
     process.communicate()
 
 
-def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -> None:
+def test_second_job_waits_and_learns_the_lock_holder(other: subprocess.Popen[str]) -> None:
     told: list[LockHolder] = []
 
     def waits(device: DeviceIdentity, holder: LockHolder) -> None:
@@ -56,13 +56,13 @@ def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -
 
 
 @pytest.mark.usefixtures("other")
-def test_another_gpu_is_free() -> None:
+def test_lock_of_another_gpu_is_free() -> None:
     for lock in device_locks.lock_devices([SECOND], LockHolder("/p/x/runs/r"), pytest.fail):
         lock.release()
 
 
 @pytest.mark.usefixtures("other")
-def test_who_gives_up_waiting_has_taken_nothing() -> None:
+def test_canceled_wait_releases_all_locks() -> None:
     def waits(device: DeviceIdentity, holder: LockHolder) -> None:
         raise _EnoughError
 
@@ -71,7 +71,7 @@ def test_who_gives_up_waiting_has_taken_nothing() -> None:
     assert device_locks.holder_of(DeviceIdentity("a", "")) is None
 
 
-def test_the_problem_names_the_run_that_holds_the_device() -> None:
+def test_busy_problem_names_the_run_that_holds_the_device() -> None:
     problem = device_locks.busy(FIRST, LockHolder("/p/bot/runs/r1", "training"))
     assert str(problem.what) == "RTX 4090 is in use by r1 in /p/bot."
     assert problem.severity == "warning"

@@ -1,4 +1,4 @@
-"""Files and what is said about them."""
+"""Reasons of file errors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def test_reason_omits_error_number_and_path(tmp_path: Path) -> None:
     assert reason_of(absent.value) == "No such file or directory"
 
 
-def test_a_reason_is_the_first_line_of_another_error_or_its_name() -> None:
+def test_reason_is_the_first_line_of_an_error_or_its_name() -> None:
     assert reason_of(ValueError("no number.\nat line 3")) == "no number"
     assert reason_of(MemoryError()) == "MemoryError"

@@ -1,4 +1,4 @@
-"""Our chat templates for base models can be carried into Ollama: each is derived and proven."""
+"""The chat templates for base models: each has a proven Ollama template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TALK = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jinja")), ids=lambda file: file.stem)
-def test_the_ollama_template_of_each_is_proven(file: Path) -> None:
+def test_ollama_template_of_every_base_template_is_proven(file: Path) -> None:
     source = file.read_text("utf-8").replace("set begin = ''", "set begin = '<s>'")
     template = ChatTemplate(source, {"bos_token": "<s>", "eos_token": "</s>"})
     found = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"])
@@ -24,7 +24,7 @@ def test_the_ollama_template_of_each_is_proven(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jinja")), ids=lambda file: file.stem)
-def test_an_answered_conversation_goes_on_where_its_prompt_ended(file: Path) -> None:
+def test_answered_conversation_starts_with_its_prompt(file: Path) -> None:
     template = ChatTemplate(file.read_text("utf-8"))
     prompt = template.render(TALK[:1], add_generation_prompt=True)
     assert template.render(TALK, add_generation_prompt=False).startswith(prompt)

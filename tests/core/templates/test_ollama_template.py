@@ -1,4 +1,4 @@
-"""Deriving an Ollama TEMPLATE from a chat template: equal texts, honest verdicts, safe quoting."""
+"""Deriving an Ollama TEMPLATE from a chat template: equal output, verdicts and quoting."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def derived_from(template: ChatTemplate, *, frozen: date | None = None) -> Deriv
 
 @cache
 def family_derived(name: str) -> DerivedTemplate:
-    """The TEMPLATE of a family; deriving takes seconds, so once for all tests."""
+    """Return the TEMPLATE of a family; cached, because deriving takes seconds."""
     return derived_from(family(name))
 
 
@@ -69,7 +69,7 @@ def derived(source: str) -> DerivedTemplate:
 
 
 def expected(template: ChatTemplate, messages: list[Message], today: date) -> str:
-    """What the chat template writes, less one BOS; empty where it refuses."""
+    """Return the output of the chat template without one BOS; empty if it refuses."""
     try:
         text = template.render(prepare(messages), strftime_now=today.strftime)
     except Exception:
@@ -78,7 +78,7 @@ def expected(template: ChatTemplate, messages: list[Message], today: date) -> st
 
 
 def able(found: DerivedTemplate) -> TemplateAbilities:
-    """What a TEMPLATE can be given."""
+    """Return what a TEMPLATE supports."""
     return TemplateAbilities(
         **{
             name.lower(): TemplateFeature[name] in found.covers
@@ -92,7 +92,7 @@ def able(found: DerivedTemplate) -> TemplateAbilities:
 
 
 def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> list[str]:
-    """Conversations with tools, calls, thoughts on which the real engine differs, as text."""
+    """Return conversations with tools, calls and thinking that differ in real Go, as text."""
     prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
     style = probe_template(prober).prober
     talks = list(generate_cases(able(found)))
@@ -109,14 +109,14 @@ def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> l
 
 
 def refused_or(prober: Prober, case: ProofCase) -> str:
-    """What the chat template writes, or that it refuses."""
+    """Return the output of the chat template, or "(refused)"."""
     return TemplateProof(prober, "").original(case, DAYS[0]) or "(refused)"
 
 
 def go_differences(
     go: RealGo, template: ChatTemplate, found: DerivedTemplate, talks: list[list[Message]]
 ) -> list[tuple[list[Message], str, str]]:
-    """Conversations on which the real Go engine and the chat template part."""
+    """Return conversations that differ between real Go and the chat template."""
     cases = [(talk, day) for talk in talks for day in DAYS[:2]]
     jobs = [Job(found.template, template_data(talk), day, structs=True) for talk, day in cases]
     different = []
@@ -131,7 +131,7 @@ def go_differences(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_template_of_every_family_is_derived_and_proven(name: str) -> None:
+def test_template_of_every_family_is_derived_and_proven(name: str) -> None:
     found = family_derived(name)
     assert (found.proven, found.first_difference, str(found.reason)) == (True, None, "")
     assert found.conversations >= 144
@@ -140,13 +140,13 @@ def test_the_template_of_every_family_is_derived_and_proven(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_real_engine_writes_what_the_chat_template_writes(real_go: RealGo, name: str) -> None:
+def test_derived_template_renders_the_same_in_real_go(real_go: RealGo, name: str) -> None:
     template, found = family(name), family_derived(name)
     assert equal_in_go(real_go, template, found) == []
 
 
 def literal_characters(template: str) -> Iterator[int]:
-    """Places of the characters outside actions, and of what is never written."""
+    """Yield positions of literal characters, except in hints that are never written."""
     hints = re.finditer(r"\{\{if false\}\}.*?\{\{end\}\}", template)
     unwritten = {at for hint in hints for at in range(*hint.span())}
     yield from (at for at in _outside_actions(template) if at not in unwritten)
@@ -164,7 +164,7 @@ def _outside_actions(template: str) -> Iterator[int]:
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in FAMILIES],
 )
-def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) -> None:
+def test_proof_notices_any_missing_literal_character(name: str) -> None:
     template, found = family(name), family_derived(name)
     prober = probe_template(
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
@@ -208,13 +208,11 @@ def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) 
         ("granite", ("</s>", "<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>")),
     ],
 )
-def test_stops_are_the_marks_between_an_answer_and_the_next_turn(
-    name: str, stops: tuple[str, ...]
-) -> None:
+def test_stops_are_the_markers_after_an_answer(name: str, stops: tuple[str, ...]) -> None:
     assert family_derived(name).stops == stops
 
 
-def test_without_marks_the_line_that_opens_the_next_turn_stops_an_answer() -> None:
+def test_role_heading_is_a_stop_without_special_tokens() -> None:
     source = "{% for m in messages %}{{ '## ' + m.role + ':\\n' + m.content + '\\n' }}{% endfor %}"
     assert derive(ChatTemplate(source).render).stops == ("## user:",)
 
@@ -247,7 +245,7 @@ TALK_WITH_CALLS: list[Message] = [
 ]
 
 
-def test_tools_are_written_in_the_layout_and_order_of_the_training_data(real_go: RealGo) -> None:
+def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> None:
     found = family_derived("caller")
     assert (found.tools, found.thinking) == (True, True)
     data = template_data(TALK_WITH_CALLS, [TOOL], None)
@@ -261,7 +259,7 @@ def test_tools_are_written_in_the_layout_and_order_of_the_training_data(real_go:
     assert '<result>a "thing"</result>' in text
 
 
-def test_ids_indented_json_and_tools_before_the_last_user_turn(real_go: RealGo) -> None:
+def test_call_ids_and_indented_tools_are_rendered(real_go: RealGo) -> None:
     found = family_derived("tagger")
     assert ServerNeed.CALL_IDS in found.needs
     data = template_data(TALK_WITH_CALLS, [TOOL], None)
@@ -292,7 +290,7 @@ WITH_CALLS = (
         ),
     ],
 )
-def test_the_server_is_told_what_the_model_writes_before_a_call(calls: str, mark: str) -> None:
+def test_template_has_a_hint_for_the_tool_call_prefix(calls: str, mark: str) -> None:
     # It takes the first text behind the first {{if .ToolCalls}}, up to a brace.
     found = derived(WITH_CALLS.replace("[CALLS]", calls))
     assert TemplateFeature.TOOLS in found.covers
@@ -312,7 +310,7 @@ def test_the_server_is_told_what_the_model_writes_before_a_call(calls: str, mark
         ("chatml", None),
     ],
 )
-def test_the_server_is_told_what_stands_around_thoughts(
+def test_template_has_a_hint_for_the_thinking_markers(
     name: str, marks: tuple[str, str] | None
 ) -> None:
     # It takes the text directly around the last .Thinking in the loop over the messages.
@@ -336,7 +334,7 @@ def test_the_server_is_told_what_stands_around_thoughts(
         ("<a>Hm: {{m.thinking}}\nSo: {{m.content}}<e>", "<a>", ("Hm:", "So:")),
     ],
 )
-def test_marks_of_thoughts_are_what_the_model_itself_writes_around_them(
+def test_thinking_markers_are_those_of_the_chat_template(
     answer: str, tail: str, marks: tuple[str, str]
 ) -> None:
     found = derived(
@@ -349,7 +347,7 @@ def test_marks_of_thoughts_are_what_the_model_itself_writes_around_them(
     assert "{{if false}}" + "{{.Thinking}}".join(marks) + "{{end}}" in found.template
 
 
-def test_thinking_that_is_switched_off_is_written_as_the_chat_template_does(
+def test_disabled_thinking_matches_the_chat_template(
     real_go: RealGo,
 ) -> None:
     found = family_derived("caller")
@@ -398,7 +396,7 @@ WEATHER: dict[str, object] = {
         ),
     ],
 )
-def test_a_tool_whose_parameters_are_taken_apart_is_written_by_what_each_is_like(
+def test_tool_parameters_are_rendered_by_their_types(
     real_go: RealGo, name: str, written: str
 ) -> None:
     found = family_derived(name)
@@ -429,7 +427,7 @@ ARGUMENTS = "{{ c.function.arguments | tojson }}"
          "{{ c.function.name }}{% endfor %}{% endfor %} -> {{ m.content }};"),
     ],
 )  # fmt: skip
-def test_calls_are_numbered_and_results_find_the_call_that_they_answer(
+def test_calls_are_numbered_and_results_matched_to_them(
     real_go: RealGo, call: str, result: str
 ) -> None:
     source = CALLER.replace("CALL", call, 1).replace("RESULT", result, 1)
@@ -442,7 +440,7 @@ def test_calls_are_numbered_and_results_find_the_call_that_they_answer(
     assert told == ("tool_call_id" in result)
 
 
-def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_limit() -> None:
+def test_content_after_call_results_is_listed_as_a_limit() -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'tool' %}{{ 'T:' + m.content + ';' }}"
         "{% elif m.tool_calls %}{% for c in m.tool_calls %}{{ '<' + c.function.name + ' ' }}"
@@ -456,14 +454,14 @@ def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_
 
 
 def calls_of(found: DerivedTemplate) -> bool:
-    """Whether calls of tools and their results are derived and proven."""
+    """Return whether tool calls and their results are derived and proven."""
     return found.proven and TemplateFeature.CALLS in found.covers
 
 
 PLAIN_CALL = "<{{ c.function.name }} " + ARGUMENTS + ">"
 
 
-def test_of_several_calls_only_the_first_is_written_where_the_chat_template_does_so(
+def test_template_that_writes_one_call_of_several_is_matched(
     real_go: RealGo,
 ) -> None:
     source = CALLER.replace("m.tool_calls %}CALL", "[m.tool_calls[0]] %}CALL")
@@ -476,7 +474,7 @@ def test_of_several_calls_only_the_first_is_written_where_the_chat_template_does
     assert equal_in_go(real_go, template, found) == []
 
 
-def test_several_calls_that_the_chat_template_refuses_are_told_as_a_limit() -> None:
+def test_refused_parallel_calls_are_listed_as_a_limit() -> None:
     refuse = "{% if m.tool_calls | length > 1 %}{{ raise_exception('one call') }}{% endif %}"
     source = CALLER.replace("{{ m.content }}{% for c", refuse + "{{ m.content }}{% for c")
     found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
@@ -484,14 +482,14 @@ def test_several_calls_that_the_chat_template_refuses_are_told_as_a_limit() -> N
     assert SEVERAL_CALLS in found.limits
 
 
-def test_calls_that_an_answer_beside_them_drives_out_are_told_as_a_limit() -> None:
+def test_calls_replaced_by_content_are_listed_as_a_limit() -> None:
     source = CALLER.replace("{% elif m.tool_calls %}", "{% elif m.tool_calls and not m.content %}")
     found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
     assert calls_of(found)
     assert CONTENT_BESIDE_CALLS in found.limits
 
 
-def test_a_mark_that_only_the_first_result_of_a_conversation_has_is_written_there_alone(
+def test_marker_of_the_first_tool_result_is_written_once(
     real_go: RealGo,
 ) -> None:
     source = (
@@ -508,7 +506,7 @@ def test_a_mark_that_only_the_first_result_of_a_conversation_has_is_written_ther
     assert equal_in_go(real_go, template, found) == []
 
 
-def test_an_empty_system_message_that_the_chat_template_refuses_is_told_as_a_limit() -> None:
+def test_refused_empty_system_message_is_listed_as_a_limit() -> None:
     found = derived(
         "{% for m in messages %}{% if m.role == 'system' and not m.content %}"
         "{{ raise_exception('empty') }}{% endif %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
@@ -517,7 +515,7 @@ def test_an_empty_system_message_that_the_chat_template_refuses_is_told_as_a_lim
     assert "an empty system message, which the chat template rejects" in map(str, found.limits)
 
 
-def test_tools_that_the_chat_template_refuses_do_not_hinder_those_that_it_takes() -> None:
+def test_tools_refused_by_the_chat_template_are_a_limit() -> None:
     source = (
         "{% for t in tools or [] %}{% for p in t.function.parameters.properties.values() %}"
         "{% if p.type == 'array' and 'items' not in p %}{{ raise_exception('of what?') }}{% endif %}"
@@ -529,7 +527,7 @@ def test_tools_that_the_chat_template_refuses_do_not_hinder_those_that_it_takes(
     assert "tools that the chat template rejects" in map(str, found.limits)
 
 
-def test_earlier_thoughts_count_for_a_later_call_only_as_the_chat_template_has_it(
+def test_thinking_between_calls_matches_the_chat_template(
     real_go: RealGo,
 ) -> None:
     # Thoughts of the round that goes on are written, mixed with calls that have none.
@@ -549,7 +547,7 @@ def test_earlier_thoughts_count_for_a_later_call_only_as_the_chat_template_has_i
     assert equal_in_go(real_go, template, found) == []
 
 
-def test_tools_that_no_template_can_write_are_left_out_with_the_reason() -> None:
+def test_inexpressible_tools_are_left_out_with_a_reason() -> None:
     source = (
         "{% for t in tools or [] %}{{ t.function.name | upper }};{% endfor %}"
         "{% for m in messages %}{{ m.role + ':' + m.content + '\\n' }}{% endfor %}"
@@ -563,7 +561,7 @@ def test_tools_that_no_template_can_write_are_left_out_with_the_reason() -> None
 
 
 @pytest.mark.slow
-def test_every_chat_template_that_trl_ships_is_derived_and_equal_in_the_real_engine(
+def test_trl_chat_templates_are_derived_and_equal_in_real_go(
     real_go: RealGo,
 ) -> None:
     files = sorted(TRL.glob("*.jinja"))
@@ -582,7 +580,7 @@ def test_every_chat_template_that_trl_ships_is_derived_and_equal_in_the_real_eng
 
 
 def template_text(template: ChatTemplate) -> str:
-    """The rendering of one plain message; empty where contents have to be lists of parts."""
+    """Return the rendering of one plain message; empty if contents must be lists of parts."""
     try:
         return template.render([{"role": "user", "content": "Zu0uZ"}])
     except Exception:
@@ -595,9 +593,7 @@ def template_text(template: ChatTemplate) -> str:
 CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}<|im_start|>assistant\n"
 
 
-def test_an_empty_system_message_that_differs_from_both_other_cases_gets_a_form_of_its_own() -> (
-    None
-):
+def test_empty_system_message_can_have_its_own_form() -> None:
     source = (
         "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}"
         "{{ '[' + s + ']' if s else '[none]' }}{% else %}[default]{% endif %}"
@@ -615,7 +611,7 @@ def test_an_empty_system_message_that_differs_from_both_other_cases_gets_a_form_
         assert text == f"{start}u:Hi;"
 
 
-def test_text_that_would_break_a_template_or_a_modelfile_is_quoted() -> None:
+def test_text_that_would_break_a_modelfile_is_quoted() -> None:
     nasty = '{{ "{{x}} {%}" }}{ """ \u00a0\u200b\r}} {'
     source = "{% raw %}" + nasty + "{% endraw %}" + CHATML
     found = derived(source)
@@ -624,7 +620,7 @@ def test_text_that_would_break_a_template_or_a_modelfile_is_quoted() -> None:
     assert set(re.findall(r"[^\x20-\x7e\n\t]", found.template)) == set()
 
 
-def test_earlier_thoughts_are_left_out_where_the_chat_template_leaves_them_out(
+def test_earlier_thinking_is_omitted_like_in_the_chat_template(
     real_go: RealGo,
 ) -> None:
     found = family_derived("qwen3")
@@ -639,7 +635,7 @@ def test_earlier_thoughts_are_left_out_where_the_chat_template_leaves_them_out(
     assert "<|im_start|>assistant\nHello<|im_end|>" in text
 
 
-def test_a_system_message_that_the_chat_template_refuses_is_an_error_in_words(
+def test_refused_system_message_is_an_error_in_go(
     real_go: RealGo,
 ) -> None:
     found = family_derived("gemma2")
@@ -648,19 +644,19 @@ def test_a_system_message_that_the_chat_template_refuses_is_an_error_in_words(
     assert SYSTEM_REFUSED in answer.error
 
 
-def test_contents_given_as_parts_are_tried_where_plain_text_is_refused() -> None:
+def test_content_parts_are_tried_if_plain_text_is_refused() -> None:
     source = "{% for m in messages %}{{ m.role + ':' + m.content[0]['text'] + '\\n' }}{% endfor %}"
     assert derived(source).proven
 
 
-def test_a_bos_that_only_some_conversations_begin_with_is_refused() -> None:
+def test_bos_in_only_some_conversations_is_refused() -> None:
     source = "{% if messages|length < 3 %}{{ bos_token }}{% endif %}" + CHATML
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
     assert str(found.reason) == "only some conversations start with <s>"
 
 
-def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_is_told() -> None:
+def test_bos_follows_whether_the_server_adds_it() -> None:
     with_bos, without = ChatTemplate("{{ bos_token }}" + CHATML, TOKENS), ChatTemplate(CHATML)
     kept = derive(with_bos.render, bos="<s>", server_adds_bos=False)
     assert kept.proven
@@ -692,7 +688,7 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
         ("{{ strftime_now('%H') }}" + CHATML, "the date format %H contains %H"),
     ],
 )
-def test_what_cannot_be_derived_is_refused_with_its_reason(source: str, reason: str) -> None:
+def test_underivable_template_is_refused_with_a_reason(source: str, reason: str) -> None:
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
     assert reason in str(found.reason)
@@ -708,9 +704,7 @@ def test_what_cannot_be_derived_is_refused_with_its_reason(source: str, reason: 
         "{% for m in messages %}{{ 'LAST ' if loop.last }}{{ m.content }};{% endfor %}",
     ],
 )
-def test_contents_that_are_left_out_or_written_twice_are_no_reason_to_refuse(
-    source: str, real_go: RealGo
-) -> None:
+def test_omitted_or_repeated_contents_are_derived(source: str, real_go: RealGo) -> None:
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
     assert (found.proven, str(found.reason)) == (True, "")
@@ -731,9 +725,7 @@ def test_contents_that_are_left_out_or_written_twice_are_no_reason_to_refuse(
         "{% for m in messages %}{{ m.role }} says {{ m.content | tojson }}.\n{% endfor %}",
     ],
 )
-def test_numbered_rounds_windows_of_the_last_messages_and_contents_as_json_are_expressed(
-    source: str, real_go: RealGo
-) -> None:
+def test_numbering_windows_and_json_contents_are_expressed(source: str, real_go: RealGo) -> None:
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
     assert (found.proven, str(found.reason)) == (True, "")
@@ -761,9 +753,7 @@ def test_numbered_rounds_windows_of_the_last_messages_and_contents_as_json_are_e
         ),
     ],
 )
-def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
-    source: str, construct: str
-) -> None:
+def test_inexpressible_construct_is_named_with_an_alternative(source: str, construct: str) -> None:
     found = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
     assert not found.proven
     assert str(found.reason).endswith(f"a Go template can't express {construct}")
@@ -775,14 +765,14 @@ def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
 @pytest.mark.parametrize(
     "content", ["strip(' ')", "strip(' \n')", "lstrip(' ')", "rstrip('\n\t ')", "strip('\n')"]
 )
-def test_white_space_of_some_kinds_only_is_taken_off_as_the_chat_template_does(
+def test_selective_whitespace_stripping_is_matched(
     content: str,
 ) -> None:
     found = derived(CHATML.replace("m.content", f"m.content.{content!s}"))
     assert (found.proven, str(found.reason)) == (True, "")
 
 
-def test_a_date_that_no_template_can_write_is_offered_as_a_fixed_one() -> None:
+def test_inexpressible_date_is_offered_as_a_fixed_date() -> None:
     found = derive_from(ChatTemplate("{{ strftime_now('%H:%M') }}\n" + CHATML, TOKENS))
     assert not found.proven
     assert found.alternative is not None
@@ -790,7 +780,7 @@ def test_a_date_that_no_template_can_write_is_offered_as_a_fixed_one() -> None:
     assert str(found.alternative.what).startswith("with the fixed date")
 
 
-def test_a_template_that_treats_some_contents_differently_is_not_proven() -> None:
+def test_content_dependent_template_is_not_proven() -> None:
     source = "{% for m in messages %}{{ m.role + ':' + m.content.replace('yes', 'no') + '\\n' }}{% endfor %}"
     found = derived(source)
     assert not found.proven
@@ -802,7 +792,7 @@ def test_a_template_that_treats_some_contents_differently_is_not_proven() -> Non
     assert str(found.reason) == "the two templates write different texts"
 
 
-def test_a_frozen_date_writes_any_date_form_and_needs_no_server_function(real_go: RealGo) -> None:
+def test_frozen_date_supports_any_date_format(real_go: RealGo) -> None:
     template = ChatTemplate("{{ strftime_now('%A, %d %b %Y %H:%M') }}\n" + CHATML, TOKENS)
     found = derived_from(template, frozen=date(2025, 7, 4))
     assert (found.proven, found.needs, "currentDate" in found.template) == (True, (), False)
@@ -822,7 +812,7 @@ def test_a_frozen_date_writes_any_date_form_and_needs_no_server_function(real_go
         "%-m.%-d.",
     ],
 )
-def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) -> None:
+def test_date_formats_are_derived_from_current_date(real_go: RealGo, form: str) -> None:
     template = ChatTemplate("{{ strftime_now('" + form + "') }}\n" + CHATML, TOKENS)
     found = derived_from(template)
     assert found.proven
@@ -833,14 +823,14 @@ def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) 
     assert [a.text.decode().split("\n")[0] for a in answers] == [d.strftime(form) for d in days]
 
 
-def test_unusual_conversations_on_which_the_two_part_are_told() -> None:
+def test_limits_list_conversations_that_differ() -> None:
     limits = [str(limit) for limit in family_derived("smollm3").limits]
     assert "/no_think in the system message" in limits
     assert "two user messages in a row" in limits
     assert "a blank answer" not in limits
 
 
-def test_the_server_merges_neighbours_and_collects_system_texts() -> None:
+def test_server_data_merges_turns_and_collects_system_messages() -> None:
     talk = [
         {"role": "system", "content": "A"},
         {"role": "user", "content": "B"},
@@ -874,7 +864,7 @@ def test_the_server_merges_neighbours_and_collects_system_texts() -> None:
         '{"""',
     ],
 )
-def test_a_literal_prints_exactly_its_text(real_go: RealGo, text: str) -> None:
+def test_quoted_literal_prints_its_exact_text(real_go: RealGo, text: str) -> None:
     template = (
         "{{if true}}" + quote_literal(text) + "{{end}}{{print}}" + quote_literal(text) + "{{print}}"
     )
@@ -884,7 +874,7 @@ def test_a_literal_prints_exactly_its_text(real_go: RealGo, text: str) -> None:
 # ---------------------------------------------------------------------------------------- Modelfile
 
 
-def test_a_modelfile_holds_template_stops_system_and_parameters() -> None:
+def test_modelfile_has_template_stops_system_and_parameters() -> None:
     found = DerivedTemplate(
         template='{{range .Messages}}"""{{.Content}}{{end}}', stops=("</s>", "a b")
     )
@@ -906,7 +896,7 @@ def test_a_modelfile_holds_template_stops_system_and_parameters() -> None:
     )
 
 
-def test_what_a_modelfile_cannot_hold_is_a_problem_with_a_remedy() -> None:
+def test_content_invalid_in_a_modelfile_is_refused() -> None:
     plain = DerivedTemplate(template="{{.Prompt}}")
     with pytest.raises(ProblemError, match="can't contain this system prompt"):
         modelfile("m.gguf", plain, 'say """ and " here')
@@ -927,7 +917,7 @@ def tiny_gguf(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_server_reads_back_from_the_modelfile_what_was_derived(tmp_path: Path) -> None:
+def test_real_ollama_returns_the_derived_template_and_stops(tmp_path: Path) -> None:
     program = real_ollama.install()
     if isinstance(program, str):
         pytest.skip(program)
@@ -960,6 +950,6 @@ def show(host: str, name: str) -> dict[str, str]:
     return shown
 
 
-def test_a_template_that_go_cannot_parse_never_reaches_the_proof() -> None:
+def test_unparsable_go_template_is_an_error_before_the_proof() -> None:
     with pytest.raises(GoTemplateError, match="unclosed action"):
         TemplateProof(Prober(ChatTemplate(CHATML).render), "{{.Content")

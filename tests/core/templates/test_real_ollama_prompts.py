@@ -1,4 +1,4 @@
-"""A real Ollama server asks a model what its chat template writes, and understands its answers."""
+"""A real Ollama server builds the prompt of the chat template and parses answers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def created(client: ollama.Client, name: str) -> tuple[ChatTemplate, DerivedTemplate]:
-    """A family's chat template, and the TEMPLATE that the model of its name has on the server."""
+    """Create a model for a family; return its chat template and derived TEMPLATE."""
     template = ChatTemplate((FOLDER / f"{name}.jinja").read_text("utf-8"), TOKENS)
     found = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=DAY)
     stops = {"stop": list(found.stops)}
@@ -71,14 +71,16 @@ def prober_of(template: ChatTemplate) -> Prober:
 
 
 def understood(case: ProofCase) -> bool:
-    """Whether this old server hands it on as newer ones do: it merges results, fills in empty
-    descriptions, and knows neither ids nor names of results."""
+    """Return whether this old server passes the case on like newer ones do.
+
+    It merges tool results, fills in empty descriptions, and knows neither ids nor names of results.
+    """
     roles = [message["role"] for message in case.messages]
     return ("tool", "tool") not in pairwise(roles) and not any(t in TERSE_TOOLS for t in case.tools)
 
 
 def asked(server: Server, client: ollama.Client, name: str, case: ProofCase) -> str:
-    """The prompt that the server makes of a conversation."""
+    """Return the prompt that the server builds from a conversation."""
     reply = client.chat(
         name, case.messages, tools=case.tools, think=case.think, options={"num_ctx": 1 << 15}
     )
@@ -88,7 +90,7 @@ def asked(server: Server, client: ollama.Client, name: str, case: ProofCase) -> 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_real_server_asks_the_model_what_the_chat_template_writes(
+def test_real_server_prompt_equals_the_chat_template(
     server: Server, client: ollama.Client, name: str
 ) -> None:
     template, found = created(client, name)
@@ -119,7 +121,7 @@ def test_a_real_server_asks_the_model_what_the_chat_template_writes(
         ("caller", ("<think>", "</think>\n")),
     ],
 )
-def test_a_real_server_tells_thoughts_from_the_answer(
+def test_real_server_separates_thinking_from_the_answer(
     server: Server, client: ollama.Client, name: str, marks: tuple[str, str]
 ) -> None:
     created(client, name)
@@ -129,9 +131,7 @@ def test_a_real_server_tells_thoughts_from_the_answer(
     assert ((message.thinking or "").strip(), message.content) == ("Hm.", "Yes.")
 
 
-def test_a_real_server_finds_the_call_that_the_model_was_trained_to_write(
-    server: Server, client: ollama.Client
-) -> None:
+def test_real_server_parses_the_trained_tool_call(server: Server, client: ollama.Client) -> None:
     template, _ = created(client, "caller")
     user = {"role": "user", "content": "How is it there?"}
     function = {"name": "weather_at", "arguments": {"days": 3, "place": "Bern"}}

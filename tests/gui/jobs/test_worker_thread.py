@@ -41,12 +41,12 @@ class Follower:
     def _end(self) -> None:
         self.over = True
 
-    def of(self, kind: type[events.Event]) -> list[events.Event]:
+    def events_of(self, kind: type[events.Event]) -> list[events.Event]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def wait_for(self, kind: type[events.Event]) -> events.Event:
-        self.qtbot.waitUntil(lambda: bool(self.of(kind)), timeout=WAIT)
-        return self.of(kind)[0]
+        self.qtbot.waitUntil(lambda: bool(self.events_of(kind)), timeout=WAIT)
+        return self.events_of(kind)[0]
 
     def wait_for_end(self) -> None:
         self.qtbot.waitUntil(lambda: self.over, timeout=WAIT)

@@ -1,4 +1,4 @@
-"""Rows of every shape: what they are recognised as, and exactly what they become."""
+"""Detection and conversion of every row format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def user(text: str) -> Message:
 
 
 def told(text: str, **fields: Any) -> Message:
-    """An answer that does not train."""
+    """Return an untrained answer."""
     return Message(role="assistant", content=text, **fields)
 
 
@@ -388,7 +388,7 @@ TABLE = [
 @pytest.mark.parametrize(
     ("row_format", "row", "expected"), TABLE, ids=[f"{item[0]}-{n}" for n, item in enumerate(TABLE)]
 )
-def test_each_shape_is_recognised_and_becomes_exactly_this(
+def test_row_format_is_detected_and_converted(
     row_format: str, row: dict[str, Any], expected: Sample
 ) -> None:
     verdict = detect([row], list(row))
@@ -400,7 +400,7 @@ def test_each_shape_is_recognised_and_becomes_exactly_this(
 @pytest.mark.parametrize(
     ("row_format", "row", "expected"), TABLE, ids=[f"{item[0]}-{n}" for n, item in enumerate(TABLE)]
 )
-def test_a_row_says_by_itself_what_fills_the_slots_where_no_mapping_is_given(
+def test_row_is_converted_without_a_mapping(
     row_format: Any, row: dict[str, Any], expected: Sample
 ) -> None:
     assert convert(row, row_format) == expected
@@ -455,9 +455,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("code", "row"), REFUSED, ids=[f"{c}-{n}" for n, (c, _) in enumerate(REFUSED)]
 )
-def test_what_cannot_be_trained_on_is_refused_with_the_reason(
-    code: str, row: dict[str, Any]
-) -> None:
+def test_unsupported_rows_are_refused_with_a_reason(code: str, row: dict[str, Any]) -> None:
     verdict = detect([row] * 3, list(row))
     assert (verdict.format, verdict.task, verdict.confidence) == (None, None, 0.0)
     (problem,) = verdict.problems
@@ -467,7 +465,7 @@ def test_what_cannot_be_trained_on_is_refused_with_the_reason(
     assert verdict.evidence == problem.what
 
 
-def test_no_rows_at_all_are_refused() -> None:
+def test_empty_dataset_is_refused() -> None:
     assert detect([]).problems[0].code == "dataset.no_rows"
     assert detect([None, 3, "x"]).problems[0].code == "dataset.no_rows"
 
@@ -528,7 +526,7 @@ IDENTITY = {
 
 
 @pytest.mark.parametrize(("row_format", "row", "reason"), UNUSABLE)
-def test_an_unusable_row_says_why(row_format: Any, row: Any, reason: str) -> None:
+def test_unusable_row_gives_its_reason(row_format: Any, row: Any, reason: str) -> None:
     with pytest.raises(UnusableRow) as caught:
         convert(row, row_format, {slot: slot for slot in IDENTITY[row_format]})
     assert str(caught.value) == reason
@@ -537,7 +535,7 @@ def test_an_unusable_row_says_why(row_format: Any, row: Any, reason: str) -> Non
 # --- the verdict ------------------------------------------------------------------------------
 
 
-def test_the_best_of_several_answer_columns_is_chosen_and_the_others_are_named() -> None:
+def test_best_answer_column_is_chosen_and_others_are_reported() -> None:
     row = {"Type": "A", "Question": "Who?", "Best Answer": "I.", "Correct Answers": "I.; Me.",
            "Incorrect Answers": "You.; He.", "Source": "https://x.y"}  # fmt: skip
     verdict = detect([row] * 5, list(row))
@@ -548,7 +546,7 @@ def test_the_best_of_several_answer_columns_is_chosen_and_the_others_are_named()
     assert "Incorrect" not in str(note.what)
 
 
-def test_of_two_conversations_the_other_is_named() -> None:
+def test_second_conversation_column_is_reported() -> None:
     other = [MESSAGES[0], {"role": "assistant", "content": "You."}]
     row = {"model": "a", "conversation_a": MESSAGES, "conversation_b": other}
     verdict = detect([row] * 3, list(row))
@@ -557,7 +555,7 @@ def test_of_two_conversations_the_other_is_named() -> None:
     assert "“conversation_b”" in str(verdict.problems[0].what)
 
 
-def test_whole_conversations_have_their_prompt_unless_a_column_is_called_so() -> None:
+def test_only_a_column_named_prompt_is_mapped_as_prompt() -> None:
     row = {"chosen": MESSAGES, "rejected": [MESSAGES[0], {**MESSAGES[1], "content": "You."}]}
     for name, mapped in (("generation_prompt", False), ("prompt", True)):
         verdict = detect([{name: "Who?", **row}] * 3)
@@ -566,13 +564,13 @@ def test_whole_conversations_have_their_prompt_unless_a_column_is_called_so() ->
         assert sample == GOOD_BAD
 
 
-def test_that_the_first_of_two_answers_is_taken_as_the_better_one_is_said() -> None:
+def test_first_of_two_answers_counts_as_chosen_with_a_warning() -> None:
     rows = [{"instruction": "Who?", "output": ["I.", "You."]}] * 3
     (note,) = detect(rows, ["instruction", "output"]).problems
     assert (note.code, note.severity) == ("dataset.first_is_better", "warning")
 
 
-def test_that_answers_behind_the_first_one_are_left_out_is_said() -> None:
+def test_ignored_further_answers_are_reported() -> None:
     rows: list[Any] = [{"question": "Who?", "answers": ["I."]}] * 3
     rows += [{"question": "Who?", "answers": ["I.", "Me."]}]
     verdict = detect(rows, ["question", "answers"])
@@ -582,7 +580,7 @@ def test_that_answers_behind_the_first_one_are_left_out_is_said() -> None:
     assert "1 row of 4" in str(note.what)
 
 
-def test_a_pair_in_a_list_needs_two_answers() -> None:
+def test_answer_list_needs_two_answers_and_a_rating_each() -> None:
     rows = [{"instruction": "Who?", "output": ["I.", "You."]}] * 3
     mapping = detect(rows).mapping
     with pytest.raises(UnusableRow, match="two different answers"):
@@ -593,21 +591,21 @@ def test_a_pair_in_a_list_needs_two_answers() -> None:
         convert(row, "preference", rated)
 
 
-def test_a_guess_by_position_is_unsure_and_says_so() -> None:
+def test_mapping_guessed_by_position_has_low_confidence() -> None:
     verdict = detect([{"left": "Who?", "right": "I."}], ["left", "right"])
     assert verdict.mapping == {"question": "left", "answer": "right"}
     assert verdict.confidence < 0.5
     assert verdict.problems[0].code == "dataset.guessed_columns"
 
 
-def test_a_conversation_that_cannot_be_read_is_no_reason_to_learn_another_column() -> None:
+def test_unreadable_conversation_is_not_swapped_for_a_column() -> None:
     talk = [{"role": "narrator", "content": "Once."}, MESSAGES[1]]
     verdict = detect([{"messages": talk, "tools": "[]", "note": "A text."}] * 3)
     assert (verdict.format, verdict.mapping) == (None, {})
     assert "narrator" in str(verdict.problems[0].what)
 
 
-def test_rows_of_another_shape_lower_the_confidence_but_do_not_change_the_verdict() -> None:
+def test_rows_of_another_format_lower_the_confidence() -> None:
     rows: list[Any] = [{"messages": MESSAGES}] * 80 + [{"instruction": "Who?", "output": "I."}] * 20
     verdict = detect(rows, ["messages", "instruction", "output"])
     assert verdict.format == "messages"
@@ -617,7 +615,7 @@ def test_rows_of_another_shape_lower_the_confidence_but_do_not_change_the_verdic
         convert(rows[-1], "messages", verdict.mapping)
 
 
-def test_an_optional_column_that_most_rows_lack_is_still_used() -> None:
+def test_rarely_filled_optional_column_is_mapped() -> None:
     rows = [{"instruction": "Who?", "output": "I."}] * 30
     rows += [{"instruction": "Add.", "input": "1 2", "output": "3"}]
     verdict = detect(rows, ["instruction", "output", "input"])
@@ -634,33 +632,31 @@ def test_an_optional_column_that_most_rows_lack_is_still_used() -> None:
         ({"messages": MESSAGES}, {"system", "tools"}),
     ],
 )
-def test_an_optional_column_is_used_although_the_rows_looked_at_leave_it_empty(
-    row: dict[str, Any], slots: set[str]
-) -> None:
+def test_empty_optional_column_is_mapped(row: dict[str, Any], slots: set[str]) -> None:
     rows = [{**row, **dict.fromkeys(slots)}] * 3
     verdict = detect(rows, [*row, *slots])
     assert slots <= set(verdict.mapping)
     assert detect([row] * 3, [*row, *slots]).mapping == verdict.mapping
 
 
-def test_a_few_broken_rows_among_many_leave_the_verdict_as_it_is() -> None:
+def test_few_broken_rows_do_not_change_the_format() -> None:
     rows: list[Any] = [{"conversations": CHAT}] * 95 + [{"conversations": "broken"}] * 3 + [None, 7]
     assert detect(rows, ["conversations"]).format == "sharegpt"
 
 
-def test_questions_behind_the_last_answer_are_left_out_with_a_word() -> None:
+def test_unanswered_turns_are_reported() -> None:
     rows = [{"conversations": CHAT}] * 3 + [{"conversations": [*CHAT, CHAT[0]]}]
     (note,) = detect(rows, ["conversations"]).problems
     assert (note.code, note.severity) == ("dataset.unanswered_turns", "warning")
     assert "1 conversation of 4" in str(note.what)
 
 
-def test_other_formats_that_fit_are_named() -> None:
+def test_other_matching_formats_are_listed() -> None:
     row = {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "messages": MESSAGES}
     assert "messages" in detect([row], list(row)).others
 
 
-def test_rows_with_a_picture_among_rows_of_text_are_left_out_one_by_one() -> None:
+def test_rows_with_an_image_among_text_rows_are_skipped() -> None:
     rows: list[Any] = [{"messages": MESSAGES, "image": None}] * 9
     rows += [{"messages": MESSAGES, "image": "1.jpg"}]
     verdict = detect(rows, ["messages", "image"])
@@ -669,7 +665,7 @@ def test_rows_with_a_picture_among_rows_of_text_are_left_out_one_by_one() -> Non
         convert(rows[-1], "messages", verdict.mapping)
 
 
-def test_a_column_named_image_that_holds_words_is_no_picture() -> None:
+def test_image_column_with_plain_words_is_not_media() -> None:
     row = {"question": "Which base?", "answer": "Debian", "image": "debian:13"}
     assert detect([row], list(row)).format == "question_answer"
 
@@ -685,20 +681,20 @@ def told_so(
     return verdict, convert(row, verdict.format, verdict.mapping)
 
 
-def test_a_mapping_names_columns_and_the_format_follows_from_its_slots() -> None:
+def test_format_follows_from_the_slots_of_a_mapping() -> None:
     row = {"a": "Who?", "b": "no", "c": "I."}
     verdict, sample = told_so(row, question="a", answer="c")
     assert (verdict.format, verdict.confidence) == ("question_answer", 1.0)
     assert sample == QA
 
 
-def test_one_slot_of_a_mapping_changes_and_the_others_stay_as_detected() -> None:
+def test_partial_mapping_keeps_the_other_detected_slots() -> None:
     row = {"Question": "Who?", "Best Answer": "I.", "Correct Answers": "I.; Me."}
     verdict, _ = told_so(row, answer="Correct Answers")
     assert verdict.mapping == {"question": "Question", "answer": "Correct Answers"}
 
 
-def test_a_slot_can_be_left_empty() -> None:
+def test_slot_can_be_left_empty() -> None:
     row = {"instruction": "Who?", "input": "noise", "output": "I."}
     assert told_so(row, input="")[1] == QA
 
@@ -722,7 +718,7 @@ def test_a_slot_can_be_left_empty() -> None:
         ("{a}", {"{a}": "the column", "a": "another"}, "the column"),
     ],
 )  # fmt: skip
-def test_a_template_fills_in_columns_once_and_leaves_the_data_alone(
+def test_template_inserts_columns_without_expanding_their_values(
     template: str, row: dict[str, Any], text: str
 ) -> None:
     _, sample = told_so({**row, "reply": "I."}, question=template, answer="reply")
@@ -730,7 +726,7 @@ def test_a_template_fills_in_columns_once_and_leaves_the_data_alone(
 
 
 @pytest.mark.parametrize("wrong", ["nowhere", "{nowhere}", "{a}\n{nowhere}", "nowhere.b"])
-def test_a_column_that_there_is_not_is_a_problem_that_names_those_there_are(wrong: str) -> None:
+def test_unknown_column_is_reported_with_the_known_ones(wrong: str) -> None:
     verdict = detect([{"a": "1", "b": "2"}], ["a", "b"], "auto", {"question": wrong, "answer": "b"})
     assert verdict.format is None
     (problem,) = verdict.problems
@@ -739,31 +735,31 @@ def test_a_column_that_there_is_not_is_a_problem_that_names_those_there_are(wron
     assert "a, b" in str(problem.remedy)
 
 
-def test_a_slot_that_the_format_has_not_is_a_problem_that_names_those_it_has() -> None:
+def test_unknown_slot_is_reported_with_the_known_ones() -> None:
     verdict = detect([{"a": "1"}], ["a"], "text", {"body": "a"})
     assert verdict.problems[0].code == "dataset.unknown_slot"
     assert "text" in str(verdict.problems[0].remedy)
 
 
-def test_slots_that_no_format_has_ask_for_a_format() -> None:
+def test_slots_of_no_format_are_reported() -> None:
     verdict = detect([{"a": "1"}], ["a"], "auto", {"body": "a"})
     assert verdict.problems[0].code == "dataset.unknown_slot"
     assert "No format has all of “body”" in str(verdict.problems[0].what)
 
 
-def test_a_chosen_format_without_a_needed_column_asks_for_it() -> None:
+def test_chosen_format_without_a_required_column_is_refused() -> None:
     verdict = detect([{"a": "1", "b": "2", "c": "3"}], ["a", "b", "c"], "preference")
     assert verdict.format is None
     assert "“chosen” and “rejected”" in str(verdict.problems[0].what)
 
 
-def test_a_chosen_format_wins_over_the_detected_one() -> None:
+def test_chosen_format_overrides_the_detected_one() -> None:
     row = {"text": "Nice.", "label": "positive"}
     _, sample = told_so(row, "question_answer", question="text", answer="label")
     assert sample == sft(user("Nice."), answer("positive"))
 
 
-def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
+def test_chosen_format_that_fits_no_row_gives_the_reason() -> None:
     verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
     assert verdict.format is None
     assert "the row contains no list of messages" in str(verdict.problems[0].what)
@@ -773,9 +769,7 @@ def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
     ("answers", "labels"),
     [([0, 1, 2], "ABC"), ([1, 2, 3], "123"), (["A", "C", "b"], "ABC"), (["x", "z", "y"], "ABC")],
 )
-def test_choices_of_a_column_each_are_counted_as_the_answers_count(
-    answers: list[Any], labels: str
-) -> None:
+def test_choice_labels_follow_the_style_of_the_answers(answers: list[Any], labels: str) -> None:
     texts = {"opa": "x", "opb": "y", "opc": "z"}
     rows = [{"question": "Q", **texts, "answer": given} for given in answers]
     verdict = detect(rows, list(rows[0]))
@@ -790,7 +784,7 @@ def test_choices_of_a_column_each_are_counted_as_the_answers_count(
         assert said.content == f"{labels[expected]}. {'xyz'[expected]}"
 
 
-def test_ties_do_not_make_a_conversation_of_one_side_of_compared_ones() -> None:
+def test_ties_keep_compared_conversations_a_preference_dataset() -> None:
     other = [MESSAGES[0], {"role": "assistant", "content": "You."}]
     rows = [
         {"winner": winner, "conversation_a": MESSAGES, "conversation_b": other}
@@ -800,7 +794,7 @@ def test_ties_do_not_make_a_conversation_of_one_side_of_compared_ones() -> None:
     assert (verdict.format, verdict.confidence < 0.6) == ("preference", True)
 
 
-def test_choices_that_run_out_of_letters_leave_the_row_out_with_the_reason() -> None:
+def test_row_with_more_choices_than_letters_is_unusable() -> None:
     row = {"question": "Who?", "choices": ["I"] * 27, "answer": 3}
     with pytest.raises(UnusableRow, match="more than 26 choices"):
         convert(row, "question_answer")
@@ -839,25 +833,25 @@ def detail(begin: int, end: int, train: bool) -> dict[str, Any]:
         ({"content": [{"type": "text", "text": "No.", "weight": 0}, "Yes."]}, answer("No.Yes.", untrained=((0, 3),))),
     ],
 )  # fmt: skip
-def test_parts_of_an_answer_are_left_out_of_training_as_the_turn_says(
+def test_untrained_spans_of_an_answer_are_read_from_the_turn(
     turn: dict[str, Any], expected: Message
 ) -> None:
     row = {"messages": [MESSAGES[0], {"role": "assistant", **turn}]}
     assert convert(row, "messages") == sft(user("Who?"), expected)
 
 
-def test_parts_of_a_question_train_no_more_than_the_question_does() -> None:
+def test_training_marks_in_a_question_are_ignored() -> None:
     asked = {"role": "user", "content": "Who?", "train_detail": [detail(0, 3, True)]}
     assert convert({"messages": [asked, MESSAGES[1]]}, "messages") == QA
 
 
-def test_an_answer_whose_loss_has_the_scale_zero_does_not_train() -> None:
+def test_answer_with_loss_scale_zero_is_not_trained() -> None:
     turns = [MESSAGES[0], {**MESSAGES[1], "loss_scale": 0.0}, *MESSAGES]
     expected = sft(user("Who?"), told("I."), user("Who?"), answer("I."))
     assert convert({"messages": turns}, "messages") == expected
 
 
-def test_a_text_in_pieces_that_say_whether_they_train_is_taken_as_it_is() -> None:
+def test_labeled_segments_become_text_with_untrained_spans() -> None:
     pieces = [("<s>Who? ", False), ("I.</s>", True), ("", False), (" And? ", False), ("You.", True)]
     row = {"segments": [{"text": text, "label": label} for text, label in pieces]}
     found = detect([row])
@@ -866,13 +860,13 @@ def test_a_text_in_pieces_that_say_whether_they_train_is_taken_as_it_is() -> Non
     assert convert(row, "text", found.mapping) == expected
 
 
-def test_sentences_with_a_class_each_are_no_text_in_pieces() -> None:
+def test_classified_sentences_are_not_labeled_segments() -> None:
     found = detect(
         [{"sentences": [{"text": "Yes.", "label": True}, {"text": "No.", "label": False}]}]
     )
     assert found.format is None
 
 
-def test_pieces_without_a_word_on_training_are_no_text_in_pieces() -> None:
+def test_segments_without_labels_are_not_a_text() -> None:
     found = detect([{"segments": [{"start": 0.0, "text": "Who?"}, {"start": 1.5, "text": "I."}]}])
     assert found.format is None

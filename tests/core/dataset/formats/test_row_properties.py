@@ -1,4 +1,4 @@
-"""Whatever a row holds: conversion ends in a sample or a reason, and text stays as it is."""
+"""Property tests: any row converts to a sample or a reason, and text is preserved."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MAPPINGS = st.dictionaries(
 
 
 def converted(values: Any, row_format: RowFormat, mapping: Any = None) -> Sample | str:
-    """The sample, or the reason why there is none."""
+    """Return the sample, or the reason why there is none."""
     try:
         return convert(values, row_format, mapping)
     except UnusableRow as verdict:
@@ -60,7 +60,7 @@ def preview(sample: Sample) -> RowPreview:
 
 @settings(max_examples=100, deadline=None)
 @given(values=ROWS | JSON, row_format=st.sampled_from(list(FORMATS)), mapping=MAPPINGS)
-def test_any_row_ends_in_a_sample_that_can_be_sent_or_in_a_reason(
+def test_any_row_converts_to_a_sample_or_a_reason(
     values: Any, row_format: RowFormat, mapping: dict[str, str]
 ) -> None:
     for given_mapping in (mapping, None):
@@ -75,7 +75,7 @@ def test_any_row_ends_in_a_sample_that_can_be_sent_or_in_a_reason(
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(ROWS | JSON, max_size=6), mapping=MAPPINGS, data=st.data())
-def test_any_rows_get_a_verdict_that_agrees_with_itself(
+def test_any_rows_get_a_consistent_verdict(
     rows: list[Any], mapping: dict[str, str], data: st.DataObject
 ) -> None:
     chosen: Any = data.draw(st.sampled_from(["auto", *FORMATS]))
@@ -111,7 +111,7 @@ def same(one: FormatVerdict, other: FormatVerdict) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(base=st.sampled_from(BASES), seed=st.integers(0, 999))
-def test_the_order_of_rows_does_not_matter(base: list[dict[str, Any]], seed: int) -> None:
+def test_row_order_does_not_change_the_verdict(base: list[dict[str, Any]], seed: int) -> None:
     mixed = random.Random(seed).sample(base, len(base))
     columns = list(dict.fromkeys(key for row in base for key in row))
     assert same(detect(base, columns), detect(mixed, columns))
@@ -123,7 +123,7 @@ def test_the_order_of_rows_does_not_matter(base: list[dict[str, Any]], seed: int
     name=st.text(st.sampled_from("xyzw"), min_size=3, max_size=6),
     value=st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=3),
 )
-def test_a_column_that_nobody_knows_does_not_matter(
+def test_unknown_column_does_not_change_the_verdict(
     base: list[dict[str, Any]], name: str, value: Any
 ) -> None:
     columns = list(dict.fromkeys(key for row in base for key in row))
@@ -142,7 +142,7 @@ LITERAL = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(
 
 @settings(max_examples=80, deadline=None)
 @given(asked=LITERAL, said=LITERAL)
-def test_text_comes_through_character_by_character(asked: str, said: str) -> None:
+def test_text_is_preserved_exactly(asked: str, said: str) -> None:
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
     talk = [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]
     rows: dict[RowFormat, dict[str, Any]] = {
@@ -161,7 +161,7 @@ def test_text_comes_through_character_by_character(asked: str, said: str) -> Non
 
 
 @pytest.mark.parametrize("depth", [50, 500, 900])
-def test_deep_nesting_ends_in_a_sample_or_a_reason(depth: int) -> None:
+def test_deeply_nested_row_converts_or_gives_a_reason(depth: int) -> None:
     value: Any = "x"
     for _ in range(depth):
         value = [value]
@@ -172,7 +172,7 @@ def test_deep_nesting_ends_in_a_sample_or_a_reason(depth: int) -> None:
 
 
 @pytest.mark.parametrize("between", ["\n" * 100_000, " " * 100_000, " \n" * 50_000])
-def test_a_long_gap_in_a_transcript_takes_time_in_proportion_to_its_length(between: str) -> None:
+def test_long_whitespace_in_a_transcript_takes_linear_time(between: str) -> None:
     talk = f"Human: a{between}b\nAssistant: c{between}d{between}<|endoftext|>{between}"
     began = time.process_time()
     asked, said = convert({"chat": talk}, "sharegpt", {"conversations": "chat"}).messages

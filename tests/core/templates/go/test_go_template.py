@@ -1,4 +1,4 @@
-"""The Go template renderer against the real Go engine, and what it refuses."""
+"""The Go template renderer compared with the real Go engine."""
 
 from __future__ import annotations
 
@@ -148,21 +148,21 @@ a {{- " b " -}} c   {{- /* gone */ -}}   d {{/* stays */}} e
 
 
 def specimens() -> list[str]:
-    """One template a line; the block that starts with a trimmed range is one template of three."""
+    """Return one template per line; the block with the trimmed range is a single one."""
     text = SPECIMENS.strip("\n")
     joined = text.replace("-}}\n  {{- .Role -}}\n{{- end", "-}}\u0000  {{- .Role -}}\u0000{{- end")
     return [line.replace("\u0000", "\n") for line in joined.split("\n")]
 
 
 def ours(template: str, data: dict[str, object]) -> bytes | None:
-    """What our renderer writes, None when it refuses."""
+    """Return the output of our renderer, or None if it refuses the template."""
     try:
         return GoTemplate(template).render_bytes(data, today=TODAY)
     except GoTemplateError:
         return None
 
 
-def test_every_specimen_renders_or_fails_as_the_real_engine_does(real_go: RealGo) -> None:
+def test_specimens_render_or_fail_like_real_go(real_go: RealGo) -> None:
     templates = specimens()
     answers = real_go.render([Job(template, DATA, TODAY) for template in templates])
     wrong = [
@@ -238,7 +238,7 @@ INSIDE = st.lists(st.sampled_from([*WORDS, " ", " ", " "]), max_size=7).map("".j
 
 
 def agree(real_go: RealGo, template: str) -> bool:
-    """Whether both engines write the same bytes or both refuse."""
+    """Return whether both engines write the same bytes or both refuse the template."""
     answer = real_go.render([Job(template, DATA, TODAY)])[0]
     expected = None if answer.error else answer.text
     try:
@@ -252,21 +252,17 @@ def agree(real_go: RealGo, template: str) -> bool:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(template=TEMPLATES)
-def test_generated_templates_render_or_fail_as_the_real_engine_does(
-    real_go: RealGo, template: str
-) -> None:
+def test_generated_templates_render_or_fail_like_real_go(real_go: RealGo, template: str) -> None:
     assert agree(real_go, template)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(template=st.one_of(FRAGMENTS, INSIDE.map("{{{{{}}}}}".format)))
-def test_scrambled_syntax_is_refused_exactly_when_the_real_engine_refuses_it(
-    real_go: RealGo, template: str
-) -> None:
+def test_scrambled_syntax_is_refused_like_in_real_go(real_go: RealGo, template: str) -> None:
     assert agree(real_go, template)
 
 
-def test_a_message_is_a_struct_so_an_unknown_field_is_an_error(real_go: RealGo) -> None:
+def test_unknown_field_of_a_message_is_an_error(real_go: RealGo) -> None:
     messages = [Struct({"Role": "user", "Content": "Hi", "Thinking": ""})]
     known, unknown = (
         "{{range .Messages}}{{.Role}}{{.Thinking}}{{end}}",
@@ -280,7 +276,7 @@ def test_a_message_is_a_struct_so_an_unknown_field_is_an_error(real_go: RealGo) 
         render(unknown, data)
 
 
-def test_a_template_that_ends_by_calling_itself_loops_without_deepening_the_stack(
+def test_tail_recursion_does_not_deepen_the_stack(
     real_go: RealGo,
 ) -> None:
     trim = '{{define "t"}}{{if and . (eq (slice . 0 1) " ")}}{{template "t" (slice . 1)}}{{else}}{{.}}{{end}}{{end}}{{template "t" .Text}}|'
@@ -289,7 +285,7 @@ def test_a_template_that_ends_by_calling_itself_loops_without_deepening_the_stac
     assert real_go.render([Job(trim, data)])[0].text == b"end|"
 
 
-def test_what_a_definition_wrote_is_remembered_for_definitions_that_read_alike_only() -> None:
+def test_cached_output_is_shared_by_equal_definitions_only() -> None:
     use = '{{template "outer" .Text}}'
     one = '{{define "inner"}}<{{.}}>{{end}}{{define "outer"}}{{template "inner" .}}{{end}}'
     two = one.replace("<{{.}}>", "[{{.}}]")
@@ -303,22 +299,20 @@ def test_what_a_definition_wrote_is_remembered_for_definitions_that_read_alike_o
     ]
 
 
-def test_definitions_that_call_each_other_in_turns_do_not_deepen_the_stack() -> None:
+def test_mutual_tail_recursion_does_not_deepen_the_stack() -> None:
     even = '{{define "even"}}{{if .}}{{template "odd" (slice . 1)}}{{else}}even{{end}}{{end}}'
     odd = '{{define "odd"}}{{if .}}{{template "even" (slice . 1)}}{{else}}odd{{end}}{{end}}'
     assert render(even + odd + '{{template "even" .Text}}', {"Text": "x" * 20_001}) == "odd"
 
 
 @pytest.mark.parametrize("template", ['{{define "t"}}{{template "t"}}{{end}}{{template "t"}}'])
-def test_endless_self_calls_are_refused_as_in_the_real_engine(
-    real_go: RealGo, template: str
-) -> None:
+def test_infinite_tail_recursion_is_refused_like_in_real_go(real_go: RealGo, template: str) -> None:
     assert "exceeded maximum template depth" in real_go.render([Job(template, {})])[0].error
     with pytest.raises(GoTemplateError, match="exceeded maximum template depth"):
         render(template, {})
 
 
-def test_endless_nested_calls_end_in_an_error_with_a_place_not_in_a_crash() -> None:
+def test_infinite_nested_recursion_is_an_error_not_a_crash() -> None:
     with pytest.raises(GoTemplateError, match="call each other too deeply"):
         render('{{define "t"}}{{template "t"}}x{{end}}{{template "t"}}', {})
 
@@ -332,14 +326,14 @@ def test_endless_nested_calls_end_in_an_error_with_a_place_not_in_a_crash() -> N
         ("é{{html .A}}", (1, 4)),
     ],
 )
-def test_an_error_names_line_and_column(template: str, place: tuple[int, int]) -> None:
+def test_error_names_line_and_column(template: str, place: tuple[int, int]) -> None:
     with pytest.raises(GoTemplateError) as caught:
         render(template, {"A": "x"})
     assert (caught.value.line, caught.value.column) == place
     assert f"line {place[0]}, column {place[1]}" in str(caught.value)
 
 
-def test_currentdate_is_the_date_given_to_render() -> None:
+def test_current_date_is_the_date_given_to_render() -> None:
     assert render("{{currentDate}} {{yesterdayDate}}", {}, today=date(2024, 3, 1)) == (
         "2024-03-01 2024-02-29"
     )
