@@ -1,4 +1,4 @@
-"""What is asked of GPUs and which of several is meant, with a driver and cards that are made up."""
+"""GPU queries and the choice among several GPUs, with a fake driver and fake cards."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ GIB = 1 << 30
 
 
 class Driver:
-    """NVIDIA's library, which knows cards by their slot: the old one first."""
+    """NVIDIA's management library, which orders cards by PCI slot: the old one first."""
 
     NVML_TEMPERATURE_GPU = 0
 
     class NVMLError(Exception):
-        """What it raises."""
+        """The library's exception."""
 
     def __init__(self, *identifiers: str) -> None:
         self.identifiers = identifiers
 
     def nvmlInit(self) -> None:
-        """Works."""
+        """Do nothing."""
 
     def nvmlDeviceGetHandleByUUID(self, identifier: str) -> int:
         if identifier not in self.identifiers:
@@ -67,7 +67,7 @@ class Driver:
 
 @pytest.fixture
 def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """CUDA numbers the fast one first, and whoever asks it about memory begins to use the card."""
+    """Two fake GPUs. CUDA orders the fast one first; asking CUDA for memory would create a context."""
     cards = [
         SimpleNamespace(name="Fast", uuid="ff", major=9, total_memory=24 * GIB),
         SimpleNamespace(name="Old", uuid="00", major=7, total_memory=8 * GIB),
@@ -79,7 +79,9 @@ def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", about)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: pytest.fail("begins to use it"))
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", lambda card: pytest.fail("creates a CUDA context")
+    )
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "GPU-ff"))
     nvml.card.cache_clear()
     yield
@@ -87,7 +89,7 @@ def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("_two_cards")
-def test_cards_are_known_by_their_identifiers_and_looked_at_without_using_them() -> None:
+def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
     fast, old, _ = device.list_devices().devices
     assert (fast.name, fast.title, fast.free_bytes, fast.precision) == ("cuda:0", "Fast", 2 * GIB, "bf16")  # fmt: skip
     assert (old.name, old.title, old.free_bytes, old.precision) == ("cuda:1", "Old", GIB, "fp16")
@@ -97,14 +99,14 @@ def test_cards_are_known_by_their_identifiers_and_looked_at_without_using_them()
 
 
 @pytest.mark.usefixtures("_two_cards")
-def test_a_slice_of_a_card_tells_its_memory_and_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mig_slice_reports_memory_but_no_utilization(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "MIG-ff"))
     assert nvml.free_bytes(0) == 2 * GIB
     assert nvml.read_load(0) == {"gpu_celsius": 41.0}
 
 
 @pytest.mark.usefixtures("_two_cards")
-def test_a_card_that_the_driver_does_not_know_is_asked_itself(
+def test_gpu_unknown_to_nvml_reports_memory_through_cuda(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
@@ -114,7 +116,7 @@ def test_a_card_that_the_driver_does_not_know_is_asked_itself(
 
 
 @pytest.mark.usefixtures("_two_cards")
-def test_a_device_that_is_left_open_takes_every_gpu_since_layers_go_to_all() -> None:
+def test_auto_device_locks_every_gpu() -> None:
     assert [each.title for each in lock.lockable_devices(ModelSpec(device="auto"))] == [
         "Fast",
         "Old",
@@ -124,7 +126,7 @@ def test_a_device_that_is_left_open_takes_every_gpu_since_layers_go_to_all() -> 
 
 
 @pytest.mark.usefixtures("_two_cards")
-def test_weights_are_divided_where_they_do_not_fit_the_gpus_that_take_part(
+def test_weights_are_sharded_when_they_do_not_fit_one_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(loading, "resolve", lambda *_: None)
@@ -133,19 +135,19 @@ def test_weights_are_divided_where_they_do_not_fit_the_gpus_that_take_part(
     monkeypatch.setattr(loading, "on_meta", lambda *_: None)
     monkeypatch.setattr(loading, "weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB})
 
-    def settled(own: str, *names: str) -> str:
+    def decided(own: str, *names: str) -> str:
         return sharding.decide_sharding(ModelSpec(device=own), names, 2, make_job()).sharding
 
-    assert settled("cuda:0,cuda:0", "cuda:0", "cuda:0") == "replicate"
-    assert settled("cuda:0", "cuda:0", "cuda:1") == "shard"
-    assert settled("cuda:1", "cuda:0", "cuda:1") == "shard"  # the same on every rank
-    assert settled("cuda:0") == "shard"  # of a cluster: all that the node has
+    assert decided("cuda:0,cuda:0", "cuda:0", "cuda:0") == "replicate"
+    assert decided("cuda:0", "cuda:0", "cuda:1") == "shard"
+    assert decided("cuda:1", "cuda:0", "cuda:1") == "shard"  # the same on every rank
+    assert decided("cuda:0") == "shard"  # in a cluster: all GPUs of the node
 
 
-def test_quantised_weights_train_on_any_gpu(
+def test_quantized_weights_train_on_any_gpu(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """accelerate, which takes the first GPU for its own, refuses to prepare them on another one."""
+    """Accelerate assumes the first GPU and refuses to prepare quantized weights on another one."""
 
     class OnTheFirst(Accelerator):
         device = torch.device("cuda")
@@ -176,7 +178,7 @@ def test_quantised_weights_train_on_any_gpu(
 
 
 class Cuda:
-    """GPUs whose random numbers are a number each."""
+    """Fake GPUs whose random state is one number each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, current: int, *states: int) -> None:
         self.states = [torch.tensor(state) for state in states]
@@ -198,12 +200,12 @@ class Cuda:
     ("current", "here", "after"),
     [
         (1, (0, 0), [5, 7]),  # the same machine
-        (0, (0, 0), [7, 7]),  # the other card of it
+        (0, (0, 0), [7, 7]),  # its other GPU
         (0, (0,), [7]),  # another machine
         (2, (0, 0, 0), [0, 0, 7]),
     ],
 )
-def test_dropout_goes_on_with_its_numbers_whichever_gpu_it_goes_on_with(
+def test_random_state_is_restored_for_the_gpu_in_use(
     monkeypatch: pytest.MonkeyPatch, current: int, here: tuple[int, ...], after: list[int]
 ) -> None:
     Cuda(monkeypatch, 1, 5, 7)
@@ -213,18 +215,20 @@ def test_dropout_goes_on_with_its_numbers_whichever_gpu_it_goes_on_with(
     assert [int(state) for state in now.states] == after
 
 
-def test_a_training_on_the_processor_asks_no_gpu_for_its_numbers(
+def test_cpu_training_does_not_touch_gpu_random_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("begins to use it"))
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state_all", lambda: pytest.fail("creates a CUDA context")
+    )
     saved = random_state.get_random_state()
     drawn = torch.rand(3)
-    random_state.set_random_state(saved | {"cuda": [torch.tensor(1)]})  # begun on a GPU
+    random_state.set_random_state(saved | {"cuda": [torch.tensor(1)]})  # saved on a GPU
     assert torch.equal(torch.rand(3), drawn)
 
 
-def test_dropout_on_an_apple_gpu_goes_on_with_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_random_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {"state": torch.tensor([3])}
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda: held["state"])
@@ -236,7 +240,7 @@ def test_dropout_on_an_apple_gpu_goes_on_with_its_numbers(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "CUDA out of memory. Tried to allocate 20.00 MiB.",
         "CUDA error: out of memory",
@@ -249,25 +253,38 @@ def test_dropout_on_an_apple_gpu_goes_on_with_its_numbers(monkeypatch: pytest.Mo
         "Triton Error [CUDA]: out of memory",
         "[enforce fail at alloc_cpu.cpp:115] DefaultCPUAllocator: can't allocate memory",
     ],
+    ids=[
+        "CUDA allocator",
+        "CUDA error",
+        "cuBLAS allocation",
+        "cuBLAS handle",
+        "cuDNN",
+        "HIP",
+        "MPS",
+        "MPS buffer",
+        "Triton",
+        "CPU allocator",
+    ],
 )
-def test_memory_that_ran_out_is_known_whoever_says_so(said: str) -> None:
-    assert is_out_of_memory(RuntimeError(said))
+def test_out_of_memory_message_is_recognized(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "CUDA error: an illegal memory access was encountered",
         "CUDA error: device-side assert triggered",
         "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSgemm( handle )`",
         "out of resource: shared memory, Required: 180224, Hardware limit: 101376",
     ],
+    ids=["illegal access", "device-side assert", "cuBLAS call", "shared memory"],
 )
-def test_other_faults_of_a_gpu_are_not_taken_for_it(said: str) -> None:
-    assert not is_out_of_memory(RuntimeError(said))
+def test_other_gpu_error_is_not_out_of_memory(message: str) -> None:
+    assert not is_out_of_memory(RuntimeError(message))
 
 
-def test_memory_that_ran_out_between_ranks_is_no_reason_to_go_on_alone() -> None:
+def test_nccl_out_of_memory_is_not_captured() -> None:
     def sends() -> None:
         raise torch.distributed.DistBackendError("NCCL error: Cuda failure 'out of memory'")
 

@@ -1,4 +1,4 @@
-"""How busy a device is: measured beside the work, at most once a second, left out where unknown."""
+"""Device load: measured in the background, at most once a second, left out where unknown."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ CPU = torch.device("cpu")
 
 def measured(load: DeviceLoad) -> Load:
     until = time.monotonic() + 120
-    while not (found := load.latest()) and time.monotonic() < until:
+    while not (reading := load.latest()) and time.monotonic() < until:
         time.sleep(0.01)
-    return found
+    return reading
 
 
-def test_a_busy_process_is_seen_and_never_above_all_processors() -> None:
+def test_cpu_load_of_busy_process_is_at_most_100_percent() -> None:
     load = DeviceLoad(CPU)
     until = time.process_time() + 0.2
     while time.process_time() < until:
         sum(range(1000))
-    found = measured(load)
-    assert set(found) == {"cpu_percent"}
-    assert 0 < found["cpu_percent"] <= 100
+    reading = measured(load)
+    assert set(reading) == {"cpu_percent"}
+    assert 0 < reading["cpu_percent"] <= 100
 
 
-def test_a_slow_driver_keeps_nobody_waiting_and_is_asked_once_at_a_time(
+def test_slow_driver_does_not_block_and_is_queried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(device_load, "INTERVAL", 0.0)
@@ -53,7 +53,7 @@ def test_a_slow_driver_keeps_nobody_waiting_and_is_asked_once_at_a_time(
     assert measured(load) == {"gpu_percent": 97.0}
 
 
-def test_measurements_are_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_are_at_least_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, now = [], [100.0]
     monkeypatch.setattr(device_load, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -75,12 +75,12 @@ def test_measurements_are_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_nobody_can_ask_is_left_out() -> None:
+def test_gpu_without_driver_reports_no_load() -> None:
     assert device_load._of_gpu(torch.device("cuda", 0)) == {}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_says_how_busy_and_how_warm_it_is() -> None:
-    found = device_load._of_gpu(torch.device("cuda", 0))
-    assert 0 <= found["gpu_percent"] <= 100
-    assert 0 < found["gpu_celsius"] < 120
+def test_gpu_reports_utilization_and_temperature() -> None:
+    reading = device_load._of_gpu(torch.device("cuda", 0))
+    assert 0 <= reading["gpu_percent"] <= 100
+    assert 0 < reading["gpu_celsius"] < 120

@@ -1,4 +1,4 @@
-"""A job waits for the GPU that another one uses, says so, and heeds a cancel or a pause meanwhile."""
+"""A job waits for a GPU in use, reports it, and can be canceled or paused while it waits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.helpers.jobs import handle, new_run
 GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
 
 
-def test_processors_are_for_everybody() -> None:
+def test_cpu_is_never_locked() -> None:
     assert device_lock.lockable_devices(ModelSpec(device="cpu:2")) == []
 
 
 @pytest.fixture
-def _taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A machine with one GPU, which a job of another project has."""
+def _gpu_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A machine with one GPU that a job of another project uses."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(device_lock, "lockable_devices", lambda model: [GPU])
     locks = device_locks.lock_devices([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
@@ -33,11 +33,9 @@ def _taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         lock.release()
 
 
-@pytest.mark.usefixtures("_taken")
+@pytest.mark.usefixtures("_gpu_in_use")
 @pytest.mark.parametrize("wish", ["cancel", "pause"])
-def test_a_training_waits_for_its_gpu_until_the_user_wants_otherwise(
-    tmp_path: Path, wish: str
-) -> None:
+def test_training_waits_for_busy_gpu_until_canceled_or_paused(tmp_path: Path, wish: str) -> None:
     run = new_run(tmp_path, model={"source": "builtin:harbor-tiny"})
 
     def on_event(event: events.Event, flags: Flags) -> None:

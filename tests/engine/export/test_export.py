@@ -1,4 +1,4 @@
-"""The whole export of a run: files, TEMPLATE, Modelfile, self-test, model in a real Ollama."""
+"""The whole export of a run: files, TEMPLATE, Modelfile, self-test, and a model in a real Ollama."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def exported(family: str, folder: Path, **export: Any) -> tuple[RunFolder, Recor
 
 
 def rendered(template: str) -> str:
-    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
-    return GoTemplate(template).render(template_data([*talk, talk[0]]), today=date.today())
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
+    return GoTemplate(template).render(template_data([*turns, turns[0]]), today=date.today())
 
 
 def codes(recorder: Recorder) -> list[str]:
@@ -62,7 +62,7 @@ def codes(recorder: Recorder) -> list[str]:
 
 
 @pytest.mark.parametrize("family", ["llama3", "qwen3", "phi3"])
-def test_a_real_ollama_keeps_template_stops_parameters_and_system_as_they_were_sent(
+def test_real_ollama_keeps_template_stops_and_parameters(
     family: str, real: real_ollama.Server, tmp_path: Path
 ) -> None:
     run, recorder = exported(
@@ -81,31 +81,31 @@ def test_a_real_ollama_keeps_template_stops_parameters_and_system_as_they_were_s
     assert (created.host, created.version) == (real.host, real_ollama.VERSION)
     with ollama.Client(real.host) as client:
         shown = client.show(created.name)
-        # This server cannot write the current date: today's stands in the llama3 TEMPLATE.
+        # This server can't render the current date, so the llama3 TEMPLATE holds today's.
         assert ("currentDate" in derived.template) == (family == "llama3")
         assert shown.template == derived.template or family == "llama3"
         assert rendered(shown.template or "") == rendered(derived.template)
         assert (shown.modelfile or "").count("\nFROM ") == 1
         parameters = (shown.parameters or "").split("\n")
-        found = [tuple(line.split(None, 1)) for line in parameters]
-        stops = {value.strip('"') for name, value in found if name == "stop"}
+        parsed = [tuple(line.split(None, 1)) for line in parameters]
+        stops = {value.strip('"') for name, value in parsed if name == "stop"}
         assert stops == set(derived.stops)
-        assert ("temperature", "0.25") in found
-        assert ("num_ctx", "512") in found
+        assert ("temperature", "0.25") in parsed
+        assert ("num_ctx", "512") in parsed
         assert SYSTEM in (shown.modelfile or "")
         client.delete(created.name)
-    tried = [str(log.text) for log in recorder.of(events.Log) if created.name in str(log.text)]
-    assert len(tried) == 1  # its answer, or the server's reason for giving none
+    attempts = [str(log.text) for log in recorder.of(events.Log) if created.name in str(log.text)]
+    assert len(attempts) == 1  # its answer, or the server's reason for giving none
     assert run.modelfile.read_text("utf-8").startswith("FROM ./gguf/Harbour-Q8_0.gguf\n")
 
 
-def test_an_export_leaves_what_its_events_say_and_no_scratch(
+def test_export_matches_its_events_and_leaves_no_scratch_files(
     fake: FakeOllama, tmp_path: Path
 ) -> None:
     run, recorder = exported(
         "llama3", tmp_path, ollama_host=fake.host, quantizations=("Q4_K_M", "Q8_0")
     )
-    # Four bits cost a model of random weights more than is usable: a warning, and no fault.
+    # Four bits lose too much of a model with random weights: a warning, not a failure.
     assert codes(recorder) == ["selftest.lossy"]
     results = recorder.of(events.SelfTested)[-4:]
     assert [(result.stage, result.verdict) for result in results] == [
@@ -125,7 +125,7 @@ def test_an_export_leaves_what_its_events_say_and_no_scratch(
     assert answer.rstrip().endswith(" answered: longest? burns lamp Which")
 
 
-def test_without_a_server_the_files_are_there_and_the_warning_says_so(tmp_path: Path) -> None:
+def test_export_without_server_writes_files_and_warns(tmp_path: Path) -> None:
     run, recorder = exported("llama3", tmp_path, ollama_host="http://127.0.0.1:9", self_test=False)
     assert codes(recorder) == ["ollama.not_running"]
     assert run.gguf_file("Harbour", "Q8_0").is_file()
@@ -133,7 +133,7 @@ def test_without_a_server_the_files_are_there_and_the_warning_says_so(tmp_path: 
     assert not run.selftest_file.exists()
 
 
-def test_a_model_that_failed_its_self_test_is_not_created(
+def test_model_that_fails_self_test_is_not_created(
     fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing_is_good_enough = limits.Limit(1.0, 0.0)
@@ -143,7 +143,7 @@ def test_a_model_that_failed_its_self_test_is_not_created(
     assert fake.models == {}
 
 
-def test_a_template_that_cannot_be_proven_makes_no_model(fake: FakeOllama, tmp_path: Path) -> None:
+def test_unproven_template_creates_no_model(fake: FakeOllama, tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, ollama_create=True, ollama_host=fake.host)
     file = run.adapter / "chat_template.jinja"
     text = file.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Files for LM Studio: in its layout, without taking space twice, never half there."""
+"""Files for LM Studio: in its layout, linked where possible, never partially written."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from tests.helpers.recorded_job import Recorder, recorded_job
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    made = tmp_path / "bot-Q4_K_M.gguf"
-    made.write_bytes(b"GGUF" + bytes(100))
-    return made
+    gguf = tmp_path / "bot-Q4_K_M.gguf"
+    gguf.write_bytes(b"GGUF" + bytes(100))
+    return gguf
 
 
-def place(file: Path, folder: str) -> Recorder:
+def add_file(file: Path, folder: str) -> Recorder:
     job, recorder = recorded_job()
     project = Project(name="My bot", export=ExportSpec(lm_studio_folder=folder))
     lm_studio.add_to_lm_studio(project, [file], job)
     return recorder
 
 
-def test_a_file_is_linked_under_publisher_and_model(file: Path, tmp_path: Path) -> None:
+def test_file_is_linked_under_publisher_and_model(file: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
-    recorder = place(file, str(models))
+    recorder = add_file(file, str(models))
     placed = models / "lora-studio" / "My bot" / file.name
     assert placed.samefile(file)
     assert [entry.name for entry in placed.parent.iterdir()] == [file.name]
     assert "lora-studio/My bot" in str(recorder.of(events.Log)[0].text)
     file.unlink()
     file.write_bytes(b"GGUF newer")
-    place(file, str(models))
+    add_file(file, str(models))
     assert placed.read_bytes() == b"GGUF newer"
 
 
-def test_on_another_disk_it_is_copied_if_there_is_room(
+def test_file_is_copied_to_another_disk_if_space_allows(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -53,30 +53,30 @@ def test_on_another_disk_it_is_copied_if_there_is_room(
     monkeypatch.setattr(os, "link", refuse)
     models = tmp_path / "models"
     models.mkdir()
-    place(file, str(models))
+    add_file(file, str(models))
     placed = models / "lora-studio" / "My bot" / file.name
     assert placed.read_bytes() == file.read_bytes()
     assert not placed.samefile(file)
     placed.unlink()
     monkeypatch.setattr(disk, "RESERVE", 1 << 60)
     with pytest.raises(ProblemError) as caught:
-        place(file, str(models))
+        add_file(file, str(models))
     assert caught.value.problems[0].code == "disk.full"
     assert not list(placed.parent.iterdir())
 
 
-def test_it_is_looked_for_at_home_and_missed_with_a_warning(
+def test_default_folder_is_in_home_and_missing_one_warns(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    (warning,) = place(file, "").of(events.Warned)
+    (warning,) = add_file(file, "").of(events.Warned)
     assert warning.problem.code == "export.no_lm_studio"
     (tmp_path / ".lmstudio" / "models").mkdir(parents=True)
-    place(file, "")
+    add_file(file, "")
     assert list((tmp_path / ".lmstudio").rglob("*.gguf"))
 
 
-def test_a_folder_that_is_none_is_refused(file: Path, tmp_path: Path) -> None:
+def test_missing_folder_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
-        place(file, str(tmp_path / "nowhere"))
+        add_file(file, str(tmp_path / "nowhere"))
     assert caught.value.problems[0].where.field == "lm_studio_folder"

@@ -1,4 +1,4 @@
-"""Base models on the Hub: searched, looked at, downloaded, resumed; and a token that shows nowhere."""
+"""Base models on the Hub: search, inspection, download, resume, and a token that never leaks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _listed(
 
 @pytest.fixture
 def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
-    """Asks a real worker, whose hub is the one of the test, and gives all events about it."""
+    """Send a command to a real worker that uses the test's Hub; return all events."""
     for name, value in {
         "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60", "LORA_STUDIO_LOGS": str(tmp_path / "logs"),
@@ -71,12 +71,12 @@ def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
         worker = client_worker.Worker.start()
         workers.append(worker)
         worker.send(command)
-        found = []
+        result = []
         for event in until_ended(worker, command.id):
-            found.append(event)
+            result.append(event)
             if on_event:
                 on_event(event, worker)
-        return found
+        return result
 
     yield asked
     for worker in workers:
@@ -84,25 +84,25 @@ def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
         worker.close()
 
 
-def the(found: list[Any], kind: type) -> Any:
-    """The one event of a kind; the problem where there is none."""
-    return next((event for event in found if isinstance(event, kind)), found[-1])
+def event_of(result: list[Any], kind: type) -> Any:
+    """Return the first event of a kind, or the last event if there is none."""
+    return next((event for event in result if isinstance(event, kind)), result[-1])
 
 
-def test_a_search_tells_size_licence_and_use_and_leaves_encoders_out(hub: Hub, ask: Ask) -> None:
-    found = the(ask(commands.SearchModels(text="org/")), events.ModelsFound).models
-    assert [entry.source for entry in found] == ["org/Large-70B", "org/Small-1B"]
-    small = found[1]
+def test_search_reports_size_and_license_and_skips_encoders(hub: Hub, ask: Ask) -> None:
+    result = event_of(ask(commands.SearchModels(text="org/")), events.ModelsFound).models
+    assert [entry.source for entry in result] == ["org/Large-70B", "org/Small-1B"]
+    small = result[1]
     assert (small.parameters, small.bytes) == (1_000_000_000, 2_000_000_000)
     assert (small.licence, small.downloads, small.updated) == ("apache-2.0", 50, "2026-03-01")
 
 
-def test_filters_of_a_search_reach_the_hub_and_hold(hub: Hub, ask: Ask) -> None:
+def test_search_filters_are_sent_to_the_hub_and_applied(hub: Hub, ask: Ask) -> None:
     command = commands.SearchModels(
         text="org/", largest=8_000_000_000, licence="apache-2.0", gated=False, sort="likes"
     )
-    found = the(ask(command), events.ModelsFound).models
-    assert [entry.source for entry in found] == ["org/Small-1B"]
+    result = event_of(ask(command), events.ModelsFound).models
+    assert [entry.source for entry in result] == ["org/Small-1B"]
     sent = json.loads(next(line for line in hub.asked if line.startswith("LIST"))[5:])
     assert sent["filter"] == ["safetensors", "license:apache-2.0"]
     assert (sent["gated"], sent["num_parameters"]) == (["false"], ["max:8000000000"])
@@ -110,34 +110,32 @@ def test_filters_of_a_search_reach_the_hub_and_hold(hub: Hub, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "busy"), (401, "token"), (500, "hub_failed")])
-def test_a_hub_that_refuses_a_search_is_named(hub: Hub, ask: Ask, status: int, code: str) -> None:
+def test_search_error_of_the_hub_is_reported(hub: Hub, ask: Ask, status: int, code: str) -> None:
     hub.status = status
     failed = ask(commands.SearchModels(text="x"))[-1]
     assert failed.problem.code == f"model.{code}"
     assert str(failed.problem.remedy)
 
 
-def test_a_hub_that_cannot_be_reached_is_a_problem(ask: Ask, monkeypatch: Any) -> None:
+def test_unreachable_hub_is_reported(ask: Ask, monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert ask(commands.SearchModels(text="x"))[-1].problem.code == "model.offline"
 
 
-def test_facts_of_a_hub_model_come_without_its_weights(hub: Hub, ask: Ask) -> None:
-    found = the(
+def test_inspecting_a_hub_model_does_not_fetch_its_weights(hub: Hub, ask: Ask) -> None:
+    result = event_of(
         ask(commands.InspectModel(model=ModelSpec(source="tiny/llama"))), events.ModelInspected
     )
-    assert found.layers == 2
-    assert found.stored_dtype == "bf16"
+    assert result.layers == 2
+    assert result.stored_dtype == "bf16"
     whole = (hub.models["tiny/llama"] / "model.safetensors").stat().st_size
-    assert found.missing_bytes == whole
-    assert found.disk_bytes > whole
+    assert result.missing_bytes == whole
+    assert result.disk_bytes > whole
     assert not any(line.startswith("GET") and "model.safetensors" in line and f"/{COMMIT}/" in line for line in hub.asked)  # fmt: skip
     assert any(line.startswith("RANGE 0-") for line in hub.asked)
 
 
-def test_a_model_that_is_only_pickles_is_refused_before_anything_large_is_fetched(
-    hub: Hub, ask: Ask
-) -> None:
+def test_pickle_only_model_is_refused_before_download(hub: Hub, ask: Ask) -> None:
     for command in (
         commands.InspectModel(model=ModelSpec(source="tiny/pickled")),
         commands.DownloadModel(model=ModelSpec(source="tiny/pickled")),
@@ -146,13 +144,13 @@ def test_a_model_that_is_only_pickles_is_refused_before_anything_large_is_fetche
     assert not any("pytorch_model.bin" in line for line in hub.asked)
 
 
-def test_a_download_tells_its_bytes_over_all_files_and_ends_in_the_shared_cache(
+def test_download_reports_bytes_and_ends_in_the_shared_cache(
     hub: Hub, ask: Ask, tmp_path: Path
 ) -> None:
-    found = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
-    done = the(found, events.ModelDownloaded)
+    result = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
+    done = event_of(result, events.ModelDownloaded)
     assert Path(done.folder) == tmp_path / "hf/hub/models--tiny--llama/snapshots" / COMMIT
-    steps = [event for event in found if isinstance(event, events.Progress)]
+    steps = [event for event in result if isinstance(event, events.Progress)]
     total = sum(
         file.stat().st_size
         for file in hub.models["tiny/llama"].iterdir()
@@ -163,8 +161,8 @@ def test_a_download_tells_its_bytes_over_all_files_and_ends_in_the_shared_cache(
     assert steps[-1].done == total
 
 
-def test_a_download_that_was_cancelled_goes_on_where_it_was(hub: Hub, ask: Ask) -> None:
-    _enlarge(hub.models["tiny/llama"], 60_000_000)  # of which one comes in two seconds
+def test_canceled_download_resumes(hub: Hub, ask: Ask) -> None:
+    _enlarge(hub.models["tiny/llama"], 60_000_000)  # one megabyte takes two seconds
     hub.held = 1_000_000
     command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
 
@@ -174,22 +172,20 @@ def test_a_download_that_was_cancelled_goes_on_where_it_was(hub: Hub, ask: Ask) 
 
     assert isinstance(ask(command, cancel)[-1], events.Cancelled)
     listed = ask(commands.ListModels(place="cache"))
-    entry = the(listed, events.ModelsFound).models[0]
+    entry = event_of(listed, events.ModelsFound).models[0]
     assert (entry.source, entry.missing) == ("tiny/llama", 1)
     hub.freed.set()
     hub.asked.clear()
-    again = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
-    assert isinstance(ask(again)[-1], events.Done)
+    second_try = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert isinstance(ask(second_try)[-1], events.Done)
     resumed = [line for line in hub.asked if line.startswith("RANGE")]
     assert resumed
     assert int(resumed[0].split()[1].split("-")[0]) > 0
-    entry = the(ask(commands.ListModels(place="cache")), events.ModelsFound).models[0]
+    entry = event_of(ask(commands.ListModels(place="cache")), events.ModelsFound).models[0]
     assert (entry.missing, str(entry.refusal)) == (0, "")
 
 
-def test_a_part_that_was_damaged_meanwhile_is_not_made_part_of_a_model(
-    hub: Hub, ask: Ask, tmp_path: Path
-) -> None:
+def test_damaged_partial_download_is_discarded(hub: Hub, ask: Ask, tmp_path: Path) -> None:
     weights = hub.models["tiny/llama"] / "model.safetensors"
     blobs = tmp_path / "hf/hub/models--tiny--llama/blobs"
     blobs.mkdir(parents=True)
@@ -197,12 +193,12 @@ def test_a_part_that_was_damaged_meanwhile_is_not_made_part_of_a_model(
     (blobs / f"{digest}.lora-studio.incomplete").write_bytes(bytes(1000))
     command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
     assert ask(command)[-1].problem.code == "model.interrupted"
-    again = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
-    assert isinstance(ask(again)[-1], events.Done)
+    second_try = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert isinstance(ask(second_try)[-1], events.Done)
 
 
 def _enlarge(folder: Path, size: int) -> None:
-    """Weights of that many bytes more, in a tensor of their own."""
+    """Add a padding tensor of `size` bytes to the weights."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -211,62 +207,60 @@ def _enlarge(folder: Path, size: int) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
 
 
-def test_a_connection_that_is_cut_is_taken_up_again(hub: Hub, ask: Ask) -> None:
+def test_dropped_connection_is_resumed(hub: Hub, ask: Ask) -> None:
     _enlarge(hub.models["tiny/llama"], 2_000_000)
     hub.break_after = 500_000
-    found = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
-    if isinstance(found[-1], events.Failed):  # the library gave up: what arrived is kept
-        assert found[-1].problem.code == "model.interrupted"
-        found = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
-    folder = Path(the(found, events.ModelDownloaded).folder)
+    result = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
+    if isinstance(result[-1], events.Failed):  # the library gave up; the part is kept
+        assert result[-1].problem.code == "model.interrupted"
+        result = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
+    folder = Path(event_of(result, events.ModelDownloaded).folder)
     whole = (hub.models["tiny/llama"] / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
-def test_a_disk_without_room_is_told_before_the_download(
-    hub: Hub, ask: Ask, tmp_path: Path
-) -> None:
+def test_full_disk_is_reported_before_the_download(hub: Hub, ask: Ask, tmp_path: Path) -> None:
     with (hub.models["tiny/llama"] / "model-2.safetensors").open("wb") as file:
-        file.truncate(1 << 43)  # eight terabytes that take no room themselves
+        file.truncate(1 << 43)  # a sparse file of eight terabytes
     problem = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))[-1].problem
     assert problem.code == "disk.full"
     assert "free" in str(problem.what)
     assert "HF_HOME" in str(problem.remedy)
 
 
-def test_a_gated_model_asks_for_a_token_and_opens_once_signed_in(hub: Hub, ask: Ask) -> None:
+def test_gated_model_needs_sign_in(hub: Hub, ask: Ask) -> None:
     command = commands.DownloadModel(model=ModelSpec(source="tiny/gated"))
     problem = ask(command)[-1].problem
     assert problem.code == "model.gated"
     assert "tiny/gated" in str(problem.remedy)
-    account = the(ask(commands.SignIn(token=SecretStr(TOKEN))), events.AccountFound)
+    account = event_of(ask(commands.SignIn(token=SecretStr(TOKEN))), events.AccountFound)
     assert (account.name, account.has_token) == ("pim", True)
-    again = commands.DownloadModel(model=ModelSpec(source="tiny/gated"))
-    assert isinstance(ask(again)[-1], events.Done)
-    signed_out = the(ask(commands.SignOut()), events.AccountFound)
+    second_try = commands.DownloadModel(model=ModelSpec(source="tiny/gated"))
+    assert isinstance(ask(second_try)[-1], events.Done)
+    signed_out = event_of(ask(commands.SignOut()), events.AccountFound)
     assert not signed_out.has_token
 
 
-def test_a_token_that_the_hub_does_not_take_is_not_kept(ask: Ask, tmp_path: Path) -> None:
+def test_invalid_token_is_not_stored(ask: Ask, tmp_path: Path) -> None:
     problem = ask(commands.SignIn(token=SecretStr("hf_wrong_one")))[-1].problem
     assert problem.code == "model.token"
     assert not (tmp_path / "hf" / "token").exists()
 
 
-def test_a_token_stands_in_the_hubs_own_store_alone(
+def test_token_is_stored_only_by_the_hub_library(
     hub: Hub, ask: Ask, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[str] = []
 
     def look(event: Any, worker: client_worker.Worker) -> None:
         process = Path(f"/proc/{worker.pid}")
-        with suppress(OSError):  # it may have ended, and only Linux shows this
+        with suppress(OSError):  # it may have exited, and only Linux has /proc
             seen.append((process / "cmdline").read_text() + (process / "environ").read_text())
 
     command = commands.SignIn(token=SecretStr(TOKEN))
-    said = ask(command, look)
+    sent = ask(command, look)
     ask(commands.DownloadModel(model=ModelSpec(source="tiny/gated")), look)
-    seen += [event.model_dump_json() for event in said]
+    seen += [event.model_dump_json() for event in sent]
     seen += [events.to_line(command), repr(command), str(command), *capfd.readouterr()]
     assert not any(TOKEN in text for text in seen)
     assert TOKEN.encode() in commands.to_pipe(command)
@@ -279,9 +273,7 @@ def test_a_token_stands_in_the_hubs_own_store_alone(
     assert os.stat(tmp_path / "hf" / "token").st_size > 0  # noqa: PTH116 - the store is a file
 
 
-def test_a_command_that_is_not_understood_is_logged_without_its_token(
-    ask: Ask, tmp_path: Path
-) -> None:
+def test_invalid_command_is_logged_without_its_token(ask: Ask, tmp_path: Path) -> None:
     worker = client_worker.Worker.start()
     line = json.dumps({"kind": "sign_in", "token": TOKEN, "more": TOKEN}).encode() + b"\n"
     assert worker._process.stdin is not None

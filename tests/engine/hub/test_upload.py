@@ -1,4 +1,4 @@
-"""Uploads: what arrives in the repository, the card, and that the token shows nowhere."""
+"""Uploads: the files in the repository, the model card, and a token that never leaks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.tiny_run import tiny_run
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = tiny_run("llama3", tmp_path_factory.mktemp("run"))
     run.gguf.mkdir()
     (run.gguf / "Harbour-Q4_K_M.gguf").write_bytes(b"GGUF" + bytes(2000))
@@ -36,7 +36,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Uploads]:
 
     with upload_server() as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.address)
-        # Its newer way of sending needs a store of its own behind the hub; this is the other one.
+        # Xet uploads need a second server; the test server supports the older LFS protocol.
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield running
@@ -59,26 +59,30 @@ def refused(run: RunFolder, repository: str = "someone/harbour", **settings: obj
 
 def front_matter(text: str) -> dict[str, object]:
     _, block, _ = text.split("---\n", 2)
-    found: dict[str, object] = yaml.safe_load(block)
-    return found
+    metadata: dict[str, object] = yaml.safe_load(block)
+    return metadata
 
 
-def test_an_adapter_arrives_whole_and_private_with_a_card(made: RunFolder, hub: Uploads) -> None:
-    recorder = push(made)
+def test_adapter_is_uploaded_whole_and_private_with_a_card(
+    exported_run: RunFolder, hub: Uploads
+) -> None:
+    recorder = push(exported_run)
     held = hub.repositories["someone/harbour"]
     assert held.private
-    names = {file.name for file in made.adapter.iterdir()} | {"README.md"}
+    names = {file.name for file in exported_run.adapter.iterdir()} | {"README.md"}
     assert held.files.keys() == names
     weights = "adapter_model.safetensors"
-    assert held.files[weights] == (made.adapter / weights).read_bytes()
+    assert held.files[weights] == (exported_run.adapter / weights).read_bytes()
     (pushed,) = recorder.of(events.Pushed)
     assert pushed.url == f"{hub.address}/someone/harbour"
     assert pushed.files == len(names)
     assert held.messages == ["Upload adapter by LoRA Studio"]
 
 
-def test_a_gguf_repository_holds_the_files_and_nothing_else(made: RunFolder, hub: Uploads) -> None:
-    push(made, "someone/harbour-gguf", what="gguf")
+def test_gguf_repository_holds_only_gguf_files_and_card(
+    exported_run: RunFolder, hub: Uploads
+) -> None:
+    push(exported_run, "someone/harbour-gguf", what="gguf")
     held = hub.repositories["someone/harbour-gguf"]
     assert held.files.keys() == {"Harbour-Q4_K_M.gguf", "README.md"}
     card = held.files["README.md"].decode()
@@ -86,77 +90,79 @@ def test_a_gguf_repository_holds_the_files_and_nothing_else(made: RunFolder, hub
     assert "| Harbour-Q4_K_M.gguf | 2" in card
 
 
-def test_nothing_of_this_computer_is_uploaded(made: RunFolder, hub: Uploads) -> None:
-    push(made)
+def test_upload_contains_no_local_paths(exported_run: RunFolder, hub: Uploads) -> None:
+    push(exported_run)
     held = hub.repositories["someone/harbour"].files
     config = json.loads(held["adapter_config.json"])
     assert config["base_model_name_or_path"] == "base"
     for name in ("README.md", "adapter_config.json"):
-        assert str(made.path.parents[1]) not in held[name].decode()
+        assert str(exported_run.path.parents[1]) not in held[name].decode()
 
 
-def test_what_is_there_already_is_not_sent_again(made: RunFolder, hub: Uploads) -> None:
-    push(made)
+def test_unchanged_files_are_not_uploaded_again(exported_run: RunFolder, hub: Uploads) -> None:
+    push(exported_run)
     sent = [line for line in hub.asked if line.startswith("PUT")]
     assert len(sent) == 1
-    push(made)
+    push(exported_run)
     assert [line for line in hub.asked if line.startswith("PUT")] == sent
 
 
-def test_a_public_repository_is_warned_of_and_used(made: RunFolder, hub: Uploads) -> None:
-    push(made, private=False)
+def test_public_repository_is_used_with_a_warning(exported_run: RunFolder, hub: Uploads) -> None:
+    push(exported_run, private=False)
     assert not hub.repositories["someone/harbour"].private
-    recorder = push(made)
+    recorder = push(exported_run)
     (warning,) = recorder.of(events.Warned)
     assert warning.problem.code == "hub.public"
 
 
-def test_without_a_token_nothing_is_asked_of_the_hub(
-    made: RunFolder, hub: Uploads, monkeypatch: pytest.MonkeyPatch
+def test_missing_token_is_refused_without_a_request(
+    exported_run: RunFolder, hub: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub
 
     monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(made.path / "no token"))
-    assert refused(made).code == "hub.no_token"
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HF_TOKEN_PATH", str(exported_run.path / "no token")
+    )
+    assert refused(exported_run).code == "hub.no_token"
     assert hub.asked == []
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(403, "hub.not_allowed"), (401, "hub.not_allowed"), (500, "hub.failed")]
 )
-def test_what_the_hub_refuses_is_a_problem_in_plain_words(
-    status: int, code: str, made: RunFolder, hub: Uploads
+def test_hub_refusal_is_reported_without_the_token(
+    status: int, code: str, exported_run: RunFolder, hub: Uploads
 ) -> None:
     hub.refuse = status
-    problem = refused(made)
+    problem = refused(exported_run)
     assert problem.code == code
     assert TOKEN not in problem.model_dump_json()
 
 
-def test_a_name_that_cannot_be_one_is_refused(made: RunFolder, hub: Uploads) -> None:
-    assert refused(made, "a/b/c").code == "hub.bad_name"
+def test_invalid_repository_name_is_refused(exported_run: RunFolder, hub: Uploads) -> None:
+    assert refused(exported_run, "a/b/c").code == "hub.bad_name"
 
 
-def test_a_hub_that_cannot_be_reached_is_a_problem(
-    made: RunFolder, hub: Uploads, monkeypatch: pytest.MonkeyPatch
+def test_unreachable_hub_is_reported(
+    exported_run: RunFolder, hub: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert refused(made).code == "hub.interrupted"
+    assert refused(exported_run).code == "hub.interrupted"
 
 
-def test_what_has_not_been_made_cannot_be_uploaded(made: RunFolder, hub: Uploads) -> None:
-    problem = refused(made, what="merged")
+def test_missing_merged_model_is_refused(exported_run: RunFolder, hub: Uploads) -> None:
+    problem = refused(exported_run, what="merged")
     assert problem.code == "hub.no_merged"
     assert str(problem.remedy) == "Merge first."
 
 
-def test_the_token_is_in_no_event(
-    made: RunFolder, hub: Uploads, capfd: pytest.CaptureFixture[str]
+def test_token_appears_in_no_event_or_output(
+    exported_run: RunFolder, hub: Uploads, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recorder = push(made)
+    recorder = push(exported_run)
     assert all(TOKEN not in events.to_line(event) for event in recorder.events)
     out, err = capfd.readouterr()
     assert TOKEN not in out + err
@@ -193,9 +199,9 @@ def facts(run: RunFolder) -> CardFacts:
     )
 
 
-def test_a_card_says_what_the_hub_reads(made: RunFolder) -> None:
-    found = front_matter(model_card.card("adapter", "me/harbour", facts(made)))
-    assert found == {
+def test_card_metadata_is_what_the_hub_reads(exported_run: RunFolder) -> None:
+    metadata = front_matter(model_card.card("adapter", "me/harbour", facts(exported_run)))
+    assert metadata == {
         "library_name": "peft",
         "pipeline_tag": "text-generation",
         "base_model": ["maker/base-1B"],
@@ -206,29 +212,29 @@ def test_a_card_says_what_the_hub_reads(made: RunFolder) -> None:
     }
 
 
-def test_a_card_tells_of_data_parameters_curve_and_self_test(made: RunFolder) -> None:
-    card = model_card.card("merged", "me/harbour", facts(made))
+def test_card_describes_data_parameters_curve_and_self_test(exported_run: RunFolder) -> None:
+    card = model_card.card("merged", "me/harbour", facts(exported_run))
     assert "| Data | maker/rows, own.jsonl |" in card
     assert "/home/me" not in card
     assert "| Rows trained on | 90 |" in card
     assert "| Trainable parameters | 1 M of 1 B |" in card
     assert "2.9000 at step 1, 1.0000 at the end, best 1.0000 at step 20." in card
-    assert card.count("| 1") < 20  # a table that is read, not a log
+    assert card.count("| 1") < 20  # a short table, not every step
     assert "| merged | 99.5 % | 0.0001 | passed |" in card
     assert "is licensed under: apache-2.0." in card
     assert 'AutoModelForCausalLM.from_pretrained("me/harbour")' in card
 
 
-def test_an_unknown_licence_is_said_to_be_unknown(made: RunFolder) -> None:
+def test_unknown_license_is_stated(exported_run: RunFolder) -> None:
     from dataclasses import replace
 
-    card = model_card.card("gguf", "me/harbour", replace(facts(made), license_name=None))
+    card = model_card.card("gguf", "me/harbour", replace(facts(exported_run), license_name=None))
     assert front_matter(card)["license"] == "other"
     assert "don't name a license" in card
 
 
-def test_a_local_base_is_named_without_its_folder(made: RunFolder, tmp_path: Path) -> None:
-    plain = CardFacts(made.load_project(), {}, (), {})
+def test_local_base_is_named_without_its_folder(exported_run: RunFolder, tmp_path: Path) -> None:
+    plain = CardFacts(exported_run.load_project(), {}, (), {})
     card = model_card.card("adapter", "me/harbour", plain)
     assert "base_model" not in front_matter(card)
-    assert str(made.path.parents[1]) not in card
+    assert str(exported_run.path.parents[1]) not in card

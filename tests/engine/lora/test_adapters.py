@@ -1,4 +1,4 @@
-"""Adapters as things of their own: found, described, held against a model, combined, imported."""
+"""Adapters on their own: listed, described, checked against a model, combined, imported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two adapters of one rank on different layers."""
+    """Two adapters of the same rank on different layers."""
     folder = tmp_path_factory.mktemp("pair")
     return [
         random_adapter(base, folder / "one", seed=1, target_modules=ATTENTION),
@@ -70,12 +70,10 @@ def problem(action: Callable[[], object]) -> str:
     return caught.value.problems[0].code
 
 
-# --- found and described ----------------------------------------------------------------------
+# --- listed and described ---------------------------------------------------------------------
 
 
-def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
-    base: Path, tmp_path: Path
-) -> None:
+def test_adapters_are_listed_from_runs_and_nested_folders(base: Path, tmp_path: Path) -> None:
     run = new_run(tmp_path / "project", model={"source": str(base)})
     random_adapter(base, run.adapter)
     random_adapter(base, tmp_path / "elsewhere" / "deep" / "style")
@@ -83,15 +81,15 @@ def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
     broken.mkdir()
     (broken / adapter_files.CONFIG).write_text('{"peft_type": "LORA", "r": 4}', "utf-8")
     job, _ = recorded_job()
-    found = {Path(f.folder): f for f in library.find_adapters([tmp_path], job)}
-    assert set(found) == {run.adapter, tmp_path / "elsewhere" / "deep" / "style", broken}
-    assert found[run.adapter].run == str(run.path)
-    assert found[run.adapter].rank == 4
-    assert found[run.adapter].base == str(base)
-    assert found[broken].problem is not None
+    result = {Path(f.folder): f for f in library.find_adapters([tmp_path], job)}
+    assert set(result) == {run.adapter, tmp_path / "elsewhere" / "deep" / "style", broken}
+    assert result[run.adapter].run == str(run.path)
+    assert result[run.adapter].rank == 4
+    assert result[run.adapter].base == str(base)
+    assert result[broken].problem is not None
 
 
-def test_norms_are_those_of_the_full_update(pair: list[Path]) -> None:
+def test_layer_norm_is_that_of_the_full_update(pair: list[Path]) -> None:
     facts = library.show_adapter(pair[0], None, recorded_job()[0]).adapter
     tensors = load_file(pair[0] / adapter_files.WEIGHTS)
     for layer in facts.layers:
@@ -100,9 +98,7 @@ def test_norms_are_those_of_the_full_update(pair: list[Path]) -> None:
     assert facts.parameters == sum(value.numel() for value in tensors.values())
 
 
-def test_an_adapter_fits_its_model_and_no_other(
-    base: Path, pair: list[Path], tmp_path: Path
-) -> None:
+def test_adapter_fits_only_its_own_model(base: Path, pair: list[Path], tmp_path: Path) -> None:
     other = tiny_model("phi3", tmp_path / "phi3")
     job, _ = recorded_job()
     own = library.fit(pair[0], ModelSpec(source=str(base)), job)
@@ -116,10 +112,10 @@ def test_an_adapter_fits_its_model_and_no_other(
     assert by_peft.fits
     assert "pissa" in str(by_peft.warning)
     assert not library.fit(begun, ModelSpec(source=str(other)), job).fits
-    found = library.find_adapters([pair[0], pair[1]], job)
-    fits = library.fit_all(found, ModelSpec(source=str(other)), job)
+    result = library.find_adapters([pair[0], pair[1]], job)
+    fits = library.fit_all(result, ModelSpec(source=str(other)), job)
     assert [each.fits for each in fits.values()] == [False, False]
-    assert library.fit_all(found, ModelSpec(source=str(tmp_path / "none")), job) == {}
+    assert library.fit_all(result, ModelSpec(source=str(tmp_path / "none")), job) == {}
     alike = tiny_model("llama3", tmp_path / "alike")
     twin = library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits
@@ -136,12 +132,12 @@ def test_an_adapter_fits_its_model_and_no_other(
         ("x=y/z=2", "x=y/z", 2.0),
     ],
 )
-def test_an_adapter_is_named_with_its_weight(text: str, folder: str, weight: float) -> None:
+def test_weighted_adapter_is_parsed(text: str, folder: str, weight: float) -> None:
     assert parse_weighted(text) == WeightedAdapter(folder=folder, weight=weight)
 
 
 @pytest.mark.parametrize("text", ["a=nan", "a=half", "a="])
-def test_what_is_no_weight_is_refused(text: str) -> None:
+def test_invalid_weight_is_refused(text: str) -> None:
     assert problem(lambda: parse_weighted(text)) == "adapters.weight"
 
 
@@ -176,24 +172,24 @@ def updates_of(wrapped: Any, name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("method", ["cat", "svd", "linear", "ties", "magnitude_prune"])
-def test_a_combined_adapter_is_loaded_by_peft_and_equals_its_own(
+def test_combined_adapter_equals_peft(
     method: Method, base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"density": 0.4} if method in ("ties", "magnitude_prune") else {}
     folder = combined(pair, tmp_path / "new", method, **settings)
     expected = updates_of(by_peft(base, pair, method, **settings), "new")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    found = updates_of(PeftModel.from_pretrained(model, folder), "default")
-    assert found.keys() == expected.keys()
+    result = updates_of(PeftModel.from_pretrained(model, folder), "default")
+    assert result.keys() == expected.keys()
     exact = method not in ("cat", "svd")  # PEFT decomposes the large product in 32 bits
-    for name, value in found.items():
+    for name, value in result.items():
         torch.testing.assert_close(
             value, expected[name], rtol=0, atol=0 if exact else 2e-5, msg=name
         )
 
 
 @pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
-def test_dropping_at_random_follows_the_seed_and_peft_s_rule(
+def test_dare_follows_the_seed_and_full_density_drops_nothing(
     method: Method, pair: list[Path], tmp_path: Path
 ) -> None:
     def tensors(name: str, **settings: Any) -> dict[str, torch.Tensor]:
@@ -201,19 +197,19 @@ def test_dropping_at_random_follows_the_seed_and_peft_s_rule(
             combined(pair, tmp_path / name, method, **settings) / adapter_files.WEIGHTS
         )
 
-    one, again, other = tensors("a", seed=5), tensors("b", seed=5), tensors("c", seed=6)
-    assert all(torch.equal(one[name], again[name]) for name in one)
+    one, same, other = tensors("a", seed=5), tensors("b", seed=5), tensors("c", seed=6)
+    assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
     whole = tensors("d", density=1.0)
     plain: Method = "ties" if method == "dare_ties" else "linear"
     settings = {"density": 1.0} if plain == "ties" else {}
-    undropped = load_file(combined(pair, tmp_path / "e", plain, **settings) / adapter_files.WEIGHTS)
-    assert all(torch.equal(whole[name], undropped[name]) for name in whole)
+    without_dropping = load_file(
+        combined(pair, tmp_path / "e", plain, **settings) / adapter_files.WEIGHTS
+    )
+    assert all(torch.equal(whole[name], without_dropping[name]) for name in whole)
 
 
-def test_concatenation_is_the_exact_sum_and_adds_the_ranks(
-    base: Path, pair: list[Path], tmp_path: Path
-) -> None:
+def test_cat_is_the_exact_sum_and_adds_ranks(base: Path, pair: list[Path], tmp_path: Path) -> None:
     folder = combined(pair, tmp_path / "new", "cat")
     config = json.loads((folder / adapter_files.CONFIG).read_text("utf-8"))
     assert config["r"] == config["lora_alpha"] == 8
@@ -227,7 +223,7 @@ def test_concatenation_is_the_exact_sum_and_adds_the_ranks(
     torch.testing.assert_close(tensors[name.format("B")] @ tensors[name.format("A")], expected)
 
 
-def test_a_scale_by_the_root_of_the_rank_is_not_applied_twice(base: Path, tmp_path: Path) -> None:
+def test_rslora_scale_is_not_applied_twice(base: Path, tmp_path: Path) -> None:
     one = random_adapter(base, tmp_path / "one", target_modules=["q_proj"], use_rslora=True)
     command = commands.CombineAdapters(
         adapters=(WeightedAdapter(folder=str(one)),), out=str(tmp_path / "new"), method="cat"
@@ -241,7 +237,7 @@ def test_a_scale_by_the_root_of_the_rank_is_not_applied_twice(base: Path, tmp_pa
     assert after.scale == 1.0
 
 
-def test_different_ranks_are_refused_with_the_ways_that_work(base: Path, tmp_path: Path) -> None:
+def test_unequal_ranks_combine_only_with_cat_and_svd(base: Path, tmp_path: Path) -> None:
     mixed = [
         random_adapter(base, tmp_path / str(r), r=r, target_modules=["q_proj"]) for r in (2, 4)
     ]
@@ -254,8 +250,8 @@ def test_different_ranks_are_refused_with_the_ways_that_work(base: Path, tmp_pat
             event = combining.combine(command, recorded_job()[0])
             assert event.rank == (6 if method == "cat" else 4)
         else:
-            found = problem(lambda c=command: combining.combine(c, recorded_job()[0]))  # type: ignore[misc]
-            assert found == "adapters.ranks_differ"
+            result = problem(lambda c=command: combining.combine(c, recorded_job()[0]))  # type: ignore[misc]
+            assert result == "adapters.ranks_differ"
             assert not (tmp_path / "out" / method).exists()
     assert set(METHODS) == set(get_args(Method))
 
@@ -266,9 +262,9 @@ def test_different_ranks_are_refused_with_the_ways_that_work(base: Path, tmp_pat
         {"use_dora": True},
         {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     ],
-    ids=["dora", "head trained whole"],
+    ids=["DoRA", "fully trained head"],
 )
-def test_what_does_not_add_up_is_not_combined(
+def test_dora_and_fully_trained_modules_are_not_combined(
     settings: dict[str, Any], base: Path, tmp_path: Path
 ) -> None:
     one = random_adapter(base, tmp_path / "one", **settings)
@@ -278,7 +274,7 @@ def test_what_does_not_add_up_is_not_combined(
     assert problem(lambda: combining.combine(command, recorded_job()[0])) == "adapters.not_combined"
 
 
-def test_an_embedding_that_came_along_goes_along(base: Path, tmp_path: Path) -> None:
+def test_frozen_embedding_is_kept_in_a_combination(base: Path, tmp_path: Path) -> None:
     targets = ["q_proj", "embed_tokens"]  # PEFT then saves the frozen embedding, too
     one, two = (
         random_adapter(base, tmp_path / str(s), seed=s, target_modules=targets) for s in (1, 2)
@@ -297,9 +293,7 @@ def test_an_embedding_that_came_along_goes_along(base: Path, tmp_path: Path) -> 
 # --- several in one merge ---------------------------------------------------------------------
 
 
-def test_several_weighted_adapters_merge_as_peft_merges_them_one_after_another(
-    base: Path, pair: list[Path], tmp_path: Path
-) -> None:
+def test_weighted_adapters_merge_like_peft(base: Path, pair: list[Path], tmp_path: Path) -> None:
     command = commands.MergeAdapters(
         base=ModelSpec(source=str(base)),
         adapters=(
@@ -318,11 +312,11 @@ def test_several_weighted_adapters_merge_as_peft_merges_them_one_after_another(
             module.set_scale("one", 0.7)
             module.set_scale("two", -1.5)
     expected = wrapped.merge_and_unload(adapter_names=["one", "two"]).state_dict()
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
+    assert all(torch.equal(result[name], expected[name]) for name in expected)
 
 
-def test_a_run_merges_further_adapters_at_the_weights_it_is_given(
+def test_run_merges_further_adapters_with_their_weights(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     further = (f"{pair[1]}=-1.5",)
@@ -344,9 +338,7 @@ def test_a_run_merges_further_adapters_at_the_weights_it_is_given(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_layer_trained_whole_is_neither_weighted_nor_brought_twice(
-    base: Path, tmp_path: Path
-) -> None:
+def test_fully_trained_layer_is_not_weighted_or_merged_twice(base: Path, tmp_path: Path) -> None:
     whole: dict[str, Any] = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
     one, two = (random_adapter(base, tmp_path / str(s), seed=s, **whole) for s in (1, 2))
 
@@ -361,7 +353,7 @@ def test_a_layer_trained_whole_is_neither_weighted_nor_brought_twice(
 
 
 @pytest.mark.parametrize("initial", ["pissa_niter_4", "corda", "loftq"])
-def test_an_adapter_whose_beginning_changed_the_base_is_refused(
+def test_adapter_whose_init_changed_the_base_is_refused(
     initial: str, pair: list[Path], tmp_path: Path
 ) -> None:
     for file in pair[0].iterdir():
@@ -385,8 +377,9 @@ def test_an_adapter_whose_beginning_changed_the_base_is_refused(
             "merging.broken_settings",
         ),
     ],
+    ids=["list", "no rank", "rank 0", "no alpha", "rank 0 in pattern"],
 )
-def test_settings_that_scale_nothing_are_a_named_problem_and_spoil_no_list(
+def test_invalid_adapter_settings_are_listed_with_a_problem(
     content: str, code: str, pair: list[Path], tmp_path: Path
 ) -> None:
     for file in pair[0].iterdir():
@@ -397,7 +390,7 @@ def test_settings_that_scale_nothing_are_a_named_problem_and_spoil_no_list(
     assert listed.problem.code == code
 
 
-def test_a_pickled_adapter_is_never_opened(pair: list[Path], tmp_path: Path) -> None:
+def test_pickled_adapter_is_never_opened(pair: list[Path], tmp_path: Path) -> None:
     (tmp_path / adapter_files.CONFIG).write_bytes((pair[0] / adapter_files.CONFIG).read_bytes())
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
     assert problem(lambda: adapter_files.read(tmp_path)) == "merging.pickle"
@@ -406,7 +399,7 @@ def test_a_pickled_adapter_is_never_opened(pair: list[Path], tmp_path: Path) -> 
 # --- imported ---------------------------------------------------------------------------------
 
 
-def test_a_run_can_begin_with_an_adapter_from_elsewhere(
+def test_run_can_start_from_an_imported_adapter(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     run = new_run(tmp_path, model={"source": str(base)})
@@ -418,7 +411,7 @@ def test_a_run_can_begin_with_an_adapter_from_elsewhere(
     assert run.state() == "merged"
 
 
-def test_an_adapter_of_another_model_is_not_imported(
+def test_adapter_of_other_model_is_not_imported(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     other = tiny_model("phi3", tmp_path / "phi3")
@@ -430,9 +423,7 @@ def test_an_adapter_of_another_model_is_not_imported(
     assert not run.adapter.exists()
 
 
-def test_a_run_can_begin_with_a_model_to_export_whose_weights_are_linked(
-    base: Path, tmp_path: Path
-) -> None:
+def test_run_can_start_from_an_imported_model(base: Path, tmp_path: Path) -> None:
     run = new_run(tmp_path, model={"source": str(base)})
     channel = handle(commands.ImportModel(run=str(run.path)))
     assert channel.last(events.Merged).tensors_changed == 0
@@ -445,10 +436,10 @@ def test_a_run_can_begin_with_a_model_to_export_whose_weights_are_linked(
     assert RunFolder(run.path).manifest()["imported"]["what"] == "model"
 
 
-# --- switched live ----------------------------------------------------------------------------
+# --- generation -------------------------------------------------------------------------------
 
 
-def test_answers_switch_between_adapters_on_one_base(
+def test_generation_switches_adapters_on_one_base(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     run = new_run(tmp_path, model={"source": str(base), "precision": "fp32"})
@@ -486,7 +477,7 @@ def test_answers_switch_between_adapters_on_one_base(
     assert handle(alone).last(events.Generated).text == texts["both"]
 
 
-def test_an_adapter_of_another_model_gives_no_answers(
+def test_generation_refuses_an_adapter_of_another_model(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     other = tiny_model("phi3", tmp_path / "phi3")
@@ -499,9 +490,7 @@ def test_an_adapter_of_another_model_gives_no_answers(
     assert channel.last(events.Failed).problem.code == "merging.foreign_adapter"
 
 
-def test_biases_that_trained_are_neither_weighted_nor_lost_in_a_combination(
-    pair: list[Path], tmp_path: Path
-) -> None:
+def test_trained_biases_are_not_combined(pair: list[Path], tmp_path: Path) -> None:
     for file in pair[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     tensors = load_file(tmp_path / adapter_files.WEIGHTS)

@@ -1,4 +1,4 @@
-"""The adapter: which layers get one on each architecture, exact counts, nothing else trains."""
+"""Attaching an adapter: target layers of each architecture, exact counts, nothing else trains."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def targets_of(tiny: TinyModel, family: str, targets: Targets, *names: str) -> s
         ("qwen3_moe", "all_linear", ATTENTION),
     ],
 )
-def test_a_preset_means_the_layers_that_the_architecture_has(
+def test_target_preset_selects_the_layers_of_each_architecture(
     tiny: TinyModel, family: str, targets: Targets, expected: tuple[str, ...]
 ) -> None:
     assert targets_of(tiny, family, targets) == set(expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_only_adapter_weights_train_and_they_are_32_bit(tiny: TinyModel, family: str) -> None:
+def test_only_adapter_weights_train_in_32_bit(tiny: TinyModel, family: str) -> None:
     wrapped = attach.attach_adapter(base(tiny, family).to(torch.bfloat16), LoraSpec(), make_job())
     trainable = {name: p for name, p in wrapped.named_parameters() if p.requires_grad}
     assert trainable
@@ -60,7 +60,7 @@ def test_only_adapter_weights_train_and_they_are_32_bit(tiny: TinyModel, family:
     assert not any("lm_head" in name or "embed" in name for name in trainable)
 
 
-def test_the_count_is_rank_times_inputs_and_outputs_of_every_layer(tiny: TinyModel) -> None:
+def test_trainable_count_is_rank_times_layer_widths(tiny: TinyModel) -> None:
     # Llama, 2 blocks: q 64->64, k and v 64->32, o 64->64, gate and up 64->128, down 128->64.
     per_block = 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192)
     wrapped = attach.attach_adapter(base(tiny, "llama3"), LoraSpec(rank=4), make_job())
@@ -74,36 +74,36 @@ def test_the_count_is_rank_times_inputs_and_outputs_of_every_layer(tiny: TinyMod
 @pytest.mark.parametrize("family", FAMILIES)
 def test_inspecting_without_weights_counts_the_same(tiny: TinyModel, family: str) -> None:
     channel = handle(commands.InspectModel(model=ModelSpec(source=str(tiny(family)))))
-    found = channel.last(events.ModelInspected)
+    result = channel.last(events.ModelInspected)
     wrapped = attach.attach_adapter(base(tiny, family), LoraSpec(), make_job())
     counted = attach.count_parameters(wrapped)
-    assert found.adapter is not None
-    assert (found.adapter.trainable, found.adapter.total) == (counted.trainable, counted.total)
-    assert set(found.adapter.targets) == set(counted.targets)
-    assert found.parameters == counted.total - counted.trainable
-    assert (found.layers, found.hidden_size, found.stored_dtype) == (2, 64, "bf16")
-    assert found.has_chat_template
+    assert result.adapter is not None
+    assert (result.adapter.trainable, result.adapter.total) == (counted.trainable, counted.total)
+    assert set(result.adapter.targets) == set(counted.targets)
+    assert result.parameters == counted.total - counted.trainable
+    assert (result.layers, result.hidden_size, result.stored_dtype) == (2, 64, "bf16")
+    assert result.has_chat_template
 
 
-def test_biases_train_when_that_is_chosen() -> None:
+def test_biases_train_if_chosen() -> None:
     network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
     wrapped = attach.attach_adapter(network, LoraSpec(bias="all", rank=2), make_job())
     biases = [name for name, p in wrapped.named_parameters() if p.requires_grad and "bias" in name]
     assert biases
 
 
-def test_layers_that_are_no_linear_class_are_found_too() -> None:
+def test_conv1d_layers_are_targeted() -> None:
     network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
     assert set(attach.linear_names(network)) == {"c_attn", "c_proj", "c_fc"}
     assert set(attach.find_targets(network, LoraSpec(targets="attention_qv")).names) == {"c_attn"}
     counted = attach.count_parameters(
         attach.attach_adapter(network, LoraSpec(targets="attention", rank=2), make_job())
     )
-    # c_proj of the attention alone, not its namesake in the MLP: 2·(32+96) + 2·(32+32).
+    # c_proj of the attention only, not the one in the MLP: 2·(32+96) + 2·(32+32).
     assert counted.trainable == 2 * 128 + 2 * 64
 
 
-def test_named_layers_are_adapted(tiny: TinyModel) -> None:
+def test_layers_can_be_targeted_by_name(tiny: TinyModel) -> None:
     assert targets_of(tiny, "llama3", "names", "o_proj", "up_proj") == {"o_proj", "up_proj"}
     full = "model.layers.1.self_attn.q_proj"
     spec = LoraSpec(targets="names", target_names=(full,))
@@ -111,7 +111,7 @@ def test_named_layers_are_adapted(tiny: TinyModel) -> None:
 
 
 @pytest.mark.parametrize("names", [("q_proj", "query"), ("lm_head",), ("embed_tokens",)])
-def test_a_name_that_no_linear_layer_has_is_a_problem_that_lists_them(
+def test_unknown_target_name_lists_the_linear_layers(
     tiny: TinyModel, names: tuple[str, ...]
 ) -> None:
     with pytest.raises(ProblemError) as caught:
@@ -125,7 +125,7 @@ def test_a_name_that_no_linear_layer_has_is_a_problem_that_lists_them(
 # --- experts ----------------------------------------------------------------------------------
 
 
-def test_stacked_experts_are_left_out_of_presets_with_a_warning(tiny: TinyModel) -> None:
+def test_presets_skip_stacked_experts_with_a_warning(tiny: TinyModel) -> None:
     channel = RecordingChannel()
     attach.attach_adapter(base(tiny, "qwen3_moe"), LoraSpec(), make_job(channel))
     (warned,) = channel.of(events.Warned)
@@ -133,7 +133,7 @@ def test_stacked_experts_are_left_out_of_presets_with_a_warning(tiny: TinyModel)
     assert "gate_up_proj, down_proj" in str(warned.problem.what)
 
 
-def test_stacked_experts_are_adapted_when_they_are_named(tiny: TinyModel) -> None:
+def test_named_stacked_experts_are_adapted(tiny: TinyModel) -> None:
     spec = LoraSpec(targets="names", target_names=("q_proj", "gate_up_proj", "down_proj"), rank=2)
     channel = RecordingChannel()
     network = base(tiny, "qwen3_moe")
@@ -148,12 +148,12 @@ def test_stacked_experts_are_adapted_when_they_are_named(tiny: TinyModel) -> Non
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
 
 
-# --- quantised --------------------------------------------------------------------------------
+# --- quantized --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
-def test_a_quantised_base_is_widened_unless_it_computes_in_bfloat16_and_gives_gradients(
+def test_quantized_base_is_upcast_without_native_bfloat16(
     tiny: TinyModel, precision: str, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "has_bfloat16_instructions", lambda: native)
@@ -168,12 +168,12 @@ def test_a_quantised_base_is_widened_unless_it_computes_in_bfloat16_and_gives_gr
     wrapped(input_ids=ids, labels=ids).loss.backward()
     grads = [p.grad for name, p in wrapped.named_parameters() if "lora_B" in name]
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
-    # Packed weights count as what they hold.
+    # Packed weights count unpacked.
     assert attach.count_parameters(wrapped).total == attach.count_parameters(attach.attach_adapter(base(tiny, "llama3"), LoraSpec(), make_job())).total  # fmt: skip
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
-def test_a_pass_without_gradients_leaves_those_of_a_quantised_base_as_they_were(
+def test_forward_without_gradients_keeps_quantized_gradients(
     tiny: TinyModel, precision: str
 ) -> None:
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
@@ -198,7 +198,7 @@ def test_a_pass_without_gradients_leaves_those_of_a_quantised_base_as_they_were(
         torch.testing.assert_close(one, other)
 
 
-def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
+def test_quantized_base_keeps_16_bit_experts(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = ModelSpec(source=str(tiny("qwen3_moe")), precision="4bit", device="cpu")
@@ -210,7 +210,7 @@ def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_widths_alone_count_what_peft_counts(tiny: TinyModel, family: str) -> None:
+def test_count_from_widths_matches_peft(tiny: TinyModel, family: str) -> None:
     spec = ModelSpec(source=str(tiny(family)))
     inspected = attach.inspect_model(spec, LoraSpec(), make_job())
     for shape in (
@@ -221,13 +221,13 @@ def test_widths_alone_count_what_peft_counts(tiny: TinyModel, family: str) -> No
         LoraSpec(own_ranks=(f"{inspected.linear_names[0]}=3",), use_rslora=True),
     ):
         outline = loading.on_meta(tiny(family), spec)
-        found = [adapter_size.count(inspected, shape), attach.count_on_meta(outline, shape)]
-        at_once, by_peft = (x.model_dump(exclude={"time"}) if x else None for x in found)
+        result = [adapter_size.count(inspected, shape), attach.count_on_meta(outline, shape)]
+        at_once, by_peft = (x.model_dump(exclude={"time"}) if x else None for x in result)
         assert at_once == by_peft
         assert at_once is not None
 
 
-def test_what_widths_alone_do_not_tell_is_left_to_the_engine(tiny: TinyModel) -> None:
+def test_count_from_widths_is_none_when_it_cannot_be_exact(tiny: TinyModel) -> None:
     inspected = attach.inspect_model(
         ModelSpec(source=str(tiny("qwen3_moe"))), LoraSpec(), make_job()
     )

@@ -1,4 +1,4 @@
-"""Going on from an adapter: its shape and weights are taken, whoever made it, and a copy stays."""
+"""Starting from an adapter: its shape and weights are used, and the run keeps a copy."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     ],
     ids=["named", "dora", "whole"],
 )
-def test_training_begins_with_the_adapters_shape_and_weights(
+def test_training_starts_with_shape_and_weights_of_the_adapter(
     start: Start, tiny: TinyModel, tmp_path: Path, shape: dict[str, Any]
 ) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", **shape)
@@ -88,7 +88,7 @@ def test_training_begins_with_the_adapters_shape_and_weights(
     assert run.manifest()["started_from"] == str(adapter)
 
 
-def test_it_resumes_to_the_last_bit_after_the_adapter_it_began_with_is_gone(
+def test_training_resumes_after_its_starting_adapter_is_deleted(
     start: Start, tiny: TinyModel, tmp_path: Path
 ) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made")
@@ -101,13 +101,13 @@ def test_it_resumes_to_the_last_bit_after_the_adapter_it_began_with_is_gone(
     assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
 
 
-def test_preference_training_compares_with_the_adapter_it_began_with(
+def test_preference_reference_is_the_starting_adapter(
     start: Start, tiny: TinyModel, tmp_path: Path
 ) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", use_dora=True)
     channel = train(start(adapter, PAIRS, epochs=4, max_steps=6, learning_rate=5e-3))
     steps = channel.of(events.StepDone)
-    # At first nothing differs from the reference: −log σ(0).
+    # At first the policy equals the reference: −log σ(0).
     assert steps[0].loss == pytest.approx(0.693147, rel=1e-4)
     assert steps[-1].loss < 0.69
     saved = weights(Path(channel.last(events.AdapterSaved).folder))
@@ -115,9 +115,7 @@ def test_preference_training_compares_with_the_adapter_it_began_with(
     assert any(not torch.equal(value, weights(adapter)[name]) for name, value in saved.items())
 
 
-def test_what_training_drops_is_not_dropped_of_the_adapter_it_is_compared_with(
-    tiny: TinyModel, tmp_path: Path
-) -> None:
+def test_reference_is_computed_without_dropout(tiny: TinyModel, tmp_path: Path) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", lora_dropout=0.5)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     spec = LoraSpec(start_from=str(adapter), dropout=0.5)
@@ -133,7 +131,7 @@ def test_what_training_drops_is_not_dropped_of_the_adapter_it_is_compared_with(
     assert not torch.equal(first, dropped)
 
 
-def test_an_adapter_of_another_model_is_named_at_the_field(
+def test_adapter_of_other_model_is_reported_at_its_field(
     start: Start, tiny: TinyModel, tmp_path: Path
 ) -> None:
     adapter = random_adapter(tiny("phi3"), tmp_path / "made", target_modules=["qkv_proj"])
@@ -142,25 +140,24 @@ def test_an_adapter_of_another_model_is_named_at_the_field(
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         ({"peft_type": "IA3"}, "type IA3"),
         ({"peft_type": "LORA", "r": 4, "init_lora_weights": "pissa"}, "initialized with pissa"),
     ],
+    ids=["IA3", "PiSSA"],
 )
-def test_what_cannot_be_gone_on_from_says_why(
-    tmp_path: Path, settings: dict[str, Any], said: str
+def test_unsuitable_starting_adapter_is_refused_with_a_reason(
+    tmp_path: Path, settings: dict[str, Any], expected: str
 ) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     (tmp_path / "adapter_model.safetensors").touch()
     (problem,) = starting_adapter.check(LoraSpec(start_from=str(tmp_path)))
-    assert said in str(problem.what)
+    assert expected in str(problem.what)
     assert (problem.severity, problem.where.field) == ("error", "start_from")
 
 
-def test_settings_that_the_adapter_decides_are_named_when_they_were_set_otherwise(
-    tiny: TinyModel, tmp_path: Path
-) -> None:
+def test_settings_overridden_by_the_adapter_give_a_warning(tiny: TinyModel, tmp_path: Path) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", target_modules=["q_proj"])
     spec = LoraSpec(start_from=str(adapter), alpha=8, rank=32, init="pissa")
     (problem,) = starting_adapter.check(spec)
@@ -171,7 +168,7 @@ def test_settings_that_the_adapter_decides_are_named_when_they_were_set_otherwis
     assert not starting_adapter.check(LoraSpec(start_from=str(adapter)))
 
 
-def test_the_count_is_that_of_the_adapter(tiny: TinyModel, tmp_path: Path) -> None:
+def test_parameter_count_is_that_of_the_adapter(tiny: TinyModel, tmp_path: Path) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", r=4, target_modules=["q_proj"])
     asked = commands.InspectModel(
         model={"source": str(tiny("llama3"))}, lora=LoraSpec(start_from=str(adapter))

@@ -1,4 +1,4 @@
-"""Every kind of adapter: trains, and what is saved is what was trained."""
+"""Every adapter type and initialization: it trains, and the saved adapter is the trained one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Start = Callable[..., RunFolder]
 def start(tiny: TinyModel, tmp_path: Path) -> Start:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
 
-    def made(shape: dict[str, Any], precision: str = "fp32", **recipe: Any) -> RunFolder:
+    def make(shape: dict[str, Any], precision: str = "fp32", **recipe: Any) -> RunFolder:
         training = {"epochs": 2, "micro_batch": 4, "gradient_accumulation": 1, "learning_rate": 5e-3}  # fmt: skip
         return new_run(
             tmp_path,
@@ -54,7 +54,7 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
             lora={"rank": 4, "alpha": 8} | shape,
         )
 
-    return made
+    return make
 
 
 def train(run: RunFolder, resume: bool = False) -> RecordingChannel:
@@ -62,7 +62,7 @@ def train(run: RunFolder, resume: bool = False) -> RecordingChannel:
 
 
 def loss_of_saved(run: RunFolder) -> float:
-    """The validation loss of base + saved adapter, as any other tool loads them."""
+    """Return the validation loss of base and saved adapter, loaded with PEFT alone."""
     project = run.load_project()
     base = AutoModelForCausalLM.from_pretrained(project.model.source, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, str(run.adapter)).eval()
@@ -88,7 +88,7 @@ def loss_of_saved(run: RunFolder) -> float:
     ],
     ids=lambda shape: next(iter(shape)) + "=" + str(next(iter(shape.values()))),
 )
-def test_what_is_saved_is_what_was_trained(start: Start, shape: dict[str, Any]) -> None:
+def test_saved_adapter_has_the_loss_of_training(start: Start, shape: dict[str, Any]) -> None:
     run = start(shape)
     channel = train(run)
     assert channel.of(events.Done), channel.of(events.Failed)
@@ -98,7 +98,7 @@ def test_what_is_saved_is_what_was_trained(start: Start, shape: dict[str, Any]) 
     assert not list(run.temporary.iterdir())
 
 
-def test_modules_trained_whole_are_saved_with_the_adapter(start: Start, tiny: TinyModel) -> None:
+def test_fully_trained_modules_are_saved_with_the_adapter(start: Start, tiny: TinyModel) -> None:
     run = start({"modules_to_save": ["norm"]})
     channel = train(run)
     assert loss_of_saved(run) == pytest.approx(channel.of(events.Evaluated)[-1].loss, rel=2e-4)
@@ -106,7 +106,7 @@ def test_modules_trained_whole_are_saved_with_the_adapter(start: Start, tiny: Ti
 
 @pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers with bias")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_all_that_trains_is_in_32_bit_and_what_layers_give_in_the_format_of_the_base(
+def test_trainable_weights_are_32_bit_outputs_keep_base_dtype(
     dtype: torch.dtype,
 ) -> None:
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "vocab_size": 99}
@@ -118,17 +118,15 @@ def test_all_that_trains_is_in_32_bit_and_what_layers_give_in_the_format_of_the_
     ids = torch.arange(9)[None]
     for name in ("embed_tokens", "norm"):
         layer = model.get_base_model().get_decoder().get_submodule(name)
-        given = (
+        inputs = (
             ids if name == "embed_tokens" else torch.ones(1, 9, base.config.hidden_size).to(dtype)
         )
-        assert layer(given).dtype == dtype
+        assert layer(inputs).dtype == dtype
         with model.disable_adapter():
-            assert layer(given).dtype == dtype
+            assert layer(inputs).dtype == dtype
 
 
-def test_a_norm_of_a_16_bit_base_learns_in_steps_below_its_rounding(
-    start: Start, tiny: TinyModel
-) -> None:
+def test_norm_of_16_bit_base_learns_below_its_rounding(start: Start, tiny: TinyModel) -> None:
     run = start({"modules_to_save": ["norm"]}, "bf16", learning_rate=1e-4)
     channel = train(run)
     assert any(str(event.text).startswith("Rows are packed") for event in channel.of(events.Log))
@@ -141,7 +139,7 @@ def test_a_norm_of_a_16_bit_base_learns_in_steps_below_its_rounding(
 @pytest.mark.parametrize(
     ("init", "precision"), [("pissa", "fp32"), ("eva", "fp32"), ("loftq", "4bit")]
 )
-def test_what_began_with_the_base_or_the_data_goes_on_bit_for_bit(
+def test_init_from_weights_or_data_resumes_bit_for_bit(
     start: Start, init: str, precision: str
 ) -> None:
     whole, halved = (start({"init": init}, precision, max_steps=6) for _ in range(2))
@@ -156,23 +154,21 @@ def test_what_began_with_the_base_or_the_data_goes_on_bit_for_bit(
     assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
 
 
-def test_the_reference_of_preference_training_is_the_base_as_it_is_stored(
-    start: Start, tmp_path: Path
-) -> None:
+def test_preference_reference_is_the_stored_base(start: Start, tmp_path: Path) -> None:
     pairs = [
         {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": "No idea!"}
         for n in range(8)
     ]
-    run = start({"init": "pissa"}, max_steps=1)  # which writes rows of its own
+    run = start({"init": "pissa"}, max_steps=1)  # writes other rows first
     write_rows(tmp_path / "rows.jsonl", pairs)
     assert train(run).last(events.StepDone).loss == pytest.approx(0.693147, rel=1e-4)
 
 
-def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: TinyModel) -> None:
+def test_eva_starts_with_orthonormal_directions_of_the_data(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     run = start({"init": "eva"})
     tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
-    # Weights that are to be divided among GPUs are not there yet.
+    # With sharding, the weights aren't loaded yet.
     tuned.base = replace(tuned.base, device=torch.device("meta"))
     tokenizer = load_tokenizer(tiny("llama3"))
     rows = list(EncodedRows(prepare(run.load_project().dataset, tokenizer, 0, make_job()).training))
@@ -181,7 +177,7 @@ def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     first = layers["model.layers.0.self_attn.q_proj"].lora_A["default"].weight.detach()
     torch.testing.assert_close(first @ first.T, torch.eye(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(first, layers["model.layers.0.self_attn.k_proj"].lora_A["default"].weight.detach())  # fmt: skip
-    # What the first layer is given, computed apart: its leading directions span the same space.
+    # Inputs of the first layer, computed independently: the leading directions span the same space.
     batch = collate(rows)
     states = base.model.layers[0].input_layernorm(base.model.embed_tokens(batch.ids[batch.sources]))
     _, _, right = torch.linalg.svd((states - states.mean(0)).detach(), full_matrices=False)
@@ -192,9 +188,7 @@ def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: 
         eva.initialize_from_data(tuned, rows[:1], 1, make_job())
 
 
-def test_loftq_brings_the_quantised_model_nearer_to_the_one_it_was(
-    start: Start, tiny: TinyModel
-) -> None:
+def test_loftq_brings_quantized_model_closer_to_the_original(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     ids = torch.arange(5, 60)[None]
     exact = base(input_ids=ids).logits.detach()
@@ -211,7 +205,7 @@ def test_loftq_brings_the_quantised_model_nearer_to_the_one_it_was(
 @pytest.mark.parametrize(
     ("shape", "field"), [({"blocks": "0-7"}, "blocks"), ({"modules_to_save": ["head"]}, "modules_to_save")]
 )  # fmt: skip
-def test_what_the_model_does_not_have_is_named_at_its_field(
+def test_missing_block_or_module_is_reported_at_its_field(
     start: Start, shape: dict[str, Any], field: str
 ) -> None:
     problem = train(start(shape)).last(events.Failed).problem
@@ -227,29 +221,29 @@ def test_what_the_model_does_not_have_is_named_at_its_field(
         ({}, {"init": "orthogonal", "rank": 3}, "lora.orthogonal_needs_even_ranks"),
     ],
 )
-def test_combinations_that_cannot_work_say_so_at_the_field(
+def test_invalid_init_combination_is_reported_with_a_fix(
     model: dict[str, Any], shape: dict[str, Any], code: str
 ) -> None:
     draft = Draft()
     draft.values["model"].update(model)
     draft.values["lora"].update(shape)
-    found = [problem for problem in checks.check(draft) if problem.code == code]
-    assert found[0].where.field == "init"
-    assert found[0].fix is not None
+    problems = [problem for problem in checks.check(draft) if problem.code == code]
+    assert problems[0].where.field == "init"
+    assert problems[0].fix is not None
 
 
 @pytest.mark.parametrize(("blocks", "numbers"), [("", None), ("3", [3]), ("0-2, 5", [0, 1, 2, 5])])
-def test_blocks_are_written_as_ranges(blocks: str, numbers: list[int] | None) -> None:
+def test_blocks_are_parsed_as_ranges(blocks: str, numbers: list[int] | None) -> None:
     assert attach.LoraSpec(blocks=blocks).block_numbers() == numbers
 
 
-def test_a_rank_of_its_own_keeps_the_ratio_of_alpha_unless_told() -> None:
+def test_own_rank_keeps_the_alpha_ratio_by_default() -> None:
     spec = attach.LoraSpec(rank=8, alpha=16, own_ranks=("q_proj=32", "v_proj=4:4"))
     assert spec.rank_pattern() == {"q_proj": 32, "v_proj": 4}
     assert spec.alpha_pattern() == {"q_proj": 64, "v_proj": 4}
 
 
-def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> None:
+def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job())
     spec = start({}, lora_plus_ratio=16.0).load_project().training
@@ -259,7 +253,7 @@ def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> 
     assert {p.shape[0] for p in slow["params"]} == {4}
 
 
-def test_noise_has_the_size_of_its_formula_and_comes_with_gradients_only(tiny: TinyModel) -> None:
+def test_neftune_noise_has_formula_size_and_needs_gradients(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job()).train()
     scorer = Scorer(model)

@@ -1,4 +1,4 @@
-"""The merge: equal to its formula, equal to PEFT's, refused when it cannot be right."""
+"""The merge: equal to its formula, equal to PEFT, refused when it can't be correct."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
-# PEFT's advice about kinds of adapters that are made here on purpose.
+# PEFT's warnings about adapters that these tests create on purpose.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
@@ -99,10 +99,10 @@ def edit_config(adapter: Path, **changes: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
 
 
-# --- right ------------------------------------------------------------------------------------
+# --- correct ----------------------------------------------------------------------------------
 
 
-def test_a_merged_weight_is_base_plus_scale_times_b_times_a(tmp_path: Path) -> None:
+def test_merged_weight_is_base_plus_scale_times_b_times_a(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base", stored="float32")
     adapter = random_adapter(base, tmp_path / "adapter", r=4, lora_alpha=12)
     before = load_file(base / safetensors_files.SINGLE)
@@ -115,7 +115,7 @@ def test_a_merged_weight_is_base_plus_scale_times_b_times_a(tmp_path: Path) -> N
     assert (after[f"{name}.weight"] - before[f"{name}.weight"]).abs().max() > 0.1
 
 
-def test_a_merge_computed_by_hand(tmp_path: Path) -> None:
+def test_merge_matches_a_hand_computed_example(tmp_path: Path) -> None:
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     base.mkdir()
     adapter.mkdir()
@@ -136,7 +136,7 @@ def test_a_merge_computed_by_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_merge_equals_peft_bit_for_bit(family: str, tmp_path: Path) -> None:
+def test_merge_equals_peft_bit_for_bit(family: str, tmp_path: Path) -> None:
     base = tiny_model(family, tmp_path / "base")
     adapter = random_adapter(base, tmp_path / "adapter")
     _, recorder = merged(base, adapter, tmp_path / "merged")
@@ -146,7 +146,7 @@ def test_the_merge_equals_peft_bit_for_bit(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
-def test_the_merge_equals_peft_in_every_data_type(stored: str, dtype: str, tmp_path: Path) -> None:
+def test_merge_equals_peft_in_every_dtype(stored: str, dtype: str, tmp_path: Path) -> None:
     base = tiny_model("qwen3", tmp_path / "base", stored=stored)
     adapter = random_adapter(base, tmp_path / "adapter")
     merged(base, adapter, tmp_path / "merged", dtype=dtype)
@@ -173,7 +173,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("stored", ["bfloat16", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_adapters_are_streamed_to_what_peft_makes_of_them(
+def test_every_kind_of_adapter_is_streamed_like_peft(
     kind: str, stored: str, tmp_path: Path
 ) -> None:
     base = tiny_model("mistral", tmp_path / "base", stored=stored)
@@ -204,7 +204,7 @@ EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
     ids=["transposed", "transposed dora", "biases", "experts apart", "experts stacked"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
-def test_layers_of_other_shapes_are_streamed_to_what_peft_makes_of_them(
+def test_every_kind_of_layer_is_streamed_like_peft(
     family: str, shape: dict[str, Any], adapted: dict[str, Any], mistral: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
@@ -229,7 +229,7 @@ def test_layers_of_other_shapes_are_streamed_to_what_peft_makes_of_them(
     kind=st.sampled_from(["plain", "transposed", "dora", "rounded"]),
     dtype=st.sampled_from([torch.bfloat16, torch.float16, torch.float32]),
 )
-def test_block_by_block_is_bit_equal_to_all_at_once(
+def test_blockwise_merge_equals_merge_at_once(
     outputs: int, inputs: int, rank: int, kind: str, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(outputs * inputs)
@@ -259,11 +259,11 @@ def test_block_by_block_is_bit_equal_to_all_at_once(
     else:
         expected += delta.to(dtype) if kind == "rounded" else delta
     blocks = deltas.ranges(shape[0], deltas.rows_of_block(*shape))
-    found = torch.cat([change(weight[first:last].clone(), first, last) for first, last in blocks])
-    assert torch.equal(found, expected)
+    result = torch.cat([change(weight[first:last].clone(), first, last) for first, last in blocks])
+    assert torch.equal(result, expected)
 
 
-def test_a_head_trained_apart_from_a_tied_embedding_is_untied(llama: Path, tmp_path: Path) -> None:
+def test_head_trained_apart_from_tied_embedding_is_untied(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(
         llama, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head"]
     )
@@ -276,9 +276,7 @@ def test_a_head_trained_apart_from_a_tied_embedding_is_untied(llama: Path, tmp_p
     assert torch.equal(model.model.embed_tokens.weight, before)
 
 
-def test_untouched_tensors_keep_their_bytes_and_their_data_type(
-    llama: Path, tmp_path: Path
-) -> None:
+def test_untouched_tensors_keep_their_bytes_and_dtype(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter", target_modules=ATTENTION)
     tensors, _ = merged(llama, adapter, tmp_path / "merged")
     before = load_file(llama / safetensors_files.SINGLE)
@@ -288,7 +286,7 @@ def test_untouched_tensors_keep_their_bytes_and_their_data_type(
     }
 
 
-def test_shards_are_cut_at_the_chosen_size_and_indexed(llama: Path, tmp_path: Path) -> None:
+def test_shards_respect_the_chosen_size_and_are_indexed(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
     merged(llama, adapter, tmp_path / "merged", shard_size_gb=60e3 / 1e9)
     index = json.loads((tmp_path / "merged" / safetensors_files.INDEX).read_text("utf-8"))
@@ -301,7 +299,7 @@ def test_shards_are_cut_at_the_chosen_size_and_indexed(llama: Path, tmp_path: Pa
     assert_loads_equal(tmp_path / "merged", merged_by_peft(llama, adapter, torch.bfloat16))
 
 
-def test_a_sharded_base_is_read_from_all_its_files(llama: Path, tmp_path: Path) -> None:
+def test_sharded_base_is_read_from_all_files(llama: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     model = AutoModelForCausalLM.from_pretrained(llama, dtype="auto")
     model.save_pretrained(base, max_shard_size="50KB")
@@ -311,16 +309,14 @@ def test_a_sharded_base_is_read_from_all_its_files(llama: Path, tmp_path: Path) 
     assert_loads_equal(tmp_path / "merged", merged_by_peft(llama, adapter, torch.bfloat16))
 
 
-def test_the_tokenizer_and_chat_template_are_those_the_adapter_was_trained_with(
-    llama: Path, tmp_path: Path
-) -> None:
+def test_merged_model_has_tokenizer_and_template_of_adapter(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     tokenizer.chat_template = "{{ messages[0]['content'] }} of its own"
     tokenizer.save_pretrained(adapter)
     merged(llama, adapter, tmp_path / "merged", dtype="fp32")
-    found = AutoTokenizer.from_pretrained(tmp_path / "merged")
-    assert found.chat_template == tokenizer.chat_template
+    result = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert result.chat_template == tokenizer.chat_template
     config = json.loads((tmp_path / "merged" / "config.json").read_text("utf-8"))
     assert config["dtype"] == "float32"
     assert (tmp_path / "merged" / "generation_config.json").is_file()
@@ -330,20 +326,20 @@ def test_the_tokenizer_and_chat_template_are_those_the_adapter_was_trained_with(
 # --- refused ----------------------------------------------------------------------------------
 
 
-def test_an_adapter_of_another_model_is_refused(llama: Path, tmp_path: Path) -> None:
+def test_adapter_of_other_model_is_refused(llama: Path, tmp_path: Path) -> None:
     other = tiny_model("phi3", tmp_path / "other")
     adapter = random_adapter(other, tmp_path / "adapter")
     assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
 
 
-def test_an_adapter_for_another_width_is_refused(llama: Path, tmp_path: Path) -> None:
+def test_adapter_of_other_width_is_refused(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     edit_weights(adapter, lambda t: t.update({name: torch.zeros(4, 65)}))
     assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
 
 
-def test_an_adapter_with_more_layers_than_the_base_is_refused(llama: Path, tmp_path: Path) -> None:
+def test_adapter_with_more_layers_than_base_is_refused(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
 
     def add_layer(tensors: dict[str, torch.Tensor]) -> None:
@@ -362,7 +358,7 @@ def test_half_an_update_is_refused(llama: Path, tmp_path: Path) -> None:
     assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
 
 
-def test_a_rank_that_contradicts_the_settings_is_refused(llama: Path, tmp_path: Path) -> None:
+def test_rank_that_contradicts_the_settings_is_refused(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter", r=4)
     edit_config(adapter, r=8)
     assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
@@ -372,7 +368,7 @@ def test_a_rank_that_contradicts_the_settings_is_refused(llama: Path, tmp_path: 
     ("changes", "code"),
     [({"peft_type": "IA3"}, "merging.not_lora"), (None, "merging.no_adapter")],
 )
-def test_what_is_no_lora_adapter_is_refused(
+def test_non_lora_or_missing_adapter_is_refused(
     changes: dict[str, Any] | None, code: str, llama: Path, tmp_path: Path
 ) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
@@ -383,7 +379,7 @@ def test_what_is_no_lora_adapter_is_refused(
     assert refusal(llama, adapter, tmp_path / "merged") == code
 
 
-def test_a_torn_adapter_file_is_refused(llama: Path, tmp_path: Path) -> None:
+def test_truncated_adapter_file_is_refused(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
     file = adapter / adapter_files.WEIGHTS
     file.write_bytes(file.read_bytes()[:-100])
@@ -393,18 +389,14 @@ def test_a_torn_adapter_file_is_refused(llama: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings", [{}, {"init_lora_weights": "olora"}], ids=["streamed", "by PEFT"]
 )
-def test_values_that_are_no_numbers_are_refused(
-    settings: dict[str, Any], llama: Path, tmp_path: Path
-) -> None:
+def test_nan_in_adapter_is_refused(settings: dict[str, Any], llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter", **settings)
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
     edit_weights(adapter, lambda tensors: tensors[name].fill_(float("nan")))
     assert refusal(llama, adapter, tmp_path / "merged") == "merging.not_finite"
 
 
-def test_a_value_too_large_for_float16_is_refused_with_the_way_out(
-    llama: Path, tmp_path: Path
-) -> None:
+def test_float16_overflow_is_refused_with_a_remedy(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter", lora_alpha=200_000_000)
     with pytest.raises(ProblemError) as caught:
         merged(llama, adapter, tmp_path / "merged", dtype="fp16")
@@ -412,7 +404,7 @@ def test_a_value_too_large_for_float16_is_refused_with_the_way_out(
     assert "bfloat16" in str(caught.value.problems[0].remedy)
 
 
-def test_a_base_that_is_only_quantised_with_gptq_is_refused(llama: Path, tmp_path: Path) -> None:
+def test_gptq_base_is_refused(llama: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(llama, base)
     write_config(base, quantization_config={"quant_method": "gptq", "bits": 4})
@@ -420,9 +412,7 @@ def test_a_base_that_is_only_quantised_with_gptq_is_refused(llama: Path, tmp_pat
     assert refusal(base, adapter, tmp_path / "merged") == "merging.quantised_base"
 
 
-def test_a_base_that_is_only_quantised_with_bitsandbytes_is_merged_with_a_warning(
-    llama: Path, tmp_path: Path
-) -> None:
+def test_bitsandbytes_base_is_merged_with_a_warning(llama: Path, tmp_path: Path) -> None:
     settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     packed = AutoModelForCausalLM.from_pretrained(llama, quantization_config=settings)
     packed.save_pretrained(tmp_path / "packed")
@@ -433,11 +423,11 @@ def test_a_base_that_is_only_quantised_with_bitsandbytes_is_merged_with_a_warnin
     config = json.loads((tmp_path / "merged" / "config.json").read_text("utf-8"))
     assert "quantization_config" not in config
     exact = merged_by_peft(llama, adapter, torch.bfloat16)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
     for name in ("q_proj", "k_proj"):  # one with an update, one without
         name = f"model.layers.0.self_attn.{name}.weight"
-        off = (found[name].float() - exact[name].float()).norm() / exact[name].float().norm()
-        assert 0.02 < off < 0.15  # the rounding of 4 bits, and no more
+        off = (result[name].float() - exact[name].float()).norm() / exact[name].float().norm()
+        assert 0.02 < off < 0.15  # the rounding of 4 bits only
 
 
 # --- a run ------------------------------------------------------------------------------------
@@ -446,12 +436,12 @@ def test_a_base_that_is_only_quantised_with_bitsandbytes_is_merged_with_a_warnin
 @pytest.fixture
 def run(llama: Path, tmp_path: Path) -> RunFolder:
     project = Project(name="Harbour", model=ModelSpec(source=str(llama)))
-    made = run_folder.create(tmp_path / "runs", project, tmp_path)
-    random_adapter(llama, made.adapter)
-    return made
+    new_run = run_folder.create(tmp_path / "runs", project, tmp_path)
+    random_adapter(llama, new_run.adapter)
+    return new_run
 
 
-def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) -> None:
+def test_merge_of_a_run_leaves_only_the_model(run: RunFolder) -> None:
     job, recorder = recorded_job()
     merge.merge(run, job)
     (event,) = recorder.of(events.Merged)
@@ -468,7 +458,7 @@ def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) ->
     assert shown[-1].done == shown[-1].total
 
 
-def test_the_merged_model_stops_where_training_ended_answers(tmp_path: Path) -> None:
+def test_merged_model_stops_at_the_end_of_turn_token(tmp_path: Path) -> None:
     base = tiny_model("qwen3", tmp_path / "base")
     for name, changes in (
         ("tokenizer_config.json", {"eos_token": "<|endoftext|>"}),
@@ -477,16 +467,16 @@ def test_the_merged_model_stops_where_training_ended_answers(tmp_path: Path) -> 
         file = base / name
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
     project = Project(name="Base", model=ModelSpec(source=str(base)))
-    made = run_folder.create(tmp_path / "runs", project, tmp_path)
-    random_adapter(base, made.adapter)
-    merge.merge(made, recorded_job()[0])
-    ids = AutoTokenizer.from_pretrained(made.merged).get_vocab()
-    settings = json.loads((made.merged / "generation_config.json").read_text("utf-8"))
+    new_run = run_folder.create(tmp_path / "runs", project, tmp_path)
+    random_adapter(base, new_run.adapter)
+    merge.merge(new_run, recorded_job()[0])
+    ids = AutoTokenizer.from_pretrained(new_run.merged).get_vocab()
+    settings = json.loads((new_run.merged / "generation_config.json").read_text("utf-8"))
     assert settings["eos_token_id"][0] == 3
     assert set(settings["eos_token_id"]) == {3, ids["<|endoftext|>"], ids["<|im_end|>"]}
 
 
-def test_a_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
+def test_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
     job, _ = recorded_job()
     merge.merge(run, job)
     before = load_file(run.merged / safetensors_files.SINGLE)
@@ -498,7 +488,7 @@ def test_a_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
     assert not torch.equal(before[name], after[name])
 
 
-def test_a_cancelled_merge_leaves_the_earlier_model_and_no_scratch(run: RunFolder) -> None:
+def test_canceled_merge_keeps_the_earlier_model(run: RunFolder) -> None:
     merge.merge(run, recorded_job()[0])
     before = load_file(run.merged / safetensors_files.SINGLE)
     job, recorder = recorded_job()
@@ -514,7 +504,7 @@ def test_a_cancelled_merge_leaves_the_earlier_model_and_no_scratch(run: RunFolde
     assert leftovers(run) == []
 
 
-def test_too_small_a_disk_is_found_before_anything_is_written(
+def test_full_disk_is_detected_before_writing(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "RESERVE", 1 << 60)

@@ -1,4 +1,4 @@
-"""The merge as a stream: bounded memory, heeded cancels, and what a kill leaves to go on with."""
+"""The streamed merge: bounded memory, prompt cancellation, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def merge(base: Path, adapter: Path, target: Path, spec: MergingSpec = SHARDS) -
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
+    result: dict[str, torch.Tensor] = {}
     for file in folder.glob("*.safetensors"):
-        found |= load_file(file)
-    return found
+        result |= load_file(file)
+    return result
 
 
 def interrupted(base: Path, adapter: Path, target: Path, after: int) -> None:
-    """A merge that ends without a word after so many shards."""
+    """Run a merge that dies after writing `after` shards."""
 
     class GoneError(BaseException):
         pass
@@ -79,7 +79,7 @@ def interrupted(base: Path, adapter: Path, target: Path, after: int) -> None:
         merging_merge.merge_folders(base, [adapter_files.read(adapter)], target, SHARDS, job)
 
 
-# --- going on ---------------------------------------------------------------------------------
+# --- resumed ----------------------------------------------------------------------------------
 
 
 def test_finished_shards_are_kept_after_an_interruption(
@@ -102,15 +102,15 @@ def test_finished_shards_are_kept_after_an_interruption(
     }
 
 
-@pytest.mark.parametrize("place", [8 + 700, -9], ids=["near the start", "at the end"])
-def test_a_finished_shard_that_was_damaged_is_written_again(
-    place: int, llama: Path, adapter: Path, tmp_path: Path
+@pytest.mark.parametrize("offset", [8 + 700, -9], ids=["near the start", "at the end"])
+def test_damaged_finished_shard_is_rewritten(
+    offset: int, llama: Path, adapter: Path, tmp_path: Path
 ) -> None:
     merge(llama, adapter, tmp_path / "whole")
     interrupted(llama, adapter, tmp_path / "target", after=2)
     for file in (tmp_path / "target").glob("*.safetensors"):
         raw = bytearray(file.read_bytes())
-        raw[place] ^= 0x40
+        raw[offset] ^= 0x40
         file.write_bytes(raw)
     recorder = merge(llama, adapter, tmp_path / "target")
     assert not any(shard.kept for shard in recorder.of(events.ShardWritten))
@@ -118,7 +118,7 @@ def test_a_finished_shard_that_was_damaged_is_written_again(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_another_merge_does_not_go_on_with_the_shards_of_the_first(
+def test_merge_of_another_adapter_does_not_reuse_shards(
     llama: Path, adapter: Path, tmp_path: Path
 ) -> None:
     interrupted(llama, adapter, tmp_path / "target", after=2)
@@ -129,7 +129,7 @@ def test_another_merge_does_not_go_on_with_the_shards_of_the_first(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_merge_goes_on_where_it_was(llama: Path, adapter: Path, tmp_path: Path) -> None:
+def test_killed_merge_resumes(llama: Path, adapter: Path, tmp_path: Path) -> None:
     script = f"""
 import os, signal
 from pathlib import Path
@@ -160,7 +160,7 @@ merging.merge_into(Path({str(tmp_path / "merged")!r}), Path({str(llama)!r}),
 
 
 class SetAfter(threading.Event):
-    """An event that is set from the so-many-th look at it on."""
+    """An event that reports being set after it has been checked `looks` times."""
 
     def __init__(self, looks: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class SetAfter(threading.Event):
 
 
 @pytest.mark.parametrize("changed", [True, False], ids=["computed", "copied"])
-def test_a_cancel_is_heeded_within_a_tensor(changed: bool, tmp_path: Path) -> None:
+def test_cancel_stops_within_a_tensor(changed: bool, tmp_path: Path) -> None:
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     base.mkdir()
     adapter.mkdir()
@@ -195,22 +195,22 @@ def test_a_cancel_is_heeded_within_a_tensor(changed: bool, tmp_path: Path) -> No
     assert {entry.name for entry in tmp_path.iterdir()} == {"base", "adapter"}
 
 
-# --- what was trained is what is merged -------------------------------------------------------
+# --- equal to the trained model ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
-def test_one_end_of_a_tied_pair_is_adapted_alone_as_it_was_trained(
+def test_adapting_one_side_of_a_tied_pair_matches_training(
     target: str, llama: Path, tmp_path: Path
 ) -> None:
-    """PEFT's own merge writes the update into both ends, and the model then answers otherwise."""
+    """PEFT's own merge writes the update into both sides, which changes the model's answers."""
     adapter = random_adapter(llama, tmp_path / "a", target_modules=["q_proj", target])
     merge(llama, adapter, tmp_path / "m", MergingSpec(dtype="fp32"))
     base = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
     trained = PeftModel.from_pretrained(base, adapter)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
     ids = torch.arange(40)[None]
     with torch.inference_mode():
-        torch.testing.assert_close(found(ids).logits, trained(ids).logits, rtol=0, atol=1e-4)
+        torch.testing.assert_close(result(ids).logits, trained(ids).logits, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["whole", "without prefix"])
@@ -225,7 +225,7 @@ def test_one_end_of_a_tied_pair_is_adapted_alone_as_it_was_trained(
                                  "max_position_embeddings": 64}),
     ],
 )  # fmt: skip
-def test_an_embedding_under_another_name_is_untied_from_the_head_as_well(
+def test_embedding_with_another_name_is_untied_from_the_head(
     family: str, embedding: str, settings: dict[str, Any], how: str, bare: bool, tmp_path: Path
 ) -> None:
     config = AutoConfig.for_model(family, vocab_size=64, bos_token_id=1, eos_token_id=2, **settings)
@@ -243,17 +243,15 @@ def test_an_embedding_under_another_name_is_untied_from_the_head_as_well(
             torch.nn.init.normal_(value.data, std=0.3)
     trained.save_pretrained(tmp_path / "a")
     merge(tmp_path / "base", tmp_path / "a", tmp_path / "m", MergingSpec(dtype="fp32"))
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
     ids = torch.arange(40)[None]
     with torch.inference_mode():
         expected = trained.eval()(ids).logits
-        torch.testing.assert_close(found.eval()(ids).logits, expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(result.eval()(ids).logits, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama3", "mistral"], ids=["tied", "apart"])
-def test_a_vocabulary_that_grew_in_training_grows_in_the_merged_model(
-    family: str, tmp_path: Path
-) -> None:
+def test_grown_vocabulary_is_merged(family: str, tmp_path: Path) -> None:
     base = tiny_model(family, tmp_path / "base")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     rows = model.config.vocab_size + 32
@@ -267,9 +265,9 @@ def test_a_vocabulary_that_grew_in_training_grows_in_the_merged_model(
     recorder = merge(base, tmp_path / "adapter", tmp_path / "m", MergingSpec())
     assert not recorder.of(events.Log)
     expected = wrapped.merge_and_unload().state_dict()
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
-    assert found.config.vocab_size == rows
-    for name, value in found.state_dict().items():
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
+    assert result.config.vocab_size == rows
+    for name, value in result.state_dict().items():
         assert torch.equal(value, expected[name]), name
 
 
@@ -282,7 +280,7 @@ def test_a_vocabulary_that_grew_in_training_grows_in_the_merged_model(
     ],
     ids=["nf4", "fp4 twice", "8 bit"],
 )
-def test_a_packed_base_is_unpacked_tensor_by_tensor_as_the_library_does_it(
+def test_quantized_base_is_dequantized_like_bitsandbytes(
     packing: dict[str, object], llama: Path, adapter: Path, tmp_path: Path
 ) -> None:
     settings = BitsAndBytesConfig(**packing)
@@ -296,34 +294,34 @@ def test_a_packed_base_is_unpacked_tensor_by_tensor_as_the_library_does_it(
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "packed").dequantize()
     plain = plain.to(torch.bfloat16)
     expected = PeftModel.from_pretrained(plain, adapter).merge_and_unload().state_dict()
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto").state_dict()
-    for name, value in found.items():
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto").state_dict()
+    for name, value in result.items():
         assert torch.equal(value, expected[name]), name
 
 
-def in_the_hubs_cache(model: Path, name: str, cache: Path) -> None:
-    """Puts a model where huggingface_hub keeps what it has fetched."""
+def add_to_hub_cache(model: Path, name: str, cache: Path) -> None:
+    """Copy a model to the download cache of huggingface_hub."""
     folder = cache / f"models--{name.replace('/', '--')}"
     shutil.copytree(model, folder / "snapshots" / "abc")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc", "utf-8")
 
 
-@pytest.mark.parametrize("at_hand", [True, False])
-def test_a_packed_base_is_exchanged_for_its_original_where_that_is_in_the_cache(
-    at_hand: bool, llama: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_quantized_base_is_replaced_by_its_cached_original(
+    is_cached: bool, llama: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     packed = AutoModelForCausalLM.from_pretrained(llama, quantization_config=settings)
     packed.save_pretrained(tmp_path / "packed")
-    if at_hand:
-        in_the_hubs_cache(llama, "harbour/tiny", tmp_path / "hub")
+    if is_cached:
+        add_to_hub_cache(llama, "harbour/tiny", tmp_path / "hub")
     job, recorder = recorded_job()
     trained_on = ModelSpec(source="harbour/tiny-bnb-4bit")
     base = prequantized.original(tmp_path / "packed", trained_on, job)
     merge(base, adapter, tmp_path / "m", MergingSpec())
-    if not at_hand:
+    if not is_cached:
         assert base == tmp_path / "packed"
         return
     assert "16-bit original" in str(recorder.of(events.Log)[0].text)
@@ -343,7 +341,7 @@ import torch, transformers, peft
 from lora_studio.engine.merging import merge as merging
 from tests.helpers.recorded_job import recorded_job
 way, work, above = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-torch.randn(500, 500) @ torch.randn(500, 500)  # the threads and buffers of an idle worker
+torch.randn(500, 500) @ torch.randn(500, 500)  # allocate the threads and buffers of an idle worker
 status = Path("/proc/self/status").read_text()
 idle = 1024 * int(status.split("VmData:")[1].split()[0])
 resource.setrlimit(resource.RLIMIT_DATA, (idle + above, idle + above))
@@ -353,7 +351,7 @@ WAYS[way](work / "base", work / "adapter", work / way)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA is Linux's")
-def test_a_merge_needs_no_more_than_three_times_its_largest_tensor(tmp_path: Path) -> None:
+def test_merge_needs_at_most_three_times_its_largest_tensor(tmp_path: Path) -> None:
     from tests.benchmarks import merging as benchmark
 
     benchmark.write_model(tmp_path / "base", 0.7e9)

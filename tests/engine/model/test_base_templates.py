@@ -1,4 +1,4 @@
-"""A base model gets a chat template by choice, and everything made of it carries that one."""
+"""A base model with a chosen chat template: the adapter, merge and export all carry it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def finished(channel: RecordingChannel) -> RecordingChannel:
 
 
 @pytest.mark.parametrize("name", ["alpaca", "gemma"])
-def test_adapter_merged_model_gguf_and_modelfile_carry_the_chosen_template(
+def test_chosen_chat_template_reaches_every_output(
     name: str, tiny: TinyModel, tmp_path: Path
 ) -> None:
     run = new_run(
@@ -53,9 +53,9 @@ def test_adapter_merged_model_gguf_and_modelfile_carry_the_chosen_template(
         [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}],
         tokenize=False,
     )
-    opened = {"alpaca": "### Response:\n", "gemma": "<start_of_turn>model\n"}[name]
-    # The vocabulary has no mark of the format's own, so its end-of-sequence token ends the answer.
-    assert f"{opened}Yes.<|endoftext|>" in text
+    answer_start = {"alpaca": "### Response:\n", "gemma": "<start_of_turn>model\n"}[name]
+    # The vocabulary lacks the format's end-of-turn token, so the end-of-sequence token ends the answer.
+    assert f"{answer_start}Yes.<|endoftext|>" in text
     (file,) = run.gguf.glob("*.gguf")
     assert (
         GgufTokenizerHeader(GGUFReader(file)).text("tokenizer.chat_template")
@@ -63,6 +63,6 @@ def test_adapter_merged_model_gguf_and_modelfile_carry_the_chosen_template(
     )
     assert channel.last(events.TemplateDerived).proven
     modelfile = run.modelfile.read_text("utf-8")
-    assert opened.strip() in modelfile
+    assert answer_start.strip() in modelfile
     assert "<|endoftext|>" in modelfile
     assert all(result.passed for result in channel.of(events.SelfTested))

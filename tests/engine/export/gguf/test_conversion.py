@@ -1,4 +1,4 @@
-"""GGUF files: what is in them is the merged model, and whatever goes wrong says so."""
+"""GGUF conversion: files hold exactly the merged model, and every failure is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
 from tests.helpers.tiny_run import heldout_rows, tiny_run
 
-#: Families whose rotary embedding pairs neighbours in llama.cpp and halves in transformers.
+#: Families whose rotary embedding pairs neighbors in llama.cpp and halves in transformers.
 _PERMUTED = ("llama3", "mistral", "granite", "smollm3")
 
 
@@ -68,23 +68,23 @@ def convert_problem(model: Path, target: Path, llama_cpp: str = "") -> Problem:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_tensor_of_the_file_is_the_models(family: str, own: str, tmp_path: Path) -> None:
+def test_every_gguf_tensor_equals_the_model_tensor(family: str, own: str, tmp_path: Path) -> None:
     model = tiny_model(family, tmp_path / "model")
     file = tmp_path / "f16.gguf"
     conversion.convert(model, file, conversion.model_name("Harbour", model), own, recorded_job()[0])
     expected = expected_tensors(family, model)
-    found = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
-    found.pop("rope_freqs.weight", None)
-    assert found.keys() == expected.keys()
+    result = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
+    result.pop("rope_freqs.weight", None)
+    assert result.keys() == expected.keys()
     for name, value in expected.items():
-        data = found[name].data
+        data = result[name].data
         stored = torch.from_numpy(np.array(data)).float().reshape(value.shape)
         exact = value.half().float() if data.dtype == np.float16 else value
         assert torch.equal(stored, exact), name
 
 
 def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
-    """The model's tensors, 32 bits wide, under the names and in the order of llama.cpp."""
+    """Return the model's tensors in 32 bits, with llama.cpp's names and row order."""
     arch = {"llama3": "llama", "mistral": "llama", "qwen3_moe": "qwen3moe"}.get(family, family)
     key = next(key for key, name in gguf_format.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf_format.get_tensor_name_map(key, 2)
@@ -95,7 +95,7 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
         if family in _PERMUTED and (".q_proj." in name or ".k_proj." in name):
             value = neighbours(value, heads=4 if ".q_proj." in name else 2)
         if family == "gemma3" and name.endswith("norm.weight"):
-            value += 1  # llama.cpp multiplies by the weight, Gemma by one more
+            value += 1  # Gemma multiplies by 1 + weight, llama.cpp by the weight
         if ".experts." in name:
             layer, projection = name.split(".")[2], name.split(".")[-2]
             experts.setdefault(f"model.layers.{layer}.mlp.experts.{projection}", []).append(value)
@@ -111,15 +111,13 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
 
 
 def neighbours(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows of each head from (first half, second half) to pairs (i of the first, i of the second)."""
+    """Reorder the rows of each head from two halves to interleaved pairs."""
     rows, width = weight.shape
     half = rows // heads // 2
     return weight.view(heads, 2, half, width).transpose(1, 2).reshape(rows, width)
 
 
-def test_the_name_in_the_file_tells_llama_cpp_of_phi3_and_only_of_phi3(
-    llama: Path, tmp_path: Path
-) -> None:
+def test_model_name_marks_phi3_and_only_phi3(llama: Path, tmp_path: Path) -> None:
     phi3 = tiny_model("phi3", tmp_path / "phi3")
     assert conversion.model_name("Harbour", phi3) == "Harbour (phi3)"
     assert conversion.model_name("My Phi-3", phi3) == "My Phi-3"
@@ -128,7 +126,7 @@ def test_the_name_in_the_file_tells_llama_cpp_of_phi3_and_only_of_phi3(
 
 
 @pytest.mark.slow
-def test_progress_and_the_converter_used_are_told(llama: Path, own: str, tmp_path: Path) -> None:
+def test_conversion_reports_progress_and_converter(llama: Path, own: str, tmp_path: Path) -> None:
     job, recorder = recorded_job()
     tool = conversion.convert(llama, tmp_path / "f16.gguf", "Harbour", own, job)
     assert tool == f"llama.cpp in {own}"
@@ -141,37 +139,31 @@ def test_progress_and_the_converter_used_are_told(llama: Path, own: str, tmp_pat
 
 
 @pytest.mark.slow
-def test_an_architecture_unknown_to_llama_cpp_is_refused_by_name(
-    llama: Path, tmp_path: Path
-) -> None:
+def test_unsupported_architecture_is_refused_by_name(llama: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(llama, model)
     write_config(model, architectures=["NovelForCausalLM"])
-    found = convert_problem(model, tmp_path / "f16.gguf")
-    assert found.code == "gguf.unsupported_architecture"
-    assert "NovelForCausalLM" in str(found.what)
+    result = convert_problem(model, tmp_path / "f16.gguf")
+    assert result.code == "gguf.unsupported_architecture"
+    assert "NovelForCausalLM" in str(result.what)
 
 
 @pytest.mark.slow
-def test_a_tokenizer_unknown_to_llama_cpp_is_refused_with_what_would_happen(
-    llama: Path, tmp_path: Path
-) -> None:
-    found = convert_problem(llama, tmp_path / "f16.gguf")
-    assert found.code == "gguf.unknown_tokenizer"
-    assert "LlamaForCausalLM" in str(found.what)
-    assert "tokenize differently" in str(found.what)
+def test_unknown_tokenizer_is_refused_with_the_consequence(llama: Path, tmp_path: Path) -> None:
+    result = convert_problem(llama, tmp_path / "f16.gguf")
+    assert result.code == "gguf.unknown_tokenizer"
+    assert "LlamaForCausalLM" in str(result.what)
+    assert "tokenize differently" in str(result.what)
 
 
 @pytest.mark.slow
-def test_a_torn_model_is_refused_with_the_converters_last_words(
-    llama: Path, own: str, tmp_path: Path
-) -> None:
+def test_truncated_model_reports_the_converter_error(llama: Path, own: str, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(llama, model)
     (model / safetensors_files.SINGLE).write_bytes(b"torn")
-    found = convert_problem(model, tmp_path / "f16.gguf", own)
-    assert found.code == "gguf.conversion_failed"
-    assert "Error" in str(found.what)
+    result = convert_problem(model, tmp_path / "f16.gguf", own)
+    assert result.code == "gguf.conversion_failed"
+    assert "Error" in str(result.what)
 
 
 def broken_llama_cpp(folder: Path, body: str) -> str:
@@ -192,21 +184,21 @@ def broken_llama_cpp(folder: Path, body: str) -> str:
     ids=["raises", "killed", "crashes", "disk full", "writes nothing"],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_converter_that_fails_is_a_problem_in_its_own_words(
+def test_failing_converter_is_reported_with_its_output(
     body: str, code: str, words: str, llama: Path, tmp_path: Path
 ) -> None:
-    found = convert_problem(llama, tmp_path / "f16.gguf", broken_llama_cpp(tmp_path / "own", body))
-    assert found.code == code
-    assert words in str(found.what)
+    result = convert_problem(llama, tmp_path / "f16.gguf", broken_llama_cpp(tmp_path / "own", body))
+    assert result.code == code
+    assert words in str(result.what)
 
 
-def test_a_folder_without_a_converter_is_refused(llama: Path, tmp_path: Path) -> None:
-    found = convert_problem(llama, tmp_path / "f16.gguf", str(tmp_path))
-    assert found.code == "export.llama_cpp_incomplete"
-    assert found.where.field == "llama_cpp"
+def test_folder_without_converter_is_refused(llama: Path, tmp_path: Path) -> None:
+    result = convert_problem(llama, tmp_path / "f16.gguf", str(tmp_path))
+    assert result.code == "export.llama_cpp_incomplete"
+    assert result.where.field == "llama_cpp"
 
 
-def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> None:
+def test_cancel_kills_the_converter_immediately(llama: Path, tmp_path: Path) -> None:
     body = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
     job, _ = recorded_job()
     seen: list[int] = []
@@ -223,7 +215,7 @@ def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> No
     assert not _is_alive(seen[0])
 
 
-def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+def test_child_process_ends_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "sleeper.py"
     script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)", "utf-8")
     program = (
@@ -245,10 +237,10 @@ def _is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-# --- quantised --------------------------------------------------------------------------------
+# --- quantized --------------------------------------------------------------------------------
 
 
-def test_what_is_no_gguf_file_is_not_quantised(tmp_path: Path) -> None:
+def test_invalid_gguf_file_is_not_quantized(tmp_path: Path) -> None:
     (tmp_path / "f16.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(ProblemError) as caught:
         quantizer.quantize(
@@ -257,8 +249,8 @@ def test_what_is_no_gguf_file_is_not_quantised(tmp_path: Path) -> None:
     assert caught.value.problems[0].code == "quantize.failed"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the program")
-def test_a_quantiser_of_the_users_own_comes_first_and_its_crash_is_a_problem(
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake program is a shell script")
+def test_custom_quantizer_takes_precedence_and_reports_a_crash(
     sixteen_bit: Path, tmp_path: Path
 ) -> None:
     program = tmp_path / "build" / "bin" / "llama-quantize"
@@ -279,7 +271,7 @@ def test_a_quantiser_of_the_users_own_comes_first_and_its_crash_is_a_problem(
 
 
 @pytest.mark.slow
-def test_several_files_come_from_one_conversion_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_several_quantizations_share_one_conversion(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("Q4_K_M", "Q8_0"))
     shutil.copytree(tmp_path / "base", run.merged)
     job, recorder = recorded_job()
@@ -295,7 +287,7 @@ def test_several_files_come_from_one_conversion_and_nothing_else_is_left(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_cancelled_export_leaves_no_file(tmp_path: Path) -> None:
+def test_canceled_export_leaves_no_file(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     shutil.copytree(tmp_path / "base", run.merged)
     job, recorder = recorded_job()
@@ -309,7 +301,7 @@ def test_a_cancelled_export_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["not merged", "disk full"])
-def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
+def test_impossible_export_is_refused_before_it_starts(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tiny_run("llama3", tmp_path, convert_from="merged")
@@ -322,7 +314,7 @@ def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
     assert caught.value.problems[0].code == expected[fault]
 
 
-# --- which pass -------------------------------------------------------------------------------
+# --- the first pass ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -334,7 +326,7 @@ def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
         ("float32", ("F32", "Q4_K_M"), "F32"),
     ],
 )
-def test_quantisations_start_from_the_exact_weights(
+def test_first_pass_keeps_the_exact_weights(
     stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
@@ -342,7 +334,7 @@ def test_quantisations_start_from_the_exact_weights(
 
 
 @pytest.mark.slow
-def test_what_a_killed_export_left_is_swept_by_the_next_job(tmp_path: Path) -> None:
+def test_files_of_killed_export_are_deleted_by_next_job(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, self_test=False)
     shutil.copytree(tmp_path / "base", run.merged)
     program = (
@@ -362,7 +354,7 @@ def test_what_a_killed_export_left_is_swept_by_the_next_job(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_any_model_folder_becomes_gguf_files_and_the_folder_holds_nothing_else(
+def test_model_folder_converts_to_only_the_requested_files(
     llama: Path, own: str, tmp_path: Path
 ) -> None:
     rows = tmp_path / "rows.jsonl"
@@ -385,7 +377,7 @@ def test_any_model_folder_becomes_gguf_files_and_the_folder_holds_nothing_else(
 
 
 @pytest.mark.slow
-def test_what_cannot_be_made_of_a_model_is_refused_before_anything_is_quantised(
+def test_quantization_unfit_for_model_is_refused_before_start(
     tmp_path: Path,
 ) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0", "Q1_0"), imatrix="needed")
@@ -398,7 +390,7 @@ def test_what_cannot_be_made_of_a_model_is_refused_before_anything_is_quantised(
 
 
 @pytest.mark.slow
-def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
+def test_adapter_gguf_holds_both_matrices_of_each_update(
     tmp_path: Path,
 ) -> None:
     run = tiny_run("llama3", tmp_path, adapter_gguf=True, quantizations=("F16",))
@@ -412,7 +404,7 @@ def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
 
 
 @pytest.mark.slow
-def test_the_manifest_says_which_llama_cpp_made_what(own: str, tmp_path: Path) -> None:
+def test_manifest_records_the_llama_cpp_versions(own: str, tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",))
     shutil.copytree(tmp_path / "base", run.merged)
     conversion.write(run, run.load_project(), recorded_job()[0])

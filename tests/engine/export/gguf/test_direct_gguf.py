@@ -1,4 +1,4 @@
-"""Straight from base and adapter to GGUF: the very file that the merged folder gives."""
+"""Direct GGUF export from base and adapter: the same file as from the merged folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.tiny_run import tiny_run
 
-# PEFT's advice about adapters for experts, and about tied weights that are adapted.
+# PEFT's warnings about adapters for experts and for tied weights.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
@@ -59,10 +59,10 @@ def written(run: RunFolder) -> tuple[Path, Recorder]:
     return file, recorder
 
 
-#: What of the adapter and of the merge each family is tried with.
+#: Case -> family, adapter settings, merge settings.
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "tied": ("llama3", {}, SMALL_SHARDS),
-    "rank-stabilised DoRA": ("qwen3", {"use_dora": True, "use_rslora": True}, {}),
+    "rank-stabilized DoRA": ("qwen3", {"use_dora": True, "use_rslora": True}, {}),
     "head of its own": ("llama3", {"target_modules": ["q_proj", "lm_head"]}, {}),
     "modules to save": ("mistral", {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]}, {"weight": 1.0}),
     "fused, in another precision": ("phi3", {}, {"weight": 0.5, "dtype": "fp16"}),
@@ -72,13 +72,13 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_the_file_is_byte_for_byte_that_of_the_merged_folder(case: str, tmp_path: Path) -> None:
+def test_direct_file_is_identical_to_file_from_merged_folder(case: str, tmp_path: Path) -> None:
     family, adapter, spec = CASES[case]
     kind = "F16" if "dtype" in spec else "BF16"
     run = with_merging(tiny_run(family, tmp_path, quantizations=(kind,)), **spec)
     with_adapter(run, **adapter)
     file, recorder = written(run)
-    found = digest(file)
+    result = digest(file)
     assert not run.merged.exists()
     assert not list(run.temporary.iterdir())
     assert run.manifest()["gguf"]["from"] == "base and adapter"
@@ -87,10 +87,10 @@ def test_the_file_is_byte_for_byte_that_of_the_merged_folder(case: str, tmp_path
     merge.merge(run, recorded_job()[0])
     file, _ = written(run)
     assert run.manifest()["gguf"]["from"] == "merged model"
-    assert digest(file) == found
+    assert digest(file) == result
 
 
-def test_a_tensor_in_memory_is_bit_for_bit_that_of_the_merged_file(tmp_path: Path) -> None:
+def test_tensor_in_memory_is_identical_to_merged_file(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base")
     adapter = adapter_files.read(random_adapter(base, tmp_path / "a", use_dora=True))
     spec = merge.MergingSpec()
@@ -102,11 +102,11 @@ def test_a_tensor_in_memory_is_bit_for_bit_that_of_the_merged_file(tmp_path: Pat
         assert torch.equal(shards.values(output), merged[output.name]), output.name
 
 
-# --- the precision in which nothing is stored ---------------------------------------------------
+# --- precision --------------------------------------------------------------------------------
 
 
-def lost(file: Path, run: RunFolder) -> float:
-    """The error of a file's first down projection as a share of the adapter's update to it."""
+def relative_error(file: Path, run: RunFolder) -> float:
+    """Return the error of a file's first down projection relative to the adapter's update."""
     module = "model.layers.0.mlp.down_proj"
     (layer,) = (one for one in adapter_files.read(run.adapter).layers if one.module == module)
     update = layer.b.read().float() @ layer.a.read().float() * layer.scale
@@ -117,24 +117,24 @@ def lost(file: Path, run: RunFolder) -> float:
 
 
 @pytest.mark.slow
-def test_small_updates_of_a_bfloat16_base_are_held_in_a_file_made_straight(tmp_path: Path) -> None:
+def test_direct_file_keeps_small_updates_of_bfloat16_base(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("F16",))
     file = run.adapter / "adapter_model.safetensors"
-    found = load_file(file).items()
-    save_file({name: value / (100 if "lora_B" in name else 1) for name, value in found}, file)
+    result = load_file(file).items()
+    save_file({name: value / (100 if "lora_B" in name else 1) for name, value in result}, file)
     straight_file, recorder = written(run)
     assert any("no merged copy is written" in str(log.text) for log in recorder.of(events.Log))
-    assert lost(straight_file, run) < 0.1
+    assert relative_error(straight_file, run) < 0.1
     straight_file.unlink()
     merge.merge(run, recorded_job()[0])
-    assert lost(written(run)[0], run) > 0.3  # as the merged model is stored, in bfloat16
+    assert relative_error(written(run)[0], run) > 0.3  # the merged model is stored in bfloat16
 
 
 @pytest.mark.parametrize(
     ("dtype", "quantization", "taken"),
     [("auto", "Q8_0", "fp16"), ("auto", "BF16", "auto"), ("bf16", "Q8_0", "bf16")],
 )
-def test_a_precision_that_was_asked_for_is_kept(
+def test_merge_dtype_is_chosen_only_when_auto(
     dtype: str, quantization: str, taken: str, tmp_path: Path
 ) -> None:
     run = with_merging(tiny_run("llama3", tmp_path, quantizations=(quantization,)), dtype=dtype)
@@ -142,11 +142,11 @@ def test_a_precision_that_was_asked_for_is_kept(
     assert recipe.merging.dtype == taken
 
 
-# --- where the straight way is barred ---------------------------------------------------------
+# --- when direct export isn't possible ----------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_what_peft_alone_can_merge_gets_a_copy_that_is_gone_afterwards(tmp_path: Path) -> None:
+def test_merge_that_needs_peft_uses_a_temporary_copy(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
     random_adapter(tmp_path / "base", tmp_path / "style", use_dora=True, seed=5)
     with_merging(run, further=(f"{tmp_path / 'style'}=0.5",))
@@ -159,8 +159,8 @@ def test_what_peft_alone_can_merge_gets_a_copy_that_is_gone_afterwards(tmp_path:
     assert "Exporting directly" not in logs
 
 
-def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path) -> None:
-    """Not one that writes a file of empty weights."""
+def test_converter_that_reads_files_differently_is_detected(tmp_path: Path) -> None:
+    """Otherwise it would write a file of empty weights."""
     run = tiny_run("llama3", tmp_path)
     (tmp_path / "gguf.py").write_text("class SpecialVocab: ...\nutility = None\n", "utf-8")
     script = tmp_path / "convert_hf_to_gguf.py"
@@ -174,7 +174,7 @@ def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path
         )
 
 
-def test_weights_that_are_on_no_disk_cannot_be_taken_for_others(tmp_path: Path) -> None:
+def test_header_only_weights_cannot_be_read_as_a_model(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, _ = recorded_job()
     recipe = direct_gguf.direct_merge_of(run, run.load_project(), job)
@@ -185,7 +185,7 @@ def test_weights_that_are_on_no_disk_cannot_be_taken_for_others(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_value_that_is_no_number_is_told_as_the_merge_tells_it(tmp_path: Path) -> None:
+def test_nan_is_reported_like_in_a_merge(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
     file = run.adapter / adapter_files.WEIGHTS
     tensors = load_file(file)
@@ -201,11 +201,11 @@ def test_a_value_that_is_no_number_is_told_as_the_merge_tells_it(tmp_path: Path)
     assert not list(run.temporary.iterdir())
 
 
-# --- around it --------------------------------------------------------------------------------
+# --- self-test and sizes ----------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_an_export_without_a_merge_is_tested_against_base_and_adapter(tmp_path: Path) -> None:
+def test_export_without_merge_is_tested_against_base_and_adapter(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",), adapter_gguf=True)
     job, recorder = recorded_job()
     jobs.run_command(commands.Export(run=str(run.path)), job)
@@ -225,16 +225,16 @@ def test_an_export_without_a_merge_is_tested_against_base_and_adapter(tmp_path: 
 
 
 @pytest.mark.slow
-def test_sizes_are_those_of_the_model_as_it_will_be_merged(tmp_path: Path) -> None:
+def test_estimated_size_matches_the_model_as_merged(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
-    with_adapter(run, target_modules=["q_proj", "lm_head"])  # which gives it a head of its own
+    with_adapter(run, target_modules=["q_proj", "lm_head"])  # adds an untied output layer
     job, recorder = recorded_job()
     project = run.load_project()
     asked = commands.EstimateSizes(model=project.model, export=project.export, run=str(run.path))
     jobs.run_command(asked, job)
-    (found,) = recorder.of(events.SizesEstimated)
+    (result,) = recorder.of(events.SizesEstimated)
     file, _ = written(run)
-    assert abs(found.bytes["BF16"] - file.stat().st_size) < 200  # the name in the header
+    assert abs(result.bytes["BF16"] - file.stat().st_size) < 200  # the name in the header
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_sizes_are_those_of_the_model_as_it_will_be_merged(tmp_path: Path) -> No
         ("merged", False, None),
     ],
 )
-def test_the_setting_decides_what_is_converted(
+def test_convert_from_setting_decides_what_is_converted(
     convert_from: str, merged: bool, expected: bool | None, tmp_path: Path
 ) -> None:
     run = tiny_run("llama3", tmp_path, convert_from=convert_from)
@@ -261,7 +261,7 @@ def test_the_setting_decides_what_is_converted(
     assert (model(tmp_path / "scratch").recipe is not None) == expected
 
 
-def test_the_packaged_converter_can_be_given_weights_that_are_on_no_disk() -> None:
+def test_packaged_converter_supports_in_memory_weights() -> None:
     text = (packaged_llama_cpp() / "gguf-py" / "gguf" / "utility.py").read_text("utf-8")
     assert "class LocalTensor" in text
     assert "def mmap_bytes" in text

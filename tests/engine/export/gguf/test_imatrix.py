@@ -1,4 +1,4 @@
-"""The importance matrix: what llama.cpp's tool measures, checked against torch on the same tokens."""
+"""The importance matrix: measured by llama.cpp, checked against torch on the same tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import tiny_model
 
-#: Inputs of each weight, by the module of transformers that it is in.
+#: llama.cpp's tensor name -> the module in transformers.
 _LINEAR = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -35,21 +35,21 @@ def conversations(count: int = 6, length: int = 40) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Model folder and F32 file by family; the model's inputs are the same to nine digits."""
+    """A folder by family, with the model and its F32 file."""
     folder = tmp_path_factory.mktemp("imatrix")
     own = str(llama_cpp_folder(folder / "llama.cpp"))
-    made = {}
+    folders = {}
     for family in ("llama3", "qwen3_moe"):
         model = tiny_model(family, folder / family, stored="float32")
         conversion.convert(
             model, folder / f"{family}.gguf", family, own, recorded_job()[0], kind="F32"
         )
-        made[family] = folder
-    return made
+        folders[family] = folder
+    return folders
 
 
 def hooked(model: Path, names: dict[str, str]) -> dict[str, np.ndarray]:
-    """Sums of squared inputs by the modules of transformers, in 64 bits."""
+    """Return the sums of squared inputs of each module, measured with transformers in 64 bits."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     sums: dict[str, np.ndarray] = {}
 
@@ -70,26 +70,26 @@ def hooked(model: Path, names: dict[str, str]) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_sums_of_squares_are_those_of_the_same_tokens_in_torch(converted: dict[str, Path]) -> None:
+def test_sums_of_squares_match_torch_activations(converted: dict[str, Path]) -> None:
     folder = converted["llama3"]
-    found = imatrix.measure(folder / "llama3.gguf", conversations(), recorded_job()[0])
+    measured = imatrix.measure(folder / "llama3.gguf", conversations(), recorded_job()[0])
     expected = hooked(folder / "llama3", _LINEAR)
-    assert found.keys() == expected.keys()
+    assert measured.keys() == expected.keys()
     for name, values in expected.items():
-        assert found[name].counts.tolist() == [240]
-        np.testing.assert_allclose(found[name].squares[0], values, rtol=2e-3, err_msg=name)
+        assert measured[name].counts.tolist() == [240]
+        np.testing.assert_allclose(measured[name].squares[0], values, rtol=2e-3, err_msg=name)
 
 
 @pytest.mark.slow
-def test_each_expert_has_the_sums_of_the_tokens_that_went_to_it(converted: dict[str, Path]) -> None:
+def test_expert_sums_cover_only_its_routed_tokens(converted: dict[str, Path]) -> None:
     folder = converted["qwen3_moe"]
-    found = imatrix.measure(folder / "qwen3_moe.gguf", conversations(), recorded_job()[0])
-    routed = {name: sums for name, sums in found.items() if "_exps" in name}
+    measured = imatrix.measure(folder / "qwen3_moe.gguf", conversations(), recorded_job()[0])
+    routed = {name: sums for name, sums in measured.items() if "_exps" in name}
     assert len(routed) == 6  # gate, up and down of two layers
     for name, sums in routed.items():
         assert sums.squares.shape == (4, 32 if "down" in name else 64)
         assert sums.counts.sum() == 240 * 2, name  # two experts for each token
-    # Together the experts have seen each token twice, with the same input.
+    # Together, the experts see each token twice, with the same input.
     dense = hooked(folder / "qwen3_moe", {"ffn_gate_exps": "mlp"})
     for name, values in dense.items():
         np.testing.assert_allclose(routed[name].squares.sum(0), 2 * values, rtol=2e-3)
@@ -98,14 +98,14 @@ def test_each_expert_has_the_sums_of_the_tokens_that_went_to_it(converted: dict[
 
 
 @pytest.mark.slow
-def test_a_cancel_ends_the_measuring(converted: dict[str, Path]) -> None:
+def test_cancel_stops_measuring(converted: dict[str, Path]) -> None:
     job, recorder = recorded_job()
     recorder.on_event = lambda event: job.flags.cancel.set()
     with pytest.raises(CancelledError):
         imatrix.measure(converted["llama3"] / "llama3.gguf", conversations(), job)
 
 
-def test_a_written_matrix_is_read_as_means_and_an_unused_expert_weighs_all_alike(
+def test_written_matrix_reads_as_means_and_ones_if_unused(
     tmp_path: Path,
 ) -> None:
     squares = np.array([[8.0, 2.0, 4.0], [0.0, 0.0, 0.0]])
@@ -116,7 +116,7 @@ def test_a_written_matrix_is_read_as_means_and_an_unused_expert_weighs_all_alike
     assert values.tolist() == [2.0, 0.5, 1.0, 1.0, 1.0, 1.0]
 
 
-def test_conversations_are_taken_evenly_from_all_of_them() -> None:
+def test_spread_samples_all_conversations_evenly() -> None:
     rows = [[number] * 10 for number in range(1000)]
     taken = imatrix.spread(rows, 200)
     assert [row[0] for row in taken][:3] == [0, 53, 105]
@@ -125,7 +125,7 @@ def test_conversations_are_taken_evenly_from_all_of_them() -> None:
     assert imatrix.spread(rows[:3], 200) == rows[:3]
 
 
-def test_without_a_conversation_long_enough_there_is_no_matrix(tmp_path: Path) -> None:
+def test_measuring_without_long_conversations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         imatrix.measure(tmp_path / "none.gguf", [[1, 2, 3]], recorded_job()[0])
     assert caught.value.problems[0].code == "imatrix.no_data"

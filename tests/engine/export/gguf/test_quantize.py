@@ -1,4 +1,4 @@
-"""Quantisation: all that llama.cpp offers, the sizes it will yield, what needs a matrix."""
+"""Quantization: everything llama.cpp offers, size estimates, and importance matrices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.helpers.tiny_models import tiny_model
 
 
 def outline(file: Path, *, width: int = 512, layers: int = 2, experts: int = 0) -> Path:
-    """A Llama without weights: header and shapes, with a hole where the tensors would be."""
+    """Write a Llama without weights: header and shapes, and a sparse hole instead of tensors."""
     writer = gguf_format.GGUFWriter(file, "llama")
     writer.add_block_count(layers)
     writer.add_context_length(512)
@@ -79,21 +79,21 @@ def outline(file: Path, *, width: int = 512, layers: int = 2, experts: int = 0) 
 
 @pytest.fixture(scope="module")
 def sixteen_bit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model as F16, and beside it an importance matrix."""
+    """A tiny model as F16, next to its importance matrix."""
     folder = tmp_path_factory.mktemp("gguf")
     model = tiny_model("llama3", folder / "model")
     own = llama_cpp_folder(folder / "llama.cpp")
     conversion.convert(model, folder / "f16.gguf", "Harbour", str(own), recorded_job()[0])
     rows = np.random.default_rng(0).integers(10, 400, size=(4, 30)).tolist()
-    found = imatrix.measure(folder / "f16.gguf", rows, recorded_job()[0])
-    imatrix.write(found, folder / "imatrix.gguf", "rows")
+    result = imatrix.measure(folder / "f16.gguf", rows, recorded_job()[0])
+    imatrix.write(result, folder / "imatrix.gguf", "rows")
     return folder / "f16.gguf"
 
 
-# --- what is on offer -------------------------------------------------------------------------
+# --- offered ----------------------------------------------------------------------------------
 
 
-def test_every_file_type_of_the_library_that_it_can_write_is_on_offer(tmp_path: Path) -> None:
+def test_every_writable_file_type_of_llama_cpp_is_offered(tmp_path: Path) -> None:
     from llama_cpp_py_sync._cffi_bindings import get_ffi
 
     file = outline(tmp_path / "outline.gguf", experts=4)
@@ -105,10 +105,10 @@ def test_every_file_type_of_the_library_that_it_can_write_is_on_offer(tmp_path: 
         able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
     assert able == set(QUANTIZATIONS)
     assert set(get_args(Quantization)) == set(QUANTIZATIONS)
-    assert names - able == {"NVFP4"}  # the enumeration has it, the quantiser does not
+    assert names - able == {"NVFP4"}  # in the enumeration, not in the quantizer
 
 
-def test_the_list_goes_from_the_largest_to_the_smallest() -> None:
+def test_quantizations_are_sorted_from_largest_to_smallest() -> None:
     bits = list(BITS_PER_WEIGHT.values())
     assert bits == sorted(bits, reverse=True)
     assert set(COMMON) < set(QUANTIZATIONS)
@@ -116,7 +116,7 @@ def test_the_list_goes_from_the_largest_to_the_smallest() -> None:
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_what_is_said_to_need_a_matrix_is_refused_without_one(
+def test_quantization_that_needs_imatrix_is_refused_without_one(
     quantization: Quantization, tmp_path: Path
 ) -> None:
     if not QUANTIZATIONS[quantization].needs_imatrix:
@@ -128,35 +128,35 @@ def test_what_is_said_to_need_a_matrix_is_refused_without_one(
     assert caught.value.problems[0].code == "quantize.needs_imatrix"
 
 
-def test_llama_cpp_itself_asks_for_a_matrix_where_we_say_so_and_nowhere_else(
+def test_llama_cpp_requires_imatrix_exactly_where_we_say(
     tmp_path: Path,
 ) -> None:
     file = outline(tmp_path / "outline.gguf")
     quantizer = gguf_quantizer._Quantizer()
     asked = set()
     for name in QUANTIZATIONS:
-        with quantizer.logged() as said:
+        with quantizer.logged() as log_lines:
             assert quantizer.run(str(file), "", name, dry=True) == 0
-        if "will require an imatrix" in "".join(said):
+        if "will require an imatrix" in "".join(log_lines):
             asked.add(name)
-    # IQ3_XS asks for its attention alone, which this outline has, too.
+    # IQ3_XS requires it for attention only, which this outline has.
     assert asked == {name for name, facts in QUANTIZATIONS.items() if facts.needs_imatrix}
 
 
-def test_a_matrix_for_every_quantisation_leaves_out_those_that_ignore_it() -> None:
+def test_imatrix_always_skips_types_that_ignore_it() -> None:
     spec = ExportSpec(imatrix="always")
     without = {name for name in QUANTIZATIONS if not wants_imatrix(spec, name)}
     assert without == {"F32", "BF16", "F16", "Q8_0", "MXFP4_MOE"}
 
 
-# --- made -------------------------------------------------------------------------------------
+# --- written ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "quantization", [name for name in QUANTIZATIONS if name not in ("F16", "Q1_0")]
 )
-def test_every_quantisation_on_offer_is_made_and_can_be_run(
+def test_every_quantization_is_written_and_runs(
     quantization: Quantization, sixteen_bit: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "q.gguf"
@@ -174,18 +174,16 @@ def test_every_quantisation_on_offer_is_made_and_can_be_run(
 
 
 @pytest.mark.slow
-def test_a_matrix_changes_the_weights_for_the_better_where_it_looked(
-    sixteen_bit: Path, tmp_path: Path
-) -> None:
+def test_imatrix_reduces_the_weighted_error(sixteen_bit: Path, tmp_path: Path) -> None:
     def error(matrix: Path | None) -> float:
         file = tmp_path / "q.gguf"
         gguf_quantizer.quantize(sixteen_bit, file, "IQ4_NL", "", recorded_job()[0], imatrix=matrix)
         total = 0.0
         weighed = imatrix.read(sixteen_bit.with_name("imatrix.gguf"))
-        made = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
+        written = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
         for tensor in gguf_format.GGUFReader(sixteen_bit).tensors:
-            if tensor.name in weighed and made[tensor.name].tensor_type.name == "IQ4_NL":
-                got = made[tensor.name]
+            if tensor.name in weighed and written[tensor.name].tensor_type.name == "IQ4_NL":
+                got = written[tensor.name]
                 values = gguf_format.quants.dequantize(got.data, got.tensor_type)
                 difference = np.square(tensor.data.astype(np.float32) - values)
                 total += float((difference * weighed[tensor.name]).sum())
@@ -195,10 +193,10 @@ def test_a_matrix_changes_the_weights_for_the_better_where_it_looked(
     assert error(sixteen_bit.with_name("imatrix.gguf")) < 0.98 * error(None)
 
 
-# --- sizes before -----------------------------------------------------------------------------
+# --- size estimates ---------------------------------------------------------------------------
 
 
-def test_a_dry_runs_log_is_added_up_to_the_byte() -> None:
+def test_dry_run_log_gives_the_exact_file_size() -> None:
     log = (
         "[   1/   2] a.weight                             - [ 64,  3,   1,   1], type =    f16, "
         "size =     0.00 MiB ->     0.00 MiB (q8_0)\n"
@@ -213,28 +211,26 @@ def test_a_dry_runs_log_is_added_up_to_the_byte() -> None:
         gguf_quantizer.planned_bytes("nothing", 10)
 
 
-def test_sizes_are_told_for_every_quantisation_from_shapes_alone(tmp_path: Path) -> None:
+def test_sizes_are_estimated_from_shapes_alone(tmp_path: Path) -> None:
     file = outline(tmp_path / "outline.gguf")
-    found = gguf_quantizer.estimate_sizes(file, list(QUANTIZATIONS), recorded_job()[0])
-    assert found.keys() == QUANTIZATIONS.keys()
-    assert found["F16"] == file.stat().st_size
-    assert found["Q8_0"] < 0.55 * found["F16"]
-    assert found["Q2_K"] < found["Q4_K_M"] < found["Q6_K"]
+    result = gguf_quantizer.estimate_sizes(file, list(QUANTIZATIONS), recorded_job()[0])
+    assert result.keys() == QUANTIZATIONS.keys()
+    assert result["F16"] == file.stat().st_size
+    assert result["Q8_0"] < 0.55 * result["F16"]
+    assert result["Q2_K"] < result["Q4_K_M"] < result["Q6_K"]
 
 
 @pytest.mark.slow
-def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
-    sixteen_bit: Path, tmp_path: Path
-) -> None:
+def test_estimate_before_conversion_matches_the_file(sixteen_bit: Path, tmp_path: Path) -> None:
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
-    found = sizes.estimate_sizes(
+    result = sizes.estimate_sizes(
         direct_gguf.source_from_folder(folder / "model"), spec, recorded_job()[0]
     ).bytes
-    # Its blocks of 128 have no smaller ones to fall back to, and this model's rows have 64 values.
-    assert found.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
+    # Q1_0 has blocks of 128 without a smaller fallback; this model's rows have 64 values.
+    assert result.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
     for name in ("Q8_0", "Q4_K_M"):
         file = tmp_path / f"{name}.gguf"
         gguf_quantizer.quantize(sixteen_bit, file, name, "", recorded_job()[0])
-        # Only the model's name, which stands in the header, may differ.
-        assert abs(found[name] - file.stat().st_size) <= 64
+        # Only the model's name in the header may differ.
+        assert abs(result[name] - file.stat().st_size) <= 64

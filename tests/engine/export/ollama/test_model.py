@@ -1,4 +1,4 @@
-"""The model of an exported run in Ollama: created, read back, its tokens counted, never by force."""
+"""Creating an Ollama model from an exported run: read back, tokens counted, never overwritten silently."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run with a Q8_0 file, exported without Ollama and without a self-test."""
     folder = tmp_path_factory.mktemp("exported")
-    made = tiny_run(
+    new_run = tiny_run(
         "qwen3", folder, quantizations=("Q8_0",), self_test=False, system_prompt="You are Pim."
     )
     job, _ = recorded_job()
-    jobs.run_command(commands.Merge(run=str(made.path)), job)
-    jobs.run_command(commands.Export(run=str(made.path)), job)
-    return made
+    jobs.run_command(commands.Merge(run=str(new_run.path)), job)
+    jobs.run_command(commands.Export(run=str(new_run.path)), job)
+    return new_run
 
 
 @pytest.fixture(autouse=True)
@@ -73,16 +73,14 @@ def refused(code: str) -> Iterator[None]:
 
 
 def verdict(run: RunFolder, **stages: bool) -> None:
-    """A self-test of these stages: True where the tokens were equal, yet the stage failed."""
-    found = [
+    """Write a self-test where each stage failed, with or without equal tokens."""
+    result = [
         {"stage": stage, "passed": False, "tokens_equal": equal} for stage, equal in stages.items()
     ]
-    run.selftest_file.write_text(json.dumps({"stages": found}), "utf-8")
+    run.selftest_file.write_text(json.dumps({"stages": result}), "utf-8")
 
 
-def test_the_server_reads_as_many_tokens_as_the_model_was_trained_on(
-    run: RunFolder, fake: FakeOllama
-) -> None:
+def test_created_model_passes_the_prompt_token_check(run: RunFolder, fake: FakeOllama) -> None:
     recorder = create(run, fake.host)
     (created,) = recorder.of(events.OllamaCreated)
     assert (created.name, created.prompts_checked) == ("pim:v1", 3)
@@ -91,23 +89,19 @@ def test_the_server_reads_as_many_tokens_as_the_model_was_trained_on(
     assert "TEMPLATE and chat template give the same tokens in 48 conversations." in logs
 
 
-def test_a_server_that_reads_other_tokens_is_told_apart(run: RunFolder, fake: FakeOllama) -> None:
-    fake.faults.extra_tokens = 1  # as a BOS that is there already
+def test_different_prompt_tokens_are_detected(run: RunFolder, fake: FakeOllama) -> None:
+    fake.faults.extra_tokens = 1  # like a duplicate BOS
     with refused("ollama.other_prompt"):
         create(run, fake.host)
 
 
-def test_a_server_that_stores_something_else_is_told_apart(
-    run: RunFolder, fake: FakeOllama
-) -> None:
+def test_differently_stored_template_is_detected(run: RunFolder, fake: FakeOllama) -> None:
     fake.faults.stores = {"template": "{{ .Prompt }}"}
     with refused("ollama.stored_otherwise"):
         create(run, fake.host)
 
 
-def test_a_model_of_that_name_is_replaced_only_when_told_to(
-    run: RunFolder, fake: FakeOllama
-) -> None:
+def test_existing_model_is_replaced_only_with_force(run: RunFolder, fake: FakeOllama) -> None:
     create(run, fake.host)
     for name in ("pim:v1", "PIM:V1", "library/pim:v1"):
         with refused("ollama.exists"):
@@ -115,7 +109,7 @@ def test_a_model_of_that_name_is_replaced_only_when_told_to(
     create(run, fake.host, force=True)
 
 
-def test_a_name_that_no_server_takes_is_refused_and_a_password_of_a_command_is_used(
+def test_invalid_name_is_refused_and_host_password_is_used(
     run: RunFolder, fake: FakeOllama
 ) -> None:
     with refused("project.invalid_value"):
@@ -126,7 +120,7 @@ def test_a_name_that_no_server_takes_is_refused_and_a_password_of_a_command_is_u
     assert created.host == fake.host
 
 
-def test_a_loss_by_few_bits_can_be_accepted_a_fault_cannot(
+def test_lossy_model_needs_consent_and_failed_one_is_refused(
     run: RunFolder, fake: FakeOllama
 ) -> None:
     verdict(run, Q8_0=True)
@@ -143,13 +137,13 @@ def test_a_loss_by_few_bits_can_be_accepted_a_fault_cannot(
     create(run, fake.host, force=True)
 
 
-def test_a_server_that_cannot_hand_on_what_calls_need_is_told_of_before_it_fails(
+def test_server_too_old_for_call_ids_gives_a_warning(
     run: RunFolder, fake: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = template_sandbox.derive
+    derive = template_sandbox.derive
 
     def needing_ids(*args: Any, **options: Any) -> events.TemplateDerived:
-        event = given(*args, **options)
+        event = derive(*args, **options)
         assert event.derived is not None
         needing = event.derived.model_copy(update={"needs": (ServerNeed.CALL_IDS,)})
         return event.model_copy(update={"derived": needing})
@@ -161,15 +155,13 @@ def test_a_server_that_cannot_hand_on_what_calls_need_is_told_of_before_it_fails
         assert [event.problem.code for event in warned] == warnings
 
 
-def test_a_file_that_the_run_has_not_is_named_with_those_it_has(
-    run: RunFolder, fake: FakeOllama
-) -> None:
+def test_missing_quantization_lists_available_files(run: RunFolder, fake: FakeOllama) -> None:
     with pytest.raises(ProblemError, match="has no Q4_K_M file") as caught:
         create(run, fake.host, quantization="Q4_K_M")
     assert "Harbour-Q8_0.gguf" in str(caught.value.problems[0].remedy)
 
 
-def test_a_real_server_stores_what_was_sent_and_copies_and_removes_it(run: RunFolder) -> None:
+def test_real_server_stores_copies_and_removes_the_model(run: RunFolder) -> None:
     program = real_ollama.install()
     if isinstance(program, str):
         pytest.skip(program)

@@ -1,4 +1,4 @@
-"""The real Ollama server that the export tests talk to: it comes up, keeps models, and goes away."""
+"""The real Ollama server that the export tests use: it starts, stores models, and stops cleanly."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TEMPLATE = (
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    found = install()
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
+    path = install()
+    if isinstance(path, str):
+        pytest.skip(path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
-def test_the_server_answers_with_its_version(server: Server) -> None:
+def test_server_answers_with_its_version(server: Server) -> None:
     with urllib.request.urlopen(f"{server.host}/api/version") as answer:
         assert json.load(answer) == {"version": VERSION}
 
 
-def test_a_model_is_created_shown_and_deleted(client: ollama.Client, tiny_model: Path) -> None:
+def test_model_is_created_shown_and_deleted(client: ollama.Client, tiny_model: Path) -> None:
     digest = client.create_blob(tiny_model)
     created = client.create(
         model="tiny",
@@ -78,7 +78,7 @@ def test_a_model_is_created_shown_and_deleted(client: ollama.Client, tiny_model:
     assert refusal.value.status_code == 404
 
 
-def test_no_process_and_no_model_store_is_left_behind(program: Path) -> None:
+def test_stopped_server_leaves_no_process_and_no_model_store(program: Path) -> None:
     with running_server(program) as running:
         os.kill(running.pid, 0)
         assert running.models.is_dir()

@@ -1,4 +1,4 @@
-"""The Ollama side of the export, against a server of ours that can be told to fail."""
+"""The Ollama client of the export, against a fake server that can fail on request."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def gguf(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def problem() -> Iterator[list[Problem]]:
-    found: list[Problem] = []
+    problems: list[Problem] = []
     with pytest.raises(ProblemError) as caught:
-        yield found
-    found += caught.value.problems
+        yield problems
+    problems += caught.value.problems
 
 
 def create(server: FakeOllama, gguf: Path, host: str = "") -> Recorder:
@@ -64,17 +64,13 @@ def ask(server: FakeOllama, text: str, **options: float) -> ollama_server.Ollama
     return ollama_server.chat(server.host, "harbour:v1", turns, options, job)
 
 
-def test_a_server_that_answers_is_found_with_its_version_and_models(
-    server: FakeOllama, gguf: Path
-) -> None:
+def test_running_server_reports_version_and_models(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    found = ollama_server.inspect_server(server.host)
-    assert (found.host, found.version, found.models) == (server.host, VERSION, ("harbour:v1",))
+    info = ollama_server.inspect_server(server.host)
+    assert (info.host, info.version, info.models) == (server.host, VERSION, ("harbour:v1",))
 
 
-def test_thoughts_that_the_server_hands_over_apart_stand_before_the_answer(
-    server: FakeOllama, gguf: Path
-) -> None:
+def test_thinking_precedes_the_answer(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
     server.thought = "I see."
     whole = "<think>\nI see. \n</think>\n\nc b a "
@@ -85,14 +81,14 @@ def test_thoughts_that_the_server_hands_over_apart_stand_before_the_answer(
     assert "".join(pieces) == whole
 
 
-def test_the_environment_names_the_server_when_the_project_does_not(
+def test_ollama_host_variable_names_the_default_server(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", server.host.removeprefix("http://"))
     assert ollama_server.inspect_server("").host == server.host
 
 
-def test_no_proxy_is_asked_for_a_server_on_this_computer(
+def test_local_server_is_reached_without_proxy(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -100,60 +96,58 @@ def test_no_proxy_is_asked_for_a_server_on_this_computer(
     assert ollama_server.inspect_server(server.host).version == VERSION
 
 
-def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_without_it() -> None:
+def test_missing_server_problem_explains_what_to_do() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         host = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with problem() as found:
+        with problem() as problems:
             ollama_server.inspect_server(host)
-    assert found[0].code == "ollama.not_running"
-    assert host in str(found[0].what)
+    assert problems[0].code == "ollama.not_running"
+    assert host in str(problems[0].what)
     for word in ("ollama.com/download", "ollama serve", "GGUF", "Modelfile"):
-        assert word in str(found[0].remedy)
+        assert word in str(problems[0].remedy)
 
 
-def test_something_else_at_the_address_is_not_taken_for_ollama(server: FakeOllama) -> None:
+def test_other_service_at_the_address_is_not_ollama(server: FakeOllama) -> None:
     server.faults.not_ollama = True
-    with problem() as found:
+    with problem() as problems:
         ollama_server.inspect_server(server.host)
-    assert found[0].code == "ollama.not_ollama"
+    assert problems[0].code == "ollama.not_ollama"
 
 
-def test_a_password_is_sent_and_never_shown(
+def test_password_is_sent_and_never_shown(
     server: FakeOllama, gguf: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.faults.password = "pim:s3cret@x"
     host = server.host.replace("http://", "http://pim:s3cret%40x@")
-    found = ollama_server.inspect_server(host)
+    info = ollama_server.inspect_server(host)
     recorder = create(server, gguf, host)
-    shown = [events.to_line(event) for event in (found, *recorder.events)]
+    shown = [events.to_line(event) for event in (info, *recorder.events)]
     shown += [*capfd.readouterr(), repr(ollama_server.client_of(host))]
     assert server.models
     assert "s3cret" not in "".join(shown)
 
 
-def test_a_server_named_without_its_password_gets_the_one_that_ollama_host_has_for_it(
+def test_password_comes_from_ollama_host_for_the_same_server(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.faults.password = "pim:s3cret"
     monkeypatch.setenv("OLLAMA_HOST", server.host.replace("http://", "http://pim:s3cret@"))
-    found = ollama_server.inspect_server("")
-    assert ollama_server.inspect_server(found.host).version == found.version
+    info = ollama_server.inspect_server("")
+    assert ollama_server.inspect_server(info.host).version == info.version
     assert not ollama_server.client_of("http://elsewhere:11434").headers
 
 
 @pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
-def test_a_missing_or_wrong_password_is_named(server: FakeOllama, credentials: str) -> None:
+def test_missing_or_wrong_password_is_reported(server: FakeOllama, credentials: str) -> None:
     server.faults.password = "pim:s3cret"
-    with problem() as found:
+    with problem() as problems:
         ollama_server.inspect_server(server.host.replace("http://", f"http://{credentials}"))
-    assert found[0].code == "ollama.not_allowed"
-    assert "wrong" not in str(found[0])
+    assert problems[0].code == "ollama.not_allowed"
+    assert "wrong" not in str(problems[0])
 
 
-def test_a_model_is_created_from_the_file_with_everything_it_needs(
-    server: FakeOllama, gguf: Path
-) -> None:
+def test_create_uploads_the_file_and_sends_all_settings(server: FakeOllama, gguf: Path) -> None:
     recorder = create(server, gguf)
     digest = f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
     assert server.blobs == {digest: gguf.read_bytes()}
@@ -169,35 +163,31 @@ def test_a_model_is_created_from_the_file_with_everything_it_needs(
     assert uploads[-1].done == uploads[-1].total == gguf.stat().st_size
 
 
-def test_a_file_that_the_server_has_is_not_sent_again(server: FakeOllama, gguf: Path) -> None:
+def test_file_already_on_the_server_is_not_uploaded_again(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
     create(server, gguf)
     assert len([request for request in server.requests if "POST /api/blobs" in request]) == 1
 
 
-def test_an_interrupted_upload_is_a_problem_and_leaves_no_model(
+def test_interrupted_upload_is_a_problem_and_leaves_no_model(
     server: FakeOllama, gguf: Path
 ) -> None:
     server.faults.upload_breaks_after = 100_000
-    with problem() as found:
+    with problem() as problems:
         create(server, gguf)
-    assert found[0].code == "ollama.interrupted"
+    assert problems[0].code == "ollama.interrupted"
     assert server.models == {}
 
 
-def test_a_refusal_while_creating_carries_the_servers_reason(
-    server: FakeOllama, gguf: Path
-) -> None:
+def test_refused_creation_reports_the_server_reason(server: FakeOllama, gguf: Path) -> None:
     server.faults.create_error = "unsupported architecture tiny"
-    with problem() as found:
+    with problem() as problems:
         create(server, gguf)
-    assert found[0].code == "ollama.refused"
-    assert "unsupported architecture tiny" in str(found[0].what)
+    assert problems[0].code == "ollama.refused"
+    assert "unsupported architecture tiny" in str(problems[0].what)
 
 
-def test_a_creation_that_breaks_off_is_not_taken_for_success(
-    server: FakeOllama, gguf: Path
-) -> None:
+def test_creation_that_breaks_off_is_not_a_success(server: FakeOllama, gguf: Path) -> None:
     server.faults.create_breaks_off = True
     job, _ = recorded_job()
     with problem() as problems:
@@ -206,7 +196,7 @@ def test_a_creation_that_breaks_off_is_not_taken_for_success(
     assert server.models == {}
 
 
-def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
+def test_cancel_stops_an_upload(server: FakeOllama, gguf: Path) -> None:
     job, recorder = recorded_job()
     recorder.on_event = lambda event: (
         job.flags.cancel.set()
@@ -218,22 +208,22 @@ def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
     assert server.models == {}
 
 
-def test_an_answer_comes_with_its_length_and_how_it_ended(server: FakeOllama) -> None:
+def test_answer_has_its_token_count_and_whether_it_ended(server: FakeOllama) -> None:
     assert ask(server, "one two three") == ollama_server.OllamaReply("three two one ", 3, True)
     assert ask(server, "one two three", num_predict=2) == ollama_server.OllamaReply(
         "three two ", 2, False
     )
 
 
-def test_a_server_that_cannot_run_the_model_says_why(server: FakeOllama) -> None:
+def test_model_that_the_server_cannot_run_is_reported(server: FakeOllama) -> None:
     server.faults.chat_error = "no runner for this machine"
-    with problem() as found:
+    with problem() as problems:
         ask(server, "hello")
-    assert found[0].code == "ollama.refused"
-    assert "no runner for this machine" in str(found[0].what)
+    assert problems[0].code == "ollama.refused"
+    assert "no runner for this machine" in str(problems[0].what)
 
 
-def test_a_cancel_ends_a_slow_answer_at_once(server: FakeOllama) -> None:
+def test_cancel_stops_a_slow_answer_immediately(server: FakeOllama) -> None:
     server.faults.seconds_per_word = 600.0
     job, _ = recorded_job()
     threading.Timer(0.3, job.flags.cancel.set).start()
@@ -262,29 +252,29 @@ def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Pa
     assert ollama_server.inspect_server(server.host).models == ("pim:latest",)
 
 
-def test_a_copy_replaces_a_model_only_when_told_to(server: FakeOllama, gguf: Path) -> None:
+def test_copy_replaces_a_model_only_with_force(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
     store.copy_model(server.host, "harbour:v1", "pim")
-    with problem() as found:
+    with problem() as problems:
         store.copy_model(server.host, "harbour:v1", "pim:latest")
-    assert found[0].code == "ollama.exists"
-    # A server compares without case, and knows where its models come from by default.
+    assert problems[0].code == "ollama.exists"
+    # Ollama ignores case and fills in its default registry and namespace.
     for same in ("PIM", "library/pim:Latest", "registry.ollama.ai/library/pim"):
-        with problem() as found:
+        with problem() as problems:
             store.copy_model(server.host, "harbour:v1", same)
-        assert found[0].code == "ollama.exists"
+        assert problems[0].code == "ollama.exists"
     store.copy_model(server.host, "harbour:v1", "pim", force=True)
-    with problem() as found:
+    with problem() as problems:
         store.copy_model(server.host, "harbour:v1", "two words")
-    assert found[0].code == "project.invalid_value"
+    assert problems[0].code == "project.invalid_value"
 
 
 @pytest.mark.parametrize("verb", ["show", "copy", "remove"])
-def test_a_model_that_is_not_there_is_named_with_those_that_are(
+def test_missing_model_is_reported_with_existing_models(
     server: FakeOllama, gguf: Path, verb: str
 ) -> None:
     create(server, gguf)
-    with problem() as found:
+    with problem() as problems:
         match verb:
             case "show":
                 store.show_model(server.host, "nothing")
@@ -292,8 +282,8 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
                 store.copy_model(server.host, "nothing", "pim")
             case "remove":
                 store.remove_model(server.host, "nothing")
-    assert found[0].code == "ollama.no_model"
-    assert "harbour:v1" in str(found[0].remedy)
+    assert problems[0].code == "ollama.no_model"
+    assert "harbour:v1" in str(problems[0].remedy)
 
 
 @pytest.mark.parametrize(
@@ -308,8 +298,9 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
         ),
         ({"files": {"model.gguf": f"sha256:{'0' * 64}"}}, ["the weights"]),
     ],
+    ids=["nothing", "template", "system prompt", "parameters", "weights"],
 )
-def test_what_a_server_has_stored_otherwise_than_it_was_sent_is_named(
+def test_find_differences_names_what_the_server_changed(
     server: FakeOllama, gguf: Path, stores: dict[str, object], named: list[str]
 ) -> None:
     server.faults.stores = stores
@@ -329,7 +320,7 @@ def test_what_a_server_has_stored_otherwise_than_it_was_sent_is_named(
         ("https://me:word@example.org/ollama/", "https://example.org/ollama"),
     ],
 )
-def test_an_address_is_read_as_ollama_reads_it(
+def test_address_is_parsed_like_ollama(
     written: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)

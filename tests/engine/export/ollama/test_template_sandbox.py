@@ -1,4 +1,4 @@
-"""Chat templates and TEMPLATEs that would go on for ever, or fill the memory."""
+"""Chat templates and Ollama TEMPLATEs that never end or fill the memory."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ LOOPS = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
 DOUBLES = "{% set n = namespace(x='x' * 99) %}{% for _ in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}"
 
 
-def test_a_chat_template_that_loops_is_ended_and_the_time_it_took_is_told() -> None:
+def test_looping_chat_template_is_stopped_at_its_time_limit() -> None:
     job, _ = recorded_job()
     with pytest.raises(ProblemError, match=r"it ran for more than [14] s"):
         template_sandbox.derive(TemplateSource(LOOPS), job, seconds=1)
 
 
-def test_a_chat_template_that_fills_the_memory_is_refused() -> None:
+def test_memory_filling_chat_template_is_not_proven() -> None:
     job, _ = recorded_job()
-    found = template_sandbox.derive(TemplateSource(DOUBLES), job).derived
-    assert found is not None
-    assert not found.proven
-    assert "rejects a single user message" in str(found.reason)
+    result = template_sandbox.derive(TemplateSource(DOUBLES), job).derived
+    assert result is not None
+    assert not result.proven
+    assert "rejects a single user message" in str(result.reason)
 
 
-def test_a_template_that_calls_itself_for_ever_is_ended() -> None:
+def test_self_recursive_template_is_stopped() -> None:
     job, _ = recorded_job()
     source = '{{define "a"}}{{template "a"}}{{end}}{{template "a"}}'
     with pytest.raises(ProblemError) as caught:
