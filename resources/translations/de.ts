@@ -9576,10 +9576,6 @@
             <translation>ihr SHA-256 ist {digest}…, erwartet wurde {expected}…</translation>
         </message>
         <message>
-            <source>its annotator skipped or discarded it</source>
-            <translation>sie wurde bei der Annotation übersprungen oder verworfen</translation>
-        </message>
-        <message>
             <source>its chat template renders conversations differently</source>
             <translation>die Chat-Vorlage rendert Gespräche anders</translation>
         </message>
@@ -10132,6 +10128,10 @@
             <translation>die Antwort in „{slot}“ ist leer</translation>
         </message>
         <message>
+            <source>the answer is a server's whole response</source>
+            <translation>die Antwort ist die gesamte Rückgabe eines Servers</translation>
+        </message>
+        <message>
             <source>the answer is empty</source>
             <translation>die Antwort ist leer</translation>
         </message>
@@ -10250,10 +10250,6 @@
         <message>
             <source>the content of a user message is omitted</source>
             <translation>der Inhalt einer Nutzernachricht fehlt</translation>
-        </message>
-        <message>
-            <source>the dataset viewer truncated some of its cells</source>
-            <translation>die Datensatzvorschau hat einige Zellen gekürzt</translation>
         </message>
         <message>
             <source>the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD</source>
@@ -10534,10 +10530,6 @@
         <message>
             <source>there are not two different answers</source>
             <translation>es gibt keine zwei verschiedenen Antworten</translation>
-        </message>
-        <message>
-            <source>there are several answers or annotators; the first one is used</source>
-            <translation>es gibt mehrere Antworten oder Annotatoren; verwendet wird die erste</translation>
         </message>
         <message>
             <source>there is no label</source>

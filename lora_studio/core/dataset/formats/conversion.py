@@ -198,6 +198,8 @@ def _answer(slots: Slots, slot: str) -> Message:
         raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
     if "tools" in slots and (calls := find_calls(value)):
         return build_message("assistant", "", calls=calls)
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):
+        raise UnusableRow("the answer is a server's whole response")
     text = to_answer(value)
     if not text.strip():
         raise UnusableRow("the answer is empty", UnusableKind.EMPTY)

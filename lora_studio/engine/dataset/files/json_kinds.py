@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import orjson
 
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.dataset.split_names import detect_split
-from lora_studio.engine.dataset.files import envelopes, nested_rows
+from lora_studio.engine.dataset.files import nested_rows
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 
@@ -35,15 +35,13 @@ class JsonShape:
 
     `lists` are the object's other lists of rows, or all of them where it isn't known which is meant.
     `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
-    instructions. `is_enveloped`: each row is inside an object of the program that exported it.
-    `about` are names and texts that belong to every row.
+    instructions. `about` are names and texts that belong to every row.
     """
 
     kind: JsonKind
     offset: int = 0
     lists: tuple[str, ...] = ()
     is_nested: bool = False
-    is_enveloped: bool = False
     about: tuple[tuple[str, str], ...] = ()
 
 
@@ -72,11 +70,7 @@ def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonS
     shape = _shape_of(head, name, is_whole=is_whole, split=split)
     if shape is None or shape.kind in ("json columns", "json table"):
         return shape
-    if nested_rows.has_nested_rows(head):
-        return replace(shape, is_nested=True)
-    start = head[shape.offset :].lstrip(b" \t\r\n")
-    depth = 1 if shape.kind == "json list" and not shape.offset else 0
-    return _with_first_rows(shape, start, depth)
+    return replace(shape, is_nested=nested_rows.has_nested_rows(head))
 
 
 def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
@@ -149,13 +143,6 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
     return None
 
 
-def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
-    """Return the shape with `is_enveloped` set from the first rows."""
-    items = [item for item in JsonSplitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
-    is_enveloped = any(envelopes.is_envelope(parse_or_none(item.text)) for item in items)
-    return replace(shape, is_enveloped=is_enveloped)
-
-
 # --- one object -----------------------------------------------------------------------------------
 
 
@@ -176,22 +163,13 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
         return JsonShape("json columns" if is_columns else "json objects")
     if document is not None:
         rows = {name: offset for name, offset in rows.items() if name in document}
-    if name := _own_rows(rows, head, document):
-        about = _definition(document) if name == _INSTANCES else ()
-        return JsonShape("json list", rows[name], about=about)
+    if _INSTANCES in rows and (about := _definition(document)):
+        return JsonShape("json list", rows[_INSTANCES], about=about)
     if split in rows or len(rows) == 1:
         name = split if split in rows else next(iter(rows))
         others = tuple(other for other in rows if other != name)
         return JsonShape("json list", rows[name], others)
     return JsonShape("json objects", lists=tuple(rows))
-
-
-def _own_rows(rows: Mapping[str, int], head: bytes, document: dict[str, Any] | None) -> str:
-    """Return the list that the exporting program puts rows in, "" where that is unknown."""
-    if "rows" in rows and "features" in rows:  # of the hub's dataset viewer
-        first = parse_or_none(_first_value(head[rows["rows"] :], 0))
-        return "rows" if envelopes.is_envelope(first) else ""
-    return _INSTANCES if _INSTANCES in rows and _definition(document) else ""
 
 
 def _definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:

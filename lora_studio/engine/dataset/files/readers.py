@@ -22,7 +22,6 @@ from lora_studio.engine.dataset.files.blocks import (
     write_row,
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.files.envelopes import has_more_answers, open_envelope
 from lora_studio.engine.dataset.files.json_kinds import rows_of_table
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
 from lora_studio.engine.dataset.files.nested_rows import offsets_of_rows, unnest_rows
@@ -119,8 +118,8 @@ class _Judge:
         self._encoding = container.encoding.title
         self._stream, self._notes = stream, notes
         self._is_nested = container.shape.is_nested
-        self._is_enveloped, self._about = container.shape.is_enveloped, dict(container.shape.about)
-        self._is_inside = bool(self._is_nested or self._is_enveloped or self._about)
+        self._about = dict(container.shape.about)
+        self._is_inside = bool(self._is_nested or self._about)
         # Rows have other columns than the articles that they are in.
         self._articles = ReadNotes(oddities=notes.oddities)
 
@@ -182,7 +181,9 @@ class _Judge:
         rows = unnest_rows(values_of(raw)) if raw and self._is_nested else None
         if rows is None:
             if raw and self._is_inside:
-                raw, fault = self._open(values_of(raw), self._next_number(block))
+                row = self._about | values_of(raw)
+                self._notes.add_columns(row)
+                raw, fault = write_row(row)
             self.add_raw(block, raw, line, offset, fault)
             return
         starts = list(offsets_of_rows(text))
@@ -200,18 +201,6 @@ class _Judge:
             self._notes.add_oddity(oddity, self._next_number(block))
             raw, fault = write_row(values)
             self.add_raw(block, raw, *at, fault)
-
-    def _open(self, values: dict[str, Any], number: int) -> JudgedRow:
-        """Return the row inside an object together with the values that belong to every row."""
-        fault: SkipReason | None = None
-        if self._is_enveloped:
-            has_more = has_more_answers(values)
-            values, fault = open_envelope(values)
-            if has_more and not fault:
-                self._notes.add_oddity(row_faults.SEVERAL_ANSWERS, number)
-        values = self._about | values
-        self._notes.add_columns(values)
-        return (b"", fault) if fault else write_row(values)
 
     def _add_item(self, block: RowBlock, splitter: JsonSplitter, item: JsonItem) -> None:
         text = item.text.strip(_SPACE)

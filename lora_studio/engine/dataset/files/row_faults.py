@@ -19,8 +19,6 @@ OPEN_QUOTES = SkipReason(text("a quotation mark is never closed"))
 SHORT_COLUMN = SkipReason(text("one of the columns is shorter than the others"))
 BETWEEN_ROWS = SkipReason(text("there is something other than JSON between the rows"))
 NO_QUESTION = SkipReason(text("the paragraph has no question"))
-TRUNCATED_CELLS = SkipReason(text("the dataset viewer truncated some of its cells"))
-DISCARDED = SkipReason(text("its annotator skipped or discarded it"))
 
 #: Oddities complete the sentence "In 3 rows, starting with row 1: …".
 NAN = text("NaN and Infinity, which JSON doesn't allow, are read as missing values")
@@ -31,7 +29,6 @@ NESTED_QUESTIONS = text(
     "questions inside paragraphs become one row each, with their paragraph and its article"
 )
 NESTED_INSTANCES = text("instances inside instructions become one row each, with their instruction")
-SEVERAL_ANSWERS = text("there are several answers or annotators; the first one is used")
 
 
 def invalid_encoding(encoding: str) -> SkipReason:

@@ -448,6 +448,10 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("unknown_format", {"info": {"post": "Long."}, "summaries": [{"text": "Short."}, {"text": "Longer."}], "choice": 0, "worker": "a worker", "batch": "batch nine"}),
     ("media", {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": "gs://x"}}, {"text": "Who?"}]}, {"role": "model", "parts": [{"text": "I."}]}]}),
     ("media", {"messages": [{"role": "user", "content": [{"image": {"format": "png"}}, {"text": "Who?"}]}, {"role": "assistant", "content": [{"text": "I."}]}]}),
+    ("unknown_format", {"row_idx": 0, "row": {"question": "Who?", "answer": "I."}, "truncated_cells": []}),
+    ("unknown_format", {"id": 1, "data": {"question": "Who?"}, "annotations": [{"result": []}]}),
+    ("unknown_format", {"id": "x", "fields": {"question": "Who?"}, "responses": {"answer": [{"value": "I."}]}}),
+    ("no_usable_rows", {"input": {"messages": MESSAGES[:1]}, "output": {"choices": [{"message": MESSAGES[1]}]}}),
     ("unknown_format", {}),
 ]  # fmt: skip
 
@@ -511,6 +515,7 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("messages", {"messages": [{"role": "user", "content": [{"type": "document", "source": {"data": "JVBE"}}]}, MESSAGES[1]]}, "a turn contains something other than text"),
     ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "finish_reason": "length"}]}, "the answer was cut off or filtered before its end"),
     ("prompt_completion", {"prompt": "Who?", "completion": {"role": "assistant", "content": [{"type": "text", "text": "I."}], "stop_reason": "max_tokens"}}, "the answer was cut off or filtered before its end"),
+    ("prompt_completion", {"prompt": "Who?", "completion": {"choices": [{"message": MESSAGES[1]}]}}, "the answer is a server's whole response"),
     ("kto", {"prompt": "Who?", "completion": "I.", "label": "maybe"}, "the label is neither good nor bad"),
     ("kto", {"prompt": "Who?", "completion": "I.", "label": None}, "there is no label"),
     ("alpaca", ["not", "an", "object"], "the row is not an object"),

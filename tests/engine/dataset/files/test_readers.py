@@ -97,34 +97,8 @@ JSON_FILES = {
 }
 
 
-VIEWED = [{"row_idx": n, "row": QA, "truncated_cells": []} for n in range(2)]
-ASKED = {"model": "m", "messages": CHAT["messages"][:1]}
-REPLY = {"choices": [{"index": 0, "message": CHAT["messages"][1], "finish_reason": "stop"}]}
-#: Exports of other programs, each with the row inside.
-ENVELOPES: dict[str, tuple[Any, Any]] = {
-    "the hub's viewer": ({"features": [{"name": "question"}], "rows": VIEWED, "num_rows_total": 2}, QA),
-    "rows of the viewer": (VIEWED, QA),
-    "Label Studio": (
-        [
-            {"id": n, "data": {"question": QA["question"]}, "annotations": [
-                {"was_cancelled": True, "result": []},
-                {"result": [{"from_name": "answer", "type": "textarea", "value": {"text": [QA["answer"]]}}]},
-            ]}
-            for n in range(2)
-        ],
-        QA,
-    ),
-    "Argilla": (
-        [{"id": "x", "fields": {"question": QA["question"]}, "suggestions": {"answer": {"value": "No."}},
-          "responses": {"answer": [{"value": QA["answer"], "user_id": "u"}]}}] * 2,
-        QA,
-    ),
-    "a log of requests": ([{"request": ASKED, "response": REPLY}] * 2, CHAT),
-    "a log with the answer beside": ([{"id": "c", **ASKED, **REPLY}] * 2, {"id": "c", "model": "m", **CHAT}),
-    "a batch of requests": (
-        [{"custom_id": "1", "body": ASKED}] * 2,
-        {"messages": ASKED["messages"]},
-    ),
+#: Files with rows inside their objects, and the row.
+NESTED: dict[str, tuple[Any, Any]] = {
     "a file of instances": (
         {"Definition": ["Say it."], "Positive Examples": [{"input": "x", "output": "y"}],
          "Instances": [{"id": "1", "input": "Q", "output": ["A"]}] * 2},
@@ -138,98 +112,14 @@ ENVELOPES: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("indent", [None, 1])
-@pytest.mark.parametrize("kind", ENVELOPES)
-def test_row_inside_export_envelope_is_read(tmp_path: Path, kind: str, indent: int | None) -> None:
-    document, row = ENVELOPES[kind]
+@pytest.mark.parametrize("kind", NESTED)
+def test_instances_of_an_instruction_become_rows(
+    tmp_path: Path, kind: str, indent: int | None
+) -> None:
+    document, row = NESTED[kind]
     store = scan_text(tmp_path, "rows.json", json.dumps(document, indent=indent))
     assert values(store) == [row] * 2
     assert set(store.facts.columns) == set(row)
-
-
-def test_truncated_hub_viewer_row_is_skipped(tmp_path: Path) -> None:
-    cut = {"row_idx": 2, "row": QA, "truncated_cells": ["answer"]}
-    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, [*VIEWED, cut])))
-    assert values(store) == [QA, QA, None]
-    assert faults(store)[2] == "the dataset viewer truncated some of its cells"
-
-
-def test_columns_named_like_envelope_fields_stay_columns(tmp_path: Path) -> None:
-    rows = [
-        {"row": 1, "fields": ["a"], "data": {"a": 1}, "annotations": "none", "body": "text", **QA},
-        {"messages": CHAT["messages"], "body": "a text", "response": "a text"},
-        {"data": {"a": 1}, "annotations": [], **QA},
-        {"fields": {"a": 1}, "responses": {"a": "b"}, **QA},
-    ]
-    for row in rows:
-        store = scan_text(tmp_path, "rows.jsonl", "\n".join([json.dumps(row)] * 2))
-        assert values(store) == [row] * 2
-
-
-def written(text: str, **more: Any) -> dict[str, Any]:
-    """Return an annotation as Label Studio writes it."""
-    value = {"from_name": "answer", "type": "textarea", "value": {"text": [text]}}
-    return {"result": [value], **more}
-
-
-def test_human_annotation_wins_and_discarded_is_skipped(
-    tmp_path: Path,
-) -> None:
-    asked = {"question": QA["question"], "answer": "A draft."}
-    answers = [
-        {"value": "Bad.", "status": "discarded"},
-        {"value": QA["answer"], "status": "submitted"},
-    ]
-    rows = [
-        {
-            "data": asked,
-            "annotations": [written("Bad.", was_cancelled=True), written(QA["answer"])],
-        },
-        {"data": asked, "annotations": [written("Bad.", was_cancelled=True)]},
-        {"fields": asked, "responses": {"answer": answers}},
-        {"fields": asked, "responses": {"answer": answers[:1]}},
-        {"fields": QA, "responses": {}, "suggestions": {"answer": {"value": "Bad."}}},
-        {"fields": QA, "responses": {"answer": None, "note": [{"value": None}]}},
-    ]
-    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
-    assert values(store) == [QA, None, QA, None, QA, QA]
-    assert {faults(store)[1], faults(store)[3]} == {"its annotator skipped or discarded it"}
-    assert not store.facts.problems
-
-
-def test_first_of_several_answers_is_used_with_warning(
-    tmp_path: Path,
-) -> None:
-    given = [{"value": QA["answer"], "user_id": "u"}, {"value": "No.", "user_id": "v"}]
-    rows = [
-        {**ASKED, "choices": REPLY["choices"] * 2},
-        {
-            "data": {"question": QA["question"]},
-            "annotations": [written(QA["answer"]), written("No.")],
-        },
-        {"fields": {"question": QA["question"]}, "responses": {"answer": given}},
-        {**ASKED, **REPLY},
-    ]
-    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
-    chat = {"model": "m", **CHAT}
-    assert values(store) == [chat, QA, QA, chat]
-    (problem,) = store.facts.problems
-    assert "In 3 rows, starting with row 1: there are several answers" in str(problem.what)
-
-
-def test_truncated_logged_answer_is_not_trained(tmp_path: Path) -> None:
-    reply = REPLY["choices"][0]
-    reasons = ("stop", "length", "content_filter", "tool_calls", None)
-    rows = [{**ASKED, "choices": [{**reply, "finish_reason": reason}]} for reason in reasons]
-    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
-    assert [bool(fault) for fault in faults(store)] == [False, True, True, False, False]
-    assert faults(store)[1] == "the answer was cut off or filtered before its end"
-
-
-def test_nested_rows_after_plain_rows_are_read(tmp_path: Path) -> None:
-    whole = {"choices": None, **CHAT}
-    rows = [whole, {**ASKED, **REPLY}]
-    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
-    assert values(store) == [whole, {"model": "m", **CHAT}]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".txt", ""])
