@@ -3,9 +3,10 @@
     python packaging/translations.py               collect, drop unused texts, compile the .qm files
     python packaging/translations.py --missing     list the texts that lack a translation
     python packaging/translations.py --set FILE    take translations from a JSON file: {"text": "Text"},
-                                                   or a list of two forms for a text that counts
+                                                   or a list of plural forms for a text that counts
+    … --language CODE                              the same in another language than German
 Texts without a translation are written as unfinished; Qt Linguist and a text editor both work on
-`resources/translations/de.ts`.
+`resources/translations/CODE.ts`.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def write_file(
         ET.SubElement(message, "source").text = text
         target = ET.SubElement(message, "translation")
         forms = known.get(text, ())
-        if len(forms) != (2 if counted else 1):
+        if not forms or (len(forms) > 1 and not counted):
             forms = ("", "") if counted else ("",)
             target.set("type", "unfinished")
         if counted:

@@ -18,6 +18,7 @@ from tests.helpers.scripts import load
 message_templates = load("message_templates")  # imported by the next one
 translations = load("translations")
 
+CODES = sorted(language.LANGUAGES.keys() - {"en"})
 _PLACE = re.compile(r"\{(\w*)[^}]*\}")
 
 
@@ -27,15 +28,13 @@ def texts() -> message_templates.Templates:
     return translations.collect()
 
 
-def test_every_text_has_a_translation(texts: message_templates.Templates) -> None:
-    for code in language.LANGUAGES.keys() - {"en"}:
-        known = translations.read(code)
-        missing = sorted(texts.every - known.keys())
-        assert not missing, (
-            f"{code}: run `python packaging/translations.py`, then translate {missing}"
-        )
-        unused = sorted(known.keys() - texts.every)
-        assert not unused, f"{code}: run `python packaging/translations.py`, which drops {unused}"
+@pytest.mark.parametrize("code", CODES)
+def test_every_text_has_a_translation(code: str, texts: message_templates.Templates) -> None:
+    known = translations.read(code)
+    missing = sorted(texts.every - known.keys())
+    assert not missing, f"run `python packaging/translations.py`, then translate {missing}"
+    unused = sorted(known.keys() - texts.every)
+    assert not unused, f"run `python packaging/translations.py`, which drops {unused}"
 
 
 def test_no_message_is_formatted_before_translation(
@@ -44,11 +43,10 @@ def test_no_message_is_formatted_before_translation(
     assert [f"{file.name}:{line}: {code}" for file, line, code in texts.finished] == []
 
 
-def test_translations_have_the_same_fields_as_their_texts(
-    texts: message_templates.Templates,
-) -> None:
+@pytest.mark.parametrize("code", CODES)
+def test_translations_have_the_same_fields_as_their_texts(code: str) -> None:
     wrong = []
-    for text, forms in translations.read("de").items():
+    for text, forms in translations.read(code).items():
         wanted = sorted(_PLACE.findall(text))
         for form in forms[-1:]:  # that for one may do without the number
             found = sorted(_PLACE.findall(form))
@@ -57,18 +55,20 @@ def test_translations_have_the_same_fields_as_their_texts(
     assert not wrong
 
 
-def test_counted_texts_have_singular_and_plural(
-    texts: message_templates.Templates,
+@pytest.mark.parametrize("code", CODES)
+def test_counted_texts_have_every_plural_form(
+    code: str, texts: message_templates.Templates
 ) -> None:
-    known = translations.read("de")
-    assert all(len(known[text]) == 2 for text in texts.counted)
+    known = translations.read(code)
+    forms = {text: len(known[text]) for text in texts.counted}
+    most = max(forms.values())
+    assert {text for text, count in forms.items() if count != most} == set()
 
 
-def test_compiled_translations_are_up_to_date(
-    texts: message_templates.Templates, tmp_path: Path
-) -> None:
-    translations.compile_to("de", tmp_path / "de.qm")
-    assert (tmp_path / "de.qm").read_bytes() == (translations.FOLDER / "de.qm").read_bytes()
+@pytest.mark.parametrize("code", CODES)
+def test_compiled_translations_are_up_to_date(code: str, tmp_path: Path) -> None:
+    translations.compile_to(code, tmp_path / "made.qm")
+    assert (tmp_path / "made.qm").read_bytes() == (translations.FOLDER / f"{code}.qm").read_bytes()
 
 
 def test_collector_finds_templates_where_they_are_declared(tmp_path: Path) -> None:

