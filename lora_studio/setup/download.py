@@ -136,50 +136,72 @@ def _each(
     web: HttpClient,
     stop: StopFlag,
 ) -> Iterator[DownloadFile | None]:
-    """Does something with every file, several at once; yields each that is done, and None meanwhile.
+    """Process files in several threads; yield each finished file, and None while waiting.
 
-    Raises what the work raises, and CancelledError at once: a thread that waits to be connected is left
-    behind, and touches nothing any more once it is asked to stop.
+    Raises what the work raises, and CancelledError at once: a thread that still waits for a
+    connection is abandoned, and does nothing more once it is asked to stop.
     """
-    halt, todo = StopFlag(), deque(files)
-    ended: SimpleQueue[tuple[DownloadFile, BaseException | None]] = SimpleQueue()
-
-    def fetch_next() -> None:
-        while not halt.asked:
-            try:
-                file = todo.popleft()
-            except IndexError:
-                return
-            try:
-                work(file, halt)
-            except BaseException as error:
-                ended.put((file, error))
-                return
-            ended.put((file, None))
-
-    threads = [
-        threading.Thread(target=fetch_next, name="download", daemon=True)
-        for _ in range(min(at_once, len(files)))
-    ]
-    for thread in threads:
-        thread.start()
+    workers = _DownloadThreads(work, files, at_once)
     try:
         for _ in files:
-            while True:
-                stop.check()
-                with suppress(Empty):
-                    file, error = ended.get(timeout=_INTERVAL)
-                    break
+            stop.check()
+            while (result := workers.next_result(_INTERVAL)) is None:
                 yield None
+                stop.check()
+            file, error = result
             if error is not None:
                 raise error
             yield file
     finally:
-        halt.ask()
+        workers.halt.ask()
         web.wake()
-        until = time.monotonic() + _END
-        for thread in threads:
+        workers.join(_END)
+
+
+class _DownloadThreads:
+    """Threads that take one file after another until all are done, one fails, or `halt` is asked."""
+
+    def __init__(
+        self,
+        work: Callable[[DownloadFile, StopFlag], None],
+        files: Sequence[DownloadFile],
+        at_once: int,
+    ) -> None:
+        self.halt = StopFlag()
+        self._work = work
+        self._pending = deque(files)
+        self._results: SimpleQueue[tuple[DownloadFile, BaseException | None]] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name="download", daemon=True)
+            for _ in range(min(at_once, len(files)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def next_result(self, seconds: float) -> tuple[DownloadFile, BaseException | None] | None:
+        """Return the next finished file and its error; None if there is none within this time."""
+        with suppress(Empty):
+            return self._results.get(timeout=seconds)
+        return None
+
+    def join(self, seconds: float) -> None:
+        """Wait for all threads, together no longer than this."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
+
+    def _run(self) -> None:
+        while not self.halt.asked:
+            try:
+                file = self._pending.popleft()
+            except IndexError:
+                return
+            try:
+                self._work(file, self.halt)
+            except BaseException as error:
+                self._results.put((file, error))
+                return
+            self._results.put((file, None))
 
 
 def measured(files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog) -> list[DownloadFile]:

@@ -245,34 +245,47 @@ def make_wheelhouse(
         _need_network(None)
         root = folders.root()
         with root.locked():
-            yield from fill(target, root, log)
+            yield from _fill_wheelhouse(
+                target, request, root, stop, log, platform, with_python=with_python
+            )
             root.discard_cache()
 
-    def fill(target: Path, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
-        yield Progress(stage="Planning")
-        accelerator = _for_variant(request.variant, detect())
-        other, python = None, None
-        if platform or request.python:
-            other = (platform or PLATFORMS[sys.platform], request.python or STANDALONE)
-            series = other[1]
-        else:
-            python = find(None, root, stop, log)
-            series = ".".join(python.version.split(".")[:2]) if python else STANDALONE
-            other = None if python else (PLATFORMS[sys.platform], STANDALONE)
-        own = own_wheel(root.downloads, stop, log)
-        tag = f"cp{series.replace('.', '')}"
-        source = torch_source(accelerator, request.torch, uv_environment(), tag)
-        resolver = Resolver(root, own, stop, log, python, target=other, into=target)
-        _, wheels = yield from resolver.resolve(accelerator.variant, source)
-        facts = wheelhouse.WheelhouseInfo(
-            app_version=__version__, variant=accelerator.variant, python=series, platform=platform
-        )
-        if with_python:
-            system = platform or PLATFORMS[sys.platform]
-            yield from fetch_build(series, system, target, stop, log)
-        yield from wheelhouse.fill(target, wheels, own, facts, stop, log)
-
     return run_setup(work, stop)
+
+
+def _fill_wheelhouse(
+    target: Path,
+    request: SetupRequest,
+    root: EngineRoot,
+    stop: StopFlag,
+    log: SetupLog,
+    platform: str,
+    *,
+    with_python: bool,
+) -> Iterator[Event]:
+    """Resolve the packages for this or another system and download them to `target`."""
+    yield Progress(stage="Planning")
+    accelerator = _for_variant(request.variant, detect())
+    other, python = None, None
+    if platform or request.python:
+        other = (platform or PLATFORMS[sys.platform], request.python or STANDALONE)
+        series = other[1]
+    else:
+        python = find(None, root, stop, log)
+        series = ".".join(python.version.split(".")[:2]) if python else STANDALONE
+        other = None if python else (PLATFORMS[sys.platform], STANDALONE)
+    own = own_wheel(root.downloads, stop, log)
+    tag = f"cp{series.replace('.', '')}"
+    source = torch_source(accelerator, request.torch, uv_environment(), tag)
+    resolver = Resolver(root, own, stop, log, python, target=other, into=target)
+    _, wheels = yield from resolver.resolve(accelerator.variant, source)
+    facts = wheelhouse.WheelhouseInfo(
+        app_version=__version__, variant=accelerator.variant, python=series, platform=platform
+    )
+    if with_python:
+        system = platform or PLATFORMS[sys.platform]
+        yield from fetch_build(series, system, target, stop, log)
+    yield from wheelhouse.fill(target, wheels, own, facts, stop, log)
 
 
 #: Systems as uv names them.

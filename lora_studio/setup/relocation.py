@@ -18,12 +18,31 @@ _STAGE = "Moving"
 
 
 def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
-    """Move everything along to another folder; raises ProblemError and leaves all where it is.
+    """Move all engines to another folder; raises ProblemError and leaves everything in place.
 
     Cancelled or killed before the end, the old folder stays in use and the next attempt copies only
     what is missing.
     """
     old = folders.root()
+    new = _prepare_target(to, old)
+    with old.locked(), new.locked():
+        for engine in engines.installed(old):
+            engines.refuse_at_work(engine)
+        total = _size((old.engines, old.pythons))
+        _require_space(new, total)
+        yield from _copy(old, new, total, stop)
+        for engine in engines.installed(new):
+            _repoint(engine.folder, old.path, new.path)
+        current = engines.current(new)
+        if current is not None:
+            yield from selfcheck.check(current, stop, log)
+        folders.move_root(new.path)
+    log.write(f"moved from {old.path} to {new.path}")
+    old.delete()
+
+
+def _prepare_target(to: Path, old: EngineRoot) -> EngineRoot:
+    """Return the new folder, created if necessary; raises ProblemError if it can't be used."""
     if os.environ.get(folders.VARIABLE):
         raise fail(
             "engine.folder",
@@ -39,29 +58,20 @@ def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
             "Choose a folder outside the current one.",
             where=Where(file=str(new.path)),
         )
-    with old.locked(), new.locked():
-        for engine in engines.installed(old):
-            engines.refuse_at_work(engine)
-        total = _size((old.engines, old.pythons))
-        free = shutil.disk_usage(new.path).free
-        if free < total:
-            raise fail(
-                "disk.full",
-                "The engines need {needed:size} of disk space, but only {free:size} are free.",
-                "Free some space there, or choose a folder on another disk.",
-                where=Where(file=str(new.path)),
-                needed=total,
-                free=free,
-            )
-        yield from _copy(old, new, total, stop)
-        for engine in engines.installed(new):
-            _repoint(engine.folder, old.path, new.path)
-        current = engines.current(new)
-        if current is not None:
-            yield from selfcheck.check(current, stop, log)
-        folders.move_root(new.path)
-    log.write(f"moved from {old.path} to {new.path}")
-    old.delete()
+    return new
+
+
+def _require_space(new: EngineRoot, needed: int) -> None:
+    free = shutil.disk_usage(new.path).free
+    if free < needed:
+        raise fail(
+            "disk.full",
+            "The engines need {needed:size} of disk space, but only {free:size} are free.",
+            "Free some space there, or choose a folder on another disk.",
+            where=Where(file=str(new.path)),
+            needed=needed,
+            free=free,
+        )
 
 
 def _size(parts: tuple[Path, ...]) -> int:
@@ -100,7 +110,7 @@ def _copy(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Itera
 
 
 def _copy_one(source: Path, target: Path, old: Path, new: Path) -> int:
-    """Copy a file or link, which is turned to the new folder where it points into the old one."""
+    """Copy a file or a link; a link into the old folder then points into the new one."""
     facts = source.lstat()
     if source.is_symlink():
         target.unlink(missing_ok=True)
@@ -122,7 +132,7 @@ def _same(target: Path, facts: os.stat_result) -> bool:
 
 
 def _repoint(engine: Path, old: Path, new: Path) -> None:
-    """An environment knows the folder of a standalone Python that came along."""
+    """Point an environment at its standalone Python in the new folder."""
     config = engine / "venv" / "pyvenv.cfg"
     if config.is_file():
         text = config.read_text("utf-8")

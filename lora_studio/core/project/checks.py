@@ -108,28 +108,8 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
             return [_no_model(where)]
         case "gguf" if not path.is_file():
             return [_missing("model.not_found", "The file {path} doesn't exist.", path, where)]
-        case "folder" if path.is_file():
-            return [
-                error(
-                    "model.not_a_model",
-                    "{path} isn't a model file.",
-                    "Choose a .gguf file, or the folder that contains config.json and .safetensors.",
-                    where=where,
-                    path=str(path),
-                )
-            ]
-        case "folder" if not path.is_dir():
-            return [_missing("model.not_found", "The folder {path} doesn't exist.", path, where)]
-        case "folder" if not (path / "config.json").is_file():
-            return [
-                error(
-                    "model.not_a_model",
-                    "{path} has no config.json, so it isn't a Hugging Face model.",
-                    "Choose the folder that contains config.json and .safetensors.",
-                    where=where,
-                    path=str(path),
-                )
-            ]
+        case "folder":
+            return _check_folder(path, where)
         case "builtin" if spec.source != BUILTIN_PREFIX + DEFAULT_BUILTIN:
             return [
                 error(
@@ -141,6 +121,32 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
                     model=DEFAULT_BUILTIN,
                 )
             ]
+    return []
+
+
+def _check_folder(path: Path, where: Where) -> list[Problem]:
+    if path.is_file():
+        return [
+            error(
+                "model.not_a_model",
+                "{path} isn't a model file.",
+                "Choose a .gguf file, or the folder that contains config.json and .safetensors.",
+                where=where,
+                path=str(path),
+            )
+        ]
+    if not path.is_dir():
+        return [_missing("model.not_found", "The folder {path} doesn't exist.", path, where)]
+    if not (path / "config.json").is_file():
+        return [
+            error(
+                "model.not_a_model",
+                "{path} has no config.json, so it isn't a Hugging Face model.",
+                "Choose the folder that contains config.json and .safetensors.",
+                where=where,
+                path=str(path),
+            )
+        ]
     return []
 
 

@@ -12,9 +12,13 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from lora_studio.engine.hub.progress_bars import every_bytes_bar
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
 
 #: Bytes between two checks for a cancel. The library's own 10 MB take half a minute on a slow line.
 _CHUNK = 1 << 20
@@ -54,7 +58,7 @@ def _download_file(
     on_bytes: Callable[[int], None],
 ) -> None:
     import huggingface_hub
-    from huggingface_hub import constants, file_download, utils
+    from huggingface_hub import constants, utils
 
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     url = huggingface_hub.hf_hub_url(repository, name, revision=commit)
@@ -71,26 +75,40 @@ def _download_file(
         parent.mkdir(parents=True, exist_ok=True)
     with utils.WeakFileLock(lock):  # type: ignore[attr-defined] # likewise
         if not blob.exists():
-            with part.open("ab") as file:
-                resume_size = file.tell()
-                if metadata.size is not None and resume_size > metadata.size:
-                    file.truncate(0)
-                    resume_size = 0
-                on_bytes(resume_size)
-                file_download.http_get(
-                    metadata.location,
-                    file,
-                    resume_size=resume_size,
-                    headers=headers,
-                    expected_size=metadata.size,
-                    displayed_filename=name,
-                    tqdm_class=every_bytes_bar(on_bytes),
-                )
-            if resume_size and not _has_digest(part, metadata.etag):
+            resumed_at = _append_rest(part, metadata, headers, name, on_bytes)
+            if resumed_at and not _has_digest(part, metadata.etag):
                 part.unlink()
                 raise ConnectionError(f"{name} arrived damaged and will be downloaded again")
             part.replace(blob)
         _link(blob, snapshot)
+
+
+def _append_rest(
+    part: Path,
+    metadata: HfFileMetadata,
+    headers: dict[str, str],
+    name: str,
+    on_bytes: Callable[[int], None],
+) -> int:
+    """Download what is missing of an incomplete file; return how many bytes it had before."""
+    from huggingface_hub import file_download
+
+    with part.open("ab") as file:
+        resume_size = file.tell()
+        if metadata.size is not None and resume_size > metadata.size:
+            file.truncate(0)
+            resume_size = 0
+        on_bytes(resume_size)
+        file_download.http_get(
+            metadata.location,
+            file,
+            resume_size=resume_size,
+            headers=headers,
+            expected_size=metadata.size,
+            displayed_filename=name,
+            tqdm_class=every_bytes_bar(on_bytes),
+        )
+    return resume_size
 
 
 def _has_digest(part: Path, etag: str) -> bool:

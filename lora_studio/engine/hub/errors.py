@@ -2,120 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 RepositoryKind = Literal["model", "dataset"]
 
 
 @contextmanager
 def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -> Iterator[None]:
-    """Raise ProblemError for whatever goes wrong with the Hub inside the block.
+    """Raise ProblemError for each failure of the Hub inside the block.
 
     Codes begin with `kind`, as in `model.gated`.
     """
     from huggingface_hub import errors
 
-    def problem(
-        code: str, what: Template, remedy: Template, *, field: str = "", **values: Any
-    ) -> Exception:
-        where = Where(step=kind, field=field or ("source" if kind == "model" else "sources"))
-        return fail(
-            f"{kind}.{code}", what, remedy, where=where, **values | {"repository": repository}
-        )
-
     try:
         yield
     except errors.GatedRepoError as error:
-        raise problem(
-            "gated",
-            "{repository} is gated: you must accept its terms first.",
-            "Accept the terms at {url}, then sign in with your token.",
-            url=repository_url(repository, kind),
-        ) from error
+        raise _gated(repository, kind) from error
     except errors.RevisionNotFoundError as error:
-        raise problem(
-            "revision_not_found",
-            "{repository} has no branch, tag or commit named {revision}.",
-            "Use main, or copy a commit hash from {url}.",
-            field="revision" if kind == "model" else "",
-            revision=revision,
-            url=repository_url(repository, kind),
-        ) from error
+        raise _revision_not_found(repository, revision, kind) from error
     except errors.RepositoryNotFoundError as error:
-        raise problem(
-            "not_found",
-            "{repository} doesn't exist on the Hub, or you don't have access to it.",
-            "Check the spelling. If the repository is private, sign in with a token.",
-        ) from error
+        raise _repository_not_found(repository, kind) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        if is_offline():
-            raise problem(
-                "offline",
-                "Offline mode is on, and {repository} is not complete on this computer.",
-                offline.REMEDY,
-            ) from error
-        raise problem(
-            "offline",
-            "{repository} is not on this computer and the Hub can't be reached.",
-            "Connect to the network, or choose a model folder on this computer."
-            if kind == "model"
-            else "Connect to the network, or choose a file or folder on this computer.",
-        ) from error
+        raise _not_available_offline(repository, kind) from error
     except errors.HFValidationError as error:
-        raise problem(
-            "not_found",
-            "{repository} is neither a folder nor a Hub ID.",
-            "A Hub ID looks like organization/name.",
-        ) from error
+        raise _invalid_repository_id(repository, kind) from error
     except (errors.NotASafetensorsRepoError, errors.SafetensorsParsingError) as error:
-        raise problem(
-            "no_weights",
-            "{repository} has no readable .safetensors file.",
-            "Choose the repository of the model itself, with config.json and .safetensors files.",
-        ) from error
+        raise _no_readable_weights(repository, kind) from error
     except errors.HfHubHTTPError as error:
-        raise http_problem(error, problem) from error
+        raise http_problem(error, kind, repository=repository) from error
     except network_errors() as error:
-        raise problem(
-            "interrupted",
-            "The download of {repository} was interrupted: {reason}.",
-            "Check the network and try again. Downloaded data is kept.",
-            reason=str(error) or type(error).__name__,
-        ) from error
+        raise _download_interrupted(repository, kind, error) from error
 
 
-def http_problem(error: Any, problem: Callable[..., Exception]) -> Exception:
-    """Return the problem of an HTTP error; `problem` makes it of code, what, remedy and values."""
+def hub_problem(
+    kind: RepositoryKind,
+    code: str,
+    what: Template,
+    remedy: Template,
+    *,
+    field: str = "",
+    **values: Any,
+) -> ProblemError:
+    """Return the error `kind.code` at a field of the model or dataset, by default its source."""
+    where = Where(step=kind, field=field or ("source" if kind == "model" else "sources"))
+    return fail(f"{kind}.{code}", what, remedy, where=where, **values)
+
+
+def _gated(repository: str, kind: RepositoryKind) -> ProblemError:
+    return hub_problem(
+        kind,
+        "gated",
+        "{repository} is gated: you must accept its terms first.",
+        "Accept the terms at {url}, then sign in with your token.",
+        repository=repository,
+        url=repository_url(repository, kind),
+    )
+
+
+def _revision_not_found(repository: str, revision: str, kind: RepositoryKind) -> ProblemError:
+    return hub_problem(
+        kind,
+        "revision_not_found",
+        "{repository} has no branch, tag or commit named {revision}.",
+        "Use main, or copy a commit hash from {url}.",
+        field="revision" if kind == "model" else "",
+        repository=repository,
+        revision=revision,
+        url=repository_url(repository, kind),
+    )
+
+
+def _repository_not_found(repository: str, kind: RepositoryKind) -> ProblemError:
+    return hub_problem(
+        kind,
+        "not_found",
+        "{repository} doesn't exist on the Hub, or you don't have access to it.",
+        "Check the spelling. If the repository is private, sign in with a token.",
+        repository=repository,
+    )
+
+
+def _invalid_repository_id(repository: str, kind: RepositoryKind) -> ProblemError:
+    return hub_problem(
+        kind,
+        "not_found",
+        "{repository} is neither a folder nor a Hub ID.",
+        "A Hub ID looks like organization/name.",
+        repository=repository,
+    )
+
+
+def _not_available_offline(repository: str, kind: RepositoryKind) -> ProblemError:
+    if is_offline():
+        return hub_problem(
+            kind,
+            "offline",
+            "Offline mode is on, and {repository} is not complete on this computer.",
+            offline.REMEDY,
+            repository=repository,
+        )
+    return hub_problem(
+        kind,
+        "offline",
+        "{repository} is not on this computer and the Hub can't be reached.",
+        "Connect to the network, or choose a model folder on this computer."
+        if kind == "model"
+        else "Connect to the network, or choose a file or folder on this computer.",
+        repository=repository,
+    )
+
+
+def _no_readable_weights(repository: str, kind: RepositoryKind) -> ProblemError:
+    return hub_problem(
+        kind,
+        "no_weights",
+        "{repository} has no readable .safetensors file.",
+        "Choose the repository of the model itself, with config.json and .safetensors files.",
+        repository=repository,
+    )
+
+
+def _download_interrupted(
+    repository: str, kind: RepositoryKind, error: BaseException
+) -> ProblemError:
+    return hub_problem(
+        kind,
+        "interrupted",
+        "The download of {repository} was interrupted: {reason}.",
+        "Check the network and try again. Downloaded data is kept.",
+        repository=repository,
+        reason=str(error) or type(error).__name__,
+    )
+
+
+def http_problem(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> ProblemError:
+    """Return the problem of an HTTP status that has no exception class of its own."""
     status = error.response.status_code if error.response is not None else 0
     if status == 401:
-        return problem(
+        return hub_problem(
+            kind,
             "token",
             "The Hub rejected your token.",
             "Sign in with a valid token that has read access.",
+            **values,
         )
     if status == 429:
-        return problem(
+        return hub_problem(
+            kind,
             "busy",
             "The Hub's rate limit was reached.",
             "Wait a few minutes and try again. The limit is higher when you're signed in.",
+            **values,
         )
     if status == 0:
-        return problem(
+        return hub_problem(
+            kind,
             "hub_failed",
             "The Hub sent no answer.",
             "Try again later. Downloaded data is kept.",
+            **values,
         )
-    return problem(
+    return hub_problem(
+        kind,
         "hub_failed",
         "The Hub answered with status {status:d}.",
         "Try again later. Downloaded data is kept.",
         status=status,
+        **values,
     )
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.core.messages import Template, text
+from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, refusal_of
-from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
-from lora_studio.engine.hub.errors import http_problem, network_errors
+from lora_studio.engine.hub.errors import http_problem, hub_problem, network_errors
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
@@ -118,19 +117,15 @@ def _translate_search_errors() -> Iterator[None]:
     try:
         yield
     except errors.OfflineModeIsEnabled as error:
-        raise _problem(
-            "offline", "Offline mode is on, so the Hub can't be searched.", offline.REMEDY
+        raise hub_problem(
+            "model", "offline", "Offline mode is on, so the Hub can't be searched.", offline.REMEDY
         ) from error
     except errors.HfHubHTTPError as error:
-        raise http_problem(error, _problem) from error
+        raise http_problem(error, "model") from error
     except network_errors() as error:
-        raise _problem(
+        raise hub_problem(
+            "model",
             "offline",
             "The Hub can't be reached.",
             "Check the network, or choose a model on this computer.",
         ) from error
-
-
-def _problem(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:
-    where = Where(step="model", field="source")
-    return fail(f"model.{code}", what, remedy, where=where, **values)

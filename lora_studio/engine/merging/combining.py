@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,44 +151,56 @@ def _write(
     along: dict[str, StoredTensor],
     job: JobContext,
 ) -> None:
-    """Write the adapter with one module in memory at a time: its A and B are computed together."""
-    factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def half(module: str, layers: list[Layer], which: int) -> Callable[[], torch.Tensor]:
-        def make() -> torch.Tensor:
-            if which == 0:
-                job.progress(
-                    text("combining adapters"), list(modules).index(module), len(modules), "layers"
-                )
-                factors.clear()
-                factors[module] = _combined(command, module, layers, rank)
-            value = factors[module][which]
-            if not bool(torch.isfinite(value).all()):
-                raise fail(
-                    "adapters.not_finite",
-                    "The combined update of {module} contains NaN or infinite values.",
-                    "One of the adapters is damaged. Inspect each with `{command}`.",
-                    module=module,
-                    command="lora-studio adapters show",
-                )
-            return value
-
-        return make
-
+    """Write the weights of the adapter with one module in memory at a time."""
+    combiner = _Combiner(command, modules, rank, job)
     tensors: list[tuple[PlannedFile, Callable[[], torch.Tensor]]] = []
     for module, layers in modules.items():
-        inputs, outputs = layers[0].a.shape[1], layers[0].b.shape[0]
-        table = layers[0].of == "embedding"
-        names = ("lora_embedding_A", "lora_embedding_B") if table else ("lora_A.weight", "lora_B.weight")  # fmt: skip
-        for which, (name, shape) in enumerate(
-            zip(names, ((rank, inputs), (outputs, rank)), strict=True)
-        ):
-            planned = PlannedFile(f"base_model.model.{module}.{name}", "F32", shape)
-            tensors.append((planned, half(module, layers, which)))
+        is_embedding = layers[0].of == "embedding"
+        name_a, name_b = ("lora_embedding_A", "lora_embedding_B") if is_embedding else ("lora_A.weight", "lora_B.weight")  # fmt: skip
+        prefix, inputs, outputs = f"base_model.model.{module}", layers[0].a.shape[1], layers[0].b.shape[0]  # fmt: skip
+        planned_a = PlannedFile(f"{prefix}.{name_a}", "F32", (rank, inputs))
+        planned_b = PlannedFile(f"{prefix}.{name_b}", "F32", (outputs, rank))
+        tensors.append((planned_a, partial(combiner.compute_a, module)))
+        tensors.append((planned_b, partial(combiner.compute_b, module)))
     for stored in along.values():
         tensors.append((PlannedFile(stored.name, stored.dtype, stored.shape), stored.read))
     safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
     job.progress(text("combining adapters"), len(modules), len(modules), "layers")
+
+
+class _Combiner:
+    """Computes A and B of one module together when A is read, and keeps B until it is read."""
+
+    def __init__(
+        self, command: CombineAdapters, modules: dict[str, list[Layer]], rank: int, job: JobContext
+    ) -> None:
+        self._command, self._modules, self._rank, self._job = command, modules, rank, job
+        self._numbers = {module: number for number, module in enumerate(modules)}
+        self._b = torch.empty(0)
+
+    def compute_a(self, module: str) -> torch.Tensor:
+        """Return A [rank, in] of a module; raises ProblemError if it isn't finite."""
+        done, total = self._numbers[module], len(self._modules)
+        self._job.progress(text("combining adapters"), done, total, "layers")
+        a, self._b = _combined(self._command, module, self._modules[module], self._rank)
+        return _finite(a, module)
+
+    def compute_b(self, module: str) -> torch.Tensor:
+        """Return B [out, rank] of the module whose A was computed last."""
+        b, self._b = self._b, torch.empty(0)  # free before the next module is computed
+        return _finite(b, module)
+
+
+def _finite(factor: torch.Tensor, module: str) -> torch.Tensor:
+    if not bool(torch.isfinite(factor).all()):
+        raise fail(
+            "adapters.not_finite",
+            "The combined update of {module} contains NaN or infinite values.",
+            "One of the adapters is damaged. Inspect each with `{command}`.",
+            module=module,
+            command="lora-studio adapters show",
+        )
+    return factor
 
 
 def _combined(

@@ -14,7 +14,7 @@ from lora_studio.engine.runtime.llama_cpp import Llama
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def convert(file: Path, folder: Path, job: JobContext) -> None:
@@ -22,43 +22,54 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
 
     The result is verified: it predicts what llama.cpp predicts from the file itself.
     """
-    from transformers import AutoModelForCausalLM
-
     job.progress(text("reading the model file"), 0, None)
     reader = _open(file)
     header = GgufTokenizerHeader(reader)
     _check_architecture(file, header.text("general.architecture"))
-    dtype = _dtype(reader)
     tokenizer = save_tokenizer(header, folder)
     job.progress(text("unpacking the weights"), 0, None)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            gguf_file=file.name,
-            config=_config(file, header, reader),
-            dtype=dtype,
-            local_files_only=True,
-        )
-    except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise _unreadable(file, str(error)) from error
+    model = _load_dequantized(file, header, reader)
     job.check()
-    # Both keep the GGUF's quantization, which the written weights no longer have.
-    model.hf_quantizer = None
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    ends = header.end_tokens(tokenizer)
-    for settings in (model.config, model.generation_config):
-        settings.bos_token_id = tokenizer.bos_token_id
-        settings.pad_token_id = tokenizer.pad_token_id
-        settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+    _set_special_tokens(model, tokenizer, header)
     _verify(file, model, tokenizer, job)
     job.progress(text("writing the model"), 0, None)
     model.save_pretrained(folder)
     license_name = header.text("general.license") or "unknown"
     card = f"---\nlicense: {license_name}\n---\n\nUnpacked from {file.name}.\n"
     (folder / "README.md").write_text(card, "utf-8")
+
+
+def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedModel:
+    """Return the model with dequantized weights; raises ProblemError."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            config=_config(file, header, reader),
+            dtype=_dtype(reader),
+            local_files_only=True,
+        )
+    except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _unreadable(file, str(error)) from error
+    # Both keep the GGUF's quantization, which the written weights no longer have.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model
+
+
+def _set_special_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, header: GgufTokenizerHeader
+) -> None:
+    ends = header.end_tokens(tokenizer)
+    for settings in (model.config, model.generation_config):
+        settings.bos_token_id = tokenizer.bos_token_id
+        settings.pad_token_id = tokenizer.pad_token_id
+        settings.eos_token_id = ends[0] if len(ends) == 1 else ends
 
 
 def _config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedConfig:

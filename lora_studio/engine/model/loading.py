@@ -83,26 +83,42 @@ def load(
     config = read_config(folder, spec)
     job.progress(text("loading the model"), 0, None)
     began = time.monotonic()
-    settings = {
-        "dtype": dtype,
-        # Weights that are to be divided go to the device a block at a time (`sharding.py`).
-        "device_map": {"": "cpu"}
-        if training and spec.sharding == "shard"
-        else _device_map(spec, device),
-        "trust_remote_code": spec.trust_remote_code,
-        "local_files_only": True,
-        "use_safetensors": True,
-    }
-    precision = _precision(spec, dtype)
-    stored = prequantized(config)
-    if stored is not None:
-        check_prequantized(stored)
-        precision = stored
-    elif spec.precision in ("4bit", "8bit"):
-        settings["quantization_config"] = _quantization(spec, dtype)
+    precision = prequantized(config)
+    if precision is not None:
+        check_prequantized(precision)
+    model = _load_weights(
+        folder,
+        dtype=dtype,
+        device_map=_device_map(spec, device, training=training),
+        trust_remote_code=spec.trust_remote_code,
+        quantization_config=_quantization(spec, dtype)
+        if precision is None and spec.precision in ("4bit", "8bit")
+        else None,
+    )
+    job.check()
+    model.config.use_cache = not training
+    loaded = LoadedModel(
+        model=model,
+        tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
+        folder=folder,
+        device=device,
+        precision=precision or _precision(spec, dtype),
+        dtype=dtype,
+    )
+    announce(loaded, spec, time.monotonic() - began, job)
+    return loaded
+
+
+def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
+    """Load the model of a local folder; raises ProblemError if it can't be read or is incomplete."""
+    settings = {name: value for name, value in settings.items() if value is not None}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, **settings
+            folder,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
+            **settings,
         )
     except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
@@ -113,18 +129,7 @@ def load(
         raise unreadable(
             folder, text("{tensor} is missing", tensor=sorted(info["missing_keys"])[0])
         )
-    job.check()
-    model.config.use_cache = not training
-    loaded = LoadedModel(
-        model=model,
-        tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
-        folder=folder,
-        device=device,
-        precision=precision,
-        dtype=dtype,
-    )
-    announce(loaded, spec, time.monotonic() - began, job)
-    return loaded
+    return model
 
 
 def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext) -> None:
@@ -248,8 +253,12 @@ def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def _device_map(spec: ModelSpec, device: torch.device) -> str | dict[str, torch.device]:
+def _device_map(
+    spec: ModelSpec, device: torch.device, *, training: bool
+) -> str | dict[str, torch.device]:
     """Return one device for all layers, or "auto" to spread them when several GPUs may be used."""
+    if training and spec.sharding == "shard":
+        return {"": torch.device("cpu")}  # `sharding.py` moves a block at a time to the device
     if spec.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
         return "auto"
     return {"": device}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.messages import NO_TEXT, text
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place, outline_of, refusal_of
 from lora_studio.core.model.folders import lm_studio_folders
 from lora_studio.core.problems import ProblemError
@@ -170,19 +170,9 @@ def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | 
         facts = gguf_header.read(file)
     except (OSError, ValueError) as error:
         return _damaged(file, location, title, error)
-    kind = facts.architecture
-    refusal = NO_TEXT
-    if int(facts.values.get("split.count", 0) or 0) > 1:
-        refusal = text(
-            "It is one part of a split file. Join the parts with llama-gguf-split first."
-        )
-    elif facts.values.get("general.type", "model") != "model":
+    is_part = int(facts.values.get("split.count", 0) or 0) > 1
+    if not is_part and facts.values.get("general.type", "model") != "model":
         return None
-    elif kind not in gguf_header.TRAINABLE:
-        refusal = text(
-            "GGUF files with the architecture {architecture} can't be unpacked for training.",
-            architecture=kind or "(none)",
-        )
     heads = facts.number("attention.head_count")
     return ModelEntry(
         source=str(file),
@@ -190,7 +180,7 @@ def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | 
         place=location,
         bytes=size,
         parameters=facts.parameters or None,
-        architecture=kind,
+        architecture=facts.architecture,
         stored=_file_type(facts.values.get("general.file_type")),
         licence=str(facts.values.get("general.license", "")),
         outline=ModelOutline(
@@ -202,8 +192,20 @@ def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | 
             vocabulary=facts.vocabulary,
             context=facts.number("context_length"),
         ),
-        refusal=refusal,
+        refusal=_gguf_refusal(facts.architecture, is_part=is_part),
     )
+
+
+def _gguf_refusal(architecture: str, *, is_part: bool) -> Text:
+    """Return why a GGUF file can't be trained, or an empty text."""
+    if is_part:
+        return text("It is one part of a split file. Join the parts with llama-gguf-split first.")
+    if architecture not in gguf_header.TRAINABLE:
+        return text(
+            "GGUF files with the architecture {architecture} can't be unpacked for training.",
+            architecture=architecture or "(none)",
+        )
+    return NO_TEXT
 
 
 def _damaged(file: Path, location: Place, title: str, error: Exception) -> ModelEntry:

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime.channel import JobContext
 
 P = TypeVar("P")
@@ -50,10 +51,7 @@ def map_in_processes(
     once for all processes. With `helping` this process works on pieces itself until the first of the
     others has finished one; those results stay in memory, so they must be small.
     """
-    method = "forkserver" if preload and sys.platform != "win32" else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([*preload])
+    context = _process_context(preload)
     cancelled = context.Event()
     pool = ProcessPoolExecutor(processes, context, _begin, (work, cancelled))
     try:
@@ -71,15 +69,28 @@ def map_in_processes(
             futures.extend(pool.submit(_do, piece) for piece in islice(waiting, 1))
             yield result
     except BrokenProcessPool as error:
-        raise fail(
-            "dataset.process_died",
-            "A worker process stopped unexpectedly, most likely because memory ran out.",
-            "Close other programs and try again.",
-            where=Where(step="dataset", field="sources"),
-        ) from error
+        raise _process_died() from error
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _process_context(preload: Sequence[str]) -> BaseContext:
+    """Return the context of a fork server with these modules, or of spawned processes."""
+    method = "forkserver" if preload and sys.platform != "win32" else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([*preload])
+    return context
+
+
+def _process_died() -> ProblemError:
+    return fail(
+        "dataset.process_died",
+        "A worker process stopped unexpectedly, most likely because memory ran out.",
+        "Close other programs and try again.",
+        where=Where(step="dataset", field="sources"),
+    )
 
 
 def _done_here(

@@ -23,82 +23,81 @@ class TourStop:
     text: str
 
 
-def stops() -> tuple[TourStop, ...]:
-    """Return all stops in the order of the tour."""
-    return (
-        TourStop(
-            "home",
-            lambda shell: shell.home.sample,
-            mark("Welcome"),
-            mark(
-                "This one-minute tour opens the sample project: a small model, some training data, "
-                "and all settings filled in."
-            ),
+#: All stops in the order of the tour.
+STOPS: tuple[TourStop, ...] = (
+    TourStop(
+        "home",
+        lambda shell: shell.home.sample,
+        mark("Welcome"),
+        mark(
+            "This one-minute tour opens the sample project: a small model, some training data, "
+            "and all settings filled in."
         ),
-        TourStop(
-            "model",
-            lambda shell: shell.rail,
-            mark("Six steps"),
-            mark(
-                "From the base model to Ollama. Each step shows its state: to do, ready, a problem, "
-                "or running. Visit them in any order."
-            ),
+    ),
+    TourStop(
+        "model",
+        lambda shell: shell.rail,
+        mark("Six steps"),
+        mark(
+            "From the base model to Ollama. Each step shows its state: to do, ready, a problem, "
+            "or running. Visit them in any order."
         ),
-        TourStop(
-            "model",
-            lambda shell: shell.pages["model"].header.primary,
-            mark("One main button"),
-            mark(
-                "Each page has one. If something is missing, its tooltip says what. Press Ctrl+Enter "
-                "to click it from anywhere on the page."
-            ),
+    ),
+    TourStop(
+        "model",
+        lambda shell: shell.pages["model"].header.primary,
+        mark("One main button"),
+        mark(
+            "Each page has one. If something is missing, its tooltip says what. Press Ctrl+Enter "
+            "to click it from anywhere on the page."
         ),
-        TourStop(
-            "dataset",
-            lambda shell: shell.pages["dataset"].area,
-            mark("Your examples"),
-            mark(
-                "Drop your files here; common formats are detected. You see each row exactly as the "
-                "model does, and mistakes are found before you train."
-            ),
+    ),
+    TourStop(
+        "dataset",
+        lambda shell: shell.pages["dataset"].area,
+        mark("Your examples"),
+        mark(
+            "Drop your files here; common formats are detected. You see each row exactly as the "
+            "model does, and mistakes are found before you train."
         ),
-        TourStop(
-            "training",
-            lambda shell: shell.pages["training"].header.primary,
-            mark("Training"),
-            mark(
-                "You see up front whether the training fits your device. It continues when you close "
-                "the window, pauses at any step, and survives a crash."
-            ),
+    ),
+    TourStop(
+        "training",
+        lambda shell: shell.pages["training"].header.primary,
+        mark("Training"),
+        mark(
+            "You see up front whether the training fits your device. It continues when you close "
+            "the window, pauses at any step, and survives a crash."
         ),
-        TourStop(
-            "export",
-            lambda shell: shell.pages["export"].area,
-            mark("Verified in Ollama"),
-            mark(
-                "Export writes the files and asks the trained model and the exported one the same "
-                "questions. You see how closely their answers agree."
-            ),
+    ),
+    TourStop(
+        "export",
+        lambda shell: shell.pages["export"].area,
+        mark("Verified in Ollama"),
+        mark(
+            "Export writes the files and asks the trained model and the exported one the same "
+            "questions. You see how closely their answers agree."
         ),
-        TourStop(
-            "runs",
-            lambda shell: shell.rail.button("runs"),
-            mark("Runs and Playground"),
-            mark(
-                "Every training run keeps its settings and curves, so you can compare runs. In the "
-                "Playground, you chat with the base model and the fine-tuned model side by side."
-            ),
+    ),
+    TourStop(
+        "runs",
+        lambda shell: shell.rail.button("runs"),
+        mark("Runs and Playground"),
+        mark(
+            "Every training run keeps its settings and curves, so you can compare runs. In the "
+            "Playground, you chat with the base model and the fine-tuned model side by side."
         ),
-        TourStop(
-            "home",
-            lambda shell: shell.header,
-            mark("From anywhere"),
-            mark(
-                "The header shows your device and the running job. Ctrl+K searches settings and "
-                "commands, Ctrl+/ lists all shortcuts, and Help starts this tour again."
-            ),
+    ),
+    TourStop(
+        "home",
+        lambda shell: shell.header,
+        mark("From anywhere"),
+        mark(
+            "The header shows your device and the running job. Ctrl+K searches settings and "
+            "commands, Ctrl+/ lists all shortcuts, and Help starts this tour again."
         ),
-    )
+    ),
+)
 
 
 class Tour(QObject):
@@ -114,7 +113,6 @@ class Tour(QObject):
         """Show nothing until `start`."""
         super().__init__(shell)
         self._shell = shell
-        self._stops = stops()
         self._marks: CoachMarks | None = None
         self._index = 0
 
@@ -148,11 +146,11 @@ class Tour(QObject):
     def _show_stop(self, index: int) -> None:
         if self._marks is None:
             return
-        if index >= len(self._stops):
+        if index >= len(STOPS):
             self.end()
             return
         self._index = max(0, index)
-        stop, shell = self._stops[self._index], self._shell
+        stop, shell = STOPS[self._index], self._shell
         if stop.page in shell.pages and not shell.has_project:
             shell.projects.open_sample()
         shell.show_page(stop.page)
@@ -160,8 +158,6 @@ class Tour(QObject):
 
     def _show_mark(self) -> None:
         if self._marks is not None:
-            stop = self._stops[self._index]
+            stop = STOPS[self._index]
             target = stop.target(self._shell)
-            self._marks.show_mark(
-                target, tr(stop.title), tr(stop.text), self._index, len(self._stops)
-            )
+            self._marks.show_mark(target, tr(stop.title), tr(stop.text), self._index, len(STOPS))

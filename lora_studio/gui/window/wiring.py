@@ -187,23 +187,35 @@ def _add_actions(window: Window) -> None:
         window.press_primary,
         menu=False,
     )
+    _add_page_actions(window)
+    _add_moves(window)
+    _set_tooltips(window)
+
+
+def _add_page_actions(window: Window) -> None:
     titles = {name: tr(title) for name, title in (STEP_TITLES | PAGE_TITLES).items()}
     titles["home"] = tr("Home")
     for number, (name, title) in enumerate(titles.items(), start=1):
         keys = _PAGE_KEYS.get(name) or f"Ctrl+{number}"
         text = tr("Go to {page}").format(page=title)
         step = name in STEP_TITLES
-        action = add(f"go_{name}", text, keys, _shows_page(window, name), menu=False, project=step)
+        action = window.actions_.add(
+            f"go_{name}", text, keys, _shows_page(window, name), menu=False, project=step
+        )
         window.rail.button(name).setToolTip(f"{title} ({palette_entries.keys_of(action)})")
-    _add_moves(window)
-    for made, name in (
+
+
+def _set_tooltips(window: Window) -> None:
+    """Show the shortcut of an action in the tooltip of the button for it."""
+    actions = window.actions_.commands
+    for widget, name in (
         (window.home.new, "new"),
         (window.home.open, "open"),
         (window.header.job.stop, "stop"),
         (window.header.job.open, "job"),
     ):
-        keys = palette_entries.keys_of(actions.commands[name])
-        made.setToolTip(f"{actions.commands[name].text().removesuffix('…')} ({keys})")
+        keys = palette_entries.keys_of(actions[name])
+        widget.setToolTip(f"{actions[name].text().removesuffix('…')} ({keys})")
 
 
 def _add_moves(window: Window) -> None:

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.gui.help.coach_marks import CoachMarks
-from lora_studio.gui.help.tour import stops
+from lora_studio.gui.help.tour import STOPS
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
@@ -23,7 +23,7 @@ def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> Non
     assert not window.has_project, "nothing is opened before the user goes on"
     places = []
     marks = _marks(window)
-    for at, stop in enumerate(stops()):
+    for at, stop in enumerate(STOPS):
         qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
         places.append(window.page_name)
         target = stop.target(window)
@@ -33,7 +33,7 @@ def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> Non
         assert marks.focusWidget() is marks.next
         assert stop.text in marks.next.accessibleDescription()
         qtbot.keyClick(marks.next, Qt.Key.Key_Right if at % 2 else Qt.Key.Key_Space)
-    assert places == [stop.page for stop in stops()]
+    assert places == [stop.page for stop in STOPS]
     assert window.state.draft.folder is not None
     assert not window.tour.is_running
 

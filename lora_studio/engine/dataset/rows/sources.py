@@ -111,30 +111,8 @@ class SourceFiles:
 
 def files_of(source: DataSource, job: JobContext) -> SourceFiles:
     """Return every file that may have rows; raises ProblemError when the source can't be found."""
-    path = Path(source.path)
     result = SourceFiles(source)
-    if source.is_hub and not path.exists():
-        files = datasets.download_dataset(source, job)
-    elif path.is_dir():
-        files = _in_folder(path, result)
-    elif path.is_file():
-        files = [(path, path.name)]
-    elif path.exists():
-        raise file_error(
-            path,
-            "dataset.not_text",
-            "{name} is a pipe or a device, which can't be read twice.",
-            "Write the rows to a file and choose that file.",
-            name=path.name,
-        )
-    else:
-        raise file_error(
-            path,
-            "dataset.unreadable",
-            "{name} can't be read: there is no such file or folder.",
-            "Choose the file again.",
-            name=path.name,
-        )
+    files = _local_files(source, result, job)
     members: list[FileCandidate] = []
     for file, name in files:
         try:
@@ -152,6 +130,34 @@ def files_of(source: DataSource, job: JobContext) -> SourceFiles:
         else:
             result.candidates.append(candidate)
     return result
+
+
+def _local_files(
+    source: DataSource, result: SourceFiles, job: JobContext
+) -> list[tuple[Path, str]]:
+    """Return the files on disk and their names in the source, downloaded from the Hub if needed."""
+    path = Path(source.path)
+    if source.is_hub and not path.exists():
+        return datasets.download_dataset(source, job)
+    if path.is_dir():
+        return _in_folder(path, result)
+    if path.is_file():
+        return [(path, path.name)]
+    if path.exists():
+        raise file_error(
+            path,
+            "dataset.not_text",
+            "{name} is a pipe or a device, which can't be read twice.",
+            "Write the rows to a file and choose that file.",
+            name=path.name,
+        )
+    raise file_error(
+        path,
+        "dataset.unreadable",
+        "{name} can't be read: there is no such file or folder.",
+        "Choose the file again.",
+        name=path.name,
+    )
 
 
 def _in_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:

@@ -176,51 +176,59 @@ def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
 
 
 def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> GgufFiles:
+    """Convert, then write the quantizations from the largest to the smallest."""
     source = plan.model(plan.scratch)
     first = first_pass(source.tensors, wanted)
     _require_space(plan, source, first, wanted)
     converted = plan.scratch / "converted.gguf"
     source, tool = _convert(plan, source, converted, first, job)
     _, quantizer_name = quantizer.find_quantizer(plan.spec.llama_cpp)
-    job.emit(
-        events.Log(
-            text=text(
-                "Converted with {converter}, quantized with {quantizer}.",
-                converter=tool,
-                quantizer=quantizer_name,
-            )
-        )
+    message = text(
+        "Converted with {converter}, quantized with {quantizer}.",
+        converter=tool,
+        quantizer=quantizer_name,
     )
+    job.emit(events.Log(text=message))
     others = [quantization for quantization in wanted if quantization != first]
-    matrix = _importance(plan, others, converted, job)
-    expected = _expected_sizes(plan, converted, others, job) if others else {}
-    files: dict[Quantization, Path] = {}
+    written = _quantize_all(plan, others, converted, job)
+    if first in wanted:  # last, because it moves the converted file
+        written[first] = _publish(converted, plan.file(first), first, tool=tool)
+        job.emit(written[first])
     record: dict[str, Any] = {
         "converter": tool,
         "quantiser": quantizer_name,
         "pass": first,
         "from": "base and adapter" if source.passing else "merged model",
-        "files": {},
+        "files": {
+            name: {"bytes": event.bytes, "imatrix": event.imatrix}
+            for name, event in written.items()
+        },
     }
-    for quantization in [*others, *(name for name in wanted if name == first)]:
-        part, made_by, helped = converted, tool, None
-        if quantization != first:
-            part = plan.scratch / f"{quantization}.gguf"
-            helped = matrix if wants_imatrix(plan.spec, quantization) else None
-            made_by = quantize(
-                converted, part, quantization, plan.spec.llama_cpp, job, imatrix=helped
-            )
-        written = _keep(part, plan.file(quantization), quantization)
-        event = events.GgufWritten(
-            **written,
-            tool=made_by,
-            estimated_bytes=expected.get(quantization),
-            imatrix=helped is not None,
-        )
-        job.emit(event)
-        files[quantization] = Path(event.file)
-        record["files"][quantization] = {"bytes": event.bytes, "imatrix": event.imatrix}
+    files = {name: Path(event.file) for name, event in written.items()}
     return GgufFiles(files, source.folder, converted if converted.exists() else None, record)
+
+
+def _quantize_all(
+    plan: ConversionPlan, wanted: list[Quantization], converted: Path, job: JobContext
+) -> dict[Quantization, events.GgufWritten]:
+    """Quantize the converted file to each of these; emits `GgufWritten` for every file."""
+    matrix = _importance(plan, wanted, converted, job)
+    expected = _expected_sizes(plan, converted, wanted, job) if wanted else {}
+    written: dict[Quantization, events.GgufWritten] = {}
+    for quantization in wanted:
+        part = plan.scratch / f"{quantization}.gguf"
+        weights = matrix if wants_imatrix(plan.spec, quantization) else None
+        tool = quantize(converted, part, quantization, plan.spec.llama_cpp, job, imatrix=weights)
+        written[quantization] = _publish(
+            part,
+            plan.file(quantization),
+            quantization,
+            tool=tool,
+            estimated_bytes=expected.get(quantization),
+            imatrix=weights is not None,
+        )
+        job.emit(written[quantization])
+    return written
 
 
 def _convert(
@@ -341,8 +349,8 @@ def _write_adapter(
 ) -> None:
     part = scratch / "adapter.gguf"
     tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
-    written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
-    job.emit(events.GgufWritten(**written, tool=tool))
+    file = run.gguf / f"{file_name(project.name)}-adapter.gguf"
+    job.emit(_publish(part, file, "adapter", tool=tool))
     job.emit(
         events.Log(
             text=text(
@@ -364,8 +372,23 @@ def _require_space(
     disk.require(plan.scratch, needed, "The export")
 
 
-def _keep(part: Path, file: Path, quantization: str) -> dict[str, Any]:
+def _publish(
+    part: Path,
+    file: Path,
+    quantization: str,
+    *,
+    tool: str,
+    estimated_bytes: int | None = None,
+    imatrix: bool = False,
+) -> events.GgufWritten:
     """Move a finished file to its final path; return its GgufWritten event."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part.replace(file)
-    return {"file": str(file), "quantization": quantization, "bytes": file.stat().st_size}
+    return events.GgufWritten(
+        file=str(file),
+        quantization=quantization,
+        bytes=file.stat().st_size,
+        tool=tool,
+        estimated_bytes=estimated_bytes,
+        imatrix=imatrix,
+    )

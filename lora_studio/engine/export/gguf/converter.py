@@ -159,36 +159,21 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
 
 
 def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> ProblemError:
-    said = "\n".join(ended.lines)
-    where = Where(file=str(merged))
+    """Return the problem that ended the converter, by what it printed."""
+    output = "\n".join(ended.lines)
     for line in ended.lines:
         if line.startswith(converter_program.PROBLEM):
-            sent = line.removeprefix(converter_program.PROBLEM)
-            return ProblemError([Problem.model_validate_json(sent)])
+            problem = line.removeprefix(converter_program.PROBLEM)
+            return ProblemError([Problem.model_validate_json(problem)])
     if match := re.search(
-        r"Model (\S+) is not supported|Architecture '?(\w+)'? not supported", said
+        r"Model (\S+) is not supported|Architecture '?(\w+)'? not supported", output
     ):
-        return fail(
-            "gguf.unsupported_architecture",
-            "llama.cpp's converter doesn't support the architecture {name}.",
-            "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
-            "folder in the export step.",
-            where=where,
-            name=match[1] or match[2],
-        )
-    if "BPE pre-tokenizer was not recognized" in said:
-        return fail(
-            "gguf.unknown_tokenizer",
-            "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
-            "GGUF file would tokenize differently.",
-            "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
-            "folder in the export step.",
-            where=where,
-            name=_architecture(merged),
-        )
-    if "No space left on device" in said:
+        return _unsupported_architecture(match[1] or match[2], merged)
+    if "BPE pre-tokenizer was not recognized" in output:
+        return _unknown_tokenizer(merged)
+    if "No space left on device" in output:
         return ProblemError(disk_full(commands.Convert.title, target))
-    if ended.status == -9 or "MemoryError" in said:
+    if ended.status == -9 or "MemoryError" in output:
         return fail(
             "device.out_of_memory",
             "{title} ran out of memory.",
@@ -202,9 +187,32 @@ def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> Probl
         if reason
         else "llama.cpp's converter failed with status {status:d}.",
         "Details are in the log. A newer llama.cpp may help: choose its folder in the export step.",
-        where=where,
+        where=Where(file=str(merged)),
         reason=reason,
         status=ended.status,
+    )
+
+
+def _unsupported_architecture(name: str, merged: Path) -> ProblemError:
+    return fail(
+        "gguf.unsupported_architecture",
+        "llama.cpp's converter doesn't support the architecture {name}.",
+        "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
+        "folder in the export step.",
+        where=Where(file=str(merged)),
+        name=name,
+    )
+
+
+def _unknown_tokenizer(merged: Path) -> ProblemError:
+    return fail(
+        "gguf.unknown_tokenizer",
+        "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
+        "GGUF file would tokenize differently.",
+        "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
+        "folder in the export step.",
+        where=Where(file=str(merged)),
+        name=_architecture(merged),
     )
 
 

@@ -54,20 +54,13 @@ class ExportPage(StepPage):
         self.table = QuantTable()
         self.name = LineControl(state.about(_STEP, "ollama_name"))
         self.ollama = OllamaServerPanel(state)
-        self.ollama.ask.connect(self.ask)
-        self.ollama.create_requested.connect(self.run_requested)
         self.server = self.ollama.server
         self.queries = ExportQueries(state, self._exportable_run, self)
-        self.queries.ask.connect(self.ask)
-        self.queries.outdated.connect(self.question_outdated)
         self.uploading = JobRecord("push")
         self._jobs = (self.record, self.creating, self.uploading)
         self.hub = HubUpload(state)
-        self.hub.ask.connect(self.ask)
-        self.hub.push_requested.connect(self.push_requested)
         self.template = TemplateView()
         self.results = ResultsCard(state)
-        self.results.chat_requested.connect(self.chat_requested)
         self.result = self.results.result
         self.progress = ProgressLine()
         self.disk_space = label(role="caption", wrap=True)
@@ -82,13 +75,23 @@ class ExportPage(StepPage):
         self.sizes: events.SizesEstimated | None = None
         self._run = state.run
         self._lay_out()
-        self.queries.server.busy_changed.connect(lambda _: self._show_server())
+        self._wire()
         state.value_changed.connect(self._on_value_changed)
         state.facts_changed.connect(self._on_facts_changed)
         state.opened.connect(self._on_opened)
         state.run_changed.connect(self._on_run_changed)
         self._on_opened()
         self.refresh()
+
+    def _wire(self) -> None:
+        self.ollama.ask.connect(self.ask)
+        self.ollama.create_requested.connect(self.run_requested)
+        self.queries.ask.connect(self.ask)
+        self.queries.outdated.connect(self.question_outdated)
+        self.queries.server.busy_changed.connect(lambda _: self._show_server())
+        self.hub.ask.connect(self.ask)
+        self.hub.push_requested.connect(self.push_requested)
+        self.results.chat_requested.connect(self.chat_requested)
 
     # --- layout -------------------------------------------------------------------------------
 

@@ -72,6 +72,13 @@ class CombinePanel(QWidget):
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.progress = ProgressLine()
         self.error = label("", "error", wrap=True)
+        self._lay_out()
+        self.method.currentIndexChanged.connect(self._refresh)
+        self.name.textChanged.connect(self._refresh)
+        self.set_running(False)
+        self.choose(())
+
+    def _lay_out(self) -> None:
         numbers = (self._rank_name, self.rank, self._density_name, self.density)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -83,10 +90,6 @@ class CombinePanel(QWidget):
         layout.addLayout(row(label(tr("Name")), self.name, self.make, self.cancel))
         layout.addWidget(self.progress)
         layout.addWidget(self.error)
-        self.method.currentIndexChanged.connect(self._refresh)
-        self.name.textChanged.connect(self._refresh)
-        self.set_running(False)
-        self.choose(())
 
     def choose(self, adapters: Sequence[AdapterFacts]) -> None:
         """Set the adapters to combine; weights already entered are kept."""

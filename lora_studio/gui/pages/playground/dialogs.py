@@ -82,33 +82,7 @@ class TallyDialog(Dialog):
         )
         super().__init__(tr("Blind test results"), text, parent)
         self._votes = tuple(votes)
-        counted = playground.tally(votes)
-        heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
-        self.table = QTableWidget(len(counted), len(heads))
-        self.table.setAccessibleName(tr("Votes by model"))
-        for column, head in enumerate(heads):
-            header_item = QTableWidgetItem(head)
-            header_item.setTextAlignment(_RIGHT if column else _LEFT)
-            self.table.setHorizontalHeaderItem(column, header_item)
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        plain_table.set_up(self.table)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for line, each in enumerate(counted):
-            rate = formatting.percent(each.rate)
-            cells = (
-                _display_name(each.name),
-                str(each.votes),
-                str(each.wins),
-                str(each.ties),
-                rate,
-            )
-            for column, cell in enumerate(cells):
-                item = QTableWidgetItem(cell)
-                item.setToolTip(each.name if not column else cell)
-                item.setTextAlignment(_RIGHT if column else _LEFT)
-                self.table.setItem(line, column, item)
+        self.table = _tally_table(playground.tally(votes))
         self.resize(Size.scaled(_SIZE[0]), Size.scaled(380))
         self.body.addWidget(self.table, 1)
         self.error = label("", "error", wrap=True)
@@ -136,6 +110,37 @@ class TallyDialog(Dialog):
                 tr("Can't write {file}: {reason}.").format(file=name, reason=reason_of(error))
             )
             self.error.show()
+
+
+def _tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
+    """Return a table with one line for each model."""
+    heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
+    table = QTableWidget(len(tallies), len(heads))
+    table.setAccessibleName(tr("Votes by model"))
+    for column, head in enumerate(heads):
+        header_item = QTableWidgetItem(head)
+        header_item.setTextAlignment(_RIGHT if column else _LEFT)
+        table.setHorizontalHeaderItem(column, header_item)
+    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+    plain_table.set_up(table)
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    for line, each in enumerate(tallies):
+        rate = formatting.percent(each.rate)
+        cells = (
+            _display_name(each.name),
+            str(each.votes),
+            str(each.wins),
+            str(each.ties),
+            rate,
+        )
+        for column, cell in enumerate(cells):
+            item = QTableWidgetItem(cell)
+            item.setToolTip(each.name if not column else cell)
+            item.setTextAlignment(_RIGHT if column else _LEFT)
+            table.setItem(line, column, item)
+    return table
 
 
 class PlaygroundDialogs(QObject):

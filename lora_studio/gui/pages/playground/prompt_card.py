@@ -76,6 +76,11 @@ class PromptCard(Card):
         self.use_cpu = button(tr("Answer on the CPU"), self.cpu_clicked.emit)
         self.status = label("", "caption")
         self.note = label("", "caption", wrap=True)
+        self._typing = QTimer(self, singleShot=True, interval=_TYPED_DELAY)
+        self._lay_out()
+        self._wire()
+
+    def _lay_out(self) -> None:
         settings = QWidget()
         flow = FlowLayout(settings)
         for part in (self.with_system, self.sampling, self.device, self.keep):
@@ -84,8 +89,6 @@ class PromptCard(Card):
         tools.setStretch(0, 1)
         self.add(self.note, self.system, self.prompt, tools)
         self.body.setSpacing(Spacing.S)
-        self._typing = QTimer(self, singleShot=True, interval=_TYPED_DELAY)
-        self._wire()
 
     def _wire(self) -> None:
         self._typing.timeout.connect(self.typed)

@@ -69,21 +69,7 @@ class AxisEditor(QWidget):
         self._flow = FlowLayout(self.choices, Spacing.M)
         self._boxes: list[tuple[QCheckBox, Any]] = []
         self.error = label(role="error", wrap=True)
-        self.setting.setAccessibleName(name)
-        self.setting.setEditable(True)
-        self.setting.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        if optional:
-            self.setting.addItem(tr("None"), "")
-        for setting, about in self._abouts.items():
-            self.setting.addItem(about.title, setting)
-            self.setting.setItemData(
-                self.setting.count() - 1, f"{setting}\n{about.description}",
-                Qt.ItemDataRole.ToolTipRole,
-            )  # fmt: skip
-        completer = self.setting.completer()
-        assert completer is not None  # an editable list has one
-        completer.setFilterMode(Qt.MatchFlag.MatchContains)
-        completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
+        self._fill_setting(name, optional=optional)
         self.numbers.setAccessibleName(tr("Values of {setting}").format(setting=name))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -99,6 +85,24 @@ class AxisEditor(QWidget):
         line.editingFinished.connect(self._restore_setting)
         self.numbers.textChanged.connect(lambda _: self.changed.emit())
         self._show_values()
+
+    def _fill_setting(self, name: str, *, optional: bool) -> None:
+        """List all settings that can be searched; typing filters the list."""
+        self.setting.setAccessibleName(name)
+        self.setting.setEditable(True)
+        self.setting.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        if optional:
+            self.setting.addItem(tr("None"), "")
+        for setting, about in self._abouts.items():
+            self.setting.addItem(about.title, setting)
+            self.setting.setItemData(
+                self.setting.count() - 1, f"{setting}\n{about.description}",
+                Qt.ItemDataRole.ToolTipRole,
+            )  # fmt: skip
+        completer = self.setting.completer()
+        assert completer is not None  # an editable list has one
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
 
     @property
     def name(self) -> str:

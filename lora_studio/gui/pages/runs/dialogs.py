@@ -30,31 +30,12 @@ class DeleteDialog(Dialog):
         """Ask about `runs`; `name` is the display name of the first one."""
         total = sum(run.bytes for run in runs)
         checkpoints = sum(run.checkpoint_bytes for run in runs)
-        sentences = [
-            tr(
-                "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the "
-                "trash."
-            ).format(size=formatting.size(total)),
-            tr("Empty the trash to free the disk space."),
-        ]
-        resumable = sum(run.resumable for run in runs)
-        if resumable:
-            sentences.insert(
-                1,
-                tr("The run can no longer be resumed.")
-                if len(runs) == 1
-                else tr_n(
-                    "{n} of the runs can no longer be resumed.",
-                    "{n} of the runs can no longer be resumed.",
-                    resumable,
-                ),
-            )
         title = (
             tr("Delete {name}?").format(name=name)
             if len(runs) == 1
             else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
         )
-        super().__init__(title, " ".join(sentences), parent)
+        super().__init__(title, _consequences(runs), parent)
         self.add_button(button(tr("Cancel"), self.reject), default=True)
         self.checkpoints = self.add_button(
             button(
@@ -79,3 +60,24 @@ class DeleteDialog(Dialog):
     def _decide(self, signal: object) -> None:
         self.accept()
         signal.emit()  # type: ignore[attr-defined]  # PySide types signals as descriptors alone
+
+
+def _consequences(runs: Sequence[RunSummary]) -> str:
+    """Return what deleting these runs means, in two or three sentences."""
+    sentences = [
+        tr(
+            "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash."
+        ).format(size=formatting.size(sum(run.bytes for run in runs)))
+    ]
+    if resumable := sum(run.resumable for run in runs):
+        sentences.append(
+            tr("The run can no longer be resumed.")
+            if len(runs) == 1
+            else tr_n(
+                "{n} of the runs can no longer be resumed.",
+                "{n} of the runs can no longer be resumed.",
+                resumable,
+            )
+        )
+    sentences.append(tr("Empty the trash to free the disk space."))
+    return " ".join(sentences)

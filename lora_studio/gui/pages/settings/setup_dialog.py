@@ -191,11 +191,7 @@ class EngineDialog(Dialog):
         self.problem.setText(localize_problem(failed) if failed else "")
         self.problem.setVisible(failed is not None)
         self.log.setVisible(failed is not None and folders.root().log.is_file())
-        notes = [localize_problem(one.problem) for one in control.warnings]
-        if control.planned and control.plan is not None and control.plan.needed > control.plan.free:
-            notes.append(tr("Not enough disk space. Free up some space, or choose another folder."))
-        self.note.setText("\n".join(notes))
-        self.note.setVisible(bool(notes))
+        self._show_notes()
         ready = isinstance(ending, Done) and not control.planned and not control.running
         cancelled = isinstance(ending, Cancelled)
         self.outcome.setText(
@@ -222,6 +218,14 @@ class EngineDialog(Dialog):
         if self.go.isEnabled() and self.focusWidget() is self.close_:
             self.go.setFocus()  # focus moved elsewhere while the button was disabled
         self._fit_height()
+
+    def _show_notes(self) -> None:
+        plan = self.control.plan
+        notes = [localize_problem(one.problem) for one in self.control.warnings]
+        if self.control.planned and plan is not None and plan.needed > plan.free:
+            notes.append(tr("Not enough disk space. Free up some space, or choose another folder."))
+        self.note.setText("\n".join(notes))
+        self.note.setVisible(bool(notes))
 
     def _fit_height(self) -> None:
         """Grow with the content; wrapped text is higher than Qt's size hint."""

@@ -63,6 +63,29 @@ class TrainingPage(StepPage):
         self.verdict.explain_clicked.connect(self._explain)
         self.tabs = QTabWidget()
         self.recipe = RecipeForm(state, self.add_editor)
+        self._wants_recipe = False
+        self._is_ending = False  # the user asked to end; it takes effect after the current step
+        # The widget that Qt focused when the Pause button was disabled.
+        self._focus_after_pause: QWidget | None = None
+        self._adapter: events.AdapterSaved | None = None
+        self._last_step: events.StepDone | None = None
+        self._run = state.run
+        self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
+        self._update.timeout.connect(self.refresh)
+        self._create_buttons()
+        self._lay_out()
+        self.note.steps_changed.connect(self.plot.set_notes)
+        self.note.failed.connect(state.messages.problem)
+        shortcut = QShortcut(QKeySequence("Ctrl+M"), self)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(self._add_note)
+        state.opened.connect(self._opened)
+        state.run_changed.connect(self._run_changed)
+        self.refresh()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def _create_buttons(self) -> None:
         self.pause = button(tr("Pause"), self._pause, icon="pause")
         self.pause.setToolTip(
             tr("Finishes the current step, saves a checkpoint, and frees the memory")
@@ -80,26 +103,6 @@ class TrainingPage(StepPage):
             tr("Creates a folder that you can copy to another computer and train with one command")
         )
         self.results = button(tr("Show last run"), self._show_results, icon="back")
-        self._wants_recipe = False
-        self._is_ending = False  # the user asked to end; it takes effect after the current step
-        # The widget that Qt focused when the Pause button was disabled.
-        self._focus_after_pause: QWidget | None = None
-        self._adapter: events.AdapterSaved | None = None
-        self._last_step: events.StepDone | None = None
-        self._run = state.run
-        self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
-        self._update.timeout.connect(self.refresh)
-        self._lay_out()
-        self.note.steps_changed.connect(self.plot.set_notes)
-        self.note.failed.connect(state.messages.problem)
-        shortcut = QShortcut(QKeySequence("Ctrl+M"), self)
-        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        shortcut.activated.connect(self._add_note)
-        state.opened.connect(self._opened)
-        state.run_changed.connect(self._run_changed)
-        self.refresh()
-
-    # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
         for extra in (
