@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Sets up this checkout on a bare machine, then does one thing with it. Safe and quick to repeat.
-#   bash packaging/bootstrap.sh demo     fine-tune, merge, export and ask the small sample model
-#   bash packaging/bootstrap.sh test     all checks and tests
-#   bash packaging/bootstrap.sh setup    the set-up alone, with the test tools
+# Sets up this checkout on a bare machine, then runs one command. Safe and quick to repeat.
+#   bash packaging/bootstrap.sh demo     train, merge, export, and verify the sample project
+#   bash packaging/bootstrap.sh test     run every check and test
+#   bash packaging/bootstrap.sh setup    set up only, including the test tools
 # Environment:
-#   LORA_STUDIO_TORCH_INDEX   address of a package index to take PyTorch from, e.g. a CPU-only build
+#   LORA_STUDIO_TORCH_INDEX   URL of a package index for PyTorch, for example for a CPU build
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Each line: a shared library, then the Debian package that holds it (older name after a slash).
+# Each line: a shared library and the Debian package that contains it (older name after a slash).
 readonly window_libraries="
 libglib-2.0.so.0        libglib2.0-0t64/libglib2.0-0
 libEGL.so.1             libegl1

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Tries bootstrap.sh where nothing is installed: a fresh clone in a bare Debian 13, made by debootstrap.
+# Runs bootstrap.sh in a fresh clone on a bare Debian 13, created with debootstrap.
 #   bash packaging/check_in_chroot.sh [setup|demo|test ...]     default: setup; needs root
 # Environment:
-#   CHROOT    folder to work in (default /tmp/chroot): the bare system is kept in `bare`, and what a run
-#             changes in `changes` until the next one
+#   CHROOT    folder to work in (default /tmp/chroot): `bare` contains the bare system, and `changes` what the
+#             last run changed
 #   MIRROR    Debian mirror (default: the first one in this machine's apt sources where it is a Debian)
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ readonly root=$chroot/root home=/root/lora-studio
 if [ "${1:-}" != --inside ]; then
     [ "$(id -u)" = 0 ] || { echo "This check needs root, for chroot and mounts." >&2; exit 1; }
     command -v debootstrap >/dev/null || { echo "Please install debootstrap." >&2; exit 1; }
-    # Mounts and processes of the check end with it, however it ends.
+    # Mounts and processes end with the check, even if it is killed.
     exec unshare --mount --pid --fork --kill-child bash "$0" --inside "${@:-setup}"
 fi
 shift

@@ -1,8 +1,7 @@
-"""Who stands behind the packages: the one place to decide it in before the first public release.
+"""The publisher of the packages: replace these placeholders before the first public release.
 
-The scripts that build packages take it from here: `eval "$(python packaging/identity.py)"` sets shell
-variables of the same names, `python packaging/identity.py HOME_PAGE` prints one of them. What is here
-now belongs to nobody (names under .invalid lead nowhere).
+Build scripts read them from here: `eval "$(python packaging/identity.py)"` sets shell variables of the
+same names, and `python packaging/identity.py HOME_PAGE` prints one of them.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import shlex
 import sys
 
-#: Reversed domain name: the AppStream identifier, on macOS that of the bundle.
+#: Reversed domain name: the AppStream identifier, and the bundle identifier on macOS.
 IDENTIFIER = "org.lorastudio.LoRAStudio"
 #: Name and address of the publisher.
 DEVELOPER_ID = "org.lorastudio"
 DEVELOPER = "The LoRA Studio developers"
-#: An address that answers: Debian sends there what concerns the package.
+#: A working address: Debian sends mail about the package to it.
 EMAIL = "developers@lorastudio.invalid"
 HOME_PAGE = "https://lorastudio.invalid/"
 

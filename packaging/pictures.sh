@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Takes the documentation's pictures anew, in packaging/docs/images, small enough for a repository.
-# Needs the test tools (bootstrap.sh setup), of which Pillow comes with the engine's libraries.
+# Takes the screenshots of the documentation (packaging/docs/images), compressed for the repository.
+# Needs the test tools (bootstrap.sh setup).
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -92,7 +92,7 @@ def _values(fact: FieldFacts) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else f"{value:,.12g}"
 
 
 def _cell(text: str) -> str:

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Builds the .deb, installs it where there is nothing, and uses it as its user would, to the end.
+# Builds the .deb, installs it on a bare system, and uses it as a user would, from first start to removal.
 #   sudo bash packaging/test_deb.sh [--cut]
-# With --cut the network goes away in the middle of the engine's download, and comes back.
-# Needs root and debootstrap (installed with apt where it is missing); is skipped, with the reason, where
-# these cannot be had. It makes two Debian systems with debootstrap, one to build in and a bare one to install
-# in; mounts and processes of the test end with it.
+# With --cut, the network is cut for a while during the engine download.
+# Needs root and debootstrap (installed with apt if missing); without them the test is skipped, with the reason.
+# It creates two Debian systems, one to build in and a bare one to install in. Mounts and processes of the test
+# end with it.
 # Environment:
 #   WORK          folder to work in (default /tmp/lora-studio-deb); `base-*` and `tools-*` in it are kept
-#   BUILD_SUITE   Debian release to build in (default bookworm, the oldest with a Python that is taken)
+#   BUILD_SUITE   Debian release to build in (default bookworm, the oldest with a supported Python)
 #   SUITE         Debian release to install in (default trixie)
 #   MIRROR        Debian mirror (default: the first one in this machine's apt sources where it is a Debian)
-#   NO_SKIP       set to 1, it fails where it would be skipped
-#   KEEP          set to 1, both systems stay as the test left them, for a look or for further STEPS
-#   STEPS         what is done (default: all of "build lint install window engine train purge"); without
-#                 "build" it is done with what the last one made and kept
+#   NO_SKIP       1: fail instead of skipping
+#   KEEP          1: keep both systems as the test left them, to inspect them or to run further STEPS
+#   STEPS         steps to run (default: all of "build lint install window engine train purge"); without
+#                 "build", they use the result of the last build that was kept
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,7 +21,7 @@ readonly work=${WORK:-/tmp/lora-studio-deb} build_suite=${BUILD_SUITE:-bookworm}
 readonly base=$work/base-$suite build_base=$work/base-$build_suite tools=$work/tools-$build_suite
 readonly builder=$work/builder bare=$work/bare
 readonly authorities=/lent/authorities.crt
-# A user without rights, with a name as people have them.
+# A user without special permissions, with a realistic name.
 readonly user=zoe home="/home/Zoë Müller"
 readonly steps=" ${STEPS:-build lint install window engine train purge} "
 

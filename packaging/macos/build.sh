@@ -2,9 +2,9 @@
 # Builds the app and its disk image on macOS: bash packaging/macos/build.sh [OUT]      default: dist
 # Needs Python 3.11 to 3.13 from python.org or uv (a framework or shared build) and Xcode's tools.
 # Environment:
-#   SIGN_IDENTITY   "Developer ID Application: …" in the keychain; without it the app is signed ad hoc,
-#                   which runs on the machine that built it and asks elsewhere; signed by it: app and image
-#   NOTARY_PROFILE  profile of `xcrun notarytool store-credentials`: the image, signed, is notarised
+#   SIGN_IDENTITY   "Developer ID Application: …" in the keychain, to sign the app and the image with. Without it,
+#                   the app is signed ad hoc: it runs on this machine, and other machines warn about it
+#   NOTARY_PROFILE  profile of `xcrun notarytool store-credentials`, to notarize the signed image with
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -27,8 +27,8 @@ sign() {
 }
 
 if [ -n "${SIGN_IDENTITY:-}" ]; then
-    # From the inside out: what is signed must not change any more. The program itself comes last, with
-    # the app whose seal it holds.
+    # From the inside out, because signed files must not change. The program itself comes last, with the app
+    # whose seal it contains.
     find "$app/Contents" -type f ! -path "$app/Contents/MacOS/lora-studio" \( -name '*.dylib' -o -name '*.so' -o -perm -u+x \) -print0 |
         while IFS= read -r -d '' file; do
             if file -b "$file" | grep -q Mach-O; then sign "$file"; fi
@@ -42,7 +42,7 @@ plutil -lint "$app/Contents/Info.plist"
 "$out/venv/bin/dmgbuild" -s packaging/macos/dmg_settings.py -D app="$app" "LoRA Studio" "$image"
 [ -z "${SIGN_IDENTITY:-}" ] || codesign --force --timestamp --sign "$SIGN_IDENTITY" "$image"
 if [ -n "${NOTARY_PROFILE:-}" ]; then
-    bash packaging/macos/notarise.sh "$image" "$NOTARY_PROFILE"
+    bash packaging/macos/notarize.sh "$image" "$NOTARY_PROFILE"
 fi
 "$app/Contents/MacOS/lora-studio" --version
 ls -l "$image"

@@ -1,10 +1,10 @@
 """What the disk image looks like: `dmgbuild -s dmg_settings.py -D app=PATH "LoRA Studio" OUT.dmg`."""
 
-# ruff: noqa: F821  (dmgbuild gives `defines` to its settings)
+# ruff: noqa: F821  (dmgbuild defines `defines`)
 
 application = defines["app"]
 
-format = "ULMO"  # noqa: A001 - dmgbuild's own name; LZMA, which macOS 10.15 and newer read
+format = "ULMO"  # noqa: A001 - a setting of dmgbuild; LZMA, for macOS 10.15 or later
 filesystem = "APFS"
 files = [application]
 symlinks = {"Applications": "/Applications"}
@@ -13,4 +13,4 @@ window_rect = ((200, 200), (560, 360))
 default_view = "icon-view"
 icon_size = 112
 text_size = 13
-background = "#f6f7f9"  # dmgbuild knows small letters only
+background = "#f6f7f9"  # dmgbuild accepts lowercase letters only

@@ -1,5 +1,5 @@
 # Builds the Windows installer: powershell packaging\windows\build.ps1 [-Out dist]
-# Needs Python 3.11 to 3.13 for Windows and NSIS 3 (its folder on the path). Run in a checkout.
+# Needs Python 3.11 to 3.13 for Windows and NSIS 3 (its folder on the path). Run it in a checkout.
 param([string]$Out = "dist")
 $ErrorActionPreference = "Stop"
 Set-Location (Join-Path $PSScriptRoot "..\..")
@@ -25,7 +25,7 @@ Invoke-Checked makensis "-V2" "-WX" "-INPUTCHARSET" UTF8 "-DVERSION=$version" "-
     "-DPUBLISHER=$publisher" "-DHOME_PAGE=$homePage" `
     packaging\windows\installer.nsi
 if ($env:SIGN_CERTIFICATE) {
-    # Thumbprint of a certificate in the store, and the address of a timestamp server (RFC 3161).
+    # Thumbprint of a certificate in the store, and the URL of a timestamp server (RFC 3161).
     Invoke-Checked signtool sign /sha1 $env:SIGN_CERTIFICATE /fd SHA256 /td SHA256 `
         /tr $env:SIGN_TIMESTAMP "$Out\LoRA-Studio-$version-setup.exe"
 }

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Uses the Windows installer under wine, around stand-ins for the frozen programs: installs, opens a
-# project, updates, refuses while the program runs, uninstalls with each answer; silently and by its pages.
+# Tests the Windows installer under wine, with substitutes for the frozen programs: installs, opens a project,
+# updates, refuses while the program is running, and uninstalls with each answer, silently and interactively.
 #   bash packaging/windows/check_under_wine.sh
-# Needs makensis, wine for 64-bit programs (Debian: nsis, wine64) and a Python with PySide6, which draws the
-# icons; is skipped, with the reason, without one of them. Needs no display.
+# Needs makensis, wine for 64-bit programs (Debian: nsis, wine64), and a Python with PySide6 to draw the icons.
+# Without one of them the test is skipped, with the reason. Needs no display.
 # Environment:
 #   PYTHON   default: the checkout's .venv, or python3
-#   ICONS    folder with icons that freeze.py drew, in place of PySide6
-#   BITS     32: the installer as NSIS for Windows makes it, which has 32-bit stubs alone; needs wine32
-#   KEEP     set to 1, the folder that it worked in stays
+#   ICONS    folder with icons drawn by freeze.py, instead of PySide6
+#   BITS     32: the installer as NSIS for Windows builds it, with 32-bit stubs only; needs wine32
+#   KEEP     1: keep the working folder
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -25,7 +25,7 @@ python=${PYTHON:-python3}
 
 work=$(mktemp -d)
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe="
-# A user as people have them: with a blank and with a letter beyond ASCII.
+# A realistic user name: with a space and a non-ASCII letter.
 export USER="Zoë Müller" LANG=C.UTF-8 LC_ALL=C.UTF-8
 unset DISPLAY WAYLAND_DISPLAY XDG_RUNTIME_DIR
 # shellcheck disable=SC2329  # by the trap
@@ -45,7 +45,7 @@ readonly shortcut="$home/AppData/Roaming/Microsoft/Windows/Start Menu/Programs/L
 readonly windows_installed="C:\\users\\$USER\\AppData\\Local\\Programs\\LoRA Studio"
 readonly key='HKCU\Software\Microsoft\Windows\CurrentVersion\Uninstall\LoRAStudio'
 
-# registry KEY [VALUE]: the value, or the unnamed one; fails where there is none.
+# registry KEY [VALUE]: prints the value, or the default value; fails if there is none.
 registry() {
     local -a which=(/ve)
     [ $# = 1 ] || which=(/v "$2")
@@ -53,7 +53,7 @@ registry() {
         sed -nE 's/^ +.* REG_(SZ|DWORD) +//p' | grep .
 }
 
-# status COMMAND...: its exit status. last_status: when everything else has ended too.
+# status COMMAND...: prints its exit status. last_status: the same, after everything else has ended.
 status() {
     local ended=0
     wine "$@" >/dev/null 2>&1 || ended=$?
@@ -64,12 +64,11 @@ last_status() {
     wineserver -w
 }
 
-# The uninstaller runs from a copy of itself and leaves no status behind, unless it is told where it lies:
-# as the last word and without quotes, as only a command line can that is not put together of words. It
-# cannot delete itself then.
+# The uninstaller runs from a copy of itself and returns no status, unless its folder is given as the last
+# argument, without quotes, which needs a raw command line. In that case it can't delete itself.
 readonly in_place='C:\uninstall.bat'
 
-# wait_for FILE: until something is in it.
+# wait_for FILE: waits until the file isn't empty.
 wait_for() {
     local tries=0
     until [ -s "$1" ]; do
@@ -78,7 +77,7 @@ wait_for() {
     done
 }
 
-# start_and_wait FOLDER COMMAND...: a stand-in in FOLDER runs, until let_end FOLDER.
+# start_and_wait FOLDER COMMAND...: runs a substitute in FOLDER until let_end FOLDER.
 start_and_wait() {
     local folder=$1
     touch "$folder/stay"
@@ -96,7 +95,7 @@ expect_gone() {
     for path in "$@"; do [ ! -e "$path" ] || fail "Still there: $path"; done
 }
 
-# A version of the program; the first has a file that the second no longer has.
+# Two versions of the program; the first has a file that the second doesn't have.
 make_bundle() {
     local bundle=$work/bundle-$1
     mkdir -p "$bundle/_internal/Grüße an alle"
@@ -153,7 +152,7 @@ make_bundle 0.0.2
 [ "${BITS:-64}" = 32 ] || NSISDIR=$work/nsis bash packaging/windows/compile_check.sh "$work/32"
 wine wineboot --init >"$work/wine.log" 2>&1 || { cat "$work/wine.log" >&2; skip "wine does not start here."; }
 [ -d "$local_data" ] || fail "wine's user is not $USER: $(ls "$work/wine/drive_c/users")"
-wine reg add 'HKCU\Software\Wine\Drivers' /v Graphics /d null /f >/dev/null # windows that nobody sees
+wine reg add 'HKCU\Software\Wine\Drivers' /v Graphics /d null /f >/dev/null # no visible windows
 wineserver -w
 cat >"$work/wine/drive_c/uninstall.bat" <<'END'
 @"%LOCALAPPDATA%\Programs\LoRA Studio\Uninstall.exe" %* _?=%LOCALAPPDATA%\Programs\LoRA Studio
@@ -165,7 +164,7 @@ expect "Installer" "$(last_status "$work/LoRA-Studio-0.0.1-setup.exe" /S)" 0
 expect_installed 0.0.1
 
 say "A project opened by its file"
-# wine looks for classes of the whole machine alone.
+# wine looks up file classes only system-wide.
 for class in .lorastudio LoRAStudio.Project; do
     wine reg copy "HKCU\\Software\\Classes\\$class" "HKLM\\Software\\Classes\\$class" /s /f >/dev/null
 done
@@ -224,7 +223,7 @@ rm -r "$installed"
 say "By its pages, into a folder of another name; asked, yes and no are answered"
 make_data
 elsewhere='C:\Eigene Programme\LoRA Größe'
-wine reg add "$key" /v InstallLocation /d "$elsewhere" /f >/dev/null # as an earlier one had it
+wine reg add "$key" /v InstallLocation /d "$elsewhere" /f >/dev/null # as an earlier version set it
 there="$work/wine/drive_c/Eigene Programme/LoRA Größe"
 mkdir -p "$there/_internal"
 touch "$there/_internal/of somebody else" "$there/letter.txt" "$there/stay"

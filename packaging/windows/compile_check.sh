@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the Windows installer on Linux, around stand-ins for the frozen programs.
+# Compiles the Windows installer on Linux, with substitutes for the frozen programs.
 #   bash packaging/windows/compile_check.sh OUT [VERSION [BUNDLE]]
-# Needs makensis, and the icons that freeze.py drew, in the folder that ICONS names.
+# Needs makensis, and the icons drawn by freeze.py in the folder ICONS.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Has Apple look over a signed disk image, and staples the ticket to it.
-#   bash packaging/macos/notarise.sh IMAGE PROFILE
-# PROFILE is made once by: xcrun notarytool store-credentials PROFILE --apple-id … --team-id …
+# Notarizes a signed disk image with Apple and staples the ticket to it.
+#   bash packaging/macos/notarize.sh IMAGE PROFILE
+# Create PROFILE once with: xcrun notarytool store-credentials PROFILE --apple-id … --team-id …
 set -euo pipefail
 readonly image=$1 profile=$2
 
-# A refusal may end with another status than 0: its reasons are wanted all the same.
+# A rejection can have a nonzero exit status, and its reasons are needed too.
 answer=$(xcrun notarytool submit "$image" --keychain-profile "$profile" --wait --output-format json) || true
 echo "$answer"
 status=$(plutil -extract status raw -o - - <<<"$answer")
