@@ -80,18 +80,6 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def remaining(seconds: float | None) -> str:
-    """Return the remaining time, rounded: `about 12 min`; a dash while unknown."""
-    words = duration(seconds)
-    if words == _UNKNOWN:
-        return words
-    if seconds is not None and seconds < 5:
-        return "a few seconds"
-    if seconds is not None and seconds < 55:
-        return f"about {5 * max(1, round(seconds / 5))} s"
-    return f"about {words}"
-
-
 def loss(value: float) -> str:
     """Return a loss in nats per token: two decimals, four below 0.1."""
     if not math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,22 +16,23 @@ from pydantic import (
     model_validator,
 )
 
-from lora_studio.core import formatting
+from lora_studio.core import formatting, timestamps
 
 #: Looks up the translation of a template; the number decides which plural form is returned.
 Translate = Callable[[str, int | None], str]
 
 #: Formats that a field of a template may name, as in `{free:size}`. Others are Python's own.
-FORMATS: Mapping[str, Callable[[Any], str]] = {
+FORMATS: Mapping[str, Callable[[Any], str | Text]] = {
     "number": formatting.number,
     "count": formatting.count,
     "size": formatting.size,
     "memory": formatting.memory,
     "percent": formatting.percent,
     "duration": formatting.duration,
-    "remaining": formatting.remaining,
+    "remaining": lambda seconds: remaining(seconds),
     "loss": formatting.loss,
     "small": formatting.small,
+    "date": timestamps.format_day,
 }
 
 
@@ -116,6 +118,17 @@ def listed(items: Sequence[Text | str], joint: str = "and") -> Text:
     return Text(template=template, values={"first": parts[:-1], "last": parts[-1]})
 
 
+def remaining(seconds: float | None) -> Text:
+    """Return the remaining time, rounded: `about 12 min`; a dash while unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return text("–")
+    if seconds < 5:
+        return text("a few seconds")
+    if seconds < 55:
+        return text("about {time:duration}", time=5 * round(seconds / 5))
+    return text("about {time:duration}", time=seconds)
+
+
 def render(message: Text | str, translate: Translate | None = None) -> str:
     """Return the finished sentence, in English or in the language that `translate` knows."""
     if isinstance(message, str):
@@ -145,7 +158,7 @@ class _Formatter(string.Formatter):
         if isinstance(value, tuple | list):
             return ", ".join(self.format_field(item, format_spec) for item in value)
         if format_spec in FORMATS:
-            return FORMATS[format_spec](value)
+            return render(FORMATS[format_spec](value), self._translate)
         if isinstance(value, int) and not isinstance(value, bool) and not format_spec:
             return formatting.number(value)
         return str(super().format_field(value, format_spec))

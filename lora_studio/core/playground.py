@@ -188,7 +188,7 @@ class Playground:
                 "playground.votes_unreadable",
                 "Couldn't read the votes of this project: {reason}.",
                 "Move the file to another folder to start counting again.",
-                reason=str(error),
+                reason=reason_of(error),
                 where=Where(file=str(self.votes_file)),
             ) from error
 

@@ -91,6 +91,15 @@ class ProblemError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class InvalidContentError(ValueError):
+    """What was read can't be used; `reason` says why, in the middle of a sentence."""
+
+    def __init__(self, reason: Template | Text, **values: Any) -> None:
+        """Store the reason: a template with `values` for its fields."""
+        self.reason = fill(reason, values)
+        super().__init__(str(self.reason))
+
+
 def error(
     code: str,
     what: Template | Text,

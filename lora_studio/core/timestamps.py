@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 _STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
 
@@ -39,6 +39,12 @@ def in_words(moment: float, *, seconds: bool = False) -> str:
     exact = ":%S" if seconds else ""
     day = _day.format(day=at.day, month=_months[at.month - 1])
     return f"{day} {at:%Y, %H:%M{exact}}" if moment else ""
+
+
+def format_day(day: str) -> str:
+    """Return an ISO date such as 2026-11-24 as `24 Nov 2026`."""
+    at = date.fromisoformat(day)
+    return f"{_day.format(day=at.day, month=_months[at.month - 1])} {at.year}"
 
 
 def shortly(moment: float, *, seconds: bool = False) -> str:

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import cluster
@@ -34,30 +35,42 @@ class TextChannel(Channel):
             event = events.parse(line)
             if isinstance(event, events.Ending):
                 self.ending = event
-            if text := describe(event):
-                pipe.write(f"{text}\n".encode())
+            if message := describe(event):
+                pipe.write(f"{message}\n".encode())
 
 
-def describe(event: events.Event) -> str:
-    """Return an event as a line of text, "" for events that aren't shown."""
+def describe(event: events.Event) -> Text:
+    """Return an event as one line, NO_TEXT for events that aren't shown."""
     match event:
         case events.TrainingStarted():
-            return f"Training {event.steps} steps from step {event.step} on."
+            return text(
+                "Training {steps:d} steps, starting at step {step:d}.",
+                steps=event.steps,
+                step=event.step,
+            )
         case events.StepDone():
-            return f"step {event.step} of {event.steps}: loss {event.loss:.4f}, {event.tokens_per_s:.0f} tokens/s"
+            return text(
+                "step {step:d} of {steps:d}: loss {loss:.4f}, {speed:.0f} tokens/s",
+                step=event.step,
+                steps=event.steps,
+                loss=event.loss,
+                speed=event.tokens_per_s,
+            )
         case events.Evaluated():
-            return f"step {event.step}: loss on validation rows {event.loss:.4f}"
+            return text(
+                "step {step:d}: validation loss {loss:.4f}", step=event.step, loss=event.loss
+            )
         case events.CheckpointSaved() | events.AdapterSaved():
-            return f"step {event.step}: saved {event.folder}"
+            return text("step {step:d}: saved {folder}", step=event.step, folder=event.folder)
         case events.Warned() | events.Failed():
-            return f"{event.problem.what} {event.problem.remedy}"
+            return text("{what} {remedy}", what=event.problem.what, remedy=event.problem.remedy)
         case events.Log():
-            return str(event.text)
+            return event.text
         case events.Done():
-            return "Paused." if event.paused else "Done."
+            return text("Paused." if event.paused else "Done.")
         case events.Cancelled():
-            return "Cancelled."
-    return ""
+            return text("Cancelled.")
+    return NO_TEXT
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
-from lora_studio.core.problems import fail
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import InvalidContentError, fail
 from lora_studio.setup.http_client import HttpClient, LazyModule
 
 if TYPE_CHECKING:
@@ -66,27 +67,29 @@ def _read(url: str) -> dict[str, Any]:
         for chunk in response.iter_bytes():
             content += chunk
             if len(content) > _LARGEST:
-                raise ValueError("the answer is too large")
+                raise InvalidContentError("the response is too large")
     answer = httpx.Response(200, content=content).json()
     if not isinstance(answer, dict):
-        raise ValueError("the response isn't a JSON object")
+        raise InvalidContentError("the response isn't a JSON object")
     return answer
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version: v1.2.3 is (1, 2, 3); raises ValueError if it isn't a version."""
+    """Return the numbers of a version: v1.2.3 is (1, 2, 3); raises InvalidContentError if it isn't a version."""
     match = re.fullmatch(r"v?(\d+(?:\.\d+)*)", version.strip())
     if match is None:
-        raise ValueError(f"“{version[:40]}” is no version")
+        raise InvalidContentError("“{version}” isn't a version number", version=version[:40])
     numbers = [int(part) for part in match[1].split(".")]
     while len(numbers) > 1 and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> Text:
+    if isinstance(error, InvalidContentError):
+        return error.reason
     if isinstance(error, httpx.HTTPStatusError):
-        return f"the server answers {error.response.status_code}"
+        return text("the server returned status {status:d}", status=error.response.status_code)
     if isinstance(error, KeyError):
-        return f"the answer has no {error.args[0]}"
-    return str(error).rstrip(".") or type(error).__name__
+        return text("the response has no field named {name}", name=error.args[0])
+    return text("{reason}", reason=str(error).rstrip(".") or type(error).__name__)

@@ -14,6 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core.messages import NO_TEXT, Text, text
+
 #: What an engine is made for; several can be installed side by side.
 Variant = Literal["cpu", "cuda", "rocm", "mps"]
 VARIANTS: tuple[Variant, ...] = ("cpu", "cuda", "rocm", "mps")
@@ -50,7 +52,7 @@ class Accelerator(BaseModel):
     cuda: tuple[int, int] | None = None
     capability: tuple[int, int] | None = None
     torch: str
-    note: str = ""
+    note: Text = NO_TEXT
 
 
 def detect() -> Accelerator:
@@ -58,7 +60,7 @@ def detect() -> Accelerator:
     return _nvidia() or _amd() or _apple() or processor()
 
 
-def processor(note: str = "") -> Accelerator:
+def processor(note: Text = NO_TEXT) -> Accelerator:
     """No GPU: the processor computes."""
     return Accelerator(
         variant="cpu", title=_processor_name(), torch="cpu" if not _is_mac() else "", note=note
@@ -72,8 +74,12 @@ def _nvidia() -> Accelerator | None:
     build = cuda_build(gpus.cuda, gpus.capability)
     if build is None:
         return processor(
-            f"The driver of {gpus.title} ({gpus.driver}) is too old for PyTorch: it needs one for "
-            "CUDA 11.8 at least. Update the NVIDIA driver, then update the engine."
+            text(
+                "The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA "
+                "11.8 or newer. Update the NVIDIA driver, then update the engine.",
+                gpu=gpus.title,
+                version=gpus.driver,
+            )
         )
     return gpus.model_copy(update={"torch": build})
 

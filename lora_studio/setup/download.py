@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.http_client import (
+    DownloadError,
     HttpClient,
     LazyModule,
     RetryWait,
@@ -308,7 +310,13 @@ def _download(
         before = file.part.stat().st_size if file.part.exists() else 0
         try:
             _continue(web, file, counter, stop)
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ssl.SSLError) as error:
+        except (
+            DownloadError,
+            httpx.HTTPError,
+            httpx.StreamError,
+            httpx.InvalidURL,
+            ssl.SSLError,
+        ) as error:
             stop.check()
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
             pause = waiting.after(error, grown=grown)
@@ -340,7 +348,7 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
         if (have and answer.status_code == 416) or (file.size is not None and have > file.size):
             counter.add(-have)
             file.part.unlink()
-            raise httpx.StreamError("the part already downloaded belongs to a different file")
+            raise DownloadError(text("the part already downloaded belongs to a different file"))
         answer.raise_for_status()
         goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(
             f"bytes {have}-"
@@ -355,7 +363,9 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
                 counter.add(len(chunk))
     came = file.part.stat().st_size
     if file.size is not None and came < file.size:
-        raise httpx.ReadError(f"the connection ended after {came} of {file.size} bytes")
+        raise DownloadError(
+            text("the connection ended after {done:size} of {size:size}", done=came, size=file.size)
+        )
 
 
 def _matches(path: Path, file: DownloadFile) -> bool:

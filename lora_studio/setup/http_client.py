@@ -18,8 +18,7 @@ from urllib.request import getproxies
 
 import certifi
 
-from lora_studio.core import formatting
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import reason_of
@@ -243,17 +242,32 @@ def _is_final(error: Exception) -> bool:
     )
 
 
-def reason(error: Exception) -> str:
+class DownloadError(Exception):
+    """A download broke off or can't be continued; `reason` says why."""
+
+    def __init__(self, reason: Text) -> None:
+        """Store the reason."""
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def reason(error: Exception) -> Text:
     """Return a short reason for a failed request."""
+    if isinstance(error, DownloadError):
+        return error.reason
     if isinstance(error, httpx.HTTPStatusError):
-        answer = error.response
-        said = f"{answer.url.host} returned {answer.status_code} {answer.reason_phrase}".strip()
-        if (asked := asked_to_wait(error)) > PATIENCE:
-            said += f" and asks to wait {formatting.duration(asked)}"
-        return said
+        response, seconds = error.response, asked_to_wait(error)
+        return text(
+            "{host} returned {status} and asks to wait {seconds:duration}"
+            if seconds > PATIENCE
+            else "{host} returned {status}",
+            host=response.url.host,
+            status=f"{response.status_code} {response.reason_phrase}".strip(),
+            seconds=seconds,
+        )
     if isinstance(error, httpx.TimeoutException):
-        return "the server doesn't answer"
-    return without_secrets(str(error)).rstrip(".") or type(error).__name__
+        return text("the server doesn't respond")
+    return text("{reason}", reason=without_secrets(str(error)).rstrip(".") or type(error).__name__)
 
 
 def address_of(error: Exception) -> str:
@@ -274,7 +288,7 @@ def clock_problem(said: str, address: str = "") -> ProblemError | None:
     if not _SAYS.search(said):
         return None
     named = _ADDRESS.search(said)
-    host = urlsplit(named[0] if named else address).hostname or "the server"
+    host = urlsplit(named[0] if named else address).hostname or text("the server")
     return fail(
         "engine.clock",
         "According to this computer's clock ({now}), the certificate of {host} isn't valid.",

@@ -296,8 +296,9 @@ _EXTRAS: tuple[tuple[str, ...], ...] = (
 _LEFT_OUT = {"unsloth": _without_unsloth, "liger": _without_liger}
 
 
-def _short(said: str) -> str:
+def _short(said: str) -> Text:
+    """Return the last line of a program's output, or that there is none."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return (
-        without_secrets(lines[-1].removeprefix("cause: ")[:160]) if lines else "no reason was given"
-    )
+    if not lines:
+        return text("no reason was given")
+    return text("{reason}", reason=without_secrets(lines[-1].removeprefix("cause: ")[:160]))

@@ -134,7 +134,10 @@ class _Trial:
             if broken:
                 why = text(
                     "Packages of the engine don't work: {packages}.",
-                    packages="; ".join(f"{name} ({reason})" for name, reason in broken.items()),
+                    packages=[
+                        text("{name} ({reason})", name=name, reason=reason)
+                        for name, reason in broken.items()
+                    ],
                 )
                 raise _damaged(why, self._log)
             return values

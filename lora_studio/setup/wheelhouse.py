@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of, write_atomic
@@ -84,12 +85,13 @@ def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Pa
     for wheel, digest in computed.items():
         if promised.get(wheel.name, digest) != digest:
             raise _damaged(
-                wheel, "its checksum differs from the one recorded when the folder was created"
+                wheel,
+                text("its checksum differs from the one recorded when the folder was created"),
             )
     return computed
 
 
-def _damaged(wheel: Path, why: str) -> ProblemError:
+def _damaged(wheel: Path, reason: Text | str) -> ProblemError:
     return fail(
         "engine.wheelhouse",
         "{wheel} in the wheel folder is damaged: {reason}.",
@@ -97,7 +99,7 @@ def _damaged(wheel: Path, why: str) -> ProblemError:
         "downloads only missing or damaged files.",
         where=Where(file=str(wheel)),
         wheel=wheel.name,
-        reason=why,
+        reason=reason,
     )
 
 

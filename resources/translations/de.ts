@@ -4,6 +4,10 @@
     <context>
         <name>LoRA Studio</name>
         <message>
+            <source>(none)</source>
+            <translation>(keine)</translation>
+        </message>
+        <message>
             <source>/no_think in a user message</source>
             <translation>/no_think in einer Nutzernachricht</translation>
         </message>
@@ -692,6 +696,10 @@
             <translation>Darstellung</translation>
         </message>
         <message>
+            <source>Apple GPU</source>
+            <translation>Apple-GPU</translation>
+        </message>
+        <message>
             <source>Apply</source>
             <translation>Übernehmen</translation>
         </message>
@@ -859,6 +867,13 @@
             <source>CPU</source>
             <translation>CPU</translation>
         </message>
+        <message numerus="yes">
+            <source>CPU ({machine}, {n} threads)</source>
+            <translation>
+                <numerusform>CPU ({machine}, {n} Thread)</numerusform>
+                <numerusform>CPU ({machine}, {n} Threads)</numerusform>
+            </translation>
+        </message>
         <message>
             <source>CPU utilization</source>
             <translation>CPU-Auslastung</translation>
@@ -973,6 +988,10 @@
         <message>
             <source>Canceling</source>
             <translation>Wird abgebrochen</translation>
+        </message>
+        <message>
+            <source>Cancelled.</source>
+            <translation>Abgebrochen.</translation>
         </message>
         <message>
             <source>Change folder…</source>
@@ -2010,6 +2029,10 @@
             <translation>Der Ordner für den Lauf konnte nicht angelegt werden: {reason}.</translation>
         </message>
         <message>
+            <source>Couldn't read project.toml: {reason}.</source>
+            <translation>project.toml konnte nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Couldn't read the rows</source>
             <translation>Die Zeilen konnten nicht gelesen werden</translation>
         </message>
@@ -2351,6 +2374,10 @@
         <message>
             <source>Done</source>
             <translation>Fertig</translation>
+        </message>
+        <message>
+            <source>Done.</source>
+            <translation>Fertig.</translation>
         </message>
         <message>
             <source>Double quantization</source>
@@ -2728,6 +2755,10 @@
             <translation>Export abgebrochen</translation>
         </message>
         <message>
+            <source>Export first.</source>
+            <translation>Exportieren Sie zuerst.</translation>
+        </message>
+        <message>
             <source>Export for cluster…</source>
             <translation>Für Cluster exportieren…</translation>
         </message>
@@ -3098,6 +3129,10 @@
         <message>
             <source>GGUF models (*.gguf);;All files (*)</source>
             <translation>GGUF-Modelle (*.gguf);;Alle Dateien (*)</translation>
+        </message>
+        <message>
+            <source>GGUF version {version:d} isn't supported</source>
+            <translation>die GGUF-Version {version:d} wird nicht unterstützt</translation>
         </message>
         <message>
             <source>GPU (°C)</source>
@@ -4090,6 +4125,10 @@
             <translation>Aufeinanderfolgende Beiträge einer Rolle zusammenfassen</translation>
         </message>
         <message>
+            <source>Merge first.</source>
+            <translation>Führen Sie zuerst zusammen.</translation>
+        </message>
+        <message>
             <source>Merge into</source>
             <translation>Zusammenführen mit</translation>
         </message>
@@ -5071,6 +5110,10 @@
         <message>
             <source>Paused</source>
             <translation>Pausiert</translation>
+        </message>
+        <message>
+            <source>Paused.</source>
+            <translation>Pausiert.</translation>
         </message>
         <message>
             <source>Paused. Queued runs don't start automatically.</source>
@@ -6820,6 +6863,10 @@
             <translation>Die GGUF-Datei hat einen nicht unterstützten Tokenizer: {name}.</translation>
         </message>
         <message>
+            <source>The GPU</source>
+            <translation>Die GPU</translation>
+        </message>
+        <message>
             <source>The Hub answered with status {status:d}.</source>
             <translation>Der Hub hat mit Status {status:d} geantwortet.</translation>
         </message>
@@ -7125,6 +7172,10 @@
             <translation>Der Download von {repository} wurde unterbrochen: {reason}.</translation>
         </message>
         <message>
+            <source>The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA 11.8 or newer. Update the NVIDIA driver, then update the engine.</source>
+            <translation>Der Treiber von {gpu} ({version}) ist zu alt für PyTorch, das einen Treiber für CUDA 11.8 oder neuer braucht. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
+        </message>
+        <message>
             <source>The engine contains PyTorch and the libraries that train your model. It is downloaded once, tested with a tiny training run, and installed in a folder of your own. You don't need administrator rights.</source>
             <translation>Die Engine enthält PyTorch und die Bibliotheken, mit denen Ihr Modell trainiert wird. Sie wird einmal heruntergeladen, mit einem winzigen Training getestet und in einem eigenen Ordner installiert. Administratorrechte brauchen Sie nicht.</translation>
         </message>
@@ -7231,6 +7282,10 @@
         <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
+        </message>
+        <message>
+            <source>The folder has no project.toml: it isn't a run, or creating it was interrupted.</source>
+            <translation>Der Ordner enthält keine project.toml: Er ist kein Lauf, oder sein Anlegen wurde unterbrochen.</translation>
         </message>
         <message>
             <source>The folder {folder} contains files that are not a model.</source>
@@ -7526,6 +7581,10 @@
         <message>
             <source>The run has no {quantization} file.</source>
             <translation>Der Lauf hat keine Datei {quantization}.</translation>
+        </message>
+        <message>
+            <source>The run was created by a newer version of LoRA Studio.</source>
+            <translation>Der Lauf wurde mit einer neueren Version von LoRA Studio angelegt.</translation>
         </message>
         <message>
             <source>The run with these values was deleted.</source>
@@ -7930,12 +7989,24 @@
             <translation>Diese Zeile wird übersprungen und daher nicht tokenisiert.</translation>
         </message>
         <message>
+            <source>This run has no GGUF file yet.</source>
+            <translation>Dieser Lauf hat noch keine GGUF-Datei.</translation>
+        </message>
+        <message>
+            <source>This run has no adapter yet.</source>
+            <translation>Dieser Lauf hat noch keinen Adapter.</translation>
+        </message>
+        <message>
             <source>This run has no file {file}.</source>
             <translation>Dieser Lauf hat keine Datei {file}.</translation>
         </message>
         <message>
             <source>This run has no merged model or GGUF file to test.</source>
             <translation>Dieser Lauf hat kein zusammengeführtes Modell und keine GGUF-Datei zum Testen.</translation>
+        </message>
+        <message>
+            <source>This run has no merged model yet.</source>
+            <translation>Dieser Lauf hat noch kein zusammengeführtes Modell.</translation>
         </message>
         <message>
             <source>This run has no merged model.</source>
@@ -8291,6 +8362,10 @@
         <message>
             <source>Training uses PEFT instead, which is slower but gives the same results.</source>
             <translation>Das Training verwendet stattdessen PEFT: langsamer, aber mit denselben Ergebnissen.</translation>
+        </message>
+        <message>
+            <source>Training {steps:d} steps, starting at step {step:d}.</source>
+            <translation>{steps:d} Schritte werden trainiert, beginnend bei Schritt {step:d}.</translation>
         </message>
         <message>
             <source>Truncate</source>
@@ -9037,6 +9112,10 @@
             <translation>ein Gespräch, das mit einer Antwort endet</translation>
         </message>
         <message>
+            <source>a few seconds</source>
+            <translation>ein paar Sekunden</translation>
+        </message>
+        <message>
             <source>a quotation mark is never closed</source>
             <translation>ein Anführungszeichen wird nicht geschlossen</translation>
         </message>
@@ -9055,6 +9134,10 @@
         <message>
             <source>a system message in the middle of a conversation</source>
             <translation>eine Systemnachricht mitten im Gespräch</translation>
+        </message>
+        <message>
+            <source>a tensor has more than eight dimensions</source>
+            <translation>ein Tensor hat mehr als acht Dimensionen</translation>
         </message>
         <message>
             <source>a text contains unescaped control characters, which are kept</source>
@@ -9125,6 +9208,10 @@
             <translation>etwa {size} in der Spitze</translation>
         </message>
         <message>
+            <source>about {time:duration}</source>
+            <translation>etwa {time:duration}</translation>
+        </message>
+        <message>
             <source>about {total}</source>
             <translation>etwa {total}</translation>
         </message>
@@ -9185,6 +9272,10 @@
             <translation>eine andere Antwort auf denselben Beitrag hat einen besseren Rang</translation>
         </message>
         <message>
+            <source>another program is using it</source>
+            <translation>ein anderes Programm verwendet sie gerade</translation>
+        </message>
+        <message>
             <source>answer loss</source>
             <translation>Loss der Antwort</translation>
         </message>
@@ -9219,6 +9310,10 @@
         <message>
             <source>build {name}</source>
             <translation>Build {name}</translation>
+        </message>
+        <message>
+            <source>bundled llama.cpp ({package} {version})</source>
+            <translation>mitgeliefertes llama.cpp ({package} {version})</translation>
         </message>
         <message>
             <source>can be resumed</source>
@@ -9512,8 +9607,16 @@
             <translation>es stoppt nicht bei Token {token:d}, das eine Antwort beendet</translation>
         </message>
         <message>
+            <source>it ends in the middle of its header</source>
+            <translation>sie endet mitten im Header</translation>
+        </message>
+        <message>
             <source>it has a separate output layer, but the model ties it to the embedding</source>
             <translation>es hat eine eigene Ausgabeschicht, das Modell teilt sie aber mit dem Embedding</translation>
+        </message>
+        <message>
+            <source>it has a value of the unknown type {kind:d}</source>
+            <translation>sie enthält einen Wert vom unbekannten Typ {kind:d}</translation>
         </message>
         <message>
             <source>it has no rank, unlike other answers to the same turn</source>
@@ -9534,6 +9637,10 @@
         <message>
             <source>it isn't UTF-8 text</source>
             <translation>es ist kein UTF-8-Text</translation>
+        </message>
+        <message>
+            <source>it isn't a GGUF file</source>
+            <translation>es ist keine GGUF-Datei</translation>
         </message>
         <message>
             <source>it lists no files</source>
@@ -9580,12 +9687,20 @@
             <translation>die Chat-Vorlage rendert Gespräche anders</translation>
         </message>
         <message>
+            <source>its checksum differs from the one recorded when the folder was created</source>
+            <translation>die Prüfsumme stimmt nicht mit der überein, die beim Anlegen des Ordners gespeichert wurde</translation>
+        </message>
+        <message>
             <source>its embedding and output layer are no longer tied</source>
             <translation>Embedding und Ausgabeschicht sind nicht mehr gekoppelt</translation>
         </message>
         <message>
             <source>its end is missing</source>
             <translation>ihr Ende fehlt</translation>
+        </message>
+        <message>
+            <source>its header is damaged</source>
+            <translation>der Header ist beschädigt</translation>
         </message>
         <message>
             <source>its header is invalid ({reason})</source>
@@ -9658,6 +9773,14 @@
         <message>
             <source>llama.cpp folder</source>
             <translation>llama.cpp-Ordner</translation>
+        </message>
+        <message>
+            <source>llama.cpp in {folder}</source>
+            <translation>llama.cpp in {folder}</translation>
+        </message>
+        <message>
+            <source>llama.cpp on PATH ({file})</source>
+            <translation>llama.cpp im PATH ({file})</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
@@ -9804,6 +9927,10 @@
             <translation>keine Berechtigung, den Ordner zu öffnen</translation>
         </message>
         <message>
+            <source>no reason was given</source>
+            <translation>kein Grund angegeben</translation>
+        </message>
+        <message>
             <source>none</source>
             <translation>keine</translation>
         </message>
@@ -9918,6 +10045,10 @@
         <message>
             <source>practically none</source>
             <translation>praktisch keiner</translation>
+        </message>
+        <message>
+            <source>project.toml is damaged: {reason}.</source>
+            <translation>project.toml ist beschädigt: {reason}.</translation>
         </message>
         <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
@@ -10062,6 +10193,18 @@
         <message>
             <source>step {at}</source>
             <translation>Schritt {at}</translation>
+        </message>
+        <message>
+            <source>step {step:d} of {steps:d}: loss {loss:.4f}, {speed:.0f} tokens/s</source>
+            <translation>Schritt {step:d} von {steps:d}: Loss {loss:.4f}, {speed:.0f} Token/s</translation>
+        </message>
+        <message>
+            <source>step {step:d}: saved {folder}</source>
+            <translation>Schritt {step:d}: {folder} gespeichert</translation>
+        </message>
+        <message>
+            <source>step {step:d}: validation loss {loss:.4f}</source>
+            <translation>Schritt {step:d}: Validierungs-Loss {loss:.4f}</translation>
         </message>
         <message>
             <source>step {step}</source>
@@ -10248,6 +10391,10 @@
             <translation>die Chat-Vorlage schreibt den Prompt anders, sobald er beantwortet ist</translation>
         </message>
         <message>
+            <source>the connection ended after {done:size} of {size:size}</source>
+            <translation>die Verbindung brach nach {done:size} von {size:size} ab</translation>
+        </message>
+        <message>
             <source>the content of a user message is omitted</source>
             <translation>der Inhalt einer Nutzernachricht fehlt</translation>
         </message>
@@ -10276,8 +10423,16 @@
             <translation>das Format der Quelle ist unbekannt</translation>
         </message>
         <message>
+            <source>the header is longer than the file</source>
+            <translation>der Header ist länger als die Datei</translation>
+        </message>
+        <message>
             <source>the history is not a list of pairs</source>
             <translation>der Verlauf ist keine Liste von Paaren</translation>
+        </message>
+        <message>
+            <source>the initial values of the adapter weren't saved</source>
+            <translation>die Anfangswerte des Adapters wurden nicht gespeichert</translation>
         </message>
         <message>
             <source>the label is neither good nor bad</source>
@@ -10308,6 +10463,10 @@
             <translation>der Absatz hat keine Frage</translation>
         </message>
         <message>
+            <source>the part already downloaded belongs to a different file</source>
+            <translation>der schon heruntergeladene Teil gehört zu einer anderen Datei</translation>
+        </message>
+        <message>
             <source>the question is a list of conversations</source>
             <translation>die Frage ist eine Liste von Gesprächen</translation>
         </message>
@@ -10318,6 +10477,18 @@
         <message>
             <source>the reasoning of earlier answers</source>
             <translation>die Überlegungen früherer Antworten</translation>
+        </message>
+        <message>
+            <source>the response has no field named {name}</source>
+            <translation>die Antwort enthält kein Feld namens {name}</translation>
+        </message>
+        <message>
+            <source>the response is too large</source>
+            <translation>die Antwort ist zu groß</translation>
+        </message>
+        <message>
+            <source>the response isn't a JSON object</source>
+            <translation>die Antwort ist kein JSON-Objekt</translation>
         </message>
         <message>
             <source>the row contains a NUL byte</source>
@@ -10444,8 +10615,24 @@
             <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
         </message>
         <message>
+            <source>the run no longer exists</source>
+            <translation>der Lauf existiert nicht mehr</translation>
+        </message>
+        <message>
             <source>the same user message twice</source>
             <translation>zweimal dieselbe Nutzernachricht</translation>
+        </message>
+        <message>
+            <source>the server</source>
+            <translation>dem Server</translation>
+        </message>
+        <message>
+            <source>the server doesn't respond</source>
+            <translation>der Server antwortet nicht</translation>
+        </message>
+        <message>
+            <source>the server returned status {status:d}</source>
+            <translation>der Server meldete den Status {status:d}</translation>
         </message>
         <message>
             <source>the server starts with {bos}, the chat template doesn't</source>
@@ -10620,6 +10807,10 @@
             <translation>zu viele Zeilen gehen ihr voraus</translation>
         </message>
         <message>
+            <source>too many runs were created in one second</source>
+            <translation>in einer Sekunde wurden zu viele Läufe angelegt</translation>
+        </message>
+        <message>
             <source>tool</source>
             <translation>Tool</translation>
         </message>
@@ -10728,8 +10919,8 @@
             <translation>bei so wenigen Bits verliert ein Modell mit {parameters:count} Parametern erwartungsgemäß {nats:.2g} Nats, was sich nicht von einem Fehler unterscheiden lässt</translation>
         </message>
         <message>
-            <source>with the fixed date {date}</source>
-            <translation>mit dem festen Datum {date}</translation>
+            <source>with the fixed date {date:date}</source>
+            <translation>mit dem festen Datum {date:date}</translation>
         </message>
         <message>
             <source>without tools, the chat template gets an empty list of tools</source>
@@ -11032,6 +11223,14 @@
             <translation>{free} verfügbar.</translation>
         </message>
         <message>
+            <source>{host} returned {status}</source>
+            <translation>{host} meldete {status}</translation>
+        </message>
+        <message>
+            <source>{host} returned {status} and asks to wait {seconds:duration}</source>
+            <translation>{host} meldete {status} und bittet um {seconds:duration} Wartezeit</translation>
+        </message>
+        <message>
             <source>{index} of {count}</source>
             <translation>{index} von {count}</translation>
         </message>
@@ -11279,8 +11478,16 @@
             <translation>{name} ist mehr als einmal komprimiert.</translation>
         </message>
         <message>
+            <source>{name} is damaged</source>
+            <translation>{name} ist beschädigt</translation>
+        </message>
+        <message>
             <source>{name} is empty.</source>
             <translation>{name} ist leer.</translation>
+        </message>
+        <message>
+            <source>{name} is incomplete</source>
+            <translation>{name} ist unvollständig</translation>
         </message>
         <message>
             <source>{name} is neither JSON nor JSON lines: it starts with “{beginning}”.</source>
@@ -12015,6 +12222,10 @@
         <message>
             <source>“{slot}” is missing</source>
             <translation>„{slot}“ fehlt</translation>
+        </message>
+        <message>
+            <source>“{version}” isn't a version number</source>
+            <translation>„{version}“ ist keine Versionsnummer</translation>
         </message>
         <message>
             <source>“{weight}” isn't a weight.</source>

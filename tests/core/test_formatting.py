@@ -88,21 +88,6 @@ def test_durations_have_at_most_two_units(seconds: float | None, expected: str) 
     assert formatting.duration(seconds) == expected
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (2, "a few seconds"),
-        (22, "about 20 s"),
-        (54, "about 55 s"),
-        (57, "about 57 s"),
-        (707.3, "about 12 min"),
-        (None, "–"),
-    ],
-)
-def test_remaining_time_is_marked_as_an_estimate(seconds: float | None, expected: str) -> None:
-    assert formatting.remaining(seconds) == expected
-
-
 @given(st.floats(min_value=0, max_value=1e15))
 def test_scaled_numbers_stay_below_the_next_unit(value: float) -> None:
     for said, base in ((formatting.size(value), 1000), (formatting.memory(value), 1024)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.messages import READABLE, Text, counted, listed, render, text
+from lora_studio.core.messages import READABLE, Text, counted, listed, remaining, render, text
 
 GERMAN = {
     ("{file} holds {rows}.", None): "{file} enthält {rows}.",
@@ -62,3 +62,18 @@ def test_json_with_rendered_text_is_read_back() -> None:
     line = message.model_dump_json(context=READABLE)
     assert '"text":"a.csv holds 2 rows."' in line
     assert Text.model_validate_json(line) == message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (2, "a few seconds"),
+        (22, "about 20 s"),
+        (54, "about 55 s"),
+        (57, "about 57 s"),
+        (707.3, "about 12 min"),
+        (None, "–"),
+    ],
+)
+def test_remaining_time_is_rounded(seconds: float | None, expected: str) -> None:
+    assert str(remaining(seconds)) == expected

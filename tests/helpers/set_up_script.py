@@ -31,7 +31,7 @@ PLAN = SetupPlanned(
 READY = EngineReady(name="cuda-1", folder="/data/engine", python="p", bytes=1, seconds=60)
 NO_NETWORK = Problem(
     code="engine.download",
-    what="torch couldn't be downloaded: the server doesn't answer.",
+    what="torch couldn't be downloaded: the server doesn't respond.",
     remedy="Check the network, then start the setup again.",
 )
 

@@ -74,7 +74,7 @@ class MachineCalibration(BaseModel):
 
 def name_of(device: Device) -> str:
     """Return a device's model name; the title of a CPU names its threads, so it is plain `cpu`."""
-    return "cpu" if device.name == "cpu" else device.title
+    return "cpu" if device.name == "cpu" else str(device.title)
 
 
 def corrected(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:

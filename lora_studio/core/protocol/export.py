@@ -93,7 +93,7 @@ class GgufWritten(BaseEvent):
     file: str
     quantization: str
     bytes: int
-    tool: str
+    tool: Text
     estimated_bytes: int | None = None
     imatrix: bool = False
 
@@ -145,7 +145,7 @@ class SizesEstimated(BaseEvent):
     bytes: dict[str, int]
     pass_kind: str = ""
     free: int | None = None
-    tools: str = ""
+    tools: Text = NO_TEXT
 
 
 class CardPreviewed(BaseEvent):

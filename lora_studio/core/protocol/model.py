@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import ModelEntry, Place
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
@@ -104,7 +104,7 @@ class Device(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str  # auto, cpu, mps, cuda:0 …
-    title: str
+    title: Text | str  # a card's own name stays a string
     total_bytes: int
     free_bytes: int
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"

@@ -63,7 +63,7 @@ class MemoryEstimate(BaseModel):
     uncounted: int = 0
     guessed: int = 0
     available: int | None = None
-    device: str = ""
+    device: Text | str = ""
     seconds: float | None = None
 
     @property

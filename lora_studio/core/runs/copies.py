@@ -63,7 +63,7 @@ def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
         if wrong := checks.errors(checks.check(changed)):
             raise ProblemError(wrong[0])
         frozen.append((values, changed.freeze()))
-    name = f"grid {datetime.now():%d %b %H:%M:%S}"
+    name = f"grid {datetime.now():%Y-%m-%d %H:%M:%S}"
     about = GridSettings(name=name, fields=tuple(setting for setting, _ in axes))
     for values, project in frozen:
         run = folder.create(draft.folder / "runs", project, draft.folder)

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.messages import NO_TEXT, Template, Text, text
 from lora_studio.core.problems import STEPS, ProblemError, fail
 from lora_studio.core.project import migrations
 from lora_studio.core.project.project import SPECS
@@ -85,8 +85,8 @@ def frozen_settings(run: RunFolder) -> FrozenSettings:
     return FrozenSettings(str(document.get("name", run.path.name)), settings, tuple(_data(sources)))
 
 
-def _unreadable(what: str, **values: str) -> ProblemError:
-    return fail("run.unreadable", text(what, **values), "Choose another run.")
+def _unreadable(what: Template, **values: Any) -> ProblemError:
+    return fail("run.unreadable", what, "Choose another run.", **values)
 
 
 def default(setting: str) -> Any:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
@@ -263,7 +264,7 @@ class RunFolder:
         try:
             write_atomic(self.project_file, changed.to_toml())
         except OSError as error:
-            raise _not_written(self.project_file, error) from error
+            raise _not_written(self.project_file, reason_of(error)) from error
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest, empty while there is none."""
@@ -289,11 +290,11 @@ class RunFolder:
         """Write the user's annotations of the run; raises ProblemError, also if the run was
         deleted."""
         if not self.path.is_dir():
-            raise _not_written(self.about_file, OSError("the run no longer exists"))
+            raise _not_written(self.about_file, text("the run no longer exists"))
         try:
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:
-            raise _not_written(self.about_file, error) from error
+            raise _not_written(self.about_file, reason_of(error)) from error
 
     def events(self) -> Iterator[events.Event]:
         """Yield every event so far; incomplete and unknown lines are skipped."""
@@ -363,16 +364,16 @@ def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
         except FileExistsError:
             continue
         except OSError as error:
-            raise _not_created(path, error) from error
+            raise _not_created(path, reason_of(error)) from error
         run = RunFolder(path)
         try:
             write_atomic(run.project_file, frozen.resolved(source_folder).to_toml())
             run.update_manifest(name=frozen.name, created=now())
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
-            raise _not_created(path, error) from error
+            raise _not_created(path, reason_of(error)) from error
         return run
-    raise _not_created(runs, FileExistsError("too many runs in one second"))
+    raise _not_created(runs, text("too many runs were created in one second"))
 
 
 def now() -> str:
@@ -426,22 +427,22 @@ def list_runs(runs: Path) -> list[RunFolder]:
     return sorted(folders, key=lambda run: run.path.name, reverse=True)
 
 
-def _not_written(file: Path, error: OSError) -> ProblemError:
+def _not_written(file: Path, reason: Text | str) -> ProblemError:
     return fail(
         "run.not_written",
         "Couldn't save {file}: {reason}.",
         "Check that the run folder is writable and has free space.",
         file=file.name,
-        reason=reason_of(error),
+        reason=reason,
         where=Where(file=str(file)),
     )
 
 
-def _not_created(path: Path, error: OSError) -> ProblemError:
+def _not_created(path: Path, reason: Text | str) -> ProblemError:
     return fail(
         "run.not_created",
         "Couldn't create the run folder: {reason}.",
         "Check that the project folder is writable and has free space.",
-        reason=reason_of(error),
+        reason=reason,
         where=Where(file=str(path)),
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.core.system.locks import FileLock
@@ -118,7 +119,7 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
         until = time.monotonic() + _TIMEOUT
         while not lock.acquire({"pid": os.getpid()}):
             if time.monotonic() > until:
-                raise OSError("another program is using it")
+                raise _not_written(runs, text("another program is using it"))
             time.sleep(0.02)
         try:
             before = load(runs)
@@ -129,10 +130,14 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
         finally:
             lock.release()
     except OSError as error:
-        raise fail(
-            "queue.not_written",
-            "Couldn't change the queue: {reason}.",
-            "Check that the project's runs folder is writable and has free space.",
-            reason=reason_of(error),
-            where=Where(file=str(runs / FILE)),
-        ) from error
+        raise _not_written(runs, reason_of(error)) from error
+
+
+def _not_written(runs: Path, reason: Text | str) -> ProblemError:
+    return fail(
+        "queue.not_written",
+        "Couldn't change the queue: {reason}.",
+        "Check that the project's runs folder is writable and has free space.",
+        reason=reason,
+        where=Where(file=str(runs / FILE)),
+    )

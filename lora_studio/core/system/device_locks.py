@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.system import paths
 from lora_studio.core.system.locks import FileLock
@@ -27,7 +28,7 @@ class DeviceIdentity:
     """A device: a key that is unique on this machine, and a title for people."""
 
     key: str
-    title: str
+    title: Text | str
 
 
 @dataclass(frozen=True)

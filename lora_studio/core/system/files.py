@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import InvalidContentError
+
 #: Bytes that are copied at once: some hundredths of a second on a plain disk.
 _PIECE = 8 * 2**20
 
@@ -82,8 +85,10 @@ def copy_file(source: str | Path, target: str | Path, on_copied: Callable[[int],
     return str(target)
 
 
-def reason_of(error: BaseException) -> str:
-    """Return why a file can't be used in the system's words, without error number and path."""
+def reason_of(error: BaseException) -> Text | str:
+    """Return why a file can't be used: our reason, or the system's without error number and path."""
+    if isinstance(error, InvalidContentError):
+        return error.reason
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(reason).splitlines()[0].rstrip(".")
 

@@ -181,7 +181,7 @@ def derive_from(
         fixed = attempt(template, today)
         if fixed.proven:
             other = TemplateAlternative(
-                what=text("with the fixed date {date}", date=f"{today:%d %B %Y}"), derived=fixed
+                what=text("with the fixed date {date:date}", date=today.isoformat()), derived=fixed
             )
             return derived.model_copy(update={"alternative": other})
     return _without_obstacle(template, derived, attempt)

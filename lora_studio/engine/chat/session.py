@@ -323,7 +323,7 @@ def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
 
     needed = any(not isinstance(each, OllamaSpeaker) for each in speakers)
     devices = device_lock.lockable_devices(base.spec) if needed else []
-    locks = device_locks.lock_devices(devices, LockHolder("", "the playground"), refuse)
+    locks = device_locks.lock_devices(devices, LockHolder("", "chat"), refuse)
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import Precision, names_of
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -36,7 +37,7 @@ def list_devices() -> events.DevicesFound:
         devices.append(
             events.Device(
                 name="mps",
-                title="Apple GPU",
+                title=text("Apple GPU"),
                 total_bytes=torch.mps.recommended_max_memory(),
                 free_bytes=max(
                     0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
@@ -55,10 +56,13 @@ def list_devices() -> events.DevicesFound:
     return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
 
 
-def _processor(threads: int) -> str:
-    if threads == 1:
-        return f"Processor ({platform.machine()}, 1 thread)"
-    return f"Processor ({platform.machine()}, {threads} threads)"
+def _processor(threads: int) -> Text:
+    return counted(
+        threads,
+        "CPU ({machine}, {n} thread)",
+        "CPU ({machine}, {n} threads)",
+        machine=platform.machine(),
+    )
 
 
 def package_versions() -> dict[str, str]:
@@ -119,7 +123,7 @@ def choose_device(wanted: str) -> torch.device:
         "cpu": True,
     }
     if not present[device.type]:
-        names = ", ".join(known.name for known in list_devices().devices)
+        names = [known.name for known in list_devices().devices]
         raise fail(
             "model.device_missing",
             "This computer has no device {device} that PyTorch {version} can use.",

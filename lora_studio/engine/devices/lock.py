@@ -56,7 +56,7 @@ def lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
             every = range(torch.cuda.device_count()) if name == "auto" else [chosen.index]
             identities += [_gpu(index) for index in every]
         elif chosen.type != "cpu":
-            identities.append(DeviceIdentity(chosen.type, "The GPU"))
+            identities.append(DeviceIdentity(chosen.type, text("The GPU")))
     return identities
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.export import What
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -70,17 +70,21 @@ def preview_card(run: RunFolder, project: Project, repository: str, what: What) 
     return model_card.card(what, repository, _facts(run, project, _files(run, what)))
 
 
+#: What to say and to do where a run lacks what is to be uploaded.
+_MISSING: dict[What, tuple[Template, Template]] = {
+    "adapter": ("This run has no adapter yet.", "Train first."),
+    "merged": ("This run has no merged model yet.", "Merge first."),
+    "gguf": ("This run has no GGUF file yet.", "Export first."),
+}
+
+
 def _files(run: RunFolder, what: What) -> list[Path]:
     folder = {"adapter": run.adapter, "merged": run.merged, "gguf": run.gguf}[what]
     files = sorted(file for file in folder.glob("*") if file.is_file() and file.name != _CARD)
     if what == "gguf":
         files = [file for file in files if file.suffix == ".gguf"]
     if not files:
-        missing, remedy = {
-            "adapter": ("This run has no adapter yet.", "Train first."),
-            "merged": ("This run has no merged model yet.", "Merge first."),
-            "gguf": ("This run has no GGUF file yet.", "Export first."),
-        }[what]
+        missing, remedy = _MISSING[what]
         raise fail(f"hub.no_{what}", missing, remedy, where=Where(file=str(folder)))
     return files
 

@@ -64,7 +64,7 @@ def _download_file(
     url = huggingface_hub.hf_hub_url(repository, name, revision=commit)
     metadata = huggingface_hub.get_hf_file_metadata(url)
     if metadata.etag is None:
-        raise OSError(f"the Hub sent no digest of {name}")
+        raise OSError(f"the Hub sent no checksum for {name}")
     headers = utils.build_hf_headers()  # type: ignore[attr-defined] # documented, in no __all__
     if urlparse(url).netloc != urlparse(metadata.location).netloc:
         headers.pop("authorization", None)  # the storage behind the Hub must not see the token
@@ -78,7 +78,7 @@ def _download_file(
             resumed_at = _append_rest(part, metadata, headers, name, on_bytes)
             if resumed_at and not _has_digest(part, metadata.etag):
                 part.unlink()
-                raise ConnectionError(f"{name} arrived damaged and will be downloaded again")
+                raise ConnectionError(f"{name} is damaged and will be downloaded again")
             part.replace(blob)
         _link(blob, snapshot)
 

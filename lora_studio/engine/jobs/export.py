@@ -31,7 +31,7 @@ def export(command: commands.Export, job: JobContext) -> None:
         file = converted.files[first]
         derived = ollama_model.write_modelfile(run, project, file, job)
         if project.export.self_test:
-            with lock.hold_devices(project.model, run, "the self-test", job):
+            with lock.hold_devices(project.model, run, "self-test", job):
                 results = selftest.run(run, project, converted.stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
@@ -63,7 +63,7 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    with lock.hold_devices(project.model, run, "the self-test", job):
+    with lock.hold_devices(project.model, run, "self-test", job):
         selftest.run(run, project, existing, job, fresh=True)
 
 

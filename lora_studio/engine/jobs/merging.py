@@ -22,7 +22,7 @@ def merge(command: commands.Merge, job: JobContext) -> None:
     merging_merge.merge(run, job)
     project = run.load_project()
     if project.export.self_test and run.heldout_file.is_file():
-        with lock.hold_devices(project.model, run, "the self-test", job):
+        with lock.hold_devices(project.model, run, "self-test", job):
             selftest.run(run, project, {}, job)
 
 

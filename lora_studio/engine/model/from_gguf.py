@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.files import reason_of
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
@@ -54,7 +55,7 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
     except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
             raise
-        raise _unreadable(file, str(error)) from error
+        raise _unreadable(file, reason_of(error)) from error
     # Both keep the GGUF's quantization, which the written weights no longer have.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -187,7 +188,7 @@ def _open(file: Path) -> Any:
     try:
         return gguf.GGUFReader(file)
     except (ValueError, OSError, IndexError, KeyError) as error:
-        raise _unreadable(file, str(error)) from error
+        raise _unreadable(file, reason_of(error)) from error
 
 
 def _check_architecture(file: Path, architecture: str) -> None:
@@ -200,7 +201,7 @@ def _check_architecture(file: Path, architecture: str) -> None:
             "architectures: {names}.",
             where=Where(step="model", field="source", file=str(file)),
             file=file.name,
-            architecture=architecture or "(none)",
+            architecture=architecture or text("(none)"),
             names=", ".join(known),
         )
 
@@ -215,7 +216,7 @@ def _dtype(reader: Any) -> torch.dtype:
     return torch.float16 if types <= {"F32", "F16"} else torch.bfloat16
 
 
-def _unreadable(file: Path, reason: str) -> ProblemError:
+def _unreadable(file: Path, reason: Text | str) -> ProblemError:
     return fail(
         "model.unreadable",
         "{file} can't be read as a GGUF model: {reason}."
@@ -224,5 +225,5 @@ def _unreadable(file: Path, reason: str) -> ProblemError:
         "Download or copy the file again. It is damaged or incomplete.",
         where=Where(step="model", field="source", file=str(file)),
         file=file.name,
-        reason=reason.rstrip("."),
+        reason=reason,
     )

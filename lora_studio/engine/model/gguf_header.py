@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lora_studio.core.problems import InvalidContentError
+
 #: Bytes of the fixed-width value types, by their number in the file, and how struct reads them.
 _FIXED = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
@@ -54,9 +56,9 @@ def read(file: Path) -> GgufFacts:
     with file.open("rb", buffering=1 << 20) as stream:
         magic, version, tensors, pairs = struct.unpack("<4sIQQ", _exactly(stream, 24))
         if magic != b"GGUF":
-            raise ValueError("not a GGUF file")
+            raise InvalidContentError("it isn't a GGUF file")
         if version not in (2, 3):
-            raise ValueError(f"unsupported GGUF version {version}")
+            raise InvalidContentError("GGUF version {version:d} isn't supported", version=version)
         values: dict[str, Any] = {}
         vocabulary = 0
         for _ in range(_sane(pairs)):
@@ -77,7 +79,7 @@ def _weights(stream: BinaryIO) -> int:
     _text(stream)
     (dimensions,) = struct.unpack("<I", _exactly(stream, 4))
     if dimensions > 8:
-        raise ValueError("a tensor has more than eight dimensions")
+        raise InvalidContentError("a tensor has more than eight dimensions")
     shape = struct.unpack(f"<{dimensions}Q", _exactly(stream, 8 * dimensions))
     _exactly(stream, 12)  # its type, and where it begins
     return math.prod(shape)
@@ -108,7 +110,7 @@ def _skip_list(stream: BinaryIO) -> int:
 
 def _known(kind: int) -> str:
     if kind not in _FIXED:
-        raise ValueError(f"it has a value of the unknown type {kind}")
+        raise InvalidContentError("it has a value of the unknown type {kind:d}", kind=kind)
     return _FIXED[kind]
 
 
@@ -119,12 +121,12 @@ def _text(stream: BinaryIO) -> str:
 
 def _sane(number: int) -> int:
     if number > _MOST:
-        raise ValueError("its header is damaged")
+        raise InvalidContentError("its header is damaged")
     return number
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:
-        raise ValueError("it ends in the middle of its header")
+        raise InvalidContentError("it ends in the middle of its header")
     return data

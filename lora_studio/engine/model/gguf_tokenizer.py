@@ -24,6 +24,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 
 # Kinds of tokens in `tokenizer.ggml.token_type`.
@@ -143,7 +144,7 @@ def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
             "The GGUF file has an unsupported pre-tokenizer: {name}.",
             _REMEDY,
             where=Where(step="model", field="source"),
-            name=name or "(none)",
+            name=name or text("(none)"),
             names=", ".join(SPLITS),
         )
     merges = [tuple(merge.split(" ", 1)) for merge in header.get("tokenizer.ggml.merges", [])]

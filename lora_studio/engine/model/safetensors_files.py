@@ -26,7 +26,8 @@ import numpy
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.system.files import reason_of
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -122,7 +123,7 @@ def header(file: Path) -> list[StoredTensor]:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > file.stat().st_size:
-                raise ValueError("the header is longer than the file")
+                raise InvalidContentError("the header is longer than the file")
             entries = json.loads(opened.read(length))
         entries.pop("__metadata__", None)
         base = 8 + length
@@ -141,7 +142,7 @@ def header(file: Path) -> list[StoredTensor]:
         raise _unreadable(file, text("the file is missing")) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise _unreadable(
-            file, text("its header is invalid ({reason})", reason=str(error))
+            file, text("its header is invalid ({reason})", reason=reason_of(error))
         ) from error
     if max((tensor.end for tensor in tensors), default=base) > file.stat().st_size:
         raise _unreadable(file, text("the file is truncated"))

@@ -203,7 +203,7 @@ def _gguf_refusal(architecture: str, *, is_part: bool) -> Text:
     if architecture not in gguf_header.TRAINABLE:
         return text(
             "GGUF files with the architecture {architecture} can't be unpacked for training.",
-            architecture=architecture or "(none)",
+            architecture=architecture or text("(none)"),
         )
     return NO_TEXT
 

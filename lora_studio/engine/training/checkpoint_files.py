@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.system.files import folder_atomic, reason_of
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -92,9 +92,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     for name, expected in entries["files"].items():
         size, checksum = expected if isinstance(expected, list) else (expected, None)
         if (folder / name).stat().st_size != size:
-            raise ValueError(f"{name} is incomplete")
+            raise InvalidContentError("{name} is incomplete", name=name)
         if checksum is not None and _size_and_checksum(folder / name)[1] != checksum:
-            raise ValueError(f"{name} is damaged")
+            raise InvalidContentError("{name} is damaged", name=name)
     tensors = torch.load(folder / _TENSORS, map_location="cpu", weights_only=True)
     return Checkpoint(entries, load_file(folder / _ADAPTER), tensors)
 
@@ -167,5 +167,5 @@ def _damaged(folder: Path, error: Exception) -> Problem:
         "Training resumes from the checkpoint before it.",
         where=Where(step="training", file=str(folder)),
         name=folder.name,
-        reason=str(error),
+        reason=reason_of(error),
     )

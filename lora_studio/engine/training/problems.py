@@ -76,7 +76,7 @@ def paused_by_disk(problem: Problem, saved_step: int) -> Problem:
     return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 
 
-def script_not_written(file: Path, reason: str) -> Problem:
+def script_not_written(file: Path, reason: Text | str) -> Problem:
     """Return the warning for a train.py that couldn't be written."""
     return warning(
         "training.not_reproducible",

@@ -155,9 +155,9 @@ def gpu_of(
     if by_uuid:
         return by_uuid[0]
     number = int(chosen) if chosen.isdigit() else index
-    if number < len(sample.gpus) and device.title in sample.gpus[number].name:
+    if number < len(sample.gpus) and str(device.title) in sample.gpus[number].name:
         return sample.gpus[number]
-    return next((gpu for gpu in sample.gpus if device.title in gpu.name), None)
+    return next((gpu for gpu in sample.gpus if str(device.title) in gpu.name), None)
 
 
 def _reader() -> Callable[[], DeviceSample]:

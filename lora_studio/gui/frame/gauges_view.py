@@ -9,6 +9,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample, gpu_of
 from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, restyle, row, set_role
 
@@ -133,7 +134,7 @@ class GaugesView(QWidget):
 def _name(device: events.Device | None, gpu: GpuSample | None) -> str:
     """Return a short name of the device."""
     if device is not None and device.name != "cpu":
-        return _short(device.title)
+        return _short(localize(device.title))
     return _short(gpu.name) if gpu is not None else tr("CPU")
 
 

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import formatting
+from lora_studio.core import messages
 from lora_studio.core.messages import Text
 from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
@@ -179,9 +179,7 @@ class JobView(QWidget):
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
-        shown += (
-            [localize(formatting.remaining(eta_s))] if eta_s is not None and not stopping else []
-        )
+        shown += [localize(messages.remaining(eta_s))] if eta_s is not None and not stopping else []
         self._left.setText(tr("Stopping…") if stopping else " · ".join(shown))
         set_role(self._left, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from lora_studio.core import formatting
+from lora_studio.core import messages
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
@@ -33,7 +33,7 @@ class ProgressLine(QWidget):
         """Show a share from 0 to 1, or an empty bar for None."""
         self.doing.setText(doing)
         left = (
-            tr("{time} left").format(time=localize(formatting.remaining(eta_s)))
+            tr("{time} left").format(time=localize(messages.remaining(eta_s)))
             if eta_s is not None
             else ""
         )

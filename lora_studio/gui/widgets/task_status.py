@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QWidget
 
-from lora_studio.core import formatting
+from lora_studio.core import messages
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.language import mark, tr
@@ -67,7 +67,7 @@ class TaskStatus(QWidget):
         parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
             parts.append(
-                tr("{time} left").format(time=localize(formatting.remaining(progress.eta_s)))
+                tr("{time} left").format(time=localize(messages.remaining(progress.eta_s)))
             )
         self.words.setText("  ·  ".join(parts))
         self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))

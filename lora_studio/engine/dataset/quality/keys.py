@@ -78,22 +78,22 @@ def _tools(sample: Sample) -> str:
 
 
 def shape_of(values: dict[str, Any]) -> str:
-    """Return the columns of a row with the kinds of their values: `a: text; b: list of (role value)`."""
+    """Return the columns of a row with the types of their values: `a: string; b: list[{role, value}]`."""
     kinds = ((name, kind_of(value)) for name, value in sorted(values.items()))
     return "; ".join(f"{name}: {kind}" for name, kind in kinds if kind)
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a value, such as “list of text”; "" for an empty one."""
+    """Return the type of a value, such as `list[string]`; "" for an empty one."""
     match value:
         case bool():
-            return "yes or no"
+            return "bool"
         case int() | float():
             return "number"
         case str():
-            return "text"
+            return "string"
         case list():
-            return f"list of {kind_of(value[0]) or 'nothing'}" if value else ""
+            return f"list[{kind_of(value[0])}]" if value else ""
         case dict():
-            return f"({' '.join(sorted(map(str, value)))})"
+            return f"{{{', '.join(sorted(map(str, value)))}}}"
     return ""

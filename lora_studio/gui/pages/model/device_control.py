@@ -11,6 +11,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
@@ -44,7 +45,9 @@ class DeviceControl(Control):
             box.hide()
             box.deleteLater()
         gpus = [device for device in (devices.devices if devices else ()) if "cuda:" in device.name]
-        self.ticks = {device.name: QCheckBox(f"{device.title} ({device.name})") for device in gpus}
+        self.ticks = {
+            device.name: QCheckBox(f"{localize(device.title)} ({device.name})") for device in gpus
+        }
         for box in self.ticks.values():
             self._flow.addWidget(box)
             box.clicked.connect(self._tick)
@@ -83,11 +86,11 @@ def device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
     """Return titles by device name, "auto" first; only "auto" and "cpu" while devices are unknown."""
     if devices is None or not devices.devices:
         return {"auto": mark("Automatic"), "cpu": "CPU"}
-    choices = {"auto": tr("Automatic ({title})").format(title=devices.devices[0].title)}
+    choices = {"auto": tr("Automatic ({title})").format(title=localize(devices.devices[0].title))}
     for device in devices.devices:
         if device.name != "auto":
             choices[device.name] = tr("{device}, {free} of {total} free").format(
-                device=device.title,
+                device=localize(device.title),
                 free=formatting.memory(device.free_bytes),
                 total=formatting.memory(device.total_bytes),
             )

@@ -20,7 +20,7 @@ from lora_studio.core.system import offline, paths
 from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
-from lora_studio.gui.message_translation import localize_problem
+from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
 from lora_studio.gui.pages.settings.update_card import UpdateCard
@@ -233,7 +233,7 @@ def _opener(folder: Path) -> Callable[[], None]:
 def _device_words(device: events.Device) -> str:
     memory = formatting.memory(device.total_bytes)
     return tr("{title} ({name}), {memory}, {free_bytes} free").format(
-        title=device.title,
+        title=localize(device.title),
         name=device.name,
         memory=memory,
         free_bytes=formatting.memory(device.free_bytes),

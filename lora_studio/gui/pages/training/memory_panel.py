@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from lora_studio.core import formatting
+from lora_studio.core import formatting, messages
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
@@ -85,10 +85,12 @@ class MemoryPanel(QWidget):
                 if needed.fits
                 else tr("⚠ Needs about {total}, but only {available} is available on {device}.")
             ).format(
-                total=total, available=formatting.memory(needed.available), device=needed.device
+                total=total,
+                available=formatting.memory(needed.available),
+                device=localize(needed.device),
             )
         if needed.seconds is not None:
-            time = localize(formatting.remaining(needed.seconds))
+            time = localize(messages.remaining(needed.seconds))
             text = f"{text} {tr('Estimated training time: {time}.').format(time=time)}"
         self.sentence.setText(text)
         set_role(self.sentence, "body" if needed.fits is not False else "warn")

@@ -209,9 +209,11 @@ class RecipeForm(QWidget):
         """Return the devices that train, grouped by title: `2 × RTX 4090`."""
         model, machine = self.state.spec("model"), self.state.facts.devices
         devices = model.devices if isinstance(model, ModelSpec) else ()
-        titles = {device.name: device.title for device in (machine.devices if machine else ())}
+        titles = {
+            device.name: localize(device.title) for device in (machine.devices if machine else ())
+        }
         if machine and machine.devices:
-            titles["auto"] = machine.devices[0].title
+            titles["auto"] = localize(machine.devices[0].title)
         counts = Counter(titles.get(name, name) for name in devices)
         return ", ".join(
             f"{count} × {title}" if count > 1 else title for title, count in counts.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import formatting
+from lora_studio.core import formatting, messages
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
@@ -39,7 +39,7 @@ class StepTiles(StatTiles):
                     step=formatting.number(last.step), steps=formatting.number(last.steps)
                 ),
                 "epoch": f"{last.epoch:.2f}",
-                "left": localize(formatting.remaining(last.eta_s)) if running else "–",
+                "left": localize(messages.remaining(last.eta_s)) if running else "–",
                 "speed": formatting.number(round(last.tokens_per_s)),
                 "loss": formatting.loss(last.loss),
                 "memory": formatting.memory(last.memory_bytes),

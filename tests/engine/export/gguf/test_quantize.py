@@ -166,7 +166,7 @@ def test_every_quantization_is_written_and_runs(
         sixteen_bit, [quantization], job, imatrix=matrix is not None
     )
     tool = gguf_quantizer.quantize(sixteen_bit, file, quantization, "", job, imatrix=matrix)
-    assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
+    assert str(tool).startswith("bundled llama.cpp (llama-cpp-py-sync ")
     assert file.stat().st_size == expected[quantization]
     assert str(recorder.of(type(recorder.events[-1]))[-1].stage) == f"Quantizing to {quantization}"
     with Llama(file, context=64) as model:

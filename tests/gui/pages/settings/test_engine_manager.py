@@ -82,7 +82,7 @@ def test_failed_plan_shows_problem_and_can_be_retried(
     script = Script(plan=Failed(problem=NO_NETWORK))
     dialog = opened(script)
     qtbot.waitUntil(dialog.problem.isVisible)
-    assert "doesn't answer" in dialog.problem.text()
+    assert "doesn't respond" in dialog.problem.text()
     assert "start the setup again" in dialog.problem.text()
     script.plan = PLAN
     with qtbot.waitSignal(dialog.control.ended):
