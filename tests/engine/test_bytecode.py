@@ -1,4 +1,4 @@
-"""What is byte-compiled while an engine is set up, and that it ends with the set-up."""
+"""Byte-compilation during engine setup: which modules are compiled, and that it ends with the setup."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lora_studio.engine import bytecode
 
 
 def imports(text: str, package: str = "a.b") -> list[str]:
-    """What is found in a module of that package."""
+    """Return the modules that a source text of a package imports."""
     return list(bytecode.imported(compile(text, "m.py", "exec"), package))
 
 
 def write(site: Path, files: dict[str, str]) -> None:
-    """Modules by their path."""
+    """Write modules by path."""
     for path, text in files.items():
         (site / path).parent.mkdir(parents=True, exist_ok=True)
         (site / path).write_text(text)
 
 
 def compiled(site: Path) -> set[str]:
-    """The modules that were compiled, by their file names."""
+    """Return the names of the compiled modules."""
     return {file.name.partition(".")[0] for file in site.rglob("*.pyc")}
 
 
-def test_each_way_to_import_leads_to_the_modules_that_it_names() -> None:
+def test_every_import_form_yields_its_modules() -> None:
     assert imports("import x.y as z, w") == ["x.y", "w"]
     assert imports("from x import y, z") == ["x", "x.y", "x.z"]
     assert imports("from x import *") == ["x"]
@@ -38,7 +38,7 @@ def test_each_way_to_import_leads_to_the_modules_that_it_names() -> None:
     assert imports("try:\n    import x\nexcept ImportError:\n    import y") == ["x", "y"]
 
 
-def test_what_is_imported_in_functions_or_for_types_is_left_out() -> None:
+def test_imports_in_functions_and_for_typing_are_ignored() -> None:
     assert imports("def f():\n    import x") == []
     assert imports("if TYPE_CHECKING:\n    import x\n    from y import z\nimport w") == ["w"]
     assert imports("if TYPE_CHECKING:\n    import x\nelse:\n    import y") == ["y"]
@@ -46,13 +46,13 @@ def test_what_is_imported_in_functions_or_for_types_is_left_out() -> None:
     assert imports("if other:\n    import x") == ["x"]
 
 
-def test_imports_after_several_hundred_names_are_found() -> None:
+def test_imports_after_many_names_are_collected() -> None:
     many = "\n".join(f"name_{number} = {number + 1000}" for number in range(400))
     assert imports(f"{many}\nfrom .c import d") == ["a.b.c", "a.b.c.d"]
     assert imports(f"if TYPE_CHECKING:\n    import x\n{many}\nimport y") == ["y"]
 
 
-def test_packages_that_come_later_are_compiled_then(tmp_path: Path) -> None:
+def test_packages_added_later_are_compiled(tmp_path: Path) -> None:
     compiler = bytecode.BytecodeCompiler(tmp_path)
     write(tmp_path, {"torch/__init__.py": "import os, late.inner", "torch/unused.py": ""})
     compiler.work()
@@ -64,7 +64,7 @@ def test_packages_that_come_later_are_compiled_then(tmp_path: Path) -> None:
     assert compiler.compiled == 4
 
 
-def test_a_file_for_another_python_is_passed_over(tmp_path: Path) -> None:
+def test_file_for_other_python_version_is_skipped(tmp_path: Path) -> None:
     write(tmp_path, {"torch/__init__.py": "import odd, even", "odd.py": "print 1", "even.py": ""})
     compiler = bytecode.BytecodeCompiler(tmp_path)
     compiler.work()
@@ -72,7 +72,7 @@ def test_a_file_for_another_python_is_passed_over(tmp_path: Path) -> None:
 
 
 def start(site: Path) -> subprocess.Popen[bytes]:
-    """The program, to which packages of that folder have come."""
+    """Start the program and report new packages in the folder."""
     program = [sys.executable, "-I", bytecode.__file__, str(site)]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
@@ -81,7 +81,7 @@ def start(site: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_it_writes_what_python_takes_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+def test_program_writes_valid_bytecode_and_ends_on_request(tmp_path: Path) -> None:
     write(tmp_path, {"torch/__init__.py": "import late", "late.py": "import sys"})
     process = start(tmp_path)
     assert process.stdin is not None
@@ -96,7 +96,7 @@ def test_it_writes_what_python_takes_and_ends_when_it_is_told_to(tmp_path: Path)
     assert f"matches {tmp_path / 'late.py'}" in done.stderr
 
 
-def test_it_stops_in_the_middle_when_its_parent_has_gone(tmp_path: Path) -> None:
+def test_program_stops_when_its_parent_exits(tmp_path: Path) -> None:
     many = {f"m{number}.py": "a = [\n" + "1,\n" * 2000 + "]" for number in range(3000)}
     top = "\n".join(f"import m{number}" for number in range(3000))
     write(tmp_path, many | {"torch/__init__.py": top})
@@ -109,7 +109,7 @@ def test_it_stops_in_the_middle_when_its_parent_has_gone(tmp_path: Path) -> None
     assert len(compiled(tmp_path)) < 3000
 
 
-def test_where_somebody_else_has_been_already_the_next_root_is_compiled_first(
+def test_root_compiled_by_another_process_is_deferred(
     tmp_path: Path,
 ) -> None:
     first, second = bytecode.ROOTS[:1] + bytecode.ROOTS[2:3]
@@ -122,7 +122,7 @@ def test_where_somebody_else_has_been_already_the_next_root_is_compiled_first(
             f"{second}/__init__.py": "",
         },
     )
-    py_compile.compile(str(tmp_path / first / "near.py"))  # as an import beside does it
+    py_compile.compile(str(tmp_path / first / "near.py"))  # like an import in another process
     order: list[str] = []
 
     class Told(bytecode.BytecodeCompiler):

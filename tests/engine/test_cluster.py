@@ -1,4 +1,4 @@
-"""A run that trains elsewhere: what goes along, the one command, and coming back."""
+"""Runs that train on another machine: the exported files, the command, and the way back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for 
 
 @pytest.fixture
 def here(tiny: TinyModel, tmp_path: Path) -> RunFolder:
-    """A run with everything outside it: a model, and rows in two sources."""
+    """A run whose model and two data sources are outside its folder."""
     first = write_rows(tmp_path / "rows.jsonl", ROWS)
     second = write_rows(tmp_path / "more" / "rows.jsonl", ROWS[:4])
     return new_run(
@@ -40,9 +40,7 @@ def here(tiny: TinyModel, tmp_path: Path) -> RunFolder:
     )
 
 
-def test_everything_a_run_needs_goes_along_and_is_named_by_relative_paths(
-    here: RunFolder, tmp_path: Path
-) -> None:
+def test_export_contains_everything_with_relative_paths(here: RunFolder, tmp_path: Path) -> None:
     out = tmp_path / "out"
     cluster.export_run(here, out)
     written = (out / "project.toml").read_text("utf-8")
@@ -64,7 +62,7 @@ def test_everything_a_run_needs_goes_along_and_is_named_by_relative_paths(
     assert "lora-studio[engine]==" in (moved / "README.md").read_text("utf-8")
 
 
-def test_what_did_not_come_back_is_where_it_was_taken_from(here: RunFolder, tmp_path: Path) -> None:
+def test_missing_copies_resolve_to_their_original_paths(here: RunFolder, tmp_path: Path) -> None:
     back = cluster.export_run(here, tmp_path / "out").path
     shutil.rmtree(back / "model")
     shutil.rmtree(back / "data")
@@ -73,17 +71,15 @@ def test_what_did_not_come_back_is_where_it_was_taken_from(here: RunFolder, tmp_
     assert theirs.dataset.sources == ours.dataset.sources
 
 
-def test_a_model_left_out_is_missed_by_name(here: RunFolder, tmp_path: Path) -> None:
+def test_missing_model_is_reported(here: RunFolder, tmp_path: Path) -> None:
     run = cluster.export_run(here, tmp_path / "out", with_model=False)
     manifest = run.manifest()
-    run.update_manifest(
-        taken_along={}
-    )  # on the cluster the place that it was taken from is not there
+    run.update_manifest(taken_along={})  # on the cluster, the original path doesn't exist
     assert [problem.code for problem in cluster.missing(run)] == ["cluster.missing"]
     run.update_manifest(taken_along=manifest["taken_along"])
 
 
-def test_a_run_that_has_begun_takes_along_all_that_it_goes_on_from(
+def test_started_run_exports_its_checkpoint_and_adapter(
     here: RunFolder, tiny: TinyModel, tmp_path: Path
 ) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made")
@@ -93,8 +89,8 @@ def test_a_run_that_has_begun_takes_along_all_that_it_goes_on_from(
         update={"eval_every": 1, "sample_rows": 1, "sample_tokens": 2}
     )
     model = frozen.model.model_copy(update={"device": "cpu"})
-    begun = {"lora": lora, "training": training, "model": model}
-    here.project_file.write_text(frozen.model_copy(update=begun).to_toml())
+    changes = {"lora": lora, "training": training, "model": model}
+    here.project_file.write_text(frozen.model_copy(update=changes).to_toml())
 
     def pause(event: events.Event, flags: Flags) -> None:
         if isinstance(event, events.Evaluated) and event.step == 2:
@@ -113,7 +109,7 @@ def test_a_run_that_has_begun_takes_along_all_that_it_goes_on_from(
     assert channel.of(events.AdapterSaved)
 
 
-def test_a_folder_with_something_in_it_is_left_alone(here: RunFolder, tmp_path: Path) -> None:
+def test_nonempty_folder_is_left_alone(here: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
     with pytest.raises(ProblemError) as caught:
@@ -123,9 +119,7 @@ def test_a_folder_with_something_in_it_is_left_alone(here: RunFolder, tmp_path: 
 
 
 @pytest.mark.slow
-def test_the_command_trains_the_same_run_and_what_comes_back_is_merged(
-    here: RunFolder, tmp_path: Path
-) -> None:
+def test_exported_run_trains_the_same_and_can_be_merged(here: RunFolder, tmp_path: Path) -> None:
     out = cluster.export_run(here, tmp_path / "out").path
     environment: dict[str, Any] = os.environ | {
         "PER_MACHINE": "2",
@@ -147,8 +141,8 @@ def test_the_command_trains_the_same_run_and_what_comes_back_is_merged(
     specs = project.model_dump(mode="json", exclude={"name"})
     expected = new_run(tmp_path, **specs | {"model": specs["model"] | {"device": "cpu"}})
     alone = handle(commands.Train(run=str(expected.path)))
-    told = {e.step: e.loss for e in back.events() if isinstance(e, events.StepDone)}
-    assert told == {e.step: pytest.approx(e.loss, rel=1e-4) for e in alone.of(events.StepDone)}
+    sent = {e.step: e.loss for e in back.events() if isinstance(e, events.StepDone)}
+    assert sent == {e.step: pytest.approx(e.loss, rel=1e-4) for e in alone.of(events.StepDone)}
     ours = load_file(expected.adapter / "adapter_model.safetensors")
     for name, value in load_file(back.adapter / "adapter_model.safetensors").items():
         torch.testing.assert_close(value, ours[name], rtol=1e-3, atol=2e-5)

@@ -1,4 +1,4 @@
-"""Answers: by torch and by llama.cpp alike, ended where training taught, cancelled at any token."""
+"""Generation: torch and llama.cpp agree, answers end at the trained token, and can be canceled."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ CONVERSATIONS = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of a tiny Llama with its adapter, merged model and 16-bit GGUF file."""
-    made = tiny_run("llama3", tmp_path_factory.mktemp("run"), quantizations=("F16",))
+    new_run = tiny_run("llama3", tmp_path_factory.mktemp("run"), quantizations=("F16",))
     job, _ = recorded_job()
-    merge.merge(made, job)
-    conversion.write(made, made.load_project(), job)
-    return made
+    merge.merge(new_run, job)
+    conversion.write(new_run, new_run.load_project(), job)
+    return new_run
 
 
 def answers(
@@ -62,13 +62,13 @@ def answers(
         **settings,  # type: ignore[arg-type]
     )
     jobs.run_command(command, job)
-    found: dict[str, list[events.Generated]] = {source: [] for source in sources}
+    by_source: dict[str, list[events.Generated]] = {source: [] for source in sources}
     for event in recorder.of(events.Generated):
-        found[event.source].append(event)
-    for given in found.values():
+        by_source[event.source].append(event)
+    for given in by_source.values():
         given.sort(key=lambda event: event.index)
         assert [event.index for event in given] == [0, 1, 2]
-    return found, recorder
+    return by_source, recorder
 
 
 def texts(given: list[events.Generated]) -> list[str]:
@@ -78,7 +78,7 @@ def texts(given: list[events.Generated]) -> list[str]:
 # --- by torch ---------------------------------------------------------------------------------
 
 
-def test_a_batch_gives_the_answers_that_each_conversation_gets_alone(run: RunFolder) -> None:
+def test_batch_gives_the_same_answers_as_single_prompts(run: RunFolder) -> None:
     given, _ = answers(run, "tuned")
     project = run.load_project()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
@@ -96,7 +96,7 @@ def test_a_batch_gives_the_answers_that_each_conversation_gets_alone(run: RunFol
         assert (event.tokens, event.finished) == (12, False)
 
 
-def test_the_base_answers_without_the_adapter_and_the_merged_model_as_the_tuned_one(
+def test_merged_model_answers_like_the_adapter_unlike_the_base(
     run: RunFolder,
 ) -> None:
     given, recorder = answers(run, "base", "tuned", "merged")
@@ -106,14 +106,14 @@ def test_the_base_answers_without_the_adapter_and_the_merged_model_as_the_tuned_
 
 
 def test_sampling_follows_the_seed(run: RunFolder) -> None:
-    first, again, other = (
+    first, repeated, other = (
         texts(answers(run, "tuned", temperature=1.0, seed=seed)[0]["tuned"]) for seed in (1, 1, 2)
     )
-    assert first == again
+    assert first == repeated
     assert first != other
 
 
-def test_an_answer_ends_at_the_token_that_training_taught(run: RunFolder) -> None:
+def test_answer_ends_at_the_trained_end_of_turn_token(run: RunFolder) -> None:
     tokenizer = loading.load_tokenizer(run.adapter)
     end = generation.turn_end(tokenizer, [1, 5])
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in end.ids
@@ -122,7 +122,7 @@ def test_an_answer_ends_at_the_token_that_training_taught(run: RunFolder) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_has_one_token_that_ends_an_answer(family: str, tmp_path: Path) -> None:
+def test_every_family_has_its_end_of_turn_token(family: str, tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny_model(family, tmp_path))
     end = generation.turn_end(tokenizer)
     assert end.text == ""
@@ -135,7 +135,7 @@ def test_every_family_has_one_token_that_ends_an_answer(family: str, tmp_path: P
     assert expected[family] in marks
 
 
-def test_a_mark_that_is_no_token_of_its_own_ends_an_answer_as_text(tmp_path: Path) -> None:
+def test_end_marker_without_a_token_is_cut_as_text(tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny_model("mistral", tmp_path))
     tokenizer.chat_template = (TEMPLATES / "chatml.jinja").read_text("utf-8")
     end = generation.turn_end(tokenizer)
@@ -158,7 +158,7 @@ def llama(file: Path) -> Iterator[Llama]:
         yield opened
 
 
-def test_llama_cpp_sees_the_same_tokens_and_logits_as_torch(run: RunFolder, llama: Llama) -> None:
+def test_llama_cpp_matches_tokens_and_logits_of_torch(run: RunFolder, llama: Llama) -> None:
     tokenizer = AutoTokenizer.from_pretrained(run.merged)
     text = "<|begin_of_text|>The keeper laughed.  42 crates\n\n你好 🙂<|eot_id|>" * 30
     ids = llama.tokenize(text)
@@ -170,7 +170,7 @@ def test_llama_cpp_sees_the_same_tokens_and_logits_as_torch(run: RunFolder, llam
     np.testing.assert_allclose(llama.logits(ids, positions), expected, atol=0.02)
 
 
-def test_llama_cpp_logs_its_troubles_and_nothing_else(
+def test_llama_cpp_logs_only_errors(
     file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Llama(file, context=256) as llama:
@@ -184,26 +184,26 @@ def test_llama_cpp_logs_its_troubles_and_nothing_else(
     assert "torn.gguf" in shown.err
 
 
-def test_greedy_answers_follow_the_logits_and_stop_at_the_limit(llama: Llama) -> None:
+def test_greedy_tokens_follow_the_logits_up_to_the_limit(llama: Llama) -> None:
     ids = llama.tokenize("The harbour master")
-    found = list(llama.generate(ids, max_tokens=7))
-    assert len(found) == 7
-    for token in found:
+    tokens = list(llama.generate(ids, max_tokens=7))
+    assert len(tokens) == 7
+    for token in tokens:
         assert token == int(llama.logits(ids, [len(ids) - 1]).argmax())
         ids.append(token)
 
 
-def test_sampling_in_llama_cpp_follows_the_seed(llama: Llama) -> None:
+def test_llama_cpp_sampling_follows_the_seed(llama: Llama) -> None:
     ids = llama.tokenize("The harbour master")
-    first, again, other = (
+    first, repeated, other = (
         list(llama.generate(ids, max_tokens=8, temperature=2.0, top_p=0.9, seed=seed))
         for seed in (1, 1, 2)
     )
-    assert first == again
+    assert first == repeated
     assert first != other
 
 
-def test_an_answer_ends_where_the_context_does(file: Path) -> None:
+def test_answer_ends_at_the_context_limit(file: Path) -> None:
     with Llama(file, context=256) as llama:
         ids = (llama.tokenize("la ") * 250)[:250]
         assert len(list(llama.generate(ids, max_tokens=100))) == 256 - 250 + 1
@@ -214,7 +214,7 @@ def compute_for_ever(llama: Llama, ids: list[int]) -> None:
         llama.logits(ids, [0])
 
 
-def test_a_cancel_ends_a_computation_in_llama_cpp(file: Path) -> None:
+def test_cancel_stops_a_llama_cpp_computation(file: Path) -> None:
     flag = threading.Event()
     with Llama(file, context=1024, cancelled=flag.is_set) as llama:
         ids = llama.tokenize("The harbour master")
@@ -225,11 +225,11 @@ def test_a_cancel_ends_a_computation_in_llama_cpp(file: Path) -> None:
         assert time.monotonic() - began < 300  # it would compute for ever
 
 
-def test_whether_llama_cpp_adds_a_bos_is_read_from_the_file(file: Path) -> None:
+def test_adds_bos_is_read_from_the_file(file: Path) -> None:
     assert adds_bos(file) is True
 
 
-def test_the_gguf_file_answers_as_the_tuned_model(run: RunFolder) -> None:
+def test_gguf_file_answers_like_the_tuned_model(run: RunFolder) -> None:
     given, _ = answers(run, "tuned", "gguf", max_tokens=4)
     assert texts(given["gguf"]) == texts(given["tuned"])
     assert [event.tokens for event in given["gguf"]] == [4, 4, 4]
@@ -238,7 +238,7 @@ def test_the_gguf_file_answers_as_the_tuned_model(run: RunFolder) -> None:
 # --- all together -----------------------------------------------------------------------------
 
 
-def test_ollama_is_asked_under_the_projects_name_with_the_commands_settings(
+def test_ollama_uses_project_name_and_command_settings(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fake_ollama() as server:
@@ -248,7 +248,7 @@ def test_ollama_is_asked_under_the_projects_name_with_the_commands_settings(
     assert [event.finished for event in given["ollama"]] == [False, True, False]
 
 
-def test_a_cancel_ends_an_answer_between_two_tokens(run: RunFolder) -> None:
+def test_cancel_stops_an_answer_between_tokens(run: RunFolder) -> None:
     job, _ = recorded_job()
     command = commands.Generate(
         run=str(run.path), sources=("tuned",), conversations=CONVERSATIONS, max_tokens=900
@@ -266,7 +266,7 @@ def test_a_cancel_ends_an_answer_between_two_tokens(run: RunFolder) -> None:
         ("gguf", "gguf", "chat.no_gguf"),
     ],
 )
-def test_a_model_that_is_not_there_yet_is_named_with_the_step_that_makes_it(
+def test_missing_model_is_reported_with_its_step(
     source: TextSource, missing: str, code: str, run: RunFolder, tmp_path: Path
 ) -> None:
     copy = RunFolder(tmp_path / "copy")
@@ -277,7 +277,7 @@ def test_a_model_that_is_not_there_yet_is_named_with_the_step_that_makes_it(
     assert caught.value.problems[0].code == code
 
 
-def test_a_conversation_that_the_template_refuses_is_a_problem(tmp_path: Path) -> None:
+def test_conversation_rejected_by_template_is_a_problem(tmp_path: Path) -> None:
     run = tiny_run("gemma3", tmp_path)
     two = (Message(role="user", content="a"), Message(role="user", content="b"))
     command = commands.Generate(run=str(run.path), sources=("base",), conversations=(two,))

@@ -1,4 +1,4 @@
-"""Offline mode: real workers that reach nothing but this computer, and say so in words."""
+"""Offline mode: real workers connect only to this computer and report what they can't do."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import write_rows
 
-#: An address that belongs to nobody (RFC 5737): whoever tries it waits, or is refused before.
-NOBODY = "192.0.2.1"
+#: An address reserved for documentation (RFC 5737), so a real connection attempt would hang.
+UNREACHABLE = "192.0.2.1"
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ NOBODY = "192.0.2.1"
         None,
     ],
 )
-def test_this_computer_is_told_from_others(host: object) -> None:
+def test_local_host_is_recognized(host: object) -> None:
     assert offline.is_here(host)
 
 
 @pytest.mark.parametrize(
-    "host", [NOBODY, "huggingface.co", "2001:db8::1", "10.0.0.1", "localhost.x"]
+    "host", [UNREACHABLE, "huggingface.co", "2001:db8::1", "10.0.0.1", "localhost.x"]
 )
-def test_others_are_told_from_this_computer(host: str) -> None:
+def test_remote_host_is_recognized(host: str) -> None:
     assert not offline.is_here(host)
 
 
-def test_every_process_of_the_engine_refuses_other_computers_at_its_sockets() -> None:
+def test_engine_process_refuses_remote_connections() -> None:
     script = f"""
 import os, socket
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -64,9 +64,9 @@ def tried(what):
     return "reached"
 import urllib.request
 print(
-    tried(lambda: socket.create_connection(("{NOBODY}", 80), 1)),
+    tried(lambda: socket.create_connection(("{UNREACHABLE}", 80), 1)),
     tried(lambda: socket.getaddrinfo("example.com", 80)),
-    tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("{NOBODY}", 53))),
+    tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("{UNREACHABLE}", 53))),
     tried(lambda: urllib.request.urlopen("http://example.com")),
     tried(lambda: socket.create_server(("127.0.0.1", 0)).getsockname()),
 )
@@ -90,21 +90,21 @@ def offline_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 def asked(*questions: Any) -> list[list[Any]]:
-    """All events about each of some questions to one real worker."""
+    """Send questions to one real worker; return the events of each."""
     worker = client_worker.Worker.start()
     try:
         for question in questions:
             worker.send(question)
-        found: dict[str, list[Any]] = {question.id: [] for question in questions}
-        waiting = set(found)
+        sent: dict[str, list[Any]] = {question.id: [] for question in questions}
+        waiting = set(sent)
         for event in worker.events():
-            if event.id in found:
-                found[event.id].append(event)
+            if event.id in sent:
+                sent[event.id].append(event)
             if isinstance(event, events.Ending):
                 waiting.discard(event.id)
                 if not waiting:
                     break
-        return list(found.values())
+        return list(sent.values())
     finally:
         worker.kill()
         worker.close()
@@ -112,17 +112,17 @@ def asked(*questions: Any) -> list[list[Any]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("offline_mode")
-def test_whatever_needs_the_network_says_that_offline_mode_is_on(tiny: TinyModel) -> None:
+def test_network_commands_report_that_offline_mode_is_on(tiny: TinyModel) -> None:
     with hub_server({"tiny/llama": tiny("llama3")}) as hub:
-        told = asked(
+        answers = asked(
             commands.SearchModels(text="llama"),
             commands.DownloadModel(model=ModelSpec(source="tiny/llama")),
             commands.InspectModel(model=ModelSpec(source="org/other")),
             commands.DownloadModel(model=ModelSpec(source="builtin:SmolLM2-135M-Instruct")),
-            commands.InspectOllama(host=f"http://{NOBODY}:11434"),
+            commands.InspectOllama(host=f"http://{UNREACHABLE}:11434"),
         )
         assert hub.asked == []
-    for about in told:
+    for about in answers:
         problem = about[-1].problem
         assert "ffline mode is on" in str(problem.what), problem
         assert str(problem.remedy) == offline.REMEDY
@@ -130,7 +130,7 @@ def test_whatever_needs_the_network_says_that_offline_mode_is_on(tiny: TinyModel
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("offline_mode")
-def test_what_is_on_this_computer_goes_on_as_ever(tiny: TinyModel) -> None:
+def test_local_commands_still_run_offline(tiny: TinyModel) -> None:
     with _listening() as port:
         inspected, listed, ollama = asked(
             commands.InspectModel(model=ModelSpec(source=str(tiny("llama3")))),
@@ -139,13 +139,11 @@ def test_what_is_on_this_computer_goes_on_as_ever(tiny: TinyModel) -> None:
         )
     assert any(isinstance(event, events.ModelInspected) for event in inspected)
     assert any(isinstance(event, events.ModelsFound) and event.models for event in listed)
-    assert "ffline" not in str(ollama[-1].problem.what), (
-        "it was reached, and speaks another protocol"
-    )
+    assert "ffline" not in str(ollama[-1].problem.what), "the server answers, in another protocol"
 
 
-class _listening:  # noqa: N801 - reads as the context manager that it is
-    """A port of this computer at which somebody answers nonsense."""
+class _listening:  # noqa: N801 - used like a function
+    """A local port with a server that answers every request with 404."""
 
     def __enter__(self) -> int:
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -168,12 +166,12 @@ class _listening:  # noqa: N801 - reads as the context manager that it is
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("offline_mode")
-def test_a_whole_run_trains_and_merges_without_a_network(
+def test_run_trains_and_merges_without_a_network(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard of the test stands below the engine's own: it writes down whatever comes through."""
-    tried = tmp_path / "tried.txt"
-    engine = f"{sys.executable} -m tests.helpers.offline_engine {tried}"
+    """The test's own guard is below the engine's and records every connection that gets through."""
+    reached = tmp_path / "tried.txt"
+    engine = f"{sys.executable} -m tests.helpers.offline_engine {reached}"
     monkeypatch.setenv("LORA_STUDIO_ENGINE", engine)
     rows = [{"instruction": f"Count to {n}", "output": f"Up to {n} and back"} for n in range(24)]
     write_rows(tmp_path / "rows.jsonl", rows)
@@ -187,6 +185,6 @@ def test_a_whole_run_trains_and_merges_without_a_network(
     draft = project.load(tmp_path / "project")
     run = headless.new_run(draft)
     for stage in ("Train", "Merge"):
-        found = list(client_worker.perform(headless.STAGES[stage](run=str(run.path))))
-        assert isinstance(found[-1], events.Done), getattr(found[-1], "problem", None)
-    assert not tried.exists(), tried.read_text()
+        sent = list(client_worker.perform(headless.STAGES[stage](run=str(run.path))))
+        assert isinstance(sent[-1], events.Done), getattr(sent[-1], "problem", None)
+    assert not reached.exists(), reached.read_text()

@@ -1,4 +1,4 @@
-"""The real worker: its protocol, and what becomes of a run when a process dies."""
+"""The real worker: its protocol, and what happens to a run when a process dies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def long_run(tmp_path: Path, model: Path) -> RunFolder:
-    """A training of very many steps: it only ends by being ended."""
+    """A training run with so many steps that it ends only when stopped."""
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     frozen = Project.model_validate(
@@ -80,7 +80,7 @@ def _last_step(run: RunFolder) -> int:
     return max(event.step for event in run.events() if isinstance(event, events.StepDone))
 
 
-def test_a_question_is_answered_between_started_and_done() -> None:
+def test_question_is_answered_between_started_and_done() -> None:
     command = commands.InspectDevices()
     sent = _ask(command)
     assert [event.kind for event in sent] == ["hello", "started", "devices_found", "done"]
@@ -88,7 +88,7 @@ def test_a_question_is_answered_between_started_and_done() -> None:
 
 
 @pytest.mark.slow
-def test_a_question_that_fails_ends_in_a_problem_and_the_next_is_answered(tmp_path: Path) -> None:
+def test_failed_question_does_not_block_the_next(tmp_path: Path) -> None:
     worker = Worker.start()
     bad = commands.InspectModel(model=ModelSpec(source=str(tmp_path / "nowhere")))
     good = commands.InspectDevices()
@@ -103,7 +103,7 @@ def test_a_question_that_fails_ends_in_a_problem_and_the_next_is_answered(tmp_pa
     assert isinstance(endings[good.id], events.Done)
 
 
-def test_stdout_carries_events_alone() -> None:
+def test_stdout_carries_only_events() -> None:
     code = (
         "import os, ctypes\n"
         "from lora_studio.core.protocol import events\n"
@@ -123,7 +123,7 @@ def test_stdout_carries_events_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_middle_is_reported_and_its_run_resumes(long_run: RunFolder) -> None:
+def test_killed_worker_is_reported_and_its_run_resumes(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
     stream = client_worker.perform(command, workers.append)
@@ -134,20 +134,20 @@ def test_a_worker_killed_in_the_middle_is_reported_and_its_run_resumes(long_run:
     assert last.problem.code == "worker.crashed"
     assert long_run.state() == "interrupted"
 
-    again = commands.Train(run=str(long_run.path), resume=True)
-    stream = client_worker.perform(again, workers.append)
+    resume_command = commands.Train(run=str(long_run.path), resume=True)
+    stream = client_worker.perform(resume_command, workers.append)
     started = next(event for event in stream if isinstance(event, events.TrainingStarted))
     assert started.step >= 6
-    workers[1].send(commands.Stop(target=again.id))
+    workers[1].send(commands.Stop(target=resume_command.id))
     assert list(stream)[-1] == events.Done(
-        id=again.id, stopped=True, time=list(long_run.events())[-1].time
+        id=resume_command.id, stopped=True, time=list(long_run.events())[-1].time
     )
     assert (long_run.adapter / "adapter_model.safetensors").is_file()
     assert long_run.state() == "trained"
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
+def test_run_outlives_its_parent_and_can_be_watched_and_stopped(
     long_run: RunFolder,
 ) -> None:
     code = (
@@ -185,7 +185,7 @@ def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
 
 
 @pytest.mark.slow
-def test_a_run_never_gets_two_workers(long_run: RunFolder) -> None:
+def test_run_never_gets_two_workers(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
     stream = client_worker.perform(command, workers.append)
@@ -198,23 +198,23 @@ def test_a_run_never_gets_two_workers(long_run: RunFolder) -> None:
 
 
 @pytest.mark.slow
-def test_a_cancel_is_heeded_and_keeps_the_checkpoints(
+def test_cancel_is_obeyed_and_keeps_checkpoints(
     long_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)  # after which it would be enforced
+    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)  # no enforcement during the test
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
     stream = client_worker.perform(command, workers.append)
     _until_step(stream, 4)
     workers[0].cancel(command.id)
     assert isinstance(list(stream)[-1], events.Cancelled)
-    assert list(long_run.events())[-1].kind == "cancelled"  # the worker itself has said so
+    assert list(long_run.events())[-1].kind == "cancelled"  # written by the worker itself
     assert long_run.state() == "stopped"
     assert long_run.checkpoint_steps()
 
 
 @pytest.mark.slow
-def test_events_of_the_pipe_and_of_the_file_are_the_same(long_run: RunFolder) -> None:
+def test_pipe_and_file_hold_the_same_events(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
     sent = []

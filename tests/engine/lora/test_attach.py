@@ -110,7 +110,11 @@ def test_layers_can_be_targeted_by_name(tiny: TinyModel) -> None:
     assert set(attach.find_targets(base(tiny, "llama3"), spec).layers) == {full}
 
 
-@pytest.mark.parametrize("names", [("q_proj", "query"), ("lm_head",), ("embed_tokens",)])
+@pytest.mark.parametrize(
+    "names",
+    [("q_proj", "query"), ("lm_head",), ("embed_tokens",)],
+    ids=["unknown", "output layer", "embedding"],
+)
 def test_unknown_target_name_lists_the_linear_layers(
     tiny: TinyModel, names: tuple[str, ...]
 ) -> None:

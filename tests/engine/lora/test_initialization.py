@@ -203,7 +203,8 @@ def test_loftq_brings_quantized_model_closer_to_the_original(start: Start, tiny:
 
 
 @pytest.mark.parametrize(
-    ("shape", "field"), [({"blocks": "0-7"}, "blocks"), ({"modules_to_save": ["head"]}, "modules_to_save")]
+    ("shape", "field"), [({"blocks": "0-7"}, "blocks"), ({"modules_to_save": ["head"]}, "modules_to_save")],
+    ids=["blocks", "modules_to_save"]
 )  # fmt: skip
 def test_missing_block_or_module_is_reported_at_its_field(
     start: Start, shape: dict[str, Any], field: str
@@ -219,6 +220,12 @@ def test_missing_block_or_module_is_reported_at_its_field(
         ({}, {"init": "loftq"}, "lora.loftq_needs_4bit"),
         ({"precision": "4bit"}, {"init": "orthogonal"}, "lora.orthogonal_on_quantised"),
         ({}, {"init": "orthogonal", "rank": 3}, "lora.orthogonal_needs_even_ranks"),
+    ],
+    ids=[
+        "PiSSA on 4-bit",
+        "LoftQ on 16-bit",
+        "orthogonal on 4-bit",
+        "orthogonal with odd rank",
     ],
 )
 def test_invalid_init_combination_is_reported_with_a_fix(

@@ -1,4 +1,4 @@
-"""The self-test: right models pass, and a fault planted at any stage is found and named."""
+"""The self-test: correct models pass, and a fault planted at any stage is detected and named."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import FAMILIES, write_config
 from tests.helpers.tiny_run import heldout_rows, tiny_run
 
-# PEFT's advice about adapters for experts.
+# PEFT's warning about adapters for experts.
 pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")
 
 Q_PROJ = "base_model.model.model.layers.1.self_attn.v_proj"
@@ -40,10 +40,10 @@ Q_PROJ = "base_model.model.model.layers.1.self_attn.v_proj"
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run of a tiny Llama, merged as it should be."""
-    made = tiny_run("llama3", tmp_path)
-    merge.merge(made, recorded_job()[0])
-    return made
+    """A correctly merged run of a tiny Llama."""
+    new_run = tiny_run("llama3", tmp_path)
+    merge.merge(new_run, recorded_job()[0])
+    return new_run
 
 
 def check(
@@ -66,7 +66,7 @@ def fault(recorder: Recorder) -> str:
 # --- the measure ------------------------------------------------------------------------------
 
 
-def test_agreement_and_divergence_of_a_case_worked_out_by_hand() -> None:
+def test_agreement_matches_a_hand_computed_example() -> None:
     reference = np.log(np.array([[0.5, 0.5, 1e-30], [0.8, 0.1, 0.1]], np.float32))
     logits = np.log(np.array([[0.25, 0.75, 1e-30], [0.1, 0.8, 0.1]], np.float32)) + 3
     same, divergence = reading.agreement(reference, logits)
@@ -77,14 +77,14 @@ def test_agreement_and_divergence_of_a_case_worked_out_by_hand() -> None:
     assert reading.agreement(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
 
 
-def test_columns_for_tokens_that_do_not_exist_change_nothing() -> None:
+def test_padding_columns_do_not_change_agreement() -> None:
     dice = np.random.default_rng(0)
     reference, logits = dice.normal(size=(2, 40, 50)).astype(np.float32)
     padded = np.concatenate([logits, np.full((40, 14), 5.0, np.float32)], axis=1)
     assert reading.agreement(reference, padded) == reading.agreement(reference, logits)
 
 
-#: So many positions that chance plays no part.
+#: A number of positions large enough to rule out chance.
 MANY = 10**8
 
 #: Parameters of the two models whose losses are known.
@@ -92,20 +92,20 @@ SMALL, LARGE = 135e6, 8e9
 
 
 @pytest.mark.parametrize("parameters", [1e6, SMALL, 1e9, LARGE, 70e9])
-def test_every_quantisation_has_limits_with_their_source_or_says_why_it_has_none(
+def test_every_quantization_has_sourced_limits_or_a_reason(
     parameters: float,
 ) -> None:
     for name, facts in QUANTIZATIONS.items():
-        found = limits.limit(name, "float32", MANY, parameters)
-        assert bool(found.source) != bool(found.unjudged), name
-        if found.source:
-            assert 0.2 < found.top1 < 1, name
-            assert (found.kl == limits.EXACT.kl) == (facts.bits >= 16), name
+        result = limits.limit(name, "float32", MANY, parameters)
+        assert bool(result.source) != bool(result.unjudged), name
+        if result.source:
+            assert 0.2 < result.top1 < 1, name
+            assert (result.kl == limits.EXACT.kl) == (facts.bits >= 16), name
         if facts.only_for and facts.bits < 3:
-            assert f"works only for {facts.only_for}" in str(found.unjudged)
+            assert f"works only for {facts.only_for}" in str(result.unjudged)
 
 
-def test_a_larger_model_is_held_to_more() -> None:
+def test_larger_model_has_stricter_limits() -> None:
     sizes = (SMALL, 1e9, LARGE)
     for name in ("Q6_K", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
         kl = [limits.limit(name, "float32", MANY, size).kl for size in sizes]
@@ -117,17 +117,17 @@ def test_a_larger_model_is_held_to_more() -> None:
     assert limits.limit("Q2_K", "float32", MANY, LARGE).source
 
 
-def test_exact_stages_are_held_to_the_strictest() -> None:
+def test_exact_stages_have_the_strictest_limits() -> None:
     for stage, dtype, exact in (
         ("merged", "float32", limits.EXACT),
         ("converted", "bfloat16", limits.EXACT_IN_16_BITS),
     ):
-        found = limits.limit(stage, dtype, MANY, SMALL)
-        assert found.top1 == pytest.approx(exact.top1, abs=1e-3)
-        assert found.kl == exact.kl
+        result = limits.limit(stage, dtype, MANY, SMALL)
+        assert result.top1 == pytest.approx(exact.top1, abs=1e-3)
+        assert result.kl == exact.kl
 
 
-def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
+def test_limits_allow_for_chance_only_at_few_positions() -> None:
     few, many = (limits.limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
     assert few.holds(33 / 35, 2e-5)
     assert not few.holds(28 / 35, 2e-5)
@@ -151,14 +151,14 @@ def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
         ("F16", 0.99, math.nan, False, "failed"),
     ],
 )
-def test_a_loss_that_the_bits_explain_is_no_failure(
+def test_verdict_distinguishes_loss_of_bits_from_failure(
     stage: str, top1: float, kl: float, faults: bool, expected: str
 ) -> None:
     least = limits.limit(stage, "float32", 1_000, LARGE)
     assert limits.verdict(stage, least, top1, kl, faults=faults) == expected
 
 
-def test_a_result_of_an_older_run_that_had_not_passed_is_a_failure() -> None:
+def test_older_result_without_verdict_fails_unless_passed() -> None:
     facts = {
         "kind": "self_tested", "stage": "Q8_0", "conversations": 1, "positions": 1,
         "tokens_equal": True, "top1": 0.1, "kl": 9.0, "top1_limit": 0.9, "kl_limit": 0.1,
@@ -167,12 +167,12 @@ def test_a_result_of_an_older_run_that_had_not_passed_is_a_failure() -> None:
     assert events.parse(json.dumps(facts | {"passed": True})).verdict == "passed"  # type: ignore[union-attr]  # of this kind
 
 
-# --- right ------------------------------------------------------------------------------------
+# --- correct models ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_was_merged_and_converted_rightly_passes(family: str, tmp_path: Path) -> None:
+def test_correct_merge_and_conversion_pass(family: str, tmp_path: Path) -> None:
     run = tiny_run(family, tmp_path, quantizations=("F16", "Q8_0"))
     job, _ = recorded_job()
     merge.merge(run, job)
@@ -190,7 +190,7 @@ def test_what_was_merged_and_converted_rightly_passes(family: str, tmp_path: Pat
     assert not list(run.temporary.iterdir())
 
 
-def test_too_few_conversations_are_used_and_said_to_be_few(run: RunFolder) -> None:
+def test_few_conversations_are_used_and_reported(run: RunFolder) -> None:
     run.heldout_file.write_text(json.dumps(heldout_rows(1)[0]) + "\n", "utf-8")
     results, recorder = check(run)
     assert results["merged"].passed
@@ -200,7 +200,7 @@ def test_too_few_conversations_are_used_and_said_to_be_few(run: RunFolder) -> No
     assert "all held-out conversations" in few
 
 
-def test_nothing_held_out_is_a_warning_and_no_result(run: RunFolder) -> None:
+def test_missing_heldout_rows_give_a_warning_and_no_result(run: RunFolder) -> None:
     run.heldout_file.unlink()
     results, recorder = check(run)
     assert results == {}
@@ -208,7 +208,7 @@ def test_nothing_held_out_is_a_warning_and_no_result(run: RunFolder) -> None:
     assert not run.selftest_file.exists()
 
 
-def test_a_cancel_ends_the_test_and_leaves_nothing_behind(run: RunFolder) -> None:
+def test_cancel_stops_the_test_and_leaves_no_files(run: RunFolder) -> None:
     job, recorder = recorded_job()
     recorder.on_event = lambda event: (
         job.flags.cancel.set() if str(getattr(event, "stage", "")) == "self-test: merged" else None
@@ -223,7 +223,7 @@ def test_a_cancel_ends_the_test_and_leaves_nothing_behind(run: RunFolder) -> Non
 
 
 def merge_wrongly(run: RunFolder, change: Callable[[Path], None]) -> None:
-    """Merges a changed adapter, while the run keeps the right one."""
+    """Merge a changed adapter, while the run keeps the correct one."""
     kept = run.path / "kept"
     shutil.copytree(run.adapter, kept)
     change(run.adapter)
@@ -261,8 +261,9 @@ def swapped_halves_of_layers(adapter: Path) -> None:
         (missing_module, "the updates of model.layers.1.self_attn.v_proj are missing"),
         (swapped_halves_of_layers, "contain the wrong updates"),
     ],
+    ids=["scale", "missing module", "swapped layers"],
 )
-def test_a_wrong_merge_is_caught_with_its_cause(
+def test_wrong_merge_is_detected_with_its_cause(
     change: Callable[[Path], None], cause: str, run: RunFolder
 ) -> None:
     merge_wrongly(run, change)
@@ -272,28 +273,28 @@ def test_a_wrong_merge_is_caught_with_its_cause(
     assert results["merged"].kl > results["merged"].kl_limit
     assert results["merged"].verdict == "failed"
     assert cause in str(results["merged"].cause)
-    said = fault(recorder)
-    assert "The merged model differs from what was trained" in said
-    assert cause in said
+    message = fault(recorder)
+    assert "The merged model differs from what was trained" in message
+    assert cause in message
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is False
 
 
-@pytest.mark.parametrize("honoured", [True, False])
-def test_adapters_merged_at_chosen_weights_are_compared_at_those_weights(
-    honoured: bool, run: RunFolder, tmp_path: Path
+@pytest.mark.parametrize("honored", [True, False])
+def test_weighted_adapters_are_tested_at_their_weights(
+    honored: bool, run: RunFolder, tmp_path: Path
 ) -> None:
     base, second = tmp_path / "base", tmp_path / "second"
     random_adapter(base, second, seed=7)
     chosen = MergingSpec(weight=1 / 3, further=(f"{second}=-0.5",))
-    if honoured:
+    if honored:
         both = [adapter_files.read(run.adapter, 1 / 3), adapter_files.read(second, -0.5)]
         merge.merge_into(run.merged, base, both, chosen, recorded_job()[0])
     project = run.load_project().model_copy(update={"merging": chosen})
     (result,) = selftest.run(run, project, {}, recorded_job()[0])
-    assert result.verdict == ("passed" if honoured else "failed")
+    assert result.verdict == ("passed" if honored else "failed")
 
 
-def test_a_swapped_chat_template_is_caught_and_named(run: RunFolder) -> None:
+def test_changed_chat_template_is_detected(run: RunFolder) -> None:
     file = run.merged / "chat_template.jinja"
     file.write_text(file.read_text("utf-8").replace("<|eot_id|>", "<|eom_id|>"), "utf-8")
     results, recorder = check(run)
@@ -301,7 +302,7 @@ def test_a_swapped_chat_template_is_caught_and_named(run: RunFolder) -> None:
     assert "chat template" in fault(recorder)
 
 
-def test_another_tokenizer_is_caught_and_named(run: RunFolder) -> None:
+def test_changed_tokenizer_is_detected(run: RunFolder) -> None:
     file = run.merged / "tokenizer.json"
     content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     content["model"]["merges"] = content["model"]["merges"][:10]
@@ -312,7 +313,7 @@ def test_another_tokenizer_is_caught_and_named(run: RunFolder) -> None:
     assert "its tokens differ in conversation 1" in fault(recorder)
 
 
-def test_a_wrong_end_token_is_caught_and_named(run: RunFolder) -> None:
+def test_wrong_end_token_is_detected(run: RunFolder) -> None:
     for name in ("generation_config.json", "tokenizer_config.json"):
         file = run.merged / name
         content = json.loads(file.read_text("utf-8"))
@@ -323,14 +324,14 @@ def test_a_wrong_end_token_is_caught_and_named(run: RunFolder) -> None:
     assert "doesn't stop" in fault(recorder)
 
 
-def test_an_untied_head_in_the_merged_model_is_caught_with_its_cause(run: RunFolder) -> None:
+def test_untied_head_is_detected_with_its_cause(run: RunFolder) -> None:
     untied_head(run.merged)
     results, _ = check(run)
     assert results["merged"].verdict == "failed"
     assert "output layer are no longer tied" in str(results["merged"].cause)
 
 
-def test_base_weights_in_the_place_of_merged_ones_are_named_as_such(run: RunFolder) -> None:
+def test_unmerged_base_weights_are_detected(run: RunFolder) -> None:
     shutil.copyfile(
         run.path.parents[1] / "base" / safetensors_files.SINGLE,
         run.merged / safetensors_files.SINGLE,
@@ -340,30 +341,30 @@ def test_base_weights_in_the_place_of_merged_ones_are_named_as_such(run: RunFold
     assert "was not merged" in str(results["merged"].cause)
 
 
-# --- what the precision of the merged model cannot hold ------------------------------------------
+# --- rounding of the merged model ----------------------------------------------------------------
 
 
 def merge_small_updates(run: RunFolder, dtype: Literal["auto", "fp16"] = "auto") -> None:
-    """Merges updates so small that bfloat16, in which the base is stored, holds few of them."""
+    """Merge updates so small that bfloat16, in which the base is stored, rounds most of them away."""
     file = run.adapter / "adapter_model.safetensors"
-    found = {
+    result = {
         name: value / (30 if "lora_B" in name else 1) for name, value in load_file(file).items()
     }
-    save_file(found, file)
+    save_file(result, file)
     project = run.load_project().model_copy(update={"merging": MergingSpec(dtype=dtype)})
     run.project_file.write_text(project.to_toml(), "utf-8")
     merge.merge(run, recorded_job()[0])
 
 
-def nothing_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny model of random weights says nearly the same whatever is lost of it."""
+def allow_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tighten the limits: a tiny random model answers nearly the same whatever it loses."""
     monkeypatch.setattr(limits, "EXACT", limits.Limit(0.9, 1e-7))
 
 
-def test_updates_that_the_stored_precision_cannot_hold_are_a_loss_with_a_way_out(
+def test_rounded_away_updates_are_lossy_with_a_fix(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing_may_be_lost(monkeypatch)
+    allow_no_loss(monkeypatch)
     merge_small_updates(run)
     results, recorder = check(run)
     assert results["merged"].verdict == "lossy"
@@ -375,7 +376,7 @@ def test_updates_that_the_stored_precision_cannot_hold_are_a_loss_with_a_way_out
     assert warning.problem.fix.changes == (("merging", "dtype", "fp16"),)
 
 
-def test_float16_holds_the_updates_that_bfloat16_rounds_away(
+def test_float16_keeps_updates_that_bfloat16_rounds_away(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merge_small_updates(run)
@@ -387,10 +388,10 @@ def test_float16_holds_the_updates_that_bfloat16_rounds_away(
     assert close["merged"].kl < coarse["merged"].kl / 10
 
 
-def test_a_wrong_merge_of_small_updates_is_no_rounding(
+def test_wrong_merge_of_small_updates_is_not_called_rounding(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing_may_be_lost(monkeypatch)
+    allow_no_loss(monkeypatch)
     merge_small_updates(run)
     merge_wrongly(run, lambda adapter: wrong_scale(adapter, 3.0))
     results, recorder = check(run)
@@ -398,7 +399,7 @@ def test_a_wrong_merge_of_small_updates_is_no_rounding(
     assert "times their scale" in fault(recorder)
 
 
-def test_what_the_merged_model_has_lost_is_no_fault_of_the_files_made_of_it() -> None:
+def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
     alone = limits.limit("converted", "float32", MANY, SMALL)
     made_of_it = limits.limit("converted", "float32", MANY, SMALL, inherited=0.003)
     assert not alone.holds(1.0, 0.0031)
@@ -407,15 +408,15 @@ def test_what_the_merged_model_has_lost_is_no_fault_of_the_files_made_of_it() ->
     assert limits.verdict("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
 
 
-# --- what was tested before -------------------------------------------------------------------
+# --- recorded results -------------------------------------------------------------------------
 
 
-def test_an_unchanged_merged_model_is_not_tested_again_and_a_changed_one_is(
+def test_unchanged_merged_model_is_tested_only_once(
     run: RunFolder,
 ) -> None:
     first, _ = check(run)
-    again, recorder = check(run)
-    assert again["merged"].kl == first["merged"].kl
+    second, recorder = check(run)
+    assert second["merged"].kl == first["merged"].kl
     assert not recorder.of(events.ModelLoaded)
     assert any("tested before" in str(log.text) for log in recorder.of(events.Log))
     untied_head(run.merged)
@@ -424,9 +425,9 @@ def test_an_unchanged_merged_model_is_not_tested_again_and_a_changed_one_is(
     assert changed["merged"].verdict == "failed"
 
 
-def test_answers_of_every_stage_stand_side_by_side(tmp_path: Path) -> None:
+def test_answers_of_every_stage_are_recorded(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
-    # Merged in 32 bits: the words of a random model hang on what rounding to 16 takes away.
+    # Merged in 32 bits, because answers of a random model change with rounding to 16 bits.
     exact = run.load_project().model_copy(update={"merging": MergingSpec(dtype="fp32")})
     run.project_file.write_text(exact.to_toml(), "utf-8")
     merge.merge(run, recorded_job()[0])
@@ -444,7 +445,7 @@ def test_answers_of_every_stage_stand_side_by_side(tmp_path: Path) -> None:
 def converted_wrongly(
     run: RunFolder, change: Callable[[Path], None], llama_cpp: Path | None = None
 ) -> Path:
-    """A GGUF file of a changed merged model, while the run keeps the right one."""
+    """Convert a changed merged model to GGUF, while the run keeps the correct one."""
     wrong = run.path / "wrong"
     shutil.copytree(run.merged, wrong)
     change(wrong)
@@ -483,8 +484,9 @@ def wrong_rotary_base(model: Path) -> None:
         (one_layer_left_out, "1 of 2 layers"),
         (wrong_rotary_base, "RoPE base is 500 instead of 500000"),
     ],
+    ids=["untied head", "missing layer", "RoPE base"],
 )
-def test_a_wrong_conversion_is_caught_though_the_merge_is_right(
+def test_wrong_conversion_is_detected_though_merge_is_correct(
     change: Callable[[Path], None], cause: str, run: RunFolder
 ) -> None:
     results, recorder = check(run, {"F16": converted_wrongly(run, change)})
@@ -496,9 +498,7 @@ def test_a_wrong_conversion_is_caught_though_the_merge_is_right(
 
 
 @pytest.mark.slow
-def test_a_file_that_splits_text_differently_is_caught_by_its_tokens(
-    run: RunFolder, tmp_path: Path
-) -> None:
+def test_other_pre_tokenizer_is_detected_by_its_tokens(run: RunFolder, tmp_path: Path) -> None:
     splits = llama_cpp_folder(tmp_path / "other", llama="qwen2")
     results, recorder = check(run, {"F16": converted_wrongly(run, lambda _: None, splits)})
     assert not results["F16"].passed
@@ -507,10 +507,10 @@ def test_a_file_that_splits_text_differently_is_caught_by_its_tokens(
 
 
 @pytest.mark.slow
-def test_a_file_that_does_not_stop_where_answers_end_is_caught(tmp_path: Path) -> None:
+def test_file_that_misses_the_end_of_turn_is_detected(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     for folder in (tmp_path / "base", run.adapter):
-        # An end token that llama.cpp does not know by name.
+        # An end-of-turn token that llama.cpp doesn't know by name.
         for file in folder.glob("*.json*"):
             if file.suffix in (".json", ".jinja"):
                 file.write_text(
@@ -540,7 +540,7 @@ def test_a_file_that_does_not_stop_where_answers_end_is_caught(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_file_that_llama_cpp_cannot_open_is_a_problem(run: RunFolder, tmp_path: Path) -> None:
+def test_unreadable_gguf_file_is_a_problem(run: RunFolder, tmp_path: Path) -> None:
     file = tmp_path / "torn.gguf"
     file.write_bytes(b"GGUF and no more")
     with pytest.raises(ProblemError) as caught:
@@ -551,7 +551,7 @@ def test_a_file_that_llama_cpp_cannot_open_is_a_problem(run: RunFolder, tmp_path
 # --- as jobs ----------------------------------------------------------------------------------
 
 
-def test_a_merge_ends_with_the_verdict_on_the_merged_model(tmp_path: Path) -> None:
+def test_merge_job_ends_with_a_self_test(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, recorder = recorded_job()
     jobs.run_command(commands.Merge(run=str(run.path)), job)
@@ -561,7 +561,7 @@ def test_a_merge_ends_with_the_verdict_on_the_merged_model(tmp_path: Path) -> No
     assert (tested.stage, tested.verdict) == ("merged", "passed")
 
 
-def test_a_repeated_self_test_is_done_anew_and_needs_something_to_test(run: RunFolder) -> None:
+def test_repeated_self_test_runs_anew_and_needs_a_model(run: RunFolder) -> None:
     check(run)
     job, recorder = recorded_job()
     jobs.run_command(commands.SelfTest(run=str(run.path)), job)

@@ -1,7 +1,7 @@
-"""Whatever stands in a conversation, its answers with their end train once and nothing else does.
+"""Whatever a conversation contains, its answers and their end train once, and nothing else does.
 
-Every chat template at hand, ours for base models among them, against texts that look like templates.
-What has to train is known without the code under test: plain words in place of the texts show what a
+Tests all available chat templates, including ours for base models, with texts that look like templates.
+The expected spans don't depend on the code under test: a conversation of plain words shows what a
 template writes around an answer.
 """
 
@@ -41,7 +41,7 @@ NASTY = (
     "zqmark0q", "Zs1cZ", "Zc0cZ", "\u200f", "'", '"',
 )  # fmt: skip
 
-#: Of answers not: it is the one thing that templates cut texts in two at.
+#: Not allowed in answers: templates split texts at it.
 CLOSE = "</think>"
 
 nasty = st.lists(st.sampled_from(NASTY), min_size=1, max_size=6).map("".join)
@@ -53,24 +53,26 @@ rounds = st.lists(st.tuples(asked, asked), min_size=1, max_size=3)
 @pytest.fixture(params=NAMES)
 def tokenizer(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedTokenizerBase:
     name = request.param.removeprefix("our ")
-    found = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))
+    result = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))
     if request.param != name:
-        found.chat_template = base_templates.template(name, found)
+        result.chat_template = base_templates.template(name, result)
     else:
-        found.chat_template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
-    return found
+        result.chat_template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
+    return result
 
 
-def talk(system: str | None, turns: list[tuple[str, str]], thinking: str = "") -> list[Message]:
-    found = [] if system is None else [Message(role="system", content=system)]
+def make_chat(
+    system: str | None, turns: list[tuple[str, str]], thinking: str = ""
+) -> list[Message]:
+    result = [] if system is None else [Message(role="system", content=system)]
     for question, answer in turns:
-        found.append(Message(role="user", content=question))
-        found.append(Message(role="assistant", content=answer, trained=True, thinking=thinking))
-    return found
+        result.append(Message(role="user", content=question))
+        result.append(Message(role="assistant", content=answer, trained=True, thinking=thinking))
+    return result
 
 
 def plain(turns: list[Message]) -> list[Message]:
-    """The same conversation with plain words in place of its texts."""
+    """Return the conversation with plain words instead of its texts."""
     return [
         turn.model_copy(
             update={"content": f"Word{index}" if turn.content.strip() else turn.content}
@@ -91,8 +93,8 @@ quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCh
 def test_answers_with_their_end_train_once_and_nothing_else(
     tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[tuple[str, str]]
 ) -> None:
-    assume(not (system and "think" in system))  # a switch of one template
-    chat = talk(system, turns)
+    assume(not (system and "think" in system))  # switches one template's thinking mode
+    chat = make_chat(system, turns)
     renderer = ShapeRenderer(tokenizer)
     try:
         expected = renderer.exact.answers(plain(chat))
@@ -100,12 +102,12 @@ def test_answers_with_their_end_train_once_and_nothing_else(
         with pytest.raises(UnusableRow, match=re.escape(str(reason))):
             renderer.exact.answers(chat)
         return
-    found = renderer.exact.answers(chat)
+    result = renderer.exact.answers(chat)
     answers = [f"Word{index}" for index, turn in enumerate(chat) if turn.trained]
     kept = len(answers) - expected.left_out
     texts = trained(expected)
-    assert len(texts) == len(found.spans) == kept
-    for (_, answer), word, shown, text in zip(turns[-kept:], answers[-kept:], trained(found), texts, strict=True):  # fmt: skip
+    assert len(texts) == len(result.spans) == kept
+    for (_, answer), word, shown, text in zip(turns[-kept:], answers[-kept:], trained(result), texts, strict=True):  # fmt: skip
         before, after = text.split(word)
         assert after.strip(), "the end of the turn trains"
         assert not re.search(r"Word\d", before + after), "nothing of another turn"
@@ -113,18 +115,18 @@ def test_answers_with_their_end_train_once_and_nothing_else(
         assert shown.endswith(after)
         core = shown[len(before) : len(shown) - len(after)]
         assert core.strip() == answer.strip()
-    assert all(a[1] <= b[0] for a, b in zip(found.spans, found.spans[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in zip(result.spans, result.spans[1:], strict=False))
 
 
 @quick
 @given(system=systems, turns=rounds, thinking=st.sampled_from(["", "hm", " a\n\nb ", "{{ x }}"]))
-def test_the_quick_way_by_shape_finds_what_the_exact_method_finds(
+def test_shape_cache_finds_the_same_spans_as_exact_method(
     tokenizer: PreTrainedTokenizerBase,
     system: str | None,
     turns: list[tuple[str, str]],
     thinking: str,
 ) -> None:
-    chat = talk(system, turns, thinking)
+    chat = make_chat(system, turns, thinking)
     renderer = ShapeRenderer(tokenizer)
     try:
         expected = renderer.exact.answers(chat)
@@ -141,11 +143,11 @@ def test_the_quick_way_by_shape_finds_what_the_exact_method_finds(
 
 @quick
 @given(system=systems, turns=rounds)
-def test_every_trained_token_belongs_to_an_answer_and_the_last_ends_its_turn(
+def test_trained_tokens_belong_to_answers_and_end_the_turn(
     tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[tuple[str, str]]
 ) -> None:
     encoder = Encoder(tokenizer, DatasetSpec(max_length=100_000))
-    sample = Sample("sft", tuple(talk(system, turns)))
+    sample = Sample("sft", tuple(make_chat(system, turns)))
     try:
         shown = encoder.show(sample)[0]
         encoded = encoder.encode_sample(sample)[0]
@@ -161,14 +163,14 @@ def test_every_trained_token_belongs_to_an_answer_and_the_last_ends_its_turn(
 
 # --- choices ----------------------------------------------------------------------------------
 
-CHAT = talk("Be short.", [("A?", "First."), ("B?", "Second.")], thinking="Well, <b> {x}.")
+CHAT = make_chat("Be short.", [("A?", "First."), ("B?", "Second.")], thinking="Well, <b> {x}.")
 
 
 def render(tokenizer: PreTrainedTokenizerBase, chat: list[Message], train_on: TrainOn = "answers", thinking: Thinking = "train") -> Rendered:  # fmt: skip
     return ShapeRenderer(tokenizer, train_on, thinking).render(chat)
 
 
-def test_reasoning_trains_or_is_shown_or_is_left_out(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_reasoning_is_trained_masked_or_removed(tokenizer: PreTrainedTokenizerBase) -> None:
     chat = CHAT[1:]
     shown = render(tokenizer, chat)
     assert "Well, <b> {x}." in trained(shown)[-1]
@@ -182,7 +184,7 @@ def test_reasoning_trains_or_is_shown_or_is_left_out(tokenizer: PreTrainedTokeni
     assert removed == render(tokenizer, without)
 
 
-def test_reasoning_is_masked_also_where_everything_trains(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
+def test_reasoning_is_masked_even_if_everything_trains(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
     chat = CHAT[1:3]
     masked = render(tokenizer, chat, "everything", "mask")
     assert "Well" not in "".join(trained(masked))
@@ -190,13 +192,13 @@ def test_reasoning_is_masked_also_where_everything_trains(tokenizer: PreTrainedT
     assert "Well" in "".join(trained(render(tokenizer, chat, "everything")))
 
 
-def test_the_last_answer_alone_trains_when_that_is_chosen(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
+def test_last_answer_alone_trains_if_chosen(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
     texts = trained(render(tokenizer, CHAT[1:], "last_answer"))
     assert len(texts) == 1
     assert "Second." in texts[0]
 
 
-def test_a_part_that_the_template_has_no_place_for_makes_the_row_unusable(
+def test_tool_calls_train_or_make_the_row_unusable(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     call = ToolCall(name="find", arguments={"what": 'a "b"', "n": 3})
@@ -220,7 +222,7 @@ def test_a_part_that_the_template_has_no_place_for_makes_the_row_unusable(
     assert "Finds." in rendered.text[: rendered.spans[0][0]]
 
 
-def test_a_template_that_leaves_the_system_message_out_says_so(tiny: TinyModel) -> None:
+def test_template_that_omits_the_system_message_is_reported(tiny: TinyModel) -> None:
     tokenizer = load_tokenizer(tiny("llama3"))
     tokenizer.chat_template = (TEMPLATES / "headings.jinja").read_text("utf-8")
     with pytest.raises(UnusableRow, match="omits a system message"):
@@ -234,24 +236,24 @@ def saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokeniz
 
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("family", ["granite", "mistral", "qwen3"])
-def test_a_base_model_ends_answers_with_a_token_and_carries_the_template(
+def test_base_model_ends_answers_with_token_and_saves_template(
     name: str, family: str, tiny: TinyModel, tmp_path: Path
 ) -> None:
     spec = DatasetSpec.model_validate({"chat_template": name})
     tokenizer = load_tokenizer(tiny(family), spec)
     size = len(tokenizer)
-    sample = Sample("sft", tuple(talk(None, [("A?", "First."), ("B?", "Second.")])))
+    sample = Sample("sft", tuple(make_chat(None, [("A?", "First."), ("B?", "Second.")])))
     encoded = Encoder(tokenizer, spec).encode_sample(sample)[0]
     end = tokenizer.convert_ids_to_tokens(int(encoded.ids[encoded.trained][-1]))
     assert end in {tokenizer.eos_token, "<|im_end|>"}
     assert len(tokenizer) == size
-    again = Encoder(saved(tmp_path, tokenizer), DatasetSpec()).encode_sample(sample)[0]
-    assert again.ids.tolist() == encoded.ids.tolist()
+    reloaded = Encoder(saved(tmp_path, tokenizer), DatasetSpec()).encode_sample(sample)[0]
+    assert reloaded.ids.tolist() == encoded.ids.tolist()
     own = tokenizer("a").input_ids[0] == tokenizer.bos_token_id is not None
     assert (encoded.ids[0] == tokenizer.bos_token_id) == own
 
 
-# --- templates of other makers ----------------------------------------------------------------
+# --- templates of TRL -------------------------------------------------------------------------
 
 OTHERS = sorted(Path(next(iter(find_spec("trl").submodule_search_locations or ()))).glob("chat_templates/*.jinja"))  # type: ignore[union-attr]  # fmt: skip
 
@@ -261,12 +263,12 @@ TOOL = {"name": "get_weather", "description": "Looks at the sky.", "parameters":
 
 @pytest.fixture(params=OTHERS, ids=lambda file: file.stem)
 def other(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedTokenizerBase:
-    found = load_tokenizer(tiny("llama3"))
-    found.chat_template = request.param.read_text("utf-8")
-    return found
+    result = load_tokenizer(tiny("llama3"))
+    result.chat_template = request.param.read_text("utf-8")
+    return result
 
 
-def test_calls_and_answers_train_and_results_of_tools_do_not(
+def test_tool_calls_and_answers_train_but_tool_results_do_not(
     other: PreTrainedTokenizerBase,
 ) -> None:
     chat = [
@@ -278,10 +280,10 @@ def test_calls_and_answers_train_and_results_of_tools_do_not(
     try:
         rendered = ShapeRenderer(other).render(chat, (TOOL,))
     except UnusableRow as reason:
-        # Nothing in these has the words for it, or it is shown in no whole way.
+        # The template doesn't support tool calls, or renders them only in part.
         assert re.search("tool|bos_token|System", str(reason)), reason  # noqa: PT017
         return
-    # A template's own {% generation %} blocks may leave a blank between two parts of a turn.
+    # A template's {% generation %} blocks may leave a blank between two parts of a turn.
     result = rendered.text.index("sunny all day")
     first, second = (
         "".join(
@@ -296,10 +298,10 @@ def test_calls_and_answers_train_and_results_of_tools_do_not(
     assert "Looks at the sky." not in first + second
 
 
-def test_reasoning_before_the_last_answer_trains_or_the_row_says_why_not(
+def test_last_reasoning_trains_or_the_row_gives_a_reason(
     other: PreTrainedTokenizerBase,
 ) -> None:
-    chat = talk(None, [("A?", "First."), ("B?", "Second.")], thinking="hm, b")
+    chat = make_chat(None, [("A?", "First."), ("B?", "Second.")], thinking="hm, b")
     renderer = ShapeRenderer(other, thinking="mask")
     try:
         rendered = ShapeRenderer(other).render(chat)
@@ -314,13 +316,13 @@ def test_reasoning_before_the_last_answer_trains_or_the_row_says_why_not(
     assert "think" not in masked.partition("First.")[2]
 
 
-#: Templates that drop reasoning, or empty marks of it, once the user has spoken again.
+#: Templates that drop the reasoning of earlier turns.
 FORGETFUL = ("qwen3", "qwen3_6", "qwen3_5_think", "gptoss", "glm4moe", "lfm2_2_5")
 
 
 @pytest.mark.parametrize("thinking", ["", "hm, b"])
 @pytest.mark.parametrize("name", FORGETFUL)
-def test_answers_behind_a_tools_result_train_in_earlier_rounds_too(
+def test_answers_after_tool_results_train_in_earlier_rounds(
     name: str, thinking: str, tiny: TinyModel
 ) -> None:
     file = next((file for file in OTHERS if file.stem == name), None)
@@ -348,25 +350,25 @@ def test_answers_behind_a_tools_result_train_in_earlier_rounds_too(
     assert rendered.text.count("Told") == 3
 
 
-# --- rows that leave parts of an answer out ---------------------------------------------------
+# --- partly trained answers -------------------------------------------------------------------
 
 
 @quick
-@given(system=systems, before=rounds, said=asked, left=asked, rest=asked, blanks=st.sampled_from(["", " ", "\n"]))  # fmt: skip
-def test_what_an_answer_leaves_out_does_not_train_and_all_else_of_it_does(
+@given(system=systems, before=rounds, first=asked, left=asked, rest=asked, blanks=st.sampled_from(["", " ", "\n"]))  # fmt: skip
+def test_untrained_parts_of_an_answer_are_context(
     tokenizer: PreTrainedTokenizerBase,
     system: str | None,
     before: list[tuple[str, str]],
-    said: str,
+    first: str,
     left: str,
     rest: str,
     blanks: str,
 ) -> None:
-    assume(CLOSE not in said + left + rest)
-    said = f"Begun{said}"
-    content = blanks + said + left + rest
-    hole = (len(blanks + said), len(blanks + said + left))
-    turns = talk(system, [*before, ("Where to?", content)])
+    assume(CLOSE not in first + left + rest)
+    first = f"Begun{first}"
+    content = blanks + first + left + rest
+    hole = (len(blanks + first), len(blanks + first + left))
+    turns = make_chat(system, [*before, ("Where to?", content)])
     turns[-1] = turns[-1].model_copy(update={"untrained": (hole,)})
     encoder = Encoder(tokenizer, DatasetSpec(max_length=4096))
     whole = [turn.model_copy(update={"untrained": ()}) for turn in turns]
@@ -379,22 +381,22 @@ def test_what_an_answer_leaves_out_does_not_train_and_all_else_of_it_does(
     assert shown.text == full.text
     start = full.text.index("Begun") - len(blanks)
     begin, end = start + hole[0], start + hole[1]
-    place = 0
+    position = 0
     for one, other in zip(shown.tokens, full.tokens, strict=True):
         if not one.text:
-            continue  # more of a character that the token before it shows
-        inside = full.text[max(place, begin) : min(place + len(one.text), end)]
-        if place >= end or place + len(one.text) <= begin:
+            continue  # a part of the previous token's character
+        inside = full.text[max(position, begin) : min(position + len(one.text), end)]
+        if position >= end or position + len(one.text) <= begin:
             assert one.state == other.state
         elif inside.strip():
             assert one.state == "context"
-        place += len(one.text)
+        position += len(one.text)
 
 
-def test_the_end_of_an_answer_trains_although_its_last_words_are_left_out(
+def test_end_of_an_answer_trains_after_an_untrained_part(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    turns = talk(None, [("Who?", "The keeper laughed aloud.")])
+    turns = make_chat(None, [("Who?", "The keeper laughed aloud.")])
     turns[-1] = turns[-1].model_copy(update={"untrained": ((10, 25),)})
     (shown,) = Encoder(tokenizer, DatasetSpec()).show(Sample("sft", tuple(turns)))
     trained_texts = [shown.text[slice(*span)] for span in shown.trained_spans]
@@ -404,7 +406,7 @@ def test_the_end_of_an_answer_trains_although_its_last_words_are_left_out(
     assert "laughed" not in trained_texts[1]
 
 
-def test_a_text_in_pieces_trains_where_it_says_so_and_gets_no_marks(
+def test_text_segments_train_as_marked_without_special_tokens(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     text = "Which lamp? The blue one. And then? The last one."

@@ -1,4 +1,4 @@
-"""Pausing a training: at any moment, whoever asks, and as if it had never been when it goes on."""
+"""Pausing a training run: at any moment, from any source, without a trace after resuming."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Start = Callable[..., RunFolder]
 
 @pytest.fixture(scope="module")
 def start(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """Makes a run of 12 steps on a tiny model, with dropout and an evaluation every 4 steps."""
+    """Create runs of 12 steps on a tiny model, with dropout and an evaluation every 4 steps."""
     tmp_path = tmp_path_factory.mktemp("pause")
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
 
@@ -58,7 +58,7 @@ def train(
 
 
 def pausing(at: Callable[[Event], bool]) -> Callable[[Event, Flags], None]:
-    """Asks for a pause at an event."""
+    """Return a listener that pauses at an event."""
     return lambda event, flags: flags.pause.set() if at(event) else None
 
 
@@ -67,13 +67,13 @@ def is_step(number: int) -> Callable[[Event], bool]:
 
 
 def assert_same_outcome(run: RunFolder, expected: RunFolder) -> None:
-    """The same metrics to the last bit, each step once, and the same adapter."""
-    found, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
-    assert list(found.loss.steps) == list(whole.loss.steps)
+    """Check for bit-identical metrics, each step once, and the same adapter."""
+    actual, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
+    assert list(actual.loss.steps) == list(whole.loss.steps)
     for name in ("loss", "grad_norm", "learning_rate", "tokens", "epoch"):
-        assert found.steps[name].values == whole.steps[name].values, name
-    assert found.evaluations.steps == whole.evaluations.steps
-    assert found.evaluations.values == whole.evaluations.values
+        assert actual.steps[name].values == whole.steps[name].values, name
+    assert actual.evaluations.steps == whole.evaluations.steps
+    assert actual.evaluations.values == whole.evaluations.values
     name = "adapter_model.safetensors"
     trained, wanted = load_file(run.adapter / name), load_file(expected.adapter / name)
     assert all(torch.equal(value, wanted[key]) for key, value in trained.items())
@@ -87,7 +87,7 @@ def unbroken(start: Start) -> RunFolder:
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, 12])
-def test_a_pause_comes_after_the_step_under_way_and_resuming_ends_as_if_it_had_not_been(
+def test_resume_after_pause_matches_an_unbroken_run(
     start: Start, unbroken: RunFolder, step: int
 ) -> None:
     run = start()
@@ -103,7 +103,7 @@ def test_a_pause_comes_after_the_step_under_way_and_resuming_ends_as_if_it_had_n
     assert_same_outcome(run, unbroken)
 
 
-def test_an_evaluation_is_not_waited_for_and_made_up_for_later(
+def test_pause_skips_an_evaluation_that_resume_makes_up_for(
     start: Start, unbroken: RunFolder
 ) -> None:
     run = start()
@@ -115,9 +115,7 @@ def test_an_evaluation_is_not_waited_for_and_made_up_for_later(
     assert_same_outcome(run, unbroken)
 
 
-def test_a_pause_before_the_first_step_ends_at_once_with_nothing_lost(
-    start: Start, unbroken: RunFolder
-) -> None:
+def test_pause_before_the_first_step_loses_nothing(start: Start, unbroken: RunFolder) -> None:
     run = start()
     channel = train(run, pausing(lambda event: isinstance(event, events.ModelLoaded)))
     assert channel.last(events.Done).paused
@@ -127,12 +125,12 @@ def test_a_pause_before_the_first_step_ends_at_once_with_nothing_lost(
     assert_same_outcome(run, unbroken)
 
 
-def test_checkpoints_come_by_time_where_steps_are_long(start: Start) -> None:
+def test_checkpoints_can_follow_a_time_interval(start: Start) -> None:
     run = start(save_every=0, save_minutes=1e-6, keep_checkpoints=20)
     assert len(train(run).of(events.CheckpointSaved)) == 12
 
 
-# --- what is left on the disk -----------------------------------------------------------------
+# --- damaged files and full disks -------------------------------------------------------------
 
 
 def _flip(file: Path) -> None:
@@ -153,7 +151,7 @@ def _zero(file: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["training.pt", "adapter_model.safetensors", "adapter_config.json", "checkpoint.json"]
 )
-def test_whatever_is_torn_in_a_checkpoint_the_one_before_is_used(
+def test_damaged_checkpoint_falls_back_to_the_one_before(
     start: Start, unbroken: RunFolder, name: str, tear: Callable[[Path], None], tmp_path: Path
 ) -> None:
     from lora_studio.engine.training import checkpoint_files
@@ -173,18 +171,18 @@ def test_whatever_is_torn_in_a_checkpoint_the_one_before_is_used(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 1 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    folder = tmp_path / "disk"
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_pauses_the_training_and_keeps_the_checkpoint_before(
+def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(
     start: Start, unbroken: RunFolder, small_disk: Path
 ) -> None:
     run = start()
@@ -214,7 +212,7 @@ def test_a_disk_that_fills_up_pauses_the_training_and_keeps_the_checkpoint_befor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["pause", "sigterm", "mailbox"])
-def test_a_worker_pauses_and_exits_whoever_asks(start: Start, how: str) -> None:
+def test_worker_pauses_on_command_signal_or_mailbox(start: Start, how: str) -> None:
     run = start(epochs=400)
     command = commands.Train(run=str(run.path))
     worker = client_worker.Worker.start(run)

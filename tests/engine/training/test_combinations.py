@@ -1,4 +1,4 @@
-"""Choices together: what the checks let through trains, saves and loads again; the rest cannot."""
+"""Combinations of settings: those that the checks accept train, save and load; the others can't."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS = [
     for n in range(10)
 ]
 
-#: Refused although it trains: OLoRA on 4-bit weights would have them quantised a second time.
+#: Refused although it trains: OLoRA on 4-bit weights would quantize them a second time.
 FOR_QUALITY = {"lora.init_needs_exact_base"}
 
 PRECISIONS: tuple[dict[str, Any], ...] = (
@@ -56,7 +56,7 @@ LORA: dict[str, tuple[Any, ...]] = {
 
 
 def pairwise() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Few combinations in which any two choices meet at least once; the same ones every time."""
+    """Return few combinations in which any two choices occur together; always the same ones."""
     axes = {"model": PRECISIONS, **LORA}
     names = list(axes)
     open_pairs = {
@@ -85,7 +85,7 @@ def pairwise() -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def loss_of_saved(run: RunFolder) -> float:
-    """The validation loss of the base as it was trained on and the saved adapter."""
+    """Return the validation loss of the base as loaded for training and the saved adapter."""
     project = run.load_project()
     loaded = loading.load(project.model, make_job(), project.dataset, training=True)
     # DoRA's lengths of rows are wrong on 4-bit weights that were packed for passes without gradients.
@@ -100,9 +100,7 @@ def loss_of_saved(run: RunFolder) -> float:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 @pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers")
-def test_what_the_checks_let_through_works_and_what_they_refuse_does_not(
-    tiny: TinyModel, tmp_path: Path
-) -> None:
+def test_checks_accept_exactly_the_combinations_that_train(tiny: TinyModel, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
     recipe = {"max_steps": 2, "micro_batch": 4, "gradient_accumulation": 1, "learning_rate": 2e-3, "warmup_share": 0.0}  # fmt: skip
     wrong, counted = [], {True: 0, False: 0}
@@ -120,7 +118,7 @@ def test_what_the_checks_let_through_works_and_what_they_refuse_does_not(
         try:
             train_run.train(run, make_job(channel))  # past the checks
             evaluated = channel.last(events.Evaluated).loss
-            # LoftQ's adapter is saved for the weights before they were quantised.
+            # LoftQ's adapter is saved for the weights before quantization.
             slack = {"fp32": 1e-4}.get(
                 held["precision"], 5e-2 if shape["init"] == "loftq" else 3e-2
             )

@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends as one that never was."""
+"""A training run that is killed repeatedly ends like one that wasn't."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.jobs import new_run, write_rows
 
 KILLS, STEPS = 20, 140
 
-#: How many events of a kind a worker lives to tell; "start" is any event from its first one on.
+#: The maximum number of events of a kind before a kill; "start" counts events of any kind.
 _MOST = {"start": 14, "step_done": 9, "checkpoint_saved": 3, "evaluated": 1}
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}" + ", said Pim" * (n % 5)}
@@ -33,7 +33,7 @@ ROWS = [
 
 
 class Engine:
-    """Starts workers, one at a time, and hands out their events."""
+    """Start workers, one at a time, and yield their events."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -43,9 +43,9 @@ class Engine:
         )  # fmt: skip
 
     def begin(self, command: commands.Train) -> Iterator[events.Event]:
-        """The events of the next worker, up to the ending of its command.
+        """Yield the events of the next worker, up to the final event of its command.
 
-        What the one before had still to say when it was killed comes first, and is passed over.
+        Remaining output of the previous, killed worker comes first and is skipped.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -68,9 +68,9 @@ class Engine:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    made = Engine()
-    yield made
-    made.close()
+    new_engine = Engine()
+    yield new_engine
+    new_engine.close()
 
 
 def _new_run(folder: Path, model: Path) -> RunFolder:
@@ -99,9 +99,9 @@ def _new_run(folder: Path, model: Path) -> RunFolder:
 def _kill_in_the_middle(
     engine: Engine, run: RunFolder, chance: random.Random, *, resume: bool
 ) -> int:
-    """Kills a worker after some of its events and a moment; how many steps it had done by then.
+    """Kill a worker shortly after one of its events; return the number of steps it had done.
 
-    They may be all: nothing holds a worker while this process waits for its turn.
+    It may have finished: the worker doesn't wait for this process.
     """
     command = commands.Train(run=str(run.path), resume=resume)
     at = chance.choice(("start", "step_done", "checkpoint_saved", "evaluated"))
@@ -115,7 +115,7 @@ def _kill_in_the_middle(
         last -= at in ("start", event.kind)
         if last < 0:
             time.sleep(chance.random() * 0.02)
-            with suppress(ProcessLookupError):  # it may have ended well
+            with suppress(ProcessLookupError):  # it may have finished
                 os.kill(pid, signal.SIGKILL)
             break
     while run.is_running():
@@ -124,7 +124,7 @@ def _kill_in_the_middle(
 
 
 @pytest.mark.slow
-def test_a_training_killed_again_and_again_has_the_curve_and_the_adapter_of_an_unbroken_one(
+def test_run_killed_repeatedly_matches_an_unbroken_run(
     engine: Engine, tiny: TinyModel, tmp_path: Path
 ) -> None:
     began = time.monotonic()
@@ -144,12 +144,12 @@ def test_a_training_killed_again_and_again_has_the_curve_and_the_adapter_of_an_u
         assert isinstance(rest[-1], events.Done)
     print(f"{len(repeated)} kills after {repeated} steps, {time.monotonic() - began:.0f} s")
 
-    found, expected = metrics.read_metrics(killed), metrics.read_metrics(whole)
-    assert list(found.loss.steps) == list(range(1, STEPS + 1))
+    actual, expected = metrics.read_metrics(killed), metrics.read_metrics(whole)
+    assert list(actual.loss.steps) == list(range(1, STEPS + 1))
     for name in ("epoch", "loss", "learning_rate", "grad_norm", "tokens"):
-        assert found.steps[name].values == expected.steps[name].values, name
-    assert found.evaluations.steps == expected.evaluations.steps
-    assert found.evaluations.values == expected.evaluations.values
+        assert actual.steps[name].values == expected.steps[name].values, name
+    assert actual.evaluations.steps == expected.evaluations.steps
+    assert actual.evaluations.values == expected.evaluations.values
     results = [run.manifest()["results"]["evaluations"] for run in (killed, whole)]
     assert results[0] == results[1]
     weights = [load_file(run.adapter / "adapter_model.safetensors") for run in (killed, whole)]

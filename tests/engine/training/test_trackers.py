@@ -1,4 +1,4 @@
-"""Metrics in other programs: each step once, also after a resume, and never at the training's cost."""
+"""Trackers: each step is logged once, also after a resume, and a failure doesn't end training."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def train(
 
 
 def train_with_a_break(run: RunFolder) -> dict[int, float]:
-    """Breaks off after step 3, the last checkpoint being of step 2, and resumes; the losses."""
+    """Cancel after step 3, resume from the checkpoint of step 2, and return the losses."""
 
     def cancel(event: Event, flags: Flags) -> None:
         if isinstance(event, events.StepDone) and event.step == 3:
@@ -78,18 +78,20 @@ def train_with_a_break(run: RunFolder) -> dict[int, float]:
 def from_tensorboard(run: RunFolder, name: str) -> list[tuple[int, float]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(run.trackers / "tensorboard"))
-    found.Reload()
-    return [(entry.step, entry.value) for entry in found.Scalars(name)]
+    result = EventAccumulator(str(run.trackers / "tensorboard"))
+    result.Reload()
+    return [(entry.step, entry.value) for entry in result.Scalars(name)]
 
 
 @needs("tensorboard")
 def test_tensorboard_has_each_step_once_after_a_resume(tmp_path: Path, tiny: TinyModel) -> None:
     run = make_run(tmp_path, tiny, "tensorboard")
     losses = train_with_a_break(run)
-    found = from_tensorboard(run, "train/loss")
-    assert [step for step, _ in found] == sorted(losses)
-    assert [value for _, value in found] == pytest.approx([losses[step] for step in sorted(losses)])
+    result = from_tensorboard(run, "train/loss")
+    assert [step for step, _ in result] == sorted(losses)
+    assert [value for _, value in result] == pytest.approx(
+        [losses[step] for step in sorted(losses)]
+    )
     assert [step for step, _ in from_tensorboard(run, "eval/loss")] == [2, 4, 6, 8]
 
 
@@ -103,17 +105,17 @@ def test_mlflow_has_each_step_once_after_a_resume(
     from mlflow import MlflowClient
 
     client = MlflowClient((run.trackers / "mlflow").resolve().as_uri())
-    (found,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
-    history = client.get_metric_history(found.info.run_id, "train/loss")
+    (result,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    history = client.get_metric_history(result.info.run_id, "train/loss")
     assert [metric.step for metric in history] == sorted(losses)
     assert [metric.value for metric in history] == [losses[step] for step in sorted(losses)]
-    assert found.data.params["lora.rank"] == "4"
-    assert found.data.params["model.precision"] == "fp32"
-    assert found.data.params["dataset.max_length"] == "256"
+    assert result.data.params["lora.rank"] == "4"
+    assert result.data.params["model.precision"] == "fp32"
+    assert result.data.params["dataset.max_length"] == "256"
 
 
 @needs("mlflow")
-def test_mlflow_shows_whether_a_training_is_paused_cancelled_or_done(
+def test_mlflow_shows_paused_canceled_and_finished_runs(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -124,8 +126,8 @@ def test_mlflow_shows_whether_a_training_is_paused_cancelled_or_done(
 
     def status() -> str:
         client = MlflowClient((run.trackers / "mlflow").resolve().as_uri())
-        (found,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
-        return str(found.info.status)
+        (result,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+        return str(result.info.status)
 
     def wish(flag: str, step: int) -> Callable[[Event, Flags], None]:
         def on_event(event: Event, flags: Flags) -> None:
@@ -145,18 +147,18 @@ def test_mlflow_shows_whether_a_training_is_paused_cancelled_or_done(
     assert seen == ["RUNNING"]
 
 
-def test_steps_that_are_done_over_when_memory_ran_out_are_told_once(
+def test_steps_repeated_after_oom_are_logged_once(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[int] = []
+    logged: list[int] = []
 
-    class Kept:
+    class RecordingSink:
         def __init__(self, about: trackers.TrackerInfo) -> None:
             pass
 
         def log(self, step: int, values: Any) -> None:
             if "train/loss" in values:
-                told.append(step)
+                logged.append(step)
 
         def close(self, outcome: trackers.Outcome) -> None:
             assert outcome == "finished"
@@ -171,40 +173,38 @@ def test_steps_that_are_done_over_when_memory_ran_out_are_told_once(
         return update(self, *given)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    monkeypatch.setitem(trackers._SINKS, "tensorboard", Kept)
+    monkeypatch.setitem(trackers._SINKS, "tensorboard", RecordingSink)
     channel = train(make_run(tmp_path, tiny, "tensorboard"))
     assert channel.last(events.Recovered).step == 2
     assert [event.step for event in channel.of(events.StepDone)] == [1, 2, 3, *range(3, 9)]
-    assert told == list(range(1, 9))
+    assert logged == list(range(1, 9))
 
 
-def test_a_training_that_begins_anew_is_told_anew(
+def test_restarted_training_is_logged_anew(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[int] = []
+    logged: list[int] = []
 
-    class Kept(trackers._AppendOnlySink):
+    class RecordingSink(trackers._AppendOnlySink):
         def _log(self, step: int, values: Any) -> None:
-            told.append(step)
+            logged.append(step)
 
         def close(self, outcome: trackers.Outcome) -> None:
             pass
 
-    monkeypatch.setitem(trackers._SINKS, "tensorboard", Kept)
+    monkeypatch.setitem(trackers._SINKS, "tensorboard", RecordingSink)
     run = make_run(tmp_path, tiny, "tensorboard")
     train(run)
-    first, told[:] = list(told), []
+    first, logged[:] = list(logged), []
     train(run, resume=True)
-    assert not told
+    assert not logged
     train(run)
-    assert told == first
+    assert logged == first
 
 
 @needs("wandb")
 @pytest.mark.slow
-def test_weights_and_biases_writes_offline_for_who_is_not_logged_in(
-    tmp_path: Path, tiny: TinyModel
-) -> None:
+def test_wandb_logs_offline_without_a_login(tmp_path: Path, tiny: TinyModel) -> None:
     run = make_run(tmp_path, tiny, "wandb")
     losses = train_with_a_break(run)
     steps = []
@@ -216,7 +216,7 @@ def test_weights_and_biases_writes_offline_for_who_is_not_logged_in(
     assert steps == sorted(losses)
 
 
-def test_a_tracker_that_is_not_installed_is_named_at_the_start_with_a_way_out(
+def test_missing_tracker_package_is_reported_with_a_fix(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "missing_packages", lambda: ("mlflow",))
@@ -229,7 +229,7 @@ def test_a_tracker_that_is_not_installed_is_named_at_the_start_with_a_way_out(
     assert not channel.of(events.ModelLoaded)
 
 
-def test_a_tracker_that_fails_is_told_once_and_training_goes_on(
+def test_failing_tracker_is_reported_once_and_training_continues(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
@@ -240,14 +240,14 @@ def test_a_tracker_that_fails_is_told_once_and_training_goes_on(
             raise ConnectionError("the server has gone\nwith details")
 
         def close(self, outcome: trackers.Outcome) -> None:
-            raise AssertionError("closed though it was given up")
+            raise AssertionError("closed although it had failed")
 
     monkeypatch.setattr(trackers, "missing_packages", tuple)
     monkeypatch.setitem(trackers._SINKS, "wandb", Refusing)
     run = make_run(tmp_path, tiny, "wandb")
     channel = train(run)
     assert channel.of(events.Done)
-    told = [event.problem for event in channel.of(events.Warned)]
-    assert [problem.code for problem in told] == ["training.tracker_failed"]
-    assert "the server has gone." in str(told[0].what)
+    problems = [event.problem for event in channel.of(events.Warned)]
+    assert [problem.code for problem in problems] == ["training.tracker_failed"]
+    assert "the server has gone." in str(problems[0].what)
     assert len(channel.of(events.StepDone)) == 8

@@ -1,4 +1,4 @@
-"""The training loop: what it changes, what it leaves, and how it goes on, stops and fails."""
+"""Training runs: what they change and leave behind, and how they resume, stop and fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROWS = [
 
 @pytest.fixture
 def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
-    """Makes a run on a tiny model: 24 rows, 2 micro-batches of 2 a step, 32-bit, on the CPU."""
+    """Create runs on a tiny model: 24 rows, 2 micro-batches of 2 rows per step, 32-bit, on the CPU."""
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
 
     def make(family: str = "llama3", rows: Path = file, **specs: dict[str, Any]) -> RunFolder:
@@ -73,11 +73,11 @@ def problem_of(channel: RecordingChannel) -> Any:
     return channel.last(events.Failed).problem
 
 
-# --- what is learned --------------------------------------------------------------------------
+# --- learning ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_loss_falls_and_only_the_adapter_has_changed(
+def test_loss_falls_and_only_the_adapter_changes(
     start: Start, tiny: TinyModel, family: str
 ) -> None:
     before = {f.name: f.read_bytes() for f in tiny(family).iterdir()}
@@ -99,7 +99,7 @@ def test_losses_and_rates_are_pinned(start: Start) -> None:
     steps = channel.of(events.StepDone)
     assert [event.step for event in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1].cpu_percent is not None
-    # 3 of 6 steps of warm-up from zero, then down to zero; the rate is the one a step was made at.
+    # 3 of 6 steps of warmup from zero, then down to zero; the rate is the one used by the step.
     expected = [0.0, 1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3]
     assert [event.learning_rate / 5e-3 for event in steps] == pytest.approx(expected)
     assert [event.loss for event in steps] == pytest.approx(PINNED, rel=2e-3)
@@ -109,7 +109,7 @@ def test_losses_and_rates_are_pinned(start: Start) -> None:
 PINNED = [6.7248, 6.6925, 6.6013, 6.4845, 6.1498, 5.8322]
 
 
-def test_the_first_loss_is_the_base_models_own_on_the_answers(start: Start) -> None:
+def test_first_loss_is_that_of_the_base_model(start: Start) -> None:
     run = start(training={"max_steps": 1, "micro_batch": 24, "gradient_accumulation": 1})
     channel = train(run)
     model = AutoModelForCausalLM.from_pretrained(
@@ -133,7 +133,7 @@ def test_the_first_loss_is_the_base_models_own_on_the_answers(start: Start) -> N
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 6])
-def test_how_a_step_is_split_does_not_change_it(start: Start, micro_batch: int) -> None:
+def test_splitting_a_step_does_not_change_it(start: Start, micro_batch: int) -> None:
     def settings(size: int) -> dict[str, Any]:
         return {"micro_batch": size, "gradient_accumulation": 6 // size, "max_steps": 3}
 
@@ -144,9 +144,7 @@ def test_how_a_step_is_split_does_not_change_it(start: Start, micro_batch: int) 
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5)
 
 
-def test_one_row_at_a_time_means_short_ones_together_up_to_the_length_of_the_longest(
-    start: Start, tmp_path: Path
-) -> None:
+def test_short_rows_are_packed_up_to_the_longest_row(start: Start, tmp_path: Path) -> None:
     rows = [{"instruction": "Count.", "output": "one two three four " * n} for n in (16, 1, 1, 1)]
     settings = {"micro_batch": 1, "gradient_accumulation": 4, "max_steps": 1}
     run = start(rows=write_rows(tmp_path / "some.jsonl", rows), training=settings)
@@ -156,7 +154,9 @@ def test_one_row_at_a_time_means_short_ones_together_up_to_the_length_of_the_lon
 
 
 @pytest.mark.parametrize("method", ["dpo", "orpo"])
-def test_pairs_teach_which_answer_is_better(start: Start, tmp_path: Path, method: str) -> None:
+def test_preference_training_learns_the_better_answer(
+    start: Start, tmp_path: Path, method: str
+) -> None:
     pairs = [
         {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!"}
         for n in range(24)
@@ -175,7 +175,7 @@ def test_pairs_teach_which_answer_is_better(start: Start, tmp_path: Path, method
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
 
-def test_labelled_answers_teach_which_are_good(start: Start, tmp_path: Path) -> None:
+def test_kto_training_learns_the_good_answers(start: Start, tmp_path: Path) -> None:
     rows = [
         {
             "prompt": f"What is {n}?",
@@ -193,7 +193,7 @@ def test_labelled_answers_teach_which_are_good(start: Start, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit", "bf16"])
-def test_a_16_bit_or_quantised_base_learns_on_the_processor(start: Start, precision: str) -> None:
+def test_reduced_precision_base_learns_on_the_cpu(start: Start, precision: str) -> None:
     run = start(model={"precision": precision}, training={"epochs": 2})
     channel = train(run)
     steps = losses(channel)
@@ -209,13 +209,14 @@ def test_a_16_bit_or_quantised_base_learns_on_the_processor(start: Start, precis
         {"schedule": "constant"},
         {"max_grad_norm": 0.0, "weight_decay": 0.1},
     ],
+    ids=["checkpointing", "constant rate", "no clipping"],
 )
-def test_every_recipe_trains(start: Start, settings: dict[str, Any]) -> None:
+def test_recipe_variant_lowers_the_loss(start: Start, settings: dict[str, Any]) -> None:
     channel = train(start(training={"epochs": 2} | settings))
     assert losses(channel)[12] < 0.85 * losses(channel)[1]
 
 
-def test_gradient_checkpointing_changes_memory_and_not_the_result(start: Start) -> None:
+def test_gradient_checkpointing_does_not_change_the_result(start: Start) -> None:
     plain = start(training={"max_steps": 3})
     frugal = start(training={"max_steps": 3, "gradient_checkpointing": "on"})
     train(plain), train(frugal)
@@ -240,10 +241,10 @@ def test_named_experts_train(start: Start) -> None:
     assert any("experts" in name for name in adapter_of(run))
 
 
-# --- what is told and left behind -------------------------------------------------------------
+# --- events and files -------------------------------------------------------------------------
 
 
-def test_the_count_is_told_before_training_starts(start: Start) -> None:
+def test_parameters_are_counted_before_training_starts(start: Start) -> None:
     kinds = [event.kind for event in train(start(training={"max_steps": 1})).events]
     order = ["started", "model_loaded", "parameters_counted", "dataset_ready", "training_started", "step_done", "checkpoint_saved", "adapter_saved", "done"]  # fmt: skip
     assert [kind for kind in kinds if kind in order] == order
@@ -259,7 +260,7 @@ def test_evaluations_come_at_their_steps_and_at_the_end(start: Start) -> None:
     assert [entry["step"] for entry in results["evaluations"]] == [2, 4, 5]
 
 
-def test_held_out_conversations_are_the_validation_rows(start: Start) -> None:
+def test_heldout_conversations_are_the_validation_rows(start: Start) -> None:
     run = start(dataset={"validation_share": 0.25}, training={"max_steps": 1})
     train(run)
     lines = [json.loads(line) for line in run.heldout_file.read_text("utf-8").splitlines()]
@@ -268,7 +269,7 @@ def test_held_out_conversations_are_the_validation_rows(start: Start) -> None:
     assert run.manifest()["heldout"]["from"] == "validation rows"
 
 
-def test_without_a_validation_split_training_rows_serve_and_the_manifest_says_so(
+def test_training_rows_are_held_out_without_validation_split(
     start: Start,
 ) -> None:
     run = start(training={"max_steps": 1})
@@ -277,11 +278,11 @@ def test_without_a_validation_split_training_rows_serve_and_the_manifest_says_so
     assert "training rows" in run.manifest()["heldout"]["from"]
 
 
-def test_the_manifest_explains_the_run(start: Start) -> None:
+def test_manifest_describes_the_run(start: Start) -> None:
     run = start(training={"max_steps": 2, "seed": 7})
     train(run)
     manifest = run.manifest()
-    # The package leaves the build (+cpu, +cu130) out of its version, or not.
+    # The package metadata may omit the build (+cpu, +cu130).
     assert torch.__version__.startswith(manifest["versions"]["torch"])
     assert manifest["seed"] == 7
     assert len(manifest["dataset"]["sources"][0]["content"]) >= 32
@@ -293,7 +294,7 @@ def test_the_manifest_explains_the_run(start: Start) -> None:
     assert manifest["results"]["seconds"] > 0
 
 
-def test_the_adapter_folder_is_whole_and_loads_with_peft(start: Start, tiny: TinyModel) -> None:
+def test_adapter_folder_is_complete_and_loads_with_peft(start: Start, tiny: TinyModel) -> None:
     run = start(training={"max_steps": 2})
     channel = train(run)
     names = {file.name for file in run.adapter.iterdir()}
@@ -306,13 +307,13 @@ def test_the_adapter_folder_is_whole_and_loads_with_peft(start: Start, tiny: Tin
     assert channel.last(events.AdapterSaved).bytes == sum(f.stat().st_size for f in run.adapter.iterdir())  # fmt: skip
 
 
-def test_chatml_chosen_for_training_is_in_the_adapters_tokenizer(start: Start) -> None:
+def test_chosen_chatml_is_saved_with_the_adapter(start: Start) -> None:
     run = start(dataset={"chat_template": "chatml"}, training={"max_steps": 1})
     train(run)
     assert "<|im_start|>" in (run.adapter / "chat_template.jinja").read_text()
 
 
-def test_a_template_that_hides_earlier_turns_is_warned_of(start: Start, tmp_path: Path) -> None:
+def test_template_that_hides_earlier_turns_gives_a_warning(start: Start, tmp_path: Path) -> None:
     turns = [("system", "S"), ("user", "Q"), ("assistant", "A"), ("user", "Q2"), ("assistant", "A2")]  # fmt: skip
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     channel = train(start("mistral", write_rows(tmp_path / "chat.jsonl", [row, row]), training={"max_steps": 1}))  # fmt: skip
@@ -320,7 +321,7 @@ def test_a_template_that_hides_earlier_turns_is_warned_of(start: Start, tmp_path
     assert codes == ["dataset.answers_left_out"]
 
 
-def test_unusable_rows_add_up(start: Start, tmp_path: Path) -> None:
+def test_used_and_skipped_rows_add_up(start: Start, tmp_path: Path) -> None:
     long = {"instruction": "x " * 800, "output": "never reached"}
     rows = write_rows(tmp_path / "mixed.jsonl", [*ROWS[:4], {"instruction": "?"}, long])
     ready = train(start(rows=rows, training={"max_steps": 1})).last(events.DatasetReady)
@@ -329,13 +330,15 @@ def test_unusable_rows_add_up(start: Start, tmp_path: Path) -> None:
     assert {s.rows for s in ready.skipped} == {(5,), (6,)}
 
 
-# --- going on ---------------------------------------------------------------------------------
+# --- resuming ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"optimizer": "adamw_8bit"}, {"optimizer": "schedule_free_adamw"}]
+    "settings",
+    [{}, {"optimizer": "adamw_8bit"}, {"optimizer": "schedule_free_adamw"}],
+    ids=["AdamW", "8-bit AdamW", "schedule-free AdamW"],
 )
-def test_a_resumed_training_ends_bit_for_bit_where_an_unbroken_one_does(
+def test_resumed_training_matches_an_unbroken_one_exactly(
     start: Start, settings: dict[str, Any]
 ) -> None:
     recipe = {
@@ -362,7 +365,7 @@ def test_a_resumed_training_ends_bit_for_bit_where_an_unbroken_one_does(
     assert broken.manifest()["results"]["evaluations"] == unbroken.manifest()["results"]["evaluations"]  # fmt: skip
 
 
-def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(start: Start) -> None:
+def test_damaged_checkpoints_are_reported_and_skipped(start: Start) -> None:
     run = start(training={"epochs": 1, "save_every": 2, "keep_checkpoints": 3})
     first = train(run)
     assert run.checkpoint_steps() == [2, 4, 6]
@@ -375,7 +378,7 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(start: Start) -> 
     assert losses(channel)[6] == losses(first)[6]
 
 
-def test_what_a_killed_worker_left_half_written_is_swept_away(start: Start) -> None:
+def test_partial_checkpoint_of_killed_worker_is_deleted(start: Start) -> None:
     run = start(training={"max_steps": 2})
     half = run.checkpoints / ".step-00000001.abc.tmp"
     half.mkdir(parents=True)
@@ -384,7 +387,7 @@ def test_what_a_killed_worker_left_half_written_is_swept_away(start: Start) -> N
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000002"]
 
 
-def test_resuming_without_a_checkpoint_starts_anew(start: Start) -> None:
+def test_resume_without_checkpoint_starts_from_the_beginning(start: Start) -> None:
     channel = train(start(training={"max_steps": 1}), resume=True)
     assert channel.last(events.TrainingStarted).step == 0
     assert "from the beginning" in str(channel.last(events.Log).text)
@@ -406,7 +409,7 @@ def test_resuming_on_other_rows_is_a_problem(start: Start) -> None:
     assert problem_of(train(run, resume=True)).code == "training.data_changed"
 
 
-def test_resuming_an_adapter_that_lacks_a_weight_is_a_problem(start: Start) -> None:
+def test_resuming_an_adapter_without_a_weight_is_a_problem(start: Start) -> None:
     run = start(training={"max_steps": 2})
     train(run)
     checkpoint = run.checkpoint(2)
@@ -428,7 +431,7 @@ def test_older_checkpoints_are_deleted(start: Start) -> None:
     assert run.checkpoint_steps() == [5, 6]
 
 
-def test_a_checkpoint_is_written_when_asked_for(start: Start) -> None:
+def test_checkpoint_is_written_on_request(start: Start) -> None:
 
     def ask(event: Event, flags: Flags) -> None:
         if isinstance(event, events.StepDone) and event.step == 2:
@@ -438,7 +441,7 @@ def test_a_checkpoint_is_written_when_asked_for(start: Start) -> None:
     assert [event.step for event in channel.of(events.CheckpointSaved)] == [2, 6]
 
 
-#: A worker that is killed once its twelfth step is told of.
+#: A worker that is killed after reporting its twelfth step.
 _KILLED = """
 import os
 from lora_studio.engine.runtime import channel
@@ -454,7 +457,7 @@ worker.main()
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_middle_goes_on_where_its_last_checkpoint_was(start: Start) -> None:
+def test_killed_worker_resumes_from_its_last_checkpoint(start: Start) -> None:
     recipe = {"training": {"epochs": 8, "save_every": 5}}
     unbroken, killed = start(**recipe), start(**recipe)
     train(unbroken)
@@ -471,8 +474,8 @@ def test_a_worker_killed_in_the_middle_goes_on_where_its_last_checkpoint_was(sta
         assert worker.stderr is not None
         worker.stdin.write(commands.Train(run=str(killed.path)).model_dump_json() + "\n")
         worker.stdin.flush()
-        said = worker.stderr.read()
-    assert worker.returncode == -9, said
+        stderr = worker.stderr.read()
+    assert worker.returncode == -9, stderr
     assert killed.state() == "interrupted"
     last = killed.checkpoint_steps()[-1]
     resumed = train(killed, resume=True)
@@ -502,7 +505,7 @@ def test_stopping_keeps_a_usable_adapter(start: Start) -> None:
     assert list(losses(rest)) == list(range(4, 13))
 
 
-def test_a_cancel_is_heeded_before_the_next_micro_batch(
+def test_cancel_is_obeyed_before_the_next_micro_batch(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training.recipe import objectives
@@ -525,7 +528,7 @@ def test_a_cancel_is_heeded_before_the_next_micro_batch(
     assert not run.adapter.exists()
 
 
-def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
+def test_nan_loss_ends_training_before_the_adapter_is_damaged(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training.recipe import objectives
@@ -547,7 +550,7 @@ def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
     assert all(value.isfinite().all() for value in stored.values())
 
 
-#: A worker's training in a process whose files may not grow over a size: the disk is full for it.
+#: A training run in a process with a limit on file sizes, which acts like a full disk.
 _LIMITED = """
 import resource, sys
 from lora_studio.core.protocol import commands
@@ -563,7 +566,7 @@ for event in channel.events[-2:]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs limits on file sizes")
-def test_a_full_disk_pauses_with_a_problem_and_the_checkpoint_before_is_whole(start: Start) -> None:
+def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(start: Start) -> None:
     run = start(training={"save_every": 2})
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _LIMITED, str(run.path)],
@@ -584,7 +587,7 @@ def test_a_full_disk_pauses_with_a_problem_and_the_checkpoint_before_is_whole(st
     assert channel.of(events.Done)
 
 
-def test_no_usable_row_under_the_template_is_a_problem(start: Start, tmp_path: Path) -> None:
+def test_template_without_usable_rows_is_a_problem(start: Start, tmp_path: Path) -> None:
     chat = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}  # fmt: skip
     run = start("gemma3", write_rows(tmp_path / "odd.jsonl", [chat]))
     problem = problem_of(train(run))
@@ -599,12 +602,12 @@ def test_nothing_trainable_is_a_problem(start: Start) -> None:
     assert "q_proj" in str(problem.remedy)
 
 
-def test_an_unreadable_model_is_a_problem(start: Start, tmp_path: Path) -> None:
+def test_unreadable_model_is_a_problem(start: Start, tmp_path: Path) -> None:
     run = start(model={"source": str(tmp_path)})
     assert problem_of(train(run)).code == "model.not_a_model"
 
 
-def test_training_anew_forgets_the_checkpoints_of_before(start: Start) -> None:
+def test_new_training_deletes_earlier_checkpoints(start: Start) -> None:
     run = start(training={"save_every": 2})
     train(run)
 

@@ -1,4 +1,4 @@
-"""Several steps in a row beside transformers' own Trainer: losses, rates and norms of gradients."""
+"""Several steps compared with transformers' Trainer: losses, learning rates and gradient norms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS: list[Any] = [
 
 @dataclass(frozen=True)
 class Case:
-    """The same recipe for both; `theirs` is what the Trainer has to be told in other words."""
+    """The same recipe for both; `theirs` holds the Trainer's names for changed settings."""
 
     recipe: dict[str, Any] = field(default_factory=dict)
     theirs: dict[str, Any] = field(default_factory=dict)
@@ -80,11 +80,11 @@ def biased(tiny: TinyModel, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_every_step_is_that_of_transformers_trainer(
+def test_every_step_equals_the_transformers_trainer(
     biased: Path, tmp_path: Path, name: str
 ) -> None:
     case = CASES[name]
-    begun = random_adapter(biased, tmp_path / "begun", **case.adapter)
+    start_adapter = random_adapter(biased, tmp_path / "begun", **case.adapter)
     recipe = {
         "epochs": 1, "micro_batch": 2, "gradient_accumulation": 3, "learning_rate": 5e-3,
         "warmup_share": 0.2, "schedule": "linear", "max_grad_norm": 0.5, "weight_decay": 0.3,
@@ -98,12 +98,12 @@ def test_every_step_is_that_of_transformers_trainer(
             "max_length": 256,
         },
         training=recipe,
-        lora={"start_from": str(begun)},
+        lora={"start_from": str(start_adapter)},
     )
     done = handle(commands.Train(run=str(run.path))).of(events.StepDone)
     ours = [(step.loss, step.learning_rate, step.grad_norm) for step in done]
     base = AutoModelForCausalLM.from_pretrained(biased, dtype=torch.float32)
-    model = peft.PeftModel.from_pretrained(base, str(begun), is_trainable=True)
+    model = peft.PeftModel.from_pretrained(base, str(start_adapter), is_trainable=True)
     theirs = _of_trainer(run, model, recipe, case, tmp_path / "out")
     assert len(ours) == len(theirs) == STEPS
     for own, other in zip(ours, theirs, strict=True):
@@ -113,7 +113,7 @@ def test_every_step_is_that_of_transformers_trainer(
 def _of_trainer(
     run: RunFolder, model: Any, recipe: dict[str, Any], case: Case, folder: Path
 ) -> list[tuple[float, float, float]]:
-    """The same rows in the same order."""
+    """Train with the Trainer on the same rows in the same order; return loss, rate, norm by step."""
     project = run.load_project()
     spec = project.training
     tokenizer = AutoTokenizer.from_pretrained(project.model.source)

@@ -1,4 +1,4 @@
-"""Training in several processes: the result of one, and nothing left of it however it ends."""
+"""Training in several processes: same result as one, and no process left however it ends."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ PAIRS = [
     {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!"}
     for n in range(23)
 ]
-LABELLED = [
+LABELED = [
     {"prompt": f"What is {n}?", "completion": f"It is {n}{'.' if n % 2 else '?'}", "label": n % 2 > 0}
     for n in range(23)
 ]  # fmt: skip
 
 
-#: Put before the packages of every process of a training: it patches those of one kind.
+#: A sitecustomize for every process of a training run; it patches the processes of one module.
 _MISHAP = """
 import gc, os, pathlib, sys, time
 if "{module}" in sys.orig_argv:
@@ -64,34 +64,33 @@ if "{module}" in sys.orig_argv:
 
 
 @pytest.fixture
-def mishap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets something happen in a process of one kind, before or after a function does its work: at that
-    moment and no other, however busy the machine is."""
+def patch_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run code before or after a function in the processes of one module, independent of timing."""
     folder = tmp_path / "before"
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
     def arrange(module: str, holder: str, name: str, before: str = "", after: str = "") -> None:
-        told = {"before": before or "pass", "after": after or "pass"}
-        text = _MISHAP.format(module=module, holder=holder, name=name, **told)
+        hooks = {"before": before or "pass", "after": after or "pass"}
+        text = _MISHAP.format(module=module, holder=holder, name=name, **hooks)
         (folder / "sitecustomize.py").write_text(text)
 
     return arrange
 
 
 @pytest.fixture
-def misfortune(mishap: Callable[..., None]) -> Callable[..., None]:
-    """Lets memory run out in a function, after it has done its work, at a certain call or calls."""
+def raise_memory_error(patch_process: Callable[..., None]) -> Callable[..., None]:
+    """Raise MemoryError at the end of a function, at the given calls."""
 
     def arrange(module: str, holder: str, name: str, when: str) -> None:
-        mishap(module, holder, name, after=f"if len(calls) {when}: raise MemoryError")
+        patch_process(module, holder, name, after=f"if len(calls) {when}: raise MemoryError")
 
     return arrange
 
 
 @pytest.fixture
 def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
-    """Makes a run of 19 rows for training, 4 for validation: the last step has 3 rows, not 4."""
+    """Create runs with 19 training and 4 validation rows: the last step has 3 rows instead of 4."""
 
     def make(
         device: str, rows: list[Any] = ROWS, sharding: str = "auto", **training: Any
@@ -121,36 +120,36 @@ def train_in_worker(
     run: RunFolder, on_event: Callable[[Event, client_worker.Worker], None], *, resume: bool = False
 ) -> list[Any]:
     links: list[client_worker.Worker] = []
-    found: list[Any] = []
+    sent: list[Any] = []
     for event in client_worker.perform(
         commands.Train(run=str(run.path), resume=resume), links.append
     ):
-        found.append(event)
+        sent.append(event)
         on_event(event, links[0])
-    return found
+    return sent
 
 
-def nothing(event: Event, worker: client_worker.Worker) -> None:
+def ignore(event: Event, worker: client_worker.Worker) -> None:
     pass
 
 
-def of(found: list[Any], kind: type) -> list[Any]:
-    return [event for event in found if isinstance(event, kind)]
+def events_of(sent: list[Any], kind: type) -> list[Any]:
+    return [event for event in sent if isinstance(event, kind)]
 
 
-def figures(found: list[Any]) -> dict[int, dict[str, float]]:
-    return {e.step: {"loss": e.loss, "norm": e.grad_norm} | e.figures for e in of(found, events.StepDone)}  # fmt: skip
+def step_metrics(sent: list[Any]) -> dict[int, dict[str, float]]:
+    return {e.step: {"loss": e.loss, "norm": e.grad_norm} | e.figures for e in events_of(sent, events.StepDone)}  # fmt: skip
 
 
-def on_device(run: RunFolder, device: str) -> None:
-    """Lets a run go on elsewhere."""
+def change_device(run: RunFolder, device: str) -> None:
+    """Change the device of a run."""
     text = run.project_file.read_text("utf-8")
     before = run.load_project().model.device
     run.project_file.write_text(text.replace(f'"{before}"', f'"{device}"'), "utf-8")
     assert run.load_project().model.device == device
 
 
-def gone(processes: list[psutil.Process], within: float = 120.0) -> bool:
+def have_ended(processes: list[psutil.Process], within: float = 120.0) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=within)
     return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
@@ -158,10 +157,10 @@ def gone(processes: list[psutil.Process], within: float = 120.0) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "sharding"),
-    [(ROWS, "replicate"), (PAIRS, "replicate"), (ROWS, "shard"), (LABELLED, "shard")],
-    ids=["sft", "dpo", "sft divided", "kto divided"],
+    [(ROWS, "replicate"), (PAIRS, "replicate"), (ROWS, "shard"), (LABELED, "shard")],
+    ids=["sft", "dpo", "sft sharded", "kto sharded"],
 )
-def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
+def test_two_processes_match_one_and_listen_only_locally(
     start: Start, rows: list[Any], sharding: str
 ) -> None:
     alone, both = start("cpu", rows, eval_every=3), start("cpu:2", rows, sharding, eval_every=3)
@@ -171,7 +170,7 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
     def look(event: Event, worker: client_worker.Worker) -> None:
         if not isinstance(event, events.StepDone):
             return
-        with contextlib.suppress(psutil.NoSuchProcess):  # by now they may have ended
+        with contextlib.suppress(psutil.NoSuchProcess):  # they may have exited
             processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children()]
             listening.extend(
                 connection.laddr.ip
@@ -180,14 +179,14 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
                 if connection.status == psutil.CONN_LISTEN
             )
 
-    found = train_in_worker(both, look)
-    assert of(found, events.Done), (str(found[-1].problem.what), both.log_file.read_text())
-    own = figures(expected.events)
-    for step, values in figures(found).items():
+    sent = train_in_worker(both, look)
+    assert events_of(sent, events.Done), (str(sent[-1].problem.what), both.log_file.read_text())
+    own = step_metrics(expected.events)
+    for step, values in step_metrics(sent).items():
         assert values == pytest.approx(own[step], rel=1e-4, abs=1e-6)
-    assert list(figures(found)) == [1, 2, 3, 4, 5]
+    assert list(step_metrics(sent)) == [1, 2, 3, 4, 5]
     losses = [(e.step, e.loss, e.figures) for e in expected.of(events.Evaluated)]
-    for event, (step, loss, others) in zip(of(found, events.Evaluated), losses, strict=True):
+    for event, (step, loss, others) in zip(events_of(sent, events.Evaluated), losses, strict=True):
         assert (event.step, event.loss) == (step, pytest.approx(loss, rel=1e-4))
         assert event.figures == pytest.approx(others, rel=1e-4, abs=1e-6)
     weights = load_file(alone.adapter / "adapter_model.safetensors")
@@ -198,15 +197,15 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
 
 
 @pytest.mark.slow
-def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(
-    start: Start, mishap: Callable[..., None]
+def test_run_of_two_processes_pauses_and_resumes_in_one(
+    start: Start, patch_process: Callable[..., None]
 ) -> None:
     alone, both = start("cpu", epochs=2), start("cpu:2", epochs=2)
     handle(commands.Train(run=str(alone.path)))
-    # The wish comes while its third step computes: ten are soon done.
+    # The pause arrives during the third of ten steps.
     asked = "any(type(o).__name__ == 'Flags' and o.pause.is_set() for o in gc.get_objects())"
     wait = f"while len(calls) == 6 and not {asked}: time.sleep(0.02)"
-    mishap(
+    patch_process(
         "lora_studio.engine",
         "lora_studio.engine.training.recipe.objectives",
         "Sft.loss",
@@ -217,11 +216,11 @@ def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(
         if isinstance(event, events.StepDone) and event.step < 8:
             worker.send(commands.Pause(target=event.id))
 
-    found = train_in_worker(both, pause)
-    assert of(found, events.Done)[0].paused
+    sent = train_in_worker(both, pause)
+    assert events_of(sent, events.Done)[0].paused
     (step,) = both.checkpoint_steps()
     assert 0 < step < 10
-    on_device(both, "cpu")
+    change_device(both, "cpu")
     rest = handle(commands.Train(run=str(both.path), resume=True))
     assert rest.last(events.TrainingStarted).step == step
     weights = load_file(alone.adapter / "adapter_model.safetensors")
@@ -230,15 +229,15 @@ def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(
 
 
 @pytest.mark.slow
-def test_the_best_that_a_checkpoint_knows_of_is_deleted_by_no_other_process(start: Start) -> None:
+def test_best_adapter_of_a_checkpoint_is_not_deleted(start: Start) -> None:
     run = start("cpu:2", epochs=1000.0, eval_every=1, save_every=3, keep_best=True, sample_rows=0)
 
     def end(event: Event, worker: client_worker.Worker) -> None:
         if isinstance(event, events.Evaluated) and event.step == 5:
             os.kill(worker.pid, signal.SIGKILL)
 
-    found = train_in_worker(run, end)
-    assert found[-1].problem.code == "worker.crashed"
+    sent = train_in_worker(run, end)
+    assert sent[-1].problem.code == "worker.crashed"
     last = checkpoint_files.read_checkpoint(run.checkpoint(run.checkpoint_steps()[-1]))
     state = TrainerState.from_checkpoint(last.entries, run.load_project().training)
     best = best_adapter.best_evaluation(state.evaluations)
@@ -247,7 +246,7 @@ def test_the_best_that_a_checkpoint_knows_of_is_deleted_by_no_other_process(star
 
 
 @pytest.mark.slow
-def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel(
+def test_no_process_survives_a_killed_rank_or_a_cancel(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start("cpu:2", epochs=1000.0, save_every=5, eval_every=1000)
@@ -264,44 +263,42 @@ def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel
 
         return on_event
 
-    # `kill -9` of the first process alone, with nobody who could clean up behind it.
-    found = train_in_worker(run, at_step(lambda _, worker: os.kill(worker.pid, signal.SIGKILL)))
+    # `kill -9` of the first process: nothing can clean up after it.
+    sent = train_in_worker(run, at_step(lambda _, worker: os.kill(worker.pid, signal.SIGKILL)))
     assert len(others) == 1
-    assert gone(others)
-    assert found[-1].problem.code == "worker.crashed"
+    assert have_ended(others)
+    assert sent[-1].problem.code == "worker.crashed"
 
-    # The same of the second one: the first names it and ends in good order.
-    found = train_in_worker(run, at_step(lambda *_: others[0].kill()), resume=True)
-    assert found[-1].problem.code == "training.rank_died"
-    assert "(2 of 2) was killed by signal 9" in str(found[-1].problem.what)
+    # The same for the second process: the first one reports it and exits cleanly.
+    sent = train_in_worker(run, at_step(lambda *_: others[0].kill()), resume=True)
+    assert sent[-1].problem.code == "training.rank_died"
+    assert "(2 of 2) was killed by signal 9" in str(sent[-1].problem.what)
     assert run.state() == "failed"
 
-    # Heeded, not enforced: the worker itself says so.
+    # The worker obeys the cancel itself; it isn't enforced.
     monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)
-    found = train_in_worker(
-        run, at_step(lambda event, worker: worker.cancel(event.id)), resume=True
-    )
-    assert of(found, events.Cancelled)
+    sent = train_in_worker(run, at_step(lambda event, worker: worker.cancel(event.id)), resume=True)
+    assert events_of(sent, events.Cancelled)
     assert list(run.events())[-1].kind == "cancelled"
-    assert gone(others)
+    assert have_ended(others)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs parents that die alone")
-def test_a_second_process_that_fails_says_what_and_where(
-    start: Start, mishap: Callable[..., None]
+def test_failing_second_rank_reports_its_error(
+    start: Start, patch_process: Callable[..., None]
 ) -> None:
     run = start("cpu:2")
-    # Gone before the second process reads it, after the first one has.
+    # Delete the file after the first process has read it and before the second one does.
     lose = f"pathlib.Path({run.load_project().dataset.sources[0].path!r}).unlink()"
-    mishap(
+    patch_process(
         "lora_studio.engine.worker_rank",
         "lora_studio.engine.training.train_run",
         "follow",
         before=lose,
     )
-    found = train_in_worker(run, nothing)
-    assert str(found[-1].problem.what).startswith(
+    sent = train_in_worker(run, ignore)
+    assert str(sent[-1].problem.what).startswith(
         "The process on cpu (2 of 2) stopped with an error: "
     )
 
@@ -310,89 +307,94 @@ def test_a_second_process_that_fails_says_what_and_where(
 @pytest.mark.parametrize(
     ("call", "step"), [(1, 0), (4, 2)], ids=["before a checkpoint", "after a checkpoint"]
 )
-def test_an_optimizer_that_runs_out_of_memory_in_one_process_takes_both_back(
-    start: Start, misfortune: Callable[..., None], call: int, step: int
+def test_optimizer_oom_in_one_rank_resets_both(
+    start: Start, raise_memory_error: Callable[..., None], call: int, step: int
 ) -> None:
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
     alone, both = start("cpu", **recipe), start("cpu:2", **recipe)
-    expected = figures(handle(commands.Train(run=str(alone.path))).events)
-    misfortune("lora_studio.engine.worker_rank", "torch.optim", "AdamW.step", f"== {call}")
-    found = train_in_worker(both, nothing)
-    assert of(found, events.Done), found[-1]
-    assert [(e.step, e.micro_batch) for e in of(found, events.Recovered)] == [(step, 1)]
-    for number, values in figures(found).items():  # of each step the last time
+    expected = step_metrics(handle(commands.Train(run=str(alone.path))).events)
+    raise_memory_error("lora_studio.engine.worker_rank", "torch.optim", "AdamW.step", f"== {call}")
+    sent = train_in_worker(both, ignore)
+    assert events_of(sent, events.Done), sent[-1]
+    assert [(e.step, e.micro_batch) for e in events_of(sent, events.Recovered)] == [(step, 1)]
+    for number, values in step_metrics(sent).items():  # the last value of each step
         assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
-    assert list(figures(found)) == list(expected)
+    assert list(step_metrics(sent)) == list(expected)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["lora_studio.engine", "lora_studio.engine.worker_rank"])
-def test_divided_weights_begin_anew_with_less_where_memory_runs_out_in_any_process(
-    start: Start, misfortune: Callable[..., None], module: str, monkeypatch: pytest.MonkeyPatch
+def test_sharded_training_restarts_with_less_after_oom(
+    start: Start,
+    raise_memory_error: Callable[..., None],
+    module: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
     alone, both = start("cpu", **recipe), start("cpu:2", ROWS, "shard", **recipe)
-    expected = figures(handle(commands.Train(run=str(alone.path))).events)
-    # A pass for the probe, one for each of two steps; the next process has fewer rows in each.
-    misfortune(
+    expected = step_metrics(handle(commands.Train(run=str(alone.path))).events)
+    # One pass for the probe and one for each of two steps; the next process has fewer rows in each.
+    raise_memory_error(
         module,
         "lora_studio.engine.training.recipe.objectives",
         "Sft.loss",
         "== 4 and len(about[1]) > 1",
     )
     command = commands.Train(run=str(both.path))
-    found = list(client_worker.perform(command, start=RestartingWorker.start))
-    assert of(found, events.Done), found[-1]
-    (warned,) = [e for e in of(found, events.Warned) if e.problem.code == "worker.out_of_memory"]
+    sent = list(client_worker.perform(command, start=RestartingWorker.start))
+    assert events_of(sent, events.Done), sent[-1]
+    (warned,) = [
+        e for e in events_of(sent, events.Warned) if e.problem.code == "worker.out_of_memory"
+    ]
     assert "from the checkpoint at step 2 with a lower memory setting" in str(warned.problem.remedy)
-    assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
-    for number, values in figures(found).items():
+    assert [e.micro_batch for e in events_of(sent, events.Recovered)] == [1]
+    for number, values in step_metrics(sent).items():
         assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
-    assert list(figures(found)) == list(expected)
+    assert list(step_metrics(sent)) == list(expected)
 
 
 @pytest.mark.slow
-def test_divided_weights_begin_anew_where_memory_runs_out_ahead_of_a_step_of_labelled_answers(
-    start: Start, misfortune: Callable[..., None]
+def test_sharded_kto_restarts_after_oom_before_a_step(
+    start: Start, raise_memory_error: Callable[..., None]
 ) -> None:
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
-    both = start("cpu:2", LABELLED, "shard", **recipe)
-    # Two passes in the probe and in each step: the first of them looks ahead.
-    misfortune("lora_studio.engine.worker_rank", "lora_studio.engine.training.recipe.objectives", "Kto._rewards",
+    both = start("cpu:2", LABELED, "shard", **recipe)
+    # Two passes in the probe and in each step; the first computes the reference point.
+    raise_memory_error("lora_studio.engine.worker_rank", "lora_studio.engine.training.recipe.objectives", "Kto._rewards",
                "== 7 and len(about[1]) > 1")  # fmt: skip
     command = commands.Train(run=str(both.path))
-    found = list(client_worker.perform(command, start=RestartingWorker.start))
-    assert of(found, events.Done), found[-1]
-    assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
-    assert list(figures(found)) == [1, 2, 3, 4, 5]
+    sent = list(client_worker.perform(command, start=RestartingWorker.start))
+    assert events_of(sent, events.Done), sent[-1]
+    assert [e.micro_batch for e in events_of(sent, events.Recovered)] == [1]
+    assert list(step_metrics(sent)) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
-def test_a_second_process_that_is_killed_at_odd_moments_is_named_and_training_goes_on(
-    start: Start, mishap: Callable[..., None]
+def test_killed_second_rank_is_named_and_training_resumes(
+    start: Start, patch_process: Callable[..., None]
 ) -> None:
     run = start("cpu:2", eval_every=2, save_every=2)
     functions = (("train_run", "follow"), ("trainer", "Trainer._evaluate"))
     for attempt, (module, name) in enumerate(functions):
         holder, kill = f"lora_studio.engine.training.{module}", "os.kill(os.getpid(), 9)"
-        mishap("lora_studio.engine.worker_rank", holder, name, before=kill)
-        found = train_in_worker(run, nothing, resume=attempt > 0)
-        assert found[-1].problem.code == "training.rank_died"
-    mishap("none", "lora_studio.engine.training.trainer", "Trainer._evaluate")
-    found = train_in_worker(run, nothing, resume=True)
-    assert of(found, events.Done), found[-1]
+        patch_process("lora_studio.engine.worker_rank", holder, name, before=kill)
+        sent = train_in_worker(run, ignore, resume=attempt > 0)
+        assert sent[-1].problem.code == "training.rank_died"
+    patch_process("none", "lora_studio.engine.training.trainer", "Trainer._evaluate")
+    sent = train_in_worker(run, ignore, resume=True)
+    assert events_of(sent, events.Done), sent[-1]
     assert list(metrics.read_metrics(run).loss.steps) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
-def test_divided_weights_answer_sample_prompts_like_those_of_one_process(start: Start) -> None:
+def test_sharded_weights_answer_samples_like_one_process(start: Start) -> None:
     recipe = {"sample_prompts": ("What is 3 and 3?", "Who?"), "sample_tokens": 8}
     alone, both = start("cpu", **recipe), start("cpu:2", ROWS, "shard", **recipe)
-    told = handle(commands.Train(run=str(alone.path))).of(events.Sampled)
-    found = of(train_in_worker(both, nothing), events.Sampled)
-    assert len(told) >= 4
-    assert [(e.step, e.index, e.source, e.text) for e in found] == [
-        (e.step, e.index, e.source, e.text) for e in told
+    expected = handle(commands.Train(run=str(alone.path))).of(events.Sampled)
+    sent = events_of(train_in_worker(both, ignore), events.Sampled)
+    assert len(expected) >= 4
+    assert [(e.step, e.index, e.source, e.text) for e in sent] == [
+        (e.step, e.index, e.source, e.text) for e in expected
     ]
 
 
@@ -416,33 +418,31 @@ def _spellings() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize(("text", "names"), _spellings())
-def test_a_device_setting_names_one_device_for_each_process(
-    text: str, names: tuple[str, ...]
-) -> None:
+def test_device_setting_names_one_device_per_process(text: str, names: tuple[str, ...]) -> None:
     assert ModelSpec(device=text).devices == names_of(text) == names
 
 
 @pytest.mark.parametrize(
     "text", ["cuda,cuda:1", "cpu:0", "cpu:100", "cuda:0,", "cpu,cuda:0", "gpu"]
 )
-def test_other_device_settings_are_refused(text: str) -> None:
+def test_invalid_device_setting_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="device"):
         ModelSpec(device=text)
 
 
-def test_a_device_named_twice_is_a_problem_with_a_fix() -> None:
-    found = checks._check_devices(ModelSpec(device="cuda:0,cuda:1,cuda:0"))
-    assert [(p.code, p.fix.value) for p in found if p.fix] == [
+def test_duplicate_device_is_a_problem_with_a_fix() -> None:
+    problems = checks._check_devices(ModelSpec(device="cuda:0,cuda:1,cuda:0"))
+    assert [(p.code, p.fix.value) for p in problems if p.fix] == [
         ("model.device_twice", "cuda:0,cuda:1")
     ]
     assert not checks._check_devices(ModelSpec(device="cpu:2"))
 
 
-def test_what_runs_in_one_process_uses_the_first_of_several_devices() -> None:
+def test_single_process_tasks_use_the_first_device() -> None:
     assert device.choose_device("cpu:2") == torch.device("cpu")
 
 
-def test_with_divided_weights_every_rank_computes_as_many_passes() -> None:
+def test_sharded_ranks_compute_equally_many_passes() -> None:
     batches = [[row] for row in range(5)]
     shares = [ProcessGroup(index, 2, is_sharded=True).local_batches(batches) for index in range(2)]
     assert [len(share) for share in shares] == [3, 3]
@@ -450,7 +450,7 @@ def test_with_divided_weights_every_rank_computes_as_many_passes() -> None:
     assert sorted(counted) == batches
 
 
-def test_quantised_weights_are_not_divided() -> None:
+def test_quantized_weights_cannot_be_sharded() -> None:
     model = ModelSpec(source="m", precision="4bit", device="cuda:0,cuda:1", sharding="shard")
-    found = combinations.check(model, LoraSpec(), TrainingSpec())
-    assert [problem.code for problem in found] == ["model.sharding_quantised"]
+    problems = combinations.check(model, LoraSpec(), TrainingSpec())
+    assert [problem.code for problem in problems] == ["model.sharding_quantised"]

@@ -1,7 +1,7 @@
-"""Liger's kernels against the plain layers, on a processor by Triton's interpreter.
+"""Liger's kernels against the plain layers, on a CPU with Triton's interpreter.
 
-Not collected by itself: Triton decides whether it interprets when it is first imported, so that
-`test_liger.py` runs this file in a process of its own with TRITON_INTERPRET=1.
+Not collected directly: Triton decides on import whether it interprets, so `test_liger.py` runs this file
+in a separate process with TRITON_INTERPRET=1.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.kernels import fused, liger, logprobs
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import assert_equal, layers_of, plainly, result, wrap
+from tests.engine.training.kernels.test_fused import (
+    assert_equal,
+    layers_of,
+    result,
+    unfused_result,
+    wrap,
+)
 
 
 @pytest.fixture(autouse=True)
 def _on_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WORKAROUND: the interpreter leaves numbers with a point as Python has them, where kernels that are
-    compiled get tensors and ask them for their methods; and it knows no functions of the GPU's own
-    library."""
+    """WORKAROUND: the interpreter passes Python floats where compiled kernels get tensors and call their
+    methods, and it doesn't support libdevice functions."""
     convert = interpreter._implicit_cvt
 
     def converted(given: object) -> object:
@@ -41,11 +46,11 @@ def _on_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liger, "_DEVICES", ("cpu",))
 
 
-#: Layers of a block that Liger computes: norms, gates and rotations; two blocks and a last norm.
+#: Layers that Liger computes: norms, gates and rotations of two blocks, and the final norm.
 _BY_LIGER = {
     "llama3": 2 * (2 + 1 + 1) + 1,
     "qwen3": 2 * (4 + 1 + 1) + 1,  # queries and keys have norms as well
-    "gemma3": 2 * (6 + 1 + 1) + 1,  # and each part has one behind it
+    "gemma3": 2 * (6 + 1 + 1) + 1,  # attention and MLP each have a second norm
     "phi3": 2 * (2 + 1) + 1,  # gate and up are one layer
     "granite": 2 * (2 + 1 + 1) + 1,
     "qwen3_moe": 2 * (4 + 1) + 1,  # its gates are in stacked experts
@@ -53,48 +58,50 @@ _BY_LIGER = {
 
 
 @pytest.mark.parametrize("family", _BY_LIGER)
-def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, family: str) -> None:
+def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     assert scorer.fused.reasons == {}
     assert (scorer.fused.by_liger, scorer.scored_by_liger) == (_BY_LIGER[family], True)
-    said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert said == f"Liger kernels compute {_BY_LIGER[family]} of these layers, and the loss."
-    assert_equal(result(scorer), plainly(scorer), 1e-4)
+    description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
+    assert (
+        description == f"Liger kernels compute {_BY_LIGER[family]} of these layers, and the loss."
+    )
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_in_16_bits_they_differ_by_rounding_alone(tiny: TinyModel) -> None:
-    # float16: the interpreter multiplies two numbers of bfloat16 as if they were whole ones.
+def test_float16_differs_only_by_rounding(tiny: TinyModel) -> None:
+    # float16, because the interpreter multiplies bfloat16 numbers as integers.
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float16).train()
     scorer = Scorer(model)
     assert scorer.fused.by_liger == _BY_LIGER["llama3"]
     assert scorer.scored_by_liger
     with peft.helpers.disable_input_dtype_casting(model):
-        assert_equal(result(scorer), plainly(scorer), 0.05)
+        assert_equal(result(scorer), unfused_result(scorer), 0.05)
 
 
-def test_scores_in_16_bits_keep_all_their_digits() -> None:
+def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
     torch.manual_seed(0)
     logits = (torch.randn(9, 1000) * 8).to(torch.bfloat16)
     targets = torch.arange(9) * 37
     own, others = logits.clone(), logits.clone()
     expected = logprobs._cross_entropy(own, targets, True)
-    found = liger.cross_entropy(others, targets, True)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    actual = liger.cross_entropy(others, targets, True)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
     assert float((own.float() - others.float()).abs().max()) <= 2**-8
     untouched = logits.clone()
-    torch.testing.assert_close(liger.cross_entropy(untouched, targets, False), found)
+    torch.testing.assert_close(liger.cross_entropy(untouched, targets, False), actual)
     assert torch.equal(untouched, logits)
 
 
-def test_the_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
+def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
     scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train())
     first, second = result(scorer), result(scorer)
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
 
 
-def test_gradient_checkpointing_gives_the_same_with_kernels_that_work_in_place(
+def test_gradient_checkpointing_matches_with_in_place_kernels(
     tiny: TinyModel,
 ) -> None:
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
@@ -107,15 +114,15 @@ def test_gradient_checkpointing_gives_the_same_with_kernels_that_work_in_place(
 @pytest.mark.parametrize(
     "settings", [{"use_dora": True}, {"dropout": 0.2}], ids=["DoRA", "dropout"]
 )
-def test_around_adapters_of_other_kinds_they_give_the_same(
+def test_dora_and_dropout_match_the_plain_layers(
     tiny: TinyModel, settings: dict[str, float]
 ) -> None:
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train())
     assert scorer.fused.by_liger == _BY_LIGER["llama3"]
-    assert_equal(result(scorer), plainly(scorer), 1e-4)
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_a_kernel_that_gives_other_values_leaves_the_layer_to_the_next_way(
+def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = liger.rms_norm
@@ -124,12 +131,12 @@ def test_a_kernel_that_gives_other_values_leaves_the_layer_to_the_next_way(
     norms = [layer for layer in scorer.model.modules() if fused._is_plain_norm(layer)]
     assert {layer.forward.__func__ for layer in norms} == {fused._norm}
     assert scorer.fused.by_liger == _BY_LIGER["llama3"] - len(norms)
-    said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert said.endswith("They can't compute norms: values or gradients differ.")
-    assert_equal(result(scorer), plainly(scorer), 1e-4)
+    description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
+    assert description.endswith("They can't compute norms: values or gradients differ.")
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_what_cannot_be_compiled_is_tried_once_and_says_why(
+def test_kernel_that_cannot_compile_is_tried_once_and_reported(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts = []
@@ -144,17 +151,17 @@ def test_what_cannot_be_compiled_is_tried_once_and_says_why(
     assert len(attempts) == 4
     assert scorer.fused.by_liger == 0
     assert scorer.fused.layers == layers_of(scorer.model, fused._is_plain) + _BY_LIGER["llama3"]
-    said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert said.startswith("Liger kernels aren't used. They can't compute norms: Failed")
-    assert_equal(result(scorer), plainly(scorer), 1e-4)
+    description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
+    assert description.startswith("Liger kernels aren't used. They can't compute norms: Failed")
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_gates_that_may_be_compiled_are_left_to_the_compiler(tiny: TinyModel) -> None:
+def test_gates_are_left_to_torch_compile(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
     assert Scorer(model, compiled=True).fused.by_liger == _BY_LIGER["llama3"] - 2
 
 
-def test_switched_off_they_are_not_even_tried(tiny: TinyModel) -> None:
+def test_switched_off_kernels_are_not_tried(tiny: TinyModel) -> None:
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False)
     assert not scorer.uses_liger
     assert " ".join(map(str, kernel_choice.describe_liger(scorer))) == ""

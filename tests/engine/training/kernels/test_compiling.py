@@ -1,4 +1,4 @@
-"""torch.compile: taken where it is faster, left where it is not, and told where it cannot be."""
+"""torch.compile: used where it's faster, with a warning where it isn't possible."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Block(torch.nn.Module):
         self.mlp = torch.nn.Linear(4, 4)
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_takes: float) -> tuple[bool, str]:  # fmt: skip
-    """What is chosen, and what is said, where a pass takes 10 ms and a compiled one so long."""
+def choose(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_takes: float) -> tuple[bool, str]:  # fmt: skip
+    """Return the choice and its message when a plain pass takes 10 ms and a compiled one this long."""
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", self._call_impl))  # fmt: skip
     channel, now = RecordingChannel(), [0.0]
     monkeypatch.setattr(compiling, "time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -42,29 +42,29 @@ def chosen(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_tak
     )
 
 
-def test_a_faster_pass_is_taken_and_told_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faster_compiled_pass_is_used_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Block()
-    found, said = chosen(monkeypatch, model, 0.004)
-    assert found
+    result, message = choose(monkeypatch, model, 0.004)
+    assert result
     assert model.mlp._compiled_call_impl is not None
-    assert "torch.compile is used: the longest micro-batch takes 0.00" in said
+    assert "torch.compile is used: the longest micro-batch takes 0.00" in message
 
 
-def test_a_slower_pass_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slower_compiled_pass_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Block()
-    found, said = chosen(monkeypatch, model, 0.02)
-    assert not found
+    result, message = choose(monkeypatch, model, 0.02)
+    assert not result
     assert model.mlp._compiled_call_impl is None
-    assert "isn't faster" in said
+    assert "isn't faster" in message
 
 
-def test_a_model_without_feed_forward_parts_is_told() -> None:
+def test_model_without_feed_forward_parts_gives_a_warning() -> None:
     channel = RecordingChannel()
     assert not compiling.compile_if_faster(torch.nn.Linear(2, 2), lambda: None, make_job(channel))
     assert channel.last(events.Warned).problem.code == "training.not_compiled"
 
 
-def test_a_fault_that_is_not_the_compilers_is_no_reason_to_go_on() -> None:
+def test_error_outside_the_compiler_is_raised() -> None:
     def attempt() -> None:
         raise ValueError("a fault of its own")
 
@@ -95,19 +95,19 @@ def losses(channel: RecordingChannel) -> dict[int, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # PyTorch warns of its own parts while it compiles
+@pytest.mark.filterwarnings("default")  # PyTorch emits warnings about itself while it compiles
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_training_has_the_same_curve_and_resumes_bit_for_bit(
+def test_compiled_training_has_the_same_curve_and_resumes(
     start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiling, "_MIN_SPEEDUP", 0.0)  # whatever it takes
+    monkeypatch.setattr(compiling, "_MIN_SPEEDUP", 0.0)  # however slow
     plain, unbroken, broken = start(), start(torch_compile="auto"), start(torch_compile="auto")
     train = lambda run, on=None, resume=False: handle(commands.Train(run=str(run.path), resume=resume), on)  # fmt: skip # noqa: E731
     expected = losses(train(plain))
     compiled = train(unbroken)
     assert [str(item.problem.what) for item in compiled.of(events.Warned)] == []
-    found = losses(compiled)
-    assert found == pytest.approx(expected, rel=1e-4)
+    result = losses(compiled)
+    assert result == pytest.approx(expected, rel=1e-4)
     assert unbroken.manifest()["results"]["compiled"]
 
     def cancel(event: Event, flags: Flags) -> None:
@@ -118,13 +118,13 @@ def test_a_compiled_training_has_the_same_curve_and_resumes_bit_for_bit(
     resumed = train(broken, resume=True)
     assert not [event for event in resumed.of(events.Log) if "torch.compile" in str(event.text)]
     whole = load_file(unbroken.adapter / "adapter_model.safetensors")
-    again = load_file(broken.adapter / "adapter_model.safetensors")
-    assert all(torch.equal(value, whole[name]) for name, value in again.items())
+    resumed_weights = load_file(broken.adapter / "adapter_model.safetensors")
+    assert all(torch.equal(value, whole[name]) for name, value in resumed_weights.items())
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_without_a_compiler_training_goes_on_and_says_so(
+def test_training_without_a_compiler_continues_with_a_warning(
     start: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch._inductor.config as settings
@@ -134,6 +134,6 @@ def test_without_a_compiler_training_goes_on_and_says_so(
     monkeypatch.setattr(settings, "force_disable_caches", True)
     channel = handle(commands.Train(run=str(start(torch_compile="auto").path)))
     assert channel.of(events.Done)
-    found = [item.problem for item in channel.of(events.Warned)]
-    assert [item.code for item in found] == ["training.not_compiled"]
-    assert found[0].where.field == "torch_compile"
+    result = [item.problem for item in channel.of(events.Warned)]
+    assert [item.code for item in result] == ["training.not_compiled"]
+    assert result[0].where.field == "torch_compile"

@@ -1,4 +1,4 @@
-"""Layers in few passes: the values and gradients of PEFT and transformers, or theirs themselves."""
+"""Fused layers: the same values and gradients as PEFT and transformers, or not fused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Result = tuple[torch.Tensor, list[torch.Tensor]]
 
 
 def wrap(folder: Path, spec: LoraSpec, dtype: torch.dtype, **loading: Any) -> peft.PeftModel:
-    """A tiny model with an adapter that has learned something."""
+    """Return a tiny model with an adapter whose B matrices aren't zero."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **loading)
     torch.manual_seed(3)
     model = attach.attach_adapter(base, spec, make_job())
@@ -37,7 +37,7 @@ def wrap(folder: Path, spec: LoraSpec, dtype: torch.dtype, **loading: Any) -> pe
 
 
 def result(scorer: Scorer) -> Result:
-    """Scores of three rows, and the gradient of their sum at all that trains."""
+    """Return the scores of three rows and the gradients of their sum."""
     torch.manual_seed(5)  # for dropout
     scorer.model.zero_grad()
     dtype = scorer.base.dtype
@@ -49,16 +49,16 @@ def result(scorer: Scorer) -> Result:
     return scores.detach(), grads
 
 
-def plainly(scorer: Scorer) -> Result:
-    """The same as PEFT and transformers compute it."""
+def unfused_result(scorer: Scorer) -> Result:
+    """Return the same, computed by PEFT and transformers."""
     for layer in scorer.model.modules():
         layer.__dict__.pop("forward", None)
     return result(scorer)
 
 
-def assert_equal(found: Result, expected: Result, tolerance: float) -> None:
-    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
-    for one, other in zip(found[1], expected[1], strict=True):
+def assert_equal(actual: Result, expected: Result, tolerance: float) -> None:
+    torch.testing.assert_close(actual[0], expected[0], rtol=tolerance, atol=tolerance)
+    for one, other in zip(actual[1], expected[1], strict=True):
         assert (one - other).norm() <= tolerance * other.norm() + 1e-6
 
 
@@ -71,33 +71,33 @@ def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) ->
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, family: str) -> None:
+def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     expected = layers_of(scorer.model, fused._is_plain)
-    if family != "gemma3":  # its norms are of another kind
+    if family != "gemma3":  # has other norms and gates
         expected += layers_of(scorer.model, fused._is_plain_norm)
         expected += layers_of(scorer.model, fused._is_gated)
     expected += layers_of(scorer.model, is_rotating)
     assert scorer.fused.layers == expected > 0
-    assert_equal(result(scorer), plainly(scorer), 1e-4)
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_in_16_bits_they_differ_by_rounding_alone(tiny: TinyModel) -> None:
+def test_bfloat16_differs_only_by_rounding(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
         scorer = Scorer(model)
         assert scorer.fused.layers
-        assert_equal(result(scorer), plainly(scorer), 0.05)
+        assert_equal(result(scorer), unfused_result(scorer), 0.05)
 
 
-def test_in_16_bits_on_a_processor_batches_have_few_different_lengths(tiny: TinyModel) -> None:
+def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     exact = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
     scorer = Scorer(model)
     with peft.helpers.disable_input_dtype_casting(model):
-        found = result(scorer)
+        actual = result(scorer)
     assert scorer.lengths == (12, 12, 7, 1)
-    assert_equal(found, result(Scorer(exact)), 0.05)
+    assert_equal(actual, result(Scorer(exact)), 0.05)
     every = {logprobs._round_up(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
@@ -109,17 +109,17 @@ def test_in_16_bits_on_a_processor_batches_have_few_different_lengths(tiny: Tiny
     [{"use_dora": True}, {"dropout": 0.2}, {"bias": "all"}],
     ids=["DoRA", "dropout", "biases"],
 )
-def test_what_is_not_plain_is_left_to_peft(tiny: TinyModel, settings: dict[str, Any]) -> None:
+def test_only_plain_adapters_are_fused(tiny: TinyModel, settings: dict[str, Any]) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
     scorer = Scorer(model)
     adapted = [layer for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
     changed = [layer for layer in adapted if "forward" in layer.__dict__]
     assert len(adapted) == 14
     assert changed == ([] if "bias" not in settings else adapted)  # Llama's layers have no bias
-    assert_equal(result(scorer), plainly(scorer), 1e-4)
+    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
-def test_quantised_layers_are_left_to_peft_and_train_on_after_a_look_without_gradients(
+def test_quantized_layers_are_left_to_peft_and_keep_training(
     tiny: TinyModel,
 ) -> None:
     four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
@@ -140,19 +140,19 @@ def test_quantised_layers_are_left_to_peft_and_train_on_after_a_look_without_gra
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_without_the_adapter_the_scores_are_the_base_models(tiny: TinyModel) -> None:
+def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
     scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
     with torch.no_grad(), scorer.reference():
-        found = scorer(collate(rows_of()))
+        actual = scorer(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
     untouched = Scorer(
         attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
     )  # B is zero
     with torch.no_grad():
-        torch.testing.assert_close(found, untouched(collate(rows_of())), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(actual, untouched(collate(rows_of())), rtol=1e-4, atol=1e-5)
 
 
-def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> None:
+def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
     odd = next(layer for layer in model.modules() if fused._is_plain_norm(layer))
 
@@ -168,7 +168,7 @@ def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> N
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
 
 
-def test_rounding_is_measured_by_the_format_that_is_computed_in() -> None:
+def test_rounding_tolerance_follows_the_compute_dtype() -> None:
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(64, 64), torch.randn(3, 64)
 
@@ -177,5 +177,5 @@ def test_rounding_is_measured_by_the_format_that_is_computed_in() -> None:
         return y + (y.bfloat16().to(y.dtype) - y).detach()
 
     assert numerical_equivalence.compare_forward(layer, rounded, x, {}) == Comparison(False)
-    with torch.autocast("cpu", torch.bfloat16):  # as beside quantised weights
+    with torch.autocast("cpu", torch.bfloat16):  # like with quantized weights
         assert numerical_equivalence.compare_forward(layer, rounded, x, {}) == Comparison(True)

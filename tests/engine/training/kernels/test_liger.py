@@ -1,4 +1,4 @@
-"""Liger's kernels: not touched where there is no GPU, equal to the plain layers where they are."""
+"""Liger's kernels: not used without a GPU, and equal to the plain layers where they're used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _is_installed() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not _is_installed(), reason="Liger's kernels and Triton are not installed")
-def test_interpreted_on_a_processor_the_kernels_agree_with_the_plain_layers() -> None:
+def test_interpreted_kernels_match_the_plain_layers() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                str(Path(__file__).with_name("interpreted_liger.py"))]  # fmt: skip
@@ -43,7 +43,7 @@ def test_interpreted_on_a_processor_the_kernels_agree_with_the_plain_layers() ->
     assert "skipped" not in done.stdout
 
 
-def test_without_a_gpu_nothing_of_it_is_imported_or_told() -> None:
+def test_cpu_and_mps_do_not_import_liger() -> None:
     script = """
 import sys, torch
 from lora_studio.engine.training.kernels import liger, logprobs
@@ -54,7 +54,7 @@ assert not [name for name in sys.modules if name.startswith("liger_kernel")]
     subprocess.run([sys.executable, "-c", script], cwd=_CHECKOUT, check=True)
 
 
-def test_a_gpu_without_the_package_trains_without_a_word(
+def test_gpu_without_liger_trains_without_a_message(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liger, "_DEVICES", ("cpu",))
@@ -70,24 +70,24 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
-def test_a_new_training_may_use_it_unless_it_is_switched_off(run: RunFolder) -> None:
+def test_new_run_may_use_liger_unless_switched_off(run: RunFolder) -> None:
     run.update_manifest(kernels=None)
     assert kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup())
     assert not kernel_choice.may_use_liger(run, TrainingSpec(liger="off"), ProcessGroup())
 
 
 @pytest.mark.parametrize("began_with", [True, False])
-def test_a_resumed_training_keeps_to_what_it_began_with(run: RunFolder, began_with: bool) -> None:
+def test_resumed_run_keeps_its_choice_of_kernels(run: RunFolder, began_with: bool) -> None:
     run.update_manifest(kernels={"liger": began_with, "said": ""})
     assert kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup()) == began_with
 
 
-def test_a_training_that_an_earlier_version_began_goes_on_without_it(run: RunFolder) -> None:
+def test_run_of_an_earlier_version_resumes_without_liger(run: RunFolder) -> None:
     run.update_manifest(seed=1)
     assert not kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup())
 
 
-def test_what_computes_a_training_is_told_and_noted(tiny: TinyModel, run: RunFolder) -> None:
+def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> None:
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))

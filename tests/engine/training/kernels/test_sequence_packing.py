@@ -1,4 +1,4 @@
-"""Attention in each of several documents: one kernel for all gives what each alone gives."""
+"""Attention over packed rows: one kernel for all rows gives the same result as each row alone."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ def varlen(
     window_size: tuple[int, int],
     enable_gqa: bool,
 ) -> torch.Tensor:
-    """What PyTorch documents of `varlen_attn`, which a processor does not have: [tokens, heads, size]."""
+    """Compute what PyTorch documents for `varlen_attn`, which CPUs lack: [tokens, heads, size]."""
     assert begin.dtype == begin_keys.dtype == torch.int32
     assert begin.tolist() == begin_keys.tolist() == [0, 7, 8, 20]
     assert longest == longest_key == 12
     parts = []
     for start, end in zip(begin[:-1].tolist(), begin[1:].tolist(), strict=True):
-        place = torch.arange(end - start)
-        distance = place[:, None] - place[None, :]
+        position = torch.arange(end - start)
+        distance = position[:, None] - position[None, :]
         left, right = window_size
         seen = (distance >= -right) & ((distance <= left) if left >= 0 else True)
         q, k, v = (t[start:end].transpose(0, 1)[None] for t in (query, key, value))
-        found = F.scaled_dot_product_attention(
+        actual = F.scaled_dot_product_attention(
             q, k, v, attn_mask=seen, scale=scale, enable_gqa=enable_gqa
         )
-        parts.append(found[0].transpose(0, 1))
+        parts.append(actual[0].transpose(0, 1))
     return torch.cat(parts)
 
 
 @pytest.mark.parametrize("heads", [2, 4])
 @pytest.mark.parametrize("window", [None, 5])
-def test_all_documents_at_once_give_what_each_alone_gives(heads: int, window: int | None) -> None:
+def test_packed_rows_match_rows_computed_alone(heads: int, window: int | None) -> None:
     torch.manual_seed(0)
     shapes: tuple[Any, ...] = (heads, 2, 2)
     query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in shapes)
-    found = sequence_packing.varlen_attention(query, key, value, LENGTHS, 0.3, window, varlen)
+    actual = sequence_packing.varlen_attention(query, key, value, LENGTHS, 0.3, window, varlen)
     expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, 0.3, window)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
-def test_a_processor_takes_documents_one_by_one() -> None:
+def test_cpu_does_not_use_the_varlen_kernel() -> None:
     query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
     assert not sequence_packing.supports_varlen_kernel(query, query, query)
 
@@ -74,7 +74,7 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
     monkeypatch.setattr(sequence_packing, "varlen_attention", varlen_attention)
     module = torch.nn.Module()
     with FakeTensorMode():
-        # No GPU is needed to see in which format they would come to one.
+        # Fake tensors show the dtype without a GPU.
         query, key = (torch.empty(1, heads, 12, 16, device="cuda:0") for heads in (4, 2))
         for is_casting in (False, True):
             monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind, on=is_casting: on)
@@ -84,7 +84,7 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_a_gpu_with_flash_attention_takes_all_documents_at_once() -> None:
+def test_gpu_with_flash_attention_uses_the_varlen_kernel() -> None:
     query = torch.randn(1, 4, 5, 64, dtype=torch.bfloat16, device="cuda")
     major, _ = torch.cuda.get_device_capability()
     assert sequence_packing.supports_varlen_kernel(query, query[:, :2], query[:, :2]) == (
@@ -93,7 +93,7 @@ def test_a_gpu_with_flash_attention_takes_all_documents_at_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_heads_of_a_gpu_without_flash_attention_for_them_get_keys_of_their_own(
+def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     def has_kernel(about: Any) -> bool:
@@ -112,13 +112,13 @@ def test_heads_of_a_gpu_without_flash_attention_for_them_get_keys_of_their_own(
     )
 
 
-def test_keys_that_are_repeated_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_keys_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
     expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
     monkeypatch.setattr(sequence_packing, "_needs_repeated_keys", lambda *_: True)
-    found = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
-    torch.testing.assert_close(found, expected)
+    actual = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_varlen_kernel_is_unused_where_missing_or_different(
@@ -126,7 +126,7 @@ def test_varlen_kernel_is_unused_where_missing_or_different(
 ) -> None:
     about = torch.float32, torch.device("cpu"), 4, 2, 8, 8
     sequence_packing._is_varlen_equal.cache_clear()
-    assert not sequence_packing._is_varlen_equal(*about)  # PyTorch has it for GPUs alone
+    assert not sequence_packing._is_varlen_equal(*about)  # PyTorch has it only for GPUs
 
     def other(*given: Any, **named: Any) -> torch.Tensor:
         return torch.zeros_like(given[0]) * given[0]

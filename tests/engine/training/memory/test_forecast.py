@@ -1,4 +1,4 @@
-"""What a training tells of its memory before its first step, and what is learned after its last."""
+"""The memory estimate before the first step, and the calibration after the last one."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ def trained(tiny: TinyModel, folder: Path, rows: list[dict[str, str]], limit: in
 
 
 @pytest.mark.parametrize(("task", "rows"), [("sft", SFT), ("preference", PAIRS), ("text", TEXT)])
-def test_the_tokens_of_the_largest_micro_batch_are_told_before_the_first_step(
+def test_memory_estimate_is_sent_before_the_first_step(
     tiny: TinyModel, tmp_path: Path, data_folder: Path, task: Task, rows: list[dict[str, str]]
 ) -> None:
     channel = trained(tiny, tmp_path, rows)
     assert channel.last(events.DatasetReady).task == task
     kinds = [event.kind for event in channel.events]
     assert kinds.index("memory_estimated") < kinds.index("step_done")
-    told = channel.last(events.MemoryEstimated).estimate
+    estimate = channel.last(events.MemoryEstimated).estimate
     heaviest_step = max(step.tokens for step in channel.of(events.StepDone))
     # A step has two micro-batches, the longer one first.
-    assert heaviest_step / 2 <= told.tokens <= heaviest_step
-    assert told.total > told.weights > 0
+    assert heaviest_step / 2 <= estimate.tokens <= heaviest_step
+    assert estimate.total > estimate.weights > 0
 
 
-def test_a_training_teaches_how_fast_this_machine_is(
+def test_training_calibrates_the_speed_of_this_machine(
     tiny: TinyModel, tmp_path: Path, data_folder: Path
 ) -> None:
     channel = trained(tiny, tmp_path, SFT)
@@ -74,13 +74,13 @@ def test_a_training_teaches_how_fast_this_machine_is(
     assert learned.runs == 1
     assert learned.tokens_per_s[str(tiny("llama3"))] > 0
     assert calibration.LOWEST <= learned.factor <= calibration.HIGHEST
-    again = trained(tiny, tmp_path / "again", SFT)
-    seconds = again.last(events.MemoryEstimated).estimate.seconds
+    second = trained(tiny, tmp_path / "again", SFT)
+    seconds = second.last(events.MemoryEstimated).estimate.seconds
     assert seconds is not None
     assert seconds > 0
 
 
-def test_a_failed_training_teaches_nothing(
+def test_failed_training_does_not_calibrate(
     tiny: TinyModel, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training import problems, trainer
@@ -94,7 +94,7 @@ def test_a_failed_training_teaches_nothing(
     assert not calibration.file().exists()
 
 
-def test_few_lengths_of_a_large_dataset_stand_for_all() -> None:
+def test_sampled_lengths_represent_a_large_dataset() -> None:
     import numpy as np
 
     rows = np.sort(np.random.default_rng(0).geometric(0.005, 3_000))

@@ -1,4 +1,4 @@
-"""The facts that memory estimates stand on: shapes of real layers, the heaviest step of real plans."""
+"""The inputs of memory estimates: shapes of real layers, and the heaviest step of real plans."""
 
 from __future__ import annotations
 
@@ -39,52 +39,52 @@ def shape_of(family: str, folder: Path) -> ModelShape:
 
 
 @pytest.mark.parametrize("family", ["llama3", "phi3", "gemma3", "granite"])
-def test_the_shape_of_a_family_has_its_widths(family: str, tmp_path: Path) -> None:
-    found = shape_of(family, tmp_path)
-    assert (found.intermediate_size, found.heads, found.kv_heads) == (128, 4, 2)
-    assert (found.query_width, found.key_width) == (64, 32)
-    assert found.gated
+def test_model_shape_has_the_widths_of_its_family(family: str, tmp_path: Path) -> None:
+    actual = shape_of(family, tmp_path)
+    assert (actual.intermediate_size, actual.heads, actual.kv_heads) == (128, 4, 2)
+    assert (actual.query_width, actual.key_width) == (64, 32)
+    assert actual.gated
 
 
-def test_layers_that_read_the_same_tensor_are_told_from_those_that_do_not(tmp_path: Path) -> None:
+def test_layers_that_share_an_input_are_grouped(tmp_path: Path) -> None:
     reads = {layer.name: layer.reads for layer in shape_of("llama3", tmp_path).linear}
     assert reads["q_proj"] == reads["k_proj"] == reads["v_proj"]
     assert reads["gate_proj"] == reads["up_proj"]
     assert len({reads[name] for name in ("q_proj", "o_proj", "gate_proj", "down_proj")}) == 4
 
 
-def test_norms_of_queries_and_keys_count_by_all_their_heads(tmp_path: Path) -> None:
+def test_query_and_key_norms_count_all_heads(tmp_path: Path) -> None:
     assert shape_of("llama3", tmp_path / "llama3").norm_width == 2 * 64
     assert shape_of("qwen3", tmp_path / "qwen3").norm_width == 2 * 64 + 64 + 32
 
 
-def test_stacked_experts_are_counted_apart_from_linear_layers(tmp_path: Path) -> None:
-    found = shape_of("qwen3_moe", tmp_path)
+def test_stacked_experts_are_counted_separately(tmp_path: Path) -> None:
+    actual = shape_of("qwen3_moe", tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
-    assert found.experts_per_token == config.num_experts_per_tok
-    assert found.expert_size == config.moe_intermediate_size
+    assert actual.experts_per_token == config.num_experts_per_tok
+    assert actual.expert_size == config.moe_intermediate_size
     each = 3 * 64 * config.moe_intermediate_size
-    assert found.expert_parameters == config.num_hidden_layers * config.num_experts * each
+    assert actual.expert_parameters == config.num_hidden_layers * config.num_experts * each
 
 
-def test_the_heaviest_step_is_the_one_that_a_plan_of_these_rows_has() -> None:
+def test_heaviest_step_matches_real_batch_plans() -> None:
     rows = np.random.default_rng(3).geometric(0.01, 640)
-    found = lengths.find_heaviest_steps(rows)
-    assert sorted(found) == [1 << n for n in range(10)] + [1024]
+    actual = lengths.find_heaviest_steps(rows)
+    assert sorted(actual) == [1 << n for n in range(10)] + [1024]
     for micro_batch, accumulation in ((1, 8), (4, 4), (16, 1)):
         plan = BatchPlan(rows, micro_batch, accumulation, seed=0)
         orders = 3 * plan.steps_per_epoch
         worst = max(int(rows[plan.step(step)[0]].sum()) for step in range(orders))
-        told = sum(found[micro_batch * accumulation][:micro_batch])
-        assert told == worst
+        estimated = sum(actual[micro_batch * accumulation][:micro_batch])
+        assert estimated == worst
 
 
-def test_the_heaviest_step_of_few_rows_is_all_of_them() -> None:
-    found = lengths.find_heaviest_steps(np.array([5, 9, 7]))
-    assert found == {1: (9,), 2: (9, 7), 4: (9, 7, 5, 0)}
+def test_heaviest_step_of_few_rows_is_all_rows() -> None:
+    actual = lengths.find_heaviest_steps(np.array([5, 9, 7]))
+    assert actual == {1: (9,), 2: (9, 7), 4: (9, 7, 5, 0)}
 
 
-# --- activations, against what autograd really keeps -------------------------------------------
+# --- activations, compared with autograd --------------------------------------------------------
 
 TOKENS = 400
 
@@ -93,13 +93,13 @@ def job() -> JobContext:
     return JobContext("facts", RecordingChannel(), Flags())  # type: ignore[arg-type]
 
 
-def found_precision() -> str:
-    """What "auto" means on this processor, and whether attention is the engine's own in 16 bits."""
+def auto_precision() -> str:
+    """Return the precision that "auto" means on this CPU."""
     return "bf16" if has_bfloat16_instructions() else "fp32"
 
 
-def kept(model: peft.PeftModel, narrow: bool) -> int:
-    """Bytes of the distinct tensors that one forward pass keeps for the backward one."""
+def kept_bytes(model: peft.PeftModel, narrow: bool) -> int:
+    """Return the bytes of distinct tensors that a forward pass keeps for the backward pass."""
     model.train()
     scorer = Scorer(model)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
@@ -108,7 +108,7 @@ def kept(model: peft.PeftModel, narrow: bool) -> int:
     def keep(value: torch.Tensor) -> torch.Tensor:
         storage = value.untyped_storage()
         if storage.data_ptr() not in own:
-            held[storage.data_ptr()] = storage  # kept alive: an address is not to come twice
+            held[storage.data_ptr()] = storage  # keep it alive, so that no address repeats
         return value
 
     ids = torch.arange(TOKENS) % 300 + 20
@@ -139,15 +139,29 @@ def kept(model: peft.PeftModel, narrow: bool) -> int:
         ("granite", "fp32", {}),
         ("qwen3_moe", "bf16", {}),
     ],
+    ids=[
+        "llama3",
+        "llama3 fp32",
+        "dropout",
+        "q and v",
+        "one block",
+        "4-bit",
+        "8-bit",
+        "qwen3",
+        "gemma3",
+        "phi3",
+        "granite",
+        "qwen3_moe",
+    ],
 )
-def test_the_estimated_activations_are_what_autograd_keeps(
+def test_estimated_activations_match_autograd(
     tiny: TinyModel, family: str, precision: Any, shape: dict[str, Any]
 ) -> None:
     compare_activations(tiny, family, precision, shape)
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
-def test_they_are_on_a_processor_without_bfloat16_too(
+def test_estimated_activations_match_without_bfloat16(
     tiny: TinyModel, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
@@ -158,28 +172,28 @@ def test_they_are_on_a_processor_without_bfloat16_too(
 def compare_activations(
     tiny: TinyModel, family: str, precision: Any, shape: dict[str, Any]
 ) -> None:
-    """Fails where the estimate is not what one pass over a tiny model keeps."""
+    """Fail if the estimate differs from what a pass over a tiny model keeps."""
     if precision in ("4bit", "8bit"):
-        pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
+        pytest.importorskip("bitsandbytes", reason="quantized weights need bitsandbytes")
     spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
-    made = LoraSpec(rank=4, **shape)
-    inspected = attach.inspect_model(spec, made, job())
+    lora = LoraSpec(rank=4, **shape)
+    inspected = attach.inspect_model(spec, lora, job())
     plan = MemoryPlan(
         inspected=inspected,
         model=spec,
-        lora=made,
+        lora=lora,
         training=TrainingSpec(),
         rows=RowStatistics(heaviest={1: (TOKENS,)}, longest=TOKENS),
         limit=TOKENS,
-        device=plans.device(name="cpu").model_copy(update={"precision": found_precision()}),
+        device=plans.device(name="cpu").model_copy(update={"precision": auto_precision()}),
     )
     loaded = loading.load(spec, job(), training=True)
-    model = attach.attach_adapter(loaded.model, made, job())
+    model = attach.attach_adapter(loaded.model, lora, job())
     narrow = loaded.dtype != torch.float32
     assert inspected.adapter is not None
     casts = 2 * inspected.adapter.trainable if narrow and not plan.fused else 0
     layers, _ = estimate._activations(plan, TOKENS)
     positions = TOKENS * 2 * 4 * plan.shape.head_size  # sines and cosines
-    # What dropout drops of the very first input is not kept: no gradient goes there.
-    tolerance = 0.08 if made.dropout else 0.06
-    assert layers + casts + positions == pytest.approx(kept(model, narrow), rel=tolerance)
+    # The dropout mask of the first input isn't kept, because no gradient flows there.
+    tolerance = 0.08 if lora.dropout else 0.06
+    assert layers + casts + positions == pytest.approx(kept_bytes(model, narrow), rel=tolerance)

@@ -1,4 +1,4 @@
-"""Out of memory: the same steps with less at a time, the same curve, and a word about it."""
+"""Out of memory: the same steps in smaller micro-batches, the same loss curve, and a report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Start = Callable[..., RunFolder]
 
 @pytest.fixture
 def start(tiny: TinyModel, tmp_path: Path) -> Start:
-    """Makes a run of 4 steps of 6 rows on a tiny model, without dropout, in 32-bit."""
+    """Create runs of 4 steps of 6 rows on a tiny model, without dropout, in 32-bit."""
 
     def make(rows: str = "sft", **training: Any) -> RunFolder:
         file = write_rows(tmp_path / f"{rows}.jsonl", ROWS[rows])
@@ -65,7 +65,7 @@ def train(run: RunFolder, **how: bool) -> RecordingChannel:
 
 
 class Limit:
-    """A device on which a pass takes a certain memory for each row, half of it when recomputing."""
+    """A fake device where a pass needs memory for each row, half as much when recomputing."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: float = 1000
@@ -75,13 +75,13 @@ class Limit:
 
         def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
             recomputes = scorer.base.is_gradient_checkpointing
-            found = own(scorer, batch)
+            result = own(scorer, batch)
             if len(batch.lengths) * (0.5 if recomputes else 1.0) > self.rows:
                 raise OUT
             self.passes += 1
             if self.passes in self.fails_at:
                 raise OUT
-            return found
+            return result
 
         monkeypatch.setattr(Scorer, "__call__", score)
 
@@ -92,11 +92,11 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
 
 
 def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
-    found, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
-    assert list(found.loss.steps) == list(whole.loss.steps)
-    assert list(found.steps["tokens"].values) == list(whole.steps["tokens"].values)
-    np.testing.assert_allclose(found.loss.values, whole.loss.values, rtol=1e-5)
-    np.testing.assert_allclose(found.evaluations.values, whole.evaluations.values, rtol=1e-5)
+    result, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
+    assert list(result.loss.steps) == list(whole.loss.steps)
+    assert list(result.steps["tokens"].values) == list(whole.steps["tokens"].values)
+    np.testing.assert_allclose(result.loss.values, whole.loss.values, rtol=1e-5)
+    np.testing.assert_allclose(result.evaluations.values, whole.evaluations.values, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
         pytest.param("labels", {}, 1, id="kto"),
     ],
 )
-def test_less_memory_gives_the_same_curve_in_smaller_pieces(
+def test_oom_keeps_the_curve_with_smaller_micro_batches(
     start: Start, limit: Limit, rows: str, recipe: dict[str, Any], per_row: int
 ) -> None:
     whole, lean = start(rows, **recipe), start(rows, **recipe)
@@ -123,9 +123,7 @@ def test_less_memory_gives_the_same_curve_in_smaller_pieces(
 
 
 @pytest.mark.slow
-def test_memory_that_is_enough_for_one_row_only_when_recomputing_is_enough(
-    start: Start, limit: Limit
-) -> None:
+def test_recomputation_is_used_when_one_row_does_not_fit(start: Start, limit: Limit) -> None:
     whole, lean = start(), start()
     train(whole)
     limit.rows = 0.5
@@ -135,9 +133,7 @@ def test_memory_that_is_enough_for_one_row_only_when_recomputing_is_enough(
     assert_same_curve(lean, whole)
 
 
-def test_memory_that_is_too_small_for_anything_is_a_problem_with_the_cheapest_change(
-    start: Start, limit: Limit
-) -> None:
+def test_hopeless_oom_is_a_problem_with_the_cheapest_fix(start: Start, limit: Limit) -> None:
     limit.rows = 0.1
     channel = train(start())
     problem = channel.last(events.Failed).problem
@@ -148,10 +144,8 @@ def test_memory_that_is_too_small_for_anything_is_a_problem_with_the_cheapest_ch
 
 
 @pytest.mark.parametrize("at", [2, pytest.param(5, marks=pytest.mark.slow), 9])
-def test_memory_that_runs_out_in_the_middle_redoes_that_step_alone(
-    start: Start, limit: Limit, at: int
-) -> None:
-    """Micro-batches of 2 there are: a probe, 3 in each step, 3 in each evaluation of 5 rows."""
+def test_oom_in_the_middle_repeats_only_that_step(start: Start, limit: Limit, at: int) -> None:
+    """Micro-batches of 2 rows: one probe, 3 in each step, 3 in each evaluation of 5 rows."""
     recipe = {"micro_batch": 2, "gradient_accumulation": 3}
     whole, lean = start(**recipe), start(**recipe)
     train(whole)
@@ -164,9 +158,7 @@ def test_memory_that_runs_out_in_the_middle_redoes_that_step_alone(
     assert order.index("recovered") == recovered.step
 
 
-def test_the_longest_batch_runs_first_and_changes_no_curve(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_longest_batch_is_probed_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     own = Scorer.__call__
 
@@ -182,7 +174,7 @@ def test_the_longest_batch_runs_first_and_changes_no_curve(
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_longest_batch_of_a_plan_is_that_of_a_search_through_all(padded: bool) -> None:
+def test_longest_batch_of_a_plan_matches_exhaustive_search(padded: bool) -> None:
     lengths = np.random.default_rng(3).integers(1, 500, 103)
     plan = BatchPlan(lengths, 3, 4, seed=1)
 
@@ -195,7 +187,7 @@ def test_the_longest_batch_of_a_plan_is_that_of_a_search_through_all(padded: boo
 
 
 @pytest.mark.slow
-def test_a_resumed_training_begins_where_memory_was_enough(start: Start, limit: Limit) -> None:
+def test_resumed_run_starts_at_the_level_that_fit(start: Start, limit: Limit) -> None:
     whole, lean = start(), start()
     train(whole)
     limit.rows = 1
@@ -214,19 +206,19 @@ def test_a_resumed_training_begins_where_memory_was_enough(start: Start, limit: 
     assert_same_curve(lean, whole)
 
 
-def test_a_training_that_the_system_ended_goes_on_one_rung_lower(start: Start) -> None:
+def test_run_killed_for_memory_resumes_one_level_lower(start: Start) -> None:
     whole, lean = start(), start()
     train(whole)
     channel = train(lean, resume=True, lower=True)
     (recovered,) = channel.of(events.Recovered)
     assert recovered.micro_batch == 3
-    again = train(lean, resume=True)
-    assert again.of(events.Done)
+    resumed = train(lean, resume=True)
+    assert resumed.of(events.Done)
     assert_same_curve(lean, whole)
 
 
 class Scaling(Accelerator):
-    """Scales losses on a processor as it does in float16 on a GPU."""
+    """Scale losses on a CPU like in float16 on a GPU."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -240,7 +232,7 @@ class Scaling(Accelerator):
 @pytest.mark.parametrize(("call", "step"), [(1, 0), (4, 2)])
 @pytest.mark.parametrize("accelerator", [Accelerator, Scaling])
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
-def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_or_the_beginning(
+def test_oom_in_the_optimizer_resumes_from_last_checkpoint(
     start: Start, monkeypatch: pytest.MonkeyPatch, accelerator: type, call: int, step: int
 ) -> None:
     monkeypatch.setattr(training_setup, "Accelerator", accelerator)
@@ -249,32 +241,32 @@ def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_
     own = torch.optim.AdamW.step
     calls: list[int] = []
 
-    def take(optimizer: Any, *about: Any) -> Any:
+    def failing_step(optimizer: Any, *about: Any) -> Any:
         calls.append(1)
-        found = own(optimizer, *about)
+        result = own(optimizer, *about)
         if len(calls) == call:
-            raise MemoryError  # when the weights have moved
-        return found
+            raise MemoryError  # after the weights have changed
+        return result
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", take)
+    monkeypatch.setattr(torch.optim.AdamW, "step", failing_step)
     channel = train(lean)
     assert [event.step for event in channel.of(events.Recovered)] == [step]
     assert_same_curve(lean, whole)
 
 
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
-def test_memory_that_runs_out_once_gradients_are_scaled_back_changes_no_curve(
+def test_oom_after_unscaling_gradients_keeps_the_curve(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
     class Failing(Scaling):
         def clip_grad_norm_(self, *about: Any) -> Any:
-            found = super().clip_grad_norm_(*about)
+            result = super().clip_grad_norm_(*about)
             calls.append(1)
             if len(calls) == 3:
                 raise OUT
-            return found
+            return result
 
     monkeypatch.setattr(training_setup, "Accelerator", Scaling)
     whole, lean = start(), start()
@@ -287,7 +279,7 @@ def test_memory_that_runs_out_once_gradients_are_scaled_back_changes_no_curve(
 
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
 @pytest.mark.parametrize(("overflows", "ends"), [(2, False), (1000, True)])
-def test_gradients_beyond_float16_are_scaled_less_until_no_scale_is_left(
+def test_float16_overflow_lowers_the_scale_until_none_is_left(
     start: Start, monkeypatch: pytest.MonkeyPatch, overflows: int, ends: bool
 ) -> None:
     calls: list[int] = []
@@ -295,7 +287,7 @@ def test_gradients_beyond_float16_are_scaled_less_until_no_scale_is_left(
     class Overflowing(Scaling):
         def backward(self, loss: torch.Tensor, **how: Any) -> None:
             calls.append(1)
-            # The first is that of the probe.
+            # The first call is the probe's.
             super().backward(loss * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0), **how)
 
     monkeypatch.setattr(training_setup, "Accelerator", Overflowing)
@@ -312,8 +304,8 @@ def test_gradients_beyond_float16_are_scaled_less_until_no_scale_is_left(
 
 @pytest.fixture
 def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
-    """Lets memory run out at certain writings of the adapter: one in each checkpoint and that of the
-    beginning, one for the best of each evaluation, one at the end."""
+    """Run out of memory at the given writes of the adapter: one in each checkpoint and at the beginning,
+    one for the best of each evaluation, one at the end."""
 
     def arrange(calls_without_memory: set[int]) -> None:
         own, calls = checkpoint_files.write_adapter, itertools.count(1)
@@ -332,7 +324,7 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
 
 #: In the order of writing: the beginning; the best and a checkpoint at steps 2 and 4; the end.
 @pytest.mark.parametrize(
-    ("calls", "said"),
+    ("calls", "codes"),
     [
         pytest.param({1}, [], id="the beginning, once"),
         pytest.param({2}, [], id="the best, once", marks=pytest.mark.slow),
@@ -342,22 +334,22 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
         pytest.param({6}, [], id="the end, once", marks=pytest.mark.slow),
     ],
 )
-def test_memory_that_runs_out_while_something_is_saved_does_not_end_the_training(
-    start: Start, writing: Callable[[set[int]], None], calls: set[int], said: list[str]
+def test_oom_while_saving_does_not_end_training(
+    start: Start, writing: Callable[[set[int]], None], calls: set[int], codes: list[str]
 ) -> None:
     whole, lean = start(keep_best=True), start(keep_best=True)
     train(whole)
     writing(calls)
     channel = train(lean)
     assert channel.of(events.Done), channel.events[-1]
-    assert [event.problem.code for event in channel.of(events.Warned)] == said
+    assert [event.problem.code for event in channel.of(events.Warned)] == codes
     assert_same_curve(lean, whole)
     assert not channel.of(events.Recovered)
     assert lean.manifest()["results"]["evaluations"] == whole.manifest()["results"]["evaluations"]
     assert len(channel.of(events.Evaluated)) == 2
 
 
-def test_a_pause_without_memory_for_its_checkpoint_goes_on_from_the_one_before(
+def test_pause_without_memory_resumes_from_earlier_checkpoint(
     start: Start, writing: Callable[[set[int]], None]
 ) -> None:
     whole, lean = start(), start()
@@ -377,10 +369,10 @@ def test_a_pause_without_memory_for_its_checkpoint_goes_on_from_the_one_before(
 
 
 @pytest.mark.parametrize("at", [9, 13])
-def test_memory_that_runs_out_in_front_of_a_step_or_an_evaluation_of_labelled_answers(
+def test_oom_in_kto_lookahead_repeats_the_step_or_evaluation(
     start: Start, limit: Limit, at: int
 ) -> None:
-    """KTO computes the answers to other prompts of a whole step beforehand."""
+    """KTO first computes the answers to mismatched prompts of the whole step."""
     whole, lean = start("labels"), start("labels")
     train(whole)
     limit.passes, limit.fails_at = 0, {at}
@@ -391,7 +383,7 @@ def test_memory_that_runs_out_in_front_of_a_step_or_an_evaluation_of_labelled_an
     assert len(channel.of(events.Evaluated)) == 2
 
 
-def test_levels_halve_rows_and_then_recompute() -> None:
+def test_levels_halve_rows_then_recompute() -> None:
     spec = TrainingSpec(micro_batch=5, gradient_accumulation=3)
     level: MemoryLevel | None = ladder.starting_level(spec)
     seen = []
@@ -401,7 +393,7 @@ def test_levels_halve_rows_and_then_recompute() -> None:
     assert seen == [(5, 3, False), (2, 8, False), (1, 15, False), (1, 15, True)]
 
 
-def test_one_very_long_row_is_what_costs_least_to_cut() -> None:
+def test_cutting_one_very_long_row_is_the_cheapest_fix() -> None:
     error = memory_exhausted(Text(template="Out."), [100] * 99 + [5000], "4bit")
     (problem,) = error.problems
     assert problem.fix is not None
@@ -410,26 +402,24 @@ def test_one_very_long_row_is_what_costs_least_to_cut() -> None:
 
 
 def test_reset_discards_a_check_in_progress() -> None:
-    looking, go_on = threading.Event(), threading.Event()
+    is_checking, go_on = threading.Event(), threading.Event()
     held = [90]
 
-    def look() -> int:
-        found = held[0]
-        if threading.current_thread().name == "memory watch" and found == 99:
-            looking.set()
+    def check() -> int:
+        result = held[0]
+        if threading.current_thread().name == "memory watch" and result == 99:
+            is_checking.set()
             go_on.wait()
-        return found
+        return result
 
-    limit = MemoryLimit("{used:memory} of {limit:memory}", lambda: 100, look)
+    limit = MemoryLimit("{used:memory} of {limit:memory}", lambda: 100, check)
     with MemoryWatch(torch.device("cpu"), [limit]) as watch:
         held[0] = 99
-        assert looking.wait(60)
+        assert is_checking.wait(60)
         held[0] = 10
         resting = threading.Thread(target=watch.reset)
         resting.start()
-        resting.join(
-            0.3
-        )  # over at once where it does not wait for the look, which then comes later
+        resting.join(0.3)  # would return at once if reset didn't wait for the check
         go_on.set()
         resting.join()
     watch.check()  # raises nothing

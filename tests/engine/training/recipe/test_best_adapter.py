@@ -1,4 +1,4 @@
-"""The recipe as the loop carries it out: when it judges and keeps, which adapter, in which order."""
+"""The training recipe: when it evaluates and saves, which adapter it keeps, the row order, samples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Start = Callable[..., RunFolder]
 
 @pytest.fixture
 def start(tiny: TinyModel, tmp_path: Path) -> Start:
-    """Makes a run on a tiny model: 16 rows to train on in steps of 4, 4 to validate on."""
+    """Create runs on a tiny model: 16 training rows in steps of 4, 4 validation rows."""
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
 
     def make(**training: Any) -> RunFolder:
@@ -64,10 +64,10 @@ def steps_of(channel: RecordingChannel, kind: Any) -> list[int]:
 
 @pytest.fixture
 def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
-    """Lets evaluations find these losses, the last one from then on; the weights stay real."""
+    """Replace the losses of evaluations, repeating the last one; the weights stay real."""
     from lora_studio.engine.training.trainer import Trainer
 
-    def let(losses: list[float]) -> None:
+    def set_losses(losses: list[float]) -> None:
         own = Trainer.evaluate
 
         def evaluate(self: Trainer) -> None:
@@ -82,11 +82,11 @@ def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None
 
         monkeypatch.setattr(Trainer, "evaluate", evaluate)
 
-    return let
+    return set_losses
 
 
 class _Fixed:
-    """An objective whose loss for each row is the same number."""
+    """An objective with the same loss for every row."""
 
     def __init__(self, own: Any, loss: float) -> None:
         self.own, self.value = own, loss
@@ -118,8 +118,9 @@ def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
         ({"cadence": "epochs", "eval_every": 0.5, "save_every": 1}, [2, 4, 6, 8], [4, 8]),
         ({"cadence": "epochs", "eval_every": 0, "save_every": 9}, [4, 8], [8]),
     ],
+    ids=["end of epoch", "steps", "epochs", "long interval"],
 )
-def test_evaluations_and_checkpoints_come_in_steps_or_epochs(
+def test_evaluations_and_checkpoints_follow_steps_or_epochs(
     start: Start, recipe: dict[str, Any], evaluated: list[int], saved: list[int]
 ) -> None:
     channel = train(start(**recipe))
@@ -127,20 +128,20 @@ def test_evaluations_and_checkpoints_come_in_steps_or_epochs(
     assert steps_of(channel, events.CheckpointSaved) == saved
 
 
-def test_an_interval_in_epochs_that_never_comes_is_warned_of_with_a_fix() -> None:
+def test_epoch_interval_that_never_comes_gives_a_fix() -> None:
     draft = Draft()
     draft.set("training", "cadence", "epochs")  # 100 steps between checkpoints became epochs
-    found = [item for item in checks.check(draft) if item.where.field == "save_every"]
-    assert [item.severity for item in found] == ["warning"]
-    assert found[0].fix is not None
-    draft.set("training", "save_every", found[0].fix.value)
+    result = [item for item in checks.check(draft) if item.where.field == "save_every"]
+    assert [item.severity for item in result] == ["warning"]
+    assert result[0].fix is not None
+    draft.set("training", "save_every", result[0].fix.value)
     assert not [item for item in checks.check(draft) if item.where.field == "save_every"]
 
 
 # --- which adapter ----------------------------------------------------------------------------
 
 
-def test_the_adapter_that_is_kept_is_that_of_the_lowest_eval_loss(
+def test_adapter_with_the_lowest_eval_loss_is_kept(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
     eval_losses([2.0, 1.5, 1.7, 1.9])
@@ -155,19 +156,19 @@ def test_the_adapter_that_is_kept_is_that_of_the_lowest_eval_loss(
     assert [folder.name for folder in run.best.iterdir()] == ["step-00000004"]
 
 
-def test_resuming_a_finished_training_keeps_its_best_adapter(
+def test_resuming_a_finished_run_keeps_its_best_adapter(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
     eval_losses([1.5, 1.7])
     run = start()
     train(run)
     kept = adapter_of(run.adapter)
-    again = train(run, resume=True)
-    assert again.last(events.AdapterSaved).step == 4
+    resumed = train(run, resume=True)
+    assert resumed.last(events.AdapterSaved).step == 4
     assert all(torch.equal(value, kept[name]) for name, value in adapter_of(run.adapter).items())
 
 
-def test_a_broken_training_goes_on_to_the_same_best_adapter(
+def test_canceled_run_resumes_to_the_same_best_adapter(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
     eval_losses([2.0, 1.5, 1.4, 1.6])
@@ -185,7 +186,7 @@ def test_a_broken_training_goes_on_to_the_same_best_adapter(
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
 
 
-def test_a_training_broken_twice_still_has_the_best_that_its_checkpoint_knows_of(
+def test_best_adapter_of_a_checkpoint_survives_two_cancels(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
     eval_losses([1.5, 1.7, 1.4])
@@ -205,7 +206,7 @@ def test_a_training_broken_twice_still_has_the_best_that_its_checkpoint_knows_of
     assert (saved.step, saved.best_loss) == (1, pytest.approx(1.5))
 
 
-def test_without_keeping_the_best_the_last_adapter_is_kept(
+def test_last_adapter_is_kept_without_keep_best(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
     eval_losses([1.5, 1.7])
@@ -216,7 +217,7 @@ def test_without_keeping_the_best_the_last_adapter_is_kept(
 
 
 @pytest.mark.parametrize(("losses", "kept"), [([1.5, 1.4], 6), ([1.5, 1.7], 2)])
-def test_stopping_keeps_the_last_adapter_unless_eval_loss_had_turned(
+def test_stop_keeps_last_adapter_unless_eval_loss_has_risen(
     start: Start, eval_losses: Callable[[list[float]], None], losses: list[float], kept: int
 ) -> None:
     eval_losses(losses)
@@ -230,7 +231,7 @@ def test_stopping_keeps_the_last_adapter_unless_eval_loss_had_turned(
     assert channel.last(events.AdapterSaved).step == min(kept, 5)
 
 
-def test_going_on_after_a_stop_makes_up_for_the_evaluation_that_it_left_out(start: Start) -> None:
+def test_resume_makes_up_for_the_evaluation_a_stop_skipped(start: Start) -> None:
     recipe = {"eval_every": 2, "schedule": "reduce_on_plateau", "sample_rows": 0}
     whole, halved = start(**recipe), start(**recipe)
 
@@ -249,7 +250,7 @@ def test_going_on_after_a_stop_makes_up_for_the_evaluation_that_it_left_out(star
 # --- when to end ------------------------------------------------------------------------------
 
 
-def test_early_stopping_ends_after_so_many_evaluations_without_a_lower_loss(
+def test_early_stopping_ends_after_evaluations_without_gain(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
     eval_losses([2.0, 1.5, 1.6, 1.5, 1.4])
@@ -259,9 +260,9 @@ def test_early_stopping_ends_after_so_many_evaluations_without_a_lower_loss(
     assert channel.last(events.AdapterSaved).step == 4
     assert not channel.last(events.Done).stopped
     assert run.checkpoint_steps()[-1] == 8
-    again = train(run, resume=True)
-    assert not again.of(events.StepDone)
-    assert again.last(events.EndedEarly).step == 8
+    resumed = train(run, resume=True)
+    assert not resumed.of(events.StepDone)
+    assert resumed.last(events.EndedEarly).step == 8
 
 
 @pytest.mark.parametrize(
@@ -275,8 +276,17 @@ def test_early_stopping_ends_after_so_many_evaluations_without_a_lower_loss(
         ([3, 3, 3, 3], 0, 0.0, False),
         ([], 1, 0.0, False),
     ],
+    ids=[
+        "improving",
+        "no improvement",
+        "too little",
+        "recovered in time",
+        "NaN",
+        "switched off",
+        "no evaluations",
+    ],
 )
-def test_patience_counts_evaluations_without_enough_improvement(
+def test_patience_counts_evaluations_without_improvement(
     losses: list[float], patience: int, delta: float, ends: bool
 ) -> None:
     spec = TrainingSpec(early_stopping=patience, early_stopping_delta=delta)
@@ -287,13 +297,13 @@ def test_patience_counts_evaluations_without_enough_improvement(
 @pytest.mark.parametrize(
     ("field", "value"), [("early_stopping", 3), ("schedule", "reduce_on_plateau")]
 )
-def test_what_goes_by_eval_loss_is_refused_without_validation_rows(field: str, value: Any) -> None:
+def test_eval_loss_settings_need_validation_rows(field: str, value: Any) -> None:
     draft = Draft()
     draft.set("dataset", "validation_share", 0.0)
     draft.set("training", field, value)
-    found = [item for item in checks.check(draft) if item.where.field == field]
-    assert [item.code for item in found] == ["training.needs_validation"]
-    fix = found[0].fix
+    result = [item for item in checks.check(draft) if item.where.field == field]
+    assert [item.code for item in result] == ["training.needs_validation"]
+    fix = result[0].fix
     assert fix is not None
     draft.set(fix.step, fix.field, fix.value)
     assert not [item for item in checks.check(draft) if item.where.field == field]
@@ -309,7 +319,7 @@ def flat(parts: list[list[int]]) -> list[int]:
 LENGTHS = np.random.default_rng(0).integers(5, 900, 1003).tolist()
 
 
-def test_grouped_steps_hold_every_row_once_an_epoch_and_rows_of_like_length() -> None:
+def test_grouped_steps_cover_every_row_with_similar_lengths() -> None:
     plain, grouped = (
         BatchPlan(LENGTHS, 4, 2, seed=5),
         BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True),
@@ -328,7 +338,7 @@ def test_grouped_steps_hold_every_row_once_an_epoch_and_rows_of_like_length() ->
     assert abs(np.corrcoef(longest, range(125))[0, 1]) < 0.3  # not from long to short
 
 
-def test_grouped_order_follows_from_the_seed_and_any_step_can_be_asked_for() -> None:
+def test_grouped_order_follows_the_seed_for_any_step() -> None:
     one, other = BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True), BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True)  # fmt: skip
     forward = [one.step(number) for number in range(200)]
     assert [other.step(number) for number in reversed(range(200))] == forward[::-1]
@@ -338,7 +348,9 @@ def test_grouped_order_follows_from_the_seed_and_any_step_can_be_asked_for() -> 
     assert [sorted(flat(halved.step(n))) for n in range(9)] == [sorted(flat(s)) for s in forward[:9]]  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", [{"group_by_length": True}, {"packing": False}])
+@pytest.mark.parametrize(
+    "recipe", [{"group_by_length": True}, {"packing": False}], ids=["grouped", "padded"]
+)
 def test_order_and_packing_resume_bit_for_bit(start: Start, recipe: dict[str, Any]) -> None:
     recipe = recipe | {"save_every": 3, "gradient_accumulation": 1, "epochs": 1}
     unbroken, broken = start(**recipe), start(**recipe)
@@ -354,7 +366,7 @@ def test_order_and_packing_resume_bit_for_bit(start: Start, recipe: dict[str, An
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
 
 
-def test_packed_rows_train_as_padded_ones_do(start: Start) -> None:
+def test_packed_and_padded_rows_train_the_same(start: Start) -> None:
     packed, padded = start(epochs=1), start(epochs=1, packing=False)
     first, second = train(packed), train(padded)
     assert "packed" in json.dumps([str(event.text) for event in first.of(events.Log)])
@@ -370,22 +382,22 @@ def sampled(channel: RecordingChannel) -> list[tuple[int, int, str]]:
     return [(item.step, item.index, item.source) for item in channel.of(events.Sampled)]
 
 
-def test_samples_are_answered_at_each_evaluation_base_beside_tuned(start: Start) -> None:
+def test_samples_are_answered_at_each_evaluation(start: Start) -> None:
     run = start(sample_prompts=["What is 3, and 4?"], sample_rows=1, sample_tokens=6)
     channel = train(run)
     assert sampled(channel) == [
         (0, 0, "base"), (0, 1, "base"), (4, 0, "tuned"), (4, 1, "tuned"),
         (8, 0, "tuned"), (8, 1, "tuned"),
     ]  # fmt: skip
-    found = channel.of(events.Sampled)
-    assert found[0].prompt == "What is 3, and 4?"
-    assert found[1].prompt == run.heldout()[0].messages[0].content
-    assert found[4].text != found[0].text  # it has learned something
+    result = channel.of(events.Sampled)
+    assert result[0].prompt == "What is 3, and 4?"
+    assert result[1].prompt == run.heldout()[0].messages[0].content
+    assert result[4].text != result[0].text  # it has learned something
 
 
-def test_the_bases_answers_are_those_of_the_model_without_adapter(start: Start) -> None:
+def test_base_samples_are_those_of_the_model_without_adapter(start: Start) -> None:
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
-    (found,) = [item for item in train(run).of(events.Sampled) if item.source == "base"]
+    (result,) = [item for item in train(run).of(events.Sampled) if item.source == "base"]
     turns = ({"role": "user", "content": "What is 3?"},)
     asked = commands.Generate.model_validate(
         {
@@ -396,12 +408,12 @@ def test_the_bases_answers_are_those_of_the_model_without_adapter(start: Start) 
         }
     )
     base, tuned = handle(asked).of(events.Generated)
-    assert base.text == found.text
+    assert base.text == result.text
     (after,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
     assert after.text == tuned.text
 
 
-def test_samples_leave_the_training_as_it_is_to_the_last_bit(start: Start) -> None:
+def test_samples_do_not_change_training(start: Start) -> None:
     recipe = {"eval_every": 2, "save_every": 3, "epochs": 1}
     without, with_some = start(**recipe, sample_rows=0), start(**recipe, sample_rows=2, sample_tokens=4)  # fmt: skip
     for run in (without, with_some):
@@ -414,7 +426,7 @@ def test_samples_leave_the_training_as_it_is_to_the_last_bit(start: Start) -> No
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(with_some.adapter).items())  # fmt: skip
 
 
-def test_the_bases_answers_are_computed_once_a_run(
+def test_base_samples_are_computed_once_per_run(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training import sampling
@@ -432,7 +444,7 @@ def test_the_bases_answers_are_computed_once_a_run(
     assert len(calls) == 5
 
 
-def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
+def test_samples_without_memory_are_skipped_with_a_warning(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training import sampling
@@ -441,13 +453,13 @@ def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
     frozen = run.load_project()
     pissa = frozen.lora.model_copy(
         update={"init": "pissa"}
-    )  # its base answers before the first step
+    )  # the base is answered before the first step
     run.project_file.write_text(frozen.model_copy(update={"lora": pissa}).to_toml())
     own, calls = sampling.generation.complete, []
 
     def complete(*about: Any, **how: Any) -> Any:
         calls.append(1)
-        if len(calls) < 3:  # as the processor's allocator says it
+        if len(calls) < 3:  # the message of the CPU allocator
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes.")
         return own(*about, **how)
 
@@ -458,7 +470,7 @@ def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
     assert sampled(channel) == [(4, 0, "tuned")]
 
 
-def test_own_prompts_are_answered_without_validation_rows_too(start: Start) -> None:
+def test_sample_prompts_are_answered_without_validation_rows(start: Start) -> None:
     run = start(sample_prompts=["Hi"], sample_tokens=4)
     frozen = run.load_project()
     data = frozen.dataset.model_copy(update={"validation_count": 0, "validation_share": 0.0})
@@ -468,7 +480,7 @@ def test_own_prompts_are_answered_without_validation_rows_too(start: Start) -> N
     assert sampled(channel)[:2] == [(0, 0, "base"), (5, 0, "tuned")]
 
 
-def test_an_adapter_that_changes_the_base_has_the_bases_answers_from_before(start: Start) -> None:
+def test_pissa_run_answers_base_samples_before_initialization(start: Start) -> None:
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
     plain = [item for item in train(run).of(events.Sampled) if item.source == "base"]
     frozen = run.load_project()
@@ -479,12 +491,12 @@ def test_an_adapter_that_changes_the_base_has_the_bases_answers_from_before(star
     assert [item.text for item in other] == [item.text for item in plain]
 
 
-def test_a_schedule_free_training_is_sampled_with_its_averages(start: Start) -> None:
+def test_schedule_free_samples_use_averaged_weights(start: Start) -> None:
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1,
                 optimizer="schedule_free_adamw")  # fmt: skip
-    (found,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
+    (result,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
     turns = ({"role": "user", "content": "What is 3?"},)
     asked = commands.Generate.model_validate(
         {"run": str(run.path), "sources": ("tuned",), "conversations": (turns,), "max_tokens": 6}
     )
-    assert handle(asked).last(events.Generated).text == found.text
+    assert handle(asked).last(events.Generated).text == result.text

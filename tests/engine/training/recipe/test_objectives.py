@@ -1,4 +1,4 @@
-"""Scores of trained tokens: equal to transformers' own loss and to TRL's, whatever is left out."""
+"""Objectives: losses equal to their formulas, to transformers and to TRL, however they're computed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.helpers.trl_loss import trl_step
 
 
 def sft(scores: torch.Tensor) -> torch.Tensor:
-    """The sum that training divides by the number of trained tokens."""
+    """Return the sum that training divides by the number of trained tokens."""
     return -scores.sum()
 
 
@@ -39,7 +39,7 @@ Wrapped = Callable[..., peft.PeftModel]
 
 
 def rows_of() -> list[Encoded]:
-    """Random ids of several lengths; training in two stretches, in one and from the start."""
+    """Return random rows: one with two trained spans, one with one, and one trained from the start."""
     generator = np.random.default_rng(1)
     rows = []
     for length, trained in ((12, (*range(4, 6), *range(9, 12))), (12, range(4, 12)), (7, range(7))):
@@ -50,7 +50,7 @@ def rows_of() -> list[Encoded]:
 
 @pytest.fixture
 def wrapped(tiny: TinyModel) -> Wrapped:
-    """A tiny model with an adapter that has learned something, in 32-bit."""
+    """Create tiny 32-bit models with adapters whose B matrices aren't zero."""
 
     def make(family: str, seed: int = 3) -> peft.PeftModel:
         base = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
@@ -65,7 +65,7 @@ def wrapped(tiny: TinyModel) -> Wrapped:
 
 
 def own_sum(model: peft.PeftModel, rows: list[Encoded]) -> float:
-    """The sum as transformers' own loss gives it, row by row."""
+    """Return the sum of transformers' own loss, row by row."""
     total = 0.0
     for row in rows:
         ids, labels = torch.from_numpy(row.ids.astype(np.int64))[None], torch.tensor([row.labels])
@@ -75,7 +75,7 @@ def own_sum(model: peft.PeftModel, rows: list[Encoded]) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_sum_is_that_of_transformers_over_all_trained_tokens(
+def test_sft_loss_equals_transformers_over_all_trained_tokens(
     wrapped: Wrapped, family: str
 ) -> None:
     model, rows = wrapped(family), rows_of()
@@ -88,7 +88,7 @@ def test_the_sum_is_that_of_transformers_over_all_trained_tokens(
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("chunked", [True, False])
-def test_every_way_gives_the_same_scores_and_gradients(
+def test_packing_and_chunking_give_same_scores_and_gradients(
     wrapped: Wrapped, monkeypatch: pytest.MonkeyPatch, packed: bool, chunked: bool
 ) -> None:
     monkeypatch.setattr(logprobs, "_LOGITS_AT_ONCE", 5 * 512)  # several pieces
@@ -100,13 +100,13 @@ def test_every_way_gives_the_same_scores_and_gradients(
     model.zero_grad()
     scorer.packed, scorer.chunked = packed, chunked
     (scorer(collate(rows)) * weights).sum().backward()
-    found = [value.grad for value in model.parameters() if value.grad is not None]
-    assert len(found) == len(expected) > 0
-    for one, other in zip(found, expected, strict=True):
+    actual = [value.grad for value in model.parameters() if value.grad is not None]
+    assert len(actual) == len(expected) > 0
+    for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_rows_in_one_batch_have_no_influence_on_each_other(wrapped: Wrapped) -> None:
+def test_rows_in_one_batch_do_not_influence_each_other(wrapped: Wrapped) -> None:
     scorer = Scorer(wrapped("mistral"))
     rows = rows_of()
     together = scorer(collate(rows)).detach()
@@ -114,7 +114,7 @@ def test_rows_in_one_batch_have_no_influence_on_each_other(wrapped: Wrapped) -> 
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
 
 
-def test_rows_longer_than_a_sliding_window_are_cut_off_from_what_lies_behind_it(
+def test_sliding_window_limits_packed_rows(
     tiny: TinyModel,
 ) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("mistral"), dtype=torch.float32)
@@ -127,7 +127,7 @@ def test_rows_longer_than_a_sliding_window_are_cut_off_from_what_lies_behind_it(
     )
 
 
-def test_a_model_that_carries_a_state_along_the_sequence_is_trained_on_padded_rows() -> None:
+def test_recurrent_model_is_trained_on_padded_rows() -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
     torch.manual_seed(0)
@@ -143,7 +143,7 @@ def test_a_model_that_carries_a_state_along_the_sequence_is_trained_on_padded_ro
     )
 
 
-def test_an_output_layer_that_trains_gets_its_gradient(tiny: TinyModel) -> None:
+def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("phi3"), dtype=torch.float32)
     assert not base.config.tie_word_embeddings
     model = peft.get_peft_model(
@@ -158,7 +158,7 @@ def test_an_output_layer_that_trains_gets_its_gradient(tiny: TinyModel) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_micro_batches_add_up_to_the_gradient_of_the_whole(wrapped: Wrapped, size: int) -> None:
+def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int) -> None:
     model, rows = wrapped("qwen3"), rows_of()
     scorer = Scorer(model)
 
@@ -174,19 +174,17 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole(wrapped: Wrapped, siz
 
 
 @pytest.mark.slow
-def test_the_loss_of_an_accumulated_step_is_that_of_trls_trainer(
-    tiny: TinyModel, tmp_path: Path
-) -> None:
+def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, tmp_path: Path) -> None:
     rows = rows_of()
     plain = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows]
-    found = trl_step("sft", tiny("llama3"), plain, tmp_path)
+    actual = trl_step("sft", tiny("llama3"), plain, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     scores = Scorer(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
-    assert found["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
+    assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
-def test_scores_of_an_output_layer_on_another_gpu_come_back_to_the_hidden_states() -> None:
-    """As on several GPUs, where an output layer that is tied to the embeddings is on the first one."""
+def test_scores_return_from_output_layer_on_another_gpu() -> None:
+    """On several GPUs, an output layer that is tied to the embeddings is on the first one."""
     seen = []
 
     def score(logits: torch.Tensor, targets: torch.Tensor, _: bool) -> torch.Tensor:
@@ -200,8 +198,8 @@ def test_scores_of_an_output_layer_on_another_gpu_come_back_to_the_hidden_states
         head = logprobs._Head(layer, lambda logits: logits, score)
         layer.register_forward_pre_hook(lambda _, given: (given[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
-        found = logprobs._Chunked.apply(hidden, targets, head)
-        assert (found.shape, found.device) == ((5,), hidden.device)
+        actual = logprobs._Chunked.apply(hidden, targets, head)
+        assert (actual.shape, actual.device) == ((5,), hidden.device)
     assert seen == [("cuda:0", "cuda:0")]
 
 
@@ -209,7 +207,7 @@ def test_scores_of_an_output_layer_on_another_gpu_come_back_to_the_hidden_states
 
 
 def pair_of(seed: int) -> EncodedPair:
-    """Two answers of different length to one prompt."""
+    """Return two answers of different length to one prompt."""
     generator = np.random.default_rng(seed)
     prompt = generator.integers(5, 400, 5)
 
@@ -221,22 +219,23 @@ def pair_of(seed: int) -> EncodedPair:
 
 
 def log_likelihood(model: torch.nn.Module, row: Encoded) -> float:
-    """log π(y|x) straight from the definition."""
+    """Return log π(y|x) from its definition."""
     logits = model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0].double()
     table = logits.log_softmax(-1)
     return sum(
-        float(table[place - 1, row.ids[place]].detach()) for place in np.flatnonzero(row.trained)
+        float(table[position - 1, row.ids[position]].detach())
+        for position in np.flatnonzero(row.trained)
     )
 
 
 def both(model: peft.PeftModel, row: Encoded) -> tuple[float, float]:
-    """log π(y|x) with the adapter and without."""
+    """Return log π(y|x) with and without the adapter."""
     tuned = log_likelihood(model, row)
     with model.disable_adapter():
         return tuned, log_likelihood(model, row)
 
 
-def test_dpo_is_its_formula_with_the_base_model_as_reference(wrapped: Wrapped) -> None:
+def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> None:
     model, pairs = wrapped("llama3"), [pair_of(1), pair_of(2)]
     expected, ahead = 0.0, 0
     for pair in pairs:
@@ -244,28 +243,28 @@ def test_dpo_is_its_formula_with_the_base_model_as_reference(wrapped: Wrapped) -
         margin = 0.3 * ((chosen - chosen_base) - (rejected - rejected_base))
         expected += math.log1p(math.exp(-margin))
         ahead += margin > 0
-    found = Dpo(Scorer(model), 0.3).loss(pairs)
-    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
-    assert int(found.metrics["accuracy"]) == ahead
+    actual = Dpo(Scorer(model), 0.3).loss(pairs)
+    assert float(actual.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert int(actual.metrics["accuracy"]) == ahead
 
 
-def test_dpo_of_an_untrained_adapter_is_log_2_and_pulls_the_answers_apart(tiny: TinyModel) -> None:
+def test_dpo_starts_at_log_2_and_separates_the_answers(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, LoraSpec(rank=8), make_job()).train()
     dpo, pairs = Dpo(Scorer(model), 0.5), [pair_of(1), pair_of(2)]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
     for _ in range(6):
-        found = dpo.loss(pairs)
-        values.append(float(found.total.detach()) / 2)
+        actual = dpo.loss(pairs)
+        values.append(float(actual.total.detach()) / 2)
         optimizer.zero_grad()
-        found.total.backward()
+        actual.total.backward()
         optimizer.step()
     assert values[0] == pytest.approx(math.log(2), rel=1e-5)
     assert values[-1] < 0.5 * values[0]
 
 
-def test_orpo_is_its_formula(wrapped: Wrapped) -> None:
+def test_orpo_matches_its_formula(wrapped: Wrapped) -> None:
     model, pair = wrapped("llama3"), pair_of(3)
     chosen, rejected = (
         log_likelihood(model, pair.chosen) / 4,
@@ -273,24 +272,24 @@ def test_orpo_is_its_formula(wrapped: Wrapped) -> None:
     )
     log_odds = [math.log(math.exp(p) / (1 - math.exp(p))) for p in (chosen, rejected)]
     ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
-    found = Orpo(Scorer(model), 0.2).loss([pair])
-    assert float(found.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
+    actual = Orpo(Scorer(model), 0.2).loss([pair])
+    assert float(actual.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
 
 
-def test_the_gradient_of_orpo_is_finite_for_answers_that_are_certain() -> None:
+def test_orpo_gradient_is_finite_for_certain_answers() -> None:
     pair = pair_of(3)
     for certain in (slice(0, 4), slice(4, 11), slice(0, 11)):  # the chosen one, the other one, both
         scores = torch.full((11,), -1.0)
         scores[certain] = 0.0
         scores.requires_grad_()
-        found = Orpo(cast("Scorer", lambda batch, scores=scores: scores), 0.2).loss([pair])
-        found.total.backward()
-        assert torch.isfinite(found.total.detach())
+        actual = Orpo(cast("Scorer", lambda batch, scores=scores: scores), 0.2).loss([pair])
+        actual.total.backward()
+        assert torch.isfinite(actual.total.detach())
         assert scores.grad is not None
         assert torch.isfinite(scores.grad).all()
 
 
-def test_the_reference_drops_nothing_of_a_base_that_drops_while_it_trains() -> None:
+def test_reference_is_computed_without_dropout_of_the_base() -> None:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=2, n_head=2,
                         resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5,
@@ -308,10 +307,10 @@ def test_the_reference_drops_nothing_of_a_base_that_drops_while_it_trains() -> N
     expected = scores(model.eval())
     torch.testing.assert_close(scores(model.train()), expected)
     with torch.no_grad():
-        assert not torch.allclose(scorer(batch), expected, rtol=1e-3)  # and drops again after it
+        assert not torch.allclose(scorer(batch), expected, rtol=1e-3)  # dropout is active again
 
 
-def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point(
+def test_kto_matches_its_formula_with_crossed_reference(
     wrapped: Wrapped,
 ) -> None:
     model = wrapped("llama3")
@@ -327,27 +326,27 @@ def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
     kto = Kto(Scorer(model), 0.1)
     kto.prepare_step([rows[:2], rows[2:]])
-    found = sum(float(kto.loss(part).total.detach()) for part in (rows[:2], rows[2:]))
-    assert found == pytest.approx(expected, rel=1e-5)
+    actual = sum(float(kto.loss(part).total.detach()) for part in (rows[:2], rows[2:]))
+    assert actual == pytest.approx(expected, rel=1e-5)
 
 
-def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
+def test_kto_with_one_row_per_step_is_refused() -> None:
     with pytest.raises(ProblemError, match="at least two rows"):
         create_objective(
             TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None)
         )
 
 
-def test_biases_that_train_leave_no_reference_to_compare_with(tiny: TinyModel) -> None:
+def test_preference_training_with_biases_is_refused(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     scorer = Scorer(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
     with pytest.raises(ProblemError, match="while biases train"):
         create_objective(TrainingSpec(), "preference", scorer)
 
 
-# --- beside TRL's trainers --------------------------------------------------------------------
+# --- compared with TRL ------------------------------------------------------------------------
 
-#: Of an adapter whose KTO reference point on these rows is above zero.
+#: The seed of an adapter whose KTO reference point on these rows is above zero.
 SEED = 19
 
 PAIRS = [
@@ -359,7 +358,7 @@ PAIRS = [
 
 @pytest.fixture
 def merged(tiny: TinyModel, wrapped: Wrapped, tmp_path: Path) -> Path:
-    """The folder of the same model as `wrapped("llama3", SEED)`, its adapter merged into it in 32-bit."""
+    """The folder of `wrapped("llama3", SEED)` with its adapter merged in 32-bit."""
     wrapped("llama3", SEED).merge_and_unload().save_pretrained(tmp_path / "merged")
     load_tokenizer(tiny("llama3")).save_pretrained(tmp_path / "merged")
     return tmp_path / "merged"
@@ -371,7 +370,7 @@ def answer(prompt: list[int], completion: list[int]) -> Encoded:
 
 
 def encoded(row: dict[str, Any]) -> EncodedPair:
-    """A pair as TRL's DPO and ORPO trainers have it."""
+    """Convert a row of TRL's DPO or ORPO trainer to a pair."""
     if "chosen_ids" in row:
         sides = row["chosen_ids"], row["rejected_ids"]
         return EncodedPair(*(answer(row["prompt_ids"], side) for side in sides))
@@ -381,18 +380,18 @@ def encoded(row: dict[str, Any]) -> EncodedPair:
 
 
 @pytest.mark.slow
-def test_dpo_is_the_loss_of_trls_trainer(
+def test_dpo_loss_equals_trl(
     tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
 ) -> None:
-    found = trl_step("dpo", merged, PAIRS, tmp_path, base=tiny("llama3"))
-    own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).loss([encoded(row) for row in found["rows"]])
-    assert float(own.total.detach()) / 3 == pytest.approx(found["log"]["loss"], rel=1e-4)
-    assert float(own.metrics["margin"]) / 3 == pytest.approx(found["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
-    assert abs(found["log"]["loss"] - math.log(2)) > 1e-3
+    actual = trl_step("dpo", merged, PAIRS, tmp_path, base=tiny("llama3"))
+    own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).loss([encoded(row) for row in actual["rows"]])
+    assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4)
+    assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
+    assert abs(actual["log"]["loss"] - math.log(2)) > 1e-3
 
 
 @pytest.mark.slow
-def test_kto_is_the_loss_of_trls_trainer(
+def test_kto_loss_equals_trl(
     tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
 ) -> None:
     rows = [
@@ -400,29 +399,29 @@ def test_kto_is_the_loss_of_trls_trainer(
         for pair in PAIRS
         for side in ("chosen", "rejected")
     ]
-    found = trl_step("kto", merged, rows, tmp_path, base=tiny("llama3"))
-    assert found["log"]["kl"] > 0.05
+    actual = trl_step("kto", merged, rows, tmp_path, base=tiny("llama3"))
+    assert actual["log"]["kl"] > 0.05
     kto = Kto(Scorer(wrapped("llama3", SEED)), 0.1)
     own = [
         EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
-        for row in found["rows"]
+        for row in actual["rows"]
     ]
     kto.prepare_step([own[:4], own[4:]])
     total = sum(float(kto.loss(part).total.detach()) for part in (own[:4], own[4:]))
-    assert total / 6 == pytest.approx(found["log"]["loss"], rel=1e-4)
+    assert total / 6 == pytest.approx(actual["log"]["loss"], rel=1e-4)
 
 
 @pytest.mark.slow
-def test_orpo_is_the_loss_of_trls_trainer_but_for_the_prompts_share_of_it(
+def test_orpo_loss_equals_trl_except_for_prompt_likelihood(
     wrapped: Wrapped, merged: Path, tmp_path: Path
 ) -> None:
-    found = trl_step("orpo", merged, PAIRS, tmp_path)
-    scorer, rows = Scorer(wrapped("llama3", SEED)), [encoded(row) for row in found["rows"]]
+    actual = trl_step("orpo", merged, PAIRS, tmp_path)
+    scorer, rows = Scorer(wrapped("llama3", SEED)), [encoded(row) for row in actual["rows"]]
     own = Orpo(scorer, 0.1).loss(rows)
     answers = float((own.total - own.metrics["nll"]).detach()) / 3
-    assert answers == pytest.approx(-0.1 * found["log"]["log_odds_ratio"], rel=1e-4)
-    # TRL takes the likelihood of prompt and answer together, a mean over all tokens of the batch.
+    assert answers == pytest.approx(-0.1 * actual["log"]["log_odds_ratio"], rel=1e-4)
+    # TRL's likelihood is the mean over all tokens of the batch, prompts included.
     whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0, 0) for row in rows])
     likelihood = -float(scorer(whole).mean().detach())
-    assert likelihood == pytest.approx(found["log"]["nll_loss"], rel=1e-4)
-    assert likelihood + answers == pytest.approx(found["log"]["loss"], rel=1e-4)
+    assert likelihood == pytest.approx(actual["log"]["nll_loss"], rel=1e-4)
+    assert likelihood + answers == pytest.approx(actual["log"]["loss"], rel=1e-4)

@@ -1,4 +1,4 @@
-"""Optimizers: each one learns, keeps its ratio of rates, goes on from its state; what is missing."""
+"""Optimizers: each one learns, scales its groups, resumes from its state; missing packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL: tuple[Optimizer, ...] = get_args(Optimizer)
 
 
 class Adapter(torch.nn.Module):
-    """W = B A, to be fitted to a matrix; large enough for 8-bit state."""
+    """W = B A, fitted to a matrix; large enough for 8-bit state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,17 +37,17 @@ def spec_of(name: Optimizer, **others: Any) -> TrainingSpec:
 
 
 def steps(model: Adapter, optimizer: Any, count: int) -> list[float]:
-    found = []
+    losses = []
     for _ in range(count):
         loss = model.loss()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        found.append(loss.item())
-    return found
+        losses.append(loss.item())
+    return losses
 
 
-def test_every_name_has_its_facts_and_the_recipe_offers_all() -> None:
+def test_every_optimizer_has_facts_and_a_choice() -> None:
     assert set(OPTIMIZERS) == set(ALL)
     assert {about.title for about in OPTIMIZERS.values()} == set(
         TrainingSpec.model_fields["optimizer"].json_schema_extra["choices"].values()  # type: ignore[index, call-overload, union-attr]
@@ -55,7 +55,7 @@ def test_every_name_has_its_facts_and_the_recipe_offers_all() -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_optimizer_learns_at_its_usual_rate_and_goes_on_bit_for_bit(name: Optimizer) -> None:
+def test_optimizer_learns_and_resumes_bit_for_bit(name: Optimizer) -> None:
     model, other = Adapter(), Adapter()
     optimizer = optimizers.create_optimizer(spec_of(name), model)
     losses = steps(model, optimizer, 30)
@@ -66,24 +66,24 @@ def test_every_optimizer_learns_at_its_usual_rate_and_goes_on_bit_for_bit(name: 
     torch.save(optimizers.optimizer_state(optimizer), buffer)
     buffer.seek(0)
     other.load_state_dict(weights)
-    again = optimizers.create_optimizer(spec_of(name), other)
-    optimizers.restore_optimizer(again, torch.load(buffer, weights_only=True))
-    assert steps(model, optimizer, 5) == steps(other, again, 5)
+    restored = optimizers.create_optimizer(spec_of(name), other)
+    optimizers.restore_optimizer(restored, torch.load(buffer, weights_only=True))
+    assert steps(model, optimizer, 5) == steps(other, restored, 5)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_lora_plus_gives_the_b_matrices_their_multiple_of_the_rate(name: Optimizer) -> None:
+def test_lora_plus_multiplies_the_rate_of_b_matrices(name: Optimizer) -> None:
     model = Adapter()
     optimizer = optimizers.create_optimizer(spec_of(name, lora_plus_ratio=8.0), model)
     slow, fast = optimizer.param_groups
     assert fast["lr"] == 8 * slow["lr"] == 8 * OPTIMIZERS[name].usual
     assert fast["params"] == [model.lora_B]
-    steps(model, optimizer, 8)  # RAdam stays where it is for the first five
+    steps(model, optimizer, 8)  # RAdam doesn't move in the first five
     assert model.lora_B.abs().sum() > 0
 
 
 class Whole(Adapter):
-    """With a bias, a norm and the lengths of DoRA's rows."""
+    """An adapter with a bias, a norm and DoRA's magnitudes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Whole(Adapter):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_weight_decay_leaves_biases_and_norms_alone(name: Optimizer) -> None:
+def test_weight_decay_skips_biases_and_norms(name: Optimizer) -> None:
     model = Whole()
     optimizer = optimizers.create_optimizer(
         spec_of(name, weight_decay=0.1, lora_plus_ratio=4.0), model
@@ -107,16 +107,16 @@ def test_weight_decay_leaves_biases_and_norms_alone(name: Optimizer) -> None:
     assert len(rest["params"]) == 2
 
 
-def test_without_weight_decay_all_is_one_group() -> None:
+def test_without_weight_decay_there_is_one_group() -> None:
     assert len(optimizers.create_optimizer(spec_of("adamw"), Whole()).param_groups) == 1
 
 
 @pytest.mark.parametrize("name", ["adamw_8bit", "lion_8bit", "ademamix_8bit", "rmsprop_8bit"])
-def test_8_bit_optimizers_keep_what_their_facts_say(name: Optimizer) -> None:
+def test_state_size_of_8_bit_optimizer_matches_its_facts(name: Optimizer) -> None:
     model = Adapter()
     optimizer = optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 1)
-    # Tables and scales of blocks come on top: they do not grow with the square of the size.
+    # Quantization tables and block scales aren't counted: they don't grow with the square of the size.
     kept = sum(
         value.nbytes
         for held in optimizer.state.values()
@@ -128,7 +128,7 @@ def test_8_bit_optimizers_keep_what_their_facts_say(name: Optimizer) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if OPTIMIZERS[name].schedule_free])
-def test_schedule_free_weights_to_use_differ_and_those_to_train_on_come_back_exactly(
+def test_schedule_free_weights_switch_and_return_exactly(
     name: Optimizer,
 ) -> None:
     model = Adapter()
@@ -141,7 +141,7 @@ def test_schedule_free_weights_to_use_differ_and_those_to_train_on_come_back_exa
     steps(model, optimizer, 1)
 
 
-def test_weights_of_other_optimizers_are_the_ones_to_use() -> None:
+def test_inference_weights_of_other_optimizers_are_unchanged() -> None:
     model = Adapter()
     optimizer = optimizers.create_optimizer(spec_of("adamw"), model)
     steps(model, optimizer, 3)
@@ -151,7 +151,7 @@ def test_weights_of_other_optimizers_are_the_ones_to_use() -> None:
     assert "weights" not in optimizers.optimizer_state(optimizer)
 
 
-def test_a_missing_package_is_said_at_the_field_with_a_way_out(
+def test_missing_package_is_reported_at_its_field_with_a_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None if name == "schedulefree" else True)  # type: ignore[attr-defined]  # fmt: skip
@@ -164,7 +164,7 @@ def test_a_missing_package_is_said_at_the_field_with_a_way_out(
     assert problem.fix.value == "adamw"
 
 
-def test_bitsandbytes_is_not_offered_on_apple_gpus_and_the_rest_is() -> None:
+def test_bitsandbytes_is_not_offered_on_apple_gpus() -> None:
     ruled_out = {name for name in ALL if why_not(name, "mps")}
     assert ruled_out == {n for n in ALL if OPTIMIZERS[n].library == "bitsandbytes"}
     assert not any(why_not(name, device) for name in ALL for device in ("cpu", "cuda:1", "auto"))
@@ -184,7 +184,7 @@ def test_bitsandbytes_is_not_offered_on_apple_gpus_and_the_rest_is() -> None:
         ("sgd", 2e-4, "training.learning_rate_low", 0.1),
     ],
 )
-def test_a_rate_that_does_not_suit_the_optimizer_is_warned_of(
+def test_unsuitable_learning_rate_gives_a_warning(
     name: Optimizer, rate: float, code: str, usual: float
 ) -> None:
     draft = Draft()

@@ -1,4 +1,4 @@
-"""Schedules: where each one's learning rate is, that they go on from their state, and plateaus."""
+"""Schedules: the learning rate at each step, resuming from a saved state, and plateaus."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ STEPS = 100
 def rates(
     spec: TrainingSpec, losses: dict[int, float] | None = None, steps: int = STEPS
 ) -> list[float]:
-    """The rate that each step is made at, as a share of the highest; `losses` by step."""
+    """Return the learning rate of each step, as a share of the highest; `losses` are by step."""
     model = torch.nn.Linear(2, 2)
     optimizer = optimizers.create_optimizer(spec, model)
     schedule = schedules.create_scheduler(spec, optimizer, STEPS)
-    found = []
+    values = []
     for step in range(1, steps + 1):
-        found.append(schedule.get_last_lr()[0] / spec.learning_rate)
+        values.append(schedule.get_last_lr()[0] / spec.learning_rate)
         optimizer.step()
         schedule.step()
         if losses and step in losses:
             schedules.report_evaluation(schedule, losses[step])
-    return found
+    return values
 
 
 def spec_of(schedule: Schedule, **others: Any) -> TrainingSpec:
@@ -49,66 +49,74 @@ EXPECTED: dict[Schedule, dict[int, float]] = {
 }
 
 
-def test_every_schedule_of_the_recipe_is_held_to_its_curve() -> None:
+def test_every_schedule_has_an_expected_curve() -> None:
     assert set(EXPECTED) == set(get_args(Schedule))
 
 
 @pytest.mark.parametrize("schedule", get_args(Schedule))
-def test_the_rate_rises_and_goes_as_the_schedule_says(schedule: Schedule) -> None:
-    found = rates(spec_of(schedule))
-    low = 0.1 if schedule == "warmup_stable_decay" else 0.0  # it begins where it ends
-    assert found[:10] == pytest.approx([low + (1 - low) * n / 10 for n in range(10)])
-    assert {step: found[step] for step in EXPECTED[schedule]} == pytest.approx(
+def test_learning_rate_follows_the_schedule(schedule: Schedule) -> None:
+    values = rates(spec_of(schedule))
+    low = 0.1 if schedule == "warmup_stable_decay" else 0.0  # it starts at its final value
+    assert values[:10] == pytest.approx([low + (1 - low) * n / 10 for n in range(10)])
+    assert {step: values[step] for step in EXPECTED[schedule]} == pytest.approx(
         EXPECTED[schedule], abs=2e-3
     )
 
 
 @pytest.mark.parametrize("schedule", get_args(Schedule))
-def test_without_warm_up_the_first_step_has_the_highest_rate(schedule: Schedule) -> None:
+def test_first_step_has_the_highest_rate_without_warmup(schedule: Schedule) -> None:
     assert rates(spec_of(schedule, warmup_steps=0, warmup_share=0.0))[0] == pytest.approx(1.0)
 
 
-def test_warm_up_is_a_share_unless_steps_are_named() -> None:
+def test_warmup_steps_take_precedence_over_the_share() -> None:
     assert TrainingSpec(warmup_share=0.2).warmup(50) == 10
     assert TrainingSpec(warmup_share=0.2, warmup_steps=3).warmup(50) == 3
     assert TrainingSpec(warmup_steps=900).warmup(50) == 50
 
 
-def test_a_plateau_halves_the_rate_down_to_the_lowest_and_not_while_warming_up() -> None:
+def test_plateau_halves_the_rate_down_to_the_lowest() -> None:
     spec = spec_of("reduce_on_plateau", lowest_rate=0.25)
     flat = dict.fromkeys(range(5, 100, 10), 2.0)  # the first one comes during the warm-up
-    found = rates(spec, flat)
-    assert [found[step] for step in (11, 20, 34, 36, 54, 56, 99)] == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    values = rates(spec, flat)
+    assert [values[step] for step in (11, 20, 34, 36, 54, 56, 99)] == [
+        1,
+        1,
+        1,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
     falling = {step: 3.0 - step / 100 for step in range(5, 100, 10)}
     assert rates(spec, falling)[99] == 1.0
 
 
 @pytest.mark.parametrize("optimizer", ["schedule_free_adamw", "schedule_free_sgd"])
-def test_a_schedule_free_optimizer_keeps_its_rate_once_warm(optimizer: Any) -> None:
-    found = rates(spec_of("cosine", optimizer=optimizer))
-    assert found[5] == pytest.approx(0.5)
-    assert set(found[10:]) == {1.0}
+def test_schedule_free_optimizer_keeps_its_rate_after_warmup(optimizer: Any) -> None:
+    values = rates(spec_of("cosine", optimizer=optimizer))
+    assert values[5] == pytest.approx(0.5)
+    assert set(values[10:]) == {1.0}
 
 
 @pytest.mark.parametrize("schedule", get_args(Schedule))
-def test_a_schedule_goes_on_where_its_state_was_taken(schedule: Schedule) -> None:
+def test_schedule_resumes_from_its_state(schedule: Schedule) -> None:
     spec = spec_of(schedule, lora_plus_ratio=4.0)
     losses = dict.fromkeys(range(0, 100, 4), 2.0)
     model = torch.nn.ModuleDict({"lora_A": torch.nn.Linear(2, 2), "lora_B": torch.nn.Linear(2, 2)})
 
-    def going(until: int, begin: int, optimizer: Any, schedule: Any) -> list[list[float]]:
-        found = []
+    def run_steps(until: int, begin: int, optimizer: Any, schedule: Any) -> list[list[float]]:
+        values = []
         for step in range(begin, until):
             optimizer.step()
             schedule.step()
             if step in losses:
                 schedules.report_evaluation(schedule, losses[step])
-            found.append([group["lr"] for group in optimizer.param_groups])
-        return found
+            values.append([group["lr"] for group in optimizer.param_groups])
+        return values
 
     first = optimizers.create_optimizer(spec, model)
     schedule_of_first = schedules.create_scheduler(spec, first, STEPS)
-    going(33, 0, first, schedule_of_first)
+    run_steps(33, 0, first, schedule_of_first)
     buffer = io.BytesIO()
     torch.save([first.state_dict(), schedule_of_first.state_dict()], buffer)
     buffer.seek(0)
@@ -117,6 +125,6 @@ def test_a_schedule_goes_on_where_its_state_was_taken(schedule: Schedule) -> Non
     of_optimizer, of_schedule = torch.load(buffer, weights_only=True)
     second.load_state_dict(of_optimizer)
     schedule_of_second.load_state_dict(of_schedule)
-    rest = going(80, 33, first, schedule_of_first)
-    assert going(80, 33, second, schedule_of_second) == rest
+    rest = run_steps(80, 33, first, schedule_of_first)
+    assert run_steps(80, 33, second, schedule_of_second) == rest
     assert all(fast == pytest.approx(4 * slow) for slow, fast in rest)

@@ -1,4 +1,4 @@
-"""The script in a run folder: it needs nothing of ours and its losses are the run's own."""
+"""The script in a run folder: it doesn't need LoRA Studio and reproduces the losses of the run."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ THOROUGH = {
 
 @dataclass(frozen=True)
 class Case:
-    """Settings of a run; `within` is the relative difference of losses that is allowed."""
+    """Settings of a run; `within` is the allowed relative difference of losses."""
 
     family: str = "llama3"
     rows: list[Any] = field(default_factory=lambda: CHATS)
     within: float = 1e-5
-    goes_on: bool = False
+    starts_from_adapter: bool = False
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -75,8 +75,8 @@ CASES = {
     "dropout and noise": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"neftune_alpha": 5.0}}
     ),
-    "going on from an adapter": Case(
-        "qwen3", PAIRS, goes_on=True, settings={"training": {"preference": "dpo"}}
+    "start from an adapter": Case(
+        "qwen3", PAIRS, starts_from_adapter=True, settings={"training": {"preference": "dpo"}}
     ),
     "dropout without packing": Case(
         settings={"lora": {"dropout": 0.2}, "training": {"packing": False, "neftune_alpha": 5.0}}
@@ -107,7 +107,7 @@ CASES = {
             "lora": {"init": "pissa", "use_dora": True, "targets": "attention", "dropout": 0.1},
         },
     ),
-    "trained whole": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),
+    "fully trained module": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),
     "norms, DoRA and LoRA+": Case(
         "qwen3",
         settings={
@@ -115,8 +115,8 @@ CASES = {
             "training": {"lora_plus_ratio": 4.0, "learning_rate": 1e-3, "weight_decay": 0.5},
         },
     ),
-    "labelled answers from OLoRA": Case("qwen3", LABELS, settings={"lora": {"init": "olora"}}),
-    "labelled answers, four bits, noise, two scripts": Case(
+    "labeled answers from OLoRA": Case("qwen3", LABELS, settings={"lora": {"init": "olora"}}),
+    "labeled answers, four bits, noise, two scripts": Case(
         "qwen3",
         LABELS,
         within=1e-2,
@@ -126,10 +126,10 @@ CASES = {
             "training": {"neftune_alpha": 5.0},
         },
     ),
-    "labelled answers, two scripts": Case(
+    "labeled answers, two scripts": Case(
         "qwen3",
         LABELS,
-        goes_on=True,
+        starts_from_adapter=True,
         settings={
             "lora": {"dropout": 0.1},
             "training": {"neftune_alpha": 5.0, "lora_plus_ratio": 4.0, "learning_rate": 1e-3},
@@ -160,7 +160,7 @@ CASES = {
         },
     ),
     "bfloat16": Case(within=1e-2, settings={"model": {"precision": "bf16"}}),
-    "trained whole in bfloat16": Case(
+    "fully trained module in bfloat16": Case(
         "qwen3",
         within=1e-2,
         settings={
@@ -175,7 +175,7 @@ CASES = {
 
 
 def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, RecordingChannel]:
-    """Trains a case, with every step's event."""
+    """Train a case; return the run and all events."""
     settings: dict[str, Any] = {
         "model": {"source": str(tiny(case.family)), "precision": "fp32", "device": "cpu"},
         "dataset": {
@@ -186,7 +186,7 @@ def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, Reco
         "training": THOROUGH,
         "lora": {"rank": 4, "alpha": 8},
     }
-    if case.goes_on:
+    if case.starts_from_adapter:
         begun = random_adapter(tiny(case.family), folder / "begun", lora_dropout=0.2)
         settings["lora"]["start_from"] = str(begun)
     for step, changes in case.settings.items():
@@ -199,7 +199,7 @@ def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, Reco
 def repeated(
     tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel
 ) -> dict[str, tuple[RunFolder, RecordingChannel]]:
-    """All cases trained, and their scripts carried out by a fresh interpreter."""
+    """All cases, trained, with their scripts run by a new interpreter."""
     runs = {
         name: make_run(tmp_path_factory.mktemp("case"), tiny, case) for name, case in CASES.items()
     }
@@ -224,7 +224,7 @@ def reproduced(run: RunFolder, column: str) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_the_script_repeats_every_loss_of_the_run(repeated: Any, name: str) -> None:
+def test_script_reproduces_every_loss_of_the_run(repeated: Any, name: str) -> None:
     run, channel = repeated[name]
     steps = channel.of(events.StepDone)
     expected = [step.loss for step in steps]
@@ -235,8 +235,8 @@ def test_the_script_repeats_every_loss_of_the_run(repeated: Any, name: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fine-tuning", "PiSSA", "trained whole", "schedule-free"])
-def test_the_script_writes_the_same_adapter_in_pefts_layout(repeated: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["fine-tuning", "PiSSA", "fully trained module", "schedule-free"])
+def test_script_writes_the_same_adapter_in_peft_layout(repeated: Any, name: str) -> None:
     run, _ = repeated[name]
     folder = run.path / "reproduced" / "adapter"
     base = AutoModelForCausalLM.from_pretrained(run.load_project().model.source)
@@ -248,7 +248,7 @@ def test_the_script_writes_the_same_adapter_in_pefts_layout(repeated: Any, name:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_the_script_is_short_formatted_code_without_a_dead_branch(repeated: Any, name: str) -> None:
+def test_script_is_short_formatted_code(repeated: Any, name: str) -> None:
     run, _ = repeated[name]
     check_code(run.train_script)
     assert run.model_script.is_file() == name.endswith("two scripts")
@@ -260,7 +260,7 @@ def check_code(script: Path) -> None:
     text = script.read_text("utf-8")
     assert len(text.splitlines()) < 200
     assert "lora_studio" not in text
-    # What lies beside it is its own, and imported after all that is installed.
+    # The model script next to it is first-party, so it is imported after installed packages.
     own = ["--config", f"src = ['{script.parent}']"]
     check = ["--isolated", "--target-version", "py311", *own, str(script)]
     for command in (["format", "--check"], ["check", "--select", "F,E7,E9,I"]):
@@ -273,7 +273,7 @@ def check_code(script: Path) -> None:
 ONE_STEP = Case(settings={"training": THOROUGH | {"max_steps": 1}})
 
 
-def test_a_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel) -> None:
+def test_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel) -> None:
     run, _ = make_run(tmp_path, tiny, ONE_STEP)
     check_code(run.train_script)
     assert "torch==" in run.lock_list.read_text("utf-8")
@@ -286,7 +286,7 @@ def test_a_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyMod
     assert np.load(run.data / "order.npy").shape == (1, 2, 2)
 
 
-def test_the_lock_list_has_exact_versions_of_all_that_is_needed_and_no_hosts() -> None:
+def test_lock_list_pins_required_packages_without_hosts() -> None:
     lines = requirements.lock_list(["bitsandbytes"]).splitlines()
     assert lines[0].startswith("# Python 3.")
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines[1:])
@@ -296,7 +296,7 @@ def test_the_lock_list_has_exact_versions_of_all_that_is_needed_and_no_hosts() -
     assert "trl" not in pinned
 
 
-def test_a_training_goes_on_where_its_script_cannot_be_written(
+def test_training_continues_if_its_script_cannot_be_written(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.engine.training.reproduction import script
