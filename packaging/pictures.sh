@@ -22,7 +22,7 @@ shots = {
 }
 for shot, name in shots.items():
     picture = Image.open(taken / f"{shot}-1280-light.png").convert("RGB")
-    # A palette makes the file a third as large. What covers most of it keeps its very colour; the edges of
+    # A palette makes the file a third as large. What covers most of it keeps its very color; the edges of
     # letters share the rest.
     often = sorted(picture.getcolors(1 << 24), reverse=True)[:128]
     rest = picture.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).getpalette()

@@ -238,7 +238,7 @@ open_window() {
         [ $((tries += 1)) -lt 100 ] || { cat "$work/window.log" >&2; fail "No window came up."; }
         kill -0 $window 2>/dev/null || { cat "$work/window.log" >&2; fail "The program has ended."; }
     done
-    # Mapped is not painted yet: a picture of many colours says so.
+    # Mapped is not painted yet: a picture of many colors says so.
     tries=0
     until in_builder "import -display :99 -window root /tmp/window.png
         test \$(identify -format %k /tmp/window.png) -gt 200" 2>/dev/null; do

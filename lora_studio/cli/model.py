@@ -46,7 +46,7 @@ def list_(
     location: Annotated[
         str, typer.Option(help=f"Only list this location: {formatting.listed(LOCAL, 'or')}.")
     ] = "",
-    place: Annotated[str, typer.Option(help="Old name of --location.", hidden=True)] = "",
+    old_location: Annotated[str, typer.Option("--place", hidden=True)] = "",
     as_json: JsonObjectOption = False,
 ) -> None:
     """List models on this computer, and why some can't be used as base models."""
@@ -54,7 +54,7 @@ def list_(
     named = (str(path.expanduser().resolve()) for path in folder or [])
     folders = tuple(dict.fromkeys((*model_folders.added(), *named)))
     with refusing(display):
-        wanted = location or place
+        wanted = location or old_location
         if wanted and wanted not in LOCAL:
             raise fail(
                 "command.invalid",
@@ -63,9 +63,10 @@ def list_(
                 name=wanted,
                 locations=LOCAL,
             )
-    places = [wanted] if wanted else [name for name in LOCAL if name != "folder" or folders]
+    locations = [wanted] if wanted else [name for name in LOCAL if name != "folder" or folders]
     questions = [
-        commands.ListModels.model_validate({"place": name, "folders": folders}) for name in places
+        commands.ListModels.model_validate({"place": name, "folders": folders})
+        for name in locations
     ]
     with refusing(display):
         said = answers_to(questions, display)
@@ -83,7 +84,7 @@ def search(
     license_: Annotated[
         str, typer.Option("--license", help="License ID on the Hub, such as apache-2.0.")
     ] = "",
-    licence: Annotated[str, typer.Option(help="Old spelling of --license.", hidden=True)] = "",
+    old_license: Annotated[str, typer.Option("--licence", hidden=True)] = "",
     gated: Annotated[bool, typer.Option(help="Include gated models.")] = True,
     sort: Annotated[str, typer.Option(help="Sort by downloads, likes, or updated.")] = "downloads",
     limit: Annotated[int, typer.Option(help="Maximum number of models to list.")] = 30,
@@ -97,7 +98,7 @@ def search(
                 "text": text,
                 "smallest": parameters(smallest),
                 "largest": parameters(largest),
-                "licence": license_ or licence,
+                "license": license_ or old_license,
                 "gated": gated,
                 "sort": sort,
                 "limit": limit,
@@ -222,7 +223,7 @@ def _show(
             entry.title + (" (gated)" if entry.gated else ""),
             formatting.count(entry.parameters) if entry.parameters else "",
             formatting.size(entry.bytes) if entry.bytes else "",
-            entry.licence,
+            entry.license,
             str(entry.refusal) or (_incomplete(entry) if entry.missing else fit_words(fit)),
         )
     display.console.print(table if fits else nothing)
@@ -271,7 +272,7 @@ def _facts(event: events.ModelInspected) -> Table:
     table.add_row("Layers", str(event.layers))
     table.add_row("Vocabulary", formatting.plural(event.vocabulary, "token"))
     table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
-    table.add_row("License", event.licence or "unknown")
+    table.add_row("License", event.license or "unknown")
     table.add_row("Precision", event.prequantized or event.stored_dtype)
     table.add_row(
         "Chat template", "present" if event.has_chat_template else "none (ChatML is added)"

@@ -27,7 +27,7 @@ class QuantFacts:
     `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantizer
     in a dry run. `loss` is a phrase for the loss in quality. `kl` is the mean KL divergence in nats
     that it costs, which the self-test allows for: of SmolLM2-135M, measured with
-    `python -m tests.benchmarks.quantisations`, and of Llama 3 8B, published with llama.cpp
+    `python -m tests.benchmarks.quantizations`, and of Llama 3 8B, published with llama.cpp
     (tools/perplexity/README.md); None if the values stay the same, or if no general model survives
     it. With `needs_imatrix` the quantizer requires an importance matrix. `only_for` names the
     models it was designed for, "" for all.

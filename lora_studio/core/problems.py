@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from lora_studio.core.messages import Template, Text, fill
 
@@ -60,6 +60,16 @@ class Fix(BaseModel):
         return ((self.step, self.field, self.value), *self.also)
 
 
+#: Codes in files of version 0.1, and their spelling since.
+_RENAMED_CODES = {
+    "dataset.tokenised": "dataset.tokenized",
+    "lora.orthogonal_on_quantised": "lora.orthogonal_on_quantized",
+    "merging.dequantised_base": "merging.dequantized_base",
+    "merging.quantised_base": "merging.quantized_base",
+    "model.sharding_quantised": "model.sharding_quantized",
+}
+
+
 class Problem(BaseModel):
     """One thing that is wrong. An `error` keeps a job from starting, a `warning` does not.
 
@@ -75,6 +85,11 @@ class Problem(BaseModel):
     where: Where = Where()
     severity: Literal["error", "warning"] = "error"
     fix: Fix | None = None
+
+    @field_validator("code")
+    @classmethod
+    def _renamed(cls, code: str) -> str:
+        return _RENAMED_CODES.get(code, code)
 
     def __str__(self) -> str:
         """Return the problem as one English paragraph for a terminal."""

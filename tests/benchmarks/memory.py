@@ -84,7 +84,7 @@ class Case:
     recipe: dict[str, Any]
     precision: str = "bf16"
     lora: dict[str, Any] = field(default_factory=dict)
-    rows: str = "conversations"  # or text, pairs, labelled
+    rows: str = "conversations"  # or text, pairs, labeled
     placed: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -215,7 +215,7 @@ def write_rows(kind: str, length: int, file: Path) -> Path:
         elif kind == "pairs":
             sides = {side: [{"role": "assistant", "content": text()}] for side in ("chosen", "rejected")}  # fmt: skip
             rows.append({"prompt": [prompt], **sides})
-        elif kind == "labelled":
+        elif kind == "labeled":
             rows.append(
                 {"prompt": prompt["content"], "completion": text(), "label": number % 2 == 0}
             )

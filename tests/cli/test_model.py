@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lora_studio.cli import model
 from lora_studio.cli.model import fit_words, parameters
 from lora_studio.core.memory import model_fit
 from lora_studio.core.model import folders
 from lora_studio.core.model.catalog import ModelEntry, ModelOutline
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.protocol.events import Device
+from lora_studio.core.protocol.base import BaseCommand
+from lora_studio.core.protocol.events import Device, ModelsFound
 from tests.helpers.hub_server import TOKEN, hub_server
 from tests.helpers.tiny_models import tiny_model
 
@@ -125,3 +128,24 @@ def test_command_line_uses_model_folders_of_the_window(
     assert folders.added() == ("/models", "/b")
     (tmp_path / "window.json").write_text("{half")
     assert folders.added() == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        pytest.param(["search", "--licence", "mit"], "license", "mit", id="licence"),
+        pytest.param(["search", "--license", "mit"], "license", "mit", id="license"),
+        pytest.param(["list", "--place", "ollama"], "place", "ollama", id="place"),
+        pytest.param(["list", "--location", "ollama"], "place", "ollama", id="location"),
+    ],
+)
+def test_old_option_spellings_are_still_accepted(
+    arguments: list[str], field: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[BaseCommand] = []
+    nothing = ModelsFound(place="hub", models=())
+    monkeypatch.setattr(model, "ask", lambda command, *_: asked.append(command) or nothing)
+    monkeypatch.setattr(model, "answers_to", lambda questions, _: asked.extend(questions) or [])
+    result = CliRunner().invoke(model.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert [getattr(command, field) for command in asked] == [value]

@@ -58,7 +58,7 @@ def test_runs_are_printed_as_csv(project_folder: Path) -> None:
 
 
 def test_unknown_column_or_state_is_refused(project_folder: Path) -> None:
-    assert _run(str(project_folder), "--sort", "colour")[0] == 2
+    assert _run(str(project_folder), "--sort", "color")[0] == 2
     assert _run(str(project_folder), "--state", "happy")[0] == 2
 
 

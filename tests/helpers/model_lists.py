@@ -18,7 +18,7 @@ def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
         "bytes": round(billions * 2e9) or None,
         "architecture": "LlamaForCausalLM",
         "stored": "bf16",
-        "licence": "apache-2.0",
+        "license": "apache-2.0",
     }
     return ModelEntry.model_validate(values | changes)
 
@@ -28,9 +28,9 @@ def hub() -> events.ModelsFound:
     return _found(
         "hub",
         entry("Qwen/Qwen3-8B", 8.2, downloads=4_200_000),
-        entry("meta-llama/Llama-3.1-70B-Instruct", 70.6, licence="llama3.1", gated=True, downloads=900_000),
+        entry("meta-llama/Llama-3.1-70B-Instruct", 70.6, license="llama3.1", gated=True, downloads=900_000),
         entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.7, downloads=310_000),
-        entry("meta-llama/Llama-3.2-3B-Instruct", 3.2, licence="llama3.2", gated=True, downloads=2_100_000),
+        entry("meta-llama/Llama-3.2-3B-Instruct", 3.2, license="llama3.2", gated=True, downloads=2_100_000),
         entry("mistralai/Mistral-Small-24B", 23.6, downloads=150_000),
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ def cache() -> events.ModelsFound:
             "BAAI/bge-small-en",
             0.03,
             place="cache",
-            licence="mit",
+            license="mit",
             refusal="BertModel is an encoder: it classifies text and can't generate it.",
         ),
     )

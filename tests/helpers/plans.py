@@ -44,7 +44,7 @@ def inspected(rank: int = 16, **others: Any) -> events.ModelInspected:
         "vocabulary": VOCABULARY,
         "context": 2048,
         "stored_dtype": "bf16",
-        "licence": None,
+        "license": None,
         "has_chat_template": True,
         "weight_bytes": {},
         "linear_names": tuple(_WIDTHS),

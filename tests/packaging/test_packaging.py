@@ -226,7 +226,7 @@ def test_disk_image_shows_the_app_and_its_target_folder() -> None:
     exec((PACKAGING / "macos" / "dmg_settings.py").read_text("utf-8"), settings)
     shown = {Path(file).name for file in settings["files"]} | set(settings["symlinks"])
     assert set(settings["icon_locations"]) == shown
-    # dmgbuild takes a colour with capital letters for a syntax error.
+    # dmgbuild takes a color with capital letters for a syntax error.
     assert re.fullmatch(r"#[0-9a-f]{6}", settings["background"])
 
 

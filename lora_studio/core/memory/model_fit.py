@@ -130,7 +130,7 @@ def outline(entry: ModelEntry) -> ModelInspected | None:
         vocabulary=known.vocabulary,
         context=known.context or None,
         stored_dtype=entry.stored,
-        licence=entry.licence or None,
+        license=entry.license or None,
         has_chat_template=True,
         prequantized=_prequantized(entry),
         weight_bytes={},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from lora_studio.core.messages import NO_TEXT, Template, Text, text
 
@@ -48,7 +48,7 @@ class ModelEntry(BaseModel):
     parameters: int | None = None
     architecture: str = ""
     stored: str = ""
-    licence: str = ""
+    license: str = Field("", validation_alias=AliasChoices("license", "licence"))
     outline: ModelOutline = ModelOutline()
     gated: bool = False
     missing: int = 0

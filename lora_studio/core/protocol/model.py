@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Text, text
@@ -46,7 +46,7 @@ class SearchModels(BaseCommand):
     text: str = ""
     smallest: int = Field(0, ge=0)
     largest: int = Field(0, ge=0)
-    licence: str = ""
+    license: str = ""
     gated: bool = True
     sort: Literal["downloads", "likes", "updated"] = "downloads"
     limit: int = Field(50, ge=1, le=200)
@@ -157,7 +157,7 @@ class ModelInspected(BaseEvent):
     vocabulary: int
     context: int | None
     stored_dtype: str
-    licence: str | None
+    license: str | None = Field(validation_alias=AliasChoices("license", "licence"))
     has_chat_template: bool
     prequantized: str | None = None
     disk_bytes: int = 0

@@ -87,7 +87,7 @@ _RULES: tuple[CombinationRule, ...] = (
         Fix(label="Turn DoRA off", step="lora", field="use_dora", value=False),
     ),
     CombinationRule(
-        "lora.orthogonal_on_quantised",
+        "lora.orthogonal_on_quantized",
         "lora",
         "init",
         lambda chosen: _begins(chosen, "orthogonal") and _is_quantized(chosen),
@@ -108,7 +108,7 @@ _RULES: tuple[CombinationRule, ...] = (
         _USUAL_START,
     ),
     CombinationRule(
-        "model.sharding_quantised",
+        "model.sharding_quantized",
         "model",
         "sharding",
         lambda chosen: chosen.model.sharding == "shard" and _is_quantized(chosen),

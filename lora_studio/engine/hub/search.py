@@ -34,8 +34,8 @@ def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
     import huggingface_hub
 
     filters = ["safetensors"]
-    if command.licence:
-        filters.append(f"license:{command.licence}")
+    if command.license:
+        filters.append(f"license:{command.license}")
     job.progress(text("searching the Hub"), 0, None)
     with _translate_search_errors():
         listed = huggingface_hub.HfApi().list_models(
@@ -76,7 +76,7 @@ def entry_of(info: ModelInfo) -> ModelEntry:
         stored=str(quantization.get("quant_method", "quantized"))
         if isinstance(quantization, dict)
         else _DTYPES.get(most, (most.lower(), 0))[0],
-        licence=next(
+        license=next(
             (tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), ""
         ),
         gated=bool(info.gated),

@@ -177,7 +177,7 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         disk_bytes=located.bytes,
         missing_bytes=located.missing_bytes,
         gated=located.gated,
-        licence=model_folder.read_license(folder),
+        license=model_folder.read_license(folder),
         has_chat_template=loading.has_chat_template(folder),
         prequantized=loading.prequantized(config),
         weight_bytes=loading.weight_bytes(

@@ -64,7 +64,7 @@ def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, Weigh
         return tensors
     if settings.get("quant_method") != _METHOD:
         raise fail(
-            "merging.quantised_base",
+            "merging.quantized_base",
             "The base model is quantized with {method}, and adapters can't be merged into it.",
             "Choose the original 16-bit model as the base of the merge.",
             where=Where(step="model", field="source", file=str(base)),
@@ -93,7 +93,7 @@ def dequantization_warning(base: Path) -> Problem | None:
     if not _settings(base):
         return None
     return warning(
-        "merging.dequantised_base",
+        "merging.dequantized_base",
         "The base model is quantized with bitsandbytes. It is dequantized to 16 bits, and the "
         "precision lost in quantization is not recovered.",
         "For a better merged model, choose the original 16-bit model as the base.",

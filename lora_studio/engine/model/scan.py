@@ -127,7 +127,7 @@ def entry_of_folder(folder: Path, location: Place) -> ModelEntry | None:
         parameters=parameters or None,
         architecture=str(names[0]),
         stored=stored,
-        licence=model_folder.read_license(folder) or "",
+        license=model_folder.read_license(folder) or "",
         outline=outline_of(config),
         missing=missing,
         refusal=refusal,
@@ -182,7 +182,7 @@ def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | 
         parameters=facts.parameters or None,
         architecture=facts.architecture,
         stored=_file_type(facts.values.get("general.file_type")),
-        licence=str(facts.values.get("general.license", "")),
+        license=str(facts.values.get("general.license", "")),
         outline=ModelOutline(
             layers=facts.number("block_count"),
             hidden_size=facts.number("embedding_length"),

@@ -49,10 +49,10 @@ class _Key(QLabel):
         self.setProperty("role", "caption")
         self.setContentsMargins(2, 0, 0, 0)
         self.entry = entry
-        self._colour()
-        theme.theme().changed.connect(self._colour)
+        self._color()
+        theme.theme().changed.connect(self._color)
 
-    def _colour(self) -> None:
+    def _color(self) -> None:
         name, mark, color = self.entry
         tint = color(theme.current())
         self.setText(f'<span style="color:{tint}">{mark}</span>&nbsp; {escape(name)}')

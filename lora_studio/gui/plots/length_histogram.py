@@ -162,8 +162,8 @@ class LengthHistogram(QWidget):
 
     def _repaint(self) -> None:
         kept, over = theme.color("accent"), theme.color("warn")
-        centres = (self._edges[:-1] + self._edges[1:]) / 2
-        colors: list[QColor] = [over if centre > self._limit else kept for centre in centres]
+        centers = (self._edges[:-1] + self._edges[1:]) / 2
+        colors: list[QColor] = [over if center > self._limit else kept for center in centers]
         if colors:
             self._bars.set_data(self._edges, self._heights, colors)
         self._line.paint(theme.color("text"), theme.color("accent"))

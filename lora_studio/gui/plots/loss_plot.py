@@ -225,7 +225,7 @@ class LossPlot(QWidget):
     def entries(self) -> list[Entry]:
         """Return the legend: curves, then marks."""
         marks: list[Entry] = [
-            (tr(MARK_NAMES[kind]), MARK_GLYPHS[kind], _colour_of_mark(kind))
+            (tr(MARK_NAMES[kind]), MARK_GLYPHS[kind], _color_of_mark(kind))
             for kind in self.run.mark_kinds()
         ]
         return [*self.drawing.entries(), *marks]
@@ -296,7 +296,7 @@ class LossPlot(QWidget):
         self._describe()
 
 
-def _colour_of_mark(kind: str) -> Callable[[theme.ColorPalette], str]:
+def _color_of_mark(kind: str) -> Callable[[theme.ColorPalette], str]:
     return lambda palette: mark_color(kind, palette)  # type: ignore[arg-type]  # a kind of mark, as a plot knows it
 
 

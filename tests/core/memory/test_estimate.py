@@ -366,7 +366,7 @@ class TestSeveralDevices:
         assert not are_divided(made)
         assert are_divided(small)
         assert not are_divided(with_model(small, precision="4bit")), (
-            "quantised ones are never divided"
+            "quantized ones are never divided"
         )
         assert not are_divided(with_model(small, device="cuda:0"))
         assert are_divided(replace(with_model(small, device="cuda:0"), ranks=4)), "as on a cluster"

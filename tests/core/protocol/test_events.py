@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import typing
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.base import BaseCommand
+from tests.helpers import model_facts
 
 EVENTS = typing.get_args(events.Event)
 QUESTIONS_AND_JOBS = typing.get_args(commands.Job | commands.Question)
@@ -88,3 +91,32 @@ def test_problem_text_has_what_where_and_remedy() -> None:
         code="dataset.row", what="Row is odd.", remedy="Mend it.", where=Where(file="a.json", row=7)
     )
     assert str(problem) == "Row is odd. (a.json, row 7) Mend it."
+
+
+@pytest.mark.parametrize(
+    ("cls", "values"),
+    [
+        pytest.param(ModelEntry, {"source": "m", "title": "m", "place": "hub"}, id="list-entry"),
+        pytest.param(events.ModelInspected, model_facts.model().model_dump(), id="inspected-model"),
+    ],
+)
+def test_old_spelling_of_license_is_still_read(
+    cls: type[BaseModel], values: dict[str, Any]
+) -> None:
+    values.pop("license", None)
+    entry = cls.model_validate(values | {"licence": "mit"})
+    assert entry.model_dump()["license"] == "mit"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("dataset.tokenised", "dataset.tokenized"),
+        ("lora.orthogonal_on_quantised", "lora.orthogonal_on_quantized"),
+        ("merging.dequantised_base", "merging.dequantized_base"),
+        ("merging.quantised_base", "merging.quantized_base"),
+        ("model.sharding_quantised", "model.sharding_quantized"),
+    ],
+)
+def test_old_spelling_of_problem_code_is_still_read(old: str, new: str) -> None:
+    assert Problem.model_validate({"code": old, "what": "", "remedy": ""}).code == new

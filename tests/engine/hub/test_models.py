@@ -94,12 +94,12 @@ def test_search_reports_size_and_license_and_skips_encoders(hub: Hub, ask: Ask) 
     assert [entry.source for entry in result] == ["org/Large-70B", "org/Small-1B"]
     small = result[1]
     assert (small.parameters, small.bytes) == (1_000_000_000, 2_000_000_000)
-    assert (small.licence, small.downloads, small.updated) == ("apache-2.0", 50, "2026-03-01")
+    assert (small.license, small.downloads, small.updated) == ("apache-2.0", 50, "2026-03-01")
 
 
 def test_search_filters_are_sent_to_the_hub_and_applied(hub: Hub, ask: Ask) -> None:
     command = commands.SearchModels(
-        text="org/", largest=8_000_000_000, licence="apache-2.0", gated=False, sort="likes"
+        text="org/", largest=8_000_000_000, license="apache-2.0", gated=False, sort="likes"
     )
     result = event_of(ask(command), events.ModelsFound).models
     assert [entry.source for entry in result] == ["org/Small-1B"]

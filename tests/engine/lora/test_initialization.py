@@ -218,7 +218,7 @@ def test_missing_block_or_module_is_reported_at_its_field(
     [
         ({"precision": "4bit"}, {"init": "pissa"}, "lora.init_needs_exact_base"),
         ({}, {"init": "loftq"}, "lora.loftq_needs_4bit"),
-        ({"precision": "4bit"}, {"init": "orthogonal"}, "lora.orthogonal_on_quantised"),
+        ({"precision": "4bit"}, {"init": "orthogonal"}, "lora.orthogonal_on_quantized"),
         ({}, {"init": "orthogonal", "rank": 3}, "lora.orthogonal_needs_even_ranks"),
     ],
     ids=[

@@ -409,7 +409,7 @@ def test_gptq_base_is_refused(llama: Path, tmp_path: Path) -> None:
     shutil.copytree(llama, base)
     write_config(base, quantization_config={"quant_method": "gptq", "bits": 4})
     adapter = random_adapter(llama, tmp_path / "adapter")
-    assert refusal(base, adapter, tmp_path / "merged") == "merging.quantised_base"
+    assert refusal(base, adapter, tmp_path / "merged") == "merging.quantized_base"
 
 
 def test_bitsandbytes_base_is_merged_with_a_warning(llama: Path, tmp_path: Path) -> None:
@@ -419,7 +419,7 @@ def test_bitsandbytes_base_is_merged_with_a_warning(llama: Path, tmp_path: Path)
     adapter = random_adapter(llama, tmp_path / "adapter", target_modules=["q_proj"])
     _, recorder = merged(tmp_path / "packed", adapter, tmp_path / "merged")
     (warning,) = recorder.of(events.Warned)
-    assert warning.problem.code == "merging.dequantised_base"
+    assert warning.problem.code == "merging.dequantized_base"
     config = json.loads((tmp_path / "merged" / "config.json").read_text("utf-8"))
     assert "quantization_config" not in config
     exact = merged_by_peft(llama, adapter, torch.bfloat16)

@@ -238,7 +238,7 @@ def test_chosen_chatml_replaces_the_template(tiny: TinyModel) -> None:
 
 def test_license_is_read_from_the_model_card(copy: Path) -> None:
     (copy / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
-    assert attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job()).licence == "apache-2.0"  # fmt: skip
+    assert attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job()).license == "apache-2.0"  # fmt: skip
 
 
 def test_identity_distinguishes_models_by_their_weights(tiny: TinyModel, copy: Path) -> None:

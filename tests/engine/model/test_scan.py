@@ -56,7 +56,7 @@ def test_folder_scan_reports_parameters_format_and_size(tiny: TinyModel, tmp_pat
     result = scan("folder", tmp_path)["org/llama"]
     assert result.usable
     assert result.architecture == "LlamaForCausalLM"
-    assert (result.stored, result.licence, result.outline.layers) == ("bf16", "mit", 2)
+    assert (result.stored, result.license, result.outline.layers) == ("bf16", "mit", 2)
     assert result.parameters is not None
     assert result.bytes is not None
     assert abs(result.bytes - 2 * result.parameters) < 10_000  # plus the header
@@ -112,7 +112,7 @@ def test_gguf_files_report_their_header(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(5))
     result = scan("folder", tmp_path)
     good = result["good.gguf"]
-    assert (good.parameters, good.stored, good.licence) == (64 * 32 + 3 * 64, "Q4_K_M", "mit")
+    assert (good.parameters, good.stored, good.license) == (64 * 32 + 3 * 64, "Q4_K_M", "mit")
     assert (good.outline.layers, good.outline.context, good.outline.vocabulary) == (2, 512, 3)
     assert "bert" in str(result["bert.gguf"].refusal)
     assert "split file" in str(result["part.gguf"].refusal)

@@ -103,7 +103,7 @@ def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) ->
     asked = Asked(shown(qtbot, page))
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
     assert page.note.text() == "Reading model details…"
-    asked.answer(model_facts.model(has_chat_template=False, licence=None))
+    asked.answer(model_facts.model(has_chat_template=False, license=None))
     facts = page.facts.facts()
     assert facts["Parameters"] == "3.2 B"
     assert facts["Context length"] == "131,072 tokens"

@@ -75,11 +75,11 @@ def trace(plot: LossPlot, title: str) -> Trace:
     return found
 
 
-def pixels(plot: LossPlot, colour: str) -> int:
+def pixels(plot: LossPlot, color: str) -> int:
     """Return how many pixels of the loss chart have exactly this color."""
     shot = plot.chart.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
     seen = np.frombuffer(shot.constBits(), np.uint32) & 0xFFFFFF
-    return int((seen == int(colour[1:], 16)).sum())
+    return int((seen == int(color[1:], 16)).sum())
 
 
 def choose(plot: LossPlot, name: str) -> None:

@@ -159,7 +159,7 @@ def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
     if not tokens or (len(tokens) == 1 and tokens[0].kind == "number"):
         return None
     return dataset_error(
-        "tokenised",
+        "tokenized",
         "The rows are already tokenized ({columns}), possibly with a different tokenizer than your "
         "model's.",
         "Choose the original data as text.",

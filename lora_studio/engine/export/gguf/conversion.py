@@ -196,7 +196,7 @@ def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> 
         job.emit(written[first])
     record: dict[str, Any] = {
         "converter": str(tool),
-        "quantiser": str(quantizer_name),
+        "quantizer": str(quantizer_name),
         "pass": first,
         "from": "base and adapter" if source.passing else "merged model",
         "files": {

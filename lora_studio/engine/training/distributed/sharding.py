@@ -51,7 +51,7 @@ def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> boo
     stored = loading.prequantized(loading.read_config(folder, spec))
     if stored is not None and spec.sharding == "shard":
         raise fail(
-            "model.sharding_quantised",
+            "model.sharding_quantized",
             "The weights of this model are quantized and can't be sharded across devices.",
             "Replicate them on every device, or choose the model's 16-bit original.",
             where=_WHERE,

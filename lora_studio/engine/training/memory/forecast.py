@@ -115,7 +115,7 @@ def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
         vocabulary=text.vocab_size,
         context=None,
         stored_dtype="",
-        licence=None,
+        license=None,
         has_chat_template=True,
         prequantized=loading.prequantized(loading.read_config(base.folder, project.model)),
         weight_bytes={},

@@ -108,10 +108,10 @@ class ChatView(QWidget):
         self.fault.say(
             tr("Skipped: {reason}").format(reason=localize(row.fault or "")) if row else "", "warn"
         )
-        labelled = row.label if row else None
-        self.verdict.setVisible(labelled is not None)
-        good = tr("This answer is labeled good.") if labelled else tr("This answer is labeled bad.")
-        self.verdict.say(good, "ok" if labelled else "muted", "check" if labelled else "minus")
+        labeled = row.label if row else None
+        self.verdict.setVisible(labeled is not None)
+        good = tr("This answer is labeled good.") if labeled else tr("This answer is labeled bad.")
+        self.verdict.say(good, "ok" if labeled else "muted", "check" if labeled else "minus")
 
     def text(self) -> str:
         """Return the content as plain text, the chosen and rejected answers after the prompt."""

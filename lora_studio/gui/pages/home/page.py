@@ -83,10 +83,10 @@ class HomePage(AppPage):
         content.addWidget(self._unfinished)
         content.addWidget(self._recent)
         content.addStretch(1)
-        centred = row(None, inner, None, spacing=0)
-        centred.setStretch(1, 100)
+        centered = row(None, inner, None, spacing=0)
+        centered.setStretch(1, 100)
         self.body.setContentsMargins(Spacing.PAGE, 0, Spacing.PAGE, 0)
-        self.body.addLayout(centred)
+        self.body.addLayout(centered)
         self._summaries: list[ProjectSummary] = []
         theme().changed.connect(self._fill)
         self._fill()

@@ -148,14 +148,14 @@ class BlockDrawing(QWidget):
         """Place the buttons in four columns, and those of no column in a row below."""
         free = self.width() - 2 * _END
         for index, column in enumerate(_COLUMNS):
-            centre = _END + round(free * _CENTRES[index])
+            center = _END + round(free * _CENTRES[index])
             members = self._slots_in(column)
             top = self._middle() - len(members) * _PITCH // 2
             width = max([_WIDTH, *(self.buttons[slot.name].sizeHint().width() for slot in members)])
-            self._columns[column] = QRect(centre - width // 2, top, width, len(members) * _PITCH)
+            self._columns[column] = QRect(center - width // 2, top, width, len(members) * _PITCH)
             for row, slot in enumerate(members):
                 self.buttons[slot.name].setGeometry(
-                    centre - width // 2,
+                    center - width // 2,
                     top + row * _PITCH + (_PITCH - _HEIGHT) // 2,
                     width,
                     _HEIGHT,
@@ -236,10 +236,10 @@ class BlockDrawing(QWidget):
         painter.drawLine(tip, tip + QPointF(-6, 4))
 
     @staticmethod
-    def _round(painter: QPainter, centre: QPointF, words: str, half: int) -> None:
+    def _round(painter: QPainter, center: QPointF, words: str, half: int) -> None:
         """Draw a named operation on the path."""
         painter.save()
-        box = QRectF(centre.x() - half, centre.y() - 9, 2 * half, 18)
+        box = QRectF(center.x() - half, center.y() - 9, 2 * half, 18)
         painter.setBrush(color("card"))
         painter.setPen(QPen(color("edge"), 1))
         painter.drawRoundedRect(box, 9, 9)

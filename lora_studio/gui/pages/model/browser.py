@@ -52,7 +52,7 @@ BUILTIN = ModelEntry(
     bytes=145_000_000,
     parameters=134_515_008,
     architecture="LlamaForCausalLM",
-    licence="apache-2.0",
+    license="apache-2.0",
     outline=ModelOutline(
         layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
     ),

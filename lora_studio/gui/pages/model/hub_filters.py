@@ -21,7 +21,7 @@ _SIZES: dict[str, tuple[float, float, str]] = {
     "16": (9, 16, mark("9 to 16 B")),
     "more": (16, 0, mark("Over 16 B")),
 }
-_LICENCES = ("apache-2.0", "mit", "llama3.1", "llama3.2", "gemma", "cc-by-4.0")
+_LICENSES = ("apache-2.0", "mit", "llama3.1", "llama3.2", "gemma", "cc-by-4.0")
 _SORTS = {
     "downloads": mark("Most downloaded"),
     "likes": mark("Most liked"),
@@ -47,14 +47,14 @@ class HubFilters(QWidget):
         self.line.setAccessibleName(tr("Search the Hub"))
         self.go = button(tr("Search"), self.search, icon="search")
         self.size_of = ComboControl({name: tr(about[2]) for name, about in _SIZES.items()})
-        self.licence = ComboControl({"": tr("Any license"), **{name: name for name in _LICENCES}})
+        self.license = ComboControl({"": tr("Any license"), **{name: name for name in _LICENSES}})
         self.sort = ComboControl({name: tr(about) for name, about in _SORTS.items()})
         self.fitting = QCheckBox(tr("Fits this device"))
         self.open = QCheckBox(tr("Hide gated models"))
         self.open.setToolTip(tr("Hide models that require you to accept their terms first"))
         for control, name, value in (
             (self.size_of, tr("Size"), ""),
-            (self.licence, tr("License"), ""),
+            (self.license, tr("License"), ""),
             (self.sort, tr("Sort by"), "downloads"),
         ):
             name_control(control, name)
@@ -62,13 +62,13 @@ class HubFilters(QWidget):
             control.edited.connect(lambda value, control=control: self._edited(control, value))
         more = QWidget()
         flow = FlowLayout(more)
-        for part in (self.size_of, self.licence, self.sort, self.fitting, self.open):
+        for part in (self.size_of, self.license, self.sort, self.fitting, self.open):
             flow.addWidget(part)
         policy = more.sizePolicy()
         policy.setHeightForWidth(True)
         more.setSizePolicy(policy)
         self.setLayout(column(row(self.line, self.go), more, spacing=Spacing.S))
-        self._values = {self.size_of: "", self.licence: "", self.sort: "downloads"}
+        self._values = {self.size_of: "", self.license: "", self.sort: "downloads"}
         self.line.returnPressed.connect(self.search)
         self.open.toggled.connect(lambda _: self.search())
         self.fitting.toggled.connect(lambda _: self.fitting_changed.emit())
@@ -81,7 +81,7 @@ class HubFilters(QWidget):
                 "text": self.line.text().strip(),
                 "smallest": round(low * 1e9),
                 "largest": round(high * 1e9),
-                "licence": self._values[self.licence],
+                "license": self._values[self.license],
                 "gated": not self.open.isChecked(),
                 "sort": self._values[self.sort],
             }

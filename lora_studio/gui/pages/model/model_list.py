@@ -60,7 +60,7 @@ def describe(entry: ModelEntry, *, brief: bool = False) -> str:
         if entry.parameters
         else "",
         formatting.size(entry.bytes) if entry.bytes else "",
-        entry.licence,
+        entry.license,
         tr("gated") if entry.gated else "",
         _downloads(entry.downloads, brief=brief) if entry.downloads is not None else entry.stored,
     ]

@@ -395,7 +395,7 @@ def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
         (tr("Data type"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
         (tr("Quantization"), model.prequantized or ""),
         (tr("Size on disk"), formatting.size(model.disk_bytes) if model.disk_bytes else ""),
-        (tr("License"), model.licence or tr("not specified")),
+        (tr("License"), model.license or tr("not specified")),
         (tr("Access"), tr("gated: accept the terms on the Hub") if model.gated else ""),
         (tr("Chat template"), template),
     ]

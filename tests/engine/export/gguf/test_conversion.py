@@ -410,5 +410,5 @@ def test_manifest_records_the_llama_cpp_versions(own: str, tmp_path: Path) -> No
     conversion.write(run, run.load_project(), recorded_job()[0])
     record = run.manifest()["gguf"]
     assert record["converter"].startswith("llama.cpp in ")
-    assert record["quantiser"].startswith("bundled llama.cpp (llama-cpp-py-sync ")
+    assert record["quantizer"].startswith("bundled llama.cpp (llama-cpp-py-sync ")
     assert record["files"].keys() == {"Q8_0"}

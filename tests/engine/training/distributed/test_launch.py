@@ -453,4 +453,4 @@ def test_sharded_ranks_compute_equally_many_passes() -> None:
 def test_quantized_weights_cannot_be_sharded() -> None:
     model = ModelSpec(source="m", precision="4bit", device="cuda:0,cuda:1", sharding="shard")
     problems = combinations.check(model, LoraSpec(), TrainingSpec())
-    assert [problem.code for problem in problems] == ["model.sharding_quantised"]
+    assert [problem.code for problem in problems] == ["model.sharding_quantized"]

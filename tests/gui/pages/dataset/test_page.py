@@ -361,7 +361,7 @@ def test_row_is_shown_as_chat_tokens_and_json(played: Played) -> None:
     text = tokens.box.toPlainText()
     cursor = tokens.box.textCursor()
     cursor.setPosition(text.index("On") + 1)
-    assert cursor.charFormat().fontUnderline(), "trained tokens are underlined, not only coloured"
+    assert cursor.charFormat().fontUnderline(), "trained tokens are underlined, not only colored"
     cursor.setPosition(text.index("you.") + 1)
     assert cursor.charFormat().fontStrikeOut(), "cut tokens are struck out"
     assert "\n<|assistant|>" in text, "a turn begins on a line of its own"

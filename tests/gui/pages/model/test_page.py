@@ -169,14 +169,14 @@ def test_size_license_and_sort_filters_search_again(page: ModelPage, worker: Wor
     page.browser.show_source("hub")
     filters = page.browser.filters
     for control, shown in (
-        (filters.size_of, "4 to 9 B"), (filters.licence, "apache-2.0"), (filters.sort, "Recently updated"),
+        (filters.size_of, "4 to 9 B"), (filters.license, "apache-2.0"), (filters.sort, "Recently updated"),
     ):  # fmt: skip
         index = control.box.findText(shown)
         control.box.setCurrentIndex(index)
         control.box.activated.emit(index)
     asked = worker.last("search_models")
     assert (asked.smallest, asked.largest) == (4_000_000_000, 9_000_000_000)
-    assert (asked.licence, asked.sort) == ("apache-2.0", "updated")
+    assert (asked.license, asked.sort) == ("apache-2.0", "updated")
 
 
 def test_unreachable_hub_is_reported_and_can_be_retried(page: ModelPage, worker: Worker) -> None:

@@ -121,11 +121,11 @@ def test_curve_of_one_step_is_visible(qtbot: QtBot, qapp: QApplication) -> None:
     plot.redraw_now()
     qapp.processEvents()
     image = plot.chart.grab().toImage()
-    colour = theme.current().loss.lower()
+    color = theme.current().loss.lower()
     found = {
         image.pixelColor(x, y).name() for x in range(image.width()) for y in range(image.height())
     }
-    assert colour in found
+    assert color in found
 
 
 def test_plots_follow_the_text_size(qtbot: QtBot, qapp: QApplication) -> None:

@@ -1,19 +1,19 @@
-"""What every quantisation costs a real model, beside the limit that the self-test holds it to.
+"""What every quantization costs a real model, beside the limit that the self-test holds it to.
 
-    python -m tests.benchmarks.quantisations [--types Q4_K_M,IQ1_S] [--both] [--folder DIR] [--json FILE]
+    python -m tests.benchmarks.quantizations [--types Q4_K_M,IQ1_S] [--both] [--folder DIR] [--json FILE]
 
 The model is the built-in one, SmolLM2-135M-Instruct, the smallest that anybody would deliver: few
 parameters lose most to few bits. Two things are done to it first, neither of which changes what it
-says by more than a quantisation in 4 bits does:
+says by more than a quantization in 4 bits does:
 
 - It is known in 4 bits only (Q4_1), and values on such a grid would survive another 4-bit type
   unharmed. Each is moved at random by up to half a step of the grid.
-- Its rows have 576 values, which the types with blocks of 256 do not take: the quantiser would write
+- Its rows have 576 values, which the types with blocks of 256 do not take: the quantizer would write
   others in their place. Zeros widen them to 768, and heads of zeros make 12 of 9; the norms are scaled
   so that the padded model computes what the plain one does.
 
 Compared are the predictions of torch in float32 on the padded model with those of llama.cpp on the
-quantised file, at the positions of answers in the sample data, as the self-test does; importance
+quantized file, at the positions of answers in the sample data, as the self-test does; importance
 matrices come from the other half of that data. A type is made with one where it needs one, with `--both`
 also where it can do without.
 """
@@ -120,7 +120,7 @@ def conversations(
     """Those that are compared, and the token ids of the rest, for the matrix."""
     rows = (paths.resources() / "sample" / "assistant.jsonl").read_text("utf-8").splitlines()
     project = Project(
-        name="quantisations",
+        name="quantizations",
         model=ModelSpec(source=str(model), device="cpu"),
         dataset=DatasetSpec(sources=(DataSource(path=str(work / "rows.jsonl")),)),
     )
@@ -153,7 +153,7 @@ def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tupl
 
 
 def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[dict[str, Any]]:
-    """One row for each quantisation, or two: with an importance matrix and without."""
+    """One row for each quantization, or two: with an importance matrix and without."""
     from transformers import AutoTokenizer
 
     job, _ = recorded_job()
@@ -211,7 +211,7 @@ def main() -> int:
     given = parser.parse_args()
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     wanted = [known[name] for name in given.types.split(",")]
-    work = Path(tempfile.mkdtemp(prefix="quantisations-", dir=given.folder))
+    work = Path(tempfile.mkdtemp(prefix="quantizations-", dir=given.folder))
     rows: list[dict[str, Any]] = []
     print(f"{'type':10} {'bits':>5} {'matrix':6} {'top-1':>7} {'KL, nats':>9}  limits")
     try:
