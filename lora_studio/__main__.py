@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Imports the window or the command line only when it is wanted."""
-    arguments = _after_offline(sys.argv[1:])
+    arguments = apply_offline_option(sys.argv[1:])
     sys.argv[1:] = arguments
     if not arguments or (len(arguments) == 1 and arguments[0].endswith(".lorastudio")):
         from lora_studio.gui.app import main as window
@@ -18,7 +18,7 @@ def main() -> None:
     app(prog_name="lora-studio")
 
 
-def _after_offline(arguments: list[str]) -> list[str]:
+def apply_offline_option(arguments: list[str]) -> list[str]:
     """Return the arguments without `--offline`, which can be anywhere, after applying it.
 
     After `engine` it is an option of that verb's own, which names a wheel folder.

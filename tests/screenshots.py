@@ -152,7 +152,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     assert dialog is not None
     yield "dialog-new", dialog
     dialog.reject()
-    project = _project(folder)
+    project = make_project(folder)
     window.open_project(project)
     _until(lambda: window.state.facts.dataset is not None or window.page_name != "dataset", 3)
     for step in STEPS[:4]:
@@ -166,11 +166,11 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.state.set("training", "learning_rate", "fast")
     window.state.report("dataset", [_WARNING])
     window.show_page("training")
-    window.strip._open(True)
+    window.strip.set_open(True)
     yield "problems", window
     yield from frame_shots(window)
     window.state.undo.undo()
-    window.strip._open(False)
+    window.strip.set_open(False)
     yield from training_shots(window)
     window.show_page("merging")
     QTest.qWait(900)
@@ -206,7 +206,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(300)
     yield "settings", window
     window.show_page("home")
-    _until(lambda: all(item.is_loaded for item in window.home._summaries), 10)
+    _until(lambda: all(item.is_loaded for item in window.home.summaries), 10)
     yield "home", window
     window.close()
     window.deleteLater()
@@ -335,7 +335,7 @@ def main() -> None:
             if asked.width not in (None, width):
                 continue
             with tempfile.TemporaryDirectory() as name:
-                _settle(Path(name))
+                isolate_settings(Path(name))
                 theme.apply(app, mode).set_text_size(asked.text_size)
                 for shot, widget in shots(Path(name)):
                     if isinstance(widget, Window):
@@ -358,7 +358,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _settle(folder: Path) -> None:
+def isolate_settings(folder: Path) -> None:
     for name in ("DATA", "CACHE", "CONFIG", "LOGS"):
         os.environ[f"LORA_STUDIO_{name}"] = str(folder / name.lower())
     file = folder / "scenario.json"
@@ -366,7 +366,7 @@ def _settle(folder: Path) -> None:
     os.environ["LORA_STUDIO_ENGINE"] = fake_engine.command_line(file)
 
 
-def _project(folder: Path) -> Path:
+def make_project(folder: Path) -> Path:
     target = folder / "Projects" / "support-bot"
     (target / "Llama-3.2-3B-Instruct").mkdir(parents=True)
     (target / "Llama-3.2-3B-Instruct" / "config.json").write_text("{}")

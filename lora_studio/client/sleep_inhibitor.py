@@ -122,7 +122,7 @@ def system_inhibitor(platform: str = sys.platform) -> SleepInhibitor:
     if platform == "darwin":
         return ProcessInhibitor(_caffeinate)
     if shutil.which("systemd-inhibit") and shutil.which("tail"):
-        return ProcessInhibitor(_systemd_inhibit)
+        return ProcessInhibitor(systemd_inhibit_command)
     return NoInhibitor()
 
 
@@ -130,7 +130,7 @@ def _caffeinate(worker: int, _why: str) -> list[str]:
     return ["caffeinate", "-i", "-w", str(worker)]
 
 
-def _systemd_inhibit(worker: int, why: str) -> list[str]:
+def systemd_inhibit_command(worker: int, why: str) -> list[str]:
     """Return a command whose logind lock lasts until `tail`, which waits for the worker, exits."""
     inhibit = ["systemd-inhibit", "--what=sleep:idle", "--who=LoRA Studio", f"--why={why}", "--mode=block"]  # fmt: skip
     return [*inhibit, "tail", f"--pid={worker}", "-f", "/dev/null"]

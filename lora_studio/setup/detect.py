@@ -57,7 +57,7 @@ class Accelerator(BaseModel):
 
 def detect() -> Accelerator:
     """Return the best device of this computer; falls back to the CPU."""
-    return _nvidia() or _amd() or _apple() or processor()
+    return _nvidia() or detect_amd() or _apple() or processor()
 
 
 def processor(note: Text = NO_TEXT) -> Accelerator:
@@ -154,7 +154,7 @@ def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | 
     )
 
 
-def _amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator | None:
+def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator | None:
     """Return the GPUs that the kernel lists: nodes with compute units and memory."""
     if not sys.platform.startswith("linux") or not kfd.is_dir():
         return None

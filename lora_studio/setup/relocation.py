@@ -28,11 +28,11 @@ def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     with old.locked(), new.locked():
         for engine in engines.installed(old):
             engines.refuse_at_work(engine)
-        total = _size((old.engines, old.pythons))
+        total = total_size((old.engines, old.pythons))
         _require_space(new, total)
-        yield from _copy(old, new, total, stop)
+        yield from copy_engines(old, new, total, stop)
         for engine in engines.installed(new):
-            _repoint(engine.folder, old.path, new.path)
+            repoint_environment(engine.folder, old.path, new.path)
         current = engines.current(new)
         if current is not None:
             yield from selfcheck.check(current, stop, log)
@@ -74,7 +74,7 @@ def _require_space(new: EngineRoot, needed: int) -> None:
         )
 
 
-def _size(parts: tuple[Path, ...]) -> int:
+def total_size(parts: tuple[Path, ...]) -> int:
     """Return bytes of all files; those that several engines share count once."""
     sizes: dict[tuple[int, int], int] = {}
     for part in parts:
@@ -85,7 +85,8 @@ def _size(parts: tuple[Path, ...]) -> int:
     return sum(sizes.values())
 
 
-def _copy(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Iterator[Event]:
+def copy_engines(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Iterator[Event]:
+    """Copy engines and Pythons; files that engines share stay shared."""
     done = 0
     copied: dict[tuple[int, int], Path] = {}
     yield Progress(stage=_STAGE, done=0, total=total, unit="B")
@@ -131,7 +132,7 @@ def _same(target: Path, facts: os.stat_result) -> bool:
     return there.st_size == facts.st_size and int(there.st_mtime) == int(facts.st_mtime)
 
 
-def _repoint(engine: Path, old: Path, new: Path) -> None:
+def repoint_environment(engine: Path, old: Path, new: Path) -> None:
     """Point an environment at its standalone Python in the new folder."""
     config = engine / "venv" / "pyvenv.cfg"
     if config.is_file():

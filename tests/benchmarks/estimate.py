@@ -55,7 +55,7 @@ def main() -> None:
 
     def show() -> None:
         state.draft.set("training", "micro_batch", 1 + next(sizes) % 64)
-        page.recipe._show_memory()
+        page.recipe.refresh_memory()
 
     lora = ProjectState()
     pages = lazy_pages.make_step_pages(lora, Preferences())

@@ -140,10 +140,10 @@ def latency(seconds: float, points: int) -> list[str]:
         page: Any = window.pages["training"]
         _until(application, lambda: page.record.phase == "running", 60)
         page.plot.run.steps.fill(_columns(points))
-        _until(application, lambda: page._last is not None, 60)
-        first = page._last.step
+        _until(application, lambda: page.last_step is not None, 60)
+        first = page.last_step.step
         busy = _lateness(application, lambda: not window.jobs.running, seconds + 60)
-        sent = page._last.step - first
+        sent = page.last_step.step - first
         window.message_bar.hide()
     print(f"{points:,} points shown, {sent / busy.seconds:.0f} events/s for {busy.seconds:.0f} s")
     for name, side in (("at rest", idle), ("while events come", busy)):

@@ -252,7 +252,9 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     window.stack.setCurrentWidget(page)
     app.processEvents()
     window.jobs.attach(run)
-    gap, taken = longest_gap(app, lambda: page._last is not None and page._last.step == steps, 600)
+    gap, taken = longest_gap(
+        app, lambda: page.last_step is not None and page.last_step.step == steps, 600
+    )
     print(f"showing a run at step {steps:,}: {taken:.1f} s, longest freeze {gap:.0f} ms")
     window.leave()
     lock.release()

@@ -144,7 +144,7 @@ def test_offline_option_works_before_and_after_the_verb(
 ) -> None:
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE"):
         monkeypatch.setenv(name, "")
-    rest = __main__._after_offline(arguments)
+    rest = __main__.apply_offline_option(arguments)
     assert rest == [word for word in arguments if word != "--offline"]
     assert offline.is_on()
 

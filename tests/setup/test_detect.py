@@ -60,7 +60,7 @@ def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
             f"simd_count {simd}\nvendor_id {vendor}\ngfx_target_version 110000\n"
         )
         (bank / "properties").write_text("heap_type 1\nsize_in_bytes 25753026560\n")
-    found = detect._amd(tmp_path)
+    found = detect.detect_amd(tmp_path)
     assert found is not None
     assert (found.variant, found.count, found.memory) == ("rocm", 1, 25753026560)
     assert found.title == "AMD GPU (gfx1100)"

@@ -178,23 +178,23 @@ class ChipsControl(Control):
         """Create the choices; `choices` maps values to labels."""
         super().__init__(parent)
         layout = FlowLayout(self)
-        self._chips: dict[str, QPushButton] = {}
+        self.chips: dict[str, QPushButton] = {}
         for value, words in choices.items():
             chip = _checkable(words)
             chip.setProperty("kind", "chip")
             chip.clicked.connect(self._clicked)
-            self._chips[value] = chip
+            self.chips[value] = chip
             layout.addWidget(chip)
-        self.setFocusProxy(next(iter(self._chips.values())))
+        self.setFocusProxy(next(iter(self.chips.values())))
 
     def show_value(self, value: Any) -> None:
         """Check the values in the list."""
         chosen = list(value) if isinstance(value, list | tuple) else []
-        for name, chip in self._chips.items():
+        for name, chip in self.chips.items():
             chip.setChecked(name in chosen)
 
     def _clicked(self) -> None:
-        self.edited.emit([name for name, chip in self._chips.items() if chip.isChecked()])
+        self.edited.emit([name for name, chip in self.chips.items() if chip.isChecked()])
         self.left.emit()
 
 

@@ -68,7 +68,7 @@ class FieldEditor(QWidget):
         self.error = label("", "error", wrap=True)
         self.error.setProperty("small", True)
         self._glyph = label()
-        self._fix_button = button("", self._apply_fix, kind="link")
+        self.fix_button = button("", self._apply_fix, kind="link")
         self._error_row = QWidget()
         self._build()
         self._describe()
@@ -128,7 +128,7 @@ class FieldEditor(QWidget):
             held.addWidget(label(tr(self.about.unit), "muted"))
             held.addStretch(1)
         sized(self._glyph, width=16, height=16)
-        said = column(self.error, row(self._fix_button, None), spacing=0)
+        said = column(self.error, row(self.fix_button, None), spacing=0)
         error = row(self._glyph, said, spacing=Spacing.XS)
         error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
         error.setStretch(1, 1)
@@ -208,8 +208,8 @@ class FieldEditor(QWidget):
         restyle(self.error)
         glyph = "error" if role == "error" else "warning"
         self._glyph.setPixmap(pixmap(glyph, getattr(current(), role), 16))
-        self._fix_button.setVisible(problem.fix is not None)
-        self._fix_button.setText(localize(problem.fix.label) if problem.fix else "")
+        self.fix_button.setVisible(problem.fix is not None)
+        self.fix_button.setText(localize(problem.fix.label) if problem.fix else "")
 
     def _apply_fix(self) -> None:
         if self._fix is not None and (fix := self._fix.fix) is not None:

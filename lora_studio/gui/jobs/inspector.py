@@ -31,6 +31,16 @@ class Inspector(QObject):
         self._held = False  # whether no worker may be at work
         self._latest: dict[str, commands.Question] = {}  # pending, by kind
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether a worker runs or is ending."""
+        return bool(self._threads)
+
+    @property
+    def pending(self) -> list[commands.Question]:
+        """Questions without an answer, oldest first."""
+        return list(self._latest.values())
+
     def ask(self, question: commands.Question) -> None:
         """Ask a question; an unanswered one of the same kind is dropped.
 
@@ -119,7 +129,7 @@ class Inspector(QObject):
         self.answered.emit(event)
         if ended:
             problem = event.problem if isinstance(event, events.Failed) else None
-            self.finished.emit(kind, _placed(problem, kind))
+            self.finished.emit(kind, assign_step(problem, kind))
 
     def _gone(self, lane: str) -> None:
         """A worker ended: start another for what it was asked too late."""
@@ -138,7 +148,7 @@ def _lane(kind: str) -> str:
     return commands.COMMANDS[kind].lane
 
 
-def _placed(problem: Problem | None, kind: str) -> Problem | None:
+def assign_step(problem: Problem | None, kind: str) -> Problem | None:
     """Return the problem with the step it belongs to, so that a click on it opens that page.
 
     The failure of an optional question is a warning: it doesn't prevent training. Questions about no

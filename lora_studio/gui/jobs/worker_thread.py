@@ -75,6 +75,11 @@ class WorkerThread(DetachedThread):
 
         return cls(watch)
 
+    @property
+    def undelivered(self) -> int:
+        """Number of events that wait for the window."""
+        return len(self._events)
+
     # --- from the window's thread -------------------------------------------------------------
 
     def send(self, command: Command) -> None:

@@ -44,10 +44,12 @@ class LossPlot(QWidget):
         save_picture_clicked, save_values_clicked: the user wants the curves as a file.
         compare_opened: the menu of other runs opens; `bar.set_runs` fills it.
         compare_chosen(paths): the other runs that are to be shown.
+        redrawn: the loss chart was repainted; the strip follows a moment later.
     """
 
     save_picture_clicked = Signal()
     save_values_clicked = Signal()
+    redrawn = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty plot."""
@@ -221,6 +223,7 @@ class LossPlot(QWidget):
         self.empty.setVisible(self.chart.span() is None)
         self.legend.set_entries(self.entries())
         self._describe()
+        self.redrawn.emit()
 
     def entries(self) -> list[Entry]:
         """Return the legend: curves, then marks."""

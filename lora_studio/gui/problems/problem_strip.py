@@ -47,7 +47,7 @@ class ProblemStrip(QFrame):
         self._index = -1  # of the problem that `show_next` has shown
         self._glyph = QLabel()
         sized(self._glyph, width=16, height=16)
-        self._count = label("", "label")
+        self.count = label("", "label")
         self._line = QHBoxLayout()
         self._line.setSpacing(Spacing.XS)
         self._more = button("", self._toggle, kind="link")
@@ -61,7 +61,7 @@ class ProblemStrip(QFrame):
         top.setContentsMargins(Spacing.XL, Spacing.S, Spacing.XL, Spacing.S)
         top.setSpacing(Spacing.S)
         top.addWidget(self._glyph)
-        top.addWidget(self._count)
+        top.addWidget(self.count)
         top.addLayout(self._line, 1)
         top.addWidget(self._more)
         layout = QVBoxLayout(self)
@@ -102,7 +102,7 @@ class ProblemStrip(QFrame):
             return
         worst = _role(self._problems[0])
         self._glyph.setPixmap(pixmap(_GLYPHS[worst], getattr(current(), worst), 16))
-        self._count.setText(_counted(self._problems))
+        self.count.setText(_counted(self._problems))
         for number, problem in enumerate(self._problems[:_IN_LINE]):
             if number:
                 self._line.addWidget(label("·", "muted"))
@@ -134,9 +134,10 @@ class ProblemStrip(QFrame):
             self.explanation_requested.emit(problem)
 
     def _toggle(self) -> None:
-        self._open(self._list.isHidden())
+        self.set_open(self._list.isHidden())
 
-    def _open(self, opened: bool) -> None:
+    def set_open(self, opened: bool) -> None:
+        """Show or hide the list of all problems."""
         self._list.setVisible(opened)
         self._show()
 

@@ -171,10 +171,10 @@ class CollapsibleSection(QWidget):
     def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
         """Create the section folded; `body` holds the widgets."""
         super().__init__(parent)
-        self._opener = button(
+        self.opener = button(
             title or tr("Advanced"), self._toggle, kind="link", icon="chevron-right", role="accent"
         )
-        self._opener.setCheckable(True)
+        self.opener.setCheckable(True)
         self._inner = QWidget()
         self.body = QVBoxLayout(self._inner)
         self.body.setContentsMargins(0, Spacing.S, 0, 0)
@@ -182,7 +182,7 @@ class CollapsibleSection(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)
-        outer.addWidget(self._opener, 0, Qt.AlignmentFlag.AlignLeft)
+        outer.addWidget(self.opener, 0, Qt.AlignmentFlag.AlignLeft)
         outer.addWidget(self._inner)
         self._inner.hide()
 
@@ -201,8 +201,8 @@ class CollapsibleSection(QWidget):
     def set_open(self, opened: bool) -> None:
         """Open or fold the section."""
         self._inner.setVisible(opened)
-        self._opener.setChecked(opened)
-        set_icon(self._opener, "chevron-down" if opened else "chevron-right", "accent")
+        self.opener.setChecked(opened)
+        set_icon(self.opener, "chevron-down" if opened else "chevron-right", "accent")
 
     def _toggle(self) -> None:
         self.set_open(not self.is_open())

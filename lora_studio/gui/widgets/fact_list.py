@@ -37,7 +37,7 @@ class FactList(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty list."""
         super().__init__(parent)
-        self._labels: list[tuple[QLabel, QLabel]] = []
+        self.labels: list[tuple[QLabel, QLabel]] = []
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(Spacing.L)
@@ -47,9 +47,9 @@ class FactList(QWidget):
     def show_facts(self, facts: Sequence[Fact]) -> None:
         """Replace all lines."""
         shown = [fact for fact in facts if fact[1]]
-        while len(self._labels) < len(shown):
+        while len(self.labels) < len(shown):
             self._add()
-        for index, (name, value) in enumerate(self._labels):
+        for index, (name, value) in enumerate(self.labels):
             here = index < len(shown)
             name.setVisible(here)
             value.setVisible(here)
@@ -61,7 +61,7 @@ class FactList(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         """Reserve space for long words such as model names, within limits."""
-        shown = [parts for parts in self._labels if not parts[0].isHidden()]
+        shown = [parts for parts in self.labels if not parts[0].isHidden()]
         widest = max((name.sizeHint().width() for name, _ in shown), default=0)
         longest = max(
             (
@@ -78,13 +78,13 @@ class FactList(QWidget):
 
     def facts(self) -> dict[str, str]:
         """Return the shown names and values."""
-        return {name.text(): value.text() for name, value in self._labels if not name.isHidden()}
+        return {name.text(): value.text() for name, value in self.labels if not name.isHidden()}
 
     def _add(self) -> None:
         name, value = label(role="muted"), label(wrap=True)
         for part in (name, value):
             align_at_top(part)
-        row = len(self._labels)
+        row = len(self.labels)
         self._grid.addWidget(name, row, 0, Qt.AlignmentFlag.AlignTop)
         self._grid.addWidget(value, row, 1)
-        self._labels.append((name, value))
+        self.labels.append((name, value))

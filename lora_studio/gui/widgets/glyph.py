@@ -51,8 +51,8 @@ class StatusLabel(QWidget):
         """Create it without text."""
         super().__init__(parent)
         self._glyph = Glyph()
-        self._words = label(wrap=True)
-        layout = row(self._glyph, self._words, spacing=Spacing.S)
+        self.label = label(wrap=True)
+        layout = row(self._glyph, self.label, spacing=Spacing.S)
         layout.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
         layout.setStretch(1, 1)
         self.setLayout(layout)
@@ -60,13 +60,13 @@ class StatusLabel(QWidget):
     def say(self, text: str, role: Role = "muted", glyph: str = "") -> None:
         """Show a text; the role decides icon and color."""
         self._glyph.set_glyph(glyph or _GLYPHS.get(role, "info"), role)
-        self._words.setText(text)
+        self.label.setText(text)
         tint: LabelRole = role if role in ("error", "warn", "muted") else "body"
-        set_role(self._words, tint)
+        set_role(self.label, tint)
 
     def text(self) -> str:
         """The shown text."""
-        return self._words.text()
+        return self.label.text()
 
 
 class ElidedLink(QPushButton):

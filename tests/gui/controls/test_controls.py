@@ -169,7 +169,7 @@ def test_fix_button_repairs_the_value(form: Form, state: ProjectState) -> None:
     state.set("lora", "rank", 0)
     made = form.add("lora", "rank")
     assert made.error.isVisible()
-    made._fix_button.click()
+    made.fix_button.click()
     assert state.get("lora", "rank") == 16
     assert not made.error.isVisible()
 
@@ -284,9 +284,9 @@ def test_space_bar_toggles_a_flag(form: Form, state: ProjectState) -> None:
 
 def test_multiple_choices_keep_the_order_of_the_options(form: Form, state: ProjectState) -> None:
     chips = control(form.add("export", "quantizations"), ChipsControl)
-    chips._chips["Q8_0"].click()
+    chips.chips["Q8_0"].click()
     assert state.get("export", "quantizations") == ["Q8_0", "Q4_K_M"]
-    chips._chips["Q4_K_M"].click()
+    chips.chips["Q4_K_M"].click()
     assert state.get("export", "quantizations") == ["Q8_0"]
 
 
@@ -351,9 +351,9 @@ def test_collapsible_section_opens_and_closes_by_click(qtbot: QtBot) -> None:
     more = CollapsibleSection()
     qtbot.addWidget(more)
     assert not more.is_open()
-    more._opener.click()
+    more.opener.click()
     assert more.is_open()
-    more._opener.click()
+    more.opener.click()
     assert not more.is_open()
 
 

@@ -178,7 +178,7 @@ def test_helper_process_runs_until_the_inhibitor_is_released() -> None:
 @pytest.mark.skipif(shutil.which("tail") is None, reason="there is no GNU tail here")
 def test_systemd_helper_ends_when_its_worker_ends() -> None:
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    command = sleep_inhibitor._systemd_inhibit(worker.pid, "Training")
+    command = sleep_inhibitor.systemd_inhibit_command(worker.pid, "Training")
     assert command[0] == "systemd-inhibit"
     watching = subprocess.Popen(command[command.index("tail") :])
     time.sleep(0.1)

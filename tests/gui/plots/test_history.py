@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lora_studio.core.curves.metrics import MetricColumn
 from lora_studio.gui.plots.history import MetricHistory
 
 
@@ -73,8 +74,11 @@ def test_few_points_are_drawn_with_one_neighbor_on_either_side() -> None:
 def test_spike_among_a_million_points_is_drawn() -> None:
     values = np.random.default_rng(0).normal(2.0, 0.1, 1_000_000)
     values[123_456], values[987_654] = 50.0, -50.0
+    column = MetricColumn()
+    column.steps.extend(range(len(values)))
+    column.values.extend(values)
     made = MetricHistory()
-    made._extend([(float(step), {"loss": value}) for step, value in enumerate(values)])
+    made.fill({"loss": column})
     x, y = made.curve("loss").thinned(0, 1_000_000, 1000)
     assert len(x) == 2000
     assert y.max() == 50.0

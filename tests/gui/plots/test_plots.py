@@ -120,15 +120,15 @@ def test_x_range_grows_only_when_steps_need_room(
 
 
 def test_strip_is_painted_after_the_loss_chart(qtbot: QtBot, plot: LossPlot) -> None:
-    plot._show_strip("grad_norm")
     fill(plot, 1000)
+    choose(plot, "grad_norm")
     (shown,) = [item for item in plot.strip.traces if item.look.strength < 1]
     plot.add_event(step_done(1001, 1.0, grad_norm=7.0))
     plot.redraw_now()
-    assert plot._strip_timer.isActive() is False, "whoever cannot wait gets both at once"
+    assert shown.shown_points()[1].max() == 7.0, "`redraw_now` paints both at once"
     plot.add_event(step_done(1002, 1.0, grad_norm=9.0))
     seen: list[float] = []  # of the lower chart when the upper one has just been painted
-    plot._timer.timeout.connect(lambda: seen.append(shown.shown_points()[1].max()))
+    plot.redrawn.connect(lambda: seen.append(shown.shown_points()[1].max()))
     qtbot.waitUntil(lambda: bool(seen))
     assert seen[0] == 7.0
     qtbot.waitUntil(lambda: shown.shown_points()[1].max() == 9.0)
@@ -307,7 +307,7 @@ def test_empty_plot_shows_a_hint_until_the_first_step(plot: LossPlot) -> None:
 
 def test_axes_have_numbers_only_once_there_are_steps(plot: LossPlot) -> None:
     def numbers() -> list[str]:
-        axes = (plot.chart._plot.getAxis(name) for name in ("left", "bottom"))
+        axes = (plot.chart.view.getPlotItem().getAxis(name) for name in ("left", "bottom"))
         return [text for axis in axes for text in axis.tickStrings([1.0, 2.0], 1, 1)]
 
     assert not any(numbers())

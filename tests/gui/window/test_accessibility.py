@@ -57,7 +57,7 @@ def window(
     made = make_window(Preferences(tour_seen=True), lazy_pages.make_step_pages)
     made.resize(1280, 800)
     made.show()
-    made.open_project(screenshots._project(tmp_path))
+    made.open_project(screenshots.make_project(tmp_path))
     yield made
     made.leave()
     made.close()
@@ -144,7 +144,7 @@ def test_screenshots_have_no_cut_texts_or_unreachable_controls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "")  # put back at the end, whatever is set meanwhile
-    screenshots._settle(tmp_path)
+    screenshots.isolate_settings(tmp_path)
     wrong = []
     for name, shown in screenshots.shots(tmp_path):
         if isinstance(shown, Window):

@@ -74,7 +74,7 @@ def test_fact_name_aligns_with_the_first_line_of_its_value(qtbot: QtBot) -> None
     facts.show()
     QTest.qWait(50)
     picture = facts.grab().toImage()
-    for name, value in facts._labels:
+    for name, value in facts.labels:
         assert _first_ink(picture, name.geometry()) == _first_ink(picture, value.geometry())
 
 

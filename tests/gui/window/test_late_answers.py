@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from lora_studio.core.playground import Conversation, Turn
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import folder
+from lora_studio.core.runs import folder, speakers
 from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.jobs import inspector
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
@@ -284,30 +286,36 @@ def controller(asked: Asked) -> ChatController:
     return asked.window.playground.controller
 
 
+@pytest.fixture
+def sent(controller: ChatController, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the commands that the controller sends; no worker gets them."""
+    commands_sent: list[Any] = []
+    monkeypatch.setattr(controller.link, "send", commands_sent.append)
+    return commands_sent
+
+
 def test_column_is_not_removed_while_another_awaits_an_answer(
-    controller: ChatController,
+    controller: ChatController, sent: list[Any]
 ) -> None:
     controller.add_column(AdapterSpeaker())
-    controller._set_conversation(
-        controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
-    )
-    controller._answer_id, controller.waiting = "a", {0: "", 1: ""}
-    controller._on_event(events.Answered(id="a", column=0, text="One.", tokens=1))
+    controller.send("Hi")
+    receive, question = controller.link.event_received.emit, sent[-1].id
+    receive(events.Answered(id=question, column=0, text="One.", tokens=1))
     controller.remove_column(0)
-    controller._on_event(events.Answered(id="a", column=1, text="Two.", tokens=1))
-    controller._on_event(events.Done(id="a"))
+    receive(events.Answered(id=question, column=1, text="Two.", tokens=1))
+    receive(events.Done(id=question))
     said = [controller.conversation.turns[0].get_answers(column).current for column in (0, 1)]
     assert [take.text if take else "" for take in said] == ["One.", "Two."]
 
 
-def test_answer_belongs_to_the_speaker_that_was_asked(controller: ChatController) -> None:
-    controller._set_conversation(
-        controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
-    )
+def test_answer_belongs_to_the_speaker_that_was_asked(
+    controller: ChatController, sent: list[Any]
+) -> None:
+    controller.send("Hi")
     asked_of = controller.conversation.speakers[0]
-    controller._answer_id, controller.waiting = "a", {0: ""}
     controller.choose(0, AdapterSpeaker(adapters=(WeightedAdapter(folder="/elsewhere"),)))
-    controller._on_event(events.Answered(id="a", column=0, text="One.", tokens=1))
+    answer = events.Answered(id=sent[-1].id, column=0, text="One.", tokens=1)
+    controller.link.event_received.emit(answer)
     take = controller.conversation.turns[0].get_answers(0).current
     assert take is not None
     assert take.speaker == asked_of
@@ -319,7 +327,7 @@ def test_history_loaded_late_keeps_the_current_conversation(
     chosen = AdapterSpeaker(adapters=(WeightedAdapter(folder="/mine"),))
     controller.choose(0, chosen)
     earlier = Conversation(turns=(Turn(user="Hi"),))
-    controller._on_loaded([earlier])
+    controller.store.loaded.emit([earlier])
     assert controller.conversation.speakers[0] == chosen
     assert earlier in controller.history
 
@@ -328,33 +336,39 @@ def test_speaker_options_come_from_the_latest_scan(
     controller: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[SpeakerOption]] = []
-    begun: list[Callable[[object], object]] = []
-    controller.store.choices_found.connect(told.append)
-    monkeypatch.setattr(controller.store, "_begin", lambda _work, then: begun.append(then))
-    for folders in ((), ("/new",)):
-        controller.store.find_speakers(project_folder / "runs", "", folders)
-    older, later = begun
+    new_scan_delivered = threading.Event()
     new, old = (
         SpeakerOption(SpeakerGroup.LIBRARY, name, AdapterSpeaker()) for name in ("new", "old")
     )
-    later([new])
-    older([old])
+
+    def find(folders: tuple[str, ...]) -> list[SpeakerOption]:
+        if folders == ("/new",):
+            return [new]
+        new_scan_delivered.wait(WAIT / 1000)
+        return [old]
+
+    store = controller.store
+    qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
+    store.choices_found.connect(told.append)
+    monkeypatch.setattr(speakers, "library_speakers", find)
+    for folder_name in ("/old", "/new"):
+        store.find_speakers(project_folder / "runs", "", (folder_name,))
+    qtbot.waitUntil(lambda: told == [[new]], timeout=WAIT)
+    new_scan_delivered.set()
+    qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
     assert told == [[new]]
 
 
 def test_prompt_tokens_of_an_earlier_request_are_dropped(
-    controller: ChatController,
+    controller: ChatController, sent: list[Any]
 ) -> None:
     shown: list[object] = []
     controller.prompt_shown.connect(shown.append)
-    controller._set_conversation(
-        controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
-    )
-    controller.link._over = True  # nothing is sent
+    controller.send("Hi")
     controller.ask_prompt(0, 0)
-    first = controller._prompt_id
     controller.ask_prompt(0, 0)
-    controller._on_event(events.Failed(id=first, problem=GATED))
+    first, second = sent[-2:]
+    controller.link.event_received.emit(events.Failed(id=first.id, problem=GATED))
     assert shown == []
-    controller._on_event(events.Failed(id=controller._prompt_id, problem=GATED))
+    controller.link.event_received.emit(events.Failed(id=second.id, problem=GATED))
     assert len(shown) == 1

@@ -29,7 +29,6 @@ from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui import theme, threads
 from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample
 from lora_studio.gui.frame.header_bar import HeaderBar
-from lora_studio.gui.pages.home.recent_projects import ProjectScan
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import message_bar
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
@@ -250,29 +249,28 @@ def test_recent_projects_list_unfinished_ones_first(
     run.checkpoint(10).mkdir(parents=True)
     window.state.create(tmp_path / "later", "later")
     window.show_page("home")
-    assert len(window.home._summaries) == 2, "listed before their runs are read"
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
-    assert [seen.name for seen in window.home._summaries] == ["support bot", "later"]
-    assert window.home._summaries[0].status_text == "Interrupted, step 7 of 20"
-    unfinished = [made.text() for made in window.home._unfinished.findChildren(QLabel)]
+    assert len(window.home.summaries) == 2, "listed before their runs are read"
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    assert [seen.name for seen in window.home.summaries] == ["support bot", "later"]
+    assert window.home.summaries[0].status_text == "Interrupted, step 7 of 20"
+    unfinished = [made.text() for made in window.home.unfinished.findChildren(QLabel)]
     assert "support bot" in unfinished
     assert "later" not in unfinished
-    assert window.home._summaries[0].is_resumable
-    assert window.home._summaries[1].status_text == "No runs yet"
+    assert window.home.summaries[0].is_resumable
+    assert window.home.summaries[1].status_text == "No runs yet"
 
 
 def test_late_result_of_an_old_project_scan_is_ignored(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
-    early = ProjectScan([])
-    window.home._scan = early
-    early.scanned.connect(window.home._on_scanned)
-    early.start()
+    window.home.show_recent([])
+    early = window.home.scan
+    assert early is not None
     assert early.wait(WAIT)  # it has told, and nobody has heard it yet
     window.open_project(project_folder)
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
-    assert [seen.name for seen in window.home._summaries] == ["support bot"]
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    assert [seen.name for seen in window.home.summaries] == ["support bot"]
 
 
 def test_oom_recovery_is_reported_during_training(
@@ -304,8 +302,8 @@ def test_paused_training_is_resumed_from_home(
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.state() == "paused"
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
-    assert window.home._summaries[0].status_text.startswith("Paused, step ")
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    assert window.home.summaries[0].status_text.startswith("Paused, step ")
     (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
     resume.click()
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
@@ -327,12 +325,12 @@ def test_moved_project_is_marked_missing_and_can_be_located(
     window.state.create(tmp_path / "later", "later")
     moved = project_folder.rename(tmp_path / "elsewhere")
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home._summaries), timeout=WAIT)
-    assert [(seen.name, seen.is_missing) for seen in window.home._summaries] == [
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    assert [(seen.name, seen.is_missing) for seen in window.home.summaries] == [
         ("later", False),
         ("support bot", True),
     ]
-    assert "Not found" in window.home._summaries[1].status_text
+    assert "Not found" in window.home.summaries[1].status_text
     (locate,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Locate…"]
     locate.click()
     (dialog,) = window.findChildren(QFileDialog)
@@ -396,7 +394,7 @@ def test_info_message_disappears_with_its_page_once_read(
 def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
-    window.strip._open(True)
+    window.strip.set_open(True)
     fixes = [
         made for made in window.strip.findChildren(QPushButton)
         if made.text() == "Use the default (42)"
@@ -409,9 +407,9 @@ def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Pat
 
 def test_missing_choice_is_listed_as_to_do(window: Window, tmp_path: Path) -> None:
     window.state.create(tmp_path / "empty", "empty")
-    assert window.strip._count.text() == "Still to do:"
+    assert window.strip.count.text() == "Still to do:"
     window.state.set("lora", "rank", 0)
-    assert window.strip._count.text() == "1 problem:"
+    assert window.strip.count.text() == "1 problem:"
     assert window.strip.problems[0].where.field == "rank"
 
 
@@ -480,7 +478,7 @@ def test_closed_window_starts_no_worker(window: Window) -> None:
     window.close()
     window.inspector.ask(commands.InspectOllama())
     window.inspector.expect("read_rows")
-    assert not window.inspector._threads
+    assert not window.inspector.has_workers
 
 
 def test_crashed_inspector_is_replaced(

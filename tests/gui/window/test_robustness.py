@@ -16,6 +16,7 @@ from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.project.lock import ProjectLock
+from lora_studio.gui.project.state import AUTOSAVE_DELAY
 from lora_studio.gui.window.closing_dialogs import UnsavedDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
@@ -42,7 +43,7 @@ def _file(folder: Path) -> Path:
 
 
 def test_corrupted_project_is_reported_and_backed_up_on_save(
-    window: Window, project_folder: Path
+    qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     file = _file(project_folder)
     broken = file.read_text() + "\n[lora\nrank = 8\n"
@@ -52,7 +53,8 @@ def test_corrupted_project_is_reported_and_backed_up_on_save(
     assert problem.where.line is not None
     assert window.strip.isVisible()
     window.state.set("lora", "rank", 32)
-    assert not window.state._autosave.isActive(), "nothing is overwritten without being asked"
+    qtbot.wait(AUTOSAVE_DELAY + 300)
+    assert file.read_text() == broken, "nothing is overwritten without being asked"
     assert window.save()
     assert file.with_name(file.name + ".bak").read_text() == broken
     assert project.load(file).get("lora", "rank") == 32

@@ -57,7 +57,7 @@ class MappingPanel(QWidget):
         self.reset = button(tr("Reset mapping"), self._reset, kind="link")
         self.note = StatusLabel()
         self.hub = {name: LineEdit() for name in _HUB}
-        self._hub_row = QWidget()
+        self.hub_row = QWidget()
         self._build()
 
     def _build(self) -> None:
@@ -70,9 +70,9 @@ class MappingPanel(QWidget):
             sized(field, width=140)
             field.enters(self._hub_typed, self._show_hub)
             fields += [label(tr(words_), "caption"), field]
-        self._hub_row.setLayout(row(*fields, None))
+        self.hub_row.setLayout(row(*fields, None))
         layout = column(
-            line(), self._hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
+            line(), self.hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
             self.note,
             spacing=Spacing.S,
         )  # fmt: skip
@@ -85,7 +85,7 @@ class MappingPanel(QWidget):
     def show_source(self, source: Plain, detected: events.SourceFound | None) -> None:
         """Show a source with its columns and its detected mapping."""
         self._source, self._detected = source, detected
-        self._hub_row.setVisible(is_hub(source))
+        self.hub_row.setVisible(is_hub(source))
         for name, field in self.hub.items():
             if not field.hasFocus():
                 field.setText(self._hub_values()[name])

@@ -48,13 +48,13 @@ class SlotEditor(QWidget):
             tr("Click columns to insert them, and type the text between them")
         )
         self.preview = ElidedLabel(role="muted")
-        self._chips = QWidget()
-        self._flow = FlowLayout(self._chips)
+        self.chips = QWidget()
+        self._flow = FlowLayout(self.chips)
         self.combo.setFixedWidth(240)
-        layout = column(row(self.combo, self.preview), self.line, self._chips, spacing=Spacing.XS)
+        layout = column(row(self.combo, self.preview), self.line, self.chips, spacing=Spacing.XS)
         self.setLayout(layout)
         self.line.hide()
-        self._chips.hide()
+        self.chips.hide()
         self.combo.edited.connect(self._chosen)
         self.line.enters(self.commit, self._show_template)
         self.line.textEdited.connect(lambda _: self._preview(self._typed()))
@@ -83,7 +83,7 @@ class SlotEditor(QWidget):
 
     def _set_template(self, on: bool) -> None:
         self.line.setVisible(on)
-        self._chips.setVisible(on)
+        self.chips.setVisible(on)
         self.combo.show_value(_TEMPLATE if on else self._value)
         if on:
             self._show_template()

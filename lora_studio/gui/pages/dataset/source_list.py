@@ -144,16 +144,17 @@ class SourceList(Control):
         typed = self.line.text().strip().strip("\"'")
         if typed:
             self.line.clear()
-            self._add([typed])
+            self.add([typed])
         for card in list(self.cards):
             if card.isAncestorOf(self.focusWidget() or self):
                 card.commit()
 
     def add_paths(self, paths: Iterable[Path]) -> None:
         """Add files and folders that were dropped or selected."""
-        self._add([data_sources.spelled(path, self.base) for path in paths])
+        self.add([data_sources.spelled(path, self.base) for path in paths])
 
-    def _add(self, paths: Sequence[str]) -> None:
+    def add(self, paths: Sequence[str]) -> None:
+        """Add paths and Hub IDs as sources, without those that are there already."""
         before = data_sources.plain(self._value)
         after = data_sources.with_added(self._value, paths)
         if len(after) > len(before):
@@ -163,7 +164,7 @@ class SourceList(Control):
 
     def _adding(self, path: str) -> Any:
         return lambda: (
-            self.add_paths([Path(path)]) if Path(path).is_absolute() else self._add([path])
+            self.add_paths([Path(path)]) if Path(path).is_absolute() else self.add([path])
         )
 
     def _add_card(self) -> None:

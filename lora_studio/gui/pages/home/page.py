@@ -56,8 +56,8 @@ class HomePage(AppPage):
         """Create the page with an empty list."""
         super().__init__(parent)
         self.header.hide()  # the title stands in the column below
-        self._scan: ProjectScan | None = None
-        self._unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
+        self.scan: ProjectScan | None = None
+        self.unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
         self._recent, self._rows = _list_card(tr("Recent projects"))
         self.new = button(tr("New project"), self.new_clicked.emit, kind="primary", icon="plus")
         self.sample = button(tr("Sample project"), self.sample_clicked.emit, icon="sample")
@@ -80,27 +80,27 @@ class HomePage(AppPage):
             )
         )
         content.addLayout(self._start_buttons())
-        content.addWidget(self._unfinished)
+        content.addWidget(self.unfinished)
         content.addWidget(self._recent)
         content.addStretch(1)
         centered = row(None, inner, None, spacing=0)
         centered.setStretch(1, 100)
         self.body.setContentsMargins(Spacing.PAGE, 0, Spacing.PAGE, 0)
         self.body.addLayout(centered)
-        self._summaries: list[ProjectSummary] = []
+        self.summaries: list[ProjectSummary] = []
         theme().changed.connect(self._fill)
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
         """List the projects at once, then read their runs in the background."""
         self.leave()
-        known = {item.file: item for item in self._summaries}
+        known = {item.file: item for item in self.summaries}
         self._set_summaries(
             [known.get(file) or ProjectSummary(file, 0.0, is_loaded=False) for file in files]
         )
-        self._scan = ProjectScan(files)
-        self._scan.scanned.connect(self._on_scanned)
-        self._scan.start()
+        self.scan = ProjectScan(files)
+        self.scan.scanned.connect(self._on_scanned)
+        self.scan.start()
 
     def press_primary(self) -> None:
         """Create a new project."""
@@ -108,30 +108,30 @@ class HomePage(AppPage):
 
     def leave(self) -> None:
         """Stop a running scan of the projects."""
-        if self._scan is not None:
-            self._scan.forget()
-            self._scan = None
+        if self.scan is not None:
+            self.scan.forget()
+            self.scan = None
 
     def _start_buttons(self) -> QHBoxLayout:
         return row(self.new, self.open, self.sample, None)
 
     def _on_scanned(self, scan: ProjectScan) -> None:
-        if scan is self._scan:  # a scan that was dropped may still deliver its result
+        if scan is self.scan:  # a scan that was dropped may still deliver its result
             self._set_summaries(scan.summaries)
             self.scanned.emit(scan.summaries)
 
     def _set_summaries(self, summaries: list[ProjectSummary]) -> None:
-        self._summaries = summaries
+        self.summaries = summaries
         self._fill()
 
     def _fill(self) -> None:
-        unfinished = [summary for summary in self._summaries if summary.is_unfinished]
-        rest = [summary for summary in self._summaries if not summary.is_unfinished]
+        unfinished = [summary for summary in self.summaries if summary.is_unfinished]
+        rest = [summary for summary in self.summaries if not summary.is_unfinished]
         self._fill_list(self._unfinished_rows, unfinished)
-        self._unfinished.setVisible(bool(unfinished))
+        self.unfinished.setVisible(bool(unfinished))
         self._fill_list(self._rows, rest)
-        self._recent.setVisible(bool(rest) or not self._summaries)
-        if not self._summaries:
+        self._recent.setVisible(bool(rest) or not self.summaries)
+        if not self.summaries:
             self._rows.addWidget(
                 EmptyState(
                     tr("No projects yet"),

@@ -177,7 +177,8 @@ class ModelBrowser(QWidget):
         self._preferences.add_model_folder(folder)
         self._finder.list_local(self._preferences.model_folders)
 
-    def _drop_folder(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder from the model folders and from the lists."""
         self._preferences.remove_model_folder(folder)
         self._finder.list_local(self._preferences.model_folders)
 
@@ -280,6 +281,6 @@ class ModelBrowser(QWidget):
             chip = button(folder, icon="close")
             chip.setToolTip(tr("Remove {folder} from the list").format(folder=folder))
             chip.setAccessibleName(chip.toolTip())
-            chip.clicked.connect(lambda _=False, folder=folder: self._drop_folder(folder))
+            chip.clicked.connect(lambda _=False, folder=folder: self.remove_folder(folder))
             self._folders.addWidget(chip)
         self._folders.addWidget(self.add_button)

@@ -67,7 +67,7 @@ class AxisEditor(QWidget):
         }
         self.setting, self.numbers, self.choices = QComboBox(), LineEdit(), QWidget()
         self._flow = FlowLayout(self.choices, Spacing.M)
-        self._boxes: list[tuple[QCheckBox, Any]] = []
+        self.boxes: list[tuple[QCheckBox, Any]] = []
         self.error = label(role="error", wrap=True)
         self._fill_setting(name, optional=optional)
         self.numbers.setAccessibleName(tr("Values of {setting}").format(setting=name))
@@ -118,8 +118,8 @@ class AxisEditor(QWidget):
         about = self.facts()
         if about is None:
             return []
-        if self._boxes:
-            return [value for box, value in self._boxes if box.isChecked()]
+        if self.boxes:
+            return [value for box, value in self.boxes if box.isChecked()]
         return list(dict.fromkeys(numbers_in(self.numbers.text(), about)))
 
     def fit(self, width: int) -> None:
@@ -148,10 +148,10 @@ class AxisEditor(QWidget):
 
     def _show_values(self) -> None:
         about = self.facts()
-        for box, _ in self._boxes:
+        for box, _ in self.boxes:
             self._flow.removeWidget(box)
             box.deleteLater()
-        self._boxes = []
+        self.boxes = []
         if about is not None and about.kind in ("choice", "flag"):
             choices = about.choices or {}
             options = (
@@ -164,10 +164,10 @@ class AxisEditor(QWidget):
                 box.toggled.connect(lambda _: self.changed.emit())
                 self._flow.addWidget(box)
                 box.show()
-                self._boxes.append((box, value))
-        self.choices.setVisible(bool(self._boxes))
-        self.numbers.setVisible(about is not None and not self._boxes)
-        if about is not None and not self._boxes:
+                self.boxes.append((box, value))
+        self.choices.setVisible(bool(self.boxes))
+        self.numbers.setVisible(about is not None and not self.boxes)
+        if about is not None and not self.boxes:
             self.numbers.setText(_SUGGESTED.get(self.name) or shown(about.default, about))
             self.numbers.setToolTip(
                 tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))

@@ -64,7 +64,7 @@ class RunsPage(AppPage):
     ) -> None:
         """Build the page with the layout of the last session."""
         super().__init__(parent, scrolls=False)
-        self._state, self.queue, self._preferences = state, queue, preferences
+        self._state, self.queue, self.preferences = state, queue, preferences
         self.library = RunLibrary(self)
         self.curves = RunCurvesReader(self)
         self.table, self.plot = RunTable(), RunOverlay()
@@ -95,8 +95,8 @@ class RunsPage(AppPage):
     def leave(self) -> None:
         """Stop background work and save the layout."""
         self.side.notes.commit()
-        self._preferences.runs_table = self.table.current_layout()
-        self._preferences.runs_shares = [_share(self._above), _share(self._whole)]
+        self.preferences.runs_table = self.table.current_layout()
+        self.preferences.runs_shares = [_share(self._above), _share(self.splitter)]
         self._scan_timer.stop()
         self._search_timer.stop()
         for part in (self.library, self.curves, self.run_actions):
@@ -261,18 +261,18 @@ class RunsPage(AppPage):
         tools = row(self.search, self.filter, self.count, None, self.more)
         tools.setStretch(0, 1)
         self._above = make_splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
-        self._whole = make_splitter(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
+        self.splitter = make_splitter(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
         self._restore_layout()
         page = QWidget()
-        page.setLayout(column(tools, self._whole, spacing=Spacing.M))
+        page.setLayout(column(tools, self.splitter, spacing=Spacing.M))
         self.content.addWidget(self._empty())
         self.content.addWidget(page)
         self.body.addWidget(self.content, 1)
         self.run_actions.add_shortcuts(self.table)
 
     def _restore_layout(self) -> None:
-        self.table.restore_layout(self._preferences.runs_table)
-        splits, shares = (self._above, self._whole), self._preferences.runs_shares
+        self.table.restore_layout(self.preferences.runs_table)
+        splits, shares = (self._above, self.splitter), self.preferences.runs_shares
         for split, share in zip(splits, shares if len(shares) == 2 else _SHARES, strict=True):
             if 0 < share < 100:
                 split.setSizes([round(100 * share), round(100 * (100 - share))])

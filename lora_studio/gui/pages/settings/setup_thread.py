@@ -99,7 +99,7 @@ class EngineControl(QObject):
     ) -> None:
         """Create the control; `make` returns the steps of a setup."""
         super().__init__(parent)
-        self._make = make or _set_up
+        self.make = make or _set_up
         self._thread: SetupThread | None = None
         self._stop = StopFlag()
         self._set_up: SetupSteps | None = None
@@ -166,7 +166,7 @@ class EngineControl(QObject):
         """Return a new setup and clear what is known of the previous one."""
         self.machine = self.plan = None
         self.request = request
-        return self._make(request, StopFlag())
+        return self.make(request, StopFlag())
 
     def start(
         self, work: Callable[[], Iterator[Event]], stop: StopFlag, *, switches: bool = True

@@ -94,6 +94,11 @@ class UpdateCheck(QObject):
         self._preferences.save()
 
     @property
+    def is_checking(self) -> bool:
+        """Whether a check is running."""
+        return self._thread is not None
+
+    @property
     def address(self) -> str:
         """Return the URL to check, "" for none."""
         return app_update.address(self._preferences.update_address)

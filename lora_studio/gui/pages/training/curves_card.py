@@ -53,6 +53,11 @@ class CurvesCard(Card):
         self.plot.save_picture_clicked.connect(self.save_picture)
         self.plot.save_values_clicked.connect(self.save_values)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether runs are being read for comparison."""
+        return bool(self._reading)
+
     def leave(self) -> None:
         """End the background threads. Can be called repeatedly."""
         self._cancel(self._reading)

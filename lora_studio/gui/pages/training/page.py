@@ -68,7 +68,7 @@ class TrainingPage(StepPage):
         # The widget that Qt focused when the Pause button was disabled.
         self._focus_after_pause: QWidget | None = None
         self._adapter: events.AdapterSaved | None = None
-        self._last_step: events.StepDone | None = None
+        self.last_step: events.StepDone | None = None
         self._run = state.run
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
         self._update.timeout.connect(self.refresh)
@@ -163,7 +163,7 @@ class TrainingPage(StepPage):
                 self._wants_recipe = self._is_ending = False
                 self._adapter = None
             case events.StepDone():
-                self._last_step = event
+                self.last_step = event
                 self.note.set_step(event.step)
             case events.Evaluated():
                 self.tiles.show_evaluation(event.loss)
@@ -191,7 +191,7 @@ class TrainingPage(StepPage):
             self.samples.clear()
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
             self.verdict.clear()
-            self._last_step = self._adapter = None
+            self.last_step = self._adapter = None
             self._wants_recipe = self._is_ending = False
         self.note.show_run(self._run)
         self.refresh()
@@ -246,7 +246,7 @@ class TrainingPage(StepPage):
         """Stop and save, or cancel before the first step, when there is nothing to save."""
         self._is_ending = True
         self.refresh()
-        (self.stop_requested if self._last_step else self.cancel_requested).emit()
+        (self.stop_requested if self.last_step else self.cancel_requested).emit()
 
     def _apply_fix(self, fix: Fix) -> None:
         """Change the project for the next run; the current one keeps its settings."""
@@ -315,8 +315,8 @@ class TrainingPage(StepPage):
         self.recipe.setVisible(recipe)
         self._refresh_buttons(running=running, recipe=recipe)
         self._show_progress(running)
-        if self._last_step is not None:
-            self.tiles.show_step(self._last_step, running=running)
+        if self.last_step is not None:
+            self.tiles.show_step(self.last_step, running=running)
         self.verdict.show_verdict(running, self._adapter, self._resume_hint())
         super().refresh()
         if not running and self._focus_after_pause is not None:
@@ -327,10 +327,10 @@ class TrainingPage(StepPage):
     def _refresh_buttons(self, *, running: bool, recipe: bool) -> None:
         self.pause.setVisible(running)
         self.stop.setVisible(running)
-        self.stop.setText(tr("Stop and save") if self._last_step else tr("Cancel"))
+        self.stop.setText(tr("Stop and save") if self.last_step else tr("Cancel"))
         self.checkpoint.setVisible(running)
         is_ending = self._is_ending or self.state.stopping
-        self.checkpoint.setEnabled(self._last_step is not None and not is_ending)
+        self.checkpoint.setEnabled(self.last_step is not None and not is_ending)
         self.pause.setEnabled(not is_ending)
         self.stop.setEnabled(not is_ending)
         self.edit_settings.setVisible(not running and not recipe)
@@ -343,7 +343,7 @@ class TrainingPage(StepPage):
 
     def _show_progress(self, running: bool) -> None:
         self.progress.setVisible(running)
-        progress, last = self.record.progress, self._last_step
+        progress, last = self.record.progress, self.last_step
         if progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
             self.progress.show_progress(localize(progress.stage), share, progress.eta_s)

@@ -101,7 +101,7 @@ class RecipeForm(QWidget):
         state.value_changed.connect(self._refresh)
         state.facts_changed.connect(self._refresh)
         state.opened.connect(self._refresh)
-        state.run_changed.connect(self._refresh_memory)
+        state.run_changed.connect(self.refresh_memory)
         self._refresh()
 
     def _lay_out(self) -> None:
@@ -134,7 +134,7 @@ class RecipeForm(QWidget):
         else:
             self.estimate.setText(tr("Fix the errors above to see the number of steps."))
         self._refresh_help()
-        self._refresh_memory()
+        self.refresh_memory()
         self._report_unavailable()
         model = self.state.facts.model
         adapter = model.adapter if model else None
@@ -150,7 +150,7 @@ class RecipeForm(QWidget):
             ]
         )
 
-    def _refresh_memory(self, *_: object) -> None:
+    def refresh_memory(self, *_: object) -> None:
         """Update the estimate; its problem isn't reported during a job, which uses memory itself."""
         plan, measured = memory_plan.make_plan(self.state), self.state.facts.lengths is not None
         problem = self.memory.show_plan(plan, measured=measured)

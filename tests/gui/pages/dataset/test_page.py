@@ -115,8 +115,8 @@ def test_typed_hub_id_adds_a_source_with_a_split(played: Played) -> None:
     played.qtbot.keyClick(page.sources.line, Qt.Key.Key_Return)
     assert paths_of(played.state) == ["rows.jsonl", "org/rows"]
     panel = page.sources.cards[1].panel
-    assert not panel._hub_row.isHidden()
-    assert page.sources.cards[0].panel._hub_row.isHidden()
+    assert not panel.hub_row.isHidden()
+    assert page.sources.cards[0].panel.hub_row.isHidden()
     panel.hub["split"].setText("test")
     panel.hub["split"].entered.emit()
     assert played.state.get("dataset", "sources")[1] == {"path": "org/rows", "split": "test"}
@@ -126,7 +126,7 @@ def test_typed_hub_id_adds_a_source_with_a_split(played: Played) -> None:
 
 def test_hub_dataset_fields_are_applied_or_reverted(played: Played) -> None:
     page = played.page
-    page.sources._add(["org/rows"])
+    page.sources.add(["org/rows"])
     card = page.sources.cards[1]
     card.panel.hub["split"].setText("test")
     card.panel.hub["split"].reverted.emit()
@@ -137,7 +137,7 @@ def test_hub_dataset_fields_are_applied_or_reverted(played: Played) -> None:
 
 
 def test_source_tooltip_shows_the_full_path(played: Played, tmp_path: Path) -> None:
-    played.page.sources._add([str(tmp_path / "far" / "rows.jsonl")])
+    played.page.sources.add([str(tmp_path / "far" / "rows.jsonl")])
     name = played.page.sources.cards[1].name
     played.page.resize(1500, 740)
     assert name.toolTip() == str(tmp_path / "far" / "rows.jsonl")
@@ -175,7 +175,7 @@ def test_refused_source_shows_problem_and_remedy(played: Played) -> None:
     played.read(sources=(refused,), task=None, rows_used=0, preview=())
     said = played.page.sources.cards[0].verdict
     assert said.text() == "The rows hold images. Choose a dataset of text."
-    assert said._words.property("role") == "error"
+    assert said.label.property("role") == "error"
     played.qtbot.wait(2 * PAUSE)
     assert not played.questions(MeasureDataset)
     assert not played.questions(LintDataset)
@@ -268,7 +268,7 @@ def test_template_is_built_from_chips_with_a_preview(played: Played) -> None:
     slot = played.page.sources.cards[0].panel.slots["question"]
     slot.combo.edited.emit("\0template")
     assert slot.line.text() == "{question}"
-    chips = {chip.text(): chip for chip in slot._chips.findChildren(QPushButton)}
+    chips = {chip.text(): chip for chip in slot.chips.findChildren(QPushButton)}
     chips["line break"].click()
     chips["context"].click()
     assert slot.preview.text() == "Who? ↵ A {reply} in braces", "braces in the data stay literal"

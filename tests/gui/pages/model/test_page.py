@@ -345,7 +345,7 @@ def test_model_folders_are_added_and_removed(page: ModelPage, worker: Worker) ->
     page.browser.add_folder("/models")
     assert worker.last("list_models").folders == ("/models",)
     assert Preferences.load().model_folders == ["/models"]
-    page.browser._drop_folder("/models")
+    page.browser.remove_folder("/models")
     assert Preferences.load().model_folders == []
 
 
@@ -368,15 +368,15 @@ def test_opening_a_project_keeps_a_running_hub_search(window: Any) -> None:
     window.inspector.ask(search)
     window.inspector.ask(commands.InspectDevices())
     window.inspector.forget()
-    assert list(window.inspector._latest.values()) == [search]
+    assert window.inspector.pending == [search]
 
 
 def test_failed_hub_search_is_not_a_project_problem(window: Any) -> None:
     from lora_studio.gui.jobs import inspector
 
     problem = Problem(code="model.offline", what="It failed.", remedy="Do this.")
-    assert inspector._placed(problem, commands.SearchModels().kind) is None
-    assert inspector._placed(problem, "inspect_model") is not None
+    assert inspector.assign_step(problem, commands.SearchModels().kind) is None
+    assert inspector.assign_step(problem, "inspect_model") is not None
 
 
 def test_offline_and_token_problems_offer_a_one_click_fix(

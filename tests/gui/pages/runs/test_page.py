@@ -377,7 +377,7 @@ def test_grid_of_two_settings_is_queued(page: RunsPage, parts: Parts, qtbot: QtB
     dialog.second.choose("lora.rank")
     assert "already" in dialog.second.error.text()
     dialog.second.choose("training.schedule")
-    for box, _ in dialog.second._boxes[:2]:
+    for box, _ in dialog.second.boxes[:2]:
         box.click()
     assert dialog.axes() == [("lora.rank", (8, 64)), ("training.schedule", ("linear", "cosine"))]
     qtbot.keyClick(dialog.first.numbers, Qt.Key.Key_Return)
@@ -460,9 +460,9 @@ def test_table_layout_and_splitter_are_restored(
     header.resizeSection(model, 240)
     header.moveSection(header.visualIndex(COLUMNS.index("tags")), 1)
     page.table.sortByColumn(COLUMNS.index("loss"), Qt.SortOrder.AscendingOrder)
-    page._whole.setSizes([650, 350])
+    page.splitter.setSizes([650, 350])
     preferences = Preferences()
-    page._preferences = preferences
+    page.preferences = preferences
     page.leave()
 
     state = ProjectState()
@@ -476,7 +476,7 @@ def test_table_layout_and_splitter_are_restored(
     assert header.visualIndex(COLUMNS.index("tags")) == 1
     assert header.sortIndicatorSection() == COLUMNS.index("loss")
     assert header.sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
-    first, second = again.page._whole.sizes()
+    first, second = again.page.splitter.sizes()
     assert first / (first + second) == pytest.approx(0.65, abs=0.03)
     again.leave()
 

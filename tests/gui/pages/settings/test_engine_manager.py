@@ -174,7 +174,7 @@ def test_setup_continues_after_its_dialog_is_closed(qtbot: QtBot) -> None:
     qtbot.addWidget(window)
     manager = EngineManager(messages, window)
     script = Script(READY)
-    manager.control._make = script
+    manager.control.make = script
     manager.open("install")
     qtbot.waitUntil(lambda: manager.control.planned)
     assert manager.dialog is not None
@@ -189,7 +189,7 @@ def test_outdated_engine_opens_the_update_dialog(
     qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script()
-    window.engine.control._make = script
+    window.engine.control.make = script
     window.engine.open_if_missing()
     assert window.engine.dialog is None, "the engine of the tests will do"
     monkeypatch.delenv("LORA_STUDIO_ENGINE")
@@ -202,7 +202,7 @@ def test_outdated_engine_opens_the_update_dialog(
 
 
 def test_missing_engine_problem_opens_the_setup(qtbot: QtBot, window: Window) -> None:
-    window.engine.control._make = Script()
+    window.engine.control.make = Script()
     window.messages.problem(engines.none_there())
     assert window.engine.dialog is not None
     qtbot.waitUntil(lambda: window.engine.control.planned)
@@ -302,4 +302,4 @@ def test_update_check_needs_consent_and_runs_once_a_day(
     with qtbot.waitSignal(window.updates.result_ready):
         card.check.click()
     assert len(asked) == 2
-    qtbot.waitUntil(lambda: window.updates._thread is None)
+    qtbot.waitUntil(lambda: not window.updates.is_checking)

@@ -100,7 +100,7 @@ def test_unavailable_optimizer_is_reported_with_a_fix(qtbot: QtBot, page: Traini
     page.focus_field("optimizer")
     made = page.editors["optimizer"]
     assert "needs the package bitsandbytes" in made.error.text()
-    qtbot.mouseClick(made._fix_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(made.fix_button, Qt.MouseButton.LeftButton)
     assert page.state.get("training", "optimizer") == "adamw"
     assert not page.state.problems("training", "optimizer")
 

@@ -133,10 +133,12 @@ def test_plots_follow_the_text_size(qtbot: QtBot, qapp: QApplication) -> None:
     plot = LossPlot()
     qtbot.addWidget(plot)
     plot.show()
-    before = plot.chart._plot.getAxis("left").maximumWidth()
+    before = plot.chart.view.getPlotItem().getAxis("left").maximumWidth()
     try:
         theme.theme().set_text_size(150)
-        assert plot.chart._plot.getAxis("left").maximumWidth() == Size.scaled(round(before))
+        assert plot.chart.view.getPlotItem().getAxis("left").maximumWidth() == Size.scaled(
+            round(before)
+        )
         assert plot.strip.minimumHeight() < plot.strip.maximumHeight()
     finally:
         theme.theme().set_text_size(100)
