@@ -43,6 +43,16 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["adapters", "combine", "a", "--out", "b", "--density", "2"], "density"),
         (["merge", "--base", "m", "--adapter", "a", "--out", "o", "--shard-size", "-1"], "shard"),
     ],
+    ids=[
+        "lint-length",
+        "render-length",
+        "inspect-rank",
+        "top-p",
+        "temperature",
+        "repository",
+        "density",
+        "shard-size",
+    ],
 )
 def test_invalid_option_value_is_refused_with_its_name(arguments: list[str], place: str) -> None:
     result = CliRunner().invoke(app, arguments, input="Hello\n")

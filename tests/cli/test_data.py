@@ -101,6 +101,7 @@ def test_columns_are_mapped_by_name_and_template(tmp_path: Path) -> None:
         (("--map", "answer"), "SLOT=COLUMN"),
         (("--format", "novel"), "alpaca, sharegpt"),
     ],
+    ids=["unknown-column", "no-column", "unknown-format"],
 )
 def test_invalid_option_is_refused_with_the_valid_values(
     tmp_path: Path, options: tuple[str, ...], says: str

@@ -137,7 +137,9 @@ def test_wheel_folder_option_does_not_turn_on_offline_mode(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--offline", "engine", "list"], ["doctor", "--offline"], ["--offline"]]
+    "arguments",
+    [["--offline", "engine", "list"], ["doctor", "--offline"], ["--offline"]],
+    ids=["before-verb", "after-verb", "without-verb"],
 )
 def test_offline_option_works_before_and_after_the_verb(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
@@ -154,6 +156,10 @@ def test_offline_option_works_before_and_after_the_verb(
     [("install", "--for", "quantum"), ("install", "--offline", "/nowhere"), ("use",),
      ("use", "cpu", "--python", "/nowhere"),
      ("wheelhouse", "out", "--platform", "amiga")],
+    ids=[
+        "unknown-variant", "missing-wheel-folder", "use-nothing", "name-and-python",
+        "unknown-platform",
+    ],
 )  # fmt: skip
 def test_invalid_arguments_are_refused_before_any_change(
     root: EngineRoot, arguments: tuple[str, ...]

@@ -65,6 +65,7 @@ def test_export_without_options_changes_no_setting(run: RunFolder) -> None:
         (["--model", "a/b"], "No output folder was specified"),
         (["--model", "a/b", "--out", "x", "--quant", "Q9"], "Invalid value for --quant: Q9"),
     ],
+    ids=["nothing", "no-output", "unknown-quantization"],
 )
 def test_invalid_export_arguments_are_refused_with_reason(arguments: list[str], words: str) -> None:
     status, text = studio("export", *arguments)

@@ -132,6 +132,7 @@ def _file(folder: Path, content: object) -> str:
         ("{{ .Prompt }}", [{"role": "robot", "content": "x"}], "needs one of the roles"),
         ("{{ .Prompt }}", {"messages": HELLO, "tool": []}, "tool"),
     ],
+    ids=["unclosed-action", "unknown-role", "unknown-field"],
 )
 def test_invalid_template_or_messages_are_refused(
     tmp_path: Path, template: str, messages: object, said: str

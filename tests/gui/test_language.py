@@ -83,6 +83,7 @@ def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
             "Zeilen (95 %).",
         ),
     ],
+    ids=["plain", "nested"],
 )
 def test_engine_messages_are_fully_translated(text: str | Text, shown: str) -> None:
     assert message_translation.localize(text) == shown

@@ -281,7 +281,7 @@ def test_package_metadata_has_no_unfilled_placeholders() -> None:
     assert metainfo.find("releases/release").attrib == {"version": "1.2.3", "date": "1970-01-01"}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)])
+@pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)], ids=["as-fast", "slower"])
 def test_startup_check_uses_the_median_of_fixed_rounds(
     seconds: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

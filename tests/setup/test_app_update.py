@@ -63,7 +63,9 @@ def test_link_that_is_not_a_web_page_is_dropped(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>", b"[]", b"{}", b'{"version": "newest", "url": "x"}', b" " * 2_000_000]
+    "body",
+    [b"<html>", b"[]", b"{}", b'{"version": "newest", "url": "x"}', b" " * 2_000_000],
+    ids=["html", "list", "no-version", "version-not-a-number", "too-large"],
 )
 def test_invalid_answer_is_a_problem(address: str, body: bytes) -> None:
     ANSWER["body"] = body

@@ -22,6 +22,16 @@ from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
         ((11, 8), (8, 0), "cu118"),
         ((11, 4), (8, 0), None),
     ],
+    ids=[
+        "cuda-13",
+        "blackwell",
+        "cuda-12.6",
+        "newer-minor-version",
+        "pascal",
+        "blackwell-old-driver",
+        "cuda-11.8",
+        "cuda-11.4",
+    ],
 )
 def test_cuda_build_supports_the_gpu_and_the_driver(
     driver: tuple[int, int], capability: tuple[int, int], build: str | None

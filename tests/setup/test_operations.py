@@ -353,6 +353,7 @@ def test_unreachable_index_is_a_network_problem(
         ("tunnel error: proxy authorization required", "password"),
         ("dns error", "wheel folder"),
     ],
+    ids=["http-407", "proxy-tunnel", "dns"],
 )
 def test_network_remedy_depends_on_the_error(said: str, word: str) -> None:
     assert word in str(remedy_for(said))

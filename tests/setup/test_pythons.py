@@ -122,6 +122,7 @@ def test_file_that_is_not_a_python_is_refused(
         ("error: failed to write `x`: No space left on device (os error 28)", "disk.full"),
         ("error: Failed to initialize cache: Not a directory", "engine.python"),
     ],
+    ids=["full-disk", "cache-not-a-folder"],
 )
 def test_failed_python_search_is_a_problem(
     tmp_path: Path,

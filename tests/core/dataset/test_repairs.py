@@ -65,6 +65,10 @@ TOOL_TALK = Sample(
         pair("Better", "Worse"),
         Sample("kto", messages=turns(("u", "Q"), ("a", "As an AI language model, no.")), label=False),
     ],
+    ids=[
+        "short", "code", "accents", "other-scripts", "apology", "about-ai", "cant-wait",
+        "empty-system", "tool-calls", "text", "pair", "kto-refusal",
+    ],
 )  # fmt: skip
 def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
     assert find_faults(sample) == frozenset()
@@ -102,6 +106,35 @@ def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
         (answer("I cannot help with that."), "refusal"),
         (pair("Same", " Same\n"), "same_pair"),
     ],
+    ids=[
+        "blank-answer",
+        "empty-question",
+        "empty-chosen",
+        "blank-text",
+        "user-twice",
+        "assistant-twice",
+        "assistant-first",
+        "late-system",
+        "user-last",
+        "latin-mojibake",
+        "quote-mojibake",
+        "cyrillic-mojibake",
+        "nul",
+        "bom",
+        "replacement-character",
+        "im-end",
+        "inst",
+        "eos",
+        "gemma-markers",
+        "image",
+        "numbered-images",
+        "audio",
+        "image-path",
+        "ai-model-refusal",
+        "sorry-refusal",
+        "cannot-refusal",
+        "equal-pair",
+    ],
 )
 def test_only_the_actual_fault_is_found(sample: Sample, fault: Fault) -> None:
     assert find_faults(sample) == {fault}
@@ -119,6 +152,17 @@ def test_only_the_actual_fault_is_found(sample: Sample, fault: Fault) -> None:
         ("remove_markers", "<|im_start|>Yes", "Yes"),
         ("remove_markers", "  kept as it is \n", "  kept as it is \n"),
         ("remove_markers", " <|im_end|> ", ""),
+    ],
+    ids=[
+        "mojibake",
+        "mixed-mojibake",
+        "control-characters",
+        "lost-character",
+        "inst-markers",
+        "chatml-end",
+        "chatml-start",
+        "no-markers",
+        "only-a-marker",
     ],
 )
 def test_text_is_repaired_only_where_certain(fix: Fix, broken: str, mended: str) -> None:
@@ -167,6 +211,7 @@ def test_repair_that_would_shift_untrained_spans_is_refused() -> None:
         ("drop_refusals", answer("As an AI model, I cannot say.")),
         ("drop_contradictions", pair("Same", " Same")),
     ],
+    ids=["empty-turns", "role-order", "lost-characters", "refusal", "contradiction"],
 )
 def test_dropping_repair_gives_its_reason(fix: Fix, sample: Sample) -> None:
     with pytest.raises(UnusableRow) as verdict:
@@ -218,6 +263,7 @@ def test_repair_is_idempotent(sample: Sample, fixes: set[Fix]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["</s>" + " " * 200_000 + "x", " " * 200_000 + "<|x1|>", "é " * 90_000, "<|x1|> " * 90_000],
+    ids=["spaces-after-eos", "spaces-before-marker", "accents", "markers"],
 )
 def test_long_texts_take_linear_time(text: str) -> None:
     began = time.process_time()

@@ -119,6 +119,23 @@ def test_bundle_contains_no_private_data(project_folder: Path) -> None:
         "the password is hunter22",
         "https://hub.example/file?token=abcdef123&X-Amz-Signature=0abcdef0",
     ],
+    ids=[
+        "hugging-face",
+        "openai",
+        "github",
+        "url-password",
+        "api-key",
+        "wandb-variable",
+        "password",
+        "jwt",
+        "github-pat",
+        "wandb-v1",
+        "google",
+        "slack",
+        "basic-auth",
+        "password-in-prose",
+        "signed-url",
+    ],
 )
 def test_secrets_are_redacted(secret: str) -> None:
     said = Redactor({})(f"before {secret} after")

@@ -225,6 +225,7 @@ class TestCheapestChange:
             (2.5, ["gradient_checkpointing", "optimizer", "precision"]),
             (1.5, ["max_length"]),
         ],
+        ids=["micro-batch", "checkpointing", "precision", "max-length"],
     )
     def test_cheapest_change_costs_more_with_less_memory(
         self, free: float, changed: list[str]

@@ -127,6 +127,18 @@ def test_invalid_values_are_kept_and_reported_with_lines(tmp_path: Path) -> None
             "127",
         ),
     ],
+    ids=[
+        "not-a-number",
+        "fraction",
+        "too-small",
+        "too-large",
+        "unknown-choice",
+        "not-a-flag",
+        "unknown-device",
+        "empty-list",
+        "malformed-entry",
+        "password-in-url",
+    ],
 )
 def test_invalid_value_is_explained_with_a_remedy(
     step: Step, field: str, value: object, what: str, remedy: str

@@ -69,7 +69,11 @@ def test_hello_of_another_version_is_parsed() -> None:
     assert hello.protocol == 99
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", '{"kind": "magic"}', '{"kind":"done","x":1}'])
+@pytest.mark.parametrize(
+    "line",
+    ["", "{", "[]", '{"kind": "magic"}', '{"kind":"done","x":1}'],
+    ids=["empty", "truncated", "list", "unknown-kind", "unknown-field"],
+)
 def test_invalid_event_line_is_refused(line: str) -> None:
     with pytest.raises(ValidationError):
         events.parse(line)

@@ -39,7 +39,11 @@ def test_guard_starts_with_run_and_window_environment(
     assert json.loads(said) == [str(run.path), "the window's", None, "both"]
 
 
-@pytest.mark.parametrize("told", ["", "{", "[]", '{"command": 1}', '"x"'])
+@pytest.mark.parametrize(
+    "told",
+    ["", "{", "[]", '{"command": 1}', '"x"'],
+    ids=["empty", "truncated", "list", "command-not-a-list", "string"],
+)
 def test_invalid_guard_variable_starts_no_guard(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(run_guard.VARIABLE, told)
     assert run_guard.from_environment() is None

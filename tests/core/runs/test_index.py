@@ -145,7 +145,11 @@ def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
     assert before == sorted(before, key=lambda run: run.created, reverse=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"LoRA Studio runs 0\n{}\n", b"\xff\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"LoRA Studio runs 0\n{}\n", b"\xff\x00"],
+    ids=["empty", "truncated", "list", "older-version", "not-utf8"],
+)
 def test_damaged_or_foreign_cache_is_rebuilt(tmp_path: Path, content: bytes) -> None:
     make_runs(tmp_path, 3)
     cache = tmp_path / "runs" / run_index.CACHE

@@ -64,7 +64,11 @@ def test_deleted_run_is_skipped(runs: Path) -> None:
     assert run_queue.pop_next(runs) == QueuedRun(run="b")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"],
+    ids=["empty", "truncated", "invalid-entry", "not-utf8"],
+)
 def test_damaged_queue_file_counts_as_empty(runs: Path, content: bytes) -> None:
     (runs / run_queue.FILE).write_bytes(content)
     assert run_queue.load(runs).entries == ()

@@ -207,6 +207,7 @@ def test_proof_notices_any_missing_literal_character(name: str) -> None:
         ("phi3", ("</s>", "<|end|>", "<|user|>")),
         ("granite", ("</s>", "<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>")),
     ],
+    ids=["chatml", "llama3", "gemma3", "mistral", "phi3", "granite"],
 )
 def test_stops_are_the_markers_after_an_answer(name: str, stops: tuple[str, ...]) -> None:
     assert family_derived(name).stops == stops
@@ -289,6 +290,7 @@ WITH_CALLS = (
             "<c>",
         ),
     ],
+    ids=["tagged", "bare-json", "json-list", "name-and-arguments"],
 )
 def test_template_has_a_hint_for_the_tool_call_prefix(calls: str, mark: str) -> None:
     # It takes the first text behind the first {{if .ToolCalls}}, up to a brace.
@@ -309,6 +311,7 @@ def test_template_has_a_hint_for_the_tool_call_prefix(calls: str, mark: str) -> 
         ("caller", ("<think>", "</think>")),
         ("chatml", None),
     ],
+    ids=["qwen3", "smollm3", "caller", "chatml"],
 )
 def test_template_has_a_hint_for_the_thinking_markers(
     name: str, marks: tuple[str, str] | None
@@ -332,6 +335,14 @@ def test_template_has_a_hint_for_the_thinking_markers(
         ("<a>{{m.content.split('</think>')[-1]}}<e>", "<a>", ("<think>", "</think>")),
         ("<a>{{m.content}}<e>", "<a><think>\n", ("<think>", "</think>")),
         ("<a>Hm: {{m.thinking}}\nSo: {{m.content}}<e>", "<a>", ("Hm:", "So:")),
+    ],
+    ids=[
+        "brackets",
+        "channel",
+        "tag-in-prompt",
+        "stripped-content",
+        "opened-in-prompt",
+        "plain-text",
     ],
 )
 def test_thinking_markers_are_those_of_the_chat_template(
@@ -395,6 +406,7 @@ WEATHER: dict[str, object] = {
             '// Scale\nunit?: "C" | "K"\n}) => any;',
         ),
     ],
+    ids=["declarer", "typer"],
 )
 def test_tool_parameters_are_rendered_by_their_types(
     real_go: RealGo, name: str, written: str
@@ -426,6 +438,7 @@ ARGUMENTS = "{{ c.function.arguments | tojson }}"
          "{% for o in messages if o.tool_calls %}{% for c in o.tool_calls if c.id == m.tool_call_id %}"
          "{{ c.function.name }}{% endfor %}{% endfor %} -> {{ m.content }};"),
     ],
+    ids=["index-from-0", "index-from-1", "running-count", "result-by-id"],
 )  # fmt: skip
 def test_calls_are_numbered_and_results_matched_to_them(
     real_go: RealGo, call: str, result: str
@@ -687,6 +700,7 @@ def test_bos_follows_whether_the_server_adds_it() -> None:
         ),
         ("{{ strftime_now('%H') }}" + CHATML, "the date format %H contains %H"),
     ],
+    ids=["raises", "upper-case", "length", "reversed", "needs-system-message", "hour"],
 )
 def test_underivable_template_is_refused_with_a_reason(source: str, reason: str) -> None:
     found = derived(source)
@@ -703,6 +717,7 @@ def test_underivable_template_is_refused_with_a_reason(source: str, reason: str)
         "{% for m in messages[-2:] %}{{ m.role }}:{{ m.content }};{% endfor %}",
         "{% for m in messages %}{{ 'LAST ' if loop.last }}{{ m.content }};{% endfor %}",
     ],
+    ids=["user-only", "repeated", "last-only", "last-two", "last-marked"],
 )
 def test_omitted_or_repeated_contents_are_derived(source: str, real_go: RealGo) -> None:
     template = ChatTemplate(source, TOKENS)
@@ -723,6 +738,16 @@ def test_omitted_or_repeated_contents_are_derived(source: str, real_go: RealGo) 
         "{% for m in messages[-5:] %}<{{ m.role }}>{{ m.content }}{% endfor %}",
         "{% for m in messages %}{{ m | tojson }}\n{% endfor %}",
         "{% for m in messages %}{{ m.role }} says {{ m.content | tojson }}.\n{% endfor %}",
+    ],
+    ids=[
+        "rounds",
+        "numbers",
+        "without-system",
+        "late-numbers",
+        "third-message",
+        "last-five",
+        "json-messages",
+        "json-contents",
     ],
 )
 def test_numbering_windows_and_json_contents_are_expressed(source: str, real_go: RealGo) -> None:
@@ -752,6 +777,7 @@ def test_numbering_windows_and_json_contents_are_expressed(source: str, real_go:
             "a search in a text in line 1",
         ),
     ],
+    ids=["filter", "method", "number-comparison", "text-search"],
 )
 def test_inexpressible_construct_is_named_with_an_alternative(source: str, construct: str) -> None:
     found = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
@@ -763,7 +789,9 @@ def test_inexpressible_construct_is_named_with_an_alternative(source: str, const
 
 
 @pytest.mark.parametrize(
-    "content", ["strip(' ')", "strip(' \n')", "lstrip(' ')", "rstrip('\n\t ')", "strip('\n')"]
+    "content",
+    ["strip(' ')", "strip(' \n')", "lstrip(' ')", "rstrip('\n\t ')", "strip('\n')"],
+    ids=["space", "space-and-newline", "leading", "trailing", "newline"],
 )
 def test_selective_whitespace_stripping_is_matched(
     content: str,
@@ -862,6 +890,20 @@ def test_server_data_merges_turns_and_collects_system_messages() -> None:
         "{}}",
         "{\u200b",
         '{"""',
+    ],
+    ids=[
+        "empty",
+        "brace",
+        "closing-brace",
+        "double-brace",
+        "triple-brace",
+        "quotes",
+        "unusual-spaces",
+        "braces",
+        "accent",
+        "closing-braces",
+        "zero-width",
+        "brace-and-quotes",
     ],
 )
 def test_quoted_literal_prints_its_exact_text(real_go: RealGo, text: str) -> None:

@@ -120,6 +120,7 @@ def test_real_server_prompt_equals_the_chat_template(
         ("smollm3", ("<think>\n", "\n</think>\n")),
         ("caller", ("<think>", "</think>\n")),
     ],
+    ids=["qwen3", "smollm3", "caller"],
 )
 def test_real_server_separates_thinking_from_the_answer(
     server: Server, client: ollama.Client, name: str, marks: tuple[str, str]

@@ -37,6 +37,7 @@ STEPS = facts(SPECS["training"], "max_steps")
         ("1e3", STEPS, 1000),
         ("-3", STEPS, -3),
     ],
+    ids=lambda value: value.name if isinstance(value, FieldFacts) else None,
 )
 def test_typed_number_is_parsed(text: str, about: FieldFacts, value: float) -> None:
     found = parse(text, about)

@@ -146,6 +146,7 @@ def test_task_bar_shows_progress_of_a_long_job(scene: Scene) -> None:
             "The disk is full.",
         ),
     ],
+    ids=["finished", "paused", "failed"],
 )
 def test_end_of_a_long_job_sends_a_notification(
     scene: Scene, ending: events.Ending, title: str, text: str

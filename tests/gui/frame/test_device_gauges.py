@@ -88,6 +88,7 @@ def test_missing_driver_gives_no_gpus_and_no_error() -> None:
         ("1,0", "cuda:1", CARD),
         ("", "cpu", None),
     ],
+    ids=["all-visible", "second-only", "by-uuid", "reordered", "cpu"],
 )
 def test_gpu_is_found_by_index_among_visible_devices(
     visible: str, name: str, expected: GpuSample | None

@@ -530,7 +530,11 @@ IDENTITY = {
 }
 
 
-@pytest.mark.parametrize(("row_format", "row", "reason"), UNUSABLE)
+@pytest.mark.parametrize(
+    ("row_format", "row", "reason"),
+    UNUSABLE,
+    ids=[f"{row_format}-{reason}" for row_format, _, reason in UNUSABLE],
+)
 def test_unusable_row_gives_its_reason(row_format: Any, row: Any, reason: str) -> None:
     with pytest.raises(UnusableRow) as caught:
         convert(row, row_format, {slot: slot for slot in IDENTITY[row_format]})
@@ -636,6 +640,7 @@ def test_rarely_filled_optional_column_is_mapped() -> None:
         ({"instruction": "Who?", "chosen": "I.", "rejected": "You."}, {"input", "system"}),
         ({"messages": MESSAGES}, {"system", "tools"}),
     ],
+    ids=["alpaca", "question-answer", "preference", "messages"],
 )
 def test_empty_optional_column_is_mapped(row: dict[str, Any], slots: set[str]) -> None:
     rows = [{**row, **dict.fromkeys(slots)}] * 3
@@ -722,6 +727,12 @@ def test_slot_can_be_left_empty() -> None:
         ("{n}, {t}, {l}, {o}", {"n": 1.5, "t": True, "l": [1, "x"], "o": {"k": None}}, '1.5, true, [1, "x"], {"k": null}'),
         ("{a}", {"{a}": "the column", "a": "another"}, "the column"),
     ],
+    ids=[
+        "newline", "escaped-newline", "braces-in-values", "null-value", "empty-value",
+        "empty-line-between", "jinja-in-value", "json-template", "double-braces",
+        "space-in-name", "nested", "nested-without-braces", "numbers-and-objects",
+        "braces-in-column-name",
+    ],
 )  # fmt: skip
 def test_template_inserts_columns_without_expanding_their_values(
     template: str, row: dict[str, Any], text: str
@@ -730,7 +741,11 @@ def test_template_inserts_columns_without_expanding_their_values(
     assert sample.messages[0].content == text
 
 
-@pytest.mark.parametrize("wrong", ["nowhere", "{nowhere}", "{a}\n{nowhere}", "nowhere.b"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["nowhere", "{nowhere}", "{a}\n{nowhere}", "nowhere.b"],
+    ids=["column", "template", "template-with-known", "nested"],
+)
 def test_unknown_column_is_reported_with_the_known_ones(wrong: str) -> None:
     verdict = detect([{"a": "1", "b": "2"}], ["a", "b"], "auto", {"question": wrong, "answer": "b"})
     assert verdict.format is None
@@ -773,6 +788,7 @@ def test_chosen_format_that_fits_no_row_gives_the_reason() -> None:
 @pytest.mark.parametrize(
     ("answers", "labels"),
     [([0, 1, 2], "ABC"), ([1, 2, 3], "123"), (["A", "C", "b"], "ABC"), (["x", "z", "y"], "ABC")],
+    ids=["from-0", "from-1", "letters", "texts"],
 )
 def test_choice_labels_follow_the_style_of_the_answers(answers: list[Any], labels: str) -> None:
     texts = {"opa": "x", "opb": "y", "opc": "z"}
@@ -836,6 +852,10 @@ def detail(begin: int, end: int, train: bool) -> dict[str, Any]:
             answer("Yes, no. Yes.", untrained=((5, 8),)),
         ),
         ({"content": [{"type": "text", "text": "No.", "weight": 0}, "Yes."]}, answer("No.Yes.", untrained=((0, 3),))),
+    ],
+    ids=[
+        "excluded-span", "overlapping-spans", "uncovered-rest", "all-but-none",
+        "empty-list", "with-thinking", "content-parts", "weight-0",
     ],
 )  # fmt: skip
 def test_untrained_spans_of_an_answer_are_read_from_the_turn(

@@ -171,7 +171,9 @@ def test_deeply_nested_row_converts_or_gives_a_reason(depth: int) -> None:
     assert detect([row]).evidence
 
 
-@pytest.mark.parametrize("between", ["\n" * 100_000, " " * 100_000, " \n" * 50_000])
+@pytest.mark.parametrize(
+    "between", ["\n" * 100_000, " " * 100_000, " \n" * 50_000], ids=["newlines", "spaces", "mixed"]
+)
 def test_long_whitespace_in_a_transcript_takes_linear_time(between: str) -> None:
     talk = f"Human: a{between}b\nAssistant: c{between}d{between}<|endoftext|>{between}"
     began = time.process_time()

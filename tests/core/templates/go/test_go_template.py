@@ -305,7 +305,9 @@ def test_mutual_tail_recursion_does_not_deepen_the_stack() -> None:
     assert render(even + odd + '{{template "even" .Text}}', {"Text": "x" * 20_001}) == "odd"
 
 
-@pytest.mark.parametrize("template", ['{{define "t"}}{{template "t"}}{{end}}{{template "t"}}'])
+@pytest.mark.parametrize(
+    "template", ['{{define "t"}}{{template "t"}}{{end}}{{template "t"}}'], ids=["self-call"]
+)
 def test_infinite_tail_recursion_is_refused_like_in_real_go(real_go: RealGo, template: str) -> None:
     assert "exceeded maximum template depth" in real_go.render([Job(template, {})])[0].error
     with pytest.raises(GoTemplateError, match="exceeded maximum template depth"):
@@ -325,6 +327,7 @@ def test_infinite_nested_recursion_is_an_error_not_a_crash() -> None:
         ("{{index .A 3}}", (1, 3)),
         ("é{{html .A}}", (1, 4)),
     ],
+    ids=["unknown-function", "unclosed-block", "index-out-of-range", "multibyte-line"],
 )
 def test_error_names_line_and_column(template: str, place: tuple[int, int]) -> None:
     with pytest.raises(GoTemplateError) as caught:

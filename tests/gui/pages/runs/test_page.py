@@ -416,6 +416,16 @@ def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> Non
         ("8 many", "lora.rank", [8, "many"]),
         ("", "lora.rank", []),
     ],
+    ids=[
+        "spaces",
+        "trailing-comma",
+        "decimal-commas",
+        "scientific",
+        "units",
+        "percent",
+        "invalid-value",
+        "empty",
+    ],
 )
 def test_grid_values_are_parsed_by_their_field(
     text: str, setting: str, values: list[object]

@@ -258,6 +258,7 @@ def test_buttons_are_disabled_while_a_pause_is_pending(qtbot: QtBot, page: Train
         (True, ("lora", "bias", "all"), "PEFT. Unsloth can't train biases."),
         (True, ("training", "backend", "peft"), "PEFT"),
     ],
+    ids=["not-installed", "installed", "cpu", "biases", "peft-chosen"],
 )
 def test_backend_is_shown_with_its_reason(
     state: ProjectState, installed: bool, setting: tuple[Any, str, Any] | None, said: str
