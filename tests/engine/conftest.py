@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from lora_studio.engine.runtime import child_process
+from tests.helpers.preloaded import PreloadedPython
 from tests.helpers.tiny_models import tiny_model
 
 TinyModel = Callable[[str], Path]
@@ -31,6 +33,26 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder of the program."""
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedPython]:
+    """Python with torch and transformers imported, for this process's tests."""
+    python = PreloadedPython(tmp_path_factory.mktemp("preloaded"))
+    yield python
+    python.close()
+
+
+@pytest.fixture(autouse=True)
+def _preloaded_converter(preloaded: PreloadedPython, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run llama.cpp's converter in a preloaded interpreter. End-to-end tests start a fresh one."""
+    fresh = child_process.python
+
+    def python(program: str, *arguments: str) -> list[str]:
+        is_converter = "convert" in program.rpartition("/")[2]
+        return (preloaded.command if is_converter else fresh)(program, *arguments)
+
+    monkeypatch.setattr(child_process, "python", python)
 
 
 @pytest.fixture(scope="session", autouse=True)

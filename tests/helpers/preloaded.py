@@ -1,0 +1,162 @@
+"""Python processes that start in a moment: forks of one that has already imported torch and transformers.
+
+Importing both takes llama.cpp's converter eight seconds of processor time for each tiny model, and
+converting it half a second. `PreloadedPython.command` gives a command that behaves as
+`python -m lora_studio.engine.runtime.child_process …` does: same program, arguments, working
+folder, environment, standard streams, and exit status; if it is killed, so is the program.
+"""
+
+from __future__ import annotations
+
+import array
+import io
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+#: The client of the server below: it hands over its streams and waits for the exit status.
+_CLIENT = """
+import array, json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect(sys.argv[1])
+request = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
+server.sendmsg([len(request).to_bytes(4, "big")], [streams])
+server.sendall(request)
+status = int(server.recv(16) or b"1")
+if status < 0:
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
+
+
+class PreloadedPython:
+    """A server process that forks; it starts with the first command, and ends with `close` or with this process."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` gets the server's socket."""
+        self._address = str(folder / "preloaded")
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """Return the command that runs a module or a script in a fork of the server."""
+        if self._server is None:
+            self._start()
+        return [sys.executable, "-I", "-S", "-c", _CLIENT, self._address, program, *arguments]
+
+    def _start(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.preloaded", self._address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._server.stdout is not None
+        assert self._server.stdout.readline() == b"ready\n"
+
+    def close(self) -> None:
+        """End the server."""
+        if self._server is None:
+            return
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.close()
+        self._server.stdout.close()
+        self._server.wait()
+
+
+def main(address: str) -> None:
+    """Serve until stdin closes."""
+    import torch
+    import transformers
+    from transformers import AutoConfig, AutoTokenizer
+
+    from lora_studio.engine.export.gguf import converter_program
+    from lora_studio.engine.runtime import child_process
+
+    assert all((transformers, AutoConfig, AutoTokenizer, converter_program, child_process))
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        os.write(1, b"ready\n")
+        while True:
+            ready, _, _ = select.select([server, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return
+            client, _ = server.accept()
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                server.close()
+                _serve(client)
+            client.close()
+
+
+def _serve(client: socket.socket) -> None:
+    """Run one program in a fork of this fork, which waits and reports how it ended."""
+    head, ancillary, _, _ = client.recvmsg(4, socket.CMSG_SPACE(12))
+    streams = array.array("i")
+    streams.frombytes(ancillary[0][2])
+    with client.makefile("rb") as reader:
+        arguments, folder, environment = json.loads(reader.read(int.from_bytes(head, "big")))
+    program = os.fork()
+    if program == 0:
+        client.close()
+        os.setsid()
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
+            os.close(stream)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        _run(arguments)
+    for stream in (*streams, 0, 1, 2):
+        os.close(stream)
+    ended = os.pidfd_open(program)
+    ready, _, _ = select.select([ended, client], [], [])
+    if ended not in ready:
+        os.kill(program, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    if ended in ready:
+        client.sendall(str(status).encode())
+    os._exit(0)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run the program as a fresh interpreter does, and end this process."""
+    from lora_studio.engine.runtime import child_process
+
+    status: object = 0
+    # llama.cpp's scripts bring a gguf package of their own.
+    assert "gguf" not in sys.modules
+    # The streams of before may be pipes, and others now.
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", write_through=True)
+        for number in (1, 2)
+    )
+    for name in (child_process.__name__, arguments[0]):  # both run as __main__, as in a new process
+        sys.modules.pop(name, None)
+    sys.argv = [child_process.__file__, *arguments]
+    try:
+        runpy.run_module(child_process.__name__, run_name="__main__", alter_sys=True)
+    except SystemExit as exit_:
+        status = exit_.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else bool(status))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
