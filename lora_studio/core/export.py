@@ -223,7 +223,7 @@ class ExportSpec(Spec):
     self_test: bool = setting(
         True,
         "Self-test",
-        "Compares adapter, merged model and each GGUF file on held-out rows, token by token.",
+        "Compares adapter, merged model, and each GGUF file on held-out rows, token by token.",
         help_topic="self-test",
     )
 

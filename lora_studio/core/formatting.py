@@ -104,10 +104,14 @@ def rate(per_second: float, unit: str = "tokens") -> str:
 
 
 def listed(items: Sequence[str], joint: str = "and") -> str:
-    """Return names joined into one phrase: `a`, `a and b`, `a, b and c`."""
+    """Return names joined into one phrase: `a`, `a and b`, `a, b, and c`.
+
+    `joint` may be a translation; other languages have no comma before it.
+    """
     if len(items) < 2:
         return "".join(items)
-    return f"{', '.join(items[:-1])} {joint} {items[-1]}"
+    comma = "," if len(items) > 2 and joint in ("and", "or") else ""
+    return f"{', '.join(items[:-1])}{comma} {joint} {items[-1]}"
 
 
 def _apart(digits: str) -> str:

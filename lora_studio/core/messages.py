@@ -110,11 +110,14 @@ def counted(n: int, singular: Template, plural: Template, **values: Any) -> Text
 
 
 def listed(items: Sequence[Text | str], joint: str = "and") -> Text:
-    """Return names joined into one phrase: `a`, `a and b`, `a, b and c`."""
+    """Return names joined into one phrase: `a`, `a and b`, `a, b, and c`."""
     parts = tuple(Text.model_validate(item) for item in items)
     if len(parts) < 2:
         return parts[0] if parts else Text(template="")
-    template = "{first} or {last}" if joint == "or" else "{first} and {last}"
+    if len(parts) == 2:
+        template = "{first} or {last}" if joint == "or" else "{first} and {last}"
+    else:
+        template = "{first}, or {last}" if joint == "or" else "{first}, and {last}"
     return Text(template=template, values={"first": parts[:-1], "last": parts[-1]})
 
 

@@ -174,13 +174,13 @@ def _file_problem(failure: OSError) -> Problem:
         return error(
             "files.failed",
             "Can't use {file}: {reason}.",
-            "Check that the disk is connected, writable and not full.",
+            "Check that the disk is connected, writable, and not full.",
             file=str(failure.filename),
             reason=reason_of(failure),
         )
     return error(
         "files.failed",
         "Can't use a file: {reason}.",
-        "Check that the disk is connected, writable and not full.",
+        "Check that the disk is connected, writable, and not full.",
         reason=reason_of(failure),
     )

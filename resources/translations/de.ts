@@ -188,7 +188,7 @@
             <translation>Ein neues Fachgebiet</translation>
         </message>
         <message>
-            <source>A project contains a model, your dataset and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
+            <source>A project contains a model, your dataset, and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
             <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
         </message>
         <message>
@@ -212,7 +212,7 @@
             <translation>In {rows} ist eine Frage oder eine Antwort leer. Das Modell würde lernen, nichts zu antworten.</translation>
         </message>
         <message>
-            <source>A run is a folder with everything about one training. A running one is locked; you can merge, export and delete the others.</source>
+            <source>A run is a folder with everything about one training. A running one is locked; you can merge, export, and delete the others.</source>
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
         <message>
@@ -402,15 +402,15 @@
             <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
         </message>
         <message>
-            <source>Add a file, a folder or a Hub dataset above. Its rows appear here as chats and as tokens, with the loss mask highlighted.</source>
+            <source>Add a file, a folder, or a Hub dataset above. Its rows appear here as chats and as tokens, with the loss mask highlighted.</source>
             <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu. Die Zeilen erscheinen hier als Chats und als Tokens, mit markierter Loss-Maske.</translation>
         </message>
         <message>
-            <source>Add a file, a folder or a dataset from the Hugging Face Hub.</source>
+            <source>Add a file, a folder, or a dataset from the Hugging Face Hub.</source>
             <translation>Eine Datei, einen Ordner oder einen Datensatz vom Hugging Face Hub hinzufügen.</translation>
         </message>
         <message>
-            <source>Add a file, folder or Hub dataset</source>
+            <source>Add a file, folder, or Hub dataset</source>
             <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
         </message>
         <message>
@@ -458,7 +458,7 @@
             <translation>Fügen Sie den Ordner hinzu, in dem Sie Ihre Modelle aufbewahren. Die Modelle darin erscheinen hier.</translation>
         </message>
         <message>
-            <source>Add them to the target modules, or set the backend to Auto.</source>
+            <source>Add them to the target modules, or set the backend to Automatic.</source>
             <translation>Nehmen Sie sie in die Zielmodule auf, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
@@ -481,12 +481,12 @@
             </translation>
         </message>
         <message>
-            <source>Added before every conversation without a system message. Empty: none.</source>
-            <translation>Wird vor jedes Gespräch ohne Systemnachricht gesetzt. Leer: keiner.</translation>
-        </message>
-        <message>
             <source>Added to LM Studio as {model} in {folder}. Refresh its list of models.</source>
             <translation>In LM Studio als {model} in {folder} hinzugefügt. Aktualisieren Sie dort die Modellliste.</translation>
+        </message>
+        <message>
+            <source>Added to conversations that have no system message. Leave empty for none.</source>
+            <translation>Wird Gesprächen ohne Systemnachricht vorangestellt. Leer lassen für keinen.</translation>
         </message>
         <message>
             <source>Added to the sample prompts. The model answers it at every evaluation during training.</source>
@@ -552,7 +552,7 @@
             <translation>Alle Probleme</translation>
         </message>
         <message>
-            <source>All programs share the memory of a device. Close other programs that use it, or choose a lower precision, rank, sequence length or micro-batch size. The Train page shows how much memory each of them uses.</source>
+            <source>All programs share the memory of a device. Close other programs that use it, or choose a lower precision, rank, sequence length, or micro-batch size. The Train page shows how much memory each of them uses.</source>
             <translation>Alle Programme teilen sich den Speicher eines Geräts. Schließen Sie andere Programme, die ihn belegen, oder wählen Sie eine geringere Genauigkeit, einen kleineren Rang, kürzere Sequenzen oder kleinere Mikro-Batches. Die Seite Training zeigt, wie viel Speicher jede dieser Einstellungen belegt.</translation>
         </message>
         <message>
@@ -588,7 +588,7 @@
             <translation>Auch den Adapter als GGUF exportieren</translation>
         </message>
         <message>
-            <source>Also log loss, learning rate and evaluations to these trackers. Weights &amp; Biases works offline until you log in with its own command. Each tracker needs its package.</source>
+            <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you log in with its own command. Each tracker needs its package.</source>
             <translation>Loss, Lernrate und Evaluationen zusätzlich an diese Tracker senden. Weights &amp; Biases arbeitet offline, bis man sich mit dem eigenen Befehl anmeldet. Jeder Tracker braucht sein Paket.</translation>
         </message>
         <message>
@@ -656,7 +656,7 @@
             <translation>Ein anderer Prozess arbeitet an diesem Lauf.</translation>
         </message>
         <message>
-            <source>Another program might have the file open, or the disk might be full, disconnected or write-protected. The previous content is unchanged.</source>
+            <source>Another program might have the file open, or the disk might be full, disconnected, or write-protected. The previous content is unchanged.</source>
             <translation>Vielleicht hat ein anderes Programm die Datei geöffnet, oder das Laufwerk ist voll, getrennt oder schreibgeschützt. Der bisherige Inhalt ist unverändert.</translation>
         </message>
         <message>
@@ -848,7 +848,7 @@
             <translation>Blöcke</translation>
         </message>
         <message>
-            <source>Branch, tag or commit of a Hub model. Pin a commit to make a run reproducible.</source>
+            <source>Branch, tag, or commit of a Hub model. Pin a commit to make a run reproducible.</source>
             <translation>Branch, Tag oder Commit eines Hub-Modells. Mit einem festen Commit ist der Lauf reproduzierbar.</translation>
         </message>
         <message>
@@ -1022,6 +1022,10 @@
             <translation>Ändern Sie die Variable und verschieben Sie den Ordner selbst.</translation>
         </message>
         <message>
+            <source>Changing settings isn't enough. Choose a smaller model, or free up memory.</source>
+            <translation>Keine Änderung der Einstellungen reicht aus. Ein kleineres Modell wählen oder Speicher freigeben.</translation>
+        </message>
+        <message>
             <source>Chat</source>
             <translation>Chatten</translation>
         </message>
@@ -1074,7 +1078,7 @@
             <translation>Prüfen Sie, ob die Festplatte verbunden und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat.</translation>
         </message>
         <message>
-            <source>Check that the disk is connected, writable and not full.</source>
+            <source>Check that the disk is connected, writable, and not full.</source>
             <translation>Prüfen Sie, ob das Laufwerk angeschlossen, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
@@ -1082,11 +1086,11 @@
             <translation>Prüfen Sie, ob die Festplatte voll ist und ob die Engine installiert ist.</translation>
         </message>
         <message>
-            <source>Check that the file exists, is complete and that you have permission to read it.</source>
+            <source>Check that the file exists and is complete, and that you have permission to read it.</source>
             <translation>Prüfen, ob die Datei vorhanden, vollständig und lesbar ist.</translation>
         </message>
         <message>
-            <source>Check that the folder exists, is writable and has free space.</source>
+            <source>Check that the folder exists, is writable, and has free space.</source>
             <translation>Prüfen Sie, ob der Ordner existiert, beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
@@ -1238,7 +1242,7 @@
             <translation>Checkpoint, Schritt {step}</translation>
         </message>
         <message>
-            <source>Checkpoints are intact. Resume with a smaller micro-batch, shorter rows or fewer processes.</source>
+            <source>Checkpoints are intact. Resume with a smaller micro-batch, shorter rows, or fewer processes.</source>
             <translation>Die Checkpoints sind unversehrt. Setzen Sie das Training mit kleinerem Mikro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
         </message>
         <message>
@@ -1266,7 +1270,7 @@
             <translation>Eine .gguf-Datei wählen oder den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
         <message>
-            <source>Choose a JSON, CSV, Parquet, Arrow or plain text file.</source>
+            <source>Choose a JSON, CSV, Parquet, Arrow, or plain text file.</source>
             <translation>Eine JSON-, CSV-, Parquet-, Arrow- oder Textdatei wählen.</translation>
         </message>
         <message>
@@ -1286,7 +1290,7 @@
             <translation>Wählen Sie für jeden eine Spalte. Vorhandene Spalten: {columns}.</translation>
         </message>
         <message>
-            <source>Choose a dataset with Parquet, JSON, CSV or text files.</source>
+            <source>Choose a dataset with Parquet, JSON, CSV, or text files.</source>
             <translation>Wählen Sie einen Datensatz mit Parquet-, JSON-, CSV- oder Textdateien.</translation>
         </message>
         <message>
@@ -1302,7 +1306,7 @@
             <translation>Wählen Sie eine Datei mit Zeilen.</translation>
         </message>
         <message>
-            <source>Choose a file, a folder or a Hub dataset.</source>
+            <source>Choose a file, a folder, or a Hub dataset.</source>
             <translation>Wählen Sie eine Datei, einen Ordner oder einen Hub-Datensatz.</translation>
         </message>
         <message>
@@ -1334,7 +1338,7 @@
             <translation>Wähle einen Ordner, den es noch nicht gibt.</translation>
         </message>
         <message>
-            <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
+            <source>Choose a folder with JSON, CSV, Parquet, Arrow, or text files.</source>
             <translation>Wählen Sie einen Ordner mit JSON-, CSV-, Parquet-, Arrow- oder Textdateien.</translation>
         </message>
         <message>
@@ -1346,7 +1350,7 @@
             <translation>Wählen Sie einen Ordner mit chat_template.jinja oder tokenizer_config.json oder die Vorlagendatei.</translation>
         </message>
         <message>
-            <source>Choose a folder with config.json, weights and tokenizer.</source>
+            <source>Choose a folder with config.json, weights, and tokenizer.</source>
             <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
         </message>
         <message>
@@ -1362,7 +1366,7 @@
             <translation>Einen Ordner mit {config} und {weights} wählen.</translation>
         </message>
         <message>
-            <source>Choose a folder, a GGUF file or a Hub ID.</source>
+            <source>Choose a folder, a GGUF file, or a Hub ID.</source>
             <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
         </message>
         <message>
@@ -1370,7 +1374,7 @@
             <translation>Wählen Sie einen Ordner.</translation>
         </message>
         <message>
-            <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
+            <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen, and rejected.</source>
             <translation>Wählen Sie ein Format und ordnen Sie die Spalten zu, oder benennen Sie sie um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
         </message>
         <message>
@@ -1709,10 +1713,6 @@
             <source>Column for {name}</source>
             <translation>Spalte für {name}</translation>
         </message>
-        <message>
-            <source>Columns or types of values differ from the rest of the source in {rows}: {shape}.</source>
-            <translation>In {rows} weichen Spalten oder Arten von Werten vom Rest der Quelle ab: {shape}.</translation>
-        </message>
         <message numerus="yes">
             <source>Columns {columns} fit “{format}” in {share}.</source>
             <translation>
@@ -1765,7 +1765,7 @@
             <translation>Verglichen mit {runs}.</translation>
         </message>
         <message>
-            <source>Compares adapter, merged model and each GGUF file on held-out rows, token by token.</source>
+            <source>Compares adapter, merged model, and each GGUF file on held-out rows, token by token.</source>
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei Token für Token auf zurückgehaltenen Zeilen.</translation>
         </message>
         <message>
@@ -2452,7 +2452,7 @@
             <translation>Verwirft zufällige Werte und bestimmt Vorzeichen per Mehrheit (DARE mit TIES).</translation>
         </message>
         <message>
-            <source>Drops random values, rescales the rest and adds them (DARE).</source>
+            <source>Drops random values, rescales the rest, and adds them (DARE).</source>
             <translation>Verwirft zufällige Werte, skaliert die übrigen und addiert sie (DARE).</translation>
         </message>
         <message>
@@ -2887,7 +2887,7 @@
             <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit denen trainiert wird, gemischt nach Gewicht.</translation>
         </message>
         <message>
-            <source>Files: JSON, JSONL, CSV, TSV, Parquet or text, also compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers or plain text.</source>
+            <source>Files: JSON, JSONL, CSV, TSV, Parquet, or text, also compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers, or plain text.</source>
             <translation>Dateien: JSON, JSONL, CSV, TSV, Parquet oder Text, auch komprimiert. Formate: Alpaca, ShareGPT, Messages, Prompt und Antwort, Frage und Antwort, Präferenzpaare, bewertete Antworten oder reiner Text.</translation>
         </message>
         <message>
@@ -2999,7 +2999,7 @@
             <translation>Ordner für das Projekt</translation>
         </message>
         <message>
-            <source>Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and target modules are used. Preference training uses it as the reference model instead of the base model.</source>
+            <source>Folder of a LoRA adapter whose weights training starts from. Its rank, alpha, and target modules are used. Preference training uses it as the reference model instead of the base model.</source>
             <translation>Ordner eines LoRA-Adapters, mit dessen Gewichten das Training beginnt. Rang, Alpha und Zielmodule werden von ihm übernommen. Das Präferenztraining verwendet ihn statt des Basismodells als Referenzmodell.</translation>
         </message>
         <message>
@@ -3095,7 +3095,7 @@
             <translation>Volle Genauigkeit, am schnellsten</translation>
         </message>
         <message>
-            <source>Fused kernels for norms, gated MLPs, rotary embeddings and the loss, on GPUs with Liger installed. Each kernel is tested first and skipped if its values or gradients differ.</source>
+            <source>Fused kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with Liger installed. Each kernel is tested first and skipped if its values or gradients differ.</source>
             <translation>Verschmolzene Kernel für Norms, Gated MLPs, Rotary Embeddings und den Loss auf GPUs, für die Liger installiert ist. Jeder Kernel wird vorher geprüft und weggelassen, wenn seine Werte oder Gradienten abweichen.</translation>
         </message>
         <message>
@@ -3287,10 +3287,6 @@
             <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
         </message>
         <message>
-            <source>How to handle findings in the data. Your files stay unchanged.</source>
-            <translation>Wie mit Befunden in den Daten umgegangen wird. Ihre Dateien bleiben unverändert.</translation>
-        </message>
-        <message>
             <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
             <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. DPO vergleicht mit dem Basismodell. ORPO braucht kein Referenzmodell und lernt auch die bevorzugte Antwort selbst. Nur bei Präferenzpaaren.</translation>
         </message>
@@ -3375,7 +3371,7 @@
             <translation>Modell wird importiert</translation>
         </message>
         <message>
-            <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the Hub waits until you turn it off.</source>
+            <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data, and Ollama on this computer work as usual. Anything that needs the Hub waits until you turn it off.</source>
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message>
@@ -3429,6 +3425,10 @@
             <translation>In {rows} kommt eine Antwort zuerst, steht eine Systemnachricht in der Mitte oder ist der letzte Beitrag keine Antwort. Viele Chat-Vorlagen lehnen das ab oder geben es falsch aus.</translation>
         </message>
         <message>
+            <source>In {rows}, columns or value types differ from the rest of the source: {shape}.</source>
+            <translation>In {rows} weichen Spalten oder Arten von Werten vom Rest der Quelle ab: {shape}.</translation>
+        </message>
+        <message>
             <source>In {rows}, the question has a different answer in another row. That is fine if answers are meant to vary.</source>
             <translation>In {rows} hat die Frage in einer anderen Zeile eine andere Antwort. Das ist in Ordnung, wenn Antworten variieren sollen.</translation>
         </message>
@@ -3449,7 +3449,7 @@
             <translation>Erhöhen Sie „Max. Sequenzlänge“ oder kürzen Sie die Zeilen.</translation>
         </message>
         <message>
-            <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved adapter has twice the rank.</source>
+            <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA, and LoftQ, the saved adapter has twice the rank.</source>
             <translation>Anfangswerte des Adapters. „Standard“ verändert das Modell zu Beginn nicht. EVA sieht sich einen Teil der Zeilen an und beginnt mit den Richtungen, die am stärksten variieren. PiSSA verwendet die größten Singulärvektoren der Gewichte und lernt oft schneller, OLoRA eine Orthonormalbasis davon. Beide brauchen ein unquantisiertes Basismodell. LoftQ gleicht den Fehler von 4-Bit-Gewichten aus. Mit PiSSA, OLoRA und LoftQ hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
         <message>
@@ -3477,7 +3477,7 @@
             <translation>Installieren Sie Python 3.12 und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
-            <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
+            <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Automatic.</source>
             <translation>Installieren Sie es (pip install unsloth) in der Umgebung der Engine, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
@@ -3735,6 +3735,22 @@
         <message>
             <source>Licenses</source>
             <translation>Lizenzen</translation>
+        </message>
+        <message>
+            <source>Liger can't compute gates: {reason}.</source>
+            <translation>Liger kann die Gates nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Liger can't compute norms: {reason}.</source>
+            <translation>Liger kann die Normen nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Liger can't compute rotary embeddings: {reason}.</source>
+            <translation>Liger kann die Rotary Embeddings nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>Liger can't compute the loss: {reason}.</source>
+            <translation>Liger kann den Loss nicht berechnen: {reason}.</translation>
         </message>
         <message>
             <source>Liger kernels</source>
@@ -4157,7 +4173,7 @@
             <translation>Führen Sie zuerst den Adapter zusammen.</translation>
         </message>
         <message>
-            <source>Merge, Export and the curves on Train now use this run.</source>
+            <source>Merge, Export, and the curves on Train now use this run.</source>
             <translation>Zusammenführen, Export und die Kurven unter Training verwenden jetzt diesen Lauf.</translation>
         </message>
         <message>
@@ -4219,6 +4235,10 @@
         <message>
             <source>Messages (role, content)</source>
             <translation>Nachrichten (role, content)</translation>
+        </message>
+        <message>
+            <source>Metric to plot for the selected runs</source>
+            <translation>Dargestellte Größe der ausgewählten Läufe</translation>
         </message>
         <message>
             <source>Micro-batch size</source>
@@ -4325,7 +4345,7 @@
             <translation>Verschieben Sie die Datei in einen anderen Ordner, um neu zu zählen.</translation>
         </message>
         <message>
-            <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
+            <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Complete files are unchanged.</source>
             <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhen Sie das Dateigrößenlimit Ihres Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
@@ -4489,10 +4509,6 @@
         <message>
             <source>No cached models yet. Models that you or other tools download from the Hub appear here.</source>
             <translation>Noch keine Modelle im Cache. Modelle, die Sie oder andere Programme vom Hub herunterladen, erscheinen hier.</translation>
-        </message>
-        <message>
-            <source>No change to the settings is enough. Choose a smaller model, or free up memory.</source>
-            <translation>Keine Änderung der Einstellungen reicht aus. Ein kleineres Modell wählen oder Speicher freigeben.</translation>
         </message>
         <message>
             <source>No column contains the prompt. The text that both answers start with is used as the prompt.</source>
@@ -4756,8 +4772,8 @@
             <translation>Anzahl der Durchläufe durch den Datensatz.</translation>
         </message>
         <message>
-            <source>Number of rows to hold out, instead of a share. 0: use the share.</source>
-            <translation>Anzahl der zurückgehaltenen Zeilen, statt eines Anteils. 0: Anteil verwenden.</translation>
+            <source>Number of rows to hold out instead of a share. 0 uses the share.</source>
+            <translation>Anzahl der zurückgehaltenen Zeilen statt eines Anteils. 0 verwendet den Anteil.</translation>
         </message>
         <message>
             <source>Number of validation rows whose prompts are answered as well. 0 for none.</source>
@@ -5132,7 +5148,7 @@
             <translation>PiSSA</translation>
         </message>
         <message>
-            <source>Placeholders for images, video or audio</source>
+            <source>Placeholders for images, video, or audio</source>
             <translation>Platzhalter für Bilder, Video oder Audio</translation>
         </message>
         <message>
@@ -5154,10 +5170,6 @@
         <message>
             <source>Plotted quantity</source>
             <translation>Dargestellte Größe</translation>
-        </message>
-        <message>
-            <source>Plotted quantity of the selected runs</source>
-            <translation>Dargestellte Größe der ausgewählten Läufe</translation>
         </message>
         <message>
             <source>Polynomial</source>
@@ -5222,6 +5234,10 @@
         <message>
             <source>Private repository</source>
             <translation>Privates Repository</translation>
+        </message>
+        <message>
+            <source>Problems in the rows to repair during training. Your files are never changed.</source>
+            <translation>Probleme in den Zeilen, die beim Training behoben werden. Ihre Dateien werden nie geändert.</translation>
         </message>
         <message>
             <source>Processing the template failed.</source>
@@ -5628,7 +5644,7 @@
             <translation>Entfernen Sie die doppelten Anführungszeichen oder erstellen Sie das Modell mit LoRA Studio.</translation>
         </message>
         <message>
-            <source>Remove the experts from the target modules, or set the backend to Auto.</source>
+            <source>Remove the experts from the target modules, or set the backend to Automatic.</source>
             <translation>Entfernen Sie die Experten aus den Zielmodulen, oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
@@ -5792,7 +5808,7 @@
             <translation>Setzen Sie fort, um beim Checkpoint von Schritt {step} weiterzumachen.</translation>
         </message>
         <message>
-            <source>Resume with a smaller micro-batch, shorter rows or gradient checkpointing.</source>
+            <source>Resume with a smaller micro-batch, shorter rows, or gradient checkpointing.</source>
             <translation>Setzen Sie mit kleinerem Mikro-Batch, kürzeren Zeilen oder Gradient Checkpointing fort.</translation>
         </message>
         <message>
@@ -6043,7 +6059,7 @@
             <translation>Checkpoint speichern</translation>
         </message>
         <message>
-            <source>Save it again as a plain LoRA, in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
+            <source>Save it again as a plain LoRA adapter. In PEFT, use save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
             <translation>Speichern Sie ihn erneut als einfaches LoRA, in PEFT mit save_pretrained(…, path_initial_model_for_weight_conversion=…).</translation>
         </message>
         <message>
@@ -6063,7 +6079,7 @@
             <translation>Speichern Sie es als reinen Text.</translation>
         </message>
         <message>
-            <source>Save its rows as Parquet, CSV or JSON lines.</source>
+            <source>Save its rows as Parquet, CSV, or JSON lines.</source>
             <translation>Speichern Sie ihre Zeilen als Parquet, CSV oder JSON-Zeilen.</translation>
         </message>
         <message>
@@ -6087,7 +6103,7 @@
             <translation>Speichern Sie die Zeilen als JSON-Zeilen oder Parquet.</translation>
         </message>
         <message>
-            <source>Save these files as one ZIP file to attach to a bug report. Your home folder, names, keys and the text of your data are removed. Review the files and clear those you don't want to share.</source>
+            <source>Save these files as one ZIP file to attach to a bug report. Your home folder, names, keys, and the text of your data are removed. Review the files and clear those you don't want to share.</source>
             <translation>Speichern Sie diese Dateien als eine ZIP-Datei, um sie einem Fehlerbericht beizufügen. Ihr Benutzerordner, Namen, Schlüssel und die Texte Ihrer Daten sind entfernt. Sehen Sie die Dateien durch und wählen Sie ab, was Sie nicht weitergeben möchten.</translation>
         </message>
         <message>
@@ -6163,7 +6179,7 @@
             <translation>Läufe suchen</translation>
         </message>
         <message>
-            <source>Search settings, commands, pages and projects</source>
+            <source>Search settings, commands, pages, and projects</source>
             <translation>Einstellungen, Befehle, Seiten und Projekte suchen</translation>
         </message>
         <message>
@@ -6199,7 +6215,7 @@
             <translation>Startwert</translation>
         </message>
         <message>
-            <source>Seed for the order of rows, the validation split and the initialization of the adapter.</source>
+            <source>Seed for the order of rows, the validation split, and the initialization of the adapter.</source>
             <translation>Startwert für die Reihenfolge der Zeilen, die Aufteilung in Training und Validierung und die Initialisierung des Adapters.</translation>
         </message>
         <message>
@@ -6211,7 +6227,7 @@
             <translation>Wählen Sie ein Format, um seine Felder Spalten zuzuordnen.</translation>
         </message>
         <message>
-            <source>Select a model to see its size, license and memory use.</source>
+            <source>Select a model to see its size, license, and memory use.</source>
             <translation>Wählen Sie ein Modell, um Größe, Lizenz und Speicherbedarf zu sehen.</translation>
         </message>
         <message>
@@ -6279,11 +6295,11 @@
             <translation>Richten Sie sie in den Einstellungen ein oder mit `lora-studio engine install`.</translation>
         </message>
         <message>
-            <source>Set the backend to Auto</source>
+            <source>Set the backend to Automatic</source>
             <translation>Backend auf „Automatisch“ stellen</translation>
         </message>
         <message>
-            <source>Set the backend to Auto or PEFT.</source>
+            <source>Set the backend to Automatic or PEFT.</source>
             <translation>Stellen Sie das Backend auf „Automatisch“ oder PEFT.</translation>
         </message>
         <message>
@@ -7563,11 +7579,11 @@
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem Ihres Modells.</translation>
         </message>
         <message>
-            <source>The rows assign classes to texts ({columns}). This trains a classifier; a language model needs answers in words.</source>
+            <source>The rows assign classes to texts ({columns}), which is data for a classifier. A language model needs answers in words.</source>
             <translation>Die Zeilen ordnen Texten Klassen zu ({columns}). Damit trainiert man einen Klassifikator; ein Sprachmodell braucht Antworten in Worten.</translation>
         </message>
         <message>
-            <source>The rows contain images, audio or video ({columns}). LoRA Studio trains on text only.</source>
+            <source>The rows contain images, audio, or video ({columns}). LoRA Studio trains on text only.</source>
             <translation>Die Zeilen enthalten Bilder, Ton oder Video ({columns}). LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
@@ -7702,7 +7718,7 @@
             <translation>Die Trainingszeilen haben sich seit dem Checkpoint geändert.</translation>
         </message>
         <message>
-            <source>The turns contain images, audio or video. LoRA Studio trains on text only.</source>
+            <source>The turns contain images, audio, or video. LoRA Studio trains on text only.</source>
             <translation>Die Beiträge enthalten Bilder, Ton oder Video. LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
@@ -7889,22 +7905,6 @@
             <translation>Mit diesen Werten entstehen {count} Läufe.</translation>
         </message>
         <message>
-            <source>They can't compute gates: {reason}.</source>
-            <translation>Gates können sie nicht berechnen: {reason}.</translation>
-        </message>
-        <message>
-            <source>They can't compute norms: {reason}.</source>
-            <translation>Normen können sie nicht berechnen: {reason}.</translation>
-        </message>
-        <message>
-            <source>They can't compute rotary embeddings: {reason}.</source>
-            <translation>Rotary Embeddings können sie nicht berechnen: {reason}.</translation>
-        </message>
-        <message>
-            <source>They can't compute the loss: {reason}.</source>
-            <translation>Den Loss können sie nicht berechnen: {reason}.</translation>
-        </message>
-        <message>
             <source>This Python lacks packages that training needs: {packages}.</source>
             <translation>Diesem Python fehlen Pakete, die das Training braucht: {packages}.</translation>
         </message>
@@ -7977,7 +7977,7 @@
             <translation>Diese Tour dauert eine Minute und öffnet das Beispielprojekt: ein kleines Modell, einige Trainingsdaten und fertige Einstellungen.</translation>
         </message>
         <message>
-            <source>This permanently deletes {size} in {folder}. Your projects, models and runs aren't affected. You can't train without an engine, but you can install it again at any time.</source>
+            <source>This permanently deletes {size} in {folder}. Your projects, models, and runs aren't affected. You can't train without an engine, but you can install it again at any time.</source>
             <translation>Dies löscht {size} in {folder} endgültig. Projekte, Modelle und Läufe sind nicht betroffen. Ohne Engine können Sie nicht trainieren; Sie können sie jederzeit wieder installieren.</translation>
         </message>
         <message>
@@ -8117,7 +8117,7 @@
             <translation>Tokens/s</translation>
         </message>
         <message>
-            <source>Tone, style and format</source>
+            <source>Tone, style, and format</source>
             <translation>Ton, Stil und Format</translation>
         </message>
         <message>
@@ -8496,7 +8496,7 @@
             <translation>Unsloth</translation>
         </message>
         <message>
-            <source>Unsloth can only train embed_tokens, lm_head and norms in full.</source>
+            <source>Unsloth can only train embed_tokens, lm_head, and norms in full.</source>
             <translation>Unsloth kann nur embed_tokens, lm_head und Norms vollständig trainieren.</translation>
         </message>
         <message>
@@ -8720,7 +8720,7 @@
             <translation>Verwenden Sie main oder kopieren Sie einen Commit-Hash von {url}.</translation>
         </message>
         <message>
-            <source>Use name or organization/name, with letters, digits, hyphens, periods and underscores.</source>
+            <source>Use name or organization/name, with letters, digits, hyphens, periods, and underscores.</source>
             <translation>Verwenden Sie name oder organisation/name mit Buchstaben, Ziffern, Bindestrichen, Punkten und Unterstrichen.</translation>
         </message>
         <message>
@@ -8824,7 +8824,7 @@
             <translation>Versionen und Zahlen des letzten Laufs.</translation>
         </message>
         <message>
-            <source>Versions, devices and capabilities of the engine.</source>
+            <source>Versions, devices, and capabilities of the engine.</source>
             <translation>Versionen, Geräte und Fähigkeiten der Engine.</translation>
         </message>
         <message>
@@ -9168,7 +9168,7 @@
             <translation>ein Tool ohne Parameter oder mit unvollständigen Beschreibungen</translation>
         </message>
         <message>
-            <source>a turn contains an image, audio or video</source>
+            <source>a turn contains an image, audio, or video</source>
             <translation>ein Beitrag enthält Bild, Ton oder Video</translation>
         </message>
         <message>
@@ -9236,16 +9236,16 @@
             <translation>eine Antwort verweigert sich oder gibt sich als anderes Modell aus</translation>
         </message>
         <message>
-            <source>an argument that is a list, an object or null</source>
+            <source>an argument that is a list, an object, or null</source>
             <translation>ein Argument, das eine Liste, ein Objekt oder null ist</translation>
-        </message>
-        <message>
-            <source>an earlier answer with &lt;/think&gt; alone</source>
-            <translation>eine frühere Antwort mit &lt;/think&gt; allein</translation>
         </message>
         <message>
             <source>an earlier answer with a &lt;think&gt; block</source>
             <translation>eine frühere Antwort mit einem &lt;think&gt;-Block</translation>
+        </message>
+        <message>
+            <source>an earlier answer with only a closing &lt;/think&gt;</source>
+            <translation>eine frühere Antwort, die nur ein schließendes &lt;/think&gt; enthält</translation>
         </message>
         <message>
             <source>an earlier row of its conversation can't be used</source>
@@ -9943,12 +9943,12 @@
             <translation>Norm</translation>
         </message>
         <message>
-            <source>not a file of rows</source>
-            <translation>keine Datei mit Zeilen</translation>
+            <source>not a data file</source>
+            <translation>keine Datendatei</translation>
         </message>
         <message>
-            <source>not all {items} are written alike</source>
-            <translation>die Schreibweise ist nicht überall gleich ({items})</translation>
+            <source>not all {items} have the same form</source>
+            <translation>nicht alle {items} haben dieselbe Form</translation>
         </message>
         <message>
             <source>not available yet</source>
@@ -10159,7 +10159,7 @@
             <translation>mehrere Adapter werden zusammengeführt und einer davon ist ein DoRA-Adapter</translation>
         </message>
         <message>
-            <source>several rows have the id of its parent row</source>
+            <source>several rows have the ID of its parent row</source>
             <translation>mehrere Zeilen haben die ID der Zeile davor</translation>
         </message>
         <message>
@@ -10495,7 +10495,7 @@
             <translation>die Zeile enthält ein NUL-Byte</translation>
         </message>
         <message>
-            <source>the row contains an image, audio or video</source>
+            <source>the row contains an image, audio, or video</source>
             <translation>die Zeile enthält Bild, Ton oder Video</translation>
         </message>
         <message>
@@ -10747,8 +10747,8 @@
             <translation>zwischen den Zeilen steht etwas anderes als JSON</translation>
         </message>
         <message>
-            <source>this model has no feed-forward parts</source>
-            <translation>dieses Modell hat keine Feed-forward-Teile</translation>
+            <source>this model has no feed-forward layers</source>
+            <translation>dieses Modell hat keine Feed-forward-Schichten</translation>
         </message>
         <message>
             <source>this part of the file is damaged</source>
@@ -11091,6 +11091,10 @@
             <translation>{file} lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
+            <source>{file} contains plain text</source>
+            <translation>{file} enthält reinen Text</translation>
+        </message>
+        <message>
             <source>{file} couldn't be downloaded: {reason}.</source>
             <translation>{file} konnte nicht heruntergeladen werden: {reason}.</translation>
         </message>
@@ -11113,10 +11117,6 @@
         <message>
             <source>{file} has no chat template.</source>
             <translation>{file} hat keine Chat-Vorlage.</translation>
-        </message>
-        <message>
-            <source>{file} has plain text</source>
-            <translation>{file} enthält reinen Text</translation>
         </message>
         <message>
             <source>{file} has preference pairs</source>
@@ -11156,6 +11156,14 @@
         </message>
         <message>
             <source>{first} or {last}</source>
+            <translation>{first} oder {last}</translation>
+        </message>
+        <message>
+            <source>{first}, and {last}</source>
+            <translation>{first} und {last}</translation>
+        </message>
+        <message>
+            <source>{first}, or {last}</source>
             <translation>{first} oder {last}</translation>
         </message>
         <message>
@@ -11338,6 +11346,10 @@
             <translation>{name} kann nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
+            <source>{name} contains other lists of rows, which aren't used: {lists}.</source>
+            <translation>{name} enthält weitere Listen von Zeilen, die nicht verwendet werden: {lists}.</translation>
+        </message>
+        <message>
             <source>{name} contains text, not the table that its extension suggests.</source>
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
         </message>
@@ -11348,10 +11360,6 @@
         <message>
             <source>{name} has no training steps to compare.</source>
             <translation>{name} hat keine Trainingsschritte zum Vergleichen.</translation>
-        </message>
-        <message>
-            <source>{name} has other lists of rows, which are not read: {lists}.</source>
-            <translation>{name} hat weitere Listen mit Zeilen, die nicht gelesen werden: {lists}.</translation>
         </message>
         <message>
             <source>{name} initializes from the base weights, which are quantized.</source>
@@ -11390,8 +11398,8 @@
             <translation>{name} ist eine PowerPoint-Präsentation.</translation>
         </message>
         <message>
-            <source>{name} is a PyTorch file of weights.</source>
-            <translation>{name} ist eine PyTorch-Datei mit Gewichten.</translation>
+            <source>{name} is a PyTorch weights file (pickle).</source>
+            <translation>{name} ist eine PyTorch-Gewichtsdatei (Pickle).</translation>
         </message>
         <message>
             <source>{name} is a RAR archive.</source>
@@ -11675,7 +11683,7 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} rows of {total} inspected contain a placeholder for an image, video or audio, such as {mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to answer without seeing it.</source>
+            <source>{n} rows of {total} inspected contain a placeholder for an image, video, or audio, such as {mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to answer without seeing it.</source>
             <translation>
                 <numerusform>{n} Zeile von {total} geprüften enthält einen Platzhalter für ein Bild, Video oder Audio, etwa {mark} in „{column}“ von Zeile {row:d}. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne etwas zu sehen.</numerusform>
                 <numerusform>{n} Zeilen von {total} geprüften enthalten einen Platzhalter für ein Bild, Video oder Audio, etwa {mark} in „{column}“ von Zeile {row:d}. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne etwas zu sehen.</numerusform>
@@ -11922,7 +11930,7 @@
             <translation>{repository} enthält keine .safetensors-Datei.</translation>
         </message>
         <message>
-            <source>{repository} has no branch, tag or commit named {revision}.</source>
+            <source>{repository} has no branch, tag, or commit named {revision}.</source>
             <translation>{repository} hat keinen Branch, Tag oder Commit namens {revision}.</translation>
         </message>
         <message>

@@ -113,7 +113,7 @@ def test_nouns_follow_their_number() -> None:
 
 def test_names_are_listed_as_one_phrase() -> None:
     said = [formatting.listed(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
-    assert said == ["", "q", "q and k", "q, k, v and o"]
+    assert said == ["", "q", "q and k", "q, k, v, and o"]
 
 
 def test_losses_and_speeds_keep_significant_digits() -> None:

@@ -28,7 +28,7 @@ def german(template: str, n: int | None) -> str:
         pytest.param(text("a {brace}"), "a {brace}", id="no-values-no-formatting"),
         pytest.param(counted(1, "{n} row", "{n} rows"), "1 row", id="singular"),
         pytest.param(counted(2, "{n} row", "{n} rows"), "2 rows", id="plural"),
-        pytest.param(listed(["a", "b", "c"]), "a, b and c", id="list"),
+        pytest.param(listed(["a", "b", "c"]), "a, b, and c", id="list"),
         pytest.param(listed(["a", "b"], "or"), "a or b", id="alternatives"),
     ],
 )

@@ -171,7 +171,7 @@ class DatasetSpec(Spec):
     system_prompt: str = setting(
         "",
         "System prompt",
-        "Added before every conversation without a system message. Empty: none.",
+        "Added to conversations that have no system message. Leave empty for none.",
         advanced=True,
         help_topic="chat-template",
     )
@@ -226,7 +226,7 @@ class DatasetSpec(Spec):
     validation_count: int = setting(
         0,
         "Validation rows",
-        "Number of rows to hold out, instead of a share. 0: use the share.",
+        "Number of rows to hold out instead of a share. 0 uses the share.",
         unit="rows",
         ge=0,
         le=1_000_000,
@@ -252,7 +252,7 @@ class DatasetSpec(Spec):
     fixes: tuple[Fix, ...] = setting(
         (),
         "Repairs",
-        "How to handle findings in the data. Your files stay unchanged.",
+        "Problems in the rows to repair during training. Your files are never changed.",
         choices={
             "drop_duplicates": "Remove duplicate rows",
             "drop_near_duplicates": "Remove near-duplicate rows",

@@ -76,7 +76,7 @@ def collect(doctor: Mapping[str, Any], path: Path | None = None) -> list[Archive
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
     entries = [
         ArchiveEntry(
-            "doctor.json", "Versions, devices and capabilities of the engine.", redact(text)
+            "doctor.json", "Versions, devices, and capabilities of the engine.", redact(text)
         ),
         _log("window.log", "Log of the window.", paths.log_folder() / "window.log", redact),
         _log("setup.log", "Log of engine setups.", paths.log_folder() / "setup.log", redact),

@@ -18,7 +18,7 @@ METHODS: dict[Method, Template] = {
     "svd": "Finds the best approximation of the weighted sum at the rank you choose (SVD).",
     "linear": "Adds A and B separately: small and fast, but a rough approximation. Needs equal ranks.",
     "ties": "Drops small values and resolves signs by majority (TIES). Needs equal ranks.",
-    "dare_linear": "Drops random values, rescales the rest and adds them (DARE).",
+    "dare_linear": "Drops random values, rescales the rest, and adds them (DARE).",
     "dare_ties": "Drops random values and resolves signs by majority (DARE with TIES).",
     "magnitude_prune": "Drops small values and adds the rest. Needs equal ranks.",
 }

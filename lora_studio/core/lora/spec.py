@@ -95,12 +95,12 @@ class LoraSpec(Spec):
     init: Literal["default", "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva"] = setting(
         "default",
         "Initialization",
-        "Initial values of the adapter. Default starts with no change to the model. EVA "
-        "samples rows of the dataset and starts with the directions that vary most. PiSSA "
-        "uses the largest singular vectors of the weights and often learns faster; OLoRA uses"
-        " an orthonormal basis of them. Both need an unquantized base model. LoftQ "
-        "compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved "
-        "adapter has twice the rank.",
+        "Initial values of the adapter. Default starts with no change to the model. EVA samples "
+        "rows of the dataset and starts with the directions that vary most. PiSSA uses the "
+        "largest singular vectors of the weights and often learns faster; OLoRA uses an "
+        "orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for "
+        "the error of 4-bit weights. With PiSSA, OLoRA, and LoftQ, the saved adapter has twice "
+        "the rank.",
         choices={
             "default": "Default",
             "gaussian": "Gaussian",
@@ -141,9 +141,9 @@ class LoraSpec(Spec):
     start_from: str = setting(
         "",
         "Start from adapter",
-        "Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and "
-        "target modules are used. Preference training uses it as the reference model instead "
-        "of the base model.",
+        "Folder of a LoRA adapter whose weights training starts from. Its rank, alpha, and "
+        "target modules are used. Preference training uses it as the reference model instead of "
+        "the base model.",
         path="folder",
         advanced=True,
         help_topic="starting-from-an-adapter",

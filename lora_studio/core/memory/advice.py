@@ -99,7 +99,7 @@ def problem(plan: MemoryPlan, estimate: MemoryEstimate) -> Problem | None:
 
 _NO_CHANGE = {
     True: "Even 4-bit weights and the smallest settings don't fit. Choose a smaller model.",
-    False: "No change to the settings is enough. Choose a smaller model, or free up memory.",
+    False: "Changing settings isn't enough. Choose a smaller model, or free up memory.",
 }
 
 

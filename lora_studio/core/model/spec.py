@@ -32,7 +32,7 @@ class ModelSpec(Spec):
     revision: str = setting(
         "main",
         "Revision",
-        "Branch, tag or commit of a Hub model. Pin a commit to make a run reproducible.",
+        "Branch, tag, or commit of a Hub model. Pin a commit to make a run reproducible.",
         advanced=True,
         min_length=1,
         help_topic="base-model",

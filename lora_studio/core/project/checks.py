@@ -89,7 +89,7 @@ def _no_model(where: Where) -> Problem:
     return error(
         "model.none",
         "No model selected.",
-        "Choose a folder, a GGUF file or a Hub ID.",
+        "Choose a folder, a GGUF file, or a Hub ID.",
         where=where,
         fix=Fix(
             label=text("Use {value}", value=DEFAULT_BUILTIN),
@@ -175,7 +175,7 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
             error(
                 "dataset.none",
                 "No dataset selected.",
-                "Choose a file, a folder or a Hub dataset.",
+                "Choose a file, a folder, or a Hub dataset.",
                 where=where,
             )
         ]

@@ -152,7 +152,7 @@ class Draft:
             raise fail(
                 "project.not_saved",
                 "Couldn't save the project: {reason}.",
-                "Check that the folder exists, is writable and has free space.",
+                "Check that the folder exists, is writable, and has free space.",
                 reason=reason_of(error),
                 where=Where(file=str(target)),
             ) from error

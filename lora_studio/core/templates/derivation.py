@@ -48,7 +48,7 @@ CONCESSIONS = {
     ),
     "nested_arguments": (
         TemplateFeature.CALLS,
-        text("an argument that is a list, an object or null"),
+        text("an argument that is a list, an object, or null"),
     ),
     "empty_arguments": (TemplateFeature.CALLS, text("a tool call without arguments")),
     "refused_tools": (TemplateFeature.TOOLS, text("tools that the chat template rejects")),

@@ -93,7 +93,7 @@ class TemplateProof:
 
 _UNUSUAL: dict[Template, str] = {
     "an earlier answer with a <think> block": f"uHi\na<think>~why~{THINK_END}~~Hello\nuOn",
-    "an earlier answer with </think> alone": f"uHi\nawhy{THINK_END}~~Hello\nuOn",
+    "an earlier answer with only a closing </think>": f"uHi\nawhy{THINK_END}~~Hello\nuOn",
     "a blank answer": "uHi\na \nuOn",
     "an empty answer": "uHi\na\nuOn",
     "a blank user message": "u ",

@@ -208,7 +208,7 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
                 not chosen.lora.start_from
                 and not all(map(_unsloth_trains_whole, chosen.lora.modules_to_save))
             ),
-            text("Unsloth can only train embed_tokens, lm_head and norms in full."),
+            text("Unsloth can only train embed_tokens, lm_head, and norms in full."),
         ),
         (
             "start",

@@ -257,7 +257,7 @@ class TrainingSpec(Spec):
     liger: Literal["auto", "off"] = setting(
         "auto",
         "Liger kernels",
-        "Fused kernels for norms, gated MLPs, rotary embeddings and the loss, on GPUs with "
+        "Fused kernels for norms, gated MLPs, rotary embeddings, and the loss, on GPUs with "
         "Liger installed. Each kernel is tested first and skipped if its values or gradients "
         "differ.",
         choices={"auto": "Where results match", "off": "Off"},
@@ -384,8 +384,8 @@ class TrainingSpec(Spec):
     trackers: tuple[Tracker, ...] = setting(
         (),
         "Experiment trackers",
-        "Also log loss, learning rate and evaluations to these trackers. Weights & Biases "
-        "works offline until you log in with its own command. Each tracker needs its package.",
+        "Also log loss, learning rate, and evaluations to these trackers. Weights & Biases works "
+        "offline until you log in with its own command. Each tracker needs its package.",
         choices=TITLES_OF_TRACKERS,
         advanced=True,
         help_topic="trackers",
@@ -393,7 +393,7 @@ class TrainingSpec(Spec):
     seed: int = setting(
         42,
         "Seed",
-        "Seed for the order of rows, the validation split and the initialization of the adapter.",
+        "Seed for the order of rows, the validation split, and the initialization of the adapter.",
         ge=0,
         le=2**32 - 1,
         advanced=True,

@@ -129,9 +129,13 @@ def _unavailable(what: Text) -> Problem:
     return error(
         "training.no_unsloth",
         what,
-        "Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.",
+        "Install it (pip install unsloth) in the engine's environment, or set the backend to "
+        "Automatic.",
         where=Where(step="training", field="backend"),
         fix=Fix(
-            label=text("Set the backend to Auto"), step="training", field="backend", value="auto"
+            label=text("Set the backend to Automatic"),
+            step="training",
+            field="backend",
+            value="auto",
         ),
     )

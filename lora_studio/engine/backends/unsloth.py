@@ -44,7 +44,7 @@ class UnslothBackend:
             raise fail(
                 "training.unsloth_experts",
                 "Unsloth can't adapt the experts of this model.",
-                "Remove the experts from the target modules, or set the backend to Auto.",
+                "Remove the experts from the target modules, or set the backend to Automatic.",
                 where=Where(step="lora", field="target_names"),
             )
         settings: dict[str, Any] = {name: getattr(config, name) for name in _LORA_ARGUMENTS}
@@ -125,7 +125,7 @@ def _check_targets(wrapped: peft.PeftModel, targets: list[str]) -> None:
         raise fail(
             "training.unsloth_shape",
             "Unsloth would also adapt {names}.",
-            "Add them to the target modules, or set the backend to Auto.",
+            "Add them to the target modules, or set the backend to Automatic.",
             where=Where(step="training", field="backend"),
             names=", ".join(added),
         )
@@ -135,7 +135,7 @@ def _not_loaded(reason: Text) -> ProblemError:
     return fail(
         "training.unsloth_model",
         "Unsloth can't load this model: {reason}.",
-        "Set the backend to Auto or PEFT.",
+        "Set the backend to Automatic or PEFT.",
         where=Where(step="training", field="backend"),
         reason=reason,
     )

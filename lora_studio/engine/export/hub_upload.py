@@ -167,7 +167,8 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
         raise fail(
             "hub.bad_name",
             "“{repository}” is not a valid repository name.",
-            "Use name or organization/name, with letters, digits, hyphens, periods and underscores.",
+            "Use name or organization/name, with letters, digits, hyphens, periods, and "
+            "underscores.",
             repository=repository,
         ) from error
     except errors.HfHubHTTPError as error:

@@ -203,7 +203,7 @@ def _no_data_files(source: DataSource, *, has_script: bool) -> ProblemError:
         "{dataset} has no data files: a loading script creates them, and scripts are not run."
         if has_script
         else "{dataset} has no data files.",
-        "Choose a dataset with Parquet, JSON, CSV or text files.",
+        "Choose a dataset with Parquet, JSON, CSV, or text files.",
         dataset=source.path,
     )
 

@@ -73,7 +73,7 @@ def _revision_not_found(repository: str, revision: str, kind: RepositoryKind) ->
     return hub_problem(
         kind,
         "revision_not_found",
-        "{repository} has no branch, tag or commit named {revision}.",
+        "{repository} has no branch, tag, or commit named {revision}.",
         "Use main, or copy a commit hash from {url}.",
         field="revision" if kind == "model" else "",
         repository=repository,

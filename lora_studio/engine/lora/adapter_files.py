@@ -220,8 +220,8 @@ def _complication(folder: Path, config: dict[str, Any]) -> Text | None:
             "merging.changed_base",
             "The adapter was initialized with {method}, which removed a part of the base model that "
             "can't be reconstructed from the adapter alone.",
-            "Save it again as a plain LoRA, in PEFT with "
-            "save_pretrained(…, path_initial_model_for_weight_conversion=…).",
+            "Save it again as a plain LoRA adapter. In PEFT, use save_pretrained(…, "
+            "path_initial_model_for_weight_conversion=…).",
             where=Where(step="merging", file=str(folder)),
             method=initial,
         )

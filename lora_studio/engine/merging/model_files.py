@@ -124,7 +124,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise fail(
             "model.no_config",
             "{folder} is not a complete model: its config.json can't be read.",
-            "Choose a folder with config.json, weights and tokenizer.",
+            "Choose a folder with config.json, weights, and tokenizer.",
             where=Where(step="model", field="source", file=str(folder)),
             folder=str(folder),
         ) from error

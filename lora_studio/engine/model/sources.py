@@ -36,7 +36,7 @@ def resolve(spec: ModelSpec, job: JobContext) -> Path:
             raise fail(
                 "model.none",
                 "No model is chosen.",
-                "Choose a folder, a GGUF file or a Hub ID.",
+                "Choose a folder, a GGUF file, or a Hub ID.",
                 where=_SOURCE,
             )
         case "builtin":

@@ -93,8 +93,8 @@ def disk_problem(exception: BaseException, title: Template | Text) -> Problem | 
         return error(
             "disk.file_too_large",
             "{title} failed: a file grew larger than its disk allows.",
-            "Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise "
-            "your account's file size limit. Files that were complete are unchanged.",
+            "Move the project to a disk without that limit (FAT32 allows 4 GB per file), or "
+            "raise your account's file size limit. Complete files are unchanged.",
             where=Where(file=str(getattr(exception, "filename", None) or "") or None),
             title=title,
         )

@@ -77,13 +77,13 @@ def describe_liger(scorer: Scorer) -> list[Text]:
 def _reason(part: KernelPart, why: Text) -> Text:
     match part:
         case "norms":
-            return text("They can't compute norms: {reason}.", reason=why)
+            return text("Liger can't compute norms: {reason}.", reason=why)
         case "gates":
-            return text("They can't compute gates: {reason}.", reason=why)
+            return text("Liger can't compute gates: {reason}.", reason=why)
         case "rotations":
-            return text("They can't compute rotary embeddings: {reason}.", reason=why)
+            return text("Liger can't compute rotary embeddings: {reason}.", reason=why)
         case _:
-            return text("They can't compute the loss: {reason}.", reason=why)
+            return text("Liger can't compute the loss: {reason}.", reason=why)
 
 
 def _started_with_liger(run: RunFolder) -> bool | None:

@@ -47,9 +47,9 @@ class DiagnosticsDialog(Dialog):
     ) -> None:
         """Collect the files in a thread, because logs and events can be large."""
         text = tr(
-            "Save these files as one ZIP file to attach to a bug report. Your home folder, names, "
-            "keys and the text of your data are removed. Review the files and clear those you don't "
-            "want to share."
+            "Save these files as one ZIP file to attach to a bug report. Your home folder, "
+            "names, keys, and the text of your data are removed. Review the files and clear "
+            "those you don't want to share."
         )
         super().__init__(tr("Diagnostics file"), text, parent)
         self.list = QListWidget()

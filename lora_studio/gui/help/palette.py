@@ -125,7 +125,7 @@ class CommandPalette(QDialog):
         self.setProperty("surface", "palette")
         self.setModal(True)
         self._entries, self._over = list(entries), parent
-        self.line = QLineEdit(placeholderText=tr("Search settings, commands, pages and projects"))
+        self.line = QLineEdit(placeholderText=tr("Search settings, commands, pages, and projects"))
         self.line.setAccessibleName(tr("Command palette"))
         self.list = QListView(uniformItemSizes=True)
         self.list.setAccessibleName(tr("Search results"))

@@ -144,7 +144,7 @@ class JobLauncher(QObject):
             self._refuse(error)
             return
         self._jobs.attach(run)
-        self._state.messages.info(tr("Merge, Export and the curves on Train now use this run."))
+        self._state.messages.info(tr("Merge, Export, and the curves on Train now use this run."))
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ class RunOverlay(QWidget):
         self._reading: float | None = None
         self.choice = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.choice.setAccessibleName(tr("Plotted quantity"))
-        self.choice.setToolTip(tr("Plotted quantity of the selected runs"))
+        self.choice.setToolTip(tr("Metric to plot for the selected runs"))
         self.smoothing = QSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, len(SMOOTHING) - 1)
         self.smoothing.setValue(4)

@@ -25,9 +25,9 @@ _EXPLANATIONS = {
         "there changes your files."
     ),
     "device": mark(
-        "All programs share the memory of a device. Close other programs that use it, or choose a "
-        "lower precision, rank, sequence length or micro-batch size. The Train page shows how much "
-        "memory each of them uses."
+        "All programs share the memory of a device. Close other programs that use it, or choose "
+        "a lower precision, rank, sequence length, or micro-batch size. The Train page shows how "
+        "much memory each of them uses."
     ),
     "disk": mark(
         "Models and checkpoints are large. Free up space on that disk or choose another folder. "
@@ -43,7 +43,7 @@ _EXPLANATIONS = {
         "you like; the trained adapter doesn't change."
     ),
     "files": mark(
-        "Another program might have the file open, or the disk might be full, disconnected or "
+        "Another program might have the file open, or the disk might be full, disconnected, or "
         "write-protected. The previous content is unchanged."
     ),
     "grid": mark(
@@ -74,8 +74,9 @@ _EXPLANATIONS = {
         "page. To check, run `ollama list` in a terminal."
     ),
     "offline": mark(
-        "In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on "
-        "this computer work as usual. Anything that needs the Hub waits until you turn it off."
+        "In offline mode, LoRA Studio doesn't connect to other computers. Models, data, and "
+        "Ollama on this computer work as usual. Anything that needs the Hub waits until you turn "
+        "it off."
     ),
     "project": mark(
         "A project is a folder with one text file and the runs next to it. The file is replaced in "
@@ -87,7 +88,7 @@ _EXPLANATIONS = {
     ),
     "run": mark(
         "A run is a folder with everything about one training. A running one is locked; you can "
-        "merge, export and delete the others."
+        "merge, export, and delete the others."
     ),
     "selftest": mark(
         "The self-test asks each form of the model the same questions. If the answers differ, the "

@@ -78,7 +78,7 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     for whole in listed:
         kind, part = _kind_of(whole)
         if kind.startswith(_MEDIA_PARTS):
-            raise UnusableRow("a turn contains an image, audio or video", UnusableKind.MEDIA)
+            raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
         if isinstance(part, str):
             texts.append(to_text(part))
         elif kind in _UNREADABLE_PARTS:

@@ -83,7 +83,7 @@ def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
     """Raise UnusableRow if a column that fills no slot contains media."""
     for name, value in values.items():
         if normalize_name(name) in MEDIA_KEYS and name not in used and is_media(value):
-            raise UnusableRow("the row contains an image, audio or video", UnusableKind.MEDIA)
+            raise UnusableRow("the row contains an image, audio, or video", UnusableKind.MEDIA)
 
 
 def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:

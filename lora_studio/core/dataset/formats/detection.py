@@ -305,7 +305,7 @@ def _explain_no_fit(
     if kind is UnusableKind.MEDIA:
         return dataset_error(
             "media",
-            "The turns contain images, audio or video. LoRA Studio trains on text only.",
+            "The turns contain images, audio, or video. LoRA Studio trains on text only.",
             "Choose a text dataset.",
         )
     if kind is UnusableKind.NO_ANSWER:

@@ -42,8 +42,8 @@ def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
         "We couldn't tell which columns hold the prompt and the answer. The columns are: {columns}."
         if shown
         else "We couldn't tell which columns hold the prompt and the answer. All columns are empty.",
-        "Choose a format and map the columns, or rename them: instruction and output, messages, prompt "
-        "and completion, question and answer, text, or prompt, chosen and rejected.",
+        "Choose a format and map the columns, or rename them: instruction and output, messages, "
+        "prompt and completion, question and answer, text, or prompt, chosen, and rejected.",
         columns=shown[:_COLUMNS_SHOWN],
     )
 
@@ -59,7 +59,7 @@ def _find_media(rows: Rows, columns: Columns) -> Problem | None:
         return None
     return dataset_error(
         "media",
-        "The rows contain images, audio or video ({columns}). LoRA Studio trains on text only.",
+        "The rows contain images, audio, or video ({columns}). LoRA Studio trains on text only.",
         "Choose a text dataset, or remove these columns if the text alone is enough.",
         columns=_name(media),
     )
@@ -146,8 +146,8 @@ def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
         return None
     return dataset_error(
         "classification",
-        "The rows assign classes to texts ({columns}). This trains a classifier; a language model needs "
-        "answers in words.",
+        "The rows assign classes to texts ({columns}), which is data for a classifier. A "
+        "language model needs answers in words.",
         "To train on it anyway, choose the format “Question and answer” and map the columns for the "
         "question and the answer.",
         columns=_name(classes[:1]),

@@ -323,5 +323,5 @@ def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn]
         last, pending = number, []
     turns = [merge_fixed_parts(unit) for unit in units]
     if len(set(turns)) > 1 or len(set(betweens)) > 1:
-        raise NotDerivableError("not all {items} are written alike", items=_ITEMS[over])
+        raise NotDerivableError("not all {items} have the same form", items=_ITEMS[over])
     return turns, betweens

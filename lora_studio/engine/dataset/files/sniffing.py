@@ -44,7 +44,7 @@ _DOCUMENT_MEMBERS: dict[str, Template] = {
     "META-INF/container.xml": "{name} is an e-book.",
     "META-INF/manifest.xml": "{name} is an OpenDocument file.",
 }
-_AS_TABLE = "Save its rows as Parquet, CSV or JSON lines."
+_AS_TABLE = "Save its rows as Parquet, CSV, or JSON lines."
 _OTHER_FILE = "Choose a file with rows of text."
 _UNPACK = "Unpack it and choose the folder."
 _PICKLE = ("{name} is a pickle, which can run code when it is opened.", _AS_TABLE)
@@ -145,7 +145,7 @@ def unreadable_error(path: Path, error: BaseException) -> ProblemError:
         path,
         "dataset.unreadable",
         "{name} can't be read: {reason}.",
-        "Check that the file exists, is complete and that you have permission to read it.",
+        "Check that the file exists and is complete, and that you have permission to read it.",
         name=path.name,
         reason=reason_of(error),
     )
@@ -221,7 +221,7 @@ def refuse_documents(path: Path, members: list[str]) -> None:
         raise file_error(
             path,
             "dataset.not_text",
-            "{name} is a PyTorch file of weights.",
+            "{name} is a PyTorch weights file (pickle).",
             _OTHER_FILE,
             name=path.name,
         )
@@ -318,7 +318,7 @@ def _as_text(container: Container, head: bytes) -> Container:
             container.path,
             "dataset.not_text",
             "Most of {name} is not text.",
-            "Choose a JSON, CSV, Parquet, Arrow or plain text file.",
+            "Choose a JSON, CSV, Parquet, Arrow, or plain text file.",
             name=container.name,
         )
     return container

@@ -74,7 +74,7 @@ RULES: dict[str, LintRule] = {
         fix="remove_markers",
     ),
     "lint.media_marks": LintRule(
-        "Placeholders for images, video or audio",
+        "Placeholders for images, video, or audio",
         "There is a placeholder such as <image> in {rows}. It is trained as text: the model would learn "
         "to answer without seeing the image. Remove these rows from your file unless the placeholder is "
         "meant as text.",
@@ -100,7 +100,7 @@ RULES: dict[str, LintRule] = {
     ),
     "lint.other_shape": LintRule(
         "Rows with different columns",
-        "Columns or types of values differ from the rest of the source in {rows}: {shape}.",
+        "In {rows}, columns or value types differ from the rest of the source: {shape}.",
         fix="drop_minority_schema",
     ),
     "lint.outliers": LintRule(

@@ -62,7 +62,7 @@ _DELETED = SkipReason(text("it was deleted"))
 _FAILED = SkipReason(text("it did not pass its review"))
 _LOST = SkipReason(text("an earlier row of its conversation can't be used"))
 _GONE = SkipReason(text("the row that it answers is missing"))
-_UNCLEAR = SkipReason(text("several rows have the id of its parent row"))
+_UNCLEAR = SkipReason(text("several rows have the ID of its parent row"))
 _CIRCLE = SkipReason(text("its parent rows lead back to itself"))
 _TOO_LONG = SkipReason(text("too many rows precede it"))
 

@@ -90,7 +90,7 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
         raise fail(
             "dataset.no_sources",
             "The dataset has no sources.",
-            "Add a file, a folder or a dataset from the Hugging Face Hub.",
+            "Add a file, a folder, or a dataset from the Hugging Face Hub.",
             where=Where(step="dataset", field="sources"),
         )
     stores = [open_store(source, job) for source in all_sources(spec)]
@@ -189,9 +189,9 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: FormatVerdict) -> I
             "{n} row of {total} inspected contains a placeholder for an image, video or audio, such as "
             "{mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to "
             "answer without seeing it.",
-            "{n} rows of {total} inspected contain a placeholder for an image, video or audio, such as "
-            "{mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to "
-            "answer without seeing it.",
+            "{n} rows of {total} inspected contain a placeholder for an image, video, or audio, "
+            "such as {mark} in “{column}” of row {row:d}. It is trained as text: the model would "
+            "learn to answer without seeing it.",
             total=len(rows),
             mark=mark,
             column=inside,
@@ -297,7 +297,7 @@ def find_common_task(sources: Sequence[SourceFound]) -> tuple[Task | None, list[
 
 _CONTENTS: dict[Task, str] = {
     "sft": "{file} has conversations",
-    "text": "{file} has plain text",
+    "text": "{file} contains plain text",
     "preference": "{file} has preference pairs",
     "kto": "{file} has labeled answers",
 }

@@ -266,7 +266,7 @@ def _known_problems(container: Container) -> Iterator[Problem]:
         yield _warning(
             container,
             "dataset.other_lists",
-            "{name} has other lists of rows, which are not read: {lists}.",
+            "{name} contains other lists of rows, which aren't used: {lists}.",
             "To read one of them instead, choose it as the split.",
             lists=", ".join(container.shape.lists[:8]),
         )

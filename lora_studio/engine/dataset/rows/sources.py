@@ -100,7 +100,7 @@ class SourceFiles:
             path,
             "dataset.no_rows",
             what,
-            "Choose a folder with JSON, CSV, Parquet, Arrow or text files.",
+            "Choose a folder with JSON, CSV, Parquet, Arrow, or text files.",
             folder=path.name,
             files=tuple(
                 text("{file} ({reason})", file=name, reason=reason)
@@ -219,7 +219,7 @@ def why_no_data(name: str) -> Text | None:
         return text("describes the data")
     if _ABOUT_DATA.fullmatch(last):
         return text("settings, not rows")
-    return text("not a file of rows") if _OTHER.search(last) else None
+    return text("not a data file") if _OTHER.search(last) else None
 
 
 def _of_split(

@@ -307,7 +307,8 @@ def _killed_for_memory(rendezvous: Rendezvous) -> Problem:
     return error(
         "worker.out_of_memory",
         "{process} ran out of memory and was killed by the system.",
-        "Checkpoints are intact. Resume with a smaller micro-batch, shorter rows or fewer processes.",
+        "Checkpoints are intact. Resume with a smaller micro-batch, shorter rows, or fewer "
+        "processes.",
         where=Where(step="model", field="device"),
         process=_describe(rendezvous),
     )

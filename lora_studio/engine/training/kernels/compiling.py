@@ -38,7 +38,7 @@ def compile_if_faster(
     """
     parts = _feed_forward_parts(model)
     if not parts:
-        reason = text("this model has no feed-forward parts")
+        reason = text("this model has no feed-forward layers")
         job.emit(events.Warned(problem=_not_compiled(reason)))
         return False
     before = _fastest_seconds(run_pass)

@@ -19,7 +19,7 @@ def restart_required(reason: Text) -> ProblemError:
     return fail(
         "worker.out_of_memory",
         "{reason} With sharded weights, training has to restart from its last checkpoint.",
-        "Resume with a smaller micro-batch, shorter rows or gradient checkpointing.",
+        "Resume with a smaller micro-batch, shorter rows, or gradient checkpointing.",
         where=Where(step="training", field="micro_batch"),
         reason=reason,
     )

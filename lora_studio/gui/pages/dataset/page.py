@@ -89,8 +89,8 @@ class DatasetPage(StepPage):
             EmptyState(
                 tr("No rows yet"),
                 tr(
-                    "Add a file, a folder or a Hub dataset above. Its rows appear "
-                    "here as chats and as tokens, with the loss mask highlighted."
+                    "Add a file, a folder, or a Hub dataset above. Its rows appear here as chats "
+                    "and as tokens, with the loss mask highlighted."
                 ),
                 example=tr(
                     "A few hundred good rows are enough for a tone or a format, about a "

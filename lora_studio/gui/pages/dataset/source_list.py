@@ -23,9 +23,9 @@ _FILTER = mark(
 )
 _HINT = mark("File or folder path, or org/name on the Hub")
 _EXAMPLE = mark(
-    "Files: JSON, JSONL, CSV, TSV, Parquet or text, also compressed. Formats: Alpaca, "
-    "ShareGPT, messages, prompt and completion, question and answer, preference "
-    "pairs, labeled answers or plain text."
+    "Files: JSON, JSONL, CSV, TSV, Parquet, or text, also compressed. Formats: Alpaca, ShareGPT, "
+    "messages, prompt and completion, question and answer, preference pairs, labeled answers, or "
+    "plain text."
 )
 
 
@@ -64,7 +64,7 @@ class SourceList(Control):
 
     def _build(self) -> None:
         self.line.setPlaceholderText(tr(_HINT))
-        self.line.setAccessibleName(tr("Add a file, folder or Hub dataset"))
+        self.line.setAccessibleName(tr("Add a file, folder, or Hub dataset"))
         self.line.setMinimumWidth(160)
         self.files.setToolTip(tr("Choose one or more data files (Ctrl+Shift+O)"))
         self.files.setShortcut("Ctrl+Shift+O")

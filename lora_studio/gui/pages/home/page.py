@@ -136,9 +136,9 @@ class HomePage(AppPage):
                 EmptyState(
                     tr("No projects yet"),
                     tr(
-                        "A project contains a model, your dataset and all of its "
-                        "training runs. The sample project shows the whole workflow "
-                        "in a few minutes, without a GPU."
+                        "A project contains a model, your dataset, and all of its training runs. "
+                        "The sample project shows the whole workflow in a few minutes, without a "
+                        "GPU."
                     ),
                     button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
                 )

@@ -30,7 +30,7 @@ from lora_studio.gui.widgets.columns import ResponsiveColumns
 
 #: Ranks with what each is for: title and phrase.
 _RANKS = (
-    (8, mark("Rank 8"), mark("Tone, style and format")),
+    (8, mark("Rank 8"), mark("Tone, style, and format")),
     (16, mark("Rank 16"), mark("Most tasks (start here)")),
     (32, mark("Rank 32"), mark("A new domain")),
     (64, mark("Rank 64"), mark("A lot of new material")),

@@ -351,7 +351,7 @@ class ModelPage(StepPage):
             return localize_problem(elsewhere[0])
         if self.state.problems("model", "source") and self._kind() != "none":
             return tr("No details available.")
-        return tr("Select a model to see its size, license and memory use.")
+        return tr("Select a model to see its size, license, and memory use.")
 
     def _show_memory(self) -> None:
         model = self.state.facts.model

@@ -144,9 +144,9 @@ class EngineManager(QObject):
         installed = engines.installed()
         size = formatting.size(sum(engine.bytes for engine in installed))
         text = tr(
-            "This permanently deletes {size} in {folder}. Your projects, models and "
-            "runs aren't affected. You can't train without an engine, but you can "
-            "install it again at any time."
+            "This permanently deletes {size} in {folder}. Your projects, models, and runs aren't "
+            "affected. You can't train without an engine, but you can install it again at any "
+            "time."
         ).format(size=size, folder=str(folders.root().path))
         dialog = Dialog(tr("Remove all engines?"), text, self._window)
         dialog.add_button(button(tr("Cancel"), dialog.reject), default=True)

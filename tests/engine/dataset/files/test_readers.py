@@ -592,7 +592,7 @@ def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> Non
     assert answers[3] == [{"question": "who", "answer": "me"}]
     assert answers[4] == [{"question": "qui", "answer": "moi"}]
     assert "english, french" in answers[5]
-    assert "no branch, tag or commit named none" in answers[6]
+    assert "no branch, tag, or commit named none" in answers[6]
     assert "some/missing doesn't exist on the Hub" in answers[7]
     # Downloaded files work offline, too.
     assert ask(asked[:1], HF_HUB_OFFLINE="1") == answers[:1]
@@ -676,7 +676,7 @@ def test_missing_file_and_empty_folder_are_reported(tmp_path: Path) -> None:
         ("ppt/presentation.xml", "a PowerPoint presentation"),
         ("META-INF/container.xml", "an e-book"),
         ("META-INF/manifest.xml", "an OpenDocument file"),
-        ("model/data.pkl", "a PyTorch file of weights"),
+        ("model/data.pkl", "a PyTorch weights file"),
     ],
     ids=["Excel", "PowerPoint", "e-book", "OpenDocument", "PyTorch"],
 )

@@ -131,7 +131,7 @@ def test_rows_with_unusable_parents_give_a_reason(tmp_path: Path) -> None:
     source, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
     assert {str(entry.reason): entry.rows for entry in source.skipped} == {
         "its parent rows lead back to itself": (1, 2),
-        "several rows have the id of its parent row": (6,),
+        "several rows have the ID of its parent row": (6,),
         "the answer is empty": (7,),
         "an earlier row of its conversation can't be used": (8,),
     }

@@ -132,7 +132,7 @@ def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
     assert {layer.forward.__func__ for layer in norms} == {fused._norm}
     assert scorer.fused.by_liger == _BY_LIGER["llama3"] - len(norms)
     description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert description.endswith("They can't compute norms: values or gradients differ.")
+    assert description.endswith("Liger can't compute norms: values or gradients differ.")
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
@@ -152,7 +152,7 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
     assert scorer.fused.by_liger == 0
     assert scorer.fused.layers == layers_of(scorer.model, fused._is_plain) + _BY_LIGER["llama3"]
     description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
-    assert description.startswith("Liger kernels aren't used. They can't compute norms: Failed")
+    assert description.startswith("Liger kernels aren't used. Liger can't compute norms: Failed")
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
 
