@@ -1,1 +1,1 @@
-"""The parent side of a worker: started, watched, replaced when memory ends it, the system kept awake."""
+"""The parent side of a worker: start it, follow it, restart it after an out-of-memory kill."""

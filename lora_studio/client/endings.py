@@ -1,4 +1,4 @@
-"""How a worker ended: its exit status as a problem, and the command it left unfinished."""
+"""Explains how a worker ended: its exit status as a problem, and the command it didn't finish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker as its parent sees it, whichever process started it."""
+"""The protocol of a connection to a worker, and helpers for reading its events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-import psutil
 from pydantic import ValidationError
 
 from lora_studio.core.protocol import commands, events
@@ -54,15 +53,6 @@ def parse_events(lines: Iterable[bytes]) -> Iterator[Event]:
     for line in lines:
         with contextlib.suppress(ValidationError):
             yield events.parse(line)
-
-
-def kill_tree(pid: int) -> None:
-    """Kill a process and all its descendants."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for victim in [*process.children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                victim.kill()
 
 
 def call_later(seconds: float, action: Callable[[], object]) -> None:

@@ -23,7 +23,7 @@ class SleepInhibitor(Protocol):
     def release(self) -> None:
         """Allow the system to sleep again. Does nothing if it was allowed before."""
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Prepare for the window closing: if possible, keep the system awake for the worker."""
 
 
@@ -36,7 +36,7 @@ class NoInhibitor:
     def release(self) -> None:
         """Do nothing."""
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Do nothing."""
 
 
@@ -74,7 +74,7 @@ class ProcessInhibitor:
                 process.terminate()
             process.wait()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Leave the helper running until the worker ends."""
         self._process = None
 
@@ -96,7 +96,7 @@ class ThreadStateInhibitor:
         """Withdraw the request."""
         self._set_state(self._CONTINUOUS)
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Do nothing: the state ends with this process."""
 
 

@@ -1,4 +1,4 @@
-"""A run that another process is working on, followed through its folder."""
+"""Follows a run that another process is working on, through the files of its folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator
 
 from lora_studio.client.endings import crashed, out_of_memory
-from lora_studio.client.link import CANCEL_SECONDS, Command, call_later, kill_tree, parse_events
+from lora_studio.client.link import CANCEL_SECONDS, Command, call_later, parse_events
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import reason_of
+from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the events file.
 WATCH_INTERVAL = 0.2

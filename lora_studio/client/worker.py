@@ -1,4 +1,4 @@
-"""A worker process: started, sent commands, its events iterated. No Qt."""
+"""Starts a worker process, sends it commands, and yields its events. Doesn't use Qt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from lora_studio.client.link import (
     Command,
     Link,
     call_later,
-    kill_tree,
     parse_events,
     until_ended,
 )
@@ -36,6 +35,7 @@ from lora_studio.core.system.files import reason_of
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.setup import engines
 from lora_studio.setup.environment import child_environment, frozen
+from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the system's count of processes killed for lack of memory.
 KILL_COUNT_INTERVAL = 10.0
@@ -139,7 +139,7 @@ class Worker:
             if cancelled and mismatch is None:
                 yield events.Cancelled(id=command_id)
             else:
-                problem = mismatch or self._death(code)
+                problem = mismatch or self._exit_problem(code)
                 yield events.Failed(id=command_id, problem=problem)
 
     def cancel(self, target: str) -> None:
@@ -170,7 +170,7 @@ class Worker:
     def _update_kill_count(self, *, is_first: bool) -> None:
         """Note that processes killed for lack of memory until now were not this worker."""
         if is_first or time.monotonic() - self._counted_at > KILL_COUNT_INTERVAL:
-            self._kills.look()
+            self._kills.update()
             self._counted_at = time.monotonic()
 
     def _exit_status(self) -> int | None:
@@ -180,7 +180,7 @@ class Worker:
                 return self._process.wait(_WAIT_INTERVAL)
         return None
 
-    def _death(self, code: int) -> Problem:
+    def _exit_problem(self, code: int) -> Problem:
         if code == -getattr(signal, "SIGKILL", 9) and self._kills.has_risen():
             return out_of_memory(self._run)
         return crashed(describe_exit(code), self._run)
@@ -194,7 +194,7 @@ class Worker:
         self._incoming.put(None)
 
     def _reap(self) -> None:
-        """Kill what a killed worker had started: it would keep the pipe open forever."""
+        """Kill the child processes of a worker that was killed: they would keep the pipe open forever."""
         self._process.wait()
         if hasattr(os, "killpg"):
             with contextlib.suppress(OSError):

@@ -53,7 +53,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
 
 
 def call_on_sigterm(wind_up: Callable[[], None]) -> None:
-    """Call `wind_up` on SIGTERM, as sent at the end of a session, instead of dying.
+    """Call `wind_up` instead of exiting on SIGTERM, which is sent at the end of a session.
 
     Python runs signal handlers between two bytecode instructions only, and a forward pass in C takes
     seconds: the signal's number is written to a socket at once, and a thread acts on it.
@@ -72,7 +72,7 @@ def call_on_sigterm(wind_up: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
-#: The sockets that signals are written to: kept open for as long as the process lives.
+#: The sockets that signals are written to; they stay open as long as the process runs.
 _OPEN_SOCKETS: list[socket.socket] = []
 
 
@@ -149,9 +149,9 @@ def _hold_run(
 
 
 def _start_guard(run: RunFolder) -> None:
-    """Start a supervisor that restarts this worker if the system kills it to free memory.
+    """Start a guard that restarts this worker if the system kills it to free memory.
 
-    Without it there is no parent left to do so.
+    The parent, which would do so, has ended.
     """
     if (guard := run_guard.from_environment()) is not None:
         try:
@@ -168,7 +168,7 @@ def _record_kill_count(lock: FileLock, content: dict[str, Any]) -> Callable[[], 
     and is counted when its end starts. Returns a function that stops the recording.
     """
     stopped = threading.Event()
-    last = memory_limits.tally()
+    last = memory_limits.read_kill_counts()
     lock.note(content | {"kills": last})
 
     def record() -> None:
@@ -176,7 +176,7 @@ def _record_kill_count(lock: FileLock, content: dict[str, Any]) -> Callable[[], 
         while not stopped.wait(_KILL_COUNT_INTERVAL):
             with contextlib.suppress(OSError):
                 lock.note(content | {"kills": last})
-            last = memory_limits.tally()
+            last = memory_limits.read_kill_counts()
 
     thread = threading.Thread(target=record, name="kills", daemon=True)
     thread.start()

@@ -52,11 +52,6 @@ def mark(text: str) -> str:
     return text
 
 
-def is_english() -> bool:
-    """Return whether the window is in English."""
-    return _current == "en"
-
-
 def install(app: QGuiApplication, choice: str) -> str:
     """Translate all widgets created from now on; return the code of the language.
 

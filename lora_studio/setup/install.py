@@ -25,7 +25,7 @@ from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable
 from lora_studio.setup.install_pipeline import CompilerProcess, fill
 from lora_studio.setup.plan import SetupPlan
-from lora_studio.setup.tools import SetupLog, StopFlag, kill
+from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 
 #: Seconds that a program that was killed has to end.
 _PATIENCE = 5.0
@@ -115,7 +115,7 @@ def _end_leftovers(folder: Path) -> None:
         command = process.info["cmdline"] or [""]
         installs = process.info["name"] in ("uv", "uv.exe") and python in command
         if command[0] == python or installs:
-            kill(process.info["pid"])
+            kill_tree(process.info["pid"])
             with contextlib.suppress(psutil.Error):
                 process.wait(_PATIENCE)
 

@@ -21,7 +21,7 @@ from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.resolve import without_indexes
-from lora_studio.setup.tools import SetupLog, StopFlag, checked, find_uv, kill, run
+from lora_studio.setup.tools import SetupLog, StopFlag, checked, find_uv, kill_tree, run
 
 #: Bytes of wheels that uv is started for while others are still on their way: a start takes 0.1 s.
 ENOUGH = 64_000_000
@@ -221,7 +221,7 @@ class CompilerProcess:
     def __exit__(self, *_: object) -> None:
         """Stop; Python compiles the remaining modules on first import."""
         if self._process is not None:
-            kill(self._process.pid)
+            kill_tree(self._process.pid)
             self._process.wait()
             assert self._process.stdin is not None
             with contextlib.suppress(OSError):

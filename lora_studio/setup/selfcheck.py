@@ -27,7 +27,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.setup.engines import Engine, other_version
 from lora_studio.setup.environment import child_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.tools import SetupLog, StopFlag, kill
+from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 
 STAGE = "Checking"
 _REMEDY = "Run `lora-studio engine repair`. Full details are in the log."
@@ -114,7 +114,7 @@ class _Trial:
 
     def __exit__(self, *_: object) -> None:
         """End it, whatever it is at."""
-        kill(self._process.pid)
+        kill_tree(self._process.pid)
         self._process.wait()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):

@@ -176,7 +176,7 @@ def run(
             listener.join(_TURN)
             stop.check() if listener.is_alive() else stop.wait(_SOON)
     except BaseException:
-        kill(process.pid)
+        kill_tree(process.pid)
         process.wait()
         raise
     finally:
@@ -184,8 +184,8 @@ def run(
     return process.returncode, "\n".join(said)
 
 
-def kill(pid: int) -> None:
-    """End a process and all that it started."""
+def kill_tree(pid: int) -> None:
+    """Kill a process and all its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for victim in [*process.children(recursive=True), process]:

@@ -299,7 +299,7 @@ def test_killed_detached_training_is_not_restarted(hungry_train: Command, run: R
 
 
 def test_kill_count_from_before_reboot_is_ignored() -> None:
-    before = memory_limits.tally()
+    before = memory_limits.read_kill_counts()
     assert not memory_limits.has_risen(before)
     if (count := before["all"]) is None:
         pytest.skip("the system counts no such ends")

@@ -348,10 +348,6 @@ class RunFolder:
             fold.on_event(event)
         return fold.state
 
-    def size_bytes(self) -> int:
-        """Return the disk space of the whole folder."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-
 
 def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
     """Create a run in the folder `runs`; raises ProblemError when that is impossible."""

@@ -10,7 +10,7 @@ from lora_studio.core.problems import STEPS, Problem
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.runs.copies import split
 from lora_studio.core.runs.index import RunSummary
-from lora_studio.core.spec import FieldFacts, all_facts, facts
+from lora_studio.core.spec import FieldFacts, all_facts
 
 #: What merging and exporting do with a run changes nothing of its training.
 _SEARCHED = ("model", "lora", "dataset", "training")
@@ -27,12 +27,6 @@ def searchable() -> dict[str, FieldFacts]:
         for about in all_facts(SPECS[step])
         if about.kind in _KINDS
     }
-
-
-def about_of(setting: str) -> FieldFacts:
-    """Return title, unit and bounds of a setting."""
-    step, name = split(setting)
-    return facts(SPECS[step], name)
 
 
 def wrong(draft: Draft, setting: str, value: Any) -> Problem | None:

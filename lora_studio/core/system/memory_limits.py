@@ -87,10 +87,10 @@ def mapped() -> int:
 
 
 class KillCounter:
-    """Whether the system has ended processes in the group of a worker of late.
+    """Tells whether the system has recently killed a process in the control group of a worker.
 
-    That is since the look before the last one: a process with gigabytes takes seconds to end, and
-    counts as ended from their beginning.
+    The baseline is the sample before the last one: a process with gigabytes takes seconds to end,
+    and is counted when its end starts.
     """
 
     def __init__(self, pid: int) -> None:
@@ -99,10 +99,10 @@ class KillCounter:
         self._group: ControlGroup | None = None
         self._before: int | None = None
         self._last: int | None = None
-        self.look()
+        self.update()
         self._before = self._last
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Take a new sample as the baseline, at most every few seconds."""
         own = groups(self._pid)
         if own:
@@ -124,7 +124,7 @@ class KillCounter:
         return _entries(_PROC / "vmstat").get("oom_kill")
 
 
-def tally() -> dict[str, Any]:
+def read_kill_counts() -> dict[str, Any]:
     """Return how many processes have been killed for lack of memory in this one's group and in
     total, for another process to compare (`has_risen`) after this one has ended."""
     group = next((each for each in groups() if each.kills() is not None), None)
@@ -136,9 +136,9 @@ def tally() -> dict[str, Any]:
 
 
 def has_risen(before: Any) -> bool:
-    """Return whether the system has killed a process for lack of memory since a `tally`.
+    """Return whether the system has killed a process for lack of memory since a `read_kill_counts`.
 
-    Looks at the tally's group if that still exists. False for an invalid tally, or one from before
+    Looks at the read_kill_counts's group if that still exists. False for an invalid read_kill_counts, or one from before
     the last boot.
     """
     try:

@@ -1,4 +1,4 @@
-"""Answers: of a run's models, one after another, and of a chat whose models stay loaded."""
+"""Generating answers with the models of a run, and chatting with models that stay loaded."""
 
 from __future__ import annotations
 

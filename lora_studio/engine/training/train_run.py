@@ -41,8 +41,8 @@ def train(
     """Train the adapter of a run, to its end or until the user stops or pauses it.
 
     With `resume` it continues from the last complete checkpoint, on the CPU in 32-bit to the same result
-    bit for bit. `lower` starts with less memory, because the attempt before was killed for it. `ranks`
-    are given when another program started the processes. Raises ProblemError or CancelledError;
+    bit for bit. `lower` starts at a lower memory level, because the previous attempt ran out of memory.
+    `ranks` is the process group if another program started the processes. Raises ProblemError or CancelledError;
     checkpoints saved before stay.
     """
     project = run.load_project()
@@ -89,7 +89,7 @@ def _train_rank(
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
         if project.lora.init == "eva" and not project.lora.start_from:
             eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
-        # The other ranks load only now: downloads, conversions and tokens exist, made once.
+        # The other ranks load only now, from the downloads, conversions, and tokens of rank 0.
         ranks.connect()
     except PausedError:
         return events.Done(paused=True)
@@ -148,7 +148,7 @@ def _synchronize(ranks: ProcessGroup, tuned: AdaptedModel, data: TrainingData) -
 def _reproduction_facts(
     project: Project, tuned: AdaptedModel, trainer: Trainer
 ) -> ReproductionFacts:
-    """Return what is about to be trained, for the script that repeats it."""
+    """Return what the reproduction script needs to know about this run."""
     return ReproductionFacts(
         project=project,
         tuned=tuned,
@@ -174,7 +174,7 @@ def _fit(
     *,
     lower: bool,
 ) -> events.Done:
-    """Train, with the memory estimated before and compared afterwards."""
+    """Train; estimate the memory before, and calibrate the estimate with the measured peak."""
     # The adapter's 32-bit weights are rounded for each product instead of widening its inputs: ten
     # percent faster on a CPU, and on a GPU the products run on its tensor cores.
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):

@@ -44,7 +44,7 @@ from lora_studio.engine.training.training_setup import build_setup
 
 
 class Trainer:
-    """Trains one adapter. `fit` is the whole training; `load_checkpoint` before it resumes one."""
+    """Trains one adapter: `fit` runs the training loop; call `load_checkpoint` before it to resume."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Trainer:
         return events.Done(stopped=stopped)
 
     def _prepare_first_step(self) -> None:
-        """Save the initial state, try the longest micro-batch, compile, and make up for a pause."""
+        """Save the initial state, probe memory, compile, and run an evaluation that a pause left due."""
         if self.state.step == 0:
             self.recovery.run(lambda: self.checkpoints.save_initial(self.state))
         if self.state.step < self.total_steps:
@@ -153,9 +153,10 @@ class Trainer:
             self.evaluate()
 
     def probe_memory(self) -> None:
-        """Run the longest micro-batch of the whole training without updating any weight.
+        """Run forward and backward on the longest micro-batch without updating any weight.
 
-        Too little memory shows at once, not in the middle of the night. No curve changes.
+        A lack of memory shows before the first step instead of hours later. Metrics, gradients, and
+        random state are unchanged.
         """
         rows = self.batches.read_longest()
         self.model.train()
@@ -173,7 +174,7 @@ class Trainer:
                 self.optimizer.zero_grad()
 
     def _compile(self) -> None:
-        """Compile where that is faster; a resumed training does as before, so that no bit changes."""
+        """Compile the model if that is faster; a resumed run keeps the choice, for equal results."""
         if self.spec.torch_compile == "off":
             return
         if self.state.compiled is None:
@@ -184,7 +185,7 @@ class Trainer:
     # --- step ---------------------------------------------------------------------------------
 
     def training_step(self) -> None:
-        """Update the weights once; the loss is the mean over all micro-batches of the step."""
+        """Run one optimizer step; the loss is the weighted mean over its micro-batches."""
         self.model.train()
         started = time.monotonic()
         batches = self.batches.read_step(self.state.step)
@@ -264,7 +265,7 @@ class Trainer:
     # --- evaluate -----------------------------------------------------------------------------
 
     def evaluate(self) -> None:
-        """Compute validation loss and sample answers; a pause interrupts this and leaves it due."""
+        """Compute validation loss and sample answers; interrupted by a pause, it runs again on resume."""
         self.state.evaluation_due = self.job.pausable = True
         try:
             with preserve_random_state():
@@ -288,7 +289,7 @@ class Trainer:
 
     @contextmanager
     def _inference_context(self) -> Iterator[None]:
-        """Compute as the saved adapter will: under autocast, with the weights that are saved."""
+        """Compute as the saved adapter does: under autocast, with the weights that are saved."""
         with self._autocast(), optimizers.inference_weights(self.optimizer):
             yield
 
@@ -313,7 +314,7 @@ class Trainer:
         raise failures.PausedError
 
     def save_checkpoint(self) -> None:
-        """Save everything that is needed to continue from here as if nothing had happened."""
+        """Save a checkpoint from which training continues with the same result."""
         if self.checkpoints.save(self.state):
             self.adapters.best.set_checkpoint(self.state.evaluations)
 

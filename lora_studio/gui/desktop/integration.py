@@ -53,7 +53,7 @@ class DesktopIntegration(QObject):
 
     def leave(self) -> None:
         """Stop following; a running worker keeps the system awake itself."""
-        self._awake.let_go()
+        self._awake.detach()
         self._worker = None
         self._bar.show(None)
 
@@ -76,7 +76,7 @@ class DesktopIntegration(QObject):
             return
         self._worker = None
         if self._jobs.run is None:
-            self._awake.let_go()
+            self._awake.detach()
             self._begun = None
         else:
             self._awake.release()

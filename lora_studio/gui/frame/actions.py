@@ -32,13 +32,13 @@ class Actions(QObject):
         ):
             action.setEnabled(False)
             can.connect(action.setEnabled)
-            named.connect(_naming(action))
+            named.connect(_text_updater(action))
         self.undo.triggered.connect(undo.undo)
         self.redo.triggered.connect(undo.redo)
         self.undo.setShortcut(QKeySequence("Ctrl+Z"))
         self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
         self._commands: dict[str, QAction] = {}
-        self._of_project: list[QAction] = []
+        self._project_actions: list[QAction] = []
 
     @property
     def commands(self) -> dict[str, QAction]:
@@ -50,7 +50,7 @@ class Actions(QObject):
         name: str,
         text: str,
         keys: str,
-        do: Callable[[], object],
+        slot: Callable[[], object],
         *,
         icon: str = "",
         menu: bool | Literal["help"] = True,
@@ -58,13 +58,13 @@ class Actions(QObject):
     ) -> QAction:
         """Add an action with its shortcuts; `menu` also adds it to the project menu or to Help.
 
-        `project` says that it needs an open project; `name` is what `commands` knows it by.
+        `name` is its key in `commands`. An action with `project` is only enabled while a project is open.
         """
         action = QAction(text, self)
         if keys:
             action.setShortcuts([QKeySequence(key) for key in keys.split()])
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
-        action.triggered.connect(lambda _=False: do())
+        action.triggered.connect(lambda _=False: slot())
         self._window.addAction(action)
         self._commands[name] = action
         if menu:
@@ -72,12 +72,12 @@ class Actions(QObject):
         if icon:
             set_icon(action, icon)
         if project:
-            self._of_project.append(action)
+            self._project_actions.append(action)
         return action
 
     def allow_project(self, allowed: bool) -> None:
         """Enable or disable the actions that need a project."""
-        for action in self._of_project:
+        for action in self._project_actions:
             action.setEnabled(allowed)
 
     def add_help_menu(self, title: str) -> None:
@@ -96,16 +96,16 @@ class Actions(QObject):
         """Add the list of recent projects to the menu."""
         self.menu.addMenu(self.recent)
 
-    def fill_recent(self, files: list[Path], do: Callable[[Path], object]) -> None:
+    def fill_recent(self, files: list[Path], slot: Callable[[Path], object]) -> None:
         """Fill the list of recent projects."""
         self.recent.clear()
         self.recent.setEnabled(bool(files))
         for file in files:
             action = self.recent.addAction(f"{file.stem}    {file.parent}")
-            action.triggered.connect(_with(do, file))
+            action.triggered.connect(lambda _=False, file=file: slot(file))
 
 
-def _naming(action: QAction) -> Callable[[str], None]:
+def _text_updater(action: QAction) -> Callable[[str], None]:
     """Return a slot that appends what would be undone to the action's text."""
     word = action.text()
 
@@ -113,10 +113,3 @@ def _naming(action: QAction) -> Callable[[str], None]:
         action.setText(f"{word}: {what}" if what else word)
 
     return name
-
-
-def _with(do: Callable[[Path], object], file: Path) -> Callable[[], None]:
-    def run() -> None:
-        do(file)
-
-    return run

@@ -14,12 +14,12 @@ from PySide6.QtCore import QThread, Signal
 from lora_studio.core.protocol import events
 from lora_studio.gui.threads import DetachedThread
 
-#: Seconds between two samples: often enough to watch, too seldom to be felt.
+#: Seconds between two samples: frequent enough to watch, rare enough not to cost time.
 INTERVAL = 2.0
-#: Seconds until the first one: the window is painted first, and a load needs a while to count.
+#: Seconds until the first sample: the window is painted first, and a load is measured over time.
 _FIRST = 0.2
 #: Longest wait for the thread when the window closes, in milliseconds; a sample takes far less.
-_PATIENCE = 300
+_SHUTDOWN_MS = 300
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class DeviceSample:
 
 
 class DeviceGauges(DetachedThread):
-    """Samples the machine every `INTERVAL` seconds until it is left.
+    """Samples the machine every `INTERVAL` seconds until `leave`.
 
     Signals:
-        sampled(Sample): the latest look.
+        sampled(sample): a new `DeviceSample`.
     """
 
     sampled = Signal(object)
@@ -56,11 +56,11 @@ class DeviceGauges(DetachedThread):
     def __init__(
         self, read: Callable[[], DeviceSample] | None = None, every: float = INTERVAL
     ) -> None:
-        """Call `read` for each sample, `every` so many seconds."""
+        """Call `read` for a sample every `every` seconds."""
         super().__init__()
         self._read = read
         self._every = every
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self.has_started = False
 
     def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
@@ -72,19 +72,19 @@ class DeviceGauges(DetachedThread):
         """Sample until left; the driver is loaded here because that can be slow."""
         read = self._read or _reader()
         wait = _FIRST
-        while not self._over.wait(wait):
+        while not self._stopped.wait(wait):
             sample = read()
-            if self.silent or self._over.is_set():
+            if self.silent or self._stopped.is_set():
                 return
             self.sampled.emit(sample)
             wait = self._every
 
     def leave(self) -> None:
         """Stop sampling; safe to call at any time."""
-        self._over.set()
+        self._stopped.set()
         if self.isRunning():
             self.forget()
-            self.wait(_PATIENCE)
+            self.wait(_SHUTDOWN_MS)
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Nvml:
     _cards: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Finds the cards once; what goes wrong here stays wrong until the next start."""
+        """Find the GPUs once; a failure lasts until the program restarts."""
         try:
             import pynvml
 
@@ -114,26 +114,26 @@ class Nvml:
         return tuple(gpu for gpu in samples if gpu is not None)
 
     def _gpu(self, card: object) -> GpuSample | None:
-        ask, library = self._ask, self.library
-        memory = ask(library.nvmlDeviceGetMemoryInfo, card)
-        name = ask(library.nvmlDeviceGetName, card)
+        query, library = self._query, self.library
+        memory = query(library.nvmlDeviceGetMemoryInfo, card)
+        name = query(library.nvmlDeviceGetName, card)
         if memory is None or name is None:
             return None
-        load = ask(library.nvmlDeviceGetUtilizationRates, card)
-        heat = ask(library.nvmlDeviceGetTemperature, card, library.NVML_TEMPERATURE_GPU)
+        load = query(library.nvmlDeviceGetUtilizationRates, card)
+        heat = query(library.nvmlDeviceGetTemperature, card, library.NVML_TEMPERATURE_GPU)
         return GpuSample(
             name=_text(name),
-            uuid=_text(ask(library.nvmlDeviceGetUUID, card) or ""),
+            uuid=_text(query(library.nvmlDeviceGetUUID, card) or ""),
             used_bytes=int(memory.used),
             total_bytes=int(memory.total),
             load=int(load.gpu) if load is not None else None,
             celsius=int(heat) if heat is not None else None,
         )
 
-    def _ask(self, question: Callable[..., object], *arguments: object) -> Any:
+    def _query(self, function: Callable[..., object], *arguments: object) -> Any:
         """Return an answer, or None if the GPU can't give it (a MIG slice has no thermometer)."""
         try:
-            return question(*arguments)
+            return function(*arguments)
         except Exception:
             return None
 
@@ -162,7 +162,7 @@ def gpu_of(
 
 def _reader() -> Callable[[], DeviceSample]:
     nvml = Nvml()
-    psutil.cpu_percent()  # counted from here: the first answer means nothing
+    psutil.cpu_percent()  # starts the measurement: the first result is meaningless
 
     def read() -> DeviceSample:
         ram = psutil.virtual_memory()

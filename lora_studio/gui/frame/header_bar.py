@@ -25,9 +25,9 @@ from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 
 _BAR_WIDTH = 88
-#: What goes where there is no room for all, step by step: the machine around the GPU, whether the
-#: project is saved, the GPU.
-_GIVEN_UP = (
+#: Which parts are visible, from the widest layout to the narrowest: the CPU beside a GPU, the saved
+#: state of the project, all gauges.
+_VISIBLE_PARTS = (
     (True, True, True),
     (False, True, True),
     (False, False, True),
@@ -41,7 +41,7 @@ class HeaderBar(QFrame):
     Signals:
         stop_clicked: the user wants the running job to stop.
         job_clicked: the user wants to see the running job.
-        queue_clicked: the user wants to see what waits.
+        queue_clicked: the user wants to see the queued runs.
     """
 
     stop_clicked = Signal()
@@ -54,7 +54,7 @@ class HeaderBar(QFrame):
         self._making_room = True
         self.setProperty("surface", "header")
         sized(self, height=48)
-        # What does not fit is given up here: a window never becomes wider for it.
+        # Parts that don't fit are hidden, so that they never widen the window.
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._project = QToolButton()
         self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -118,10 +118,10 @@ class HeaderBar(QFrame):
         self._make_room()
 
     def _make_room(self) -> None:
-        if self._making_room:  # what goes and comes tells again
+        if self._making_room:  # hiding a part calls this again
             return
         self._making_room = True
-        for roomy, saved, gauges in _GIVEN_UP:
+        for roomy, saved, gauges in _VISIBLE_PARTS:
             self._device.set_roomy(roomy)
             self._saved.setVisible(saved)
             self._device.set_fits(gauges)
@@ -130,8 +130,10 @@ class HeaderBar(QFrame):
         self._making_room = False
 
     def _needed(self) -> int:
-        """Return the width in pixels that the shown parts need, recent changes of text
-        in a row tells of its new width one turn of the event loop later."""
+        """Return the width in pixels that the visible parts need.
+
+        Layouts are invalidated first: a row reports a new width only in the next event loop turn.
+        """
         for part in (self._device, self.task, self._job):
             if (inner := part.layout()) is not None:
                 inner.invalidate()
@@ -161,9 +163,9 @@ class JobView(QWidget):
         self.open: QPushButton = button("", kind="link")
         self._bar = QProgressBar(textVisible=False)
         self._bar.setFixedWidth(_BAR_WIDTH)
-        self._left = label("", "muted")
+        self._remaining = label("", "muted")
         self.stop: QPushButton = button(tr("Stop"), icon="stop")
-        layout = row(self.open, self._bar, self._left, self.stop)
+        layout = row(self.open, self._bar, self._remaining, self.stop)
         layout.setContentsMargins(Spacing.L, 0, 0, 0)
         self.setLayout(layout)
         self.hide()
@@ -180,6 +182,6 @@ class JobView(QWidget):
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
         shown += [localize(messages.remaining(eta_s))] if eta_s is not None and not stopping else []
-        self._left.setText(tr("Stopping…") if stopping else " · ".join(shown))
-        set_role(self._left, "warn" if stopping else "muted")
+        self._remaining.setText(tr("Stopping…") if stopping else " · ".join(shown))
+        set_role(self._remaining, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

@@ -1,7 +1,7 @@
 """All pages except Home, created when the first of them is needed.
 
-Importing and building them takes longer than everything before: the window appears, and Home can be
-used, without waiting for them.
+Importing and building them takes longer than everything before, so the window appears and Home can
+be used without them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MakePages = Callable[[ProjectState, Preferences], Sequence[StepPage]]
 
 
 def make_step_pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
-    """Return the six step pages of one project, in the order of the data."""
+    """Return the six step pages of one project, in the order of the workflow."""
     from lora_studio.gui.pages.dataset.page import DatasetPage
     from lora_studio.gui.pages.export.page import ExportPage
     from lora_studio.gui.pages.lora.page import LoraPage
@@ -64,7 +64,7 @@ class LazyPages(QObject):
         super().__init__(parent)
         self._state, self._preferences, self._queue = state, preferences, queue
         self._make_pages = make_pages
-        self.exist = False
+        self.is_created = False
         self._steps: dict[str, StepPage] = {}
 
     @property
@@ -93,10 +93,10 @@ class LazyPages(QObject):
 
     def create(self) -> None:
         """Create all pages, the first time."""
-        if self.exist:
+        if self.is_created:
             return
-        self.exist = True
-        # These imports take as long as all others together, pyqtgraph's most of all.
+        self.is_created = True
+        # These imports take as long as all others together, mostly because of pyqtgraph.
         from lora_studio.gui.pages.playground.page import PlaygroundPage
         from lora_studio.gui.pages.runs.page import RunsPage
         from lora_studio.gui.pages.settings.page import SettingsPage

@@ -32,7 +32,7 @@ _TINTS = {
 #: Narrowest, in pixels; wider where a title needs it.
 WIDTH = 184
 #: Sides of the icon and of the glyph where text is not enlarged, and pixels around the glyph.
-_ICON, _GLYPH, _END = 20, 18, 10
+_ICON, _GLYPH, _GLYPH_MARGIN = 20, 18, 10
 
 #: In the middle, at the side where lines begin: Qt mirrors AlignLeft by the painter's direction.
 _ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
@@ -40,10 +40,10 @@ _ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 @dataclass(frozen=True)
 class RailState:
-    """The state of a step; `words` appear below its title."""
+    """The state of a step; `caption` appears below its title."""
 
     state: State = ""
-    words: str = ""
+    caption: str = ""
 
 
 class RailButton(QAbstractButton):
@@ -70,21 +70,23 @@ class RailButton(QAbstractButton):
         if state == self._state and self.accessibleName():
             return
         self._state = state
-        words = f"{self.text()}, {state.words}" if state.words else self.text()
-        self.setAccessibleName(words)
+        name = f"{self.text()}, {state.caption}" if state.caption else self.text()
+        self.setAccessibleName(name)
         self.updateGeometry()
         self.update()
 
     def sizeHint(self) -> QSize:
         """Return the width of the rail and the height of one or two lines."""
-        title, said = _heights()
-        lines = title + said + Spacing.S if self._state.state else title + Spacing.XL
+        title, caption = _heights()
+        lines = title + caption + Spacing.S if self._state.state else title + Spacing.XL
         return QSize(self._needed(), max(lines, 46 if self._state.state else 38))
 
     def _needed(self) -> int:
         """Return the width that the title needs in bold."""
         title = QFontMetrics(body_font(bold=True)).horizontalAdvance(self.text())
-        around = 2 * Spacing.M + Size.scaled(_ICON) + Size.scaled(_GLYPH) + _END + Spacing.S
+        around = (
+            2 * Spacing.M + Size.scaled(_ICON) + Size.scaled(_GLYPH) + _GLYPH_MARGIN + Spacing.S
+        )
         return max(WIDTH - 2 * Spacing.S, around + title)
 
     def event(self, event: QEvent) -> bool:
@@ -97,7 +99,7 @@ class RailButton(QAbstractButton):
         """Paint background, icon, title, words and glyph."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        self._paint_ground(painter)
+        self._paint_background(painter)
         palette, here, enabled = current(), self.isChecked(), self.isEnabled()
         tint = palette.disabled if not enabled else palette.accent if here else palette.muted
         middle = self.height() // 2
@@ -107,16 +109,16 @@ class RailButton(QAbstractButton):
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=here))
         left = Spacing.M + side + Spacing.M
-        width = self.width() - left - mark - _END
-        if not self._state.words:
+        width = self.width() - left - mark - _GLYPH_MARGIN
+        if not self._state.caption:
             painter.drawText(
                 self._mirrored(QRect(left, 0, width + 20, self.height())),
                 _ALIGNED,
                 self.text(),
             )
             return
-        title, said = _heights()
-        top = middle - (title + said) // 2
+        title, caption = _heights()
+        top = middle - (title + caption) // 2
         painter.drawText(self._mirrored(QRect(left, top, width, title)), _ALIGNED, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
         calm = self._state.state in ("todo", "ready")
@@ -125,19 +127,23 @@ class RailButton(QAbstractButton):
         )
         painter.setFont(body_font(Size.CAPTION))
         painter.drawText(
-            self._mirrored(QRect(left, top + title, width, said)),
+            self._mirrored(QRect(left, top + title, width, caption)),
             _ALIGNED,
-            painter.fontMetrics().elidedText(self._state.words, Qt.TextElideMode.ElideRight, width),
+            painter.fontMetrics().elidedText(
+                self._state.caption, Qt.TextElideMode.ElideRight, width
+            ),
         )
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
-        area = self._mirrored(QRect(self.width() - mark - _END, middle - mark // 2, mark, mark))
+        area = self._mirrored(
+            QRect(self.width() - mark - _GLYPH_MARGIN, middle - mark // 2, mark, mark)
+        )
         painter.drawPixmap(area.topLeft(), pixmap(glyph, tint, _GLYPH))
 
     def _mirrored(self, area: QRect) -> QRect:
         return QStyle.visualRect(self.layoutDirection(), self.rect(), area)
 
-    def _paint_ground(self, painter: QPainter) -> None:
+    def _paint_background(self, painter: QPainter) -> None:
         area = self.rect().adjusted(1, 1, -1, -1)
         if self.isChecked() or (self.underMouse() and self.isEnabled()):
             painter.setPen(Qt.PenStyle.NoPen)
@@ -152,8 +158,8 @@ class RailButton(QAbstractButton):
 def _heights() -> tuple[int, int]:
     """Return the heights in pixels of a title and of the words below it."""
     fonts = body_font(bold=True), body_font(Size.CAPTION)
-    title, said = (QFontMetrics(font).height() for font in fonts)
-    return max(title, 18), max(said, 16)
+    title, caption = (QFontMetrics(font).height() for font in fonts)
+    return max(title, 18), max(caption, 16)
 
 
 class Rail(QFrame):

@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
 
 class Shell(QMainWindow):
-    """One project at a time, one heavy job at a time.
+    """The window without help and wiring: one open project and one running job at a time.
 
-    It creates its parts and moves between pages; which signal leads where is in `window.wiring`.
+    It creates its parts and moves between pages; `window.wiring` connects their signals.
     """
 
     def __init__(self, preferences: Preferences, make_pages: MakePages = make_step_pages) -> None:
@@ -292,7 +292,7 @@ class Shell(QMainWindow):
             page.on_event(event)
 
     def on_question_finished(self, kind: str, problem: Problem | None) -> None:
-        """Report the problem that a question ran into."""
+        """Report the problem of a failed question, or that the question was answered."""
         problems = [problem] if problem else []
         if kind == "inspect_ollama":  # a warning, and only where Ollama is wanted at all
             wanted = problems if self.state.get("export", "ollama_create") is True else []
@@ -307,7 +307,7 @@ class Shell(QMainWindow):
         self.preferences.offline = on
         self.preferences.save()
         offline.switch(on)
-        self.inspector.renew()
+        self.inspector.restart_workers()
         self.settings.show_offline()
         for page in self.pages.values():
             page.online_changed()
@@ -367,7 +367,7 @@ class Shell(QMainWindow):
         self.header.show_task(doing, share)
 
     def bring_to_front(self) -> None:
-        """Bring the window before all others."""
+        """Bring the window in front of all others."""
         self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
         self.raise_()
         self.activateWindow()

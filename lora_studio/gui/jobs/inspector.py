@@ -16,7 +16,7 @@ class Inspector(QObject):
 
     Signals:
         answered(event): an event about the latest question of its kind.
-        finished(kind, problem): the latest question of a kind has its answer, or the problem why not.
+        finished(kind, problem): the latest question of a kind was answered, or failed with `problem`.
     """
 
     answered = Signal(object)
@@ -26,9 +26,9 @@ class Inspector(QObject):
         """Start no worker before its first question."""
         super().__init__(parent)
         self._threads: dict[str, WorkerThread] = {}  # by lane
-        self._leaving: set[str] = set()  # lanes whose worker was killed and has not ended yet
-        self._over = False
-        self._held = False  # whether no worker may be at work
+        self._killed_lanes: set[str] = set()  # lanes whose worker was killed and has not ended yet
+        self._is_shut_down = False
+        self._paused = False  # whether no worker may run
         self._latest: dict[str, commands.Question] = {}  # pending, by kind
 
     @property
@@ -44,20 +44,20 @@ class Inspector(QObject):
     def ask(self, question: commands.Question) -> None:
         """Ask a question; an unanswered one of the same kind is dropped.
 
-        Nothing is asked any more once it has been shut down: a page whose timer fires while the
-        window closes would start a worker for no one.
+        Does nothing after `shut_down`: a page whose timer fires while the window closes would start
+        a worker in vain.
         """
-        if self._over:
+        if self._is_shut_down:
             return
         if older := self._latest.get(question.kind):
             self.drop(older)
         self._latest[question.kind] = question
-        if not self._held:
+        if not self._paused:
             self._running(question.lane).send(question)
 
     def expect(self, kind: str) -> None:
         """Start the worker for a kind of question, which makes the first answer half a second faster."""
-        if not (self._over or self._held):
+        if not (self._is_shut_down or self._paused):
             self._running(_lane(kind))
 
     def cancel(self, kind: str) -> None:
@@ -79,26 +79,26 @@ class Inspector(QObject):
             if question.in_project:
                 self.drop(question)
 
-    def renew(self) -> None:
+    def restart_workers(self) -> None:
         """Replace the workers by ones that see the current environment.
 
         Pending queries are sent again, so their callers continue to wait.
         """
-        for lane in self._threads.keys() - self._leaving:
-            self._leaving.add(lane)
+        for lane in self._threads.keys() - self._killed_lanes:
+            self._killed_lanes.add(lane)
             thread = self._threads[lane]
-            thread.event_received.disconnect(self._on_event)  # that it was killed answers nothing
+            thread.event_received.disconnect(self._on_event)  # its failure is not an answer
             thread.kill()
 
-    def hold(self) -> None:
-        """End the workers and start none before `go_on`, because the engine is being removed."""
-        self._held = True
-        self.renew()
+    def pause(self) -> None:
+        """End the workers and start none before `resume`, because the engine is being removed."""
+        self._paused = True
+        self.restart_workers()
 
-    def go_on(self) -> None:
-        """Ask the held questions; does nothing if none were held."""
-        if self._held:
-            self._held = False
+    def resume(self) -> None:
+        """Ask the pending questions; does nothing unless paused."""
+        if self._paused:
+            self._paused = False
             for lane in {
                 question.lane for question in self._latest.values()
             } - self._threads.keys():
@@ -106,7 +106,7 @@ class Inspector(QObject):
 
     def shut_down(self) -> None:
         """End the workers at once; questions have nothing to save."""
-        self._over = True
+        self._is_shut_down = True
         for thread in self._threads.values():
             thread.kill()
 
@@ -114,7 +114,7 @@ class Inspector(QObject):
         if lane not in self._threads:
             thread = WorkerThread.starting()
             thread.event_received.connect(self._on_event)
-            thread.ended.connect(partial(self._gone, lane))
+            thread.ended.connect(partial(self._on_worker_ended, lane))
             self._threads[lane] = thread
             thread.start()
         return self._threads[lane]
@@ -124,18 +124,18 @@ class Inspector(QObject):
         if kind is None:
             return
         ended = isinstance(event, events.Ending)
-        if ended:  # before anybody hears of it, and asks the next question of the kind
+        if ended:  # first: a slot may ask the next question of the kind
             del self._latest[kind]
         self.answered.emit(event)
         if ended:
             problem = event.problem if isinstance(event, events.Failed) else None
             self.finished.emit(kind, assign_step(problem, kind))
 
-    def _gone(self, lane: str) -> None:
-        """A worker ended: start another for what it was asked too late."""
+    def _on_worker_ended(self, lane: str) -> None:
+        """Start another worker for the questions that the ended one didn't receive."""
         self._threads.pop(lane).deleteLater()
-        self._leaving.discard(lane)
-        if not (self._over or self._held):
+        self._killed_lanes.discard(lane)
+        if not (self._is_shut_down or self._paused):
             self._ask_again(lane)
 
     def _ask_again(self, lane: str) -> None:

@@ -154,11 +154,6 @@ class Chart(QWidget):
         """Show all data."""
         self._plot.enableAutoRange()
 
-    def set_y_label(self, label: str) -> None:
-        """Set the label of the left axis."""
-        self._labels["left"] = label
-        self._paint_axis("left")
-
     def set_x_range(self, low: float, high: float) -> None:
         """Set the horizontal range."""
         self._plot.setXRange(low, high, padding=0.0)

@@ -37,7 +37,7 @@ class Appearance(QObject):
         index = SIZES.index(self._preferences.text_size) + by
         if 0 <= index < len(SIZES):
             self.set_text_size(SIZES[index])
-            if self._shell.lazy_pages.exist:
+            if self._shell.lazy_pages.is_created:
                 self._shell.settings.text_size.show_value(str(SIZES[index]))
 
     def set_language(self, code: str) -> None:

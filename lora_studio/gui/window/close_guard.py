@@ -31,22 +31,22 @@ class CloseGuard(QObject):
         cluster: ClusterExport,
         window: QWidget,
     ) -> None:
-        """Create it; dialogs belong to `window`."""
+        """Follow these jobs; dialogs belong to `window`."""
         super().__init__(window)
         self._state, self._jobs, self._launcher, self._window = state, jobs, launcher, window
         self._projects, self._cluster = projects, cluster
-        self._waiting = False  # closes as soon as the running job has ended
-        jobs.ended.connect(self._went_on)
-        cluster.ended.connect(self._went_on)
+        self._closes_when_idle = False  # the user chose to close after the running job
+        jobs.ended.connect(self._close_if_idle)
+        cluster.ended.connect(self._close_if_idle)
 
     def may_close(self) -> bool:
         """Return whether the window may close; otherwise ask, and `close_now` may follow."""
         if self._jobs.running:
-            if not self._waiting:
+            if not self._closes_when_idle:
                 self._ask_about_job()
             return False
         if self._cluster.is_writing:
-            if not self._waiting:
+            if not self._closes_when_idle:
                 self._ask_about_copying()
             return False
         if self._state.draft.path is not None and self._state.dirty and not self._state.save():
@@ -54,15 +54,15 @@ class CloseGuard(QObject):
             return False
         return True
 
-    def _went_on(self) -> None:
-        if self._waiting and not self._jobs.running and not self._cluster.is_writing:
-            self._waiting = False
+    def _close_if_idle(self) -> None:
+        if self._closes_when_idle and not self._jobs.running and not self._cluster.is_writing:
+            self._closes_when_idle = False
             self.close_now.emit()
 
     def _ask_about_job(self) -> None:
         dialog = ClosingDialog(self._jobs.kind, self._window)
         dialog.decided.connect(self._decided)
-        dialog.rejected.connect(self._stay)
+        dialog.rejected.connect(self._keep_open)
         self._jobs.ended.connect(dialog.accept)
         dialog.open()
 
@@ -71,26 +71,26 @@ class CloseGuard(QObject):
             self._jobs.detach()
             self.close_now.emit()
         else:
-            self._waiting = True
+            self._closes_when_idle = True
             (self._launcher.pause if decision == "pause" else self._launcher.stop)()
 
     def _ask_about_copying(self) -> None:
         dialog = CopyingDialog(self._window)
-        dialog.wait_chosen.connect(self._wait)
+        dialog.wait_chosen.connect(self._close_later)
         dialog.cancel_chosen.connect(self._cancel_copying)
-        dialog.rejected.connect(self._stay)
+        dialog.rejected.connect(self._keep_open)
         self._cluster.ended.connect(dialog.accept)
         dialog.open()
 
-    def _wait(self) -> None:
-        self._waiting = True
+    def _close_later(self) -> None:
+        self._closes_when_idle = True
 
     def _cancel_copying(self) -> None:
-        self._waiting = True
+        self._closes_when_idle = True
         self._cluster.cancel()
 
-    def _stay(self) -> None:
-        self._waiting = False
+    def _keep_open(self) -> None:
+        self._closes_when_idle = False
 
     def _ask_about_changes(self) -> None:
         dialog = UnsavedDialog(self._state.name, self._window)

@@ -1,4 +1,4 @@
-"""What the window asks before it closes: about a job, a folder being copied, unsaved changes."""
+"""Dialogs shown before the window closes: about a job, a folder being copied, or unsaved changes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class ClosingDialog(Dialog):
         title = tr("{job} is running").format(job=localize(COMMANDS[kind].title))
         super().__init__(title, text, parent)
         stop = tr("Stop and save") if kind == "train" else tr("Cancel job")
-        self.go_back = self.add_button(button(tr("Cancel"), self.reject))
+        self.stay = self.add_button(button(tr("Cancel"), self.reject))
         self.stop = self.add_button(button(stop, lambda: self._end("stop")))
         self.pause = self.add_button(button(tr("Pause"), lambda: self._end("pause"), icon="pause"))
         self.pause.setVisible(kind == "train")
-        self.keep = self.add_button(
+        self.background = self.add_button(
             button(tr("Continue in the background"), self._continue, kind="primary"), default=True
         )
 
@@ -44,7 +44,7 @@ class ClosingDialog(Dialog):
         self.decided.emit("background")
 
     def _end(self, decision: Decision) -> None:
-        for choice in (self.stop, self.pause, self.keep):
+        for choice in (self.stop, self.pause, self.background):
             choice.setEnabled(False)
         self.text.setText(
             tr("Pausing after this step. The window then closes.")
@@ -66,7 +66,7 @@ class CopyingDialog(Dialog):
     cancel_chosen = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Show the choices; Back changes nothing."""
+        """Show the choices; Cancel keeps the window open."""
         text = tr("A folder for a cluster is being copied. An incomplete copy can't be used.")
         super().__init__(tr("Finish copying first?"), text, parent)
         self.add_button(button(tr("Cancel"), self.reject))
@@ -97,7 +97,7 @@ class UnsavedDialog(Dialog):
     discard_clicked = Signal()
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """Show the choices for the project called `name`."""
+        """Show the choices for the project `name`."""
         text = tr("If you don't save, the changes since you opened the project are lost.")
         super().__init__(tr("Save the changes to {name}?").format(name=name), text, parent)
         self.discard = self.add_button(button(tr("Discard"), self._discard, kind="danger"))

@@ -16,7 +16,7 @@ from lora_studio.gui.window import layout
 from lora_studio.gui.window.appearance import Appearance
 from lora_studio.gui.window.close_guard import CloseGuard
 
-#: Milliseconds after which a shown window has been painted and the gauges may start.
+#: Milliseconds until a shown window is painted and the gauges can start.
 _PAINTED = 300
 
 
@@ -85,8 +85,8 @@ class Window(Shell):
             self.updates, self.queue,
         ):  # fmt: skip
             part.leave()
-        self.jobs.detach()  # before the pages, which look at what follows it
-        for page in self.all_pages if self.lazy_pages.exist else [self.home]:
+        self.jobs.detach()  # before the pages, which read its state
+        for page in self.all_pages if self.lazy_pages.is_created else [self.home]:
             page.leave()
         self.inspector.shut_down()
         self.preferences.geometry = bytes(self.saveGeometry().toHex().data()).decode()

@@ -1,4 +1,4 @@
-"""Which signal of the window's parts leads where, and every action with its shortcut."""
+"""Connects the signals of the window's parts, and adds every action with its shortcut."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ def _wire_engine(window: Window) -> None:
     def changed() -> None:
         settings.refresh_engine(running=engine.control.running)
         if not engine.control.running:
-            window.inspector.go_on()
+            window.inspector.resume()
 
     engine.changed.connect(changed)
-    engine.clearing.connect(window.inspector.hold)
-    engine.switched.connect(window.inspector.renew)
+    engine.clearing.connect(window.inspector.pause)
+    engine.switched.connect(window.inspector.restart_workers)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
     settings.updates.allowed.connect(window.updates.set_allowed)
     settings.updates.address_chosen.connect(window.updates.set_address)

@@ -46,7 +46,7 @@ class Desktop:
     def release(self) -> None:
         self.released += 1
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         self.held.append(-1)
 
     def show(self, share: float | None) -> None:

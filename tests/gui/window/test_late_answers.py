@@ -239,10 +239,10 @@ def test_pending_question_moves_to_the_replacement_worker(
 ) -> None:
     question = latest(asked, "inspect_dataset")
     lane = asked.lane(question)
-    asked.window.inspector.renew()
+    asked.window.inspector.restart_workers()
     assert lane.killed
     assert not asked.state.problems("dataset"), "that it was killed is no answer"
-    asked.window.inspector.renew()  # offline mode on and off at once
+    asked.window.inspector.restart_workers()  # offline mode on and off at once
     lane.ended.emit()
     assert asked.questions("inspect_dataset") == [question]
     asked.answer(question, model_facts.dataset())

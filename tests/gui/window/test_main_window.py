@@ -110,11 +110,11 @@ def test_lazy_pages_receive_the_opened_signal(window: Window, project_folder: Pa
 
 def test_rail_shows_the_state_of_each_step(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
-    assert window.rail.button("model").state.words == "ready"
+    assert window.rail.button("model").state.caption == "ready"
     window.state.set("dataset", "sources", [])
-    assert window.rail.button("dataset").state.words == "to do"
+    assert window.rail.button("dataset").state.caption == "to do"
     window.state.set("dataset", "sources", [{"path": "gone.jsonl"}])
-    assert window.rail.button("dataset").state.words == "1 problem"
+    assert window.rail.button("dataset").state.caption == "1 problem"
     assert window.rail.button("dataset").accessibleName() == "Dataset, 1 problem"
 
 
@@ -423,7 +423,7 @@ def test_failed_inspection_becomes_a_problem_of_its_step(
     question = commands.InspectDataset.model_validate({"dataset": spec})
     window.pages["dataset"].ask.emit(question)
     qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
-    assert window.rail.button("dataset").state.words == "1 problem"
+    assert window.rail.button("dataset").state.caption == "1 problem"
     scenario()
     window.pages["dataset"].ask.emit(question.model_copy(update={"id": "again"}))
     qtbot.waitUntil(lambda: not window.state.problems("dataset"), timeout=WAIT)
@@ -442,7 +442,7 @@ def test_refused_source_is_a_problem_of_the_dataset(
     window.pages["dataset"].ask.emit(commands.InspectDataset.model_validate({"dataset": spec}))
     qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
     assert [item.code for item in window.state.problems("dataset")] == ["dataset.not_text"]
-    assert window.rail.button("dataset").state.words == "1 problem"
+    assert window.rail.button("dataset").state.caption == "1 problem"
 
 
 def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) -> None:
@@ -511,7 +511,7 @@ def test_stopped_training_shows_progress_and_keeps_its_adapter(
     run = _train(window, qtbot, project_folder)
     assert window.page_name == "training"
     assert window.state.running == "train"
-    assert window.rail.button("training").state.words.startswith("running")
+    assert window.rail.button("training").state.caption.startswith("running")
     assert window.header.job.isVisible()
     window.header.job.stop.click()
     _until_idle(window, qtbot)
@@ -622,7 +622,7 @@ def test_closing_during_training_can_leave_it_in_background(
     halves = [{"steps": 30, "seconds": 0.01}, {"steps": 30, "seconds": 0.01, "after": 30}]
     scenario(train=[halves[0], {"await": str(go_on)}, halves[1]])
     run = _train(window, qtbot, project_folder)
-    _closing(window).keep.click()
+    _closing(window).background.click()
     assert not window.isVisible()
     assert run.is_running()
     again = make_window(Preferences.load(), plain_pages.pages)
@@ -668,7 +668,7 @@ def test_closing_during_training_can_be_canceled(
 ) -> None:
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
-    _closing(window).go_back.click()
+    _closing(window).stay.click()
     assert window.isVisible()
     assert run.is_running()
     assert window.jobs.running

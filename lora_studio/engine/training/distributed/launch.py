@@ -266,7 +266,7 @@ class RankPool:
             if time.monotonic() - counted_at > _KILL_COUNT_INTERVAL:
                 counted_at = time.monotonic()
                 for counter in self._kill_counters.values():
-                    counter.look()
+                    counter.update()
             if (problem := self.failure()) is None or self._ended.wait(_GRACE_PERIOD):
                 continue
             self._job.emit(events.Failed(problem=problem))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from lora_studio.core.protocol.commands import SearchModels
@@ -90,10 +90,6 @@ class HubFilters(QWidget):
     def search(self) -> None:
         """Search with the current filters."""
         self.searched.emit(self.command())
-
-    def focus_line(self) -> None:
-        """Focus the search field."""
-        self.line.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _edited(self, control: ComboControl, value: str) -> None:
         self._values[control] = value

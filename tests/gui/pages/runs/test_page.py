@@ -430,7 +430,7 @@ def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> Non
 def test_grid_values_are_parsed_by_their_field(
     text: str, setting: str, values: list[object]
 ) -> None:
-    assert numbers_in(text, grid_search.about_of(setting)) == values
+    assert numbers_in(text, grid_search.searchable()[setting]) == values
 
 
 @pytest.mark.slow
