@@ -96,7 +96,7 @@ class RailButton(QAbstractButton):
         return super().event(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint background, icon, title, words and glyph."""
+        """Paint background, icon, title, caption and glyph."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_background(painter)
@@ -121,24 +121,23 @@ class RailButton(QAbstractButton):
         top = middle - (title + caption) // 2
         painter.drawText(self._mirrored(QRect(left, top, width, title)), _ALIGNED, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
-        calm = self._state.state in ("todo", "ready")
-        painter.setPen(
-            color("disabled" if not enabled else "muted" if calm else _TINTS[self._state.state])
-        )
-        painter.setFont(body_font(Size.CAPTION))
-        painter.drawText(
-            self._mirrored(QRect(left, top + title, width, caption)),
-            _ALIGNED,
-            painter.fontMetrics().elidedText(
-                self._state.caption, Qt.TextElideMode.ElideRight, width
-            ),
-        )
+        self._paint_caption(painter, QRect(left, top + title, width, caption))
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
         area = self._mirrored(
             QRect(self.width() - mark - _GLYPH_MARGIN, middle - mark // 2, mark, mark)
         )
         painter.drawPixmap(area.topLeft(), pixmap(glyph, tint, _GLYPH))
+
+    def _paint_caption(self, painter: QPainter, area: QRect) -> None:
+        is_calm = self._state.state in ("todo", "ready")
+        tint = "muted" if is_calm else _TINTS[self._state.state]
+        painter.setPen(color(tint if self.isEnabled() else "disabled"))
+        painter.setFont(body_font(Size.CAPTION))
+        text = painter.fontMetrics().elidedText(
+            self._state.caption, Qt.TextElideMode.ElideRight, area.width()
+        )
+        painter.drawText(self._mirrored(area), _ALIGNED, text)
 
     def _mirrored(self, area: QRect) -> QRect:
         return QStyle.visualRect(self.layoutDirection(), self.rect(), area)
