@@ -11,16 +11,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
-#: Longest wait for something in a window, in milliseconds, where a test says nothing else. pytest-qt
-#: gives up after five seconds, in which a machine that is busy may not get to a timer's turn.
+#: Default timeout of pytest-qt's waits, in milliseconds; its own 5 s are too short on a busy machine.
 PATIENCE = 120_000
 
 for wait in (QtBot.waitUntil, QtBot.waitSignal, QtBot.waitSignals, QtBot.waitExposed):
-    assert wait.__kwdefaults__["timeout"] == 5000, "pytest-qt takes its defaults from elsewhere now"
+    assert wait.__kwdefaults__["timeout"] == 5000, "pytest-qt moved its default timeouts"
     wait.__kwdefaults__["timeout"] = PATIENCE
 
-# By the clock of the wall an example may take any time on a busy machine, and the same examples each
-# time let a change fail for what it changed alone; `--hypothesis-profile=explore` looks for others.
+# No deadline, because a busy machine may stop at any time; and the same examples in each run, so that
+# a change fails only for what it changed. `--hypothesis-profile=explore` tries other examples.
 settings.register_profile(
     "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -34,8 +33,7 @@ settings.load_profile("same")
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shows beside a failure all that the processes of the test have said: what fails once in a hundred
-    runs is told by that alone."""
+    """Add the output and logs of the test's processes to the report of a failure."""
     report = yield
     if not report.failed or call.excinfo is None:
         return report

@@ -52,7 +52,7 @@ THEMES: tuple[theme.Mode, ...] = ("light", "dark")
 
 
 def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What the workers find and do."""
+    """Return what the workers find and do."""
     return playground_shots.scenario(folder) | {
         "inspect_devices": [_emit(model_facts.devices(6 * model_facts.GIB))],
         "inspect_model": [_emit(model_facts.model())],
@@ -142,7 +142,7 @@ _TEMPLATE = """{{- range .Messages }}<|im_start|>{{ .Role }}
 
 
 def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
-    """Leads the window through its states and gives each a name."""
+    """Yield a name and a widget for each state of the window."""
     window = make_window(Preferences(), lazy_pages.make_step_pages)
     window.show()
     QTest.qWait(300)
@@ -213,7 +213,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
 
 
 def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
-    """What opens over any page: finding, help, and the tour."""
+    """Yield what opens over any page: command palette, help and tour."""
     window.messages.problem(_WARNING)
     yield "message", window
     window.message_bar.hide()
@@ -245,7 +245,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 
 
 def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
-    """The engine's set-up: planned, at work, failed."""
+    """Yield the engine setup: planned, running and failed."""
     half = Progress(stage="Downloading", done=1.2e9, total=3.2e9, unit="B", eta_s=90)
     scripts = {
         "plan": Script(),
@@ -266,7 +266,7 @@ def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 
 
 def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
-    """A training from its first step to its verdict, then beside another run and as a picture."""
+    """Yield a training from its first step to its verdict, a comparison, and the image export."""
     page: Any = window.pages["training"]
     window.show_page("training")
     window.launcher.request("train")
@@ -323,7 +323,7 @@ _WARNING = Problem(
 
 
 def main() -> None:
-    """Takes all pictures, or those that the command line asks for."""
+    """Take all screenshots, or those named on the command line."""
     asked = _arguments()
     asked.out.mkdir(parents=True, exist_ok=True)
     app = QApplication(sys.argv[:1])
@@ -396,7 +396,7 @@ def _rows(count: int) -> tuple[events.RowPreview, ...]:
 
 
 def _dataset(project: Path) -> events.DatasetInspected:
-    """Two sources: one that is certain, and a table that had to be guessed."""
+    """Return two sources: a certain one, and a table whose columns were guessed."""
     skipped = (
         events.Skipped(reason="the answer is empty", count=11, rows=(3, 9, 11, 40)),
         events.Skipped(reason="not valid JSON", count=3, rows=(77, 78, 402)),
@@ -426,7 +426,7 @@ def _dataset(project: Path) -> events.DatasetInspected:
 
 
 def _long_row() -> events.RowShown:
-    """A row with a system turn and several sentences, as ChatML writes it."""
+    """Return a row with a system message and several sentences, in ChatML."""
     texts = [
         ("<|im_start|>", 0, 1), ("system", 0, 0), ("\n", 0, 0), ("You", 0, 0), (" answer", 0, 0),
         (" customers", 0, 0), (" of", 0, 0), (" a", 0, 0), (" shop", 0, 0), (".", 0, 0),

@@ -1,4 +1,4 @@
-"""Pictures of the Model page in its states, and of the document that explains the settings."""
+"""Screenshots of the Model page in its states, and of the settings help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers import model_facts, model_lists
 
 
 def scenario() -> dict[str, list[dict[str, Any]]]:
-    """What the workers find of models; a download never ends."""
+    """Return the models that the workers find; a download never ends."""
     half = events.Progress(
         stage="fetching model", done=2.1e9, total=6.43e9, unit="bytes", eta_s=125
     )
@@ -42,7 +42,7 @@ def _until(done: Callable[[], bool]) -> None:
 
 
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
-    """Leads the page through its states and back."""
+    """Yield the states of the page."""
     page: Any = window.pages["model"]
     known = model_facts.model()
     page.browser.show_source("cache")

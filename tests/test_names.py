@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "lora_studio"
 
 
 def definitions(kinds: tuple[type[ast.AST], ...]) -> Iterator[tuple[str, str]]:
@@ -41,3 +42,18 @@ def test_public_names_are_not_vague_words() -> None:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name.lower() in VAGUE:
                 vague.append(f"{module}: {node.name}")
     assert vague == []
+
+
+#: A longer name is a paragraph; name the subject, the condition and the outcome.
+MAX_TEST_NAME = 60
+
+
+def test_test_names_are_short() -> None:
+    long = [
+        f"{file.relative_to(TESTS).as_posix()}: {node.name}"
+        for file in sorted(TESTS.rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.name.startswith("test_") and len(node.name) > MAX_TEST_NAME
+    ]
+    assert long == []

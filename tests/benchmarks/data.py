@@ -37,7 +37,7 @@ _MODEL = "builtin:SmolLM2-135M-Instruct"
 
 
 def write_talks(file: Path, rows: int, turns: int, seed: int = 1) -> Path:
-    """JSON lines of conversations whose words follow Zipf's law; `turns` messages each."""
+    """Write JSON lines of conversations whose words follow Zipf's law, with `turns` messages each."""
     rng = random.Random(seed)
     vocabulary = [
         "".join(rng.choices("etaoinshrdlcumwfgypbvk", k=rng.randint(2, 9))) for _ in range(5000)
@@ -59,7 +59,7 @@ def write_talks(file: Path, rows: int, turns: int, seed: int = 1) -> Path:
 
 
 def tokenize(rows: int, turns: int, rounds: int) -> None:
-    """Runs both ways in turn and prints tokens per second."""
+    """Run both ways in turn and print tokens per second."""
     cores = len(os.sched_getaffinity(0))
     kept = os.environ.get("LORA_STUDIO_CACHE")
     job = make_job()
@@ -106,7 +106,7 @@ def tokenize(rows: int, turns: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the benchmark named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["scan", "tokenize"])
     parser.add_argument("--gb", type=float, default=2.0, help="size of the scanned file")

@@ -35,7 +35,7 @@ _WORDS = ["the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on"
 
 
 def write_file(file: Path, size: float) -> int:
-    """Rows of two turns, about 1 kB each, until the file has `size` bytes; returns their number."""
+    """Write rows of two turns, about 1 kB each, until the file has `size` bytes; return their number."""
     rng = random.Random(1)
     texts = [" ".join(rng.choices(_WORDS, k=90)) + ' "é"\n' for _ in range(1000)]
     spelt = [json.dumps(text)[1:-1] for text in texts]
@@ -53,15 +53,15 @@ def write_file(file: Path, size: float) -> int:
 
 
 class Peak:
-    """The most memory that a process and its children take; `alone` is that of the process."""
+    """The peak memory of a process and its children; `alone` is that of the process."""
 
     def __init__(self, pid: int) -> None:
-        """Nothing is known before it is watched."""
+        """Start without a measurement."""
         self._process = psutil.Process(pid)
         self.tree = self.alone = 0
 
     def look(self) -> int:
-        """Bytes of the whole tree now."""
+        """Return the bytes of the whole process tree now."""
         sizes = []
         for process in (self._process, *self._process.children(recursive=True)):
             try:
@@ -73,7 +73,7 @@ class Peak:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Looks every 20 ms until the block ends."""
+        """Measure every 20 ms until the block ends."""
         ended = threading.Event()
 
         def watch() -> None:
@@ -93,7 +93,7 @@ class Peak:
 
 
 def scan(gigabytes: float) -> None:
-    """Prints times, rates and memory."""
+    """Print times, rates and memory."""
     with tempfile.TemporaryDirectory(prefix="lora-studio-data-") as scratch:
         folder = Path(scratch)
         os.environ["LORA_STUDIO_CACHE"] = str(folder / "cache")
@@ -133,7 +133,7 @@ def _ours(file: Path, size: int, rows: int) -> None:
 def _asked(
     worker: Worker, happening: Iterator[events.Event], question: commands.Question
 ) -> Iterator[events.Event]:
-    """The events of one question up to its ending."""
+    """Yield the events of one question up to its ending."""
     worker.send(question)
     for event in happening:
         yield event

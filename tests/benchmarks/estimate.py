@@ -32,7 +32,7 @@ _FRAME = 0.016
 
 
 def main() -> None:
-    """Prints one line for each part."""
+    """Print one line per part."""
     application = QApplication.instance() or QApplication([])
     assert isinstance(application, QApplication)
     theme.apply(application, "light")

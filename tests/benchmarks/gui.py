@@ -91,7 +91,7 @@ app.exec()
 
 
 def start(rounds: int) -> list[str]:
-    """First painting and memory at rest, ours and bare in turn."""
+    """Compare the first painting and the memory at rest of our window and a bare one, in turn."""
     found: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
     for _ in range(rounds + 1):
         for name, code in (("bare", _BARE), ("ours", _OURS)):
@@ -126,7 +126,7 @@ def start(rounds: int) -> list[str]:
 
 
 def latency(seconds: float, points: int) -> list[str]:
-    """How late the event loop gets its turn, at rest and with 500 events a second."""
+    """Measure how late the event loop runs, at rest and with 500 events a second."""
     application = _application()
     steps = round(500 * seconds)
     scenario = {
@@ -155,7 +155,7 @@ def latency(seconds: float, points: int) -> list[str]:
 
 
 def open_project(runs: int) -> list[str]:
-    """Milliseconds until a project with so many runs is open and painted."""
+    """Measure the milliseconds until a project with `runs` runs is open and painted."""
     application = _application()
     with _window({}) as window, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "support-bot"
@@ -180,7 +180,7 @@ def open_project(runs: int) -> list[str]:
 
 
 def memory(count: int) -> list[str]:
-    """Bytes that events leave behind: those that are plotted, and those that are only told."""
+    """Measure the bytes that events leave behind: plotted ones, and others."""
     application = _application()
     wrong = []
     with _window({}) as window:
@@ -208,7 +208,7 @@ def memory(count: int) -> list[str]:
 
 
 class _Turns:
-    """How late the loop's turns were, and the processor time between them, both in milliseconds."""
+    """Delays of the event loop and the processor time between its turns, both in milliseconds."""
 
     def __init__(self, late: list[float], spent: list[float], seconds: float) -> None:
         self.late, self.spent, self.seconds = late, spent, seconds
@@ -301,7 +301,7 @@ def _application() -> QApplication:
 
 @contextmanager
 def _window(scenario: dict[str, Any]) -> Iterator[Window]:
-    """The real window over a project of its own; workers play the scenario."""
+    """Yield the real window with a new project; workers play the scenario."""
     with _own_folders() as folder:
         file = folder / "scenario.json"
         file.write_text(json.dumps(scenario))
@@ -343,7 +343,7 @@ def _until(application: QApplication, holds: Callable[[], bool], limit: float) -
 
 
 def main() -> None:
-    """Measures what the command line names, or everything."""
+    """Run the benchmarks named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     every = ["start", "latency", "open", "memory"]
     parser.add_argument("what", nargs="*", choices=[*every, "all"], default="all")

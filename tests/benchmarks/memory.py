@@ -42,7 +42,7 @@ BUILTIN = "builtin:SmolLM2-135M-Instruct"
 
 @dataclass(frozen=True)
 class Random:
-    """A model of random weights: sizes of its configuration, on the tokenizer of a family."""
+    """A model of random weights with the sizes of its configuration and a family's tokenizer."""
 
     family: str
     hidden: int
@@ -89,7 +89,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What sets it apart, in short."""
+        """Return a short name of the case."""
         batch = f"{self.recipe.get('micro_batch', 1)}x{self.recipe.get('gradient_accumulation', 1)}"
         others = [
             f"{key}={value}"
@@ -101,7 +101,7 @@ class Case:
 
 
 def batch(micro_batch: int, accumulation: int = 1, **others: Any) -> dict[str, Any]:
-    """A recipe."""
+    """Return a recipe."""
     return {"micro_batch": micro_batch, "gradient_accumulation": accumulation, **others}
 
 
@@ -147,7 +147,7 @@ FITTING = (
 
 
 def model_source(name: str, folder: Path) -> str:
-    """What a project names as its model; random ones are written into the folder, once."""
+    """Return the project's model source; random models are written into the folder once."""
     if name == "smollm2":
         return BUILTIN
     target = folder / name
@@ -157,7 +157,7 @@ def model_source(name: str, folder: Path) -> str:
 
 
 def write_model(about: Random, folder: Path) -> None:
-    """A model of random weights in bfloat16."""
+    """Write a model of random weights in bfloat16."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -186,7 +186,7 @@ def write_model(about: Random, folder: Path) -> None:
 
 
 def write_rows(kind: str, length: int, file: Path) -> Path:
-    """64 rows of real words; half of them are longer than the limit, the rest of any length."""
+    """Write 64 rows of real words; half are longer than the limit, the others of any length."""
     words = random.Random(3)
     vocabulary = [
         "the",
@@ -229,7 +229,7 @@ def write_rows(kind: str, length: int, file: Path) -> Path:
 
 
 def project_of(case: Case, folder: Path, device: str) -> Project:
-    """The project of a case, its rows beside it."""
+    """Return the project of a case, with its rows beside it."""
     rows = write_rows(case.rows, case.length, folder / f"{case.rows}-{case.length}.jsonl")
     return Project(
         name="Memory",
@@ -247,7 +247,7 @@ def project_of(case: Case, folder: Path, device: str) -> Project:
 
 
 def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
-    """What is known before the training, from the same questions that the window asks."""
+    """Return the plan before the training, from the same questions that the window asks."""
     from lora_studio.engine import jobs
     from lora_studio.engine.runtime.channel import Flags, JobContext
     from tests.helpers.jobs import RecordingChannel
@@ -273,7 +273,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
 
 
 def measured(project: Project, folder: Path) -> tuple[int, int]:
-    """Peak in bytes and tokens of the largest step, of two steps in a fresh worker."""
+    """Return peak bytes and the tokens of the largest of two steps in a fresh worker."""
     run = run_folder.create(folder / "runs", project, folder)
     peak, largest = 0, 0
     for event in worker.perform(commands.Train(run=str(run.path))):
@@ -286,25 +286,25 @@ def measured(project: Project, folder: Path) -> tuple[int, int]:
 
 @dataclass
 class Result:
-    """What was told of a case and what it took, in bytes."""
+    """The predicted and the measured memory of a case, in bytes."""
 
     case: Case
     plan: MemoryPlan
     measured: int
 
     def predicted(self, constants: Constants = CONSTANTS) -> int:
-        """As the device reports it."""
+        """Return the predicted bytes as the device reports them."""
         return estimate(replace(self.plan, constants=constants)).reported
 
     def error(self, constants: Constants = CONSTANTS) -> float:
-        """Relative to what was measured."""
+        """Return the error relative to the measurement."""
         return self.predicted(constants) / self.measured - 1
 
 
 def results(
     cases: tuple[Case, ...], keep: Path | None, only: list[str] | None, *, kept: bool = False
 ) -> list[Result]:
-    """Runs what is not kept, or with `kept` passes over it."""
+    """Return measured results, or with `kept` only those saved earlier."""
     from lora_studio.engine.devices import devices as engine_devices
 
     devices = engine_devices.found()
@@ -340,7 +340,7 @@ FITTED = {"process": 400 << 20, "logit": 1.0, "held": 0.0}
 
 
 def fit(found: list[Result]) -> Constants:
-    """The constants with the least mean square of the relative errors, by descent along the axes."""
+    """Return the constants with the least mean squared relative error, by coordinate descent."""
     best = CONSTANTS
     step = dict.fromkeys(FITTED, 0.2)
 
@@ -362,7 +362,7 @@ def fit(found: list[Result]) -> Constants:
 
 
 def table(found: list[Result], constants: Constants = CONSTANTS) -> str:
-    """One line a case, and whether the goals are met."""
+    """Return one line per case, and whether the goals are met."""
     width = max(len(result.case.name) for result in found)
     lines = [f"{'configuration':{width}}  predicted   measured   error"]
     for result in found:
@@ -381,7 +381,7 @@ def table(found: list[Result], constants: Constants = CONSTANTS) -> str:
 
 
 def main() -> None:
-    """Prints the table, or the constants that suit the fitting set."""
+    """Print the table, or the constants that fit the fitting set best."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fit", action="store_true", help="fit the constants")
     parser.add_argument("--only", nargs="*", help="configurations whose name has this in it")

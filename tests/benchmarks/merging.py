@@ -39,7 +39,7 @@ SHAPES = {
 
 
 def write_model(folder: Path, size: float) -> None:
-    """A model of `size` bytes, in shards of 1 GB, tensor by tensor."""
+    """Write a model of `size` bytes in shards of 1 GB, tensor by tensor."""
     import torch
 
     from lora_studio.engine.model import safetensors_files
@@ -94,7 +94,7 @@ def write_model(folder: Path, size: float) -> None:
 
 
 def write_adapter(folder: Path, layers: int) -> None:
-    """A random adapter on every linear layer."""
+    """Write a random adapter for every linear layer."""
     import torch
     from safetensors.torch import save_file
 
@@ -117,12 +117,12 @@ def write_adapter(folder: Path, layers: int) -> None:
 
 
 def layers_of(model: Path) -> int:
-    """Number of layers of a model."""
+    """Return the number of layers of a model."""
     return int(json.loads((model / "config.json").read_text())["num_hidden_layers"])
 
 
 def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
-    """The streaming merge, timed without the imports."""
+    """Run the streaming merge, timed without the imports."""
     from lora_studio.core.merging import MergingSpec
     from lora_studio.engine.lora import adapter_files
     from lora_studio.engine.merging import merge
@@ -136,7 +136,7 @@ def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
 
 
 def by_peft(base: Path, adapter: Path, target: Path) -> dict[str, float]:
-    """PEFT's load + merge + save, timed without the imports."""
+    """Run PEFT's load + merge + save, timed without the imports."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -149,7 +149,7 @@ def by_peft(base: Path, adapter: Path, target: Path) -> dict[str, float]:
 
 
 def by_copying(base: Path, _adapter: Path, target: Path) -> dict[str, float]:
-    """`cp -r --reflink=never`."""
+    """Run `cp -r --reflink=never`."""
     began = time.perf_counter()
     subprocess.run(["cp", "-r", "--reflink=never", base, target], check=True)
     return {"seconds": time.perf_counter() - began, "peak": 0.0, "idle": 0.0}
@@ -159,12 +159,12 @@ WAYS = {"ours": by_us, "peft": by_peft, "copy": by_copying}
 
 
 def _peak() -> float:
-    """Largest resident memory of this process so far, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def measure(way: str, work: Path) -> dict[str, float]:
-    """One run in a fresh process, the files read once before and the disk at rest."""
+    """Run one way in a fresh process, with the files cached and the disk idle."""
     target = work / way
     shutil.rmtree(target, ignore_errors=True)
     os.sync()
@@ -184,7 +184,7 @@ def measure(way: str, work: Path) -> dict[str, float]:
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """Names of tensors whose bytes differ between two models."""
+    """Return names of tensors whose bytes differ between two models."""
     from lora_studio.engine.model import safetensors_files
 
     ours, theirs = safetensors_files.index(one), safetensors_files.index(other)
@@ -199,7 +199,7 @@ def differing(one: Path, other: Path) -> list[str]:
 
 
 def main() -> int:
-    """Measures, compares with the goals; 1 when one is missed or the results differ."""
+    """Measure and compare with the goals; return 1 if one is missed or the results differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gb", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=2)
@@ -222,7 +222,7 @@ def main() -> int:
 
 
 def compare(work: Path, size: float, rounds: int) -> dict[str, Any]:
-    """All ways in turns on one model; medians, and ours in relation to the others."""
+    """Run all ways in turn on one model; return medians and ratios."""
     write_model(work / "base", size)
     write_adapter(work / "adapter", layers_of(work / "base"))
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
@@ -252,7 +252,7 @@ def compare(work: Path, size: float, rounds: int) -> dict[str, Any]:
 
 
 def in_words(report: dict[str, Any]) -> str:
-    """The report as a table."""
+    """Return the report as a table."""
     lines = [f"Model of {report['gigabytes']:.2f} GB, {os.cpu_count()} cores"]
     for way in WAYS:
         every = " · ".join(f"{run['seconds']:.1f}" for run in report["runs"][way])

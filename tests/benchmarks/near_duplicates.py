@@ -32,27 +32,27 @@ _LETTERS = "etaoinshrdlcumwfgypbvkjxqz"
 
 
 def vocabulary(words: int, rng: random.Random) -> list[str]:
-    """Made-up words of 2 to 9 letters, common letters more often; 5.2 on average as in English."""
+    """Return made-up words of 2 to 9 letters, 5.2 on average as in English."""
     weights = [1 / (rank + 2) for rank in range(len(_LETTERS))]
     return ["".join(rng.choices(_LETTERS, weights, k=rng.choice((2, 3, 4, 5, 5, 6, 7, 9)))) for _ in range(words)]  # fmt: skip
 
 
 class Writer:
-    """Writes texts and edits them."""
+    """Write texts and edit them."""
 
     def __init__(self, seed: int) -> None:
-        """The same texts for the same seed."""
+        """Create the same texts for the same seed."""
         self.rng = random.Random(seed)
         self._words = vocabulary(5000, self.rng)
         self._weights = list(accumulate(1 / (rank + 1) for rank in range(5000)))
 
     def text(self, shortest: int, longest: int) -> str:
-        """So many words."""
+        """Return a text with this many words."""
         count = self.rng.randint(shortest, longest)
         return " ".join(self.rng.choices(self._words, cum_weights=self._weights, k=count))
 
     def edited(self, text: str, share: float) -> str:
-        """The text with a share of its words edited, at least one."""
+        """Return the text with a share of its words edited, at least one."""
         words = text.split()
         for place in sorted(self.rng.sample(range(len(words)), max(1, round(share * len(words)))), reverse=True):  # fmt: skip
             new = self.rng.choices(self._words, cum_weights=self._weights)
@@ -61,7 +61,7 @@ class Writer:
 
 
 def grouped(rows: Sequence[Sides]) -> list[int]:
-    """The leader of the group that each row falls in."""
+    """Return the leader of each row's group."""
     sides = [tuple(map(normalize, row)) for row in rows]
     common = find_boilerplate(sides[:2000])
     keys, prints = sketch(sides, np.zeros(len(sides), dtype=np.uint64), common)
@@ -72,9 +72,9 @@ def grouped(rows: Sequence[Sides]) -> list[int]:
 
 
 def measure(rows: int, share: float, seed: int = 1) -> tuple[float, float]:
-    """(precision, recall) over pairs of rows, of which a fifth are originals with one edited copy.
+    """Return (precision, recall) over pairs of rows, of which a fifth are edited copies.
 
-    Precision is 1 where no pair was found at all.
+    Precision is 1 if no pair was found.
     """
     writer = Writer(seed)
     originals = [(writer.text(12, 40), writer.text(20, 120)) for _ in range(rows * 4 // 5)]
@@ -87,7 +87,7 @@ def measure(rows: int, share: float, seed: int = 1) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Prints a line for each share of edited words."""
+    """Print a line for each share of edited words."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=4000)
     rows = parser.parse_args().rows

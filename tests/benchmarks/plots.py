@@ -50,13 +50,13 @@ FRAME = 16.0
 
 
 def losses(steps: int, seed: int) -> np.ndarray:
-    """A noisy curve that falls."""
+    """Return a noisy falling curve."""
     noise = np.random.default_rng(seed).normal(0, 0.12, steps)
     return 1.1 + 0.2 * seed + 1.4 * np.exp(-3.5 * np.arange(steps) / steps) + noise
 
 
 def curves(steps: int, seed: int) -> RunCurves:
-    """A run of so many steps, with ten evaluations and a checkpoint every thousandth part."""
+    """Return a run of `steps` steps with ten evaluations and a checkpoint every thousandth part."""
     run = RunCurves(f"run {seed}")
     for step, loss in enumerate(losses(steps, seed), start=1):
         rate = 1e-4 * (1 + math.cos(math.pi * step / steps))
@@ -160,7 +160,7 @@ class Peer:
 
 
 def measured(side: Ours | Peer, app: QApplication) -> Times:
-    """Each action so many times, painting included; the first time of each is left out."""
+    """Repeat each action, painting included; leave the first time of each out."""
     found: Times = {}
     for action in ("add", "pan", "zoom", "hover"):
         side.whole()
@@ -178,7 +178,7 @@ def measured(side: Ours | Peer, app: QApplication) -> Times:
 
 
 def report(name: str, times: Times, ours: Times | None) -> None:
-    """One line for each action."""
+    """Print one line per action."""
     for action, spent in times.items():
         clock, processor = (sorted(column) for column in zip(*spent, strict=True))
         line = f"{name:24} {action:6}"
@@ -193,7 +193,7 @@ def report(name: str, times: Times, ours: Times | None) -> None:
 
 
 def longest_gap(app: QApplication, until: Callable[[], bool], limit: float) -> tuple[float, float]:
-    """The longest time between two turns of the window, in ms, and the whole time in s."""
+    """Return the longest time between two turns of the event loop, in ms, and the total in s."""
     gaps, last = [0.0], [time.perf_counter()]
 
     def tick() -> None:
@@ -212,7 +212,7 @@ def longest_gap(app: QApplication, until: Callable[[], bool], limit: float) -> t
 
 
 def write_run(path: Path, steps: int) -> RunFolder:
-    """A run whose training has done so many steps and goes on."""
+    """Write an unfinished run of `steps` steps."""
     run = RunFolder(path)
     run.path.mkdir(parents=True)
     with run.events_file.open("w") as file:
@@ -232,7 +232,7 @@ def write_run(path: Path, steps: int) -> RunFolder:
 
 
 def freezes(app: QApplication, folder: Path, steps: int) -> None:
-    """Reading a run for comparing, and showing one that is at work."""
+    """Measure reading a run for comparison, and showing a running one."""
     run = write_run(folder / "runs" / "20260101-000000-long", steps)
     found: list[object] = []
     thread = BackgroundReader(lambda thread: _series_of(run, thread))
@@ -261,7 +261,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
 
 
 def main() -> None:
-    """Prints a table; fails when a median of ours is over a frame."""
+    """Print a table; fail if a median of ours is longer than a frame."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--without-peers", action="store_true")

@@ -56,7 +56,7 @@ _BLOCK = 32
 
 
 def dithered(weight: torch.Tensor, dice: torch.Generator) -> torch.Tensor:
-    """The weight with every value moved by up to half a step of its block's 4-bit grid."""
+    """Return the weight with every value moved by up to half a step of its block's 4-bit grid."""
     blocks = weight.float().reshape(-1, _BLOCK)
     on_grid = torch.tensor(
         [len(block.unique()) <= 16 for block in blocks[:: len(blocks) // 64 + 1]]
@@ -69,7 +69,7 @@ def dithered(weight: torch.Tensor, dice: torch.Generator) -> torch.Tensor:
 
 
 def padded(name: str, weight: torch.Tensor) -> torch.Tensor:
-    """A tensor of the model with the shape that it has in the wide one."""
+    """Return a tensor of the model with the shape that it has in the wide one."""
     if weight.ndim == 1:  # RMS over 576 values of 768: the others are zeros
         return torch.nn.functional.pad(weight * math.sqrt(HIDDEN / WIDE), (0, WIDE - HIDDEN))
     rows, columns = weight.shape
@@ -87,7 +87,7 @@ def padded(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 
 def write_model(folder: Path) -> None:
-    """The built-in model, dithered and padded, in float16."""
+    """Write the built-in model, dithered and padded, in float16."""
     job, _ = recorded_job()
     source = sources.resolve(ModelSpec(source=BUILTIN_PREFIX + DEFAULT_BUILTIN), job)
     folder.mkdir(parents=True)
@@ -117,7 +117,7 @@ def write_model(folder: Path) -> None:
 def conversations(
     work: Path, tokenizer: Any, model: Path
 ) -> tuple[list[SelfTestCase], list[list[int]]]:
-    """Those that are compared, and the token ids of the rest, for the matrix."""
+    """Return the compared conversations, and the token ids of the others for the matrix."""
     rows = (paths.resources() / "sample" / "assistant.jsonl").read_text("utf-8").splitlines()
     project = Project(
         name="quantizations",
@@ -133,7 +133,7 @@ def conversations(
 
 
 def reference(model: Path, cases: list[SelfTestCase]) -> np.ndarray:
-    """Log probabilities [positions, vocabulary] by torch in float32."""
+    """Return log-probabilities [positions, vocabulary] of torch in float32."""
     from transformers import AutoModelForCausalLM
 
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
@@ -142,7 +142,7 @@ def reference(model: Path, cases: list[SelfTestCase]) -> np.ndarray:
 
 
 def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tuple[float, float]:
-    """Top-1 agreement and mean divergence of a file."""
+    """Return top-1 agreement and mean divergence of a file."""
     same, divergence, done = 0, 0.0, 0
     with Llama(file, context=max(len(case.ids) for case in cases) + 8) as llama:
         for case in cases:
@@ -153,7 +153,7 @@ def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tupl
 
 
 def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[dict[str, Any]]:
-    """One row for each quantization, or two: with an importance matrix and without."""
+    """Yield one row per quantization, or two: with an importance matrix and without."""
     from transformers import AutoTokenizer
 
     job, _ = recorded_job()
@@ -184,12 +184,12 @@ def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[
 
 
 def limit_of(row: dict[str, Any]) -> limits.Limit:
-    """What the self-test would hold the file to."""
+    """Return the limit of the self-test for the file."""
     return limits.limit(row["name"], "float32", row["positions"], PARAMETERS)
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     name, limit = row["name"], limit_of(row)
     start = f"{name:10} {QUANTIZATIONS[name].bits:5.2f} {'yes' if row['imatrix'] else '':6} "
     if "refused" in row:
@@ -202,7 +202,7 @@ def in_words(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Prints the table; 1 when a sound file is beyond its limit."""
+    """Print the table; return 1 if a sound file exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--types", default=",".join(get_args(Quantization)))
     parser.add_argument("--both", action="store_true")

@@ -37,12 +37,12 @@ from tests.helpers import ports
 
 
 def processor() -> float:
-    """Seconds that this program and all that it started and waited for have computed."""
+    """Return the CPU seconds of this program and its finished children."""
     return sum(os.times()[:4])
 
 
 def starts(python: Path) -> tuple[float, float, float]:
-    """A training's imports: seconds of the first time, then those of the processor, first and second time."""
+    """Return seconds of a training's first imports, then CPU seconds of the first and second time."""
     clock, taken = [], []
     environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     for _ in range(2):
@@ -57,7 +57,7 @@ def starts(python: Path) -> tuple[float, float, float]:
 
 
 def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
-    """Seconds, and those of the processor, of `uv venv` and `uv pip install` with an empty cache."""
+    """Return seconds and CPU seconds of `uv venv` and `uv pip install` with an empty cache."""
     text = app_wheel.project_text(wheel, ("engine",), app_wheel.STANDARD)
     folder.mkdir()
     (folder / "pyproject.toml").write_text(text)
@@ -75,7 +75,7 @@ def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def line(folder: Path, megabits: float | None) -> Iterator[None]:
-    """Everything from the network comes through a proxy at that speed."""
+    """Route all network traffic through a proxy of that speed."""
     if megabits is None:
         yield
         return
@@ -98,7 +98,7 @@ def line(folder: Path, megabits: float | None) -> Iterator[None]:
 
 
 def set_up(folder: Path) -> dict[str, float]:
-    """Seconds of each stage of our own set-up."""
+    """Return the seconds of each stage of our setup."""
     os.environ[folders.VARIABLE] = str(folder)
     stages: dict[str, float] = {}
     stage, began = "Planning", time.monotonic()
@@ -115,7 +115,7 @@ def set_up(folder: Path) -> dict[str, float]:
 def measure(
     folder: Path, megabits: float | None
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
-    """One round: of each kind `plain`'s and `starts`' figures, and the stages of the set-up."""
+    """Run one round; return the figures of `plain` and `starts`, and the stages of the setup."""
     os.environ[folders.VARIABLE] = str(folder / "engines")
     os.environ.pop(app_wheel.VARIABLE, None)
     wheel = app_wheel.own_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
@@ -134,7 +134,7 @@ def measure(
 
 
 def main() -> None:
-    """Measures in turns and prints medians."""
+    """Measure in turns and print medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--line", type=float, metavar="MBIT")

@@ -52,7 +52,7 @@ SAME_LOSS = 0.01
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all ways have in common."""
+    """The settings that all ways share."""
 
     data: str
     micro_batch: int
@@ -61,7 +61,7 @@ class Recipe:
 
     @property
     def per_step(self) -> int:
-        """Rows of an optimizer step."""
+        """Return the number of rows per optimizer step."""
         return self.micro_batch * self.accumulation
 
 
@@ -97,12 +97,12 @@ def prepare(work: Path) -> dict[str, Any]:
 
 
 def dataset_settings(recipe: Recipe) -> dict[str, Any]:
-    """Fields of our dataset step."""
+    """Return fields of our dataset step."""
     return {"sources": [recipe.data], "validation_share": 0.0, "max_length": 2048}
 
 
 def load_recipe(work: Path) -> Recipe:
-    """What the parent wrote."""
+    """Return the recipe that the parent wrote."""
     return Recipe(**json.loads((work / "recipe.json").read_text()))
 
 
@@ -110,7 +110,7 @@ def load_recipe(work: Path) -> Recipe:
 
 
 def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
-    """A run of our own through the worker; its events are timed as they arrive."""
+    """Run our training through the worker; its events are timed as they arrive."""
     from lora_studio.client import worker as client_worker
     from lora_studio.core.project.project import Project
     from lora_studio.core.protocol import commands, events
@@ -164,7 +164,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
 
 
 def by_trl(work: Path) -> dict[str, Any]:
-    """SFTTrainer with its defaults: the model by name, bfloat16 and gradient checkpointing on."""
+    """Run SFTTrainer with its defaults: the model by name, bfloat16, gradient checkpointing on."""
     import peft
     import torch
     import transformers
@@ -192,7 +192,7 @@ def by_trl(work: Path) -> dict[str, Any]:
 
 
 def by_unsloth(work: Path) -> dict[str, Any]:
-    """The recipe of Unsloth's notebooks, in 16 bits: its loading, checkpointing and optimizer."""
+    """Run the recipe of Unsloth's notebooks in 16 bits: its loading, checkpointing and optimizer."""
     import unsloth  # isort: skip - has to come before trl
     from trl import SFTConfig, SFTTrainer
 
@@ -219,7 +219,7 @@ def by_unsloth(work: Path) -> dict[str, Any]:
 
 
 def _common(work: Path) -> dict[str, Any]:
-    """What the rows and steps are; nothing that a trainer has an opinion on."""
+    """Return the settings of rows and steps, without those that trainers choose."""
     recipe = load_recipe(work)
     return {
         "per_device_train_batch_size": recipe.micro_batch,
@@ -249,7 +249,7 @@ def _dataset(work: Path) -> Any:
 
 
 def _timed(trainer: Any) -> dict[str, Any]:
-    """Trains, looking at the clock after each optimizer step as our parent does at each event."""
+    """Train, and take the time after each optimizer step like our parent at each event."""
     from transformers import TrainerCallback
 
     clock = []
@@ -265,13 +265,13 @@ def _timed(trainer: Any) -> dict[str, Any]:
 
 
 def _now(process: psutil.Process) -> tuple[float, float]:
-    """Wall time, and processor time of a process: seconds from some point on."""
+    """Return wall time and CPU time of a process, in seconds since an arbitrary point."""
     used = process.cpu_times()
     return time.perf_counter(), used.user + used.system
 
 
 def _peak() -> int:
-    """Peak memory of the GPU, or of this process, in bytes."""
+    """Return the peak memory of the GPU, or of this process, in bytes."""
     import torch
 
     from lora_studio.engine.devices.devices import peak_memory_bytes
@@ -310,7 +310,7 @@ def limit(work: Path) -> dict[str, Any]:
 
 
 def _computed_with(device: Any) -> str:
-    """What multiplies matrices here: with AMX a limit is several times as high as without."""
+    """Return what multiplies matrices here: AMX is several times as fast."""
     import torch
 
     if device.type == "cuda":
@@ -325,7 +325,7 @@ def _computed_with(device: Any) -> str:
 
 
 def _micro_batches(work: Path) -> list[tuple[int, int]]:
-    """Tokens and trained tokens of each micro-batch after the first step, as our loop makes them."""
+    """Return tokens and trained tokens of each micro-batch after the first step in our loop."""
     recipe = load_recipe(work)
     found = []
     for step in json.loads((work / "steps.json").read_text())[1:]:
@@ -344,7 +344,7 @@ def _micro_batches(work: Path) -> list[tuple[int, int]]:
 def _products(
     device: Any, tokens: int, outputs: int, inputs: int, layers: int, rank: int
 ) -> tuple[float, float]:
-    """Wall and processor seconds of all products of `layers` layers of one shape: best of three."""
+    """Return wall and CPU seconds of all products of `layers` layers of one shape: best of three."""
     import torch
 
     def make(*shape: int) -> torch.Tensor:
@@ -396,7 +396,7 @@ WAYS = {
 
 
 def measure(way: str, work: Path) -> dict[str, Any]:
-    """One way in a fresh process; what it prints besides goes to a log."""
+    """Run one way in a fresh process; its other output goes to a log."""
     command = [sys.executable, "-m", "tests.benchmarks.training", "--way", way, "--work", str(work)]
     root = Path(__file__).parents[2]
     found = os.environ.get("PYTHONPATH", "")
@@ -414,7 +414,7 @@ def measure(way: str, work: Path) -> dict[str, Any]:
 def compare(
     work: Path, recipe: Recipe, rounds: int, ways: list[str], *, busy: bool = False
 ) -> dict[str, Any]:
-    """All ways in turns: medians over rounds, ours in relation to the others."""
+    """Run all ways in turns; return medians over rounds and ratios."""
     (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
     found = measure("prepare", work)
     (work / "found.json").write_text(json.dumps(found))
@@ -446,7 +446,7 @@ def compare(
 
 
 def _ratios(speed: dict[str, float], peak: dict[str, float]) -> dict[str, float]:
-    """Those of the goals whose ways were measured."""
+    """Return the ratios of the goals whose ways were measured."""
     parts = {
         "ours / TRL, tokens per second": (speed, "ours", "TRL"),
         "ours / Unsloth, tokens per second": (speed, "ours", "Unsloth"),
@@ -462,7 +462,7 @@ def _ratios(speed: dict[str, float], peak: dict[str, float]) -> dict[str, float]
 
 
 def in_words(report: dict[str, Any]) -> str:
-    """The report as a table."""
+    """Return the report as a table."""
     recipe = report["recipe"]
     lines = [
         f"{report['tokens']} tokens in {recipe['steps'] - 1} steps of {recipe['accumulation']} × "
@@ -485,7 +485,7 @@ def in_words(report: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Measures and compares with the goals; 1 when one is missed or losses differ."""
+    """Measure and compare with the goals; return 1 if one is missed or losses differ."""
     sample = Path(__file__).parents[2] / "resources" / "sample" / "assistant.jsonl"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=sample)

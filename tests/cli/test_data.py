@@ -133,7 +133,7 @@ def test_folder_is_read_as_one_dataset(tmp_path: Path) -> None:
 
 LINE = json.dumps(GOOD).encode()
 CSV = b"question,answer\n"
-#: Bytes of a file by name, with how many rows are used, and of which task.
+#: File name -> content, number of used rows, task.
 BROKEN: dict[str, tuple[bytes, int, str]] = {
     "truncated.json": (json.dumps([GOOD] * 20).encode()[:-30], 19, "sft"),
     "truncated.jsonl": (b"\n".join([LINE] * 5)[:-10], 4, "sft"),

@@ -116,7 +116,7 @@ def _left_after(look: Callable[[], list[Any]], seconds: float = WAIT / 1000) -> 
 
 @pytest.fixture
 def state(qapp: QApplication) -> Iterator[ProjectState]:
-    """Return an untitled project."""
+    """Yield an untitled project."""
     made = ProjectState()
     yield made
     made.deleteLater()

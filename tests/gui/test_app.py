@@ -45,7 +45,7 @@ class PrintingWindow(main_window.Window):
 wiring.Window = PrintingWindow
 """
 RUN = "sys.exit(app.main(sys.argv[1:]))"
-#: What macOS does for a file that is double-clicked; Qt turns it into this event.
+#: Simulate a double-click on a file in macOS, which Qt delivers as this event.
 RUN_AND_ASK = """
 from PySide6.QtCore import QCoreApplication, QUrl
 from PySide6.QtGui import QFileOpenEvent

@@ -26,12 +26,12 @@ _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 @dataclass
 class Hub:
-    """The server's content: `models` and `datasets` by id. `gated` ones open to the token alone.
+    """The content of the server: `models` and `datasets` by id; `gated` ones need the token.
 
     `break_after` cuts the next large file off after that many bytes, once. `asked` lists requests.
-    `status` answers everything; files are `held` up after that many bytes until `freed`. `about` is what the
-    list of models says of each besides; models of it need no folder. Whoever sends TOKEN is `pim`.
-    `claimed` are sizes that files of a name are said to have.
+    `status` is the answer to everything; files are `held` after that many bytes until `freed`.
+    `about` are further fields of the model list; its models need no folder. The owner of TOKEN is
+    `pim`. `claimed` are pretended sizes of files by name.
     """
 
     address: str
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _list(self) -> None:
-        """Return models that match the search text and all filters, most downloaded first."""
+        """Answer with models that match the search text and all filters, most downloaded first."""
         asked = parse_qs(self.path.partition("?")[2])
         self.hub.asked.append(f"LIST {json.dumps(asked, sort_keys=True)}")
         found = []

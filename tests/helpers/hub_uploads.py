@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"files": modes, "commitOid": COMMIT})
 
     def _batch(self, asked: dict[str, Any]) -> None:
-        """Return where to put each object; nothing for objects that already exist."""
+        """Answer where to put each object; nothing for objects that already exist."""
         objects = []
         for wanted in asked["objects"]:
             entry: dict[str, Any] = {"oid": wanted["oid"], "size": wanted["size"]}

@@ -1,4 +1,4 @@
-"""Engine jobs in this process: the worker's own handling, with a channel that keeps the events."""
+"""Engine jobs in this process: the worker's own command handling with a recording channel."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ E = TypeVar("E", bound=BaseModel)
 
 
 class RecordingChannel:
-    """Keeps every event and, during a job, writes the run's events file as the worker's does.
+    """Record every event and, during a job, write the run's events file like the worker does.
 
-    `on_event` is called with each event as it comes, and may set flags of the job.
+    `on_event` is called with each event as it comes and may set flags of the job.
     """
 
     def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
@@ -34,15 +34,15 @@ class RecordingChannel:
         self._file: Path | None = None
 
     def open_run(self, run: RunFolder) -> None:
-        """Also writes to the run's events file from now on."""
+        """Also write events to the run's events file."""
         self._file = run.events_file
 
     def close_run(self) -> None:
-        """Ends that."""
+        """Stop writing to the run's events file."""
         self._file = None
 
     def emit(self, event: Event) -> None:
-        """Keeps the event as it looks to a parent: through its JSON line."""
+        """Record the event as a parent receives it: through its JSON line."""
         line = events.to_line(event)
         self.events.append(events.parse(line))
         if self._file is not None:
@@ -52,18 +52,18 @@ class RecordingChannel:
             self._on_event(self.events[-1])
 
     def of(self, kind: type[E]) -> list[E]:
-        """The events of one kind, in order."""
+        """Return the events of one kind, in order."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def last(self, kind: type[E]) -> E:
-        """The last event of a kind; fails when there is none."""
+        """Return the last event of a kind; fail if there is none."""
         found = self.of(kind)
         assert found, f"no {kind.__name__} among {[event.kind for event in self.events]}"
         return found[-1]
 
 
 def make_job(channel: RecordingChannel | None = None) -> JobContext:
-    """A job whose events go to a channel that keeps them."""
+    """Return a job with a recording channel."""
     return JobContext("test", channel or RecordingChannel(), Flags())  # type: ignore[arg-type]
 
 
@@ -71,7 +71,7 @@ def handle(
     command: commands.Job | commands.Question,
     on_event: Callable[[Event, Flags], None] | None = None,
 ) -> RecordingChannel:
-    """Carries a command out as the worker does and returns the channel with all its events."""
+    """Carry out a command like the worker does; return the channel with all its events."""
     waiting: queue.Queue[Any] = queue.Queue()
     inbox = Inbox(lambda command: waiting.put(command))
     flags = inbox.flags(command.id)
@@ -81,9 +81,9 @@ def handle(
 
 
 def new_run(folder: Path, **specs: dict[str, Any]) -> RunFolder:
-    """A run with the given settings, such as model={"source": …}.
+    """Return a run with the given settings, such as model={"source": …}.
 
-    Sample prompts are answered only where they are asked for: they take most of a tiny training.
+    Sample prompts are off by default, because they take most of the time of a tiny training.
     """
     specs["training"] = {"sample_rows": 0} | specs.get("training", {})
     project = Project.model_validate({"name": "test", **specs})
@@ -91,7 +91,7 @@ def new_run(folder: Path, **specs: dict[str, Any]) -> RunFolder:
 
 
 def write_rows(file: Path, rows: list[Any]) -> Path:
-    """A JSONL file of rows."""
+    """Write rows to a JSONL file and return its path."""
     import json
 
     write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

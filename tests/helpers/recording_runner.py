@@ -23,7 +23,7 @@ class Runner(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Says nothing of requests."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._lines(_READY)
@@ -49,7 +49,7 @@ class Runner(BaseHTTPRequestHandler):
 
 
 class Recorder(ThreadingHTTPServer):
-    """Ends with the server that started it, even where that is killed."""
+    """End when the server that started it ends, even if it is killed."""
 
     parent = os.getppid()
 

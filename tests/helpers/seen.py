@@ -39,7 +39,7 @@ _INTERACTIVE = (
 
 
 def shown(root: QWidget) -> Iterator[QWidget]:
-    """Return every visible widget below, without the internals of compound widgets."""
+    """Yield every visible widget below, without the internals of compound widgets."""
     for widget in root.findChildren(QWidget):
         if widget.isVisible() and widget.width() > 1 and widget.height() > 1:
             yield widget

@@ -67,7 +67,7 @@ _SIZES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Family:
-    """What sets a family apart. `special` tokens are in the order of their ids."""
+    """The properties of a model family. `special` tokens are in the order of their ids."""
 
     config: str
     tokenizer: Callable[[Family], Tokenizer]
@@ -83,7 +83,7 @@ class Family:
 
 
 def tiny_model(family: str, folder: Path, *, seed: int = 7, stored: str = "bfloat16") -> Path:
-    """Writes the model into `folder`, with weights drawn by `seed` and stored as dtype `stored`.
+    """Write the model into `folder` with weights drawn by `seed` and stored as dtype `stored`.
 
     Returns `folder`. Raises KeyError for an unknown family.
     """

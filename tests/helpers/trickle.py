@@ -11,9 +11,9 @@ _PIECE = 1 << 16
 def pieces(
     content: bytes, held: int | None, freed: threading.Event, size_held: int = 1
 ) -> Iterator[bytes]:
-    """64 KiB at a time; from `held` on `size_held` bytes ten times a second, until that is set free.
+    """Yield 64 KiB at a time; from `held` on, `size_held` bytes ten times a second until released.
 
-    So a download gets hardly further, however long a test takes to act, and never falls silent either.
+    The download makes hardly any progress, however long a test takes, and never falls silent.
     """
     at = 0
     while at < len(content):

@@ -15,10 +15,10 @@ from typing import Any
 
 
 def trl_step(method: str, model: Path, rows: list[Any], folder: Path, base: Path | None = None) -> dict[str, Any]:  # fmt: skip
-    """`log` is what the trainer logs of one step over all rows, `rows` its own token ids of them.
+    """Return what the trainer logs for one step over all rows, and its token ids of them.
 
-    For "sft" rows hold input_ids and labels and are a micro-batch each; for the others they are
-    text and one micro-batch. `base` is the reference model where there is one. Fails with TRL's words.
+    For "sft", rows hold input_ids and labels and are one micro-batch each; for the others they are
+    text and one micro-batch. `base` is the reference model, if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "rows.json"

@@ -387,8 +387,8 @@ def test_index_with_a_valid_certificate_is_used(
         ready(run())
 
 
-#: Carries out a set-up, and covers the folder of engines with its own picture, read-only, once that is at
-#: the stage which is named, as the system does with a disk that has faults. Goes with its name space.
+#: Run a setup and remount the engine folder read-only at the named stage, as the system does when a
+#: disk fails. The mount disappears with its namespace.
 _READ_ONLY = """
 import subprocess, sys
 from lora_studio.setup import folders

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parents[2] / "helpers" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-#: The day of all renderings: this server knows no current date.
+#: The date of all renderings: this server doesn't support the current date.
 DAY = date(2025, 7, 4)
 ASKED = 10
 

@@ -235,7 +235,7 @@ def test_broken_connection_fails_every_command(
     assert "ConnectionResetError" in capsys.readouterr().err
 
 
-#: A window with workers at work of which its owner forgets everything, in the worst order.
+#: Delete a window with running workers, in the worst order.
 FORGOTTEN = """
 import gc, sys
 from PySide6.QtCore import QTimer

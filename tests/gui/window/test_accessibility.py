@@ -25,7 +25,7 @@ from lora_studio.gui.window.wiring import make_window
 from tests import screenshots
 from tests.helpers import fake_engine, seen
 
-#: What can be wrong with a window -> where it is.
+#: Kind of fault -> function that finds it.
 _KINDS: dict[str, Callable[[QWidget], list[str]]] = {
     "cut": seen.cut_texts,
     "too wide": seen.too_wide,
@@ -33,7 +33,7 @@ _KINDS: dict[str, Callable[[QWidget], list[str]]] = {
     "out of reach": seen.out_of_reach,
 }
 
-#: How often a window in which something is wrong is looked at, a fifth of a second apart.
+#: Number of checks of a faulty window, 0.2 s apart.
 _LOOKS_AT_MOST = 25
 
 LOOKS = [

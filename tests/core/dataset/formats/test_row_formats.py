@@ -156,7 +156,7 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "def f():", "canonical_solution": "    pass", "task_id": "1"}, sft(user("def f():"), answer("    pass"))),
 ]  # fmt: skip
 
-#: A chat as it is exported: the root says nothing, and an answer was asked for again.
+#: An exported ChatGPT conversation: an empty root, and a regenerated answer.
 EXPORTED = {
     "r": {"id": "r", "message": None, "parent": None, "children": ["h"]},
     "h": {"message": {"author": {"role": "system"}, "content": {"content_type": "text", "parts": [""]}}, "parent": "r", "children": ["a"]},

@@ -31,7 +31,7 @@ from tests.helpers.set_up_script import NO_NETWORK, PLAN, READY, Script
 
 @pytest.fixture
 def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
-    """Return a function that opens a dialog with a script and waits for its plan."""
+    """Yield a function that opens a dialog with a script and waits for its plan."""
     made: list[EngineDialog] = []
 
     def make(script: Script, mode: str = "install") -> EngineDialog:
