@@ -172,7 +172,7 @@ def _merged(event: events.Merged) -> Text:
 def _shard_written(event: events.ShardWritten) -> Text:
     template = (
         "{file} reused from a previous attempt ({number} of {total}, {size:size})."
-        if event.kept
+        if event.reused
         else "{file} written ({number} of {total}, {size:size})."
     )
     return text(template, file=event.file, number=event.number, total=event.of, size=event.bytes)
@@ -308,7 +308,7 @@ def _setup_planned(event: setup_events.SetupPlanned) -> Text:
         variant=event.variant,
         torch=event.torch,
         python=event.python,
-        installed=event.kept,
+        installed=event.reused,
         download=event.download,
         needed=event.needed,
         free=event.free,

@@ -65,7 +65,7 @@ def list_(
             )
     locations = [wanted] if wanted else [name for name in LOCAL if name != "folder" or folders]
     questions = [
-        commands.ListModels.model_validate({"place": name, "folders": folders})
+        commands.ListModels.model_validate({"location": name, "folders": folders})
         for name in locations
     ]
     with refusing(display):

@@ -30,7 +30,7 @@ class SetupPlanned(SetupMessage):
     """What will be downloaded, how much, and where it goes; nothing has been changed yet.
 
     Sizes in bytes. `download` is what is still missing of `total`; `needed` is what the disk must
-    have free. `kept` packages are taken over from the engine that is there.
+    have free. `reused` packages come from the current engine.
     """
 
     kind: Literal["engine_planned"] = "engine_planned"
@@ -39,7 +39,7 @@ class SetupPlanned(SetupMessage):
     python: str
     torch: str
     packages: int
-    kept: int = 0
+    reused: int = 0
     download: int
     total: int
     needed: int

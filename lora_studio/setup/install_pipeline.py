@@ -52,7 +52,7 @@ def fill(
         environment=environment, stop=stop, log=log, code="engine.venv",
         what="The engine's environment couldn't be created", remedy=_REMEDY,
     )  # fmt: skip
-    if plan.base is not None and plan.kept:
+    if plan.base is not None and plan.reused:
         yield from _take_over(plan.base, engine, stop, trusted=plan.trusted)
     files = _files(plan)
     with Installer(plan, engine, environment, compiler, log) as installer:
@@ -97,7 +97,7 @@ class Installer:
         """Nothing has come yet."""
         self._engine, self._environment, self._compiler = engine, environment, compiler
         self._root, self._log = plan.root, log
-        self._anew = plan.base is not None and bool(plan.kept)
+        self._anew = plan.base is not None and bool(plan.reused)
         self._requirements = {
             wheel.file.name: (f"{wheel.name}=={wheel.version}", wheel.file.size or 0)
             for wheel in plan.fetched

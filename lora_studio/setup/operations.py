@@ -128,7 +128,7 @@ class EngineSetup:
         plan = SetupPlan(root, accelerator.variant, torch, python, own, wheels)
         if base is not None and base.variant == plan.variant:
             trusted = request.mode != "repair"
-            plan = replace(plan, base=base, kept=self._kept(base, plan), trusted=trusted)
+            plan = replace(plan, base=base, reused=self._reused(base, plan), trusted=trusted)
         self.plan = plan
         yield summary(plan)
 
@@ -139,7 +139,7 @@ class EngineSetup:
         variant = variant or (facts.variant if facts else None)
         return _for_variant(variant, detect())
 
-    def _kept(self, base: Engine, plan: SetupPlan) -> tuple[str, ...]:
+    def _reused(self, base: Engine, plan: SetupPlan) -> tuple[str, ...]:
         unchanged = reusable_packages(base, plan.wheels, plan.python)
         if self.request.mode == "repair":
             damaged = set(engines.damaged(base, self.stop.check))
@@ -186,7 +186,7 @@ def summary(plan: SetupPlan) -> SetupPlanned:
     """Return the event that shows a plan to the user."""
     return SetupPlanned(
         variant=plan.variant, folder=str(plan.root.path), python=f"{plan.python.version}",
-        torch=without_secrets(plan.torch), packages=len(plan.wheels), kept=len(plan.kept),
+        torch=without_secrets(plan.torch), packages=len(plan.wheels), reused=len(plan.reused),
         download=plan.missing, total=plan.total, needed=plan.needed, free=plan.free,
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ class WheelFile:
 
 @dataclass(frozen=True)
 class SetupPlan:
-    """Everything that a set-up needs to know; `kept` packages stay as the `base` engine has them.
+    """Everything that a set-up needs to know; `reused` packages come from the `base` engine.
 
     Where the base is to be repaired, its byte-code is not `trusted`: its checksums are unknown.
     """
@@ -49,7 +49,7 @@ class SetupPlan:
     own: AppWheel
     wheels: tuple[WheelFile, ...]
     base: Engine | None = None
-    kept: tuple[str, ...] = ()
+    reused: tuple[str, ...] = ()
     trusted: bool = True
     wheelhouse: Path | None = None
     warnings: tuple[Problem, ...] = field(default=())
@@ -57,7 +57,7 @@ class SetupPlan:
     @property
     def fetched(self) -> tuple[WheelFile, ...]:
         """The wheels that have to come, from the network or a folder."""
-        return tuple(wheel for wheel in self.wheels if wheel.name not in self.kept)
+        return tuple(wheel for wheel in self.wheels if wheel.name not in self.reused)
 
     @property
     def total(self) -> int:

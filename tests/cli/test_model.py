@@ -27,7 +27,7 @@ GIB = 1 << 30
 
 
 def entry(parameters: int, **changes: object) -> ModelEntry:
-    about = {"source": "org/m", "title": "org/m", "place": "hub", "parameters": parameters}
+    about = {"source": "org/m", "title": "org/m", "location": "hub", "parameters": parameters}
     return ModelEntry.model_validate(about | changes)
 
 
@@ -110,7 +110,7 @@ def test_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> No
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Downloaded tiny/llama: " in done.stdout
         listed = json.loads(run("list", "--folder", str(tmp_path / "mine"), "--json").stdout)
-        assert [(x["title"], x["place"], bool(x["refusal"]["text"])) for x in listed] == [
+        assert [(x["title"], x["location"], bool(x["refusal"]["text"])) for x in listed] == [
             ("tiny/llama", "cache", False), ("pickled", "folder", True),
         ]  # fmt: skip
         assert listed[0]["fit"]["fits"] is True
@@ -135,15 +135,15 @@ def test_command_line_uses_model_folders_of_the_window(
     [
         pytest.param(["search", "--licence", "mit"], "license", "mit", id="licence"),
         pytest.param(["search", "--license", "mit"], "license", "mit", id="license"),
-        pytest.param(["list", "--place", "ollama"], "place", "ollama", id="place"),
-        pytest.param(["list", "--location", "ollama"], "place", "ollama", id="location"),
+        pytest.param(["list", "--place", "ollama"], "location", "ollama", id="place"),
+        pytest.param(["list", "--location", "ollama"], "location", "ollama", id="location"),
     ],
 )
 def test_old_option_spellings_are_still_accepted(
     arguments: list[str], field: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[BaseCommand] = []
-    nothing = ModelsFound(place="hub", models=())
+    nothing = ModelsFound(location="hub", models=())
     monkeypatch.setattr(model, "ask", lambda command, *_: asked.append(command) or nothing)
     monkeypatch.setattr(model, "answers_to", lambda questions, _: asked.extend(questions) or [])
     result = CliRunner().invoke(model.app, arguments)

@@ -134,7 +134,7 @@ def test_local_commands_still_run_offline(tiny: TinyModel) -> None:
     with _listening() as port:
         inspected, listed, ollama = asked(
             commands.InspectModel(model=ModelSpec(source=str(tiny("llama3")))),
-            commands.ListModels(place="folder", folders=(str(tiny("llama3")),)),
+            commands.ListModels(location="folder", folders=(str(tiny("llama3")),)),
             commands.InspectOllama(host=f"http://127.0.0.1:{port}"),
         )
     assert any(isinstance(event, events.ModelInspected) for event in inspected)

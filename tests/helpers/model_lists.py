@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lora_studio.core.model.catalog import ModelEntry, Place
+from lora_studio.core.model.catalog import ModelEntry, ModelLocation
 from lora_studio.core.protocol import events
 
 
@@ -13,7 +13,7 @@ def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
     values: dict[str, Any] = {
         "source": title,
         "title": title,
-        "place": "hub",
+        "location": "hub",
         "parameters": round(billions * 1e9) or None,
         "bytes": round(billions * 2e9) or None,
         "architecture": "LlamaForCausalLM",
@@ -39,12 +39,12 @@ def cache() -> events.ModelsFound:
     """Return the Hub cache: one incomplete download, and one model that isn't a base model."""
     return _found(
         "cache",
-        entry("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, place="cache"),
-        entry("Qwen/Qwen3-4B", 4.0, place="cache", missing=2),
+        entry("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, location="cache"),
+        entry("Qwen/Qwen3-4B", 4.0, location="cache", missing=2),
         entry(
             "BAAI/bge-small-en",
             0.03,
-            place="cache",
+            location="cache",
             license="mit",
             refusal="BertModel is an encoder: it classifies text and can't generate it.",
         ),
@@ -57,12 +57,12 @@ def ollama() -> events.ModelsFound:
     return _found(
         "ollama",
         entry(
-            "llama3.2:3b", 3.2, place="ollama", stored="Q4_K_M", source=blob, bytes=2_019_000_000
+            "llama3.2:3b", 3.2, location="ollama", stored="Q4_K_M", source=blob, bytes=2_019_000_000
         ),
         entry(
             "nomic-embed-text:latest",
             0.137,
-            place="ollama",
+            location="ollama",
             refusal="GGUF files of the architecture nomic-bert cannot be unpacked for training.",
         ),
     )
@@ -72,15 +72,15 @@ def folder() -> events.ModelsFound:
     """Return the models of the user's own folder."""
     return _found(
         "folder",
-        entry("org/Harbour-3B", 3.2, place="folder", source="/models/org/Harbour-3B"),
+        entry("org/Harbour-3B", 3.2, location="folder", source="/models/org/Harbour-3B"),
         entry(
             "old/gpt-x",
             1.3,
-            place="folder",
+            location="folder",
             refusal="Its weights are pickles, a format that can run any code when it is opened.",
         ),
     )
 
 
-def _found(place: Place, *models: ModelEntry) -> events.ModelsFound:
-    return events.ModelsFound(place=place, models=models)
+def _found(location: ModelLocation, *models: ModelEntry) -> events.ModelsFound:
+    return events.ModelsFound(location=location, models=models)

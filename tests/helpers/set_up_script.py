@@ -25,7 +25,7 @@ GPU = Accelerator(
     capability=(8, 9), torch="cu128",
 )  # fmt: skip
 PLAN = SetupPlanned(
-    variant="cuda", folder="/data/engine", python="3.12.4", torch="cu128", packages=81, kept=3,
+    variant="cuda", folder="/data/engine", python="3.12.4", torch="cu128", packages=81, reused=3,
     download=3_200_000_000, total=3_300_000_000, needed=9_000_000_000, free=80_000_000_000,
 )  # fmt: skip
 READY = EngineReady(name="cuda-1", folder="/data/engine", python="p", bytes=1, seconds=60)

@@ -144,7 +144,7 @@ def test_update_downloads_only_changed_packages(
     second = ready(told)
     assert list(index.sent) == ["alpha-1.1-py3-none-any.whl"]
     planned = next(event for event in told if isinstance(event, SetupPlanned))
-    assert planned.kept == 1
+    assert planned.reused == 1
     new = engines.named(second.name)
     assert new.packages["alpha"].version == "1.1"
     dists = sorted(folder.name for folder in engines.site_packages(new).glob("*.dist-info"))

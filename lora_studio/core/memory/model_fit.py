@@ -146,7 +146,7 @@ def fits_first(result: ModelFit | None) -> int:
 
 def _prequantized(entry: ModelEntry) -> str | None:
     """Return the precision that training keeps packed; a GGUF file is unpacked to 16 bits."""
-    if entry.source.lower().endswith(".gguf") or entry.place == "ollama":
+    if entry.source.lower().endswith(".gguf") or entry.location == "ollama":
         return None
     for bits in ("4", "8"):
         if entry.stored.startswith(f"{bits}-bit"):

@@ -12,8 +12,8 @@ from lora_studio.core.messages import NO_TEXT, Template, Text, text
 
 #: Where a model is: a folder of the user's, the cache that all tools of the hub share, the stores
 #: of Ollama and LM Studio, or the hub itself.
-Place = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
-LOCAL: tuple[Place, ...] = ("folder", "cache", "ollama", "lm_studio")
+ModelLocation = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
+LOCAL: tuple[ModelLocation, ...] = ("folder", "cache", "ollama", "lm_studio")
 
 
 class ModelOutline(BaseModel):
@@ -42,7 +42,7 @@ class ModelEntry(BaseModel):
 
     source: str
     title: str
-    place: Place
+    location: ModelLocation = Field(validation_alias=AliasChoices("location", "place"))
     revision: str = "main"
     bytes: int | None = None
     parameters: int | None = None

@@ -17,7 +17,7 @@ from lora_studio.core.problems import Step, fail
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.spec import FieldFacts, facts
 
-Place = tuple[Step, str]
+SettingPath = tuple[Step, str]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Preset:
     name: str
     title: str
     text: str
-    values: Mapping[Place, Any]
+    values: Mapping[SettingPath, Any]
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -82,7 +82,7 @@ PRESETS: tuple[Preset, ...] = (
 )
 
 #: The fields that presets are about, in the order of the steps and of their declaration.
-FIELDS: tuple[Place, ...] = tuple(
+FIELDS: tuple[SettingPath, ...] = tuple(
     (step, name)
     for step, spec in SPECS.items()
     for name in spec.model_fields
@@ -128,7 +128,7 @@ def find(name: str) -> Preset:
     return match
 
 
-def values(preset: Preset) -> dict[Place, Any]:
+def values(preset: Preset) -> dict[SettingPath, Any]:
     """Return every field that a preset sets, and its value."""
     return {
         (step, name): preset.values.get((step, name), facts(SPECS[step], name).default)

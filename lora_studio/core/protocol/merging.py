@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from lora_studio.core.lora.adapters import (
     WeightedAdapter,
@@ -79,14 +79,14 @@ class MergePlanned(BaseEvent):
 
 
 class ShardWritten(BaseEvent):
-    """One file of the merged model is complete; `kept` when an earlier attempt had written it."""
+    """One file of the merged model is complete; `reused` if an earlier attempt had written it."""
 
     kind: Literal["shard_written"] = "shard_written"
     file: str
     number: int
     of: int
     bytes: int
-    kept: bool = False
+    reused: bool = Field(False, validation_alias=AliasChoices("reused", "kept"))
 
 
 class Merged(BaseEvent):

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Text, text
-from lora_studio.core.model.catalog import ModelEntry, Place
+from lora_studio.core.model.catalog import ModelEntry, ModelLocation
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
@@ -25,13 +25,13 @@ class InspectModel(BaseCommand):
 
 
 class ListModels(BaseCommand):
-    """Looks for models in a place on this computer; `folders` are those of the place `folder`."""
+    """Lists the models in one location on this computer; `folders` are those of the location `folder`."""
 
     title = text("Looking for models")
     lane = "finder"
     in_project = False
     kind: Literal["list_models"] = "list_models"
-    place: Literal["folder", "cache", "ollama", "lm_studio"]
+    location: Literal["folder", "cache", "ollama", "lm_studio"]
     folders: tuple[str, ...] = ()
 
 
@@ -98,8 +98,8 @@ class InspectDevices(BaseCommand):
 
 
 class Device(BaseModel):
-    """A place to run a model on; memory in bytes. `precision` is what "auto" means there, `identifier`
-    what an NVIDIA card is called by its driver."""
+    """A device to run a model on; memory in bytes. `precision` is what "auto" means there, `identifier`
+    is the UUID of an NVIDIA card."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -170,10 +170,10 @@ class ModelInspected(BaseEvent):
 
 
 class ModelsFound(BaseEvent):
-    """Models of one place: `folders` are those that were looked through."""
+    """Models in one location; `folders` are those that were searched."""
 
     kind: Literal["models_found"] = "models_found"
-    place: Place
+    location: ModelLocation
     models: tuple[ModelEntry, ...]
     folders: tuple[str, ...] = ()
 

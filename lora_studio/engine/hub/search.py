@@ -69,7 +69,7 @@ def entry_of(info: ModelInfo) -> ModelEntry:
     return ModelEntry(
         source=info.id,
         title=info.id,
-        place="hub",
+        location="hub",
         bytes=_bytes(counts) or None,
         parameters=info.safetensors.total if info.safetensors else None,
         architecture=str(names[0]),

@@ -23,9 +23,9 @@ def list_models(command: commands.ListModels, job: JobContext) -> None:
     from lora_studio.engine.model import scan
 
     folders = [Path(folder) for folder in command.folders]
-    entries = scan.scan_models(command.place, folders, job)
-    searched = tuple(str(folder) for folder in scan.searched_folders(command.place, folders))
-    job.emit(events.ModelsFound(place=command.place, models=tuple(entries), folders=searched))
+    entries = scan.scan_models(command.location, folders, job)
+    searched = tuple(str(folder) for folder in scan.searched_folders(command.location, folders))
+    job.emit(events.ModelsFound(location=command.location, models=tuple(entries), folders=searched))
 
 
 @handles(commands.SearchModels)
@@ -33,7 +33,7 @@ def search_models(command: commands.SearchModels, job: JobContext) -> None:
     """Report base models on the Hub."""
     from lora_studio.engine.hub import search
 
-    job.emit(events.ModelsFound(place="hub", models=tuple(search.search_models(command, job))))
+    job.emit(events.ModelsFound(location="hub", models=tuple(search.search_models(command, job))))
 
 
 @handles(commands.DownloadModel)

@@ -157,7 +157,7 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
                     number=number,
                     of=len(shards),
                     bytes=shard.bytes,
-                    kept=is_finished,
+                    reused=is_finished,
                 )
             )
     job.progress(_STAGE, done, total, "bytes")

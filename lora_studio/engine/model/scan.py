@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import NO_TEXT, Text, text
-from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place, outline_of, refusal_of
+from lora_studio.core.model.catalog import (
+    ModelEntry,
+    ModelLocation,
+    ModelOutline,
+    outline_of,
+    refusal_of,
+)
 from lora_studio.core.model.folders import lm_studio_folders
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import reason_of
@@ -31,7 +37,9 @@ _PICKLE_REFUSAL = text(
 )
 
 
-def scan_models(location: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEntry]:
+def scan_models(
+    location: ModelLocation, folders: Sequence[Path], job: JobContext
+) -> list[ModelEntry]:
     """Return every model of one place, by title; `folders` are those of the place `folder`.
 
     Raises CancelledError when the user does not want to wait.
@@ -53,7 +61,7 @@ def scan_models(location: Place, folders: Sequence[Path], job: JobContext) -> li
     return sorted(unique.values(), key=lambda entry: (entry.title.lower(), entry.revision))
 
 
-def searched_folders(location: Place, folders: Sequence[Path]) -> list[Path]:
+def searched_folders(location: ModelLocation, folders: Sequence[Path]) -> list[Path]:
     """Return the folders on this computer that a location means."""
     match location:
         case "cache":
@@ -70,7 +78,7 @@ def searched_folders(location: Place, folders: Sequence[Path]) -> list[Path]:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def _walk(top: Path, location: Place, job: JobContext) -> Iterator[ModelEntry]:
+def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[ModelEntry]:
     """Yield the models in a folder and its subfolders, without hidden ones."""
     waiting = [(top.expanduser(), 0)]
     while waiting:
@@ -96,7 +104,7 @@ def _title(folder: Path, top: Path) -> str:
     return "/".join(below.parts[-2:]) or folder.name
 
 
-def entry_of_folder(folder: Path, location: Place) -> ModelEntry | None:
+def entry_of_folder(folder: Path, location: ModelLocation) -> ModelEntry | None:
     """Return the model in a folder; None if its config.json doesn't describe a model."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -122,7 +130,7 @@ def entry_of_folder(folder: Path, location: Place) -> ModelEntry | None:
     return ModelEntry(
         source=str(folder),
         title=folder.name,
-        place=location,
+        location=location,
         bytes=sum(file.stat().st_size for file in weights) or None,
         parameters=parameters or None,
         architecture=str(names[0]),
@@ -161,7 +169,7 @@ def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tupl
 # --- GGUF files -------------------------------------------------------------------------------
 
 
-def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | None:
+def entry_of_gguf(file: Path, location: ModelLocation, title: str = "") -> ModelEntry | None:
     """Return the model of a GGUF file; None for a file that is part of another model."""
     if "mmproj" in file.name.lower():
         return None  # the vision part of a model beside it
@@ -177,7 +185,7 @@ def entry_of_gguf(file: Path, location: Place, title: str = "") -> ModelEntry | 
     return ModelEntry(
         source=str(file),
         title=title or file.name,
-        place=location,
+        location=location,
         bytes=size,
         parameters=facts.parameters or None,
         architecture=facts.architecture,
@@ -208,11 +216,11 @@ def _gguf_refusal(architecture: str, *, is_part: bool) -> Text:
     return NO_TEXT
 
 
-def _damaged(file: Path, location: Place, title: str, error: Exception) -> ModelEntry:
+def _damaged(file: Path, location: ModelLocation, title: str, error: Exception) -> ModelEntry:
     return ModelEntry(
         source=str(file),
         title=title or file.name,
-        place=location,
+        location=location,
         refusal=text("It can't be read: {reason}.", reason=reason_of(error)),
     )
 

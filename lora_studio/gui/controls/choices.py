@@ -199,9 +199,11 @@ class ChipsControl(Control):
 
 
 def _checkable(words: str) -> QPushButton:
-    made = QPushButton(words.replace("&", "&&"), autoDefault=False)  # one alone marks a shortcut
-    made.setCheckable(True)
-    return made
+    choice_button = QPushButton(
+        words.replace("&", "&&"), autoDefault=False
+    )  # one alone marks a shortcut
+    choice_button.setCheckable(True)
+    return choice_button
 
 
 class _Combo(QComboBox):

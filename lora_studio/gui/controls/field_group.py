@@ -27,20 +27,20 @@ class FieldGroup(QWidget):
         self._grid.setColumnStretch(1, 1)
         head = [label(title, "section")] if title else []
         self.setLayout(column(*head, self._grid, spacing=Spacing.S))
-        for made in self._editors:
-            made.setParent(self)
-        self.show_only([made.field for made in self._editors])
+        for editor in self._editors:
+            editor.setParent(self)
+        self.show_only([editor.field for editor in self._editors])
 
     def show_only(self, fields: Collection[str]) -> None:
         """Show the editors of these fields and hide the others."""
         wanted = set(fields)
-        shown = [made for made in self._editors if made.field in wanted]
+        shown = [editor for editor in self._editors if editor.field in wanted]
         if shown == self._shown:
             return
         self._shown = shown
-        for made in self._editors:
-            self._grid.removeWidget(made)
-            made.setVisible(made in shown)
-        for index, made in enumerate(shown):
+        for editor in self._editors:
+            self._grid.removeWidget(editor)
+            editor.setVisible(editor in shown)
+        for index, editor in enumerate(shown):
             row_index, column_index = divmod(index, 2)
-            self._grid.addWidget(made, row_index, column_index, Qt.AlignmentFlag.AlignTop)
+            self._grid.addWidget(editor, row_index, column_index, Qt.AlignmentFlag.AlignTop)

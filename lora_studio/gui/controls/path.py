@@ -94,17 +94,17 @@ class PathControl(Control):
             self.set_path(path)
 
     def _browse_button(self) -> QPushButton:
-        made = button(tr("Browse…"), icon="folder")
+        browse = button(tr("Browse…"), icon="folder")
         if self._about.path == "any":
-            menu = QMenu(made)
+            menu = QMenu(browse)
             menu.addAction(tr("Folder…"), self.pick_folder)
             menu.addAction(tr("File…"), self.pick_file)
-            made.setMenu(menu)
+            browse.setMenu(menu)
         else:
-            made.clicked.connect(
+            browse.clicked.connect(
                 self.pick_folder if self._about.path == "folder" else self.pick_file
             )
-        return made
+        return browse
 
     def _dialog(self, mode: QFileDialog.FileMode) -> None:
         dialog = QFileDialog(self.window(), self._about.title, self._start())

@@ -51,8 +51,8 @@ class CoachMarks(QWidget):
         layout.addWidget(self.text)
         layout.addLayout(row(self.position, self.skip, None, self.back, self.next))
         over.installEventFilter(self)
-        for made in (self.skip, self.back, self.next):
-            made.installEventFilter(self)  # buttons use the arrow keys to move the focus
+        for part in (self.skip, self.back, self.next):
+            part.installEventFilter(self)  # buttons use the arrow keys to move the focus
         self.setGeometry(over.rect())
         self.hide()
 
@@ -107,7 +107,7 @@ class CoachMarks(QWidget):
         elif key == backwards and not self.back.isHidden():
             self.moved.emit(-1)
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            focused = [made for made in (self.skip, self.back) if made.hasFocus()]
+            focused = [part for part in (self.skip, self.back) if part.hasFocus()]
             (focused or [self.next])[0].click()
         else:
             return False
@@ -115,7 +115,7 @@ class CoachMarks(QWidget):
 
     def focusNextPrevChild(self, forwards: bool) -> bool:
         """Keep Tab among the buttons of the mark."""
-        inside = [made for made in (self.skip, self.back, self.next) if not made.isHidden()]
+        inside = [part for part in (self.skip, self.back, self.next) if not part.isHidden()]
         focused = self.focusWidget()
         index = inside.index(focused) if focused in inside else -1
         inside[(index + (1 if forwards else -1)) % len(inside)].setFocus()

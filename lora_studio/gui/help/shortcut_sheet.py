@@ -34,14 +34,14 @@ def shortcuts(shell: Shell) -> list[Shortcut]:
         if action.shortcuts()
     }
     result |= {
-        Shortcut(_keys([made.shortcut()]), _plain(made.text() or made.accessibleName()), _page_title(made))
-        for made in shell.findChildren(QAbstractButton)
-        if not made.shortcut().isEmpty()
+        Shortcut(_keys([button.shortcut()]), _plain(button.text() or button.accessibleName()), _page_title(button))
+        for button in shell.findChildren(QAbstractButton)
+        if not button.shortcut().isEmpty()
     }  # fmt: skip
     result |= {
-        Shortcut(_keys(made.keys()), made.whatsThis(), _page_title(made))
-        for made in shell.findChildren(QShortcut)
-        if made.whatsThis()
+        Shortcut(_keys(shortcut.keys()), shortcut.whatsThis(), _page_title(shortcut))
+        for shortcut in shell.findChildren(QShortcut)
+        if shortcut.whatsThis()
     }
     pages = ["", *(tr(item.title) for item in shell.all_pages)]
     order = list(shell.actions_.commands.values())

@@ -142,12 +142,14 @@ class Drawing:
         curve = run.steps.curve(measure.name)
         tag = "" if index is None else _letter(index)
         name = _of(tr(measure.inline), tag)
-        made = partial(Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag)
+        make_trace = partial(
+            Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag
+        )
         if not (measure.jagged and self.share):
-            return [made(TraceStyle(color, 1.0 if measure.jagged else width), title=name)]
+            return [make_trace(TraceStyle(color, 1.0 if measure.jagged else width), title=name)]
         title = name if tag else tr("smoothed")
-        smooth = made(TraceStyle(color, width), smoothing=self.width_for, title=title)
-        return [smooth] if tag else [made(TraceStyle(color, 1.0, 0.3), title=name), smooth]
+        smooth = make_trace(TraceStyle(color, width), smoothing=self.width_for, title=title)
+        return [smooth] if tag else [make_trace(TraceStyle(color, 1.0, 0.3), title=name), smooth]
 
 
 def _of(name: str, tag: str) -> str:

@@ -161,9 +161,9 @@ class LengthHistogram(QWidget):
         self._repaint()
 
     def _repaint(self) -> None:
-        kept, over = theme.color("accent"), theme.color("warn")
+        within, over = theme.color("accent"), theme.color("warn")
         centers = (self._edges[:-1] + self._edges[1:]) / 2
-        colors: list[QColor] = [over if center > self._limit else kept for center in centers]
+        colors: list[QColor] = [over if center > self._limit else within for center in centers]
         if colors:
             self._bars.set_data(self._edges, self._heights, colors)
         self._line.paint(theme.color("text"), theme.color("accent"))

@@ -179,9 +179,9 @@ class PlotBar(QWidget):
 
 
 def _menu_button(text: str) -> QPushButton:
-    made = button(text)
-    made.setMenu(QMenu(made))
-    return made
+    menu_button = button(text)
+    menu_button.setMenu(QMenu(menu_button))
+    return menu_button
 
 
 def _shortcut(action: QAction, keys: str) -> QAction:

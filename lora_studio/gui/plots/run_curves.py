@@ -29,11 +29,11 @@ class RunCurves:
     @classmethod
     def from_series(cls, name: str, series: MetricSeries) -> RunCurves:
         """Return the curves of a run that was read completely."""
-        made = cls(name)
+        curve = cls(name)
         columns = {name: series.columns()[name] for name in STEP_FIELDS if name in series.columns()}
-        made.steps.fill({**columns, **series.figures})
-        made.evaluations.fill({"loss": series.evaluations, **series.evaluation_figures})
-        return made
+        curve.steps.fill({**columns, **series.figures})
+        curve.evaluations.fill({"loss": series.evaluations, **series.evaluation_figures})
+        return curve
 
     def add_event(self, event: object) -> bool:
         """Add the data of an event; return whether it had any."""

@@ -40,10 +40,10 @@ class TraceStyle:
 
     def pen(self, palette: ColorPalette) -> QPen:
         """The pen; a pale color is mixed, not transparent: overlaps stay even, painting fast."""
-        made = QPen(mixed(self.color(palette), palette.card, self.strength))
-        made.setWidthF(self.width)
-        made.setJoinStyle(Qt.PenJoinStyle.BevelJoin)
-        return made
+        pen = QPen(mixed(self.color(palette), palette.card, self.strength))
+        pen.setWidthF(self.width)
+        pen.setJoinStyle(Qt.PenJoinStyle.BevelJoin)
+        return pen
 
 
 def mixed(color: str, background: str, strength: float) -> QColor:
@@ -284,9 +284,9 @@ def mark_shape(kind: MarkKind) -> QPainterPath:
 
 def _apart(pixels: Values) -> list[float]:
     """Return ascending positions without overlapping ones."""
-    kept: list[float] = []
+    spaced: list[float] = []
     slots = np.unique(np.round(pixels / _MARK_GAP), return_index=True)[1]
     for x in pixels[slots]:
-        if not kept or x - kept[-1] >= _MARK_GAP:
-            kept.append(float(x))
-    return kept
+        if not spaced or x - spaced[-1] >= _MARK_GAP:
+            spaced.append(float(x))
+    return spaced

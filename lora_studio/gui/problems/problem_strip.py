@@ -123,9 +123,9 @@ class ProblemStrip(QFrame):
 
     def _link(self, problem: Problem) -> QPushButton:
         what = localize(problem.what)
-        made = ElidedLink(_short(what), f"{what} {localize(problem.remedy)}")
-        made.clicked.connect(lambda: self._go(problem))
-        return made
+        link = ElidedLink(_short(what), f"{what} {localize(problem.remedy)}")
+        link.clicked.connect(lambda: self._go(problem))
+        return link
 
     def _go(self, problem: Problem) -> None:
         if problem.where.step is not None:

@@ -17,7 +17,7 @@ def plain(value: object) -> list[Plain]:
     """Return the valid sources of a draft."""
     if not isinstance(value, list | tuple):
         return []
-    return [made for item in value if (made := _one(item))]
+    return [source for item in value if (source := _one(item))]
 
 
 def spelled(path: Path, folder: Path | None) -> str:

@@ -218,9 +218,9 @@ class ProjectState(QObject):
             ]
             self.undo.push(Edit(self._put, title, before, real, merges=merges))
 
-    def restore_history(self, kept: UndoStack) -> None:
+    def restore_history(self, history: UndoStack) -> None:
         """Restore the undo history of another window on the same project."""
-        restore(self.undo, kept, self._put, self._title)
+        restore(self.undo, history, self._put, self._title)
 
     def _title(self, edit: Edit) -> str:
         """Return the title of an edit in the current language."""
@@ -345,9 +345,9 @@ class ProjectState(QObject):
 
 def _each_once(problems: Iterable[Problem]) -> list[Problem]:
     """Return problems without duplicates, as an error if one of them is."""
-    kept: dict[tuple[str, Text], Problem] = {}
+    unique: dict[tuple[str, Text], Problem] = {}
     for problem in problems:
         key = problem.code, problem.what
-        if key not in kept or problem.severity == "error":
-            kept[key] = problem
-    return list(kept.values())
+        if key not in unique or problem.severity == "error":
+            unique[key] = problem
+    return list(unique.values())

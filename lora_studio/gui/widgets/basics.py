@@ -47,17 +47,17 @@ def restyle(widget: QWidget) -> None:
 
 def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QLabel:
     """Return a plain-text label in a role of the style sheet."""
-    made = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
-    made.setProperty("role", role)
+    text_label = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
+    text_label.setProperty("role", role)
     if QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft:
         # A label goes by the script of its own words, which here may be a name or a number only.
-        made.setAlignment(_RIGHT)
+        text_label.setAlignment(_RIGHT)
     if wrap:
-        policy = made.sizePolicy()
+        policy = text_label.sizePolicy()
         policy.setHorizontalPolicy(QSizePolicy.Policy.Expanding)
         policy.setHeightForWidth(True)
-        made.setSizePolicy(policy)
-    return made
+        text_label.setSizePolicy(policy)
+    return text_label
 
 
 def set_role(target: QLabel, role: LabelRole) -> None:
@@ -76,27 +76,27 @@ def button(
     role: Role | None = None,
 ) -> QPushButton:
     """Return a push button; `icon` is a name of the icon set."""
-    made = QPushButton(text, autoDefault=False)
+    push_button = QPushButton(text, autoDefault=False)
     if kind:
-        made.setProperty("kind", kind)
+        push_button.setProperty("kind", kind)
     if icon:
-        set_icon(made, icon, role or ("on_accent" if kind == "primary" else "text"))
+        set_icon(push_button, icon, role or ("on_accent" if kind == "primary" else "text"))
     if on_click is not None:
-        made.clicked.connect(lambda _=False: on_click())
-    return made
+        push_button.clicked.connect(lambda _=False: on_click())
+    return push_button
 
 
 def tool_button(
     icon: str, tip: str, on_click: Callable[[], object] | None = None, *, role: Role = "muted"
 ) -> QToolButton:
     """Return a button with only an icon; `tip` is its tooltip and accessible name."""
-    made = QToolButton(autoRaise=True)
-    made.setToolTip(tip)
-    made.setAccessibleName(tip)
-    set_icon(made, icon, role)
+    tool_button = QToolButton(autoRaise=True)
+    tool_button.setToolTip(tip)
+    tool_button.setAccessibleName(tip)
+    set_icon(tool_button, icon, role)
     if on_click is not None:
-        made.clicked.connect(lambda _=False: on_click())
-    return made
+        tool_button.clicked.connect(lambda _=False: on_click())
+    return tool_button
 
 
 def folder_button(folder: Callable[[], Path | None]) -> QPushButton:
@@ -121,16 +121,16 @@ def column(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.ROW) -
 
 def titled(title: str, part: QWidget) -> QWidget:
     """Return a widget with a title above it."""
-    made = QWidget()
-    made.setLayout(column(label(title, "label"), part, spacing=Spacing.XS))
-    return made
+    box = QWidget()
+    box.setLayout(column(label(title, "label"), part, spacing=Spacing.XS))
+    return box
 
 
 def line() -> QFrame:
     """Return a thin horizontal line."""
-    made = QFrame()
-    made.setProperty("surface", "line")
-    return made
+    divider = QFrame()
+    divider.setProperty("surface", "line")
+    return divider
 
 
 class Card(QFrame):
@@ -347,14 +347,14 @@ class FlowLayout(QLayout):
 
 def flowing(*parts: QWidget) -> QWidget:
     """Return widgets in a wrapping row, aligned at the end of the line."""
-    made = QWidget()
+    box = QWidget()
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)
-    made.setSizePolicy(policy)
-    flow = FlowLayout(made, at_end=True)
+    box.setSizePolicy(policy)
+    flow = FlowLayout(box, at_end=True)
     for part in parts:
         flow.addWidget(part)
-    return made
+    return box
 
 
 def _filled(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:

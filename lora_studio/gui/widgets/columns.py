@@ -117,7 +117,7 @@ def _free(part: QWidget) -> None:
 def _widget(part: QWidget | QLayout) -> QWidget:
     if isinstance(part, QWidget):
         return part
-    made = QWidget()
+    holder = QWidget()
     part.setContentsMargins(0, 0, 0, 0)
-    made.setLayout(part)
-    return made
+    holder.setLayout(part)
+    return holder

@@ -48,6 +48,6 @@ def let_copy(table: QTableView, words: Callable[[QModelIndex], str] | None = Non
         if lines:
             QGuiApplication.clipboard().setText("\n".join(map("\t".join, lines.values())))
 
-    made = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), table)
-    made.setContext(Qt.ShortcutContext.WidgetShortcut)
-    made.activated.connect(copy)
+    shortcut = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), table)
+    shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+    shortcut.activated.connect(copy)

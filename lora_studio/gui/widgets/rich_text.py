@@ -42,24 +42,24 @@ def text_format(
     mono: bool = False,
 ) -> QTextCharFormat:
     """Return a character format in a color of the palette; `size` is in pixels."""
-    made = QTextCharFormat()
-    made.setForeground(color(role))
-    made.setProperty(QTextCharFormat.Property.FontPixelSize, size or Size.BODY)
-    made.setFontItalic(italic)
+    text_style = QTextCharFormat()
+    text_style.setForeground(color(role))
+    text_style.setProperty(QTextCharFormat.Property.FontPixelSize, size or Size.BODY)
+    text_style.setFontItalic(italic)
     if bold:
-        made.setFontWeight(QFont.Weight.DemiBold)
+        text_style.setFontWeight(QFont.Weight.DemiBold)
     if mono:
-        made.setFontFamilies([monospace_family()])
-    return made
+        text_style.setFontFamilies([monospace_family()])
+    return text_style
 
 
 def spaced(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
     """Return a block format with margins in pixels."""
-    made = QTextBlockFormat()
-    made.setTopMargin(above)
-    made.setBottomMargin(below)
-    made.setLeftMargin(indent)
-    return made
+    block_style = QTextBlockFormat()
+    block_style.setTopMargin(above)
+    block_style.setBottomMargin(below)
+    block_style.setLeftMargin(indent)
+    return block_style
 
 
 def paragraph(

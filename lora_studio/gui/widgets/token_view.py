@@ -189,18 +189,20 @@ class _Looks:
 
 
 def _format(state: str, special: bool, even: bool) -> QTextCharFormat:
-    made = text_format("text" if state == "trained" else _STATES[state][0], mono=True, bold=special)
-    made.setFontUnderline(state == "trained")
-    made.setFontStrikeOut(state == "cut")
+    style = text_format(
+        "text" if state == "trained" else _STATES[state][0], mono=True, bold=special
+    )
+    style.setFontUnderline(state == "trained")
+    style.setFontStrikeOut(state == "cut")
     if state == "trained":
-        made.setUnderlineColor(color("accent"))
+        style.setUnderlineColor(color("accent"))
     tint = color("selected" if state == "trained" else "hover")
     if special:
         tint = color("line")
     elif not even:
         tint.setAlphaF(0.45)
-    made.setBackground(tint)
-    return made
+    style.setBackground(tint)
+    return style
 
 
 def _visible(token: Token) -> str:

@@ -17,6 +17,7 @@ from tests.helpers import model_facts
 
 EVENTS = typing.get_args(events.Event)
 QUESTIONS_AND_JOBS = typing.get_args(commands.Job | commands.Question)
+ENTRY = {"source": "m", "title": "m", "location": "cache"}
 COMMANDS = typing.get_args(commands.Job | commands.Question | commands.Control)
 
 
@@ -98,18 +99,32 @@ def test_problem_text_has_what_where_and_remedy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "values"),
+    ("cls", "values", "old", "new"),
     [
-        pytest.param(ModelEntry, {"source": "m", "title": "m", "place": "hub"}, id="list-entry"),
-        pytest.param(events.ModelInspected, model_facts.model().model_dump(), id="inspected-model"),
+        pytest.param(ModelEntry, ENTRY, {"licence": "mit"}, {"license": "mit"}, id="license"),
+        pytest.param(ModelEntry, ENTRY, {"place": "hub"}, {"location": "hub"}, id="location"),
+        pytest.param(
+            events.ModelInspected,
+            model_facts.model().model_dump(),
+            {"licence": "mit"},
+            {"license": "mit"},
+            id="license-of-inspected-model",
+        ),
+        pytest.param(
+            events.ShardWritten,
+            {"file": "f", "number": 1, "of": 2, "bytes": 3},
+            {"kept": True},
+            {"reused": True},
+            id="reused-shard",
+        ),
     ],
 )
-def test_old_spelling_of_license_is_still_read(
-    cls: type[BaseModel], values: dict[str, Any]
+def test_old_field_names_are_still_read(
+    cls: type[BaseModel], values: dict[str, Any], old: dict[str, Any], new: dict[str, Any]
 ) -> None:
-    values.pop("license", None)
-    entry = cls.model_validate(values | {"licence": "mit"})
-    assert entry.model_dump()["license"] == "mit"
+    others = {name: value for name, value in values.items() if name not in new}
+    dumped = cls.model_validate(others | old).model_dump()
+    assert new.items() <= dumped.items()
 
 
 @pytest.mark.parametrize(

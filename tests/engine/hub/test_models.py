@@ -171,7 +171,7 @@ def test_canceled_download_resumes(hub: Hub, ask: Ask) -> None:
             worker.cancel(command.id)
 
     assert isinstance(ask(command, cancel)[-1], events.Cancelled)
-    listed = ask(commands.ListModels(place="cache"))
+    listed = ask(commands.ListModels(location="cache"))
     entry = event_of(listed, events.ModelsFound).models[0]
     assert (entry.source, entry.missing) == ("tiny/llama", 1)
     hub.freed.set()
@@ -181,7 +181,7 @@ def test_canceled_download_resumes(hub: Hub, ask: Ask) -> None:
     resumed = [line for line in hub.asked if line.startswith("RANGE")]
     assert resumed
     assert int(resumed[0].split()[1].split("-")[0]) > 0
-    entry = event_of(ask(commands.ListModels(place="cache")), events.ModelsFound).models[0]
+    entry = event_of(ask(commands.ListModels(location="cache")), events.ModelsFound).models[0]
     assert (entry.missing, str(entry.refusal)) == (0, "")
 
 

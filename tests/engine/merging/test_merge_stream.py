@@ -92,7 +92,7 @@ def test_finished_shards_are_kept_after_an_interruption(
     assert len(kept) == 2
     recorder = merge(llama, adapter, tmp_path / "target")
     written = recorder.of(events.ShardWritten)
-    assert [shard.kept for shard in written][:3] == [True, True, False]
+    assert [shard.reused for shard in written][:3] == [True, True, False]
     assert [file.stat().st_mtime_ns for file in kept] == before
     one, two = tensors(tmp_path / "whole"), tensors(tmp_path / "target")
     assert one.keys() == two.keys()
@@ -113,7 +113,7 @@ def test_damaged_finished_shard_is_rewritten(
         raw[offset] ^= 0x40
         file.write_bytes(raw)
     recorder = merge(llama, adapter, tmp_path / "target")
-    assert not any(shard.kept for shard in recorder.of(events.ShardWritten))
+    assert not any(shard.reused for shard in recorder.of(events.ShardWritten))
     one, two = tensors(tmp_path / "whole"), tensors(tmp_path / "target")
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -124,7 +124,7 @@ def test_merge_of_another_adapter_does_not_reuse_shards(
     interrupted(llama, adapter, tmp_path / "target", after=2)
     other = random_adapter(llama, tmp_path / "other", seed=9)
     recorder = merge(llama, other, tmp_path / "target")
-    assert not any(shard.kept for shard in recorder.of(events.ShardWritten))
+    assert not any(shard.reused for shard in recorder.of(events.ShardWritten))
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ merging.merge_into(Path({str(tmp_path / "merged")!r}), Path({str(llama)!r}),
     assert not (tmp_path / "merged").exists()
     job, recorder = recorded_job()
     merging_merge.merge_into(tmp_path / "merged", llama, [adapter_files.read(adapter)], SHARDS, job)
-    assert [shard.kept for shard in recorder.of(events.ShardWritten)][:3] == [True, True, False]
+    assert [shard.reused for shard in recorder.of(events.ShardWritten)][:3] == [True, True, False]
     assert [entry.name for entry in tmp_path.iterdir()] == ["merged"]
 
 

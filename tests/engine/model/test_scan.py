@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lora_studio.core.model.catalog import ModelEntry, Place, refusal_of
+from lora_studio.core.model.catalog import ModelEntry, ModelLocation, refusal_of
 from lora_studio.core.model.spec import source_kind
 from lora_studio.engine.model import from_gguf, gguf_header
 from lora_studio.engine.model import scan as model_scan
@@ -21,10 +21,10 @@ from tests.engine.conftest import TinyModel
 from tests.helpers.recorded_job import recorded_job
 
 
-def scan(place: Place, *folders: Path) -> dict[str, ModelEntry]:
+def scan(location: ModelLocation, *folders: Path) -> dict[str, ModelEntry]:
     """Return the found models by title."""
     job, _ = recorded_job()
-    return {entry.title: entry for entry in model_scan.scan_models(place, folders, job)}
+    return {entry.title: entry for entry in model_scan.scan_models(location, folders, job)}
 
 
 def tiny_gguf(file: Path, architecture: str = "llama", **values: object) -> Path:

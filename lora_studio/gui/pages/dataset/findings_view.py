@@ -170,8 +170,8 @@ class FindingsView(Control):
         return finding.fix is not None and finding.fix in self._fixes
 
     def _toggle(self, fix: str) -> None:
-        kept = [name for name in self._fixes if name != fix]
-        self.edited.emit(kept if fix in self._fixes else [*kept, fix])
+        remaining = [name for name in self._fixes if name != fix]
+        self.edited.emit(remaining if fix in self._fixes else [*remaining, fix])
         self.left.emit()
         if (rebuilt := self._buttons.get(fix)) is not None:
             rebuilt.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were rebuilt

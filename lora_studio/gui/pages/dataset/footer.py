@@ -65,11 +65,11 @@ class DatasetFooter(QWidget):
                 skip.count,
                 reason=localize(skip.reason),
             )
-            made = button(
+            show = button(
                 said, self._clicking(skip.reason), kind="link", icon="warning", role="warn"
             )
-            made.setToolTip(_show_them(skip))
-            self._flow.addWidget(made)
+            show.setToolTip(_show_them(skip))
+            self._flow.addWidget(show)
         hidden = sum(item.count for item in skipped[_REASONS:])
         if hidden:
             self._flow.addWidget(

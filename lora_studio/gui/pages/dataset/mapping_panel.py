@@ -198,8 +198,8 @@ class MappingPanel(QWidget):
         """
         detected = self._detected.mapping if self._detected else {}
         mapping = self.mapping() | {name: value}
-        kept = {slot: filled for slot, filled in mapping.items() if filled or slot in detected}
-        self.changed.emit({"format": self._format or _AUTO, "mapping": kept})
+        slots = {slot: filled for slot, filled in mapping.items() if filled or slot in detected}
+        self.changed.emit({"format": self._format or _AUTO, "mapping": slots})
 
     def _reset(self) -> None:
         self.changed.emit({"format": _AUTO, "mapping": {}})

@@ -174,10 +174,10 @@ class DatasetPage(StepPage):
         self.question_expected.emit("inspect_dataset")
         self.queries.send_due()
 
-    def reveal(self, found: FieldEditor) -> None:
+    def reveal(self, editor: FieldEditor) -> None:
         """Also open the tab that contains the editor."""
-        super().reveal(found)
-        if found.field == "fixes":
+        super().reveal(editor)
+        if editor.field == "fixes":
             self.data.setCurrentIndex(1)
             self.tabs.setCurrentIndex(_FINDINGS)
 
@@ -268,8 +268,8 @@ class DatasetPage(StepPage):
         answer = self.state.facts.dataset
         known = {self._absolute(item.path): item for item in answer.sources} if answer else {}
         sources = data_sources.plain(self._sources())
-        found = [known.get(self._absolute(item["path"])) for item in sources]
-        self.sources.show_detected(found, busy=self.queries.is_busy("inspect_dataset"))
+        detected = [known.get(self._absolute(item["path"])) for item in sources]
+        self.sources.show_detected(detected, busy=self.queries.is_busy("inspect_dataset"))
         columns = {name: name for item in known.values() for name in item.columns}
         if columns != self._columns:
             self._columns = columns
@@ -322,8 +322,8 @@ class DatasetPage(StepPage):
         self.tabs.setTabText(
             _FINDINGS, tr("Findings ({count})").format(count=count) if count else tr("Findings")
         )
-        found = self.state.facts.findings
-        listed = [item for item in (found.findings if found else ()) if item.rows]
+        report = self.state.facts.findings
+        listed = [item for item in (report.findings if report else ()) if item.rows]
         every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
         filters = [RowFilter("findings", tr("Rows with findings"), every)] if every else []
         self.rows.set_filters([*filters, *map(_finding_filter, listed)])

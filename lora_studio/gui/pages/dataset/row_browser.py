@@ -131,7 +131,9 @@ class RowBrowser(QWidget):
             self._reload()
         else:
             known = [
-                row for place, row in enumerate(first, 1) if (row.source, row.row) == (0, place)
+                row
+                for position, row in enumerate(first, 1)
+                if (row.source, row.row) == (0, position)
             ]
             self.table.rows.restart(known, rows)
         self._show_count()

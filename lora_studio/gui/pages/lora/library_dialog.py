@@ -218,9 +218,9 @@ class AdapterLibraryDialog(Dialog):
             for column, cell in enumerate(_cells(facts, fits.get(facts.folder))):
                 self.table.setItem(line, column, _item(facts, column, cell, facts.folder in ticked))
         self.table.blockSignals(False)
-        found = tr_n("{n} adapter", "{n} adapters", len(adapters))
+        count = tr_n("{n} adapter", "{n} adapters", len(adapters))
         none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
-        self.status.say(found if adapters else none)
+        self.status.say(count if adapters else none)
         self.adapters_listed.emit(tuple(each.folder for each in adapters if each.problem is None))
         places = [line for line, each in enumerate(adapters) if each.folder == wanted]
         if adapters:

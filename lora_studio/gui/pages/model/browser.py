@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from lora_studio.core.memory import model_fit
-from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place
+from lora_studio.core.model.catalog import ModelEntry, ModelLocation, ModelOutline
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -26,8 +26,8 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.glyph import StatusLabel
 
-#: What stands for each way: its words and the places behind it.
-_SOURCES: dict[str, tuple[str, tuple[Place, ...]]] = {
+#: Title and locations of each source.
+_SOURCES: dict[str, tuple[str, tuple[ModelLocation, ...]]] = {
     "here": (mark("This computer"), ("folder",)),
     "cache": (mark("Hugging Face cache"), ("cache",)),
     "gguf": (mark("Ollama, LM Studio"), ("ollama", "lm_studio")),
@@ -48,7 +48,7 @@ _EMPTY = {
 BUILTIN = ModelEntry(
     source=BUILTIN_PREFIX + DEFAULT_BUILTIN,
     title=DEFAULT_BUILTIN,
-    place="folder",
+    location="folder",
     bytes=145_000_000,
     parameters=134_515_008,
     architecture="LlamaForCausalLM",
@@ -210,8 +210,8 @@ class ModelBrowser(QWidget):
         self._show_buttons()
 
     def _lines(self) -> list[Line]:
-        places = _SOURCES[self.source][1]
-        entries = [x for place in places for x in self._finder.models.get(place, ())]
+        locations = _SOURCES[self.source][1]
+        entries = [x for location in locations for x in self._finder.models.get(location, ())]
         if self.source == "here":
             entries.insert(0, BUILTIN)
         settings = self._settings()
@@ -226,7 +226,7 @@ class ModelBrowser(QWidget):
 
     def _show_status(self, lines: list[Line]) -> None:
         problem = self._problem()
-        looking = any(self._finder.is_loading(place) for place in _SOURCES[self.source][1])
+        looking = any(self._finder.is_loading(location) for location in _SOURCES[self.source][1])
         if problem is not None:
             self.status.say(localize_problem(problem), "error")
         elif looking:
@@ -256,7 +256,7 @@ class ModelBrowser(QWidget):
         )
 
     def _problem(self) -> Problem | None:
-        problems = [self._finder.problems.get(place) for place in _SOURCES[self.source][1]]
+        problems = [self._finder.problems.get(location) for location in _SOURCES[self.source][1]]
         return next((problem for problem in problems if problem is not None), None)
 
     def _show_buttons(self) -> None:

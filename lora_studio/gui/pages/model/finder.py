@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QObject, Signal
 
-from lora_studio.core.model.catalog import LOCAL, ModelEntry, Place
+from lora_studio.core.model.catalog import LOCAL, ModelEntry, ModelLocation
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 
@@ -27,11 +27,13 @@ class ModelFinder(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         """Create an empty cache."""
         super().__init__(parent)
-        self.models: dict[Place, tuple[ModelEntry, ...]] = {}
-        self.problems: dict[Place, Problem] = {}
-        self._waiting: list[Place] = []
+        self.models: dict[ModelLocation, tuple[ModelEntry, ...]] = {}
+        self.problems: dict[ModelLocation, Problem] = {}
+        self._waiting: list[ModelLocation] = []
         self._folders: tuple[str, ...] = ()
-        self._pending: dict[str, tuple[str, Place]] = {}  # kind -> id and place of the question
+        self._pending: dict[
+            str, tuple[str, ModelLocation]
+        ] = {}  # kind -> id and location of the question
 
     def list_local(self, folders: Sequence[str]) -> None:
         """List the models on this computer, including those in `folders`."""
@@ -45,19 +47,19 @@ class ModelFinder(QObject):
         self.problems.pop("hub", None)
         self._send(command, "hub")
 
-    def clear(self, place: Place) -> None:
+    def clear(self, location: ModelLocation) -> None:
         """Drop the models of a source and ignore the answer to a pending question about it."""
-        self.models.pop(place, None)
-        self.problems.pop(place, None)
+        self.models.pop(location, None)
+        self.problems.pop(location, None)
         self._pending = {
-            kind: pending for kind, pending in self._pending.items() if pending[1] != place
+            kind: pending for kind, pending in self._pending.items() if pending[1] != location
         }
         self.changed.emit()
 
-    def is_loading(self, place: Place) -> bool:
+    def is_loading(self, location: ModelLocation) -> bool:
         """Return whether an answer about a source is pending."""
-        pending = {place for _, place in self._pending.values()}
-        return place in pending or place in self._waiting
+        pending = {location for _, location in self._pending.values()}
+        return location in pending or location in self._waiting
 
     def on_event(self, event: object) -> bool:
         """Handle an event; return whether it answers a question of this finder."""
@@ -66,13 +68,13 @@ class ModelFinder(QObject):
         )
         if not kind:
             return False
-        place = self._pending[kind][1]
+        location = self._pending[kind][1]
         match event:
             case events.ModelsFound():
-                self.models[place] = event.models
-                self.problems.pop(place, None)
+                self.models[location] = event.models
+                self.problems.pop(location, None)
             case events.Failed():
-                self.problems[place] = event.problem
+                self.problems[location] = event.problem
         if isinstance(event, events.Ending):
             del self._pending[kind]
             if kind == "list_models":
@@ -84,11 +86,13 @@ class ModelFinder(QObject):
     def _next(self) -> None:
         if "list_models" in self._pending or not self._waiting:
             return
-        place = self._waiting.pop(0)
-        folders = self._folders if place == "folder" else ()
-        self._send(commands.ListModels.model_validate({"place": place, "folders": folders}), place)
+        location = self._waiting.pop(0)
+        folders = self._folders if location == "folder" else ()
+        self._send(
+            commands.ListModels.model_validate({"location": location, "folders": folders}), location
+        )
 
-    def _send(self, command: Question, place: Place) -> None:
-        self._pending[command.kind] = (command.id, place)
+    def _send(self, command: Question, location: ModelLocation) -> None:
+        self._pending[command.kind] = (command.id, location)
         self.ask.emit(command)
         self.changed.emit()

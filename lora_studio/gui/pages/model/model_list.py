@@ -114,8 +114,8 @@ class ModelList(QListView):
     def show_models(self, lines: Sequence[Line], current: str = "") -> None:
         """Replace all entries and select the one whose source is `current`."""
         self.lines.replace(lines)
-        place = next((i for i, (entry, _) in enumerate(lines) if entry.source == current), -1)
-        index = self.lines.index(place) if place >= 0 else QModelIndex()
+        row_index = next((i for i, (entry, _) in enumerate(lines) if entry.source == current), -1)
+        index = self.lines.index(row_index) if row_index >= 0 else QModelIndex()
         self.setCurrentIndex(index)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

@@ -311,7 +311,7 @@ class ModelPage(StepPage):
         self.browser.show_current(str(self.state.get("model", "source")))
 
     def _show_facts(self) -> None:
-        # What kind of model a place would hold is no comfort where it holds none.
+        # An empty location needs its own explanation, not the description of its models.
         wrong = checks.errors(self.state.problems("model", "source"))
         self.kind.setVisible(self._kind() == "none" or not wrong)
         model = self.state.facts.model

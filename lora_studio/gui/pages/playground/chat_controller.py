@@ -193,10 +193,14 @@ class ChatController(QObject):
         """Send a prompt to every column; `instead_of` branches the conversation at a turn."""
         if self.is_busy or not text.strip() or self.blocker():
             return False
-        kept = self.conversation if instead_of is None else self.conversation.branched(instead_of)
+        conversation = (
+            self.conversation if instead_of is None else self.conversation.branched(instead_of)
+        )
         turn = Turn(user=text.strip())
-        self._set_conversation(kept.model_copy(update={"turns": (*kept.turns, turn), "draft": ""}))
-        self._ask(range(len(kept.speakers)))
+        self._set_conversation(
+            conversation.model_copy(update={"turns": (*conversation.turns, turn), "draft": ""})
+        )
+        self._ask(range(len(conversation.speakers)))
         return True
 
     def regenerate(self, columns: Sequence[int] = ()) -> None:
@@ -211,8 +215,8 @@ class ChatController(QObject):
             if self.conversation.turns
             else []
         )
-        found = [take.problem for take in takes if take is not None and take.problem is not None]
-        return any(problem.code == "chat.device_busy" for problem in found)
+        problems = [take.problem for take in takes if take is not None and take.problem is not None]
+        return any(problem.code == "chat.device_busy" for problem in problems)
 
     def stop(self) -> None:
         """Stop generating; partial answers are kept."""

@@ -55,7 +55,9 @@ class PlaygroundStore(QObject):
         if (opened := self._playground) is not None:
             self._begin(
                 lambda _: opened.conversations(),
-                lambda found: self.loaded.emit(found) if opened is self._playground else None,
+                lambda conversations: (
+                    self.loaded.emit(conversations) if opened is self._playground else None
+                ),
             )
 
     def find_speakers(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:

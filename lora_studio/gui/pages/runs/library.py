@@ -57,7 +57,7 @@ class RunLibrary(QObject):
         self._needs_rescan, self._started_at = False, time.monotonic()
         self._index = self._index or RunIndex(self.folder)
         self._scan = _Scan(self._index)
-        self._scan.found.connect(self._on_found)
+        self._scan.scanned.connect(self._on_scanned)
         self._scan.over.connect(self._on_finished)
         self._scan.start()
 
@@ -86,7 +86,7 @@ class RunLibrary(QObject):
             self._scan = self._index = None  # the thread may still use the index
         self._needs_rescan = False
 
-    def _on_found(self, scan: object, runs: list[RunSummary]) -> None:
+    def _on_scanned(self, scan: object, runs: list[RunSummary]) -> None:
         if scan is self._scan and runs != self.runs:
             self.runs = runs
             self.changed.emit()
@@ -105,11 +105,11 @@ class _Scan(DetachedThread):
     """One scan: emits the cached runs first, then the current ones.
 
     Signals:
-        found(scan, list[RunSummary]): runs, newest first.
+        scanned(scan, list[RunSummary]): runs, newest first.
         over(scan): the scan has finished.
     """
 
-    found = Signal(object, object)
+    scanned = Signal(object, object)
     over = Signal(object)
 
     def __init__(self, index: RunIndex) -> None:
@@ -119,12 +119,12 @@ class _Scan(DetachedThread):
     def run(self) -> None:
         """Emit lists of runs until the scan is complete or canceled."""
         if known := self._index.load():
-            self.found.emit(self, known)
+            self.scanned.emit(self, known)
         with contextlib.suppress(ObsoleteResult):
             for known in self._index.refresh(self._cooperative_iter):
                 if self.silent:
                     return
-                self.found.emit(self, known)
+                self.scanned.emit(self, known)
         self.over.emit(self)
 
     def _cooperative_iter(self, names: Iterable[str]) -> Iterator[str]:

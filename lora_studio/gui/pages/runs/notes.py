@@ -70,8 +70,10 @@ class RunNotes(QWidget):
         changes = []
         for run in self._runs:
             about = run.about
-            kept = tuple(tag for tag in about.tags if tag not in shared or tag in tags)
-            edits: dict[str, object] = {"tags": kept + tuple(t for t in tags if t not in kept)}
+            remaining = tuple(tag for tag in about.tags if tag not in shared or tag in tags)
+            edits: dict[str, object] = {
+                "tags": remaining + tuple(t for t in tags if t not in remaining)
+            }
             if len(self._runs) == 1:
                 edits = {
                     "tags": tags, "title": self.title.text().strip(),

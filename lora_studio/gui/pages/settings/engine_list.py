@@ -102,9 +102,9 @@ def _distinct_titles(installed: list[Engine]) -> dict[str, str]:
     often = Counter(texts.values())
     for one in installed:
         if often[texts[one.name]] > 1:
-            made = one.created[:16].replace("T", " ")
+            created = one.created[:16].replace("T", " ")
             texts[one.name] = tr("{engine} (created {date})").format(
-                engine=texts[one.name], date=made
+                engine=texts[one.name], date=created
             )
     return texts
 

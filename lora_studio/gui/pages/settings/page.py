@@ -181,7 +181,7 @@ class SettingsPage(AppPage):
             self._facts.addWidget(words_of, index, 1)
 
     def _engine_facts(self) -> list[tuple[str, str, str]]:
-        found = [
+        rows = [
             (
                 tr("Version"),
                 tr("LoRA Studio {version}, Python {python_version}").format(
@@ -191,16 +191,16 @@ class SettingsPage(AppPage):
             )
         ]
         try:
-            found.append((tr("Engine"), shlex.join(worker.engine_command()), ""))
+            rows.append((tr("Engine"), shlex.join(worker.engine_command()), ""))
         except ProblemError as error:
-            found.append((tr("Engine"), localize_problem(error.problems[0]), "error"))
+            rows.append((tr("Engine"), localize_problem(error.problems[0]), "error"))
         devices = self._state.facts.devices
         for device in devices.devices if devices else ():
-            found.append((tr("Device"), _device_words(device), ""))
-        return found
+            rows.append((tr("Device"), _device_words(device), ""))
+        return rows
 
     def _folders(self) -> Card:
-        made = Card(tr("Folders"))
+        card = Card(tr("Folders"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(Spacing.L)
         grid.setVerticalSpacing(Spacing.S)
@@ -218,8 +218,8 @@ class SettingsPage(AppPage):
             show.setAccessibleName(tr("Show folder: {folder}").format(folder=name))
             show.clicked.connect(_opener(folder))
             grid.addWidget(show, index, 2)
-        made.add(grid)
-        return made
+        card.add(grid)
+        return card
 
 
 def _opener(folder: Path) -> Callable[[], None]:

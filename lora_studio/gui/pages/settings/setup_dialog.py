@@ -238,7 +238,7 @@ class EngineDialog(Dialog):
 
     def _show_facts(self) -> None:
         control, folder = self.control, self._request.to or folders.root().path
-        found = [
+        rows = [
             (
                 tr("This computer"),
                 describe_machine(control.machine.accelerator) if control.machine else "",
@@ -246,8 +246,8 @@ class EngineDialog(Dialog):
             (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
         if (plan := control.plan) is not None:
-            found += _plan_facts(plan)
-        self.facts.show_facts(found)
+            rows += _plan_facts(plan)
+        self.facts.show_facts(rows)
 
     def _show_progress(self) -> None:
         control = self.control
@@ -291,29 +291,29 @@ def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
 def _download(plan: SetupPlanned) -> str:
     """Return the bytes to download, the number of packages and how many are installed already."""
     size = formatting.size(plan.download)
-    if not plan.kept:
+    if not plan.reused:
         return tr_n("{size} ({n} package)", "{size} ({n} packages)", plan.packages, size=size)
     return tr_n(
         "{size} ({n} package, {installed} already installed)",
         "{size} ({n} packages, {installed} already installed)",
         plan.packages,
         size=size,
-        installed=formatting.number(plan.kept),
+        installed=formatting.number(plan.reused),
     )
 
 
-def describe_machine(found: Accelerator) -> str:
+def describe_machine(accelerator: Accelerator) -> str:
     """Return the hardware that the engine computes on, for display."""
-    if found.variant == "cpu":
+    if accelerator.variant == "cpu":
         text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(
-            name=found.title
+            name=accelerator.title
         )
-        return f"{text} {localize(found.note)}" if found.note else text
-    parts = [found.title or found.variant]
-    if found.memory:
-        parts.append(formatting.memory(found.memory))
-    if found.driver:
-        parts.append(tr("driver {version}").format(version=found.driver))
-    if found.cuda:
-        parts.append(f"CUDA {found.cuda[0]}.{found.cuda[1]}")
+        return f"{text} {localize(accelerator.note)}" if accelerator.note else text
+    parts = [accelerator.title or accelerator.variant]
+    if accelerator.memory:
+        parts.append(formatting.memory(accelerator.memory))
+    if accelerator.driver:
+        parts.append(tr("driver {version}").format(version=accelerator.driver))
+    if accelerator.cuda:
+        parts.append(f"CUDA {accelerator.cuda[0]}.{accelerator.cuda[1]}")
     return ", ".join(parts)

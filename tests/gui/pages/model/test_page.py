@@ -83,12 +83,12 @@ def answer_local_lists(worker: Worker) -> None:
     """Answer the four local lists; the one of LM Studio is empty."""
     for answer in (model_lists.folder(), model_lists.cache(), model_lists.ollama()):
         worker.answer("list_models", answer)
-    worker.answer("list_models", events.ModelsFound(place="lm_studio", models=()))
+    worker.answer("list_models", events.ModelsFound(location="lm_studio", models=()))
 
 
 def test_model_sources_are_listed_once_in_sequence(worker: Worker) -> None:
     answer_local_lists(worker)
-    places = [question.place for question in worker.asked if question.kind == "list_models"]
+    places = [question.location for question in worker.asked if question.kind == "list_models"]
     assert places == ["folder", "cache", "ollama", "lm_studio"]
     worker.page.on_shown()
     assert len([q for q in worker.asked if q.kind == "list_models"]) == 4
