@@ -20,7 +20,7 @@ from lora_studio.cli.common import (
 )
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import DatasetSpec, Fix
+from lora_studio.core.dataset.spec import DatasetSpec, Repair
 from lora_studio.core.messages import READABLE, counted, text
 from lora_studio.core.protocol import commands, events
 
@@ -57,7 +57,7 @@ def lint(
 ) -> None:
     """Find problems in a dataset. Your files aren't changed: repairs are project settings."""
     display = Display(as_json=as_json)
-    known = {name: name for name in get_args(Fix)}
+    known = {name: name for name in get_args(Repair)}
     if wrong := [name for name in fix or () if name not in known]:
         raise typer.BadParameter(f"Unknown repair: {wrong[0]}. Choose one of: {', '.join(known)}.")
     with refusing(display):

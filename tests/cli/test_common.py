@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import signal
 import threading
@@ -19,6 +20,7 @@ from lora_studio.cli.app import app
 from lora_studio.cli.common import answers, ask, model_of
 from lora_studio.cli.console import Display
 from lora_studio.cli.data import source_of
+from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import commands, events
 from tests.helpers import fake_engine
 
@@ -111,3 +113,10 @@ def test_names_that_are_not_local_paths_stay_unchanged(
     assert model_of("org/model").source == "org/model"
     assert source_of("org/rows.v2").path == "org/rows.v2"
     assert source_of("rows.jsonl").path == str(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("name", Sampling.model_fields)
+def test_chat_has_an_option_for_every_sampling_setting(name: str) -> None:
+    (verb,) = (command for command in app.registered_commands if command.name == "chat")
+    assert verb.callback is not None
+    assert name in inspect.signature(verb.callback).parameters

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, fix_mojibake, has_fault
 from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Fix, Message
+from lora_studio.core.dataset.spec import Message, Repair
 from lora_studio.core.messages import Text, text
 
 #: Why a row is skipped, by the repair that skips it.
-REASONS: dict[Fix, Text] = {
+REASONS: dict[Repair, Text] = {
     "drop_duplicates": text("the row duplicates an earlier row"),
     "drop_near_duplicates": text("the row nearly duplicates an earlier row"),
     "drop_leaked": text("the row is also in the validation data"),
@@ -30,7 +30,7 @@ REASONS: dict[Fix, Text] = {
 }
 
 #: Faults of a single row for which the recorded repair skips the row.
-_DROPS: dict[Fix, Fault] = {
+_DROPS: dict[Repair, Fault] = {
     "drop_empty_turns": "empty_turn",
     "drop_role_order": "role_order",
     "drop_lost_characters": "lost_characters",
@@ -45,7 +45,7 @@ _LAST_MARKER = re.compile(rf"(?:{MARKERS.pattern})\Z")
 _LONGEST_MARKER = 44
 
 
-def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
+def repair(sample: Sample, fixes: Collection[Repair]) -> Sample:
     """Return the row after the single-row repairs in `fixes`; raises UnusableRow when one skips it."""
     changes = [change for fix, change in _TEXT_CHANGES.items() if fix in fixes]
     if changes:
@@ -169,7 +169,7 @@ def _with_merged_turns(sample: Sample) -> Sample:
     )
 
 
-_TEXT_CHANGES: dict[Fix, Callable[[str], str]] = {
+_TEXT_CHANGES: dict[Repair, Callable[[str], str]] = {
     "repair_encoding": repair_encoding,
     "remove_markers": remove_markers,
 }

@@ -19,7 +19,7 @@ RowFormat = Literal[
     "kto",
 ]  # fmt: skip
 Role = Literal["system", "user", "assistant", "tool"]
-Fix = Literal[
+Repair = Literal[
     "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
     "drop_role_order", "repair_encoding", "drop_lost_characters", "remove_markers", "drop_refusals",
     "drop_contradictions", "drop_minority_schema", "drop_outliers",
@@ -249,7 +249,7 @@ class DatasetSpec(Spec):
         advanced=True,
         help_topic="validation",
     )
-    fixes: tuple[Fix, ...] = setting(
+    fixes: tuple[Repair, ...] = setting(
         (),
         "Repairs",
         "Problems in the rows to repair during training. Your files are never changed.",

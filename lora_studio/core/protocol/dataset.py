@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core.dataset.spec import DatasetSpec, Fix, Message, RowFormat, Task
+from lora_studio.core.dataset.spec import DatasetSpec, Message, Repair, RowFormat, Task
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
@@ -237,7 +237,7 @@ class Finding(BaseModel):
     count: int
     rows: tuple[tuple[int, int], ...] = ()
     severity: Literal["error", "warning", "hint"] = "warning"
-    fix: Fix | None = None
+    fix: Repair | None = None
     fixed: bool = False
     change: tuple[str, Any] | None = None
 

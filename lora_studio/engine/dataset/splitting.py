@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio import __version__
-from lora_studio.core.dataset.spec import Fix
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
@@ -90,7 +90,7 @@ class DatasetSplit:
 
     training: RowIds
     validation: RowIds
-    dropped: dict[Fix, RowIds]
+    dropped: dict[Repair, RowIds]
 
 
 def split(
@@ -125,7 +125,7 @@ def _divided(
     there = np.ones(len(facts), dtype=bool)
     if usable is not None:
         there = np.isin(_ids(facts, there).packed, RowIds(*usable.T).packed)
-    dropped: dict[Fix, RowIds] = {}
+    dropped: dict[Repair, RowIds] = {}
     for fix, out in dataset_comparison.apply_repairs(compared, spec.fixes, there)[1].items():
         if out.any():
             dropped[fix] = _ids(facts, out)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.repairs import REASONS, merge_turns, repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Fix, Message, ToolCall
+from lora_studio.core.dataset.spec import DatasetSpec, Message, Repair, ToolCall
 
 ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 
@@ -72,7 +72,7 @@ TOOL_TALK = Sample(
 )  # fmt: skip
 def test_valid_row_has_no_fault_and_is_not_changed(sample: Sample) -> None:
     assert find_faults(sample) == frozenset()
-    assert repair(sample, get_args(Fix)) == sample
+    assert repair(sample, get_args(Repair)) == sample
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_only_the_actual_fault_is_found(sample: Sample, fault: Fault) -> None:
         "only-a-marker",
     ],
 )
-def test_text_is_repaired_only_where_certain(fix: Fix, broken: str, mended: str) -> None:
+def test_text_is_repaired_only_where_certain(fix: Repair, broken: str, mended: str) -> None:
     assert repair(answer(broken), [fix]).messages[-1].content == mended
 
 
@@ -213,11 +213,11 @@ def test_repair_that_would_shift_untrained_spans_is_refused() -> None:
     ],
     ids=["empty-turns", "role-order", "lost-characters", "refusal", "contradiction"],
 )
-def test_dropping_repair_gives_its_reason(fix: Fix, sample: Sample) -> None:
+def test_dropping_repair_gives_its_reason(fix: Repair, sample: Sample) -> None:
     with pytest.raises(UnusableRow) as verdict:
         repair(sample, [fix])
     assert verdict.value.reason == REASONS[fix]
-    others = [other for other in get_args(Fix) if other != fix]
+    others = [other for other in get_args(Repair) if other != fix]
     assert repair(sample, others) == sample
 
 
@@ -231,8 +231,8 @@ def test_every_repair_has_a_choice_and_a_reason() -> None:
     assert isinstance(declared, dict)
     choices = declared["choices"]
     assert isinstance(choices, dict)
-    assert set(choices) == set(get_args(Fix))
-    assert set(REASONS) == set(get_args(Fix)) - {"merge_turns", "repair_encoding"}
+    assert set(choices) == set(get_args(Repair))
+    assert set(REASONS) == set(get_args(Repair)) - {"merge_turns", "repair_encoding"}
 
 
 PIECES = st.sampled_from(
@@ -244,8 +244,8 @@ TALKS = st.lists(st.tuples(st.sampled_from("suat"), TEXTS), max_size=6).map(lamb
 
 
 @settings(max_examples=60)
-@given(st.one_of(TALKS, st.builds(pair, TEXTS, TEXTS)), st.sets(st.sampled_from(get_args(Fix))))
-def test_repair_is_idempotent(sample: Sample, fixes: set[Fix]) -> None:
+@given(st.one_of(TALKS, st.builds(pair, TEXTS, TEXTS)), st.sets(st.sampled_from(get_args(Repair))))
+def test_repair_is_idempotent(sample: Sample, fixes: set[Repair]) -> None:
     try:
         once = repair(sample, fixes)
     except UnusableRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.llama_cpp import Llama
 from tests.helpers.adapters import random_adapter
 from tests.helpers.ollama_server import fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -245,6 +247,10 @@ def test_chat_refuses_gpu_that_a_job_holds(
     taken[0].release()
     assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12
     assert device_locks.holder_of(gpu) is None  # released between answers
+
+
+def test_llama_cpp_accepts_every_sampling_setting() -> None:
+    assert Sampling.model_fields.keys() <= inspect.signature(Llama.generate).parameters.keys()
 
 
 @pytest.mark.slow

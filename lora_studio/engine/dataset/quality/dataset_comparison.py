@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_studio.core.dataset.spec import Fix
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.engine.dataset.quality.keys import sides_of
 from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
@@ -44,7 +44,7 @@ class ComparisonResult:
 
 
 def compare(
-    rows: MixedRows, facts: RowFacts, fixes: Collection[Fix], job: JobContext
+    rows: MixedRows, facts: RowFacts, fixes: Collection[Repair], job: JobContext
 ) -> ComparisonResult:
     """Return the groups of duplicates and near duplicates; raises CancelledError.
 
@@ -70,8 +70,8 @@ def compare(
 
 
 def apply_repairs(
-    compared: ComparisonResult, fixes: Collection[Fix], there: Mask
-) -> tuple[dict[Fix, Mask], dict[Fix, Mask]]:
+    compared: ComparisonResult, fixes: Collection[Repair], there: Mask
+) -> tuple[dict[Repair, Mask], dict[Repair, Mask]]:
     """Return, by repair, which of the rows `there` it concerns, and which it leaves out if recorded.
 
     Repairs go in a fixed order, and each sees what those before it left, so that the one row that
@@ -79,8 +79,8 @@ def apply_repairs(
     file are never left out.
     """
     there = there & ~compared.held_out
-    about: dict[Fix, Mask] = {}
-    out: dict[Fix, Mask] = {}
+    about: dict[Repair, Mask] = {}
+    out: dict[Repair, Mask] = {}
     for fix, find_rows in _FINDERS.items():
         about[fix] = find_rows(compared, there)
         if fix in fixes:
@@ -230,7 +230,7 @@ def _joint(*keys: Hashes) -> Hashes:
 
 
 #: The functions that find the rows of a repair, in the order of the repairs.
-_FINDERS: dict[Fix, Callable[[ComparisonResult, Mask], Mask]] = {
+_FINDERS: dict[Repair, Callable[[ComparisonResult, Mask], Mask]] = {
     "drop_contradictions": contradictions,
     "drop_minority_schema": foreign_shapes,
     "drop_outliers": outliers,

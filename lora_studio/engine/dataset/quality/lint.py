@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.samples import UnusableKind
-from lora_studio.core.dataset.spec import DatasetSpec, Fix
+from lora_studio.core.dataset.spec import DatasetSpec, Repair
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.protocol.events import DatasetLinted, Finding
 from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
@@ -39,7 +39,7 @@ _LONGER = 4
 class LintReport:
     """Collects findings."""
 
-    fixes: Sequence[Fix]
+    fixes: Sequence[Repair]
     findings: list[Finding] = field(default_factory=list)
 
     def add(

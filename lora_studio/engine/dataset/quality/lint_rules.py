@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_studio.core.dataset.faults import Fault
-from lora_studio.core.dataset.spec import Fix
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.messages import Template
 
 Severity = Literal["error", "warning", "hint"]
@@ -29,7 +29,7 @@ class LintRule:
     title: Template
     what: Template
     severity: Severity = "warning"
-    fix: Fix | None = None
+    fix: Repair | None = None
 
 
 RULES: dict[str, LintRule] = {

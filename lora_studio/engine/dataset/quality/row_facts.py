@@ -24,7 +24,7 @@ from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Fix
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.engine.dataset.files.blocks import values_of
 from lora_studio.engine.dataset.quality.keys import context_of, keys_of, shape_of, sides_of
 from lora_studio.engine.dataset.quality.near_duplicates import (
@@ -126,7 +126,7 @@ class RowFacts:
 
 
 def measure(
-    rows: MixedRows, fixes: Collection[Fix], job: JobContext, *, with_faults: bool = False
+    rows: MixedRows, fixes: Collection[Repair], job: JobContext, *, with_faults: bool = False
 ) -> RowFacts:
     """Return the facts of all rows after the row-wise repairs in `fixes`; raises CancelledError.
 
@@ -155,7 +155,7 @@ def measure(
 class RowFactsReader:
     """Reads single rows in any order from mapped files: a store reads a whole batch for each."""
 
-    def __init__(self, rows: MixedRows, fixes: Collection[Fix]) -> None:
+    def __init__(self, rows: MixedRows, fixes: Collection[Repair]) -> None:
         """Read from all sources, with the row-wise repairs in `fixes`."""
         self._rows, self._fixes = rows, fixes
         self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
@@ -194,7 +194,7 @@ class _Work:
     """What a process needs to read some of the rows."""
 
     rows: MixedRows
-    fixes: frozenset[Fix]
+    fixes: frozenset[Repair]
     with_faults: bool
     common: Hashes
 
@@ -273,7 +273,7 @@ def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | No
         yield index, values, fault
 
 
-def _common(rows: MixedRows, fixes: Collection[Fix], total: int, job: JobContext) -> Hashes:
+def _common(rows: MixedRows, fixes: Collection[Repair], total: int, job: JobContext) -> Hashes:
     """Return the boilerplate of rows from all over the dataset, duplicates counted once."""
     step = max(1, total // _SAMPLED)
     distinct: dict[Sides, None] = {}
