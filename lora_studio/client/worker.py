@@ -97,6 +97,13 @@ class Worker:
         """Process ID of the worker."""
         return self._process.pid
 
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the process to exit, at most `timeout` seconds; return its exit status.
+
+        Raises subprocess.TimeoutExpired.
+        """
+        return self._process.wait(timeout)
+
     def send(self, command: Command) -> None:
         """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
         with self._lock:
@@ -177,7 +184,7 @@ class Worker:
         """Wait for the process and return its exit status, or None if it was detached."""
         while not self._detached:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self._process.wait(_WAIT_INTERVAL)
+                return self.wait(_WAIT_INTERVAL)
         return None
 
     def _exit_problem(self, code: int) -> Problem:
@@ -195,7 +202,7 @@ class Worker:
 
     def _reap(self) -> None:
         """Kill the child processes of a worker that was killed: they would keep the pipe open forever."""
-        self._process.wait()
+        self.wait()
         if hasattr(os, "killpg"):
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -82,13 +82,13 @@ class BytecodeCompiler:
             if not top.exists() and not top.with_suffix(".py").exists():
                 absent.append(module)
             self._met.add(module)
-            modules, there_before = self._compile(module, package)
+            modules, there_before = self.compile_module(module, package)
             waiting += reversed(modules)
             if there_before:
                 return True
         return False
 
-    def _compile(self, module: str, package: str) -> tuple[list[str], bool]:
+    def compile_module(self, module: str, package: str) -> tuple[list[str], bool]:
         """Return the modules that a module imports, and whether it was compiled before."""
         path = self._site.joinpath(*module.split("."))
         inside, beside = path / "__init__.py", path.with_name(f"{path.name}.py")

@@ -171,7 +171,7 @@ def test_engine_that_cannot_start_raises_problem(
 def test_sending_to_exited_worker_reports_a_crash(engine: Engine, run: RunFolder) -> None:
     engine("sys.exit(1)")
     worker = Worker.start(run)
-    worker._process.wait()
+    worker.wait()
     command = commands.Train(run=str(run.path))
     worker.send(command)
     sent = list(worker.events())

@@ -125,15 +125,15 @@ def test_root_compiled_by_another_process_is_deferred(
     py_compile.compile(str(tmp_path / first / "near.py"))  # like an import in another process
     order: list[str] = []
 
-    class Told(bytecode.BytecodeCompiler):
-        """Tells what it takes, one after the other."""
+    class RecordingCompiler(bytecode.BytecodeCompiler):
+        """Records the order of the modules."""
 
-        def _compile(self, module: str, package: str) -> tuple[list[str], bool]:
-            found, there_before = super()._compile(module, package)
+        def compile_module(self, module: str, package: str) -> tuple[list[str], bool]:
+            imported, there_before = super().compile_module(module, package)
             order.append(module)
-            return found, there_before
+            return imported, there_before
 
-    compiler = Told(tmp_path)
+    compiler = RecordingCompiler(tmp_path)
     compiler.work()
     ours = [first, f"{first}.near", second, f"{first}.far"]
     assert [name for name in order if name in ours] == ours

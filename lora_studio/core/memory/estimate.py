@@ -30,7 +30,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     times = plan.processes if plan.kind == "cpu" else 1
     casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
-    stored, working = _activations(plan, tokens)
+    stored, working = estimate_activations(plan, tokens)
     logits = _logits(plan, tokens)
     # While the logits are there, the backward pass of the layers has not begun.
     activations = round(plan.correction * (stored + max(0, working - logits)))
@@ -65,7 +65,7 @@ def optimizer_bytes(name: Optimizer, trained: int) -> int:
     return round(OPTIMIZERS[name].state_bytes * scales * trained)
 
 
-def _activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
+def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     """Return the bytes kept of all layers until the backward pass, plus the transient bytes of one.
 
     With checkpointing the input of each layer alone is kept, by Unsloth's outside the GPU, and one

@@ -37,7 +37,7 @@ _EDGES, _GRAIN = 400, 8
 _PERCENTILES = (50, 90, 95, 99, 100)
 
 #: Rows among which the heaviest step is searched, in how many orders, with up to how many rows a step.
-_SAMPLED, _ORDERS, _PER_STEP = 50_000, 3, 1024
+SAMPLED_ROWS, _ORDERS, _PER_STEP = 50_000, 3, 1024
 
 
 def measure(command: commands.MeasureDataset, job: JobContext) -> None:
@@ -110,7 +110,7 @@ def count_lengths(
         trained_over=tuple(np.round(trained_over).astype(int).tolist()),
         percentiles=_percentiles(columns),
         skipped=skipped,
-        heaviest=find_heaviest_steps(_epoch(columns)),
+        heaviest=find_heaviest_steps(sample_epoch(columns)),
     )
 
 
@@ -148,10 +148,10 @@ def _percentiles(columns: Sequence[LengthTable]) -> dict[int, int]:
     return dict(zip(_PERCENTILES, values.tolist(), strict=True))
 
 
-def _epoch(columns: Sequence[LengthTable]) -> NDArray[np.int64]:
-    """Return the tokens of the rows of one epoch, [rows], `_SAMPLED` rows at most."""
+def sample_epoch(columns: Sequence[LengthTable]) -> NDArray[np.int64]:
+    """Return the tokens of the rows of one epoch, [rows], `SAMPLED_ROWS` rows at most."""
     wanted = sum(part.weight * len(part.computed) for part in columns)
-    share = min(1.0, _SAMPLED / max(1.0, wanted))
+    share = min(1.0, SAMPLED_ROWS / max(1.0, wanted))
     tokens = [np.zeros(0, np.int64)]
     for part in columns:
         rows = np.sort(part.computed)[::-1]

@@ -51,14 +51,14 @@ class DeviceLoad:
 
 def _reader(device: torch.device) -> Callable[[], Load]:
     if device.type == "cuda":
-        return lambda: _of_gpu(device)
+        return lambda: read_gpu_load(device)
     if device.type == "cpu":
         return _of_this_process()
     return dict  # only administrators can read the load of an Apple GPU
 
 
-def _of_gpu(device: torch.device) -> Load:
-    """Return a reader for NVML, or for AMD SMI through torch.
+def read_gpu_load(device: torch.device) -> Load:
+    """Return the load of a GPU from NVML, or from AMD SMI through torch.
 
     Torch assumes that NVIDIA's cards have the same order as in CUDA.
     """

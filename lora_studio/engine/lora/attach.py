@@ -58,7 +58,7 @@ def attach_adapter(
     Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
     """
     config = lora_config(model, spec, job)
-    _prevent_repacking(model)
+    prevent_repacking(model)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
             model,
@@ -107,7 +107,7 @@ def lora_config(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft
     return config
 
 
-def _prevent_repacking(model: PreTrainedModel) -> None:
+def prevent_repacking(model: PreTrainedModel) -> None:
     """Keep 4-bit weights in the layout that gradients can pass through.
 
     WORKAROUND: bitsandbytes 0.50 repacks them permanently in the first pass without gradients in

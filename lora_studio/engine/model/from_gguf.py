@@ -48,7 +48,7 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
             gguf_file=file.name,
-            config=_config(file, header, reader),
+            config=build_config(file, header, reader),
             dtype=_dtype(reader),
             local_files_only=True,
         )
@@ -73,7 +73,7 @@ def _set_special_tokens(
         settings.eos_token_id = ends[0] if len(ends) == 1 else ends
 
 
-def _config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedConfig:
+def build_config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedConfig:
     """Return the header as transformers reads it, with corrected defaults."""
     from transformers import AutoConfig
 

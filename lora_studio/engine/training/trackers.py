@@ -193,7 +193,7 @@ class _Mirror:
         )
         for name in self._project.training.trackers:
             try:
-                self._sinks[name] = _SINKS[name](info)
+                self._sinks[name] = SINKS[name](info)
             except Exception as error:
                 self._report_failure(name, error)
 
@@ -252,7 +252,7 @@ class _TensorBoard:
         self._writer.close()
 
 
-class _AppendOnlySink:
+class AppendOnlySink:
     """For trackers that can't purge steps: skips what was logged before an interruption."""
 
     def __init__(self, info: TrackerInfo) -> None:
@@ -262,13 +262,14 @@ class _AppendOnlySink:
         is_evaluation = "eval/loss" in values
         last = self._info.last_evaluation if is_evaluation else self._info.last_step
         if step > last:
-            self._log(step, values)
+            self.append(step, values)
 
-    def _log(self, step: int, values: Mapping[str, float]) -> None:
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the metrics of a step that was not logged before."""
         raise NotImplementedError
 
 
-class _WeightsAndBiases(_AppendOnlySink):
+class _WeightsAndBiases(AppendOnlySink):
     """Online when logged in, else offline in `trackers/wandb`, for `wandb sync`.
 
     Respects WANDB_MODE, WANDB_PROJECT and the other environment variables.
@@ -291,7 +292,7 @@ class _WeightsAndBiases(_AppendOnlySink):
             settings=settings,
         )
 
-    def _log(self, step: int, values: Mapping[str, float]) -> None:
+    def append(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
     def close(self, outcome: Outcome) -> None:
@@ -302,7 +303,7 @@ class _WeightsAndBiases(_AppendOnlySink):
 _MLFLOW_PARAMS = 100
 
 
-class _Mlflow(_AppendOnlySink):
+class _Mlflow(AppendOnlySink):
     """The server in MLFLOW_TRACKING_URI, else files in `trackers/mlflow`."""
 
     def __init__(self, info: TrackerInfo) -> None:
@@ -331,7 +332,7 @@ class _Mlflow(_AppendOnlySink):
             self._client.log_batch(created.info.run_id, params=some)
         return str(created.info.run_id)
 
-    def _log(self, step: int, values: Mapping[str, float]) -> None:
+    def append(self, step: int, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
@@ -347,7 +348,7 @@ class _Mlflow(_AppendOnlySink):
             self._client.set_terminated(self._id, status)
 
 
-_SINKS: dict[str, Callable[[TrackerInfo], TrackerSink]] = {
+SINKS: dict[str, Callable[[TrackerInfo], TrackerSink]] = {
     "tensorboard": _TensorBoard,
     "wandb": _WeightsAndBiases,
     "mlflow": _Mlflow,

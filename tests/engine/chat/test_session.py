@@ -104,9 +104,20 @@ def greedy(network: Any, models: Path) -> str:
     return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
 
 
-def test_blend_logits_match_peft_weighted_adapter(session: Session, models: Path) -> None:
+def test_blend_logits_match_peft_weighted_adapter(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat_models: list[loading.LoadedModel] = []
+    load = loading.load
+
+    def recording_load(*args: Any) -> loading.LoadedModel:
+        chat_models.append(load(*args))
+        return chat_models[-1]
+
+    monkeypatch.setattr(loading, "load", recording_load)
+    session = Session()
     ask(session, models, blend(models, style=0.7, facts=-0.4))
-    (held,) = session._held.values()
+    (loaded,) = chat_models
     base = AutoModelForCausalLM.from_pretrained(models / "base", dtype=torch.float32)
     tuned = PeftModel.from_pretrained(base, str(models / "style"), adapter_name="style")
     tuned.load_adapter(str(models / "facts"), adapter_name="facts")
@@ -115,11 +126,12 @@ def test_blend_logits_match_peft_weighted_adapter(session: Session, models: Path
     ids = torch.tensor([[1, 5, 9, 30, 44]])
     with torch.no_grad():
         expected = tuned(ids).logits
-        logits = held.loaded.model(ids).logits  # type: ignore[union-attr]
+        logits = loaded.model(ids).logits
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
         with tuned.disable_adapter():
             plain = tuned(ids).logits
     assert (logits - plain).abs().max() > 0.1
+    session.close()
 
 
 def test_columns_share_one_base_and_answer_as_if_alone(session: Session, models: Path) -> None:

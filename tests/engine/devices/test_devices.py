@@ -94,8 +94,8 @@ def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
     assert (fast.name, fast.title, fast.free_bytes, fast.precision) == ("cuda:0", "Fast", 2 * GIB, "bf16")  # fmt: skip
     assert (old.name, old.title, old.free_bytes, old.precision) == ("cuda:1", "Old", GIB, "fp16")
     assert (fast.identifier, old.identifier) == ("ff", "00")
-    assert device_load._of_gpu(torch.device("cuda", 0)) == {"gpu_percent": 20.0, "gpu_celsius": 41.0}  # fmt: skip
-    assert device_load._of_gpu(torch.device("cuda", 1)) == {"gpu_percent": 10.0, "gpu_celsius": 40.0}  # fmt: skip
+    assert device_load.read_gpu_load(torch.device("cuda", 0)) == {"gpu_percent": 20.0, "gpu_celsius": 41.0}  # fmt: skip
+    assert device_load.read_gpu_load(torch.device("cuda", 1)) == {"gpu_percent": 10.0, "gpu_celsius": 40.0}  # fmt: skip
 
 
 @pytest.mark.usefixtures("_two_cards")

@@ -22,6 +22,13 @@ def measured(load: DeviceLoad) -> Load:
     return reading
 
 
+def wait_for_measurement() -> None:
+    """Wait until no measurement is running."""
+    for thread in threading.enumerate():
+        if thread.name == "device load":
+            thread.join()
+
+
 def test_cpu_load_of_busy_process_is_at_most_100_percent() -> None:
     load = DeviceLoad(CPU)
     until = time.process_time() + 0.2
@@ -63,24 +70,24 @@ def test_measurements_are_at_least_a_second_apart(monkeypatch: pytest.MonkeyPatc
 
     load = DeviceLoad(CPU, read)
     measured(load)
+    wait_for_measurement()
     now[0] += 0.9
     load.latest()
-    assert load._thread is not None
-    load._thread.join()
+    wait_for_measurement()
     assert len(asked) == 1
     now[0] += 0.2
     load.latest()
-    load._thread.join()
+    wait_for_measurement()
     assert len(asked) == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_gpu_without_driver_reports_no_load() -> None:
-    assert device_load._of_gpu(torch.device("cuda", 0)) == {}
+    assert device_load.read_gpu_load(torch.device("cuda", 0)) == {}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_reports_utilization_and_temperature() -> None:
-    reading = device_load._of_gpu(torch.device("cuda", 0))
+    reading = device_load.read_gpu_load(torch.device("cuda", 0))
     assert 0 <= reading["gpu_percent"] <= 100
     assert 0 < reading["gpu_celsius"] < 120

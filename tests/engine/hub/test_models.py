@@ -273,12 +273,13 @@ def test_token_is_stored_only_by_the_hub_library(
     assert os.stat(tmp_path / "hf" / "token").st_size > 0  # noqa: PTH116 - the store is a file
 
 
-def test_invalid_command_is_logged_without_its_token(ask: Ask, tmp_path: Path) -> None:
+def test_invalid_command_is_logged_without_its_token(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = client_worker.Worker.start()
     line = json.dumps({"kind": "sign_in", "token": TOKEN, "more": TOKEN}).encode() + b"\n"
-    assert worker._process.stdin is not None
-    worker._process.stdin.write(line)
-    worker._process.stdin.flush()
+    monkeypatch.setattr(commands, "to_pipe", lambda _: line)
+    worker.send(commands.SignOut())
     worker.close()
     list(worker.events())
     log = (tmp_path / "logs" / "worker.log").read_text()

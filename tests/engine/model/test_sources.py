@@ -230,14 +230,14 @@ def test_misread_gguf_file_is_refused(
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
     # Misread the rope base from the header.
-    right = from_gguf._config
+    right = from_gguf.build_config
 
     def wrong(*about: Any) -> Any:
         config = right(*about)
         config.rope_parameters = config.rope_parameters | {"rope_theta": 2.0}
         return config
 
-    monkeypatch.setattr(from_gguf, "_config", wrong)
+    monkeypatch.setattr(from_gguf, "build_config", wrong)
     with pytest.raises(ProblemError, match=r"by \d\.\d\d nats") as caught:
         sources.resolve(ModelSpec(source=str(file)), make_job())
     assert caught.value.problems[0].code == "model.gguf_differs"
@@ -377,9 +377,7 @@ def test_unreachable_registry_is_reported(
 
 
 def test_cancel_stops_the_download_immediately(registry: Path, cache: Path) -> None:
-    channel = RecordingChannel()
-    job = make_job(channel)
-    channel._on_event = lambda event: job.flags.cancel.set()
+    job = make_job(RecordingChannel(lambda _: job.flags.cancel.set()))
     with pytest.raises(CancelledError):
         builtin.download_builtin(job)
     assert not list((cache / "builtin").iterdir())

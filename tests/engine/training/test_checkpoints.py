@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -228,11 +229,11 @@ def test_worker_pauses_on_command_signal_or_mailbox(start: Start, how: str) -> N
                 case "mailbox":
                     WatchedRun(run).send(commands.Pause(target=command.id))
                 case _:
-                    worker._process.send_signal(signal.SIGTERM)
+                    os.kill(worker.pid, signal.SIGTERM)
         if isinstance(event, events.Ending):
             ending = event
     assert isinstance(ending, events.Done)
     assert ending.paused
-    assert worker._process.wait(120) == 0
+    assert worker.wait(120) == 0
     assert run.state() == "paused"
     assert run.checkpoint_steps()[-1] == metrics.read_metrics(run).last_step

@@ -89,7 +89,7 @@ def loss_of_saved(run: RunFolder) -> float:
     project = run.load_project()
     loaded = loading.load(project.model, make_job(), project.dataset, training=True)
     # DoRA's lengths of rows are wrong on 4-bit weights that were packed for passes without gradients.
-    attach._prevent_repacking(loaded.model)
+    attach.prevent_repacking(loaded.model)
     tuned = PeftModel.from_pretrained(loaded.model, str(run.adapter)).eval()
     prepared = prepare(project.dataset, loaded.tokenizer, project.training.seed, make_job())
     rows = list(EncodedRows(prepared.validation))

@@ -173,7 +173,7 @@ def test_steps_repeated_after_oom_are_logged_once(
         return update(self, *given)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    monkeypatch.setitem(trackers._SINKS, "tensorboard", RecordingSink)
+    monkeypatch.setitem(trackers.SINKS, "tensorboard", RecordingSink)
     channel = train(make_run(tmp_path, tiny, "tensorboard"))
     assert channel.last(events.Recovered).step == 2
     assert [event.step for event in channel.of(events.StepDone)] == [1, 2, 3, *range(3, 9)]
@@ -185,14 +185,14 @@ def test_restarted_training_is_logged_anew(
 ) -> None:
     logged: list[int] = []
 
-    class RecordingSink(trackers._AppendOnlySink):
-        def _log(self, step: int, values: Any) -> None:
+    class RecordingSink(trackers.AppendOnlySink):
+        def append(self, step: int, values: Any) -> None:
             logged.append(step)
 
         def close(self, outcome: trackers.Outcome) -> None:
             pass
 
-    monkeypatch.setitem(trackers._SINKS, "tensorboard", RecordingSink)
+    monkeypatch.setitem(trackers.SINKS, "tensorboard", RecordingSink)
     run = make_run(tmp_path, tiny, "tensorboard")
     train(run)
     first, logged[:] = list(logged), []
@@ -243,7 +243,7 @@ def test_failing_tracker_is_reported_once_and_training_continues(
             raise AssertionError("closed although it had failed")
 
     monkeypatch.setattr(trackers, "missing_packages", tuple)
-    monkeypatch.setitem(trackers._SINKS, "wandb", Refusing)
+    monkeypatch.setitem(trackers.SINKS, "wandb", Refusing)
     run = make_run(tmp_path, tiny, "wandb")
     channel = train(run)
     assert channel.of(events.Done)

@@ -93,7 +93,7 @@ def write(run: RunFolder, project: Project, job: JobContext) -> dict[Quantizatio
 @contextmanager
 def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[GgufFiles]:
     """Write every chosen GGUF file of a run; the converted file exists until the block ends."""
-    model, whole = _sources(run, project, job)
+    model, whole = choose_sources(run, project, job)
     plan = ConversionPlan(
         model=model,
         whole=whole,
@@ -110,7 +110,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         yield converted
 
 
-def _sources(
+def choose_sources(
     run: RunFolder, project: Project, job: JobContext
 ) -> tuple[Callable[[Path], TensorSource], Callable[[Path, Text], TensorSource]]:
     """Return the merged model of a run, or its base and adapter instead; raises ProblemError."""

@@ -159,7 +159,7 @@ def _failed(
 # --- the child --------------------------------------------------------------------------------
 
 
-class _Quantizer:
+class Quantizer:
     """The packaged library's quantizer."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ class _Quantizer:
 
 
 def _quantize(source: str, target: str, quantization: str, count: str, *imatrix: str) -> int:
-    quantizer = _Quantizer()
+    quantizer = Quantizer()
     settings: dict[str, Any] = {"nthread": int(count)}
     if imatrix:
         from lora_studio.engine.export.gguf.imatrix import read
@@ -224,7 +224,7 @@ def _quantize(source: str, target: str, quantization: str, count: str, *imatrix:
 def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
     import numpy as np
 
-    quantizer = _Quantizer()
+    quantizer = Quantizer()
     settings: dict[str, Any] = {"nthread": 1}
     if imatrix == "1":  # that there is one is all a dry run asks of it
         settings["imatrix"] = quantizer.importance({"none": np.ones(1, np.float32)})

@@ -132,7 +132,7 @@ def _add_columns(
     _, heads, tokens, size = vectors.shape
     wide = vectors.new_zeros(tokens + 1, heads, size + _EXTRA)
     wide[:-1, :, :size] = vectors[0].transpose(0, 1)
-    wide[:-1, :, size : size + 3] = 1 if addend is None else _split_in_three(addend)
+    wide[:-1, :, size : size + 3] = 1 if addend is None else split_in_three(addend)
     wide[-1, :, size] = -padding_offset
     return wide
 
@@ -232,7 +232,7 @@ def _inverse(index: torch.Tensor, count: int) -> torch.Tensor:
     return positions[:count]
 
 
-def _split_in_three(numbers: torch.Tensor) -> torch.Tensor:
+def split_in_three(numbers: torch.Tensor) -> torch.Tensor:
     """Split 32-bit numbers into sums of three bfloat16, [..., 3]: exact but for the last bit or two."""
     first = numbers.bfloat16()
     second = (rest := numbers - first.float()).bfloat16()
@@ -283,11 +283,11 @@ def is_faster(
         and query.shape[1] % key.shape[1] == 0
     ):
         return False
-    return _is_equal(query.shape[1], key.shape[1], query.shape[-1])
+    return is_equal_to_pytorch(query.shape[1], key.shape[1], query.shape[-1])
 
 
 @cache
-def _is_equal(heads: int, keys: int, size: int) -> bool:
+def is_equal_to_pytorch(heads: int, keys: int, size: int) -> bool:
     """Return whether the gradients of a short row agree with PyTorch's attention."""
     if not has_bfloat16_instructions():
         return False

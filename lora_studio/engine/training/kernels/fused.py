@@ -87,7 +87,7 @@ def _adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Te
     return y
 
 
-def _is_plain(layer: Any) -> bool:
+def is_plain_lora(layer: Any) -> bool:
     """Return whether a layer is a frozen, unquantized linear layer with plain LoRA and no dropout."""
     if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear:
         return False
@@ -141,7 +141,7 @@ def _blocks(*tensors: torch.Tensor) -> Any:
     return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
-def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
+def compute_norm(self: Any, x: torch.Tensor) -> torch.Tensor:
     """Compute an RMS norm."""
     if x.dtype != self.weight.dtype:
         return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
@@ -156,7 +156,7 @@ def _norm_by_liger(self: Any, x: torch.Tensor, kind: str, epsilon: str) -> torch
     return liger.rms_norm(x, self.weight, getattr(self, epsilon), kind)
 
 
-def _is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> bool:
+def is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> bool:
     """Return whether a layer looks like Llama's RMS norm, frozen; in Gemma `epsilon` is "eps"."""
     weight = getattr(layer, "weight", None)
     return (
@@ -207,7 +207,7 @@ def _gated_by_liger(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tenso
     return self.down_proj(liger.gated_activation(gate, up, kind))  # type: ignore[no-any-return]  # a layer is Any
 
 
-def _is_gated(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
+def is_gated_mlp(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
     """Return whether a layer looks like Llama's gated feed-forward layer, with one of the activations."""
     parts = all(
         isinstance(getattr(layer, f"{name}_proj", None), torch.nn.Module)
@@ -273,7 +273,7 @@ def _rotate_by_liger(
 
 
 @cache
-def _forward_with_rotation(
+def create_rotating_forward(
     kind: type[torch.nn.Module], rotate: Callable[..., Any] = _rotate
 ) -> Callable[..., Any] | None:
     """Return an attention's forward with `rotate` instead of its module's function, None without one."""
@@ -313,13 +313,13 @@ def _replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_R
     if layer._forward_hooks or layer._forward_pre_hooks:
         return []
     replacements = _liger_replacements(layer, gates_by_liger) if with_liger else []
-    if _is_plain(layer):
+    if is_plain_lora(layer):
         replacements.append(_Replacement(_adapted))
-    elif _is_plain_norm(layer):
-        replacements.append(_Replacement(_norm))
-    elif _is_gated(layer):
+    elif is_plain_norm(layer):
+        replacements.append(_Replacement(compute_norm))
+    elif is_gated_mlp(layer):
         replacements.append(_Replacement(_gated))
-    elif (forward := _forward_with_rotation(layer.__class__)) is not None:
+    elif (forward := create_rotating_forward(layer.__class__)) is not None:
         replacements.append(_Replacement(forward))
     return replacements
 
@@ -327,14 +327,14 @@ def _replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_R
 def _liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
     replacements: list[_Replacement] = []
     for kind, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
-        if _is_plain_norm(layer, epsilon):
+        if is_plain_norm(layer, epsilon):
             forward = partial(_norm_by_liger, kind=kind, epsilon=epsilon)
             replacements.append(_Replacement(forward, "norms"))
-    if gates_by_liger and _is_gated(layer):
+    if gates_by_liger and is_gated_mlp(layer):
         replacements.append(_Replacement(partial(_gated_by_liger, kind="silu"), "gates"))
-    if gates_by_liger and _is_gated(layer, GELUTanh):
+    if gates_by_liger and is_gated_mlp(layer, GELUTanh):
         replacements.append(_Replacement(partial(_gated_by_liger, kind="gelu"), "gates"))
-    rotated = _forward_with_rotation(layer.__class__, _rotate_by_liger)
+    rotated = create_rotating_forward(layer.__class__, _rotate_by_liger)
     if rotated is not None:
         replacements.append(_Replacement(rotated, "rotations"))
     return replacements

@@ -80,7 +80,7 @@ class Scorer:
         #: Lengths of the current rows, in tokens.
         self.lengths: tuple[int, ...] = (1,)
         self.packed = self.chunked = False
-        self._head: _Head | None = None
+        self._head: OutputHead | None = None
         #: Whether Liger's kernels were tried at all.
         self.tries_liger = False
         #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
@@ -179,7 +179,7 @@ class Scorer:
         """Whether Liger's kernel computes the loss of logits."""
         return self._head is not None and self._head.loss is liger.cross_entropy
 
-    def _with_liger_loss(self, head: _Head) -> _Head:
+    def _with_liger_loss(self, head: OutputHead) -> OutputHead:
         """Return the same output layer with Liger's loss, if values and gradients agree."""
 
         def compute(loss: _TokenLoss) -> list[torch.Tensor]:
@@ -189,7 +189,7 @@ class Scorer:
             return [loss(logits, targets, True), logits]
 
         comparison = numerical_equivalence.compare_results(
-            lambda: (compute(liger.cross_entropy), compute(_cross_entropy))
+            lambda: (compute(liger.cross_entropy), compute(compute_cross_entropy))
         )
         if comparison.agrees:
             return replace(head, loss=liger.cross_entropy)
@@ -199,11 +199,11 @@ class Scorer:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Return log p(x_t | x_<t) of each trained token, [targets] float32, differentiable."""
         if self.fills:
-            batch = batch.filled(_round_up(batch.tokens))
+            batch = batch.filled(round_up_tokens(batch.tokens))
         self.lengths = batch.lengths
         targets = batch.targets.to(self.device)
         if self.chunked and self._head is not None:
-            return _chunked(self._hidden(batch), targets, self._head)
+            return compute_chunked_logprobs(self.compute_hidden_states(batch), targets, self._head)
         return _logprobs(self._own_logits(batch), targets)
 
     def _run_few_tokens(self) -> torch.Tensor:
@@ -219,7 +219,7 @@ class Scorer:
         half = self.dtype in (torch.bfloat16, torch.float16)
         return torch.autocast(self.device.type, self.dtype if half else None, enabled=half)
 
-    def _hidden(self, batch: Batch) -> torch.Tensor:
+    def compute_hidden_states(self, batch: Batch) -> torch.Tensor:
         """Return the hidden states that predict the trained tokens, [targets, size]."""
         assert self._decoder is not None
         if not self.packed:
@@ -286,11 +286,13 @@ def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 
-def _chunked(hidden: torch.Tensor, targets: torch.Tensor, head: _Head) -> torch.Tensor:
+def compute_chunked_logprobs(
+    hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
+) -> torch.Tensor:
     """Return the same from hidden states, in chunks whose logits are freed at once."""
     count, targets = len(hidden), targets.to(hidden.device)
     if _prepares_each_shape(hidden.device, hidden.dtype):
-        more = _round_up(count) - count
+        more = round_up_tokens(count) - count
         hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
     logprobs: torch.Tensor = _Chunked.apply(hidden, targets, head)
     return logprobs[:count]
@@ -308,7 +310,7 @@ def _prepares_each_shape(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype != torch.float32
 
 
-def _round_up(tokens: int) -> int:
+def round_up_tokens(tokens: int) -> int:
     """Round up: to multiples of 32, and from 1024 on to one of 16 sizes between powers of 2."""
     step = max(32, (1 << max(0, tokens.bit_length() - 1)) // 16)
     return -(-tokens // step) * step
@@ -322,7 +324,9 @@ class _Chunked(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: _Head) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
+    ) -> torch.Tensor:
         """Map `hidden` [positions, size] and `targets` [positions] to [positions] float32."""
         wants_gradient = hidden.requires_grad
         values: list[torch.Tensor] = []
@@ -347,7 +351,7 @@ class _Chunked(torch.autograd.Function):
         return gradient * outer[0][:, None].to(gradient.dtype), None, None
 
 
-def _cross_entropy(
+def compute_cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool
 ) -> torch.Tensor:
     """Return −log softmax(z)[x] of each row z of `logits` [positions, ids], [positions] float32.
@@ -371,7 +375,7 @@ def _cross_entropy(
 
 
 def _pieces(
-    hidden: torch.Tensor, targets: torch.Tensor, head: _Head
+    hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     size = max(1, _LOGITS_AT_ONCE // head.out_features)
     size = size - size % 32 or size
@@ -384,7 +388,7 @@ def _decoder(base: PreTrainedModel) -> torch.nn.Module | None:
     return decoder if isinstance(decoder, torch.nn.Module) and decoder is not base else None
 
 
-def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | None:
+def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> OutputHead | None:
     """Return the map from hidden states to logits as in the model itself, None if any of it trains.
 
     Some models scale or cap their logits after the output layer; a comparison shows which.
@@ -403,7 +407,7 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | Non
             for finish in _finishes(base.config.get_text_config()):
                 logits = finish(head(hidden)).float().to(expected.device)
                 if logits.shape == expected.shape and torch.allclose(logits, expected, 1e-3, 1e-4):
-                    return _Head(head, finish)
+                    return OutputHead(head, finish)
     except (TypeError, RuntimeError, AttributeError):
         pass
     finally:
@@ -412,12 +416,12 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | Non
 
 
 @dataclass(frozen=True)
-class _Head:
+class OutputHead:
     """An output layer, what the model does to its logits, and the loss of those."""
 
     layer: torch.nn.Module
     finish: Head
-    loss: _TokenLoss = _cross_entropy
+    loss: _TokenLoss = compute_cross_entropy
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.finish(self.layer(hidden))

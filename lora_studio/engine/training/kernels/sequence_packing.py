@@ -93,7 +93,7 @@ def attention_row_by_row(
     """Compute each row by PyTorch's own attention, which every device has."""
     windows = [_window(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
-    if groups > 1 and any(_needs_repeated_keys(query, key, value, window) for window in windows):
+    if groups > 1 and any(needs_repeated_keys(query, key, value, window) for window in windows):
         key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
     parts = [
         F.scaled_dot_product_attention(
@@ -114,7 +114,7 @@ def attention_row_by_row(
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
 
 
-def _needs_repeated_keys(
+def needs_repeated_keys(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> bool:
     """Return whether grouped-query attention needs the keys repeated for each query head.
@@ -145,7 +145,7 @@ def varlen_attention(
     """
     bounds = _bounds(documents, query.device)
     longest = max(documents)
-    attended = (kernel or _varlen_kernel())(
+    attended = (kernel or load_varlen_kernel())(
         *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
         bounds,
         bounds,
@@ -158,7 +158,7 @@ def varlen_attention(
     return cast(torch.Tensor, attended)[None]
 
 
-def _varlen_kernel() -> Callable[..., Any]:
+def load_varlen_kernel() -> Callable[..., Any]:
     """Return PyTorch's interface to it; raises ImportError before PyTorch 2.10."""
     from torch.nn.attention.varlen import varlen_attn
 
@@ -187,7 +187,7 @@ def supports_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.
         query.shape[-1],
         value.shape[-1],
     )
-    return _is_varlen_equal(*heads)
+    return is_varlen_equal(*heads)
 
 
 def uses_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool:
@@ -198,12 +198,12 @@ def uses_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool:
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     half = dtype in (torch.bfloat16, torch.float16)
     return (
-        device.type == "cuda" and half and _is_varlen_equal(dtype, device, heads, keys, size, size)
+        device.type == "cuda" and half and is_varlen_equal(dtype, device, heads, keys, size, size)
     )
 
 
 @lru_cache(maxsize=32)
-def _is_varlen_equal(
+def is_varlen_equal(
     dtype: torch.dtype, device: torch.device, heads: int, keys: int, size: int, values: int
 ) -> bool:
     """Return whether both ways agree on two short rows, and on their gradients."""

@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,7 @@ def test_full_disk_is_reported_before_scanning(
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(1)])
     monkeypatch.setattr(
-        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000)
+        shutil, "disk_usage", lambda _: SimpleNamespace(total=10**9, used=10**9, free=1000)
     )
     with pytest.raises(ProblemError) as caught:
         scan(file)

@@ -255,9 +255,9 @@ def test_convert_from_setting_decides_what_is_converted(
         merge.merge(run, job)
     if expected is None:
         with pytest.raises(ProblemError, match="no merged model"):
-            conversion._sources(run, run.load_project(), job)
+            conversion.choose_sources(run, run.load_project(), job)
         return
-    model, _ = conversion._sources(run, run.load_project(), job)
+    model, _ = conversion.choose_sources(run, run.load_project(), job)
     assert (model(tmp_path / "scratch").recipe is not None) == expected
 
 

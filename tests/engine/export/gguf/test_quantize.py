@@ -100,7 +100,7 @@ def test_every_writable_file_type_of_llama_cpp_is_offered(tmp_path: Path) -> Non
     known = get_ffi().typeof("enum llama_ftype").relements
     names = {name.partition("LLAMA_FTYPE_")[2].partition("_")[2] for name in known}
     names -= {""}  # GUESSED
-    quantizer = gguf_quantizer._Quantizer()
+    quantizer = gguf_quantizer.Quantizer()
     with quantizer.logged():  # hundreds of lines
         able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
     assert able == set(QUANTIZATIONS)
@@ -132,7 +132,7 @@ def test_llama_cpp_requires_imatrix_exactly_where_we_say(
     tmp_path: Path,
 ) -> None:
     file = outline(tmp_path / "outline.gguf")
-    quantizer = gguf_quantizer._Quantizer()
+    quantizer = gguf_quantizer.Quantizer()
     asked = set()
     for name in QUANTIZATIONS:
         with quantizer.logged() as log_lines:

@@ -20,6 +20,7 @@ from lora_studio.core.curves import metrics
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.spec import ModelSpec, names_of
 from lora_studio.core.project import checks
+from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
@@ -431,11 +432,14 @@ def test_invalid_device_setting_is_refused(text: str) -> None:
 
 
 def test_duplicate_device_is_a_problem_with_a_fix() -> None:
-    problems = checks._check_devices(ModelSpec(device="cuda:0,cuda:1,cuda:0"))
-    assert [(p.code, p.fix.value) for p in problems if p.fix] == [
-        ("model.device_twice", "cuda:0,cuda:1")
-    ]
-    assert not checks._check_devices(ModelSpec(device="cpu:2"))
+    def fixes(device: str) -> list[Any]:
+        draft = Draft()
+        draft.set("model", "device", device)
+        problems = [p for p in checks.check(draft) if p.code == "model.device_twice"]
+        return [problem.fix.value for problem in problems if problem.fix]
+
+    assert fixes("cuda:0,cuda:1,cuda:0") == ["cuda:0,cuda:1"]
+    assert fixes("cpu:2") == []
 
 
 def test_single_process_tasks_use_the_first_device() -> None:

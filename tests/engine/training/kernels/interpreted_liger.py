@@ -84,7 +84,7 @@ def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
     logits = (torch.randn(9, 1000) * 8).to(torch.bfloat16)
     targets = torch.arange(9) * 37
     own, others = logits.clone(), logits.clone()
-    expected = logprobs._cross_entropy(own, targets, True)
+    expected = logprobs.compute_cross_entropy(own, targets, True)
     actual = liger.cross_entropy(others, targets, True)
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
@@ -128,8 +128,8 @@ def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
     right = liger.rms_norm
     monkeypatch.setattr(liger, "rms_norm", lambda x, *others: right(x, *others) * 1.01)
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
-    norms = [layer for layer in scorer.model.modules() if fused._is_plain_norm(layer)]
-    assert {layer.forward.__func__ for layer in norms} == {fused._norm}
+    norms = [layer for layer in scorer.model.modules() if fused.is_plain_norm(layer)]
+    assert {layer.forward.__func__ for layer in norms} == {fused.compute_norm}
     assert scorer.fused.by_liger == _BY_LIGER["llama3"] - len(norms)
     description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
     assert description.endswith("Liger can't compute norms: values or gradients differ.")
@@ -150,7 +150,7 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     assert len(attempts) == 4
     assert scorer.fused.by_liger == 0
-    assert scorer.fused.layers == layers_of(scorer.model, fused._is_plain) + _BY_LIGER["llama3"]
+    assert scorer.fused.layers == layers_of(scorer.model, fused.is_plain_lora) + _BY_LIGER["llama3"]
     description = " ".join(map(str, kernel_choice.describe_liger(scorer)))
     assert description.startswith("Liger kernels aren't used. Liger can't compute norms: Failed")
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)

@@ -120,7 +120,7 @@ def test_equality_check_within_checkpointing_has_no_effect() -> None:
         )[0]
 
     expected = torch.autograd.grad(layer(*inputs).float().square().sum(), inputs)
-    cpu_attention._is_equal.cache_clear()
+    cpu_attention.is_equal_to_pytorch.cache_clear()
     actual = checkpoint(layer, *inputs, use_reentrant=False)
     gradients = torch.autograd.grad(actual.float().square().sum(), inputs)
     assert all(torch.equal(one, other) for one, other in zip(gradients, expected, strict=True))
@@ -128,7 +128,7 @@ def test_equality_check_within_checkpointing_has_no_effect() -> None:
 
 @needs_products
 def test_equality_check_passes_under_autocast() -> None:
-    cpu_attention._is_equal.cache_clear()
+    cpu_attention.is_equal_to_pytorch.cache_clear()
     query, key = (torch.zeros(1, heads, 40, 64, dtype=torch.bfloat16) for heads in (9, 3))
     with torch.autocast("cpu", torch.bfloat16):
         assert cpu_attention.is_faster(query, key, key, (40,))
@@ -194,6 +194,6 @@ def test_unequal_head_sizes_and_groups_use_pytorch_attention() -> None:
 
 def test_split_in_three_parts_sums_to_the_numbers() -> None:
     numbers = torch.tensor([0.0, 1.0, -123.456, 1e-3, 98765.4321])
-    parts = cpu_attention._split_in_three(numbers)
+    parts = cpu_attention.split_in_three(numbers)
     assert parts.dtype == torch.bfloat16
     torch.testing.assert_close(parts.float().sum(-1), numbers, rtol=2e-7, atol=0.0)

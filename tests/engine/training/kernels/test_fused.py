@@ -63,7 +63,7 @@ def assert_equal(actual: Result, expected: Result, tolerance: float) -> None:
 
 
 def is_rotating(layer: torch.nn.Module) -> bool:
-    return fused._forward_with_rotation(type(layer)) is not None
+    return fused.create_rotating_forward(type(layer)) is not None
 
 
 def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) -> int:
@@ -73,10 +73,10 @@ def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
-    expected = layers_of(scorer.model, fused._is_plain)
+    expected = layers_of(scorer.model, fused.is_plain_lora)
     if family != "gemma3":  # has other norms and gates
-        expected += layers_of(scorer.model, fused._is_plain_norm)
-        expected += layers_of(scorer.model, fused._is_gated)
+        expected += layers_of(scorer.model, fused.is_plain_norm)
+        expected += layers_of(scorer.model, fused.is_gated_mlp)
     expected += layers_of(scorer.model, is_rotating)
     assert scorer.fused.layers == expected > 0
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)
@@ -98,10 +98,10 @@ def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None
         actual = result(scorer)
     assert scorer.lengths == (12, 12, 7, 1)
     assert_equal(actual, result(Scorer(exact)), 0.05)
-    every = {logprobs._round_up(tokens) for tokens in range(1, 8193)}
+    every = {logprobs.round_up_tokens(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
-               for size in [logprobs._round_up(tokens)])  # fmt: skip
+               for size in [logprobs.round_up_tokens(tokens)])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_quantized_layers_are_left_to_peft_and_keep_training(
 
     expected = grads()
     scorer = Scorer(model)
-    assert not layers_of(model, fused._is_plain)
+    assert not layers_of(model, fused.is_plain_lora)
     assert model.training
     assert scorer.packed
     for one, other in zip(grads(), expected, strict=True):
@@ -154,7 +154,7 @@ def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
 
 def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    odd = next(layer for layer in model.modules() if fused._is_plain_norm(layer))
+    odd = next(layer for layer in model.modules() if fused.is_plain_norm(layer))
 
     class Biased(type(odd)):  # type: ignore[misc]
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -164,7 +164,7 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
     odd.__class__ = Biased
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
-    kinds = (fused._is_plain, fused._is_plain_norm, fused._is_gated, is_rotating)
+    kinds = (fused.is_plain_lora, fused.is_plain_norm, fused.is_gated_mlp, is_rotating)
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
 
 

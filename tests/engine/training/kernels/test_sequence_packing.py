@@ -103,11 +103,11 @@ def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
     with FakeTensorMode():
         query, key = (torch.empty(1, n, 8, 16, dtype=dtype, device="cuda") for n in (4, 2))
         mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
-        assert sequence_packing._needs_repeated_keys(query, key, key, None) == (
+        assert sequence_packing.needs_repeated_keys(query, key, key, None) == (
             dtype == torch.float32
         )
-        assert sequence_packing._needs_repeated_keys(query, key, key, mask)
-    assert not sequence_packing._needs_repeated_keys(
+        assert sequence_packing.needs_repeated_keys(query, key, key, mask)
+    assert not sequence_packing.needs_repeated_keys(
         *(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None
     )
 
@@ -116,7 +116,7 @@ def test_repeated_keys_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch)
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
     expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
-    monkeypatch.setattr(sequence_packing, "_needs_repeated_keys", lambda *_: True)
+    monkeypatch.setattr(sequence_packing, "needs_repeated_keys", lambda *_: True)
     actual = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
     torch.testing.assert_close(actual, expected)
 
@@ -125,13 +125,13 @@ def test_varlen_kernel_is_unused_where_missing_or_different(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     about = torch.float32, torch.device("cpu"), 4, 2, 8, 8
-    sequence_packing._is_varlen_equal.cache_clear()
-    assert not sequence_packing._is_varlen_equal(*about)  # PyTorch has it only for GPUs
+    sequence_packing.is_varlen_equal.cache_clear()
+    assert not sequence_packing.is_varlen_equal(*about)  # PyTorch has it only for GPUs
 
     def other(*given: Any, **named: Any) -> torch.Tensor:
         return torch.zeros_like(given[0]) * given[0]
 
-    monkeypatch.setattr(sequence_packing, "_varlen_kernel", lambda: other)
-    sequence_packing._is_varlen_equal.cache_clear()
-    assert not sequence_packing._is_varlen_equal(*about)
-    sequence_packing._is_varlen_equal.cache_clear()
+    monkeypatch.setattr(sequence_packing, "load_varlen_kernel", lambda: other)
+    sequence_packing.is_varlen_equal.cache_clear()
+    assert not sequence_packing.is_varlen_equal(*about)
+    sequence_packing.is_varlen_equal.cache_clear()

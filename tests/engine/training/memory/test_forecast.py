@@ -99,7 +99,7 @@ def test_sampled_lengths_represent_a_large_dataset() -> None:
 
     rows = np.sort(np.random.default_rng(0).geometric(0.005, 3_000))
     columns = lengths.LengthTable(rows, rows, np.zeros((0, 2), np.int64), int(rows.sum()), 100.0)
-    epoch = lengths._epoch([columns])
-    assert len(epoch) == lengths._SAMPLED
+    epoch = lengths.sample_epoch([columns])
+    assert len(epoch) == lengths.SAMPLED_ROWS
     assert epoch.max() == rows.max()
     assert epoch.mean() == pytest.approx(rows.mean(), rel=0.02)

@@ -119,7 +119,7 @@ def kept_bytes(model: peft.PeftModel, narrow: bool) -> int:
         torch.autocast("cpu", torch.bfloat16, enabled=narrow),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value),
     ):
-        scorer._hidden(batch)
+        scorer.compute_hidden_states(batch)
     return sum(storage.nbytes() for storage in held.values())
 
 
@@ -192,7 +192,7 @@ def compare_activations(
     narrow = loaded.dtype != torch.float32
     assert inspected.adapter is not None
     casts = 2 * inspected.adapter.trainable if narrow and not plan.fused else 0
-    layers, _ = estimate._activations(plan, TOKENS)
+    layers, _ = estimate.estimate_activations(plan, TOKENS)
     positions = TOKENS * 2 * 4 * plan.shape.head_size  # sines and cosines
     # The dropout mask of the first input isn't kept, because no gradient flows there.
     tolerance = 0.08 if lora.dropout else 0.06

@@ -195,10 +195,10 @@ def test_scores_return_from_output_layer_on_another_gpu() -> None:
         layer = torch.nn.Linear(8, 40, bias=False, device="meta")
         layer.weight = torch.nn.Parameter(torch.empty(40, 8, device="cuda:0"), requires_grad=False)
         hidden = torch.empty(5, 8, device="cuda:1")
-        head = logprobs._Head(layer, lambda logits: logits, score)
+        head = logprobs.OutputHead(layer, lambda logits: logits, score)
         layer.register_forward_pre_hook(lambda _, given: (given[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
-        actual = logprobs._Chunked.apply(hidden, targets, head)
+        actual = logprobs.compute_chunked_logprobs(hidden, targets, head)
         assert (actual.shape, actual.device) == ((5,), hidden.device)
     assert seen == [("cuda:0", "cuda:0")]
 
