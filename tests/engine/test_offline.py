@@ -89,7 +89,7 @@ def offline_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     offline.switch(False)
 
 
-def asked(*questions: Any) -> list[list[Any]]:
+def ask_worker(*questions: Any) -> list[list[Any]]:
     """Send questions to one real worker; return the events of each."""
     worker = client_worker.Worker.start()
     try:
@@ -114,7 +114,7 @@ def asked(*questions: Any) -> list[list[Any]]:
 @pytest.mark.usefixtures("offline_mode")
 def test_network_commands_report_that_offline_mode_is_on(tiny: TinyModel) -> None:
     with hub_server({"tiny/llama": tiny("llama3")}) as hub:
-        answers = asked(
+        answers = ask_worker(
             commands.SearchModels(text="llama"),
             commands.DownloadModel(model=ModelSpec(source="tiny/llama")),
             commands.InspectModel(model=ModelSpec(source="org/other")),
@@ -132,7 +132,7 @@ def test_network_commands_report_that_offline_mode_is_on(tiny: TinyModel) -> Non
 @pytest.mark.usefixtures("offline_mode")
 def test_local_commands_still_run_offline(tiny: TinyModel) -> None:
     with _listening() as port:
-        inspected, listed, ollama = asked(
+        inspected, listed, ollama = ask_worker(
             commands.InspectModel(model=ModelSpec(source=str(tiny("llama3")))),
             commands.ListModels(location="folder", folders=(str(tiny("llama3")),)),
             commands.InspectOllama(host=f"http://127.0.0.1:{port}"),

@@ -65,9 +65,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    made = Session()
-    yield made
-    made.close()
+    new_session = Session()
+    yield new_session
+    new_session.close()
 
 
 def blend(models: Path, **weights: float) -> AdapterSpeaker:
@@ -100,8 +100,8 @@ def greedy(network: Any, models: Path) -> str:
     ids = tokenizer.apply_chat_template(
         turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
     ).input_ids
-    made = network.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
-    return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
+    new_session = network.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
+    return str(tokenizer.decode(new_session[0, ids.shape[1] :], skip_special_tokens=True))
 
 
 def test_blend_logits_match_peft_weighted_adapter(
@@ -313,7 +313,7 @@ def test_shortened_answer_is_sent_from_its_new_end() -> None:
         def emit(self, event: events.Event) -> None:
             sent.append(event)
 
-    text, _ = turn_scheduler.send_update(0, Answer(), "Yes, and", Listener())  # type: ignore[arg-type]  # they have what is used
+    text, _ = turn_scheduler.send_update(0, Answer(), "Yes, and", Listener())  # type: ignore[arg-type]  # has what is used
     assert text == "Yes"
     (grew,) = sent
     assert isinstance(grew, events.AnswerGrew)

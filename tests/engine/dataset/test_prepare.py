@@ -185,7 +185,7 @@ def test_concurrent_preparations_share_the_first_result(
     # A folder that a listing still names after another process has moved it.
     (tokens / ".half-made.tmp").symlink_to(cache / "gone")
 
-    def made() -> list[tuple[str, int]]:
+    def cached() -> list[tuple[str, int]]:
         return [(folder.name, folder.stat().st_ino) for folder in tokens.glob("[!.]*")]
 
     faster: list[TokenTable] = []
@@ -195,12 +195,12 @@ def test_concurrent_preparations_share_the_first_result(
         if not then:
             then.append(("begun", 0))
             faster.extend(tables_of(spec_of(file), tokenizer))
-            then[:] = made()
+            then[:] = cached()
 
     rows = mixture.open_dataset(spec_of(file), make_job())
     (slower,) = dataset_prepare.tokenize(rows, tokenizer, make_job(RecordingChannel(overtake)))
     assert len(then) == 1
-    assert made() == then
+    assert cached() == then
     assert slower.digest == faster[0].digest
     assert [entry.name for entry in tokens.glob(".*")] == [".half-made.tmp"]
 

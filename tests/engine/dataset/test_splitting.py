@@ -91,7 +91,7 @@ def test_row_ids_round_trip_their_pairs(pairs: list[tuple[int, int]]) -> None:
     array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     ids = RowIds(array[:, 0], array[:, 1])
     assert list(ids) == pairs
-    assert [ids[place] for place in range(len(ids))] == pairs
+    assert [ids[position] for position in range(len(ids))] == pairs
     assert ids[1:3] == pairs[1:3]
     assert ids.array().tolist() == [list(pair) for pair in pairs]
     assert bool(ids) == bool(pairs)

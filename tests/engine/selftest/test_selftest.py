@@ -163,8 +163,8 @@ def test_older_result_without_verdict_fails_unless_passed() -> None:
         "kind": "self_tested", "stage": "Q8_0", "conversations": 1, "positions": 1,
         "tokens_equal": True, "top1": 0.1, "kl": 9.0, "top1_limit": 0.9, "kl_limit": 0.1,
     }  # fmt: skip
-    assert events.parse(json.dumps(facts | {"passed": False})).verdict == "failed"  # type: ignore[union-attr]  # of this kind
-    assert events.parse(json.dumps(facts | {"passed": True})).verdict == "passed"  # type: ignore[union-attr]  # of this kind
+    assert events.parse(json.dumps(facts | {"passed": False})).verdict == "failed"  # type: ignore[union-attr]  # a SelfTested event
+    assert events.parse(json.dumps(facts | {"passed": True})).verdict == "passed"  # type: ignore[union-attr]  # a SelfTested event
 
 
 # --- correct models ---------------------------------------------------------------------------

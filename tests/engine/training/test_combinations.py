@@ -88,7 +88,7 @@ def loss_of_saved(run: RunFolder) -> float:
     """Return the validation loss of the base as loaded for training and the saved adapter."""
     project = run.load_project()
     loaded = loading.load(project.model, make_job(), project.dataset, training=True)
-    # DoRA's lengths of rows are wrong on 4-bit weights that were packed for passes without gradients.
+    # DoRA's magnitudes are wrong on 4-bit weights that were repacked for inference.
     attach.prevent_repacking(loaded.model)
     tuned = PeftModel.from_pretrained(loaded.model, str(run.adapter)).eval()
     prepared = prepare(project.dataset, loaded.tokenizer, project.training.seed, make_job())

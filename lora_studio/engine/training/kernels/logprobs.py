@@ -203,7 +203,7 @@ class Scorer:
         self.lengths = batch.lengths
         targets = batch.targets.to(self.device)
         if self.chunked and self._head is not None:
-            return compute_chunked_logprobs(self.compute_hidden_states(batch), targets, self._head)
+            return _chunked(self.compute_hidden_states(batch), targets, self._head)
         return _logprobs(self._own_logits(batch), targets)
 
     def _run_few_tokens(self) -> torch.Tensor:
@@ -286,15 +286,13 @@ def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 
-def compute_chunked_logprobs(
-    hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
-) -> torch.Tensor:
+def _chunked(hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:
     """Return the same from hidden states, in chunks whose logits are freed at once."""
     count, targets = len(hidden), targets.to(hidden.device)
     if _prepares_each_shape(hidden.device, hidden.dtype):
         more = round_up_tokens(count) - count
         hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
-    logprobs: torch.Tensor = _Chunked.apply(hidden, targets, head)
+    logprobs: torch.Tensor = ChunkedLogprobs.apply(hidden, targets, head)
     return logprobs[:count]
 
 
@@ -316,7 +314,7 @@ def round_up_tokens(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-class _Chunked(torch.autograd.Function):
+class ChunkedLogprobs(torch.autograd.Function):
     """log softmax(head(h_i))[x_i] for each position i.
 
     Its gradient at h_i depends on position i only, so it is computed in the forward pass, chunk by

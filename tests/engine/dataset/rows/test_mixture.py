@@ -48,14 +48,14 @@ def problem_of(*sources: Any, **settings: Any) -> Problem:
 def inspected(*sources: Any, **settings: Any) -> list[events.DatasetInspected]:
     channel = handle(commands.InspectDataset(dataset=spec_of(*sources, **settings), preview=50))
     channel.last(events.Done)
-    found = channel.of(events.DatasetInspected)
-    for event in found:
+    result = channel.of(events.DatasetInspected)
+    for event in result:
         left_out = sum(entry.count for entry in event.skipped)
         assert event.rows_read == event.rows_used + left_out
         assert event.rows_read == sum(
             source.used + sum(entry.count for entry in source.skipped) for source in event.sources
         )
-    return found
+    return result
 
 
 def page(*sources: Any, **question: Any) -> events.RowsRead:
@@ -83,7 +83,10 @@ def test_system_prompt_is_added_to_rows_without_one(tmp_path: Path) -> None:
     own = {"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}  # fmt: skip
     file = write_rows(tmp_path / "a.jsonl", [own, {"messages": own["messages"][1:]}])
     rows = opened(file, system_prompt="Be short.")
-    assert [rows.sample(0, place).messages[0].content for place in (0, 1)] == ["own", "Be short."]
+    assert [rows.sample(0, position).messages[0].content for position in (0, 1)] == [
+        "own",
+        "Be short.",
+    ]
 
 
 def test_fixes_of_single_rows_are_applied(tmp_path: Path) -> None:
@@ -124,11 +127,11 @@ def test_validation_file_rows_come_last(tmp_path: Path) -> None:
 def test_small_dataset_is_inspected_in_one_complete_event(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD, GOOD, BAD])
     (answer,) = inspected(file)
-    (found,) = answer.sources
+    (result,) = answer.sources
     assert answer.complete
     assert (answer.task, answer.rows_read, answer.rows_used) == ("sft", 4, 2)
-    assert (found.format, str(found.container), found.rows, found.used) == ("alpaca", "JSON lines, UTF-8", 4, 2)  # fmt: skip
-    assert found.columns == ("instruction", "input", "output")
+    assert (result.format, str(result.container), result.rows, result.used) == ("alpaca", "JSON lines, UTF-8", 4, 2)  # fmt: skip
+    assert result.columns == ("instruction", "input", "output")
     assert [(entry.count, entry.rows) for entry in answer.skipped] == [(2, (2, 4))]
     assert [bool(row.fault) for row in answer.preview] == [False, True, False, True]
     assert answer.preview[0].messages[-1].content == "Answer"
@@ -241,9 +244,9 @@ def test_skipped_rows_are_shown_with_reason_and_raw_text(
 
 def test_pages_skip_an_unreadable_source(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD])
-    found = page(tmp_path / "missing.jsonl", file, first=0, count=10)
-    assert [(row.source, row.row) for row in found.rows] == [(1, 1), (1, 2)]
-    assert found.matching == 2
+    result = page(tmp_path / "missing.jsonl", file, first=0, count=10)
+    assert [(row.source, row.row) for row in result.rows] == [(1, 1), (1, 2)]
+    assert result.matching == 2
     with pytest.raises(AssertionError, match="no RowsRead"):
         page(tmp_path / "missing.jsonl", first=0, count=10)
 
@@ -317,10 +320,10 @@ def test_weight_sets_how_often_each_row_repeats(
     sizes: list[int], weights: list[float], seed: int
 ) -> None:
     rows = np.array([(source, row) for source, size in enumerate(sizes) for row in range(size)])
-    found = repeat_by_weight(rows, weights, seed)
-    assert np.array_equal(found, repeat_by_weight(rows, weights, seed))
+    result = repeat_by_weight(rows, weights, seed)
+    assert np.array_equal(result, repeat_by_weight(rows, weights, seed))
     for source, size in enumerate(sizes):
-        times = np.bincount(found[found[:, 0] == source][:, 1], minlength=size)
+        times = np.bincount(result[result[:, 0] == source][:, 1], minlength=size)
         whole = int(weights[source])
         assert set(times) <= {whole, whole + 1}
         assert times.sum() == whole * size + round((weights[source] - whole) * size)

@@ -93,7 +93,7 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
     for name, stored in safetensors_files.index(model).items():
         value = stored.read().float()
         if family in _PERMUTED and (".q_proj." in name or ".k_proj." in name):
-            value = neighbours(value, heads=4 if ".q_proj." in name else 2)
+            value = interleave(value, heads=4 if ".q_proj." in name else 2)
         if family == "gemma3" and name.endswith("norm.weight"):
             value += 1  # Gemma multiplies by 1 + weight, llama.cpp by the weight
         if ".experts." in name:
@@ -110,7 +110,7 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
     return result
 
 
-def neighbours(weight: torch.Tensor, heads: int) -> torch.Tensor:
+def interleave(weight: torch.Tensor, heads: int) -> torch.Tensor:
     """Reorder the rows of each head from two halves to interleaved pairs."""
     rows, width = weight.shape
     half = rows // heads // 2

@@ -29,7 +29,7 @@ from tests.engine.training.kernels.test_fused import (
 
 
 @pytest.fixture(autouse=True)
-def _on_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+def _run_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """WORKAROUND: the interpreter passes Python floats where compiled kernels get tensors and call their
     methods, and it doesn't support libdevice functions."""
     convert = interpreter._implicit_cvt

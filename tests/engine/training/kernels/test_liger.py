@@ -94,6 +94,6 @@ def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> N
     kernel_choice.report_kernels(run, scorer, job, ProcessGroup())
     noted = run.manifest()["kernels"]
     assert noted == {"liger": False, "said": str(scorer.description())}
-    texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a recording one
+    texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a RecordingChannel
     assert str(texts[0]) == str(scorer.description())
     assert "aren't available now" in str(texts[-1])

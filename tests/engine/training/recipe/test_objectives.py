@@ -198,7 +198,7 @@ def test_scores_return_from_output_layer_on_another_gpu() -> None:
         head = logprobs.OutputHead(layer, lambda logits: logits, score)
         layer.register_forward_pre_hook(lambda _, given: (given[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
-        actual = logprobs.compute_chunked_logprobs(hidden, targets, head)
+        actual = logprobs.ChunkedLogprobs.apply(hidden, targets, head)
         assert (actual.shape, actual.device) == ((5,), hidden.device)
     assert seen == [("cuda:0", "cuda:0")]
 
