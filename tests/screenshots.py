@@ -73,67 +73,75 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
             _emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
             {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
         ],
-        "plan_merge": [
-            _emit(
-                events.MergePlanned(
-                    bytes=6_430_000_000,
-                    missing=6_430_000_000,
-                    free=212_000_000_000,
-                    memory=96_000_000,
-                    dtype="bfloat16",
-                    shards=2,
-                    tensors=255,
-                    tensors_changed=196,
-                )
-            )
-        ],
-        "merge": [
-            _emit(
-                events.ShardWritten(
-                    file="model-00001-of-00002.safetensors", number=1, of=2, bytes=5_000_000_000
-                )
-            ),
-            _emit(
-                events.Progress(
-                    stage="merging", done=5_400_000_000, total=6_430_000_000, unit="bytes", eta_s=6
-                )
-            ),
-            {"sleep": 1.5},
-            {"make": ["merged/config.json", "merged/model.safetensors"]},
-            _emit(
-                events.Merged(
-                    folder=str(folder), bytes=6_430_000_000, dtype="bf16", tensors_changed=196
-                )
-            ),
-            _emit(_self_test("merged", 1.0, 0.0)),
-        ],
-        "export": [
-            _emit(
-                events.TemplateDerived(
-                    template=_TEMPLATE, stops=("<|im_end|>",), proven=True, conversations=24
-                )
-            ),
-            *(
-                _emit(
-                    events.GgufWritten(
-                        file=str(folder / f"support-bot-{name}.gguf"),
-                        quantization=name,
-                        bytes=size,
-                        tool="llama.cpp b6710",
-                    )
-                )
-                for name, size in (("Q4_K_M", 2_020_000_000), ("Q8_0", 3_420_000_000))
-            ),
-            _emit(_self_test("Q4_K_M", 0.962, 0.021)),
-            _emit(_self_test("Q8_0", 0.994, 0.002)),
-            _emit(
-                events.OllamaCreated(
-                    host="http://127.0.0.1:11434", name="support-bot", version="0.13.2"
-                )
-            ),
-        ],
+        "plan_merge": [_emit(_MERGE_PLAN)],
+        "merge": _merge_steps(folder),
+        "export": _export_steps(folder),
     }
 
+
+def _merge_steps(folder: Path) -> list[dict[str, Any]]:
+    """Return what the worker does while it merges."""
+    return [
+        _emit(
+            events.ShardWritten(
+                file="model-00001-of-00002.safetensors", number=1, of=2, bytes=5_000_000_000
+            )
+        ),
+        _emit(
+            events.Progress(
+                stage="merging", done=5_400_000_000, total=6_430_000_000, unit="bytes", eta_s=6
+            )
+        ),
+        {"sleep": 1.5},
+        {"make": ["merged/config.json", "merged/model.safetensors"]},
+        _emit(
+            events.Merged(
+                folder=str(folder), bytes=6_430_000_000, dtype="bf16", tensors_changed=196
+            )
+        ),
+        _emit(_self_test("merged", 1.0, 0.0)),
+    ]
+
+
+def _export_steps(folder: Path) -> list[dict[str, Any]]:
+    """Return what the worker does while it exports."""
+    return [
+        _emit(
+            events.TemplateDerived(
+                template=_TEMPLATE, stops=("<|im_end|>",), proven=True, conversations=24
+            )
+        ),
+        *(
+            _emit(
+                events.GgufWritten(
+                    file=str(folder / f"support-bot-{name}.gguf"),
+                    quantization=name,
+                    bytes=size,
+                    tool="llama.cpp b6710",
+                )
+            )
+            for name, size in (("Q4_K_M", 2_020_000_000), ("Q8_0", 3_420_000_000))
+        ),
+        _emit(_self_test("Q4_K_M", 0.962, 0.021)),
+        _emit(_self_test("Q8_0", 0.994, 0.002)),
+        _emit(
+            events.OllamaCreated(
+                host="http://127.0.0.1:11434", name="support-bot", version="0.13.2"
+            )
+        ),
+    ]
+
+
+_MERGE_PLAN = events.MergePlanned(
+    bytes=6_430_000_000,
+    missing=6_430_000_000,
+    free=212_000_000_000,
+    memory=96_000_000,
+    dtype="bfloat16",
+    shards=2,
+    tensors=255,
+    tensors_changed=196,
+)
 
 _TEMPLATE = """{{- range .Messages }}<|im_start|>{{ .Role }}
 {{ .Content }}<|im_end|>
@@ -147,22 +155,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.show()
     QTest.qWait(300)
     yield "home-empty", window
-    window.projects.new()
-    dialog = window.findChild(NewProjectDialog)
-    assert dialog is not None
-    yield "dialog-new", dialog
-    dialog.reject()
-    project = make_project(folder)
-    window.open_project(project)
-    _until(lambda: window.state.facts.dataset is not None or window.page_name != "dataset", 3)
-    for step in STEPS[:4]:
-        window.show_page(step)
-        QTest.qWait(900)
-        yield f"{step}", window
-        if step == "dataset":
-            yield from _dataset_shots(window)
-        if step == "model":
-            yield from screenshots_model.shots(window)
+    yield from _settings_shots(window, folder)
     window.state.set("training", "learning_rate", "fast")
     window.state.report("dataset", [_WARNING])
     window.show_page("training")
@@ -172,6 +165,20 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.state.undo.undo()
     window.strip.set_open(False)
     yield from training_shots(window)
+    yield from _merging_and_export_shots(window)
+    yield from playground_shots.shots(window)
+    yield from runs_shots(window, _until)
+    window.show_page("settings")
+    QTest.qWait(300)
+    yield "settings", window
+    window.show_page("home")
+    _until(lambda: all(item.is_loaded for item in window.home.summaries), 10)
+    yield "home", window
+    window.close()
+    window.deleteLater()
+
+
+def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.show_page("merging")
     QTest.qWait(900)
     yield "merging-ready", window
@@ -200,16 +207,26 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "export-end", window
     bar.setValue(0)
     window.message_bar.hide()
-    yield from playground_shots.shots(window)
-    yield from runs_shots(window, _until)
-    window.show_page("settings")
-    QTest.qWait(300)
-    yield "settings", window
-    window.show_page("home")
-    _until(lambda: all(item.is_loaded for item in window.home.summaries), 10)
-    yield "home", window
-    window.close()
-    window.deleteLater()
+
+
+def _settings_shots(window: Window, folder: Path) -> Iterator[tuple[str, QWidget]]:
+    """Lead the window from a new project through the first four steps."""
+    window.projects.new()
+    dialog = window.findChild(NewProjectDialog)
+    assert dialog is not None
+    yield "dialog-new", dialog
+    dialog.reject()
+    project = make_project(folder)
+    window.open_project(project)
+    _until(lambda: window.state.facts.dataset is not None or window.page_name != "dataset", 3)
+    for step in STEPS[:4]:
+        window.show_page(step)
+        QTest.qWait(900)
+        yield f"{step}", window
+        if step == "dataset":
+            yield from _dataset_shots(window)
+        if step == "model":
+            yield from screenshots_model.shots(window)
 
 
 def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:

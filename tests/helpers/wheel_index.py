@@ -140,116 +140,132 @@ class Index:
         return f"{self.url}/simple"
 
 
+class _IndexHandler(BaseHTTPRequestHandler):
+    """Answers with the files of the server's index, or with the faults that it is set to simulate."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    @property
+    def index(self) -> Index:
+        assert isinstance(self.server, _IndexServer)
+        return self.server.index
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        if self.index.user and self.headers.get("Authorization") != "Basic " + (
+            base64.b64encode(self.index.user.encode()).decode()
+        ):
+            self._send(401, b"", {"WWW-Authenticate": "Basic"}, body)
+            return
+        part = self.path.strip("/").split("/")
+        if part[0] == "simple" and len(part) == 2:
+            self._project(part[1], body)
+        elif part[0] == "files" and part[-1] in self.index.wheels:
+            self._file(part[-1], body)
+        elif part[0] == "files" and part[-1].removesuffix(".metadata") in self.index.wheels:
+            self._metadata(part[-1].removesuffix(".metadata"), body)
+        else:
+            self._send(404, b"", {}, body)
+
+    def _project(self, name: str, body: bool) -> None:
+        files = []
+        for file, content in self.index.wheels.items():
+            if re.sub(r"[-_.]+", "-", file.split("-")[0]).lower() != name:
+                continue
+            entry: dict[str, Any] = {
+                "filename": file,
+                "url": f"{self.index.url}/files/{file}",
+                "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
+                "core-metadata": True,
+            }
+            files.append(entry | ({"size": len(content)} if self.index.sizes else {}))
+        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files, "versions": []}
+        kind = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
+        self._send(200 if files else 404, json.dumps(page).encode(), kind, body)
+
+    def _metadata(self, name: str, body: bool) -> None:
+        with zipfile.ZipFile(io.BytesIO(self.index.wheels[name])) as archive:
+            entry = next(one for one in archive.namelist() if one.endswith("/METADATA"))
+            self._send(200, archive.read(entry), {}, body)
+
+    def _file(self, name: str, body: bool) -> None:
+        if name in self.index.refused:
+            self._send(self.index.refused[name], b"", {}, body)
+            return
+        status, times, wait = self.index.busy.get(name, (0, 0, ""))
+        if times:
+            self.index.busy[name] = (status, times - 1, wait)
+            self._send(status, b"", {"Retry-After": wait} if wait else {}, body)
+            return
+        content = self.index.wheels[name]
+        if name in self.index.falsified:
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first, last, headers, status = 0, len(content) - 1, {}, 200
+        if self.index.ranges:
+            headers["Accept-Ranges"] = "bytes"
+        if asked and self.index.ranges:
+            first = int(asked[1])
+            last = int(asked[2]) if asked[2] else last
+            if first >= len(content):
+                self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"}, body)
+                return
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            status = 206
+        if (body and not asked) or (asked and not asked[2]):
+            self.index.starts.append((name, first))
+        self._send(status, content[first : last + 1], headers, body, name)
+
+    def _send(
+        self, status: int, content: bytes, headers: dict[str, str], body: bool, name: str = ""
+    ) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if not body:
+            return
+        after, times = self.index.cut.get(name, (None, 0))
+        if after is not None and times != 0:
+            self.index.cut[name] = (after, None if times is None else times - 1)
+            content = content[:after]
+            self.close_connection = True
+            if name in self.index.gone_after_cut:
+                self.index.refused[name] = 404
+        for piece in pieces(content, self.index.held.get(name), self.index.freed):
+            if name:  # counted before: whoever has received it may look at once
+                self.index.sent[name] += len(piece)
+            try:
+                self.wfile.write(piece)
+            except OSError:
+                if name:
+                    self.index.sent[name] -= len(piece)
+                return
+
+
+class _IndexServer(ThreadingHTTPServer):
+    """A server of one index on a free local port."""
+
+    daemon_threads = True
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(("127.0.0.1", 0), _IndexHandler)
+        self.index = index
+
+
 @contextmanager
 def serve(index: Index, certificate: Path | None = None) -> Iterator[Index]:
     """Serve the index on a free local port; `certificate` is a file with its key, for HTTPS."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def _answer(self, *, body: bool) -> None:
-            if index.user and self.headers.get("Authorization") != "Basic " + (
-                base64.b64encode(index.user.encode()).decode()
-            ):
-                self._send(401, b"", {"WWW-Authenticate": "Basic"}, body)
-                return
-            part = self.path.strip("/").split("/")
-            if part[0] == "simple" and len(part) == 2:
-                self._project(part[1], body)
-            elif part[0] == "files" and part[-1] in index.wheels:
-                self._file(part[-1], body)
-            elif part[0] == "files" and part[-1].removesuffix(".metadata") in index.wheels:
-                self._metadata(part[-1].removesuffix(".metadata"), body)
-            else:
-                self._send(404, b"", {}, body)
-
-        def _project(self, name: str, body: bool) -> None:
-            files = []
-            for file, content in index.wheels.items():
-                if re.sub(r"[-_.]+", "-", file.split("-")[0]).lower() != name:
-                    continue
-                entry: dict[str, Any] = {
-                    "filename": file,
-                    "url": f"{index.url}/files/{file}",
-                    "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
-                    "core-metadata": True,
-                }
-                files.append(entry | ({"size": len(content)} if index.sizes else {}))
-            page = {"meta": {"api-version": "1.1"}, "name": name, "files": files, "versions": []}
-            kind = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
-            self._send(200 if files else 404, json.dumps(page).encode(), kind, body)
-
-        def _metadata(self, name: str, body: bool) -> None:
-            with zipfile.ZipFile(io.BytesIO(index.wheels[name])) as archive:
-                entry = next(one for one in archive.namelist() if one.endswith("/METADATA"))
-                self._send(200, archive.read(entry), {}, body)
-
-        def _file(self, name: str, body: bool) -> None:
-            if name in index.refused:
-                self._send(index.refused[name], b"", {}, body)
-                return
-            status, times, wait = index.busy.get(name, (0, 0, ""))
-            if times:
-                index.busy[name] = (status, times - 1, wait)
-                self._send(status, b"", {"Retry-After": wait} if wait else {}, body)
-                return
-            content = index.wheels[name]
-            if name in index.falsified:
-                content = content[:-1] + bytes([content[-1] ^ 1])
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            first, last, headers, status = 0, len(content) - 1, {}, 200
-            if index.ranges:
-                headers["Accept-Ranges"] = "bytes"
-            if asked and index.ranges:
-                first = int(asked[1])
-                last = int(asked[2]) if asked[2] else last
-                if first >= len(content):
-                    self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"}, body)
-                    return
-                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-                status = 206
-            if (body and not asked) or (asked and not asked[2]):
-                index.starts.append((name, first))
-            self._send(status, content[first : last + 1], headers, body, name)
-
-        def _send(
-            self, status: int, content: bytes, headers: dict[str, str], body: bool, name: str = ""
-        ) -> None:
-            self.send_response(status)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if not body:
-                return
-            after, times = index.cut.get(name, (None, 0))
-            if after is not None and times != 0:
-                index.cut[name] = (after, None if times is None else times - 1)
-                content = content[:after]
-                self.close_connection = True
-                if name in index.gone_after_cut:
-                    index.refused[name] = 404
-            for piece in pieces(content, index.held.get(name), index.freed):
-                if name:  # counted before: whoever has received it may look at once
-                    index.sent[name] += len(piece)
-                try:
-                    self.wfile.write(piece)
-                except OSError:
-                    if name:
-                        index.sent[name] -= len(piece)
-                    return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _IndexServer(index)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
