@@ -1,6 +1,6 @@
-"""Pictures of every page: `python -m tests.screenshots OUT`, at two sizes and in both themes.
+"""Take screenshots of every page: `python -m tests.screenshots OUT`, at two sizes, in both themes.
 
-The window is the real one, over a project that is made here; its workers play a scenario.
+The window is the real one with a generated project; its workers play a scenario.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How fast rows become tokens, the mask of what trains included, against a plain `datasets.map`.
+"""Measure how fast rows become tokens with a loss mask, compared with a plain `datasets.map`.
 
     python -m tests.benchmarks.data scan [--gb 2]          (tests/benchmarks/data_scan.py)
     python -m tests.benchmarks.data tokenize [--rows 40000] [--turns 2] [--rounds 2]
 
-The plain way is what a script does: `map` with `apply_chat_template(tokenize=True)`, one call a row,
-without a mask, in as many processes. Both take turns in one run, begin with a fresh cache, and
-include the start of their processes; ours also parses rows, converts and checks them.
+The plain way is what a script does: `map` with `apply_chat_template(tokenize=True)`, one call per row,
+without a mask, in as many processes. Both take turns in one run, start with an empty cache, and
+include the start of their processes; ours also parses, converts and checks the rows.
 """
 
 from __future__ import annotations

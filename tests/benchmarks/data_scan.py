@@ -1,9 +1,9 @@
-"""How soon and how fast a large file is read by a worker, and how much memory it takes over idle.
+"""Measure how soon and how fast a worker reads a large file, and its memory above idle.
 
-`python -m tests.benchmarks.data scan [--gb 2]` writes JSON lines of that size, each row another, has
-a real worker inspect them twice and turn pages, then lets a plain `datasets.load_dataset("json")`
-read the same file. Memory is the peak of the process tree, looked at every 20 ms: resident without
-what other processes share (USS), so that the page cache counts for neither.
+`python -m tests.benchmarks.data scan [--gb 2]` writes JSON lines of that size, each row different,
+lets a real worker inspect them twice and page through them, then lets a plain
+`datasets.load_dataset("json")` read the same file. Memory is the peak of the process tree, sampled
+every 20 ms, without memory shared with other processes (USS), so that the page cache doesn't count.
 """
 
 from __future__ import annotations

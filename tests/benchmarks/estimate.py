@@ -1,9 +1,9 @@
-"""How long a page takes to show what a changed setting means for memory.
+"""Measure how long a page takes to show the memory estimate for a changed setting.
 
     python -m tests.benchmarks.estimate
 
-Times of a move of the LoRA page's slider with every page of a project behind it, of the estimate, of the advice that goes with it and of the panel that shows both, each for the
-worst of the settings tried, beside the 16 ms that a frame of a screen lasts.
+Measured are a move of the LoRA page's slider with every page of a project, the estimate, its advice,
+and the panel that shows both: the slowest of several settings each, compared with a frame (16 ms).
 """
 
 from __future__ import annotations

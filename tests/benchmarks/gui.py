@@ -1,11 +1,11 @@
-"""How quick and how small the window is: `python -m tests.benchmarks.gui [start latency open memory]`.
+"""Measure speed and memory of the window: `python -m tests.benchmarks.gui [start latency open memory]`.
 
-`start` opens the window and a bare PySide6 window with an empty pyqtgraph plot in turn, each in a
-process of its own, and compares the time to the first painting and the memory at rest. `latency`
-shows a training at its millionth step while a worker process sends 500 events a second, and measures how late
-the event loop gets its turn, beside the same window with nothing to do. `open` opens a project with
-2,000 runs; `memory` sends 100,000 events. Clock time suffers from other programs; processor time
-does not, so both are told. Ends with status 1 where a limit is exceeded.
+`start` opens the window and a bare PySide6 window with an empty pyqtgraph plot in turn, each in its
+own process, and compares the time to the first painting and the memory at rest. `latency` shows a
+training at its millionth step while a worker sends 500 events a second, and measures the delay of
+the event loop, compared with an idle window. `open` opens a project with 2,000 runs; `memory` sends
+100,000 events. Other programs affect wall time but not CPU time, so both are printed. The exit
+status is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations

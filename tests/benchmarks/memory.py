@@ -1,13 +1,13 @@
-"""How much memory trainings take, against what was told before: predicted, measured, error.
+"""Compare the predicted with the measured memory of trainings.
 
     python -m tests.benchmarks.memory [--only NAME...] [--keep FILE [--kept]] [--json]
     python -m tests.benchmarks.memory --fit [--keep FILE [--kept]]
 
-Every configuration is trained for two optimizer steps in a worker process of its own, on the GPU if
-there is one. The prediction is made from what the window knows before: the model's outline and the
-measured lengths of the rows. `--fit` runs another set of configurations, and prints the constants
-of `core/memory/estimate.py` that suit them best; those that are reported have no part in it. `--keep` is a
-file that measured peaks are kept in and taken from; with `--kept` nothing is run that is not there.
+Every configuration is trained for two optimizer steps in its own worker process, on the GPU if there
+is one. The prediction uses what the window knows before a training: the model's outline and the
+measured lengths of the rows. `--fit` runs a different set of configurations and prints the constants
+of `core/memory/estimate.py` that fit it best. `--keep` saves measured peaks in a file and reuses
+them; with `--kept` only saved ones are reported.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How long and how large a merge is: ours, PEFT's load + merge + save, and copying the files.
+"""Measure time and memory of a merge: ours, PEFT's load + merge + save, and copying the files.
 
     python -m tests.benchmarks.merging [--gb 3] [--rounds 2] [--folder DIR] [--json]
 
 Writes a random Llama-shaped model of that size in bfloat16 and an adapter of rank 16 on all its
-linear layers. Each way runs in a process of its own, in turns (A-B-A-B), so that neither the page
-cache nor a neighbour favours one of them. The results are compared bit for bit.
+linear layers. Each way runs in its own process, in turns (A-B-A-B), so that neither the page cache
+nor other programs favor one of them. The results are compared bit for bit.
 """
 
 from __future__ import annotations

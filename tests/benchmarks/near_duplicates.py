@@ -1,9 +1,9 @@
-"""How surely nearly equal rows are found: precision and recall by share of edited words.
+"""Measure precision and recall of the near-duplicate search by the share of edited words.
 
     python -m tests.benchmarks.near_duplicates [--rows 4000]
 
-Rows are made of words drawn by Zipf's law from a made-up vocabulary; every fourth row gets a copy
-in which a share of the words is exchanged, left out or joined by a new one, each as often. An
+Rows are made of words drawn by Zipf's law from a made-up vocabulary; every fourth row gets a copy in
+which a share of the words is replaced, deleted or followed by a new one, each equally often. An
 original and its copy should be grouped, any other two rows should not.
 """
 

@@ -1,11 +1,11 @@
-"""How smooth curves of a million steps are: `python -m tests.benchmarks.plots [--steps N]`.
+"""Measure how smooth curves of a million steps are: `python -m tests.benchmarks.plots [--steps N]`.
 
-One run with two others beside it, as large as in a window of 1920 × 1080 pixels: milliseconds from a
-change to the painted picture. The peers are pyqtgraph's own lines with the same points, plain and thinned by its
-"peak" method, in the same process. Clock time suffers from other programs; processor time does not.
+One run with two others, in a window of 1920 × 1080 pixels: milliseconds from a change to the painted
+plot. The peers are pyqtgraph's own lines with the same points, plain and thinned by its "peak"
+method, in the same process. Other programs affect wall time but not CPU time.
 
-Then the freezes of a window: the longest time in which it did not get its turn while a run of so many
-steps is read for comparing, and while a run at work is shown from its beginning.
+Then the freezes of a window: the longest pause of its event loop while a run of that many steps is
+read for comparison, and while a running one is replayed from its beginning.
 """
 
 from __future__ import annotations

@@ -1,21 +1,20 @@
-"""What every quantization costs a real model, beside the limit that the self-test holds it to.
+"""Measure what every quantization costs a real model, compared with the self-test's limit.
 
     python -m tests.benchmarks.quantizations [--types Q4_K_M,IQ1_S] [--both] [--folder DIR] [--json FILE]
 
-The model is the built-in one, SmolLM2-135M-Instruct, the smallest that anybody would deliver: few
-parameters lose most to few bits. Two things are done to it first, neither of which changes what it
-says by more than a quantization in 4 bits does:
+The model is the built-in SmolLM2-135M-Instruct: small models lose most to few bits. It is changed in
+two ways, neither of which affects its output by more than a 4-bit quantization does:
 
-- It is known in 4 bits only (Q4_1), and values on such a grid would survive another 4-bit type
-  unharmed. Each is moved at random by up to half a step of the grid.
-- Its rows have 576 values, which the types with blocks of 256 do not take: the quantizer would write
-  others in their place. Zeros widen them to 768, and heads of zeros make 12 of 9; the norms are scaled
-  so that the padded model computes what the plain one does.
+- It is stored in 4 bits (Q4_1), and values on such a grid would survive another 4-bit type unharmed.
+  Each is moved at random by up to half a step of the grid.
+- Its rows have 576 values, which types with blocks of 256 don't support: the quantizer would replace
+  the type. Zeros widen them to 768, and heads of zeros make 12 of 9; the norms are scaled so that the
+  padded model computes the same as the plain one.
 
 Compared are the predictions of torch in float32 on the padded model with those of llama.cpp on the
-quantized file, at the positions of answers in the sample data, as the self-test does; importance
-matrices come from the other half of that data. A type is made with one where it needs one, with `--both`
-also where it can do without.
+quantized file, at the positions of answers in the sample data, like in the self-test; importance
+matrices come from the other half of that data. A type is made with one if it needs one, with `--both`
+also if it doesn't.
 """
 
 from __future__ import annotations

@@ -1,17 +1,15 @@
-"""How long a set-up of the CPU engine takes beside plain `uv pip install` of the same packages.
+"""Compare the setup of the CPU engine with plain `uv pip install` of the same packages.
 
     python -m tests.benchmarks.setup [--rounds 1] [--line MBIT] [--folder FOLDER]
 
-Both begin with an empty cache and take turns. Of the set-up each stage is told, and of both what a training
-imports takes when it does so first, and the second time: what was not byte-compiled is then. Seconds of the
-clock depend on what else the machine does, those of the processor less: both are told. Indexes and
-find-links are those of this machine; with `--line` all that comes from the network comes over one line of
-so many megabits a second.
+Both start with an empty cache and take turns. Printed are the stages of the setup and, for both, the
+time of a training's first and second imports: modules without bytecode are compiled by the first.
+Wall time depends on other programs, CPU time less, so both are printed. Indexes and find-links are
+those of this machine; with `--line`, the network is limited to that many megabits a second.
 
-Two things that hit either side by chance are kept out. All that a round makes, 4 GB, stays until its end: for
-minutes after files were deleted, ext4 passes their inodes over one by one for each new file, and who comes next
-pays; where others delete, a `--folder` on a tmpfs helps. And an answer of the name server that gets lost is asked
-for again after one second, not five.
+Two random influences are excluded. The 4 GB of a round stay until its end, because after a deletion
+ext4 skips the freed inodes one by one for minutes; if other programs delete files, a `--folder` on a
+tmpfs helps. And a lost DNS answer is requested again after one second rather than five.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""How fast training is and how much memory it takes: ours, TRL's SFTTrainer, Unsloth's recipe, and
-what the machine's matrix products alone would take.
+"""Measure speed and memory of training: ours, TRL's SFTTrainer, Unsloth's recipe, and the time that
+the machine's matrix products alone would take.
 
     python -m tests.benchmarks.training [--data FILE] [--rounds 2] [--quick] [--busy] [--json]
 
-SmolLM2-135M-Instruct in bfloat16 on real rows; every way makes the same optimizer steps of the same
-rows with the same adapter, each run in a process of its own, in turns (A-B-A-B). Ours goes through the
-worker like any training, with memory to spare and once more in the settings of least memory. Counted
-are tokens of text, not of padding, from the end of the first step to the end of the last one; memory is
-the peak of the process, or of the GPU where there is one. All begin with the same loss or it is an error.
+SmolLM2-135M-Instruct in bfloat16 on real rows; every way takes the same optimizer steps on the same
+rows with the same adapter, each in its own process, in turns (A-B-A-B). Ours runs in the worker like
+any training, with ample memory and once more with the settings of least memory. Counted are text
+tokens without padding, from the end of the first step to the end of the last; memory is the peak of
+the process, or of the GPU if there is one. All must start with the same loss.
 
-A processor that other programs use as well makes wall time worthless; with `--busy` every way gets one
-thread, and counted are the seconds in which it really had the processor.
+Wall time is worthless on a CPU that other programs use; with `--busy`, every way gets one thread, and
+its CPU seconds are counted.
 """
 
 from __future__ import annotations

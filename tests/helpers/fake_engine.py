@@ -1,19 +1,19 @@
-"""A worker with the real channel, lock and mailbox whose jobs play a scenario instead of working.
+"""A worker with the real channel, lock and mailbox whose jobs play a scenario.
 
-`python -m tests.helpers.fake_engine SCENARIO.json` takes the place of the engine through the
-environment variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a list of steps:
+`python -m tests.helpers.fake_engine SCENARIO.json` replaces the engine through the environment
+variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a list of steps:
 
     {"emit": {"kind": "log", "text": "…"}}   sends an event
-    {"sleep": 0.1}                           waits, heeding a cancel
-    {"await": "…/file"}                      waits until a file is there, heeding a cancel
-    {"touch": "…/file"}                      leaves a file for whoever waits until the job is here
-    {"steps": 40, "seconds": 0.02}           trains: losses fall; stop, pause and checkpoint are heeded
-                                             with "after": 1000 the first one is the 1001st
-    {"make": ["adapter/adapter_model.safetensors"]}   leaves files in the run
+    {"sleep": 0.1}                           waits; can be canceled
+    {"await": "…/file"}                      waits until a file exists; can be canceled
+    {"touch": "…/file"}                      writes a file, to show how far the job is
+    {"steps": 40, "seconds": 0.02}           trains: losses fall; can be stopped, paused and saved
+                                             with "after": 1000, the first step is 1001
+    {"make": ["adapter/adapter_model.safetensors"]}   writes files into the run
     {"fail": {"code": …, "what": …, "remedy": …}}     ends with a problem
     {"exit": 3} {"kill": true}               ends the process at once
 
-A kind that is not in the scenario ends at once and well.
+A kind without an entry ends immediately and successfully.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Workers that start in a moment: forks of a process that has imported everything.
+"""Workers that start quickly: forks of a process that has imported everything.
 
-`python -m tests.helpers.forking_engine` reads commands from stdin, one JSON line each, and carries
-each out in the real worker's own main function, in a process of its own whose events come out of
-stdout. Nothing here may have started a thread before.
+`python -m tests.helpers.forking_engine` reads commands from stdin, one JSON line each, and carries out
+each in the real worker's main function, in its own process whose events go to stdout. Nothing here
+may have started a thread before.
 """
 
 from __future__ import annotations

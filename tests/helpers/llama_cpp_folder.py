@@ -1,8 +1,8 @@
-"""A llama.cpp folder "of the user's own" whose converter also knows the tiny models' tokenizers.
+"""A llama.cpp folder of the user whose converter also knows the tiny models' tokenizers.
 
-llama.cpp recognizes a byte-level BPE by a hash over the ids it gives one long text, so a tiny
-vocabulary is refused although it splits text exactly as its family does. The folder made here holds
-the packaged converter with the names of those splits added; nothing else about it is changed.
+llama.cpp identifies a byte-level BPE by a hash of the ids of one long text, so it refuses a tiny
+vocabulary although it splits text exactly like its family. This folder contains the packaged
+converter with the names of those splits added; nothing else is changed.
 """
 
 from __future__ import annotations

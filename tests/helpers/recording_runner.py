@@ -1,9 +1,9 @@
-"""Stands in for the process in which an Ollama server runs a model: keeps what it is asked.
+"""Replace the process in which an Ollama server runs a model, and record its prompts.
 
     recording_runner.py FOLDER runner … --port N
 
-The server starts it as it starts its own and sends it what it has made of a conversation. The last
-prompt is left in FOLDER/prompt; what FOLDER/answer holds is what "the model" writes.
+The server starts it like its own runner and sends the prompt of a conversation. The last prompt is
+written to FOLDER/prompt; FOLDER/answer is the text that "the model" generates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tiny random models of eight families, each with a tokenizer of its kind, made in seconds.
+"""Tiny random models of eight families, each with its kind of tokenizer, created in seconds.
 
-The architecture, the shape of the tokenizer (kind, pre-tokenizer, special tokens) and the chat
-template are those of the family; the sizes and weights are not.
+The architecture, the kind of tokenizer (type, pre-tokenizer, special tokens) and the chat template are
+those of the family; the sizes and weights aren't.
 """
 
 from __future__ import annotations

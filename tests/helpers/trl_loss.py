@@ -1,7 +1,9 @@
-"""What TRL's trainers report for one optimizer step: `python -m … METHOD MODEL ROWS.json OUT [BASE]`.
+"""Print what TRL's trainers report for one optimizer step.
 
-A process of its own, because TRL's kernels need Triton's interpreter where there is no GPU, which
-has to be chosen before Triton is imported. The last line it prints is JSON.
+    python -m tests.helpers.trl_loss METHOD MODEL ROWS.json OUT [BASE]
+
+It is a separate process, because TRL's kernels need Triton's interpreter without a GPU, which must be
+selected before Triton is imported. The last printed line is JSON.
 """
 
 from __future__ import annotations
