@@ -1,4 +1,4 @@
-"""Fused layers: LoRA, norms, gates and rotary embeddings in fewer passes over memory.
+"""Fused layers: LoRA, norms and gates in fewer passes over memory, and Liger's rotary embeddings.
 
 A matrix product is cheap; the elementwise operations around it aren't, as each one reads and writes whole
 activations. Here the low-rank update is added by the product that computes it, with its scale multiplied
@@ -218,47 +218,6 @@ def is_gated_mlp(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
     )
 
 
-class _Rotated(torch.autograd.Function):
-    """y = x ∘ cos + r(x) ∘ sin with r(a, b) = (−b, a) for halves a and b (Su et al. 2021, equation 34).
-
-    dL/dx is the same the other way round: with g = dL/dy it is g ∘ cos + r⁻¹(g ∘ sin).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
-    ) -> torch.Tensor:
-        """`x` [..., size], `cosine` and `sine` of shapes that spread to it."""
-        ctx.save_for_backward(cosine, sine)
-        half = x.shape[-1] // 2
-        y = x * cosine
-        y[..., :half].addcmul_(x[..., half:], sine[..., :half], value=-1)
-        y[..., half:].addcmul_(x[..., :half], sine[..., half:])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The gradient of the input."""
-        (cosine, sine), g = ctx.saved_tensors, outer[0]
-        half = g.shape[-1] // 2
-        dx = g * cosine
-        dx[..., :half].addcmul_(g[..., half:], sine[..., half:])
-        dx[..., half:].addcmul_(g[..., :half], sine[..., :half], value=-1)
-        return dx, None, None
-
-
-def _rotate(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    cosine: torch.Tensor,
-    sine: torch.Tensor,
-    unsqueeze_dim: int = 1,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotate queries and keys by their positions."""
-    cosine, sine = cosine.unsqueeze(unsqueeze_dim), sine.unsqueeze(unsqueeze_dim)
-    return _Rotated.apply(query, cosine, sine), _Rotated.apply(key, cosine, sine)
-
-
 def _rotate_by_liger(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -266,15 +225,15 @@ def _rotate_by_liger(
     sine: torch.Tensor,
     unsqueeze_dim: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotate queries and keys with one kernel, for heads in its layout."""
+    """Rotate queries and keys with one kernel; raises NotImplementedError for another layout."""
     if unsqueeze_dim != 1:
-        return _rotate(query, key, cosine, sine, unsqueeze_dim)
+        raise NotImplementedError("heads in another layout")
     return liger.rotary_embedding(query, key, cosine, sine)
 
 
 @cache
-def create_rotating_forward(
-    kind: type[torch.nn.Module], rotate: Callable[..., Any] = _rotate
+def _create_rotating_forward(
+    kind: type[torch.nn.Module], rotate: Callable[..., Any]
 ) -> Callable[..., Any] | None:
     """Return an attention's forward with `rotate` instead of its module's function, None without one."""
     forward = kind.forward
@@ -319,8 +278,6 @@ def _replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_R
         replacements.append(_Replacement(compute_norm))
     elif is_gated_mlp(layer):
         replacements.append(_Replacement(_gated))
-    elif (forward := create_rotating_forward(layer.__class__)) is not None:
-        replacements.append(_Replacement(forward))
     return replacements
 
 
@@ -334,7 +291,7 @@ def _liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
         replacements.append(_Replacement(partial(_gated_by_liger, kind="silu"), "gates"))
     if gates_by_liger and is_gated_mlp(layer, GELUTanh):
         replacements.append(_Replacement(partial(_gated_by_liger, kind="gelu"), "gates"))
-    rotated = create_rotating_forward(layer.__class__, _rotate_by_liger)
+    rotated = _create_rotating_forward(layer.__class__, _rotate_by_liger)
     if rotated is not None:
         replacements.append(_Replacement(rotated, "rotations"))
     return replacements

@@ -62,10 +62,6 @@ def assert_equal(actual: Result, expected: Result, tolerance: float) -> None:
         assert (one - other).norm() <= tolerance * other.norm() + 1e-6
 
 
-def is_rotating(layer: torch.nn.Module) -> bool:
-    return fused.create_rotating_forward(type(layer)) is not None
-
-
 def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) -> int:
     return sum(test(layer) for layer in model.modules())
 
@@ -77,7 +73,6 @@ def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: st
     if family != "gemma3":  # has other norms and gates
         expected += layers_of(scorer.model, fused.is_plain_norm)
         expected += layers_of(scorer.model, fused.is_gated_mlp)
-    expected += layers_of(scorer.model, is_rotating)
     assert scorer.fused.layers == expected > 0
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
@@ -164,7 +159,7 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
     odd.__class__ = Biased
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
-    kinds = (fused.is_plain_lora, fused.is_plain_norm, fused.is_gated_mlp, is_rotating)
+    kinds = (fused.is_plain_lora, fused.is_plain_norm, fused.is_gated_mlp)
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
 
 
