@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Imports the window or the command line only when it is wanted."""
+    """Start the window or the command line, importing only that one."""
     arguments = apply_offline_option(sys.argv[1:])
     sys.argv[1:] = arguments
     if not arguments or (len(arguments) == 1 and arguments[0].endswith(".lorastudio")):

@@ -22,7 +22,7 @@ from lora_studio.core.lora.adapters import (
     parse_weighted,
 )
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.messages import READABLE
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import checks, project
 from lora_studio.core.protocol import commands, events
@@ -131,7 +131,9 @@ def list_(
     table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
     for facts in event.adapters:
         table.add_row(*_cells(facts))
-    display.console.print(table if event.adapters else f"No adapters in {', '.join(named)}.")
+    display.console.print(
+        table if event.adapters else str(text("No adapters in {folders}.", folders=named))
+    )
 
 
 @app.command()
@@ -162,7 +164,8 @@ def combine(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the combined adapter.")],
     method: Annotated[
-        Method, typer.Option(help=" ".join(f"{name}: {text}" for name, text in METHODS.items()))
+        Method,
+        typer.Option(help=" ".join(f"{name}: {help_text}" for name, help_text in METHODS.items())),
     ] = "cat",
     rank: Annotated[int | None, typer.Option(help="Rank of the result, for svd.")] = None,
     density: Annotated[
@@ -193,7 +196,7 @@ def mixes(texts: list[str]) -> tuple[AdapterMix, ...]:
 
 def _weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
     """Return adapters with absolute folders; raises ProblemError for an invalid weight."""
-    parsed = [parse_weighted(text) for text in texts]
+    parsed = [parse_weighted(each) for each in texts]
     return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in parsed)
 
 
@@ -298,12 +301,22 @@ def _print_plan(event: events.MergePlanned, display: Display) -> None:
         print_json(event)
         return
     table = Table(box=None, show_header=False)
-    table.add_row("Changes", f"{event.tensors_changed} of {event.tensors} tensors")
+    table.add_row(
+        "Changes",
+        str(
+            text(
+                "{changed:d} of {total:d} tensors",
+                changed=event.tensors_changed,
+                total=event.tensors,
+            )
+        ),
+    )
     table.add_row("Precision", f"{event.dtype}, {formatting.plural(event.shards, 'file')}")
     table.add_row(
-        "Disk", f"{formatting.size(event.missing)} needed, {formatting.size(event.free)} free"
+        "Disk",
+        str(text("{needed:size} needed, {free:size} free", needed=event.missing, free=event.free)),
     )
-    table.add_row("Memory", f"about {formatting.memory(event.memory)} at its peak")
+    table.add_row("Memory", str(text("about {memory:memory} at its peak", memory=event.memory)))
     if event.finished_shards:
         table.add_row("Finished", formatting.plural(event.finished_shards, "file"))
     if event.by_peft:

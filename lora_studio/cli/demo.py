@@ -52,7 +52,7 @@ Answers = dict[TextSource, list[str]]
 
 
 def run(folder: Path | None, display: Display) -> int:
-    """Train, merges, exports and checks; 0 only when everything holds."""
+    """Train, merge, export, and check; return 0 only if every check passes."""
     began = time.monotonic()
     try:
         project_folder = prepare(folder)

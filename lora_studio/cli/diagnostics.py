@@ -47,7 +47,9 @@ def diagnostics_(
     entries = diagnostics.collect(_report(display), project)
     for entry in entries:
         display.say(f"{entry.name} ({formatting.size(len(entry.text.encode()))}): {entry.about}")
-    if not yes and not typer.confirm(f"Write these files to {file}?", default=True):
+    if not yes and not typer.confirm(
+        str(text("Write these files to {file}?", file=str(file))), default=True
+    ):
         raise typer.Exit(headless.REFUSED)
     try:
         diagnostics.write(entries, file)
@@ -87,11 +89,19 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
     for name, version in report["packages"].items():
         display.say(f"{name}: {version or 'not installed'}")
     for device in report["devices"]:
-        display.say(f"Device {device['name']}: {device['title']}, "
-                    f"{formatting.memory(device['total_bytes'])}")  # fmt: skip
+        display.say(
+            text(
+                "Device {name}: {title}, {memory:memory}",
+                name=device["name"],
+                title=device["title"],
+                memory=device["total_bytes"],
+            )
+        )
     ollama = report["ollama"]
     display.say(
-        f"Ollama {ollama['version']} at {ollama['host']}" if ollama else "Ollama: not running"
+        text("Ollama {version} at {host}", version=ollama["version"], host=ollama["host"])
+        if ollama
+        else text("Ollama: not running")
     )
     for problem in report["problems"]:
         display.say(f"{problem['what']} {problem['remedy']}")

@@ -279,7 +279,9 @@ def remove(
         doomed = [engines.named(name, root)] if name else engines.installed(root)
     size = formatting.size(sum(one.bytes for one in doomed))
     names = ", ".join(one.name for one in doomed) or "leftover files"
-    if _asks(yes, display) and not typer.confirm(f"Delete {names} ({size})?"):
+    if _asks(yes, display) and not typer.confirm(
+        str(text("Delete {names} ({size})?", names=names, size=size))
+    ):
         raise typer.Exit(headless.INTERRUPTED)
     with _stoppable() as stop:
         status = show(operations.remove(name, stop), display)

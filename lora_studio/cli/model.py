@@ -237,18 +237,29 @@ def _as_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any
 
 
 def _incomplete(entry: ModelEntry) -> str:
-    return f"incomplete: run `lora-studio model download {entry.source}` to finish the download"
+    return str(
+        text(
+            "incomplete: run `lora-studio model download {model}` to finish the download",
+            model=entry.source,
+        )
+    )
 
 
 def fit_words(fit: model_fit.ModelFit | None) -> str:
     """Return whether training fits, and in which precision."""
     if fit is None:
         return ""
-    held = {"auto": "in 16-bit", "8bit": "in 8-bit", "4bit": "in 4-bit"}[fit.precision]
-    if fit.eased:
-        held += " with the smallest micro-batch"
-    need = formatting.memory(fit.needed)
-    return f"yes, {held}: {need}" if fit.fits else f"no: needs {need} {held}"
+    template = (
+        "yes, in {bits}-bit: {needed:memory}"
+        if fit.fits
+        else "no: needs {needed:memory} in {bits}-bit"
+    )
+    if fit.eased and fit.fits:
+        template = "yes, in {bits}-bit with the smallest micro-batch: {needed:memory}"
+    elif fit.eased:
+        template = "no: needs {needed:memory} in {bits}-bit with the smallest micro-batch"
+    bits = {"auto": 16, "8bit": 8, "4bit": 4}[fit.precision]
+    return str(text(template, bits=bits, needed=fit.needed))
 
 
 def _device(display: Display) -> events.Device | None:

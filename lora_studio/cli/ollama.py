@@ -91,7 +91,7 @@ def remove(
     """Remove a model from an Ollama server. Asks first on a terminal."""
     display = Display(as_json=as_json)
     if not yes and not as_json and display.console.is_terminal:
-        typer.confirm(f"Remove {name}? You can't undo this.", abort=True)
+        typer.confirm(str(text("Remove {name}? You can't undo this.", name=name)), abort=True)
     server = _server(commands.RemoveOllama(name=name, host=host), as_json)
     if not as_json:
         display.say(text("Removed {name} from {host}.", name=name, host=server.host))

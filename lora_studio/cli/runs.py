@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lora_studio.cli.common import JsonOption, print_json, refusing
 from lora_studio.cli.console import Display
-from lora_studio.core import formatting
+from lora_studio.core import formatting, messages
 from lora_studio.core.problems import fail
 from lora_studio.core.project import project
 from lora_studio.core.runs import index
@@ -68,7 +68,11 @@ def runs(
     elif listed_runs:
         _show(listed_runs, display)
     else:
-        none = f"No runs in {folder} yet." if not text and not wanted else "No runs match."
+        none = (
+            "No runs match."
+            if text or wanted
+            else str(messages.text("No runs in {folder} yet.", folder=str(folder)))
+        )
         display.console.print(none, soft_wrap=True, markup=False)
 
 

@@ -41,7 +41,7 @@ def clear_cache() -> None:
 
 @functools.cache  # asked some hundred times with every edit
 def localize_facts(spec: type[Spec], name: str) -> FieldFacts:
-    """Facts of a field with its words in the user's language; raises KeyError for an unknown name.
+    """Return the facts of a field in the user's language; raises KeyError for an unknown name.
 
     The unit stays, because how a number is read depends on it: `tr` it where it is shown.
     """

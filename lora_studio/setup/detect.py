@@ -61,7 +61,7 @@ def detect() -> Accelerator:
 
 
 def processor(note: Text = NO_TEXT) -> Accelerator:
-    """No GPU: the processor computes."""
+    """Return the CPU as the device, with a note about an unusable GPU."""
     return Accelerator(
         variant="cpu", title=_processor_name(), torch="cpu" if not _is_mac() else "", note=note
     )

@@ -64,7 +64,7 @@ class DownloadFile:
 
     @property
     def local(self) -> Path | None:
-        """Where it lies, for a file on this machine."""
+        """The path of a file on this machine, None for one to download."""
         split = urlsplit(self.url)
         if split.scheme == "file":
             return Path(url2pathname(unquote(split.path) if os.name != "nt" else split.path))
@@ -80,10 +80,10 @@ class DownloadFile:
 
 
 class ByteCounter:
-    """Bytes that have come, counted by several threads, and how fast they come."""
+    """Counts downloaded bytes across threads, and the download speed."""
 
     def __init__(self, total: int | None, done: int) -> None:
-        """`done` of `total` bytes were there before."""
+        """Start at `done` of `total` bytes."""
         self.total, self.done = total, done
         self._lock = threading.Lock()
         self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
@@ -269,7 +269,7 @@ def _fetch_one(
         file.target.parent.mkdir(parents=True, exist_ok=True)
         local = file.local
         if local is not None:
-            _take(local, file, counter)
+            _link_or_copy(local, file, counter)
         else:
             _download(web, file, counter, stop, log)
     except OSError as error:
@@ -286,8 +286,8 @@ def _fetch_one(
         ) from error
 
 
-def _take(local: Path, file: DownloadFile, counter: ByteCounter) -> None:
-    """A file of this machine: linked where that can be done, else copied."""
+def _link_or_copy(local: Path, file: DownloadFile, counter: ByteCounter) -> None:
+    """Link a file on this machine to its target, or copy it."""
     if file.part.exists():
         counter.add(-file.part.stat().st_size)
         file.part.unlink()
@@ -338,7 +338,7 @@ def _download(
 
 
 def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag) -> None:
-    """Fetch what is still missing of a file."""
+    """Download the missing part of a file."""
     have = file.part.stat().st_size if file.part.exists() else 0
     if file.size is not None and have == file.size:
         return

@@ -73,7 +73,7 @@ class Engine(BaseModel):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its workers need besides; an empty value takes a variable away.
+        """Additional environment variables of its workers; an empty value removes one.
 
         A foreign Python finds the program's own package there; nothing may creep into one of ours.
         """

@@ -169,7 +169,7 @@ def move_root(to: Path) -> None:
 
 
 def forget_root() -> None:
-    """Engines go to the default folder again."""
+    """Use the default engine folder again."""
     move_root(default())
 
 

@@ -30,7 +30,7 @@ class LazyModule:
     """Proxy for a module that is imported on first use."""
 
     def __init__(self, name: str) -> None:
-        """`name` is that of the module."""
+        """Store the name of the module."""
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +87,7 @@ class HttpClient:
             self._otherwise = httpx.Auth()
 
     def __enter__(self) -> HttpClient:
-        """For `with`."""
+        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +105,7 @@ class HttpClient:
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _note(self, name: str, about: Mapping[str, Any]) -> None:
-        """Hears of each step of a request; `wake` needs the connections that come of some."""
+        """Note the connection that a request opens, so that `wake` can close it."""
         if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
             connection = about["return_value"].get_extra_info("socket")
             if connection is not None:
@@ -199,7 +199,7 @@ class RetryWait:
     """How long to wait between two attempts, and when to give up."""
 
     def __init__(self) -> None:
-        """Nothing has failed yet."""
+        """Start without failures."""
         self.failures = 0
 
     def after(self, error: Exception, *, grown: bool = False) -> float | None:

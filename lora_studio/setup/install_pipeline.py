@@ -84,7 +84,7 @@ def _files(plan: SetupPlan) -> list[DownloadFile]:
 
 
 class Installer:
-    """Installs wheels in a thread, each time as many as have come."""
+    """Installs wheels in a thread, as many at a time as have been downloaded."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Installer:
         compiler: CompilerProcess,
         log: SetupLog,
     ) -> None:
-        """Nothing has come yet."""
+        """Start without wheels."""
         self._engine, self._environment, self._compiler = engine, environment, compiler
         self._root, self._log = plan.root, log
         self._anew = plan.base is not None and bool(plan.reused)
@@ -114,7 +114,7 @@ class Installer:
         self._thread = Thread(target=self._work, name="install", daemon=True)
 
     def __enter__(self) -> Installer:
-        """Begins."""
+        """Start the thread."""
         self._thread.start()
         return self
 
@@ -125,17 +125,17 @@ class Installer:
         self._thread.join()
 
     def add(self, name: str) -> None:
-        """A wheel, by its file's name, can be installed."""
+        """Queue a wheel, by its file name, for installation."""
         with self._changed:
             self._came.append(name)
             self._changed.notify()
 
     def came(self, file: DownloadFile) -> None:
-        """A file was downloaded."""
+        """Count a downloaded file."""
         self.add(file.name)
 
     def all_came(self) -> None:
-        """Nothing more will come."""
+        """Signal that all files have been downloaded."""
         with self._changed:
             self._complete = True
             self._changed.notify()
@@ -207,7 +207,7 @@ class Installer:
 
 
 class CompilerProcess:
-    """A program that byte-compiles what jobs import, beside the rest of a set-up."""
+    """A process that byte-compiles the modules of jobs while the setup continues."""
 
     def __init__(self, engine: Engine, log: SetupLog) -> None:
         """Start with the first packages."""
@@ -215,7 +215,7 @@ class CompilerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> CompilerProcess:
-        """For `with`."""
+        """Return the process."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -276,7 +276,7 @@ def _take_over(base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool) -
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """The same file at another place, on the same disk without its bytes."""
+    """Hard-link a file on the same disk, or copy it."""
     if target.exists():
         return
     try:

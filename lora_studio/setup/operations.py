@@ -56,7 +56,7 @@ class EngineSetup:
     """One setup, from planning to completion; the caller can inspect the plan first."""
 
     def __init__(self, request: SetupRequest, stop: StopFlag) -> None:
-        """Nothing is done yet."""
+        """Start without a plan."""
         self.request = request
         self.stop = stop
         self.plan: SetupPlan | None = None
@@ -66,7 +66,7 @@ class EngineSetup:
         return run_setup(self._prepare, self.stop)
 
     def carry_out(self) -> Iterator[Event]:
-        """Does what the plan says, making one first where there is none."""
+        """Carry out the plan; make one first if there is none."""
         return run_setup(self._carry_out, self.stop)
 
     def _prepare(self, log: SetupLog) -> Iterator[Event]:
@@ -361,7 +361,7 @@ def remove(name: str, _stop: StopFlag) -> Iterator[Event]:
 
 
 def _at_once(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], Iterator[Event]]:
-    """Something that takes no time, under the lock."""
+    """Return the work of a short action under the root's lock."""
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()

@@ -66,7 +66,7 @@ class SetupPlan:
 
     @property
     def missing(self) -> int:
-        """Bytes still to be downloaded: what lies on this machine needs no network."""
+        """Bytes to download; files on this machine don't count."""
         return sum(
             max(0, (wheel.file.size or 0) - wheel.file.present)
             for wheel in self.fetched

@@ -192,7 +192,7 @@ class Resolver:
 
 
 def without_indexes(environment: dict[str, str]) -> dict[str, str]:
-    """Return the same without any index or wish of the user's: what lies on this machine alone decides."""
+    """Return the environment without package indexes and uv settings, for files on this machine only."""
     names = (
         "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
         "UV_NO_INDEX", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_TORCH_BACKEND", "UV_EXCLUDE_NEWER",

@@ -89,7 +89,7 @@ def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
 
 
 class _Trial:
-    """The process that imports everything, says what it found, and is a worker from then on."""
+    """A process that imports everything, reports the result, and then serves as a worker."""
 
     def __init__(self, engine: Engine, folder: Path, stop: StopFlag, log: SetupLog) -> None:
         """Start it; raises ProblemError when that is impossible."""
@@ -109,11 +109,11 @@ class _Trial:
         threading.Thread(target=self._listen, name="trial", daemon=True).start()
 
     def __enter__(self) -> _Trial:
-        """For `with`."""
+        """Return the trial."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, whatever it is at."""
+        """Kill the process and its children."""
         kill_tree(self._process.pid)
         self._process.wait()
         if self._process.stdin is not None:
@@ -121,7 +121,7 @@ class _Trial:
                 self._process.stdin.close()
 
     def report(self) -> dict[str, Any]:
-        """Return what it found; raises ProblemError when something is missing or broken."""
+        """Return the report of the process; raises ProblemError when something is missing or broken."""
         for line in self._said():
             try:
                 values: dict[str, Any] = json.loads(line)
@@ -150,7 +150,7 @@ class _Trial:
         )
 
     def send(self, command: commands.Train) -> None:
-        """The one command for the worker."""
+        """Send the only command to the worker."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(events.to_line(command).encode() + b"\n")
@@ -161,7 +161,7 @@ class _Trial:
             ) from error
 
     def events(self) -> Iterator[events.Event]:
-        """Return what the worker tells, to its end."""
+        """Yield the events of the worker until it ends."""
         for line in self._said():
             try:
                 yield events.parse(line)

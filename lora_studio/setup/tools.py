@@ -45,7 +45,7 @@ class StopFlag:
         self._asked = threading.Event()
 
     def ask(self) -> None:
-        """The work ends soon."""
+        """Request the end of the work."""
         self._asked.set()
 
     @property
@@ -59,7 +59,7 @@ class StopFlag:
             raise SetupCancelledError
 
     def wait(self, seconds: float) -> None:
-        """Wait, and raises CancelledError as soon as the work should end."""
+        """Wait; raises CancelledError as soon as the work should end."""
         if self._asked.wait(seconds):
             raise SetupCancelledError
 
@@ -68,7 +68,7 @@ class SetupLog:
     """The file that keeps what a set-up did; a place where nothing can be written costs only that."""
 
     def __init__(self, file: Path) -> None:
-        """Append to the file; begins a new one when it has become large."""
+        """Append to the file, or start a new one if it is too large."""
         self.file = file
         self._stream: IO[str] | None = None
         with contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ class SetupLog:
             self._stream = file.open("a", encoding="utf-8")
 
     def write(self, line: str) -> None:
-        """One line with the time; passwords in addresses are left out."""
+        """Write a line with the time, without passwords in addresses."""
         if self._stream is not None:
             with contextlib.suppress(OSError):
                 stamp = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -103,7 +103,7 @@ def without_secrets(text: str) -> str:
 
 
 def find_uv() -> Path:
-    """uv: named by the user, brought by the app, on the path, or of its Python package.
+    """Return uv: the user's own, the bundled one, the one on PATH, or that of the Python package.
 
     Raises ProblemError when there is none.
     """
@@ -126,7 +126,7 @@ def find_uv() -> Path:
 
 
 def bundled(*parts: str) -> list[Path]:
-    """Return where something that the app brings along may lie: in its resources, or beside its program."""
+    """Return the possible paths of a bundled file: in the resources, or beside the program."""
     places = []
     with contextlib.suppress(FileNotFoundError):
         places.append(paths.resources().joinpath(*parts))
@@ -143,7 +143,7 @@ def run(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     on_line: Callable[[str], None] | None = None, cwd: Path | None = None,
 ) -> tuple[int, str]:  # fmt: skip
-    """Run a program to its end; its exit status and the end of what it said.
+    """Run a program; return its exit status and the end of its output.
 
     Each line goes to the log and to `on_line`. Raises CancelledError, when the program and all it
     started are killed, and OSError when it cannot be started.
@@ -197,7 +197,7 @@ def checked(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     code: str, what: Template, remedy: Template,
 ) -> str:  # fmt: skip
-    """Run a program; what it said. Raises ProblemError with its last words when it fails."""
+    """Run a program and return its output; raises ProblemError with the last lines if it fails."""
     try:
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:

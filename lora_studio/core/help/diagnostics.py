@@ -60,7 +60,10 @@ def add_event(report: dict[str, Any], event: object) -> None:
     """Add the facts in an event of the engine to a report."""
     match event:
         case events.DevicesFound():
-            report["devices"] = [item.model_dump(exclude={"identifier"}) for item in event.devices]
+            report["devices"] = [
+                item.model_dump(exclude={"identifier"}) | {"title": str(item.title)}
+                for item in event.devices
+            ]
             report["packages"] |= event.packages
         case events.OllamaFound():
             report["ollama"] = {"host": event.host, "version": event.version}

@@ -46,7 +46,7 @@ class ModelFit:
 
     @property
     def fits(self) -> bool:
-        """Whether all of it finds room."""
+        """Whether the total fits in memory."""
         return self.needed <= self.available
 
     @property

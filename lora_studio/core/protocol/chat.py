@@ -21,7 +21,7 @@ TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 
 
 class OpenChat(BaseCommand):
-    """Starts or continues a chat: loads the models of these speakers and keeps them in memory.
+    """Start or continue a chat: load the models of these speakers and keep them in memory.
 
     `model` is the base that adapters work on; `chat_template` is chosen as the dataset step does.
     """
@@ -34,7 +34,7 @@ class OpenChat(BaseCommand):
 
 
 class AskChat(BaseCommand):
-    """Answers one question in every column at once; what is not loaded yet is loaded first."""
+    """Answer one question in every column at once; load missing models first."""
 
     title = text("Generating answers")
     kind: Literal["ask_chat"] = "ask_chat"
@@ -44,7 +44,7 @@ class AskChat(BaseCommand):
 
 
 class ShowPrompt(BaseCommand):
-    """The exact tokens that a speaker is given for a conversation."""
+    """Show the exact tokens that a speaker receives for a conversation."""
 
     title = text("Tokenizing the prompt")
     kind: Literal["show_prompt"] = "show_prompt"
@@ -55,7 +55,7 @@ class ShowPrompt(BaseCommand):
 
 
 class Generate(BaseCommand):
-    """Answers conversations with one or more models of a run, greedily by default.
+    """Answer conversations with one or more models of a run, greedily by default.
 
     `mixes` are adapters from anywhere on the run's base model, which is loaded once for all of them.
     """
@@ -73,7 +73,7 @@ class Generate(BaseCommand):
 
 
 class ChatReady(BaseEvent):
-    """What a chat needs is loaded; `devices` are those in use, `memory_bytes` what weights take."""
+    """The models of a chat are loaded; `devices` are those in use, `memory_bytes` the size of their weights."""
 
     kind: Literal["chat_ready"] = "chat_ready"
     devices: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class ChatReady(BaseEvent):
 
 
 class AnswerGrew(BaseEvent):
-    """More of an answer: its text from character `start` on is now `text`."""
+    """An answer has grown: from character `start` on, its text is now `text`."""
 
     kind: Literal["answer_grew"] = "answer_grew"
     column: int
@@ -91,7 +91,7 @@ class AnswerGrew(BaseEvent):
 
 
 class Answered(BaseEvent):
-    """A complete answer. `ending`: at its end token, at the token limit, or where it was stopped.
+    """An answer is complete. `ending`: by its end token, by the token limit, or by the user.
 
     `seconds` are those of this answer alone, the wait for its first token in `first_s`.
     """
@@ -121,7 +121,7 @@ class AnswerRefused(BaseEvent):
 
 
 class PromptShown(BaseEvent):
-    """What a speaker is given: `tokens` in order, their texts together are `text`.
+    """The prompt of a speaker: `tokens` in order; their joined texts are `text`.
 
     `note` says why the tokens are missing, as for servers that don't return them.
     """

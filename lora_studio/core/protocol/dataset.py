@@ -14,7 +14,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class InspectDataset(BaseCommand):
-    """Recognizes a dataset and shows its first rows at once, then reads all of it."""
+    """Detect the format of a dataset, report its first rows at once, then read the whole dataset."""
 
     title = text("Reading the dataset")
     step = "dataset"
@@ -25,7 +25,7 @@ class InspectDataset(BaseCommand):
 
 
 class ReadRows(BaseCommand):
-    """A page of rows, of all, of those that hold `search`, or of those left out.
+    """Read a page of rows: of all rows, of those that contain `search`, or of the skipped ones.
 
     With `only` the page is of these (source, row) pairs, such as a finding's; with `reason`, the one
     of a `Skipped`, of the rows left out for that reason.
@@ -46,7 +46,7 @@ class ReadRows(BaseCommand):
 
 
 class ShowRow(BaseCommand):
-    """One row in full; with a model also its tokens."""
+    """Show one row in full and, with a model, its tokens."""
 
     title = text("Reading the row")
     step = "dataset"
@@ -59,7 +59,7 @@ class ShowRow(BaseCommand):
 
 
 class MeasureDataset(BaseCommand):
-    """Tokenizes the whole dataset and tells how long its rows are."""
+    """Tokenize the whole dataset and report the lengths of its rows."""
 
     title = text("Measuring row lengths")
     step = "dataset"
@@ -71,7 +71,7 @@ class MeasureDataset(BaseCommand):
 
 
 class LintDataset(BaseCommand):
-    """Looks for faults in the whole dataset; with a model also for those that only tokens show."""
+    """Check the whole dataset for problems; with a model, also for those that only tokens reveal."""
 
     title = text("Checking the dataset")
     step = "dataset"
@@ -127,7 +127,7 @@ class RowPreview(BaseModel):
 
 
 class SourceFound(BaseModel):
-    """What one source holds and how sure that is (`confidence` 0 to 1, `evidence` in words).
+    """The detected format of one source, with `confidence` (0 to 1) and `evidence`.
 
     `format` and `task` are None where nothing can be trained on; `problems` says why. read = used +
     sum of skipped; `rows` is None while the source is still being read. `first` is the first row that
@@ -153,7 +153,7 @@ class SourceFound(BaseModel):
 
 
 class DatasetInspected(BaseEvent):
-    """What a dataset holds: read = used + sum of skipped.
+    """The contents of a dataset: read = used + sum of skipped.
 
     Comes twice for large data: at once with the first rows (`complete` False, the counts those of
     the first rows alone), and when every row was read.
@@ -243,7 +243,7 @@ class Finding(BaseModel):
 
 
 class DatasetLinted(BaseEvent):
-    """Every finding, the gravest first; `rows` were looked at."""
+    """All findings, the most severe first; `rows` is the number of rows checked."""
 
     kind: Literal["dataset_linted"] = "dataset_linted"
     rows: int

@@ -13,7 +13,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class Export(BaseCommand):
-    """Writes the GGUF files of a run, tests them and creates the Ollama model."""
+    """Write the GGUF files of a run, self-test them, and create the Ollama model."""
 
     title = text("Exporting")
     step = "export"
@@ -24,7 +24,7 @@ class Export(BaseCommand):
 
 
 class SelfTest(BaseCommand):
-    """Tests the merged model and all GGUF files of a run again."""
+    """Repeat the self-test of the merged model and all GGUF files of a run."""
 
     title = text("Running the self-test")
     step = "export"
@@ -34,7 +34,7 @@ class SelfTest(BaseCommand):
 
 
 class Push(BaseCommand):
-    """Uploads what a run has made to a repository on the Hub, with a card of the run."""
+    """Upload the results of a run to a Hub repository, with a model card."""
 
     title = text("Uploading")
     step = "export"
@@ -46,7 +46,7 @@ class Push(BaseCommand):
 
 
 class PreviewCard(BaseCommand):
-    """The model card that an upload of a run would have."""
+    """Preview the model card of an upload."""
 
     title = text("Writing the model card")
     kind: Literal["preview_card"] = "preview_card"
@@ -56,7 +56,7 @@ class PreviewCard(BaseCommand):
 
 
 class Convert(BaseCommand):
-    """Makes GGUF files of any Hugging Face folder, outside any run.
+    """Convert a Hugging Face folder outside any run to GGUF files.
 
     `data` are rows that an importance matrix is measured on, "" where none is wanted.
     """
@@ -70,7 +70,7 @@ class Convert(BaseCommand):
 
 
 class EstimateSizes(BaseCommand):
-    """Asks the quantizer how large every GGUF file of a model would be; `run` may hold it merged."""
+    """Estimate the size of every GGUF file of a model with the quantizer; `run` may have it merged."""
 
     title = text("Estimating file sizes")
     step = "export"
@@ -83,7 +83,7 @@ class EstimateSizes(BaseCommand):
 
 
 class GgufWritten(BaseEvent):
-    """One GGUF file; `tool` says which llama.cpp made it.
+    """A GGUF file was written; `tool` is the llama.cpp that wrote it.
 
     `quantization` is "adapter" for the adapter alone. `estimated_bytes` is what the quantizer's dry
     run said before, None for what wasn't quantized; `imatrix`: made with an importance matrix.
@@ -135,7 +135,7 @@ class SelfTested(BaseEvent):
 
 
 class SizesEstimated(BaseEvent):
-    """Bytes of each quantization's file, by the quantizer itself; what it cannot make is left out.
+    """File size of each quantization in bytes, from the quantizer; unsupported ones are missing.
 
     `pass_kind` is the type of the file that all are made of; `free` are the bytes free where they go,
     None where that is not known; `tools` says which llama.cpp is used.
@@ -156,7 +156,7 @@ class CardPreviewed(BaseEvent):
 
 
 class Pushed(BaseEvent):
-    """Everything is in the repository."""
+    """The upload is complete."""
 
     kind: Literal["pushed"] = "pushed"
     repository: str

@@ -10,35 +10,35 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class Cancel(BaseCommand):
-    """Ends the command `target` without a result; obeyed within ten seconds or enforced."""
+    """Cancel the command `target`, without a result; enforced after ten seconds."""
 
     kind: Literal["cancel"] = "cancel"
     target: str
 
 
 class Stop(BaseCommand):
-    """Ends the training `target` after this step and keeps the adapter."""
+    """End the training `target` after the current step and keep the adapter."""
 
     kind: Literal["stop"] = "stop"
     target: str
 
 
 class Pause(BaseCommand):
-    """Ends the training `target` after this step with a checkpoint to resume from."""
+    """Pause the training `target` after the current step and save a checkpoint to resume from."""
 
     kind: Literal["pause"] = "pause"
     target: str
 
 
 class SaveCheckpoint(BaseCommand):
-    """Writes a checkpoint of the training `target` after this step."""
+    """Save a checkpoint of the training `target` after the current step."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     target: str
 
 
 class Shutdown(BaseCommand):
-    """Ends the worker when its current command has ended."""
+    """End the worker after its current command."""
 
     kind: Literal["shutdown"] = "shutdown"
 
@@ -64,7 +64,7 @@ class Started(BaseEvent):
 
 
 class Progress(BaseEvent):
-    """How far a stage is. `total` is None while unknown; `eta_s` in seconds."""
+    """The progress of a stage. `total` is None while unknown; `eta_s` in seconds."""
 
     kind: Literal["progress"] = "progress"
     stage: Text
@@ -75,21 +75,21 @@ class Progress(BaseEvent):
 
 
 class Log(BaseEvent):
-    """A line worth keeping, in the user's words."""
+    """A line for the log of the run."""
 
     kind: Literal["log"] = "log"
     text: Text
 
 
 class Warned(BaseEvent):
-    """A problem that does not end the command."""
+    """The command reported a problem and continues."""
 
     kind: Literal["warned"] = "warned"
     problem: Problem
 
 
 class Done(BaseEvent):
-    """The command ended well. `stopped`: at the user's wish, with a usable result; `paused`: with
+    """The command succeeded. `stopped`: on request, with a usable result; `paused`: with
     a checkpoint, or nothing yet, to resume from.
     """
 
@@ -106,6 +106,6 @@ class Failed(BaseEvent):
 
 
 class Cancelled(BaseEvent):
-    """The command ended at the user's wish, without a result."""
+    """The command was canceled, without a result."""
 
     kind: Literal["cancelled"] = "cancelled"

@@ -18,7 +18,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class ListAdapters(BaseCommand):
-    """Lists the adapters in folders; with a model also which of them fit it."""
+    """List the adapters in folders and, with a model, which of them fit it."""
 
     title = text("Looking for adapters")
     kind: Literal["list_adapters"] = "list_adapters"
@@ -27,7 +27,7 @@ class ListAdapters(BaseCommand):
 
 
 class ShowAdapter(BaseCommand):
-    """An adapter layer by layer; with a model also whether it fits."""
+    """Show an adapter layer by layer and, with a model, whether it fits."""
 
     title = text("Reading the adapter")
     kind: Literal["show_adapter"] = "show_adapter"
@@ -36,7 +36,7 @@ class ShowAdapter(BaseCommand):
 
 
 class CombineAdapters(BaseCommand):
-    """Makes one adapter of several; `rank` is for svd, `density` for ties, dare and pruning."""
+    """Combine several adapters into one; `rank` is for svd, `density` for ties, dare and pruning."""
 
     title = text("Combining adapters")
     kind: Literal["combine_adapters"] = "combine_adapters"
@@ -49,7 +49,7 @@ class CombineAdapters(BaseCommand):
 
 
 class ImportAdapter(BaseCommand):
-    """Puts an adapter made elsewhere into a new run, as if it had been trained there."""
+    """Import an adapter into a new run, as if it had been trained there."""
 
     title = text("Importing the adapter")
     step = "merging"
@@ -61,7 +61,7 @@ class ImportAdapter(BaseCommand):
 
 
 class AdaptersFound(BaseEvent):
-    """The adapters in the folders that were asked about, the newest first; `fits` by folder."""
+    """The adapters in the requested folders, the newest first; `fits` is by folder."""
 
     kind: Literal["adapters_found"] = "adapters_found"
     adapters: tuple[AdapterFacts, ...]
@@ -77,7 +77,7 @@ class AdapterShown(BaseEvent):
 
 
 class AdapterCombined(BaseEvent):
-    """A new adapter made of several, in PEFT's layout; `rank` is that of its widest layer."""
+    """A combined adapter in PEFT's layout; `rank` is that of its widest layer."""
 
     kind: Literal["adapter_combined"] = "adapter_combined"
     folder: str

@@ -17,7 +17,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class Merge(BaseCommand):
-    """Merges the adapter of a run into its base model."""
+    """Merge the adapter of a run into its base model."""
 
     title = text("Merging")
     step = "merging"
@@ -28,7 +28,7 @@ class Merge(BaseCommand):
 
 
 class PlanMerge(BaseCommand):
-    """What merging a run would do and need, from the headers of its files."""
+    """Preview merging a run, from the headers of its files."""
 
     title = text("Planning the merge")
     step = "merging"
@@ -38,7 +38,7 @@ class PlanMerge(BaseCommand):
 
 
 class MergeAdapters(BaseCommand):
-    """Merges adapters into a base model, outside any run."""
+    """Merge adapters into a base model, outside any run."""
 
     title = text("Merging adapters")
     kind: Literal["merge_adapters"] = "merge_adapters"
@@ -49,7 +49,7 @@ class MergeAdapters(BaseCommand):
 
 
 class ImportModel(BaseCommand):
-    """Puts the model of a new run into it as its merged model, so that it can be exported."""
+    """Import the model of a new run as its merged model, so that it can be exported."""
 
     title = text("Importing the model")
     step = "export"
@@ -60,7 +60,7 @@ class ImportModel(BaseCommand):
 
 
 class MergePlanned(BaseEvent):
-    """What a merge would do. Sizes in bytes: `bytes` of the model, `missing` what is not on disk yet,
+    """The preview of a merge. Sizes in bytes: `bytes` of the model, `missing` what is not on disk yet,
     `free` on the disk, `memory` at its peak above an idle worker. `by_peft` is why PEFT has to do it.
     """
 

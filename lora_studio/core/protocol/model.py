@@ -15,7 +15,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class InspectModel(BaseCommand):
-    """Facts of a model and the adapter size, without loading weights."""
+    """Inspect a model and compute the adapter size, without loading weights."""
 
     title = text("Inspecting the model")
     step = "model"
@@ -25,7 +25,7 @@ class InspectModel(BaseCommand):
 
 
 class ListModels(BaseCommand):
-    """Lists the models in one location on this computer; `folders` are those of the location `folder`."""
+    """List the models in one location on this computer; `folders` are those of the location `folder`."""
 
     title = text("Looking for models")
     lane = "finder"
@@ -36,7 +36,7 @@ class ListModels(BaseCommand):
 
 
 class SearchModels(BaseCommand):
-    """Looks for base models on the Hub. Sizes in parameters, 0 for no bound; `gated`: with those
+    """Search base models on the Hub. Sizes in parameters, 0 for no limit; `gated` includes those
     whose terms have to be accepted."""
 
     title = text("Searching the Hub")
@@ -63,7 +63,7 @@ class DownloadModel(BaseCommand):
 
 
 class InspectAccount(BaseCommand):
-    """Asks whose token is used at the hub."""
+    """Ask the Hub which account its token belongs to."""
 
     title = text("Checking the Hub account")
     lane = "hub"
@@ -72,7 +72,7 @@ class InspectAccount(BaseCommand):
 
 
 class SignIn(BaseCommand):
-    """Puts a token into the hub's own store. It is in no other form than `to_pipe` ever written."""
+    """Save a token in the Hub's own token store. Only `to_pipe` ever writes it."""
 
     title = text("Signing in")
     lane = "hub"
@@ -82,7 +82,7 @@ class SignIn(BaseCommand):
 
 
 class SignOut(BaseCommand):
-    """Takes the token out of the hub's own store."""
+    """Delete the token from the Hub's own token store."""
 
     title = text("Signing out")
     lane = "hub"
@@ -91,7 +91,7 @@ class SignOut(BaseCommand):
 
 
 class InspectDevices(BaseCommand):
-    """Lists the devices that a model can be placed on."""
+    """List the devices that can run a model."""
 
     title = text("Looking for devices")
     kind: Literal["inspect_devices"] = "inspect_devices"
@@ -189,7 +189,7 @@ class ModelDownloaded(BaseEvent):
 
 
 class AccountFound(BaseEvent):
-    """Whose token is used at the hub; `name` is empty where the hub could not be asked."""
+    """The account of the Hub token; `name` is empty if the Hub can't be reached."""
 
     kind: Literal["account_found"] = "account_found"
     name: str
@@ -198,7 +198,7 @@ class AccountFound(BaseEvent):
 
 
 class ModelLoaded(BaseEvent):
-    """The base model is in memory; `memory_bytes` is what its weights take."""
+    """The base model is in memory; `memory_bytes` is the size of its weights."""
 
     kind: Literal["model_loaded"] = "model_loaded"
     source: str

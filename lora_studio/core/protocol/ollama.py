@@ -13,7 +13,7 @@ from lora_studio.core.templates.server.terms import DerivedTemplate, RenderReque
 
 
 class InspectOllama(BaseCommand):
-    """Asks an Ollama server for its version and models."""
+    """Ask an Ollama server for its version and models."""
 
     title = text("Connecting to Ollama")
     step = "export"
@@ -22,7 +22,7 @@ class InspectOllama(BaseCommand):
 
 
 class CreateOllama(BaseCommand):
-    """Creates the Ollama model of an exported run, from its file in `quantization` ("": the first).
+    """Create the Ollama model of an exported run, from its file in `quantization` ("": the first).
 
     `name` and `host` overrule the project's. `force` replaces a model of that name; `anyway` takes
     a file that failed its self-test by what its few bits lose.
@@ -41,7 +41,7 @@ class CreateOllama(BaseCommand):
 
 
 class ShowOllama(BaseCommand):
-    """What an Ollama server has stored for a model."""
+    """Show what an Ollama server has stored for a model."""
 
     title = text("Reading the Ollama model")
     kind: Literal["show_ollama"] = "show_ollama"
@@ -50,7 +50,7 @@ class ShowOllama(BaseCommand):
 
 
 class CopyOllama(BaseCommand):
-    """Gives a model in Ollama a second name; one that is taken is replaced with `force` only."""
+    """Copy a model in Ollama to another name; an existing one is replaced only with `force`."""
 
     title = text("Copying the Ollama model")
     step = "export"
@@ -63,7 +63,7 @@ class CopyOllama(BaseCommand):
 
 
 class RemoveOllama(BaseCommand):
-    """Removes a model from Ollama."""
+    """Remove a model from Ollama."""
 
     title = text("Deleting the Ollama model")
     step = "export"
@@ -74,7 +74,7 @@ class RemoveOllama(BaseCommand):
 
 
 class DeriveTemplate(BaseCommand):
-    """Derives the Ollama TEMPLATE of a model folder or template file; overrides where not None.
+    """Derive the Ollama TEMPLATE of a model folder or template file; overrides where not None.
 
     `adds_bos`: whether the server puts `bos` in front itself. `frozen_date` writes that day.
     """
@@ -92,7 +92,7 @@ class DeriveTemplate(BaseCommand):
 
 
 class RenderTemplate(BaseCommand):
-    """Renders a TEMPLATE as a server would; `today` is what it prints as the current date."""
+    """Render a TEMPLATE as a server does; `today` is the current date to print."""
 
     title = text("Rendering the template")
     kind: Literal["render_template"] = "render_template"
@@ -139,7 +139,7 @@ class OllamaShown(BaseEvent):
 
 
 class OllamaCreated(BaseEvent):
-    """The model exists in Ollama, and what was read back is what was sent.
+    """The model was created in Ollama and verified by reading it back.
 
     `prompts_checked` conversations had as many tokens for the server as for the tokenizer; 0 where
     it cannot run the model.
@@ -169,7 +169,7 @@ class TemplateDerived(BaseEvent):
 
 
 class TemplateRendered(BaseEvent):
-    """What a TEMPLATE wrote."""
+    """The output of a TEMPLATE."""
 
     kind: Literal["template_rendered"] = "template_rendered"
     text: str

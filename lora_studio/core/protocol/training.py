@@ -11,7 +11,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 
 
 class Train(BaseCommand):
-    """Trains the adapter of a run; `resume` continues from its last complete checkpoint.
+    """Train the adapter of a run; `resume` continues from its last complete checkpoint.
 
     `lower`: use less memory than the previous attempt, which the system killed for lack of it.
     """
@@ -83,7 +83,7 @@ class MemoryEstimate(BaseModel):
 
     @property
     def fits(self) -> bool | None:
-        """Whether all of it finds room; None while the room is unknown."""
+        """Whether the total fits in the available memory; None while that is unknown."""
         return None if self.available is None else self.total <= self.available
 
 
@@ -98,7 +98,7 @@ class TrainingStarted(BaseEvent):
 
 
 class MemoryEstimated(BaseEvent):
-    """What the training will take, told before its first step from its model and its very rows."""
+    """The estimated memory of a training run, from its model and rows, before the first step."""
 
     kind: Literal["memory_estimated"] = "memory_estimated"
     estimate: MemoryEstimate
@@ -147,7 +147,7 @@ class CheckpointSaved(BaseEvent):
 
 
 class Recovered(BaseEvent):
-    """Memory ran out; training repeats what followed step `step` with less memory.
+    """Memory ran out; training continues after step `step` with less memory.
 
     The effective batch stays the same; `why` is a sentence about what ran out.
     """
@@ -189,7 +189,7 @@ class Sampled(BaseEvent):
 
 
 class EndedEarly(BaseEvent):
-    """Eval loss has not fallen for `evaluations` in a row, so training ends before its plan does."""
+    """Training ends early: the validation loss hasn't improved for `evaluations` in a row."""
 
     kind: Literal["ended_early"] = "ended_early"
     step: int

@@ -109,7 +109,7 @@ class OnDemandWorker(QObject):
                 self.busy_changed.emit(False)
 
     def _left(self) -> None:
-        """The memory is free: start the waiting worker."""
+        """Start the waiting worker, since memory is free now."""
         if self._leaving is not None:
             self._leaving.deleteLater()
             self._leaving = None
@@ -117,7 +117,7 @@ class OnDemandWorker(QObject):
             self._thread.start()
 
     def _gone(self) -> None:
-        """The worker ended by itself; every command has been answered."""
+        """Forget a worker that ended after answering every command."""
         if self._thread is not None:
             self._thread.deleteLater()
             self._thread = None

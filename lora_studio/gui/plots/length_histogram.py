@@ -100,7 +100,7 @@ class LengthHistogram(QWidget):
             self._show_sentence()
 
     def limit(self) -> int:
-        """The limit in tokens."""
+        """Return the limit in tokens."""
         return self._limit
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

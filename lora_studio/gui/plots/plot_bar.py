@@ -64,7 +64,7 @@ class PlotBar(QWidget):
     # --- what is shown ------------------------------------------------------------------------
 
     def measure(self) -> str:
-        """The quantity of the strip."""
+        """Return the quantity of the strip."""
         return str(self.strip.currentData() or "")
 
     def offer(self, names: Iterable[str]) -> None:

@@ -43,7 +43,7 @@ class Readout(QFrame):
         self.hide()
 
     def text(self) -> str:
-        """The shown values as one sentence, "" while hidden."""
+        """Return the shown values as one sentence, "" while hidden."""
         return self._words
 
     def show_values(self, head: str, values: list[ReadoutValue], *, at: float) -> None:

@@ -39,7 +39,7 @@ class TraceStyle:
     dots: float = 0.0  # radius in pixels
 
     def pen(self, palette: ColorPalette) -> QPen:
-        """The pen; a pale color is mixed, not transparent: overlaps stay even, painting fast."""
+        """Return the pen; a pale color is mixed, not transparent: overlaps stay even, painting fast."""
         pen = QPen(mixed(self.color(palette), palette.card, self.strength))
         pen.setWidthF(self.width)
         pen.setJoinStyle(Qt.PenJoinStyle.BevelJoin)
@@ -68,7 +68,7 @@ class PixelItem(pg.GraphicsObject):
         self.prepareGeometryChange()
 
     def dataBounds(self, *_: Any, **__: Any) -> None:
-        """None: the chart chooses its ranges itself."""
+        """Return no bounds, since the chart sets its ranges itself."""
 
     def paint(
         self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None
@@ -98,7 +98,7 @@ class Trace(PixelItem):
         tag: str = "",
         sparse: bool = False,
     ) -> None:
-        """`smoothing` gives the width of the mean in points; without it every peak is drawn.
+        """Create the trace; `smoothing` returns the width of the mean in points, None draws every peak.
 
         `title` and `mark` name it where its values are read out, `tag` is the letter at its end. A
         `sparse` one has values at few steps, which are read out near them only.
@@ -112,11 +112,11 @@ class Trace(PixelItem):
         self._points: tuple[Values, Values] = (np.empty(0), np.empty(0))
 
     def width(self) -> int:
-        """Points that a value is the mean of; 0 without smoothing."""
+        """Return the number of points averaged; 0 without smoothing."""
         return self._smoothing(self.curve) if self._smoothing else 0
 
     def points(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
-        """What is drawn between two steps; on a logarithmic axis the powers of ten."""
+        """Return the points drawn between two steps; on a logarithmic axis the powers of ten."""
         width = self.width()
         key = (low, high, columns, width, self.log)
         if key != self._key:
@@ -130,18 +130,18 @@ class Trace(PixelItem):
         return self._points
 
     def renew(self) -> None:
-        """The curve has changed."""
+        """Redraw after a change of the curve."""
         self._key = ()
         self.update()
 
     def shown_points(self) -> tuple[Values, Values]:
-        """What is drawn in the view as it is now."""
+        """Return the points in the current view."""
         box = self.getViewBox()
         low, high = box.viewRange()[0]
         return self.points(low, high, max(2, int(box.width())))
 
     def pixels(self, transform: QTransform) -> tuple[Values, Values]:
-        """What is drawn in the view as it is now, in pixels."""
+        """Return the points in the current view, in pixels."""
         x, y = self.shown_points()
         return transform.m11() * x + transform.dx(), transform.m22() * y + transform.dy()
 
@@ -229,11 +229,11 @@ class TraceMarkers(PixelItem):
         self._shown: list[tuple[float, MarkKind]] = []
 
     def room(self) -> float:
-        """Pixels along the lower edge that curves leave free for marks."""
+        """Return the height in pixels that curves leave free for marks."""
         return 2 * _MARK + 2 if any(kind != "note" for _, kind in self._shown) else 0.0
 
     def set_marks(self, marks: Sequence[tuple[float, MarkKind]]) -> None:
-        """Replaces all marks; cheap where they are the same as before."""
+        """Replace all marks; does nothing if they are unchanged."""
         if list(marks) == self._shown:
             return
         self._shown = list(marks)

@@ -65,7 +65,7 @@ class StatusLabel(QWidget):
         set_role(self.label, tint)
 
     def text(self) -> str:
-        """The shown text."""
+        """Return the shown text."""
         return self.label.text()
 
 

@@ -155,7 +155,7 @@ def _no_model(host: str, name: str) -> ProblemError:
 
 
 def _parameters(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The parameters and the stop strings of a server's listing, one a line, texts in quotes."""
+    """Parse the parameters and stop strings of a server's listing, one per line, texts in quotes."""
     parameters: dict[str, str] = {}
     stops: list[str] = []
     for line in text.split("\n"):

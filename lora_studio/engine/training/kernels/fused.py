@@ -59,7 +59,7 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """dx, dA and dB; A and B may be of another number format than x."""
+        """Return dx, dA and dB; A and B may have a different dtype from x."""
         flat, small, weight, a, b = ctx.saved_tensors
         g = outer[0].reshape(-1, weight.shape[0])
         d_small = g @ (b * ctx.scale).to(g.dtype)
@@ -122,7 +122,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """The gradient of the input."""
+        """Return the gradient of the input."""
         x, rates, weight = ctx.saved_tensors
         flat, grad = x.reshape(-1, x.shape[-1]), outer[0].reshape(-1, x.shape[-1])
         dx, wide = torch.empty_like(flat), weight.float()
@@ -181,7 +181,7 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradients of both."""
+        """Return the gradients of both inputs."""
         gate, up = ctx.saved_tensors
         d_gate, d_up = (torch.empty_like(gate, memory_format=torch.contiguous_format) for _ in "uv")
         parts = (each.flatten(0, -2) for each in (gate, up, outer[0], d_gate, d_up))
