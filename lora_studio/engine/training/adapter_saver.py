@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+
+from torch.optim import Optimizer
 
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -32,7 +33,7 @@ class AdapterSaver:
         run: RunFolder,
         spec: TrainingSpec,
         tuned: AdaptedModel,
-        optimizer: Any,
+        optimizer: Optimizer,
         job: JobContext,
     ) -> None:
         """Take the model and the optimizer, which may hold other weights than those to save."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
@@ -29,13 +30,14 @@ class TrainingSetup:
     scorer: Scorer
     objective: Objective
     accelerator: Accelerator
-    optimizer: Any
-    scheduler: Any
+    optimizer: AcceleratedOptimizer
+    scheduler: LRScheduler
 
     @property
-    def scaler(self) -> Any:
+    def scaler(self) -> torch.amp.GradScaler | None:
         """Return the gradient scaler; None without float16."""
-        return self.accelerator.scaler
+        scaler: torch.amp.GradScaler | None = self.accelerator.scaler
+        return scaler
 
     @property
     def can_reduce_scale(self) -> bool:

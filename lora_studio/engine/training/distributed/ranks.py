@@ -114,7 +114,7 @@ class ProcessGroup:
         """Wait until every rank is here."""
         self.all_gather(None)
 
-    def all_gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: T) -> list[T]:
         """Return every rank's value, ordered by rank. Keep it small: it is copied to all ranks."""
         if self.world_size == 1:
             return [value]

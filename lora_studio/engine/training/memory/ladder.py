@@ -60,7 +60,9 @@ def enable_recomputing(model: peft.PeftModel) -> None:
         base.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def reserve_optimizer_state(model: torch.nn.Module, optimizer: Any) -> list[torch.Tensor]:
+def reserve_optimizer_state(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> list[torch.Tensor]:
     """Allocate what the optimizer's first step will allocate: two values for each trainable parameter.
 
     Returns an empty list when the optimizer has its state already.

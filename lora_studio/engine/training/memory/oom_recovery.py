@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ class OomRecovery:
         batches: StepLayout,
         *,
         optimizer: torch.optim.Optimizer,
-        scaler: Any,
+        scaler: torch.amp.GradScaler | None,
     ) -> None:
         """Take the trainer to recover and the watch to reset once memory has been released.
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
+from torch.optim import Optimizer
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.training.optimizers import OPTIMIZERS, Library, why_not
@@ -87,7 +88,7 @@ def missing_packages() -> tuple[str, ...]:
 
 
 @contextmanager
-def inference_weights(optimizer: Any) -> Iterator[None]:
+def inference_weights(optimizer: Optimizer) -> Iterator[None]:
     """Switch the model to the weights to evaluate and save; restore those that train, exactly.
 
     A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Its own way
@@ -97,15 +98,16 @@ def inference_weights(optimizer: Any) -> Iterator[None]:
         yield
         return
     before = _values(optimizer)
-    optimizer.eval()
+    schedule_free: Any = optimizer  # untyped, like the library
+    schedule_free.eval()
     try:
         yield
     finally:
-        optimizer.train()
+        schedule_free.train()
         _set_values(optimizer, before)
 
 
-def optimizer_state(optimizer: Any) -> dict[str, Any]:
+def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
     """Return everything needed to continue: plain values and tensors.
 
     Besides the usual entries it has `weights`, those that train, where other ones are saved.
@@ -116,7 +118,7 @@ def optimizer_state(optimizer: Any) -> dict[str, Any]:
     return state
 
 
-def restore_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
+def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Restore what `optimizer_state` returned; the model holds the weights as they were saved."""
     weights = state.pop("weights", None)
     optimizer.load_state_dict(state)
@@ -124,19 +126,19 @@ def restore_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
         _set_values(optimizer, weights)
 
 
-def _is_schedule_free(optimizer: Any) -> bool:
+def _is_schedule_free(optimizer: Optimizer) -> bool:
     return "train_mode" in optimizer.param_groups[0]
 
 
-def _parameters(optimizer: Any) -> list[torch.Tensor]:
+def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:
     return [value for group in optimizer.param_groups for value in group["params"]]
 
 
-def _values(optimizer: Any) -> list[torch.Tensor]:
+def _values(optimizer: Optimizer) -> list[torch.Tensor]:
     return [value.detach().clone() for value in _parameters(optimizer)]
 
 
 @torch.no_grad()
-def _set_values(optimizer: Any, values: list[torch.Tensor]) -> None:
+def _set_values(optimizer: Optimizer, values: list[torch.Tensor]) -> None:
     for parameter, value in zip(_parameters(optimizer), values, strict=True):
         parameter.copy_(value)

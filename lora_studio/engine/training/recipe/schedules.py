@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from transformers import get_scheduler
 
 from lora_studio.core.training.spec import TrainingSpec
@@ -19,7 +19,7 @@ _PATIENCE = 1
 _FACTOR = 0.5
 
 
-def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> Any:
+def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> LRScheduler:
     """Return torch's scheduler for a training of so many steps, to be stepped after each one.
 
     A schedule-free optimizer gets a constant rate after warmup, whatever the recipe says.
@@ -36,7 +36,7 @@ def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> An
     )
 
 
-def report_evaluation(scheduler: Any, loss: float) -> None:
+def report_evaluation(scheduler: LRScheduler, loss: float) -> None:
     """Pass a validation loss to the scheduler, if it is one that depends on it."""
     if isinstance(scheduler, WarmupPlateau):
         scheduler.report_evaluation(loss)
