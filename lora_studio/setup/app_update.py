@@ -37,7 +37,7 @@ def address(chosen: str) -> str:
     return chosen.strip() or os.environ.get(VARIABLE, "")
 
 
-def look(url: str, current: str = __version__) -> Release | None:
+def find_newer_release(url: str, current: str = __version__) -> Release | None:
     """Return the newer release at an address, or None if this one is the latest.
 
     The answer is one JSON object: `version` and `url`, or `tag_name` and `html_url` as release pages

@@ -12,7 +12,7 @@ from pathlib import Path
 from lora_studio import __version__
 from lora_studio.core.problems import fail
 from lora_studio.setup.environment import frozen, uv_environment
-from lora_studio.setup.tools import SetupLog, StopFlag, bundled, checked, find_uv
+from lora_studio.setup.tools import SetupLog, StopFlag, bundled, find_uv, run_checked
 
 NAME = "lora-studio"
 #: For builders: environment variable with the wheel of this program to install into engines.
@@ -60,7 +60,7 @@ def own_wheel(
         )
     built = scratch / "own"
     shutil.rmtree(built, ignore_errors=True)
-    checked(
+    run_checked(
         [find_uv(), "build", "--wheel", "--out-dir", built, checkout],
         environment=uv_environment(), stop=stop, log=log, code="engine.own_wheel",
         what="The wheel of LoRA Studio couldn't be built from source",

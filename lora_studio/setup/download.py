@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 else:
     httpx = LazyModule("httpx")  # a tenth of the window's start
 
-#: Files fetched at the same time: enough to hide the start of each, few enough to be polite.
+#: Simultaneous downloads: enough to hide the latency of each, few enough not to burden a server.
 AT_ONCE = 4
-#: Seconds between two words about progress, and over which speed is averaged.
+#: Seconds between two progress events, and seconds over which the speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
 #: Seconds that threads have to end once asked to: a thread that is connecting can't be interrupted.
 _END = 1.0
@@ -49,7 +49,7 @@ _END = 1.0
 
 @dataclass(frozen=True)
 class DownloadFile:
-    """Something to fetch; `size` in bytes and `sha256` as hexadecimal digits where they are known."""
+    """A file to download; `size` in bytes and `sha256` in hexadecimal digits, if known."""
 
     name: str
     url: str
@@ -59,12 +59,12 @@ class DownloadFile:
 
     @property
     def part(self) -> Path:
-        """What is there so far."""
+        """The incomplete file."""
         return self.target.with_name(self.target.name + ".part")
 
     @property
     def local(self) -> Path | None:
-        """The path of a file on this machine, None for one to download."""
+        """The path of the source if it is on this computer, else None."""
         split = urlsplit(self.url)
         if split.scheme == "file":
             return Path(url2pathname(unquote(split.path) if os.name != "nt" else split.path))
@@ -72,7 +72,7 @@ class DownloadFile:
 
     @property
     def present(self) -> int:
-        """Bytes that need not be fetched any more."""
+        """Bytes that are already downloaded."""
         for file in (self.target, self.part):
             if file.exists():
                 return file.stat().st_size
@@ -108,12 +108,12 @@ class ByteCounter:
 
 def fetch(
     files: Sequence[DownloadFile], stage: str, stop: StopFlag, log: SetupLog,
-    came: Callable[[DownloadFile], None] = lambda _: None,
+    on_finished: Callable[[DownloadFile], None] = lambda _: None,
 ) -> Iterator[Progress]:  # fmt: skip
-    """Download every file and yield the overall progress; `came` is called for each finished file.
+    """Download every file and yield the overall progress; calls `on_finished` for each finished file.
 
-    What was fetched before, even half a file, is not fetched again. Raises ProblemError for a file
-    that cannot be had, CancelledError when that is asked for; everything that came stays.
+    Continues incomplete files of earlier attempts. Raises ProblemError if a file can't be
+    downloaded, and SetupCancelledError on a cancel; downloaded data is kept.
     """
     sizes = [file.size for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -121,17 +121,17 @@ def fetch(
     largest_first = sorted(files, key=lambda file: -(file.size or 0))
     with HttpClient() as web:
         yield counter.progress(stage)
-        each = _each(
+        each = _process_in_threads(
             lambda file, halt: _fetch_one(web, file, counter, halt, log),
             largest_first, AT_ONCE, web, stop,
         )  # fmt: skip
         for done in each:
             if done is not None:
-                came(done)
+                on_finished(done)
             yield counter.progress(stage)
 
 
-def _each(
+def _process_in_threads(
     work: Callable[[DownloadFile, StopFlag], None],
     files: Sequence[DownloadFile],
     at_once: int,
@@ -206,7 +206,9 @@ class _DownloadThreads:
             self._results.put((file, None))
 
 
-def measured(files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog) -> list[DownloadFile]:
+def measure_sizes(
+    files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog
+) -> list[DownloadFile]:
     """Return the files with missing sizes looked up locally or requested from the servers."""
     known = [
         replace(one, size=one.local.stat().st_size) if one.size is None and one.local else one
@@ -220,12 +222,12 @@ def measured(files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog) -> li
 
         def ask(file: DownloadFile, halt: StopFlag) -> None:
             try:
-                sizes[file] = _again(lambda: web.size(file.url), file, halt, log)
+                sizes[file] = _retry(lambda: web.size(file.url), file, halt, log)
             except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
                 raise _no_size(error) from error
 
         unknown = [file for file in known if file.size is None]
-        for _ in _each(ask, unknown, 2 * AT_ONCE, web, stop):
+        for _ in _process_in_threads(ask, unknown, 2 * AT_ONCE, web, stop):
             pass
     return [replace(one, size=sizes.get(one, one.size)) for one in known]
 
@@ -241,7 +243,7 @@ def _no_size(error: Exception) -> ProblemError:
     )
 
 
-def _again(
+def _retry(
     ask: Callable[[], int | None], file: DownloadFile, halt: StopFlag, log: SetupLog
 ) -> int | None:
     """Return the response of a server, retrying if it is busy or the connection fails; raises httpx.HTTPError."""
@@ -287,7 +289,7 @@ def _fetch_one(
 
 
 def _link_or_copy(local: Path, file: DownloadFile, counter: ByteCounter) -> None:
-    """Link a file on this machine to its target, or copy it."""
+    """Link a local file to its target, or copy it where links aren't supported."""
     if file.part.exists():
         counter.add(-file.part.stat().st_size)
         file.part.unlink()
@@ -305,7 +307,7 @@ def _link_or_copy(local: Path, file: DownloadFile, counter: ByteCounter) -> None
 def _download(
     web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag, log: SetupLog
 ) -> None:
-    waiting, begun_anew = RetryWait(), False
+    waiting, is_restarted = RetryWait(), False
     while True:
         before = file.part.stat().st_size if file.part.exists() else 0
         try:
@@ -332,9 +334,9 @@ def _download(
         file.part.unlink()
         log.write(f"{file.name}: wrong checksum")
         # A part of an earlier time may belong to another file of that name; a whole one may not.
-        if begun_anew or not before:
+        if is_restarted or not before:
             raise _wrong(file)
-        begun_anew = True
+        is_restarted = True
 
 
 def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag) -> None:
@@ -361,10 +363,14 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
                 stop.check()
                 sink.write(chunk)
                 counter.add(len(chunk))
-    came = file.part.stat().st_size
-    if file.size is not None and came < file.size:
+    received = file.part.stat().st_size
+    if file.size is not None and received < file.size:
         raise DownloadError(
-            text("the connection ended after {done:size} of {size:size}", done=came, size=file.size)
+            text(
+                "the connection ended after {done:size} of {size:size}",
+                done=received,
+                size=file.size,
+            )
         )
 
 

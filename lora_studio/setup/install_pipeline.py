@@ -21,7 +21,7 @@ from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.resolve import without_indexes
-from lora_studio.setup.tools import SetupLog, StopFlag, checked, find_uv, kill_tree, run
+from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, kill_tree, run, run_checked
 
 #: Bytes of wheels that uv is started for while others are still on their way: a start takes 0.1 s.
 ENOUGH = 64_000_000
@@ -44,7 +44,7 @@ def fill(
     """Create an environment with every package of the plan. Raises ProblemError and CancelledError."""
     environment = without_indexes(uv_environment({"UV_NO_CONFIG": "1"}))
     engine.folder.mkdir(parents=True)
-    checked(
+    run_checked(
         [
             find_uv(), "venv", "--relocatable", "--no-project", "--python", plan.python.path,
             engine.folder / "venv",
@@ -200,7 +200,7 @@ class Installer:
         if self._anew:  # uv reads and unpacks again packages it reinstalls, so not all
             names = (one.partition("==")[0] for one in requirements)
             command += [part for name in names for part in ("--reinstall-package", name)]
-        checked(
+        run_checked(
             command, environment=self._environment, stop=self._halt, log=self._log,
             code="engine.install", what="The packages couldn't be installed", remedy=_REMEDY,
         )  # fmt: skip

@@ -15,7 +15,15 @@ from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event, Log
 from lora_studio.setup.folders import EngineRoot, disk_problem
-from lora_studio.setup.tools import SetupLog, StopFlag, bundled, checked, find_uv, last_words, run
+from lora_studio.setup.tools import (
+    SetupLog,
+    StopFlag,
+    bundled,
+    find_uv,
+    last_words,
+    run,
+    run_checked,
+)
 
 #: What pyproject.toml says too.
 RANGE = ">=3.11,<3.14"
@@ -127,7 +135,7 @@ def standalone(
         file = DownloadFile(name=name, url=url, target=fetched)
         yield from download.fetch([file], "Downloading Python", stop, log)
     try:
-        checked(
+        run_checked(
             [
                 find_uv(), "python", "install", series, "--install-dir", root.pythons, "--no-bin",
                 "--mirror", mirror.absolute().as_uri(), "--no-config",
@@ -162,7 +170,7 @@ def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> 
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
         *(["--all-platforms", "--all-arches"] if platform else []), series,
     ]  # fmt: skip
-    said = checked(
+    said = run_checked(
         command, environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
         code="engine.python", what="The available standalone Pythons couldn't be listed",
         remedy="Install Python 3.12, then start the setup again.",

@@ -153,7 +153,7 @@ class Resolver:
         return command
 
     def _measured(self, wheels: list[WheelFile]) -> tuple[WheelFile, ...]:
-        files = download.measured([wheel.file for wheel in wheels], self.stop, self.log)
+        files = download.measure_sizes([wheel.file for wheel in wheels], self.stop, self.log)
         return tuple(
             WheelFile(wheel.name, wheel.version, file)
             for wheel, file in zip(wheels, files, strict=True)

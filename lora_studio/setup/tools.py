@@ -1,4 +1,4 @@
-"""uv and other programs of a set-up: found, started, listened to, ended when that is asked for."""
+"""Finds uv, and runs it and other programs of a setup: logs their output, kills them on a cancel."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup.folders import disk_problem
 
-#: Names a uv of one's own.
+#: Environment variable with the path of another uv.
 VARIABLE = "LORA_STUDIO_UV"
 #: Log files larger than this are rotated; one older file is kept.
 _LOG_BYTES = 5_000_000
-#: Seconds between two looks at whether a program should end.
+#: Seconds between two checks for a cancel while a program runs.
 _TURN = 0.1
-#: The same once it says nothing more.
+#: The same, in seconds, after the program closed its output.
 _SOON = 0.005
 
 
 class SetupCancelledError(Exception):
-    """The user has cancelled the set-up."""
+    """The user canceled the setup."""
 
 
 class StopFlag:
-    """Whether the user has cancelled; asked between two pieces of work, from any thread."""
+    """A request to cancel, which any thread can make and the work checks between its parts."""
 
     def __init__(self) -> None:
         """Start without a request."""
         self._asked = threading.Event()
 
     def ask(self) -> None:
-        """Request the end of the work."""
+        """Request the cancel."""
         self._asked.set()
 
     @property
@@ -103,9 +103,9 @@ def without_secrets(text: str) -> str:
 
 
 def find_uv() -> Path:
-    """Return uv: the user's own, the bundled one, the one on PATH, or that of the Python package.
+    """Return the path of uv: the user's own, the app's, one on PATH, or the Python package's.
 
-    Raises ProblemError when there is none.
+    Raises ProblemError if there is none.
     """
     name = "uv.exe" if os.name == "nt" else "uv"
     named = os.environ.get(VARIABLE)
@@ -126,12 +126,12 @@ def find_uv() -> Path:
 
 
 def bundled(*parts: str) -> list[Path]:
-    """Return the possible paths of a bundled file: in the resources, or beside the program."""
-    places = []
+    """Return the paths where a bundled file can be: in the resources, or beside the app's program."""
+    candidates = []
     with contextlib.suppress(FileNotFoundError):
-        places.append(paths.resources().joinpath(*parts))
-    places.append(Path(sys.executable).parent / Path(*parts))
-    return places
+        candidates.append(paths.resources().joinpath(*parts))
+    candidates.append(Path(sys.executable).parent / Path(*parts))
+    return candidates
 
 
 def _on_path(name: str) -> Path | None:
@@ -143,10 +143,10 @@ def run(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     on_line: Callable[[str], None] | None = None, cwd: Path | None = None,
 ) -> tuple[int, str]:  # fmt: skip
-    """Run a program; return its exit status and the end of its output.
+    """Run a program to its end; return its exit status and the last lines of its output.
 
-    Each line goes to the log and to `on_line`. Raises CancelledError, when the program and all it
-    started are killed, and OSError when it cannot be started.
+    Each line is passed to `on_line`, or else to the log. On a cancel, kills the program with its
+    descendants and raises SetupCancelledError. Raises OSError if it can't be started.
     """
     log.write("$ " + " ".join(str(part) for part in command))
     process = subprocess.Popen(
@@ -172,7 +172,7 @@ def run(
     listener.start()
     try:
         while process.poll() is None:
-            # Its output ends as it does, mostly: a fixed wait would add half of itself to each program.
+            # The output mostly ends with the program: a fixed wait would delay each program.
             listener.join(_TURN)
             stop.check() if listener.is_alive() else stop.wait(_SOON)
     except BaseException:
@@ -193,11 +193,11 @@ def kill_tree(pid: int) -> None:
                 victim.kill()
 
 
-def checked(
+def run_checked(
     command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     code: str, what: Template, remedy: Template,
 ) -> str:  # fmt: skip
-    """Run a program and return its output; raises ProblemError with the last lines if it fails."""
+    """Run a program and return its output; raises ProblemError with its last line if it fails."""
     try:
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:

@@ -46,20 +46,22 @@ def answer(**found: object) -> None:
 
 def test_newer_version_is_reported_with_its_page(address: str) -> None:
     answer(tag_name="v0.10.0", html_url="https://example.org/0.10", assets=[])
-    assert app_update.look(address, "0.9.3") == Release("0.10.0", "https://example.org/0.10")
+    assert app_update.find_newer_release(address, "0.9.3") == Release(
+        "0.10.0", "https://example.org/0.10"
+    )
     answer(version="2.0", url="https://example.org/2")
-    assert app_update.look(address, "1.9") == Release("2.0", "https://example.org/2")
+    assert app_update.find_newer_release(address, "1.9") == Release("2.0", "https://example.org/2")
 
 
 @pytest.mark.parametrize("version", ["0.9.3", "v0.9.3.0", "0.9.2", "0.9"])
 def test_same_or_older_version_is_not_reported(address: str, version: str) -> None:
     answer(version=version, url="https://example.org")
-    assert app_update.look(address, "0.9.3") is None
+    assert app_update.find_newer_release(address, "0.9.3") is None
 
 
 def test_link_that_is_not_a_web_page_is_dropped(address: str) -> None:
     answer(version="9", url="file:///etc/passwd")
-    assert app_update.look(address, "1") == Release("9", "")
+    assert app_update.find_newer_release(address, "1") == Release("9", "")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_link_that_is_not_a_web_page_is_dropped(address: str) -> None:
 def test_invalid_answer_is_a_problem(address: str, body: bytes) -> None:
     ANSWER["body"] = body
     with pytest.raises(ProblemError) as caught:
-        app_update.look(address)
+        app_update.find_newer_release(address)
     assert caught.value.problems[0].code == "update.unknown"
 
 
@@ -78,9 +80,9 @@ def test_error_status_is_a_problem_with_the_status(address: str) -> None:
     answer()
     ANSWER["status"] = 404
     with pytest.raises(ProblemError, match="404"):
-        app_update.look(address)
+        app_update.find_newer_release(address)
 
 
 def test_unreachable_address_is_a_problem() -> None:
     with pytest.raises(ProblemError, match="Couldn't check for updates"):
-        app_update.look("http://127.0.0.1:9/latest")
+        app_update.find_newer_release("http://127.0.0.1:9/latest")

@@ -163,9 +163,9 @@ def test_size_request_to_a_busy_server_is_retried(index: Index, tmp_path: Path) 
     log = SetupLog(tmp_path / "log.txt")
     file = file_of(index, "alpha", tmp_path, known=False)
     index.busy[file.name] = (503, 2, "")
-    assert download.measured([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
+    assert download.measure_sizes([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
     index.refused[file.name] = 405
-    assert download.measured([file], StopFlag(), log)[0].size is None
+    assert download.measure_sizes([file], StopFlag(), log)[0].size is None
     log.close()
 
 
@@ -185,7 +185,7 @@ def test_canceling_does_not_wait_for_a_silent_server(
             if known:
                 list(download.fetch([file], "Downloading", stop, log))
             else:
-                download.measured([file], stop, log)
+                download.measure_sizes([file], stop, log)
 
         def cancel_once_asked() -> None:
             connection, _ = silent.accept()
@@ -283,7 +283,7 @@ def test_local_files_are_copied_and_verified(index: Index, tmp_path: Path) -> No
 def test_unknown_sizes_are_requested(index: Index, tmp_path: Path) -> None:
     log = SetupLog(tmp_path / "log.txt")
     file = file_of(index, "alpha", tmp_path, known=False)
-    assert download.measured([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
+    assert download.measure_sizes([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
     log.close()
 
 
@@ -393,7 +393,7 @@ def test_certificate_date_error_blames_the_clock_without_retry(
             fetch([file], tmp_path)
         log = SetupLog(tmp_path / "sizes.txt")
         with pytest.raises(ProblemError) as measured:
-            download.measured([file], StopFlag(), log)
+            download.measure_sizes([file], StopFlag(), log)
         log.close()
     for caught in (fetched, measured):
         assert caught.value.problems[0].code == "engine.clock"

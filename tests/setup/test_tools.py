@@ -23,7 +23,7 @@ def script(text: str) -> list[object]:
 def failing(text: str, tmp_path: Path) -> ProblemError:
     log = SetupLog(tmp_path / "setup.log")
     with pytest.raises(ProblemError) as caught:
-        tools.checked(
+        tools.run_checked(
             script(f"import sys; print({text!r}); sys.exit(1)"), environment=os.environ,
             stop=StopFlag(), log=log, code="engine.install", what="It failed", remedy="Again.",
         )  # fmt: skip

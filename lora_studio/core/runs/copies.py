@@ -27,7 +27,7 @@ def repeat_run(run: RunFolder) -> RunFolder:
     return copy
 
 
-def go_on(run: RunFolder) -> RunFolder:
+def continue_training(run: RunFolder) -> RunFolder:
     """Create a run that continues training the adapter of another one; raises ProblemError."""
     if not (run.adapter / "adapter_config.json").is_file():
         raise fail(

@@ -110,10 +110,10 @@ def test_repeated_run_has_the_same_settings_and_tags(tmp_path: Path) -> None:
 def test_continued_training_needs_an_adapter(tmp_path: Path) -> None:
     run = _trained(tmp_path)
     with pytest.raises(ProblemError, match="has no adapter"):
-        copies.go_on(run)
+        copies.continue_training(run)
     run.adapter.mkdir()
     (run.adapter / "adapter_config.json").write_text("{}")
-    assert copies.go_on(run).load_project().lora.start_from == str(run.adapter)
+    assert copies.continue_training(run).load_project().lora.start_from == str(run.adapter)
 
 
 def _ready(folder: Path) -> Draft:

@@ -164,7 +164,7 @@ class RunActions(QObject):
 
     def _continue(self) -> None:
         run = self._folder(self.chosen[0])
-        self._begin(lambda _: copies.go_on(run), self._start)
+        self._begin(lambda _: copies.continue_training(run), self._start)
 
     def _repeat(self) -> None:
         runs = [self._folder(run) for run in self.chosen if run.state != "unreadable"]

@@ -38,7 +38,7 @@ class _UpdateThread(DetachedThread):
     def run(self) -> None:
         """Check once; emit nothing if the window is gone."""
         try:
-            release = app_update.look(self._address)
+            release = app_update.find_newer_release(self._address)
             if not self.silent:
                 self.answered.emit(release)
         except ProblemError as error:

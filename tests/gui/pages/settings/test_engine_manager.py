@@ -281,11 +281,11 @@ def test_update_check_needs_consent_and_runs_once_a_day(
 ) -> None:
     asked: list[str] = []
 
-    def look(url: str) -> Release:
+    def find_newer_release(url: str) -> Release:
         asked.append(url)
         return Release("99.0", "https://example.org/99")
 
-    monkeypatch.setattr(app_update, "look", look)
+    monkeypatch.setattr(app_update, "find_newer_release", find_newer_release)
     card = window.settings.updates
     card.address.setText("http://127.0.0.1/latest")
     card.address.editingFinished.emit()
