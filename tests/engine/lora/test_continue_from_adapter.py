@@ -162,7 +162,7 @@ def test_settings_overridden_by_the_adapter_give_a_warning(tiny: TinyModel, tmp_
     spec = LoraSpec(start_from=str(adapter), alpha=8, rank=32, init="pissa")
     (problem,) = starting_adapter.check(spec)
     assert problem.severity == "warning"
-    assert "rank 4, alpha 8 and q_proj" in str(problem.what)
+    assert "rank 4, alpha 8, and q_proj" in str(problem.what)
     assert "Rank 32 and Initialization PiSSA" in str(problem.remedy)
     assert "Alpha" not in str(problem.remedy)
     assert not starting_adapter.check(LoraSpec(start_from=str(adapter)))

@@ -353,7 +353,7 @@ def test_starting_adapter_fixes_rank_alpha_and_layers(
     page = LoraPage(opened)
     shown(qtbot, page)
     opened.set("lora", "start_from", str(tmp_path))
-    assert "Continues from an adapter: rank 8, alpha 12 and q_proj." in page.detail.text()
+    assert "Continues from an adapter: rank 8, alpha 12, and q_proj." in page.detail.text()
     assert not page.editors["rank"].isEnabled()
     assert not page.presets.isEnabled()
     assert page.presets.cards[8].radio.isChecked()
