@@ -10,7 +10,7 @@ from typing import Any
 
 from lora_studio.core.export import What
 from lora_studio.core.messages import Template, text
-from lora_studio.core.problems import Problem, Where, fail, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import model_card
@@ -173,24 +173,7 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        if status in (401, 403):
-            raise fail(
-                "hub.not_allowed",
-                "You don't have write access to {repository} (status {status:d}).",
-                "Sign in with a token that has write access (`hf auth login`), and check the owner "
-                "of the repository.",
-                repository=repository,
-                status=status,
-            ) from error
-        raise fail(
-            "hub.failed",
-            "The upload to {repository} failed: the Hub answered with status {status:d}."
-            if status
-            else "The upload to {repository} failed: the Hub sent no answer.",
-            "Try again later. Uploaded data is not sent twice.",
-            repository=repository,
-            status=status,
-        ) from error
+        raise _http_problem(repository, status) from error
     except network_errors() as error:
         raise fail(
             "hub.interrupted",
@@ -199,3 +182,25 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
             repository=repository,
             reason=type(error).__name__,
         ) from error
+
+
+def _http_problem(repository: str, status: int) -> ProblemError:
+    """Return the problem of an HTTP status, 0 for a missing answer."""
+    if status in (401, 403):
+        return fail(
+            "hub.not_allowed",
+            "You don't have write access to {repository} (status {status:d}).",
+            "Sign in with a token that has write access (`hf auth login`), and check the owner of "
+            "the repository.",
+            repository=repository,
+            status=status,
+        )
+    return fail(
+        "hub.failed",
+        "The upload to {repository} failed: the Hub answered with status {status:d}."
+        if status
+        else "The upload to {repository} failed: the Hub sent no answer.",
+        "Try again later. Uploaded data is not sent twice.",
+        repository=repository,
+        status=status,
+    )
