@@ -103,11 +103,11 @@ class BytecodeCompiler:
         except (SyntaxError, ValueError, OSError):
             return [], False  # some packages carry files for other Pythons on purpose
         self.compiled += 1
-        names = imported(code, package) if code else ()
+        names = iter_imports(code, package) if code else ()
         return [name for name in names if name not in self._met], there_before
 
 
-def imported(code: CodeType, package: str) -> Iterator[str]:
+def iter_imports(code: CodeType, package: str) -> Iterator[str]:
     """Yield what a module's code imports when it runs; imports for types only are left out."""
     content = code.co_code
     before: tuple[object, object] = (0, None)

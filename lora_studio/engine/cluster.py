@@ -106,11 +106,13 @@ def _report(run: RunFolder, count: int) -> int:
 def _follow(run: RunFolder, rank: int, count: int) -> int:
     from lora_studio.engine.training import train_run
     from lora_studio.engine.training.distributed.launch import join_launched_ranks
-    from lora_studio.engine.worker_rank import ignore_signals, silent_job
+    from lora_studio.engine.worker_rank import create_silent_job, ignore_signals
 
     ignore_signals()
     try:
-        train_run.follow(run, join_launched_ranks(run, rank, count), silent_job(), resume=True)
+        train_run.follow(
+            run, join_launched_ranks(run, rank, count), create_silent_job(), resume=True
+        )
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         return _FAILED

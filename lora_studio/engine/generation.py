@@ -51,7 +51,7 @@ def answer_in_torch(
     run: RunFolder, project: Project, sources: Sequence[TextSource], command: commands.Generate, job: JobContext
 ) -> None:  # fmt: skip
     """Answer with the base and the adapted model, which share their weights in memory."""
-    loaded = loading.load(widened(project.model, job), job, project.dataset)
+    loaded = loading.load(widen_on_cpu(project.model, job), job, project.dataset)
     if "base" in sources:
         answer(loaded.model, loaded.tokenizer, "base", command, job)
     if "tuned" in sources:
@@ -75,7 +75,7 @@ def answer_merged(
         device=project.model.device,
         trust_remote_code=project.model.trust_remote_code,
     )
-    loaded = loading.load(widened(spec, job), job)
+    loaded = loading.load(widen_on_cpu(spec, job), job)
     answer(loaded.model, loaded.tokenizer, "merged", command, job)
 
 
@@ -93,7 +93,7 @@ def answer_gguf(
             file=file.name,
         )
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    end = turn_end(tokenizer)
+    end = create_turn_end_criteria(tokenizer)
     prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
     longest = max((len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts), default=0)  # fmt: skip
     with Llama(
@@ -142,7 +142,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     return PeftModel.from_pretrained(base, str(run.adapter)).eval()
 
 
-def widened(spec: ModelSpec, job: JobContext) -> ModelSpec:
+def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:
     """Return the model spec in 32 bits for a CPU with enough memory, where 16 bits aren't faster.
 
     Every 16-bit weight has its exact value in 32 bits.
@@ -152,13 +152,15 @@ def widened(spec: ModelSpec, job: JobContext) -> ModelSpec:
         or devices.choose_device(spec.device).type != "cpu"
     ):
         return spec
-    needed = 4 * safetensors_files.parameters(loading.resolve(spec, job))
+    needed = 4 * safetensors_files.count_parameters(loading.resolve(spec, job))
     if needed > psutil.virtual_memory().available // 2:
         return spec
     return spec.model_copy(update={"precision": "fp32"})
 
 
-def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEndCriteria:
+def create_turn_end_criteria(
+    tokenizer: PreTrainedTokenizerBase, stops: Any = None
+) -> TurnEndCriteria:
     """Return what ends an answer: the end that training teaches, and the tokens in `stops`."""
     ids = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
     turns = (
@@ -185,7 +187,7 @@ def answer(
 ) -> None:
     """Emit an answer to every conversation, in batches padded on the left."""
     prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
-    end = turn_end(tokenizer, network.generation_config.eos_token_id)
+    end = create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id)
     settings = _settings(tokenizer, end, command)
     torch.manual_seed(command.seed)
     done = 0
@@ -210,7 +212,7 @@ def complete(
 
     `in_step`: every rank answers, because each holds a part of the weights.
     """
-    end = turn_end(tokenizer, network.generation_config.eos_token_id)
+    end = create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id)
     command = commands.Generate(run="", sources=(), conversations=(), max_tokens=limit)
     settings = _settings(tokenizer, end, command)
     answers = [""] * len(prompts)

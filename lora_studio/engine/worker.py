@@ -25,7 +25,7 @@ from lora_studio.core.system import memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
-from lora_studio.engine.runtime.failures import CancelledError, problem_from
+from lora_studio.engine.runtime.failures import CancelledError, to_problem
 
 #: Seconds to keep trying to acquire the lock of a run.
 _LOCK_TIMEOUT = 2.0
@@ -106,7 +106,7 @@ def _ending_from(
     if isinstance(error, CancelledError):
         return events.Cancelled()
     traceback.print_exception(error, file=sys.stderr)
-    return events.Failed(problem=problem_from(error, command.title))
+    return events.Failed(problem=to_problem(error, command.title))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.runtime.channel import Flags, JobContext
-from lora_studio.engine.runtime.failures import problem_from
+from lora_studio.engine.runtime.failures import to_problem
 
 #: Linux: the signal that a process gets when its parent ends (prctl).
 _PR_SET_PDEATHSIG = 1
@@ -33,7 +33,7 @@ class NullChannel:
         """Return at once."""
 
 
-def silent_job() -> JobContext:
+def create_silent_job() -> JobContext:
     """Return a job whose events are discarded and that is never canceled."""
     return JobContext("", NullChannel(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
 
@@ -55,7 +55,7 @@ def main() -> None:
     threading.Thread(target=_exit_with_worker, daemon=True).start()
     try:
         run = RunFolder(Path(meeting.run))
-        train_run.follow(run, meeting.process_group(), silent_job(), resume=meeting.resume)
+        train_run.follow(run, meeting.process_group(), create_silent_job(), resume=meeting.resume)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
@@ -63,7 +63,7 @@ def main() -> None:
             os._exit(EXIT_PEER_LOST)
         with contextlib.suppress(OSError):
             write_atomic(
-                meeting.problem_file, problem_from(error, commands.Train.title).model_dump_json()
+                meeting.problem_file, to_problem(error, commands.Train.title).model_dump_json()
             )
         os._exit(1)
     os._exit(0)

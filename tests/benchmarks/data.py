@@ -75,7 +75,9 @@ def tokenize(rows: int, turns: int, rounds: int) -> None:
 
         def ours(turn: int) -> int:
             os.environ["LORA_STUDIO_CACHE"] = f"{scratch}/ours{turn}"
-            tables = token_cache.tokenize(prepare.token_parts(found), tokenizer, spec, "sft", job)
+            tables = token_cache.tokenize(
+                prepare.list_token_parts(found), tokenizer, spec, "sft", job
+            )
             return int(tables[0].length.sum())
 
         def plain(turn: int) -> int:

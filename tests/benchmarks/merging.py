@@ -62,7 +62,7 @@ def write_model(folder: Path, size: float) -> None:
         groups[-1].append(planned)
     folder.mkdir(parents=True)
     placed = {}
-    for file, group in zip(safetensors_files.shard_names(len(groups)), groups, strict=True):
+    for file, group in zip(safetensors_files.make_shard_names(len(groups)), groups, strict=True):
         # A fortieth of each tensor is drawn and repeated: drawing all would take minutes.
         def values(planned: PlannedFile) -> torch.Tensor:
             count = 1
@@ -187,12 +187,12 @@ def differing(one: Path, other: Path) -> list[str]:
     """Return names of tensors whose bytes differ between two models."""
     from lora_studio.engine.model import safetensors_files
 
-    ours, theirs = safetensors_files.index(one), safetensors_files.index(other)
+    ours, theirs = safetensors_files.read_index(one), safetensors_files.read_index(other)
     names = sorted(ours.keys() ^ theirs.keys())
     for name in ours.keys() & theirs.keys():
         a, b = ours[name], theirs[name]
-        if bytes(safetensors_files.raw_bytes(a.read())) != bytes(
-            safetensors_files.raw_bytes(b.read())
+        if bytes(safetensors_files.view_bytes(a.read())) != bytes(
+            safetensors_files.view_bytes(b.read())
         ):
             names.append(name)
     return names

@@ -21,10 +21,10 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
     NearDuplicateSearch,
     Sides,
+    compute_sketches,
     find_boilerplate,
-    join_near,
+    join_near_duplicates,
     normalize,
-    sketch,
 )
 from tests.helpers.jobs import make_job
 
@@ -64,10 +64,10 @@ def grouped(rows: Sequence[Sides]) -> list[int]:
     """Return the leader of each row's group."""
     sides = [tuple(map(normalize, row)) for row in rows]
     common = find_boilerplate(sides[:2000])
-    keys, prints = sketch(sides, np.zeros(len(sides), dtype=np.uint64), common)
+    keys, prints = compute_sketches(sides, np.zeros(len(sides), dtype=np.uint64), common)
     groups = DuplicateGroups(len(sides))
     comparison = NearDuplicateSearch(lambda row: sides[row], common)
-    join_near(groups, lambda band: keys[:, band], prints, comparison, make_job())
+    join_near_duplicates(groups, lambda band: keys[:, band], prints, comparison, make_job())
     return groups.leaders().tolist()
 
 

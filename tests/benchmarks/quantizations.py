@@ -105,7 +105,7 @@ def write_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     dice = torch.Generator().manual_seed(7)
     made: dict[str, torch.Tensor] = {}
-    for name, stored in safetensors_files.index(source).items():
+    for name, stored in safetensors_files.read_index(source).items():
         weight = stored.read()
         plain = dithered(weight, dice) if weight.ndim == 2 else weight.float()
         made[name] = padded(name, plain).half()
@@ -127,7 +127,7 @@ def conversations(
     found: list[list[SelfTestCase]] = []
     for part in (rows[::2], rows[1::2]):
         run.heldout_file.write_text("\n".join(part) + "\n", "utf-8")
-        found.append(reading.cases(run, project, tokenizer))
+        found.append(reading.read_cases(run, project, tokenizer))
     return found[0], [case.ids for case in found[1]]
 
 
@@ -146,7 +146,7 @@ def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tupl
     with Llama(file, context=max(len(case.ids) for case in cases) + 8) as llama:
         for case in cases:
             rows = expected[done : done + len(case.positions)]
-            one, kl = reading.agreement(rows, llama.logits(case.ids, case.positions))
+            one, kl = reading.compare_logits(rows, llama.logits(case.ids, case.positions))
             same, divergence, done = same + one, divergence + kl, done + len(case.positions)
     return same / done, divergence / done
 
@@ -184,7 +184,7 @@ def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[
 
 def limit_of(row: dict[str, Any]) -> limits.Limit:
     """Return the limit of the self-test for the file."""
-    return limits.limit(row["name"], "float32", row["positions"], PARAMETERS)
+    return limits.get_limit(row["name"], "float32", row["positions"], PARAMETERS)
 
 
 def in_words(row: dict[str, Any]) -> str:

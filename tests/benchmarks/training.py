@@ -274,9 +274,9 @@ def _peak() -> int:
     """Return the peak memory of the GPU, or of this process, in bytes."""
     import torch
 
-    from lora_studio.engine.devices.devices import peak_memory_bytes
+    from lora_studio.engine.devices.devices import get_peak_memory_bytes
 
-    return peak_memory_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return get_peak_memory_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 # --- the limit --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from lora_studio.engine import bytecode
 
 def imports(text: str, package: str = "a.b") -> list[str]:
     """Return the modules that a source text of a package imports."""
-    return list(bytecode.imported(compile(text, "m.py", "exec"), package))
+    return list(bytecode.iter_imports(compile(text, "m.py", "exec"), package))
 
 
 def write(site: Path, files: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.llama_cpp import Llama, adds_bos
+from lora_studio.engine.runtime.llama_cpp import Llama, should_add_bos
 from tests.helpers.ollama_server import fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES, tiny_model
@@ -115,7 +115,7 @@ def test_sampling_follows_the_seed(run: RunFolder) -> None:
 
 def test_answer_ends_at_the_trained_end_of_turn_token(run: RunFolder) -> None:
     tokenizer = loading.load_tokenizer(run.adapter)
-    end = generation.turn_end(tokenizer, [1, 5])
+    end = generation.create_turn_end_criteria(tokenizer, [1, 5])
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in end.ids
     assert {1, 5} <= set(end.ids)
     assert end.text == ""
@@ -124,7 +124,7 @@ def test_answer_ends_at_the_trained_end_of_turn_token(run: RunFolder) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_its_end_of_turn_token(family: str, tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny_model(family, tmp_path))
-    end = generation.turn_end(tokenizer)
+    end = generation.create_turn_end_criteria(tokenizer)
     assert end.text == ""
     marks = tokenizer.convert_ids_to_tokens(list(end.ids))
     expected = {
@@ -138,7 +138,7 @@ def test_every_family_has_its_end_of_turn_token(family: str, tmp_path: Path) -> 
 def test_end_marker_without_a_token_is_cut_as_text(tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(tiny_model("mistral", tmp_path))
     tokenizer.chat_template = (TEMPLATES / "chatml.jinja").read_text("utf-8")
-    end = generation.turn_end(tokenizer)
+    end = generation.create_turn_end_criteria(tokenizer)
     assert end.text == "<|im_end|>"
     assert end.cut("Yes.<|im_end|>\nmore") == ("Yes.", True)
     assert end.cut("Yes. And") == ("Yes. And", False)
@@ -226,7 +226,7 @@ def test_cancel_stops_a_llama_cpp_computation(file: Path) -> None:
 
 
 def test_adds_bos_is_read_from_the_file(file: Path) -> None:
-    assert adds_bos(file) is True
+    assert should_add_bos(file) is True
 
 
 def test_gguf_file_answers_like_the_tuned_model(run: RunFolder) -> None:

@@ -233,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.gguf")
             file.write_bytes(self.state.blobs[digest])
-            return len(llama_cpp.prompt_ids(file, [text])[0]) + self.state.faults.extra_tokens
+            return len(llama_cpp.tokenize_prompts(file, [text])[0]) + self.state.faults.extra_tokens
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -39,7 +39,7 @@ class UnslothBackend:
         from unsloth import FastLanguageModel
 
         loaded = _load(FastLanguageModel, project, job)
-        config = attach.lora_config(loaded.model, project.lora, job)
+        config = attach.create_lora_config(loaded.model, project.lora, job)
         if config.target_parameters:
             raise fail(
                 "training.unsloth_experts",
@@ -70,7 +70,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
     config = loading.read_config(folder, spec)
-    stored = loading.prequantized(config)
+    stored = loading.get_quantization_method(config)
     if stored is not None:
         loading.check_prequantized(stored)
     is_4bit = spec.precision == "4bit" or stored == "4bit"
@@ -82,7 +82,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
         folder,
         # Beyond the model's context Unsloth would scale its positions; no row exceeds this limit.
         max_seq_length=min(project.dataset.max_length, context or project.dataset.max_length),
-        dtype=devices.dtype_for(spec.precision, device),
+        dtype=devices.get_dtype(spec.precision, device),
         load_in_4bit=is_4bit,
         device_map={"": device},
         use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],

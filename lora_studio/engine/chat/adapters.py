@@ -26,7 +26,7 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
     """
     for folder in dict.fromkeys(each.folder for mix in command.mixes for each in mix.adapters):
         require_fit(Path(folder), project.model, job)
-    loaded = loading.load(generation.widened(project.model, job), job, project.dataset)
+    loaded = loading.load(generation.widen_on_cpu(project.model, job), job, project.dataset)
     switch = AdapterSwitch(loaded.model)
     for mix in command.mixes:
         named = _Named(job.id, job.channel, job.flags, mix=mix.name)
@@ -109,7 +109,7 @@ class AdapterSwitch:
         try:
             self._tuned.base_model.set_adapter(list(weights), inference_mode=True)
         except ValueError as error:  # two adapters that both trained one layer whole
-            raise adapter_files.foreign(
+            raise adapter_files.foreign_adapter_error(
                 Path(mix.adapters[-1].folder), str(error).split("\n")[0].rstrip(".")
             ) from error
 
@@ -130,7 +130,9 @@ class AdapterSwitch:
             else:
                 self._tuned.load_adapter(str(folder), adapter_name=name)
         except (ValueError, KeyError, RuntimeError) as error:
-            raise adapter_files.foreign(folder, str(error).split("\n")[0].rstrip(".")) from error
+            raise adapter_files.foreign_adapter_error(
+                folder, str(error).split("\n")[0].rstrip(".")
+            ) from error
         self._names[key] = name
         return name
 

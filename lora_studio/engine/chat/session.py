@@ -132,7 +132,7 @@ class Session:
             sent = dict.fromkeys(clocked, ("", 0.0))
             active = dict(clocked)
             while active:
-                for column in turn_scheduler.next_of_each_lane(active):
+                for column in turn_scheduler.select_next_columns(active):
                     with turn_scheduler.refuse_column_on_error(column, active, job):
                         sent[column] = turn_scheduler.advance(column, active, sent[column], job)
 
@@ -145,7 +145,7 @@ class Session:
             for column, each in clocked.items():
                 if each.stream.tokens:
                     each.stream.ending = "stopped"
-                    job.emit(turn_scheduler.answered(column, each))
+                    job.emit(turn_scheduler.create_answered_event(column, each))
             raise
         finally:
             for each in clocked.values():
@@ -166,7 +166,7 @@ class Session:
         tokens = TorchTokens(
             held.loaded.model,
             ids,
-            streams.settings(sampling, held.end.ids, tokenizer.pad_token_id),
+            streams.create_generation_config(sampling, held.end.ids, tokenizer.pad_token_id),
             sampling.seed,
             lambda: held.switch.to(mix),
         )
@@ -249,12 +249,14 @@ class Session:
                     device=base.spec.device,
                     trust_remote_code=base.spec.trust_remote_code,
                 )
-                loaded = loading.load(generation.widened(spec, job), job)
+                loaded = loading.load(generation.widen_on_cpu(spec, job), job)
             case _:
                 dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
-                loaded = loading.load(generation.widened(base.spec, job), job, dataset)
+                loaded = loading.load(generation.widen_on_cpu(base.spec, job), job, dataset)
         loaded.model.eval()
-        end = generation.turn_end(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+        end = generation.create_turn_end_criteria(
+            loaded.tokenizer, loaded.model.generation_config.eos_token_id
+        )
         return _InTorch(loaded, AdapterSwitch(loaded.model), end)
 
     def _is_cancelled(self) -> bool:
@@ -301,7 +303,7 @@ class Session:
 
 
 @functools.cache
-def current_session() -> Session:
+def get_session() -> Session:
     """Return the chat of this worker."""
     return Session()
 
@@ -322,7 +324,7 @@ def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
         )
 
     needed = any(not isinstance(each, OllamaSpeaker) for each in speakers)
-    devices = device_lock.lockable_devices(base.spec) if needed else []
+    devices = device_lock.get_lockable_devices(base.spec) if needed else []
     locks = device_locks.lock_devices(devices, LockHolder("", "chat"), refuse)
     try:
         yield
@@ -360,7 +362,7 @@ def _load_gguf(
         if speaker.tokenizer:
             trust = base.spec.trust_remote_code
             tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
-            end = generation.turn_end(tokenizer)
+            end = generation.create_turn_end_criteria(tokenizer)
         else:
             tokenizer, end = prompts.create_renderer(llama, file), generation.TurnEndCriteria(())
     except BaseException:

@@ -245,7 +245,9 @@ class _Random:
             torch.set_rng_state(state)
 
 
-def settings(sampling: Sampling, ends: Sequence[int], pad: int | None) -> GenerationConfig:
+def create_generation_config(
+    sampling: Sampling, ends: Sequence[int], pad: int | None
+) -> GenerationConfig:
     """Return the requested settings alone: a model's sampling defaults differ from llama.cpp's."""
     drawn: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:

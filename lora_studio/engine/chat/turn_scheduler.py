@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.chat.streams import AnswerStream, TimedStream
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import CancelledError, problem_from
+from lora_studio.engine.runtime.failures import CancelledError, to_problem
 
 #: Seconds between two updates of a growing answer: as often as an eye notices.
 UPDATE_INTERVAL = 0.05
@@ -19,7 +19,7 @@ UPDATE_INTERVAL = 0.05
 _TURN = 0.1
 
 
-def next_of_each_lane(active: dict[int, TimedStream]) -> list[int]:
+def select_next_columns(active: dict[int, TimedStream]) -> list[int]:
     """Return the columns whose turn it is: of those that share a lane only the first."""
     busy: set[str] = set()
     chosen = []
@@ -42,7 +42,7 @@ def advance(
         is_growing = clocked.step(job.check)
     if is_growing:
         return send_update(column, clocked.stream, sent[0], job)
-    job.emit(answered(column, clocked))
+    job.emit(create_answered_event(column, clocked))
     clocked.stream.close()
     del active[column]
     return sent
@@ -68,7 +68,7 @@ def _common(one: str, other: str) -> int:
     return next((position for position, (a, b) in enumerate(pairs) if a != b), len(other))
 
 
-def answered(column: int, clocked: TimedStream) -> events.Answered:
+def create_answered_event(column: int, clocked: TimedStream) -> events.Answered:
     """Return the event for a finished answer."""
     stream = clocked.stream
     return events.Answered(
@@ -95,5 +95,5 @@ def refuse_column_on_error(
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
         traceback.print_exception(error, file=sys.stderr)
-        problem = problem_from(error, commands.AskChat.title)
+        problem = to_problem(error, commands.AskChat.title)
         job.emit(events.AnswerRefused(column=column, problem=problem))

@@ -100,14 +100,14 @@ class BatchPlan:
         """
         epoch, position = divmod(index, self.steps_per_epoch)
         rows = self._epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
-        parts = by_length(rows, self._lengths, self.micro_batch)
+        parts = batch_by_length(rows, self._lengths, self.micro_batch)
         return min(parts, self._filled_up(rows), key=len) if self.room else parts
 
     def _filled_up(self, rows: Iterable[int]) -> list[list[int]]:
         """Put each row, the longest first, into the first micro-batch that has room for it."""
         micro_batches: list[list[int]] = []
         free: list[int] = []  # tokens
-        for (row,) in by_length(rows, self._lengths, 1):
+        for (row,) in batch_by_length(rows, self._lengths, 1):
             length = int(self._lengths[row])
             fitting = (number for number, tokens in enumerate(free) if tokens >= length)
             if (target := next(fitting, len(free))) == len(free):
@@ -164,7 +164,7 @@ def _grouped(
     return np.concatenate([*(full[index] for index in generator.permutation(len(full))), *rest])
 
 
-def by_length(
+def batch_by_length(
     rows: Iterable[int], lengths: Sequence[int] | np.ndarray, size: int
 ) -> list[list[int]]:
     """Return rows in batches of `size`, the longest first; equal lengths keep their order."""

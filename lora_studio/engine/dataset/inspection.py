@@ -24,7 +24,7 @@ from lora_studio.core.protocol.events import (
     Skipped,
     SourceFound,
 )
-from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import NO_FORMAT
 from lora_studio.engine.dataset.rows import mixture, scan, verdicts
 from lora_studio.engine.dataset.rows.chains import EXPECTED
@@ -83,7 +83,7 @@ def inspect(command: commands.InspectDataset, job: JobContext) -> None:
 
 def _first(source: DataSource, job: JobContext) -> FirstRows | ProblemError:
     try:
-        return scan.first_rows(source, _FIRST_ROWS, job)
+        return scan.read_first_rows(source, _FIRST_ROWS, job)
     except ProblemError as error:
         return error
 
@@ -285,7 +285,7 @@ def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
         if is_name and rows.size:
             raws = batch.column("raw").filter(hits).to_pylist()
             folded = words.casefold()
-            holds = [_holds(values_of(raw), folded) for raw in raws]
+            holds = [_holds(parse_values(raw), folded) for raw in raws]
             rows = rows[np.array(holds, dtype=bool)]
         positions.append(rows + first)
     return np.concatenate(positions)

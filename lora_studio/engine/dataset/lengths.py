@@ -46,14 +46,14 @@ def measure(command: commands.MeasureDataset, job: JobContext) -> None:
     rows = mixture.open_dataset(spec, job)
     folder = sources.resolve_tokenizer(command.model, job)
     tokenizer = load_tokenizer(folder, spec, trust=command.model.trust_remote_code)
-    parts = prepare.token_parts(rows)
+    parts = prepare.list_token_parts(rows)
     has_many = sum(len(part) for part in parts) >= MANY
-    if has_many and not token_cache.are_cached(parts, tokenizer, spec, rows.task):
+    if has_many and not token_cache.is_cached(parts, tokenizer, spec, rows.task):
         job.emit(_estimate(rows, tokenizer, job))
     tables = prepare.tokenize(rows, tokenizer, job)
-    weights = prepare.source_weights(rows)[: len(rows.spec.sources)]
+    weights = prepare.get_source_weights(rows)[: len(rows.spec.sources)]
     columns = [_columns(table, weight) for table, weight in zip(tables, weights, strict=False)]
-    skipped = prepare.skipped_events(prepare.collect_skipped(tables, Fitting([])))
+    skipped = prepare.to_skipped_events(prepare.collect_skipped(tables, Fitting([])))
     job.emit(count_lengths(columns, spec, skipped, complete=True))
 
 
@@ -198,7 +198,7 @@ def _estimate(
     encoder = Encoder(tokenizer, rows.spec)
     columns: list[LengthTable] = []
     total = sum(len(store) for store in rows.stores)
-    for source, weight in enumerate(prepare.source_weights(rows)[: len(rows.spec.sources)]):
+    for source, weight in enumerate(prepare.get_source_weights(rows)[: len(rows.spec.sources)]):
         count = len(rows.stores[source])
         share = max(1, SAMPLE * count // total)
         length: list[int] = []

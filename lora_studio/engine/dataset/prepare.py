@@ -56,7 +56,7 @@ def prepare(
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
         raise _no_usable_rows(spec, read, skipped)
-    epoch = mixture.repeat_by_weight(divided.training.array(), source_weights(rows), seed)
+    epoch = mixture.repeat_by_weight(divided.training.array(), get_source_weights(rows), seed)
     training = select(tables, epoch, rows.task, spec.max_length)
     validation = select(tables, divided.validation.array(), rows.task, spec.max_length)
     ready = events.DatasetReady(
@@ -64,7 +64,7 @@ def prepare(
         rows_read=read,
         rows_train=len(divided.training),
         rows_validation=len(divided.validation),
-        skipped=skipped_events(skipped),
+        skipped=to_skipped_events(skipped),
         rows_cut=_rows_cut(tables, fits, spec) if rows.task != "text" else 0,
         tokens=int(training.lengths.sum()),
         trained_tokens=training.targets(),
@@ -79,10 +79,10 @@ def tokenize(
     rows: MixedRows, tokenizer: PreTrainedTokenizerBase, job: JobContext
 ) -> list[TokenTable]:
     """Return all sources tokenized, one table each."""
-    return token_cache.tokenize(token_parts(rows), tokenizer, rows.spec, rows.task, job)
+    return token_cache.tokenize(list_token_parts(rows), tokenizer, rows.spec, rows.task, job)
 
 
-def token_parts(rows: MixedRows) -> list[TokenPart]:
+def list_token_parts(rows: MixedRows) -> list[TokenPart]:
     """Return the sources as they are tokenized."""
     return [
         TokenPart(store, source.format, source.mapping)
@@ -91,7 +91,7 @@ def token_parts(rows: MixedRows) -> list[TokenPart]:
     ]
 
 
-def source_weights(rows: MixedRows) -> list[float]:
+def get_source_weights(rows: MixedRows) -> list[float]:
     """Return how often a row of each source comes in an epoch; 1 for the validation file."""
     given = [source.weight for source in rows.spec.sources]
     return given + [1.0] * (len(rows.stores) - len(given))
@@ -111,7 +111,7 @@ def collect_skipped(
     return dict(sorted(total.items(), key=lambda item: -item[1].count))
 
 
-def skipped_events(skipped: dict[SkipReason, SkippedRow]) -> tuple[Skipped, ...]:
+def to_skipped_events(skipped: dict[SkipReason, SkippedRow]) -> tuple[Skipped, ...]:
     """Return skipped rows in the form of the protocol."""
     return tuple(
         Skipped(reason=reason.text, count=entry.count, rows=tuple(entry.rows))

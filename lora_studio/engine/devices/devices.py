@@ -42,7 +42,7 @@ def list_devices() -> events.DevicesFound:
                 free_bytes=max(
                     0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
                 ),
-                precision=auto_precision(torch.device("mps")),
+                precision=get_auto_precision(torch.device("mps")),
             )
         )
     cpu = events.Device(
@@ -50,7 +50,7 @@ def list_devices() -> events.DevicesFound:
         title=_processor(torch.get_num_threads()),
         total_bytes=memory.total,
         free_bytes=memory.available,
-        precision=auto_precision(torch.device("cpu")),
+        precision=get_auto_precision(torch.device("cpu")),
     )
     has_unsloth = importlib.util.find_spec("unsloth") is not None
     return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
@@ -65,7 +65,7 @@ def _processor(threads: int) -> Text:
     )
 
 
-def package_versions() -> dict[str, str]:
+def get_package_versions() -> dict[str, str]:
     """Return the versions of the packages that determine how this engine works, by name.
 
     Packages that aren't installed are left out.
@@ -81,7 +81,7 @@ def _cuda(index: int) -> events.Device:
     import torch
 
     facts = torch.cuda.get_device_properties(index)
-    free = nvml.free_bytes(index)
+    free = nvml.get_free_bytes(index)
     if free is None:  # creates a CUDA context, which costs some of its memory
         free = torch.cuda.mem_get_info(index)[0]
     return events.Device(
@@ -89,8 +89,8 @@ def _cuda(index: int) -> events.Device:
         title=facts.name,
         total_bytes=facts.total_memory,
         free_bytes=min(free, facts.total_memory),
-        precision=auto_precision(torch.device("cuda", index)),
-        identifier=nvml.identifier(index),
+        precision=get_auto_precision(torch.device("cuda", index)),
+        identifier=nvml.get_uuid(index),
     )
 
 
@@ -136,7 +136,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
-def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
+def get_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the dtype of unquantized weights and of the computation.
 
     bfloat16 where the device computes it natively; else float16 on a GPU and 32 bits on a processor.
@@ -150,7 +150,7 @@ def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else torch.float16
 
 
-def auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
+def get_auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
     """Return the dtype that "auto" means on a device, as the precision setting names it."""
     import torch
 
@@ -159,7 +159,7 @@ def auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
         torch.float16: "fp16",
         torch.float32: "fp32",
     }
-    return names[dtype_for("auto", device)]
+    return names[get_dtype("auto", device)]
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -188,7 +188,7 @@ def has_bfloat16_instructions() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def peak_memory_bytes(device: torch.device) -> int:
+def get_peak_memory_bytes(device: torch.device) -> int:
     """Return the peak memory in bytes: of the device, or of this process where they share memory."""
     import torch
 

@@ -31,7 +31,7 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
         job.progress(text("waiting for {device}", device=device.title), 0, None)
 
     locks = device_locks.lock_devices(
-        lockable_devices(model), LockHolder(str(run.path), doing), on_wait
+        get_lockable_devices(model), LockHolder(str(run.path), doing), on_wait
     )
     try:
         yield
@@ -40,7 +40,7 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
             lock.release()
 
 
-def lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
+def get_lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
     """Return the GPUs that a device setting means, each with a unique identifier.
 
     Indices don't identify a GPU: processes see it under different ones (CUDA_VISIBLE_DEVICES).

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 
-def identifier(index: int) -> str:
+def get_uuid(index: int) -> str:
     """Return the UUID of the card with a PyTorch index; "" if it has none."""
     import torch
 
@@ -20,7 +20,7 @@ def identifier(index: int) -> str:
 
 
 @cache
-def card(index: int) -> tuple[Any, Any] | None:
+def get_card(index: int) -> tuple[Any, Any] | None:
     """Return NVML and its handle of a card or a MIG slice; None if it is unknown."""
     try:
         import pynvml
@@ -30,13 +30,13 @@ def card(index: int) -> tuple[Any, Any] | None:
         return None
     for kind in ("GPU", "MIG"):
         with contextlib.suppress(pynvml.NVMLError):
-            return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"{kind}-{identifier(index)}")
+            return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"{kind}-{get_uuid(index)}")
     return None
 
 
-def free_bytes(index: int) -> int | None:
+def get_free_bytes(index: int) -> int | None:
     """Return the free memory of a card in bytes; None if NVML can't tell."""
-    if (known := card(index)) is None:
+    if (known := get_card(index)) is None:
         return None
     library, handle = known
     try:
@@ -47,7 +47,7 @@ def free_bytes(index: int) -> int | None:
 
 def read_load(index: int) -> dict[str, float]:
     """Return utilization in percent and temperature in °C, without what NVML can't tell."""
-    if (known := card(index)) is None:
+    if (known := get_card(index)) is None:
         return {}
     library, handle = known
     load: dict[str, float] = {}

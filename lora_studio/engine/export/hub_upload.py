@@ -16,7 +16,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
-from lora_studio.engine.hub.errors import network_errors
+from lora_studio.engine.hub.errors import get_network_errors
 from lora_studio.engine.model.folder import read_license
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -174,7 +174,7 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise _http_problem(repository, status) from error
-    except network_errors() as error:
+    except get_network_errors() as error:
         raise fail(
             "hub.interrupted",
             "The upload to {repository} was interrupted ({reason}).",

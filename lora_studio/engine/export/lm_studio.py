@@ -66,7 +66,7 @@ def _put(file: Path, target: Path) -> None:
         try:
             os.link(file, part)
         except OSError:  # another disk, or one without links
-            disk.require(target.parent, file.stat().st_size, "The copy for LM Studio")
+            disk.require_free_space(target.parent, file.stat().st_size, "The copy for LM Studio")
             shutil.copyfile(file, part)
         part.replace(target)
     finally:

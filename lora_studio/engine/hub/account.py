@@ -9,7 +9,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
-from lora_studio.engine.hub.errors import unreachable_errors
+from lora_studio.engine.hub.errors import get_unreachable_errors
 from lora_studio.engine.runtime.channel import JobContext
 
 _WHERE = Where(step="model", field="source")
@@ -27,7 +27,7 @@ def read_account(job: JobContext) -> events.AccountFound:
     from_environment = bool(os.environ.get("HF_TOKEN"))
     try:
         name = str(huggingface_hub.HfApi().whoami(token=token).get("name", ""))
-    except unreachable_errors():
+    except get_unreachable_errors():
         name = ""
     return events.AccountFound(name=name, has_token=True, from_environment=from_environment)
 
@@ -63,7 +63,7 @@ def sign_in(token: str, job: JobContext) -> events.AccountFound:
             "Copy it again from your Hugging Face settings. Read access is enough.",
             where=_WHERE,
         ) from None
-    except unreachable_errors():
+    except get_unreachable_errors():
         raise fail(
             "model.offline",
             "The Hub can't be reached, so the token can't be checked.",

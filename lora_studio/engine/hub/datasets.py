@@ -15,8 +15,8 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.engine.hub.errors import translate_hub_errors, unreachable_errors
-from lora_studio.engine.hub.progress_bars import job_bar
+from lora_studio.engine.hub.errors import get_unreachable_errors, translate_hub_errors
+from lora_studio.engine.hub.progress_bars import create_job_bar
 from lora_studio.engine.runtime.channel import JobContext
 
 _DATA = re.compile(
@@ -72,7 +72,7 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
             repo_type="dataset",
             revision=source.revision,
             allow_patterns=[_escaped(name) for name in wanted],
-            tqdm_class=job_bar(job, text("downloading the dataset")),
+            tqdm_class=create_job_bar(job, text("downloading the dataset")),
         )
     return [(Path(folder) / name, name) for name in wanted]
 
@@ -87,7 +87,7 @@ def _listing(source: DataSource) -> list[str]:
         return sorted(entry.rfilename for entry in info.siblings or [])
     except errors.HfHubHTTPError:
         raise  # the Hub answered and refused
-    except unreachable_errors():
+    except get_unreachable_errors():
         folder = Path(
             huggingface_hub.snapshot_download(
                 source.path, repo_type="dataset", revision=source.revision, local_files_only=True

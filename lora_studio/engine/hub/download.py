@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-from lora_studio.engine.hub.progress_bars import every_bytes_bar
+from lora_studio.engine.hub.progress_bars import create_every_bytes_bar
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -106,7 +106,7 @@ def _append_rest(
             headers=headers,
             expected_size=metadata.size,
             displayed_filename=name,
-            tqdm_class=every_bytes_bar(on_bytes),
+            tqdm_class=create_every_bytes_bar(on_bytes),
         )
     return resume_size
 

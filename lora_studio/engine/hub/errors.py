@@ -39,12 +39,12 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
     except (errors.NotASafetensorsRepoError, errors.SafetensorsParsingError) as error:
         raise _no_readable_weights(repository, kind) from error
     except errors.HfHubHTTPError as error:
-        raise http_problem(error, kind, repository=repository) from error
-    except network_errors() as error:
+        raise http_error(error, kind, repository=repository) from error
+    except get_network_errors() as error:
         raise _download_interrupted(repository, kind, error) from error
 
 
-def hub_problem(
+def hub_error(
     kind: RepositoryKind,
     code: str,
     what: Template,
@@ -59,18 +59,18 @@ def hub_problem(
 
 
 def _gated(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_problem(
+    return hub_error(
         kind,
         "gated",
         "{repository} is gated: you must accept its terms first.",
         "Accept the terms at {url}, then sign in with your token.",
         repository=repository,
-        url=repository_url(repository, kind),
+        url=get_repository_url(repository, kind),
     )
 
 
 def _revision_not_found(repository: str, revision: str, kind: RepositoryKind) -> ProblemError:
-    return hub_problem(
+    return hub_error(
         kind,
         "revision_not_found",
         "{repository} has no branch, tag, or commit named {revision}.",
@@ -78,12 +78,12 @@ def _revision_not_found(repository: str, revision: str, kind: RepositoryKind) ->
         field="revision" if kind == "model" else "",
         repository=repository,
         revision=revision,
-        url=repository_url(repository, kind),
+        url=get_repository_url(repository, kind),
     )
 
 
 def _repository_not_found(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_problem(
+    return hub_error(
         kind,
         "not_found",
         "{repository} doesn't exist on the Hub, or you don't have access to it.",
@@ -93,7 +93,7 @@ def _repository_not_found(repository: str, kind: RepositoryKind) -> ProblemError
 
 
 def _invalid_repository_id(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_problem(
+    return hub_error(
         kind,
         "not_found",
         "{repository} is neither a folder nor a Hub ID.",
@@ -104,14 +104,14 @@ def _invalid_repository_id(repository: str, kind: RepositoryKind) -> ProblemErro
 
 def _not_available_offline(repository: str, kind: RepositoryKind) -> ProblemError:
     if is_offline():
-        return hub_problem(
+        return hub_error(
             kind,
             "offline",
             "Offline mode is on, and {repository} is not complete on this computer.",
             offline.REMEDY,
             repository=repository,
         )
-    return hub_problem(
+    return hub_error(
         kind,
         "offline",
         "{repository} is not on this computer and the Hub can't be reached.",
@@ -123,7 +123,7 @@ def _not_available_offline(repository: str, kind: RepositoryKind) -> ProblemErro
 
 
 def _no_readable_weights(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_problem(
+    return hub_error(
         kind,
         "no_weights",
         "{repository} has no readable .safetensors file.",
@@ -135,7 +135,7 @@ def _no_readable_weights(repository: str, kind: RepositoryKind) -> ProblemError:
 def _download_interrupted(
     repository: str, kind: RepositoryKind, error: BaseException
 ) -> ProblemError:
-    return hub_problem(
+    return hub_error(
         kind,
         "interrupted",
         "The download of {repository} was interrupted: {reason}.",
@@ -145,11 +145,11 @@ def _download_interrupted(
     )
 
 
-def http_problem(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> ProblemError:
+def http_error(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> ProblemError:
     """Return the problem of an HTTP status that has no exception class of its own."""
     status = error.response.status_code if error.response is not None else 0
     if status == 401:
-        return hub_problem(
+        return hub_error(
             kind,
             "token",
             "The Hub rejected your token.",
@@ -157,7 +157,7 @@ def http_problem(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> 
             **values,
         )
     if status == 429:
-        return hub_problem(
+        return hub_error(
             kind,
             "busy",
             "The Hub's rate limit was reached.",
@@ -165,14 +165,14 @@ def http_problem(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> 
             **values,
         )
     if status == 0:
-        return hub_problem(
+        return hub_error(
             kind,
             "hub_failed",
             "The Hub sent no answer.",
             "Try again later. Downloaded data is kept.",
             **values,
         )
-    return hub_problem(
+    return hub_error(
         kind,
         "hub_failed",
         "The Hub answered with status {status:d}.",
@@ -182,7 +182,7 @@ def http_problem(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> 
     )
 
 
-def repository_url(repository: str, kind: RepositoryKind = "model") -> str:
+def get_repository_url(repository: str, kind: RepositoryKind = "model") -> str:
     """Return the address of a repository's page."""
     from huggingface_hub import constants
 
@@ -196,21 +196,21 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def unreachable_errors() -> tuple[type[BaseException], ...]:
+def get_unreachable_errors() -> tuple[type[BaseException], ...]:
     """Return what is raised when the Hub can't be reached: a failing network or offline mode."""
     from huggingface_hub import errors
 
-    return (errors.OfflineModeIsEnabled, *network_errors())
+    return (errors.OfflineModeIsEnabled, *get_network_errors())
 
 
-def network_errors() -> tuple[type[BaseException], ...]:
+def get_network_errors() -> tuple[type[BaseException], ...]:
     """Return what is raised when a connection fails."""
     import httpx
 
     return (httpx.HTTPError, ConnectionError, TimeoutError)
 
 
-def no_safetensors(repository: str, *, has_pickles: bool) -> ProblemError:
+def no_safetensors_error(repository: str, *, has_pickles: bool) -> ProblemError:
     """Return the error for a repository without safetensors weights."""
     where = Where(step="model", field="source")
     if has_pickles:

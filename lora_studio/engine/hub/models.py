@@ -13,11 +13,11 @@ from tqdm.auto import tqdm
 from lora_studio.core.messages import text
 from lora_studio.engine.hub import download
 from lora_studio.engine.hub.errors import (
-    no_safetensors,
+    get_unreachable_errors,
+    no_safetensors_error,
     translate_hub_errors,
-    unreachable_errors,
 )
-from lora_studio.engine.hub.progress_bars import SilentBar, disk_bytes_bar, job_bar
+from lora_studio.engine.hub.progress_bars import SilentBar, create_disk_bytes_bar, create_job_bar
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -64,12 +64,14 @@ def download_model(
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
         if listing is None:  # no Hub: what is on this computer must do
-            return _download_snapshot(repository, revision, patterns, job_bar(job, stage))
+            return _download_snapshot(repository, revision, patterns, create_job_bar(job, stage))
         if not listing.weights:
-            raise no_safetensors(repository, has_pickles=listing.has_pickles)
+            raise no_safetensors_error(repository, has_pickles=listing.has_pickles)
         if listing.missing_bytes:
             purpose = text("The download of {repository}", repository=repository)
-            disk.require(_cache_folder(), listing.missing_bytes, purpose, _NO_ROOM_REMEDY)
+            disk.require_free_space(
+                _cache_folder(), listing.missing_bytes, purpose, _NO_ROOM_REMEDY
+            )
         done = listing.bytes - listing.missing_bytes
 
         def on_bytes(more: int) -> None:
@@ -78,7 +80,7 @@ def download_model(
             job.progress(stage, min(done, listing.bytes), listing.bytes, "bytes")
 
         on_bytes(0)
-        bar = disk_bytes_bar(on_bytes)
+        bar = create_disk_bytes_bar(on_bytes)
         _download_snapshot(repository, revision, _patterns(with_code, weights=False), bar)
         folder = _repository_folder(repository)
         download.download_weights(repository, listing.commit, listing.weights, folder, on_bytes)
@@ -86,7 +88,7 @@ def download_model(
         return _download_snapshot(repository, revision, patterns, bar)
 
 
-def remote_model_info(
+def get_remote_model_info(
     repository: str, revision: str, job: JobContext, *, with_code: bool = False
 ) -> RemoteModelInfo:
     """Return what is known of a Hub model before its weights are downloaded; raises ProblemError."""
@@ -105,7 +107,7 @@ def remote_model_info(
         headers = None
         if listing.missing_bytes:
             if not listing.weights:
-                raise no_safetensors(repository, has_pickles=listing.has_pickles)
+                raise no_safetensors_error(repository, has_pickles=listing.has_pickles)
             metadata = huggingface_hub.HfApi().get_safetensors_metadata(
                 repository, revision=revision
             )
@@ -147,7 +149,7 @@ def _list_files(repository: str, revision: str) -> _Listing | None:
         info = huggingface_hub.HfApi().model_info(
             repository, revision=revision, files_metadata=True, timeout=20
         )
-    except unreachable_errors():
+    except get_unreachable_errors():
         return None
     sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
     folder = _repository_folder(repository) / "snapshots" / str(info.sha)

@@ -22,7 +22,7 @@ class SilentBar(tqdm):
         self.total = kwargs.get("total")
 
 
-def job_bar(job: JobContext, stage: Template | Text) -> type[tqdm]:
+def create_job_bar(job: JobContext, stage: Template | Text) -> type[tqdm]:
     """Return a bar class that reports bytes on disk to the job and lets a cancel through."""
 
     class JobBar(SilentBar):
@@ -36,7 +36,7 @@ def job_bar(job: JobContext, stage: Template | Text) -> type[tqdm]:
     return JobBar
 
 
-def disk_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
+def create_disk_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
     """Return a bar class that passes on how many more bytes are on disk, 0 for any other step."""
 
     class DiskBytesBar(SilentBar):
@@ -47,7 +47,7 @@ def disk_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
     return DiskBytesBar
 
 
-def every_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
+def create_every_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
     """Return a bar class that passes on every count of bytes."""
 
     class EveryBytesBar(SilentBar):

@@ -10,7 +10,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, refusal_of
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
-from lora_studio.engine.hub.errors import http_problem, hub_problem, network_errors
+from lora_studio.engine.hub.errors import get_network_errors, http_error, hub_error
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
         entries = []
         for info in listed:
             job.check()
-            entry = entry_of(info)
+            entry = to_model_entry(info)
             if entry.usable and _is_within(entry, command):
                 entries.append(entry)
         return entries[: command.limit]
 
 
-def entry_of(info: ModelInfo) -> ModelEntry:
+def to_model_entry(info: ModelInfo) -> ModelEntry:
     """Return the entry of a model as the Hub lists it."""
     tags = [str(tag) for tag in info.tags or ()]
     config: dict[str, Any] = info.config or {}
@@ -117,13 +117,13 @@ def _translate_search_errors() -> Iterator[None]:
     try:
         yield
     except errors.OfflineModeIsEnabled as error:
-        raise hub_problem(
+        raise hub_error(
             "model", "offline", "Offline mode is on, so the Hub can't be searched.", offline.REMEDY
         ) from error
     except errors.HfHubHTTPError as error:
-        raise http_problem(error, "model") from error
-    except network_errors() as error:
-        raise hub_problem(
+        raise http_error(error, "model") from error
+    except get_network_errors() as error:
+        raise hub_error(
             "model",
             "offline",
             "The Hub can't be reached.",

@@ -16,19 +16,24 @@ from lora_studio.engine.jobs import (
     ollama,
     training,
 )
-from lora_studio.engine.jobs.registry import handler_of, handles, registered_commands, run_command
+from lora_studio.engine.jobs.registry import (
+    get_handler,
+    get_registered_commands,
+    handles,
+    run_command,
+)
 
 __all__ = [
     "chat",
     "dataset",
     "export",
-    "handler_of",
+    "get_handler",
+    "get_registered_commands",
     "handles",
     "lora",
     "merging",
     "model",
     "ollama",
-    "registered_commands",
     "run_command",
     "training",
 ]

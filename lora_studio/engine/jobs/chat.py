@@ -42,4 +42,4 @@ def run_chat_command(
     """Carry out a command of the chat, whose models stay loaded as long as the worker lives."""
     from lora_studio.engine.chat import session
 
-    session.current_session().run_command(command, job)
+    session.get_session().run_command(command, job)

@@ -24,7 +24,7 @@ def list_models(command: commands.ListModels, job: JobContext) -> None:
 
     folders = [Path(folder) for folder in command.folders]
     entries = scan.scan_models(command.location, folders, job)
-    searched = tuple(str(folder) for folder in scan.searched_folders(command.location, folders))
+    searched = tuple(str(folder) for folder in scan.get_searched_folders(command.location, folders))
     job.emit(events.ModelsFound(location=command.location, models=tuple(entries), folders=searched))
 
 

@@ -34,16 +34,16 @@ def handles(
     return register
 
 
-def handler_of(command_type: type[commands.Job | commands.Question]) -> Handler:
+def get_handler(command_type: type[commands.Job | commands.Question]) -> Handler:
     """Return the handler of a command; raises KeyError when it has none."""
     return _HANDLERS[command_type]
 
 
-def registered_commands() -> frozenset[type[commands.Job | commands.Question]]:
+def get_registered_commands() -> frozenset[type[commands.Job | commands.Question]]:
     """Return the classes of all commands that have a handler."""
     return frozenset(_HANDLERS)
 
 
 def run_command(command: commands.Job | commands.Question, job: JobContext) -> events.Done:
     """Carry out a command with its handler and return how it ended; raises what the handler raises."""
-    return handler_of(type(command))(command, job) or events.Done()
+    return get_handler(type(command))(command, job) or events.Done()

@@ -48,6 +48,6 @@ def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     from lora_studio.engine.training import trackers
     from lora_studio.engine.training.recipe import optimizers
 
-    missing = (*optimizers.missing_packages(), *trackers.missing_packages())
-    packages = devices.package_versions()
+    missing = (*optimizers.get_missing_packages(), *trackers.get_missing_packages())
+    packages = devices.get_package_versions()
     job.emit(devices.list_devices().model_copy(update={"missing": missing, "packages": packages}))

@@ -92,7 +92,7 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     config = read_config(folder)
     adapter = Adapter(folder, config, weight, complication=_complication(folder, config))
     modules: dict[str, dict[str, StoredTensor]] = {}
-    for tensor in safetensors_files.header(_weights_file(folder)):
+    for tensor in safetensors_files.read_header(_weights_file(folder)):
         name = tensor.name.removeprefix(_PREFIX)
         if match := _LORA.match(name):
             role = match["half"] or match["table"] or "magnitude"
@@ -116,7 +116,7 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
                 raise
             # PEFT will merge it; the layers that can be read are still worth showing.
     if not adapter.layers and not adapter.replacements and adapter.complication is None:
-        raise foreign(folder, text("it contains no weights"))
+        raise foreign_adapter_error(folder, text("it contains no weights"))
     return adapter
 
 
@@ -162,7 +162,7 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def foreign(folder: Path, reason: Template | Text) -> ProblemError:
+def foreign_adapter_error(folder: Path, reason: Template | Text) -> ProblemError:
     """Return the error for an adapter that was not trained on this base model."""
     return fail(
         "merging.foreign_adapter",
@@ -173,7 +173,7 @@ def foreign(folder: Path, reason: Template | Text) -> ProblemError:
     )
 
 
-def not_finite(name: str, dtype: str) -> ProblemError:
+def not_finite_error(name: str, dtype: str) -> ProblemError:
     """Return the error for a merged tensor with infinite or NaN values."""
     remedy = "The adapter is damaged, or training diverged. Train again with a lower learning rate."
     if dtype in ("F16", "float16"):
@@ -238,7 +238,7 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
     table = "A-table" in held or "B-table" in held
     a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))
     if a is None or b is None:
-        raise foreign(
+        raise foreign_adapter_error(
             folder, text("it contains only one half of the update of {module}", module=module)
         )
     depth = 0
@@ -247,7 +247,7 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
     bare = not table and _is_parameter(module, config)
     rank, scale = _rank_and_scale(adapter, module)
     if not bare and (a.shape[0] != rank or b.shape[1] != rank):
-        raise foreign(
+        raise foreign_adapter_error(
             folder,
             text(
                 "the update of {module} has rank {rank:d}, but its settings say {expected:d}",

@@ -57,7 +57,7 @@ def attach_adapter(
 
     Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
     """
-    config = lora_config(model, spec, job)
+    config = create_lora_config(model, spec, job)
     prevent_repacking(model)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
@@ -96,7 +96,7 @@ def _cast_output(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -
     return output.to(dtype) if isinstance(output, torch.Tensor) else output
 
 
-def lora_config(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft.LoraConfig:
+def create_lora_config(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft.LoraConfig:
     """Return PEFT's settings of the adapter on this model; emits Warned where experts are left out.
 
     Raises ProblemError when nothing would train.
@@ -162,7 +162,7 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
     located = sources.locate(spec, job)
     folder = located.folder
     config = loading.read_config(folder, spec)
-    model = loading.on_meta(folder, spec, config)
+    model = loading.load_on_meta(folder, spec, config)
     text_config = config.get_text_config()
     return events.ModelInspected(
         source=spec.source,
@@ -173,18 +173,18 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         hidden_size=text_config.hidden_size,
         vocabulary=text_config.vocab_size,
         context=getattr(text_config, "max_position_embeddings", None),
-        stored_dtype=model_folder.stored_dtype(located.headers),
+        stored_dtype=model_folder.get_stored_dtype(located.headers),
         disk_bytes=located.bytes,
         missing_bytes=located.missing_bytes,
         gated=located.gated,
         license=model_folder.read_license(folder),
         has_chat_template=loading.has_chat_template(folder),
-        prequantized=loading.prequantized(config),
-        weight_bytes=loading.weight_bytes(
-            model, devices.dtype_for("auto", devices.choose_device("auto"))
+        prequantized=loading.get_quantization_method(config),
+        weight_bytes=loading.count_weight_bytes(
+            model, devices.get_dtype("auto", devices.choose_device("auto"))
         ),
-        linear_names=tuple(linear_names(model)),
-        shape=model_shape.shape(model),
+        linear_names=tuple(get_linear_names(model)),
+        shape=model_shape.get_model_shape(model),
         adapter=count_on_meta(model, lora),  # wraps the layers: last
     )
 
@@ -199,7 +199,7 @@ def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCo
     return count_parameters(wrapped, targets.names)
 
 
-def linear_names(model: PreTrainedModel) -> list[str]:
+def get_linear_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the layers that can be adapted, as in `LoraSpec.target_names`."""
     return [*_last_parts(_linear_layers(model)), *_last_parts(dict.fromkeys(_experts(model)))]
 
@@ -349,7 +349,7 @@ def _last_parts(names: dict[str, torch.nn.Module] | dict[str, None]) -> list[str
 
 
 def _nothing_trains(model: PreTrainedModel, why: Text) -> ProblemError:
-    names = ", ".join(linear_names(model))
+    names = ", ".join(get_linear_names(model))
     return fail(
         "lora.nothing_trainable",
         "No parameters of {architecture} would be trained. {reason}",

@@ -61,7 +61,7 @@ def subtract_initial_adapter(folder: Path, initial: Path) -> None:
     (folder / _CONFIG).write_text(json.dumps(config, indent=2), "utf-8")
 
 
-def lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:
+def iter_lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:
     """Yield the adapted linear layers by their name in the base model."""
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and "default" in module.lora_A:
@@ -81,9 +81,9 @@ def initialize_loftq(model: peft.PeftModel, folder: Path, job: JobContext) -> No
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
-    stored = safetensors_files.index(folder)
+    stored = safetensors_files.read_index(folder)
     layers = [
-        pair for pair in lora_layers(model) if isinstance(pair[1].get_base_layer(), Linear4bit)
+        pair for pair in iter_lora_layers(model) if isinstance(pair[1].get_base_layer(), Linear4bit)
     ]
     if not layers:
         raise fail(

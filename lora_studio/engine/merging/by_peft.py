@@ -45,7 +45,9 @@ def merge(
     for done, (name, value) in enumerate(named):
         job.progress(text("checking the merged model"), done, len(named), "tensors")
         if not bool(torch.isfinite(value).all()):
-            raise adapter_files.not_finite(name, safetensors_files.dtype_name(value.dtype))
+            raise adapter_files.not_finite_error(
+                name, safetensors_files.get_dtype_name(value.dtype)
+            )
     job.progress(text("saving the merged model"), 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
@@ -85,9 +87,9 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
             wrapped, load_peft_weights(str(adapter.folder), device="cpu")
         )
     except adapter_weights.AdapterMismatchError as error:
-        raise adapter_files.foreign(adapter.folder, error.reason) from error
+        raise adapter_files.foreign_adapter_error(adapter.folder, error.reason) from error
     except (ValueError, KeyError, RuntimeError) as error:
-        raise adapter_files.foreign(
+        raise adapter_files.foreign_adapter_error(
             adapter.folder, str(error).split("\n")[0].rstrip(".")
         ) from error
     for module in wrapped.modules():

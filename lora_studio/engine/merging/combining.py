@@ -27,7 +27,7 @@ from lora_studio.core.system.files import folder_atomic
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging.model_files import copy_tokenizer
-from lora_studio.engine.merging.plan import equal
+from lora_studio.engine.merging.plan import is_equal
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime import disk
@@ -56,7 +56,7 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
         4 * rank * (layers[0].a.shape[1] + layers[0].b.shape[0]) for layers in modules.values()
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    disk.require(out.parent, size, "The combined adapter")
+    disk.require_free_space(out.parent, size, "The combined adapter")
     with folder_atomic(out) as folder:
         _write(folder, command, modules, rank, _along(merged), job)
         (folder / adapter_files.CONFIG).write_text(
@@ -127,7 +127,7 @@ def _along(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
-            if name in tensors and not equal(tensors[name], stored):
+            if name in tensors and not is_equal(tensors[name], stored):
                 raise _refused(
                     adapter, text("its {tensor} differs from the first adapter's", tensor=name)
                 )
@@ -218,7 +218,7 @@ def _combined(
             # The same module draws the same, whatever the order of the others.
             digest = hashlib.sha256(f"{command.seed} {module}".encode()).digest()
             torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        a, b = arithmetic(factors, command.method, command.density)
+        a, b = combine_factors(factors, command.method, command.density)
     whole_a, whole_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
     whole_a[: len(a)], whole_b[:, : b.shape[1]] = a, b
     return whole_a, whole_b
@@ -244,7 +244,7 @@ def _decomposed(factors: Sequence[Factors], rank: int) -> tuple[torch.Tensor, to
     return (vh[:rank] @ q_a.T).float(), (q_b @ (u[:, :rank] * s[:rank])).float()
 
 
-def arithmetic(
+def combine_factors(
     factors: Sequence[Factors], method: str, density: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return A and B combined separately, weighted by the root of the scale, its sign on A."""

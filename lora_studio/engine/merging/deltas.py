@@ -191,8 +191,8 @@ class DoraDelta:
 
         def apply_to_columns(block: torch.Tensor, _first: int, _last: int) -> torch.Tensor:
             outputs = block.shape[1]
-            step = rows_of_block(outputs, block.shape[0])
-            for begin, end in ranges(outputs, step):
+            step = count_block_rows(outputs, block.shape[0])
+            for begin, end in split_range(outputs, step):
                 delta = torch.mm(b[begin:end], a).mul_(self.low_rank.scale)
                 part = block[:, begin:end]
                 norm = torch.linalg.norm(part.t() + delta, dim=1).to(delta.dtype)
@@ -230,7 +230,7 @@ class StackedDelta:
             for index, expert in enumerate(range(first, last)):
                 change = self.parts[expert].load()
                 rows, columns = block.shape[1:]
-                for begin, end in ranges(rows, rows_of_block(rows, columns)):
+                for begin, end in split_range(rows, count_block_rows(rows, columns)):
                     change(block[index, begin:end], begin, end)
             return block
 
@@ -270,7 +270,7 @@ class BiasDelta:
         return apply
 
 
-def rows_of_block(rows: int, columns: int) -> int:
+def count_block_rows(rows: int, columns: int) -> int:
     """Return how many rows to change at once.
 
     Few enough for the cache, and a multiple of what the BLAS computes at once. A small weight is
@@ -280,7 +280,7 @@ def rows_of_block(rows: int, columns: int) -> int:
     return min(rows, max(fitting, _FEWEST_ROWS)) or 1
 
 
-def ranges(length: int, step: int) -> list[tuple[int, int]]:
+def split_range(length: int, step: int) -> list[tuple[int, int]]:
     """Return consecutive ranges of `step`; the last one also covers the remainder."""
     begins = list(range(0, max(length - step, 0) + 1, step)) if length else []
     return [

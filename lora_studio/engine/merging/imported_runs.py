@@ -34,7 +34,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     if fit.warning:
         job.emit(events.Log(text=fit.warning))
     size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
-    disk.require(run.path, size, "The adapter")
+    disk.require_free_space(run.path, size, "The adapter")
     with folder_atomic(run.adapter) as folder:
         for file in sorted(source.iterdir()):
             if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
@@ -66,12 +66,12 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     """
     spec = run.load_project().model
     source = sources.resolve(spec, job)
-    tensors = safetensors_files.index(source)  # raises unless it is a safetensors model
+    tensors = safetensors_files.read_index(source)  # raises unless it is a safetensors model
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _belongs(file)]
     linked = _can_link(files, run.path)
     if not linked:
         needed = sum(file.stat().st_size for file in files)
-        disk.require(run.path, needed, "The model")
+        disk.require_free_space(run.path, needed, "The model")
     with folder_atomic(run.merged) as folder:
         for done, file in enumerate(files):
             job.progress(text("importing the model"), done, len(files), "files")
@@ -95,7 +95,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
         events.Merged(
             folder=str(run.merged),
             bytes=size,
-            dtype=safetensors_files.dtype_name(safetensors_files.DTYPES[dtype]),
+            dtype=safetensors_files.get_dtype_name(safetensors_files.DTYPES[dtype]),
             tensors_changed=0,
         )
     )

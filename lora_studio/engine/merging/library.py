@@ -64,7 +64,7 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
             if error.problems[0].code != "merging.changed_base":
                 raise
             adapter, note = Adapter(folder, config), error.problems[0].what
-        stored = safetensors_files.header(file)
+        stored = safetensors_files.read_header(file)
     except ProblemError as error:
         return AdapterFacts(folder=str(folder), run=run, changed=changed, problem=error.problems[0])
     layers = tuple(_layer(layer, norms_for) for layer in adapter.layers)
@@ -95,7 +95,7 @@ def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     base = sources.resolve(spec, job)
     adapter = adapter_files.read(folder)
     try:
-        tensors = prequantized.unpacked(base, safetensors_files.index(base))
+        tensors = prequantized.unpack_tensors(base, safetensors_files.read_index(base))
         outputs = plan.make_outputs(dict(tensors), [adapter], None, model_files.read_config(base))
     except NeedsPeftError as error:
         return _fit_in_memory(adapter, spec, base, error.reason)
@@ -143,7 +143,9 @@ def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, by_peft: Text)
     """
     from lora_studio.engine.model import loading  # transformers takes seconds to import
 
-    modules = dict(loading.on_meta(base, spec, loading.read_config(base, spec)).named_modules())
+    modules = dict(
+        loading.load_on_meta(base, spec, loading.read_config(base, spec)).named_modules()
+    )
     for layer in adapter.layers:
         if layer.module not in modules:
             reason = text("The model has no {module}.", module=layer.module)

@@ -39,7 +39,7 @@ from lora_studio.engine.merging.plan import (
     MergedTensor,
     NeedsPeftError,
     WeightSource,
-    embedding_of,
+    find_tied_embedding,
 )
 from lora_studio.engine.merging.shards import Shard, ShardRecord
 from lora_studio.engine.model import safetensors_files, sources
@@ -77,14 +77,14 @@ class MergePlan:
         if self.by_peft is not None:
             return int(2.2 * self.bytes)
         threads = torch.get_num_threads()
-        held = [merging_shards.memory(output, threads) for output in self.outputs]
+        held = [merging_shards.estimate_memory(output, threads) for output in self.outputs]
         return max(held, default=0)
 
     @property
     def untied(self) -> bool:
         """Return whether the merged model has its own head, unlike the base model."""
         ends = {output.name: output.changed for output in self.outputs}
-        return HEAD in ends and (ends[HEAD] or ends.get(embedding_of(ends), False))
+        return HEAD in ends and (ends[HEAD] or ends.get(find_tied_embedding(ends), False))
 
 
 def merge(run: RunFolder, job: JobContext) -> None:
@@ -94,7 +94,7 @@ def merge(run: RunFolder, job: JobContext) -> None:
     """
     project = run.load_project()
     merged = _adapters(run, project.merging)
-    base = base_of(project.model, project.merging, job)
+    base = resolve_base(project.model, project.merging, job)
     trust = project.model.trust_remote_code
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
 
@@ -111,7 +111,7 @@ def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
             folder=str(out),
         )
     merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
-    base = base_of(command.base, command.merging, job)
+    base = resolve_base(command.base, command.merging, job)
     if out.resolve() == base.resolve():
         raise fail(
             "merging.onto_base",
@@ -127,9 +127,9 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
     """Return what merging a run would do and need; raises ProblemError when it is impossible."""
     project = run.load_project()
     merged = _adapters(run, spec)
-    base = base_of(project.model, spec, job)
+    base = resolve_base(project.model, spec, job)
     plan = make_plan(base, merged, spec)
-    record = ShardRecord(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
+    record = ShardRecord(get_scratch_folder(run.merged), _key(base, merged, plan), only_look=True)
     finished = record.finished_bytes(plan.shards)
     warning = prequantized.dequantization_warning(base)
     return events.MergePlanned(
@@ -137,7 +137,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
         missing=plan.bytes - finished,
         free=shutil.disk_usage(run.path).free,
         memory=plan.memory,
-        dtype=safetensors_files.dtype_name(plan.dtype),
+        dtype=safetensors_files.get_dtype_name(plan.dtype),
         shards=len(plan.shards),
         tensors=len(plan.outputs),
         tensors_changed=plan.changed,
@@ -147,7 +147,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
     )
 
 
-def chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
+def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
     """Return the run's own adapter and the further ones, without those of weight 0.
 
     Raises ProblemError when none remains.
@@ -167,20 +167,21 @@ def chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
 
 def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
     return [
-        adapter_files.read(Path(each.folder), each.weight) for each in chosen_adapters(run, spec)
+        adapter_files.read(Path(each.folder), each.weight)
+        for each in get_chosen_adapters(run, spec)
     ]
 
 
-def base_of(trained_on: ModelSpec, spec: MergingSpec, job: JobContext) -> Path:
+def resolve_base(trained_on: ModelSpec, spec: MergingSpec, job: JobContext) -> Path:
     """Return the model to merge into; raises ProblemError.
 
     That is the chosen base or the model trained on; of a quantized one its 16-bit original, if cached.
     """
     named = sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
-    return prequantized.original(named, trained_on, job)
+    return prequantized.find_original(named, trained_on, job)
 
 
-def scratch_of(target: Path) -> Path:
+def get_scratch_folder(target: Path) -> Path:
     """Return the folder that a merge is written to until it is complete."""
     return target.with_name(f".{target.name}.unfinished")
 
@@ -199,7 +200,7 @@ def merge_into(
     A killed merge leaves its finished shards beside `target`, and the same merge resumes from them;
     one that fails or is cancelled leaves nothing.
     """
-    scratch = scratch_of(target)
+    scratch = get_scratch_folder(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         event = merge_folders(base, merged, scratch, spec, job)
@@ -223,7 +224,9 @@ def merge_folders(
     if problem := prequantized.dequantization_warning(base):
         job.emit(events.Warned(problem=problem))
     record = ShardRecord(target, _key(base, merged, plan))
-    disk.require(target, plan.bytes - record.finished_bytes(plan.shards), "The merged model")
+    disk.require_free_space(
+        target, plan.bytes - record.finished_bytes(plan.shards), "The merged model"
+    )
     changed = plan.changed
     if plan.by_peft is None:
         merging_shards.write(plan.shards, target, record, job)
@@ -242,7 +245,7 @@ def merge_folders(
     return events.Merged(
         folder=str(target),
         bytes=plan.bytes,
-        dtype=safetensors_files.dtype_name(plan.dtype),
+        dtype=safetensors_files.get_dtype_name(plan.dtype),
         tensors_changed=changed,
         by_peft=plan.by_peft,
     )
@@ -257,21 +260,23 @@ def write_settings(
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
 
 
-def settings_of(run: RunFolder, job: JobContext) -> dict[str, Any]:
+def get_merge_settings(run: RunFolder, job: JobContext) -> dict[str, Any]:
     """Return the settings that the merged model of a run has or would have; raises ProblemError."""
     if run.has_merged:
         return model_files.read_config(run.merged)
     project = run.load_project()
-    base = base_of(project.model, project.merging, job)
+    base = resolve_base(project.model, project.merging, job)
     plan = make_plan(base, _adapters(run, project.merging), project.merging)
     before, dtype = model_files.read_config(base), _DTYPES.get(project.merging.dtype)
-    return model_files.settings(before, dtype, plan.outputs, untied=plan.untied)
+    return model_files.update_settings(before, dtype, plan.outputs, untied=plan.untied)
 
 
 def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> MergePlan:
     """Return what the merge will do, from the headers of the files alone; raises ProblemError."""
     settings = model_files.read_config(base)
-    tensors: Mapping[str, WeightSource] = prequantized.unpacked(base, safetensors_files.index(base))
+    tensors: Mapping[str, WeightSource] = prequantized.unpack_tensors(
+        base, safetensors_files.read_index(base)
+    )
     dtype = _DTYPES.get(spec.dtype)
     common = dtype or _common_dtype(tensors.values())
     try:
@@ -309,11 +314,13 @@ def _swap_in(merged: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def stored_in(base: Path) -> torch.dtype:
+def get_stored_dtype(base: Path) -> torch.dtype:
     """Return the data type that most values of a model are merged in by default; raises
     ProblemError.
     """
-    return _common_dtype(prequantized.unpacked(base, safetensors_files.index(base)).values())
+    return _common_dtype(
+        prequantized.unpack_tensors(base, safetensors_files.read_index(base)).values()
+    )
 
 
 def _common_dtype(tensors: Iterable[WeightSource]) -> torch.dtype:

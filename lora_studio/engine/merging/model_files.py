@@ -13,7 +13,7 @@ import torch
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging.plan import MergedTensor, embedding_of
+from lora_studio.engine.merging.plan import MergedTensor, find_tied_embedding
 from lora_studio.engine.model import safetensors_files
 
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
@@ -59,11 +59,11 @@ def write_config(
     """Write the model's settings, updated for weights that the merge changed."""
     file = target / "config.json"
     before = read_config(target if file.is_file() else base)
-    config = settings(before, dtype, outputs, untied=untied)
+    config = update_settings(before, dtype, outputs, untied=untied)
     write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
-def settings(
+def update_settings(
     before: dict[str, Any],
     dtype: torch.dtype | None,
     outputs: Sequence[MergedTensor],
@@ -73,14 +73,14 @@ def settings(
     """Update the base model's settings `before` for the merged model and return them."""
     config = before
     config.pop("quantization_config", None)
-    embedding = embedding_of([output.name for output in outputs])
+    embedding = find_tied_embedding([output.name for output in outputs])
     rows = next((o.source.shape[0] for o in outputs if o.name == embedding and o.replaced), None)
     for part in (config, config.get("text_config")):
         if not isinstance(part, dict):
             continue
         if dtype is not None:
             part["torch_dtype" if "torch_dtype" in part else "dtype"] = (
-                safetensors_files.dtype_name(dtype)
+                safetensors_files.get_dtype_name(dtype)
             )
         if rows is not None and "vocab_size" in part:
             part["vocab_size"] = rows
@@ -110,7 +110,7 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
         settings = json.loads(file.read_text("utf-8"))
     before = settings.get("eos_token_id")
     ids = list(before) if isinstance(before, list) else [] if before is None else [before]
-    missing = [end for end in generation.turn_end(tokenizer).ids if end not in ids]
+    missing = [end for end in generation.create_turn_end_criteria(tokenizer).ids if end not in ids]
     if missing:
         settings["eos_token_id"] = ids + missing
         write_atomic(file, json.dumps(settings, indent=2) + "\n")

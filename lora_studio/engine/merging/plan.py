@@ -92,7 +92,9 @@ class MergedTensor:
     @property
     def planned(self) -> PlannedFile:
         """Return the tensor as it will be in the file."""
-        return PlannedFile(self.name, safetensors_files.name_of(self.dtype), self.source.shape)
+        return PlannedFile(
+            self.name, safetensors_files.get_format_name(self.dtype), self.source.shape
+        )
 
 
 def make_outputs(
@@ -120,7 +122,7 @@ def make_outputs(
         sources[name] = replacement
     result = []
     for name, source in sources.items():
-        original = tensors.get(name, tensors.get(embedding_of(tensors)))
+        original = tensors.get(name, tensors.get(find_tied_embedding(tensors)))
         stored = safetensors_files.DTYPES[(original or source).dtype]
         for adapter, update in updates.get(name, ()):
             _check(adapter, name, source, update.shape)
@@ -144,11 +146,11 @@ def _replacements(
     for adapter in merged:
         for name, stored in adapter.replacements.items():
             target = _name(name, sources)
-            if target in replacements and not equal(replacements[target], stored):
+            if target in replacements and not is_equal(replacements[target], stored):
                 raise _two_wholes(adapter, name)
             if adapter.weight != 1.0 and name in adapter.trained_whole:
                 raise _weighted_whole(adapter, name)
-            embedding = embedding_of(sources)
+            embedding = find_tied_embedding(sources)
             old = sources.get(target, sources.get(embedding))
             # A vocabulary that grew while training brings its new rows with it.
             grown = old is not None and old.shape[1:] == stored.shape[1:]
@@ -169,7 +171,7 @@ def _untie(
 
     PEFT's merge would write the update of one into both, which is not what was trained.
     """
-    name = embedding_of(sources)
+    name = find_tied_embedding(sources)
     if HEAD in sources or not name:
         return
     ends = (HEAD, name)
@@ -178,8 +180,8 @@ def _untie(
     apart = bool({*ends} & updates.keys())
     if head is None and embedding is not None and whole:
         apart = True
-    elif head is not None and not (embedding is not None and equal(head, embedding)):
-        apart = apart or not equal(head, sources[name])
+    elif head is not None and not (embedding is not None and is_equal(head, embedding)):
+        apart = apart or not is_equal(head, sources[name])
     if apart:
         sources[HEAD] = head or (sources[name] if whole else embedding or sources[name])
     else:
@@ -318,7 +320,7 @@ def _is_transposed(
     )
 
 
-def embedding_of(tensors: Iterable[str]) -> str:
+def find_tied_embedding(tensors: Iterable[str]) -> str:
     """Return the name of the embedding that is also the head; "" where the head is another tensor."""
     names = list(tensors)
     embeddings = [name for name in names if _EMBEDDING.fullmatch(name)]
@@ -328,7 +330,7 @@ def embedding_of(tensors: Iterable[str]) -> str:
 
 def _name(name: str, tensors: dict[str, WeightSource]) -> str:
     """Return the name that a tensor of the model in memory has in the base's files."""
-    if name in tensors or (name == HEAD and embedding_of(tensors)):
+    if name in tensors or (name == HEAD and find_tied_embedding(tensors)):
         return name
     # A checkpoint of the bare transformer lacks the prefix that its model with a head has.
     for prefix in ("model.", "transformer."):
@@ -339,7 +341,7 @@ def _name(name: str, tensors: dict[str, WeightSource]) -> str:
 
 def _check(adapter: Adapter, name: str, stored: WeightSource, shape: tuple[int, ...]) -> None:
     if stored.shape != shape:
-        raise adapter_files.foreign(
+        raise adapter_files.foreign_adapter_error(
             adapter.folder,
             text(
                 "{tensor} has the shape {stored} in the base model and {wanted} in the adapter",
@@ -352,7 +354,7 @@ def _check(adapter: Adapter, name: str, stored: WeightSource, shape: tuple[int, 
         raise NeedsPeftError(text("{tensor} is stored as {dtype}", tensor=name, dtype=stored.dtype))
 
 
-def equal(one: WeightSource, other: WeightSource) -> bool:
+def is_equal(one: WeightSource, other: WeightSource) -> bool:
     """Return whether two tensors have the same values, whatever their data types."""
     if one.shape != other.shape:
         return False

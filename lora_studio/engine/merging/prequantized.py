@@ -57,7 +57,7 @@ class PackedWeight:
         return _unpack(self)[first:last].clone()
 
 
-def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, WeightSource]:
+def unpack_tensors(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, WeightSource]:
     """Return the tensors of a model, packed ones in 16 bits; raises ProblemError for other formats."""
     settings = _settings(base)
     if not settings:
@@ -101,7 +101,7 @@ def dequantization_warning(base: Path) -> Problem | None:
     )
 
 
-def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
+def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
     """Return the 16-bit original of a quantized base if it is in the Hub's cache, else the base.
 
     The Hub names quantized versions after the original with a suffix; shapes must agree as well.
@@ -118,10 +118,10 @@ def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
         return base
     folder = Path(config_file).parent
     try:
-        shapes = {key: value.shape for key, value in safetensors_files.index(folder).items()}
+        shapes = {key: value.shape for key, value in safetensors_files.read_index(folder).items()}
     except ProblemError:
         return base  # only its small files are cached
-    packed = unpacked(base, safetensors_files.index(base))
+    packed = unpack_tensors(base, safetensors_files.read_index(base))
     if _settings(folder) or any(shapes.get(key) != value.shape for key, value in packed.items()):
         return base
     job.emit(events.Log(text=text("Merging into the cached 16-bit original: {name}.", name=name)))
@@ -153,7 +153,7 @@ def _state(parts: dict[str, StoredTensor]) -> dict[str, Any]:
 
 
 def _dtype(name: str) -> str:
-    return safetensors_files.name_of(getattr(torch, name))
+    return safetensors_files.get_format_name(getattr(torch, name))
 
 
 @functools.lru_cache(maxsize=1)

@@ -64,7 +64,7 @@ def cut(outputs: Sequence[MergedTensor], limit: int) -> list[Shard]:
             size = 0
         groups[-1].append(output)
         size += output.planned.bytes
-    names = safetensors_files.shard_names(len(groups))
+    names = safetensors_files.make_shard_names(len(groups))
     return [Shard(name, tuple(group)) for name, group in zip(names, groups, strict=True)]
 
 
@@ -107,7 +107,7 @@ class ShardRecord:
         Copied tensors are compared with their source, computed ones by their checksum.
         """
         file = self._folder / shard.file
-        header, positions = safetensors_files.file_header(shard.planned)
+        header, positions = safetensors_files.build_header(shard.planned)
         if not self.knows(shard) or not file.is_file():
             return False
         if file.stat().st_size != positions[-1]:
@@ -121,10 +121,10 @@ class ShardRecord:
             written = StoredTensor(planned.name, file, planned.dtype, planned.shape, position, position + planned.bytes)  # fmt: skip
             for first, last in _blocks(output):
                 job.check()
-                block = safetensors_files.raw_bytes(written.rows(first, last))
+                block = safetensors_files.view_bytes(written.rows(first, last))
                 if not output.copied:
                     sums.append(_sum(block))
-                elif not numpy.array_equal(block, safetensors_files.raw_bytes(output.source.rows(first, last))):  # fmt: skip
+                elif not numpy.array_equal(block, safetensors_files.view_bytes(output.source.rows(first, last))):  # fmt: skip
                     return False
         return _total(sums) == self._sums[shard.file]
 
@@ -173,7 +173,7 @@ def write_index(shards: Sequence[Shard], folder: Path) -> None:
     write_atomic(folder / safetensors_files.INDEX, json.dumps(index, indent=2) + "\n")
 
 
-def values(output: MergedTensor) -> torch.Tensor:
+def compute_values(output: MergedTensor) -> torch.Tensor:
     """Return one tensor of the merged model, bit for bit as `write` stores it.
 
     Raises ProblemError when a value isn't finite.
@@ -192,7 +192,7 @@ def values(output: MergedTensor) -> torch.Tensor:
     return result
 
 
-def memory(output: MergedTensor, threads: int) -> int:
+def estimate_memory(output: MergedTensor, threads: int) -> int:
     """Return the bytes used while a tensor is computed.
 
     That is its factors, and for each thread a block as read, as summed and as written, with two
@@ -211,7 +211,7 @@ def _write_shard(
     shard: Shard, file: Path, pool: ThreadPoolExecutor, job: JobContext, progress: tuple[int, int]
 ) -> str:
     """Write one file; return the checksum of its computed tensors."""
-    header, positions = safetensors_files.file_header(shard.planned)
+    header, positions = safetensors_files.build_header(shard.planned)
     done, total = progress
     sums: list[int] = []
     with file.open("wb", buffering=0) as opened:
@@ -260,7 +260,7 @@ def _block(
     value = _changed(output, changes, block)
     file.seek(position)
     safetensors_files.write(file, value)
-    return _sum(safetensors_files.raw_bytes(value))
+    return _sum(safetensors_files.view_bytes(value))
 
 
 def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
@@ -272,7 +272,7 @@ def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int])
     if value.is_floating_point() and value.dtype.itemsize > 1 and value.numel():
         low, high = torch.aminmax(value)  # either is NaN if any value is
         if not (bool(torch.isfinite(low)) and bool(torch.isfinite(high))):
-            raise adapter_files.not_finite(output.name, output.planned.dtype)
+            raise adapter_files.not_finite_error(output.name, output.planned.dtype)
     return value
 
 
@@ -283,8 +283,8 @@ def _blocks(output: MergedTensor) -> list[tuple[int, int]]:
         return [(0, source.length)]
     columns = math.prod(source.shape[1:])
     if len(source.shape) > 2:  # experts
-        return deltas.ranges(source.length, max(deltas.BLOCK // max(columns, 1), 1))
-    return deltas.ranges(source.length, deltas.rows_of_block(source.length, columns))
+        return deltas.split_range(source.length, max(deltas.BLOCK // max(columns, 1), 1))
+    return deltas.split_range(source.length, deltas.count_block_rows(source.length, columns))
 
 
 def _sum(block: numpy.ndarray) -> int:

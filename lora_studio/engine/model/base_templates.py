@@ -33,7 +33,7 @@ _ENDS: dict[str, str] = {
 _OWN_MARK = ("chatml", "llama3", "gemma")
 
 
-def template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
+def get_template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the source of a chat template, with this tokenizer's begin and end tokens."""
     source = (paths.resources() / "chat_templates" / f"{name}.jinja").read_text("utf-8")
     mark = _ENDS[name]

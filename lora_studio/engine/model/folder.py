@@ -30,7 +30,7 @@ def check_folder(folder: Path) -> Path:
             folder=str(folder),
         )
     check_architecture(folder)
-    if safetensors_headers(folder):
+    if read_safetensors_headers(folder):
         return folder
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
@@ -79,13 +79,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         reason = text("config.json can't be read ({reason})", reason=reason_of(error))
-        raise unreadable(folder, reason) from error
+        raise unreadable_model_error(folder, reason) from error
     if not isinstance(content, dict):
-        raise unreadable(folder, text("config.json is not a JSON object"))
+        raise unreadable_model_error(folder, text("config.json is not a JSON object"))
     return content
 
 
-def unreadable(folder: Path, reason: Template | Text) -> ProblemError:
+def unreadable_model_error(folder: Path, reason: Template | Text) -> ProblemError:
     """Return the error for a model whose files are broken."""
     return fail(
         "model.unreadable",
@@ -97,7 +97,7 @@ def unreadable(folder: Path, reason: Template | Text) -> ProblemError:
     )
 
 
-def identity(folder: Path) -> dict[str, Any]:
+def get_identity(folder: Path) -> dict[str, Any]:
     """Return what tells one base model from another, without reading all of it.
 
     `hash` covers the configuration and, of each weight file, name, size, header and 16 samples of
@@ -118,7 +118,7 @@ def identity(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "hash": digest.hexdigest(), "bytes": size, "commit": commit}
 
 
-def safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
+def read_safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
     """Return tensor name -> {dtype, shape, data_offsets} of every weight file; reads headers only.
 
     Raises ProblemError when a file is truncated.
@@ -130,11 +130,11 @@ def safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
             header = json.loads(raw)
         except (OSError, ValueError) as error:
             reason = text("{file} ({reason})", file=file.name, reason=reason_of(error))
-            raise unreadable(folder, reason) from error
+            raise unreadable_model_error(folder, reason) from error
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if file.stat().st_size < 8 + len(raw) + end:
-            raise unreadable(folder, text("{file} is truncated", file=file.name))
+            raise unreadable_model_error(folder, text("{file} is truncated", file=file.name))
         headers |= header
     return headers
 
@@ -147,7 +147,7 @@ def _header(file: Path) -> bytes:
         return stream.read(length)
 
 
-def stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
+def get_stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
     """Return the dtype that most weights are stored in, as the precision setting names it."""
     sizes: dict[str, int] = {}
     for entry in headers.values():

@@ -172,7 +172,7 @@ def _verify(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext)
         )
 
 
-def architectures() -> list[str]:
+def list_architectures() -> list[str]:
     """Return the GGUF architectures that can be unpacked here."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
@@ -192,7 +192,7 @@ def _open(file: Path) -> Any:
 
 
 def _check_architecture(file: Path, architecture: str) -> None:
-    known = architectures()
+    known = list_architectures()
     if architecture not in known:
         raise fail(
             "model.gguf_architecture",

@@ -28,15 +28,25 @@ from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import sources
-from lora_studio.engine.model.folder import unreadable
+from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 
 __all__ = [
-    "LoadedModel", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "load",
-    "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve",
-    "weight_bytes",
+    "LoadedModel",
+    "announce",
+    "check_prequantized",
+    "count_parameters",
+    "count_weight_bytes",
+    "get_quantization_method",
+    "has_chat_template",
+    "is_head",
+    "load",
+    "load_on_meta",
+    "load_tokenizer",
+    "read_config",
+    "resolve",
 ]  # fmt: skip
 
 transformers_logging.disable_progress_bar()
@@ -79,11 +89,11 @@ def load(
     folder = resolve(spec, job)
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
-    dtype = devices.dtype_for(spec.precision, device)
+    dtype = devices.get_dtype(spec.precision, device)
     config = read_config(folder, spec)
     job.progress(text("loading the model"), 0, None)
     began = time.monotonic()
-    precision = prequantized(config)
+    precision = get_quantization_method(config)
     if precision is not None:
         check_prequantized(precision)
     model = _load_weights(
@@ -126,7 +136,7 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
         raise _not_loaded(folder, error) from error
     if info["missing_keys"]:
         # transformers fills them with random values and continues.
-        raise unreadable(
+        raise unreadable_model_error(
             folder, text("{tensor} is missing", tensor=sorted(info["missing_keys"])[0])
         )
     return model
@@ -170,7 +180,7 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
         )
     except (ValueError, KeyError, OSError, TypeError) as error:
         if raw.get("model_type") in _known_types():
-            raise unreadable(folder, _first_line(error)) from error
+            raise unreadable_model_error(folder, _first_line(error)) from error
         raise _unknown_architecture(raw) from error
 
 
@@ -194,7 +204,7 @@ def _unknown_architecture(raw: dict[str, Any]) -> Exception:
     )
 
 
-def prequantized(config: PreTrainedConfig) -> str | None:
+def get_quantization_method(config: PreTrainedConfig) -> str | None:
     """Return how the weights are quantized on disk, such as `gptq`; None when they are not."""
     settings = getattr(config, "quantization_config", None)
     if not settings:
@@ -281,7 +291,7 @@ def _not_loaded(folder: Path, error: Exception) -> Exception:
             where=_SOURCE,
             name=name,
         )
-    return unreadable(folder, _first_line(error))
+    return unreadable_model_error(folder, _first_line(error))
 
 
 def _first_line(error: BaseException) -> str:
@@ -291,7 +301,7 @@ def _first_line(error: BaseException) -> str:
 # --- without weights --------------------------------------------------------------------------
 
 
-def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
+def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
     """Return the model's layers on the meta device, without memory; raises ProblemError."""
     config = copy.deepcopy(config) if config else read_config(folder, spec)
     if hasattr(config, "quantization_config"):
@@ -315,7 +325,7 @@ def _elements(parameter: torch.nn.Parameter) -> int:
     return int(state.shape.numel()) if state is not None else parameter.numel()
 
 
-def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
+def count_weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
     """Return the memory of the weights by precision, in bytes.
 
     `exact` is the device's unquantized format. 4-bit: half a byte per weight of a linear layer and

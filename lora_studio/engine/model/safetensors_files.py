@@ -106,18 +106,18 @@ class PlannedFile:
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
-def index(folder: Path) -> dict[str, StoredTensor]:
+def read_index(folder: Path) -> dict[str, StoredTensor]:
     """Return every tensor of a Hugging Face model, in the order of its files.
 
     Raises ProblemError when safetensors files are missing or truncated.
     """
     tensors: dict[str, StoredTensor] = {}
     for file in _files(folder):
-        tensors |= {tensor.name: tensor for tensor in header(file)}
+        tensors |= {tensor.name: tensor for tensor in read_header(file)}
     return tensors
 
 
-def header(file: Path) -> list[StoredTensor]:
+def read_header(file: Path) -> list[StoredTensor]:
     """Return the tensors of one file; raises ProblemError unless it is a complete safetensors file."""
     try:
         with file.open("rb") as opened:
@@ -149,29 +149,29 @@ def header(file: Path) -> list[StoredTensor]:
     return tensors
 
 
-def parameters(folder: Path) -> int:
+def count_parameters(folder: Path) -> int:
     """Return the number of values in all tensors of a model."""
-    return sum(math.prod(tensor.shape) for tensor in index(folder).values())
+    return sum(math.prod(tensor.shape) for tensor in read_index(folder).values())
 
 
-def name_of(dtype: torch.dtype) -> str:
+def get_format_name(dtype: torch.dtype) -> str:
     """Return the format's name of a data type."""
     return _NAMES[dtype]
 
 
-def dtype_name(dtype: torch.dtype) -> str:
+def get_dtype_name(dtype: torch.dtype) -> str:
     """Return torch's name of a dtype, as settings and records use it: bfloat16."""
     return str(dtype).removeprefix("torch.")
 
 
-def shard_names(count: int) -> list[str]:
+def make_shard_names(count: int) -> list[str]:
     """Return the file names of a model in so many parts."""
     if count == 1:
         return [SINGLE]
     return [f"model-{part:05d}-of-{count:05d}.safetensors" for part in range(1, count + 1)]
 
 
-def file_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
+def build_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
     """Return the header bytes of a file with these tensors, and the offset of each tensor's data.
 
     The last offset is the size of the file.
@@ -192,7 +192,7 @@ def file_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
 def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Tensor]]]) -> None:
     """Write a file whose tensors are made one at a time; readers never see an incomplete file."""
     listed = list(tensors)
-    header_bytes, _ = file_header([planned for planned, _ in listed])
+    header_bytes, _ = build_header([planned for planned, _ in listed])
     part = file.with_name(file.name + ".part")
     with part.open("wb", buffering=0) as opened:
         opened.write(header_bytes)
@@ -205,18 +205,18 @@ def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Ten
 
 def write(file: BinaryIO, tensor: torch.Tensor) -> None:
     """Write the data of a tensor at the current position of an unbuffered file."""
-    view = raw_bytes(tensor).data
+    view = view_bytes(tensor).data
     while view:
         view = view[file.write(view) :]
 
 
-def raw_bytes(tensor: torch.Tensor) -> numpy.ndarray:
+def view_bytes(tensor: torch.Tensor) -> numpy.ndarray:
     """Return the data of a tensor as bytes, without a copy where it is contiguous."""
     return tensor.contiguous().view(-1).view(torch.uint8).numpy()
 
 
 def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
-    view = raw_bytes(tensor).data
+    view = view_bytes(tensor).data
     while view:
         count = file.readinto(view)  # type: ignore[attr-defined]  # unbuffered, so a raw file
         if not count:

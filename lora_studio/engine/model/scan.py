@@ -48,7 +48,7 @@ def scan_models(
         case "cache":
             entries = _cache(job)
         case "ollama":
-            entries = (entry for store in ollama_stores() for entry in _ollama(store, job))
+            entries = (entry for store in find_ollama_stores() for entry in _ollama(store, job))
         case "lm_studio":
             entries = (
                 entry for home in lm_studio_folders() for entry in _walk(home, location, job)
@@ -61,7 +61,7 @@ def scan_models(
     return sorted(unique.values(), key=lambda entry: (entry.title.lower(), entry.revision))
 
 
-def searched_folders(location: ModelLocation, folders: Sequence[Path]) -> list[Path]:
+def get_searched_folders(location: ModelLocation, folders: Sequence[Path]) -> list[Path]:
     """Return the folders on this computer that a location means."""
     match location:
         case "cache":
@@ -69,7 +69,7 @@ def searched_folders(location: ModelLocation, folders: Sequence[Path]) -> list[P
 
             return [Path(constants.HF_HUB_CACHE)]
         case "ollama":
-            return ollama_stores()
+            return find_ollama_stores()
         case "lm_studio":
             return lm_studio_folders()
     return [folder.expanduser() for folder in folders]
@@ -89,11 +89,11 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
         except OSError:
             continue
         names = {path.name for path in inside}
-        if "config.json" in names and (entry := entry_of_folder(folder, location)):
+        if "config.json" in names and (entry := read_folder_entry(folder, location)):
             yield entry.model_copy(update={"title": _title(folder, top)})
         for path in inside:
             if path.suffix.lower() == ".gguf":
-                if entry := entry_of_gguf(path, location):
+                if entry := read_gguf_entry(path, location):
                     yield entry
             elif depth < _DEPTH and not path.name.startswith(".") and path.is_dir():
                 waiting.append((path, depth + 1))
@@ -104,7 +104,7 @@ def _title(folder: Path, top: Path) -> str:
     return "/".join(below.parts[-2:]) or folder.name
 
 
-def entry_of_folder(folder: Path, location: ModelLocation) -> ModelEntry | None:
+def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | None:
     """Return the model in a folder; None if its config.json doesn't describe a model."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -115,11 +115,11 @@ def entry_of_folder(folder: Path, location: ModelLocation) -> ModelEntry | None:
     ):
         return None
     weights = sorted(folder.glob("*.safetensors"))
-    missing = missing_weights(folder)
+    missing = count_missing_weights(folder)
     parameters, stored, refusal = 0, "", refusal_of(config.get("architectures"))
     if weights and not missing:
         try:
-            headers = model_folder.safetensors_headers(folder)
+            headers = model_folder.read_safetensors_headers(folder)
             parameters, stored = _counted(headers, config)
         except ProblemError as error:
             refusal = refusal or error.problems[0].what
@@ -142,7 +142,7 @@ def entry_of_folder(folder: Path, location: ModelLocation) -> ModelEntry | None:
     )
 
 
-def missing_weights(folder: Path) -> int:
+def count_missing_weights(folder: Path) -> int:
     """Return how many of the weight files in a model's index are missing."""
     return sum(not (folder / name).is_file() for name in models.read_weight_names(folder))
 
@@ -151,7 +151,7 @@ def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tupl
     """Return parameters and number format; packed weights count unpacked."""
     about = config.get("quantization_config")
     total = sum(math.prod(entry["shape"]) for entry in headers.values())
-    stored = model_folder.stored_dtype(headers)
+    stored = model_folder.get_stored_dtype(headers)
     if not isinstance(about, dict):
         return total, stored
     method = str(about.get("quant_method") or "quantized").lower()
@@ -169,7 +169,7 @@ def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tupl
 # --- GGUF files -------------------------------------------------------------------------------
 
 
-def entry_of_gguf(file: Path, location: ModelLocation, title: str = "") -> ModelEntry | None:
+def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> ModelEntry | None:
     """Return the model of a GGUF file; None for a file that is part of another model."""
     if "mmproj" in file.name.lower():
         return None  # the vision part of a model beside it
@@ -265,13 +265,13 @@ def _cache(job: JobContext) -> Iterator[ModelEntry]:
                 )
             for file in sorted(revision.snapshot_path.glob("*.gguf")):
                 title = f"{repository.repo_id}/{file.name}"
-                if entry := entry_of_gguf(file, "cache", title):
+                if entry := read_gguf_entry(file, "cache", title):
                     yield entry
 
 
 def _snapshot(folder: Path) -> ModelEntry | None:
     """Return the model of a snapshot; an interrupted download is marked as incomplete."""
-    entry = entry_of_folder(folder, "cache")
+    entry = read_folder_entry(folder, "cache")
     if entry is None:
         return None
     begun = any(folder.parent.parent.joinpath("blobs").glob("*.incomplete"))
@@ -289,7 +289,7 @@ def _snapshot(folder: Path) -> ModelEntry | None:
 # --- Ollama -----------------------------------------------------------------------------------
 
 
-def ollama_stores() -> list[Path]:
+def find_ollama_stores() -> list[Path]:
     """Return the existing folders in which an Ollama server on this computer keeps its models."""
     named = os.environ.get("OLLAMA_MODELS")
     usual = [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
@@ -311,7 +311,7 @@ def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
         if (held := kinds.get("model")) is None:
             continue
         blob = store / "blobs" / str(held["digest"]).replace(":", "-")
-        entry = entry_of_gguf(blob, "ollama", title)
+        entry = read_gguf_entry(blob, "ollama", title)
         if entry is None:
             continue
         if not entry.refusal and "adapter" in kinds:

@@ -21,7 +21,7 @@ _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
 _GATED = re.compile(r"gate|up_proj|w1$|w3$", re.IGNORECASE)
 
 
-def shape(model: PreTrainedModel) -> ModelShape:
+def get_model_shape(model: PreTrainedModel) -> ModelShape:
     """Return the shape of a model; its layers may be on the meta device."""
     config = model.config.get_text_config()
     heads = int(_first(config, ("num_attention_heads", "n_head"), 1))

@@ -18,7 +18,7 @@ from lora_studio.engine.model.folder import (
     check_architecture,
     check_folder,
     read_config,
-    safetensors_headers,
+    read_safetensors_headers,
 )
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -68,7 +68,7 @@ def resolve(spec: ModelSpec, job: JobContext) -> Path:
 class ModelLocation:
     """Where a model is, without reading weights.
 
-    `headers` are as `safetensors_headers` returns them, `bytes` is the size of its files,
+    `headers` are as `read_safetensors_headers` returns them, `bytes` is the size of its files,
     `missing_bytes` what must be downloaded; a `gated` model's terms must be accepted.
     """
 
@@ -84,15 +84,15 @@ def locate(spec: ModelSpec, job: JobContext) -> ModelLocation:
     if spec.kind != "hub" or Path(spec.source).is_dir():
         folder = resolve(spec, job)
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        return ModelLocation(folder, safetensors_headers(folder), size)
+        return ModelLocation(folder, read_safetensors_headers(folder), size)
     from lora_studio.engine.hub import models
 
     with_code = spec.trust_remote_code
-    remote = models.remote_model_info(spec.source, spec.revision, job, with_code=with_code)
+    remote = models.get_remote_model_info(spec.source, spec.revision, job, with_code=with_code)
     check_architecture(remote.folder)
     headers = remote.headers
     if headers is None:
-        headers = safetensors_headers(check_folder(remote.folder))
+        headers = read_safetensors_headers(check_folder(remote.folder))
     return ModelLocation(remote.folder, headers, remote.bytes, remote.missing_bytes, remote.gated)
 
 

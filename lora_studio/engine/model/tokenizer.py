@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
 from lora_studio.engine.model import base_templates
-from lora_studio.engine.model.folder import unreadable
+from lora_studio.engine.model.folder import unreadable_model_error
 
 
 def load_tokenizer(
@@ -27,12 +27,12 @@ def load_tokenizer(
         )
     except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise unreadable(
+        raise unreadable_model_error(
             folder, text("its tokenizer can't be loaded ({reason})", reason=reason)
         ) from error
     chosen = dataset.chat_template if dataset is not None else "model"
     if chosen != "model" or not tokenizer.chat_template:
-        tokenizer.chat_template = base_templates.template(
+        tokenizer.chat_template = base_templates.get_template(
             "chatml" if chosen == "model" else chosen, tokenizer
         )
     elif isinstance(tokenizer.chat_template, dict):

@@ -31,7 +31,7 @@ class ChildExit:
     lines: tuple[str, ...]
 
 
-def python(program: str, *arguments: str) -> list[str]:
+def get_python_command(program: str, *arguments: str) -> list[str]:
     """Return the command that runs a script (`….py`) or a module with this Python as a watched
     child.
     """

@@ -14,7 +14,7 @@ RESERVE = 64 * 1024 * 1024
 _REMEDY = "Free some space or move the project to a larger disk, then start this step again."
 
 
-def require(
+def require_free_space(
     folder: Path, needed: int, purpose: Template | Text, remedy: Template | Text = _REMEDY
 ) -> None:
     """Raise ProblemError `disk.full` unless `needed` bytes (and a reserve) are free in `folder`.

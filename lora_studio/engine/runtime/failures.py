@@ -28,7 +28,7 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-def problem_from(exception: BaseException, title: Template | Text) -> Problem:
+def to_problem(exception: BaseException, title: Template | Text) -> Problem:
     """Return the problem that an exception means; `title` names the work, as in "Training"."""
     if (refused := _offline_problem(exception)) is not None:
         return refused
@@ -62,7 +62,7 @@ def problem_from(exception: BaseException, title: Template | Text) -> Problem:
         "{title} failed: {reason}",
         "Details are in the run's log. Everything saved before is kept.",
         title=title,
-        reason=first_line(exception),
+        reason=get_first_line(exception),
     )
 
 
@@ -86,9 +86,9 @@ def _offline_problem(exception: BaseException) -> Problem | None:
 def disk_problem(exception: BaseException, title: Template | Text) -> Problem | None:
     """Return the problem of a full disk or a file too large for it; None for anything else."""
     if isinstance(exception, OSError) and exception.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full(title, exception.filename)
+        return disk_full_problem(title, exception.filename)
     if "No space left on device" in str(exception):
-        return disk_full(title, None)
+        return disk_full_problem(title, None)
     if getattr(exception, "errno", None) == errno.EFBIG or "File too large" in str(exception):
         return error(
             "disk.file_too_large",
@@ -110,7 +110,7 @@ def is_out_of_memory(exception: BaseException) -> bool:
     )
 
 
-def disk_full(title: Template | Text, file: object) -> Problem:
+def disk_full_problem(title: Template | Text, file: object) -> Problem:
     """Return the problem of a full disk."""
     return error(
         "disk.full",
@@ -122,7 +122,7 @@ def disk_full(title: Template | Text, file: object) -> Problem:
     )
 
 
-def first_line(exception: BaseException) -> str:
+def get_first_line(exception: BaseException) -> str:
     """Return the first line of an exception's message, ending in a period."""
     line = str(exception).strip().split("\n")[0] or type(exception).__name__
     return line if line.endswith((".", "!", "?")) else f"{line}."

@@ -217,7 +217,7 @@ class Llama:
         parameters.n_ctx = tokens
         parameters.n_batch = parameters.n_ubatch = BATCH
         parameters.n_outputs_max_per_seq = 0  # every position of a batch may be asked for
-        parameters.n_threads = parameters.n_threads_batch = threads()
+        parameters.n_threads = parameters.n_threads_batch = count_threads()
         parameters.abort_callback = self._on_node
         if self._observer != self._ffi.NULL:
             parameters.cb_eval = self._observer
@@ -300,13 +300,13 @@ class Llama:
             raise CancelledError
 
 
-def adds_bos(file: Path) -> bool:
+def should_add_bos(file: Path) -> bool:
     """Return whether llama.cpp, and so Ollama, puts a BOS token before a prompt."""
     with _vocabulary_of(file) as (_, lib, vocabulary):
         return bool(lib.llama_vocab_get_add_bos(vocabulary))
 
 
-def prompt_ids(file: Path, prompts: Iterable[str]) -> list[list[int]]:
+def tokenize_prompts(file: Path, prompts: Iterable[str]) -> list[list[int]]:
     """Return token ids of prompts as Ollama reads them: control tokens parsed, BOS and EOS added.
 
     Reads the vocabulary alone.
@@ -365,7 +365,7 @@ class _Log:
             sys.stderr.write(self._ffi.string(text).decode("utf-8", errors="replace"))
 
 
-def threads() -> int:
+def count_threads() -> int:
     """Return how many threads llama.cpp uses: the user's setting, else one per core."""
     granted = os.environ.get("OMP_NUM_THREADS", "")
     return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1

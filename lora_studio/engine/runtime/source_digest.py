@@ -10,7 +10,7 @@ import lora_studio
 
 
 @functools.cache
-def source_digest() -> str:
+def get_source_digest() -> str:
     """Return a SHA-256 over the version and every module of `core` and `engine`, as hex digits.
 
     Both decide what a row becomes, so a cache whose key holds this digest never outlives the code

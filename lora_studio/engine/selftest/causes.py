@@ -98,7 +98,7 @@ class MergeFacts:
         return NO_TEXT
 
 
-def cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Cause:
+def find_cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Cause:
     """Return the most likely cause of a wrong merged model.
 
     It is empty when the weights look right, or when several adapters were merged, whose updates
@@ -118,8 +118,8 @@ def cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path)
 def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
     """Compare base and merged weights with the adapter's updates; raises ProblemError."""
     before, after = (
-        prequantized.unpacked(base, safetensors_files.index(base)),
-        safetensors_files.index(merged),
+        prequantized.unpack_tensors(base, safetensors_files.read_index(base)),
+        safetensors_files.read_index(merged),
     )
     factors: dict[str, float] = {}
     untouched: set[str] = set()
@@ -139,7 +139,7 @@ def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
             error = difference - update
             rounded = rounded and bool((error.abs() <= _rounding(new)).all())
             errors, sizes = errors + float(error @ error), sizes + size
-            stored = safetensors_files.dtype_name(new.dtype)
+            stored = safetensors_files.get_dtype_name(new.dtype)
     head, table = "lm_head.weight", "model.embed_tokens.weight"
     untied = head in after and head not in before and not adapter.replacements
     untied = untied and not torch.equal(after[head].read(), after[table].read())
@@ -174,7 +174,7 @@ def _alike(factors: list[float]) -> bool:
 # --- a GGUF file ------------------------------------------------------------------------------
 
 
-def cause_in_gguf(file: Path, config: dict[str, Any]) -> Text:
+def find_cause_in_gguf(file: Path, config: dict[str, Any]) -> Text:
     """Return the most likely cause of a wrong GGUF file; empty when its header looks right.
 
     `config` are the settings of the merged model that it was made of.

@@ -51,11 +51,11 @@ def judge_stage(
 ) -> events.SelfTested:
     """Read every case with a stage, emit how well it agrees, and warn when it fails."""
     top1, kl, positions = _measure(stage, cases, reference, job)
-    limit = limits.limit(
+    limit = limits.get_limit(
         stage.name, reference.computed_in, positions, reference.parameters, stage.inherited
     )
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
-    verdict = limits.verdict(stage.name, limit, top1, kl, faults=bool(faults))
+    verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
     is_off = not limit.holds(top1, kl)
     cause = stage.find_cause() if verdict == "failed" and is_off else Cause()
     if cause.rounded_to and not faults and limits.USABLE.holds(top1, kl):
@@ -93,9 +93,9 @@ def _measure(
     """Return top-1 agreement, mean KL divergence in nats, and the number of positions compared."""
     agreeing, divergence, done = 0, 0.0, 0
     for number, case in enumerate(cases):
-        job.progress(reading.stage_text(stage.name), number, len(cases), "conversations")
+        job.progress(reading.get_stage_text(stage.name), number, len(cases), "conversations")
         rows = reference.log_probabilities[done : done + len(case.positions)]
-        same, kl = reading.agreement(np.asarray(rows), stage.read(case))
+        same, kl = reading.compare_logits(np.asarray(rows), stage.read(case))
         agreeing += same
         divergence += kl
         done += len(case.positions)

@@ -56,7 +56,7 @@ _TELLING = 0.25
 _NOISE = 50.0
 
 
-def expected(quantization: Quantization, parameters: float) -> float:
+def estimate_divergence(quantization: Quantization, parameters: float) -> float:
     """Return the mean KL divergence in nats that a quantization costs a model of this size.
 
     Between the two models with known losses it is a power of the number of parameters, KL(n) =
@@ -80,7 +80,7 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
                 models=facts.only_for,
             )
         )
-    costs = expected(quantization, parameters)
+    costs = estimate_divergence(quantization, parameters)
     kl = max(_LEAST, _MARGIN * costs)
     top1 = 1 - _OTHERS * math.sqrt(kl)
     if top1 < _TELLING:
@@ -112,7 +112,7 @@ def _unjudged(why: Text) -> Limit:
 _Z = 2.33
 
 
-def limit(
+def get_limit(
     stage: str, computed_in: str, positions: int, parameters: float, inherited: float = 0.0
 ) -> Limit:
     """Return the limit of a stage for this number of compared positions.
@@ -141,7 +141,7 @@ def is_exact(stage: str) -> bool:
     return stage in _EXACT_STAGES
 
 
-def verdict(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> Verdict:
+def judge(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> Verdict:
     """Return the verdict on a measurement; `least` is the stage's `limit`.
 
     `failed`: something is wrong at this stage: other tokens, no stop, or a larger difference than

@@ -50,14 +50,14 @@ class SelfTestCase:
     prompt: str = ""
 
 
-def cases(
+def read_cases(
     folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBase
 ) -> list[SelfTestCase]:
     spec = project.dataset.model_copy(
         update={"max_length": min(project.dataset.max_length, LENGTH), "too_long": "cut"}
     )
     encoder = token_encoder.Encoder(tokenizer, spec)
-    end = generation.turn_end(tokenizer)
+    end = generation.create_turn_end_criteria(tokenizer)
     last = None if end.text else end.ids[-1]
     cases: list[SelfTestCase] = []
     positions = 0
@@ -106,7 +106,7 @@ def _spread(positions: list[int]) -> list[int]:
     return [positions[pick] for pick in picks]
 
 
-def stop_faults(cases: list[SelfTestCase], stops_at: Callable[[int], bool]) -> Iterator[Text]:
+def find_stop_faults(cases: list[SelfTestCase], stops_at: Callable[[int], bool]) -> Iterator[Text]:
     """Yield a fault for each token that ends an answer but doesn't stop the stage."""
     for end in {case.end for case in cases} - {None}:
         assert end is not None
@@ -114,7 +114,9 @@ def stop_faults(cases: list[SelfTestCase], stops_at: Callable[[int], bool]) -> I
             yield text("it doesn't stop at token {token:d}, which ends an answer", token=end)
 
 
-def token_fault(cases: list[SelfTestCase], tokenize: Callable[[str], Sequence[int]]) -> Text | None:
+def find_token_fault(
+    cases: list[SelfTestCase], tokenize: Callable[[str], Sequence[int]]
+) -> Text | None:
     """Return where the stage's tokens differ from those trained on; None if nowhere."""
     for number, case in enumerate(cases, 1):
         expected, actual = case.ids, list(tokenize(case.text))[: len(case.ids)]
@@ -150,7 +152,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # --- answers to read side by side -------------------------------------------------------------
 
 
-def stage_text(stage: str) -> Text:
+def get_stage_text(stage: str) -> Text:
     """Return the progress stage of reading with a stage of the self-test."""
     return text("self-test: {stage}", stage=stage)
 
@@ -159,7 +161,7 @@ def _answer_text(stage: str) -> Text:
     return text("self-test: answers of {stage}", stage=stage)
 
 
-def answers_in_torch(
+def generate_in_torch(
     network: Any,
     tokenizer: PreTrainedTokenizerBase,
     cases: list[SelfTestCase],
@@ -170,7 +172,9 @@ def answers_in_torch(
 
     They are generated one after another, because padding would change rounding.
     """
-    ends = list(generation.turn_end(tokenizer, network.generation_config.eos_token_id).ids)
+    ends = list(
+        generation.create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id).ids
+    )
     settings = GenerationConfig(
         max_new_tokens=ANSWER_TOKENS,
         do_sample=False,
@@ -193,7 +197,7 @@ def answers_in_torch(
     return answers
 
 
-def answers_of_llama(
+def generate_in_llama(
     llama: Llama, cases: list[SelfTestCase], stage: str, job: JobContext
 ) -> list[str]:
     answers: list[str] = []
@@ -205,7 +209,7 @@ def answers_of_llama(
     return answers
 
 
-def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
+def compare_logits(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
     """Return how many rows have the same top-1 token, and the sum of their KL divergences in nats.
 
     `reference` holds log probabilities, `logits` is unnormalized; both [positions, vocabulary]. One

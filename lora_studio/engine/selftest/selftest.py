@@ -69,7 +69,7 @@ def run(
         job.emit(events.Warned(problem=_nothing_held_out()))
         return []
     tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
-    cases = reading.cases(folder, project, tokenizer)
+    cases = reading.read_cases(folder, project, tokenizer)
     if not cases:
         job.emit(events.Warned(problem=_nothing_held_out()))
         return []
@@ -173,10 +173,12 @@ def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested
 def _reference(
     folder: RunFolder, project: Project, cases: list[SelfTestCase], scratch: Path, job: JobContext
 ) -> Reference:
-    source = str(merge.base_of(project.model, project.merging, job))
+    source = str(merge.resolve_base(project.model, project.merging, job))
     spec = _plain(project.model).model_copy(update={"source": source})
-    loaded = loading.load(generation.widened(spec, job), job)
-    mix = AdapterMix(name="merged", adapters=tuple(merge.chosen_adapters(folder, project.merging)))
+    loaded = loading.load(generation.widen_on_cpu(spec, job), job)
+    mix = AdapterMix(
+        name="merged", adapters=tuple(merge.get_chosen_adapters(folder, project.merging))
+    )
     tuned = adapters.AdapterSwitch(loaded.model).to(mix)
     reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
     del loaded, tuned
@@ -195,17 +197,17 @@ def _read_reference(
     stored: np.memmap | None = None
     done = 0
     for number, case in enumerate(cases):
-        job.progress(reading.stage_text("base + adapter"), number, len(cases), "conversations")
+        job.progress(reading.get_stage_text("base + adapter"), number, len(cases), "conversations")
         values = reading.log_softmax(reading.read_in_torch(tuned, case))
         if stored is None:
             shape = (rows, values.shape[1])
-            disk.require(scratch, 4 * math.prod(shape), "The self-test")
+            disk.require_free_space(scratch, 4 * math.prod(shape), "The self-test")
             stored = np.memmap(scratch / "reference", np.float32, "w+", shape=shape)
         stored[done : done + len(values)] = values
         done += len(values)
     assert stored is not None
-    computed_in = safetensors_files.dtype_name(next(tuned.parameters()).dtype)
-    answers = reading.answers_in_torch(tuned, tokenizer, cases, "base + adapter", job)
+    computed_in = safetensors_files.get_dtype_name(next(tuned.parameters()).dtype)
+    answers = reading.generate_in_torch(tuned, tokenizer, cases, "base + adapter", job)
     parameters = sum(value.numel() for value in tuned.parameters())
     return Reference(stored, computed_in, parameters, answers)
 
@@ -228,7 +230,7 @@ def _test_merged(
         device=project.model.device,
         trust_remote_code=project.model.trust_remote_code,
     )
-    loaded = loading.load(generation.widened(spec, job), job)
+    loaded = loading.load(generation.widen_on_cpu(spec, job), job)
 
     def tokenize(text: str) -> list[int]:
         return loaded.tokenizer(text, add_special_tokens=False).input_ids
@@ -239,20 +241,20 @@ def _test_merged(
         faults.append(text("its chat template renders conversations differently"))
     stops = loaded.model.generation_config.eos_token_id
     known = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
-    faults += reading.stop_faults(cases, known.__contains__)
+    faults += reading.find_stop_faults(cases, known.__contains__)
     stage = Stage(
         name="merged",
         read=lambda case: reading.read_in_torch(loaded.model, case),
-        token_fault=reading.token_fault(cases, tokenize),
+        token_fault=reading.find_token_fault(cases, tokenize),
         faults=tuple(faults),
-        find_cause=lambda: causes.cause_in_merged(
-            merge.base_of(project.model, project.merging, job),
-            merge.chosen_adapters(folder, project.merging),
+        find_cause=lambda: causes.find_cause_in_merged(
+            merge.resolve_base(project.model, project.merging, job),
+            merge.get_chosen_adapters(folder, project.merging),
             folder.merged,
         ),
     )
     result = judge_stage(stage, cases, reference, job)
-    return result, reading.answers_in_torch(loaded.model, loaded.tokenizer, cases, "merged", job)
+    return result, reading.generate_in_torch(loaded.model, loaded.tokenizer, cases, "merged", job)
 
 
 def _test_gguf(
@@ -270,18 +272,18 @@ def _test_gguf(
         stage = Stage(
             name=name,
             read=lambda case: llama.logits(case.ids, case.positions),
-            token_fault=reading.token_fault(cases, llama.tokenize),
-            faults=tuple(reading.stop_faults(cases, llama.ends_generation)),
+            token_fault=reading.find_token_fault(cases, llama.tokenize),
+            faults=tuple(reading.find_stop_faults(cases, llama.ends_generation)),
             find_cause=lambda: Cause(_cause_of_gguf(file, folder, job)),
             inherited=inherited,
         )
         result = judge_stage(stage, cases, reference, job)
-        return result, reading.answers_of_llama(llama, cases, name, job)
+        return result, reading.generate_in_llama(llama, cases, name, job)
 
 
 def _cause_of_gguf(file: Path, folder: RunFolder, job: JobContext) -> Text:
     try:
-        return causes.cause_in_gguf(file, merge.settings_of(folder, job))
+        return causes.find_cause_in_gguf(file, merge.get_merge_settings(folder, job))
     except ProblemError:
         return NO_TEXT  # base or adapter are gone, so nothing can be compared
 
@@ -317,7 +319,7 @@ def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:
 def sweep(folder: RunFolder) -> None:
     """Delete what a killed export or self-test left behind; call it under the run's lock."""
     shutil.rmtree(folder.temporary / "selftest", ignore_errors=True)
-    shutil.rmtree(conversion.scratch_of(folder), ignore_errors=True)
+    shutil.rmtree(conversion.get_scratch_folder(folder), ignore_errors=True)
 
 
 @contextmanager

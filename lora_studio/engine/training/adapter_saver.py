@@ -19,7 +19,7 @@ from lora_studio.engine.training.memory.capture import (
     OutOfMemory,
     capture_oom,
 )
-from lora_studio.engine.training.memory.problems import no_memory_for_best_adapter
+from lora_studio.engine.training.memory.problems import best_adapter_memory_warning
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.trainer_state import SavedAdapter, TrainerState
@@ -51,7 +51,7 @@ class AdapterSaver:
             return
         result = capture_oom(lambda: self._write(folder), attempts=2)
         if isinstance(result, OutOfMemory):
-            self._job.emit(events.Warned(problem=no_memory_for_best_adapter(state.step)))
+            self._job.emit(events.Warned(problem=best_adapter_memory_warning(state.step)))
 
     def save_final(self, state: TrainerState) -> SavedAdapter:
         """Replace the run's adapter: with the best where the recipe keeps it, else with the last.
@@ -79,5 +79,5 @@ class AdapterSaver:
 
     def _write(self, target: Path) -> None:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
-        with folder_atomic(target) as folder, optimizers.inference_weights(self._optimizer):
+        with folder_atomic(target) as folder, optimizers.use_inference_weights(self._optimizer):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)

@@ -22,7 +22,7 @@ from lora_studio.engine.training.memory.capture import (
     OutOfMemory,
     capture_oom,
 )
-from lora_studio.engine.training.memory.problems import no_memory_for_checkpoint
+from lora_studio.engine.training.memory.problems import checkpoint_memory_warning
 from lora_studio.engine.training.random_state import (
     RandomState,
     get_random_state,
@@ -79,7 +79,7 @@ class CheckpointManager:
         failure = self._save(folder, state)
         self.saved_at = time.monotonic()
         if failure is not None:
-            problem = no_memory_for_checkpoint(failure.reason, state.step, self.saved_step)
+            problem = checkpoint_memory_warning(failure.reason, state.step, self.saved_step)
             self._job.emit(events.Warned(problem=problem))
             return False
         self.saved_step = state.step
@@ -113,12 +113,12 @@ class CheckpointManager:
             self._job.emit(events.Log(text=message))
             return None
         if checkpoint.entries["fingerprint"] != self._fingerprint:
-            raise problems.rows_changed()
+            raise problems.rows_changed_error()
         try:
             adapter_weights.load_adapter_weights(self._model, checkpoint.adapter)
         except adapter_weights.AdapterMismatchError as error:
             folder = self._run.checkpoint(checkpoint.step)
-            raise problems.checkpoint_mismatch(error.reason, str(folder)) from error
+            raise problems.checkpoint_mismatch_error(error.reason, str(folder)) from error
         self._restore_tensors(checkpoint.tensors)
         self.saved_step = checkpoint.step
         return TrainerState.from_checkpoint(checkpoint.entries, self._spec)
@@ -134,7 +134,7 @@ class CheckpointManager:
 
     def _write(self, folder: Path, state: TrainerState, random_states: list[RandomState]) -> None:
         tensors = {
-            "optimizer": optimizers.optimizer_state(self._optimizer),
+            "optimizer": optimizers.get_optimizer_state(self._optimizer),
             "scheduler": self._scheduler.state_dict(),
             "scaler": self._scaler.state_dict() if self._scaler else {},
             "random": random_states,
@@ -143,7 +143,7 @@ class CheckpointManager:
             "steps": self._total_steps,
             "fingerprint": self._fingerprint,
         }
-        with optimizers.inference_weights(self._optimizer):
+        with optimizers.use_inference_weights(self._optimizer):
             checkpoint_files.write_checkpoint(folder, self._model, tensors, entries)
 
     def _read_last(self) -> Checkpoint | None:

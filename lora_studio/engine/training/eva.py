@@ -13,7 +13,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import Batch, collate
-from lora_studio.engine.lora.initialization import lora_layers
+from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
@@ -31,7 +31,7 @@ def initialize_from_data(
     Only inputs at positions that predict trained tokens count. Ranks aren't redistributed (ρ = 1).
     Raises ProblemError where the rows have fewer such positions than the rank.
     """
-    layers = dict(lora_layers(tuned.model))
+    layers = dict(iter_lora_layers(tuned.model))
     most = max(layer.r["default"] for layer in layers.values())
     batches = list(_batches(rows, micro_batch, most))
     if not batches:

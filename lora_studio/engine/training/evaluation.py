@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from lora_studio.core.messages import text
-from lora_studio.engine.dataset.batches import BatchPlan, by_length
+from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.memory.capture import run_on_every_rank
@@ -54,14 +54,14 @@ class Evaluator:
         rows = self._rows
         # In groups of as many rows as a step has, whatever the micro-batch: what an objective computes
         # once for a group stays the same when memory runs out.
-        groups = by_length(range(len(rows)), rows.lengths, self._plan.per_step)
+        groups = batch_by_length(range(len(rows)), rows.lengths, self._plan.per_step)
         totals: defaultdict[str, float] = defaultdict(float)
         weight = done = 0
         with self._inference_context():
             for group in groups:
                 self._ranks.synchronize_requests()
                 self._job.progress(text("evaluating"), done, len(rows), "rows")
-                parts = by_length(group, rows.lengths, self._plan.micro_batch)
+                parts = batch_by_length(group, rows.lengths, self._plan.micro_batch)
                 batches = [[rows[row] for row in part] for part in parts]
                 objective.prepare_step(batches)
                 weight += sum(objective.weight(batch) for batch in batches)

@@ -9,7 +9,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 
 
-def ranks_see_different_rows() -> ProblemError:
+def different_rows_error() -> ProblemError:
     """Return the error for processes that read different versions of the dataset."""
     return fail(
         "training.data_changed",
@@ -19,7 +19,7 @@ def ranks_see_different_rows() -> ProblemError:
     )
 
 
-def rows_changed() -> ProblemError:
+def rows_changed_error() -> ProblemError:
     """Return the error for a checkpoint that was saved with other training rows."""
     return fail(
         "training.data_changed",
@@ -29,7 +29,7 @@ def rows_changed() -> ProblemError:
     )
 
 
-def checkpoint_mismatch(reason: Text | str, folder: str) -> ProblemError:
+def checkpoint_mismatch_error(reason: Text | str, folder: str) -> ProblemError:
     """Return the error for a checkpoint whose weights don't fit the adapter."""
     return fail(
         "training.checkpoint_foreign",
@@ -40,7 +40,7 @@ def checkpoint_mismatch(reason: Text | str, folder: str) -> ProblemError:
     )
 
 
-def diverged(loss: float, step: int) -> ProblemError:
+def divergence_error(loss: float, step: int) -> ProblemError:
     """Return the error for a loss, or with a finite loss a gradient, that is NaN or infinite."""
     if math.isfinite(loss):
         what = text(
@@ -59,7 +59,7 @@ def diverged(loss: float, step: int) -> ProblemError:
     )
 
 
-def paused_by_disk(problem: Problem, saved_step: int) -> Problem:
+def disk_pause_problem(problem: Problem, saved_step: int) -> Problem:
     """Return a full disk as the reason for a pause, with how to resume from step `saved_step`."""
     if problem.code == "disk.full":
         remedy = text(
@@ -76,7 +76,7 @@ def paused_by_disk(problem: Problem, saved_step: int) -> Problem:
     return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 
 
-def script_not_written(file: Path, reason: Text | str) -> Problem:
+def script_not_written_warning(file: Path, reason: Text | str) -> Problem:
     """Return the warning for a train.py that couldn't be written."""
     return warning(
         "training.not_reproducible",

@@ -39,7 +39,7 @@ def write_manifest(
     run.update_manifest(
         versions=_versions(),
         seed=project.training.seed,
-        base_model={"source": project.model.source} | model_folder.identity(tuned.base.folder),
+        base_model={"source": project.model.source} | model_folder.get_identity(tuned.base.folder),
         dataset={
             "sources": [
                 source.model_dump() | {"content": store.key}

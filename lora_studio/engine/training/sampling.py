@@ -20,7 +20,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
-from lora_studio.engine.training.memory.problems import no_memory_for_samples
+from lora_studio.engine.training.memory.problems import samples_memory_warning
 from lora_studio.engine.training.random_state import preserve_random_state
 
 _T = TypeVar("_T")
@@ -103,7 +103,7 @@ class Sampler:
             run_unnoticed()
         elif isinstance(capture_oom(run_unnoticed), OutOfMemory):
             release_memory()
-            self._job.emit(events.Warned(problem=no_memory_for_samples()))
+            self._job.emit(events.Warned(problem=samples_memory_warning()))
 
     def prompts(self) -> list[SamplePrompt]:
         """Return the recipe's prompts and those of held-out rows that the chat template accepts."""

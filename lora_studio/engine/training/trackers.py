@@ -81,14 +81,14 @@ class TrackerInfo:
         return file.read_text("utf-8")
 
 
-def missing_packages() -> tuple[str, ...]:
+def get_missing_packages() -> tuple[str, ...]:
     """Return the trackers that this environment lacks."""
     return tuple(name for name in PACKAGES if importlib.util.find_spec(name) is None)
 
 
 def check_trackers(spec: TrainingSpec) -> None:
     """Raise ProblemError for a chosen tracker that isn't installed."""
-    if problems := not_installed(spec.trackers, missing_packages()):
+    if problems := not_installed(spec.trackers, get_missing_packages()):
         raise ProblemError(problems)
 
 

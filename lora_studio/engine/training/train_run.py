@@ -138,7 +138,7 @@ def prepare_data(
 def _synchronize(ranks: ProcessGroup, tuned: AdaptedModel, data: TrainingData) -> None:
     """Start every rank from rank 0's weights; raises ProblemError when the rows differ."""
     if len(set(ranks.all_gather(data.fingerprint))) > 1:
-        raise problems.ranks_see_different_rows()
+        raise problems.different_rows_error()
     changes_base = tuned.initial_adapter is not None and not ranks.is_sharded
     ranks.broadcast_tensors(
         value for value in tuned.model.parameters() if value.requires_grad or changes_base
@@ -182,7 +182,7 @@ def _fit(
             project, tuned, trainer.data, job, step=trainer.step, world_size=ranks.world_size
         )
         done = trainer.fit(lower=lower)
-        is_full_level = trainer.memory_level == ladder.starting_level(project.training)
+        is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
         if ranks.world_size == 1 and is_full_level:
             estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
         return done

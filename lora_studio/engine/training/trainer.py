@@ -60,7 +60,7 @@ class Trainer:
         self.run, self.spec, self.data, self.model = run, spec, data, tuned.model
         self.device, self.dtype = tuned.base.device, tuned.base.dtype
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
-        self.state = TrainerState(ladder.starting_level(spec))
+        self.state = TrainerState(ladder.choose_starting_level(spec))
         self.setup = setup = build_setup(run, spec, tuned, data, job, ranks)
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
@@ -113,7 +113,7 @@ class Trainer:
         except Exception as error:
             if (problem := failures.disk_problem(error, "Saving")) is None:
                 raise
-            problem = problems.paused_by_disk(problem, self.checkpoints.saved_step)
+            problem = problems.disk_pause_problem(problem, self.checkpoints.saved_step)
             self.job.emit(events.Warned(problem=problem))
             return events.Done(paused=True)
 
@@ -195,7 +195,7 @@ class Trainer:
         self.scheduler.step()
         self.optimizer.zero_grad()
         self.state.step, self.state.loss = self.state.step + 1, loss
-        peak = devices.peak_memory_bytes(self.device)
+        peak = devices.get_peak_memory_bytes(self.device)
         self.metrics.emit_step(
             seconds=time.monotonic() - started,
             step=self.state.step,
@@ -228,7 +228,7 @@ class Trainer:
         metrics = self.ranks.all_reduce_sum({"loss": total.item()} | metrics)
         loss = metrics.pop("loss")
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.setup.can_reduce_scale):
-            raise problems.diverged(loss, self.state.step + 1)
+            raise problems.divergence_error(loss, self.state.step + 1)
         return loss, grad_norm, metrics
 
     def accumulate_gradients(
@@ -290,7 +290,7 @@ class Trainer:
     @contextmanager
     def _inference_context(self) -> Iterator[None]:
         """Compute as the saved adapter does: under autocast, with the weights that are saved."""
-        with self._autocast(), optimizers.inference_weights(self.optimizer):
+        with self._autocast(), optimizers.use_inference_weights(self.optimizer):
             yield
 
     def _is_evaluation_due(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.training.memory.ladder import MemoryLevel, starting_level
+from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starting_level
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TrainerState:
         """Return the state of a checkpoint, of version 0.1 as well, at the recipe's memory level or below."""
         results = entries["results"]
         return cls(
-            memory_level=starting_level(spec, entries.get("memory")),
+            memory_level=choose_starting_level(spec, entries.get("memory")),
             step=entries["step"],
             evaluations=[
                 EvaluationResult(entry["step"], entry["loss"]) for entry in results["evaluations"]

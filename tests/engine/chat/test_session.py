@@ -248,7 +248,7 @@ def test_chat_refuses_gpu_that_a_job_holds(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
     gpu = device_locks.DeviceIdentity("cuda-7", "RTX 4090")
-    monkeypatch.setattr(lock, "lockable_devices", lambda spec: [gpu])
+    monkeypatch.setattr(lock, "get_lockable_devices", lambda spec: [gpu])
     taken = device_locks.lock_devices(
         [gpu], device_locks.LockHolder("/runs/x", "training"), lambda *_: None
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.engine.dataset.batches import BatchPlan, by_length, collate
+from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length, collate
 from lora_studio.engine.tokens.encoder import Encoded
 
 LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]
@@ -95,7 +95,7 @@ def test_batch_is_padded_with_an_untrained_row() -> None:
 
 
 def test_equal_lengths_keep_their_order() -> None:
-    assert by_length([3, 1, 2], [0, 5, 5, 5], 2) == [[3, 1], [2]]
+    assert batch_by_length([3, 1, 2], [0, 5, 5, 5], 2) == [[3, 1], [2]]
 
 
 def test_collate_concatenates_rows_and_tracks_targets() -> None:

@@ -83,9 +83,9 @@ def _two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
         torch.cuda, "mem_get_info", lambda card: pytest.fail("creates a CUDA context")
     )
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "GPU-ff"))
-    nvml.card.cache_clear()
+    nvml.get_card.cache_clear()
     yield
-    nvml.card.cache_clear()
+    nvml.get_card.cache_clear()
 
 
 @pytest.mark.usefixtures("_two_cards")
@@ -101,7 +101,7 @@ def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
 @pytest.mark.usefixtures("_two_cards")
 def test_mig_slice_reports_memory_but_no_utilization(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "MIG-ff"))
-    assert nvml.free_bytes(0) == 2 * GIB
+    assert nvml.get_free_bytes(0) == 2 * GIB
     assert nvml.read_load(0) == {"gpu_celsius": 41.0}
 
 
@@ -117,12 +117,12 @@ def test_gpu_unknown_to_nvml_reports_memory_through_cuda(
 
 @pytest.mark.usefixtures("_two_cards")
 def test_auto_device_locks_every_gpu() -> None:
-    assert [each.title for each in lock.lockable_devices(ModelSpec(device="auto"))] == [
+    assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="auto"))] == [
         "Fast",
         "Old",
     ]
-    assert [each.title for each in lock.lockable_devices(ModelSpec(device="cuda:1"))] == ["Old"]
-    assert [each.title for each in lock.lockable_devices(ModelSpec(device="cuda"))] == ["Fast"]
+    assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="cuda:1"))] == ["Old"]
+    assert [each.title for each in lock.get_lockable_devices(ModelSpec(device="cuda"))] == ["Fast"]
 
 
 @pytest.mark.usefixtures("_two_cards")
@@ -131,9 +131,11 @@ def test_weights_are_sharded_when_they_do_not_fit_one_gpu(
 ) -> None:
     monkeypatch.setattr(loading, "resolve", lambda *_: None)
     monkeypatch.setattr(loading, "read_config", lambda *_: None)
-    monkeypatch.setattr(loading, "prequantized", lambda *_: None)
-    monkeypatch.setattr(loading, "on_meta", lambda *_: None)
-    monkeypatch.setattr(loading, "weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB})
+    monkeypatch.setattr(loading, "get_quantization_method", lambda *_: None)
+    monkeypatch.setattr(loading, "load_on_meta", lambda *_: None)
+    monkeypatch.setattr(
+        loading, "count_weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB}
+    )
 
     def decided(own: str, *names: str) -> str:
         return sharding.decide_sharding(ModelSpec(device=own), names, 2, make_job()).sharding

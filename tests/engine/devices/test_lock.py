@@ -19,14 +19,14 @@ GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
 
 
 def test_cpu_is_never_locked() -> None:
-    assert device_lock.lockable_devices(ModelSpec(device="cpu:2")) == []
+    assert device_lock.get_lockable_devices(ModelSpec(device="cpu:2")) == []
 
 
 @pytest.fixture
 def _gpu_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine with one GPU that a job of another project uses."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(device_lock, "lockable_devices", lambda model: [GPU])
+    monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
     locks = device_locks.lock_devices([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
     yield
     for lock in locks:

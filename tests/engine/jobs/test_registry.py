@@ -16,11 +16,11 @@ COMMANDS = (*get_args(commands.Job), *get_args(commands.Question))
 
 @pytest.mark.parametrize("command_type", COMMANDS, ids=lambda command: command.__name__)
 def test_command_has_a_handler(command_type: type[commands.Job]) -> None:
-    assert jobs.handler_of(command_type).__module__.startswith("lora_studio.engine.jobs.")
+    assert jobs.get_handler(command_type).__module__.startswith("lora_studio.engine.jobs.")
 
 
 def test_handlers_exist_for_commands_only() -> None:
-    assert jobs.registered_commands() == set(COMMANDS)
+    assert jobs.get_registered_commands() == set(COMMANDS)
 
 
 def test_second_handler_of_a_command_is_refused() -> None:

@@ -94,7 +94,7 @@ def test_biases_train_if_chosen() -> None:
 
 def test_conv1d_layers_are_targeted() -> None:
     network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
-    assert set(attach.linear_names(network)) == {"c_attn", "c_proj", "c_fc"}
+    assert set(attach.get_linear_names(network)) == {"c_attn", "c_proj", "c_fc"}
     assert set(attach.find_targets(network, LoraSpec(targets="attention_qv")).names) == {"c_attn"}
     counted = attach.count_parameters(
         attach.attach_adapter(network, LoraSpec(targets="attention", rank=2), make_job())
@@ -224,7 +224,7 @@ def test_count_from_widths_matches_peft(tiny: TinyModel, family: str) -> None:
         LoraSpec(targets="names", target_names=inspected.linear_names[:1], blocks="1"),
         LoraSpec(own_ranks=(f"{inspected.linear_names[0]}=3",), use_rslora=True),
     ):
-        outline = loading.on_meta(tiny(family), spec)
+        outline = loading.load_on_meta(tiny(family), spec)
         result = [adapter_size.count(inspected, shape), attach.count_on_meta(outline, shape)]
         at_once, by_peft = (x.model_dump(exclude={"time"}) if x else None for x in result)
         assert at_once == by_peft

@@ -173,7 +173,7 @@ def test_eva_starts_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     tokenizer = load_tokenizer(tiny("llama3"))
     rows = list(EncodedRows(prepare(run.load_project().dataset, tokenizer, 0, make_job()).training))
     eva.initialize_from_data(tuned, rows, 4, make_job())
-    layers = dict(initialization.lora_layers(tuned.model))
+    layers = dict(initialization.iter_lora_layers(tuned.model))
     first = layers["model.layers.0.self_attn.q_proj"].lora_A["default"].weight.detach()
     torch.testing.assert_close(first @ first.T, torch.eye(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(first, layers["model.layers.0.self_attn.k_proj"].lora_A["default"].weight.detach())  # fmt: skip

@@ -241,7 +241,7 @@ def test_blockwise_merge_equals_merge_at_once(
         file = Path(folder) / "x.safetensors"
         magnitude = torch.rand(outputs) + 0.5
         save_file({"a": a, "b": b, "m": magnitude}, file)
-        held = {tensor.name: tensor for tensor in safetensors_files.header(file)}
+        held = {tensor.name: tensor for tensor in safetensors_files.read_header(file)}
         update: deltas.WeightDelta = deltas.LowRankDelta(
             deltas.LowRankFactor(held["a"], True),
             deltas.LowRankFactor(held["b"], False),
@@ -258,7 +258,7 @@ def test_blockwise_merge_equals_merge_at_once(
         expected = ((magnitude / norm).view(-1, 1) * (weight + delta)).to(dtype)
     else:
         expected += delta.to(dtype) if kind == "rounded" else delta
-    blocks = deltas.ranges(shape[0], deltas.rows_of_block(*shape))
+    blocks = deltas.split_range(shape[0], deltas.count_block_rows(*shape))
     result = torch.cat([change(weight[first:last].clone(), first, last) for first, last in blocks])
     assert torch.equal(result, expected)
 

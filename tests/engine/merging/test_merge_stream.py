@@ -319,7 +319,7 @@ def test_quantized_base_is_replaced_by_its_cached_original(
         add_to_hub_cache(llama, "harbour/tiny", tmp_path / "hub")
     job, recorder = recorded_job()
     trained_on = ModelSpec(source="harbour/tiny-bnb-4bit")
-    base = prequantized.original(tmp_path / "packed", trained_on, job)
+    base = prequantized.find_original(tmp_path / "packed", trained_on, job)
     merge(base, adapter, tmp_path / "m", MergingSpec())
     if not is_cached:
         assert base == tmp_path / "packed"
@@ -366,8 +366,8 @@ def test_merge_needs_at_most_three_times_its_largest_tensor(tmp_path: Path) -> N
     ours = run("ours")
     assert ours.returncode == 0, ours.stderr
     assert (
-        safetensors_files.index(tmp_path / "ours").keys()
-        == safetensors_files.index(tmp_path / "base").keys()
+        safetensors_files.read_index(tmp_path / "ours").keys()
+        == safetensors_files.read_index(tmp_path / "base").keys()
     )
     theirs = run("peft")
     assert theirs.returncode != 0, "the limit is too wide to prove anything"

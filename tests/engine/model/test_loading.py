@@ -17,13 +17,13 @@ from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.base_templates import template
+from lora_studio.engine.model.base_templates import get_template
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, make_job
 from tests.helpers.tiny_models import write_config
 
 #: The data type this CPU computes in by default, and whether it is 32-bit.
-NATIVE = devices.dtype_for("auto", torch.device("cpu"))
+NATIVE = devices.get_dtype("auto", torch.device("cpu"))
 IS_WIDE = torch.float32 == NATIVE
 
 
@@ -78,7 +78,7 @@ def test_cpu_computes_in_bfloat16_only_with_native_support(
     monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
     monkeypatch.setattr(devices, "has_bfloat16_instructions", lambda: native)
-    chosen = devices.dtype_for("auto", torch.device("cpu"))
+    chosen = devices.get_dtype("auto", torch.device("cpu"))
     assert chosen == (torch.bfloat16 if native else torch.float32)
 
 
@@ -232,7 +232,7 @@ def test_base_model_without_chat_template_gets_chatml(copy: Path) -> None:
 def test_chosen_chatml_replaces_the_template(tiny: TinyModel) -> None:
     own = loading.load_tokenizer(tiny("llama3"), DatasetSpec())
     chosen = loading.load_tokenizer(tiny("llama3"), DatasetSpec(chat_template="chatml"))
-    assert own.chat_template != chosen.chat_template == template("chatml", own)
+    assert own.chat_template != chosen.chat_template == get_template("chatml", own)
     assert len(own) == len(chosen)
 
 
@@ -244,12 +244,12 @@ def test_license_is_read_from_the_model_card(copy: Path) -> None:
 def test_identity_distinguishes_models_by_their_weights(tiny: TinyModel, copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from lora_studio.engine.model.folder import identity
+    from lora_studio.engine.model.folder import get_identity
 
-    first = identity(tiny("llama3"))
-    assert identity(copy)["hash"] == first["hash"]
+    first = get_identity(tiny("llama3"))
+    assert get_identity(copy)["hash"] == first["hash"]
     weights = load_file(copy / "model.safetensors")
     changed = {name: value * 1.01 for name, value in weights.items()}
     save_file(changed, copy / "model.safetensors", metadata={"format": "pt"})
-    assert identity(copy)["hash"] != first["hash"]
+    assert get_identity(copy)["hash"] != first["hash"]
     assert json.loads(json.dumps(first)) == first

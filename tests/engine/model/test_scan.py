@@ -121,7 +121,7 @@ def test_gguf_files_report_their_header(tmp_path: Path) -> None:
 
 
 def test_usable_gguf_architectures_are_those_we_can_unpack() -> None:
-    assert sorted(gguf_header.TRAINABLE) == from_gguf.architectures()
+    assert sorted(gguf_header.TRAINABLE) == from_gguf.list_architectures()
 
 
 def test_ollama_models_are_listed_from_manifests(

@@ -82,7 +82,7 @@ def test_hub_model_is_downloaded_once_then_used_offline(
     result = fetch(hub, tmp_path, "tiny/llama")
     folder = Path(str(result["folder"]))
     assert folder.name == COMMIT
-    assert model_folder.identity(folder)["commit"] == COMMIT
+    assert model_folder.get_identity(folder)["commit"] == COMMIT
     whole = (tiny("llama3") / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == whole
     assert result["progress"]
@@ -289,7 +289,7 @@ def test_unknown_pre_tokenizer_is_refused_by_name(
 def test_unsupported_gguf_architecture_is_refused_by_name(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
-    assert "granite" not in from_gguf.architectures()
+    assert "granite" not in from_gguf.list_architectures()
     file = to_gguf(tiny("granite"), tmp_path / "model.gguf", "refact")
     with pytest.raises(ProblemError, match=r"granite.*llama.*qwen3") as caught:
         sources.resolve(ModelSpec(source=str(file)), make_job())

@@ -69,19 +69,19 @@ def fault(recorder: Recorder) -> str:
 def test_agreement_matches_a_hand_computed_example() -> None:
     reference = np.log(np.array([[0.5, 0.5, 1e-30], [0.8, 0.1, 0.1]], np.float32))
     logits = np.log(np.array([[0.25, 0.75, 1e-30], [0.1, 0.8, 0.1]], np.float32)) + 3
-    same, divergence = reading.agreement(reference, logits)
+    same, divergence = reading.compare_logits(reference, logits)
     first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     second = 0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)
     assert same == 0
     assert divergence == pytest.approx(first + second, rel=1e-5)
-    assert reading.agreement(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
+    assert reading.compare_logits(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
 
 
 def test_padding_columns_do_not_change_agreement() -> None:
     dice = np.random.default_rng(0)
     reference, logits = dice.normal(size=(2, 40, 50)).astype(np.float32)
     padded = np.concatenate([logits, np.full((40, 14), 5.0, np.float32)], axis=1)
-    assert reading.agreement(reference, padded) == reading.agreement(reference, logits)
+    assert reading.compare_logits(reference, padded) == reading.compare_logits(reference, logits)
 
 
 #: A number of positions large enough to rule out chance.
@@ -96,7 +96,7 @@ def test_every_quantization_has_sourced_limits_or_a_reason(
     parameters: float,
 ) -> None:
     for name, facts in QUANTIZATIONS.items():
-        result = limits.limit(name, "float32", MANY, parameters)
+        result = limits.get_limit(name, "float32", MANY, parameters)
         assert bool(result.source) != bool(result.unjudged), name
         if result.source:
             assert 0.2 < result.top1 < 1, name
@@ -108,13 +108,13 @@ def test_every_quantization_has_sourced_limits_or_a_reason(
 def test_larger_model_has_stricter_limits() -> None:
     sizes = (SMALL, 1e9, LARGE)
     for name in ("Q6_K", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
-        kl = [limits.limit(name, "float32", MANY, size).kl for size in sizes]
+        kl = [limits.get_limit(name, "float32", MANY, size).kl for size in sizes]
         assert kl == sorted(kl, reverse=True)
         assert kl[0] > kl[2], name
-        assert limits.expected(name, LARGE) < limits.expected(name, SMALL)
-    assert limits.expected("Q2_K", LARGE) == pytest.approx(0.45)
-    assert limits.limit("Q2_K", "float32", MANY, SMALL).unjudged
-    assert limits.limit("Q2_K", "float32", MANY, LARGE).source
+        assert limits.estimate_divergence(name, LARGE) < limits.estimate_divergence(name, SMALL)
+    assert limits.estimate_divergence("Q2_K", LARGE) == pytest.approx(0.45)
+    assert limits.get_limit("Q2_K", "float32", MANY, SMALL).unjudged
+    assert limits.get_limit("Q2_K", "float32", MANY, LARGE).source
 
 
 def test_exact_stages_have_the_strictest_limits() -> None:
@@ -122,13 +122,13 @@ def test_exact_stages_have_the_strictest_limits() -> None:
         ("merged", "float32", limits.EXACT),
         ("converted", "bfloat16", limits.EXACT_IN_16_BITS),
     ):
-        result = limits.limit(stage, dtype, MANY, SMALL)
+        result = limits.get_limit(stage, dtype, MANY, SMALL)
         assert result.top1 == pytest.approx(exact.top1, abs=1e-3)
         assert result.kl == exact.kl
 
 
 def test_limits_allow_for_chance_only_at_few_positions() -> None:
-    few, many = (limits.limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
+    few, many = (limits.get_limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
     assert few.holds(33 / 35, 2e-5)
     assert not few.holds(28 / 35, 2e-5)
     assert not many.holds(4_700 / 5_000, 2e-5)
@@ -154,8 +154,8 @@ def test_limits_allow_for_chance_only_at_few_positions() -> None:
 def test_verdict_distinguishes_loss_of_bits_from_failure(
     stage: str, top1: float, kl: float, faults: bool, expected: str
 ) -> None:
-    least = limits.limit(stage, "float32", 1_000, LARGE)
-    assert limits.verdict(stage, least, top1, kl, faults=faults) == expected
+    least = limits.get_limit(stage, "float32", 1_000, LARGE)
+    assert limits.judge(stage, least, top1, kl, faults=faults) == expected
 
 
 def test_older_result_without_verdict_fails_unless_passed() -> None:
@@ -400,12 +400,12 @@ def test_wrong_merge_of_small_updates_is_not_called_rounding(
 
 
 def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
-    alone = limits.limit("converted", "float32", MANY, SMALL)
-    made_of_it = limits.limit("converted", "float32", MANY, SMALL, inherited=0.003)
+    alone = limits.get_limit("converted", "float32", MANY, SMALL)
+    made_of_it = limits.get_limit("converted", "float32", MANY, SMALL, inherited=0.003)
     assert not alone.holds(1.0, 0.0031)
-    assert limits.verdict("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
-    assert limits.verdict("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
-    assert limits.verdict("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
+    assert limits.judge("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
+    assert limits.judge("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
+    assert limits.judge("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
 
 
 # --- recorded results -------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def tokenizer(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedToke
     name = request.param.removeprefix("our ")
     result = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))
     if request.param != name:
-        result.chat_template = base_templates.template(name, result)
+        result.chat_template = base_templates.get_template(name, result)
     else:
         result.chat_template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
     return result

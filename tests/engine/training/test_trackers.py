@@ -219,7 +219,7 @@ def test_wandb_logs_offline_without_a_login(tmp_path: Path, tiny: TinyModel) -> 
 def test_missing_tracker_package_is_reported_with_a_fix(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers, "missing_packages", lambda: ("mlflow",))
+    monkeypatch.setattr(trackers, "get_missing_packages", lambda: ("mlflow",))
     channel = train(make_run(tmp_path, tiny, "tensorboard", "mlflow"))
     problem = channel.last(events.Failed).problem
     assert problem.code == "training.no_tracker"
@@ -242,7 +242,7 @@ def test_failing_tracker_is_reported_once_and_training_continues(
         def close(self, outcome: trackers.Outcome) -> None:
             raise AssertionError("closed although it had failed")
 
-    monkeypatch.setattr(trackers, "missing_packages", tuple)
+    monkeypatch.setattr(trackers, "get_missing_packages", tuple)
     monkeypatch.setitem(trackers.SINKS, "wandb", Refusing)
     run = make_run(tmp_path, tiny, "wandb")
     channel = train(run)

@@ -77,7 +77,7 @@ class ReadNotes:
         self.oddities[oddity] = (count + 1, first)
 
 
-def values_of(raw: bytes | str) -> dict[str, Any]:
+def parse_values(raw: bytes | str) -> dict[str, Any]:
     """Return the values of a usable row; escapes of half a character stay as Python reads them."""
     try:
         return orjson.loads(raw)
@@ -97,7 +97,7 @@ def judge_row(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") 
     return _as_object(value, text, row, notes)
 
 
-def block_of_objects(
+def build_block(
     raws: list[bytes], lines: list[int], offsets: list[int], notes: ReadNotes
 ) -> RowBlock | None:
     """Return the rows if every one is a JSON object, else None: they have to be judged one by one.
@@ -123,7 +123,7 @@ def _judge_leniently(
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError:
-        return b"", row_faults.invalid_encoding(encoding)
+        return b"", row_faults.invalid_encoding_reason(encoding)
     if "\0" in decoded:
         return b"", row_faults.NUL_BYTE
     if decoded.startswith("\ufeff"):  # files that were concatenated
@@ -137,7 +137,7 @@ def _judge_leniently(
         if "ecursion" in str(error):
             return b"", row_faults.TOO_DEEP
         if "integer string" in str(fault):
-            return b"", row_faults.too_many_digits(sys.get_int_max_str_digits())
+            return b"", row_faults.too_many_digits_reason(sys.get_int_max_str_digits())
         if not isinstance(value := _parse_loosely(decoded), dict):
             return b"", row_faults.INVALID_JSON
         notes.add_oddity(row_faults.LOOSE_SPELLING, row)
@@ -205,7 +205,7 @@ def group_rows(rows: Iterable[LocatedRow]) -> Iterator[RowBlock]:
         yield block
 
 
-def distinct_names(names: Iterable[str]) -> list[str]:
+def number_repeated_names(names: Iterable[str]) -> list[str]:
     """Return column names with repeated ones numbered: `a`, `a_2`."""
     distinct: list[str] = []
     for name in names:

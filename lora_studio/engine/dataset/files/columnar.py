@@ -17,7 +17,7 @@ from lora_studio.engine.dataset.files.blocks import (
     BLOCK_BYTES,
     ReadNotes,
     RowBlock,
-    distinct_names,
+    number_repeated_names,
     write_row,
 )
 from lora_studio.engine.dataset.files.sniffing import Container, file_error
@@ -32,7 +32,7 @@ _MOST_LOST = 10_000_000
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 
 
-def columnar_blocks(
+def read_columnar_blocks(
     container: Container, notes: ReadNotes, scratch: Scratch
 ) -> Iterator[tuple[RowBlock, float]]:
     """Yield blocks of rows, each with the share of the file read so far; raises ProblemError.
@@ -144,7 +144,7 @@ def _columns(schema: pa.Schema) -> list[str]:
 def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
     block = RowBlock()
     if len(set(batch.schema.names)) < batch.num_columns:
-        batch = batch.rename_columns(distinct_names(batch.schema.names))
+        batch = batch.rename_columns(number_repeated_names(batch.schema.names))
     notes.columns |= dict.fromkeys(batch.schema.names)
     struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.messages import Text, text
 from lora_studio.engine.dataset.files import row_faults
-from lora_studio.engine.dataset.files.blocks import distinct_names
+from lora_studio.engine.dataset.files.blocks import number_repeated_names
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 from lora_studio.engine.dataset.reasons import SkipReason
@@ -159,7 +159,7 @@ def _with_header(dialect: Dialect) -> Dialect:
     return replace(dialect, columns=names, has_header=False)
 
 
-def column_names(dialect: Dialect) -> list[str]:
+def get_column_names(dialect: Dialect) -> list[str]:
     """Return distinct names of the columns; "" for an index column, which holds no data."""
     names: list[str] = []
     for index, given in enumerate(dialect.columns):
@@ -168,7 +168,7 @@ def column_names(dialect: Dialect) -> list[str]:
             names.append("")
             continue
         names.append(name or f"column {index + 1}")
-    return distinct_names(names)
+    return number_repeated_names(names)
 
 
 class _Lines:

@@ -50,7 +50,7 @@ def is_named_json(name: str) -> bool:
     return bool(_JSON_NAME.search(name))
 
 
-def looks_like_json(start: bytes) -> bool:
+def can_be_json(start: bytes) -> bool:
     """Return whether a text may be JSON, by its first characters."""
     return bool(_START.match(start))
 
@@ -76,13 +76,13 @@ def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonS
 def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
     named = is_named_json(name)
     start = head.lstrip(b" \t\r\n")
-    if not named and not looks_like_json(start) and not _share_of_lines(head, is_whole=is_whole):
+    if not named and not can_be_json(start) and not _share_of_lines(head, is_whole=is_whole):
         return None
     first = _first_value(start, 0)
     if _is_lines(start, first, name, is_whole=is_whole):
         return JsonShape("json lines")
     if start[:1] == b"[":
-        if first is not None and _is_table(parse_or_none(first)):
+        if first is not None and _is_table(try_parse(first)):
             return JsonShape("json table")
         likely = named or (item := _first_value(start, 1)) is None or is_json(item)
         return JsonShape("json list") if likely else None
@@ -179,7 +179,7 @@ def _definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
     return (("Definition", definition),) if isinstance(definition, str) else ()
 
 
-def parse_or_none(text: bytes | None) -> Any:
+def try_parse(text: bytes | None) -> Any:
     """Return the value of JSON, None for anything else."""
     try:
         return orjson.loads(text) if text else None
@@ -188,7 +188,7 @@ def parse_or_none(text: bytes | None) -> Any:
 
 
 def _object_or_none(text: bytes | None) -> dict[str, Any] | None:
-    value = parse_or_none(text)
+    value = try_parse(text)
     return value if isinstance(value, dict) else None
 
 
@@ -253,7 +253,7 @@ def _is_columns(document: dict[str, Any]) -> bool:
 # --- a table ----------------------------------------------------------------------------------
 
 
-def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
+def split_table(document: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and rows of a document that is a table, else two empty lists.
 
     Tables are a list of texts, what pandas writes as `split` and `index`, and rows by a key each.
@@ -283,4 +283,4 @@ def _is_list_of(value: Any, kind: type) -> bool:
 
 
 def _is_table(document: Any) -> bool:
-    return bool(rows_of_table(document)[1])
+    return bool(split_table(document)[1])

@@ -44,7 +44,7 @@ def unnest_rows(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
     return rows
 
 
-def offsets_of_rows(text: bytes) -> Iterator[int]:
+def find_row_offsets(text: bytes) -> Iterator[int]:
     """Yield where the objects in lists of questions or of instances begin."""
     is_list: list[bool] = []  # for every open bracket, whether it is such a list
     key = b""

@@ -15,16 +15,16 @@ from lora_studio.engine.dataset.files.blocks import (
     LocatedRow,
     ReadNotes,
     RowBlock,
-    block_of_objects,
+    build_block,
     group_rows,
     judge_row,
-    values_of,
+    parse_values,
     write_row,
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.files.json_kinds import rows_of_table
+from lora_studio.engine.dataset.files.json_kinds import split_table
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
-from lora_studio.engine.dataset.files.nested_rows import offsets_of_rows, unnest_rows
+from lora_studio.engine.dataset.files.nested_rows import find_row_offsets, unnest_rows
 from lora_studio.engine.dataset.files.sniffing import Container, file_error
 from lora_studio.engine.dataset.reasons import SkipReason
 
@@ -132,7 +132,7 @@ class _Judge:
         offsets = start + np.cumsum(sizes) - sizes if self._stream.is_exact else np.full(count, -1)
         raws = [text.strip(_SPACE) for text in lines] if lines[0].endswith(b"\r") else lines
         numbers = list(range(line + 1, line + 1 + count))
-        return block_of_objects(raws, numbers, offsets.tolist(), self._notes)
+        return build_block(raws, numbers, offsets.tolist(), self._notes)
 
     def block_of_items(self, splitter: JsonSplitter, items: list[JsonItem]) -> RowBlock:
         """Return the rows that a splitter's items are."""
@@ -140,7 +140,7 @@ class _Judge:
         if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
             offsets = [item.offset if self._stream.is_exact else -1 for item in items]
             texts, lines = [item.text for item in items], [item.line for item in items]
-            if block := block_of_objects(texts, lines, offsets, self._notes):
+            if block := build_block(texts, lines, offsets, self._notes):
                 return block
         block = RowBlock()
         for item in items:
@@ -178,15 +178,15 @@ class _Judge:
         raw: bytes,
         fault: SkipReason | None,
     ) -> None:
-        rows = unnest_rows(values_of(raw)) if raw and self._is_nested else None
+        rows = unnest_rows(parse_values(raw)) if raw and self._is_nested else None
         if rows is None:
             if raw and self._is_inside:
-                row = self._about | values_of(raw)
+                row = self._about | parse_values(raw)
                 self._notes.add_columns(row)
                 raw, fault = write_row(row)
             self.add_raw(block, raw, line, offset, fault)
             return
-        starts = list(offsets_of_rows(text))
+        starts = list(find_row_offsets(text))
         if len(starts) != len(rows):
             starts = [0] * len(rows)
         for values, start in zip(rows, starts, strict=True):
@@ -258,7 +258,7 @@ def _document_rows(
     container: Container, stream: ByteStream, notes: ReadNotes
 ) -> Iterator[LocatedRow]:
     """Yield the rows of a table that is written as one JSON document."""
-    columns, rows = rows_of_table(_parse_document(container, stream))
+    columns, rows = split_table(_parse_document(container, stream))
     notes.columns |= dict.fromkeys(columns)
     for values in rows:
         raw, fault = write_row(dict(zip(columns, values, strict=True)))
@@ -287,7 +287,7 @@ def _columns(container: Container, stream: ByteStream, notes: ReadNotes) -> Iter
 
 def _table_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
     assert container.dialect is not None
-    names = csv_tables.column_names(container.dialect)
+    names = csv_tables.get_column_names(container.dialect)
     notes.columns |= dict.fromkeys(name for name in names if name)
     for row in csv_tables.read_rows(stream, container.dialect):
         offset = row.offset if stream.is_exact else -1
@@ -299,7 +299,7 @@ def _table_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> I
         try:
             yield orjson.dumps(values), row.line, offset, None
         except TypeError:  # bytes that the encoding doesn't have
-            fault = row_faults.invalid_encoding(container.encoding.title)
+            fault = row_faults.invalid_encoding_reason(container.encoding.title)
             yield b"", row.line, offset, fault
 
 
@@ -340,7 +340,7 @@ def _text_row(part: bytes, line: int, offset: int, encoding: str) -> Iterator[Lo
     try:
         text = part.decode("utf-8")
     except UnicodeDecodeError:
-        yield b"", line, offset, row_faults.invalid_encoding(encoding)
+        yield b"", line, offset, row_faults.invalid_encoding_reason(encoding)
         return
     if "\0" in text:
         yield b"", line, offset, row_faults.NUL_BYTE

@@ -31,11 +31,11 @@ NESTED_QUESTIONS = text(
 NESTED_INSTANCES = text("instances inside instructions become one row each, with their instruction")
 
 
-def invalid_encoding(encoding: str) -> SkipReason:
+def invalid_encoding_reason(encoding: str) -> SkipReason:
     """Return the reason for bytes that the file's encoding doesn't have."""
     return SkipReason(text("the row is not valid {encoding}", encoding=encoding))
 
 
-def too_many_digits(limit: int) -> SkipReason:
+def too_many_digits_reason(limit: int) -> SkipReason:
     """Return the reason for a number that is too long to convert."""
     return SkipReason(text("the row has a number with more than {limit} digits", limit=limit))

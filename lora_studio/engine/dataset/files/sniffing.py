@@ -180,7 +180,7 @@ def recognize_file(path: Path, member: str = "", split: str = "train") -> Contai
     if head.startswith(b"ARROW1") or _ARROW_STREAM.match(head):
         return replace(container, kind="arrow")
     _refuse_foreign(container, head)
-    is_json = json_kinds.is_named_json(name) or json_kinds.looks_like_json(head)
+    is_json = json_kinds.is_named_json(name) or json_kinds.can_be_json(head)
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
     sample = head + _read_probes(path) if is_sampled else head
     container = replace(container, encoding=detect_encoding(sample, is_json=is_json))

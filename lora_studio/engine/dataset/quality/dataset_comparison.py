@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.spec import Repair
-from lora_studio.engine.dataset.quality.keys import sides_of
+from lora_studio.engine.dataset.quality.keys import normalize_sides
 from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
     NearDuplicateSearch,
-    join_near,
+    join_near_duplicates,
 )
 from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowFactsReader
 from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
@@ -53,11 +53,11 @@ def compare(
     reader = RowFactsReader(rows, fixes)
 
     def sides(row: int) -> tuple[str, ...]:
-        return sides_of(reader.sample(int(facts["source"][row]), int(facts["index"][row])))
+        return normalize_sides(reader.sample(int(facts["source"][row]), int(facts["index"][row])))
 
     groups = DuplicateGroups(len(facts))
     groups.join_equal(facts["near"])
-    join_near(
+    join_near_duplicates(
         groups,
         lambda band: facts["bands"][:, band],
         facts["prints"],
@@ -92,7 +92,7 @@ def apply_repairs(
     return about, out
 
 
-def first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
+def find_first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
     """Return which of the rows `there` is the first with its key, [rows]."""
     first = np.zeros(len(keys), dtype=bool)
     positions = np.flatnonzero(there)
@@ -101,25 +101,25 @@ def first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
 
 
 def _later(keys: NDArray[Any], there: Mask) -> Mask:
-    return there & ~first_of_each(keys, there)
+    return there & ~find_first_of_each(keys, there)
 
 
-def duplicates(compared: ComparisonResult, there: Mask) -> Mask:
+def find_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows that duplicate an earlier one."""
     return _later(compared.facts["exact"], there)
 
 
-def near_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
+def find_near_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows that nearly duplicate an earlier one, and duplicate none."""
-    return _later(compared.leaders, there & ~duplicates(compared, there))
+    return _later(compared.leaders, there & ~find_duplicates(compared, there))
 
 
-def leaked(compared: ComparisonResult, there: Mask) -> Mask:
+def find_leaked_rows(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows that duplicate or nearly duplicate one of the validation file."""
     return there & np.isin(compared.leaders, compared.leaders[compared.held_out])
 
 
-def contradictions(compared: ComparisonResult, there: Mask) -> Mask:
+def find_contradictions(compared: ComparisonResult, there: Mask) -> Mask:
     """Return both rows where one prefers, or labels good, what the other rejects, or labels bad."""
     facts = compared.facts
     pairs = there & (facts["other"] != 0) & (facts["answer"] != facts["other"])
@@ -134,16 +134,16 @@ def contradictions(compared: ComparisonResult, there: Mask) -> Mask:
     return swapped | (labeled & np.isin(judged, np.intersect1d(good, bad)))
 
 
-def conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
+def find_conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the conversations with the same question as another but a different answer."""
     facts = compared.facts
     asked = there & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
-    kinds = first_of_each(_joint(facts["prompt"], facts["answer"]), asked)
+    kinds = find_first_of_each(_joint(facts["prompt"], facts["answer"]), asked)
     prompts, counts = np.unique(facts["prompt"][kinds], return_counts=True)
     return asked & np.isin(facts["prompt"], prompts[counts > 1])
 
 
-def foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
+def find_foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows whose shape is incompatible with that of nine in ten rows of their source.
 
     Shapes are incompatible when they share no column or differ in the kind of a column; a column
@@ -200,7 +200,7 @@ def _differ(kind: str, usual: str) -> bool:
     return bool(fields) and not {*fields.rstrip(")").split()} & {*usual_fields.rstrip(")").split()}
 
 
-def outliers(compared: ComparisonResult, there: Mask) -> Mask:
+def find_outliers(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows that are far longer than the rest of their source.
 
     Those beyond Tukey's outer fence, Q3 + 3 (Q3 - Q1) (*Exploratory Data Analysis*, 1977, 2C), of the
@@ -231,12 +231,12 @@ def _joint(*keys: Hashes) -> Hashes:
 
 #: The functions that find the rows of a repair, in the order of the repairs.
 _FINDERS: dict[Repair, Callable[[ComparisonResult, Mask], Mask]] = {
-    "drop_contradictions": contradictions,
-    "drop_minority_schema": foreign_shapes,
-    "drop_outliers": outliers,
-    "drop_leaked": leaked,
-    "drop_duplicates": duplicates,
-    "drop_near_duplicates": near_duplicates,
+    "drop_contradictions": find_contradictions,
+    "drop_minority_schema": find_foreign_shapes,
+    "drop_outliers": find_outliers,
+    "drop_leaked": find_leaked_rows,
+    "drop_duplicates": find_duplicates,
+    "drop_near_duplicates": find_near_duplicates,
 }
 
 #: The repairs that need the whole dataset.

@@ -12,7 +12,7 @@ from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalize
 from lora_studio.engine.dataset.rows.hashing import hash_text
 
 
-def sides_of(sample: Sample) -> Sides:
+def normalize_sides(sample: Sample) -> Sides:
     """Return the question and the answers of a row, normalized for comparing.
 
     Earlier answers that are not trained belong to the question: rows of one conversation have nearly
@@ -29,13 +29,13 @@ def sides_of(sample: Sample) -> Sides:
     return tuple(normalize(text) for text in ("\n".join(asked), *spoken))
 
 
-def context_of(sample: Sample) -> str:
+def get_context(sample: Sample) -> str:
     """Return what has to be equal in near duplicates: task, system message, tools and label."""
     system = [_exact(turn) for turn in sample.messages if turn.role == "system"]
     return "\x1d".join([sample.task, *system, str(sample.label), _tools(sample)])
 
 
-def keys_of(sample: Sample) -> dict[str, int]:
+def get_keys(sample: Sample) -> dict[str, int]:
     """Return hashes of a row and its parts, regardless of spacing; 0 for a missing part."""
     turns = [_exact(turn) for turn in sample.messages]
     last = len(turns)
@@ -77,13 +77,13 @@ def _tools(sample: Sample) -> str:
     return json.dumps(sample.tools, sort_keys=True) if sample.tools else ""
 
 
-def shape_of(values: dict[str, Any]) -> str:
+def describe_shape(values: dict[str, Any]) -> str:
     """Return the columns of a row with the types of their values: `a: string; b: list[{role, value}]`."""
-    kinds = ((name, kind_of(value)) for name, value in sorted(values.items()))
+    kinds = ((name, describe_type(value)) for name, value in sorted(values.items()))
     return "; ".join(f"{name}: {kind}" for name, kind in kinds if kind)
 
 
-def kind_of(value: Any) -> str:
+def describe_type(value: Any) -> str:
     """Return the type of a value, such as `list[string]`; "" for an empty one."""
     match value:
         case bool():
@@ -93,7 +93,7 @@ def kind_of(value: Any) -> str:
         case str():
             return "string"
         case list():
-            return f"list[{kind_of(value[0])}]" if value else ""
+            return f"list[{describe_type(value[0])}]" if value else ""
         case dict():
             return f"{{{', '.join(sorted(map(str, value)))}}}"
     return ""

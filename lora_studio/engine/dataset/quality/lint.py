@@ -147,7 +147,7 @@ def _count_rows(count: int) -> Text:
 
 
 def _add_answers(report: LintReport, compared: ComparisonResult, there: Mask) -> None:
-    conflicting = dataset_comparison.conflicting_answers(compared, there)
+    conflicting = dataset_comparison.find_conflicting_answers(compared, there)
     report.add("lint.conflicting_answers", _tally(compared.facts, conflicting))
 
 

@@ -105,7 +105,7 @@ def _salts(sides: int) -> NDArray[np.uint64]:
     return mix64(np.arange(1, sides + 1, dtype=np.uint64))
 
 
-def shingles(sides: Sides) -> list[Hashes]:
+def hash_shingles(sides: Sides) -> list[Hashes]:
     """Return the set of shingles of each side, as sorted hashes; different sides share none."""
     salts = _salts(len(sides))
     return [np.unique(_hashed([side], salts[i : i + 1])[0]) for i, side in enumerate(sides)]
@@ -120,7 +120,8 @@ def find_boilerplate(sample: Sequence[Sides]) -> Hashes:
     if len(sample) < _COMMON_ROWS:
         return np.zeros(0, dtype=np.uint64)
     hashes, counts = np.unique(
-        np.concatenate([side for sides in sample for side in shingles(sides)]), return_counts=True
+        np.concatenate([side for sides in sample for side in hash_shingles(sides)]),
+        return_counts=True,
     )
     return hashes[(counts >= _COMMON_ROWS) & (counts > _COMMON_SHARE * len(sample))]
 
@@ -139,7 +140,7 @@ def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
     return own
 
 
-def sketch(
+def compute_sketches(
     rows: Sequence[Sides], contexts: Hashes, common: Hashes
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
     """Return (band keys [rows, BANDS], bytes [rows, PRINTS]); only equal `contexts` share keys."""
@@ -201,7 +202,7 @@ def _bands(bins: NDArray[np.uint32], contexts: Hashes) -> NDArray[np.uint32]:
     return (key >> np.uint64(32)).astype(np.uint32)
 
 
-def similarity(one: Hashes, other: Hashes, common: Hashes) -> float:
+def jaccard_similarity(one: Hashes, other: Hashes, common: Hashes) -> float:
     """Return the Jaccard similarity of two sets of shingles, without boilerplate if more remains."""
     own_one, own_other = one[_without(one, common)], other[_without(other, common)]
     if len(own_one) + len(own_other):
@@ -233,14 +234,14 @@ class NearDuplicateSearch:
         # J is at most the ratio of the sizes, which for what lies past LONGEST is all there is.
         if short < SHORT or (long > LONGEST and short < THRESHOLD * long):
             return False
-        return similarity(hashes, other_hashes, self._common) >= THRESHOLD
+        return jaccard_similarity(hashes, other_hashes, self._common) >= THRESHOLD
 
     def _row(self, index: int) -> tuple[Sides, list[Hashes]]:
         if index in self._kept:
             self._kept.move_to_end(index)
         else:
             sides = self._sides_of(index)
-            self._kept[index] = (sides, shingles(sides))
+            self._kept[index] = (sides, hash_shingles(sides))
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return self._kept[index]
@@ -283,7 +284,7 @@ class DuplicateGroups:
         return parent
 
 
-def join_near(
+def join_near_duplicates(
     groups: DuplicateGroups,
     keys: Callable[[int], NDArray[np.uint32]],
     prints: NDArray[np.uint8],

@@ -25,20 +25,25 @@ from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_nam
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Repair
-from lora_studio.engine.dataset.files.blocks import values_of
-from lora_studio.engine.dataset.quality.keys import context_of, keys_of, shape_of, sides_of
+from lora_studio.engine.dataset.files.blocks import parse_values
+from lora_studio.engine.dataset.quality.keys import (
+    describe_shape,
+    get_context,
+    get_keys,
+    normalize_sides,
+)
 from lora_studio.engine.dataset.quality.near_duplicates import (
     BANDS,
     PRINTS,
     Sides,
+    compute_sketches,
     find_boilerplate,
-    sketch,
 )
 from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, load_reason
 from lora_studio.engine.dataset.rows import mixture, scan_cache
 from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
-from lora_studio.engine.dataset.rows.store import RowStore, batch_at
+from lora_studio.engine.dataset.rows.store import RowStore, read_batch_at
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -165,10 +170,10 @@ class RowFactsReader:
         batches = self._rows.stores[source].facts.batches
         number = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
         offset, first = batches[number]
-        batch = batch_at(self._files[source], offset)
+        batch = read_batch_at(self._files[source], offset)
         if fault := batch.column("fault")[index - first].as_py():
             raise load_reason(fault).to_error()
-        values = values_of(bytes(batch.column("raw")[index - first].as_buffer()))
+        values = parse_values(bytes(batch.column("raw")[index - first].as_buffer()))
         return repair(make_plain_sample(self._rows, source, values), self._fixes)
 
 
@@ -214,8 +219,8 @@ class _Work:
             except UnusableRow as error:
                 facts.skipped.setdefault(SkipReason.from_error(error), FactCounts()).add(here)
                 continue
-            sides.append(sides_of(sample))
-            contexts.append(hash_text(context_of(sample)))
+            sides.append(normalize_sides(sample))
+            contexts.append(hash_text(get_context(sample)))
             shape = self._shape(source, values)
             facts.shapes[hash_text(shape)] = shape
             near = hash_text("\x1d".join((*sides[-1], str(contexts[-1]))))
@@ -227,9 +232,9 @@ class _Work:
                     "near": near,
                     "shape": hash_text(shape),
                 }
-                | keys_of(sample)
+                | get_keys(sample)
             )
-        bands, prints = sketch(sides, np.array(contexts, dtype=np.uint64), self.common)
+        bands, prints = compute_sketches(sides, np.array(contexts, dtype=np.uint64), self.common)
         facts.columns = {
             name: np.array([entry[name] for entry in entries], dtype=kind)
             for name, (kind, shape) in _COLUMNS.items()
@@ -255,7 +260,7 @@ class _Work:
         used = {
             name for text in mapping.values() for name in find_column_names(text, values)
         } or values.keys()
-        return shape_of({name: value for name, value in values.items() if name in used})
+        return describe_shape({name: value for name, value in values.items() if name in used})
 
     def _group(self, values: dict[str, Any]) -> str:
         """Return the value of the group column as text, "" where there is none."""
@@ -269,7 +274,7 @@ def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | No
     data, first = store.batch(batch), store.facts.batches[batch][1]
     named = zip(data.column("raw"), data.column("fault").to_pylist(), strict=True)
     for index, (raw, fault) in enumerate(named, first):
-        values = None if fault else values_of(bytes(raw.as_buffer()))
+        values = None if fault else parse_values(bytes(raw.as_buffer()))
         yield index, values, fault
 
 
@@ -282,7 +287,7 @@ def _common(rows: MixedRows, fixes: Collection[Repair], total: int, job: JobCont
         for index in range(0, len(store), step):
             job.check()
             try:
-                distinct[sides_of(reader.sample(source, index))] = None
+                distinct[normalize_sides(reader.sample(source, index))] = None
             except UnusableRow:
                 continue
     return find_boilerplate(list(distinct))
@@ -296,8 +301,8 @@ def _allocate(total: int, common: Hashes) -> RowFacts:
             common,
         )
     # In the cache, which deletes it later if this process dies.
-    scan_cache.root_folder().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=scan_cache.root_folder()))
+    scan_cache.get_root_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=scan_cache.get_root_folder()))
     facts = RowFacts(
         {
             name: np.memmap(folder / name, dtype=kind, mode="w+", shape=(total, *shape))
@@ -313,7 +318,7 @@ def _results(
     work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: JobContext
 ) -> Iterator[RowFacts]:
     """Yield the facts of each piece in order, from several processes for many rows."""
-    cores = min(process_pool.cores(), _MOST_PROCESSES)
+    cores = min(process_pool.count_cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
         return map(work.read, pieces)
     return process_pool.map_in_processes(work.read, pieces, cores, job)

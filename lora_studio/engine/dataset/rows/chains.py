@@ -31,10 +31,10 @@ from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, RowFormat
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
-from lora_studio.engine.dataset.files.blocks import JudgedRow, RowBlock, values_of, write_row
+from lora_studio.engine.dataset.files.blocks import JudgedRow, RowBlock, parse_values, write_row
 from lora_studio.engine.dataset.reasons import SkipReason, load_reason
 from lora_studio.engine.dataset.rows.links import LinkColumns, RowLinks
-from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts, batch_at
+from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts, read_batch_at
 from lora_studio.engine.runtime.channel import JobContext
 
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
@@ -271,7 +271,7 @@ class _Chains:
             if len(self._batches) % _MAPPED == 0:
                 self._batches.clear()
                 self._file = pa.memory_map(str(self._store.file))
-            self._batches[index] = batch_at(self._file, self._store.facts.batches[index][0])
+            self._batches[index] = read_batch_at(self._file, self._store.facts.batches[index][0])
         return self._batches[index]
 
     def _row(self, position: int) -> JudgedRow:
@@ -286,7 +286,7 @@ class _Chains:
         raw = self._raw(position)
         if links.before[position] < 0 and self._reading.format is not None:
             return raw, None
-        values = values_of(raw)
+        values = parse_values(raw)
         if self._reading.format is None and (fault := self._why_no_answer(position, values)):
             return b"", fault
         try:
@@ -310,7 +310,7 @@ class _Chains:
         raw = self._raw(position)
         if not raw:
             raise _LOST.to_error()
-        return self._reading.said(values_of(raw), is_first=self._links.before[position] < 0)
+        return self._reading.said(parse_values(raw), is_first=self._links.before[position] < 0)
 
     def _raw(self, position: int) -> bytes:
         index = self._store.batch_of(position)
@@ -344,7 +344,7 @@ class _Chains:
             for position, raw in enumerate(batch.column("raw"), start):
                 before = int(self._links.before[position])
                 data = raw.as_buffer()
-                values = values_of(bytes(data)) if before >= 0 and data.size else {}
+                values = parse_values(bytes(data)) if before >= 0 and data.size else {}
                 rank = read_rank(values)
                 if rank is not None and self._is_answer(values) and not _why_withdrawn(values):
                     best[before] = min(rank, best.get(before, rank))

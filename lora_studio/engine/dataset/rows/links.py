@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.formats.values import is_blank, normalize_name
-from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.store import Positions, RowStore
 from lora_studio.engine.runtime.channel import JobContext
@@ -116,7 +116,7 @@ def _hashed(store: RowStore, columns: list[str], job: JobContext) -> tuple[list[
             text = raw.as_buffer()
             if not text.size:
                 continue
-            values = values_of(bytes(text))
+            values = parse_values(bytes(text))
             sizes[position] = text.size
             for hashes, name in zip(columns_of_hashes, columns, strict=True):
                 hashes[position] = _hash(values.get(name))

@@ -93,10 +93,10 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
             "Add a file, a folder, or a dataset from the Hugging Face Hub.",
             where=Where(step="dataset", field="sources"),
         )
-    stores = [open_store(source, job) for source in all_sources(spec)]
+    stores = [open_store(source, job) for source in list_sources(spec)]
     described = [
         describe_source(source, store, recognize_format(store, source))
-        for source, store in zip(all_sources(spec), stores, strict=True)
+        for source, store in zip(list_sources(spec), stores, strict=True)
     ]
     refused = [
         problem
@@ -113,7 +113,7 @@ def open_dataset(spec: DatasetSpec, job: JobContext) -> MixedRows:
     return MixedRows(spec, task, tuple(described), tuple(stores))
 
 
-def all_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
+def list_sources(spec: DatasetSpec) -> tuple[DataSource, ...]:
     """Return the sources of a spec, with its validation file as the last one."""
     if not spec.validation_file:
         return spec.sources

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
-from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, values_of
-from lora_studio.engine.dataset.files.columnar import columnar_blocks
+from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, parse_values
+from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.readers import read_blocks
 from lora_studio.engine.dataset.files.sniffing import Container, file_error, open_stream
 from lora_studio.engine.dataset.rows import scan_cache
 from lora_studio.engine.dataset.rows.chains import join_conversations
-from lora_studio.engine.dataset.rows.sources import SourceFiles, files_of
+from lora_studio.engine.dataset.rows.sources import SourceFiles, find_files
 from lora_studio.engine.dataset.rows.store import (
     RawRow,
     RowStore,
@@ -51,12 +51,12 @@ class FirstRows:
 
 def open_store(source: DataSource, job: JobContext) -> RowStore:
     """Return the scanned rows of a source, cached if possible; raises ProblemError."""
-    files = files_of(source, job)
+    files = find_files(source, job)
     key = _key(files)
     if (store := _cached(key)) is not None:
         return store
     scan_cache.delete_unused()
-    with scan_cache.fresh_folder() as folder:
+    with scan_cache.create_scan_folder() as folder:
         facts = _Scan(files, folder, job).run()
         facts = join_conversations(RowStore(folder, facts), job)
         scan = scan_cache.keep_scan(folder, facts.fingerprint)
@@ -64,9 +64,9 @@ def open_store(source: DataSource, job: JobContext) -> RowStore:
     return RowStore(scan, facts)
 
 
-def first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
+def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
     """Return the beginning of a source, read without a scan; raises ProblemError."""
-    files = files_of(source, job)
+    files = find_files(source, job)
     if (store := _cached(_key(files))) is not None:
         first = tuple(store.raw(position) for position in range(min(count, len(store))))
         return FirstRows(first, store.facts.columns, store.title, is_all=True)
@@ -199,7 +199,7 @@ def _blocks(
     """Yield blocks of rows with the bytes of the file read so far; the rest goes to `end`."""
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
-        for block, share in columnar_blocks(container, notes, scan_cache.fresh_folder):
+        for block, share in read_columnar_blocks(container, notes, scan_cache.create_scan_folder):
             yield block, share * size
         if end is not None:
             with container.open() as stream:
@@ -221,7 +221,7 @@ def _rows_of(block: RowBlock, number: int, most: int) -> list[RawRow]:
             offset,
             raw.decode("utf-8"),
             fault,
-            None if fault else values_of(raw),
+            None if fault else parse_values(raw),
         )
         for index, (raw, line, offset, fault) in enumerate(zipped)
         if index < most

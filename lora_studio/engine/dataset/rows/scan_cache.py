@@ -27,14 +27,14 @@ _IN_USE_SECONDS = 6 * 3600
 _GROWTH = 1.15
 
 
-def root_folder() -> Path:
+def get_root_folder() -> Path:
     """Return the folder of all scans."""
     return cache_folder() / "rows"
 
 
 def read_facts(key: str) -> str | None:
     """Return the facts stored under the key of some files, None if there are none."""
-    file = root_folder() / "keys" / key
+    file = get_root_folder() / "keys" / key
     try:
         os.utime(file)
         return file.read_text("utf-8")
@@ -44,12 +44,12 @@ def read_facts(key: str) -> str | None:
 
 def store_facts(key: str, facts: str) -> None:
     """Store the facts about a scan under the key of its files."""
-    write_atomic(root_folder() / "keys" / key, facts)
+    write_atomic(get_root_folder() / "keys" / key, facts)
 
 
 def find_scan(name: str, size: int) -> Path | None:
     """Return the folder of a scan if its rows have `size` bytes, else None."""
-    folder = root_folder() / name
+    folder = get_root_folder() / name
     try:
         if (folder / ROWS).stat().st_size != size:
             return None
@@ -60,10 +60,10 @@ def find_scan(name: str, size: int) -> Path | None:
 
 
 @contextlib.contextmanager
-def fresh_folder() -> Iterator[Path]:
+def create_scan_folder() -> Iterator[Path]:
     """Create a folder to scan or unpack into; it is deleted after the block unless it was kept."""
-    root_folder().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root_folder()))
+    get_root_folder().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=get_root_folder()))
     try:
         yield folder
     finally:
@@ -73,7 +73,7 @@ def fresh_folder() -> Iterator[Path]:
 def keep_scan(folder: Path, name: str) -> Path:
     """Move a scan into the cache, unless another process has done so; return its folder there."""
     size = (folder / ROWS).stat().st_size
-    target = root_folder() / name
+    target = get_root_folder() / name
     if cached := find_scan(name, size):
         return cached
     with contextlib.suppress(OSError):
@@ -88,14 +88,14 @@ def keep_scan(folder: Path, name: str) -> Path:
 
 def require_space(folder: Path, size: int) -> None:
     """Raise ProblemError unless there is disk space to scan files of `size` bytes."""
-    disk.require(folder, int(size * _GROWTH), "Reading the dataset into the cache")
+    disk.require_free_space(folder, int(size * _GROWTH), "Reading the dataset into the cache")
 
 
 def delete_unused() -> None:
     """Delete scans that were long unused, and unfinished ones of workers that died."""
     now = time.time()
     scans: list[tuple[float, int, Path]] = []
-    for folder in root_folder().glob("*"):
+    for folder in get_root_folder().glob("*"):
         with contextlib.suppress(OSError):
             used = folder.stat().st_mtime
             if folder.name == "keys":

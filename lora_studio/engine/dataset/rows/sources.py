@@ -109,7 +109,7 @@ class SourceFiles:
         )
 
 
-def files_of(source: DataSource, job: JobContext) -> SourceFiles:
+def find_files(source: DataSource, job: JobContext) -> SourceFiles:
     """Return every file that may have rows; raises ProblemError when the source can't be found."""
     result = SourceFiles(source)
     files = _local_files(source, result, job)
@@ -125,7 +125,7 @@ def files_of(source: DataSource, job: JobContext) -> SourceFiles:
         result.candidates = members
         return result
     for candidate in _of_split(members, source.split, result):
-        if reason := why_no_data(candidate.name):
+        if reason := get_exclusion_reason(candidate.name):
             result.left_out.append((candidate.name, reason))
         else:
             result.candidates.append(candidate)
@@ -209,7 +209,7 @@ def _members(file: Path, name: str) -> Iterator[FileCandidate]:
     yield from (FileCandidate(file, f"{name}/{entry}", entry) for entry in sorted(entries))
 
 
-def why_no_data(name: str) -> Text | None:
+def get_exclusion_reason(name: str) -> Text | None:
     """Return why a file of a folder is not data, None where it may be."""
     parts = PurePosixPath(name).parts
     last = parts[-1]
@@ -227,7 +227,9 @@ def _of_split(
 ) -> Iterator[FileCandidate]:
     """Yield the files of a split, where the names tell it from others; else all of them."""
     meant = detect_split(split) or split
-    splits = {one.name: detect_split(one.name) for one in candidates if not why_no_data(one.name)}
+    splits = {
+        one.name: detect_split(one.name) for one in candidates if not get_exclusion_reason(one.name)
+    }
     is_divided = meant in splits.values() and len({*splits.values()} - {""}) > 1
     for candidate in candidates:
         other = splits.get(candidate.name, "")

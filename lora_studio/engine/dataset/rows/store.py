@@ -18,7 +18,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.dataset.files.blocks import RowBlock, values_of
+from lora_studio.engine.dataset.files.blocks import RowBlock, parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import scan_cache
 
@@ -200,7 +200,7 @@ class RowStore:
         """Return one record batch; the last one stays in memory."""
         if self._last is None or self._last[0] != index:
             with pa.OSFile(str(self.file)) as file:
-                self._last = (index, batch_at(file, self.facts.batches[index][0]))
+                self._last = (index, read_batch_at(file, self.facts.batches[index][0]))
         return self._last[1]
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -251,7 +251,7 @@ class RowStore:
             return ""
 
 
-def batch_at(file: pa.NativeFile, offset: int) -> pa.RecordBatch:
+def read_batch_at(file: pa.NativeFile, offset: int) -> pa.RecordBatch:
     """Return the record batch at an offset of a store's file."""
     file.seek(offset)
     message = pa.ipc.read_message(file)
@@ -264,7 +264,7 @@ def _row(batch: pa.RecordBatch, index: int) -> RawRow:
     number, line, offset, raw, fault = (column[index].as_py() for column in batch.columns)
     if fault:
         return RawRow(number, line, offset, raw, load_reason(fault), None)
-    return RawRow(number, line, offset, raw, None, values_of(raw))
+    return RawRow(number, line, offset, raw, None, parse_values(raw))
 
 
 def join_titles(titles: Iterable[Text]) -> Text:

@@ -32,7 +32,7 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import folder_atomic, write_atomic
-from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
@@ -40,7 +40,7 @@ from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.source_digest import source_digest
+from lora_studio.engine.runtime.source_digest import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
 
 #: Rows of a chunk and of a batch within it, and tokens in memory before they are written.
@@ -102,7 +102,7 @@ def tokenize(
     return [TokenTable(folder) for folder in folders]
 
 
-def are_cached(
+def is_cached(
     parts: Sequence[TokenPart], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
 ) -> bool:
     """Return whether all parts are in the cache."""
@@ -123,7 +123,7 @@ def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
     facts = [
-        source_digest(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
+        get_source_digest(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
         spec.train_on, spec.thinking, sorted(spec.fixes),
     ]  # fmt: skip
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -213,7 +213,7 @@ class _Work:
 
     def _sample(self, raw: str) -> Sample:
         part = self.part
-        return mixture.make_sample(values_of(raw), part.format, part.mapping, self.spec)
+        return mixture.make_sample(parse_values(raw), part.format, part.mapping, self.spec)
 
 
 @dataclass
@@ -298,11 +298,11 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
     """Write all chunks of a part, then `about.json`."""
     begins = range(0, max(len(work.part), 1), work.rows)
     results: list[_Result] = []
-    if len(work.part) < MANY or process_pool.cores() == 1:
+    if len(work.part) < MANY or process_pool.count_cores() == 1:
         results += (work.chunk(begin, job, done + begin, total) for begin in begins)
     else:
         job.progress(_STAGE, done, total, "rows")
-        count = min(process_pool.cores(), len(begins))
+        count = min(process_pool.count_cores(), len(begins))
         modules = (__name__, type(work.tokenizer).__module__)
         for result in process_pool.map_in_processes(
             work.chunk, begins, count, job, preload=modules, helping=True

@@ -17,13 +17,13 @@ from lora_studio.core.dataset.spec import DatasetSpec, RowFormat
 from lora_studio.core.messages import Text
 from lora_studio.core.protocol.events import Skipped, SourceFound
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.source_digest import source_digest
+from lora_studio.engine.runtime.source_digest import get_source_digest
 
 #: Rows from which several processes are used; each needs half a second and 60 MB to start.
 _MANY = 20_000
@@ -113,7 +113,7 @@ class _Work:
     def key(self) -> str:
         """Return a hash of all that a verdict depends on, including this program's code."""
         facts: list[Any] = [
-            source_digest(),
+            get_source_digest(),
             self.format,
             sorted(self.mapping.items()),
             sorted(self.spec.fixes),
@@ -135,7 +135,7 @@ class _Work:
         if self.format is None:
             return NO_FORMAT
         try:
-            mixture.make_sample(values_of(bytes(raw)), self.format, self.mapping, self.spec)
+            mixture.make_sample(parse_values(bytes(raw)), self.format, self.mapping, self.spec)
         except UnusableRow as error:
             return SkipReason.from_error(error)
         return None
@@ -144,7 +144,7 @@ class _Work:
 def _results(work: _Work, job: JobContext) -> Iterator[tuple[NDArray[np.int32], list[SkipReason]]]:
     """Yield codes and reasons of every batch in order, from several processes for many rows."""
     batches = range(len(work.store.facts.batches))
-    cores = min(process_pool.cores(), _MOST_PROCESSES)
+    cores = min(process_pool.count_cores(), _MOST_PROCESSES)
     if len(work.store) < _MANY or cores < 2 or work.format is None:
         return map(work.judge, batches)
     return process_pool.map_in_processes(work.judge, batches, cores, job)

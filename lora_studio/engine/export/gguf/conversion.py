@@ -29,9 +29,9 @@ from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, qu
 from lora_studio.engine.export.gguf.converter import (
     FirstPass,
     UnsupportedModelError,
+    choose_model_name,
     convert,
     convert_adapter,
-    model_name,
 )
 from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.export.gguf.quantizer import quantize
@@ -99,7 +99,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         whole=whole,
         name=project.name,
         spec=project.export,
-        scratch=scratch_of(run),
+        scratch=get_scratch_folder(run),
         file=lambda quantization: run.gguf_file(project.name, quantization),
         conversations=lambda: calibration.read_run_conversations(run, project, job),
     )
@@ -118,9 +118,9 @@ def choose_sources(
     if not goes_straight(project.export, has_merged=run.has_merged):
         if not run.has_merged:
             raise _not_merged(run)
-        return lambda _: direct_gguf.source_from_folder(
+        return lambda _: direct_gguf.open_source(run.merged), lambda _, __: direct_gguf.open_source(
             run.merged
-        ), lambda _, __: direct_gguf.source_from_folder(run.merged)
+        )
     if not run.has_adapter:
         raise fail(
             "export.no_adapter",
@@ -128,7 +128,7 @@ def choose_sources(
             "Train first, or import an adapter or a model.",
             where=Where(step="training", file=str(run.adapter)),
         )
-    recipe = direct_gguf.direct_merge_of(run, project, job)
+    recipe = direct_gguf.plan_direct_merge(run, project, job)
     if problem := prequantized.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))
 
@@ -153,7 +153,7 @@ def _not_merged(run: RunFolder) -> ProblemError:
     )
 
 
-def scratch_of(run: RunFolder) -> Path:
+def get_scratch_folder(run: RunFolder) -> Path:
     """Return the folder for unfinished files; the next export empties it after a kill."""
     return run.temporary / "gguf"
 
@@ -178,7 +178,7 @@ def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
 def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> GgufFiles:
     """Convert, then write the quantizations from the largest to the smallest."""
     source = plan.model(plan.scratch)
-    first = first_pass(source.tensors, wanted)
+    first = choose_first_pass(source.tensors, wanted)
     _require_space(plan, source, first, wanted)
     converted = plan.scratch / "converted.gguf"
     source, tool = _convert(plan, source, converted, first, job)
@@ -235,7 +235,7 @@ def _convert(
     plan: ConversionPlan, source: TensorSource, target: Path, kind: FirstPass, job: JobContext
 ) -> tuple[TensorSource, Text]:
     """Write the file that all others are made from; return its source and the converter's name."""
-    name = model_name(plan.name, source.folder)
+    name = choose_model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
         message = text("Exporting directly from base model and adapter: no merged copy is written.")
@@ -253,7 +253,7 @@ def _convert(
     return source, tool
 
 
-def first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantization]) -> FirstPass:
+def choose_first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantization]) -> FirstPass:
     """Return the type of the file that all others are made from."""
     widths: Counter[str] = Counter()
     for tensor in tensors:
@@ -306,7 +306,7 @@ def _expected_sizes(
             where=Where(step="export", field="quantizations"),
             names=", ".join(unable),
         )
-    disk.require(plan.scratch, sum(expected.values()), "The export")
+    disk.require_free_space(plan.scratch, sum(expected.values()), "The export")
     return expected
 
 
@@ -326,8 +326,8 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
         )
     name = Path(command.model.source.removeprefix("builtin:")).stem or "model"
     plan = ConversionPlan(
-        model=lambda _: direct_gguf.source_from_folder(model),
-        whole=lambda _, __: direct_gguf.source_from_folder(model),
+        model=lambda _: direct_gguf.open_source(model),
+        whole=lambda _, __: direct_gguf.open_source(model),
         name=name,
         spec=command.export,
         scratch=scratch / "files",
@@ -369,7 +369,7 @@ def _require_space(
     parameters = sum(math.prod(tensor.shape) for tensor in source.tensors)
     types = {first, *wanted}
     needed = sum(int(parameters * BITS_PER_WEIGHT[name] / 8) + _HEADER for name in types)
-    disk.require(plan.scratch, needed, "The export")
+    disk.require_free_space(plan.scratch, needed, "The export")
 
 
 def _publish(

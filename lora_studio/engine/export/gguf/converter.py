@@ -17,7 +17,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import disk_full
+from lora_studio.engine.runtime.failures import disk_full_problem
 
 _SCRIPT = "convert_hf_to_gguf.py"
 _LORA_SCRIPT = "convert_lora_to_gguf.py"
@@ -58,7 +58,9 @@ def convert(
     ]  # fmt: skip
     options = ["--outline"] if outline else []
     options += ["--merging", str(recipe)] if recipe else []
-    command = child_process.python(converter_program.__name__, *options, str(script), *arguments)
+    command = child_process.get_python_command(
+        converter_program.__name__, *options, str(script), *arguments
+    )
     stage = text("merging and converting to GGUF") if recipe else _CONVERTING
     _run_converter(command, text("reading tensor shapes") if outline else stage, model, target, job)
     return tool
@@ -73,7 +75,7 @@ def convert_adapter(
     ProblemError.
     """
     script, tool = _find(llama_cpp, _LORA_SCRIPT)
-    command = child_process.python(
+    command = child_process.get_python_command(
         str(script), str(adapter), "--base", str(base), "--outfile", str(target),
         "--outtype", "f32",
     )  # fmt: skip
@@ -100,7 +102,7 @@ def _run_converter(
         raise _failed(ended, model, target)
 
 
-def model_name(name: str, merged: Path) -> str:
+def choose_model_name(name: str, merged: Path) -> str:
     """Return the name written into the file.
 
     WORKAROUND: llama.cpp knows only from "phi-3" or "phi3" in this name that Phi-3's control tokens
@@ -174,7 +176,7 @@ def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> Probl
     if "BPE pre-tokenizer was not recognized" in output:
         return _unknown_tokenizer(merged)
     if "No space left on device" in output:
-        return ProblemError(disk_full(commands.Convert.title, target))
+        return ProblemError(disk_full_problem(commands.Convert.title, target))
     if ended.status == -9 or "MemoryError" in output:
         return fail(
             "device.out_of_memory",

@@ -69,14 +69,14 @@ class TensorSource:
     passing: bool = False
 
 
-def source_from_folder(folder: Path, *, passing: bool = False) -> TensorSource:
+def open_source(folder: Path, *, passing: bool = False) -> TensorSource:
     """Return a model whose weights are in a folder; raises ProblemError."""
-    stored = safetensors_files.index(folder).values()
+    stored = safetensors_files.read_index(folder).values()
     tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in stored)
     return TensorSource(folder, tensors, passing=passing)
 
 
-def direct_merge_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
+def plan_direct_merge(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
     """Return what the merged model of a run is made from; raises ProblemError.
 
     bfloat16 has 8 significant bits: rounding to it changes the small updates of a short training by
@@ -84,11 +84,11 @@ def direct_merge_of(run: RunFolder, project: Project, job: JobContext) -> Direct
     float16, which has 11 significant bits, the same size, and holds every weight of that magnitude
     exactly.
     """
-    base = merging.base_of(project.model, project.merging, job)
-    chosen = tuple(merging.chosen_adapters(run, project.merging))
+    base = merging.resolve_base(project.model, project.merging, job)
+    chosen = tuple(merging.get_chosen_adapters(run, project.merging))
     spec = project.merging
     asked_for = spec.dtype != "auto" or "BF16" in project.export.quantizations
-    if not asked_for and merging.stored_in(base) == torch.bfloat16:
+    if not asked_for and merging.get_stored_dtype(base) == torch.bfloat16:
         spec = spec.model_copy(update={"dtype": "fp16"})
     return DirectMerge(base=base, adapters=chosen, merging=spec)
 
@@ -107,7 +107,7 @@ def write_headers(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorS
     merging.write_settings(recipe.base, merged, folder, recipe.merging, plan)
     model_files.stop_at_turn_end(folder, trust=trust)
     for shard in plan.shards:
-        header, _ = safetensors_files.file_header(shard.planned)
+        header, _ = safetensors_files.build_header(shard.planned)
         (folder / shard.file).write_bytes(header)
     if len(plan.shards) > 1:
         shards.write_index(plan.shards, folder)
@@ -127,7 +127,7 @@ def write_temporary_merge(
     folder.mkdir(parents=True)
     merging.merge_folders(recipe.base, recipe.read(), folder, recipe.merging, job)
     model_files.stop_at_turn_end(folder, trust=trust)
-    return source_from_folder(folder, passing=True)
+    return open_source(folder, passing=True)
 
 
 class MergedTensorReader:
@@ -140,7 +140,7 @@ class MergedTensorReader:
         self._folder = (recipe.parent / _FOLDER).resolve()
         self._outputs: dict[tuple[str, int, int], MergedTensor] = {}
         for shard in plan.shards:
-            _, positions = safetensors_files.file_header(shard.planned)
+            _, positions = safetensors_files.build_header(shard.planned)
             for output, position in zip(shard.outputs, positions, strict=False):
                 self._outputs[shard.file, position, output.planned.bytes] = output
 
@@ -158,4 +158,4 @@ class MergedTensorReader:
         source = output.source
         if output.copied and isinstance(source, StoredTensor):
             return np.memmap(source.file, np.uint8, mode="c", offset=source.start, shape=size)
-        return safetensors_files.raw_bytes(shards.values(output))
+        return safetensors_files.view_bytes(shards.compute_values(output))

@@ -113,7 +113,9 @@ def measure(
 
     They are spread evenly over the given conversations. Raises ProblemError.
     """
-    chosen = spread([list(ids[:LENGTH]) for ids in conversations if len(ids) >= _LEAST], tokens)
+    chosen = select_evenly(
+        [list(ids[:LENGTH]) for ids in conversations if len(ids) >= _LEAST], tokens
+    )
     if not chosen:
         raise fail(
             "imatrix.no_data",
@@ -140,7 +142,7 @@ def measure(
     return _checked(collector.sums)
 
 
-def spread(conversations: list[list[int]], tokens: int) -> list[list[int]]:
+def select_evenly(conversations: list[list[int]], tokens: int) -> list[list[int]]:
     """Return as many conversations as contain so many tokens, evenly spaced over all of them."""
     total = sum(map(len, conversations))
     if total <= tokens:

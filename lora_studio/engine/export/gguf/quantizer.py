@@ -20,8 +20,8 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import disk_full
-from lora_studio.engine.runtime.llama_cpp import threads
+from lora_studio.engine.runtime.failures import disk_full_problem
+from lora_studio.engine.runtime.llama_cpp import count_threads
 
 #: "[  12/ 272]  blk.0.attn_q.weight - …", one line for each tensor.
 _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
@@ -62,11 +62,11 @@ def quantize(
             quantization=quantization,
         )
     binary, tool = find_quantizer(llama_cpp)
-    order = [str(source), str(target), quantization, str(threads())]
+    order = [str(source), str(target), quantization, str(count_threads())]
     if binary:
         command = [str(binary), *(["--imatrix", str(imatrix)] if imatrix else []), *order]
     else:
-        command = child_process.python(
+        command = child_process.get_python_command(
             __name__, "quantize", *order, *([str(imatrix)] if imatrix else [])
         )
 
@@ -102,7 +102,7 @@ def estimate_sizes(
             case _:
                 print(line, file=sys.stderr)
 
-    command = child_process.python(
+    command = child_process.get_python_command(
         __name__, "sizes", str(source), str(int(imatrix)), *quantizations
     )
     ended = child_process.run(command, job, on_line)
@@ -142,7 +142,7 @@ def _failed(
 ) -> ProblemError:
     said = next((line for line in reversed(ended.lines) if "fail" in line or "error" in line), "")
     if "No space left" in said or shutil.disk_usage(target.parent).free < disk.RESERVE:
-        return ProblemError(disk_full(_stage(quantization), target))
+        return ProblemError(disk_full_problem(_stage(quantization), target))
     return fail(
         "quantize.failed",
         "Quantizing to {quantization} failed: {reason}."
@@ -233,13 +233,13 @@ def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
             status = quantizer.run(source, "", name, dry=True, **settings)
         text = "".join(said)
         if status == 0:
-            print("SIZE", name, planned_bytes(text, Path(source).stat().st_size))
+            print("SIZE", name, parse_planned_bytes(text, Path(source).stat().st_size))
         else:
             print(name, *text.splitlines()[-2:], file=sys.stderr)
     return 0
 
 
-def planned_bytes(text: str, source_bytes: int) -> int:
+def parse_planned_bytes(text: str, source_bytes: int) -> int:
     """Return the size of the file that a dry run's log describes, given that of its source.
 
     Header and vocabulary are those of the source; raises ValueError for a log without tensors.

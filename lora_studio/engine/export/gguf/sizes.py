@@ -13,7 +13,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import direct_gguf, quantizer
-from lora_studio.engine.export.gguf.conversion import first_pass
+from lora_studio.engine.export.gguf.conversion import choose_first_pass
 from lora_studio.engine.export.gguf.converter import convert
 from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.merging import merge
@@ -27,7 +27,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
     run = RunFolder(Path(command.run)) if command.run else None
     if run is None or not (run.has_merged or run.has_adapter):
         folder = sources.resolve(command.model, job)
-        estimated = estimate_sizes(direct_gguf.source_from_folder(folder), command.export, job)
+        estimated = estimate_sizes(direct_gguf.open_source(folder), command.export, job)
     else:
         with _of_run(run, command.export, job) as source:
             estimated = estimate_sizes(source, command.export, job)
@@ -43,17 +43,17 @@ def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[Tenso
     if not (goes_straight(spec, has_merged=run.has_merged) and run.has_adapter):
         # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
         base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
-        yield direct_gguf.source_from_folder(base)
+        yield direct_gguf.open_source(base)
         return
     project = run.load_project()
     with tempfile.TemporaryDirectory(prefix="lora-studio-headers-") as folder:
         try:
-            recipe = direct_gguf.direct_merge_of(run, project, job)
+            recipe = direct_gguf.plan_direct_merge(run, project, job)
             trust = project.model.trust_remote_code
             source = direct_gguf.write_headers(recipe, Path(folder), trust=trust)
         except NeedsPeftError:  # the shapes are the base's in what PEFT alone can merge
-            base = merge.base_of(project.model, project.merging, job)
-            source = direct_gguf.source_from_folder(base)
+            base = merge.resolve_base(project.model, project.merging, job)
+            source = direct_gguf.open_source(base)
         yield source
 
 
@@ -64,7 +64,7 @@ def estimate_sizes(
 
     They are exact for the packaged llama.cpp. Raises ProblemError.
     """
-    kind = first_pass(source.tensors, ())
+    kind = choose_first_pass(source.tensors, ())
     with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:
         file = Path(folder, "outline.gguf")
         tool = convert(

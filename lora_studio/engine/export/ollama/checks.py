@@ -84,7 +84,7 @@ def compare_ids(
     front = _added_in_front(tokenizer, gguf)
     ours = [_ids(tokenizer, talk, front) for talk in own + odd]
     prompts = [template.render(template_data(talk), today=today) for talk in own + odd]
-    theirs = llama_cpp.prompt_ids(gguf, prompts)
+    theirs = llama_cpp.tokenize_prompts(gguf, prompts)
     equal = [one == two for one, two in zip(ours, theirs, strict=True)]
     if not all(equal[: len(own)]):
         index = equal.index(False)
@@ -105,7 +105,7 @@ def compare_ids(
     return None
 
 
-def not_tested(name: str, reason: Text) -> Text:
+def describe_untested_model(name: str, reason: Text) -> Text:
     """Return the message that a model was created but not tested."""
     return text("{model} was created, but not tested: {reason}", model=name, reason=reason)
 
@@ -152,7 +152,9 @@ def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]
     If the chat template writes none, prompts have one token more than in training; the derivation
     lists that among the limits.
     """
-    return [tokenizer.bos_token_id] if llama_cpp.adds_bos(gguf) and tokenizer.bos_token else []
+    return (
+        [tokenizer.bos_token_id] if llama_cpp.should_add_bos(gguf) and tokenizer.bos_token else []
+    )
 
 
 def _different_tokens(
@@ -199,7 +201,7 @@ def count_prompts(
             )
         except ProblemError as error:
             reason = error.problems[0].what
-            job.emit(events.Log(text=not_tested(recipe.name, reason)))
+            job.emit(events.Log(text=describe_untested_model(recipe.name, reason)))
             return checked
         own = recipe.system and talk[0]["role"] != "system"
         system = [{"role": "system", "content": recipe.system}] if own else []

@@ -106,9 +106,9 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
         raise _no_file(run, quantization)
     checks.require_passing_selftest(run, quantization, anyway=command.anyway)
     found_server = server.inspect_server(spec.ollama_host)
-    name = server.model_name(project)
+    name = server.get_model_name(project)
     if not command.force and is_ollama_name_taken(name, found_server.models):
-        raise store.name_exists(name, found_server.host)
+        raise store.name_exists_error(name, found_server.host)
     derived = write_modelfile(run, project, gguf, job)
     if derived is None:
         raise fail(
@@ -142,7 +142,7 @@ def _create_on(
     spec = project.export
     derived = _for_server(run, project, gguf, derived, ollama, job)
     recipe = server.CreateRequest(
-        name=server.model_name(project),
+        name=server.get_model_name(project),
         template=derived.template,
         stops=derived.stops,
         system=spec.system_prompt,
@@ -151,7 +151,7 @@ def _create_on(
     digest = server.create(spec.ollama_host, gguf, recipe, job)
     stored = store.show_model(spec.ollama_host, recipe.name)
     if differences := store.find_differences(recipe, digest, stored):
-        raise store.stored_differently(recipe.name, differences)
+        raise store.stored_differently_error(recipe.name, differences)
     counted = checks.count_prompts(run, project, gguf, derived, recipe, job)
     job.emit(
         events.OllamaCreated(
@@ -252,9 +252,9 @@ def _derive(
     tokenizer: PreTrainedTokenizerBase, gguf: Path, job: JobContext, frozen_date: date | None = None
 ) -> events.TemplateDerived:
     special = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}  # fmt: skip
-    end = generation.turn_end(tokenizer)
+    end = generation.create_turn_end_criteria(tokenizer)
     ends = [*tokenizer.convert_ids_to_tokens(list(end.ids)), *([end.text] if end.text else [])]
-    source = TemplateSource(tokenizer.get_chat_template(), special, llama_cpp.adds_bos(gguf))
+    source = TemplateSource(tokenizer.get_chat_template(), special, llama_cpp.should_add_bos(gguf))
     return template_sandbox.derive(source, job, eos=tuple(ends), frozen_date=frozen_date)
 
 
@@ -292,7 +292,7 @@ def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
     except ProblemError as error:
-        job.emit(events.Log(text=checks.not_tested(name, error.problems[0].what)))
+        job.emit(events.Log(text=checks.describe_untested_model(name, error.problems[0].what)))
         return
     job.emit(
         events.Log(

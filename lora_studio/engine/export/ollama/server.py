@@ -72,7 +72,7 @@ class OllamaClient:
         }
 
 
-def client_of(host: str) -> OllamaClient:
+def create_client(host: str) -> OllamaClient:
     """Return the client for an address, else for OLLAMA_HOST, else for this computer.
 
     `user:password@` in an address becomes a Basic authorization header (RFC 7617). An address without
@@ -111,7 +111,7 @@ def _parse_address(address: str) -> OllamaClient:
 
 def inspect_server(host: str) -> events.OllamaFound:
     """Return version and models of a server; raises ProblemError when none answers."""
-    server = client_of(host)
+    server = create_client(host)
     with translate_ollama_errors(server), server.http() as http, server.client(QUICK) as client:
         version = _version(server, http)
         details = [_details(model) for model in client.list().models]
@@ -146,7 +146,7 @@ class CreateRequest:
 
 def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str:
     """Upload a GGUF file and create the model; returns the file's digest. Raises ProblemError."""
-    server = client_of(host)
+    server = create_client(host)
     with translate_ollama_errors(server):
         digest = digest_file(gguf, job)
         _run_cancellable(job, lambda: _upload(server, gguf, digest, job))
@@ -176,7 +176,7 @@ def chat(
 
     `options` are Ollama's: num_predict, temperature, top_p, seed.
     """
-    server = client_of(host)
+    server = create_client(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
 
     def ask() -> OllamaReply:
@@ -208,7 +208,7 @@ def stream(
 
     Blocks in the network: call it in its own thread.
     """
-    server = client_of(host)
+    server = create_client(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
     whole = _AnswerText()
     with translate_ollama_errors(server), server.client() as client:
@@ -238,7 +238,7 @@ class _AnswerText:
         return text + said
 
 
-def model_name(project: Project) -> str:
+def get_model_name(project: Project) -> str:
     """Return the name of a project's model in Ollama."""
     return project.export.ollama_name or suggested_ollama_name(project.name)
 
@@ -258,7 +258,7 @@ def answer_conversations(project: Project, command: commands.Generate, job: JobC
             len(command.conversations),
             "answers",
         )
-        reply = chat(project.export.ollama_host, model_name(project), turns, options, job)
+        reply = chat(project.export.ollama_host, get_model_name(project), turns, options, job)
         job.emit(
             events.Generated(
                 source="ollama",

@@ -17,7 +17,7 @@ from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama.server import (
     QUICK,
     CreateRequest,
-    client_of,
+    create_client,
     translate_ollama_errors,
 )
 
@@ -27,7 +27,7 @@ _BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
 
 def show_model(host: str, name: str) -> events.OllamaShown:
     """Return what the server has stored for a model; raises ProblemError when there is none."""
-    server = client_of(host)
+    server = create_client(host)
     with translate_ollama_errors(server), server.http() as http:
         # The official client drops the system prompt.
         answer = http.post("/api/show", json={"model": name})
@@ -53,10 +53,10 @@ def show_model(host: str, name: str) -> events.OllamaShown:
 
 def copy_model(host: str, source: str, target: str, *, force: bool = False) -> None:
     """Copy a model to a second name; raises ProblemError when that exists, unless `force`."""
-    server = client_of(host)
+    server = create_client(host)
     check_name(target)
     if not force and is_ollama_name_taken(target, ollama_server.inspect_server(host).models):
-        raise name_exists(target, server.host)
+        raise name_exists_error(target, server.host)
     with translate_ollama_errors(server), server.client(QUICK) as client:
         try:
             client.copy(source, target)
@@ -66,7 +66,7 @@ def copy_model(host: str, source: str, target: str, *, force: bool = False) -> N
 
 def remove_model(host: str, name: str) -> None:
     """Remove a model; raises ProblemError when there is none of that name."""
-    server = client_of(host)
+    server = create_client(host)
     with translate_ollama_errors(server), server.client(QUICK) as client:
         try:
             client.delete(name)
@@ -82,7 +82,7 @@ def check_name(name: str) -> None:
         raise ProblemError(draft.problems())
 
 
-def name_exists(name: str, host: str) -> ProblemError:
+def name_exists_error(name: str, host: str) -> ProblemError:
     """Return the error that a model of this name exists."""
     return fail(
         "ollama.exists",
@@ -125,7 +125,7 @@ def find_differences(recipe: CreateRequest, digest: str, stored: events.OllamaSh
     return differences
 
 
-def stored_differently(name: str, differences: list[Text]) -> ProblemError:
+def stored_differently_error(name: str, differences: list[Text]) -> ProblemError:
     """Return the error that a server has stored something different from what was sent."""
     return fail(
         "ollama.stored_otherwise",

@@ -119,7 +119,7 @@ def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
     with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
         asked, answer = Path(folder, "work.json"), Path(folder, "answer.json")
         asked.write_text(work.model_dump_json(), "utf-8")
-        command = child_process.python(__name__, str(asked), str(answer), str(seconds))
+        command = child_process.get_python_command(__name__, str(asked), str(answer), str(seconds))
         clock = _Clock(job, time.monotonic() + _PATIENCE * seconds)
         try:
             ended = child_process.run(command, clock, lambda _: None)

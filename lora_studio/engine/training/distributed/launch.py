@@ -35,7 +35,7 @@ from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.process_pool import cores
+from lora_studio.engine.runtime.process_pool import count_cores
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 #: How long ranks wait for each other: one may write a checkpoint while the others are idle. A rank
@@ -299,7 +299,7 @@ def _start(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
 
 def _threads_per_process(processes: int) -> int:
     """Return how many threads each process gets, so that together they match the number of cores."""
-    return max(1, cores() // processes)
+    return max(1, count_cores() // processes)
 
 
 def _killed_for_memory(rendezvous: Rendezvous) -> Problem:

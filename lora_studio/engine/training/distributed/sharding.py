@@ -48,7 +48,7 @@ def decide_sharding(
 
 def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
     folder = loading.resolve(spec, job)
-    stored = loading.prequantized(loading.read_config(folder, spec))
+    stored = loading.get_quantization_method(loading.read_config(folder, spec))
     if stored is not None and spec.sharding == "shard":
         raise fail(
             "model.sharding_quantized",
@@ -61,8 +61,8 @@ def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> boo
     device = devices.choose_device(spec.device)
     if stored is not None or spec.precision in ("4bit", "8bit") or device.type != "cuda":
         return False
-    dtype = devices.dtype_for(spec.precision, device)
-    weights = loading.weight_bytes(loading.on_meta(folder, spec), dtype)
+    dtype = devices.get_dtype(spec.precision, device)
+    weights = loading.count_weight_bytes(loading.load_on_meta(folder, spec), dtype)
     name = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
     indices = [devices.choose_device(each).index for each in names]
     smallest = min(

@@ -52,7 +52,7 @@ def compile_if_faster(
         set_compiled(model, enabled=False)
         if isinstance(error, torch.OutOfMemoryError) or not _is_compiler_error(error):
             raise
-        reason = text("{error}", error=failures.first_line(error).rstrip("."))
+        reason = text("{error}", error=failures.get_first_line(error).rstrip("."))
         job.emit(events.Warned(problem=_not_compiled(reason)))
         return False
     pays = before / after >= _MIN_SPEEDUP

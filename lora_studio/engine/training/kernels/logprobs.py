@@ -151,7 +151,7 @@ class Scorer:
         """Return how rows, logits and layers are computed."""
         if not self.packed:
             rows = text("Rows are padded to the longest in their micro-batch.")
-        elif sequence_packing.uses_varlen_kernel(self.base, self.dtype):
+        elif sequence_packing.should_use_varlen_kernel(self.base, self.dtype):
             rows = text("Rows are packed; FlashAttention computes all of them at once.")
         else:
             rows = text("Rows are packed; attention is computed row by row.")
@@ -228,10 +228,10 @@ class Scorer:
                 input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
             ).last_hidden_state
             return hidden.flatten(0, 1)[batch.padded_sources().to(hidden.device)]
-        with sequence_packing.packed_rows():
+        with sequence_packing.use_packed_rows():
             hidden = self._decoder(
                 input_ids=batch.ids[None].to(self.device),
-                position_ids=sequence_packing.position_ids(batch.lengths, self.device),
+                position_ids=sequence_packing.build_position_ids(batch.lengths, self.device),
                 documents=batch.lengths,
                 use_cache=False,
             ).last_hidden_state
@@ -240,10 +240,10 @@ class Scorer:
     def _own_logits(self, batch: Batch) -> torch.Tensor:
         """Return the logits of the trained tokens by the model's own output layer, [targets, ids]."""
         if self.packed:
-            with sequence_packing.packed_rows():
+            with sequence_packing.use_packed_rows():
                 return self.model(
                     input_ids=batch.ids[None].to(self.device),
-                    position_ids=sequence_packing.position_ids(batch.lengths, self.device),
+                    position_ids=sequence_packing.build_position_ids(batch.lengths, self.device),
                     documents=batch.lengths,
                     use_cache=False,
                     **self._logits_to_keep(batch.sources),

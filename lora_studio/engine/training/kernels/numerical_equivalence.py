@@ -81,7 +81,7 @@ def compare_results(
     except UnavailableKernelError as error:
         return Comparison(False, error.reason)
     except Exception as error:  # compilers, drivers and models fail in many ways
-        message = failures.first_line(error).rstrip(".")[:_MAX_MESSAGE]
+        message = failures.get_first_line(error).rstrip(".")[:_MAX_MESSAGE]
         return Comparison(False, text("{error}", error=message))
     return Comparison(agrees)
 

@@ -31,7 +31,7 @@ _NAME = "per_document"
 _TOLERANCE = {2: 2e-2, 4: 1e-4}
 
 
-def attention_in_rows(
+def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -59,11 +59,9 @@ def attention_in_rows(
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
     query, key, value = _as_autocast(query, key, value)
-    if dropout == 0.0 and supports_varlen_kernel(query, key, value):
+    if dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
-    return attention_row_by_row(
-        query, key, value, documents, scaling, sliding_window, dropout
-    ), None
+    return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
 
 
 def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -78,7 +76,7 @@ def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
 
 
-def attention_row_by_row(
+def rowwise_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -90,7 +88,7 @@ def attention_row_by_row(
     """Compute each row by PyTorch's own attention, which every device has."""
     windows = [_window(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
-    if groups > 1 and any(needs_repeated_keys(query, key, value, window) for window in windows):
+    if groups > 1 and any(should_repeat_keys(query, key, value, window) for window in windows):
         key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
     parts = [
         F.scaled_dot_product_attention(
@@ -111,7 +109,7 @@ def attention_row_by_row(
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
 
 
-def needs_repeated_keys(
+def should_repeat_keys(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> bool:
     """Return whether grouped-query attention needs the keys repeated for each query head.
@@ -168,7 +166,7 @@ def _bounds(documents: tuple[int, ...], device: torch.device) -> torch.Tensor:
     return torch.tensor([0, *accumulate(documents)], dtype=torch.int32, device=device)
 
 
-def supports_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+def can_use_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
     """Return whether `varlen_attention` works for such heads: on a CUDA GPU in 16 bits, and tested."""
     if (
         not query.is_cuda
@@ -187,7 +185,7 @@ def supports_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.
     return is_varlen_equal(*heads)
 
 
-def uses_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool:
+def should_use_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool:
     """Return whether a model that computes in `dtype` uses `varlen_attention`."""
     config, device = model.config.get_text_config(), next(model.parameters()).device
     heads = config.num_attention_heads
@@ -217,7 +215,7 @@ def is_varlen_equal(
                 [result.detach(), *torch.autograd.grad(result.float().square().sum(), inputs)]
                 for result in (
                     varlen_attention(*inputs, lengths, None, None),
-                    attention_row_by_row(*inputs, lengths, None, None),
+                    rowwise_attention(*inputs, lengths, None, None),
                 )
             ]
     except (ImportError, NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError):
@@ -241,16 +239,16 @@ _is_packing: ContextVar[bool] = ContextVar("packing", default=False)
 
 
 def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
-    """Return no mask while rows are packed: `attention_in_rows` keeps them apart."""
+    """Return no mask while rows are packed: `packed_attention` keeps them apart."""
     return None if _is_packing.get() else sdpa_mask(*args, **kwargs)
 
 
-AttentionInterface.register(_NAME, attention_in_rows)
+AttentionInterface.register(_NAME, packed_attention)
 AttentionMaskInterface.register(_NAME, _mask)
 
 
 @contextmanager
-def packed_rows() -> Iterator[None]:
+def use_packed_rows() -> Iterator[None]:
     """Wrap the forward pass of packed rows.
 
     Recomputation in the backward pass doesn't need it: the mask and the lengths of the rows are among
@@ -263,14 +261,14 @@ def packed_rows() -> Iterator[None]:
         _is_packing.reset(token)
 
 
-def position_ids(documents: Sequence[int], device: torch.device) -> torch.Tensor:
+def build_position_ids(documents: Sequence[int], device: torch.device) -> torch.Tensor:
     """Return the position of each token in its own row, [1, tokens] int64."""
     return torch.cat([torch.arange(length, device=device) for length in documents])[None]
 
 
 @torch.no_grad()
 def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
-    """Make `attention_in_rows` the model's attention, unless that changes its hidden states.
+    """Make `packed_attention` the model's attention, unless that changes its hidden states.
 
     Returns whether it did, after comparing two short rows, packed and alone: three passes over 24
     tokens. `decoder` is the part of the model below its output layer.
@@ -289,10 +287,10 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
         alone = [decoder(input_ids=part).last_hidden_state for part in ids.split(lengths, 1)]
         expected = torch.cat(alone, 1).float()
         model.config._attn_implementation = _NAME
-        with packed_rows():
+        with use_packed_rows():
             packed = decoder(
                 input_ids=ids,
-                position_ids=position_ids(lengths, device),
+                position_ids=build_position_ids(lengths, device),
                 documents=lengths,
                 use_cache=False,
             ).last_hidden_state

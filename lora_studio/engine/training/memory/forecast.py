@@ -50,7 +50,7 @@ class MemoryForecast:
             return
         tokens = self.plan.rows.tokens * done / steps_per_epoch
         speed = tokens / max(1e-9, time.monotonic() - self.started)
-        peak = devices.peak_memory_bytes(self.device)
+        peak = devices.get_peak_memory_bytes(self.device)
         calibration.learn(self.plan, self.estimate, peak, speed)
 
 
@@ -103,7 +103,7 @@ def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPl
 def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
     """Return the facts of the loaded model, from its config, since its layers are wrapped."""
     base = tuned.base
-    outline = loading.on_meta(base.folder, project.model)
+    outline = loading.load_on_meta(base.folder, project.model)
     text = outline.config.get_text_config()
     return events.ModelInspected(
         source=project.model.source,
@@ -117,11 +117,13 @@ def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
         stored_dtype="",
         license=None,
         has_chat_template=True,
-        prequantized=loading.prequantized(loading.read_config(base.folder, project.model)),
+        prequantized=loading.get_quantization_method(
+            loading.read_config(base.folder, project.model)
+        ),
         weight_bytes={},
         linear_names=(),
         adapter=attach.count_parameters(tuned.model),
-        shape=shape.shape(outline),
+        shape=shape.get_model_shape(outline),
     )
 
 

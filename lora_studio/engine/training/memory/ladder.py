@@ -34,7 +34,7 @@ class MemoryLevel:
         return MemoryLevel(1, True) if can_recompute and not self.recomputing else None
 
 
-def starting_level(spec: TrainingSpec, *recorded: Any) -> MemoryLevel:
+def choose_starting_level(spec: TrainingSpec, *recorded: Any) -> MemoryLevel:
     """Return the lowest of the recipe's level and the `recorded` ones of an interrupted training.
 
     Recorded levels are JSON objects, or None; invalid ones are ignored.

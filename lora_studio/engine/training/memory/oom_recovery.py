@@ -20,7 +20,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import ladder, problems
 from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
-from lora_studio.engine.training.memory.ladder import MemoryLevel, starting_level
+from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starting_level
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.random_state import get_random_state, set_random_state
 
@@ -119,7 +119,7 @@ class OomRecovery:
         recorded = self._run.manifest().get("memory")
         recorded, lower = self._ranks.broadcast((recorded, lower))
         current = asdict(self._trainer.memory_level)
-        self._trainer.apply_memory_level(starting_level(spec, current, recorded))
+        self._trainer.apply_memory_level(choose_starting_level(spec, current, recorded))
         if lower:
             killed = OutOfMemory(text("The system ended the training because memory ran out."))
             outcome = self._step_down(killed)
@@ -148,7 +148,7 @@ class OomRecovery:
         if not isinstance(result, OutOfMemory):
             return Completed()
         if self._ranks.is_sharded:
-            return GiveUp(problems.restart_required(result.reason))
+            return GiveUp(problems.restart_required_error(result.reason))
         outcome = self._step_down(result)
         if isinstance(outcome, Retry):
             set_random_state(random_state)
@@ -163,7 +163,7 @@ class OomRecovery:
         lower = trainer.memory_level.next_lower(can_recompute=can_recompute)
         if lower is None:
             return GiveUp(
-                problems.memory_exhausted(
+                problems.memory_exhausted_error(
                     failure.reason, self._batches.lengths, self._tuned.base.precision
                 )
             )

@@ -10,7 +10,7 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Fix, Problem, ProblemError, Where, error, fail, warning
 
 
-def restart_required(reason: Text) -> ProblemError:
+def restart_required_error(reason: Text) -> ProblemError:
     """Return the error that ends this process so that a new one resumes with less memory.
 
     With sharded weights the other ranks wait inside a block and can't be called back;
@@ -25,7 +25,7 @@ def restart_required(reason: Text) -> ProblemError:
     )
 
 
-def memory_exhausted(
+def memory_exhausted_error(
     reason: Text, lengths: Sequence[int] | np.ndarray, precision: str
 ) -> ProblemError:
     """Return the error for the lowest level, with the change that costs least.
@@ -79,7 +79,7 @@ def _cut_long_rows(what: Text, rows: np.ndarray, longest: int, usual: int, limit
     )
 
 
-def no_memory_for_checkpoint(reason: Text, step: int, saved_step: int) -> Problem:
+def checkpoint_memory_warning(reason: Text, step: int, saved_step: int) -> Problem:
     """Return the warning for a checkpoint that couldn't be saved; `saved_step` is 0 without any."""
     return warning(
         "training.no_memory_for_checkpoint",
@@ -96,7 +96,7 @@ def no_memory_for_checkpoint(reason: Text, step: int, saved_step: int) -> Proble
     )
 
 
-def no_memory_for_best_adapter(step: int) -> Problem:
+def best_adapter_memory_warning(step: int) -> Problem:
     """Return the warning for the adapter of the best evaluation that couldn't be saved."""
     return warning(
         "training.no_memory_for_best",
@@ -107,7 +107,7 @@ def no_memory_for_best_adapter(step: int) -> Problem:
     )
 
 
-def no_memory_for_samples() -> Problem:
+def samples_memory_warning() -> Problem:
     """Return the warning for sample answers that were left out."""
     return warning(
         "training.no_memory_for_samples",

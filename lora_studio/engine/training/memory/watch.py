@@ -68,7 +68,7 @@ class MemoryWatch:
     def __init__(self, device: torch.device, limits: list[MemoryLimit] | None = None) -> None:
         """Watch `limits`, by default this process's; none for a device with memory of its own."""
         if limits is None:
-            limits = process_limits() if device.type == "cpu" else []
+            limits = get_memory_limits() if device.type == "cpu" else []
         self._limits = limits
         self._exceeded: Text | None = None
         self._checking = (
@@ -128,7 +128,7 @@ class MemoryWatch:
                         self._exceeded = limit.exceeded()
 
 
-def process_limits() -> list[MemoryLimit]:
+def get_memory_limits() -> list[MemoryLimit]:
     """Return the limits of this process: the computer's memory, address space and control groups."""
     process = psutil.Process()
 

@@ -29,7 +29,7 @@ class EvaluatedStep(Protocol):
 E = TypeVar("E", bound=EvaluatedStep)
 
 
-def best_evaluation(evaluations: Sequence[E]) -> E | None:
+def find_best_evaluation(evaluations: Sequence[E]) -> E | None:
     """Return the evaluation with the lowest finite loss, the first of equal ones."""
     finite = [evaluation for evaluation in evaluations if math.isfinite(evaluation.loss)]
     return min(finite, key=lambda evaluation: evaluation.loss) if finite else None
@@ -71,7 +71,7 @@ class BestAdapterStore:
 
         Deletes the adapters that are no longer needed.
         """
-        best = best_evaluation(evaluations)
+        best = find_best_evaluation(evaluations)
         if not spec.keep_best or best is None or best is not evaluations[-1]:
             return None
         self._delete_all_but((best.step, self._step_at_checkpoint))
@@ -79,7 +79,7 @@ class BestAdapterStore:
 
     def set_checkpoint(self, evaluations: Sequence[EvaluatedStep]) -> None:
         """Note that the last checkpoint has these evaluations."""
-        best = best_evaluation(evaluations)
+        best = find_best_evaluation(evaluations)
         self._step_at_checkpoint = best.step if best else None
 
     def find_best(self, evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
@@ -88,7 +88,7 @@ class BestAdapterStore:
         A training that was stopped while the loss still fell keeps the last adapter: it hasn't been
         evaluated yet, but it is a continuation of the best.
         """
-        best = best_evaluation(evaluations) if spec.keep_best else None
+        best = find_best_evaluation(evaluations) if spec.keep_best else None
         if best is None or best is evaluations[-1]:
             return None
         return best if self._run.best_adapter(best.step).is_dir() else None

@@ -32,9 +32,9 @@ def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.
 
     With a LoRA+ ratio λ the B matrices learn at λ times the rate of the rest (Hayou et al. 2024).
     """
-    groups = parameter_groups(spec, model)
+    groups = build_parameter_groups(spec, model)
     device = groups[0]["params"][0].device
-    if reason := why_not(spec.optimizer, device.type, missing_packages()):
+    if reason := why_not(spec.optimizer, device.type, get_missing_packages()):
         raise ProblemError(optimizer_not_available(reason))
     about = OPTIMIZERS[spec.optimizer]
     # Paged memory can move from the GPU to main memory; on a CPU there is nowhere to move to.
@@ -49,7 +49,7 @@ def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.
     return cast(torch.optim.Optimizer, optimizer)
 
 
-def parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups:
+def build_parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups:
     """Return the parameter groups of a recipe, without empty ones.
 
     These are all parameters at the recipe's rate; with weight decay those that are exempt from it; with
@@ -81,14 +81,14 @@ def is_exempt_from_decay(name: str, value: torch.Tensor) -> bool:
     return "bias" in name or (value.ndim < 2 and "lora_magnitude" not in name)
 
 
-def missing_packages() -> tuple[str, ...]:
+def get_missing_packages() -> tuple[str, ...]:
     """Return the packages that some optimizer needs and this environment lacks."""
     needed = {about.library for about in OPTIMIZERS.values()}
     return tuple(sorted(name for name in needed if importlib.util.find_spec(name) is None))
 
 
 @contextmanager
-def inference_weights(optimizer: Optimizer) -> Iterator[None]:
+def use_inference_weights(optimizer: Optimizer) -> Iterator[None]:
     """Switch the model to the weights to evaluate and save; restore those that train, exactly.
 
     A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Its own way
@@ -107,7 +107,7 @@ def inference_weights(optimizer: Optimizer) -> Iterator[None]:
         _set_values(optimizer, before)
 
 
-def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+def get_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
     """Return everything needed to continue: plain values and tensors.
 
     Besides the usual entries it has `weights`, those that train, where other ones are saved.

@@ -25,10 +25,10 @@ def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> LR
     A schedule-free optimizer gets a constant rate after warmup, whatever the recipe says.
     """
     warmup = spec.warmup(steps)
-    if scheduler_name(spec) == "reduce_on_plateau":
+    if get_scheduler_name(spec) == "reduce_on_plateau":
         return WarmupPlateau(optimizer, warmup, spec.lowest_rate)
     return get_scheduler(
-        scheduler_name(spec),
+        get_scheduler_name(spec),
         optimizer,
         num_warmup_steps=warmup,
         num_training_steps=steps,
@@ -42,7 +42,7 @@ def report_evaluation(scheduler: LRScheduler, loss: float) -> None:
         scheduler.report_evaluation(loss)
 
 
-def scheduler_name(spec: TrainingSpec) -> str:
+def get_scheduler_name(spec: TrainingSpec) -> str:
     """Return transformers' name of the schedule; "reduce_on_plateau" is our own."""
     is_constant = spec.schedule_free or spec.schedule == "constant"
     return "constant_with_warmup" if is_constant else spec.schedule
@@ -50,7 +50,7 @@ def scheduler_name(spec: TrainingSpec) -> str:
 
 def scheduler_kwargs(spec: TrainingSpec, steps: int, warmup: int) -> dict[str, Any]:
     """Return transformers' `scheduler_specific_kwargs`."""
-    match scheduler_name(spec):
+    match get_scheduler_name(spec):
         case "cosine_with_restarts":
             return {"num_cycles": spec.schedule_cycles}
         case "cosine_with_min_lr":

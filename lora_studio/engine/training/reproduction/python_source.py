@@ -13,7 +13,7 @@ WIDTH = 88
 _INLINE = 48
 
 
-def literal(value: Any, indent: int = 0) -> str:
+def format_literal(value: Any, indent: int = 0) -> str:
     """Return the Python literal of a value; items on lines of their own are indented from `indent`.
 
     Raises ValueError for values that have no literal.
@@ -25,14 +25,16 @@ def literal(value: Any, indent: int = 0) -> str:
             return json.dumps(value, ensure_ascii=False)
         case list() | tuple():
             ends = "[]" if isinstance(value, list) else "()"
-            return _bracketed(ends, [literal(item, indent + 4) for item in value], indent)
+            return _bracketed(ends, [format_literal(item, indent + 4) for item in value], indent)
         case dict():
-            items = [f"{literal(k)}: {literal(v, indent + 4)}" for k, v in value.items()]
+            items = [
+                f"{format_literal(k)}: {format_literal(v, indent + 4)}" for k, v in value.items()
+            ]
             return _bracketed("{}", items, indent)
     raise ValueError(f"{type(value).__name__} has no Python literal")
 
 
-def call(head: str, arguments: Iterable[str]) -> str:
+def format_call(head: str, arguments: Iterable[str]) -> str:
     """Return a call on one line, with all arguments on the next, or with a line for each of them.
 
     `head` is everything before the opening parenthesis.
@@ -47,9 +49,9 @@ def call(head: str, arguments: Iterable[str]) -> str:
     return f"{head}(\n" + "".join(f"    {item},\n" for item in items) + ")"
 
 
-def assignment(name: str, value: Any) -> str:
+def format_assignment(name: str, value: Any) -> str:
     """Return the right-hand side of `name = value`, in parentheses where only those make it fit."""
-    text = literal(value)
+    text = format_literal(value)
     if len(name) + 3 + len(text) > WIDTH >= 4 + len(text):
         return f"(\n    {text}\n)"
     return text

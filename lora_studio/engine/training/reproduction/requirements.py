@@ -15,7 +15,7 @@ from packaging.version import Version
 _ALWAYS = ("accelerate", "numpy", "peft", "safetensors", "torch", "transformers")
 
 
-def lock_list(modules: Iterable[str] = ()) -> str:
+def list_locked_requirements(modules: Iterable[str] = ()) -> str:
     """Return a requirements file of exact versions; `modules` are additional import names.
 
     Local version labels such as +cu128 are left out: they name a build, not different code.

@@ -22,11 +22,15 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import folder_atomic, reason_of, write_atomic
 from lora_studio.engine.lora import attach
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training.problems import script_not_written
+from lora_studio.engine.training.problems import script_not_written_warning
 from lora_studio.engine.training.recipe import schedules
 from lora_studio.engine.training.reproduction import requirements, statements
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
-from lora_studio.engine.training.reproduction.python_source import WIDTH, call, literal
+from lora_studio.engine.training.reproduction.python_source import (
+    WIDTH,
+    format_call,
+    format_literal,
+)
 from lora_studio.engine.training.reproduction.rows import write_rows
 
 #: Most lines of a script. Beyond, first the adapter's settings move to a file, then the model.
@@ -61,7 +65,7 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
         modules = {type(facts.optimizer).__module__.partition(".")[0]}
         if facts.tuned.base.precision in ("4bit", "8bit"):
             modules.add("bitsandbytes")
-        write_atomic(run.lock_list, requirements.lock_list(modules))
+        write_atomic(run.lock_list, requirements.list_locked_requirements(modules))
         if scripts.model is None:
             run.model_script.unlink(missing_ok=True)
         else:
@@ -70,7 +74,9 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
     except (OSError, ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
         if not isinstance(error, OSError):
             traceback.print_exc()
-        job.emit(events.Warned(problem=script_not_written(run.train_script, reason_of(error))))
+        job.emit(
+            events.Warned(problem=script_not_written_warning(run.train_script, reason_of(error)))
+        )
 
 
 def is_complete(run: RunFolder) -> bool:
@@ -90,9 +96,11 @@ def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> Re
         autoescape=False,
     )
     template, values = environment.get_template("train.py.jinja"), _values(run, facts, folder)
-    settings = statements.lora_settings(facts.tuned)
-    written = [f"{name}={literal(value, indent=4)}" for name, value in settings.items()]
-    single = template.render(values, lora=call("config = peft.LoraConfig", written), split=False)
+    settings = statements.get_lora_settings(facts.tuned)
+    written = [f"{name}={format_literal(value, indent=4)}" for name, value in settings.items()]
+    single = template.render(
+        values, lora=format_call("config = peft.LoraConfig", written), split=False
+    )
     if single.count("\n") <= _MAX_LINES:
         return ReproductionScripts(single)
     (folder / "lora_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
@@ -124,15 +132,15 @@ def _values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str,
     project, tuned = facts.project, facts.tuned
     task = project.training.preference if facts.task == "preference" else facts.task
     return (
-        statements.optimizer_statements(facts.optimizer)
-        | statements.base_model(run, facts)
+        statements.build_optimizer(facts.optimizer)
+        | statements.build_base_model(run, facts)
         | _model_values(run, facts, folder, task)
         | _training_values(facts, task)
         | {
             "name": project.name.replace("\\", "/").replace('"', "'"),
             "objective": _OBJECTIVES[task],
-            "notes": notes(facts, run.manifest().get("backend", {}).get("name", "")),
-            "device": literal(str(tuned.base.device)),
+            "notes": list_differences(facts, run.manifest().get("backend", {}).get("name", "")),
+            "device": format_literal(str(tuned.base.device)),
             "dtype": str(tuned.base.dtype),
         }
     )
@@ -146,11 +154,11 @@ def _model_values(
     return {
         "prepares": attach.is_prepared(tuned.base.model),
         "gradient_checkpointing": spec.gradient_checkpointing != "off",
-        "start": statements.start_adapter(run, facts, folder),
-        "reference": statements.reference_adapter(facts) if task in ("dpo", "kto") else None,
+        "start": statements.build_start_adapter(run, facts, folder),
+        "reference": statements.get_reference_adapter(facts) if task in ("dpo", "kto") else None,
         "has_reference_dropout": statements.has_reference_dropout(tuned),
         "converts": statements.can_convert_adapter(facts),
-        "widens": statements.widens_to_32_bit(tuned),
+        "widens": statements.should_widen_to_32_bit(tuned),
         "changes_base": facts.project.lora.changes_base,
         "is_16_bit": dtype != torch.float32,
         "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
@@ -174,13 +182,13 @@ def _training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
         "exempts": bool(spec.weight_decay) and not all(group["weight_decay"] for group in groups),
         "warmup": spec.warmup(facts.steps),
         "schedule_free": spec.schedule_free,
-        "scheduler": statements.scheduler_statement(spec, facts.steps),
-        "plateau": schedules.scheduler_name(spec) == "reduce_on_plateau",
+        "scheduler": statements.build_scheduler(spec, facts.steps),
+        "plateau": schedules.get_scheduler_name(spec) == "reduce_on_plateau",
         "max_grad_norm": spec.max_grad_norm or None,
     }
 
 
-def notes(facts: ReproductionFacts, backend: str) -> list[str]:
+def list_differences(facts: ReproductionFacts, backend: str) -> list[str]:
     """Return how the script differs from the run, in whole sentences."""
     spec, sentences = facts.project.training, []
     if facts.project.lora.dropout or spec.neftune_alpha:

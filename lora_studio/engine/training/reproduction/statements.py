@@ -17,7 +17,11 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.training.kernels.logprobs import is_dropping
 from lora_studio.engine.training.recipe import schedules
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
-from lora_studio.engine.training.reproduction.python_source import assignment, call, literal
+from lora_studio.engine.training.reproduction.python_source import (
+    format_assignment,
+    format_call,
+    format_literal,
+)
 
 #: Entries of a LoraConfig that say where an adapter came from, not what it is.
 _PROVENANCE = {
@@ -32,7 +36,7 @@ _ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout")
 _COMPUTED = ("eva", "loftq")
 
 
-def base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
+def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
     """Return statements that load the base model: by hub id and commit, or from a folder."""
     source = run.manifest()["base_model"]
     commit = source["commit"]
@@ -48,22 +52,24 @@ def base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
     if quantization:
         arguments.append("quantization_config=quantization")
     return {
-        "base": assignment("BASE", source["source"] if commit else str(facts.tuned.base.folder)),
-        "revision": assignment("REVISION", commit) if commit else None,
+        "base": format_assignment(
+            "BASE", source["source"] if commit else str(facts.tuned.base.folder)
+        ),
+        "revision": format_assignment("REVISION", commit) if commit else None,
         "quantization": quantization
-        and call("quantization = transformers.BitsAndBytesConfig", quantization),
-        "load": call("model = transformers.AutoModelForCausalLM.from_pretrained", arguments),
+        and format_call("quantization = transformers.BitsAndBytesConfig", quantization),
+        "load": format_call("model = transformers.AutoModelForCausalLM.from_pretrained", arguments),
     }
 
 
-def start_adapter(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str | None:
+def build_start_adapter(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str | None:
     """Return the adapter that training starts from, relative to the run folder; None for PEFT's own.
 
     Initial values that were computed from rows or rounding errors are saved beside the rows. Raises
     ValueError when training is past its first step.
     """
     if facts.tuned.start:
-        return literal(run.start_adapter.name)
+        return format_literal(run.start_adapter.name)
     if facts.project.lora.init not in _COMPUTED:
         return None
     if facts.step:
@@ -72,10 +78,10 @@ def start_adapter(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str
         str(folder / "initial"), selected_adapters=["default"], save_embedding_layers=False
     )
     (folder / "initial" / "README.md").unlink(missing_ok=True)
-    return literal(f"{run.data.name}/initial")
+    return format_literal(f"{run.data.name}/initial")
 
 
-def reference_adapter(facts: ReproductionFacts) -> str | None:
+def get_reference_adapter(facts: ReproductionFacts) -> str | None:
     """Return the expression for the reference adapter; None where the reference is the base model."""
     if facts.project.lora.changes_base:
         return 'OUT / "initial"'
@@ -100,7 +106,7 @@ def has_reference_dropout(tuned: AdaptedModel) -> bool:
     return any(is_dropping(layer) for name, layer in layers if not name.endswith(own))
 
 
-def widens_to_32_bit(tuned: AdaptedModel) -> bool:
+def should_widen_to_32_bit(tuned: AdaptedModel) -> bool:
     """Return whether modules or biases train that PEFT itself doesn't convert to 32-bit."""
     config = tuned.model.peft_config["default"]
     return tuned.base.dtype != torch.float32 and bool(
@@ -118,13 +124,13 @@ def _quantization(facts: ReproductionFacts) -> list[str] | None:
         return ["load_in_8bit=True"]
     return [
         "load_in_4bit=True",
-        f"bnb_4bit_quant_type={literal(spec.quant_type)}",
+        f"bnb_4bit_quant_type={format_literal(spec.quant_type)}",
         f"bnb_4bit_use_double_quant={spec.double_quant}",
         "bnb_4bit_compute_dtype=DTYPE",
     ]
 
 
-def lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
+def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     """Return the entries of LoraConfig that differ from PEFT's defaults."""
     config, usual = tuned.model.peft_config["default"], peft.LoraConfig()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
@@ -141,30 +147,39 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else value
 
 
-def optimizer_statements(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def build_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return statements that import and create the optimizer, with settings that aren't its defaults."""
     kind = type(optimizer)
     package = kind.__module__.partition(".")[0]
     module = f"{package}.optim" if package in ("torch", "bitsandbytes") else kind.__module__
     usual, shown = inspect.signature(kind).parameters, ("weight_decay",)
     settings = [
-        f"{name}={literal(value)}"
+        f"{name}={format_literal(value)}"
         for name, value in optimizer.defaults.items()
         if name in usual and name != "lr" and (name in shown or value != usual[name].default)
     ]
     name = f"torch.optim.{kind.__name__}" if package == "torch" else kind.__name__
     return {
         "optimizer_import": None if package == "torch" else f"from {module} import {kind.__name__}",
-        "optimizer": call(f"optimizer = {name}", ["parameters", "lr=LEARNING_RATE", *settings]),
+        "optimizer": format_call(
+            f"optimizer = {name}", ["parameters", "lr=LEARNING_RATE", *settings]
+        ),
     }
 
 
-def scheduler_statement(spec: TrainingSpec, steps: int) -> str:
+def build_scheduler(spec: TrainingSpec, steps: int) -> str:
     """Return the statement that creates the scheduler; a plateau's rates come from the run's events."""
-    if schedules.scheduler_name(spec) == "reduce_on_plateau":
-        return call("scheduler = torch.optim.lr_scheduler.LambdaLR", ["optimizer", "rate_factor"])
-    arguments = [literal(schedules.scheduler_name(spec)), "optimizer", "WARMUP_STEPS", "STEPS"]
+    if schedules.get_scheduler_name(spec) == "reduce_on_plateau":
+        return format_call(
+            "scheduler = torch.optim.lr_scheduler.LambdaLR", ["optimizer", "rate_factor"]
+        )
+    arguments = [
+        format_literal(schedules.get_scheduler_name(spec)),
+        "optimizer",
+        "WARMUP_STEPS",
+        "STEPS",
+    ]
     settings = schedules.scheduler_kwargs(spec, steps, spec.warmup(steps))
     if settings:
-        arguments.append(literal(settings, indent=4))
-    return call("scheduler = transformers.get_scheduler", arguments)
+        arguments.append(format_literal(settings, indent=4))
+    return format_call("scheduler = transformers.get_scheduler", arguments)

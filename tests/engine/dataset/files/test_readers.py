@@ -24,7 +24,7 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.dataset.files.encodings import detect_encoding
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
-from lora_studio.engine.dataset.rows.scan import first_rows, open_store
+from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import make_job
@@ -704,9 +704,9 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from lora_studio.core.dataset.spec import DataSource\n"
-        "from lora_studio.engine.dataset.rows.sources import files_of\n"
+        "from lora_studio.engine.dataset.rows.sources import find_files\n"
         "os.getuid() or os.setuid(65534)\n"
-        "print(*(f'{name}: {why}' for name, why in files_of(DataSource(path=sys.argv[1]), None).left_out))"
+        "print(*(f'{name}: {why}' for name, why in find_files(DataSource(path=sys.argv[1]), None).left_out))"
     )
     for folder in (tmp_path, *tmp_path.parents):  # pytest creates them for the user only
         if folder.stat().st_mode & 0o777 != 0o700:
@@ -723,7 +723,7 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
 def test_damaged_file_in_folder_leaves_other_files_readable(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "b.jsonl").write_text(json.dumps(QA), "utf-8")
-    parsed = first_rows(DataSource(path=str(tmp_path)), 5, make_job())
+    parsed = read_first_rows(DataSource(path=str(tmp_path)), 5, make_job())
     assert [row.values for row in parsed.rows] == [QA]
     store = scan(tmp_path)
     assert values(store) == [QA]
@@ -968,7 +968,7 @@ def test_first_rows_match_the_full_scan(tmp_path: Path) -> None:
         file = tmp_path / name
         file.write_text(text, "utf-8")
         source = DataSource(path=str(file))
-        first = first_rows(source, 2, make_job())
+        first = read_first_rows(source, 2, make_job())
         store = open_store(source, make_job())
         assert [row.values for row in first.rows] == values(store)
         assert [row.raw for row in first.rows] == [store.raw(position).raw for position in range(2)]

@@ -16,11 +16,11 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
     NearDuplicateSearch,
     Sides,
+    compute_sketches,
     find_boilerplate,
+    hash_shingles,
+    jaccard_similarity,
     normalize,
-    shingles,
-    similarity,
-    sketch,
 )
 from tests.benchmarks.near_duplicates import Writer, grouped, measure
 
@@ -89,8 +89,8 @@ def test_sketch_agreement_estimates_shingle_similarity(share: float) -> None:
     writer = Writer(7)
     one = writer.text(300, 300)
     other = writer.edited(one, share) if share else one
-    _, prints = sketch([(one,), (other,)], np.zeros(2, np.uint64), NOTHING)
-    truth = similarity(shingles((one,))[0], shingles((other,))[0], NOTHING)
+    _, prints = compute_sketches([(one,), (other,)], np.zeros(2, np.uint64), NOTHING)
+    truth = jaccard_similarity(hash_shingles((one,))[0], hash_shingles((other,))[0], NOTHING)
     estimate = float((prints[0] == prints[1]).mean())
     assert estimate == pytest.approx(truth, abs=4 * (0.25 / PRINTS) ** 0.5)
     assert estimate == 1.0 or share
@@ -100,15 +100,15 @@ def test_sketch_does_not_depend_on_other_rows() -> None:
     writer = Writer(1)
     rows = [(writer.text(1, 3), writer.text(0, 400)) for _ in range(50)] + [("", "")]
     contexts = np.arange(len(rows), dtype=np.uint64)
-    keys, prints = sketch(rows, contexts, NOTHING)
+    keys, prints = compute_sketches(rows, contexts, NOTHING)
     for row in (0, 17, 50):
-        alone = sketch([rows[row]], contexts[row : row + 1], NOTHING)
+        alone = compute_sketches([rows[row]], contexts[row : row + 1], NOTHING)
         assert np.array_equal(alone[0][0], keys[row])
         assert np.array_equal(alone[1][0], prints[row])
 
 
 def test_rows_with_different_contexts_share_no_key() -> None:
-    keys, _ = sketch([(LONG,), (LONG,)], np.array([1, 2], dtype=np.uint64), NOTHING)
+    keys, _ = compute_sketches([(LONG,), (LONG,)], np.array([1, 2], dtype=np.uint64), NOTHING)
     assert not (keys[0] == keys[1]).any()
 
 
@@ -124,7 +124,7 @@ def test_shared_template_does_not_make_rows_near_duplicates() -> None:
 
 def test_boilerplate_needs_enough_rows() -> None:
     assert len(find_boilerplate([(LONG,)] * 9)) == 0
-    assert np.array_equal(find_boilerplate([(LONG,)] * 10), shingles((LONG,))[0])
+    assert np.array_equal(find_boilerplate([(LONG,)] * 10), hash_shingles((LONG,))[0])
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,14 @@ def test_row_with_many_copies_is_one_group() -> None:
 
 
 def test_similarity_is_zero_to_one_and_ignores_boilerplate() -> None:
-    one, other = shingles((LONG,))[0], shingles((LONG[::-1],))[0]
-    assert similarity(one, one, NOTHING) == 1.0
-    assert similarity(one, other, NOTHING) == 0.0
-    assert similarity(one, one, one) == 1.0  # nothing but find_boilerplate is compared whole
+    one, other = hash_shingles((LONG,))[0], hash_shingles((LONG[::-1],))[0]
+    assert jaccard_similarity(one, one, NOTHING) == 1.0
+    assert jaccard_similarity(one, other, NOTHING) == 0.0
+    assert (
+        jaccard_similarity(one, one, one) == 1.0
+    )  # nothing but find_boilerplate is compared whole
     half = np.union1d(one, other)
-    assert similarity(half, one, one) == 0.0
+    assert jaccard_similarity(half, one, one) == 0.0
     assert 0 < THRESHOLD < 1
     assert SHORT > 9
 

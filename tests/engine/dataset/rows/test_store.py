@@ -29,12 +29,12 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.files.blocks import ReadNotes
-from lora_studio.engine.dataset.files.columnar import columnar_blocks
+from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.sniffing import recognize_file
 from lora_studio.engine.dataset.quality import row_facts
 from lora_studio.engine.dataset.rows import mixture, scan_cache, verdicts
 from lora_studio.engine.dataset.rows.mixture import describe_source, recognize_format
-from lora_studio.engine.dataset.rows.scan import first_rows, open_store
+from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.jobs import RecordingChannel, make_job, write_rows
@@ -140,7 +140,7 @@ def test_scan_finished_by_another_process_meanwhile_is_kept(
         looks.append(whole(name, size) if looks else None)  # missing on the first look
         return looks[-1]
 
-    with scan_cache.fresh_folder() as folder:
+    with scan_cache.create_scan_folder() as folder:
         shutil.copytree(theirs, folder, dirs_exist_ok=True)
         monkeypatch.setattr(scan_cache, "find_scan", look)
         assert scan_cache.keep_scan(folder, theirs.name) == theirs
@@ -173,7 +173,7 @@ def test_unpacked_and_temporary_files_are_deleted_after_use(
     def left() -> list[str]:
         return [str(path.name) for path in (cache / "rows").glob(".*/*")]
 
-    reading = columnar_blocks(recognize_file(file), ReadNotes(), scan_cache.fresh_folder)
+    reading = read_columnar_blocks(recognize_file(file), ReadNotes(), scan_cache.create_scan_folder)
     assert len(next(reading)[0]) == 2
     assert left() == ["rows"]
     assert not list(reading)
@@ -249,12 +249,12 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.engine.dataset import inspection
 from lora_studio.engine import worker
 from lora_studio.engine.dataset.files.blocks import ReadNotes
-from lora_studio.engine.dataset.rows.scan import first_rows, open_store
+from lora_studio.engine.dataset.rows.scan import read_first_rows, open_store
 from tests.helpers.jobs import make_job
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 idle = peak()
 source = DataSource(path=sys.argv[1])
-first_rows(source, 200, make_job())
+read_first_rows(source, 200, make_job())
 store = open_store(source, make_job())
 inspection.search(store, "zebra", make_job())
 print(len(store), (peak() - idle) // 1024)
@@ -295,7 +295,7 @@ def test_first_rows_do_not_wait_for_the_whole_file(tmp_path: Path) -> None:
         stream.write(line * 1000)
         stream.truncate(20_000_000_000)  # a sparse file: reading all of it would take minutes
     began = time.monotonic()
-    source_found = first_rows(DataSource(path=str(file)), 200, make_job())
+    source_found = read_first_rows(DataSource(path=str(file)), 200, make_job())
     assert time.monotonic() - began < 30
     assert len(source_found.rows) == 200
     assert not source_found.is_all
@@ -387,7 +387,7 @@ def test_mutated_file_gives_rows_and_reasons_or_one_problem(
     store = scan_or_refuse(file)
     if store is None:
         return
-    first = first_rows(source, 5, make_job())
+    first = read_first_rows(source, 5, make_job())
     assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
     source_found = describe_source(source, store, recognize_format(store, source))
     judged = verdicts.judge_source(store, source_found, DatasetSpec(sources=(source,)), make_job())

@@ -90,7 +90,7 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
     names = gguf_format.get_tensor_name_map(key, 2)
     result: dict[str, torch.Tensor] = {}
     experts: dict[str, list[torch.Tensor]] = {}
-    for name, stored in safetensors_files.index(model).items():
+    for name, stored in safetensors_files.read_index(model).items():
         value = stored.read().float()
         if family in _PERMUTED and (".q_proj." in name or ".k_proj." in name):
             value = interleave(value, heads=4 if ".q_proj." in name else 2)
@@ -210,7 +210,7 @@ def test_cancel_kills_the_converter_immediately(llama: Path, tmp_path: Path) -> 
     began = time.monotonic()
     script = Path(broken_llama_cpp(tmp_path / "own", body), "convert_hf_to_gguf.py")
     with pytest.raises(CancelledError):
-        child_process.run(child_process.python(str(script)), job, on_line)
+        child_process.run(child_process.get_python_command(str(script)), job, on_line)
     assert time.monotonic() - began < 300  # it would sleep for ten minutes
     assert not _is_alive(seen[0])
 
@@ -222,7 +222,7 @@ def test_child_process_ends_with_its_parent(tmp_path: Path) -> None:
         "import os\n"
         "from lora_studio.engine.runtime import child_process as child\n"
         "from tests.helpers.recorded_job import recorded_job\n"
-        f"child.run(child.python({str(script)!r}), recorded_job()[0],\n"
+        f"child.run(child.get_python_command({str(script)!r}), recorded_job()[0],\n"
         "          lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))\n"
     )
     parent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -330,7 +330,7 @@ def test_first_pass_keeps_the_exact_weights(
     stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
-    assert conversion.first_pass(direct_gguf.source_from_folder(model).tensors, wanted) == expected
+    assert conversion.choose_first_pass(direct_gguf.open_source(model).tensors, wanted) == expected
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_tensor_in_memory_is_identical_to_merged_file(tmp_path: Path) -> None:
     outputs = merge.make_plan(base, [adapter], spec).outputs
     assert {output.name for output in outputs} == merged.keys()
     for output in outputs:
-        assert torch.equal(shards.values(output), merged[output.name]), output.name
+        assert torch.equal(shards.compute_values(output), merged[output.name]), output.name
 
 
 # --- precision --------------------------------------------------------------------------------
@@ -110,7 +110,11 @@ def relative_error(file: Path, run: RunFolder) -> float:
     module = "model.layers.0.mlp.down_proj"
     (layer,) = (one for one in adapter_files.read(run.adapter).layers if one.module == module)
     update = layer.b.read().float() @ layer.a.read().float() * layer.scale
-    base = safetensors_files.index(run.path.parents[1] / "base")[f"{module}.weight"].read().float()
+    base = (
+        safetensors_files.read_index(run.path.parents[1] / "base")[f"{module}.weight"]
+        .read()
+        .float()
+    )
     (tensor,) = (one for one in GGUFReader(file).tensors if one.name == "blk.0.ffn_down.weight")
     held = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
     return float((held - (base + update)).norm() / update.norm())
@@ -138,7 +142,7 @@ def test_merge_dtype_is_chosen_only_when_auto(
     dtype: str, quantization: str, taken: str, tmp_path: Path
 ) -> None:
     run = with_merging(tiny_run("llama3", tmp_path, quantizations=(quantization,)), dtype=dtype)
-    recipe = direct_gguf.direct_merge_of(run, run.load_project(), recorded_job()[0])
+    recipe = direct_gguf.plan_direct_merge(run, run.load_project(), recorded_job()[0])
     assert recipe.merging.dtype == taken
 
 
@@ -166,7 +170,7 @@ def test_converter_that_reads_files_differently_is_detected(tmp_path: Path) -> N
     script = tmp_path / "convert_hf_to_gguf.py"
     script.write_text("import gguf\nprint('read what?')\n", "utf-8")
     job, _ = recorded_job()
-    recipe = direct_gguf.direct_merge_of(run, run.load_project(), job)
+    recipe = direct_gguf.plan_direct_merge(run, run.load_project(), job)
     source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)
     with pytest.raises(converter.UnsupportedModelError):
         conversion.convert(
@@ -177,11 +181,11 @@ def test_converter_that_reads_files_differently_is_detected(tmp_path: Path) -> N
 def test_header_only_weights_cannot_be_read_as_a_model(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, _ = recorded_job()
-    recipe = direct_gguf.direct_merge_of(run, run.load_project(), job)
+    recipe = direct_gguf.plan_direct_merge(run, run.load_project(), job)
     source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)
     assert sum(f.stat().st_size for f in source.folder.glob("*.safetensors")) < 10_000
     with pytest.raises(ProblemError, match="truncated"):
-        safetensors_files.index(source.folder)
+        safetensors_files.read_index(source.folder)
 
 
 @pytest.mark.slow

@@ -118,11 +118,11 @@ def test_written_matrix_reads_as_means_and_ones_if_unused(
 
 def test_spread_samples_all_conversations_evenly() -> None:
     rows = [[number] * 10 for number in range(1000)]
-    taken = imatrix.spread(rows, 200)
+    taken = imatrix.select_evenly(rows, 200)
     assert [row[0] for row in taken][:3] == [0, 53, 105]
     assert taken[-1] == rows[-1]
     assert sum(map(len, taken)) == 200
-    assert imatrix.spread(rows[:3], 200) == rows[:3]
+    assert imatrix.select_evenly(rows[:3], 200) == rows[:3]
 
 
 def test_measuring_without_long_conversations_is_refused(tmp_path: Path) -> None:

@@ -206,9 +206,9 @@ def test_dry_run_log_gives_the_exact_file_size() -> None:
     header = 1000
     before = header + 64 * 3 * 2 + 32  # 20 bytes, padded to 32
     after = header + 6 * 34 + 20 + 32  # six blocks of 34 bytes are 204, padded to 224
-    assert gguf_quantizer.planned_bytes(log, before) == after
+    assert gguf_quantizer.parse_planned_bytes(log, before) == after
     with pytest.raises(ValueError, match="no tensors"):
-        gguf_quantizer.planned_bytes("nothing", 10)
+        gguf_quantizer.parse_planned_bytes("nothing", 10)
 
 
 def test_sizes_are_estimated_from_shapes_alone(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_estimate_before_conversion_matches_the_file(sixteen_bit: Path, tmp_path
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
     result = sizes.estimate_sizes(
-        direct_gguf.source_from_folder(folder / "model"), spec, recorded_job()[0]
+        direct_gguf.open_source(folder / "model"), spec, recorded_job()[0]
     ).bytes
     # Q1_0 has blocks of 128 without a smaller fallback; this model's rows have 64 values.
     assert result.keys() == QUANTIZATIONS.keys() - {"Q1_0"}

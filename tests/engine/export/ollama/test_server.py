@@ -123,7 +123,7 @@ def test_password_is_sent_and_never_shown(
     info = ollama_server.inspect_server(host)
     recorder = create(server, gguf, host)
     shown = [events.to_line(event) for event in (info, *recorder.events)]
-    shown += [*capfd.readouterr(), repr(ollama_server.client_of(host))]
+    shown += [*capfd.readouterr(), repr(ollama_server.create_client(host))]
     assert server.models
     assert "s3cret" not in "".join(shown)
 
@@ -135,7 +135,7 @@ def test_password_comes_from_ollama_host_for_the_same_server(
     monkeypatch.setenv("OLLAMA_HOST", server.host.replace("http://", "http://pim:s3cret@"))
     info = ollama_server.inspect_server("")
     assert ollama_server.inspect_server(info.host).version == info.version
-    assert not ollama_server.client_of("http://elsewhere:11434").headers
+    assert not ollama_server.create_client("http://elsewhere:11434").headers
 
 
 @pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
@@ -324,4 +324,4 @@ def test_address_is_parsed_like_ollama(
     written: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    assert ollama_server.client_of(written).host == meant
+    assert ollama_server.create_client(written).host == meant

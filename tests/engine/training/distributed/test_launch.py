@@ -241,7 +241,7 @@ def test_best_adapter_of_a_checkpoint_is_not_deleted(start: Start) -> None:
     assert sent[-1].problem.code == "worker.crashed"
     last = checkpoint_files.read_checkpoint(run.checkpoint(run.checkpoint_steps()[-1]))
     state = TrainerState.from_checkpoint(last.entries, run.load_project().training)
-    best = best_adapter.best_evaluation(state.evaluations)
+    best = best_adapter.find_best_evaluation(state.evaluations)
     assert best is not None
     assert (run.best_adapter(best.step) / "adapter_model.safetensors").is_file()
 

@@ -52,13 +52,13 @@ def test_packed_rows_match_rows_computed_alone(heads: int, window: int | None) -
     shapes: tuple[Any, ...] = (heads, 2, 2)
     query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in shapes)
     actual = sequence_packing.varlen_attention(query, key, value, LENGTHS, 0.3, window, varlen)
-    expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, 0.3, window)
+    expected = sequence_packing.rowwise_attention(query, key, value, LENGTHS, 0.3, window)
     torch.testing.assert_close(actual, expected)
 
 
 def test_cpu_does_not_use_the_varlen_kernel() -> None:
     query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
-    assert not sequence_packing.supports_varlen_kernel(query, query, query)
+    assert not sequence_packing.can_use_varlen_kernel(query, query, query)
 
 
 def test_varlen_kernel_gets_queries_in_autocast_dtype(
@@ -70,7 +70,7 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
         seen.extend(tensor.dtype for tensor in (query, *others[:2]))
         return query
 
-    monkeypatch.setattr(sequence_packing, "supports_varlen_kernel", lambda *_: True)
+    monkeypatch.setattr(sequence_packing, "can_use_varlen_kernel", lambda *_: True)
     monkeypatch.setattr(sequence_packing, "varlen_attention", varlen_attention)
     module = torch.nn.Module()
     with FakeTensorMode():
@@ -79,7 +79,7 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
         for is_casting in (False, True):
             monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind, on=is_casting: on)
             monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
-            sequence_packing.attention_in_rows(module, query, key, key, None, documents=(5, 7))
+            sequence_packing.packed_attention(module, query, key, key, None, documents=(5, 7))
     assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
 
 
@@ -87,9 +87,7 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
 def test_gpu_with_flash_attention_uses_the_varlen_kernel() -> None:
     query = torch.randn(1, 4, 5, 64, dtype=torch.bfloat16, device="cuda")
     major, _ = torch.cuda.get_device_capability()
-    assert sequence_packing.supports_varlen_kernel(query, query[:, :2], query[:, :2]) == (
-        major >= 8
-    )
+    assert sequence_packing.can_use_varlen_kernel(query, query[:, :2], query[:, :2]) == (major >= 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -103,11 +101,11 @@ def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
     with FakeTensorMode():
         query, key = (torch.empty(1, n, 8, 16, dtype=dtype, device="cuda") for n in (4, 2))
         mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
-        assert sequence_packing.needs_repeated_keys(query, key, key, None) == (
+        assert sequence_packing.should_repeat_keys(query, key, key, None) == (
             dtype == torch.float32
         )
-        assert sequence_packing.needs_repeated_keys(query, key, key, mask)
-    assert not sequence_packing.needs_repeated_keys(
+        assert sequence_packing.should_repeat_keys(query, key, key, mask)
+    assert not sequence_packing.should_repeat_keys(
         *(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None
     )
 
@@ -115,9 +113,9 @@ def test_keys_are_repeated_where_no_flash_kernel_supports_gqa(
 def test_repeated_keys_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
-    expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
-    monkeypatch.setattr(sequence_packing, "needs_repeated_keys", lambda *_: True)
-    actual = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
+    expected = sequence_packing.rowwise_attention(query, key, value, LENGTHS, None, 4)
+    monkeypatch.setattr(sequence_packing, "should_repeat_keys", lambda *_: True)
+    actual = sequence_packing.rowwise_attention(query, key, value, LENGTHS, None, 4)
     torch.testing.assert_close(actual, expected)
 
 

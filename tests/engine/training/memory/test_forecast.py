@@ -86,7 +86,7 @@ def test_failed_training_does_not_calibrate(
     from lora_studio.engine.training import problems, trainer
 
     def diverge(loop: trainer.Trainer, **_: Any) -> bool:
-        raise problems.diverged(float("nan"), loop.step)
+        raise problems.divergence_error(float("nan"), loop.step)
 
     monkeypatch.setattr(trainer.Trainer, "fit", diverge)
     channel = trained(tiny, tmp_path, SFT)

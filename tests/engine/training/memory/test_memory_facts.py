@@ -35,7 +35,7 @@ from tests.helpers.tiny_models import tiny_model
 
 def shape_of(family: str, folder: Path) -> ModelShape:
     config = AutoConfig.from_pretrained(tiny_model(family, folder))
-    return model_shape.shape(AutoModelForCausalLM.from_config(config))
+    return model_shape.get_model_shape(AutoModelForCausalLM.from_config(config))
 
 
 @pytest.mark.parametrize("family", ["llama3", "phi3", "gemma3", "granite"])

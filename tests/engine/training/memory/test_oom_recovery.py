@@ -23,7 +23,7 @@ from lora_studio.engine.training import checkpoint_files, training_setup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.memory.problems import memory_exhausted
+from lora_studio.engine.training.memory.problems import memory_exhausted_error
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
@@ -385,7 +385,7 @@ def test_oom_in_kto_lookahead_repeats_the_step_or_evaluation(
 
 def test_levels_halve_rows_then_recompute() -> None:
     spec = TrainingSpec(micro_batch=5, gradient_accumulation=3)
-    level: MemoryLevel | None = ladder.starting_level(spec)
+    level: MemoryLevel | None = ladder.choose_starting_level(spec)
     seen = []
     while level is not None:
         seen.append((level.micro_batch, level.accumulation(15), level.recomputing))
@@ -394,7 +394,7 @@ def test_levels_halve_rows_then_recompute() -> None:
 
 
 def test_cutting_one_very_long_row_is_the_cheapest_fix() -> None:
-    error = memory_exhausted(Text(template="Out."), [100] * 99 + [5000], "4bit")
+    error = memory_exhausted_error(Text(template="Out."), [100] * 99 + [5000], "4bit")
     (problem,) = error.problems
     assert problem.fix is not None
     assert (problem.fix.field, problem.fix.value) == ("max_length", 104)

@@ -59,11 +59,11 @@ def test_optimizer_learns_and_resumes_bit_for_bit(name: Optimizer) -> None:
     model, other = Adapter(), Adapter()
     optimizer = optimizers.create_optimizer(spec_of(name), model)
     losses = steps(model, optimizer, 30)
-    with optimizers.inference_weights(optimizer):
+    with optimizers.use_inference_weights(optimizer):
         assert model.loss().item() < losses[0] - 1e-4
         weights = {name: value.clone() for name, value in model.state_dict().items()}
     buffer = io.BytesIO()
-    torch.save(optimizers.optimizer_state(optimizer), buffer)
+    torch.save(optimizers.get_optimizer_state(optimizer), buffer)
     buffer.seek(0)
     other.load_state_dict(weights)
     restored = optimizers.create_optimizer(spec_of(name), other)
@@ -135,7 +135,7 @@ def test_schedule_free_weights_switch_and_return_exactly(
     optimizer = optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 20)
     before = model.lora_B.detach().clone()
-    with optimizers.inference_weights(optimizer):
+    with optimizers.use_inference_weights(optimizer):
         assert not torch.equal(model.lora_B, before)
     assert torch.equal(model.lora_B, before)
     steps(model, optimizer, 1)
@@ -146,16 +146,16 @@ def test_inference_weights_of_other_optimizers_are_unchanged() -> None:
     optimizer = optimizers.create_optimizer(spec_of("adamw"), model)
     steps(model, optimizer, 3)
     before = model.lora_B.detach().clone()
-    with optimizers.inference_weights(optimizer):
+    with optimizers.use_inference_weights(optimizer):
         assert torch.equal(model.lora_B, before)
-    assert "weights" not in optimizers.optimizer_state(optimizer)
+    assert "weights" not in optimizers.get_optimizer_state(optimizer)
 
 
 def test_missing_package_is_reported_at_its_field_with_a_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None if name == "schedulefree" else True)  # type: ignore[attr-defined]  # fmt: skip
-    assert optimizers.missing_packages() == ("schedulefree",)
+    assert optimizers.get_missing_packages() == ("schedulefree",)
     with pytest.raises(ProblemError, match="needs the package schedulefree") as raised:
         optimizers.create_optimizer(spec_of("schedule_free_sgd"), Adapter())
     (problem,) = raised.value.problems

@@ -287,7 +287,7 @@ def test_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel
 
 
 def test_lock_list_pins_required_packages_without_hosts() -> None:
-    lines = requirements.lock_list(["bitsandbytes"]).splitlines()
+    lines = requirements.list_locked_requirements(["bitsandbytes"]).splitlines()
     assert lines[0].startswith("# Python 3.")
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines[1:])
     pinned = dict(line.split("==") for line in lines[1:])
