@@ -1558,10 +1558,6 @@
             <translation>Wählen Sie Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
         </message>
         <message>
-            <source>Choose text-only data, or remove these rows from the file. The data check lists all of them.</source>
-            <translation>Reine Textdaten wählen oder diese Zeilen aus der Datei entfernen. Die Datenprüfung listet sie alle auf.</translation>
-        </message>
-        <message>
             <source>Choose the backend automatically</source>
             <translation>Backend automatisch wählen</translation>
         </message>
@@ -11680,13 +11676,6 @@
             <translation>
                 <numerusform>{n} Zeile von {total} setzt die Zeile fort, auf die „{column}“ verweist. Sie wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
                 <numerusform>{n} Zeilen von {total} setzen die Zeile fort, auf die „{column}“ verweist. Jede wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
-            <source>{n} rows of {total} inspected contain a placeholder for an image, video, or audio, such as {mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to answer without seeing it.</source>
-            <translation>
-                <numerusform>{n} Zeile von {total} geprüften enthält einen Platzhalter für ein Bild, Video oder Audio, etwa {mark} in „{column}“ von Zeile {row:d}. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne etwas zu sehen.</numerusform>
-                <numerusform>{n} Zeilen von {total} geprüften enthalten einen Platzhalter für ein Bild, Video oder Audio, etwa {mark} in „{column}“ von Zeile {row:d}. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne etwas zu sehen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_studio.core.dataset.faults import iter_texts
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
-from lora_studio.core.dataset.formats.mapping import find_column_names
-from lora_studio.core.dataset.media_placeholders import can_contain_mark, find_media_mark
 from lora_studio.core.dataset.repairs import repair
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, RowFormat, Task
 from lora_studio.core.messages import Text, counted, text
-from lora_studio.core.problems import Problem, ProblemError, Where, error, fail, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol.events import SourceFound
 from lora_studio.engine.dataset.reasons import NO_FORMAT
 from lora_studio.engine.dataset.rows.hashing import mix64
@@ -138,7 +135,7 @@ def _recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:
     values = [row.values for row in rows]
     verdict = detect(values, store.facts.columns, source.format, source.mapping)
     if rows or not store.facts.faults:
-        return replace(verdict, problems=(*verdict.problems, *_marks(store, rows, verdict)))
+        return verdict
     problem = _faults_alone(store, source)
     return replace(verdict, evidence=problem.what, problems=(problem,))
 
@@ -169,48 +166,6 @@ def _where(store: RowStore, row: RawRow) -> Where:
         line=row.line or None,
         row=row.number,
     )
-
-
-def _marks(store: RowStore, rows: Sequence[RawRow], verdict: FormatVerdict) -> Iterator[Problem]:
-    """Yield a warning where rows have placeholders for images, video or audio."""
-    marked = [(row, mark) for row in rows if (mark := _mark(row, verdict))]
-    if not marked:
-        return
-    row, mark = marked[0]
-    values = row.values or {}
-    mapped = [name for slot in verdict.mapping.values() for name in find_column_names(slot, values)]
-    inside = next(
-        (name for name in (*mapped, *values) if mark in str(values.get(name))), next(iter(values))
-    )
-    yield warning(
-        "dataset.media_marks",
-        counted(
-            len(marked),
-            "{n} row of {total} inspected contains a placeholder for an image, video or audio, such as "
-            "{mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to "
-            "answer without seeing it.",
-            "{n} rows of {total} inspected contain a placeholder for an image, video, or audio, "
-            "such as {mark} in “{column}” of row {row:d}. It is trained as text: the model would "
-            "learn to answer without seeing it.",
-            total=len(rows),
-            mark=mark,
-            column=inside,
-            row=row.number,
-        ),
-        "Choose text-only data, or remove these rows from the file. The data check lists all of them.",
-        where=_where(store, row),
-    )
-
-
-def _mark(row: RawRow, verdict: FormatVerdict) -> str:
-    """Return the placeholder in what a row is trained as, "" for none."""
-    if verdict.format is None or not can_contain_mark(row.raw):
-        return ""
-    try:
-        sample = convert(row.values, verdict.format, verdict.mapping)
-    except UnusableRow:
-        return ""
-    return next(filter(None, map(find_media_mark, iter_texts(sample))), "")
 
 
 def sample_rows(store: RowStore) -> list[RawRow]:

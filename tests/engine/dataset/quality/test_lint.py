@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
@@ -78,7 +79,7 @@ def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
     for index in range(len(rows.stores[0])):
         try:
             rows.sample(0, index)
-        except mixture.UnusableRow as verdict:
+        except UnusableRow as verdict:
             skipped[str(verdict)] = skipped.get(str(verdict), 0) + 1
     division = split(rows, 42, make_job())
     for reason, ids in division.dropped.items():
