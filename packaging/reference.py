@@ -14,7 +14,7 @@ from typing import Any
 
 from lora_studio.core.problems import STEPS
 from lora_studio.core.project.project import SPECS
-from lora_studio.core.spec import FieldFacts, all_facts
+from lora_studio.core.spec import FieldFacts, list_facts
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DOCS = CHECKOUT / "packaging" / "docs"
@@ -54,7 +54,7 @@ def settings_page() -> str:
         title = {"lora": "LoRA"}.get(step, step.capitalize())
         lines += ["", f"## {title}", "", "| setting | default | values | description |"]
         lines.append("|---|---|---|---|")
-        lines += [_row(step, fact) for fact in all_facts(SPECS[step])]
+        lines += [_row(step, fact) for fact in list_facts(SPECS[step])]
     return "\n".join(lines) + "\n"
 
 

@@ -25,7 +25,7 @@ from lora_studio.core import chat, export
 from lora_studio.core.dataset import spec as dataset_spec
 from lora_studio.core.project import presets, project
 from lora_studio.core.protocol import training as training_protocol
-from lora_studio.core.spec import all_facts
+from lora_studio.core.spec import list_facts
 from lora_studio.core.training import optimizers
 from lora_studio.gui.language import CONTEXT, LANGUAGES
 
@@ -48,7 +48,7 @@ def _of_tables() -> set[str]:
     """What the specs and the tables beside them declare."""
     texts: set[str] = set()
     for spec in (*project.SPECS.values(), chat.Sampling):
-        for facts in all_facts(spec):
+        for facts in list_facts(spec):
             said = {words for value, words in facts.choices.items() if words != value}
             texts |= {facts.title, facts.description, facts.unit, *said}
     for preset in presets.PRESETS:

@@ -387,7 +387,9 @@ def make_project(folder: Path) -> Path:
     target = folder / "Projects" / "support-bot"
     (target / "Llama-3.2-3B-Instruct").mkdir(parents=True)
     (target / "Llama-3.2-3B-Instruct" / "config.json").write_text("{}")
-    shutil.copy(paths.resources() / "sample" / "assistant.jsonl", target / "support.jsonl")
+    shutil.copy(
+        paths.get_resources_folder() / "sample" / "assistant.jsonl", target / "support.jsonl"
+    )
     (target / "faq.csv").write_text("topic;question;reply\nShipping;How long?;Two days.\n")
     (target / "support-bot.lorastudio").write_text(
         'schema_version = 1\nname = "support-bot"\n[model]\n'

@@ -244,11 +244,11 @@ def _new_run(path: Path, model: str | None) -> RunFolder:
     draft = project.load(path)
     if model is not None:
         draft.set("model", "source", model_of(model).source)
-    wrong = checks.errors(checks.filter_by_step(checks.check(draft), "model"))
+    wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)
     assert draft.folder is not None
-    return run_folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
+    return run_folder.create_run(draft.folder / "runs", draft.freeze(), draft.folder)
 
 
 def _absolute(folder: str) -> str:
@@ -265,7 +265,7 @@ def _cells(facts: AdapterFacts) -> list[str]:
         str(low) if low == high else f"{low}–{high}",
         ", ".join(facts.modules),
         facts.base,
-        formatting.size(facts.bytes),
+        formatting.format_size(facts.bytes),
     ]
 
 
@@ -277,7 +277,8 @@ def _print_shown(event: events.AdapterShown, display: Display) -> None:
     table.add_row("Base", facts.base or "unknown")
     table.add_row("Rank, alpha", f"{_cells(facts)[2]}, {facts.alpha:g}")
     table.add_row(
-        "Parameters", f"{formatting.count(facts.parameters)}, {formatting.size(facts.bytes)}"
+        "Parameters",
+        f"{formatting.format_count(facts.parameters)}, {formatting.format_size(facts.bytes)}",
     )
     if facts.trained_whole:
         table.add_row("Trained in full", ", ".join(facts.trained_whole))
@@ -311,14 +312,14 @@ def _print_plan(event: events.MergePlanned, display: Display) -> None:
             )
         ),
     )
-    table.add_row("Precision", f"{event.dtype}, {formatting.plural(event.shards, 'file')}")
+    table.add_row("Precision", f"{event.dtype}, {formatting.format_plural(event.shards, 'file')}")
     table.add_row(
         "Disk",
         str(text("{needed:size} needed, {free:size} free", needed=event.missing, free=event.free)),
     )
     table.add_row("Memory", str(text("about {memory:memory} at its peak", memory=event.memory)))
     if event.finished_shards:
-        table.add_row("Finished", formatting.plural(event.finished_shards, "file"))
+        table.add_row("Finished", formatting.format_plural(event.finished_shards, "file"))
     if event.by_peft:
         table.add_row("Merged by PEFT", str(event.by_peft))
     display.console.print(table)

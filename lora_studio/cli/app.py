@@ -80,7 +80,7 @@ SetOption = Annotated[
 PresetOption = Annotated[
     str,
     typer.Option(
-        help=f"A whole recipe: {formatting.listed([p.name for p in presets.PRESETS], 'or')}."
+        help=f"A whole recipe: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."
     ),
 ]
 

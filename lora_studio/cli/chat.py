@@ -25,7 +25,7 @@ from lora_studio.core.chat import (
     Sampling,
 )
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.export import suggested_ollama_name
+from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import checks, project
 from lora_studio.core.project.project import Project
@@ -92,7 +92,7 @@ def _opened(path: Path) -> tuple[Project, RunFolder | None]:
     if run.project_file.is_file():
         return run.load_project(), run
     draft = project.load(path)
-    wrong = checks.errors(checks.filter_by_step(checks.check(draft), "model"))
+    wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)
     assert draft.folder is not None
@@ -110,7 +110,7 @@ def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
     created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
         return OllamaSpeaker(name=created[-1].name, host=created[-1].host)
-    name = frozen.export.ollama_name or suggested_ollama_name(frozen.name)
+    name = frozen.export.ollama_name or suggest_ollama_name(frozen.name)
     return OllamaSpeaker(name=name, host=frozen.export.ollama_host)
 
 
@@ -134,12 +134,12 @@ def _speaker(
         case "ollama":
             return _in_ollama(frozen, run)
         case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
-            return speakers.adapter_speaker(run.adapter)
+            return speakers.create_adapter_speaker(run.adapter)
         case "merged" if run is not None and (run.merged / "config.json").is_file():
             return ModelSpeaker(folder=str(run.merged))
-        case "gguf" if run is not None and (files := speakers.gguf_files(run)):
+        case "gguf" if run is not None and (files := speakers.list_gguf_files(run)):
             first = run.gguf_file(frozen.name, frozen.export.quantizations[0])
-            return speakers.gguf_speaker(run, first if first in files else files[0])
+            return speakers.create_gguf_speaker(run, first if first in files else files[0])
         case missing:
             raise fail(
                 "chat.not_there",
@@ -235,7 +235,10 @@ class _ChatSession:
 
 def _summary(event: events.Answered) -> str:
     speed = event.tokens_per_s
-    parts = [formatting.plural(event.tokens, "token"), formatting.rate(speed) if speed else ""]
+    parts = [
+        formatting.format_plural(event.tokens, "token"),
+        formatting.format_rate(speed) if speed else "",
+    ]
     parts.append(
         {"end": "", "length": "reached the maximum length", "stopped": "stopped"}[event.ending]
     )

@@ -45,7 +45,7 @@ def cluster(
             if draft is None:
                 raise typer.Exit(headless.REFUSED)
             assert draft.folder is not None
-            written = run_cluster.export(
+            written = run_cluster.export_project(
                 draft.freeze(), draft.folder, out.resolve(), with_model=model
             )  # fmt: skip
     display.console.print(f"Written: {written.path}", soft_wrap=True, markup=False)

@@ -148,7 +148,7 @@ class Display:
                 step=event.step,
                 steps=event.steps,
                 loss=event.loss,
-                rate=formatting.rate(event.tokens_per_s),
+                rate=formatting.format_rate(event.tokens_per_s),
                 memory=event.memory_bytes,
                 left=_left(event.eta_s),
             )

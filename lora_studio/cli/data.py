@@ -214,11 +214,11 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ("File", report["container"]),
         ("Format", title),
         ("Training", _TASKS[report["task"]]),
-        ("Confidence", formatting.percent(report["confidence"]) if report["format"] else ""),
+        ("Confidence", formatting.format_percent(report["confidence"]) if report["format"] else ""),
         ("Evidence", report["evidence"] if report["format"] else ""),
         (
             "Other formats",
-            formatting.listed([FORMATS[name].title for name in report["others"]], "or"),
+            formatting.join_names([FORMATS[name].title for name in report["others"]], "or"),
         ),
         ("Columns", _columns(report["columns"])),
         ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),
@@ -229,7 +229,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
     display.console.print(table)
     for entry in report["reasons"][:_REASONS_SHOWN]:
         display.say(
-            f"{formatting.number(entry['count'])} × {entry['reason']['text']} ({_places(entry)})"
+            f"{formatting.format_number(entry['count'])} × {entry['reason']['text']} ({_places(entry)})"
         )
     if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
         display.say(counted(more, "and {n} more reason", "and {n} more reasons"))
@@ -239,16 +239,18 @@ def _show(report: dict[str, Any], display: Display) -> None:
 def _columns(names: Sequence[str]) -> str:
     more = len(names) - _COLUMNS_SHOWN
     shown = ", ".join(names[:_COLUMNS_SHOWN])
-    return f"{shown} and {formatting.number(more)} more" if more > 0 else shown
+    return f"{shown} and {formatting.format_number(more)} more" if more > 0 else shown
 
 
 def _sum(report: dict[str, Any]) -> str:
-    read, used, skipped = (formatting.number(report[name]) for name in ("rows", "used", "skipped"))
+    read, used, skipped = (
+        formatting.format_number(report[name]) for name in ("rows", "used", "skipped")
+    )
     return f"{read} read = {used} used + {skipped} skipped"
 
 
 def _places(entry: dict[str, Any]) -> str:
-    rows = [formatting.number(row) for row in entry["rows"]]
+    rows = [formatting.format_number(row) for row in entry["rows"]]
     more = entry["count"] - len(rows)
     shown = ", ".join(rows)
     return f"{'row' if entry['count'] == 1 else 'rows'} {shown}{', …' if more > 0 else ''}"

@@ -84,9 +84,9 @@ def run(folder: Path | None, display: Display) -> int:
 
 def prepare(folder: Path | None) -> Path:
     """Return the folder of the sample project; copied from the resources where it does not exist yet."""
-    target = (folder or paths.data_folder() / "Sample project").resolve()
+    target = (folder or paths.get_data_folder() / "Sample project").resolve()
     if not any(target.glob("*.lorastudio")):
-        shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
+        shutil.copytree(paths.get_resources_folder() / "sample", target, dirs_exist_ok=True)
     return target
 
 

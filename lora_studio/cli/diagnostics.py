@@ -14,7 +14,7 @@ from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.protocol import commands
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup import engines
 
 
@@ -44,25 +44,29 @@ def diagnostics_(
     review the contents before the file is written.
     """
     display = Display()
-    entries = diagnostics.collect(_report(display), project)
+    entries = diagnostics.collect_entries(_report(display), project)
     for entry in entries:
-        display.say(f"{entry.name} ({formatting.size(len(entry.text.encode()))}): {entry.about}")
+        display.say(
+            f"{entry.name} ({formatting.format_size(len(entry.text.encode()))}): {entry.about}"
+        )
     if not yes and not typer.confirm(
         str(text("Write these files to {file}?", file=str(file))), default=True
     ):
         raise typer.Exit(headless.REFUSED)
     try:
-        diagnostics.write(entries, file)
+        diagnostics.write_archive(entries, file)
     except OSError as error:
         display.say(
-            text("Couldn't write {file}: {reason}.", file=str(file), reason=reason_of(error))
+            text(
+                "Couldn't write {file}: {reason}.", file=str(file), reason=describe_os_error(error)
+            )
         )
         raise typer.Exit(headless.FAILED) from None
     display.say(text("Created {file}. Review it before you share it.", file=str(file)))
 
 
 def _report(display: Display) -> dict[str, Any]:
-    report = diagnostics.here()
+    report = diagnostics.build_report()
     engine = engines.current()
     report["engine"] = (
         engine.model_dump(mode="json", context=READABLE, exclude={"packages"}) if engine else None

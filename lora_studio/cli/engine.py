@@ -171,7 +171,7 @@ def list_(
             one.app_version,
             one.torch,
             one.python_version,
-            formatting.size(one.bytes),
+            formatting.format_size(one.bytes),
         )
     Display().console.print(table if installed else "No engines are installed.")
 
@@ -277,7 +277,7 @@ def remove(
     root = folders.root()
     with refusing(display):
         doomed = [engines.named(name, root)] if name else engines.installed(root)
-    size = formatting.size(sum(one.bytes for one in doomed))
+    size = formatting.format_size(sum(one.bytes for one in doomed))
     names = ", ".join(one.name for one in doomed) or "leftover files"
     if _asks(yes, display) and not typer.confirm(
         str(text("Delete {names} ({size})?", names=names, size=size))

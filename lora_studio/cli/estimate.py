@@ -19,7 +19,7 @@ from lora_studio.core.memory import advice, calibration
 from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
-from lora_studio.core.memory.rows import rows_of
+from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.messages import READABLE, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
@@ -44,7 +44,7 @@ def estimate_(
     preset: Annotated[
         str,
         typer.Option(
-            help=f"A whole recipe: {formatting.listed([p.name for p in presets.PRESETS], 'or')}."
+            help=f"A whole recipe: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."
         ),
     ] = "",
 ) -> None:
@@ -61,8 +61,8 @@ def estimate_(
     except KeyboardInterrupt:
         raise typer.Exit(headless.INTERRUPTED) from None
     memory = estimate(plan)
-    largest = advice.largest_micro_batch_that_fits(plan)
-    helps = None if memory.fits else advice.cheapest_change(plan)
+    largest = advice.find_largest_micro_batch(plan)
+    helps = None if memory.fits else advice.find_cheapest_change(plan)
     if as_json:
         print_json(_as_json(memory, largest, helps))
     else:
@@ -74,7 +74,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
     model = cast(ModelSpec, draft.spec("model"))
     dataset = cast(DatasetSpec, draft.spec("dataset"))
     lora = cast(LoraSpec, draft.spec("lora"))
-    shape = starting_adapter.effective(lora)
+    shape = starting_adapter.resolve_lora(lora)
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
         commands.InspectModel(model=model, lora=lora),
@@ -91,7 +91,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
         model=model,
         lora=shape,
         training=cast(TrainingSpec, draft.spec("training")),
-        rows=rows_of(
+        rows=build_row_statistics(
             _last(replies, events.LengthsMeasured),
             rows.task,
             dataset.max_length,
@@ -100,7 +100,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
         limit=dataset.max_length,
         device=device,
     )
-    return calibration.corrected(plan, calibration.load())
+    return calibration.apply_correction(plan, calibration.load())
 
 
 def _last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
@@ -135,8 +135,8 @@ def _print(
     table.add_column()
     table.add_column(justify="right")
     for name, size in memory.parts.items():
-        table.add_row(COMPONENTS[name], formatting.memory(size))
-    table.add_row("[bold]Total[/bold]", f"[bold]{formatting.memory(memory.total)}[/bold]")
+        table.add_row(COMPONENTS[name], formatting.format_memory(size))
+    table.add_row("[bold]Total[/bold]", f"[bold]{formatting.format_memory(memory.total)}[/bold]")
     display.console.print(table)
     for line in describe_fit(memory, largest, helps):
         display.say(line)

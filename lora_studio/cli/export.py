@@ -17,7 +17,7 @@ from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.spec import facts
+from lora_studio.core.spec import get_facts
 
 RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
 QuantOption = Annotated[
@@ -115,7 +115,7 @@ def _changes(
     if lm_studio:
         changes["lm_studio"] = True
     if convert_from:
-        ways = tuple(facts(ExportSpec, "convert_from").choices)
+        ways = tuple(get_facts(ExportSpec, "convert_from").choices)
         if convert_from not in ways:
             raise _unknown("--from", convert_from, ways)
         changes["convert_from"] = convert_from
@@ -233,7 +233,7 @@ def _show_sizes(
         if name in estimate.bytes:
             note = "needs an importance matrix" if known.needs_imatrix else ""
             only = f"only for {known.only_for}" if known.only_for else note
-            table.add_row(name, formatting.size(estimate.bytes[name]), known.loss, only)
+            table.add_row(name, formatting.format_size(estimate.bytes[name]), known.loss, only)
     display.console.print(table)
     display.say(text("Tools: {tools}.", tools=estimate.tools))
 

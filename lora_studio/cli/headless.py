@@ -27,7 +27,7 @@ from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.spec import facts
+from lora_studio.core.spec import get_facts
 
 #: Exit status of a job that failed, of input that was refused, of a job the user ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -49,8 +49,8 @@ def open_project(
     try:
         draft = project.load(path)
         if preset:
-            chosen = presets.find(preset)
-            changes = tuple(item.text for item in presets.apply(draft, chosen))
+            chosen = presets.find_preset(preset)
+            changes = tuple(item.text for item in presets.apply_preset(draft, chosen))
             display.say(
                 text("Preset {preset}: {changes}.", preset=chosen.title, changes=changes)
                 if changes
@@ -62,7 +62,7 @@ def open_project(
         display.problems(error.problems)
         return None
     problems = checks.check(draft)
-    if checks.errors(problems):
+    if checks.filter_errors(problems):
         display.problems(problems)
         return None
     for warning in problems:
@@ -88,7 +88,7 @@ def apply(draft: Draft, override: str) -> None:
             names=tuple(SPECS[step].model_fields) if step else STEPS,
         )
     is_list = isinstance(draft.get(step, field), (list, tuple))
-    between = "\n" if facts(SPECS[step], field).lines else ","
+    between = "\n" if get_facts(SPECS[step], field).lines else ","
     plain: Any = (
         [part.strip() for part in value.split(between) if part.strip()] if is_list else value
     )
@@ -98,7 +98,7 @@ def apply(draft: Draft, override: str) -> None:
 def new_run(draft: Draft) -> RunFolder:
     """Create a run folder for a valid draft; raises ProblemError."""
     assert draft.folder is not None
-    return folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
+    return folder.create_run(draft.folder / "runs", draft.freeze(), draft.folder)
 
 
 def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:

@@ -112,4 +112,4 @@ def _rows(finding: events.Finding) -> str:
     shown = ", ".join(named[:_SHOWN_ROWS])
     more = finding.count - min(len(named), _SHOWN_ROWS)
     what = "Rows (source:row)" if several else "Rows" if finding.count > 1 else "Row"
-    return f"{what} {shown}{f' and {formatting.number(more)} more' if more else ''}"
+    return f"{what} {shown}{f' and {formatting.format_number(more)} more' if more else ''}"

@@ -44,7 +44,7 @@ def list_(
         typer.Option(help="Additional folder to search. Can be repeated."),
     ] = None,
     location: Annotated[
-        str, typer.Option(help=f"Only list this location: {formatting.listed(LOCAL, 'or')}.")
+        str, typer.Option(help=f"Only list this location: {formatting.join_names(LOCAL, 'or')}.")
     ] = "",
     old_location: Annotated[str, typer.Option("--place", hidden=True)] = "",
     as_json: JsonObjectOption = False,
@@ -52,7 +52,7 @@ def list_(
     """List models on this computer, and why some can't be used as base models."""
     display = Display(as_json=as_json)
     named = (str(path.expanduser().resolve()) for path in folder or [])
-    folders = tuple(dict.fromkeys((*model_folders.added(), *named)))
+    folders = tuple(dict.fromkeys((*model_folders.list_added_folders(), *named)))
     with refusing(display):
         wanted = location or old_location
         if wanted and wanted not in LOCAL:
@@ -209,10 +209,12 @@ def _show(
     nothing: str,
 ) -> None:
     device = _device(display)
-    settings = model_fit.plain(device) if device else None
-    fits = [(entry, model_fit.fit(entry, settings) if settings else None) for entry in models]
+    settings = model_fit.build_default_settings(device) if device else None
+    fits = [
+        (entry, model_fit.estimate_fit(entry, settings) if settings else None) for entry in models
+    ]
     usable = [pair for pair in fits if pair[0].usable]
-    usable.sort(key=lambda pair: model_fit.fits_first(pair[1]))
+    usable.sort(key=lambda pair: model_fit.get_fit_sort_key(pair[1]))
     rest = [pair for pair in fits if not pair[0].usable]
     if as_json:
         print_json([_as_json(entry, fit) for entry, fit in (*usable, *rest)])
@@ -221,8 +223,8 @@ def _show(
     for entry, fit in (*usable, *rest):
         table.add_row(
             entry.title + (" (gated)" if entry.gated else ""),
-            formatting.count(entry.parameters) if entry.parameters else "",
-            formatting.size(entry.bytes) if entry.bytes else "",
+            formatting.format_count(entry.parameters) if entry.parameters else "",
+            formatting.format_size(entry.bytes) if entry.bytes else "",
             entry.license,
             str(entry.refusal) or (_incomplete(entry) if entry.missing else fit_words(fit)),
         )
@@ -279,9 +281,9 @@ def _facts(event: events.ModelInspected) -> Table:
     table = Table(box=None, show_header=False)
     table.add_row("Model", event.source)
     table.add_row("Architecture", event.architecture)
-    table.add_row("Parameters", formatting.count(event.parameters))
+    table.add_row("Parameters", formatting.format_count(event.parameters))
     table.add_row("Layers", str(event.layers))
-    table.add_row("Vocabulary", formatting.plural(event.vocabulary, "token"))
+    table.add_row("Vocabulary", formatting.format_plural(event.vocabulary, "token"))
     table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
     table.add_row("License", event.license or "unknown")
     table.add_row("Precision", event.prequantized or event.stored_dtype)
@@ -291,15 +293,15 @@ def _facts(event: events.ModelInspected) -> Table:
     if event.gated:
         table.add_row("Terms", "must be accepted on the Hub")
     if event.disk_bytes:
-        table.add_row("On disk", formatting.size(event.disk_bytes))
+        table.add_row("On disk", formatting.format_size(event.disk_bytes))
     if event.missing_bytes:
-        table.add_row("To download", formatting.size(event.missing_bytes))
+        table.add_row("To download", formatting.format_size(event.missing_bytes))
     for precision, size in event.weight_bytes.items():
-        table.add_row(f"Weights in {precision}", formatting.memory(size))
+        table.add_row(f"Weights in {precision}", formatting.format_memory(size))
     if event.adapter:
         table.add_row(
             "Adapter",
-            f"{formatting.count(event.adapter.trainable)} parameters "
-            f"({formatting.percent(event.adapter.percent / 100)})",
+            f"{formatting.format_count(event.adapter.trainable)} parameters "
+            f"({formatting.format_percent(event.adapter.percent / 100)})",
         )
     return table

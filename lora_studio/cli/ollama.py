@@ -148,6 +148,6 @@ def _print_models(server: events.OllamaFound) -> None:
     table = Table("Model", "Size", "Quantization", "Changed", box=None)
     for model in server.details:
         table.add_row(
-            model.name, formatting.size(model.bytes), model.quantization, model.modified[:16]
+            model.name, formatting.format_size(model.bytes), model.quantization, model.modified[:16]
         )
     display.console.print(table)

@@ -100,7 +100,7 @@ def grid(
                 "A grid search uses one or two settings.",
                 "Use --over at most twice.",
             )
-        entries = [QueuedRun(run=run.path.name) for run in copies.grid(draft, axes)]
+        entries = [QueuedRun(run=run.path.name) for run in copies.create_grid_runs(draft, axes)]
         _show(runs, run_queue.add(runs, entries), display, as_json=as_json)
 
 
@@ -196,17 +196,17 @@ def _entry(runs: Path, name: str) -> QueuedRun:
 def _axis(draft: Draft, text: str) -> Axis:
     """Return a setting with its values, typed as in a project file."""
     setting, _, values = text.partition("=")
-    if setting not in grid_search.searchable():
+    if setting not in grid_search.list_searchable_settings():
         raise fail(
             "project.unknown_field",
             "Grid search doesn't support this setting: {setting}.",
             "Use step.field=value,value with a number or a choice.",
             setting=setting,
         )
-    step, name = copies.split(setting)
+    step, name = copies.split_setting(setting)
     typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]
     for value in typed:
-        if problem := grid_search.wrong(draft, setting, value):
+        if problem := grid_search.check_value(draft, setting, value):
             raise ProblemError(problem)
     specs = (SPECS[step].model_validate({name: value}) for value in typed)
     return setting, tuple(getattr(spec, name) for spec in specs)

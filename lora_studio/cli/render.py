@@ -163,7 +163,7 @@ def _show(shown: events.RowShown, display: Display) -> None:
 def _counts(tokens: Sequence[events.Token]) -> str:
     trained = sum(token.state == "trained" for token in tokens)
     cut = sum(token.state == "cut" for token in tokens)
-    counts = (
-        f"{formatting.plural(len(tokens), 'token')}, {formatting.number(trained)} trained (green)"
+    counts = f"{formatting.format_plural(len(tokens), 'token')}, {formatting.format_number(trained)} trained (green)"
+    return (
+        f"{counts}, {formatting.format_number(cut)} truncated (struck through)" if cut else counts
     )
-    return f"{counts}, {formatting.number(cut)} truncated (struck through)" if cut else counts

@@ -37,7 +37,8 @@ StateOption = Annotated[
     list[str] | None, typer.Option(help="Only list runs in this state. Can be repeated.")
 ]
 SortOption = Annotated[
-    str, typer.Option(help=f"Column to sort by: {formatting.listed(list(run_table.VALUES), 'or')}.")
+    str,
+    typer.Option(help=f"Column to sort by: {formatting.join_names(list(run_table.VALUES), 'or')}."),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV with the settings that differ.")]
 
@@ -58,9 +59,11 @@ def runs(
         column = _column(sort)
         wanted = _states(state or [])
     text = " ".join(search or [])
-    listed_runs = [run for run in index.read(folder) if run_table.matches(run, text)]
+    listed_runs = [run for run in index.read_summaries(folder) if run_table.is_match(run, text)]
     listed_runs = [run for run in listed_runs if not wanted or run.state in wanted]
-    listed_runs = run_table.in_order(listed_runs, column, descending=(column == "begun") != reverse)
+    listed_runs = run_table.sort_runs(
+        listed_runs, column, descending=(column == "begun") != reverse
+    )
     if as_json:
         print_json([_plain(run) for run in listed_runs])
     elif as_csv:
@@ -126,7 +129,7 @@ def _table(rows: list[RunSummary], width: int) -> Table:
         )  # fmt: skip
     for run in rows:
         title = f"  {run.about.title}" if run.about.title else ""
-        cells = (run_table.said(run, column) for column in shown)
+        cells = (run_table.format_cell(run, column) for column in shown)
         table.add_row(Text.assemble(run.folder, (title, "dim")), *map(Text, cells))
     return table
 

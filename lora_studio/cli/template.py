@@ -17,7 +17,7 @@ from lora_studio.cli.console import Display
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.server.terms import RenderRequest
 
@@ -141,7 +141,7 @@ def _read(file: Path) -> str:
             "Use a UTF-8 text file.",
             where=Where(file=str(file)),
             file=str(file),
-            reason=reason_of(error),
+            reason=describe_os_error(error),
         ) from None
 
 

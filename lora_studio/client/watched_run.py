@@ -12,7 +12,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the events file.
@@ -43,7 +43,7 @@ class WatchedRun:
                 "The command couldn't be sent to the run: {reason}.",
                 "Check that the run's folder is writable.",
                 where=Where(file=str(self._run.mailbox_file)),
-                reason=reason_of(error),
+                reason=describe_os_error(error),
             ) from error
 
     def events(self) -> Iterator[Event]:

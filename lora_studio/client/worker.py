@@ -31,7 +31,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.setup import engines
 from lora_studio.setup.environment import child_environment, frozen
@@ -66,7 +66,7 @@ class Worker:
         gets its own process session, so it outlives this process and a closed terminal. Raises
         ProblemError if no engine is installed or it can't start.
         """
-        log = run.log_file if run else paths.log_folder() / "worker.log"
+        log = run.log_file if run else paths.get_log_folder() / "worker.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab" if run else "wb") as output:
@@ -88,7 +88,7 @@ class Worker:
                 "The engine couldn't be started: {reason}.",
                 "Check that the disk isn't full and that the engine is installed.",
                 where=Where(file=str(log)),
-                reason=reason_of(error),
+                reason=describe_os_error(error),
             ) from error
         return cls(process, run)
 

@@ -130,34 +130,36 @@ class ChatQuestion(_Part):
     sampling: Sampling = Sampling()
 
 
-def title(speaker: AnySpeaker) -> str:
+def get_speaker_key(speaker: AnySpeaker) -> str:
     """Return a short, stable name of a speaker; votes are counted by it."""
-    return _title(speaker, str, "{run}, {step}")
+    return _get_key(speaker, str, "{run}, {step}")
 
 
-def shown(speaker: AnySpeaker) -> str:
+def format_speaker_name(speaker: AnySpeaker) -> str:
     """Return a name of a speaker for people, with runs named by their start time."""
-    return _title(speaker, timestamps.format_run_name, "{run}, step {step}")
+    return _get_key(speaker, timestamps.format_run_name, "{run}, step {step}")
 
 
-def _title(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:
+def _get_key(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:
     match speaker:
         case AdapterSpeaker(adapters=()):
             return "Base model"
         case AdapterSpeaker():
-            names = (_last(each.folder, called, checkpoint) for each in speaker.adapters)
+            names = (
+                _get_folder_label(each.folder, called, checkpoint) for each in speaker.adapters
+            )
             weights = (each.weight for each in speaker.adapters)
             pairs = zip(names, weights, strict=True)
             return " + ".join(name if w == 1 else f"{name} × {w:g}" for name, w in pairs)
         case ModelSpeaker():
-            return _last(speaker.folder, called, checkpoint)
+            return _get_folder_label(speaker.folder, called, checkpoint)
         case GgufSpeaker():
             return Path(speaker.file).name
         case OllamaSpeaker():
             return speaker.name
 
 
-def _last(folder: str, called: Callable[[str], str], checkpoint: str) -> str:
+def _get_folder_label(folder: str, called: Callable[[str], str], checkpoint: str) -> str:
     """Return the folder's name; for the adapter of a run or checkpoint, the name of that run or
     checkpoint."""
     path = Path(folder)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from lora_studio.core.spec import Spec, refused, setting
+from lora_studio.core.spec import Spec, setting, value_error
 
 Quantization = Literal[
     "F32", "BF16", "F16", "Q8_0", "MXFP4_MOE", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_1",
@@ -231,14 +231,14 @@ class ExportSpec(Spec):
     @classmethod
     def _no_repetition(cls, value: tuple[Quantization, ...]) -> tuple[Quantization, ...]:
         if len(set(value)) != len(value):
-            raise refused("lists a quantization twice")
+            raise value_error("lists a quantization twice")
         return value
 
     @field_validator("ollama_host")
     @classmethod
     def _host_has_no_password(cls, value: str) -> str:
         if "@" in value:
-            raise refused(
+            raise value_error(
                 "contains a user name or password, which can't be saved in a project; set the "
                 "environment variable OLLAMA_HOST to this address and leave the field empty"
             )
@@ -248,16 +248,16 @@ class ExportSpec(Spec):
     @classmethod
     def _name_is_valid(cls, value: str) -> str:
         if value and not is_ollama_name(value):
-            raise refused("is not a model name such as my-model or my-model:v2")
+            raise value_error("is not a model name such as my-model or my-model:v2")
         return value
 
 
-def goes_straight(spec: ExportSpec, *, has_merged: bool) -> bool:
+def is_direct_export(spec: ExportSpec, *, has_merged: bool) -> bool:
     """Return whether the files are converted from base and adapter, without a merged model on disk."""
     return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not has_merged)
 
 
-def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
+def should_use_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
     """Return whether a file of this quantization uses an importance matrix.
 
     Unquantized and 8-bit types ignore one.
@@ -266,7 +266,7 @@ def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
     return facts.needs_imatrix or (spec.imatrix == "always" and facts.bits < 8)
 
 
-def suggested_ollama_name(project_name: str) -> str:
+def suggest_ollama_name(project_name: str) -> str:
     """Return a valid Ollama name derived from a project's name."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", project_name.lower()).strip("-._")
     return slug or "my-model"
@@ -279,17 +279,17 @@ def is_ollama_name(name: str) -> bool:
 
 def is_ollama_name_taken(name: str, taken: Iterable[str]) -> bool:
     """Return whether creating a model of this name would replace an existing one."""
-    return _meant(name) in map(_meant, taken)
+    return _normalize_ollama_name(name) in map(_normalize_ollama_name, taken)
 
 
-def _meant(name: str) -> str:
+def _normalize_ollama_name(name: str) -> str:
     """Return a name as a server compares it: case-insensitive, without default registry, with a
     tag."""
     short = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return short if ":" in short.rsplit("/", 1)[-1] else f"{short}:latest"
 
 
-def free_ollama_name(name: str, taken: Collection[str]) -> str:
+def find_free_ollama_name(name: str, taken: Collection[str]) -> str:
     """Return the name with the first tag v2, v3, … that isn't taken."""
     start = name.rsplit("/", 1)[0] + "/" if "/" in name else ""
     bare = name.removeprefix(start).partition(":")[0]

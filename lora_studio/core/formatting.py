@@ -18,33 +18,33 @@ def set_thousands_mark(mark: str) -> None:
     _thousands = mark
 
 
-def number(value: int) -> str:
+def format_number(value: int) -> str:
     """Return a whole number with thousands separators: `12,345`."""
-    return _apart(f"{value:,}")
+    return _set_thousands(f"{value:,}")
 
 
-def plural(count: int, singular: str, several: str = "") -> str:
+def format_plural(count: int, singular: str, several: str = "") -> str:
     """Return a number with its noun: `1 row`, `1,240 rows`."""
     noun = singular if count == 1 else several or f"{singular}s"
-    return f"{number(count)} {noun}"
+    return f"{format_number(count)} {noun}"
 
 
-def count(value: int) -> str:
+def format_count(value: int) -> str:
     """Return a large number in short: `16.8 M`, `3.2 B`, `960`."""
-    return _scaled(value, 1000, ("", "K", "M", "B", "T"))
+    return _format_scaled(value, 1000, ("", "K", "M", "B", "T"))
 
 
-def size(value: float) -> str:
+def format_size(value: float) -> str:
     """Return bytes of a file or download, in powers of 1000: `67 MB`, `4.9 GB`."""
-    return _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB"), whole_below=3)
+    return _format_scaled(value, 1000, ("B", "kB", "MB", "GB", "TB"), whole_below=3)
 
 
-def memory(value: float) -> str:
+def format_memory(value: float) -> str:
     """Return bytes of memory, in powers of 1024 as devices are sold and monitored: `18.2 GiB`."""
-    return _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"), whole_below=3)
+    return _format_scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"), whole_below=3)
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Return a share from 0 to 1 with two significant digits: `0.52 %`, `3.1 %`, `98.7 %`.
 
     Never rounds to 0 % or 100 %: `< 0.01 %`, `> 99.9 %`.
@@ -62,7 +62,7 @@ def percent(share: float) -> str:
     return f"{shown} %"
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Return seconds in readable units: `< 1 s`, `40 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
     if seconds is None or not math.isfinite(seconds):
         return _UNKNOWN
@@ -80,14 +80,14 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def loss(value: float) -> str:
+def format_loss(value: float) -> str:
     """Return a loss in nats per token: two decimals, four below 0.1."""
     if not math.isfinite(value):
         return str(value)
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
-def small(value: float) -> str:
+def format_setting(value: float) -> str:
     """Return a setting that spans magnitudes, as people type it: `2e-4`, `1.5e-5`, `0.05`, `3`."""
     if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 10_000:
         return f"{value:.4g}"
@@ -95,15 +95,15 @@ def small(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def rate(per_second: float, unit: str = "tokens") -> str:
+def format_rate(per_second: float, unit: str = "tokens") -> str:
     """Return a speed: `1,240 tokens/s`, `3.4 tokens/s`."""
     if not math.isfinite(per_second):
         return _UNKNOWN
-    shown = _apart(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
+    shown = _set_thousands(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
     return f"{shown} {unit}/s"
 
 
-def listed(items: Sequence[str], joint: str = "and") -> str:
+def join_names(items: Sequence[str], joint: str = "and") -> str:
     """Return names joined into one phrase: `a`, `a and b`, `a, b, and c`.
 
     `joint` may be a translation; other languages have no comma before it.
@@ -114,11 +114,11 @@ def listed(items: Sequence[str], joint: str = "and") -> str:
     return f"{', '.join(items[:-1])}{comma} {joint} {items[-1]}"
 
 
-def _apart(digits: str) -> str:
+def _set_thousands(digits: str) -> str:
     return digits if _thousands == "," else digits.replace(",", _thousands)
 
 
-def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
+def _format_scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
     """Return `value` in the largest unit that leaves at least 1, with one decimal at most.
 
     From 10 on, numbers in units before index `whole_below` lose the decimal.
@@ -126,14 +126,14 @@ def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 
     if not math.isfinite(value):
         return _UNKNOWN
     scaled, index = float(value), 0
-    while index + 1 < len(units) and _figures(scaled, index, whole_below)[0] >= base:
+    while index + 1 < len(units) and _round_for_display(scaled, index, whole_below)[0] >= base:
         scaled, index = scaled / base, index + 1
-    rounded, decimals = _figures(scaled, index, whole_below)
-    shown = _apart(f"{rounded:,.{decimals}f}".removesuffix(".0"))
+    rounded, decimals = _round_for_display(scaled, index, whole_below)
+    shown = _set_thousands(f"{rounded:,.{decimals}f}".removesuffix(".0"))
     return f"{shown} {units[index]}".strip()
 
 
-def _figures(scaled: float, index: int, whole_below: int) -> tuple[float, int]:
+def _round_for_display(scaled: float, index: int, whole_below: int) -> tuple[float, int]:
     """Return a number rounded for display, and its number of decimals."""
     decimals = 0 if index == 0 or (index < whole_below and scaled >= 10) else 1
     return round(scaled, decimals), decimals

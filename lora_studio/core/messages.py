@@ -23,15 +23,15 @@ Translate = Callable[[str, int | None], str]
 
 #: Formats that a field of a template may name, as in `{free:size}`. Others are Python's own.
 FORMATS: Mapping[str, Callable[[Any], str | Text]] = {
-    "number": formatting.number,
-    "count": formatting.count,
-    "size": formatting.size,
-    "memory": formatting.memory,
-    "percent": formatting.percent,
-    "duration": formatting.duration,
-    "remaining": lambda seconds: remaining(seconds),
-    "loss": formatting.loss,
-    "small": formatting.small,
+    "number": formatting.format_number,
+    "count": formatting.format_count,
+    "size": formatting.format_size,
+    "memory": formatting.format_memory,
+    "percent": formatting.format_percent,
+    "duration": formatting.format_duration,
+    "remaining": lambda seconds: describe_remaining(seconds),
+    "loss": formatting.format_loss,
+    "small": formatting.format_setting,
     "date": timestamps.format_day,
 }
 
@@ -121,7 +121,7 @@ def listed(items: Sequence[Text | str], joint: str = "and") -> Text:
     return Text(template=template, values={"first": parts[:-1], "last": parts[-1]})
 
 
-def remaining(seconds: float | None) -> Text:
+def describe_remaining(seconds: float | None) -> Text:
     """Return the remaining time, rounded: `about 12 min`; a dash while unknown."""
     if seconds is None or not math.isfinite(seconds):
         return text("–")
@@ -163,5 +163,5 @@ class _Formatter(string.Formatter):
         if format_spec in FORMATS:
             return render(FORMATS[format_spec](value), self._translate)
         if isinstance(value, int) and not isinstance(value, bool) and not format_spec:
-            return formatting.number(value)
+            return formatting.format_number(value)
         return str(super().format_field(value, format_spec))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, Where, fail
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 
 #: Most columns side by side.
 COLUMNS = 3
@@ -188,7 +188,7 @@ class Playground:
                 "playground.votes_unreadable",
                 "Couldn't read the votes of this project: {reason}.",
                 "Move the file to another folder to start counting again.",
-                reason=reason_of(error),
+                reason=describe_os_error(error),
                 where=Where(file=str(self.votes_file)),
             ) from error
 
@@ -207,12 +207,12 @@ class Playground:
                 "playground.not_saved",
                 "Couldn't save the playground: {reason}.",
                 "Check that the project's folder is writable and has free space.",
-                reason=reason_of(error),
+                reason=describe_os_error(error),
                 where=Where(file=str(file)),
             ) from error
 
 
-def tally(votes: Sequence[Vote]) -> list[VoteTally]:
+def count_votes(votes: Sequence[Vote]) -> list[VoteTally]:
     """Return counts by name, the highest win rate first."""
     tallies: dict[str, VoteTally] = {}
     for vote in votes:

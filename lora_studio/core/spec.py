@@ -61,7 +61,7 @@ def setting(
     )
 
 
-def refused(fault: Template) -> ValueError:
+def value_error(fault: Template) -> ValueError:
     """Return the error that a validator of a spec raises: `fault` follows the value, as in “is not
     a name”."""
     return ValueError(fault)
@@ -89,22 +89,22 @@ class FieldFacts:
 
 
 @functools.cache  # asked some hundred times with every edit
-def facts(spec: type[Spec], name: str) -> FieldFacts:
+def get_facts(spec: type[Spec], name: str) -> FieldFacts:
     """Return the facts of one field of a spec; raises KeyError for an unknown name."""
     info = spec.model_fields[name]
     extra = typing.cast(dict[str, Any], info.json_schema_extra or {})
     bounds = {type(item).__name__: item for item in info.metadata}
-    minimum, exclusive = _lower_bound(bounds)
+    minimum, exclusive = _find_lower_bound(bounds)
     maximum = getattr(bounds.get("Le"), "le", None)
     choices = dict(extra.get("choices", {}))
-    for value in _literal_values(info.annotation):
+    for value in _list_literal_values(info.annotation):
         choices.setdefault(value, value)
     return FieldFacts(
         name=name,
         title=info.title or name,
         description=info.description or "",
         unit=extra.get("unit", ""),
-        kind=_kind(info, extra),
+        kind=_classify_field(info, extra),
         default=info.get_default(call_default_factory=True),
         choices=choices,
         path=extra.get("path", ""),
@@ -118,12 +118,12 @@ def facts(spec: type[Spec], name: str) -> FieldFacts:
     )
 
 
-def all_facts(spec: type[Spec]) -> list[FieldFacts]:
+def list_facts(spec: type[Spec]) -> list[FieldFacts]:
     """Return the facts of every field of a spec, in the order of declaration."""
-    return [facts(spec, name) for name in spec.model_fields]
+    return [get_facts(spec, name) for name in spec.model_fields]
 
 
-def _lower_bound(bounds: dict[str, Any]) -> tuple[float | None, bool]:
+def _find_lower_bound(bounds: dict[str, Any]) -> tuple[float | None, bool]:
     if "Gt" in bounds:
         return float(bounds["Gt"].gt), True
     if "Ge" in bounds:
@@ -131,15 +131,15 @@ def _lower_bound(bounds: dict[str, Any]) -> tuple[float | None, bool]:
     return None, False
 
 
-def _literal_values(annotation: Any) -> tuple[str, ...]:
+def _list_literal_values(annotation: Any) -> tuple[str, ...]:
     if typing.get_origin(annotation) is Literal:
         return tuple(str(value) for value in typing.get_args(annotation))
     if typing.get_origin(annotation) is tuple:
-        return _literal_values(typing.get_args(annotation)[0])
+        return _list_literal_values(typing.get_args(annotation)[0])
     return ()
 
 
-def _kind(info: FieldInfo, extra: dict[str, Any]) -> Kind:
+def _classify_field(info: FieldInfo, extra: dict[str, Any]) -> Kind:
     annotation = info.annotation
     origin = typing.get_origin(annotation)
     if origin is tuple:

@@ -26,14 +26,14 @@ _months: tuple[str, ...] = (
 _day = "{day} {month}"
 
 
-def set_words(months: Sequence[str], day: str) -> None:
+def set_date_names(months: Sequence[str], day: str) -> None:
     """Set month names and day order for the whole process, as the user's language has them: `{day}.
     {month}`."""
     global _months, _day
     _months, _day = tuple(months), day
 
 
-def in_words(moment: float, *, seconds: bool = False) -> str:
+def format_time(moment: float, *, seconds: bool = False) -> str:
     """Return a time as `24 Nov 2026, 14:05`; "" for time 0."""
     at = datetime.fromtimestamp(moment)
     exact = ":%S" if seconds else ""
@@ -47,9 +47,9 @@ def format_day(day: str) -> str:
     return f"{_day.format(day=at.day, month=_months[at.month - 1])} {at.year}"
 
 
-def shortly(moment: float, *, seconds: bool = False) -> str:
+def format_short_time(moment: float, *, seconds: bool = False) -> str:
     """Return a time without its year if that is the current one."""
-    return in_words(moment, seconds=seconds).replace(f" {datetime.now().year},", ",")
+    return format_time(moment, seconds=seconds).replace(f" {datetime.now().year},", ",")
 
 
 def format_run_name(folder: str) -> str:
@@ -61,4 +61,4 @@ def format_run_name(folder: str) -> str:
         moment = datetime.strptime(match[1], "%Y%m%d-%H%M%S")
     except ValueError:
         return folder
-    return f"{shortly(moment.timestamp(), seconds=True)} · {match[2]}"
+    return f"{format_short_time(moment.timestamp(), seconds=True)} · {match[2]}"

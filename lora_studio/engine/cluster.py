@@ -92,7 +92,7 @@ def _report(run: RunFolder, count: int) -> int:
         from lora_studio.engine.training import train_run
         from lora_studio.engine.training.distributed.launch import join_launched_ranks
 
-        if problems := cluster.missing(run):
+        if problems := cluster.list_missing_files(run):
             raise ProblemError(problems)
         lower = isinstance(command, commands.Train) and command.lower
         ranks = join_launched_ranks(run, 0, count)

@@ -195,7 +195,7 @@ def show_bug(window: Window, what: str, log: Path) -> None:
 
 def start_log() -> Path:
     """Log to a file in the log folder, or to the terminal if it can't be written; return the file."""
-    file = paths.log_folder() / "window.log"
+    file = paths.get_log_folder() / "window.log"
     _LOG.setLevel(logging.INFO)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def tr_n(singular: str, plural: str, n: int, **values: Any) -> str:
     template = QCoreApplication.translate(CONTEXT, plural, None, n)
     if n == 1 and template == plural:
         template = singular
-    return template.format(n=formatting.number(n), **values)
+    return template.format(n=formatting.format_number(n), **values)
 
 
 def mark(text: str) -> str:
@@ -70,7 +70,7 @@ def install(app: QGuiApplication, choice: str) -> str:
             translator = QTranslator(app)
             if translator.load(name, folder):
                 app.installTranslator(translator)
-    timestamps.set_words(names, tr("{day} {month}"))
+    timestamps.set_date_names(names, tr("{day} {month}"))
     app.setLayoutDirection(_direction(code))
     return code
 
@@ -88,4 +88,4 @@ def _direction(code: str) -> Qt.LayoutDirection:
 
 
 def _folder() -> Path:
-    return paths.resources() / "translations"
+    return paths.get_resources_folder() / "translations"

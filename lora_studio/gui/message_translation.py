@@ -12,7 +12,7 @@ from PySide6.QtCore import QCoreApplication
 
 from lora_studio.core.messages import Text, render
 from lora_studio.core.problems import Problem
-from lora_studio.core.spec import FieldFacts, Spec, facts
+from lora_studio.core.spec import FieldFacts, Spec, get_facts
 from lora_studio.gui.language import CONTEXT, tr
 
 
@@ -45,7 +45,7 @@ def localize_facts(spec: type[Spec], name: str) -> FieldFacts:
 
     The unit stays, because how a number is read depends on it: `tr` it where it is shown.
     """
-    field = facts(spec, name)
+    field = get_facts(spec, name)
     return replace(
         field,
         title=tr(field.title),

@@ -71,14 +71,14 @@ class Preferences(BaseModel):
     def load(cls) -> Preferences:
         """Return the saved preferences, or defaults if there are none or they are invalid."""
         try:
-            return cls.model_validate_json(paths.window_file().read_bytes())
+            return cls.model_validate_json(paths.get_window_file().read_bytes())
         except (OSError, ValidationError):
             return cls()
 
     def save(self) -> None:
         """Save everything; errors of the disk are ignored."""
         with contextlib.suppress(OSError):
-            write_atomic(paths.window_file(), self.model_dump_json(indent=2) + "\n")
+            write_atomic(paths.get_window_file(), self.model_dump_json(indent=2) + "\n")
 
     def add_recent_project(self, project: Path) -> None:
         """Add a project to the front of the recent ones."""
@@ -119,4 +119,4 @@ class Preferences(BaseModel):
     def new_project_parent(self) -> Path:
         """Return the parent folder to suggest for a new project."""
         chosen = Path(self.projects_folder) if self.projects_folder else None
-        return chosen if chosen and chosen.is_dir() else paths.data_folder() / "projects"
+        return chosen if chosen and chosen.is_dir() else paths.get_data_folder() / "projects"

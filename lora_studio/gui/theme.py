@@ -140,7 +140,7 @@ class Theme(QObject):
         self._images = QTemporaryDir()
         app.setStyle("fusion")
         app.setFont(body_font())
-        self._style = (paths.resources() / "style.qss").read_text("utf-8")
+        self._style = (paths.get_resources_folder() / "style.qss").read_text("utf-8")
         self.mode: Mode = "system"
         self.palette = LIGHT
         app.styleHints().colorSchemeChanged.connect(self._follow_system)
@@ -319,7 +319,7 @@ def _is_mirrored() -> bool:
 
 @functools.cache  # some dozen icons in a few colors
 def _tinted(name: str, tint: str, mirrored: bool = False) -> bytes:
-    svg = (paths.resources() / "icons" / f"{name}.svg").read_text("utf-8")
+    svg = (paths.get_resources_folder() / "icons" / f"{name}.svg").read_text("utf-8")
     if mirrored and name in _DIRECTED:
         begin, end = svg.index(">") + 1, svg.rindex("</svg>")
         flip = f'<g transform="matrix(-1 0 0 1 {_SIDE} 0)">'

@@ -12,7 +12,7 @@ from PySide6.QtCore import QDeadlineTimer, QObject, QThread, Signal
 from shiboken6 import isValid
 
 from lora_studio.core.problems import Problem, ProblemError, error
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 
 _T = TypeVar("_T")
 
@@ -176,11 +176,11 @@ def _file_problem(failure: OSError) -> Problem:
             "Can't use {file}: {reason}.",
             "Check that the disk is connected, writable, and not full.",
             file=str(failure.filename),
-            reason=reason_of(failure),
+            reason=describe_os_error(failure),
         )
     return error(
         "files.failed",
         "Can't use a file: {reason}.",
         "Check that the disk is connected, writable, and not full.",
-        reason=reason_of(failure),
+        reason=describe_os_error(failure),
     )

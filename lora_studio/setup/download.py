@@ -21,7 +21,7 @@ from urllib.request import url2pathname
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.http_client import (
     DownloadError,
@@ -284,7 +284,7 @@ def _fetch_one(
             "where it stopped.",
             where=Where(file=str(error.filename or file.target)),
             file=file.name,
-            reason=reason_of(error),
+            reason=describe_os_error(error),
         ) from error
 
 

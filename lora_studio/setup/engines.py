@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot, not_writable, root
 
@@ -313,7 +313,7 @@ def deleting(folder: Path) -> Iterator[int]:
             "The engine couldn't be removed completely: {reason}.",
             "Close programs that use it, then delete the folder yourself.",
             where=Where(file=str(error.filename or folder)),
-            reason=reason_of(error),
+            reason=describe_os_error(error),
         ) from error
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
 
 #: Set to a folder, engines are there, whatever the user has chosen.
@@ -95,7 +95,7 @@ class EngineRoot:
                 "Some files couldn't be deleted: {reason}.",
                 "Close programs that use the engine, then delete the folder yourself.",
                 where=Where(file=str(error.filename or self.path)),
-                reason=reason_of(error),
+                reason=describe_os_error(error),
             ) from error
         with contextlib.suppress(OSError):
             self.path.rmdir()
@@ -103,7 +103,7 @@ class EngineRoot:
     @property
     def log(self) -> Path:
         """What the last set-ups did, in full."""
-        return paths.log_folder() / "setup.log"
+        return paths.get_log_folder() / "setup.log"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -154,7 +154,7 @@ def _apart(folder: Path) -> Path:
 
 def default() -> Path:
     """Return the default folder of engines."""
-    return paths.data_folder() / "engine"
+    return paths.get_data_folder() / "engine"
 
 
 def move_root(to: Path) -> None:
@@ -174,7 +174,7 @@ def forget_root() -> None:
 
 
 def _pointer() -> Path:
-    return paths.data_folder() / "engine-folder.txt"
+    return paths.get_data_folder() / "engine-folder.txt"
 
 
 def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> ProblemError | None:
@@ -215,7 +215,7 @@ def not_writable(path: Path, error: OSError) -> ProblemError:
         "The engine folder can't be used: {reason}.",
         "Choose a writable folder with `lora-studio engine install --to FOLDER`, or set {variable}.",
         where=Where(file=str(path)),
-        reason=reason_of(error),
+        reason=describe_os_error(error),
         variable=VARIABLE,
     )
 

@@ -21,7 +21,7 @@ import certifi
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.tools import without_secrets
 
@@ -137,8 +137,8 @@ class HttpClient:
         return int(length) if length.isdigit() else None
 
     def _of(self, url: str) -> httpx.Client:
-        if offline.is_on() and not offline.is_here(urlsplit(url).hostname):
-            raise offline.refusal(text("Offline mode is on, so nothing can be downloaded."))
+        if offline.is_on() and not offline.is_local_host(urlsplit(url).hostname):
+            raise offline.offline_error(text("Offline mode is on, so nothing can be downloaded."))
         split = urlsplit(url)
         names = {split.hostname, split.netloc.rpartition("@")[2]}
         return self._trusting if names & self._insecure else self._client
@@ -173,7 +173,7 @@ def _context(authorities: str) -> ssl.SSLContext:
             "The certificate file can't be used: {reason}.",
             "Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.",
             where=Where(file=authorities),
-            reason=reason_of(error),
+            reason=describe_os_error(error),
         ) from error
     return context
 

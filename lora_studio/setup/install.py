@@ -17,7 +17,7 @@ import psutil
 from lora_studio import __version__
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress, Warned
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup import engines, pythons, removal, selfcheck
 from lora_studio.setup.app_wheel import NAME, own_wheel
 from lora_studio.setup.engines import Engine, InstalledPackage
@@ -142,7 +142,7 @@ def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
         "The engine couldn't be installed: {reason}.",
         "Start the setup again; completed downloads are kept. If it fails again, check the file named here.",
         where=Where(file=str(error.filename or plan.root.path)),
-        reason=reason_of(error),
+        reason=describe_os_error(error),
     )
 
 

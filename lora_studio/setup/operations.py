@@ -164,7 +164,7 @@ def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
 def _need_network(folder: Path | None) -> None:
     """Raise ProblemError in offline mode without a wheelhouse."""
     if folder is None and offline.is_on():
-        raise offline.refusal(
+        raise offline.offline_error(
             text("In offline mode, you can only install an engine from a wheel folder.")
         )
 

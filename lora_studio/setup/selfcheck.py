@@ -22,7 +22,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.setup.engines import Engine, other_version
 from lora_studio.setup.environment import child_environment
@@ -68,7 +68,7 @@ def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
         ),
         training=TrainingSpec(max_steps=steps, micro_batch=2, gradient_accumulation=1),
     )
-    run = run_folder.create(folder / "runs", project, folder)
+    run = run_folder.create_run(folder / "runs", project, folder)
     trial.send(commands.Train(run=str(run.path)))
     ending: events.Event | None = None
     trained = 0
@@ -103,7 +103,9 @@ class _Trial:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
-            why = text("The engine's Python can't be started: {reason}.", reason=reason_of(error))
+            why = text(
+                "The engine's Python can't be started: {reason}.", reason=describe_os_error(error)
+            )
             raise _damaged(why, log) from error
         self._lines: Queue[bytes | None] = Queue()
         threading.Thread(target=self._listen, name="trial", daemon=True).start()
@@ -157,7 +159,8 @@ class _Trial:
             self._process.stdin.close()
         except OSError as error:
             raise _damaged(
-                text("The engine's worker ended: {reason}.", reason=reason_of(error)), self._log
+                text("The engine's worker ended: {reason}.", reason=describe_os_error(error)),
+                self._log,
             ) from error
 
     def events(self) -> Iterator[events.Event]:

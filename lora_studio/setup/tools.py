@@ -20,7 +20,7 @@ import psutil
 from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.folders import disk_problem
 
 #: Environment variable with the path of another uv.
@@ -129,7 +129,7 @@ def bundled(*parts: str) -> list[Path]:
     """Return the paths where a bundled file can be: in the resources, or beside the app's program."""
     candidates = []
     with contextlib.suppress(FileNotFoundError):
-        candidates.append(paths.resources().joinpath(*parts))
+        candidates.append(paths.get_resources_folder().joinpath(*parts))
     candidates.append(Path(sys.executable).parent / Path(*parts))
     return candidates
 
@@ -202,7 +202,7 @@ def run_checked(
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
         raise fail(
-            code, "{task}: {reason}.", remedy, task=text(what), reason=reason_of(error)
+            code, "{task}: {reason}.", remedy, task=text(what), reason=describe_os_error(error)
         ) from error
     if status and (problem := disk_problem(said, log.file, what)):
         raise problem

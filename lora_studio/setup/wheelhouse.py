@@ -17,7 +17,7 @@ from lora_studio import __version__
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.setup import download
 from lora_studio.setup.app_wheel import AppWheel
 from lora_studio.setup.detect import Variant
@@ -81,7 +81,7 @@ def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Pa
     try:
         computed = yield from compute_checksums(sorted(folder.glob("*.whl")), stop)
     except OSError as error:
-        raise _damaged(Path(error.filename or folder), reason_of(error)) from error
+        raise _damaged(Path(error.filename or folder), describe_os_error(error)) from error
     for wheel, digest in computed.items():
         if promised.get(wheel.name, digest) != digest:
             raise _damaged(

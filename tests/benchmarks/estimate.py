@@ -39,8 +39,8 @@ def main() -> None:
     crowded = plan(free=2.5, micro_batch=48, gradient_accumulation=40)
 
     def advise() -> None:
-        advice.largest_micro_batch_that_fits(crowded)
-        advice.cheapest_change(crowded)
+        advice.find_largest_micro_batch(crowded)
+        advice.find_cheapest_change(crowded)
 
     state = ProjectState()
     page = TrainingPage(state)

@@ -28,7 +28,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import CONSTANTS, Constants, MemoryPlan
-from lora_studio.core.memory.rows import rows_of
+from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -266,7 +266,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
         model=project.model,
         lora=project.lora,
         training=project.training,
-        rows=rows_of(channel.last(events.LengthsMeasured), task, limit),
+        rows=build_row_statistics(channel.last(events.LengthsMeasured), task, limit),
         limit=limit,
         device=device,
     )
@@ -274,7 +274,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
 
 def measured(project: Project, folder: Path) -> tuple[int, int]:
     """Return peak bytes and the tokens of the largest of two steps in a fresh worker."""
-    run = run_folder.create(folder / "runs", project, folder)
+    run = run_folder.create_run(folder / "runs", project, folder)
     peak, largest = 0, 0
     for event in worker.perform(commands.Train(run=str(run.path))):
         if isinstance(event, events.StepDone):

@@ -117,13 +117,17 @@ def conversations(
     work: Path, tokenizer: Any, model: Path
 ) -> tuple[list[SelfTestCase], list[list[int]]]:
     """Return the compared conversations, and the token ids of the others for the matrix."""
-    rows = (paths.resources() / "sample" / "assistant.jsonl").read_text("utf-8").splitlines()
+    rows = (
+        (paths.get_resources_folder() / "sample" / "assistant.jsonl")
+        .read_text("utf-8")
+        .splitlines()
+    )
     project = Project(
         name="quantizations",
         model=ModelSpec(source=str(model), device="cpu"),
         dataset=DatasetSpec(sources=(DataSource(path=str(work / "rows.jsonl")),)),
     )
-    run = run_folder.create(work / "runs", project, work)
+    run = run_folder.create_run(work / "runs", project, work)
     found: list[list[SelfTestCase]] = []
     for part in (rows[::2], rows[1::2]):
         run.heldout_file.write_text("\n".join(part) + "\n", "utf-8")

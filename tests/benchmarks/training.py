@@ -143,7 +143,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
             "training": training,
         }
     )
-    run = run_folder.create(work / "runs", project, work)
+    run = run_folder.create_run(work / "runs", project, work)
     worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
     process = psutil.Process(worker.pid)

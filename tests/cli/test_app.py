@@ -116,7 +116,7 @@ def test_background_training_is_paused_and_metrics_are_csv(
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
-    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     assert "No training is in progress" in studio("pause", str(run.path)).stdout
     worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
@@ -147,7 +147,7 @@ def test_system_stays_awake_only_while_a_job_runs(
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     assert studio("resume", str(run.path)).returncode == 0
     *said, pid = told.read_text().split()
     assert "--what=sleep:idle" in said
@@ -155,7 +155,7 @@ def test_system_stays_awake_only_while_a_job_runs(
 
 
 def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
-    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     started = events.Started(id="1", command="merge")
     run.events_file.write_text(events.to_line(started) + "\n", "utf-8")
     lock = locks.FileLock(run.lock_file)
@@ -171,7 +171,7 @@ def test_sigterm_pauses_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
-    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -192,7 +192,7 @@ def test_training_survives_a_closed_terminal_with_a_guard(
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
-    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
     inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have changed
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     (tmp_path / "scenario.json").write_text("{}")
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(tmp_path / "scenario.json"))
     project = Project(name="bot", model=ModelSpec(source=str(tmp_path)))
-    made = folder.create(tmp_path / "runs", project, tmp_path)
+    made = folder.create_run(tmp_path / "runs", project, tmp_path)
     made.merged.mkdir()
     (made.merged / "config.json").write_text("{}")
     return made

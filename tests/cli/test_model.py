@@ -49,31 +49,32 @@ def test_invalid_parameter_counts_are_refused(text: str) -> None:
 
 
 def test_larger_models_need_fewer_bits_until_none_fits() -> None:
-    settings = model_fit.plain(device(20))
-    found = [model_fit.fit(entry(size * 10**9), settings) for size in (1, 8, 14, 24, 70)]
+    settings = model_fit.build_default_settings(device(20))
+    found = [model_fit.estimate_fit(entry(size * 10**9), settings) for size in (1, 8, 14, 24, 70)]
     assert all(found)
     assert [(fit.precision, fit.fits) for fit in found if fit] == [
         ("auto", True), ("auto", True), ("8bit", True), ("4bit", True), ("4bit", False),
     ]  # fmt: skip
-    assert [model_fit.fits_first(fit) for fit in (*found, None)] == [0, 0, 0, 0, 1, 2]
+    assert [model_fit.get_fit_sort_key(fit) for fit in (*found, None)] == [0, 0, 0, 0, 1, 2]
 
 
 def test_known_configuration_overrides_the_size_based_guess() -> None:
-    settings = model_fit.plain(device(20))
+    settings = model_fit.build_default_settings(device(20))
     wide = ModelOutline(layers=16, hidden_size=2048, intermediate_size=8192, heads=32, kv_heads=8, vocabulary=256_000)  # fmt: skip
     deep = wide.model_copy(update={"layers": 48})
     found = [
-        model_fit.fit(entry(1_240_000_000, outline=outline), settings) for outline in (wide, deep)
+        model_fit.estimate_fit(entry(1_240_000_000, outline=outline), settings)
+        for outline in (wide, deep)
     ]
     assert all(found)
     assert found[0] != found[1]
 
 
 def test_size_based_estimate_is_close_to_the_exact_one() -> None:
-    settings = model_fit.plain(device(40))
+    settings = model_fit.build_default_settings(device(40))
     llama = ModelOutline(layers=32, hidden_size=4096, intermediate_size=14336, heads=32, kv_heads=8, vocabulary=128_256)  # fmt: skip
-    known = model_fit.fit(entry(8_030_000_000, outline=llama), settings)
-    guessed = model_fit.fit(entry(8_030_000_000), settings)
+    known = model_fit.estimate_fit(entry(8_030_000_000, outline=llama), settings)
+    guessed = model_fit.estimate_fit(entry(8_030_000_000), settings)
     assert known is not None
     assert guessed is not None
     assert guessed.needed == pytest.approx(known.needed, rel=0.1)
@@ -123,11 +124,11 @@ def test_command_line_uses_model_folders_of_the_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path))
-    assert folders.added() == ()
+    assert folders.list_added_folders() == ()
     (tmp_path / "window.json").write_text('{"theme": "dark", "model_folders": ["/models", "/b"]}')
-    assert folders.added() == ("/models", "/b")
+    assert folders.list_added_folders() == ("/models", "/b")
     (tmp_path / "window.json").write_text("{half")
-    assert folders.added() == ()
+    assert folders.list_added_folders() == ()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ MB = 1 << 20
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A control group (version 1 or 2, whichever has a memory controller) below this process's own."""
-    own = memory_limits.groups()
+    own = memory_limits.list_control_groups()
     if not own:
         pytest.skip("no control group accounts for memory here")
     folder = own[0].folder / f"lora-studio-test-{os.getpid()}"
@@ -98,7 +98,7 @@ while True:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
-    return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    return run_folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
 
 
 def _train(run: RunFolder) -> list[events.Event]:
@@ -315,7 +315,7 @@ def test_kill_count_from_before_reboot_is_ignored() -> None:
 def test_group_limit_and_usage_are_read(group: Path) -> None:
     _set_limit(group, 200 * MB)
     code = (
-        "from lora_studio.core.system import memory_limits; own = memory_limits.groups();"
+        "from lora_studio.core.system import memory_limits; own = memory_limits.list_control_groups();"
         "held = b'x' * 50_000_000; print(own[0].limit(), own[0].held())"
     )
     line = _inside(group, [sys.executable, "-c", code])
@@ -330,7 +330,7 @@ import sys, time, torch
 from lora_studio.core.system import memory_limits
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
-(group, *_) = memory_limits.groups()
+(group, *_) = memory_limits.list_control_groups()
 with MemoryWatch(torch.device("cpu")) as watch:
     time.sleep(0.2)
     watch.check()
@@ -385,7 +385,7 @@ def start(tmp_path: Path, run: RunFolder) -> Callable[..., RunFolder]:
                 "training": {"micro_batch": 64, "gradient_accumulation": 1, "max_steps": 2},
             }
         )
-        return run_folder.create(tmp_path / "runs", frozen, tmp_path)
+        return run_folder.create_run(tmp_path / "runs", frozen, tmp_path)
 
     return make
 

@@ -56,7 +56,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    return folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
 
 
 def _problem_code(sent: list[events.Event]) -> str:

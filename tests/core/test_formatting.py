@@ -27,7 +27,7 @@ from lora_studio.core import formatting
     ],
 )
 def test_counts_are_shortened_to_one_decimal(value: int, expected: str) -> None:
-    assert formatting.count(value) == expected
+    assert formatting.format_count(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_counts_are_shortened_to_one_decimal(value: int, expected: str) -> None:
     ],
 )
 def test_file_sizes_count_in_thousands(value: int, expected: str) -> None:
-    assert formatting.size(value) == expected
+    assert formatting.format_size(value) == expected
 
 
 def test_memory_counts_in_powers_of_1024() -> None:
-    assert formatting.memory(24 * 2**30) == "24 GiB"
-    assert formatting.memory(18.2 * 2**30) == "18.2 GiB"
-    assert formatting.memory(269_030_016) == "257 MiB"
+    assert formatting.format_memory(24 * 2**30) == "24 GiB"
+    assert formatting.format_memory(18.2 * 2**30) == "18.2 GiB"
+    assert formatting.format_memory(269_030_016) == "257 MiB"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_memory_counts_in_powers_of_1024() -> None:
     ],
 )
 def test_percent_shows_0_and_100_only_when_exact(share: float, expected: str) -> None:
-    assert formatting.percent(share) == expected
+    assert formatting.format_percent(share) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,42 +85,45 @@ def test_percent_shows_0_and_100_only_when_exact(share: float, expected: str) ->
     ],
 )
 def test_durations_have_at_most_two_units(seconds: float | None, expected: str) -> None:
-    assert formatting.duration(seconds) == expected
+    assert formatting.format_duration(seconds) == expected
 
 
 @given(st.floats(min_value=0, max_value=1e15))
 def test_scaled_numbers_stay_below_the_next_unit(value: float) -> None:
-    for said, base in ((formatting.size(value), 1000), (formatting.memory(value), 1024)):
+    for said, base in (
+        (formatting.format_size(value), 1000),
+        (formatting.format_memory(value), 1024),
+    ):
         figure = float(said.split()[0].replace(",", ""))
         assert figure < base or said.endswith(("TB", "TiB"))
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9))
 def test_small_numbers_parse_back_to_the_same_value(value: float) -> None:
-    assert float(formatting.small(value)) == pytest.approx(value, rel=0.005)
+    assert float(formatting.format_setting(value)) == pytest.approx(value, rel=0.005)
 
 
 def test_learning_rates_use_short_scientific_notation() -> None:
-    said = [formatting.small(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
+    said = [formatting.format_setting(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
     assert said == ["2e-4", "1.5e-5", "0.05", "0", "3"]
 
 
 def test_nouns_follow_their_number() -> None:
-    assert formatting.plural(1, "row") == "1 row"
-    assert formatting.plural(1240, "row") == "1,240 rows"
-    assert formatting.plural(2, "entry", "entries") == "2 entries"
+    assert formatting.format_plural(1, "row") == "1 row"
+    assert formatting.format_plural(1240, "row") == "1,240 rows"
+    assert formatting.format_plural(2, "entry", "entries") == "2 entries"
 
 
 def test_names_are_listed_as_one_phrase() -> None:
-    said = [formatting.listed(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
+    said = [formatting.join_names(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
     assert said == ["", "q", "q and k", "q, k, v, and o"]
 
 
 def test_losses_and_speeds_keep_significant_digits() -> None:
-    assert [formatting.loss(value) for value in (1.3149, 0.0214, math.nan)] == [
+    assert [formatting.format_loss(value) for value in (1.3149, 0.0214, math.nan)] == [
         "1.31",
         "0.0214",
         "nan",
     ]
-    assert formatting.rate(1240.4) == "1,240 tokens/s"
-    assert formatting.rate(3.44) == "3.4 tokens/s"
+    assert formatting.format_rate(1240.4) == "1,240 tokens/s"
+    assert formatting.format_rate(3.44) == "3.4 tokens/s"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.messages import READABLE, Text, counted, listed, remaining, render, text
+from lora_studio.core.messages import (
+    READABLE,
+    Text,
+    counted,
+    describe_remaining,
+    listed,
+    render,
+    text,
+)
 
 GERMAN = {
     ("{file} holds {rows}.", None): "{file} enthält {rows}.",
@@ -76,4 +84,4 @@ def test_json_with_rendered_text_is_read_back() -> None:
     ],
 )
 def test_remaining_time_is_rounded(seconds: float | None, expected: str) -> None:
-    assert str(remaining(seconds)) == expected
+    assert str(describe_remaining(seconds)) == expected

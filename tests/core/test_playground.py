@@ -16,14 +16,14 @@ from lora_studio.core.playground import (
     Turn,
     TurnAnswers,
     Vote,
-    tally,
+    count_votes,
     to_csv,
 )
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.annotations import RunAnnotations
-from lora_studio.core.runs.folder import create
+from lora_studio.core.runs.folder import create_run
 
 
 def talk(*answers: str) -> Conversation:
@@ -83,7 +83,7 @@ def test_conversations_load_with_speakers_and_skip_torn_files(
     (place.folder / "conversation-torn.json").write_text('{"id": ')
     assert place.conversations() == [kept]
     assert kept.title == "not sent yet"
-    assert [chat.title(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
+    assert [chat.get_speaker_key(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
 
 
 def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> Non
         place.vote(
             Vote(prompt="Hi, you", names=("base", "tuned"), answers=("a", "b"), winner=winner)
         )
-    found = {each.name: (each.votes, each.wins, each.rate) for each in tally(place.votes())}
+    found = {each.name: (each.votes, each.wins, each.rate) for each in count_votes(place.votes())}
     assert found == {"base": (4, 2, 0.625), "tuned": (4, 1, 0.375)}
     lines = to_csv(place.votes()).splitlines()
     assert lines[0].startswith("time,prompt,winner,name_1,answer_1")
@@ -109,8 +109,8 @@ def test_unreadable_votes_are_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> None:
-    run = create(tmp_path / "runs", Project(name="x"), tmp_path)
-    assert speakers.run_speakers(run) == []
+    run = create_run(tmp_path / "runs", Project(name="x"), tmp_path)
+    assert speakers.list_run_speakers(run) == []
     for folder in (run.adapter, run.checkpoint(20), run.checkpoint(40)):
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text("{}")
@@ -118,7 +118,7 @@ def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> No
     for name in ("x-Q4_K_M", "x-adapter"):
         (run.gguf / f"{name}.gguf").write_text("")
     (run.adapter / "tokenizer_config.json").write_text("{}")
-    found = speakers.run_speakers(run)
+    found = speakers.list_run_speakers(run)
     assert [str(each.title) for each in found] == [
         "Adapter",
         "Checkpoint, step 40",
@@ -127,8 +127,11 @@ def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> No
     ]
     assert isinstance(found[-1].speaker, GgufSpeaker)
     assert found[-1].speaker.tokenizer == str(run.adapter)
-    assert chat.title(found[1].speaker) == f"{run.path.name}, step-00000040"
-    assert chat.shown(found[1].speaker) == f"{timestamps.format_run_name(run.path.name)}, step 40"
+    assert chat.get_speaker_key(found[1].speaker) == f"{run.path.name}, step-00000040"
+    assert (
+        chat.format_speaker_name(found[1].speaker)
+        == f"{timestamps.format_run_name(run.path.name)}, step 40"
+    )
     assert found[0].run == timestamps.format_run_name(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
-    assert speakers.run_speakers(run)[0].run == "My best"
+    assert speakers.list_run_speakers(run)[0].run == "My best"

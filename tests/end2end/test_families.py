@@ -37,7 +37,7 @@ def _run_of(family: str, folder: Path, host: str) -> RunFolder:
                        "llama_cpp": str(llama_cpp_folder(folder / "llama.cpp"))},
         }
     )  # fmt: skip
-    return run_folder.create(folder / "runs", frozen, folder)
+    return run_folder.create_run(folder / "runs", frozen, folder)
 
 
 def _carry_out(run: RunFolder) -> list[events.Event]:

@@ -32,7 +32,7 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
     values = {"model": {"source": str(base), "device": "cpu"}}
     draft = project.create(tmp_path / "project", "Harbour", values)
     draft.save()
-    run = folder.create(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
+    run = folder.create_run(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
     random_adapter(base, run.adapter)
     theme.apply(qapp, "light")
     state = ProjectState()

@@ -54,7 +54,7 @@ def test_export_contains_everything_with_relative_paths(here: RunFolder, tmp_pat
         str(moved / "data" / "2" / "more"),
     ]
     assert (moved / "model" / "config.json").is_file()
-    assert not cluster.missing(RunFolder(moved))
+    assert not cluster.list_missing_files(RunFolder(moved))
     assert os.access(moved / "train.sh", os.X_OK)
     assert (moved / "train.sh").read_text("utf-8").count("accelerate launch") == 1
     for name in ("README.md", "train.slurm", "train.sh"):
@@ -75,7 +75,7 @@ def test_missing_model_is_reported(here: RunFolder, tmp_path: Path) -> None:
     run = cluster.export_run(here, tmp_path / "out", with_model=False)
     manifest = run.manifest()
     run.update_manifest(taken_along={})  # on the cluster, the original path doesn't exist
-    assert [problem.code for problem in cluster.missing(run)] == ["cluster.missing"]
+    assert [problem.code for problem in cluster.list_missing_files(run)] == ["cluster.missing"]
     run.update_manifest(taken_along=manifest["taken_along"])
 
 

@@ -41,14 +41,14 @@ UNREACHABLE = "192.0.2.1"
     ],
 )
 def test_local_host_is_recognized(host: object) -> None:
-    assert offline.is_here(host)
+    assert offline.is_local_host(host)
 
 
 @pytest.mark.parametrize(
     "host", [UNREACHABLE, "huggingface.co", "2001:db8::1", "10.0.0.1", "localhost.x"]
 )
 def test_remote_host_is_recognized(host: str) -> None:
-    assert not offline.is_here(host)
+    assert not offline.is_local_host(host)
 
 
 def test_engine_process_refuses_remote_connections() -> None:

@@ -59,7 +59,7 @@ def long_run(tmp_path: Path, model: Path) -> RunFolder:
                          "save_every": 3},
         }
     )  # fmt: skip
-    return folder.create(tmp_path / "runs", frozen, tmp_path)
+    return folder.create_run(tmp_path / "runs", frozen, tmp_path)
 
 
 def _ask(command: commands.Question) -> list[events.Event]:

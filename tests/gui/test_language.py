@@ -61,7 +61,7 @@ def test_message_without_translation_is_shown_in_english() -> None:
 @pytest.mark.usefixtures("german")
 def test_dates_use_the_month_names_of_the_language() -> None:
     december = datetime(2020, 12, 4, 10, 15).timestamp()
-    assert timestamps.in_words(december) == "4. Dez 2020, 10:15"
+    assert timestamps.format_time(december) == "4. Dez 2020, 10:15"
     folder = timestamps.format_run_name("20201204-101512-support-bot")
     assert folder == "4. Dez 2020, 10:15:12 · support-bot"
 
@@ -69,7 +69,7 @@ def test_dates_use_the_month_names_of_the_language() -> None:
 def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
     language.install(qapp, "de")
     language.install(qapp, "en")
-    assert timestamps.in_words(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
+    assert timestamps.format_time(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
 
 
 @pytest.mark.usefixtures("german")

@@ -99,7 +99,7 @@ def _middle(image: QImage) -> float:
 
 
 def test_icons_are_drawn_in_the_given_color(qapp: QApplication) -> None:
-    files = sorted((paths.resources() / "icons").glob("*.svg"))
+    files = sorted((paths.get_resources_folder() / "icons").glob("*.svg"))
     assert len(files) >= 30
     for file in files:
         assert re.findall(r"#[0-9a-fA-F]{3,6}", file.read_text()) == []

@@ -87,7 +87,7 @@ def new_run(folder: Path, **specs: dict[str, Any]) -> RunFolder:
     """
     specs["training"] = {"sample_rows": 0} | specs.get("training", {})
     project = Project.model_validate({"name": "test", **specs})
-    return run_folder.create(folder / "runs", project, folder)
+    return run_folder.create_run(folder / "runs", project, folder)
 
 
 def write_rows(file: Path, rows: list[Any]) -> Path:

@@ -124,7 +124,7 @@ def tiny_model(family: str, folder: Path, *, seed: int = 7, stored: str = "bfloa
 def _chat_template(family: str) -> str:
     file = TEMPLATES / f"{family}.jinja"
     if not file.is_file():
-        file = paths.resources() / "chat_templates" / "chatml.jinja"
+        file = paths.get_resources_folder() / "chat_templates" / "chatml.jinja"
     return file.read_text("utf-8")
 
 

@@ -57,7 +57,7 @@ def tiny_run(family: str, folder: Path, **export: Any) -> RunFolder:
         dataset=DatasetSpec(sources=(DataSource(path=str(folder / "rows.jsonl")),)),
         export=ExportSpec(llama_cpp=str(own), **{"ollama_create": False} | export),
     )
-    run = run_folder.create(folder / "runs", project, folder)
+    run = run_folder.create_run(folder / "runs", project, folder)
     random_adapter(base, run.adapter)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in heldout_rows())
     run.heldout_file.write_text("".join(lines), "utf-8")

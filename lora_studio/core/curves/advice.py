@@ -25,59 +25,59 @@ class RecipeFacts:
     steps_per_epoch: float = 1.0
 
 
-def fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
+def suggest_fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
     """Return the changes that a verdict calls for, the most likely to help first; [] if all is
     well."""
     match verdict.kind:
         case "diverged":
-            return list(_calmer(recipe.training))
+            return list(_suggest_lower_rates(recipe.training))
         case "overfitting":
-            return list(_less(verdict, recipe))
+            return list(_suggest_less_training(verdict, recipe))
         case "not_learning":
-            return list(_bolder(recipe))
+            return list(_suggest_more_capacity(recipe))
         case "zero_gradient":
-            return list(_wider(recipe.lora))
+            return list(_suggest_wider_adapter(recipe.lora))
         case "still_falling":
-            return [_longer(recipe.training)]
+            return [_suggest_more_epochs(recipe.training)]
     return []
 
 
-def _calmer(training: TrainingSpec) -> Iterator[Fix]:
-    yield _rate(training.learning_rate / 3)
+def _suggest_lower_rates(training: TrainingSpec) -> Iterator[Fix]:
+    yield _set_rate(training.learning_rate / 3)
     if training.max_grad_norm == 0 or training.max_grad_norm > 1:
-        yield _training(text("Clip gradients at {value}", value=1), "max_grad_norm", 1.0)
+        yield _set_training_field(text("Clip gradients at {value}", value=1), "max_grad_norm", 1.0)
     if training.warmup_steps == 0 and training.warmup_share < 0.1:
-        yield _training(text("Warm up over 10 % of the steps"), "warmup_share", 0.1)
+        yield _set_training_field(text("Warm up over 10 % of the steps"), "warmup_share", 0.1)
 
 
-def _less(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
+def _suggest_less_training(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
     training, lora = recipe.training, recipe.lora
     # To half epochs: where exactly the curve turned is mostly chance.
     epochs = max(0.5, round(2 * verdict.best_step / recipe.steps_per_epoch) / 2)
     if epochs < training.epochs:
-        yield _training(_train_for(epochs), "epochs", epochs)
+        yield _set_training_field(_format_epochs(epochs), "epochs", epochs)
     if lora.dropout < 0.1:
         yield Fix(
             label=text("Dropout {value}", value="0.1"), step="lora", field="dropout", value=0.1
         )
     if lora.rank > _LOWEST_RANK:
-        yield _rank(lora, max(_LOWEST_RANK, lora.rank // 2))
+        yield _set_rank(lora, max(_LOWEST_RANK, lora.rank // 2))
     if not training.keep_best:
-        yield _training(text("Keep the best adapter"), "keep_best", True)
+        yield _set_training_field(text("Keep the best adapter"), "keep_best", True)
 
 
-def _bolder(recipe: RecipeFacts) -> Iterator[Fix]:
+def _suggest_more_capacity(recipe: RecipeFacts) -> Iterator[Fix]:
     training = recipe.training
     about = OPTIMIZERS[training.optimizer]
     rate = max(3 * training.learning_rate, about.lowest)
     if rate <= about.highest / 2:
-        yield _rate(rate)
-    yield from _wider(recipe.lora)
+        yield _set_rate(rate)
+    yield from _suggest_wider_adapter(recipe.lora)
     if recipe.lora.rank < _HIGHEST_RANK:
-        yield _rank(recipe.lora, 2 * recipe.lora.rank)
+        yield _set_rank(recipe.lora, 2 * recipe.lora.rank)
 
 
-def _wider(lora: LoraSpec) -> Iterator[Fix]:
+def _suggest_wider_adapter(lora: LoraSpec) -> Iterator[Fix]:
     if lora.targets != "all_linear":
         yield Fix(
             label=text("Adapt all linear layers"), step="lora", field="targets", value="all_linear"
@@ -86,22 +86,24 @@ def _wider(lora: LoraSpec) -> Iterator[Fix]:
         yield Fix(label=text("Adapt all blocks"), step="lora", field="blocks", value="")
 
 
-def _longer(training: TrainingSpec) -> Fix:
+def _suggest_more_epochs(training: TrainingSpec) -> Fix:
     if training.max_steps:
         steps = 2 * training.max_steps
-        return _training(
+        return _set_training_field(
             counted(steps, "Train for {n} step", "Train for {n} steps"), "max_steps", steps
         )
     epochs = min(1000.0, 2 * training.epochs)
-    return _training(_train_for(epochs), "epochs", epochs)
+    return _set_training_field(_format_epochs(epochs), "epochs", epochs)
 
 
-def _rate(rate: float) -> Fix:
+def _set_rate(rate: float) -> Fix:
     value = float(f"{rate:.1g}")
-    return _training(text("Learning rate {value:small}", value=value), "learning_rate", value)
+    return _set_training_field(
+        text("Learning rate {value:small}", value=value), "learning_rate", value
+    )
 
 
-def _rank(lora: LoraSpec, rank: int) -> Fix:
+def _set_rank(lora: LoraSpec, rank: int) -> Fix:
     """Return the change of the rank that keeps the ratio of alpha to rank."""
     alpha = max(1, round(lora.alpha * rank / lora.rank))
     return Fix(
@@ -113,11 +115,11 @@ def _rank(lora: LoraSpec, rank: int) -> Fix:
     )
 
 
-def _train_for(epochs: float) -> Text:
+def _format_epochs(epochs: float) -> Text:
     if epochs == 1:
         return text("Train for 1 epoch")
     return text("Train for {epochs} epochs", epochs=f"{epochs:g}")
 
 
-def _training(label: Text, field: str, value: object) -> Fix:
+def _set_training_field(label: Text, field: str, value: object) -> Fix:
     return Fix(label=label, step="training", field=field, value=value)

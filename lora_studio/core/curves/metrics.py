@@ -90,7 +90,10 @@ class MetricSeries:
                 self.evaluations.put(event.step, event.loss)
                 _put_all(self.evaluation_figures, event.step, event.figures)
             case events.CheckpointSaved():
-                self.checkpoints = [*_until(self.checkpoints, event.step - 1), event.step]
+                self.checkpoints = [
+                    *_list_steps_until(self.checkpoints, event.step - 1),
+                    event.step,
+                ]
             case events.Recovered():
                 self.rewind(event.step)
                 self.recoveries.append(event)
@@ -105,7 +108,7 @@ class MetricSeries:
             self.evaluations, *self.evaluation_figures.values(),
         ):  # fmt: skip
             column.rewind(step)
-        self.checkpoints = _until(self.checkpoints, step)
+        self.checkpoints = _list_steps_until(self.checkpoints, step)
 
     def columns(self) -> dict[str, MetricColumn]:
         """Return every column of numbers by step, under its name in a table."""
@@ -119,10 +122,10 @@ class MetricSeries:
 
     def to_csv(self) -> str:
         """Return a table with one line per step; cells without a measurement are empty."""
-        return "".join(csv_lines({"": self}))
+        return "".join(iter_csv_lines({"": self}))
 
 
-def csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
+def iter_csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     """Yield a table of runs by name, line by line; with several runs, the first column names the
     run."""
     out = io.StringIO()
@@ -132,7 +135,7 @@ def csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     head = [["run", "step", *names] if several else ["step", *names]]
     for name, cells in [
         ("", head),
-        *((run, _cells(metrics, names)) for run, metrics in runs.items()),
+        *((run, _iter_rows(metrics, names)) for run, metrics in runs.items()),
     ]:
         for line in cells:
             writer.writerow([name, *line] if several and name else line)
@@ -141,7 +144,7 @@ def csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
             out.truncate()
 
 
-def _cells(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
+def _iter_rows(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
     columns = [run.columns().get(name, MetricColumn()) for name in names]
     places = [0] * len(columns)
     for step in run.loss.steps:
@@ -151,11 +154,11 @@ def _cells(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
                 places[number] += 1
             position = places[number]
             is_there = position < len(column) and column.steps[position] == step
-            line.append(_cell(column.values[position]) if is_there else "")
+            line.append(_format_cell(column.values[position]) if is_there else "")
         yield line
 
 
-def series(stream: Iterable[object]) -> MetricSeries:
+def build_series(stream: Iterable[object]) -> MetricSeries:
     """Return the metrics in a stream of events."""
     metrics = MetricSeries()
     for event in stream:
@@ -165,7 +168,7 @@ def series(stream: Iterable[object]) -> MetricSeries:
 
 def read_metrics(run: RunFolder) -> MetricSeries:
     """Return the metrics in the events file of a run."""
-    return series(run.events())
+    return build_series(run.events())
 
 
 def _put_all(
@@ -177,9 +180,9 @@ def _put_all(
         columns.setdefault(name, MetricColumn()).put(step, value)
 
 
-def _until(steps: list[int], step: int) -> list[int]:
+def _list_steps_until(steps: list[int], step: int) -> list[int]:
     return [earlier for earlier in steps if earlier <= step]
 
 
-def _cell(value: float) -> str:
+def _format_cell(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)

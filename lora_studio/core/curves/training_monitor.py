@@ -51,9 +51,9 @@ class TrainingMonitor:
     def verdict(self) -> TrainingVerdict | None:
         """Return what is wrong now, None if nothing is."""
         if not self._is_finite:
-            return verdict.diverged(text("The loss is NaN or infinite."))
+            return verdict.divergence_verdict(text("The loss is NaN or infinite."))
         if self._zeroes >= _ZEROES:
-            return verdict.zero_gradient()
+            return verdict.zero_gradient_verdict()
         return self._diverging() or self._overfitting() or self._not_learning()
 
     def _on_step(self, event: events.StepDone) -> None:
@@ -78,7 +78,7 @@ class TrainingMonitor:
         back = self._lowest + 0.25 * (began - self._lowest)
         if self._smooth <= max(1.5 * self._lowest, back):
             return None
-        return verdict.diverged(
+        return verdict.divergence_verdict(
             text(
                 "The loss is rising: from {lowest:loss} to {current:loss}.",
                 lowest=self._lowest,
@@ -93,7 +93,7 @@ class TrainingMonitor:
         last = [loss for _, loss in self._evaluations[-2:]]
         if not all(loss > best * (1 + _NOTICEABLE) for loss in last):
             return None
-        return verdict.overfitting(best_step, best, last[-1])
+        return verdict.overfitting_verdict(best_step, best, last[-1])
 
     def _not_learning(self) -> TrainingVerdict | None:
         if self._steps < max(_FLAT_STEPS, _FLAT_SHARE * self._planned):
@@ -101,4 +101,4 @@ class TrainingMonitor:
         began = sum(self._first) / len(self._first)
         if self._smooth < began * (1 - _NOTICEABLE):
             return None
-        return verdict.not_learning("training", began, self._smooth)
+        return verdict.not_learning_verdict("training", began, self._smooth)

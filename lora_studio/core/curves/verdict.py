@@ -71,7 +71,7 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
-        return diverged(text("The loss is NaN or infinite."))
+        return divergence_verdict(text("The loss is NaN or infinite."))
     if len(losses) < _ENOUGH_STEPS and len(evaluations) < 2:
         return TrainingVerdict(
             "too_short",
@@ -83,21 +83,21 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
             text("Train longer, or try the adapter in the playground."),
         )
     if len(losses) >= _ENOUGH_STEPS:
-        first, last = _ends(values)
+        first, last = _average_ends(values)
         if last > 1.5 * first:
-            return diverged(
+            return divergence_verdict(
                 text("The loss rose from {first:loss} to {last:loss}.", first=first, last=last)
             )
     if len(evaluations) >= 2:
-        return _judge_evaluations(evaluations, fell=_fell(values))
+        return _judge_evaluations(evaluations, fell=_has_fallen(values))
     return _judge_training(losses)
 
 
-def _fell(values: Sequence[float]) -> bool:
+def _has_fallen(values: Sequence[float]) -> bool:
     """Return whether training losses ended noticeably below where they started."""
     if len(values) < _ENOUGH_STEPS:
         return False
-    first, last = _ends(values)
+    first, last = _average_ends(values)
     return last < first * (1 - _NOTICEABLE)
 
 
@@ -105,17 +105,17 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> TrainingV
     first, last = evaluations[0][1], evaluations[-1][1]
     best_step, best = min(evaluations, key=lambda point: point[1])
     if last > best * (1 + _NOTICEABLE) and (best_step > evaluations[0][0] or fell):
-        return overfitting(best_step, best, last)
+        return overfitting_verdict(best_step, best, last)
     if last > first * (1 - _NOTICEABLE):
-        return not_learning("eval", first, last)
+        return not_learning_verdict("eval", first, last)
     drop, mean = evaluations[-2][1] - last, (first - last) / (len(evaluations) - 1)
     steady = len(evaluations) > 2 and drop > mean / 2 and last == best
     if drop > evaluations[-2][1] * _NOTICEABLE or (steady and drop > last * _LEAST):
-        return _still_falling("eval", first, last)
-    return _improved("eval", first, last)
+        return _still_falling_verdict("eval", first, last)
+    return _improvement_verdict("eval", first, last)
 
 
-def overfitting(best_step: int, best: float, last: float) -> TrainingVerdict:
+def overfitting_verdict(best_step: int, best: float, last: float) -> TrainingVerdict:
     """Return the verdict that eval loss rises again after `best_step`."""
     return TrainingVerdict(
         "overfitting",
@@ -131,15 +131,15 @@ def overfitting(best_step: int, best: float, last: float) -> TrainingVerdict:
 
 
 def _judge_training(losses: Sequence[Point]) -> TrainingVerdict:
-    first, last = _ends([loss for _, loss in losses])
+    first, last = _average_ends([loss for _, loss in losses])
     if last > first * (1 - _NOTICEABLE):
-        return not_learning("training", first, last)
-    if _falls(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
-        return _still_falling("training", first, last)
-    return _improved("training", first, last)
+        return not_learning_verdict("training", first, last)
+    if _is_falling(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
+        return _still_falling_verdict("training", first, last)
+    return _improvement_verdict("training", first, last)
 
 
-def _falls(tail: Sequence[Point]) -> bool:
+def _is_falling(tail: Sequence[Point]) -> bool:
     """Return whether a line through the points falls by more than 2 % and twice its standard error."""
     steps = [float(step) for step, _ in tail]
     values = [loss for _, loss in tail]
@@ -156,20 +156,20 @@ def _falls(tail: Sequence[Point]) -> bool:
     return drop > _NOTICEABLE * statistics.fmean(values) and -slope > 2 * error
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
+def _average_ends(values: Sequence[float]) -> tuple[float, float]:
     """Return the means of the first and last twentieth, of at least 3 steps: single batches are
     noisy."""
     width = max(3, len(values) // 20)
     return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
 
 
-def diverged(what: Text) -> TrainingVerdict:
+def divergence_verdict(what: Text) -> TrainingVerdict:
     """Return the verdict of a loss that has blown up, described by `what`."""
     advice = text("Divide the learning rate by three or use a longer warmup, then train again.")
     return TrainingVerdict("diverged", what, advice)
 
 
-def not_learning(curve: Curve, first: float, last: float) -> TrainingVerdict:
+def not_learning_verdict(curve: Curve, first: float, last: float) -> TrainingVerdict:
     """Return the verdict of a loss that has hardly changed."""
     return TrainingVerdict(
         "not_learning",
@@ -181,7 +181,7 @@ def not_learning(curve: Curve, first: float, last: float) -> TrainingVerdict:
     )
 
 
-def zero_gradient() -> TrainingVerdict:
+def zero_gradient_verdict() -> TrainingVerdict:
     """Return the verdict of a training whose steps change nothing."""
     return TrainingVerdict(
         "zero_gradient",
@@ -193,7 +193,7 @@ def zero_gradient() -> TrainingVerdict:
     )
 
 
-def _still_falling(curve: Curve, first: float, last: float) -> TrainingVerdict:
+def _still_falling_verdict(curve: Curve, first: float, last: float) -> TrainingVerdict:
     return TrainingVerdict(
         "still_falling",
         text(_STILL_FALLING[curve], first=first, last=last),
@@ -201,7 +201,7 @@ def _still_falling(curve: Curve, first: float, last: float) -> TrainingVerdict:
     )
 
 
-def _improved(curve: Curve, first: float, last: float) -> TrainingVerdict:
+def _improvement_verdict(curve: Curve, first: float, last: float) -> TrainingVerdict:
     return TrainingVerdict(
         "improved",
         text(_LEVELED_OFF[curve], first=first, last=last),

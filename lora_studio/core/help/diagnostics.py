@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
-from lora_studio.core.help.redaction import Redactor, unquoted, without_texts
+from lora_studio.core.help.redaction import Redactor, without_quotes, without_texts
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import STEPS, ProblemError
 from lora_studio.core.project import project
@@ -25,7 +25,7 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.spec import facts
+from lora_studio.core.spec import get_facts
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 
@@ -42,14 +42,14 @@ class ArchiveEntry:
     text: str
 
 
-def here() -> dict[str, Any]:
+def build_report() -> dict[str, Any]:
     """Return a report of this installation without the engine; `add_event` adds the rest."""
     return {
         "version": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "processors": os.cpu_count(),
-        "packages": {name: _version(name) for name in ("PySide6-Essentials", "pyqtgraph", "pydantic")},
+        "packages": {name: _find_version(name) for name in ("PySide6-Essentials", "pyqtgraph", "pydantic")},
         "devices": [],
         "ollama": None,
         "problems": [],
@@ -73,23 +73,27 @@ def add_event(report: dict[str, Any], event: object) -> None:
                 report["problems"].append(problem)
 
 
-def collect(doctor: Mapping[str, Any], path: Path | None = None) -> list[ArchiveEntry]:
+def collect_entries(doctor: Mapping[str, Any], path: Path | None = None) -> list[ArchiveEntry]:
     """Return all files of the archive; `path` is a project's file or folder, for its latest run."""
-    redact = Redactor(folders={str(_folder_of(path)): "PROJECT"} if path else {})
+    redact = Redactor(folders={str(_find_folder(path)): "PROJECT"} if path else {})
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
     entries = [
         ArchiveEntry(
             "doctor.json", "Versions, devices, and capabilities of the engine.", redact(text)
         ),
-        _log("window.log", "Log of the window.", paths.log_folder() / "window.log", redact),
-        _log("setup.log", "Log of engine setups.", paths.log_folder() / "setup.log", redact),
+        _read_log_entry(
+            "window.log", "Log of the window.", paths.get_log_folder() / "window.log", redact
+        ),
+        _read_log_entry(
+            "setup.log", "Log of engine setups.", paths.get_log_folder() / "setup.log", redact
+        ),
     ]
     if path is not None:
-        entries += _project_entries(path, redact)
+        entries += _iter_project_entries(path, redact)
     return [entry for entry in entries if entry.text]
 
 
-def write(entries: Iterable[ArchiveEntry], file: Path) -> None:
+def write_archive(entries: Iterable[ArchiveEntry], file: Path) -> None:
     """Write the archive as a ZIP file atomically; raises OSError."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -98,27 +102,27 @@ def write(entries: Iterable[ArchiveEntry], file: Path) -> None:
     write_atomic(file, buffer.getvalue())
 
 
-def _folder_of(path: Path) -> Path:
+def _find_folder(path: Path) -> Path:
     return (path if path.is_dir() else path.parent).absolute()
 
 
-def _project_entries(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
+def _iter_project_entries(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
     try:
         draft = project.load(path)
     except ProblemError as error:
         yield ArchiveEntry("project.txt", "Why the project couldn't be read.", redact(str(error)))
         return
-    yield ArchiveEntry("project.json", "Settings of the project, without texts and names.", redact(_settings(draft)))  # fmt: skip
+    yield ArchiveEntry("project.json", "Settings of the project, without texts and names.", redact(_format_settings(draft)))  # fmt: skip
     runs = folder.list_runs(draft.folder / "runs") if draft.folder else []
     if runs:
-        yield from _run_entries(runs[0], redact)
+        yield from _iter_run_entries(runs[0], redact)
 
 
-def _settings(draft: project.Draft) -> str:
+def _format_settings(draft: project.Draft) -> str:
     """Return settings without private values: numbers and choices unchanged, of paths the suffix,
     of texts the length."""
     values = {
-        step: {name: _setting(step, name, value) for name, value in draft.values[step].items()}
+        step: {name: _mask_setting(step, name, value) for name, value in draft.values[step].items()}
         for step in STEPS
     }
     content: dict[str, Any] = {"settings": values}
@@ -126,19 +130,19 @@ def _settings(draft: project.Draft) -> str:
         {
             "code": problem.code,
             "field": str(problem.where.field),
-            "what": unquoted(str(problem.what)),
+            "what": without_quotes(str(problem.what)),
         }
         for problem in draft.problems()
     ]
     return json.dumps(content, indent=2, ensure_ascii=False, default=str)
 
 
-def _setting(step: Any, name: str, value: object) -> object:
+def _mask_setting(step: Any, name: str, value: object) -> object:
     if isinstance(value, bool | int | float) or value is None:
         return value
     if name not in SPECS[step].model_fields:
         return "[unknown setting]"
-    about = facts(SPECS[step], name)
+    about = get_facts(SPECS[step], name)
     if about.choices and isinstance(value, str):
         return value if value in about.choices else f"[{len(value)} characters]"
     if isinstance(value, list | tuple):
@@ -148,9 +152,9 @@ def _setting(step: Any, name: str, value: object) -> object:
     return f"[{len(str(value))} characters]"
 
 
-def _run_entries(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
-    lines = _last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
-    shown = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
+def _iter_run_entries(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
+    lines = _read_last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
+    shown = [json.dumps(without_texts(event), ensure_ascii=False) for event in _iter_parsed(lines)]
     yield ArchiveEntry("run/events.jsonl", "Events of the latest run, without your texts.", redact("\n".join(shown)))  # fmt: skip
     manifest = json.dumps(without_texts(run.manifest()), indent=2, ensure_ascii=False)
     yield ArchiveEntry(
@@ -159,10 +163,10 @@ def _run_entries(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     about = (
         "Output of the libraries during the latest run. Check it: libraries can quote your data."
     )
-    yield _log("run/log.txt", about, run.log_file, redact)
+    yield _read_log_entry("run/log.txt", about, run.log_file, redact)
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Any]:
+def _iter_parsed(lines: Iterable[str]) -> Iterator[Any]:
     for line in lines:
         try:
             yield json.loads(line)
@@ -170,11 +174,11 @@ def _parsed(lines: Iterable[str]) -> Iterator[Any]:
             continue  # the first one may be cut, the last one half-written
 
 
-def _log(name: str, about: Template, file: Path, redact: Redactor) -> ArchiveEntry:
-    return ArchiveEntry(name, about, redact(_last_bytes(file, _LOG_BYTES)))
+def _read_log_entry(name: str, about: Template, file: Path, redact: Redactor) -> ArchiveEntry:
+    return ArchiveEntry(name, about, redact(_read_last_bytes(file, _LOG_BYTES)))
 
 
-def _last_bytes(file: Path, size: int) -> str:
+def _read_last_bytes(file: Path, size: int) -> str:
     try:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - size))
@@ -183,7 +187,7 @@ def _last_bytes(file: Path, size: int) -> str:
         return ""
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

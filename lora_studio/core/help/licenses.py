@@ -21,7 +21,7 @@ class LicensedPackage:
     license_name: str
 
 
-def packages(root: str = "lora-studio") -> list[LicensedPackage]:
+def list_packages(root: str = "lora-studio") -> list[LicensedPackage]:
     """Return the package `root` and everything installed that it needs, extras included, by name.
 
     Optional groups that only developers need are not followed; what is not installed is left out.
@@ -30,7 +30,7 @@ def packages(root: str = "lora-studio") -> list[LicensedPackage]:
     waiting = [root]
     while waiting:
         name = waiting.pop()
-        key = _key(name)
+        key = _normalize_name(name)
         if key in licensed:
             continue
         try:
@@ -50,7 +50,7 @@ def packages(root: str = "lora-studio") -> list[LicensedPackage]:
 
 def read_license_name(about: metadata.PackageMetadata) -> str:
     """Return the license's name, from the newest of three metadata fields that packages use."""
-    expression = _first(about, "License-Expression")
+    expression = _read_first_line(about, "License-Expression")
     if expression:
         return expression
     classified = [
@@ -58,12 +58,12 @@ def read_license_name(about: metadata.PackageMetadata) -> str:
         for entry in about.get_all("Classifier") or []
         if entry.startswith(_CLASSIFIER)
     ]
-    plain = _first(about, "License")
+    plain = _read_first_line(about, "License")
     named = plain if plain and "\n" not in plain and len(plain) <= _LONGEST_NAME else ""
     return named or "; ".join(entry for entry in classified if entry) or "see the package"
 
 
-def _first(about: metadata.PackageMetadata, field: str) -> str:
+def _read_first_line(about: metadata.PackageMetadata, field: str) -> str:
     return str((about.get_all(field) or [""])[0]).strip()
 
 
@@ -75,5 +75,5 @@ def _is_wanted(needed: str, root: str) -> bool:
     return bool(root) and "extra == 'test'" not in needed and 'extra == "test"' not in needed
 
 
-def _key(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

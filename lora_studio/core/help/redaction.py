@@ -63,7 +63,7 @@ class Redactor:
         named = [value for name, value in variables.items() if _SECRET_NAME.search(name)]
         self._secrets = sorted((value for value in named if len(value) >= 6), key=len, reverse=True)
         self._folders = {**(folders or {}), str(Path.home()): "~"}
-        names = {_user(): "USER", socket.gethostname(): "HOST"}
+        names = {_get_user_name(): "USER", socket.gethostname(): "HOST"}
         self._names = [
             (re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"), instead)
             for name, instead in names.items()
@@ -98,15 +98,15 @@ def without_texts(value: Any, key: str = "") -> Any:
         ) else f"[{len(value)} texts]"  # fmt: skip
     if not isinstance(value, str) or key in _OWN_WORDS:
         return value
-    return unquoted(value) if key in _SENTENCES else f"[{len(value)} characters]"
+    return without_quotes(value) if key in _SENTENCES else f"[{len(value)} characters]"
 
 
-def unquoted(sentence: str) -> str:
+def without_quotes(sentence: str) -> str:
     """Return a sentence of the program without what it quotes, and without paths."""
     return _PATH.sub("[path]", _QUOTED.sub("“…”", sentence))
 
 
-def _user() -> str:
+def _get_user_name() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -12,31 +12,31 @@ _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 _NO_WORD = re.compile(r"[^\w]+")
 
 
-def file() -> Path:
+def get_path() -> Path:
     """Return the path of the document."""
-    return paths.resources() / "docs" / "math.md"
+    return paths.get_resources_folder() / "docs" / "math.md"
 
 
 @functools.cache
-def text() -> str:
+def read_text() -> str:
     """Return the whole document."""
-    return file().read_text("utf-8")
+    return get_path().read_text("utf-8")
 
 
-def slug(heading: str) -> str:
+def slugify(heading: str) -> str:
     """Return the name of a topic: its heading in lowercase, with hyphens: `lora-update`."""
     return _NO_WORD.sub("-", heading.lower()).strip("-")
 
 
 @functools.cache
-def topics() -> dict[str, str]:
+def list_topics() -> dict[str, str]:
     """Return headings by topic, in the order of the document."""
-    return {slug(heading): heading for heading in _HEADING.findall(text())}
+    return {slugify(heading): heading for heading in _HEADING.findall(read_text())}
 
 
 @functools.cache
-def section(topic: str) -> str:
+def read_section(topic: str) -> str:
     """Return the text of a topic without its heading; raises KeyError for an unknown topic."""
-    heading = topics()[topic]
-    _, _, rest = text().partition(f"\n## {heading}\n")
+    heading = list_topics()[topic]
+    _, _, rest = read_text().partition(f"\n## {heading}\n")
     return rest.partition("\n## ")[0].strip()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from lora_studio.core.spec import Spec, refused, setting
+from lora_studio.core.spec import Spec, setting, value_error
 
 #: Four digits are more blocks than any model has, and few enough to list.
 _BLOCKS = re.compile(r"\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\Z")
@@ -154,9 +154,9 @@ class LoraSpec(Spec):
     def _blocks_are_numbers(cls, value: str) -> str:
         value = value.strip()
         if value and not _BLOCKS.match(value):
-            raise refused("is not a list of block numbers such as 0-7, 12")
+            raise value_error("is not a list of block numbers such as 0-7, 12")
         if any(last < first for first, last in _block_ranges(value)):
-            raise refused("contains a range whose end is before its start")
+            raise value_error("contains a range whose end is before its start")
         return value
 
     @field_validator("own_ranks")
@@ -164,7 +164,9 @@ class LoraSpec(Spec):
     def _own_ranks_are_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if not _OWN_RANK.match(entry):
-                raise refused("has an entry that isn't of the form name=rank or name=rank:alpha")
+                raise value_error(
+                    "has an entry that isn't of the form name=rank or name=rank:alpha"
+                )
         return value
 
     @property

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.spec import facts
+from lora_studio.core.spec import get_facts
 
 CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -37,11 +37,11 @@ TAKEN: dict[str, str | None] = {
 _CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     """Return PEFT's settings of the adapter in a folder; raises ProblemError if it can't be
     continued from."""
     if not folder.is_dir():
-        raise _refused(
+        raise _adapter_error(
             "The folder {path} doesn't exist.", "Choose it again if it was moved.", path=str(folder)
         )
     try:
@@ -49,7 +49,7 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         config = None
     if not isinstance(config, dict) or not (folder / _WEIGHTS).is_file():
-        raise _refused(
+        raise _adapter_error(
             "{folder} doesn't contain a LoRA adapter.",
             "Choose a folder with {config} and {weights}.",
             folder=folder.name,
@@ -57,14 +57,14 @@ def read(folder: Path) -> dict[str, Any]:
             weights=_WEIGHTS,
         )
     if config.get("peft_type") != "LORA" or not isinstance(config.get("r"), int):
-        raise _refused(
+        raise _adapter_error(
             "Training can't start from an adapter of type {kind}.",
             "Choose a LoRA adapter.",
             kind=str(config.get("peft_type")),
         )
     initial = str(config.get("init_lora_weights")).lower()
     if initial.startswith(_CHANGING):
-        raise _refused(
+        raise _adapter_error(
             "The adapter was initialized with {initial}, which changes the base model, and wasn't converted "
             "to a plain LoRA adapter.",
             "Save it again in PEFT with save_pretrained(…, "
@@ -74,7 +74,7 @@ def read(folder: Path) -> dict[str, Any]:
     return config
 
 
-def effective(spec: LoraSpec) -> LoraSpec:
+def resolve_lora(spec: LoraSpec) -> LoraSpec:
     """Return the LoRA shape that training will use: that of the starting adapter if there is one.
 
     The spec itself where that adapter cannot be read, or has a shape that no setting here has.
@@ -82,7 +82,7 @@ def effective(spec: LoraSpec) -> LoraSpec:
     if not spec.start_from:
         return spec
     try:
-        config = read(Path(spec.start_from))
+        config = read_config(Path(spec.start_from))
     except ProblemError:
         return spec
     modules = config.get("target_modules")
@@ -94,8 +94,8 @@ def effective(spec: LoraSpec) -> LoraSpec:
         "targets": "names" if names else "all_linear",
         "target_names": tuple(dict.fromkeys(sorted(names))),
         "init": "default",
-        "blocks": _blocks(config.get("layers_to_transform")),
-        "own_ranks": _own_ranks(config),
+        "blocks": _format_blocks(config.get("layers_to_transform")),
+        "own_ranks": _read_own_ranks(config),
         "modules_to_save": tuple(config.get("modules_to_save") or ()),
     }
     try:
@@ -104,12 +104,12 @@ def effective(spec: LoraSpec) -> LoraSpec:
         return spec
 
 
-def _blocks(layers: Any) -> str:
+def _format_blocks(layers: Any) -> str:
     numbers = [layers] if isinstance(layers, int) else layers
     return ", ".join(str(number) for number in numbers) if isinstance(numbers, list) else ""
 
 
-def _own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
+def _read_own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
     """Return ranks by plain module names; PEFT's patterns have no equivalent setting here."""
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     return tuple(
@@ -119,7 +119,7 @@ def _own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def described(config: dict[str, Any]) -> Text:
+def describe(config: dict[str, Any]) -> Text:
     """Return the shape in words: rank 8, alpha 16, q_proj, v_proj."""
     parts = [
         text("rank {rank}", rank=config["r"]),
@@ -135,13 +135,13 @@ def described(config: dict[str, Any]) -> Text:
     return listed(parts)
 
 
-def unused(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
+def list_unused_settings(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
     """Return titles and values of the settings that differ from the starting adapter and are
     ignored."""
     differing = []
     for field, key in TAKEN.items():
-        about, value = facts(LoraSpec, field), getattr(spec, field)
-        same = key is not None and _plain(config.get(key)) == _plain(value)
+        about, value = get_facts(LoraSpec, field), getattr(spec, field)
+        same = key is not None and _to_plain(config.get(key)) == _to_plain(value)
         if value == about.default or same:
             continue
         shown = about.choices.get(str(value), value)
@@ -160,10 +160,10 @@ def check(spec: LoraSpec) -> list[Problem]:
     if not spec.start_from:
         return []
     try:
-        config = read(Path(spec.start_from))
+        config = read_config(Path(spec.start_from))
     except ProblemError as error:
         return error.problems
-    ignored = unused(config, spec)
+    ignored = list_unused_settings(config, spec)
     if not ignored:
         return []
     return [
@@ -172,15 +172,15 @@ def check(spec: LoraSpec) -> list[Problem]:
             "The adapter determines these settings: {settings}.",
             "Ignored: {ignored}. To use them, clear “Start from adapter”.",
             where=_WHERE,
-            settings=described(config),
+            settings=describe(config),
             ignored=listed(ignored),
         )
     ]
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     return list(value or ()) if isinstance(value, list | tuple) or value is None else value
 
 
-def _refused(what: Template, remedy: Template, **values: Any) -> ProblemError:
+def _adapter_error(what: Template, remedy: Template, **values: Any) -> ProblemError:
     return fail("lora.start_not_usable", what, remedy, where=_WHERE, **values)

@@ -18,7 +18,7 @@ _QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|q_b)(_proj|_lin)?\Z", re.IGNO
 _ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
 
 
-def count(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
+def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
     """Return the trainable parameters of an adapter on a model; None where only the engine can
     tell, or where nothing would train.
 
@@ -27,7 +27,7 @@ def count(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
     """
     if model.shape is None or lora.bias != "none" or lora.modules_to_save or lora.start_from:
         return None
-    layers = _meant(model.shape.linear, lora)
+    layers = _select_layers(model.shape.linear, lora)
     blocks = lora.block_numbers()
     if not layers or not _is_plain(model, lora, layers, blocks):
         return None
@@ -45,14 +45,14 @@ def count(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
     )
 
 
-def _meant(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]:
+def _select_layers(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]:
     known = [layer for layer in linear if not _ROUTER.search(layer.name)]
     if lora.targets == "names":
         return [layer for layer in known if layer.name in lora.target_names]
-    return [layer for layer in known if _is_meant(layer, lora.targets)]
+    return [layer for layer in known if _is_target(layer, lora.targets)]
 
 
-def _is_meant(layer: LinearLayers, targets: Targets) -> bool:
+def _is_target(layer: LinearLayers, targets: Targets) -> bool:
     match targets:
         case "attention_qv":
             queries = _QUERY_VALUE.match(layer.name) or _FUSED.search(layer.name)

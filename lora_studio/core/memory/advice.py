@@ -9,7 +9,7 @@ from typing import Any
 
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
-from lora_studio.core.memory.weights import are_divided
+from lora_studio.core.memory.weights import is_sharded
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import Fix, Problem, Step, Where, warning
 from lora_studio.core.protocol.training import MemoryEstimate
@@ -41,7 +41,7 @@ def with_micro_batch(plan: MemoryPlan, micro_batch: int) -> MemoryPlan:
     return replace(plan, training=plan.training.model_copy(update=update))
 
 
-def micro_batches(plan: MemoryPlan) -> list[int]:
+def list_micro_batches(plan: MemoryPlan) -> list[int]:
     """Return the micro-batches that divide the effective batch, the largest first."""
     whole = plan.training.effective_batch
     return [
@@ -51,19 +51,19 @@ def micro_batches(plan: MemoryPlan) -> list[int]:
     ]
 
 
-def largest_micro_batch_that_fits(plan: MemoryPlan) -> int | None:
+def find_largest_micro_batch(plan: MemoryPlan) -> int | None:
     """Return the largest micro-batch with the same effective batch that fits, None if none does.
 
     Found by halving: a smaller one never takes more.
     """
-    sizes = micro_batches(plan)
+    sizes = list_micro_batches(plan)
     index = bisect.bisect_left(
         sizes, 1, key=lambda size: int(bool(estimate(with_micro_batch(plan, size)).fits))
     )
     return sizes[index] if index < len(sizes) else None
 
 
-def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
+def find_cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
     """Return the cheapest change that makes the training fit, None if none does.
 
     In this order: smaller micro-batches (nothing but a little time), recomputing activations (a
@@ -71,17 +71,17 @@ def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
     (what they send each other), a 4-bit base as well (some quality), and a shorter limit on top of all
     (part of the data).
     """
-    for change in _ladder(plan):
+    for change in _iter_changes(plan):
         if estimate(change.plan).fits:
             return change
     return None
 
 
-def problem(plan: MemoryPlan, estimate: MemoryEstimate) -> Problem | None:
+def check_fit(plan: MemoryPlan, estimate: MemoryEstimate) -> Problem | None:
     """Return the problem that a training doesn't fit, with the change that helps; None if it fits."""
     if estimate.fits is not False or estimate.available is None:
         return None
-    change = cheapest_change(plan)
+    change = find_cheapest_change(plan)
     largest = max(estimate.parts, key=lambda name: estimate.parts[name])
     where = change.changes[0] if change else ("model", "source", None)
     remedy = text("{change}.", change=change.title) if change else _NO_CHANGE[largest == "weights"]
@@ -103,31 +103,35 @@ _NO_CHANGE = {
 }
 
 
-def _ladder(plan: MemoryPlan) -> Iterator[MemoryChange]:
+def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
     """Yield changes by rising cost, each with the largest micro-batch that fits on top where that
     helps."""
-    yield from _smaller(MemoryChange(NO_TEXT, (), plan))
+    yield from _with_smaller_micro_batch(MemoryChange(NO_TEXT, (), plan))
     current = MemoryChange(NO_TEXT, (), plan)
-    for rung in (_checkpointing, _optimizer, _divided, _quantized):
+    for rung in (_enable_checkpointing, _switch_optimizer, _shard_weights, _quantize):
         if (next_one := rung(current)) is None:
             continue
         current = next_one
         yield current
-        yield from _smaller(current)
-    if (shorter := _shorter(MemoryChange(NO_TEXT, (), plan))) is not None:
+        yield from _with_smaller_micro_batch(current)
+    if (shorter := _shorten_sequences(MemoryChange(NO_TEXT, (), plan))) is not None:
         yield shorter
-    if (shorter := _shorter(_with(current, *_fields(current.plan, 1)))) is not None:
+    if (
+        shorter := _shorten_sequences(_add_change(current, *_set_micro_batch(current.plan, 1)))
+    ) is not None:
         yield shorter
 
 
-def _smaller(change: MemoryChange) -> Iterator[MemoryChange]:
+def _with_smaller_micro_batch(change: MemoryChange) -> Iterator[MemoryChange]:
     """Return the change to the largest smaller micro-batch that fits."""
-    size = largest_micro_batch_that_fits(change.plan)
+    size = find_largest_micro_batch(change.plan)
     if size is not None and size < change.plan.training.micro_batch:
-        yield _with(change, *_fields(change.plan, size))
+        yield _add_change(change, *_set_micro_batch(change.plan, size))
 
 
-def _fields(plan: MemoryPlan, size: int) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
+def _set_micro_batch(
+    plan: MemoryPlan, size: int
+) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
     smaller = with_micro_batch(plan, size)
     accumulation = smaller.training.gradient_accumulation
     changes: list[tuple[Step, str, Any]] = [
@@ -140,38 +144,40 @@ def _fields(plan: MemoryPlan, size: int) -> tuple[Text, MemoryPlan, list[tuple[S
     return title, smaller, changes
 
 
-def _checkpointing(change: MemoryChange) -> MemoryChange | None:
+def _enable_checkpointing(change: MemoryChange) -> MemoryChange | None:
     if change.plan.checkpoints:
         return None
-    return _with(change, *_recipe(change.plan, text("Gradient checkpointing"), "gradient_checkpointing", "on"))  # fmt: skip
+    return _add_change(change, *_change_recipe(change.plan, text("Gradient checkpointing"), "gradient_checkpointing", "on"))  # fmt: skip
 
 
-def _optimizer(change: MemoryChange) -> MemoryChange | None:
+def _switch_optimizer(change: MemoryChange) -> MemoryChange | None:
     if change.plan.training.optimizer != "adamw" or change.plan.kind == "mps":
         return None
-    return _with(change, *_recipe(change.plan, text("8-bit AdamW"), "optimizer", "adamw_8bit"))
+    return _add_change(
+        change, *_change_recipe(change.plan, text("8-bit AdamW"), "optimizer", "adamw_8bit")
+    )
 
 
-def _recipe(
+def _change_recipe(
     plan: MemoryPlan, title: Text, field: str, value: str
 ) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
     training = plan.training.model_copy(update={field: value})
     return title, replace(plan, training=training), [("training", field, value)]
 
 
-def _divided(change: MemoryChange) -> MemoryChange | None:
+def _shard_weights(change: MemoryChange) -> MemoryChange | None:
     """Return the change that shards the weights among the GPUs."""
     plan = change.plan
     model = plan.model.model_copy(update={"sharding": "shard"})
     after = replace(plan, model=model)
-    if plan.kind != "cuda" or are_divided(plan) or not are_divided(after):
+    if plan.kind != "cuda" or is_sharded(plan) or not is_sharded(after):
         return None
-    return _with(
+    return _add_change(
         change, text("Weights sharded across the GPUs"), after, [("model", "sharding", "shard")]
     )
 
 
-def _quantized(change: MemoryChange) -> MemoryChange | None:
+def _quantize(change: MemoryChange) -> MemoryChange | None:
     """Return the change to 4-bit; not on Apple's GPUs, nor for initializations that need exact
     weights."""
     plan = change.plan
@@ -180,10 +186,10 @@ def _quantized(change: MemoryChange) -> MemoryChange | None:
     if done or plan.kind == "mps" or plan.lora.changes_base:
         return None
     model = plan.model.model_copy(update={"precision": "4bit"})
-    return _with(change, text("4-bit weights"), replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
+    return _add_change(change, text("4-bit weights"), replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
 
 
-def _shorter(change: MemoryChange) -> MemoryChange | None:
+def _shorten_sequences(change: MemoryChange) -> MemoryChange | None:
     """Return the change to the longest sequence length that fits, by bisection."""
     plan = change.plan
     fitting, too_long = 0, min(plan.limit, max(plan.rows.longest, _SHORTEST)) // _GRAIN
@@ -201,10 +207,12 @@ def _shorter(change: MemoryChange) -> MemoryChange | None:
         limit=limit,
         share=plan.rows.share_over(limit),
     )
-    return _with(change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)])
+    return _add_change(
+        change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)]
+    )
 
 
-def _with(
+def _add_change(
     change: MemoryChange, title: Text, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
 ) -> MemoryChange:
     """Return a change with one more added."""

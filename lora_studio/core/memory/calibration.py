@@ -64,7 +64,7 @@ class MachineCalibration(BaseModel):
     learned: dict[str, CalibrationRecord] = Field(default_factory=dict)
 
     def get(self, device: str, precision: str) -> CalibrationRecord:
-        """Return what is known of a device (`name_of`) at a precision; defaults at first."""
+        """Return what is known of a device (`get_device_model`) at a precision; defaults at first."""
         return self.learned.get(f"{device} · {precision}", CalibrationRecord())
 
     def with_(self, device: str, precision: str, learned: CalibrationRecord) -> MachineCalibration:
@@ -72,14 +72,14 @@ class MachineCalibration(BaseModel):
         return MachineCalibration(learned={**self.learned, f"{device} · {precision}": learned})
 
 
-def name_of(device: Device) -> str:
+def get_device_model(device: Device) -> str:
     """Return a device's model name; the title of a CPU names its threads, so it is plain `cpu`."""
     return "cpu" if device.name == "cpu" else str(device.title)
 
 
-def corrected(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
+def apply_correction(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
     """Return the plan with the measured correction of its device."""
-    learned = known.get(name_of(plan.device), plan.precision)
+    learned = known.get(get_device_model(plan.device), plan.precision)
     speed = learned.speed(plan.model.source, plan.inspected.parameters)
     return replace(plan, correction=learned.factor, tokens_per_s=speed)
 
@@ -87,7 +87,7 @@ def corrected(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
 def learn(plan: MemoryPlan, estimate: MemoryEstimate, peak: int, speed: float) -> None:
     """Store what a training used, in bytes and tokens per second, beside its estimate."""
     known = load()
-    name = name_of(plan.device)
+    name = get_device_model(plan.device)
     certain = estimate.reported - estimate.guessed
     measured = max(0.0, peak - certain) / max(1, estimate.guessed)
     learned = known.get(name, plan.precision).after(
@@ -100,16 +100,16 @@ def learn(plan: MemoryPlan, estimate: MemoryEstimate, peak: int, speed: float) -
     save(known.with_(name, plan.precision, learned))
 
 
-def file() -> Path:
+def get_path() -> Path:
     """Return the path of the calibration file."""
-    return paths.data_folder() / "machine.json"
+    return paths.get_data_folder() / "machine.json"
 
 
 def load() -> MachineCalibration:
     """Read the calibration; empty if the file is missing or damaged, and learned again from later
     runs."""
     try:
-        return MachineCalibration.model_validate_json(file().read_bytes())
+        return MachineCalibration.model_validate_json(get_path().read_bytes())
     except (OSError, ValidationError):
         return MachineCalibration()
 
@@ -117,4 +117,4 @@ def load() -> MachineCalibration:
 def save(machine: MachineCalibration) -> None:
     """Write the calibration; a disk that can't be written to only loses what was learned."""
     with contextlib.suppress(OSError):
-        files.write_atomic(file(), machine.model_dump_json(indent=2))
+        files.write_atomic(get_path(), machine.model_dump_json(indent=2))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_studio.core.memory.plan import MemoryPlan
-from lora_studio.core.memory.weights import dequantized_bytes, held_bytes
+from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate_process_bytes
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer
@@ -31,32 +31,32 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
     casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
     stored, working = estimate_activations(plan, tokens)
-    logits = _logits(plan, tokens)
+    logits = _estimate_logits(plan, tokens)
     # While the logits are there, the backward pass of the layers has not begun.
     activations = round(plan.correction * (stored + max(0, working - logits)))
     logits = round(plan.correction * logits)
     on_cpu = plan.kind == "cpu"
-    held = round(plan.correction * _held(plan, tokens, stored))
+    held = round(plan.correction * _estimate_reserved(plan, tokens, stored))
     fixed = plan.constants.process if on_cpu else plan.constants.context
     return MemoryEstimate(
-        weights=times * held_bytes(plan),
+        weights=times * estimate_process_bytes(plan),
         adapters=times * (4 * trained + casts),
         gradients=times * 4 * trained,
-        optimizer=times * optimizer_bytes(plan.training.optimizer, trained),
+        optimizer=times * estimate_optimizer_bytes(plan.training.optimizer, trained),
         activations=times * activations,
         logits=times * logits,
-        overhead=times * (fixed + held + dequantized_bytes(plan)),
+        overhead=times * (fixed + held + estimate_dequantized_bytes(plan)),
         tokens=tokens,
         # A GPU reports what is in use, neither what its driver has nor what the allocator holds.
         uncounted=0 if on_cpu else fixed + held,
         guessed=times * (activations + logits + (held if on_cpu else 0)),
         available=plan.device.free_bytes,
         device=plan.device.title,
-        seconds=seconds(plan),
+        seconds=estimate_seconds(plan),
     )
 
 
-def optimizer_bytes(name: Optimizer, trained: int) -> int:
+def estimate_optimizer_bytes(name: Optimizer, trained: int) -> int:
     """Return the bytes of optimizer state for a number of trained parameters.
 
     8-bit states have a 32-bit scale per 256 numbers.
@@ -72,33 +72,35 @@ def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     layer at a time is computed again.
     """
     size, model, shape = plan.bytes_each, plan.inspected, plan.shape
-    block, adapters = block_bytes(plan), adapter_bytes(plan)
-    working = tokens * size * (plan.constants.transient * _widest(shape) + 2 * model.hidden_size)
-    experts = adapted_experts(plan)
+    block, adapters = estimate_block_bytes(plan), estimate_adapter_bytes(plan)
+    working = (
+        tokens * size * (plan.constants.transient * _compute_widest(shape) + 2 * model.hidden_size)
+    )
+    experts = estimate_expert_bytes(plan)
     if plan.checkpoints:
         inputs = tokens * (4 if plan.widened else size) * model.hidden_size * model.layers
         if plan.training.gradient_checkpointing == "unsloth" and plan.kind == "cuda":
             inputs = 0  # they wait in main memory
         return inputs + experts, tokens * (block + adapters) + working
-    first, count = _adapted_blocks(plan)
+    first, count = _find_adapted_blocks(plan)
     # The last norm's input makes up for that of the first one, which no gradient goes through.
     return tokens * (block * (model.layers - first) + adapters * count) + experts, working
 
 
-def _widest(shape: ModelShape) -> int:
+def _compute_widest(shape: ModelShape) -> int:
     """Return the numbers per token of the widest result inside a block."""
     return max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
 
 
-def _held(plan: MemoryPlan, tokens: int, activations: float) -> float:
+def _estimate_reserved(plan: MemoryPlan, tokens: int, activations: float) -> float:
     """Return the bytes that the allocator holds without use. glibc leaves gaps between kept
     tensors, which the temporary tensors of a layer need again and again in other sizes."""
     if plan.kind == "cpu":
-        return plan.constants.held * tokens * _widest(plan.shape)
+        return plan.constants.held * tokens * _compute_widest(plan.shape)
     return plan.constants.reserved * activations
 
 
-def block_bytes(plan: MemoryPlan) -> float:
+def estimate_block_bytes(plan: MemoryPlan) -> float:
     """Return the bytes per token that a decoder block keeps for its backward pass, without
     adapters.
 
@@ -119,7 +121,7 @@ def block_bytes(plan: MemoryPlan) -> float:
     return norms + attention + mlp + size * routed
 
 
-def adapter_bytes(plan: MemoryPlan) -> float:
+def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     """Return the bytes per token that the adapters of one block keep.
 
     An A matrix needs its input, the B matrix what A gave. Layers that read the same tensor keep it
@@ -132,7 +134,7 @@ def adapter_bytes(plan: MemoryPlan) -> float:
     keeps_result = in_16_bits and plan.training.packing
     ranks, shared, own = lora.rank_pattern(), {}, 0.0
     per_layer = max(1, plan.inspected.layers)
-    for layer in adapted(plan):
+    for layer in list_adapted_layers(plan):
         share = layer.count / per_layer
         own += size * share * ranks.get(layer.name, lora.rank)
         if plan.widened and not lora.dropout:
@@ -147,14 +149,14 @@ def adapter_bytes(plan: MemoryPlan) -> float:
     return own + sum(shared.values())
 
 
-def adapted(plan: MemoryPlan) -> Sequence[LinearLayers]:
+def list_adapted_layers(plan: MemoryPlan) -> Sequence[LinearLayers]:
     """Return the linear layers that get an adapter."""
     adapter = plan.inspected.adapter
     names = {name.rpartition(".")[2] for name in adapter.targets} if adapter else set()
     return [layer for layer in plan.shape.linear if layer.name in names]
 
 
-def adapted_experts(plan: MemoryPlan) -> int:
+def estimate_expert_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of adapted stacked experts: their weights with the update are computed and
     kept."""
     adapter = plan.inspected.adapter
@@ -165,7 +167,7 @@ def adapted_experts(plan: MemoryPlan) -> int:
     return plan.bytes_each * plan.shape.expert_parameters if stacked else 0
 
 
-def _adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
+def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
     """Return the first block with adapters, before which nothing is kept, and how many blocks have
     some."""
     chosen = plan.lora.block_numbers()
@@ -174,7 +176,7 @@ def _adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
     return chosen[0], len(chosen)
 
 
-def _logits(plan: MemoryPlan, tokens: int) -> float:
+def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     """Return the bytes of one piece of logits, whose gradient replaces them, and on a GPU of their
     32-bit softmax; if the output layer trains, of all logits, with softmax and gradient, twice
     in 32-bit each."""
@@ -186,7 +188,7 @@ def _logits(plan: MemoryPlan, tokens: int) -> float:
     return (plan.constants.logit * size + in_full) * min(whole, LOGITS_AT_ONCE)
 
 
-def seconds(plan: MemoryPlan) -> float | None:
+def estimate_seconds(plan: MemoryPlan) -> float | None:
     """Return the duration of the whole training at the speed of earlier runs, each on one device."""
     if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
         return None

@@ -67,7 +67,7 @@ class FitSettings:
     device: Device
 
 
-def plain(device: Device) -> FitSettings:
+def build_default_settings(device: Device) -> FitSettings:
     """Return the defaults, with rows as long as they allow."""
     from lora_studio.core.dataset.spec import DatasetSpec
 
@@ -76,9 +76,9 @@ def plain(device: Device) -> FitSettings:
     return FitSettings(ModelSpec(), LoraSpec(), TrainingSpec(), rows, limit, device)
 
 
-def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
+def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
     """Return whether training on a model fits, None if not even its size is known."""
-    inspected = outline(entry)
+    inspected = resolve_outline(entry)
     if inspected is None:
         return None
     result = None
@@ -95,9 +95,9 @@ def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
             limit=settings.limit,
             device=settings.device,
         )
-        counted = adapter_size.count(inspected, settings.lora)
+        counted = adapter_size.count_parameters(inspected, settings.lora)
         plan = replace(plan, inspected=inspected.model_copy(update={"adapter": counted}))
-        for tried in (plan, _eased(plan)):
+        for tried in (plan, _with_least_memory(plan)):
             needed = estimate(tried).total
             result = ModelFit(precision, needed, settings.device.free_bytes, tried is not plan)
             if result.fits:
@@ -105,21 +105,21 @@ def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
     return result
 
 
-def _eased(plan: MemoryPlan) -> MemoryPlan:
+def _with_least_memory(plan: MemoryPlan) -> MemoryPlan:
     """Return the recipe with the same effective batch and the least memory."""
     least = advice.with_micro_batch(plan, 1)
     recomputing = least.training.model_copy(update={"gradient_checkpointing": "on"})
     return replace(least, training=recomputing)
 
 
-def outline(entry: ModelEntry) -> ModelInspected | None:
+def resolve_outline(entry: ModelEntry) -> ModelInspected | None:
     """Return the model's dimensions for the estimate, as its configuration states them or typical
     for its size; None without a size."""
     parameters = entry.parameters
-    known = _completed(entry.outline, parameters)
+    known = _complete_outline(entry.outline, parameters)
     if not parameters or not known.hidden_size:
         return None
-    shape = _within(_shape(known), parameters)
+    shape = _limit_shape(_build_llama_shape(known), parameters)
     return ModelInspected(
         source=entry.source,
         folder="",
@@ -132,19 +132,19 @@ def outline(entry: ModelEntry) -> ModelInspected | None:
         stored_dtype=entry.stored,
         license=entry.license or None,
         has_chat_template=True,
-        prequantized=_prequantized(entry),
+        prequantized=_find_packed_precision(entry),
         weight_bytes={},
         linear_names=tuple(layer.name for layer in shape.linear),
         shape=shape,
     )
 
 
-def fits_first(result: ModelFit | None) -> int:
+def get_fit_sort_key(result: ModelFit | None) -> int:
     """Return a sort key: models that fit, then those that don't, then unknown ones."""
     return 2 if result is None else 0 if result.fits else 1
 
 
-def _prequantized(entry: ModelEntry) -> str | None:
+def _find_packed_precision(entry: ModelEntry) -> str | None:
     """Return the precision that training keeps packed; a GGUF file is unpacked to 16 bits."""
     if entry.source.lower().endswith(".gguf") or entry.location == "ollama":
         return None
@@ -154,7 +154,7 @@ def _prequantized(entry: ModelEntry) -> str | None:
     return "4bit" if entry.stored in ("gptq", "awq", "bitsandbytes") else None
 
 
-def _completed(outline: ModelOutline, parameters: int | None) -> ModelOutline:
+def _complete_outline(outline: ModelOutline, parameters: int | None) -> ModelOutline:
     if outline.hidden_size and outline.layers:
         return outline.model_copy(
             update={
@@ -188,7 +188,7 @@ def _completed(outline: ModelOutline, parameters: int | None) -> ModelOutline:
     )
 
 
-def _shape(known: ModelOutline) -> ModelShape:
+def _build_llama_shape(known: ModelOutline) -> ModelShape:
     """Return a block shaped like Llama's: q, k, v, o and a gated MLP (Touvron et al. 2023)."""
     head = known.hidden_size // known.heads if known.heads else known.hidden_size
     width, inner, keys = known.hidden_size, known.intermediate_size, known.kv_heads * head
@@ -213,7 +213,7 @@ def _shape(known: ModelOutline) -> ModelShape:
     )
 
 
-def _within(shape: ModelShape, parameters: int) -> ModelShape:
+def _limit_shape(shape: ModelShape, parameters: int) -> ModelShape:
     """Return the shape with no more weights in its layers than the model has in total."""
     total = sum(layer.parameters for layer in shape.linear)
     if total <= parameters:

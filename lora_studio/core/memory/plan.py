@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory.rows import STEPS_GROUPED, RowStatistics
 from lora_studio.core.model.shape import ModelShape
-from lora_studio.core.model.spec import ModelSpec, names_of
+from lora_studio.core.model.spec import ModelSpec, list_device_names
 from lora_studio.core.protocol.model import Device, DevicesFound, ModelInspected
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -138,7 +138,7 @@ def pick_device(devices: DevicesFound, wanted: str) -> Device | None:
         return next(iter(devices.devices), None)
     named = [
         next((device for device in devices.devices if device.name.startswith(name)), None)
-        for name in names_of(wanted)
+        for name in list_device_names(wanted)
     ]
     known = [device for device in named if device is not None]
     if len(known) < len(named):

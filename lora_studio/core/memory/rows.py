@@ -67,7 +67,7 @@ class RowStatistics:
         return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
 
 
-def rows_of(
+def build_row_statistics(
     lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0
 ) -> RowStatistics:
     """Return row statistics from measured lengths; a `share` of the rows is kept for validation."""

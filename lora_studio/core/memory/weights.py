@@ -12,31 +12,31 @@ DIVIDED_ABOVE = 0.7
 _WHOLE_BLOCKS = 2
 
 
-def held_bytes(plan: MemoryPlan) -> int:
+def estimate_process_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of base weights in one process: all, or its shard and the blocks at work.
 
     On the processor the parts are copies of a mapped file, which stays mapped as a whole for what is not
     divided: there dividing takes more memory, not less.
     """
-    whole = weight_bytes(plan)
-    if not are_divided(plan):
+    whole = estimate_weight_bytes(plan)
+    if not is_sharded(plan):
         return whole
-    blocks = _block_weights(plan)
+    blocks = _estimate_shardable_bytes(plan)
     at_work = min(1.0, _WHOLE_BLOCKS / max(1, plan.inspected.layers))
     undivided = whole if plan.kind == "cpu" else whole - blocks
     return undivided + round(blocks / plan.processes) + round(at_work * blocks)
 
 
-def are_divided(plan: MemoryPlan) -> bool:
+def is_sharded(plan: MemoryPlan) -> bool:
     """Return whether weights are sharded, as `engine/training/distributed/sharding.py` decides."""
     sharding = plan.model.sharding
     if plan.processes == 1 or sharding == "replicate" or plan.precision not in BYTES:
         return False
-    too_large = weight_bytes(plan) > DIVIDED_ABOVE * plan.device.total_bytes
+    too_large = estimate_weight_bytes(plan) > DIVIDED_ABOVE * plan.device.total_bytes
     return sharding == "shard" or (plan.kind == "cuda" and too_large)
 
 
-def weight_bytes(plan: MemoryPlan) -> int:
+def estimate_weight_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of the frozen base weights.
 
     Quantized: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
@@ -57,7 +57,7 @@ def weight_bytes(plan: MemoryPlan) -> int:
     return exact + round(quantized / 2 + scales)
 
 
-def _block_weights(plan: MemoryPlan) -> int:
+def _estimate_shardable_bytes(plan: MemoryPlan) -> int:
     """Return the bytes that can be sharded: all but embeddings and the output layer, which stay
     whole."""
     model, shape = plan.inspected, plan.shape
@@ -66,7 +66,7 @@ def _block_weights(plan: MemoryPlan) -> int:
     return BYTES[plan.precision] * (known or max(0, model.parameters - ends))
 
 
-def dequantized_bytes(plan: MemoryPlan) -> int:
+def estimate_dequantized_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of the largest layer's weights when unpacked, or narrowed, for their
     product."""
     if plan.precision in BYTES:

@@ -98,7 +98,7 @@ _OTHERS: tuple[tuple[re.Pattern[str], Template], ...] = (
 )
 
 
-def refusal_of(architectures: object) -> Text:
+def explain_refusal(architectures: object) -> Text:
     """Return why a model of these architectures can't be a base model, empty if it may be one.
 
     `architectures` is the list in config.json. Unknown names pass: the loader decides about them.
@@ -111,7 +111,7 @@ def refusal_of(architectures: object) -> Text:
     return NO_TEXT
 
 
-def outline_of(config: Mapping[str, Any]) -> ModelOutline:
+def read_outline(config: Mapping[str, Any]) -> ModelOutline:
     """Return the dimensions in a config.json, those of its text part if it has several."""
     decoder = config.get("text_config")
     merged = {**config, **decoder} if isinstance(decoder, Mapping) else dict(config)

@@ -17,10 +17,10 @@ class _Preferences(BaseModel):
     model_folders: tuple[str, ...] = ()
 
 
-def added() -> tuple[str, ...]:
+def list_added_folders() -> tuple[str, ...]:
     """Return the added folders in order; none if nothing readable is stored."""
     try:
-        return _Preferences.model_validate_json(paths.window_file().read_bytes()).model_folders
+        return _Preferences.model_validate_json(paths.get_window_file().read_bytes()).model_folders
     except (OSError, ValidationError):
         return ()
 
@@ -29,6 +29,6 @@ def added() -> tuple[str, ...]:
 _LM_STUDIO = (".lmstudio/models", ".cache/lm-studio/models")
 
 
-def lm_studio_folders() -> list[Path]:
+def list_lm_studio_folders() -> list[Path]:
     """Return LM Studio's models folders that exist, the newer first."""
     return [folder for name in _LM_STUDIO if (folder := Path.home() / name).is_dir()]

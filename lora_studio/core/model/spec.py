@@ -106,15 +106,15 @@ class ModelSpec(Spec):
     @property
     def kind(self) -> SourceKind:
         """What `source` names; judged from its spelling alone."""
-        return source_kind(self.source)
+        return classify_source(self.source)
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Where each process of a training runs, as `names_of` has it."""
-        return names_of(self.device)
+        """Where each process of a training runs, as `list_device_names` has it."""
+        return list_device_names(self.device)
 
 
-def names_of(device: str) -> tuple[str, ...]:
+def list_device_names(device: str) -> tuple[str, ...]:
     """Return one device name for each process that trains on a device setting.
 
     `cuda:0,cuda:1` are two GPUs with a process each, `cpu:2` two processes on the processor.
@@ -124,7 +124,7 @@ def names_of(device: str) -> tuple[str, ...]:
     return tuple(device.split(","))
 
 
-def source_kind(source: str) -> SourceKind:
+def classify_source(source: str) -> SourceKind:
     """Return what a model source names, from its spelling alone (no disk, no network)."""
     if not source.strip():
         return "none"

@@ -40,7 +40,7 @@ def filter_by_step(problems: list[Problem], step: Step) -> list[Problem]:
     return [problem for problem in problems if problem.where.step == step]
 
 
-def errors(problems: list[Problem]) -> list[Problem]:
+def filter_errors(problems: list[Problem]) -> list[Problem]:
     """Return the problems that keep a job from starting."""
     return [problem for problem in problems if problem.severity == "error"]
 
@@ -85,7 +85,7 @@ def _check_devices(spec: ModelSpec) -> list[Problem]:
     ]
 
 
-def _no_model(where: Where) -> Problem:
+def _no_model_error(where: Where) -> Problem:
     return error(
         "model.none",
         "No model selected.",
@@ -105,9 +105,13 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
     path = Path(spec.source)
     match spec.kind:
         case "none":
-            return [_no_model(where)]
+            return [_no_model_error(where)]
         case "gguf" if not path.is_file():
-            return [_missing("model.not_found", "The file {path} doesn't exist.", path, where)]
+            return [
+                _missing_path_error(
+                    "model.not_found", "The file {path} doesn't exist.", path, where
+                )
+            ]
         case "folder":
             return _check_folder(path, where)
         case "builtin" if spec.source != BUILTIN_PREFIX + DEFAULT_BUILTIN:
@@ -136,7 +140,9 @@ def _check_folder(path: Path, where: Where) -> list[Problem]:
             )
         ]
     if not path.is_dir():
-        return [_missing("model.not_found", "The folder {path} doesn't exist.", path, where)]
+        return [
+            _missing_path_error("model.not_found", "The folder {path} doesn't exist.", path, where)
+        ]
     if not (path / "config.json").is_file():
         return [
             error(
@@ -193,10 +199,12 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
                 )
             )
         elif not path.exists() and not source.is_hub:
-            problems.append(_missing("dataset.not_found", "{path} doesn't exist.", path, where))
+            problems.append(
+                _missing_path_error("dataset.not_found", "{path} doesn't exist.", path, where)
+            )
     if spec.validation_file and not Path(spec.validation_file).exists():
         problems.append(
-            _missing(
+            _missing_path_error(
                 "dataset.not_found",
                 "The file {path} doesn't exist.",
                 spec.validation_file,
@@ -209,7 +217,7 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
 def _check_export(spec: ExportSpec) -> list[Problem]:
     if spec.llama_cpp and not Path(spec.llama_cpp).is_dir():
         return [
-            _missing(
+            _missing_path_error(
                 "export.llama_cpp_not_found",
                 "The folder {path} doesn't exist.",
                 spec.llama_cpp,
@@ -219,6 +227,6 @@ def _check_export(spec: ExportSpec) -> list[Problem]:
     return []
 
 
-def _missing(code: str, what: Template, path: Path | str, where: Where) -> Problem:
+def _missing_path_error(code: str, what: Template, path: Path | str, where: Where) -> Problem:
     remedy = "Check the spelling, or choose it again if it was moved."
     return error(code, what, remedy, where=where, path=str(path))

@@ -24,19 +24,21 @@ _FAULTS = {
 }
 
 
-def sentence(about: FieldFacts, detail: ErrorDetails) -> Text:
+def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
     """Return what pydantic found wrong with a value of the field, without a password in it."""
     value, title, kind = detail["input"], text(about.title), detail["type"]
     if kind == "value_error":  # raised by `refused` in a spec
         fault = text(detail["msg"].removeprefix("Value error, "))
-        return text("{title}: “{value}” {fault}.", title=title, value=_plain(value), fault=fault)
+        return text(
+            "{title}: “{value}” {fault}.", title=title, value=_mask_value(value), fault=fault
+        )
     if kind.endswith("too_short"):
         template = (
             "{title}: at least one is needed." if about.kind == "list" else "{title} is empty."
         )
         return text(template, title=title)
     is_quoted = isinstance(value, str | list | tuple)
-    shown = text("“{name}”", name=_plain(value)) if is_quoted else repr(value)
+    shown = text("“{name}”", name=_mask_value(value)) if is_quoted else repr(value)
     if kind == "int_from_float" or (kind.startswith("int") and about.kind == "integer"):
         template = "{title}: {value} isn't a whole number."
     elif kind == "string_type":
@@ -46,7 +48,7 @@ def sentence(about: FieldFacts, detail: ErrorDetails) -> Text:
     return text(template, title=title, value=shown)
 
 
-def allowed(about: FieldFacts) -> Text:
+def describe_allowed(about: FieldFacts) -> Text:
     """Return the values that a field accepts, in one sentence."""
     if about.choices:
         return text("Choose one of: {names}.", names=", ".join(about.choices))
@@ -65,15 +67,15 @@ def allowed(about: FieldFacts) -> Text:
     return text("Enter true or false.") if about.kind == "flag" else text(about.description)
 
 
-def reset_label(about: FieldFacts) -> Text:
+def get_reset_label(about: FieldFacts) -> Text:
     """Return the label of the button that resets the field to its default."""
-    default = _plain(about.default)
+    default = _mask_value(about.default)
     return text("Use the default ({value})", value=default) if default else text("Leave it empty")
 
 
-def _plain(value: object) -> str:
+def _mask_value(value: object) -> str:
     """Return a value as it may be shown: in an address, what precedes the @ can be a password."""
     if isinstance(value, float):
-        return formatting.small(value)
+        return formatting.format_setting(value)
     shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", shown)

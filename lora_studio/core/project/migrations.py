@@ -14,7 +14,7 @@ CURRENT_VERSION = 3
 _STEPS: dict[int, _Step] = {}
 
 
-def migration(from_version: int) -> Callable[[_Step], _Step]:
+def register_migration(from_version: int) -> Callable[[_Step], _Step]:
     """Register the migration from one version to the next; each has a test of its own."""
 
     def register(step: _Step) -> _Step:
@@ -26,8 +26,8 @@ def migration(from_version: int) -> Callable[[_Step], _Step]:
     return register
 
 
-@migration(1)
-def several_sources(document: Document) -> Document:
+@register_migration(1)
+def convert_file_to_sources(document: Document) -> Document:
     """Replace the single file by a list of sources, each with its format."""
     dataset = document.get("dataset")
     if isinstance(dataset, dict):
@@ -39,8 +39,8 @@ def several_sources(document: Document) -> Document:
     return document
 
 
-@migration(2)
-def kinds_of_gradient_checkpointing(document: Document) -> Document:
+@register_migration(2)
+def convert_gradient_checkpointing(document: Document) -> Document:
     """Replace the gradient checkpointing flag by a choice of kinds."""
     training = document.get("training")
     if isinstance(training, dict):

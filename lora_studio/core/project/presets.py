@@ -15,7 +15,7 @@ from typing import Any
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import Step, fail
 from lora_studio.core.project.project import SPECS, Draft
-from lora_studio.core.spec import FieldFacts, facts
+from lora_studio.core.spec import FieldFacts, get_facts
 
 SettingPath = tuple[Step, str]
 
@@ -102,18 +102,18 @@ class PresetDifference:
     @property
     def text(self) -> Text:
         """Title and both values, as "Rank 16 → 8"."""
-        about = facts(SPECS[self.step], self.field)
+        about = get_facts(SPECS[self.step], self.field)
         return Text(
             template="{setting} {before} → {after}",
             values={
                 "setting": Text(template=about.title),
-                "before": _as_text(about, self.before),
-                "after": _as_text(about, self.after),
+                "before": _format_value(about, self.before),
+                "after": _format_value(about, self.after),
             },
         )
 
 
-def find(name: str) -> Preset:
+def find_preset(name: str) -> Preset:
     """Return the preset of a name; raises ProblemError that lists the available ones."""
     match = next((preset for preset in PRESETS if preset.name == name), None)
     if match is None:
@@ -128,38 +128,38 @@ def find(name: str) -> Preset:
     return match
 
 
-def values(preset: Preset) -> dict[SettingPath, Any]:
+def get_values(preset: Preset) -> dict[SettingPath, Any]:
     """Return every field that a preset sets, and its value."""
     return {
-        (step, name): preset.values.get((step, name), facts(SPECS[step], name).default)
+        (step, name): preset.values.get((step, name), get_facts(SPECS[step], name).default)
         for step, name in FIELDS
         if step != "model" or (step, name) in preset.values
     }
 
 
-def differences(get: Callable[[Step, str], Any], preset: Preset) -> list[PresetDifference]:
+def list_differences(get: Callable[[Step, str], Any], preset: Preset) -> list[PresetDifference]:
     """Return what a preset would change; `get` returns the current value of a field."""
     return [
         PresetDifference(step, name, get(step, name), after)
-        for (step, name), after in values(preset).items()
+        for (step, name), after in get_values(preset).items()
         if get(step, name) != after
     ]
 
 
-def current(get: Callable[[Step, str], Any]) -> Preset | None:
+def find_current(get: Callable[[Step, str], Any]) -> Preset | None:
     """Return the preset that a project matches in every field that presets set."""
-    return next((preset for preset in PRESETS if not differences(get, preset)), None)
+    return next((preset for preset in PRESETS if not list_differences(get, preset)), None)
 
 
-def apply(draft: Draft, preset: Preset) -> list[PresetDifference]:
+def apply_preset(draft: Draft, preset: Preset) -> list[PresetDifference]:
     """Apply a preset to a draft and return the changes."""
-    changes = differences(draft.get, preset)
+    changes = list_differences(draft.get, preset)
     for change in changes:
         draft.set(change.step, change.field, change.after)
     return changes
 
 
-def _as_text(about: FieldFacts, value: Any) -> Text:
+def _format_value(about: FieldFacts, value: Any) -> Text:
     if about.kind == "choice":
         return Text(template=about.choices.get(str(value), str(value)))
     if isinstance(value, bool):

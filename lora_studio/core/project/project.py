@@ -23,8 +23,8 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
-from lora_studio.core.spec import Spec, facts
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.spec import Spec, get_facts
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.training.spec import TrainingSpec
 
 SUFFIX = ".lorastudio"
@@ -97,7 +97,7 @@ class Draft:
         """Return the current value of a field, valid or not."""
         if name in self.values[step]:
             return self.values[step][name]
-        return facts(SPECS[step], name).default
+        return get_facts(SPECS[step], name).default
 
     def set(self, step: Step, name: str, value: Any) -> None:
         """Change one field; any value is kept."""
@@ -153,7 +153,7 @@ class Draft:
                 "project.not_saved",
                 "Couldn't save the project: {reason}.",
                 "Check that the folder exists, is writable, and has free space.",
-                reason=reason_of(error),
+                reason=describe_os_error(error),
                 where=Where(file=str(target)),
             ) from error
         self.path = target
@@ -178,14 +178,14 @@ class Draft:
                 name=name,
                 names=listed(list(SPECS[step].model_fields)),
             )
-        about = facts(SPECS[step], name)
+        about = get_facts(SPECS[step], name)
         return Problem(
             code="project.invalid_value",
-            what=invalid_values.sentence(about, detail),
-            remedy=invalid_values.allowed(about),
+            what=invalid_values.describe_error(about, detail),
+            remedy=invalid_values.describe_allowed(about),
             where=where,
             fix=Fix(
-                label=invalid_values.reset_label(about),
+                label=invalid_values.get_reset_label(about),
                 step=step,
                 field=name,
                 value=list(about.default) if isinstance(about.default, tuple) else about.default,
@@ -199,7 +199,9 @@ def load(path: Path) -> Draft:
     try:
         content = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = reason_of(error) if isinstance(error, OSError) else text("it isn't UTF-8 text")
+        why = (
+            describe_os_error(error) if isinstance(error, OSError) else text("it isn't UTF-8 text")
+        )
         raise fail(
             "project.unreadable",
             "Couldn't read {file}: {reason}.",
@@ -224,7 +226,7 @@ def load(path: Path) -> Draft:
         )
         draft.keep_backup = True
         return draft
-    draft.lines = _line_numbers(content)
+    draft.lines = _find_line_numbers(content)
     _fill(draft, document)
     return draft
 
@@ -259,7 +261,7 @@ def find_file(path: Path) -> Path:
 
 def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = None) -> Draft:
     """Create a project folder with its file; raises ProblemError if one exists already."""
-    target = folder / f"{file_name(name)}{SUFFIX}"
+    target = folder / f"{to_file_name(name)}{SUFFIX}"
     if folder.is_dir() and any(folder.glob(f"*{SUFFIX}")):
         raise fail(
             "project.exists",
@@ -275,7 +277,7 @@ def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = 
     return draft
 
 
-def file_name(name: str) -> str:
+def to_file_name(name: str) -> str:
     """Return a project name as a file name that is valid on every system."""
     return _BAD_NAME.sub("-", name).strip(" .") or "project"
 
@@ -289,7 +291,7 @@ def resolve(spec: Spec, folder: Path) -> Spec:
         changes["further"] = spec.resolved_further(folder)
     for name in type(spec).model_fields:
         value = getattr(spec, name)
-        if not facts(type(spec), name).path or not value:
+        if not get_facts(type(spec), name).path or not value:
             continue
         if isinstance(spec, ModelSpec) and not _is_local(spec, folder):
             continue
@@ -340,7 +342,7 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
         )
 
 
-def _line_numbers(text: str) -> dict[tuple[str, str], int]:
+def _find_line_numbers(text: str) -> dict[tuple[str, str], int]:
     """Return (section, key) -> line, counted from 1; the section itself has the key ''."""
     numbers: dict[tuple[str, str], int] = {}
     section = ""

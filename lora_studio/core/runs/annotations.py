@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 _STEP = re.compile(r"^@(\d{1,12})\b", re.MULTILINE)
 
 
-def noted_steps(notes: str) -> tuple[int, ...]:
+def list_noted_steps(notes: str) -> tuple[int, ...]:
     """Return the steps that notes refer to, each once, in order."""
     return tuple(sorted({int(digits) for digits in _STEP.findall(notes)}))
 

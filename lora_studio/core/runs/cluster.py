@@ -20,7 +20,12 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import copy_file, folder_atomic, reason_of, write_atomic
+from lora_studio.core.system.files import (
+    copy_file,
+    create_folder_atomic,
+    describe_os_error,
+    write_atomic,
+)
 
 #: Names in the folder.
 MODEL, DATA, START = "model", "data", "start"
@@ -30,7 +35,7 @@ COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
 OnCopied = Callable[[int], None]
 
 
-def export(
+def export_project(
     project: Project,
     folder: Path,
     out: Path,
@@ -54,7 +59,7 @@ def export(
             where=Where(file=str(out)),
         )
     try:
-        with folder_atomic(out) as target:
+        with create_folder_atomic(out) as target:
             _fill(project.resolved(folder), target, on_copied, with_model=with_model)
             if begun is not None:
                 _copy_progress(begun, RunFolder(target))
@@ -63,23 +68,23 @@ def export(
             "cluster.not_written",
             "Couldn't write the folder: {reason}.",
             "Check that the folder is writable and that the disk has space for the data and the model.",
-            reason=reason_of(cause),
+            reason=describe_os_error(cause),
             where=Where(file=str(cause.filename or out)),
         ) from cause
     return RunFolder(out)
 
 
-def size(project: Project, folder: Path) -> int:
-    """Return the bytes that `export` copies at most; a model on the same disk is only hard-linked."""
+def measure_copy_size(project: Project, folder: Path) -> int:
+    """Return the bytes that `export_project` copies at most; a model on the same disk is only hard-linked."""
     there = project.resolved(folder)
     spec = there.dataset
     names = [source.path for source in spec.sources if not source.is_hub]
     names += [name for name in (spec.validation_file, there.lora.start_from) if name]
     names += [there.model.source] if there.model.kind in ("folder", "gguf") else []
-    return sum(_size(Path(name)) for name in names)
+    return sum(_measure_size(Path(name)) for name in names)
 
 
-def _size(path: Path) -> int:
+def _measure_size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -90,10 +95,10 @@ def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFold
     if run.start_adapter.is_dir():  # the run's own copy: where it came from may be gone
         lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
         project = project.model_copy(update={"lora": lora})
-    return export(project, run.path, out, with_model=with_model, begun=run)
+    return export_project(project, run.path, out, with_model=with_model, begun=run)
 
 
-def missing(run: RunFolder) -> list[Problem]:
+def list_missing_files(run: RunFolder) -> list[Problem]:
     """Return a problem for each file that the exported folder lacks."""
     frozen = run.load_project()
     wanted = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
@@ -116,7 +121,7 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     dataset = _copy_data(project.dataset, target, taken, on_copied)
     lora = project.lora
     if lora.start_from:
-        shutil.copytree(lora.start_from, target / START, copy_function=_copy(on_copied))
+        shutil.copytree(lora.start_from, target / START, copy_function=_make_copier(on_copied))
         taken[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
     device = "cpu" if project.model.devices[0] == "cpu" else "auto"
@@ -129,8 +134,8 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     )
     run = RunFolder(target)
     write_atomic(run.project_file, changed.to_toml())
-    run.update_manifest(name=project.name, created=run_folder.now(), taken_along=taken)
-    for name, text in _files(changed).items():
+    run.update_manifest(name=project.name, created=run_folder.format_now(), taken_along=taken)
+    for name, text in _build_files(changed).items():
         write_atomic(target / name, text)
     (target / COMMAND).chmod(0o755)
 
@@ -172,7 +177,7 @@ def _copy_data(
         name = f"{DATA}/{number}/{Path(path).name}"
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_dir():
-            shutil.copytree(path, target / name, copy_function=_copy(on_copied))
+            shutil.copytree(path, target / name, copy_function=_make_copier(on_copied))
         else:
             copy_file(path, target / name, on_copied)
         taken[name] = path
@@ -188,7 +193,7 @@ def _copy_data(
     return spec.model_copy(update={"sources": sources, "validation_file": validation})
 
 
-def _copy(on_copied: OnCopied) -> Callable[[str, str], str]:
+def _make_copier(on_copied: OnCopied) -> Callable[[str, str], str]:
     return partial(copy_file, on_copied=on_copied)
 
 
@@ -201,15 +206,15 @@ def _link_or_copy(source: str, target: str, *, on_copied: OnCopied) -> str:
     return copy_file(source, target, on_copied)
 
 
-def _files(project: Project) -> dict[str, str]:
+def _build_files(project: Project) -> dict[str, str]:
     """Return the launch command, an example for SLURM, and a README about both."""
-    folder = paths.resources() / "cluster"
+    folder = paths.get_resources_folder() / "cluster"
     spec = project.training
     values = {
         "@VERSION@": __version__,
         "@NAME@": project.name,
         "@ROWS@": str(spec.effective_batch),
-        "@MODEL@": _about_model(project),
+        "@MODEL@": _describe_model(project),
     }
     contents = {}
     for name in (COMMAND, JOB, README):
@@ -220,7 +225,7 @@ def _files(project: Project) -> dict[str, str]:
     return contents
 
 
-def _about_model(project: Project) -> str:
+def _describe_model(project: Project) -> str:
     match project.model.kind:
         case "hub":
             return (

@@ -22,7 +22,7 @@ Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and i
 
 def repeat_run(run: RunFolder) -> RunFolder:
     """Create a run with the settings of another one; raises ProblemError."""
-    copy = folder.create(run.path.parent, run.load_project(), run.path)
+    copy = folder.create_run(run.path.parent, run.load_project(), run.path)
     copy.write_about(RunAnnotations(tags=run.about().tags))
     return copy
 
@@ -39,7 +39,7 @@ def continue_training(run: RunFolder) -> RunFolder:
         )
     frozen = run.load_project()
     lora = frozen.lora.model_copy(update={"start_from": str(run.adapter)})
-    copy = folder.create(
+    copy = folder.create_run(
         run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
     )  # fmt: skip
     copy.write_about(
@@ -48,34 +48,34 @@ def continue_training(run: RunFolder) -> RunFolder:
     return copy
 
 
-def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
+def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
     """Yield a run of a project for each combination of the values of one or two settings.
 
     Every combination is checked before the first run is made; raises ProblemError.
     """
     assert draft.folder is not None
     frozen = []
-    for values in combinations(axes):
+    for values in list_combinations(axes):
         changed = Draft(draft.name, {step: dict(draft.values[step]) for step in STEPS}, draft.path)
         for (setting, _), value in zip(axes, values, strict=True):
-            step, name = split(setting)
+            step, name = split_setting(setting)
             changed.set(step, name, value)
-        if wrong := checks.errors(checks.check(changed)):
+        if wrong := checks.filter_errors(checks.check(changed)):
             raise ProblemError(wrong[0])
         frozen.append((values, changed.freeze()))
     name = f"grid {datetime.now():%Y-%m-%d %H:%M:%S}"
     about = GridSettings(name=name, fields=tuple(setting for setting, _ in axes))
     for values, project in frozen:
-        run = folder.create(draft.folder / "runs", project, draft.folder)
+        run = folder.create_run(draft.folder / "runs", project, draft.folder)
         said = (
-            f"{setting.partition('.')[2]}={table.flat(value)}"
+            f"{setting.partition('.')[2]}={table.format_value(value)}"
             for (setting, _), value in zip(axes, values, strict=True)
         )
         run.write_about(RunAnnotations(tags=(name, *said), grid=about))
         yield run
 
 
-def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
+def list_combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
     """Return every combination of the values; raises ProblemError if there are none, or too many."""
     products = list(itertools.product(*(tuple(dict.fromkeys(values)) for _, values in axes)))
     if not axes or not products:
@@ -91,7 +91,7 @@ def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
     return products
 
 
-def split(setting: str) -> tuple[Step, str]:
+def split_setting(setting: str) -> tuple[Step, str]:
     """Split `training.learning_rate` into step and field; raises ProblemError for an unknown step."""
     step_name, _, name = setting.partition(".")
     for step in STEPS:
@@ -105,10 +105,10 @@ def split(setting: str) -> tuple[Step, str]:
     )
 
 
-def settings_of(run: RunFolder) -> list[tuple[Step, str, Any]]:
+def list_settings(run: RunFolder) -> list[tuple[Step, str, Any]]:
     """Return every setting of a run as a change of a project; raises ProblemError."""
-    frozen = facts.frozen_settings(run)
+    frozen = facts.read_frozen_settings(run)
     return [
-        (*split(setting), frozen.settings.get(setting, facts.default(setting)))
+        (*split_setting(setting), frozen.settings.get(setting, facts.get_default(setting)))
         for setting in facts.DEFAULTS
     ]

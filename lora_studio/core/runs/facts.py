@@ -20,7 +20,7 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import StateFold
-from lora_studio.core.spec import facts
+from lora_studio.core.spec import get_facts
 
 #: The events that a summary uses, as they are written in a line: others are not parsed.
 _SUMMARIZED = tuple(
@@ -39,7 +39,7 @@ _STEP = b'"kind":"step_done"'
 
 #: Every setting, `step.field`, with its default, in the order of the specs.
 DEFAULTS: dict[str, Any] = {
-    f"{step}.{name}": facts(SPECS[step], name).default
+    f"{step}.{name}": get_facts(SPECS[step], name).default
     for step in STEPS
     for name in SPECS[step].model_fields
 }
@@ -58,62 +58,66 @@ class FrozenSettings:
     data: tuple[str, ...]
 
 
-def frozen_settings(run: RunFolder) -> FrozenSettings:
+def read_frozen_settings(run: RunFolder) -> FrozenSettings:
     """Return the non-default settings of a run, unchecked; raises ProblemError."""
     try:
         document = tomllib.loads(run.project_file.read_text("utf-8"))
     except FileNotFoundError:
-        raise _unreadable(
+        raise _unreadable_error(
             "The folder has no project.toml: it isn't a run, or creating it was interrupted."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable("Couldn't read project.toml: {reason}.", reason=str(error)) from None
+        raise _unreadable_error(
+            "Couldn't read project.toml: {reason}.", reason=str(error)
+        ) from None
     except ValueError as error:
-        raise _unreadable("project.toml is damaged: {reason}.", reason=str(error)) from None
+        raise _unreadable_error("project.toml is damaged: {reason}.", reason=str(error)) from None
     version = document.pop("schema_version", migrations.CURRENT_VERSION)
     if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
-        raise _unreadable("The run was created by a newer version of LoRA Studio.")
+        raise _unreadable_error("The run was created by a newer version of LoRA Studio.")
     document = migrations.migrate(document, version)
     settings: dict[str, Any] = {}
     for step in STEPS:
         values = document.get(step, {})
         for name, value in values.items() if isinstance(values, dict) else ():
             setting = f"{step}.{name}"
-            if setting in DEFAULTS and value != _plain(DEFAULTS[setting]):
+            if setting in DEFAULTS and value != _to_plain(DEFAULTS[setting]):
                 settings[setting] = value
     sources = settings.get("dataset.sources", [])
-    return FrozenSettings(str(document.get("name", run.path.name)), settings, tuple(_data(sources)))
+    return FrozenSettings(
+        str(document.get("name", run.path.name)), settings, tuple(_iter_data_names(sources))
+    )
 
 
-def _unreadable(what: Template, **values: Any) -> ProblemError:
+def _unreadable_error(what: Template, **values: Any) -> ProblemError:
     return fail("run.unreadable", what, "Choose another run.", **values)
 
 
-def default(setting: str) -> Any:
+def get_default(setting: str) -> Any:
     """Return the default of a setting, as a project file has it; raises KeyError for an unknown
     setting."""
-    return _plain(DEFAULTS[setting])
+    return _to_plain(DEFAULTS[setting])
 
 
-def ordered(settings: Iterable[str]) -> list[str]:
+def sort_settings(settings: Iterable[str]) -> list[str]:
     """Return settings in the order of the specs."""
     return sorted((name for name in settings if name in _ORDER), key=_ORDER.__getitem__)
 
 
-def short_name(path: str) -> str:
+def get_short_name(path: str) -> str:
     """Return the last part of a model or file path, which distinguishes it from others."""
     return PurePath(path.replace("\\", "/").rstrip("/")).name or path
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _data(sources: Any) -> Iterator[str]:
+def _iter_data_names(sources: Any) -> Iterator[str]:
     for source in sources if isinstance(sources, list) else ():
         path = source.get("path", "") if isinstance(source, dict) else source
         if isinstance(path, str) and path:
-            yield short_name(path)
+            yield get_short_name(path)
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -192,7 +196,7 @@ class RunProgress:
         self.records = [record for record in self.records if record[0] <= step]
 
 
-def events_since(run: RunFolder, progress: RunProgress) -> RunProgress:
+def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
     """Return the progress with the events after its position; from the start if the file was
     replaced. Of steps, which may be millions, only the last one is parsed."""
     try:
@@ -224,7 +228,7 @@ def _follow_line(progress: RunProgress, line: bytes) -> None:
             progress.on_event(events.parse(line))
 
 
-def why_ended(progress: RunProgress) -> Text:
+def explain_end(progress: RunProgress) -> Text:
     """Return why a worker ended without an event, as far as the system tells."""
     if progress.time and psutil.boot_time() > progress.time:
         return text("The computer was shut down or restarted while it ran.")
@@ -244,26 +248,26 @@ class RunSizes:
     has_adapter: bool = False
 
 
-def sizes(run: RunFolder) -> RunSizes:
+def measure_sizes(run: RunFolder) -> RunSizes:
     """Return the sizes of a run's files; files that vanish meanwhile don't count."""
     steps = 0
     with contextlib.suppress(OSError):
         steps = len(run.checkpoint_steps())
-    checkpoints = _bytes(str(run.checkpoints))
+    checkpoints = _measure_folder(str(run.checkpoints))
     adapter = (run.adapter / "adapter_config.json").is_file() or any(
         (run.adapter / name).is_file() for name in ("adapter_model.safetensors",)
     )
-    return RunSizes(_bytes(str(run.path)), checkpoints, steps, adapter)
+    return RunSizes(_measure_folder(str(run.path)), checkpoints, steps, adapter)
 
 
-def _bytes(folder: str) -> int:
+def _measure_folder(folder: str) -> int:
     total = 0
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
-                        total += _bytes(entry.path)
+                        total += _measure_folder(entry.path)
                     else:
                         total += entry.stat(follow_symlinks=False).st_size
     except OSError:

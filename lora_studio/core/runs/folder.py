@@ -28,7 +28,7 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
 
 #: What most lines of a run's events hold; within a text the quotes would be escaped.
@@ -204,7 +204,7 @@ class RunFolder:
 
     def gguf_file(self, name: str, quantization: str) -> Path:
         """Return the GGUF file of one quantization."""
-        return self.gguf / f"{project.file_name(name)}-{quantization}.gguf"
+        return self.gguf / f"{project.to_file_name(name)}-{quantization}.gguf"
 
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint after `step` optimizer steps."""
@@ -264,7 +264,7 @@ class RunFolder:
         try:
             write_atomic(self.project_file, changed.to_toml())
         except OSError as error:
-            raise _not_written(self.project_file, reason_of(error)) from error
+            raise _not_written_error(self.project_file, describe_os_error(error)) from error
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest, empty while there is none."""
@@ -290,11 +290,11 @@ class RunFolder:
         """Write the user's annotations of the run; raises ProblemError, also if the run was
         deleted."""
         if not self.path.is_dir():
-            raise _not_written(self.about_file, text("the run no longer exists"))
+            raise _not_written_error(self.about_file, text("the run no longer exists"))
         try:
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:
-            raise _not_written(self.about_file, reason_of(error)) from error
+            raise _not_written_error(self.about_file, describe_os_error(error)) from error
 
     def events(self) -> Iterator[events.Event]:
         """Yield every event so far; incomplete and unknown lines are skipped."""
@@ -349,7 +349,7 @@ class RunFolder:
         return fold.state
 
 
-def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
+def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
     """Create a run in the folder `runs`; raises ProblemError when that is impossible."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
@@ -360,24 +360,24 @@ def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
         except FileExistsError:
             continue
         except OSError as error:
-            raise _not_created(path, reason_of(error)) from error
+            raise _not_created_error(path, describe_os_error(error)) from error
         run = RunFolder(path)
         try:
             write_atomic(run.project_file, frozen.resolved(source_folder).to_toml())
-            run.update_manifest(name=frozen.name, created=now())
+            run.update_manifest(name=frozen.name, created=format_now())
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
-            raise _not_created(path, reason_of(error)) from error
+            raise _not_created_error(path, describe_os_error(error)) from error
         return run
-    raise _not_created(runs, text("too many runs were created in one second"))
+    raise _not_created_error(runs, text("too many runs were created in one second"))
 
 
-def now() -> str:
+def format_now() -> str:
     """Return the current time as a manifest states it."""
     return datetime.now().astimezone().isoformat()
 
 
-def latest(runs: Path) -> RunFolder | None:
+def find_latest(runs: Path) -> RunFolder | None:
     """Return the running run, else the newest started one; a queued run has nothing to show yet.
 
     Looks at as little as it can: there may be thousands, and a window waits for the answer.
@@ -403,7 +403,7 @@ def latest(runs: Path) -> RunFolder | None:
     return first
 
 
-def begun_runs(runs: Path, most: int) -> list[RunFolder]:
+def list_started_runs(runs: Path, most: int) -> list[RunFolder]:
     """Yield the started runs, newest first, reading no more folders than requested."""
     try:
         with os.scandir(runs) as entries:
@@ -423,7 +423,7 @@ def list_runs(runs: Path) -> list[RunFolder]:
     return sorted(folders, key=lambda run: run.path.name, reverse=True)
 
 
-def _not_written(file: Path, reason: Text | str) -> ProblemError:
+def _not_written_error(file: Path, reason: Text | str) -> ProblemError:
     return fail(
         "run.not_written",
         "Couldn't save {file}: {reason}.",
@@ -434,7 +434,7 @@ def _not_written(file: Path, reason: Text | str) -> ProblemError:
     )
 
 
-def _not_created(path: Path, reason: Text | str) -> ProblemError:
+def _not_created_error(path: Path, reason: Text | str) -> ProblemError:
     return fail(
         "run.not_created",
         "Couldn't create the run folder: {reason}.",

@@ -8,30 +8,30 @@ from typing import Any
 
 from lora_studio.core.problems import STEPS, Problem
 from lora_studio.core.project.project import SPECS, Draft
-from lora_studio.core.runs.copies import split
+from lora_studio.core.runs.copies import split_setting
 from lora_studio.core.runs.index import RunSummary
-from lora_studio.core.spec import FieldFacts, all_facts
+from lora_studio.core.spec import FieldFacts, list_facts
 
 #: What merging and exporting do with a run changes nothing of its training.
 _SEARCHED = ("model", "lora", "dataset", "training")
 _KINDS = ("integer", "number", "choice", "flag")
 
 
-def searchable() -> dict[str, FieldFacts]:
+def list_searchable_settings() -> dict[str, FieldFacts]:
     """Return every setting that can be searched over, `training.learning_rate`, in the order of the
     specs."""
     return {
         f"{step}.{about.name}": about
         for step in STEPS
         if step in _SEARCHED
-        for about in all_facts(SPECS[step])
+        for about in list_facts(SPECS[step])
         if about.kind in _KINDS
     }
 
 
-def wrong(draft: Draft, setting: str, value: Any) -> Problem | None:
+def check_value(draft: Draft, setting: str, value: Any) -> Problem | None:
     """Return why a setting can't have a value."""
-    step, name = split(setting)
+    step, name = split_setting(setting)
     tried = Draft(draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step})
     return next((p for p in tried.problems() if p.where.field == name), None)
 
@@ -65,34 +65,40 @@ class GridTable:
         return (run.best_eval - low) / (high - low) if high > low else 0.0
 
 
-def grids(runs: Sequence[RunSummary]) -> list[GridTable]:
+def build_tables(runs: Sequence[RunSummary]) -> list[GridTable]:
     """Return every search among runs, in the order of the runs."""
     by_grid: dict[str, list[RunSummary]] = {}
     for run in runs:
         if run.about.grid is not None and run.state != "unreadable":
             by_grid.setdefault(run.about.grid.name, []).append(run)
-    return [_table(name, members) for name, members in by_grid.items()]
+    return [_build_table(name, members) for name, members in by_grid.items()]
 
 
-def _table(name: str, runs: list[RunSummary]) -> GridTable:
+def _build_table(name: str, runs: list[RunSummary]) -> GridTable:
     grid = runs[0].about.grid
     assert grid is not None
     first, second = grid.fields[0], grid.fields[1] if len(grid.fields) > 1 else ""
-    rows = _values(runs, first)
-    columns = _values(runs, second) if second else [None]
+    rows = _list_values(runs, first)
+    columns = _list_values(runs, second) if second else [None]
     placed = {
-        (_key(run.value(first)), _key(run.value(second)) if second else _key(None)): run
+        (
+            _get_sort_key(run.value(first)),
+            _get_sort_key(run.value(second)) if second else _get_sort_key(None),
+        ): run
         for run in reversed(runs)
     }
-    cells = [[placed.get((_key(row), _key(column))) for column in columns] for row in rows]
+    cells = [
+        [placed.get((_get_sort_key(row), _get_sort_key(column))) for column in columns]
+        for row in rows
+    ]
     return GridTable(name, grid.fields, rows, columns, cells)
 
 
-def _values(runs: list[RunSummary], setting: str) -> list[Any]:
-    values = {_key(run.value(setting)): run.value(setting) for run in runs}
+def _list_values(runs: list[RunSummary], setting: str) -> list[Any]:
+    values = {_get_sort_key(run.value(setting)): run.value(setting) for run in runs}
     numbers = all(isinstance(value, int | float) for value in values.values())
     return sorted(values.values(), key=None if numbers else str)
 
 
-def _key(value: Any) -> str:
+def _get_sort_key(value: Any) -> str:
     return repr(value)

@@ -95,7 +95,7 @@ class RunSummary:
         unknown."""
         if setting in self.settings:
             return self.settings[setting]
-        return run_facts.default(setting)
+        return run_facts.get_default(setting)
 
     @property
     def searched(self) -> str:
@@ -154,12 +154,12 @@ class RunIndex:
         end, where anything has changed.
         """
         self.load()
-        names = _folders(self.runs)
+        names = _list_folders(self.runs)
         gone = self._entries.keys() - set(names)
         for name in gone:
             del self._entries[name]
         self._changed = self._changed or bool(gone)
-        stamps = {name: _stamp(f"{self.runs}/{name}") for name in names}
+        stamps = {name: _read_stamp(f"{self.runs}/{name}") for name in names}
         fresh = [name for name in names if name not in self._entries or
                  self._entries[name].stamp != stamps[name]]  # fmt: skip
         for number, name in enumerate(gently(fresh), start=1):
@@ -180,10 +180,10 @@ class RunIndex:
     def _read(self, name: str, stamp: Stamp) -> None:
         before = self._entries.get(name)
         folder = RunFolder(self.runs / name)
-        progress = run_facts.events_since(
+        progress = run_facts.follow_events(
             folder, RunProgress.from_plain(before.progress) if before else RunProgress()
         )
-        self._entries[name] = _Entry(stamp, asdict(progress), _summary(folder, progress))
+        self._entries[name] = _Entry(stamp, asdict(progress), _build_summary(folder, progress))
         self._changed = True
 
     def _look_at_locks(self) -> None:
@@ -195,7 +195,7 @@ class RunIndex:
             progress = RunProgress.from_plain(entry.progress)
             is_running = RunFolder(self.runs / entry.summary.folder).is_running()
             state: RowState = "running" if is_running else progress.state.state
-            reason = run_facts.why_ended(progress) if state == "interrupted" else NO_TEXT
+            reason = run_facts.explain_end(progress) if state == "interrupted" else NO_TEXT
             if (state, reason) != (entry.summary.state, entry.summary.reason):
                 entry.summary = replace(entry.summary, state=state, reason=reason)
                 self._changed = True
@@ -210,7 +210,7 @@ class RunIndex:
             self._changed, self._written = False, time.monotonic()
 
 
-def read(runs: Path) -> list[RunSummary]:
+def read_summaries(runs: Path) -> list[RunSummary]:
     """Return all runs in a folder, newest first, up to date."""
     summaries: list[RunSummary] = []
     for summaries in RunIndex(runs).refresh():  # noqa: B007 - the last of them is the whole
@@ -221,13 +221,13 @@ def read(runs: Path) -> list[RunSummary]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _summary(run: RunFolder, progress: RunProgress) -> RunSummary:
+def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     about = run.about()
-    sizes = run_facts.sizes(run)
+    sizes = run_facts.measure_sizes(run)
     known: dict[str, Any] = {
         "folder": run.path.name,
         "about": about,
-        "created": _created(run),
+        "created": _read_creation_time(run),
         "bytes": sizes.total,
         "checkpoint_bytes": sizes.checkpoints,
         "checkpoints": sizes.checkpoint_count,
@@ -241,7 +241,7 @@ def _summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         "command": progress.state.changing,
     }
     try:
-        frozen = run_facts.frozen_settings(run)
+        frozen = run_facts.read_frozen_settings(run)
     except ProblemError as error:
         return RunSummary(
             **known,
@@ -255,18 +255,18 @@ def _summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         shown,
         name=about.title or frozen.name,
         state=progress.state.state,
-        model=run_facts.short_name(str(shown.value("model.source"))),
+        model=run_facts.get_short_name(str(shown.value("model.source"))),
         data=", ".join(frozen.data),
-        rank=_whole(shown.value("lora.rank")),
+        rank=_to_whole(shown.value("lora.rank")),
         reason=progress.problem if progress.state.state == "failed" else NO_TEXT,
     )
 
 
-def _whole(value: Any) -> int | None:
+def _to_whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _created(run: RunFolder) -> float:
+def _read_creation_time(run: RunFolder) -> float:
     """Return seconds since 1970 from the folder's name, which a copy keeps; else its last change."""
     with contextlib.suppress(ValueError, OverflowError):
         return datetime.strptime(run.path.name[:15], "%Y%m%d-%H%M%S").timestamp()
@@ -278,7 +278,7 @@ def _created(run: RunFolder) -> float:
 # --- the disk -------------------------------------------------------------------------------------
 
 
-def _folders(runs: Path) -> list[str]:
+def _list_folders(runs: Path) -> list[str]:
     """Return the names of all candidate runs; a leading dot marks one being created or deleted."""
     try:
         with os.scandir(runs) as entries:
@@ -291,7 +291,7 @@ _FILES = ("project.toml", "about.json", "events.jsonl")
 _FOLDERS = ("", "checkpoints")
 
 
-def _stamp(folder: str) -> Stamp:
+def _read_stamp(folder: str) -> Stamp:
     stamp: list[int] = []
     for name in _FILES:
         try:

@@ -41,36 +41,36 @@ class CardFacts:
     files: Sequence[tuple[str, int]] = field(default_factory=tuple)
 
 
-def card(what: What, repository: str, facts: CardFacts) -> str:
+def build_card(what: What, repository: str, facts: CardFacts) -> str:
     """Return the whole README.md: metadata for the hub, then text for people."""
     parts = [
-        _metadata(what, facts),
+        _build_metadata(what, facts),
         f"# {repository.rsplit('/', 1)[-1]}",
-        _opening(what, facts),
-        _usage(what, repository, facts),
-        _training(facts),
-        _curve(facts.events),
-        _selftest(facts.selftest),
-        _license(facts),
+        _build_opening(what, facts),
+        _build_usage(what, repository, facts),
+        _build_training(facts),
+        _build_curve(facts.events),
+        _build_selftest(facts.selftest),
+        _build_license(facts),
         f"Made with LoRA Studio {__version__}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def base_id(project: Project) -> str | None:
+def get_base_id(project: Project) -> str | None:
     """Return the base model's hub ID, None for a folder or file on this computer."""
     source = project.model.source
     return source if _HUB_ID.match(source) else None
 
 
-def _base_name(project: Project) -> str:
-    return base_id(project) or PurePath(project.model.source.removeprefix("builtin:")).name
+def _get_base_name(project: Project) -> str:
+    return get_base_id(project) or PurePath(project.model.source.removeprefix("builtin:")).name
 
 
-def _metadata(what: What, facts: CardFacts) -> str:
+def _build_metadata(what: What, facts: CardFacts) -> str:
     """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": "text-generation"}
-    if base := base_id(facts.project):
+    if base := get_base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
     entries["license"] = facts.license_name or "other"
     data = [source.path for source in facts.project.dataset.sources if _HUB_ID.match(source.path)]
@@ -81,9 +81,9 @@ def _metadata(what: What, facts: CardFacts) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _opening(what: What, facts: CardFacts) -> str:
-    base = _base_name(facts.project)
-    linked = f"[{base}](https://huggingface.co/{base})" if base_id(facts.project) else base
+def _build_opening(what: What, facts: CardFacts) -> str:
+    base = _get_base_name(facts.project)
+    linked = f"[{base}](https://huggingface.co/{base})" if get_base_id(facts.project) else base
     thing = {
         "adapter": f"A LoRA adapter for {linked}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
@@ -92,9 +92,9 @@ def _opening(what: What, facts: CardFacts) -> str:
     return thing
 
 
-def _usage(what: What, repository: str, facts: CardFacts) -> str:
+def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
     if what == "gguf":
-        rows = [f"| {name} | {formatting.size(size)} |" for name, size in facts.files]
+        rows = [f"| {name} | {formatting.format_size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
         return f"{table}\n\n```bash\nllama-cli -hf {repository} -cnv\n```"
     load = {
@@ -110,18 +110,18 @@ def _usage(what: What, repository: str, facts: CardFacts) -> str:
     return f"```python\n{load}\n{tokenizer}\n```"
 
 
-def _training(facts: CardFacts) -> str:
+def _build_training(facts: CardFacts) -> str:
     project, manifest = facts.project, facts.manifest
     lora, training = project.lora, project.training
     data = manifest.get("dataset", {})
     counts = manifest.get("parameters", {})
     rows: list[tuple[str, object]] = [
-        ("Data", ", ".join(_source_name(source.path) for source in project.dataset.sources)),
+        ("Data", ", ".join(_get_source_name(source.path) for source in project.dataset.sources)),
         ("Rows trained on", data.get("rows_train")),
         ("Rows held out", data.get("rows_validation")),
         ("Rank, alpha", f"{lora.rank}, {lora.alpha:g}"),
-        ("Targets", formatting.listed(counts.get("targets", ()))),
-        ("Trainable parameters", _share(counts)),
+        ("Targets", formatting.join_names(counts.get("targets", ()))),
+        ("Trainable parameters", _format_share(counts)),
         ("Epochs", training.epochs),
         ("Learning rate", f"{training.learning_rate:g}"),
         ("Max. sequence length", f"{project.dataset.max_length} tokens"),
@@ -132,18 +132,18 @@ def _training(facts: CardFacts) -> str:
     return "\n".join(["## Training", "", "| | |", "|---|---|", *known])
 
 
-def _source_name(path: str) -> str:
+def _get_source_name(path: str) -> str:
     return path if _HUB_ID.match(path) else PurePath(path).name
 
 
-def _share(counts: dict[str, Any]) -> str:
+def _format_share(counts: dict[str, Any]) -> str:
     if not counts.get("total"):
         return ""
     trainable, total = counts["trainable"], counts["total"]
-    return f"{formatting.count(trainable)} of {formatting.count(total)}"
+    return f"{formatting.format_count(trainable)} of {formatting.format_count(total)}"
 
 
-def _curve(stream: Iterable[events.Event]) -> str:
+def _build_curve(stream: Iterable[events.Event]) -> str:
     evaluated = [event for event in stream if isinstance(event, events.Evaluated)]
     if not evaluated:
         return ""
@@ -165,12 +165,12 @@ def _curve(stream: Iterable[events.Event]) -> str:
     )
 
 
-def _selftest(results: dict[str, Any]) -> str:
+def _build_selftest(results: dict[str, Any]) -> str:
     stages = results.get("stages", [])
     if not stages:
         return ""
     rows = [
-        f"| {stage['stage']} | {formatting.percent(stage['top1'])} | {stage['kl']:.4f} | "
+        f"| {stage['stage']} | {formatting.format_percent(stage['top1'])} | {stage['kl']:.4f} | "
         f"{stage.get('verdict') or ('passed' if stage['passed'] else 'failed')} |"
         for stage in stages
     ]
@@ -189,8 +189,8 @@ def _selftest(results: dict[str, Any]) -> str:
     )
 
 
-def _license(facts: CardFacts) -> str:
-    base = _base_name(facts.project)
+def _build_license(facts: CardFacts) -> str:
+    base = _get_base_name(facts.project)
     if facts.license_name:
         return f"## License\n\nThe base model, {base}, is licensed under: {facts.license_name}."
     return f"## License\n\nThe files of the base model, {base}, don't name a license: look it up before you share."

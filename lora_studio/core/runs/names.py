@@ -21,21 +21,21 @@ class RunNames:
     def __init__(self, runs: Iterable[RunSummary] = ()) -> None:
         """Count runs with equal short names; each name is computed on request."""
         runs = list(runs)
-        self._same = Counter(_key(run) for run in runs)
+        self._same = Counter(_get_key(run) for run in runs)
         self._seconds: dict[tuple[object, int], list[str]] = {}
         for run in runs:
-            if self._same[_key(run)] > 1:
-                self._seconds.setdefault((_key(run), int(run.created)), []).append(run.folder)
+            if self._same[_get_key(run)] > 1:
+                self._seconds.setdefault((_get_key(run), int(run.created)), []).append(run.folder)
 
     def get(self, run: RunSummary) -> str:
         """Return the name of a run."""
-        tried, about = _tried(run), run.about
+        tried, about = _format_searched_values(run), run.about
         own = about.title or tried
-        if self._same[_key(run)] < 2:
-            return own or timestamps.shortly(run.created) or run.folder
-        together = sorted(self._seconds.get((_key(run), int(run.created)), []))
+        if self._same[_get_key(run)] < 2:
+            return own or timestamps.format_short_time(run.created) or run.folder
+        together = sorted(self._seconds.get((_get_key(run), int(run.created)), []))
         number = together.index(run.folder) + 1 if run.folder in together else 1
-        moment = timestamps.shortly(run.created, seconds=True) + (
+        moment = timestamps.format_short_time(run.created, seconds=True) + (
             f" ({number})" if number > 1 else ""
         )
         return f"{own} · {moment}" if own else moment or run.folder
@@ -46,19 +46,19 @@ def read_run_name(run: RunFolder) -> str:
     return run.about().title or timestamps.format_run_name(run.path.name)
 
 
-def _key(run: RunSummary) -> object:
+def _get_key(run: RunSummary) -> object:
     """Return the short name's key, which is equal for runs that would share that name."""
-    return run.about.title or _tried(run) or int(run.created // 60)
+    return run.about.title or _format_searched_values(run) or int(run.created // 60)
 
 
-def _tried(run: RunSummary) -> str:
+def _format_searched_values(run: RunSummary) -> str:
     """Return the searched values of a run in a grid search, such as `rank=8, learning_rate=1e-4`."""
     if run.about.grid is None:
         return ""
     searched = []
     for setting in run.about.grid.fields:
         try:
-            searched.append(f"{setting.partition('.')[2]}={table.flat(run.value(setting))}")
+            searched.append(f"{setting.partition('.')[2]}={table.format_value(run.value(setting))}")
         except KeyError:  # a setting that this version does not know
             continue
     return ", ".join(searched)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
 
 #: Files in the runs folder.
@@ -63,7 +63,7 @@ def load(runs: Path) -> QueueFile:
 
 def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
     """Append runs; one that is already queued keeps its position. Raises ProblemError."""
-    with _changing(runs) as edit:
+    with _edit_queue(runs) as edit:
         known = set(edit[0].names)
         fresh = tuple(entry for entry in entries if entry.run not in known)
         edit[0] = edit[0].model_copy(update={"entries": edit[0].entries + fresh})
@@ -73,7 +73,7 @@ def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
 def remove(runs: Path, names: Iterable[str]) -> QueueFile:
     """Remove runs from the queue; their folders stay. Raises ProblemError."""
     gone = set(names)
-    with _changing(runs) as edit:
+    with _edit_queue(runs) as edit:
         left = tuple(entry for entry in edit[0].entries if entry.run not in gone)
         edit[0] = edit[0].model_copy(update={"entries": left})
     return edit[0]
@@ -81,7 +81,7 @@ def remove(runs: Path, names: Iterable[str]) -> QueueFile:
 
 def move(runs: Path, name: str, position: int) -> QueueFile:
     """Move a run to a position, 0 being the next to start. Raises ProblemError."""
-    with _changing(runs) as edit:
+    with _edit_queue(runs) as edit:
         entries = list(edit[0].entries)
         moved = [entry for entry in entries if entry.run == name]
         rest = [entry for entry in entries if entry.run != name]
@@ -92,7 +92,7 @@ def move(runs: Path, name: str, position: int) -> QueueFile:
 
 def set_paused(runs: Path, paused: bool) -> QueueFile:
     """Set whether queued runs start automatically. Raises ProblemError."""
-    with _changing(runs) as edit:
+    with _edit_queue(runs) as edit:
         edit[0] = edit[0].model_copy(update={"paused": paused})
     return edit[0]
 
@@ -102,7 +102,7 @@ def pop_next(runs: Path) -> QueuedRun | None:
 
     No two programs get the same one. Raises ProblemError.
     """
-    with _changing(runs) as edit:
+    with _edit_queue(runs) as edit:
         if edit[0].paused or not edit[0].entries:
             return None
         first, *rest = edit[0].entries
@@ -111,7 +111,7 @@ def pop_next(runs: Path) -> QueuedRun | None:
 
 
 @contextlib.contextmanager
-def _changing(runs: Path) -> Iterator[list[QueueFile]]:
+def _edit_queue(runs: Path) -> Iterator[list[QueueFile]]:
     """Lock the queue, yield it in an editor, and write it if it changed."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
         until = time.monotonic() + _TIMEOUT
         while not lock.acquire({"pid": os.getpid()}):
             if time.monotonic() > until:
-                raise _not_written(runs, text("another program is using it"))
+                raise _not_written_error(runs, text("another program is using it"))
             time.sleep(0.02)
         try:
             before = load(runs)
@@ -130,10 +130,10 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
         finally:
             lock.release()
     except OSError as error:
-        raise _not_written(runs, reason_of(error)) from error
+        raise _not_written_error(runs, describe_os_error(error)) from error
 
 
-def _not_written(runs: Path, reason: Text | str) -> ProblemError:
+def _not_written_error(runs: Path, reason: Text | str) -> ProblemError:
     return fail(
         "queue.not_written",
         "Couldn't change the queue: {reason}.",

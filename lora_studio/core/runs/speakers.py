@@ -41,51 +41,51 @@ class SpeakerOption:
     run: str = ""
 
 
-def adapter_speaker(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
+def create_adapter_speaker(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
     """Return the speaker for one adapter on the base model."""
     return AdapterSpeaker(adapters=(WeightedAdapter(folder=str(folder), weight=weight),))
 
 
-def run_speakers(run: RunFolder) -> list[SpeakerOption]:
+def list_run_speakers(run: RunFolder) -> list[SpeakerOption]:
     """Return a run's adapter, checkpoints (latest first), merged model and GGUF files."""
     name = run_names.read_run_name(run)
     options: list[tuple[Text | str, AnySpeaker]] = []
     if (run.adapter / _CONFIG).is_file():
-        options.append((text("Adapter"), adapter_speaker(run.adapter)))
+        options.append((text("Adapter"), create_adapter_speaker(run.adapter)))
     for step in reversed(run.checkpoint_steps()):
         checkpoint = run.checkpoint(step)
         if (checkpoint / _CONFIG).is_file():
             title = text("Checkpoint, step {step}", step=step)
-            options.append((title, adapter_speaker(checkpoint)))
+            options.append((title, create_adapter_speaker(checkpoint)))
     if (run.merged / "config.json").is_file():
         options.append((text("Merged model"), ModelSpeaker(folder=str(run.merged))))
-    options += [(file.name, gguf_speaker(run, file)) for file in gguf_files(run)]
+    options += [(file.name, create_gguf_speaker(run, file)) for file in list_gguf_files(run)]
     return [SpeakerOption(SpeakerGroup.RUN, title, speaker, name) for title, speaker in options]
 
 
-def gguf_files(run: RunFolder) -> list[Path]:
+def list_gguf_files(run: RunFolder) -> list[Path]:
     """Return the GGUF files of a run that hold a complete model."""
     if not run.gguf.is_dir():
         return []
     return sorted(file for file in run.gguf.glob("*.gguf") if not file.stem.endswith("-adapter"))
 
 
-def gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
+def create_gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
     """Return the speaker for a run's GGUF file, with the chat template used in training."""
     folders = (run.merged, run.adapter)
     named = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
     return GgufSpeaker(file=str(file), tokenizer=str(named))
 
 
-def library_speakers(folders: Iterable[str]) -> Iterator[SpeakerOption]:
+def iter_library_speakers(folders: Iterable[str]) -> Iterator[SpeakerOption]:
     """Yield the adapters in the folders of the adapter library."""
     for folder in folders:
         path = Path(folder)
         if (path / _CONFIG).is_file():
-            yield SpeakerOption(SpeakerGroup.LIBRARY, path.name, adapter_speaker(path))
+            yield SpeakerOption(SpeakerGroup.LIBRARY, path.name, create_adapter_speaker(path))
 
 
-def ollama_speakers(names: Iterable[str], host: str) -> list[SpeakerOption]:
+def list_ollama_speakers(names: Iterable[str], host: str) -> list[SpeakerOption]:
     """Return the models of an Ollama server."""
     return [
         SpeakerOption(SpeakerGroup.OLLAMA, name, OllamaSpeaker(name=name, host=host))

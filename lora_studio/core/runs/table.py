@@ -34,22 +34,22 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
 
 #: How a column is said to a person.
 _SAID: dict[Column, Callable[[Any], str]] = {
-    "loss": formatting.loss,
-    "eval": formatting.loss,
-    "step": formatting.number,
-    "time": formatting.duration,
-    "size": formatting.size,
-    "begun": timestamps.in_words,
+    "loss": formatting.format_loss,
+    "eval": formatting.format_loss,
+    "step": formatting.format_number,
+    "time": formatting.format_duration,
+    "size": formatting.format_size,
+    "begun": timestamps.format_time,
 }
 
 
-def said(run: RunSummary, column: Column) -> str:
+def format_cell(run: RunSummary, column: Column) -> str:
     """Return a cell as text, "" if it is empty."""
     value = VALUES[column](run)
     return "" if value is None else _SAID.get(column, str)(value)
 
 
-def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
+def get_sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
     """Return a key that orders runs by a column; missing and infinite numbers come last."""
     value = VALUES[column](run)
     if column == "name":  # those without a title of their own in the order they began
@@ -59,9 +59,9 @@ def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
     return (1,) if value is None or value != value else (0, value)
 
 
-def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) -> list[RunSummary]:
+def sort_runs(runs: Iterable[RunSummary], column: Column, *, descending: bool) -> list[RunSummary]:
     """Return runs sorted by a column, those without a value last in both directions."""
-    keyed = [(sort_key(run, column), run) for run in runs]
+    keyed = [(get_sort_key(run, column), run) for run in runs]
     known = sorted(
         ((key, run) for key, run in keyed if key != (1,)),
         key=lambda pair: pair[0],
@@ -70,22 +70,24 @@ def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) ->
     return [run for _, run in known] + [run for key, run in keyed if key == (1,)]
 
 
-def matches(run: RunSummary, text: str) -> bool:
+def is_match(run: RunSummary, text: str) -> bool:
     """Return whether every word of a search occurs in the facts of a run."""
     searched = run.searched
-    return all(word in searched or _has(run, word) for word in text.lower().split())
+    return all(word in searched or _has_value(run, word) for word in text.lower().split())
 
 
-def _has(run: RunSummary, word: str) -> bool:
+def _has_value(run: RunSummary, word: str) -> bool:
     """Return whether `rank=16` or `learning_rate=1e-4` holds for a run, defaults included."""
     name, sign, wanted = word.partition("=")
     if not sign or not wanted:
         return False
     values = [run.value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
-    return any(flat(value).lower() == wanted or _same_number(value, wanted) for value in values)
+    return any(
+        format_value(value).lower() == wanted or _is_same_number(value, wanted) for value in values
+    )
 
 
-def _same_number(value: Any, wanted: str) -> bool:
+def _is_same_number(value: Any, wanted: str) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -94,41 +96,43 @@ def _same_number(value: Any, wanted: str) -> bool:
         return False
 
 
-def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict[str, list[Any]]:
+def find_differences(
+    runs: Sequence[RunSummary], *, everything: bool = False
+) -> dict[str, list[Any]]:
     """Return the settings that differ among runs, or all: the value in each run, in the order of
     the specs."""
     names = facts.DEFAULTS if everything else {n for run in runs for n in run.settings}
-    columns = {name: [run.value(name) for run in runs] for name in facts.ordered(names)}
+    columns = {name: [run.value(name) for run in runs] for name in facts.sort_settings(names)}
     if everything:
         return columns
-    return {name: values for name, values in columns.items() if differ(values)}
+    return {name: values for name, values in columns.items() if has_differences(values)}
 
 
-def differ(values: Sequence[Any]) -> bool:
+def has_differences(values: Sequence[Any]) -> bool:
     """Return whether the values of several runs are not all the same."""
     return any(value != values[0] for value in values[1:])
 
 
 def to_csv(runs: Sequence[RunSummary]) -> str:
     """Return one line per run: its columns, then every setting that differs."""
-    varied = differences(runs)
+    varied = find_differences(runs)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["run", *VALUES, "notes", *varied])
     for number, run in enumerate(runs):
         cells = [VALUES[column](run) for column in VALUES]
         cells[-1] = datetime.fromtimestamp(run.created).isoformat(" ") if run.created else ""
-        settings = [flat(values[number]) for values in varied.values()]
+        settings = [format_value(values[number]) for values in varied.values()]
         writer.writerow([run.folder, *cells, run.about.notes, *settings])
     return out.getvalue()
 
 
-def flat(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return the value of a setting on one line."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(flat, value))
+        return ", ".join(map(format_value, value))
     if isinstance(value, dict):  # a source of a dataset
         return str(value.get("path", value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return formatting.small(value) if isinstance(value, float) else str(value)
+    return formatting.format_setting(value) if isinstance(value, float) else str(value)

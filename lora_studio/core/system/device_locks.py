@@ -50,14 +50,14 @@ class LockHolder:
         )
 
 
-def lock_of(device: DeviceIdentity) -> FileLock:
+def get_lock(device: DeviceIdentity) -> FileLock:
     """Return the lock of a device."""
-    return FileLock(_folder() / f"{_UNSAFE.sub('-', device.key)}.lock")
+    return FileLock(_get_folder() / f"{_UNSAFE.sub('-', device.key)}.lock")
 
 
-def holder_of(device: DeviceIdentity) -> LockHolder | None:
+def find_holder(device: DeviceIdentity) -> LockHolder | None:
     """Return who uses a device now, None if it is free."""
-    content = lock_of(device).holder()
+    content = get_lock(device).holder()
     return LockHolder.from_content(content) if content else None
 
 
@@ -79,11 +79,11 @@ def lock_devices(
         "since": time.time(),
     }
     try:
-        _folder().mkdir(parents=True, exist_ok=True)
+        _get_folder().mkdir(parents=True, exist_ok=True)
         for device in sorted(set(devices), key=lambda device: device.key):
-            lock = lock_of(device)
+            lock = get_lock(device)
             while not lock.acquire(content):
-                if holder := holder_of(
+                if holder := find_holder(
                     device
                 ):  # else another process only looked, or has just locked it
                     waits(device, holder)
@@ -98,7 +98,7 @@ def lock_devices(
     return taken
 
 
-def busy(device: DeviceIdentity, holder: LockHolder) -> Problem:
+def device_busy_problem(device: DeviceIdentity, holder: LockHolder) -> Problem:
     """Return the problem that a job waits for a device."""
     run = Path(holder.run) if holder.run else None
     what = (
@@ -116,5 +116,5 @@ def busy(device: DeviceIdentity, holder: LockHolder) -> Problem:
     )
 
 
-def _folder() -> Path:
-    return paths.data_folder() / "devices"
+def _get_folder() -> Path:
+    return paths.get_data_folder() / "devices"

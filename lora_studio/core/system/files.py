@@ -19,12 +19,12 @@ _PIECE = 8 * 2**20
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Replace `path` atomically; raises OSError and keeps the old file when that fails."""
-    with replaced(path) as file:
+    with open_atomic(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[IO[bytes]]:
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write, which replaces `path` when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -36,7 +36,7 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
         if path.exists():
             Path(name).chmod(path.stat().st_mode & 0o777)
         else:
-            Path(name).chmod(0o666 & ~_umask())
+            Path(name).chmod(0o666 & ~_get_umask())
         os.replace(name, path)  # noqa: PTH105 - one name for files and for descriptors
     except BaseException:
         with contextlib.suppress(OSError):
@@ -45,7 +45,9 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
+def create_folder_atomic(
+    path: Path, stays: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Path]:
     """Yield an empty folder to fill, which replaces `path` when the block ends without an
     exception.
 
@@ -55,7 +57,7 @@ def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
-        fresh.chmod(0o777 & ~_umask())
+        fresh.chmod(0o777 & ~_get_umask())
         yield fresh
         for file in fresh.rglob("*"):
             if file.is_file():
@@ -85,7 +87,7 @@ def copy_file(source: str | Path, target: str | Path, on_copied: Callable[[int],
     return str(target)
 
 
-def reason_of(error: BaseException) -> Text | str:
+def describe_os_error(error: BaseException) -> Text | str:
     """Return why a file can't be used: our reason, or the system's without error number and path."""
     if isinstance(error, InvalidContentError):
         return error.reason
@@ -98,7 +100,7 @@ def _flush_to_disk(file: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _umask() -> int:
+def _get_umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value

@@ -29,20 +29,20 @@ class ControlGroup:
 
     def limit(self) -> int | None:
         """Return the most bytes that its processes may have together."""
-        limit = _number(
+        limit = _read_number(
             self.folder / ("memory.max" if self.version == 2 else "memory.limit_in_bytes")
         )
         return limit if limit is not None and limit < _NONE else None
 
     def charged(self) -> int | None:
         """Return the bytes that count against the limit, with cached files."""
-        return _number(
+        return _read_number(
             self.folder / ("memory.current" if self.version == 2 else "memory.usage_in_bytes")
         )
 
     def held(self) -> int | None:
         """Return the bytes that can't be dropped: those charged without cached files."""
-        charged, facts = self.charged(), _entries(self.folder / "memory.stat")
+        charged, facts = self.charged(), _read_entries(self.folder / "memory.stat")
         if charged is None:
             return None
         prefix = "" if self.version == 2 else "total_"
@@ -52,23 +52,23 @@ class ControlGroup:
     def kills(self) -> int | None:
         """Return how many of its processes have been killed for lack of memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
-        return _entries(self.folder / name).get("oom_kill")
+        return _read_entries(self.folder / name).get("oom_kill")
 
 
-def groups(pid: int | str = "self") -> list[ControlGroup]:
+def list_control_groups(pid: int | str = "self") -> list[ControlGroup]:
     """Return the control groups of a process, the innermost first; all their limits hold."""
     limited: list[ControlGroup] = []
     with contextlib.suppress(OSError, ValueError):
-        mounts = dict(_mounts())
+        mounts = dict(_iter_mounts())
         for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             version: Literal[1, 2] = 2 if not controllers else 1
             if version in mounts and (version == 2 or "memory" in controllers.split(",")):
-                limited += _upwards(*mounts[version], path, version)
+                limited += _iter_upwards(*mounts[version], path, version)
     return [group for group in limited if group.charged() is not None]
 
 
-def address_space() -> int | None:
+def get_address_space_limit() -> int | None:
     """Return the limit on this process's address space in bytes (`ulimit -v`), None without one."""
     if sys.platform == "win32":
         return None
@@ -78,7 +78,7 @@ def address_space() -> int | None:
     return None if soft == resource.RLIM_INFINITY or soft >= _NONE else soft
 
 
-def mapped() -> int:
+def get_mapped_bytes() -> int:
     """Return the bytes of address space of this process, 0 if unknown."""
     try:
         return int((_PROC / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -104,7 +104,7 @@ class KillCounter:
 
     def update(self) -> None:
         """Take a new sample as the baseline, at most every few seconds."""
-        own = groups(self._pid)
+        own = list_control_groups(self._pid)
         if own:
             group = next((group for group in own if group.kills() is not None), None)
             if group != self._group:  # it has moved: another count
@@ -121,17 +121,17 @@ class KillCounter:
         """Return the count of the innermost group, or of the whole machine without one."""
         if group is not None and (count := group.kills()) is not None:
             return count
-        return _entries(_PROC / "vmstat").get("oom_kill")
+        return _read_entries(_PROC / "vmstat").get("oom_kill")
 
 
 def read_kill_counts() -> dict[str, Any]:
     """Return how many processes have been killed for lack of memory in this one's group and in
     total, for another process to compare (`has_risen`) after this one has ended."""
-    group = next((each for each in groups() if each.kills() is not None), None)
+    group = next((each for each in list_control_groups() if each.kills() is not None), None)
     return {
-        "boot": _boot(),
+        "boot": _read_boot_id(),
         "group": None if group is None else [str(group.folder), group.version, group.kills()],
-        "all": _entries(_PROC / "vmstat").get("oom_kill"),
+        "all": _read_entries(_PROC / "vmstat").get("oom_kill"),
     }
 
 
@@ -142,26 +142,26 @@ def has_risen(before: Any) -> bool:
     the last boot.
     """
     try:
-        if before["boot"] != _boot():
+        if before["boot"] != _read_boot_id():
             return False
         if before["group"] is not None:
             folder, version, count = before["group"]
             if (now := ControlGroup(Path(folder), version).kills()) is not None:
                 return now > int(count)
-        now = _entries(_PROC / "vmstat").get("oom_kill")
+        now = _read_entries(_PROC / "vmstat").get("oom_kill")
         return now is not None and before["all"] is not None and now > int(before["all"])
     except (KeyError, TypeError, ValueError):
         return False
 
 
-def _boot() -> str:
+def _read_boot_id() -> str:
     """Return an ID that changes with each boot, empty if unknown."""
     with contextlib.suppress(OSError):
         return (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
     return ""
 
 
-def _mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
+def _iter_mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
     """Return version -> where its memory controller is mounted, and which group that path is."""
     for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
         mount, _, kind = line.partition(" - ")
@@ -173,7 +173,9 @@ def _mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
             yield 1, (Path(point), root)
 
 
-def _upwards(point: Path, root: str, path: str, version: Literal[1, 2]) -> Iterator[ControlGroup]:
+def _iter_upwards(
+    point: Path, root: str, path: str, version: Literal[1, 2]
+) -> Iterator[ControlGroup]:
     inside = path.removeprefix(root) if root != "/" else path
     folder = point / inside.lstrip("/")
     if not folder.is_dir():
@@ -185,14 +187,14 @@ def _upwards(point: Path, root: str, path: str, version: Literal[1, 2]) -> Itera
         folder = folder.parent
 
 
-def _number(file: Path) -> int | None:
+def _read_number(file: Path) -> int | None:
     try:
         return int(file.read_text())
     except (OSError, ValueError):  # "max" is not a number
         return None
 
 
-def _entries(file: Path) -> dict[str, int]:
+def _read_entries(file: Path) -> dict[str, int]:
     """Return the numbers in lines of a name and a number."""
     entries: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError):

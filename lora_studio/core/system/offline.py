@@ -40,14 +40,14 @@ REMEDY: Template = (
 )
 
 
-def refusal(what: Text, where: Where | None = None) -> ProblemError:
+def offline_error(what: Text, where: Where | None = None) -> ProblemError:
     """Return the problem of something that needs the network; `what` is a whole sentence."""
     return fail("offline", what, REMEDY, where=where)
 
 
-def is_here(host: object) -> bool:
+def is_local_host(host: object) -> bool:
     """Return whether an address is this computer's own: loopback, or a socket that is a file."""
-    known = name(host)
+    known = format_host(host)
     if known in ("", "None") or known.startswith(("/", "\0")):
         return True
     if known.lower().rstrip(".") in _LOCAL_NAMES:
@@ -59,6 +59,6 @@ def is_here(host: object) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def name(host: object) -> str:
+def format_host(host: object) -> str:
     """Return an address as text."""
     return host.decode("utf-8", "replace") if isinstance(host, bytes) else str(host)

@@ -11,38 +11,40 @@ import platformdirs
 _APP = "lora-studio"
 
 
-def _user_folder(variable: str, default: str) -> Path:
+def _get_user_folder(variable: str, default: str) -> Path:
     """Return a per-user folder, which an environment variable may move (tests, other disks)."""
     return Path(os.environ.get(variable) or default).expanduser()
 
 
-def data_folder() -> Path:
+def get_data_folder() -> Path:
     """Return the folder of sample projects and other data that a user would miss."""
-    return _user_folder("LORA_STUDIO_DATA", platformdirs.user_data_dir(_APP, appauthor=False))
+    return _get_user_folder("LORA_STUDIO_DATA", platformdirs.user_data_dir(_APP, appauthor=False))
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """Return the folder of files that can be downloaded or computed again, such as the built-in
     model."""
-    return _user_folder("LORA_STUDIO_CACHE", platformdirs.user_cache_dir(_APP, appauthor=False))
+    return _get_user_folder("LORA_STUDIO_CACHE", platformdirs.user_cache_dir(_APP, appauthor=False))
 
 
-def config_folder() -> Path:
+def get_config_folder() -> Path:
     """Return the folder of the window's preferences and the list of recent projects."""
-    return _user_folder("LORA_STUDIO_CONFIG", platformdirs.user_config_dir(_APP, appauthor=False))
+    return _get_user_folder(
+        "LORA_STUDIO_CONFIG", platformdirs.user_config_dir(_APP, appauthor=False)
+    )
 
 
-def window_file() -> Path:
+def get_window_file() -> Path:
     """Return the file with the window's preferences."""
-    return config_folder() / "window.json"
+    return get_config_folder() / "window.json"
 
 
-def log_folder() -> Path:
+def get_log_folder() -> Path:
     """Return the folder of logs of workers without a run."""
-    return _user_folder("LORA_STUDIO_LOGS", platformdirs.user_log_dir(_APP, appauthor=False))
+    return _get_user_folder("LORA_STUDIO_LOGS", platformdirs.user_log_dir(_APP, appauthor=False))
 
 
-def resources() -> Path:
+def get_resources_folder() -> Path:
     """Return the resources folder of a checkout, a wheel or a frozen app; raises FileNotFoundError."""
     package = Path(__file__).resolve().parents[2]
     frozen = Path(getattr(sys, "_MEIPASS", package))

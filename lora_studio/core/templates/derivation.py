@@ -32,7 +32,7 @@ from lora_studio.core.templates.proof_cases import (
     generate_cases,
     simplify,
 )
-from lora_studio.core.templates.server.data import prepare
+from lora_studio.core.templates.server.data import merge_messages
 from lora_studio.core.templates.server.terms import RenderDifference
 from lora_studio.core.templates.writing.emitter import CallForms, emit_template
 from lora_studio.core.templates.writing.marks import find_call_mark, find_thinking_marks
@@ -98,7 +98,7 @@ def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
         if feature not in plan.features:
             continue
         less = case if name == "refused_tools" else simplify(name, case)
-        prepared = replace(less, messages=prepare(less.messages))
+        prepared = replace(less, messages=merge_messages(less.messages))
         if name == "refused_tools":
             if case.tools and proof.original(prepared, today) is None:
                 yield name
@@ -116,7 +116,9 @@ def _learn_and_prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplat
         if proven.difference is None or not plan.features:
             return proven
         case = proven.difference
-        talk = ProbeConversation.like(prepare(case.messages), 2 if case.tools else 0, case.think)
+        talk = ProbeConversation.like(
+            merge_messages(case.messages), 2 if case.tools else 0, case.think
+        )
         if talk in known:
             return proven
         known.add(talk)

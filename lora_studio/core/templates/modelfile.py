@@ -17,7 +17,7 @@ Parameter = str | int | float | bool | Sequence[str]
 _ACTION = re.compile(r'\{\{(?:/\*.*?\*/|"(?:\\.|[^"\\])*"|`[^`]*`|\}(?!\})|[^}"`])*\}\}', re.DOTALL)
 
 
-def modelfile(
+def build_modelfile(
     from_path: PurePath | str,
     derived: DerivedTemplate,
     system: str | None = None,
@@ -34,34 +34,34 @@ def modelfile(
             "This model's chat template doesn't support a system message.",
             "Remove the system prompt from the export settings.",
         )
-    lines = [f"FROM {from_path}", f'TEMPLATE """{_template_text(derived.template)}"""']
+    lines = [f"FROM {from_path}", f'TEMPLATE """{_quote_template(derived.template)}"""']
     if system:
-        if not _survives(system):
+        if not _is_kept_by_parser(system):
             lines.append("# `ollama create -f` drops unprintable characters of this text.")
-        lines.append(f"SYSTEM {_value(system, _SYSTEM_PROMPT)}")
+        lines.append(f"SYSTEM {_quote_value(system, _SYSTEM_PROMPT)}")
     stops = [*derived.stops]
     for name, value in (parameters or {}).items():
         if name == "stop":
-            stops += [value] if isinstance(value, str) else map(str, _listed(value))
+            stops += [value] if isinstance(value, str) else map(str, _to_list(value))
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             lines.append(f"PARAMETER {name} {text}")
-    lines += [f"PARAMETER stop {_value(stop, _STOP_STRING)}" for stop in dict.fromkeys(stops)]
+    lines += [f"PARAMETER stop {_quote_value(stop, _STOP_STRING)}" for stop in dict.fromkeys(stops)]
     return "\n".join(lines) + "\n"
 
 
-def _listed(value: Parameter) -> Sequence[object]:
+def _to_list(value: Parameter) -> Sequence[object]:
     return value if isinstance(value, Sequence) else [value]
 
 
-def _template_text(template: str) -> str:
+def _quote_template(template: str) -> str:
     """Return the TEMPLATE, quoting everything that would end the value or be dropped."""
     pieces, at = [], 0
     for action in _ACTION.finditer(template):
-        pieces += [_as_actions(template[at : action.start()]), action.group()]
+        pieces += [_to_actions(template[at : action.start()]), action.group()]
         at = action.end()
-    text = "".join(pieces) + _as_actions(template[at:])
-    if '"""' in text or not _survives(text):
+    text = "".join(pieces) + _to_actions(template[at:])
+    if '"""' in text or not _is_kept_by_parser(text):
         raise fail(
             "export.template_unquotable",
             "An action of the TEMPLATE contains characters that a Modelfile can't contain.",
@@ -71,24 +71,24 @@ def _template_text(template: str) -> str:
     return text
 
 
-def _as_actions(text: str) -> str:
+def _to_actions(text: str) -> str:
     return re.sub(
         r'\{?("{3,}|[^ -~\n\t]+)',  # a brace would make three of the two that begin an action
         lambda match: (
             match[0]
-            if _survives(match[1]) and match[1][0] != '"'
+            if _is_kept_by_parser(match[1]) and match[1][0] != '"'
             else f"{{{{{quote(match[0].encode())}}}}}"
         ),
         text,
     )
 
 
-def _survives(text: str) -> bool:
+def _is_kept_by_parser(text: str) -> bool:
     """Return whether the Modelfile parser keeps every character; it drops unprintable ones."""
     return all(character.isprintable() or character in "\n\t" for character in text)
 
 
-def _value(text: str, kind: Text) -> str:
+def _quote_value(text: str, kind: Text) -> str:
     # A quoted value ends at the first closing quotation mark followed by white space.
     if not re.search(r'"""(\s|$)', text):
         return f'"""{text}"""'

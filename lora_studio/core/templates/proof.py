@@ -14,7 +14,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.probing.prober import THINK_END, Prober
 from lora_studio.core.templates.proof_cases import ON_EVERY_DAY, ProofCase
-from lora_studio.core.templates.server.data import Message, prepare, template_data
+from lora_studio.core.templates.server.data import Message, build_template_data, merge_messages
 from lora_studio.core.templates.server.terms import RenderDifference
 
 
@@ -40,7 +40,7 @@ class TemplateProof:
         """
         checked = 0
         for number, case in enumerate(talks):
-            prepared = replace(case, messages=prepare(case.messages))
+            prepared = replace(case, messages=merge_messages(case.messages))
             for today in days[:2] if number >= ON_EVERY_DAY else days:
                 checked += 1
                 if difference := self.difference(prepared, case, today):
@@ -57,7 +57,7 @@ class TemplateProof:
     def derived(self, case: ProofCase, today: date) -> str | None:
         """Return the TEMPLATE's text; None if it raises."""
         try:
-            data = template_data(case.messages, case.tools, case.think)
+            data = build_template_data(case.messages, case.tools, case.think)
             return self.parsed.render(data, today=today)
         except GoTemplateError:
             return None

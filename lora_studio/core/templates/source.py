@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 
 #: Assumed tokens of a template file without a tokenizer_config.json next to it.
 USUAL_BOS, USUAL_EOS = "<s>", "</s>"
@@ -71,7 +71,7 @@ def _of_file(path: Path) -> str:
             "Choose a model folder or a text file with a chat template.",
             where=Where(file=str(path)),
             path=str(path),
-            reason=reason_of(error),
+            reason=describe_os_error(error),
         ) from None
     if path.name != "tokenizer_config.json":
         return text
@@ -141,6 +141,6 @@ def _json(file: Path) -> dict[str, Any]:
             "Repair the file or download the model again.",
             where=Where(file=str(file)),
             path=str(file),
-            reason=reason_of(error),
+            reason=describe_os_error(error),
         ) from None
     return content if isinstance(content, dict) else {}

@@ -228,18 +228,22 @@ def check(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> list[Prob
     return [rule.problem() for rule in rules if rule.when(chosen)]
 
 
-def against_unsloth(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> Text | None:
+def explain_unsloth_conflict(
+    model: ModelSpec, lora: LoraSpec, training: TrainingSpec
+) -> Text | None:
     """Return why Unsloth can't be used, in a sentence; None where no choice rules it out."""
     chosen = Combination(model, lora, training)
     return next((Text.model_validate(rule.what) for rule in _UNSLOTH if rule.when(chosen)), None)
 
 
-def blocked(chosen: Combination, step: Step, field: str, values: list[Any]) -> dict[Any, Text]:
+def find_blocked_values(
+    chosen: Combination, step: Step, field: str, values: list[Any]
+) -> dict[Any, Text]:
     """Return which values of a field can't be combined with the other choices, and why."""
-    return _blocked(_looked_at(chosen), step, field, tuple(values))
+    return _find_blocked_values(_select_choices(chosen), step, field, tuple(values))
 
 
-def _looked_at(chosen: Combination) -> Combination:
+def _select_choices(chosen: Combination) -> Combination:
     """Return the choices without the numbers that no rule reads, so that moving a slider hits the
     cache."""
     update = {"rank": 2 + chosen.lora.rank % 2, "alpha": 1, "dropout": 0.0}
@@ -247,13 +251,13 @@ def _looked_at(chosen: Combination) -> Combination:
 
 
 @functools.lru_cache(maxsize=256)
-def _blocked(
+def _find_blocked_values(
     chosen: Combination, step: Step, field: str, values: tuple[Any, ...]
 ) -> dict[Any, Text]:
-    return {value: why for value in values for why in _against(chosen, step, field, value)}
+    return {value: why for value in values for why in _iter_reasons(chosen, step, field, value)}
 
 
-def _against(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[Text]:
+def _iter_reasons(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[Text]:
     """Return reasons that appear when a field takes a value, beyond those that hold anyway."""
     spec = getattr(chosen, step)
     tried = chosen._replace(**{step: spec.model_copy(update={field: value})})

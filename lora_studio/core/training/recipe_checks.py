@@ -50,11 +50,11 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
 
 def check_on(model: ModelSpec, spec: TrainingSpec) -> list[Problem]:
     """Return the problems of settings that the chosen device rules out."""
-    reason = optimizers.why_not(spec.optimizer, model.device)
-    return [optimizer_not_available(reason)] if reason else []
+    reason = optimizers.explain_unavailable(spec.optimizer, model.device)
+    return [optimizer_unavailable_error(reason)] if reason else []
 
 
-def optimizer_not_available(reason: Text) -> Problem:
+def optimizer_unavailable_error(reason: Text) -> Problem:
     """Return the problem of an optimizer that isn't available here; `reason` is a sentence."""
     return Problem(
         code="training.optimizer_not_available",

@@ -24,7 +24,7 @@ PACKAGES: dict[str, str] = {
 }
 
 
-def not_installed(chosen: Collection[str], missing: Collection[str]) -> list[Problem]:
+def check_installed(chosen: Collection[str], missing: Collection[str]) -> list[Problem]:
     """Return a problem for each selected tracker among the `missing` packages, with a fix."""
     return [
         error(

@@ -91,7 +91,9 @@ def _reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
     """Return why Unsloth can't be used or isn't faster; the cheapest checks come first."""
     if importlib.util.find_spec("unsloth") is None:
         return text("Unsloth isn't installed.")
-    if reason := combinations.against_unsloth(project.model, project.lora, project.training):
+    if reason := combinations.explain_unsloth_conflict(
+        project.model, project.lora, project.training
+    ):
         return reason
     import torch
 
@@ -112,7 +114,7 @@ def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[st
     """Import Unsloth; where that fails and it wasn't configured by name, return PEFT."""
     os.environ.update(_ENVIRONMENT)
     # Where it writes generated code; its default is the current folder.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.cache_folder() / "unsloth"))
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.get_cache_folder() / "unsloth"))
     job.progress(text("importing Unsloth"), 0, None)
     try:
         importlib.import_module("unsloth")

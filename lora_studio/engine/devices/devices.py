@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from lora_studio.core.messages import Text, counted, text
-from lora_studio.core.model.spec import Precision, names_of
+from lora_studio.core.model.spec import Precision, list_device_names
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import nvml
@@ -116,7 +116,7 @@ def choose_device(wanted: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(names_of(wanted)[0])
+    device = torch.device(list_device_names(wanted)[0])
     present = {
         "cuda": (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),

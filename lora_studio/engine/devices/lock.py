@@ -27,7 +27,7 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
     def on_wait(device: DeviceIdentity, holder: LockHolder) -> None:
         if holder not in reported:
             reported.append(holder)
-            job.emit(events.Warned(problem=device_locks.busy(device, holder)))
+            job.emit(events.Warned(problem=device_locks.device_busy_problem(device, holder)))
         job.progress(text("waiting for {device}", device=device.title), 0, None)
 
     locks = device_locks.lock_devices(

@@ -52,7 +52,7 @@ def push(
         repository = created.repo_id
         if private and not api.repo_info(repository).private:
             job.emit(events.Warned(problem=_public(repository)))
-    card = model_card.card(what, repository, _facts(run, project, files))
+    card = model_card.build_card(what, repository, _facts(run, project, files))
     _upload(api, repository, what, _contents(project, files) | {_CARD: card.encode()}, job)
     job.emit(
         events.Pushed(
@@ -67,7 +67,7 @@ def push(
 
 def preview_card(run: RunFolder, project: Project, repository: str, what: What) -> str:
     """Return the card that `push` would write; raises ProblemError if there is nothing to upload."""
-    return model_card.card(what, repository, _facts(run, project, _files(run, what)))
+    return model_card.build_card(what, repository, _facts(run, project, _files(run, what)))
 
 
 #: What to say and to do where a run lacks what is to be uploaded.
@@ -99,7 +99,7 @@ def _contents(project: Project, files: list[Path]) -> dict[str, Path | bytes]:
     for file in files:
         if file.name == "adapter_config.json":
             config: dict[str, Any] = json.loads(file.read_text("utf-8"))
-            base = model_card.base_id(project)
+            base = model_card.get_base_id(project)
             config["base_model_name_or_path"] = base or Path(project.model.source).name
             contents[file.name] = (json.dumps(config, indent=2) + "\n").encode()
     return contents

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lora_studio.core.messages import text
-from lora_studio.core.model.folders import lm_studio_folders
+from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import Problem, Where, fail, warning
-from lora_studio.core.project.project import Project, file_name
+from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -28,7 +28,7 @@ def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -
     if models is None:
         job.emit(events.Warned(problem=_not_found()))
         return
-    folder = models / PUBLISHER / file_name(project.name)
+    folder = models / PUBLISHER / to_file_name(project.name)
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         _put(file, folder / file.name)
@@ -55,7 +55,7 @@ def _models(chosen: str) -> Path | None:
                 folder=chosen,
             )
         return Path(chosen)
-    return next(iter(lm_studio_folders()), None)
+    return next(iter(list_lm_studio_folders()), None)
 
 
 def _put(file: Path, target: Path) -> None:

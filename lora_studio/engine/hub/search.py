@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import text
-from lora_studio.core.model.catalog import ModelEntry, refusal_of
+from lora_studio.core.model.catalog import ModelEntry, explain_refusal
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
 from lora_studio.engine.hub.errors import get_network_errors, http_error, hub_error
@@ -65,7 +65,7 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
     most = max(counts, key=lambda name: counts[name], default="")
     quantization = config.get("quantization_config")
-    refusal = refusal_of(config.get("architectures"))
+    refusal = explain_refusal(config.get("architectures"))
     return ModelEntry(
         source=info.id,
         title=info.id,

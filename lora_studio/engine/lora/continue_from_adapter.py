@@ -13,7 +13,7 @@ from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.lora import adapter_weights
 
 
@@ -27,8 +27,8 @@ def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Pro
     if not source:
         return project
     if not (resume and run.start_adapter.is_dir()):
-        starting_adapter.read(Path(source))
-        with folder_atomic(run.start_adapter) as folder:
+        starting_adapter.read_config(Path(source))
+        with create_folder_atomic(run.start_adapter) as folder:
             for name in (starting_adapter.CONFIG, "adapter_model.safetensors"):
                 shutil.copyfile(Path(source) / name, folder / name)
         run.update_manifest(started_from=source)
@@ -38,7 +38,7 @@ def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Pro
 
 def read_lora_config(folder: Path, dropout: float) -> peft.LoraConfig:
     """Return the settings of an adapter, prepared for training; raises ProblemError."""
-    starting_adapter.read(folder)
+    starting_adapter.read_config(folder)
     config = peft.LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False
     config.init_lora_weights = True

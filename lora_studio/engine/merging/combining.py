@@ -23,7 +23,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import CombineAdapters
-from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging.model_files import copy_tokenizer
@@ -57,7 +57,7 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     disk.require_free_space(out.parent, size, "The combined adapter")
-    with folder_atomic(out) as folder:
+    with create_folder_atomic(out) as folder:
         _write(folder, command, modules, rank, _along(merged), job)
         (folder / adapter_files.CONFIG).write_text(
             json.dumps(_config(merged, modules, rank), indent=2) + "\n", "utf-8"

@@ -13,7 +13,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library, model_files
 from lora_studio.engine.model import safetensors_files, sources
@@ -35,7 +35,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
         job.emit(events.Log(text=fit.warning))
     size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
     disk.require_free_space(run.path, size, "The adapter")
-    with folder_atomic(run.adapter) as folder:
+    with create_folder_atomic(run.adapter) as folder:
         for file in sorted(source.iterdir()):
             if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
                 job.check()
@@ -72,7 +72,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     if not linked:
         needed = sum(file.stat().st_size for file in files)
         disk.require_free_space(run.path, needed, "The model")
-    with folder_atomic(run.merged) as folder:
+    with create_folder_atomic(run.merged) as folder:
         for done, file in enumerate(files):
             job.progress(text("importing the model"), done, len(files), "files")
             if linked and file.suffix == ".safetensors":

@@ -35,7 +35,7 @@ _OWN_MARK = ("chatml", "llama3", "gemma")
 
 def get_template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the source of a chat template, with this tokenizer's begin and end tokens."""
-    source = (paths.resources() / "chat_templates" / f"{name}.jinja").read_text("utf-8")
+    source = (paths.get_resources_folder() / "chat_templates" / f"{name}.jinja").read_text("utf-8")
     mark = _ENDS[name]
     has_mark = name in _OWN_MARK and mark in tokenizer.get_vocab()
     end = mark if has_mark else str(tokenizer.eos_token or mark)

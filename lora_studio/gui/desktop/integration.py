@@ -110,4 +110,4 @@ def _title(kind: str, ending: events.Ending) -> str:
 def _text(ending: events.Ending, took: float) -> str:
     if isinstance(ending, events.Failed):
         return localize(ending.problem.what)
-    return tr("After {time}.").format(time=formatting.duration(took))
+    return tr("After {time}.").format(time=formatting.format_duration(took))

@@ -111,7 +111,7 @@ class GaugesView(QWidget):
             restyle(self.bar)
         self.memory.setText(
             tr("{used} of {total}").format(
-                used=formatting.memory(used), total=formatting.memory(total)
+                used=formatting.format_memory(used), total=formatting.format_memory(total)
             )
         )
 
@@ -121,7 +121,7 @@ class GaugesView(QWidget):
         around = ""
         if sample is not None and gpu is not None and self._roomy:
             around = tr("CPU {load} % · RAM {used}").format(
-                load=f"{sample.cpu_load:.0f}", used=formatting.memory(sample.ram_used)
+                load=f"{sample.cpu_load:.0f}", used=formatting.format_memory(sample.ram_used)
             )
         self.machine.setText(around)
         for part in (self.machine, self.load, self.heat):
@@ -142,15 +142,16 @@ def _describe(sample: DeviceSample) -> str:
     lines = [
         tr("CPU: {load} % used, {used} of {total} memory used").format(
             load=f"{sample.cpu_load:.0f}",
-            used=formatting.memory(sample.ram_used),
-            total=formatting.memory(sample.ram_total),
+            used=formatting.format_memory(sample.ram_used),
+            total=formatting.format_memory(sample.ram_total),
         )
     ]
     for gpu in sample.gpus:
         parts = [f"{gpu.load} %"] if gpu.load is not None else []
         parts.append(
             tr("{used} of {total} memory used").format(
-                used=formatting.memory(gpu.used_bytes), total=formatting.memory(gpu.total_bytes)
+                used=formatting.format_memory(gpu.used_bytes),
+                total=formatting.format_memory(gpu.total_bytes),
             )
         )
         parts += [f"{gpu.celsius} °C"] if gpu.celsius is not None else []

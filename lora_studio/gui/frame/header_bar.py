@@ -181,7 +181,11 @@ class JobView(QWidget):
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
-        shown += [localize(messages.remaining(eta_s))] if eta_s is not None and not stopping else []
+        shown += (
+            [localize(messages.describe_remaining(eta_s))]
+            if eta_s is not None and not stopping
+            else []
+        )
         self._remaining.setText(tr("Stopping…") if stopping else " · ".join(shown))
         set_role(self._remaining, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

@@ -23,7 +23,7 @@ def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailSta
         doing = tr("stopping") if jobs.stopping else tr("running")
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
     problems = checks.filter_by_step(state.problems(), page.step)
-    errors = [item for item in checks.errors(problems) if not item.code.endswith(".none")]
+    errors = [item for item in checks.filter_errors(problems) if not item.code.endswith(".none")]
     if errors:
         return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))
     if page.is_done():

@@ -78,7 +78,7 @@ class AboutDialog(Dialog):
         self.table.setRowCount(1)
         self.table.setItem(0, 0, QTableWidgetItem(tr("Reading…")))
         self._reading = BackgroundReader(
-            lambda work: list(work.cooperative_iter(licenses.packages())), self
+            lambda work: list(work.cooperative_iter(licenses.list_packages())), self
         )
         self._reading.done.connect(self._fill)
         self._reading.start()

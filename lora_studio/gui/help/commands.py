@@ -96,7 +96,7 @@ class HelpCommands(QObject):
 
     def show_logs(self) -> None:
         """Open the folder of the window's log."""
-        folder = paths.log_folder()
+        folder = paths.get_log_folder()
         folder.mkdir(parents=True, exist_ok=True)
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 

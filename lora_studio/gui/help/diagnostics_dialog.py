@@ -18,7 +18,7 @@ from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
 from lora_studio.core.help.diagnostics import ArchiveEntry
 from lora_studio.core.protocol import events
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import Size
@@ -73,10 +73,10 @@ class DiagnosticsDialog(Dialog):
         self.save.setEnabled(False)
         self._entries: list[ArchiveEntry] = []
         self.list.currentRowChanged.connect(self._show)
-        report = diagnostics.here()
+        report = diagnostics.build_report()
         if devices is not None:
             diagnostics.add_event(report, devices)
-        self._work = BackgroundReader(lambda _: diagnostics.collect(report, project), self)
+        self._work = BackgroundReader(lambda _: diagnostics.collect_entries(report, project), self)
         self._work.done.connect(self._fill)
         self._work.start()
         self.finished.connect(self._work.drop)
@@ -92,9 +92,9 @@ class DiagnosticsDialog(Dialog):
     def write(self, file: Path) -> None:
         """Save the checked files and close the dialog."""
         try:
-            diagnostics.write(self.chosen(), file)
+            diagnostics.write_archive(self.chosen(), file)
         except OSError as error:
-            self.failed.emit(f"{file}: {reason_of(error)}.")
+            self.failed.emit(f"{file}: {describe_os_error(error)}.")
             return
         self.accept()
         self.written.emit(file)
@@ -102,7 +102,9 @@ class DiagnosticsDialog(Dialog):
     def _fill(self, entries: list[ArchiveEntry]) -> None:
         self._entries = entries
         for entry in entries:
-            item = QListWidgetItem(f"{entry.name}   {formatting.size(len(entry.text.encode()))}")
+            item = QListWidgetItem(
+                f"{entry.name}   {formatting.format_size(len(entry.text.encode()))}"
+            )
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked)
             item.setToolTip(localize(entry.about))

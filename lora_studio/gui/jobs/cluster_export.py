@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import checks
-from lora_studio.core.project.project import Project, file_name
+from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.runs import cluster
 from lora_studio.gui.language import tr
 from lora_studio.gui.project.state import ProjectState
@@ -48,11 +48,11 @@ class ClusterExport(QObject):
         if self._writing is not None:
             self._state.messages.info(tr("A folder for a cluster is already being written."))
             return
-        if problems := checks.errors(checks.check(self._state.draft)):
+        if problems := checks.filter_errors(checks.check(self._state.draft)):
             self._state.messages.problem(problems[0])
             return
         folder = self._state.draft.folder or Path.home()
-        name = f"{file_name(self._state.draft.name)}-cluster"
+        name = f"{to_file_name(self._state.draft.name)}-cluster"
         dialog = QFileDialog(self._window, tr("Folder for the cluster"), str(folder.parent / name))
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(name)
@@ -121,8 +121,8 @@ class _Writing(DetachedThread):
     def run(self) -> None:
         problem: Problem | None = None
         try:
-            total = cluster.size(self._project, self._folder)
-            cluster.export(
+            total = cluster.measure_copy_size(self._project, self._folder)
+            cluster.export_project(
                 self._project,
                 self._folder,
                 self.out,

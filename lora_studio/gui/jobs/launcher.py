@@ -72,7 +72,7 @@ class JobLauncher(QObject):
             self._check_free()
             if not self._state.save():
                 return
-            if errors := checks.errors(self._state.problems("model")):
+            if errors := checks.filter_errors(self._state.problems("model")):
                 raise ProblemError(errors[0])
             run = self._make_run()
             command = (
@@ -117,7 +117,7 @@ class JobLauncher(QObject):
         """Follow the latest run, and return the step of its running job, if any."""
         self._chain = False
         folder = self._state.runs_folder
-        run = run_folder.latest(folder) if folder else None
+        run = run_folder.find_latest(folder) if folder else None
         if run is None:
             return None
         self._jobs.attach(run)
@@ -159,7 +159,7 @@ class JobLauncher(QObject):
         )
         needed = [problem for step in steps for problem in self._state.problems(step)]
         problems = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
-        if errors := checks.errors(problems):
+        if errors := checks.filter_errors(problems):
             raise ProblemError(errors[0])
         command, run = self._new_run() if kind == "train" else self._on_run(kind)
         self._jobs.start(command, run)
@@ -173,7 +173,7 @@ class JobLauncher(QObject):
         folder, runs = self._state.draft.folder, self._state.runs_folder
         assert folder is not None
         assert runs is not None
-        return run_folder.create(runs, self._state.draft.freeze(), folder)
+        return run_folder.create_run(runs, self._state.draft.freeze(), folder)
 
     def _new_run(self) -> tuple[commands.Train, RunFolder]:
         run = self._make_run()

@@ -223,7 +223,7 @@ class MergingPage(StepPage):
         """Return errors in the model and merging settings; those of earlier steps don't matter."""
         steps: tuple[Step, ...] = ("model", "merging")
         problems = [problem for step in steps for problem in self.state.problems(step)]
-        return checks.errors(problems)
+        return checks.filter_errors(problems)
 
     def is_done(self) -> bool:
         """Return whether there is a merged model, or a base model imported for export."""
@@ -245,7 +245,9 @@ class MergingPage(StepPage):
         self.progress.setVisible(running)
         self.show_folder.setVisible(done)
         self.skip.setVisible(self.adapter is not None and not running and not done)
-        can_import = not self.state.running and not checks.errors(self.state.problems("model"))
+        can_import = not self.state.running and not checks.filter_errors(
+            self.state.problems("model")
+        )
         for other in (self.import_adapter, self.export_base):
             other.setVisible(not running and not done)
             other.setEnabled(can_import)
@@ -274,13 +276,13 @@ class MergingPage(StepPage):
         assert merged is not None
         return [
             (tr("Folder"), merged.folder),
-            (tr("Size"), formatting.size(merged.bytes)),
+            (tr("Size"), formatting.format_size(merged.bytes)),
             (tr("Data type"), merged.dtype),
             (tr("Updated tensors"), tr_n("{n} tensor", "{n} tensors", merged.tensors_changed)),
             (tr("Self-test"), badge(self.tested) if self.tested else ""),
             (
                 tr("Duration"),
-                formatting.duration(self.record.seconds) if self.record.seconds else "",
+                formatting.format_duration(self.record.seconds) if self.record.seconds else "",
             ),
             (tr("PEFT merge"), localize(merged.by_peft or "")),
         ]
@@ -296,11 +298,13 @@ class MergingPage(StepPage):
             tr("✗ {needed} required, only {free} available")
             if plan.free < plan.missing
             else tr("{needed} required, {free} available")
-        ).format(needed=formatting.size(plan.missing), free=formatting.size(plan.free))
+        ).format(
+            needed=formatting.format_size(plan.missing), free=formatting.format_size(plan.free)
+        )
         finished = tr("{count} of {all} (from an earlier attempt)").format(
             count=plan.finished_shards, all=plan.shards
         )
-        memory = tr("about {size} peak").format(size=formatting.memory(plan.memory))
+        memory = tr("about {size} peak").format(size=formatting.format_memory(plan.memory))
         return [
             (tr("Tensors to update"), changed if plan.tensors else ""),
             (tr("Data type"), plan.dtype),
@@ -336,8 +340,8 @@ class MergingPage(StepPage):
         elif self.adapter is not None:
             advice = tr("{folder} ({size}), step {step}").format(
                 folder=Path(self.adapter.folder).name,
-                size=formatting.size(self.adapter.bytes),
-                step=formatting.number(self.adapter.step),
+                size=formatting.format_size(self.adapter.bytes),
+                step=formatting.format_number(self.adapter.step),
             )
             self._show_texts(tr("Ready to merge"), advice)
         else:

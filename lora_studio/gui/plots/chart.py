@@ -66,7 +66,8 @@ class _WholeNumbers(_Axis):
         if self.silent:
             return [""] * len(values)
         return [
-            formatting.number(round(value)) if value == round(value) else "" for value in values
+            formatting.format_number(round(value)) if value == round(value) else ""
+            for value in values
         ]
 
 
@@ -91,10 +92,10 @@ class AxisScale(_Axis):
             return [""] * len(values)
         if self.logMode:
             return self.logTickStrings(values, scale, spacing)
-        return [formatting.small(round(value * scale, 12)) for value in values]
+        return [formatting.format_setting(round(value * scale, 12)) for value in values]
 
     def logTickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        return [formatting.small(float(f"{scale * 10**value:.3g}")) for value in values]
+        return [formatting.format_setting(float(f"{scale * 10**value:.3g}")) for value in values]
 
 
 def _each(values: list[float], spacing: float, count: int) -> list[float]:

@@ -171,7 +171,9 @@ class LengthHistogram(QWidget):
     def _show_sentence(self) -> None:
         self.fit.setVisible(self._lengths is not None and self._limit != self._fitting())
         self.fit.setText(
-            tr("Fit longest row ({length})").format(length=formatting.number(self._fitting()))
+            tr("Fit longest row ({length})").format(
+                length=formatting.format_number(self._fitting())
+            )
         )
         self.sentence.setText(self._sentence())
         self.setAccessibleDescription(self.sentence.text())
@@ -179,8 +181,8 @@ class LengthHistogram(QWidget):
     def _sentence(self) -> str:
         if self._lengths is None:
             return tr("To see row lengths, choose a model and a dataset.")
-        longest = formatting.number(self._lengths.longest)
-        limit = formatting.number(self._limit)
+        longest = formatting.format_number(self._lengths.longest)
+        limit = formatting.format_number(self._limit)
         rows, tokens = self._lengths.over(self._limit)
         if not rows:
             return tr(
@@ -189,13 +191,13 @@ class LengthHistogram(QWidget):
         if self._too_long == "skip":
             return tr(
                 "A limit of {limit} skips {rows} of the rows. The longest row has {longest} tokens."
-            ).format(limit=limit, rows=formatting.percent(rows), longest=longest)
+            ).format(limit=limit, rows=formatting.format_percent(rows), longest=longest)
         return tr(
             "A limit of {limit} truncates {rows} of the rows and drops {tokens} of the trained "
             "tokens. The longest row has {longest} tokens."
         ).format(
             limit=limit,
-            rows=formatting.percent(rows),
-            tokens=formatting.percent(tokens),
+            rows=formatting.format_percent(rows),
+            tokens=formatting.format_percent(tokens),
             longest=longest,
         )

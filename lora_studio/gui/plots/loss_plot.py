@@ -116,7 +116,7 @@ class LossPlot(QWidget):
             self.readout.clear()
             return
         self.readout.show_values(
-            tr("step {at}").format(at=formatting.number(int(at))), self._values(at), at=at
+            tr("step {at}").format(at=formatting.format_number(int(at))), self._values(at), at=at
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

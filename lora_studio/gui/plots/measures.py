@@ -29,7 +29,7 @@ class Measure:
 
 
 def _rate(value: float) -> str:
-    return formatting.rate(value, tr("tokens"))
+    return formatting.format_rate(value, tr("tokens"))
 
 
 def _percent(value: float) -> str:
@@ -41,17 +41,17 @@ def _celsius(value: float) -> str:
 
 
 _MEASURES = (
-    Measure("loss", mark("Loss"), mark("loss"), mark("loss (nats per token)"), formatting.loss, jagged=True),
-    Measure("learning_rate", mark("Learning rate"), mark("learning rate"), mark("learning rate"), formatting.small),
-    Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), mark("gradient norm"), formatting.loss, jagged=True),
+    Measure("loss", mark("Loss"), mark("loss"), mark("loss (nats per token)"), formatting.format_loss, jagged=True),
+    Measure("learning_rate", mark("Learning rate"), mark("learning rate"), mark("learning rate"), formatting.format_setting),
+    Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), mark("gradient norm"), formatting.format_loss, jagged=True),
     Measure("tokens_per_s", mark("Tokens per second"), mark("tokens per second"), mark("tokens/s"), _rate),
-    Measure("memory_bytes", mark("Memory"), mark("memory"), mark("memory (GiB)"), formatting.memory, 1 / _GIB),
+    Measure("memory_bytes", mark("Memory"), mark("memory"), mark("memory (GiB)"), formatting.format_memory, 1 / _GIB),
     Measure("gpu_percent", mark("GPU utilization"), mark("GPU utilization"), mark("GPU utilization (%)"), _percent),
     Measure("gpu_celsius", mark("GPU temperature"), mark("GPU temperature"), mark("GPU (°C)"), _celsius),
     Measure("cpu_percent", mark("CPU utilization"), mark("CPU utilization"), mark("CPU utilization (%)"), _percent),
-    Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.percent, 100.0, jagged=True),
-    Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.loss, jagged=True),
-    Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.loss, jagged=True),
+    Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
+    Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.format_loss, jagged=True),
+    Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
 )  # fmt: skip
 _BY_NAME = {measure.name: measure for measure in _MEASURES}
 
@@ -60,7 +60,12 @@ def get_measure(name: str) -> Measure:
     """Return a quantity by name; an unknown one, from a custom objective, keeps its name."""
     inline = name.replace("_", " ")
     return _BY_NAME.get(name) or Measure(
-        name, inline[:1].upper() + inline[1:], inline, inline, formatting.small, jagged=True
+        name,
+        inline[:1].upper() + inline[1:],
+        inline,
+        inline,
+        formatting.format_setting,
+        jagged=True,
     )
 
 

@@ -163,7 +163,7 @@ class PlotBar(QWidget):
     def _describe_smoothing(self) -> None:
         description = (
             tr("Smoothing: mean over {share} of all steps").format(
-                share=formatting.percent(self.share())
+                share=formatting.format_percent(self.share())
             )
             if self.share()
             else tr("Smoothing: off")

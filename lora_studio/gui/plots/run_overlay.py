@@ -125,7 +125,7 @@ class RunOverlay(QWidget):
             for trace in sorted(drawn, key=lambda trace: trace.title)
             if (value := _value(trace, at)) is not None
         ]
-        head = tr("step {step}").format(step=formatting.number(int(at)))
+        head = tr("step {step}").format(step=formatting.format_number(int(at)))
         self.readout.show_values(head, values, at=at)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -215,7 +215,9 @@ class RunOverlay(QWidget):
         )
         share = SMOOTHING[self.smoothing.value()]
         self.smoothing.setToolTip(
-            tr("Smoothing: mean over {share} of all steps").format(share=formatting.percent(share))
+            tr("Smoothing: mean over {share} of all steps").format(
+                share=formatting.format_percent(share)
+            )
             if share
             else tr("Smoothing: off")
         )

@@ -61,10 +61,10 @@ class ProjectCommands(QObject):
 
     def open_sample(self) -> None:
         """Open the sample project, which is copied to the user's projects once."""
-        target = paths.data_folder() / "Sample project"
+        target = paths.get_data_folder() / "Sample project"
         try:
             if not any(target.glob(f"*{SUFFIX}")):
-                shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
+                shutil.copytree(paths.get_resources_folder() / "sample", target, dirs_exist_ok=True)
         except OSError as error:
             self._state.messages.error(
                 tr("Can't copy the sample project: {error}.").format(error=error)

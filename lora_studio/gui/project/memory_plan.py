@@ -7,7 +7,7 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, calibration, model_fit
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
-from lora_studio.core.memory.rows import RowStatistics, rows_of
+from lora_studio.core.memory.rows import RowStatistics, build_row_statistics
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
@@ -37,7 +37,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
         return None
     if precision:
         model = model.model_copy(update={"precision": precision})
-    lora = starting_adapter.effective(lora)
+    lora = starting_adapter.resolve_lora(lora)
     device = pick_device(facts.devices, model.device)
     if device is None:
         return None
@@ -50,7 +50,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
         limit=dataset.max_length,
         device=device,
     )
-    return calibration.corrected(plan, calibration.load())
+    return calibration.apply_correction(plan, calibration.load())
 
 
 def settings(state: ProjectState) -> model_fit.FitSettings | None:
@@ -74,7 +74,7 @@ def settings(state: ProjectState) -> model_fit.FitSettings | None:
 def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
     """Return the model with the adapter's size: exact if widths alone determine it, else as the
     engine counted it last."""
-    adapter = adapter_size.count(model, lora)
+    adapter = adapter_size.count_parameters(model, lora)
     return model if adapter is None else model.model_copy(update={"adapter": adapter})
 
 
@@ -90,4 +90,4 @@ def _rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
     if lengths is None:
         return RowStatistics(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)
     share = 0.0 if dataset.validation_file else dataset.validation_share
-    return rows_of(lengths, data.task if data else None, dataset.max_length, share)
+    return build_row_statistics(lengths, data.task if data else None, dataset.max_length, share)

@@ -55,7 +55,7 @@ class NewProjectDialog(Dialog):
     def folder(self) -> Path:
         """The folder that the project will be created in."""
         parent_folder = Path(self.parent_folder.text().strip()).expanduser()
-        return parent_folder / project.file_name(self.name.text().strip())
+        return parent_folder / project.to_file_name(self.name.text().strip())
 
     def _validate(self) -> None:
         mistake = ""

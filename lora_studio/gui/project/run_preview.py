@@ -28,10 +28,11 @@ class SplitPreview:
         """Return both numbers as a translated phrase."""
         if self.separate:
             return tr("{train} training rows, validation from a file").format(
-                train=formatting.number(self.train)
+                train=formatting.format_number(self.train)
             )
         return tr("{train} training rows, {validation} validation rows").format(
-            train=formatting.number(self.train), validation=formatting.number(self.validation)
+            train=formatting.format_number(self.train),
+            validation=formatting.format_number(self.validation),
         )
 
 
@@ -58,7 +59,7 @@ def describe_steps(training: TrainingSpec, rows: int | None) -> str:
     if not rows:
         return f"{size} {tr('The number of steps appears once the dataset is read.')}"
     total, limited = steps(training, rows)
-    per_epoch = formatting.number(math.ceil(rows / batch))
+    per_epoch = formatting.format_number(math.ceil(rows / batch))
     if limited:
         number = tr_n(
             "About {n} step (step limit), {per_epoch} per epoch.",
@@ -95,7 +96,7 @@ def backend(state: ProjectState) -> str:
         return tr("Chosen when training starts")
     if not devices.has_unsloth:
         return tr("PEFT (Unsloth isn't installed)")
-    if reason := combinations.against_unsloth(model, lora, training):
+    if reason := combinations.explain_unsloth_conflict(model, lora, training):
         return tr("PEFT. {reason}").format(reason=localize(reason))
     device = devices.devices[0].name if model.device == "auto" else model.device
     if not device.startswith("cuda"):

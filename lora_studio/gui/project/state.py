@@ -18,7 +18,7 @@ from lora_studio.core.project import checks, project
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.spec import FieldFacts, Spec, all_facts
+from lora_studio.core.spec import FieldFacts, Spec, list_facts
 from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.project import data_sources
@@ -158,12 +158,12 @@ class ProjectState(QObject):
         if before and (sources := data_sources.plain(draft.values["dataset"].get("sources"))):
             draft.values["dataset"]["sources"] = data_sources.moved(sources, before)
         for step, spec in SPECS.items():
-            for about in all_facts(spec):
+            for about in list_facts(spec):
                 value = draft.values[step].get(about.name)
                 if before and about.path and isinstance(value, str) and (before / value).exists():
                     draft.values[step][about.name] = str(before / value) if value else value
         try:
-            draft.save(folder.absolute() / f"{project.file_name(name)}{project.SUFFIX}")
+            draft.save(folder.absolute() / f"{project.to_file_name(name)}{project.SUFFIX}")
         except ProblemError as error:
             self._tell(error)
             return False

@@ -34,7 +34,7 @@ class DocsViewer(QDialog):
         self.topics = QListWidget()
         self.topics.setAccessibleName(tr("Topics"))
         self.topics.setFixedWidth(Size.scaled(_LIST_WIDTH))
-        for topic, heading in topics.topics().items():
+        for topic, heading in topics.list_topics().items():
             item = QListWidgetItem(heading)
             item.setData(Qt.ItemDataRole.UserRole, topic)
             self.topics.addItem(item)
@@ -62,7 +62,7 @@ class DocsViewer(QDialog):
 
     def show_topic(self, topic: str) -> None:
         """Show a topic."""
-        names = list(topics.topics())
+        names = list(topics.list_topics())
         if topic in names:
             self.topics.setCurrentRow(names.index(topic))
             self._scroll(topic)
@@ -72,7 +72,7 @@ class DocsViewer(QDialog):
         document.setDocumentMargin(Spacing.L)
         document.setDefaultFont(theme.body_font(Size.BODY))
         self._headings = {}
-        self.page.setMarkdown(topics.text())
+        self.page.setMarkdown(topics.read_text())
         _give_air(document)
         self._headings = self._find_headings()
         self._scroll(self.topic)
@@ -83,7 +83,7 @@ class DocsViewer(QDialog):
         block = self.page.document().begin()
         while block.isValid():
             if block.blockFormat().headingLevel() == 2:
-                positions[topics.slug(block.text())] = block.position()
+                positions[topics.slugify(block.text())] = block.position()
             block = block.next()
         return positions
 

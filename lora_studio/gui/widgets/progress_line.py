@@ -33,7 +33,7 @@ class ProgressLine(QWidget):
         """Show a share from 0 to 1, or an empty bar for None."""
         self.doing.setText(doing)
         left = (
-            tr("{time} left").format(time=localize(messages.remaining(eta_s)))
+            tr("{time} left").format(time=localize(messages.describe_remaining(eta_s)))
             if eta_s is not None
             else ""
         )

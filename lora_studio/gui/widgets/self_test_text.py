@@ -13,7 +13,7 @@ _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed":
 def badge(event: events.SelfTested) -> str:
     """Return the short form of a self-test: `✓ top-1 98.7 %, KL 0.004`."""
     kl = f"{event.kl:.2g}".replace("e-0", "e-")
-    return f"{_GLYPHS[event.verdict]} top-1 {formatting.percent(event.top1)}, KL {kl}"
+    return f"{_GLYPHS[event.verdict]} top-1 {formatting.format_percent(event.top1)}, KL {kl}"
 
 
 def describe_self_test(event: events.SelfTested) -> str:
@@ -26,14 +26,14 @@ def describe_self_test(event: events.SelfTested) -> str:
     agreement = tr(
         "Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}."
     ).format(
-        top1=formatting.percent(event.top1),
+        top1=formatting.format_percent(event.top1),
         tokens=tr_n("{n} answer token", "{n} answer tokens", event.positions),
         conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
     )
     lines = [verdict, agreement, tr("KL divergence: {kl:.3g} nats.").format(kl=event.kl)]
     if event.top1_limit is not None and event.kl_limit is not None:
         limits = tr("Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.")
-        top1_limit = formatting.percent(event.top1_limit)
+        top1_limit = formatting.format_percent(event.top1_limit)
         lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
     if event.basis:
         lines.append(tr("Basis: {reason}.").format(reason=localize(event.basis)))

@@ -67,7 +67,7 @@ class TaskStatus(QWidget):
         parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
             parts.append(
-                tr("{time} left").format(time=localize(messages.remaining(progress.eta_s)))
+                tr("{time} left").format(time=localize(messages.describe_remaining(progress.eta_s)))
             )
         self.words.setText("  ·  ".join(parts))
         self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))

@@ -88,7 +88,9 @@ class TokenView(QWidget):
         """Return the legend as plain text."""
         counts = self.counts()
         named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
-        return ", ".join(f"{named[state]} {formatting.number(counts[state])}" for state in _STATES)
+        return ", ".join(
+            f"{named[state]} {formatting.format_number(counts[state])}" for state in _STATES
+        )
 
     def token_at(self, position: int) -> str:
         """Return a description of the token at a document position, "" if there is none."""
@@ -100,7 +102,8 @@ class TokenView(QWidget):
         if self._training:
             kinds.append(tr(_STATES[token.state][2]))
         title = tr("Token {index} of {tokens}").format(
-            index=formatting.number(index + 1), tokens=formatting.number(len(self._tokens))
+            index=formatting.format_number(index + 1),
+            tokens=formatting.format_number(len(self._tokens)),
         )
         return f"{title}: {', '.join([f'id {token.id}', *kinds])}  {token.text!r}"
 
@@ -147,11 +150,11 @@ class TokenView(QWidget):
             tint = getattr(current(), role)
             sample = f'<span style="color:{tint}; {drawn}">abc</span>'
             self._keys[state].setText(
-                f"{sample}&nbsp; {tr(name)} {formatting.number(counts[state])}"
+                f"{sample}&nbsp; {tr(name)} {formatting.format_number(counts[state])}"
             )
         chip = f'<span style="background:{current().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
         self._keys["special"].setText(
-            f"{chip}&nbsp; {tr('special')} {formatting.number(counts['special'])}"
+            f"{chip}&nbsp; {tr('special')} {formatting.format_number(counts['special'])}"
         )
         self.setAccessibleDescription(self.legend())
 

@@ -128,7 +128,7 @@ def _wire_library(window: Window) -> None:
     library.adapters_listed.connect(window.playground.set_library)
     for part in (library, window.runs):
         part.chat_requested.connect(
-            lambda folder: _open_chat(window, speakers.adapter_speaker(folder))
+            lambda folder: _open_chat(window, speakers.create_adapter_speaker(folder))
         )
     library.training_requested.connect(start)
     library.merge_requested.connect(

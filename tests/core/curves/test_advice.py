@@ -142,7 +142,7 @@ def labels(kind: Kind, best_step: int = 0, lora: dict[str, Any] | None = None, *
     recipe = advice.RecipeFacts(
         TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40
     )
-    return [str(fix.label) for fix in advice.fixes(_verdict(kind, best_step), recipe)]
+    return [str(fix.label) for fix in advice.suggest_fixes(_verdict(kind, best_step), recipe)]
 
 
 def test_verdict_has_its_usual_advice() -> None:
@@ -165,7 +165,7 @@ def test_proposed_changes_are_valid_and_differ_from_current(kind: Kind) -> None:
     draft = Draft()
     before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
     recipe = advice.RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)
-    found = advice.fixes(_verdict(kind, 60), recipe)
+    found = advice.suggest_fixes(_verdict(kind, 60), recipe)
     assert found
     for fix in found:
         for place, name, value in fix.changes:

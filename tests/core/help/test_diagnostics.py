@@ -40,7 +40,7 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f'[dataset]\nsources = ["patients.jsonl"]\n[lora]\nrank = 8\n[export]\nsystem_prompt = "{SECRET_ROW}"\n'
     )
     draft = project.load(file)
-    run = run_folder.create(folder / "runs", draft.freeze(), folder)
+    run = run_folder.create_run(folder / "runs", draft.freeze(), folder)
     told = [
         events.Started(id="a", command="train"),
         events.Log(id="a", text=SECRET_ROW),
@@ -54,8 +54,8 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]  # fmt: skip
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
     run.log_file.write_text(f"loaded {folder}/patients.jsonl\nAuthorization: Bearer {TOKEN}\n")
-    paths.log_folder().mkdir(parents=True)
-    (paths.log_folder() / "window.log").write_text(
+    paths.get_log_folder().mkdir(parents=True)
+    (paths.get_log_folder() / "window.log").write_text(
         f"Qt: {getpass.getuser()} opened {folder} with notlooking-like-one\n"
     )
     return folder
@@ -63,7 +63,8 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_bundle_contains_settings_events_and_logs(project_folder: Path) -> None:
     found = {
-        item.name: item.text for item in diagnostics.collect(diagnostics.here(), project_folder)
+        item.name: item.text
+        for item in diagnostics.collect_entries(diagnostics.build_report(), project_folder)
     }
     assert set(found) == {
         "doctor.json", "window.log", "project.json", "run/events.jsonl", "run/manifest.json",
@@ -81,7 +82,7 @@ def test_bundle_contains_settings_events_and_logs(project_folder: Path) -> None:
 
 
 def test_repeated_problem_is_listed_once() -> None:
-    report = diagnostics.here()
+    report = diagnostics.build_report()
     failed = events.Failed(problem=Problem(code="engine.missing", what="None.", remedy="Set up."))
     for _ in range(2):
         diagnostics.add_event(report, failed)
@@ -90,12 +91,15 @@ def test_repeated_problem_is_listed_once() -> None:
 
 def test_bundle_contains_no_private_data(project_folder: Path) -> None:
     everything = "\n".join(
-        item.text for item in diagnostics.collect(diagnostics.here(), project_folder)
+        item.text
+        for item in diagnostics.collect_entries(diagnostics.build_report(), project_folder)
     )
     for private in (SECRET_ROW, "knee", TOKEN, "notlooking-like-one", "erika", "secret-model"):
         assert private not in everything
     settings = [
-        item.text for item in diagnostics.collect({}, project_folder) if item.name == "project.json"
+        item.text
+        for item in diagnostics.collect_entries({}, project_folder)
+        if item.name == "project.json"
     ]
     assert "patients" not in settings[0]
 
@@ -164,7 +168,7 @@ def test_redaction_removes_names_and_home_folders_of_all_users() -> None:
 def test_invalid_choice_value_is_redacted(project_folder: Path) -> None:
     file = project_folder / "clinic.lorastudio"
     file.write_text(file.read_text().replace('"4bit"', f'"{SECRET_ROW}"'))
-    found = {item.name: item.text for item in diagnostics.collect({}, project_folder)}
+    found = {item.name: item.text for item in diagnostics.collect_entries({}, project_folder)}
     assert SECRET_ROW not in found["project.json"]
     assert '"precision": "[27 characters]"' in found["project.json"]
 
@@ -181,8 +185,8 @@ def test_texts_under_unknown_names_are_removed(event: dict[str, str]) -> None:
 
 
 def test_archive_contains_only_the_chosen_entries(project_folder: Path, tmp_path: Path) -> None:
-    entries = diagnostics.collect(diagnostics.here(), project_folder)
-    diagnostics.write(entries[:2], tmp_path / "out.zip")
+    entries = diagnostics.collect_entries(diagnostics.build_report(), project_folder)
+    diagnostics.write_archive(entries[:2], tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == [entry.name for entry in entries[:2]]
         assert archive.read(entries[1].name).decode() == entries[1].text
@@ -192,5 +196,5 @@ def test_unreadable_project_is_reported_in_the_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
-    found = diagnostics.collect({}, tmp_path)
+    found = diagnostics.collect_entries({}, tmp_path)
     assert [item.name for item in found] == ["doctor.json", "project.txt"]

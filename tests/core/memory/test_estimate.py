@@ -14,10 +14,10 @@ from lora_studio.core.memory.calibration import (
     CalibrationRecord,
     MachineCalibration,
 )
-from lora_studio.core.memory.estimate import adapter_bytes, block_bytes, estimate
+from lora_studio.core.memory.estimate import estimate, estimate_adapter_bytes, estimate_block_bytes
 from lora_studio.core.memory.plan import CONSTANTS
-from lora_studio.core.memory.rows import rows_of
-from lora_studio.core.memory.weights import are_divided
+from lora_studio.core.memory.rows import build_row_statistics
+from lora_studio.core.memory.weights import is_sharded
 from lora_studio.core.protocol.events import LengthsMeasured
 from tests.helpers.plans import (
     GIB,
@@ -89,15 +89,15 @@ class TestActivations:
         # What attention gives is kept once, for it and for the layer behind it.
         mlp, inputs = 2 * 3 * INNER, 2 * (HIDDEN + HIDDEN + INNER)
         ranks = 2 * 7 * 16
-        assert block_bytes(plan()) == pytest.approx(norms + attention + mlp)
-        assert adapter_bytes(plan()) == pytest.approx(inputs + ranks)
+        assert estimate_block_bytes(plan()) == pytest.approx(norms + attention + mlp)
+        assert estimate_adapter_bytes(plan()) == pytest.approx(inputs + ranks)
 
     def test_attention_adapters_keep_no_mlp_inputs(self) -> None:
         made = plan()
         adapter = made.inspected.adapter.model_copy(update={"targets": ("q_proj", "v_proj")})  # type: ignore[union-attr]
         only = replace(made, inspected=made.inspected.model_copy(update={"adapter": adapter}))
         dropped = 2 * (HIDDEN + INNER) + 2 * 5 * 16
-        assert adapter_bytes(made) - adapter_bytes(only) == pytest.approx(dropped)
+        assert estimate_adapter_bytes(made) - estimate_adapter_bytes(only) == pytest.approx(dropped)
 
     def test_activations_double_with_the_micro_batch(self) -> None:
         rows = replace(plan().rows, heaviest={1 << n: (500,) * (1 << n) for n in range(7)})
@@ -125,7 +125,7 @@ class TestActivations:
 
     def test_dropout_keeps_an_input_copy_per_adapter(self) -> None:
         dropping = with_lora(plan(), dropout=0.1)
-        assert adapter_bytes(dropping) > adapter_bytes(plan()) + 2 * 4 * HIDDEN
+        assert estimate_adapter_bytes(dropping) > estimate_adapter_bytes(plan()) + 2 * 4 * HIDDEN
 
     def test_activations_start_at_the_first_adapted_block(self) -> None:
         upper = estimate(with_lora(plan(), blocks="11-21")).activations
@@ -169,9 +169,9 @@ class TestRows:
             rows=2, tokens=300, trained_tokens=150, edges=(0, 100, 200), rows_over=(2, 1, 0),
             trained_over=(150, 50, 0), percentiles={100: 200},
         )  # fmt: skip
-        assert rows_of(measured, "sft", 200).tokens == 300
-        assert rows_of(measured, "sft", 100).tokens == 250
-        assert rows_of(measured, "text", 100).tokens == 300
+        assert build_row_statistics(measured, "sft", 200).tokens == 300
+        assert build_row_statistics(measured, "sft", 100).tokens == 250
+        assert build_row_statistics(measured, "text", 100).tokens == 300
 
 
 class TestLogits:
@@ -203,17 +203,17 @@ class TestOverhead:
 class TestLargestMicroBatch:
     def test_largest_micro_batch_fits_and_the_next_does_not(self) -> None:
         made = plan(free=6, micro_batch=16, gradient_accumulation=2)
-        size = advice.largest_micro_batch_that_fits(made)
+        size = advice.find_largest_micro_batch(made)
         assert size is not None
         assert size < 16
-        sizes = advice.micro_batches(made)
+        sizes = advice.list_micro_batches(made)
         larger = sizes[sizes.index(size) - 1]
         assert estimate(advice.with_micro_batch(made, size)).fits
         assert not estimate(advice.with_micro_batch(made, larger)).fits
         assert advice.with_micro_batch(made, size).training.effective_batch == 32
 
     def test_largest_micro_batch_is_unknown_if_weights_do_not_fit(self) -> None:
-        assert advice.largest_micro_batch_that_fits(plan(free=1)) is None
+        assert advice.find_largest_micro_batch(plan(free=1)) is None
 
 
 class TestCheapestChange:
@@ -231,27 +231,27 @@ class TestCheapestChange:
         self, free: float, changed: list[str]
     ) -> None:
         made = plan(free=free, micro_batch=16, gradient_accumulation=1)
-        change = advice.cheapest_change(made)
+        change = advice.find_cheapest_change(made)
         assert change is not None
         assert estimate(change.plan).fits
         assert set(changed) <= {field for _, field, _ in change.changes}
 
     def test_shorter_limit_says_how_many_rows_it_cuts(self) -> None:
-        change = advice.cheapest_change(plan(free=1.5, micro_batch=16))
+        change = advice.find_cheapest_change(plan(free=1.5, micro_batch=16))
         assert change is not None
         assert "of the rows" in str(change.title)
 
     def test_model_too_large_at_any_precision_has_no_change(self) -> None:
         made = plan(free=0.5)
-        found = advice.problem(made, estimate(made))
-        assert advice.cheapest_change(made) is None
+        found = advice.check_fit(made, estimate(made))
+        assert advice.find_cheapest_change(made) is None
         assert found is not None
         assert found.fix is None
         assert "smaller model" in str(found.remedy)
 
     def test_fix_makes_training_fit_with_the_same_batch_size(self) -> None:
         made = plan(free=6, micro_batch=16, gradient_accumulation=2)
-        found = advice.problem(made, estimate(made))
+        found = advice.check_fit(made, estimate(made))
         assert found is not None
         assert found.fix is not None
         values = {field: value for _, field, value in found.fix.changes}
@@ -260,11 +260,11 @@ class TestCheapestChange:
         assert recipe.effective_batch == made.training.effective_batch
 
     def test_fitting_training_has_no_problem(self) -> None:
-        assert advice.problem(plan(), estimate(plan())) is None
+        assert advice.check_fit(plan(), estimate(plan())) is None
 
     def test_pissa_initialization_keeps_the_weight_precision(self) -> None:
         made = with_lora(plan(free=2.5, micro_batch=16), init="pissa")
-        change = advice.cheapest_change(made)
+        change = advice.find_cheapest_change(made)
         assert change is None or "precision" not in {field for _, field, _ in change.changes}
 
 
@@ -295,12 +295,12 @@ class TestMachine:
         told = estimate(made)
         peak = told.reported + told.guessed // 2
         calibration.learn(made, told, peak, 50.0)
-        again = estimate(calibration.corrected(made, calibration.load()))
+        again = estimate(calibration.apply_correction(made, calibration.load()))
         assert told.reported < again.reported < peak
         for _ in range(8):
-            now = calibration.corrected(made, calibration.load())
+            now = calibration.apply_correction(made, calibration.load())
             calibration.learn(now, estimate(now), peak, 50.0)
-        settled = calibration.corrected(made, calibration.load())
+        settled = calibration.apply_correction(made, calibration.load())
         assert estimate(settled).reported == pytest.approx(peak, rel=0.02)
         assert settled.tokens_per_s == pytest.approx(50.0)
 
@@ -313,16 +313,16 @@ class TestMachine:
         )
         calibration.save(MachineCalibration().with_("RTX", "bf16", learned))
         known = calibration.load()
-        made = calibration.corrected(plan(), known)
+        made = calibration.apply_correction(plan(), known)
         assert (made.correction, made.tokens_per_s) == (1.5, 50.0)
-        other = calibration.corrected(with_model(plan(), precision="fp32"), known)
+        other = calibration.apply_correction(with_model(plan(), precision="fp32"), known)
         assert (other.correction, other.tokens_per_s) == (1.0, None)
 
     def test_damaged_calibration_file_is_ignored(
         self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-        calibration.file().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
+        calibration.get_path().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
         assert calibration.load() == MachineCalibration()
 
     def test_correction_scales_activations_but_not_weights(self) -> None:
@@ -364,13 +364,13 @@ class TestSeveralDevices:
     def test_weights_too_large_for_one_device_are_sharded(self) -> None:
         made = with_model(plan(), device=self.TWO)
         small = replace(made, device=device().model_copy(update={"total_bytes": 2 * GIB}))
-        assert not are_divided(made)
-        assert are_divided(small)
-        assert not are_divided(with_model(small, precision="4bit")), (
+        assert not is_sharded(made)
+        assert is_sharded(small)
+        assert not is_sharded(with_model(small, precision="4bit")), (
             "quantized ones are never divided"
         )
-        assert not are_divided(with_model(small, device="cuda:0"))
-        assert are_divided(replace(with_model(small, device="cuda:0"), ranks=4)), "as on a cluster"
+        assert not is_sharded(with_model(small, device="cuda:0"))
+        assert is_sharded(replace(with_model(small, device="cuda:0"), ranks=4)), "as on a cluster"
 
     def test_cpu_processes_share_one_memory(self) -> None:
         one = estimate(plan(name="cpu"))
@@ -394,7 +394,7 @@ class TestSeveralDevices:
 
     def test_advice_shards_weights_before_it_quantizes_them(self) -> None:
         made = with_model(plan(free=2.5), device=self.TWO, sharding="replicate")
-        found = advice.cheapest_change(made)
+        found = advice.find_cheapest_change(made)
         assert found is not None
         assert ("model", "sharding", "shard") in found.changes
         assert not [change for change in found.changes if change[1] == "precision"]

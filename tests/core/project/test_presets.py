@@ -17,15 +17,15 @@ from lora_studio.core.project.project import Draft
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_every_preset_gives_a_valid_recipe(preset: Preset) -> None:
     draft = Draft()
-    presets.apply(draft, preset)
+    presets.apply_preset(draft, preset)
     found = checks.check(draft)
     assert not [item for item in found if item.where.step in ("lora", "training")]
     assert draft.problems() == []
 
 
 def test_presets_differ_and_balanced_is_the_default() -> None:
-    assert len({str(presets.values(preset)) for preset in PRESETS}) == len(PRESETS)
-    found = presets.current(Draft().get)
+    assert len({str(presets.get_values(preset)) for preset in PRESETS}) == len(PRESETS)
+    found = presets.find_current(Draft().get)
     assert found is not None
     assert found.name == "balanced"
 
@@ -34,17 +34,17 @@ def test_presets_differ_and_balanced_is_the_default() -> None:
 @pytest.mark.parametrize("second", PRESETS, ids=lambda preset: preset.name)
 def test_second_preset_replaces_the_first_completely(first: Preset, second: Preset) -> None:
     draft = Draft()
-    presets.apply(draft, first)
-    presets.apply(draft, second)
-    assert presets.current(draft.get) is second
-    assert not presets.differences(draft.get, second)
+    presets.apply_preset(draft, first)
+    presets.apply_preset(draft, second)
+    assert presets.find_current(draft.get) is second
+    assert not presets.list_differences(draft.get, second)
 
 
 def test_low_memory_preset_keeps_the_effective_batch() -> None:
     batches = set()
     for preset in PRESETS:
         draft = Draft()
-        presets.apply(draft, preset)
+        presets.apply_preset(draft, preset)
         batches.add(draft.freeze().training.effective_batch)
     assert batches == {16}
 
@@ -52,19 +52,22 @@ def test_low_memory_preset_keeps_the_effective_batch() -> None:
 def test_precision_stays_unless_the_preset_sets_it() -> None:
     draft = Draft()
     draft.set("model", "precision", "8bit")
-    found = presets.current(draft.get)
+    found = presets.find_current(draft.get)
     assert found is not None
     assert found.name == "balanced"
-    presets.apply(draft, presets.find("memory"))
+    presets.apply_preset(draft, presets.find_preset("memory"))
     assert draft.get("model", "precision") == "4bit"
-    presets.apply(draft, presets.find("best"))
+    presets.apply_preset(draft, presets.find_preset("best"))
     assert draft.get("model", "precision") == "4bit"
 
 
 def test_differences_name_fields_by_their_titles() -> None:
     draft = Draft()
     draft.set("training", "learning_rate", 5e-4)
-    said = [str(item.text) for item in presets.differences(draft.get, presets.find("memory"))]
+    said = [
+        str(item.text)
+        for item in presets.list_differences(draft.get, presets.find_preset("memory"))
+    ]
     assert "Learning rate 5e-4 → 2e-4" in said
     assert "Precision Best for this device → 4-bit (QLoRA)" in said
     assert "Optimizer AdamW → AdamW 8-bit, paged" in said
@@ -73,7 +76,7 @@ def test_differences_name_fields_by_their_titles() -> None:
 def test_preset_replaces_an_invalid_value() -> None:
     draft = Draft()
     draft.set("lora", "rank", "many")
-    (found,) = presets.apply(draft, presets.find("balanced"))
+    (found,) = presets.apply_preset(draft, presets.find_preset("balanced"))
     assert str(found.text) == "Rank many → 16"
     assert draft.problems() == []
 
@@ -95,4 +98,4 @@ def test_command_line_applies_the_preset_before_settings(
     assert "Preset Quick test: Rank 16 → 8, Alpha 32 → 16" in capsys.readouterr().out
     assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
     with pytest.raises(ProblemError, match="presets: quick, balanced, "):
-        presets.find("fast")
+        presets.find_preset("fast")

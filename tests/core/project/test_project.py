@@ -14,9 +14,9 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import STEPS, ProblemError, Step
 from lora_studio.core.project import checks, migrations, project
 from lora_studio.core.project.project import SPECS, Draft, Project
-from lora_studio.core.spec import FieldFacts, all_facts
+from lora_studio.core.spec import FieldFacts, list_facts
 
-EVERY_FIELD = [(step, facts) for step in STEPS for facts in all_facts(SPECS[step])]
+EVERY_FIELD = [(step, facts) for step in STEPS for facts in list_facts(SPECS[step])]
 
 
 def test_defaults_of_every_spec_are_valid() -> None:
@@ -329,11 +329,11 @@ def test_hub_dataset_is_distinguished_from_a_path(tmp_path: Path) -> None:
 def test_migrations_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "CURRENT_VERSION", 3)
     monkeypatch.setattr(migrations, "_STEPS", {})
-    migrations.migration(1)(lambda document: document | {"two": True})
-    migrations.migration(2)(lambda document: document | {"three": "two" in document})
+    migrations.register_migration(1)(lambda document: document | {"two": True})
+    migrations.register_migration(2)(lambda document: document | {"three": "two" in document})
     assert migrations.migrate({"one": 1}, 1) == {"one": 1, "two": True, "three": True}
     with pytest.raises(ValueError, match="Two migrations"):
-        migrations.migration(2)(lambda document: document)
+        migrations.register_migration(2)(lambda document: document)
 
 
 @pytest.mark.parametrize("name", ["my-model", "my-model:v2", "me/my_model:latest", "host:1/me/m"])

@@ -24,7 +24,7 @@ PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return folder.create(tmp_path / "runs", Project(name="My run"), tmp_path)
+    return folder.create_run(tmp_path / "runs", Project(name="My run"), tmp_path)
 
 
 def _write(run: RunFolder, *sent: events.Event) -> None:
@@ -34,13 +34,13 @@ def _write(run: RunFolder, *sent: events.Event) -> None:
 
 def test_new_run_stores_the_project_with_absolute_paths(tmp_path: Path) -> None:
     frozen = Project.model_validate({"name": "x", "dataset": {"sources": ["rows.json"]}})
-    run = folder.create(tmp_path / "runs", frozen, tmp_path)
+    run = folder.create_run(tmp_path / "runs", frozen, tmp_path)
     assert run.load_project().dataset.sources[0].path == str(tmp_path / "rows.json")
     assert run.manifest()["name"] == "x"
 
 
 def test_runs_created_in_the_same_second_have_unique_names(tmp_path: Path) -> None:
-    made = {folder.create(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
+    made = {folder.create_run(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
     assert len(made) == 5
     assert {run.path for run in folder.list_runs(tmp_path)} == made
 
@@ -85,7 +85,7 @@ def test_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
 def test_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProblemError, match="Couldn't create"):
-        folder.create(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
+        folder.create_run(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
 
 
 def test_lock_is_released_when_its_holder_is_killed(run: RunFolder) -> None:

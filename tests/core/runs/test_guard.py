@@ -22,7 +22,7 @@ TELLS = (
 def test_guard_starts_with_run_and_window_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = folder.create(tmp_path, Project(name="x"), tmp_path)
+    run = folder.create_run(tmp_path, Project(name="x"), tmp_path)
     for name, value in (("A", "the worker's"), ("B", "the worker's"), ("C", "both")):
         monkeypatch.setenv(name, value)
     told = run_guard.Guard(

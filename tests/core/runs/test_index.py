@@ -38,7 +38,7 @@ def _step(step: int, loss: float, at: float) -> events.StepDone:
 
 def _one(folder: Path, **specs: object) -> RunFolder:
     project = Project.model_validate({"name": "bot", **specs})
-    return run_folder.create(folder / "runs", project, folder)
+    return run_folder.create_run(folder / "runs", project, folder)
 
 
 def _begun(at: float = 1000.0) -> list[events.Event]:
@@ -51,7 +51,7 @@ def _begun(at: float = 1000.0) -> list[events.Event]:
 
 
 def _read(folder: Path) -> RunSummary:
-    (summary,) = run_index.read(folder / "runs")
+    (summary,) = run_index.read_summaries(folder / "runs")
     return summary
 
 
@@ -118,7 +118,7 @@ def test_run_older_than_the_boot_was_interrupted_by_shutdown(tmp_path: Path) -> 
 
 def test_only_changed_runs_are_read_again(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, 30)
-    run_index.read(tmp_path / "runs")
+    run_index.read_summaries(tmp_path / "runs")
     index = RunIndex(tmp_path / "runs")
     seen: list[str] = []
 
@@ -139,7 +139,7 @@ def test_only_changed_runs_are_read_again(tmp_path: Path) -> None:
 
 def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
     make_runs(tmp_path, 12)
-    before = run_index.read(tmp_path / "runs")
+    before = run_index.read_summaries(tmp_path / "runs")
     assert RunIndex(tmp_path / "runs").load() == before
     assert len(before) == 12
     assert before == sorted(before, key=lambda run: run.created, reverse=True)
@@ -154,18 +154,18 @@ def test_damaged_or_foreign_cache_is_rebuilt(tmp_path: Path, content: bytes) -> 
     make_runs(tmp_path, 3)
     cache = tmp_path / "runs" / run_index.CACHE
     cache.write_bytes(content)
-    assert len(run_index.read(tmp_path / "runs")) == 3
+    assert len(run_index.read_summaries(tmp_path / "runs")) == 3
     assert len(cache.read_text().splitlines()) == 4
 
 
 def test_damaged_cache_line_drops_only_that_run(tmp_path: Path) -> None:
     make_runs(tmp_path, 3)
-    run_index.read(tmp_path / "runs")
+    run_index.read_summaries(tmp_path / "runs")
     cache = tmp_path / "runs" / run_index.CACHE
     head, first, *rest = cache.read_text().splitlines()
     cache.write_text("\n".join([head, first[:40], *rest]))
     assert len(RunIndex(tmp_path / "runs").load()) == 2
-    assert len(run_index.read(tmp_path / "runs")) == 3
+    assert len(run_index.read_summaries(tmp_path / "runs")) == 3
 
 
 def test_damaged_run_folder_is_listed_with_a_reason(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_damaged_run_folder_is_listed_with_a_reason(tmp_path: Path) -> None:
     reasons = damage(tmp_path)
     (tmp_path / "runs" / "a file").write_text("is no run")
     (tmp_path / "runs" / ".being-made.tmp").mkdir()
-    found = {run.folder: run for run in run_index.read(tmp_path / "runs")}
+    found = {run.folder: run for run in run_index.read_summaries(tmp_path / "runs")}
     assert len(found) == 2 + len(reasons)
     for name, word in reasons.items():
         assert found[name].state == "unreadable"
@@ -186,7 +186,7 @@ def test_run_with_unreadable_settings_is_listed(tmp_path: Path) -> None:
 
 
 def test_missing_runs_folder_gives_no_runs(tmp_path: Path) -> None:
-    assert run_index.read(tmp_path / "none") == []
+    assert run_index.read_summaries(tmp_path / "none") == []
     assert not (tmp_path / "none").exists()
 
 
@@ -196,8 +196,8 @@ def test_search_covers_names_tags_notes_and_settings(tmp_path: Path) -> None:
     told = _read(tmp_path)
     assert told.tags == ("night", "shift")
     for text in ("LLAMA", "rank=64", "night rude", "bot shift", ""):
-        assert table.matches(told, text)
-    assert not table.matches(told, "night rank=8")
+        assert table.is_match(told, text)
+    assert not table.is_match(told, "night rank=8")
 
 
 def test_search_matches_default_settings_in_any_notation(
@@ -206,34 +206,36 @@ def test_search_matches_default_settings_in_any_notation(
     _one(tmp_path, lora=LoraSpec(rank=16), training=TrainingSpec(learning_rate=1e-4))
     told = _read(tmp_path)
     for text in ("rank=16", "learning_rate=1e-4", "learning_rate=0.0001", "epochs=3"):
-        assert table.matches(told, text)
+        assert table.is_match(told, text)
     for text in ("rank=8", "learning_rate=2e-4", "rank=", "no_setting=1", "=16"):
-        assert not table.matches(told, text)
+        assert not table.is_match(told, text)
 
 
 def test_differences_follow_the_order_of_the_specs(tmp_path: Path) -> None:
     for rank, rate in ((8, 1e-4), (16, 2e-4)):
         _one(tmp_path, lora=LoraSpec(rank=rank), training=TrainingSpec(learning_rate=rate))
-    found = run_index.read(tmp_path / "runs")
-    told = {name: sorted(values) for name, values in table.differences(found).items()}
+    found = run_index.read_summaries(tmp_path / "runs")
+    told = {name: sorted(values) for name, values in table.find_differences(found).items()}
     assert told == {"lora.rank": [8, 16], "training.learning_rate": [1e-4, 2e-4]}
     assert list(told) == ["lora.rank", "training.learning_rate"]
-    everything = table.differences(found, everything=True)
+    everything = table.find_differences(found, everything=True)
     assert everything["training.epochs"] == [TrainingSpec().epochs] * 2
 
 
 def test_runs_without_a_value_sort_last() -> None:
     runs = [RunSummary("a", loss=2.0), RunSummary("b"), RunSummary("c", loss=1.0)]
-    names = [run.folder for run in table.in_order(runs, "loss", descending=False)]
+    names = [run.folder for run in table.sort_runs(runs, "loss", descending=False)]
     assert names == ["c", "a", "b"]
-    names = [run.folder for run in table.in_order(runs, "loss", descending=True)]
+    names = [run.folder for run in table.sort_runs(runs, "loss", descending=True)]
     assert names == ["a", "c", "b"]
 
 
 def test_csv_contains_only_settings_that_differ(tmp_path: Path) -> None:
     for rank in (8, 16):
         _one(tmp_path, lora=LoraSpec(rank=rank))
-    lines = list(csv.DictReader(table.to_csv(run_index.read(tmp_path / "runs")).splitlines()))
+    lines = list(
+        csv.DictReader(table.to_csv(run_index.read_summaries(tmp_path / "runs")).splitlines())
+    )
     assert sorted(line["lora.rank"] for line in lines) == ["16", "8"]
     assert "lora.alpha" not in lines[0]
 
@@ -247,11 +249,11 @@ def test_annotating_a_missing_run_is_refused(tmp_path: Path) -> None:
 
 def test_latest_run_is_one_that_has_started(tmp_path: Path) -> None:
     first, waiting = _one(tmp_path), _one(tmp_path)
-    assert run_folder.latest(tmp_path / "runs") == max(
+    assert run_folder.find_latest(tmp_path / "runs") == max(
         first, waiting, key=lambda run: run.path.name
     )
     _append(first, *_begun())
-    assert run_folder.latest(tmp_path / "runs") == first
+    assert run_folder.find_latest(tmp_path / "runs") == first
 
 
 def test_interrupted_merge_is_not_resumable(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_unwritable_queue_is_reported(tmp_path: Path) -> None:
 
 
 def _trained(folder: Path) -> RunFolder:
-    run = run_folder.create(folder / "runs", Project(name="bot", lora=LoraSpec(rank=8)), folder)
+    run = run_folder.create_run(folder / "runs", Project(name="bot", lora=LoraSpec(rank=8)), folder)
     run.write_about(RunAnnotations(tags=("keep",), title="first"))
     return run
 
@@ -128,7 +128,7 @@ def _ready(folder: Path) -> Draft:
 def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
-    made = list(copies.grid(draft, axes))
+    made = list(copies.create_grid_runs(draft, axes))
     frozen = [run.load_project() for run in made]
     found = [(each.lora.rank, each.training.learning_rate) for each in frozen]
     assert found == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
@@ -138,7 +138,7 @@ def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     assert about.grid.fields == ("lora.rank", "training.learning_rate")
     assert about.tags == (about.grid.name, "rank=8", "learning_rate=1e-4")
     assert draft.get("lora", "rank") == 16
-    (table,) = grid_search.grids(index.read(made[0].path.parent))
+    (table,) = grid_search.build_tables(index.read_summaries(made[0].path.parent))
     assert (table.rows, table.columns) == ([8, 16], [1e-4, 2e-4])
     assert [[run and run.folder for run in line] for line in table.cells] == [
         [made[0].path.name, made[1].path.name], [made[2].path.name, made[3].path.name],
@@ -149,9 +149,9 @@ def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
 def test_grid_with_an_invalid_value_creates_no_run(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     with pytest.raises(ProblemError, match="Rank"):
-        list(copies.grid(draft, [("lora.rank", (8, 0))]))
+        list(copies.create_grid_runs(draft, [("lora.rank", (8, 0))]))
     assert not (tmp_path / "p" / "runs").exists()
     with pytest.raises(ProblemError, match="1,000 runs"):
-        copies.combinations([("training.seed", tuple(range(1000)))])
+        copies.list_combinations([("training.seed", tuple(range(1000)))])
     with pytest.raises(ProblemError, match="Enter the values to try"):
-        copies.combinations([("training.seed", ())])
+        copies.list_combinations([("training.seed", ())])

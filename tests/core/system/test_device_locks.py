@@ -47,12 +47,12 @@ def test_second_job_waits_and_learns_the_lock_holder(other: subprocess.Popen[str
 
     locks = device_locks.lock_devices([FIRST], LockHolder("/p/other/runs/r2", "training"), waits)
     assert told[0] == LockHolder("/p/bot/runs/r1", "training", other.pid)
-    held = device_locks.holder_of(FIRST)
+    held = device_locks.find_holder(FIRST)
     assert held is not None
     assert held.run == "/p/other/runs/r2"
     for lock in locks:
         lock.release()
-    assert device_locks.holder_of(FIRST) is None
+    assert device_locks.find_holder(FIRST) is None
 
 
 @pytest.mark.usefixtures("other")
@@ -68,11 +68,11 @@ def test_canceled_wait_releases_all_locks() -> None:
 
     with pytest.raises(_EnoughError):
         device_locks.lock_devices([DeviceIdentity("a", ""), FIRST], LockHolder(), waits)
-    assert device_locks.holder_of(DeviceIdentity("a", "")) is None
+    assert device_locks.find_holder(DeviceIdentity("a", "")) is None
 
 
 def test_busy_problem_names_the_run_that_holds_the_device() -> None:
-    problem = device_locks.busy(FIRST, LockHolder("/p/bot/runs/r1", "training"))
+    problem = device_locks.device_busy_problem(FIRST, LockHolder("/p/bot/runs/r1", "training"))
     assert str(problem.what) == "RTX 4090 is in use by r1 in /p/bot."
     assert problem.severity == "warning"
 

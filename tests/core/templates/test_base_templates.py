@@ -10,7 +10,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.ollama_template import derive
 
-FOLDER = paths.resources() / "chat_templates"
+FOLDER = paths.get_resources_folder() / "chat_templates"
 TALK = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
 
 

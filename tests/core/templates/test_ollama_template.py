@@ -24,7 +24,7 @@ from lora_studio.core.templates.derivation_plan import CONTENT_BESIDE_CALLS, SEV
 from lora_studio.core.templates.feature_detection import probe_template
 from lora_studio.core.templates.features import ServerNeed, TemplateFeature
 from lora_studio.core.templates.go.rendering import GoTemplateError
-from lora_studio.core.templates.modelfile import modelfile
+from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.proof import TemplateProof
@@ -35,7 +35,7 @@ from lora_studio.core.templates.proof_cases import (
     generate_cases,
     generate_conversations,
 )
-from lora_studio.core.templates.server.data import Message, prepare, template_data
+from lora_studio.core.templates.server.data import Message, build_template_data, merge_messages
 from lora_studio.core.templates.writing.emitter import SYSTEM_REFUSED
 from lora_studio.core.templates.writing.pieces import quote_literal
 from tests.helpers import real_ollama
@@ -71,7 +71,7 @@ def derived(source: str) -> DerivedTemplate:
 def expected(template: ChatTemplate, messages: list[Message], today: date) -> str:
     """Return the output of the chat template without one BOS; empty if it refuses."""
     try:
-        text = template.render(prepare(messages), strftime_now=today.strftime)
+        text = template.render(merge_messages(messages), strftime_now=today.strftime)
     except Exception:
         return ""
     return text.removeprefix("<s>")
@@ -97,14 +97,16 @@ def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> l
     style = probe_template(prober).prober
     talks = list(generate_cases(able(found)))
     jobs = [
-        Job(found.template, template_data(c.messages, c.tools, c.think), DAYS[0], structs=True)
+        Job(
+            found.template, build_template_data(c.messages, c.tools, c.think), DAYS[0], structs=True
+        )
         for c in talks
     ]
     return [
         f"{case.messages}: {text!r} instead of {wanted!r}"
         for case, answer in zip(talks, go.render(jobs), strict=True)
         if (text := "(refused)" if answer.error else answer.text.decode())
-        != (wanted := refused_or(style, replace(case, messages=prepare(case.messages))))
+        != (wanted := refused_or(style, replace(case, messages=merge_messages(case.messages))))
     ]
 
 
@@ -118,7 +120,9 @@ def go_differences(
 ) -> list[tuple[list[Message], str, str]]:
     """Return conversations that differ between real Go and the chat template."""
     cases = [(talk, day) for talk in talks for day in DAYS[:2]]
-    jobs = [Job(found.template, template_data(talk), day, structs=True) for talk, day in cases]
+    jobs = [
+        Job(found.template, build_template_data(talk), day, structs=True) for talk, day in cases
+    ]
     different = []
     for (talk, day), answer in zip(cases, go.render(jobs), strict=True):
         text = "" if answer.error else answer.text.decode()
@@ -177,7 +181,7 @@ def test_proof_notices_any_missing_literal_character(name: str) -> None:
     )
     original = TemplateProof(prober, found.template)
     wanted = {
-        (i, day): original.original(replace(talk, messages=prepare(talk.messages)), day)
+        (i, day): original.original(replace(talk, messages=merge_messages(talk.messages)), day)
         for i, talk in enumerate(talks)
         for day in (days if i < 2 else days[:1])
     }
@@ -249,7 +253,7 @@ TALK_WITH_CALLS: list[Message] = [
 def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> None:
     found = family_derived("caller")
     assert (found.tools, found.thinking) == (True, True)
-    data = template_data(TALK_WITH_CALLS, [TOOL], None)
+    data = build_template_data(TALK_WITH_CALLS, [TOOL], None)
     text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
     # Go's own JSON has no blanks, escapes < and has "required" first.
     assert json.dumps(TOOL, ensure_ascii=False) in text
@@ -263,7 +267,7 @@ def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> Non
 def test_call_ids_and_indented_tools_are_rendered(real_go: RealGo) -> None:
     found = family_derived("tagger")
     assert ServerNeed.CALL_IDS in found.needs
-    data = template_data(TALK_WITH_CALLS, [TOOL], None)
+    data = build_template_data(TALK_WITH_CALLS, [TOOL], None)
     text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
     assert text == (
         f"[TOOLS]{json.dumps([TOOL], indent=2)}[/TOOLS][ASK]Hi[/ASK]"
@@ -364,7 +368,7 @@ def test_disabled_thinking_matches_the_chat_template(
     found = family_derived("caller")
     talk = [{"role": "user", "content": "Hi"}]
     jobs = [
-        Job(found.template, template_data(talk, think=think), structs=True)
+        Job(found.template, build_template_data(talk, think=think), structs=True)
         for think in (None, True, False)
     ]
     plain, on, off = (answer.text.decode() for answer in real_go.render(jobs))
@@ -413,7 +417,7 @@ def test_tool_parameters_are_rendered_by_their_types(
 ) -> None:
     found = family_derived(name)
     assert (found.proven, found.tools, found.notes) == (True, True, ())
-    data = template_data([{"role": "user", "content": "Hi"}], [WEATHER], None)
+    data = build_template_data([{"role": "user", "content": "Hi"}], [WEATHER], None)
     text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
     assert written in text
 
@@ -643,7 +647,9 @@ def test_earlier_thinking_is_omitted_like_in_the_chat_template(
         {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"},
         {"role": "user", "content": "On"},
     ]
-    text = real_go.render([Job(found.template, template_data(talk), structs=True)])[0].text.decode()
+    text = real_go.render([Job(found.template, build_template_data(talk), structs=True)])[
+        0
+    ].text.decode()
     assert "hm" not in text
     assert "<|im_start|>assistant\nHello<|im_end|>" in text
 
@@ -653,7 +659,7 @@ def test_refused_system_message_is_an_error_in_go(
 ) -> None:
     found = family_derived("gemma2")
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    answer = real_go.render([Job(found.template, template_data(talk), structs=True)])[0]
+    answer = real_go.render([Job(found.template, build_template_data(talk), structs=True)])[0]
     assert SYSTEM_REFUSED in answer.error
 
 
@@ -847,7 +853,9 @@ def test_date_formats_are_derived_from_current_date(real_go: RealGo, form: str) 
     assert found.needs == (ServerNeed.DATE,)
     days = [date(2026, month, day) for month in range(1, 13) for day in (1, 9, 10, 28)]
     talk = [{"role": "user", "content": "Hi"}]
-    answers = real_go.render([Job(found.template, template_data(talk), day, True) for day in days])
+    answers = real_go.render(
+        [Job(found.template, build_template_data(talk), day, True) for day in days]
+    )
     assert [a.text.decode().split("\n")[0] for a in answers] == [d.strftime(form) for d in days]
 
 
@@ -865,7 +873,7 @@ def test_server_data_merges_turns_and_collects_system_messages() -> None:
         {"role": "user", "content": "C"},
         {"role": "system", "content": "D"},
     ]
-    data = template_data(talk)
+    data = build_template_data(talk)
     assert data["System"] == "A\n\nD"
     assert [(m["Role"], m["Content"]) for m in data["Messages"]] == [
         ("system", "A"),
@@ -920,7 +928,7 @@ def test_modelfile_has_template_stops_system_and_parameters() -> None:
     found = DerivedTemplate(
         template='{{range .Messages}}"""{{.Content}}{{end}}', stops=("</s>", "a b")
     )
-    text = modelfile(
+    text = build_modelfile(
         Path("/models/tuned.gguf"),
         found,
         "Be brief.",
@@ -941,11 +949,11 @@ def test_modelfile_has_template_stops_system_and_parameters() -> None:
 def test_content_invalid_in_a_modelfile_is_refused() -> None:
     plain = DerivedTemplate(template="{{.Prompt}}")
     with pytest.raises(ProblemError, match="can't contain this system prompt"):
-        modelfile("m.gguf", plain, 'say """ and " here')
+        build_modelfile("m.gguf", plain, 'say """ and " here')
     with pytest.raises(ProblemError, match="doesn't support a system message"):
-        modelfile("m.gguf", plain.model_copy(update={"system": "refused"}), "Be brief.")
+        build_modelfile("m.gguf", plain.model_copy(update={"system": "refused"}), "Be brief.")
     with pytest.raises(ProblemError, match="An action of the TEMPLATE"):
-        modelfile("m.gguf", DerivedTemplate(template='{{print `"""`}}'))
+        build_modelfile("m.gguf", DerivedTemplate(template='{{print `"""`}}'))
 
 
 def tiny_gguf(file: Path) -> None:
@@ -971,7 +979,7 @@ def test_real_ollama_returns_the_derived_template_and_stops(tmp_path: Path) -> N
             frozen = date(2025, 7, 4)
             found = derived_from(template, frozen=frozen)
             given = system if found.system != "refused" else None
-            text = modelfile(tmp_path / "tiny model.gguf", found, given, {"temperature": 0.5})
+            text = build_modelfile(tmp_path / "tiny model.gguf", found, given, {"temperature": 0.5})
             (tmp_path / "Modelfile").write_text(text, "utf-8")
             environment = os.environ | {"OLLAMA_HOST": server.host, "HOME": str(tmp_path)}
             command = [str(program), "create", name, "-f", str(tmp_path / "Modelfile")]

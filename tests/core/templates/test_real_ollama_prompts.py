@@ -24,7 +24,7 @@ from lora_studio.core.templates.proof_cases import (
     TemplateAbilities,
     generate_cases,
 )
-from lora_studio.core.templates.server.data import prepare
+from lora_studio.core.templates.server.data import merge_messages
 from tests.helpers import tiny_gguf
 from tests.helpers.real_ollama import Server, install, running_server
 
@@ -105,7 +105,7 @@ def test_real_server_prompt_equals_the_chat_template(
     original = TemplateProof(prober_of(template), found.template)
     compared = 0
     for case in islice(filter(understood, generate_cases(able)), ASKED):
-        wanted = original.original(replace(case, messages=prepare(case.messages)), DAY)
+        wanted = original.original(replace(case, messages=merge_messages(case.messages)), DAY)
         if wanted is None:
             continue
         assert asked(server, client, name, case) == wanted, case

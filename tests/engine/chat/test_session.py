@@ -258,7 +258,7 @@ def test_chat_refuses_gpu_that_a_job_holds(
     assert "in use by the run x" in str(caught.value.problems[0].what)
     taken[0].release()
     assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12
-    assert device_locks.holder_of(gpu) is None  # released between answers
+    assert device_locks.find_holder(gpu) is None  # released between answers
 
 
 def test_llama_cpp_accepts_every_sampling_setting() -> None:

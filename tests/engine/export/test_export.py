@@ -14,7 +14,7 @@ import pytest
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
-from lora_studio.core.templates.server.data import template_data
+from lora_studio.core.templates.server.data import build_template_data
 from lora_studio.engine import jobs
 from lora_studio.engine.selftest import limits
 from tests.helpers import real_ollama
@@ -54,7 +54,7 @@ def exported(family: str, folder: Path, **export: Any) -> tuple[RunFolder, Recor
 
 def rendered(template: str) -> str:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
-    return GoTemplate(template).render(template_data([*turns, turns[0]]), today=date.today())
+    return GoTemplate(template).render(build_template_data([*turns, turns[0]]), today=date.today())
 
 
 def codes(recorder: Recorder) -> list[str]:

@@ -200,7 +200,7 @@ def facts(run: RunFolder) -> CardFacts:
 
 
 def test_card_metadata_is_what_the_hub_reads(exported_run: RunFolder) -> None:
-    metadata = front_matter(model_card.card("adapter", "me/harbour", facts(exported_run)))
+    metadata = front_matter(model_card.build_card("adapter", "me/harbour", facts(exported_run)))
     assert metadata == {
         "library_name": "peft",
         "pipeline_tag": "text-generation",
@@ -213,7 +213,7 @@ def test_card_metadata_is_what_the_hub_reads(exported_run: RunFolder) -> None:
 
 
 def test_card_describes_data_parameters_curve_and_self_test(exported_run: RunFolder) -> None:
-    card = model_card.card("merged", "me/harbour", facts(exported_run))
+    card = model_card.build_card("merged", "me/harbour", facts(exported_run))
     assert "| Data | maker/rows, own.jsonl |" in card
     assert "/home/me" not in card
     assert "| Rows trained on | 90 |" in card
@@ -228,13 +228,15 @@ def test_card_describes_data_parameters_curve_and_self_test(exported_run: RunFol
 def test_unknown_license_is_stated(exported_run: RunFolder) -> None:
     from dataclasses import replace
 
-    card = model_card.card("gguf", "me/harbour", replace(facts(exported_run), license_name=None))
+    card = model_card.build_card(
+        "gguf", "me/harbour", replace(facts(exported_run), license_name=None)
+    )
     assert front_matter(card)["license"] == "other"
     assert "don't name a license" in card
 
 
 def test_local_base_is_named_without_its_folder(exported_run: RunFolder, tmp_path: Path) -> None:
     plain = CardFacts(exported_run.load_project(), {}, (), {})
-    card = model_card.card("adapter", "me/harbour", plain)
+    card = model_card.build_card("adapter", "me/harbour", plain)
     assert "base_model" not in front_matter(card)
     assert str(exported_run.path.parents[1]) not in card

@@ -225,7 +225,10 @@ def test_count_from_widths_matches_peft(tiny: TinyModel, family: str) -> None:
         LoraSpec(own_ranks=(f"{inspected.linear_names[0]}=3",), use_rslora=True),
     ):
         outline = loading.load_on_meta(tiny(family), spec)
-        result = [adapter_size.count(inspected, shape), attach.count_on_meta(outline, shape)]
+        result = [
+            adapter_size.count_parameters(inspected, shape),
+            attach.count_on_meta(outline, shape),
+        ]
         at_once, by_peft = (x.model_dump(exclude={"time"}) if x else None for x in result)
         assert at_once == by_peft
         assert at_once is not None
@@ -243,4 +246,4 @@ def test_count_from_widths_is_none_when_it_cannot_be_exact(tiny: TinyModel) -> N
         LoraSpec(blocks="99"),
         LoraSpec(start_from="/somewhere"),
     ):
-        assert adapter_size.count(inspected, shape) is None
+        assert adapter_size.count_parameters(inspected, shape) is None

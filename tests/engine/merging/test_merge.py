@@ -436,7 +436,7 @@ def test_bitsandbytes_base_is_merged_with_a_warning(llama: Path, tmp_path: Path)
 @pytest.fixture
 def run(llama: Path, tmp_path: Path) -> RunFolder:
     project = Project(name="Harbour", model=ModelSpec(source=str(llama)))
-    new_run = run_folder.create(tmp_path / "runs", project, tmp_path)
+    new_run = run_folder.create_run(tmp_path / "runs", project, tmp_path)
     random_adapter(llama, new_run.adapter)
     return new_run
 
@@ -467,7 +467,7 @@ def test_merged_model_stops_at_the_end_of_turn_token(tmp_path: Path) -> None:
         file = base / name
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
     project = Project(name="Base", model=ModelSpec(source=str(base)))
-    new_run = run_folder.create(tmp_path / "runs", project, tmp_path)
+    new_run = run_folder.create_run(tmp_path / "runs", project, tmp_path)
     random_adapter(base, new_run.adapter)
     merge.merge(new_run, recorded_job()[0])
     ids = AutoTokenizer.from_pretrained(new_run.merged).get_vocab()

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lora_studio.core.model.catalog import ModelEntry, ModelLocation, refusal_of
-from lora_studio.core.model.spec import source_kind
+from lora_studio.core.model.catalog import ModelEntry, ModelLocation, explain_refusal
+from lora_studio.core.model.spec import classify_source
 from lora_studio.engine.model import from_gguf, gguf_header
 from lora_studio.engine.model import scan as model_scan
 from tests.engine.conftest import TinyModel
@@ -88,7 +88,7 @@ def test_non_text_model_is_listed_with_a_reason(
     ["LlamaForCausalLM", "GPT2LMHeadModel", "Gemma3ForConditionalGeneration", "SomethingNew"],
 )
 def test_text_model_is_not_refused_by_architecture_name(architecture: str) -> None:
-    assert not refusal_of([architecture])
+    assert not explain_refusal([architecture])
 
 
 def test_pickles_and_missing_files_are_reported(tiny: TinyModel, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_ollama_models_are_listed_from_manifests(
     result = scan("ollama")
     assert result.keys() == {"llama:1b", "pim/harbour:latest"}
     assert result["llama:1b"].usable
-    assert source_kind(result["llama:1b"].source) == "gguf"
+    assert classify_source(result["llama:1b"].source) == "gguf"
     assert "adapter" in str(result["pim/harbour:latest"].refusal)
 
 

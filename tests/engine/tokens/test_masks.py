@@ -27,7 +27,9 @@ from lora_studio.engine.tokens.shape_cache import ShapeRenderer, Thinking, Train
 from tests.engine.conftest import TinyModel
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES
 
-OURS = sorted(file.stem for file in (paths.resources() / "chat_templates").glob("*.jinja"))
+OURS = sorted(
+    file.stem for file in (paths.get_resources_folder() / "chat_templates").glob("*.jinja")
+)
 NAMES = [
     *sorted(file.stem for file in TEMPLATES.glob("*.jinja")),
     *(f"our {name}" for name in OURS),

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_studio.core.project.project import SPECS
-from lora_studio.core.spec import FieldFacts, facts
+from lora_studio.core.spec import FieldFacts, get_facts
 from lora_studio.gui.controls.quantities import parse, shown
 
-RATE = facts(SPECS["training"], "learning_rate")
-SHARE = facts(SPECS["dataset"], "validation_share")
-TOKENS = facts(SPECS["dataset"], "max_length")
-STEPS = facts(SPECS["training"], "max_steps")
+RATE = get_facts(SPECS["training"], "learning_rate")
+SHARE = get_facts(SPECS["dataset"], "validation_share")
+TOKENS = get_facts(SPECS["dataset"], "max_length")
+STEPS = get_facts(SPECS["training"], "max_steps")
 
 
 @pytest.mark.parametrize(

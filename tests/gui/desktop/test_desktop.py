@@ -79,7 +79,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, qapp: QApplication) -> Iterator[Scene]:
-    run = folder.create(tmp_path / "runs", Project(name="bot"), tmp_path)
+    run = folder.create_run(tmp_path / "runs", Project(name="bot"), tmp_path)
     lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})
     yield Scene(run)

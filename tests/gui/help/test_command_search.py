@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lora_studio.core.project.project import SPECS
-from lora_studio.core.spec import all_facts
+from lora_studio.core.spec import list_facts
 from lora_studio.gui.help.command_search import SearchEntry, find
 from lora_studio.gui.help.search_terms import SYNONYMS
 
@@ -18,7 +18,7 @@ def _titles(query: str, *titles: tuple[str, str]) -> list[str]:
 def _settings() -> list[SearchEntry]:
     """Return all settings of a project, titled by their field, and those with synonyms alone."""
     fields = {
-        f"{step}.{facts.name}": facts for step, spec in SPECS.items() for facts in all_facts(spec)
+        f"{step}.{facts.name}": facts for step, spec in SPECS.items() for facts in list_facts(spec)
     }
     names = {*fields, *SYNONYMS}
     return [
@@ -83,6 +83,6 @@ def test_synonyms_find_the_setting(query: str, name: str) -> None:
 
 
 def test_synonyms_belong_to_existing_fields() -> None:
-    fields = {(step, facts.name) for step, spec in SPECS.items() for facts in all_facts(spec)}
+    fields = {(step, facts.name) for step, spec in SPECS.items() for facts in list_facts(spec)}
     named = {tuple(name.split(".")) for name in SYNONYMS if name.split(".")[0] in SPECS}
     assert named <= fields

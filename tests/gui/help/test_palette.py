@@ -140,10 +140,10 @@ def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) 
 
 
 def test_licenses_cover_runtime_dependencies_only() -> None:
-    names = {package.name.lower() for package in licenses.packages()}
+    names = {package.name.lower() for package in licenses.list_packages()}
     assert {"lora-studio", "pydantic", "typer"} <= names
     assert "pytest-qt" not in names
-    assert licenses.packages("no-such-package") == []
+    assert licenses.list_packages("no-such-package") == []
 
 
 # --- problems -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.help import topics
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.project.project import SPECS
-from lora_studio.core.spec import all_facts
+from lora_studio.core.spec import list_facts
 from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
@@ -17,15 +17,15 @@ from lora_studio.gui.widgets.docs_viewer import DocsViewer
 
 @pytest.mark.parametrize("step", SPECS)
 def test_every_field_has_a_help_section(step: str) -> None:
-    known = topics.topics()
-    unexplained = [x.name for x in all_facts(SPECS[step]) if x.help_topic not in known]  # type: ignore[index]
+    known = topics.list_topics()
+    unexplained = [x.name for x in list_facts(SPECS[step]) if x.help_topic not in known]  # type: ignore[index]
     assert unexplained == []
 
 
 def test_help_sections_are_filled_and_have_unique_topics() -> None:
-    headings = [line for line in topics.text().splitlines() if line.startswith("## ")]
-    assert len(headings) == len(topics.topics())
-    assert all(len(topics.section(topic)) > 80 for topic in topics.topics())
+    headings = [line for line in topics.read_text().splitlines() if line.startswith("## ")]
+    assert len(headings) == len(topics.list_topics())
+    assert all(len(topics.read_section(topic)) > 80 for topic in topics.list_topics())
 
 
 def test_adapter_formulas_are_in_the_topics_of_their_fields() -> None:
@@ -35,8 +35,8 @@ def test_adapter_formulas_are_in_the_topics_of_their_fields() -> None:
         ("use_dora", "‖W + s B A‖"),
         ("init", "W = U S Vᵀ"),
     ):
-        topic = next(x.help_topic for x in all_facts(LoraSpec) if x.name == field)
-        assert formula in topics.section(topic)
+        topic = next(x.help_topic for x in list_facts(LoraSpec) if x.name == field)
+        assert formula in topics.read_section(topic)
 
 
 @pytest.fixture

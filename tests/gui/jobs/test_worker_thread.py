@@ -55,7 +55,7 @@ class Follower:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    return folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
 
 
 @pytest.fixture

@@ -16,5 +16,5 @@ from lora_studio.gui.project.state import ProjectState
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     """Yield a run of the open project."""
     assert state.open(project_folder)
-    yield folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    yield folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     state.undo.setClean()

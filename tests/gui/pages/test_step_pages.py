@@ -306,7 +306,7 @@ def test_rank_slider_updates_counts_at_once_in_one_undo_step(
     shape = plans.inspected().shape
     assert shape is not None
     trained = 32 * sum((x.inputs + x.outputs) * x.count for x in shape.linear)
-    assert page.sentence.text().startswith(f"{formatting.count(trained)} of ")
+    assert page.sentence.text().startswith(f"{formatting.format_count(trained)} of ")
     assert page.sentence.property("role") == "section", "nobody is waited for"
     assert "Training needs" in page.detail.text()
     opened.undo.undo()

@@ -203,7 +203,7 @@ def test_export_sizes_of_the_previous_model_are_dropped(asked: Asked) -> None:
 def test_merge_plan_of_the_previous_run_is_dropped(asked: Asked, project_folder: Path) -> None:
     page: Any = asked.window.pages["merging"]
     first, second = (
-        folder.create(project_folder / "runs", Project(name=name), project_folder)
+        folder.create_run(project_folder / "runs", Project(name=name), project_folder)
         for name in ("a", "b")
     )
     asked.state.set_run(first)
@@ -350,7 +350,7 @@ def test_speaker_options_come_from_the_latest_scan(
     store = controller.store
     qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
     store.choices_found.connect(told.append)
-    monkeypatch.setattr(speakers, "library_speakers", find)
+    monkeypatch.setattr(speakers, "iter_library_speakers", find)
     for folder_name in ("/old", "/new"):
         store.find_speakers(project_folder / "runs", "", (folder_name,))
     qtbot.waitUntil(lambda: told == [[new]], timeout=WAIT)

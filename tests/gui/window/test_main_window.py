@@ -239,7 +239,9 @@ def test_recent_projects_list_unfinished_ones_first(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
-    run = run_folder.create(project_folder / "runs", window.state.draft.freeze(), project_folder)
+    run = run_folder.create_run(
+        project_folder / "runs", window.state.draft.freeze(), project_folder
+    )
     step = events.StepDone(
         id="a", step=7, steps=20, epoch=0.3, loss=1.0, learning_rate=1e-4, grad_norm=1.0, tokens=1,
         tokens_per_s=1.0, memory_bytes=1, eta_s=1.0,
@@ -812,7 +814,7 @@ def test_header_shows_queued_runs_and_links_to_the_queue(
     window.open_project(project_folder)
     assert window.header.queue.isHidden()
     made = [
-        run_folder.create(project_folder / "runs", window.state.draft.freeze(), project_folder)
+        run_folder.create_run(project_folder / "runs", window.state.draft.freeze(), project_folder)
         for _ in range(2)
     ]
     window.queue.pause()

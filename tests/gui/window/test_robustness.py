@@ -113,7 +113,8 @@ def test_only_the_first_window_on_a_project_starts_queued_runs(
     scenario(train=[{"steps": 3, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}])
     draft = project.load(project_folder)
     first, second = (
-        run_folder.create(project_folder / "runs", draft.freeze(), project_folder) for _ in range(2)
+        run_folder.create_run(project_folder / "runs", draft.freeze(), project_folder)
+        for _ in range(2)
     )
     window.open_project(project_folder)
     other.open_project(project_folder)

@@ -38,10 +38,10 @@ from lora_studio.core.dataset.formats.loss_masks import read_segments
 from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
-    ends_with_question,
+    is_answer_first,
+    is_question_last,
     is_tree,
     is_turn,
-    opens_with_answer,
 )
 from lora_studio.core.dataset.formats.values import (
     MEDIA_KEYS,
@@ -144,8 +144,8 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
         ranked += kind == "list" and is_ranked_list(value)
         segmented += kind == "list" and read_segments(value) is not None
         if kind == "turns":
-            openers += opens_with_answer(value)
-            asking += ends_with_question(value)
+            openers += is_answer_first(value)
+            asking += is_question_last(value)
             openai += detect_style(value) == "messages"
             trees += is_tree(value)
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words

@@ -38,7 +38,7 @@ from lora_studio.core.dataset.formats.tool_calls import find_calls, read_tools, 
 from lora_studio.core.dataset.formats.turns import (
     build_message,
     detect_style,
-    holds_turns,
+    has_turns,
     parse_transcript,
     read_conversation,
     read_pairs,
@@ -216,7 +216,7 @@ def _joined(values: Sequence[Any], joint: str) -> str | None:
 
 def _words_of(value: Any) -> str:
     """Return the text of a question, which may be an object with the text under a usual name."""
-    if isinstance(value, list) and any(map(holds_turns, value)):
+    if isinstance(value, list) and any(map(has_turns, value)):
         raise UnusableRow("the question is a list of conversations")
     return to_answer(value) if has_text(value) else to_text(value)
 
@@ -314,7 +314,7 @@ def _prompt(value: Any) -> list[Message]:
     if is_blank(value):
         return []
     if not isinstance(value, str) and (
-        detect_style(value) or _are_texts(value) or holds_turns(value)
+        detect_style(value) or _are_texts(value) or has_turns(value)
     ):
         return list(_untrained(read_conversation(value)))
     text = _words_of(value)

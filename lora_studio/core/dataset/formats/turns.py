@@ -97,10 +97,10 @@ def detect_style(value: Any) -> Style | None:
     `messages` has role and content; `sharegpt` has other field names or none. A list of bare
     strings is not a conversation.
     """
-    turns = _listed(value)
+    turns = _list_turns(value)
     if not turns or not all(isinstance(turn, dict) and _is_turn(turn) for turn in turns[:4]):
         return None
-    if all(_who(turn) is None for turn in turns[:4]):
+    if all(_get_speaker(turn) is None for turn in turns[:4]):
         # {"answer": …, "model": …} alone is not a turn of a conversation.
         named = {parse_speaker(str(key)) for turn in turns[:4] for key in turn}
         return "sharegpt" if {"user", "assistant"} <= named else None
@@ -110,7 +110,7 @@ def detect_style(value: Any) -> Style | None:
 
 def read_system(value: Any) -> str:
     """Return the text of a system message: text, parts, or a turn; raises UnusableRow."""
-    if isinstance(value, dict) and (what := _what(value)):
+    if isinstance(value, dict) and (what := _get_content(value)):
         value = value[what]
     return read_parts(value).text
 
@@ -120,10 +120,10 @@ def is_turn(value: Any) -> bool:
     return isinstance(value, dict) and _is_turn(value)
 
 
-def holds_turns(value: Any) -> bool:
+def has_turns(value: Any) -> bool:
     """Return whether a value is a list in which at least one item is a turn with a role."""
     return isinstance(value, list | tuple) and any(
-        isinstance(item, dict) and _who(item) is not None for item in value
+        isinstance(item, dict) and _get_speaker(item) is not None for item in value
     )
 
 
@@ -132,31 +132,31 @@ def is_tree(value: Any) -> bool:
     return is_turn(value) and is_object_list(value.get("replies"))
 
 
-def opens_with_answer(value: Any) -> bool:
+def is_answer_first(value: Any) -> bool:
     """Return whether the first turn of a conversation is the assistant's (or it is empty)."""
-    for turn in _listed(value) or ():
-        who = _who(turn) if isinstance(turn, dict) else None
+    for turn in _list_turns(value) or ():
+        who = _get_speaker(turn) if isinstance(turn, dict) else None
         return who is not None and parse_speaker(str(turn[who])) in ("assistant", "call")
     return True
 
 
-def ends_with_question(value: Any) -> bool:
+def is_question_last(value: Any) -> bool:
     """Return whether the last turn of a conversation is the user's."""
-    turns = _listed(value) or [None]
-    who = _who(turns[-1]) if isinstance(turns[-1], dict) else None
+    turns = _list_turns(value) or [None]
+    who = _get_speaker(turns[-1]) if isinstance(turns[-1], dict) else None
     return who is not None and parse_speaker(str(turns[-1][who])) == "user"
 
 
 def _is_turn(turn: dict[str, Any]) -> bool:
     if turn.get("type") in _ITEMS:
         return True
-    if _who(turn) is not None:
-        return _what(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
+    if _get_speaker(turn) is not None:
+        return _get_content(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
     named = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
     return bool(named) and None not in named
 
 
-def _listed(value: Any) -> list[Any] | None:
+def _list_turns(value: Any) -> list[Any] | None:
     """Return the turns in a value, or None.
 
     The value may be a list, its spelling as text, an object with `messages`, or parallel lists,
@@ -179,14 +179,14 @@ def _listed(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, list | tuple) else None
 
 
-def _who(turn: dict[str, Any]) -> str | None:
+def _get_speaker(turn: dict[str, Any]) -> str | None:
     names = (name for name in _WHO if isinstance(turn.get(name), str))
     who = next(names, None)
     # In {"user": "Hello"}, the key names the speaker.
-    return None if who == "user" and not _what(turn) else who
+    return None if who == "user" and not _get_content(turn) else who
 
 
-def _what(turn: dict[str, Any]) -> str | None:
+def _get_content(turn: dict[str, Any]) -> str | None:
     return next((name for name in _WHAT if not is_missing(turn.get(name))), None)
 
 
@@ -199,7 +199,7 @@ def read_conversation(value: Any) -> list[Message]:
     Accepts a list of turns, of question-answer pairs, or of strings that alternate starting with
     the user; or a transcript with a speaker's name before each turn.
     """
-    turns = _listed(value)
+    turns = _list_turns(value)
     if turns is None:
         if isinstance(value, str) and (spoken := parse_transcript(value, whole=True)):
             return spoken
@@ -211,27 +211,27 @@ def read_conversation(value: Any) -> list[Message]:
     messages: list[Message] = []
     is_open = False  # whether the next turn may continue the last answer
     for turn in turns:
-        kind = _item_of(turn)
-        for item in _turn(turn, names):
+        kind = _is_answer_item(turn)
+        for item in _iter_messages(turn, names):
             names |= {call.id: call.name for call in item.tool_calls if call.id}
             if is_open and item.role == "assistant" and (kind or not messages[-1].tool_calls):
-                item = _one_answer(messages.pop(), item)
+                item = _join_answer(messages.pop(), item)
             messages.append(item)
         is_open = bool(messages) and bool(kind) and messages[-1].role == "assistant"
         is_open = is_open and not messages[-1].content
     return messages
 
 
-def _item_of(turn: Any) -> bool:
+def _is_answer_item(turn: Any) -> bool:
     """Return whether a turn is only a call or only a thought, which may belong to the next answer."""
     if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
         return False
-    who = _who(turn)
+    who = _get_speaker(turn)
     is_call = who is not None and parse_speaker(str(turn[who])) == "call"
     return is_call or turn.get("type") in (_CALL_ITEM, _THOUGHT_ITEM)
 
 
-def _one_answer(one: Message, other: Message) -> Message:
+def _join_answer(one: Message, other: Message) -> Message:
     """Return two parts of an answer as one; the first has no text."""
     return other.model_copy(
         update={
@@ -246,7 +246,7 @@ def read_pairs(value: Any) -> list[Message]:
     """Return the earlier turns in a column of question-answer pairs or turns; raises UnusableRow."""
     if is_blank(value):
         return []
-    turns = _listed(value)
+    turns = _list_turns(value)
     if turns is None:
         raise UnusableRow("the history is not a list of pairs")
     return read_conversation(turns)
@@ -266,7 +266,7 @@ def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     messages: list[Message] = []
     for mark, speaker, end in zip(marks, speakers, ends, strict=True):
         said = text[mark.end() : end]
-        said = _without_end(said) if whole else said
+        said = _strip_end_marker(said) if whole else said
         if call := _INLINE_CALL.match(said):
             messages.append(
                 build_message("assistant", "", calls=read_calls(unquote_arguments(call[1].strip())))
@@ -276,13 +276,13 @@ def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     return messages
 
 
-def _without_end(said: str) -> str:
+def _strip_end_marker(said: str) -> str:
     """Return a turn without trailing line breaks and end-of-text marker."""
     end = said.rstrip()
     return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else said).rstrip("\n")
 
 
-def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
+def _iter_messages(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
     if isinstance(turn, dict) and len(turn) == 2:
         for who, what in _PLAIN_KEYS:
             name, said = turn.get(who), turn.get(what)
@@ -309,13 +309,13 @@ def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
         given = turn.get("content") or turn.get("summary")
         if thought := read_parts(given).text if given else "":
             yield build_message("assistant", "", thinking=thought)
-    elif (field := _who(turn)) is None:
-        yield from _keyed(turn)
+    elif (field := _get_speaker(turn)) is None:
+        yield from _iter_keyed(turn)
     else:
-        yield from _spoken(str(turn[field]), turn, names)
+        yield from _iter_spoken(str(turn[field]), turn, names)
 
 
-def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
+def _iter_keyed(turn: dict[str, Any]) -> Iterator[Message]:
     """Yield turns named by their keys: {"input": …, "output": …}, {"human": …, "assistant": …}."""
     said = {parse_speaker(str(key)): item for key, item in turn.items() if isinstance(item, str)}
     known: tuple[Role, ...] = ("system", "user", "assistant")
@@ -326,7 +326,7 @@ def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
             yield build_message(role, said[role])
 
 
-def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterator[Message]:
+def _iter_spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterator[Message]:
     speaker = parse_speaker(name)
     if speaker is None:
         raise UnusableRow(
@@ -334,10 +334,10 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
         )
     if is_cut_short(turn):
         raise UnusableRow(CUT_SHORT)
-    what = _what(turn)
+    what = _get_content(turn)
     value = turn[what] if what else None
     if speaker == "call":
-        yield _call_turn(value)
+        yield _read_call_turn(value)
         return
     calls = read_calls(turn.get("tool_calls")) + read_calls(turn.get("function_call"))
     if what is None and speaker == "tool" and not is_missing(turn.get("observation")):
@@ -358,7 +358,7 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
         parts.text,
         thinking=to_text(thinking) or parts.thinking,
         calls=calls + parts.calls,
-        name=_tool_of(turn, names) if speaker == "tool" else "",
+        name=_find_tool_name(turn, names) if speaker == "tool" else "",
         trains=not is_masked(turn),
         untrained=parts.untrained
         if details is None
@@ -366,7 +366,7 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
     )
 
 
-def _tool_of(turn: dict[str, Any], names: Mapping[str, str]) -> str:
+def _find_tool_name(turn: dict[str, Any], names: Mapping[str, str]) -> str:
     """Return the tool of a result, by its name or by its call."""
     called = turn.get("tool_call_id") or turn.get("call_id")
     return to_text(turn.get("name")) or names.get(str(called), "")
@@ -406,7 +406,7 @@ def build_message(
     )
 
 
-def _call_turn(value: Any) -> Message:
+def _read_call_turn(value: Any) -> Message:
     """Return a turn that is only a call; its text if the call can't be parsed."""
     try:
         calls = read_calls(value)

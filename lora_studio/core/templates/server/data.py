@@ -51,20 +51,20 @@ class _ToolCall(Struct):
     tags: ClassVar[Mapping[str, str]] = {"ID": "id?", "Function": "function"}
 
 
-def _property(given: Mapping[str, Any]) -> _Property:
+def _build_property(given: Mapping[str, Any]) -> _Property:
     inner = given.get("properties")
     return _Property(
-        AnyOf=[_property(item) for item in given.get("anyOf") or ()],
+        AnyOf=[_build_property(item) for item in given.get("anyOf") or ()],
         Type=given.get("type"),
         Items=given.get("items"),
         Description=given.get("description", ""),
         Enum=given.get("enum"),
-        Properties={key: _property(item) for key, item in inner.items()} if inner else None,
+        Properties={key: _build_property(item) for key, item in inner.items()} if inner else None,
         Required=given.get("required"),
     )
 
 
-def _tool(given: Tool) -> _Tool:
+def _build_tool(given: Tool) -> _Tool:
     function = given.get("function") or {}
     parameters = function.get("parameters") or {}
     properties = parameters.get("properties") or {}
@@ -79,25 +79,25 @@ def _tool(given: Tool) -> _Tool:
                 Defs=parameters.get("$defs"),
                 Items=parameters.get("items"),
                 Required=parameters.get("required"),
-                Properties={key: _property(item) for key, item in properties.items()},
+                Properties={key: _build_property(item) for key, item in properties.items()},
             ),
         ),
     )
 
 
-def _call(given: Mapping[str, Any], index: int) -> _ToolCall:
+def _build_call(given: Mapping[str, Any], index: int) -> _ToolCall:
     function = given.get("function") or {}
     return _ToolCall(
         ID=given.get("id", ""),
         Function=_CalledFunction(
             Index=index,
             Name=function.get("name", ""),
-            Arguments=JsonMap(_as_decoded(function.get("arguments") or {})),
+            Arguments=JsonMap(_to_decoded(function.get("arguments") or {})),
         ),
     )
 
 
-def _as_decoded(value: Value) -> Value:
+def _to_decoded(value: Value) -> Value:
     """Return JSON as Go decodes it without a type: every number is a float64."""
     match value:
         case bool():
@@ -105,16 +105,16 @@ def _as_decoded(value: Value) -> Value:
         case int():
             return float(value)
         case dict():
-            return {key: _as_decoded(item) for key, item in value.items()}
+            return {key: _to_decoded(item) for key, item in value.items()}
         case list():
-            return [_as_decoded(item) for item in value]
+            return [_to_decoded(item) for item in value]
     return value
 
 
 # ------------------------------------------------------------------------------------- preparation
 
 
-def prepare(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+def merge_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Return messages as the server passes them on: neighbors of one role, except tool, are merged.
 
     A merged message has the calls and reasoning of its first part only.
@@ -128,7 +128,7 @@ def prepare(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     return prepared
 
 
-def template_data(
+def build_template_data(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Tool] = (),
     think: bool | None = None,
@@ -143,16 +143,18 @@ def template_data(
             Content=message["content"],
             Thinking=message.get("thinking", ""),
             Images=[],
-            ToolCalls=[_call(item, n) for n, item in enumerate(message.get("tool_calls") or ())],
+            ToolCalls=[
+                _build_call(item, n) for n, item in enumerate(message.get("tool_calls") or ())
+            ],
             ToolName=message.get("tool_name", ""),
             ToolCallID=message.get("tool_call_id", ""),
         )
-        for message in prepare(messages)
+        for message in merge_messages(messages)
     ]
     return {
         "System": system,
         "Messages": turns,
-        "Tools": JsonList(_tool(tool) for tool in tools),
+        "Tools": JsonList(_build_tool(tool) for tool in tools),
         "Response": "",
         "Think": bool(think),
         "ThinkLevel": "",

@@ -21,7 +21,7 @@ from lora_studio.core.templates.go.tree import (
     RangeNode,
     TemplateTree,
 )
-from lora_studio.core.templates.server.data import Message, prepare, template_data
+from lora_studio.core.templates.server.data import Message, build_template_data, merge_messages
 from lora_studio.core.templates.server.terms import RenderRequest
 
 
@@ -38,7 +38,7 @@ def render_as_server(source: str, request: RenderRequest, *, today: date | None 
         return template.render(given, today=today)
     messages = request.conversation
     if "messages" in names:
-        data = template_data(messages, request.tools, request.think)
+        data = build_template_data(messages, request.tools, request.think)
         return template.render(data, today=today)
     return _in_exchanges(template, messages, request.think, today)
 
@@ -50,7 +50,7 @@ def _in_exchanges(
     empty = {"System": "", "Prompt": "", "Response": ""}
     extra = {"Think": bool(think), "ThinkLevel": "", "IsThinkSet": think is not None}
     now, text = dict(empty), ""
-    for message in prepare(messages):
+    for message in merge_messages(messages):
         slot = {"system": "System", "user": "Prompt", "assistant": "Response"}.get(message["role"])
         later = {"System": ("Prompt", "Response"), "Prompt": ("Response",)}.get(slot or "", ())
         if any(now[name] for name in later):

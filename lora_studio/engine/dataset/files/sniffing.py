@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.system.files import reason_of
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.engine.dataset.files import csv_tables, json_kinds
 from lora_studio.engine.dataset.files.byte_streams import (
     FAULTS,
@@ -147,7 +147,7 @@ def unreadable_error(path: Path, error: BaseException) -> ProblemError:
         "{name} can't be read: {reason}.",
         "Check that the file exists and is complete, and that you have permission to read it.",
         name=path.name,
-        reason=reason_of(error),
+        reason=describe_os_error(error),
     )
 
 

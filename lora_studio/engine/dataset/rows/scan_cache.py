@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.paths import cache_folder
+from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.engine.runtime import disk
 
 ROWS = "rows.arrow"
@@ -29,7 +29,7 @@ _GROWTH = 1.15
 
 def get_root_folder() -> Path:
     """Return the folder of all scans."""
-    return cache_folder() / "rows"
+    return get_cache_folder() / "rows"
 
 
 def read_facts(key: str) -> str | None:

@@ -31,7 +31,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import folder_atomic, write_atomic
+from lora_studio.core.system.files import create_folder_atomic, write_atomic
 from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
@@ -92,7 +92,7 @@ def tokenize(
     done = 0
     for part, folder in missing:
         _sweep(folders)
-        with folder_atomic(folder, stays=_is_done) as fresh:
+        with create_folder_atomic(folder, stays=_is_done) as fresh:
             _run(_Work(part, tokenizer, spec, task, fresh, CHUNK), done, total, job)
         done += len(part)
     if missing:
@@ -127,7 +127,7 @@ def _folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: Task) -> P
         spec.train_on, spec.thinking, sorted(spec.fixes),
     ]  # fmt: skip
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return paths.cache_folder() / "tokens" / key[:32]
+    return paths.get_cache_folder() / "tokens" / key[:32]
 
 
 def _is_done(folder: Path) -> bool:
@@ -137,7 +137,7 @@ def _is_done(folder: Path) -> bool:
 def _sweep(used: Sequence[Path]) -> None:
     """Delete tokens that were not used for a month."""
     oldest = time.time() - _MOST_DAYS * 86_400
-    for folder in (paths.cache_folder() / "tokens").glob("*"):
+    for folder in (paths.get_cache_folder() / "tokens").glob("*"):
         # Another process may have renamed or deleted it since it was listed.
         with contextlib.suppress(FileNotFoundError):
             if folder not in used and folder.stat().st_mtime < oldest:

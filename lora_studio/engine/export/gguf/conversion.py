@@ -16,12 +16,12 @@ from lora_studio.core.export import (
     BITS_PER_WEIGHT,
     ExportSpec,
     Quantization,
-    goes_straight,
-    wants_imatrix,
+    is_direct_export,
+    should_use_imatrix,
 )
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project.project import Project, file_name
+from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
@@ -115,7 +115,7 @@ def choose_sources(
 ) -> tuple[Callable[[Path], TensorSource], Callable[[Path, Text], TensorSource]]:
     """Return the merged model of a run, or its base and adapter instead; raises ProblemError."""
     trust = project.model.trust_remote_code
-    if not goes_straight(project.export, has_merged=run.has_merged):
+    if not is_direct_export(project.export, has_merged=run.has_merged):
         if not run.has_merged:
             raise _not_merged(run)
         return lambda _: direct_gguf.open_source(run.merged), lambda _, __: direct_gguf.open_source(
@@ -217,7 +217,7 @@ def _quantize_all(
     written: dict[Quantization, events.GgufWritten] = {}
     for quantization in wanted:
         part = plan.scratch / f"{quantization}.gguf"
-        weights = matrix if wants_imatrix(plan.spec, quantization) else None
+        weights = matrix if should_use_imatrix(plan.spec, quantization) else None
         tool = quantize(converted, part, quantization, plan.spec.llama_cpp, job, imatrix=weights)
         written[quantization] = _publish(
             part,
@@ -267,7 +267,7 @@ def choose_first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantizat
 def _importance(
     plan: ConversionPlan, wanted: Sequence[Quantization], converted: Path, job: JobContext
 ) -> Path | None:
-    if not any(wants_imatrix(plan.spec, quantization) for quantization in wanted):
+    if not any(should_use_imatrix(plan.spec, quantization) for quantization in wanted):
         return None
     sums_by_name = imatrix.measure(converted, plan.conversations(), job)
     file = plan.scratch / "imatrix.gguf"
@@ -294,7 +294,7 @@ def _expected_sizes(
     """
     expected: dict[Quantization, int] = {}
     for helped in (False, True):
-        group = [name for name in wanted if wants_imatrix(plan.spec, name) is helped]
+        group = [name for name in wanted if should_use_imatrix(plan.spec, name) is helped]
         if group:
             expected |= quantizer.estimate_sizes(converted, group, job, imatrix=helped)
     if unable := [name for name in wanted if name not in expected]:
@@ -331,7 +331,7 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
         name=name,
         spec=command.export,
         scratch=scratch / "files",
-        file=lambda quantization: out / f"{file_name(name)}-{quantization}.gguf",
+        file=lambda quantization: out / f"{to_file_name(name)}-{quantization}.gguf",
         conversations=lambda: calibration.read_file_conversations(
             command.data, model, job, trust=command.model.trust_remote_code
         ),
@@ -349,7 +349,7 @@ def _write_adapter(
 ) -> None:
     part = scratch / "adapter.gguf"
     tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
-    file = run.gguf / f"{file_name(project.name)}-adapter.gguf"
+    file = run.gguf / f"{to_file_name(project.name)}-adapter.gguf"
     job.emit(_publish(part, file, "adapter", tool=tool))
     job.emit(
         events.Log(

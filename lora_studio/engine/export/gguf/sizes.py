@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lora_studio.core.export import QUANTIZATIONS, ExportSpec, goes_straight, wants_imatrix
+from lora_studio.core.export import QUANTIZATIONS, ExportSpec, is_direct_export, should_use_imatrix
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -40,7 +40,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
 @contextmanager
 def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
     """Yield what a run would export: its merged model, or its adapter on its base."""
-    if not (goes_straight(spec, has_merged=run.has_merged) and run.has_adapter):
+    if not (is_direct_export(spec, has_merged=run.has_merged) and run.has_adapter):
         # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
         base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
         yield direct_gguf.open_source(base)
@@ -73,7 +73,7 @@ def estimate_sizes(
         )  # fmt: skip
         sizes: dict[str, int] = {}
         for helped in (False, True):
-            group = [name for name in QUANTIZATIONS if wants_imatrix(spec, name) is helped]
+            group = [name for name in QUANTIZATIONS if should_use_imatrix(spec, name) is helped]
             estimated = quantizer.estimate_sizes(file, group, job, imatrix=helped)
             sizes |= {str(name): size for name, size in estimated.items()}
     _, quantizer_name = quantizer.find_quantizer(spec.llama_cpp)

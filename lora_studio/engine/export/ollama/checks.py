@@ -20,7 +20,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.proof_cases import generate_conversations
-from lora_studio.core.templates.server.data import template_data
+from lora_studio.core.templates.server.data import build_template_data
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime import llama_cpp
@@ -83,7 +83,7 @@ def compare_ids(
     template = GoTemplate(derived.template)
     front = _added_in_front(tokenizer, gguf)
     ours = [_ids(tokenizer, talk, front) for talk in own + odd]
-    prompts = [template.render(template_data(talk), today=today) for talk in own + odd]
+    prompts = [template.render(build_template_data(talk), today=today) for talk in own + odd]
     theirs = llama_cpp.tokenize_prompts(gguf, prompts)
     equal = [one == two for one, two in zip(ours, theirs, strict=True)]
     if not all(equal[: len(own)]):

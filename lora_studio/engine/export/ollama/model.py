@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.templates.features import ServerNeed
-from lora_studio.core.templates.modelfile import modelfile
+from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine import generation
@@ -67,7 +67,7 @@ def write_modelfile(
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
         return None
-    content = modelfile(
+    content = build_modelfile(
         f"./{PurePosixPath(run.gguf.name, gguf.name)}",
         derived,
         project.export.system_prompt or None,

@@ -20,7 +20,7 @@ import httpx
 import ollama
 
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.export import suggested_ollama_name
+from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
@@ -240,7 +240,7 @@ class _AnswerText:
 
 def get_model_name(project: Project) -> str:
     """Return the name of a project's model in Ollama."""
-    return project.export.ollama_name or suggested_ollama_name(project.name)
+    return project.export.ollama_name or suggest_ollama_name(project.name)
 
 
 def answer_conversations(project: Project, command: commands.Generate, job: JobContext) -> None:

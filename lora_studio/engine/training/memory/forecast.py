@@ -64,7 +64,7 @@ def estimate_training(
     world_size: int,
 ) -> MemoryForecast:
     """Estimate the training from `step` on and emit MemoryEstimated."""
-    plan = calibration.corrected(_plan(project, tuned, data), calibration.load())
+    plan = calibration.apply_correction(_plan(project, tuned, data), calibration.load())
     plan = replace(plan, ranks=world_size)
     estimated = estimate(plan)
     job.emit(events.MemoryEstimated(estimate=estimated))
@@ -92,7 +92,7 @@ def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPl
     return MemoryPlan(
         inspected=_inspected(project, tuned),
         model=project.model,
-        lora=starting_adapter.effective(project.lora),
+        lora=starting_adapter.resolve_lora(project.lora),
         training=project.training,
         rows=rows,
         limit=project.dataset.max_length,

@@ -136,9 +136,9 @@ def get_memory_limits() -> list[MemoryLimit]:
         return process.memory_info().rss + psutil.virtual_memory().available
 
     limits = [MemoryLimit(_COMPUTER, available, lambda: process.memory_info().rss)]
-    if (space := memory_limits.address_space()) is not None:
-        limits.append(MemoryLimit(_ADDRESS_SPACE, lambda: space, memory_limits.mapped))
-    for group in memory_limits.groups():
+    if (space := memory_limits.get_address_space_limit()) is not None:
+        limits.append(MemoryLimit(_ADDRESS_SPACE, lambda: space, memory_limits.get_mapped_bytes))
+    for group in memory_limits.list_control_groups():
         if (limit := group.limit()) is not None:
             limits.append(_control_group_limit(group, limit))
     return limits

@@ -12,8 +12,8 @@ import torch
 from torch.optim import Optimizer
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.training.optimizers import OPTIMIZERS, Library, why_not
-from lora_studio.core.training.recipe_checks import optimizer_not_available
+from lora_studio.core.training.optimizers import OPTIMIZERS, Library, explain_unavailable
+from lora_studio.core.training.recipe_checks import optimizer_unavailable_error
 from lora_studio.core.training.spec import TrainingSpec
 
 Groups = list[dict[str, Any]]
@@ -34,8 +34,8 @@ def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.
     """
     groups = build_parameter_groups(spec, model)
     device = groups[0]["params"][0].device
-    if reason := why_not(spec.optimizer, device.type, get_missing_packages()):
-        raise ProblemError(optimizer_not_available(reason))
+    if reason := explain_unavailable(spec.optimizer, device.type, get_missing_packages()):
+        raise ProblemError(optimizer_unavailable_error(reason))
     about = OPTIMIZERS[spec.optimizer]
     # Paged memory can move from the GPU to main memory; on a CPU there is nowhere to move to.
     is_paged = device.type == "cuda"

@@ -19,7 +19,7 @@ import torch
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import folder_atomic, reason_of, write_atomic
+from lora_studio.core.system.files import create_folder_atomic, describe_os_error, write_atomic
 from lora_studio.engine.lora import attach
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.problems import script_not_written_warning
@@ -59,7 +59,7 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
     Failing to do so doesn't end the training: it emits Warned.
     """
     try:
-        with folder_atomic(run.data) as folder:
+        with create_folder_atomic(run.data) as folder:
             write_rows(facts, folder, job)
             scripts = render_scripts(run, facts, folder)
         modules = {type(facts.optimizer).__module__.partition(".")[0]}
@@ -75,7 +75,9 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
         if not isinstance(error, OSError):
             traceback.print_exc()
         job.emit(
-            events.Warned(problem=script_not_written_warning(run.train_script, reason_of(error)))
+            events.Warned(
+                problem=script_not_written_warning(run.train_script, describe_os_error(error))
+            )
         )
 
 
@@ -88,7 +90,7 @@ def is_complete(run: RunFolder) -> bool:
 def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:
     """Return the scripts of a run; settings that are too long for them are written into `folder`."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.resources() / "reproduction"),
+        loader=jinja2.FileSystemLoader(paths.get_resources_folder() / "reproduction"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -88,7 +88,7 @@ class DatasetFooter(QWidget):
 
 
 def _show_them(item: events.Skipped) -> str:
-    first = ", ".join(map(formatting.number, item.rows[:5]))
+    first = ", ".join(map(formatting.format_number, item.rows[:5]))
     if not first:
         return tr("Show these rows")
     more = ", …" if item.count > len(item.rows[:5]) else ""

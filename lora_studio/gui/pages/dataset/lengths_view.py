@@ -69,9 +69,9 @@ class LengthsView(QWidget):
         self.tiles.show_values(
             lengths
             | {
-                "tokens": formatting.count(measured.tokens),
-                "trained": f"{formatting.count(measured.trained_tokens)} ({formatting.percent(trained)})",
-                "rows": formatting.number(measured.rows),
+                "tokens": formatting.format_count(measured.tokens),
+                "trained": f"{formatting.format_count(measured.trained_tokens)} ({formatting.format_percent(trained)})",
+                "rows": formatting.format_number(measured.rows),
             }
         )
         self.note.setVisible(not measured.complete)

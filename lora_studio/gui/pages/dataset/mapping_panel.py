@@ -158,7 +158,9 @@ class MappingPanel(QWidget):
             self._names[name].setVisible(shown)
         self.others.setVisible(bool(unused) and not self._all)
         self.others.setText(
-            tr("Show optional fields: {fields}").format(fields=formatting.listed(unused, tr("and")))
+            tr("Show optional fields: {fields}").format(
+                fields=formatting.join_names(unused, tr("and"))
+            )
         )
 
     def _show_others(self) -> None:

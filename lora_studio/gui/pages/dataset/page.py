@@ -306,7 +306,9 @@ class DatasetPage(StepPage):
         training, split = self.state.spec("training"), run_preview.split(self.state)
         if isinstance(training, TrainingSpec) and split and split.train:
             total, _ = run_preview.steps(training, split.train)
-            self.lengths.show_steps(tr("about {total}").format(total=formatting.number(total)))
+            self.lengths.show_steps(
+                tr("about {total}").format(total=formatting.format_number(total))
+            )
         else:
             self.lengths.show_steps("")
 
@@ -355,12 +357,12 @@ class DatasetPage(StepPage):
                 "{n} row read: {used} used, {skipped} skipped",
                 "{n} rows read: {used} used, {skipped} skipped",
                 answer.rows_read,
-                used=formatting.number(answer.rows_used),
-                skipped=formatting.number(left_out),
+                used=formatting.format_number(answer.rows_used),
+                skipped=formatting.format_number(left_out),
             )
             if answer.complete
             else tr_n("{n} row so far", "{n} rows so far", answer.rows_read),
-            tr("{tokens} tokens per epoch").format(tokens=formatting.count(lengths.tokens))
+            tr("{tokens} tokens per epoch").format(tokens=formatting.format_count(lengths.tokens))
             if lengths
             else "",
             split.describe() if split and answer.complete else "",
@@ -370,7 +372,7 @@ class DatasetPage(StepPage):
     def _setting_in_words(self, field: str, value: Any) -> str:
         about = self.state.about(_STEP, field)
         shown = about.choices.get(
-            str(value), formatting.number(value) if type(value) is int else value
+            str(value), formatting.format_number(value) if type(value) is int else value
         )
         if about.unit:
             return tr("{setting}: {value} {unit}").format(

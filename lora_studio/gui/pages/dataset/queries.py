@@ -145,7 +145,7 @@ class DatasetQueries(QObject):
         if not isinstance(dataset, DatasetSpec):
             return None
         problems = checks.filter_by_step(checks.check(self.state.draft), _STEP)
-        return None if checks.errors(problems) else dataset
+        return None if checks.filter_errors(problems) else dataset
 
     def _read(self, kind: Kind) -> DatasetSpec | None:
         """Return the dataset once it is completely read, unchanged since, and has usable rows."""

@@ -192,9 +192,9 @@ def _aligned(column: int) -> Qt.AlignmentFlag:
 def _cell(row: RowPreview, column: int) -> str:
     match column:
         case 0:
-            return formatting.number(row.row)
+            return formatting.format_number(row.row)
         case 1:
-            return formatting.number(row.source + 1)
+            return formatting.format_number(row.source + 1)
         case 2:
             if row.text:
                 return _line(row.text)

@@ -69,7 +69,7 @@ class RowTable(QTableView):
         narrow = self.viewport().width() < _NARROW
         if self.isColumnHidden(ANSWER) != (narrow or not self._has_answers):
             self.setColumnHidden(ANSWER, narrow or not self._has_answers)
-        digits = formatting.number(max(999, self.rows.rowCount()))
+        digits = formatting.format_number(max(999, self.rows.rowCount()))
         header = self.horizontalHeader()
         width = self.fontMetrics().horizontalAdvance(digits) + 24
         width = max(width, header.sectionSizeHint(NUMBER))

@@ -168,7 +168,7 @@ def _holds(detected: events.SourceFound | None) -> str:
         else tr("still reading…")
     )
     if left_out:
-        skipped = tr("{count} skipped").format(count=formatting.number(left_out))
+        skipped = tr("{count} skipped").format(count=formatting.format_number(left_out))
     return "  ·  ".join(part for part in (localize(detected.container), rows, skipped) if part)
 
 

@@ -24,14 +24,14 @@ def disk_space(sizes: events.SizesEstimated | None, quantizations: Sequence[str]
         tr("Disk space: {files}, plus {temporary} during the export.")
         if temporary
         else tr("Disk space: {files}.")
-    ).format(files=formatting.size(files), temporary=formatting.size(temporary))
+    ).format(files=formatting.format_size(files), temporary=formatting.format_size(temporary))
     if sizes.free is None:
         return needed
     free = (
         tr("✗ Only {free} is available.")
         if sizes.free < files + temporary
         else tr("{free} is available.")
-    ).format(free=formatting.size(sizes.free))
+    ).format(free=formatting.format_size(sizes.free))
     return f"{needed} {free}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QWidget
 
-from lora_studio.core.export import free_ollama_name
+from lora_studio.core.export import find_free_ollama_name
 from lora_studio.gui.language import tr
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
@@ -59,7 +59,7 @@ class CopyDialog(Dialog):
             parent,
         )
         self._source, self._taken = source, taken
-        self.name = QLineEdit(free_ollama_name(source, taken))
+        self.name = QLineEdit(find_free_ollama_name(source, taken))
         self.name.setAccessibleName(tr("Name of the copy"))
         self._error = label("", "error", wrap=True)
         self.body.addWidget(self.name)

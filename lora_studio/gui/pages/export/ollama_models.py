@@ -52,7 +52,7 @@ class OllamaModels(QWidget):
 
     def _add(self, line: int, model: events.OllamaModel) -> None:
         name = model.name
-        facts = f"{formatting.size(model.bytes)}  {model.quantization}".strip()
+        facts = f"{formatting.format_size(model.bytes)}  {model.quantization}".strip()
         parts = (
             label(name),
             label(facts, "muted"),

@@ -6,9 +6,9 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core.export import (
-    free_ollama_name,
+    find_free_ollama_name,
     is_ollama_name_taken,
-    suggested_ollama_name,
+    suggest_ollama_name,
 )
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.protocol import commands
@@ -88,7 +88,7 @@ class OllamaServerPanel(QWidget):
     def name(self) -> str:
         """Return the name that the model will get."""
         name = str(self.state.get(_STEP, "ollama_name"))
-        return name or suggested_ollama_name(self.state.name)
+        return name or suggest_ollama_name(self.state.name)
 
     def is_taken(self) -> bool:
         """Return whether the server has a model with this name."""
@@ -134,7 +134,7 @@ class OllamaServerPanel(QWidget):
 
     def _free_name(self) -> str:
         server = self.state.facts.ollama
-        return free_ollama_name(self.name(), server.models if server else ())
+        return find_free_ollama_name(self.name(), server.models if server else ())
 
     def _use_free_name(self) -> None:
         self.state.set(_STEP, "ollama_name", self._free_name())

@@ -6,7 +6,7 @@ import os
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.export import ExportSpec, goes_straight, suggested_ollama_name
+from lora_studio.core.export import ExportSpec, is_direct_export, suggest_ollama_name
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
@@ -209,7 +209,7 @@ class ExportPage(StepPage):
     def _on_opened(self) -> None:
         self._clear_model_facts()
         self.queries.server.forget()
-        suggested = suggested_ollama_name(self.state.name)
+        suggested = suggest_ollama_name(self.state.name)
         self.name.line.setPlaceholderText(suggested)
 
     def _on_value_changed(self, step: str, field: str) -> None:
@@ -278,7 +278,7 @@ class ExportPage(StepPage):
         if self.state.running:
             is_export = self.record.is_running(self.state.running)
             return tr("Export is running.") if is_export else tr("Another job is running.")
-        if errors := checks.errors(self.state.problems()):
+        if errors := checks.filter_errors(self.state.problems()):
             return localize(errors[0].what)
         if self.merged is None and self.adapter is None:
             return tr("Train an adapter first.")
@@ -290,7 +290,7 @@ class ExportPage(StepPage):
         """Return whether files are created directly from base model and adapter."""
         export = self.state.spec(_STEP)
         has_merged = self.merged is not None
-        return isinstance(export, ExportSpec) and goes_straight(export, has_merged=has_merged)
+        return isinstance(export, ExportSpec) and is_direct_export(export, has_merged=has_merged)
 
     def is_done(self) -> bool:
         """Return whether the export is complete."""

@@ -138,13 +138,13 @@ class QuantModel(QAbstractTableModel):
             case 1:
                 return f"{BITS_PER_WEIGHT[name]:.1f}"
             case 2 if name in self.written:
-                return formatting.size(self.written[name].bytes)
+                return formatting.format_size(self.written[name].bytes)
             case 2 if name in self.sizes:
-                return formatting.size(self.sizes[name])
+                return formatting.format_size(self.sizes[name])
             case 2 if self.sizes:
                 return tr("not supported")
             case 2 if self.parameters is not None:
-                return f"≈ {formatting.size(estimated_bytes(name, self.parameters))}"
+                return f"≈ {formatting.format_size(estimated_bytes(name, self.parameters))}"
             case 2:
                 return "–"
             case 3:

@@ -106,7 +106,7 @@ class ExportResult(QWidget):
             self.tabs.removeTab(index)
 
     def _headline(self) -> str:
-        duration = None if self._seconds is None else formatting.duration(self._seconds)
+        duration = None if self._seconds is None else formatting.format_duration(self._seconds)
         if self.created is None:
             return tr("✓ Exported in {time}").format(time=duration) if duration else ""
         template = (
@@ -123,7 +123,7 @@ class ExportResult(QWidget):
 
     def _file_fact(self, event: events.GgufWritten) -> tuple[str, str]:
         tested = next((test for test in self.tested if test.stage == event.quantization), None)
-        parts = [Path(event.file).name, formatting.size(event.bytes)]
+        parts = [Path(event.file).name, formatting.format_size(event.bytes)]
         parts += [badge(tested)] if tested is not None else []
         return event.quantization, "  ·  ".join(parts)
 

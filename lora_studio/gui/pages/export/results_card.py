@@ -67,7 +67,7 @@ class ResultsCard(Card):
         models = [event for event in self.result.written if event.quantization != "adapter"]
         if run is None or not models:
             return None
-        return speakers.gguf_speaker(run, Path(models[0].file))
+        return speakers.create_gguf_speaker(run, Path(models[0].file))
 
     def _chat(self) -> None:
         if (speaker := self.speaker()) is not None:

@@ -68,7 +68,7 @@ class ProjectSummary:
         if not self.steps:
             return state
         return tr("{state}, step {step} of {steps}").format(
-            state=state, step=words.number(self.step), steps=words.number(self.steps)
+            state=state, step=words.format_number(self.step), steps=words.format_number(self.steps)
         )
 
     @property
@@ -85,15 +85,15 @@ class ProjectSummary:
 
 def summarize_project(file: Path) -> ProjectSummary:
     """Return the summary of one project; a running run takes precedence over a later one."""
-    run = folder.latest(file.parent / "runs")
+    run = folder.find_latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
     if run is None:
         return ProjectSummary(file, changed)
     summary = ProjectSummary(file, changed, run, run.state())
     if not summary.is_unfinished:
         return summary
-    progress = facts.events_since(run, RunProgress())
-    reason = facts.why_ended(progress) if summary.state == "interrupted" else NO_TEXT
+    progress = facts.follow_events(run, RunProgress())
+    reason = facts.explain_end(progress) if summary.state == "interrupted" else NO_TEXT
     return replace(
         summary, step=progress.step, steps=progress.steps, reason=reason, training=progress.training
     )

@@ -65,7 +65,7 @@ class BlendPanel(QWidget):
 
     def _row(self, index: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
-        name = localize(chat.shown(AdapterSpeaker(adapters=(alone,))))
+        name = localize(chat.format_speaker_name(AdapterSpeaker(adapters=(alone,))))
         shown = ElidedLabel(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))

@@ -102,7 +102,7 @@ class CombinePanel(QWidget):
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
             titles = [
-                localize(chat.shown(AdapterSpeaker(adapters=(_plain(each),))))
+                localize(chat.format_speaker_name(AdapterSpeaker(adapters=(_plain(each),))))
                 for each in self._adapters
             ]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])

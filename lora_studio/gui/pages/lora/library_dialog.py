@@ -331,7 +331,7 @@ class _List(QTableWidget):
 
 
 def _name(facts: AdapterFacts) -> str:
-    return localize(chat.shown(speakers.adapter_speaker(facts.folder)))
+    return localize(chat.format_speaker_name(speakers.create_adapter_speaker(facts.folder)))
 
 
 def _rank(facts: AdapterFacts) -> str:
@@ -343,7 +343,7 @@ def _cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...]:
     base = facts.base.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     usable = facts.problem is None
     fits = "" if usable and fit is None else "✓" if fit is not None and fit.fits else "✗"
-    size = formatting.size(facts.bytes) if facts.bytes else ""
+    size = formatting.format_size(facts.bytes) if facts.bytes else ""
     return _name(facts), fits, facts.kind if usable else "", _rank(facts), base, size
 
 
@@ -378,6 +378,6 @@ def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
         (tr("Target modules"), ", ".join(facts.modules)),
         (tr("Trained in full"), ", ".join(facts.trained_whole)),
         (tr("Base model"), facts.base),
-        (tr("Parameters"), formatting.count(facts.parameters) if facts.parameters else ""),
+        (tr("Parameters"), formatting.format_count(facts.parameters) if facts.parameters else ""),
         (tr("Note"), localize(facts.note or "")),
     ]

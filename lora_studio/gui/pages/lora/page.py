@@ -170,8 +170,8 @@ class LoraPage(StepPage):
         starting: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:
             with suppress(ProblemError):
-                starting_adapter.read(Path(spec.start_from))
-                starting = starting_adapter.effective(spec)
+                starting_adapter.read_config(Path(spec.start_from))
+                starting = starting_adapter.resolve_lora(spec)
         changed, self._started = starting != self._started, starting
         if not changed and starting is None:
             return
@@ -223,7 +223,11 @@ class LoraPage(StepPage):
 
     def _show_sentence(self) -> None:
         model, spec = self.state.facts.model, self.state.spec(_STEP)
-        at_once = adapter_size.count(model, spec) if model and isinstance(spec, LoraSpec) else None
+        at_once = (
+            adapter_size.count_parameters(model, spec)
+            if model and isinstance(spec, LoraSpec)
+            else None
+        )
         counted = at_once or (model.adapter if model else None)
         waiting = self._stale and at_once is None
         set_role(self.sentence, "muted" if counted is None or waiting else "section")
@@ -238,7 +242,7 @@ class LoraPage(StepPage):
         self.sentence.setText(sentence)
         details = [_detail(counted), self._memory()] if counted and model else []
         if self._started is not None and isinstance(spec, LoraSpec):
-            shape = starting_adapter.described(starting_adapter.read(Path(spec.start_from)))
+            shape = starting_adapter.describe(starting_adapter.read_config(Path(spec.start_from)))
             note = tr(
                 "Continues from an adapter: {shape}. Settings that the adapter determines "
                 "are disabled below."
@@ -253,7 +257,10 @@ class LoraPage(StepPage):
         if plan is None:
             return ""
         memory = estimate(plan)
-        needed, free = formatting.memory(memory.total), formatting.memory(plan.device.free_bytes)
+        needed, free = (
+            formatting.format_memory(memory.total),
+            formatting.format_memory(plan.device.free_bytes),
+        )
         if memory.fits:
             return tr("Training needs {needed} of memory; {free} is free.").format(
                 needed=needed, free=free
@@ -265,14 +272,14 @@ class LoraPage(StepPage):
 
 def _sentence(counted: events.ParametersCounted) -> str:
     return tr("{trained} of {total} parameters are trainable ({share}), {size} on disk").format(
-        trained=formatting.count(counted.trainable),
-        total=formatting.count(counted.total),
-        share=formatting.percent(counted.percent / 100),
-        size=formatting.size(counted.adapter_bytes),
+        trained=formatting.format_count(counted.trainable),
+        total=formatting.format_count(counted.total),
+        share=formatting.format_percent(counted.percent / 100),
+        size=formatting.format_size(counted.adapter_bytes),
     )
 
 
 def _detail(counted: events.ParametersCounted) -> str:
     return tr("Target modules in every block: {layers}.").format(
-        layers=formatting.listed(counted.targets, tr("and"))
+        layers=formatting.join_names(counted.targets, tr("and"))
     )

@@ -216,12 +216,13 @@ class ModelBrowser(QWidget):
             entries.insert(0, BUILTIN)
         settings = self._settings()
         lines: list[Line] = [
-            (entry, model_fit.fit(entry, settings) if settings else None) for entry in entries
+            (entry, model_fit.estimate_fit(entry, settings) if settings else None)
+            for entry in entries
         ]
         if self.source == "hub" and self.filters.fitting.isChecked():
             lines = [(entry, fit) for entry, fit in lines if fit is not None and fit.fits]
         return sorted(
-            lines, key=lambda line: 3 if line[0].refusal else model_fit.fits_first(line[1])
+            lines, key=lambda line: 3 if line[0].refusal else model_fit.get_fit_sort_key(line[1])
         )
 
     def _show_status(self, lines: list[Line]) -> None:

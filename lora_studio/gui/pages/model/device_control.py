@@ -91,7 +91,7 @@ def device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
         if device.name != "auto":
             choices[device.name] = tr("{device}, {free} of {total} free").format(
                 device=localize(device.title),
-                free=formatting.memory(device.free_bytes),
-                total=formatting.memory(device.total_bytes),
+                free=formatting.format_memory(device.free_bytes),
+                total=formatting.format_memory(device.total_bytes),
             )
     return choices

@@ -74,7 +74,7 @@ class DownloadLine(QWidget):
         share = event.done / event.total if event.total else None
         if event.total:
             status = tr("{done} of {total}").format(
-                done=formatting.size(event.done), total=formatting.size(event.total)
+                done=formatting.format_size(event.done), total=formatting.format_size(event.total)
             )
         else:
             status = localize(event.stage)
@@ -108,7 +108,7 @@ class DownloadLine(QWidget):
         self.progress.setVisible(self._running)
         self.stop.setVisible(self._running)
         self.start.setVisible(bool(self._bytes) and not self._running)
-        size = formatting.size(self._bytes)
+        size = formatting.format_size(self._bytes)
         title = tr("Resume download ({size})") if self._resumable else tr("Download {size}")
         self.start.setText(title.format(size=size))
         explained = bool(self.status.text())

@@ -56,10 +56,10 @@ def describe(entry: ModelEntry, *, brief: bool = False) -> str:
     if entry.refusal:
         return localize(entry.refusal)
     parts = [
-        tr("{count} parameters").format(count=formatting.count(entry.parameters))
+        tr("{count} parameters").format(count=formatting.format_count(entry.parameters))
         if entry.parameters
         else "",
-        formatting.size(entry.bytes) if entry.bytes else "",
+        formatting.format_size(entry.bytes) if entry.bytes else "",
         entry.license,
         tr("gated") if entry.gated else "",
         _downloads(entry.downloads, brief=brief) if entry.downloads is not None else entry.stored,
@@ -68,7 +68,7 @@ def describe(entry: ModelEntry, *, brief: bool = False) -> str:
 
 
 def _downloads(number: int, *, brief: bool) -> str:
-    count = formatting.count(number)
+    count = formatting.format_count(number)
     return f"↓ {count}" if brief else tr("{count} downloads").format(count=count)
 
 
@@ -164,7 +164,7 @@ class _Lines(QAbstractListModel):
 def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
     lines = [entry.title, describe(entry)]
     if fit is not None and not entry.refusal:
-        needed, free = formatting.memory(fit.needed), formatting.memory(fit.available)
+        needed, free = formatting.format_memory(fit.needed), formatting.format_memory(fit.available)
         least = (
             tr("Training needs at least {needed} of memory in {bits}; {free} is free.")
             if fit.eased

@@ -15,7 +15,7 @@ from lora_studio.core.memory import model_fit
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
-from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
+from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, classify_source
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
@@ -247,7 +247,7 @@ class ModelPage(StepPage):
     def _question(self) -> InspectModel | None:
         """Return the query for model details; they depend on neither precision nor device."""
         model = self.state.spec("model")
-        wrong = checks.errors(checks.filter_by_step(checks.check(self.state.draft), "model"))
+        wrong = checks.filter_errors(checks.filter_by_step(checks.check(self.state.draft), "model"))
         if not isinstance(model, ModelSpec) or wrong:
             return None
         lora = self.state.spec("lora")
@@ -258,7 +258,7 @@ class ModelPage(StepPage):
         """Return the settings to estimate other models with, None while no device is known."""
         plan = memory_plan.settings(self.state)
         device = memory_plan.device(self.state)
-        return plan or (model_fit.plain(device) if device else None)
+        return plan or (model_fit.build_default_settings(device) if device else None)
 
     def _opened(self) -> None:
         self.query.forget()
@@ -304,7 +304,7 @@ class ModelPage(StepPage):
     # --- what is shown ------------------------------------------------------------------------
 
     def _kind(self) -> str:
-        return source_kind(str(self.state.get("model", "source")))
+        return classify_source(str(self.state.get("model", "source")))
 
     def _show_kind(self) -> None:
         self.kind.setText(tr(_KINDS[self._kind()]))
@@ -312,7 +312,7 @@ class ModelPage(StepPage):
 
     def _show_facts(self) -> None:
         # An empty location needs its own explanation, not the description of its models.
-        wrong = checks.errors(self.state.problems("model", "source"))
+        wrong = checks.filter_errors(self.state.problems("model", "source"))
         self.kind.setVisible(self._kind() == "none" or not wrong)
         model = self.state.facts.model
         self.facts.setVisible(model is not None)
@@ -358,7 +358,7 @@ class ModelPage(StepPage):
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
             plan = memory_plan.make_plan(self.state, precision)
-            memory = formatting.memory(needed)
+            memory = formatting.format_memory(needed)
             notes[precision] = _fit(memory, plan) if plan else memory
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
@@ -372,7 +372,7 @@ def _fit(weights: str, plan: MemoryPlan) -> str:
     if needed.fits:
         return tr("{weights} ✓ fits").format(weights=weights)
     return tr("{weights} ⚠ training needs {memory}").format(
-        weights=weights, memory=formatting.memory(needed.total)
+        weights=weights, memory=formatting.format_memory(needed.total)
     )
 
 
@@ -383,18 +383,18 @@ def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
         else tr("none ({name} will be used)").format(name=added)
     )
     layers = tr("{count} (hidden size {width})").format(
-        count=model.layers, width=formatting.number(model.hidden_size)
+        count=model.layers, width=formatting.format_number(model.hidden_size)
     )
     context = tr_n("{n} token", "{n} tokens", model.context) if model.context else ""
     return [
         (tr("Architecture"), model.architecture),
-        (tr("Parameters"), formatting.count(model.parameters)),
+        (tr("Parameters"), formatting.format_count(model.parameters)),
         (tr("Layers"), layers),
         (tr("Vocabulary"), tr_n("{n} token", "{n} tokens", model.vocabulary)),
         (tr("Context length"), context or tr("not specified")),
         (tr("Data type"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
         (tr("Quantization"), model.prequantized or ""),
-        (tr("Size on disk"), formatting.size(model.disk_bytes) if model.disk_bytes else ""),
+        (tr("Size on disk"), formatting.format_size(model.disk_bytes) if model.disk_bytes else ""),
         (tr("License"), model.license or tr("not specified")),
         (tr("Access"), tr("gated: accept the terms on the Hub") if model.gated else ""),
         (tr("Chat template"), template),

@@ -68,7 +68,7 @@ class BlindVote(QObject):
         columns = self.order[: len(speakers)]
         vote = self._controller.vote(columns, position)
         self.revealed = True
-        names = [localize(chat.shown(speakers[number])) for number in columns]
+        names = [localize(chat.format_speaker_name(speakers[number])) for number in columns]
         lettered = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
         template = (
             tr("You voted for no difference ({names}). The next prompt starts a new comparison.")

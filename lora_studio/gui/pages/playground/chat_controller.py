@@ -100,7 +100,7 @@ class ChatController(QObject):
         if self._state.draft.path is None:
             return tr("Open a project first.")
         spec, model = self.model_spec(), self._state.facts.model
-        if errors := checks.errors(self._state.problems("model")):
+        if errors := checks.filter_errors(self._state.problems("model")):
             return localize(errors[0].what)
         if spec is None:
             return tr("Choose a model first.")
@@ -243,7 +243,7 @@ class ChatController(QObject):
         versions = [turn.get_answers(column).current or AnswerVersion() for column in columns]
         vote = Vote(
             prompt=turn.user,
-            names=tuple(chat.title(version.speaker) for version in versions),
+            names=tuple(chat.get_speaker_key(version.speaker) for version in versions),
             answers=tuple(version.text for version in versions),
             winner=winner if winner >= 0 else None,
         )

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import chat, formatting, playground, timestamps
 from lora_studio.core.playground import Vote
 from lora_studio.core.protocol import events
-from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.chat_controller import ChatController
@@ -82,7 +82,7 @@ class TallyDialog(Dialog):
         )
         super().__init__(tr("Blind test results"), text, parent)
         self._votes = tuple(votes)
-        self.table = _tally_table(playground.tally(votes))
+        self.table = _tally_table(playground.count_votes(votes))
         self.resize(Size.scaled(_SIZE[0]), Size.scaled(380))
         self.body.addWidget(self.table, 1)
         self.error = label("", "error", wrap=True)
@@ -107,7 +107,9 @@ class TallyDialog(Dialog):
             write_atomic(Path(name), playground.to_csv(self._votes))
         except OSError as error:
             self.error.setText(
-                tr("Can't write {file}: {reason}.").format(file=name, reason=reason_of(error))
+                tr("Can't write {file}: {reason}.").format(
+                    file=name, reason=describe_os_error(error)
+                )
             )
             self.error.show()
 
@@ -127,7 +129,7 @@ def _tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     for line, each in enumerate(tallies):
-        rate = formatting.percent(each.rate)
+        rate = formatting.format_percent(each.rate)
         cells = (
             _display_name(each.name),
             str(each.votes),
@@ -156,7 +158,9 @@ class PlaygroundDialogs(QObject):
     def show_tokens(self, number: int, turn: int) -> None:
         """Show the exact prompt of a column as tokens."""
         speaker = self._controller.conversation.speakers[number]
-        self._tokens = TokensDialog(localize(chat.shown(speaker)), self._page.window())
+        self._tokens = TokensDialog(
+            localize(chat.format_speaker_name(speaker)), self._page.window()
+        )
         self._tokens.finished.connect(self._forget_tokens)
         self._tokens.open()
         self._controller.ask_prompt(number, turn)

@@ -34,7 +34,7 @@ class HistoryMenu(QMenu):
         """List the conversations and check the current one."""
         self.clear()
         for each in conversations[:_MAX_LISTED]:
-            when = timestamps.shortly(each.created)
+            when = timestamps.format_short_time(each.created)
             action = self.addAction(f"{each.title or '…'}    {when}".replace("&", "&&"))
             action.setCheckable(True)
             action.setChecked(each.id == current.id)

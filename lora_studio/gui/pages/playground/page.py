@@ -388,7 +388,7 @@ class PlaygroundPage(AppPage):
     def _on_facts_changed(self, name: str) -> None:
         server = self.state.facts.ollama
         if name == "ollama" and server is not None:
-            self.controller.show_ollama(speakers.ollama_speakers(server.models, server.host))
+            self.controller.show_ollama(speakers.list_ollama_speakers(server.models, server.host))
         self.refresh()
 
     def _show_conversation(self, conversation: playground.Conversation) -> None:

@@ -7,7 +7,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.spec import facts
+from lora_studio.core.spec import get_facts
 from lora_studio.gui.controls.controls import LineControl
 from lora_studio.gui.controls.quantities import parse
 from lora_studio.gui.language import tr
@@ -35,7 +35,7 @@ class SamplingPanel(QFrame):
         grid.setHorizontalSpacing(Spacing.L)
         grid.setVerticalSpacing(Spacing.S)
         for line, name in enumerate(Sampling.model_fields):
-            about = facts(Sampling, name)
+            about = get_facts(Sampling, name)
             control = LineControl(about)
             control.setToolTip(tr(about.description))
             control.line.setAccessibleName(tr(about.title))
@@ -91,11 +91,11 @@ class SamplingPanel(QFrame):
 
     def _edit(self, name: str, value: object) -> None:
         if isinstance(value, str):
-            value = parse(value, facts(Sampling, name))
+            value = parse(value, get_facts(Sampling, name))
         try:
             sampling = Sampling.model_validate(self._sampling.model_dump() | {name: value})
         except ValueError:
-            about = facts(Sampling, name)
+            about = get_facts(Sampling, name)
             self.controls[name].set_invalid(True)
             message = tr("{field} must be between {low:g} and {high:g}.")
             self.error.setText(

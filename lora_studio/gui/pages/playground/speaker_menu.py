@@ -52,7 +52,7 @@ class SpeakerMenu(QPushButton):
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
         """Show a model; `name` replaces its own name during a blind comparison."""
         self._speaker = speaker
-        self._full_name = name or localize(chat.shown(speaker))
+        self._full_name = name or localize(chat.format_speaker_name(speaker))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full_name))
         self.setToolTip(self._full_name)
         self._elide()
@@ -165,7 +165,7 @@ class SpeakerMenu(QPushButton):
             assert isinstance(choice.speaker, AdapterSpeaker)
             more = choice.speaker.adapters
             if more[0].folder not in {each.folder for each in current}:
-                name = localize(chat.shown(choice.speaker)).replace("&", "&&")
+                name = localize(chat.format_speaker_name(choice.speaker)).replace("&", "&&")
                 inner.addAction(
                     name, self._choose_later(AdapterSpeaker(adapters=(*current, *more)))
                 )
@@ -181,7 +181,9 @@ class SpeakerMenu(QPushButton):
     def _pick_adapter(self) -> None:
         dialog = QFileDialog(self.window(), tr("Select adapter folder"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(lambda name: self.chosen.emit(speakers.adapter_speaker(name)))
+        dialog.fileSelected.connect(
+            lambda name: self.chosen.emit(speakers.create_adapter_speaker(name))
+        )
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 

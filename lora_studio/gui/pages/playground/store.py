@@ -69,8 +69,8 @@ class PlaygroundStore(QObject):
         def work(thread: BackgroundReader) -> list[SpeakerOption]:
             options = _options_of_model(own)
             for run in thread.cooperative_iter(folder.list_runs(runs)[:_MAX_RUNS]):
-                options += speakers.run_speakers(run)
-            return [*options, *speakers.library_speakers(folders)]
+                options += speakers.list_run_speakers(run)
+            return [*options, *speakers.iter_library_speakers(folders)]
 
         def deliver(options: object) -> None:
             """Discard the result of a search that a later one has replaced."""

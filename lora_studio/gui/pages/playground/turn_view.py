@@ -143,7 +143,9 @@ class TurnView(QWidget):
 
 def _facts_text(version: AnswerVersion) -> str:
     endings = {"length": tr("token limit reached"), "stopped": tr("stopped")}
-    speed = formatting.rate(version.tokens_per_s, tr("tokens")) if version.tokens_per_s else ""
+    speed = (
+        formatting.format_rate(version.tokens_per_s, tr("tokens")) if version.tokens_per_s else ""
+    )
     count = tr_n("{n} token", "{n} tokens", version.tokens) if version.tokens else ""
     parts = (count, speed, endings.get(version.ending, ""))
     return " · ".join(part for part in parts if part)

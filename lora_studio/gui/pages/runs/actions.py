@@ -183,7 +183,7 @@ class RunActions(QObject):
     def _copy_settings(self) -> None:
         run = self._folder(self.chosen[0])
         title = tr("Settings from {run}").format(run=self._library.display_name(self.chosen[0]))
-        self._begin(lambda _: copies.settings_of(run), partial(self._apply_settings, title))
+        self._begin(lambda _: copies.list_settings(run), partial(self._apply_settings, title))
 
     def _chat(self) -> None:
         self.chat_requested.emit(str(self._folder(self.chosen[0]).adapter))
@@ -213,7 +213,7 @@ class RunActions(QObject):
         draft = copy.deepcopy(self._state.draft)
 
         def work(thread: BackgroundReader) -> list[QueuedRun]:
-            runs = thread.cooperative_iter(copies.grid(draft, axes))
+            runs = thread.cooperative_iter(copies.create_grid_runs(draft, axes))
             return [QueuedRun(run=run.path.name) for run in runs]
 
         self._begin(work, self._add_entries)

@@ -62,8 +62,8 @@ class AxisEditor(QWidget):
         """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
         super().__init__(parent)
         self._abouts = {
-            setting: localize_facts(SPECS[copies.split(setting)[0]], about.name)
-            for setting, about in grid_search.searchable().items()
+            setting: localize_facts(SPECS[copies.split_setting(setting)[0]], about.name)
+            for setting, about in grid_search.list_searchable_settings().items()
         }
         self.setting, self.numbers, self.choices = QComboBox(), LineEdit(), QWidget()
         self._flow = FlowLayout(self.choices, Spacing.M)

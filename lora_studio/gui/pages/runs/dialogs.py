@@ -39,7 +39,9 @@ class DeleteDialog(Dialog):
         self.add_button(button(tr("Cancel"), self.reject), default=True)
         self.checkpoints = self.add_button(
             button(
-                tr("Delete checkpoints only ({size})").format(size=formatting.size(checkpoints)),
+                tr("Delete checkpoints only ({size})").format(
+                    size=formatting.format_size(checkpoints)
+                ),
                 lambda: self._decide(self.checkpoints_chosen),
             )
         )
@@ -49,7 +51,7 @@ class DeleteDialog(Dialog):
         self.checkpoints.setVisible(bool(checkpoints))
         self.all = self.add_button(
             button(
-                tr("Delete ({size})").format(size=formatting.size(total)),
+                tr("Delete ({size})").format(size=formatting.format_size(total)),
                 lambda: self._decide(self.all_chosen),
                 kind="danger",
                 icon="trash",
@@ -67,7 +69,7 @@ def _consequences(runs: Sequence[RunSummary]) -> str:
     sentences = [
         tr(
             "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash."
-        ).format(size=formatting.size(sum(run.bytes for run in runs)))
+        ).format(size=formatting.format_size(sum(run.bytes for run in runs)))
     ]
     if resumable := sum(run.resumable for run in runs):
         sentences.append(

@@ -86,7 +86,7 @@ class GridDialog(Dialog):
             editor.show_error(self._find_error(editor))
             is_valid = is_valid and editor.error.isHidden()
         try:
-            count = len(copies.combinations(self.axes()))
+            count = len(copies.list_combinations(self.axes()))
         except ProblemError as error:
             text = f"{localize(error.problems[0].what)} {localize(error.problems[0].remedy)}"
             self.total.setText(text if is_valid else "")
@@ -103,7 +103,7 @@ class GridDialog(Dialog):
             return tr("This setting is already selected as the first setting.")
         values = editor.values()
         for value in values:
-            if problem := grid_search.wrong(self._state.draft, editor.name, value):
+            if problem := grid_search.check_value(self._state.draft, editor.name, value):
                 return f"{localize(problem.what)} {localize(problem.remedy)}"
         return "" if values else tr("Enter at least one value.")
 
@@ -115,12 +115,12 @@ class GridDialog(Dialog):
                 "{n} runs. An estimate of the time appears after the first run.",
                 count,
             )
-        time = formatting.duration(seconds)
+        time = formatting.format_duration(seconds)
         return tr_n("{n} run, about {time}", "{n} runs, about {time} in total", count, time=time)
 
     def _seconds(self) -> float | None:
         """Return the estimated seconds of all runs together, None if unknown."""
-        estimates = [self._run_seconds(values) for values in copies.combinations(self.axes())]
+        estimates = [self._run_seconds(values) for values in copies.list_combinations(self.axes())]
         if all(each is not None for each in estimates):
             return math.fsum(each for each in estimates if each is not None)
         recent = [run.seconds for run in self._earlier if run.has_adapter and run.seconds > 0][:5]
@@ -139,7 +139,7 @@ class GridDialog(Dialog):
             training = TrainingSpec.model_validate(plan.training.model_dump() | changes)
         except ValueError:
             return None
-        return estimate.seconds(replace(plan, training=training))
+        return estimate.estimate_seconds(replace(plan, training=training))
 
     def _accept(self) -> None:
         self.accept()

@@ -134,7 +134,7 @@ class GridView(QWidget):
         )
         self.summary.setText(
             tr("Best so far: {loss} with {values}.").format(
-                loss=run_table.said(best, "eval"), values=", ".join(values)
+                loss=run_table.format_cell(best, "eval"), values=", ".join(values)
             )
         )
 
@@ -149,7 +149,7 @@ class GridView(QWidget):
 
 
 def _about(setting: str) -> FieldFacts:
-    step, name = copies.split(setting)
+    step, name = copies.split_setting(setting)
     return localize_facts(SPECS[step], name)
 
 
@@ -162,7 +162,7 @@ def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
         return item
     is_best = run is grid.best
     state = STATES[run.state]
-    loss = run_table.said(run, "eval")
+    loss = run_table.format_cell(run, "eval")
     done = run.state in ("trained", "merged", "exported")
     item.setText(
         f"{'★ ' if is_best else ''}{loss}{'' if done else f' {state.glyph}'}"

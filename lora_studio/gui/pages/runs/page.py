@@ -150,7 +150,7 @@ class RunsPage(AppPage):
         self.filter.addItem(tr("All states"), "")
         for state, style in STATES.items():
             if state in counts:
-                count = formatting.number(counts[state])
+                count = formatting.format_number(counts[state])
                 self.filter.addItem(f"{tr(style.title)}  {count}", state)
         self.filter.setCurrentIndex(max(0, self.filter.findData(selected)))
 
@@ -161,14 +161,14 @@ class RunsPage(AppPage):
             rows.set_filter(lambda run: True)
         else:
             rows.set_filter(
-                lambda run: (not state or rows.state_of(run) == state) and table.matches(run, text)
+                lambda run: (not state or rows.state_of(run) == state) and table.is_match(run, text)
             )
         shown, known = rows.rowCount(), len(rows.runs)
         self.count.setText(
             tr_n("{n} run", "{n} runs", known)
             if shown == known
             else tr("{shown} of {known}").format(
-                shown=formatting.number(shown), known=formatting.number(known)
+                shown=formatting.format_number(shown), known=formatting.format_number(known)
             )
         )
         self._show_chosen()

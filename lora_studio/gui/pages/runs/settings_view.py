@@ -89,7 +89,7 @@ class SettingsModel(QAbstractTableModel):
             case Qt.ItemDataRole.ToolTipRole if column == 0:
                 return f"{line.step}.{line.about.name}\n{line.about.description}"
             case Qt.ItemDataRole.ToolTipRole:
-                return table.flat(line.values[column - 1])
+                return table.format_value(line.values[column - 1])
         return None
 
 
@@ -199,18 +199,18 @@ def format_value(about: FieldFacts, value: Any) -> str:
         return f"{shown(value, about)} {tr(about.unit) if about.unit else ''}".strip()
     parts = value if isinstance(value, list | tuple) else [value]
     is_path = about.path or about.name in ("sources", "source")
-    texts = [table.flat(part) for part in parts]
-    return ", ".join(facts.short_name(t) if is_path else t for t in texts if t) or "–"
+    texts = [table.format_value(part) for part in parts]
+    return ", ".join(facts.get_short_name(t) if is_path else t for t in texts if t) or "–"
 
 
 def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
     if not runs:
         return []
     rows = []
-    for name, values in table.differences(runs, everything=True).items():
-        step, field = copies.split(name)
-        compared = values if len(runs) > 1 else [facts.default(name), *values]
-        differs = table.differ(compared)
+    for name, values in table.find_differences(runs, everything=True).items():
+        step, field = copies.split_setting(name)
+        compared = values if len(runs) > 1 else [facts.get_default(name), *values]
+        differs = table.has_differences(compared)
         if differs or everything:
             rows.append(
                 SettingRow(localize_facts(SPECS[step], field), step, tuple(values), differs)

@@ -68,7 +68,7 @@ class RunSide(QTabWidget):
 
     def show_grids(self, runs: Sequence[RunSummary]) -> None:
         """Show the grid searches that runs belong to; hides the tab without any."""
-        tables = grid_search.grids(runs)
+        tables = grid_search.build_tables(runs)
         self.grids.show_grids(tables)
         self.setTabVisible(self.indexOf(self.grids), bool(tables))
         self._fit()
@@ -100,11 +100,14 @@ class RunSide(QTabWidget):
 def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
     size = (
         tr("{size}, including {checkpoints} of checkpoints") if run.checkpoint_bytes else "{size}"
-    ).format(size=formatting.size(run.bytes), checkpoints=formatting.size(run.checkpoint_bytes))
-    loss, best_eval = table.said(run, "loss"), table.said(run, "eval")
+    ).format(
+        size=formatting.format_size(run.bytes),
+        checkpoints=formatting.format_size(run.checkpoint_bytes),
+    )
+    loss, best_eval = table.format_cell(run, "loss"), table.format_cell(run, "eval")
     return [
         (tr("Status"), f"{state}. {localize(run.reason)}" if run.reason else state),
-        (tr("Started"), table.said(run, "begun")),
+        (tr("Started"), table.format_cell(run, "begun")),
         (
             tr("Loss"),
             tr("{loss}, best eval loss {best_eval}").format(loss=loss, best_eval=best_eval)
@@ -113,9 +116,11 @@ def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
         ),
         (
             tr("Steps"),
-            f"{formatting.number(run.step)} / {formatting.number(run.steps)}" if run.steps else "",
+            f"{formatting.format_number(run.step)} / {formatting.format_number(run.steps)}"
+            if run.steps
+            else "",
         ),
-        (tr("Time"), table.said(run, "time")),
+        (tr("Time"), table.format_cell(run, "time")),
         (tr("Size on disk"), size),
         (tr("Folder"), run.folder),
     ]

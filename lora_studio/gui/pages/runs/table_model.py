@@ -126,7 +126,7 @@ class RunModel(QAbstractTableModel):
     def _arrange(self) -> None:
         column, descending = self.order
         matching = [run for run in self.runs if self._filter(run)]
-        shown = table.in_order(matching, column, descending=descending)
+        shown = table.sort_runs(matching, column, descending=descending)
         if [run.folder for run in shown] == [run.folder for run in self.shown]:
             self.shown = shown
             self._repaint()
@@ -232,7 +232,7 @@ class RunModel(QAbstractTableModel):
         if column == "name":
             letter = self.letter(run.folder)
             return f"{letter}  {self.names.get(run)}" if letter else self.names.get(run)
-        return table.said(run, column) or "–" * (column in NUMBERS)
+        return table.format_cell(run, column) or "–" * (column in NUMBERS)
 
     def letter(self, name: str) -> str:
         """Return the letter of a run in the plot, "" if it isn't checked."""
@@ -250,7 +250,7 @@ class RunModel(QAbstractTableModel):
                 return str(run.value("model.source"))
             case "size" if run.checkpoint_bytes:
                 return tr("{size} of this is checkpoints").format(
-                    size=formatting.size(run.checkpoint_bytes)
+                    size=formatting.format_size(run.checkpoint_bytes)
                 )
         return self._text(run, column) or None
 

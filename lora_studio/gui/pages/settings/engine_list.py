@@ -87,7 +87,7 @@ class EngineActions(QWidget):
 
 def _state(current: Engine | None, installed: list[Engine]) -> str:
     if current is not None:
-        size = formatting.size(current.bytes)
+        size = formatting.format_size(current.bytes)
         return tr("{name}: {size}").format(name=engine_title(current), size=size)
     if installed:
         return tr("No engine is active.")

@@ -142,7 +142,7 @@ class EngineManager(QObject):
     def _ask_remove(self) -> None:
         current = engines.current()
         installed = engines.installed()
-        size = formatting.size(sum(engine.bytes for engine in installed))
+        size = formatting.format_size(sum(engine.bytes for engine in installed))
         text = tr(
             "This permanently deletes {size} in {folder}. Your projects, models, and runs aren't "
             "affected. You can't train without an engine, but you can install it again at any "
@@ -151,7 +151,7 @@ class EngineManager(QObject):
         dialog = Dialog(tr("Remove all engines?"), text, self._window)
         dialog.add_button(button(tr("Cancel"), dialog.reject), default=True)
         if current is not None and len(installed) > 1:
-            own = formatting.size(current.bytes)
+            own = formatting.format_size(current.bytes)
             one = button(tr("Remove active engine only ({size})").format(size=own))
             one.clicked.connect(lambda: self._remove(dialog, current.name))
             dialog.add_button(one)

@@ -206,10 +206,10 @@ class SettingsPage(AppPage):
         grid.setVerticalSpacing(Spacing.S)
         grid.setColumnStretch(1, 1)
         folders = {
-            tr("Projects and samples"): paths.data_folder(),
-            tr("Cache"): paths.cache_folder(),
-            tr("Preferences"): paths.config_folder(),
-            tr("Logs"): paths.log_folder(),
+            tr("Projects and samples"): paths.get_data_folder(),
+            tr("Cache"): paths.get_cache_folder(),
+            tr("Preferences"): paths.get_config_folder(),
+            tr("Logs"): paths.get_log_folder(),
         }
         for index, (name, folder) in enumerate(folders.items()):
             grid.addWidget(label(name, "muted"), index, 0)
@@ -231,10 +231,10 @@ def _opener(folder: Path) -> Callable[[], None]:
 
 
 def _device_words(device: events.Device) -> str:
-    memory = formatting.memory(device.total_bytes)
+    memory = formatting.format_memory(device.total_bytes)
     return tr("{title} ({name}), {memory}, {free_bytes} free").format(
         title=localize(device.title),
         name=device.name,
         memory=memory,
-        free_bytes=formatting.memory(device.free_bytes),
+        free_bytes=formatting.format_memory(device.free_bytes),
     )

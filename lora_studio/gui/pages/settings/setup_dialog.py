@@ -261,11 +261,13 @@ class EngineDialog(Dialog):
             if progress.unit == "B" and progress.total:
                 doing = tr("{doing}: {done} of {total}").format(
                     doing=doing,
-                    done=formatting.size(progress.done),
-                    total=formatting.size(progress.total),
+                    done=formatting.format_size(progress.done),
+                    total=formatting.format_size(progress.total),
                 )
         if (speed := control.speed) is not None:
-            doing = tr("{doing}  ·  {speed}/s").format(doing=doing, speed=formatting.size(speed))
+            doing = tr("{doing}  ·  {speed}/s").format(
+                doing=doing, speed=formatting.format_size(speed)
+            )
         self.progress.show_progress(doing, control.share, progress.eta_s if progress else None)
 
 
@@ -280,7 +282,7 @@ def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
         (
             tr("Disk space"),
             tr("{needed} required, {free} free").format(
-                needed=formatting.size(plan.needed), free=formatting.size(plan.free)
+                needed=formatting.format_size(plan.needed), free=formatting.format_size(plan.free)
             ),
         ),
         (tr("PyTorch"), torch),
@@ -290,7 +292,7 @@ def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
 
 def _download(plan: SetupPlanned) -> str:
     """Return the bytes to download, the number of packages and how many are installed already."""
-    size = formatting.size(plan.download)
+    size = formatting.format_size(plan.download)
     if not plan.reused:
         return tr_n("{size} ({n} package)", "{size} ({n} packages)", plan.packages, size=size)
     return tr_n(
@@ -298,7 +300,7 @@ def _download(plan: SetupPlanned) -> str:
         "{size} ({n} packages, {installed} already installed)",
         plan.packages,
         size=size,
-        installed=formatting.number(plan.reused),
+        installed=formatting.format_number(plan.reused),
     )
 
 
@@ -311,7 +313,7 @@ def describe_machine(accelerator: Accelerator) -> str:
         return f"{text} {localize(accelerator.note)}" if accelerator.note else text
     parts = [accelerator.title or accelerator.variant]
     if accelerator.memory:
-        parts.append(formatting.memory(accelerator.memory))
+        parts.append(formatting.format_memory(accelerator.memory))
     if accelerator.driver:
         parts.append(tr("driver {version}").format(version=accelerator.driver))
     if accelerator.cuda:

@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem
 from lora_studio.core.runs import names
-from lora_studio.core.runs.folder import RunFolder, begun_runs
-from lora_studio.core.system.files import replaced
+from lora_studio.core.runs.folder import RunFolder, list_started_runs
+from lora_studio.core.system.files import open_atomic
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.plots.loss_plot import LossPlot
@@ -84,7 +84,7 @@ class CurvesCard(Card):
 
     def _offer_runs(self) -> None:
         folder, ticked = self.state.runs_folder, self.plot.bar.ticked()
-        recent = begun_runs(folder, _MAX_COMPARED_RUNS + 1) if folder else []
+        recent = list_started_runs(folder, _MAX_COMPARED_RUNS + 1) if folder else []
         runs = [run for run in recent if run != self.state.run][:_MAX_COMPARED_RUNS]
         runs += [run for key in ticked if (run := RunFolder(Path(key))) not in runs]
         self.plot.bar.set_runs([(str(run.path), names.read_run_name(run)) for run in runs])
@@ -201,13 +201,13 @@ class CurvesCard(Card):
 
 def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
     run.events_file.stat()  # raises if the file is missing, which `events` ignores
-    return metrics.series(thread.cooperative_iter(run.events()))
+    return metrics.build_series(thread.cooperative_iter(run.events()))
 
 
 def _write_csv(runs: list[RunFolder], file: Path, thread: BackgroundReader) -> None:
     series = {names.read_run_name(run): _read_series(run, thread) for run in runs}
-    with replaced(file) as out:
-        for line in thread.cooperative_iter(metrics.csv_lines(series)):
+    with open_atomic(file) as out:
+        for line in thread.cooperative_iter(metrics.iter_csv_lines(series)):
             out.write(line.encode("utf-8"))
 
 
@@ -215,5 +215,5 @@ def _write_png(image: QImage, file: Path, thread: BackgroundReader) -> None:
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     image.save(buffer, "PNG")  # type: ignore[call-overload]  # the format is typed as bytes
-    with replaced(file) as out:
+    with open_atomic(file) as out:
         out.write(bytes(buffer.data().data()))

@@ -67,10 +67,13 @@ def describe(needed: MemoryEstimate | None) -> str:
     if needed is None:
         return tr("Memory: not available yet")
     parts = [
-        f"{tr(COMPONENTS[name])} {formatting.memory(size)}" for name, size in needed.parts.items()
+        f"{tr(COMPONENTS[name])} {formatting.format_memory(size)}"
+        for name, size in needed.parts.items()
     ]
     return tr("Memory: {parts}; total {total}. {free}").format(
-        parts=", ".join(parts), total=formatting.memory(needed.total), free=_free_text(needed)
+        parts=", ".join(parts),
+        total=formatting.format_memory(needed.total),
+        free=_free_text(needed),
     )
 
 
@@ -79,9 +82,9 @@ def _free_text(needed: MemoryEstimate | None) -> str:
         return ""
     left = needed.available - needed.total
     return (
-        tr("{left} free").format(left=formatting.memory(left))
+        tr("{left} free").format(left=formatting.format_memory(left))
         if left >= 0
-        else tr("{missing} over the limit").format(missing=formatting.memory(-left))
+        else tr("{missing} over the limit").format(missing=formatting.format_memory(-left))
     )
 
 
@@ -148,7 +151,7 @@ class _Bar(QWidget):
         if isinstance(event, QHelpEvent) and self._estimate is not None:
             for name, rectangle in self.segments():
                 if rectangle.contains(event.pos()):
-                    size = formatting.memory(self._estimate.parts[name])
+                    size = formatting.format_memory(self._estimate.parts[name])
                     QToolTip.showText(event.globalPos(), f"{tr(COMPONENTS[name])}: {size}", self)
                     return True
         return super().event(event)
@@ -165,7 +168,7 @@ class _Entry(QWidget):
 
     def show_size(self, size: int | None) -> None:
         self.text.setText(
-            f"{self._name} {formatting.memory(size)}" if size is not None else self._name
+            f"{self._name} {formatting.format_memory(size)}" if size is not None else self._name
         )
 
 

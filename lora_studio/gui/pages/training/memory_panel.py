@@ -64,7 +64,7 @@ class MemoryPanel(QWidget):
             self._show_sentence(needed)
             self.rows.setText(_rows_text(needed, measured))
             self._largest = _largest_micro_batch(plan)
-            problem = advice.problem(plan, needed)
+            problem = advice.check_fit(plan, needed)
             self._cheapest = problem.fix if problem else None
         else:
             self.sentence.setText(tr(_UNKNOWN))
@@ -76,7 +76,7 @@ class MemoryPanel(QWidget):
         return problem
 
     def _show_sentence(self, needed: MemoryEstimate) -> None:
-        total = formatting.memory(needed.total)
+        total = formatting.format_memory(needed.total)
         if needed.available is None:
             text = tr("Needs about {total}.").format(total=total)
         else:
@@ -86,11 +86,11 @@ class MemoryPanel(QWidget):
                 else tr("⚠ Needs about {total}, but only {available} is available on {device}.")
             ).format(
                 total=total,
-                available=formatting.memory(needed.available),
+                available=formatting.format_memory(needed.available),
                 device=localize(needed.device),
             )
         if needed.seconds is not None:
-            time = localize(messages.remaining(needed.seconds))
+            time = localize(messages.describe_remaining(needed.seconds))
             text = f"{text} {tr('Estimated training time: {time}.').format(time=time)}"
         self.sentence.setText(text)
         set_role(self.sentence, "body" if needed.fits is not False else "warn")
@@ -118,7 +118,7 @@ def _rows_text(needed: MemoryEstimate, measured: bool) -> str:
 
 def _largest_micro_batch(plan: MemoryPlan) -> Fix | None:
     """Return a fix that sets the largest micro-batch that fits, None if it is already set."""
-    size = advice.largest_micro_batch_that_fits(plan)
+    size = advice.find_largest_micro_batch(plan)
     if size is None or size == plan.training.micro_batch:
         return None
     accumulation = plan.training.effective_batch // size

@@ -270,7 +270,7 @@ class TrainingPage(StepPage):
             return tr("Training is running.")
         if self.primary_action() is PrimaryAction.CONTINUE:
             return None
-        errors = checks.errors(self.state.problems())
+        errors = checks.filter_errors(self.state.problems())
         return localize(errors[0].what) if errors else None
 
     def is_done(self) -> bool:
@@ -357,6 +357,6 @@ class TrainingPage(StepPage):
             if not (steps := self.state.run.checkpoint_steps()):
                 return tr("No steps completed yet. Resume to start from the beginning.")
             return tr("Resume to continue from the checkpoint at step {step}.").format(
-                step=formatting.number(steps[-1])
+                step=formatting.format_number(steps[-1])
             )
         return tr("There is no checkpoint to resume from.")

@@ -53,7 +53,7 @@ class PresetPanel(QWidget):
         self._refresh()
 
     def _preview(self, name: str) -> None:
-        self._previewed = presets.find(name)
+        self._previewed = presets.find_preset(name)
         self._refresh()
 
     def _apply(self) -> None:
@@ -72,10 +72,10 @@ class PresetPanel(QWidget):
 
     def _refresh(self) -> None:
         preset = self._previewed
-        changes = presets.differences(self._state.get, preset) if preset else []
+        changes = presets.list_differences(self._state.get, preset) if preset else []
         if preset is None or not changes:
             self._previewed = None
-            current = presets.current(self._state.get)
+            current = presets.find_current(self._state.get)
             self.cards.show_value(current.name if current else None)
             self.preview.hide()
             return

@@ -18,7 +18,7 @@ from lora_studio.core.project.presets import Preset
 from lora_studio.core.protocol import events
 from lora_studio.core.training import optimizers, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
-from lora_studio.core.training.recipe_checks import optimizer_not_available
+from lora_studio.core.training.recipe_checks import optimizer_unavailable_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.controls.field_group import FieldGroup
@@ -121,7 +121,7 @@ class RecipeForm(QWidget):
 
     def _apply_preset(self, preset: Preset) -> None:
         """Change all fields of a preset as one undo step."""
-        changes = presets.differences(self.state.get, preset)
+        changes = presets.list_differences(self.state.get, preset)
         self.state.change(
             tr(preset.title), [(change.step, change.field, change.after) for change in changes]
         )
@@ -193,11 +193,13 @@ class RecipeForm(QWidget):
         if machine is not None and machine.devices and isinstance(training, TrainingSpec):
             chosen = str(self.state.get("model", "device"))
             device = machine.devices[0].name if chosen == "auto" else chosen
-            if not optimizers.why_not(training.optimizer, chosen):  # the checks report that
-                reason = optimizers.why_not(training.optimizer, device, machine.missing)
+            if not optimizers.explain_unavailable(
+                training.optimizer, chosen
+            ):  # the checks report that
+                reason = optimizers.explain_unavailable(training.optimizer, device, machine.missing)
         chosen_trackers = training.trackers if isinstance(training, TrainingSpec) else ()
-        missing = trackers.not_installed(chosen_trackers, machine.missing if machine else ())
-        unavailable = [optimizer_not_available(reason)] if reason else []
+        missing = trackers.check_installed(chosen_trackers, machine.missing if machine else ())
+        unavailable = [optimizer_unavailable_error(reason)] if reason else []
         self.state.report("recipe", [*unavailable, *missing])
 
     def _precision_text(self) -> str:
@@ -222,6 +224,6 @@ class RecipeForm(QWidget):
 
 def _trainable_text(adapter: events.ParametersCounted) -> str:
     return tr("{trainable} parameters ({share})").format(
-        trainable=formatting.count(adapter.trainable),
-        share=formatting.percent(adapter.percent / 100),
+        trainable=formatting.format_count(adapter.trainable),
+        share=formatting.format_percent(adapter.percent / 100),
     )

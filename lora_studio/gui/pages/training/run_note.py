@@ -7,7 +7,7 @@ from PySide6.QtGui import QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.runs.annotations import noted_steps
+from lora_studio.core.runs.annotations import list_noted_steps
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
@@ -66,7 +66,7 @@ class RunNote(QWidget):
             self.text.setPlainText(notes)
         self._typing.stop()
         self._is_modified = False
-        self.steps_changed.emit(noted_steps(notes))
+        self.steps_changed.emit(list_noted_steps(notes))
 
     def set_step(self, step: int) -> None:
         """Set the step that the training has reached."""
@@ -101,4 +101,4 @@ class RunNote(QWidget):
     def _typed(self) -> None:
         self._is_modified = True
         self._typing.start()
-        self.steps_changed.emit(noted_steps(self.text.toPlainText()))
+        self.steps_changed.emit(list_noted_steps(self.text.toPlainText()))

@@ -86,7 +86,9 @@ class SampleView(QScrollArea):
             return
         was_newest = self.steps.currentIndex() == self.steps.count() - 1
         self._by_step[step] = {}
-        self.steps.addItem(tr("After step {step}").format(step=formatting.number(step)), step)
+        self.steps.addItem(
+            tr("After step {step}").format(step=formatting.format_number(step)), step
+        )
         self.steps.setVisible(True)
         if was_newest:
             self.steps.setCurrentIndex(self.steps.count() - 1)

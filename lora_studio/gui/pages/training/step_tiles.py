@@ -36,22 +36,23 @@ class StepTiles(StatTiles):
         self.show_values(
             {
                 "step": tr("{step} of {steps}").format(
-                    step=formatting.number(last.step), steps=formatting.number(last.steps)
+                    step=formatting.format_number(last.step),
+                    steps=formatting.format_number(last.steps),
                 ),
                 "epoch": f"{last.epoch:.2f}",
-                "left": localize(messages.remaining(last.eta_s)) if running else "–",
-                "speed": formatting.number(round(last.tokens_per_s)),
-                "loss": formatting.loss(last.loss),
-                "memory": formatting.memory(last.memory_bytes),
+                "left": localize(messages.describe_remaining(last.eta_s)) if running else "–",
+                "speed": formatting.format_number(round(last.tokens_per_s)),
+                "loss": formatting.format_loss(last.loss),
+                "memory": formatting.format_memory(last.memory_bytes),
                 "load": _load_text(last),
-                "rate": formatting.small(last.learning_rate),
-                "norm": formatting.loss(last.grad_norm),
+                "rate": formatting.format_setting(last.learning_rate),
+                "norm": formatting.format_loss(last.grad_norm),
             }
         )
 
     def show_evaluation(self, loss: float) -> None:
         """Show the eval loss."""
-        self.show_values({"eval": formatting.loss(loss)})
+        self.show_values({"eval": formatting.format_loss(loss)})
 
 
 def _load_text(step: events.StepDone) -> str:

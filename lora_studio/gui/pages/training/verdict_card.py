@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.curves import advice
 from lora_studio.core.curves.training_monitor import TrainingMonitor
-from lora_studio.core.curves.verdict import TrainingVerdict, diverged, judge
+from lora_studio.core.curves.verdict import TrainingVerdict, divergence_verdict, judge
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project.project import Project
@@ -120,7 +120,7 @@ class VerdictCard(Card):
         if phase == "failed" and (problem := self._record.problem) is not None:
             self._show_texts(f"✗ {localize(problem.what)}", localize(problem.remedy), "error")
             if problem.code == "training.diverged":
-                self.fixes.show_fixes(self._find_fixes(diverged(problem.what)))
+                self.fixes.show_fixes(self._find_fixes(divergence_verdict(problem.what)))
         elif phase == "paused":
             self._show_texts(tr("Training paused"), resume_hint)
         elif phase == "cancelled":
@@ -136,14 +136,14 @@ class VerdictCard(Card):
         glyph = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
         sentences = [localize(verdict.advice)]
         if adapter is not None and adapter.best_loss is not None:
-            step = formatting.number(adapter.step)
+            step = formatting.format_number(adapter.step)
             sentences.append(tr("The best adapter, from step {step}, was kept.").format(step=step))
         duration = (
             tr("You stopped training after {time}.")
             if self._record.phase == "stopped"
             else tr("Training took {time}.")
         )
-        sentences.append(duration.format(time=formatting.duration(self._record.seconds)))
+        sentences.append(duration.format(time=formatting.format_duration(self._record.seconds)))
         self._show_texts(f"{glyph}{localize(verdict.what)}", " ".join(sentences))
         self.fixes.show_fixes(self._find_fixes(verdict))
 
@@ -162,7 +162,7 @@ class VerdictCard(Card):
         if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
             return []
         per_epoch = self._plan.steps_per_epoch if self._plan else 1.0
-        return advice.fixes(verdict, advice.RecipeFacts(training, lora, per_epoch))
+        return advice.suggest_fixes(verdict, advice.RecipeFacts(training, lora, per_epoch))
 
     def _load_run_project(self) -> Project | None:
         try:

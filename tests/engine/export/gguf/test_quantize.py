@@ -15,7 +15,7 @@ from lora_studio.core.export import (
     QUANTIZATIONS,
     ExportSpec,
     Quantization,
-    wants_imatrix,
+    should_use_imatrix,
 )
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.export.gguf import (
@@ -120,9 +120,9 @@ def test_quantization_that_needs_imatrix_is_refused_without_one(
     quantization: Quantization, tmp_path: Path
 ) -> None:
     if not QUANTIZATIONS[quantization].needs_imatrix:
-        assert not wants_imatrix(ExportSpec(), quantization)
+        assert not should_use_imatrix(ExportSpec(), quantization)
         return
-    assert wants_imatrix(ExportSpec(), quantization)
+    assert should_use_imatrix(ExportSpec(), quantization)
     with pytest.raises(ProblemError) as caught:
         gguf_quantizer.quantize(tmp_path / "a", tmp_path / "b", quantization, "", recorded_job()[0])
     assert caught.value.problems[0].code == "quantize.needs_imatrix"
@@ -145,7 +145,7 @@ def test_llama_cpp_requires_imatrix_exactly_where_we_say(
 
 def test_imatrix_always_skips_types_that_ignore_it() -> None:
     spec = ExportSpec(imatrix="always")
-    without = {name for name in QUANTIZATIONS if not wants_imatrix(spec, name)}
+    without = {name for name in QUANTIZATIONS if not should_use_imatrix(spec, name)}
     assert without == {"F32", "BF16", "F16", "Q8_0", "MXFP4_MOE"}
 
 

@@ -18,7 +18,7 @@ from lora_studio.client import worker as client_worker
 from lora_studio.client.oom_supervisor import RestartingWorker
 from lora_studio.core.curves import metrics
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.model.spec import ModelSpec, names_of
+from lora_studio.core.model.spec import ModelSpec, list_device_names
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
@@ -420,7 +420,7 @@ def _spellings() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 @pytest.mark.parametrize(("text", "names"), _spellings())
 def test_device_setting_names_one_device_per_process(text: str, names: tuple[str, ...]) -> None:
-    assert ModelSpec(device=text).devices == names_of(text) == names
+    assert ModelSpec(device=text).devices == list_device_names(text) == names
 
 
 @pytest.mark.parametrize(

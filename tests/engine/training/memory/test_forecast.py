@@ -91,7 +91,7 @@ def test_failed_training_does_not_calibrate(
     monkeypatch.setattr(trainer.Trainer, "fit", diverge)
     channel = trained(tiny, tmp_path, SFT)
     assert channel.of(events.Failed)
-    assert not calibration.file().exists()
+    assert not calibration.get_path().exists()
 
 
 def test_sampled_lengths_represent_a_large_dataset() -> None:

@@ -11,7 +11,7 @@ import torch
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
-from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer, why_not
+from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer, explain_unavailable
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training.recipe import optimizers
 
@@ -165,9 +165,11 @@ def test_missing_package_is_reported_at_its_field_with_a_fix(
 
 
 def test_bitsandbytes_is_not_offered_on_apple_gpus() -> None:
-    ruled_out = {name for name in ALL if why_not(name, "mps")}
+    ruled_out = {name for name in ALL if explain_unavailable(name, "mps")}
     assert ruled_out == {n for n in ALL if OPTIMIZERS[n].library == "bitsandbytes"}
-    assert not any(why_not(name, device) for name in ALL for device in ("cpu", "cuda:1", "auto"))
+    assert not any(
+        explain_unavailable(name, device) for name in ALL for device in ("cpu", "cuda:1", "auto")
+    )
     draft = Draft()
     draft.set("model", "device", "mps")
     draft.set("training", "optimizer", "lion_8bit")

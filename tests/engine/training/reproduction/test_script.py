@@ -304,7 +304,7 @@ def test_training_continues_if_its_script_cannot_be_written(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(script, "folder_atomic", full)
+    monkeypatch.setattr(script, "create_folder_atomic", full)
     run, channel = make_run(tmp_path, tiny, ONE_STEP)
     warned = channel.of(events.Warned)
     assert [event.problem.code for event in warned] == ["training.not_reproducible"]

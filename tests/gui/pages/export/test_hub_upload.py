@@ -22,7 +22,7 @@ from lora_studio.gui.project.state import ProjectState
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     """Yield a run of the open project with an adapter and a GGUF file."""
     assert state.open(project_folder)
-    made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    made = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     for folder, name in ((made.gguf, "bot.gguf"), (made.adapter, "adapter_config.json")):
         folder.mkdir()
         (folder / name).write_bytes(b"{}")

@@ -38,7 +38,7 @@ FOUND = events.OllamaFound(
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     """Yield a run of the open project with a GGUF file."""
     assert state.open(project_folder)
-    made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    made = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     made.gguf.mkdir()
     made.gguf_file("bot", "Q4_K_M").write_bytes(b"GGUF")
     yield made

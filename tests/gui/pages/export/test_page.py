@@ -136,7 +136,7 @@ def test_chat_uses_the_file_without_an_ollama_model(
     play_events(page, [*merge_events(run), begun, adapter, *here, done])
     with qtbot.waitSignal(page.chat_requested) as talk:
         page.results.open_chat.click()
-    assert talk.args == [speakers.gguf_speaker(run, run.gguf / "bot's-Q4_K_M.gguf")]
+    assert talk.args == [speakers.create_gguf_speaker(run, run.gguf / "bot's-Q4_K_M.gguf")]
 
 
 def test_unverified_template_shows_the_first_difference(

@@ -21,7 +21,7 @@ from tests.gui.conftest import WAIT
 
 def _interrupted_run(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
     """Return a run whose worker vanished at step 7 of 20."""
-    run = run_folder.create(folder / "runs", Project(name="support bot"), folder)
+    run = run_folder.create_run(folder / "runs", Project(name="support bot"), folder)
     told: list[events.Event] = [
         events.Started(id="t", time=at, command="train"),
         events.TrainingStarted(

@@ -383,7 +383,7 @@ def test_offline_and_token_problems_offer_a_one_click_fix(
     window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")
-    refused = offline.refusal(text("Offline mode is on.")).problems[0]
+    refused = offline.offline_error(text("Offline mode is on.")).problems[0]
     assert suggest_action(refused).label == "Turn off offline mode"
     window.help.run_action(refused)
     assert not offline.is_on()

@@ -25,7 +25,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import speakers
-from lora_studio.core.runs.folder import RunFolder, create
+from lora_studio.core.runs.folder import RunFolder, create_run
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
@@ -52,7 +52,7 @@ BOTH = [
 @pytest.fixture
 def run(project_folder: Path) -> RunFolder:
     """Return a run of the project with an adapter."""
-    made = create(project_folder / "runs", Project(name="support bot"), project_folder)
+    made = create_run(project_folder / "runs", Project(name="support bot"), project_folder)
     made.adapter.mkdir()
     (made.adapter / "adapter_config.json").write_text("{}")
     return made
@@ -124,7 +124,7 @@ def test_page_created_late_loads_the_saved_conversations(
 def test_latest_adapter_is_preselected_until_the_user_chooses(
     page: PlaygroundPage, project_folder: Path, run: RunFolder, qtbot: QtBot
 ) -> None:
-    later = create(project_folder / "runs", Project(name="support bot"), project_folder)
+    later = create_run(project_folder / "runs", Project(name="support bot"), project_folder)
     later.adapter.mkdir()
     (later.adapter / "adapter_config.json").write_text("{}")
     page.controller.find_speakers()
@@ -404,5 +404,6 @@ def test_run_opens_in_the_playground_from_the_table(
     window.runs.run_actions.actions["chat"].trigger()
     assert window.page_name == "playground"
     assert (
-        speakers.adapter_speaker(run.adapter) in window.playground.controller.conversation.speakers
+        speakers.create_adapter_speaker(run.adapter)
+        in window.playground.controller.conversation.speakers
     )

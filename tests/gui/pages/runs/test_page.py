@@ -430,7 +430,7 @@ def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> Non
 def test_grid_values_are_parsed_by_their_field(
     text: str, setting: str, values: list[object]
 ) -> None:
-    assert numbers_in(text, grid_search.searchable()[setting]) == values
+    assert numbers_in(text, grid_search.list_searchable_settings()[setting]) == values
 
 
 @pytest.mark.slow
@@ -438,7 +438,7 @@ def test_two_thousand_runs_can_be_sorted_and_searched(
     window: Window, project_folder: Path, qtbot: QtBot
 ) -> None:
     make_runs(project_folder, 2000)
-    index.read(project_folder / "runs")
+    index.read_summaries(project_folder / "runs")
     window.open_project(project_folder)
     window.show_page("runs")
     qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 2000, timeout=WAIT)

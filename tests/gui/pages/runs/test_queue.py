@@ -27,7 +27,8 @@ def _runs(folder: Path, count: int) -> list[RunFolder]:
     """Return new runs that are ready to start."""
     specs = [LoraSpec(rank=8 << number) for number in range(count)]
     return [
-        run_folder.create(folder / "runs", Project(name="bot", lora=spec), folder) for spec in specs
+        run_folder.create_run(folder / "runs", Project(name="bot", lora=spec), folder)
+        for spec in specs
     ]
 
 

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
-from lora_studio.core.runs.annotations import RunAnnotations, noted_steps
+from lora_studio.core.runs.annotations import RunAnnotations, list_noted_steps
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
 from lora_studio.gui.pages.training.page import TrainingPage
@@ -26,7 +26,7 @@ from lora_studio.gui.text_size import Size
 def run(state: ProjectState, project_folder: Path) -> RunFolder:
     """Return a run that has a title."""
     assert state.open(project_folder)
-    made = folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    made = folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     made.write_about(RunAnnotations(title="Best", tags=("night",)))
     return made
 
@@ -55,7 +55,7 @@ def _step(step: int) -> events.StepDone:
 
 
 def test_note_lines_with_a_step_are_recognized() -> None:
-    assert noted_steps("@120 slower\nsee @7\n@7: a spike\n@120 again\n@x") == (7, 120)
+    assert list_noted_steps("@120 slower\nsee @7\n@7: a spike\n@120 again\n@x") == (7, 120)
 
 
 def test_note_at_the_current_step_is_saved_and_marked(
@@ -77,7 +77,7 @@ def test_notes_are_reloaded_and_belong_to_their_run(
     page.on_shown()
     assert page.note.text.toPlainText() == "@1 from the Runs page"
     assert page.plot.run.marks == [(1, "note")]
-    other = folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    other = folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     state.set_run(other, "")
     assert page.note.text.toPlainText() == ""
     assert page.plot.run.marks == []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.curves.verdict import diverged
+from lora_studio.core.curves.verdict import divergence_verdict
 from lora_studio.gui.pages.training import verdict_card
 
-FIRST, SECOND = diverged("The loss rose."), diverged("The loss rose more.")
+FIRST, SECOND = divergence_verdict("The loss rose."), divergence_verdict("The loss rose more.")
 
 
 @pytest.fixture
