@@ -22,7 +22,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from lora_studio.engine.training.kernels import numerical_equivalence
+from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
 
 #: Name of this attention in transformers' registry.
 _NAME = "per_document"
@@ -61,6 +61,9 @@ def packed_attention(
     query, key, value = _as_autocast(query, key, value)
     if dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
+    sees_all = sliding_window is None or max(documents) <= sliding_window
+    if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):
+        return cpu_attention.causal_attention(query, key, value, documents, scaling), None
     return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
 
 
@@ -277,7 +280,7 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     if before != "sdpa":
         return False
     device = next(model.parameters()).device
-    lengths = 9, 15
+    lengths = 9, 15  # long enough, on average, for every kernel here to be used
     vocabulary = model.config.get_text_config().vocab_size
     ids = (torch.arange(sum(lengths), device=device)[None] * 7 + 11) % vocabulary
     was_training = model.training
