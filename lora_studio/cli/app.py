@@ -166,7 +166,7 @@ def watch(path: RunArgument, as_json: JsonLinesOption = False) -> None:
 @app.command(name=oom_supervisor.GUARD_VERB, hidden=True)
 def guard(path: RunArgument) -> None:
     """Supervise a training run and restart it if the system kills it for lack of memory."""
-    oom_supervisor.guard(RunFolder(path))
+    oom_supervisor.guard_run(RunFolder(path))
 
 
 @app.command(name="demo")

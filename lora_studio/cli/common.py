@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from lora_studio.cli import headless
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import until_ended
+from lora_studio.client.link import iter_until_ended
 from lora_studio.core import problems
 from lora_studio.core.messages import READABLE
 from lora_studio.core.model.spec import ModelSpec
@@ -86,7 +86,7 @@ def answers(command: commands.Question, display: Display) -> list[events.Event]:
         return [events.Failed(problem=error.problems[0])]
     try:
         worker.send(command)
-        return list(display.progress(until_ended(worker, command.id)))
+        return list(display.progress(iter_until_ended(worker, command.id)))
     except KeyboardInterrupt:
         worker.kill()
         worker.close()

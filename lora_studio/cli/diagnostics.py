@@ -67,7 +67,7 @@ def diagnostics_(
 
 def _report(display: Display) -> dict[str, Any]:
     report = diagnostics.build_report()
-    engine = engines.current()
+    engine = engines.get_current()
     report["engine"] = (
         engine.model_dump(mode="json", context=READABLE, exclude={"packages"}) if engine else None
     )

@@ -118,7 +118,7 @@ def check(
     """Check an engine by importing its packages and training a tiny random model."""
     display = Display(as_json=as_json)
     with _stoppable() as stop:
-        status = show(operations.check(stop, name, steps), display)
+        status = show(operations.check_engine(stop, name, steps), display)
     if status == 0:
         display.say("The engine passed the check.")
     raise typer.Exit(status)
@@ -127,20 +127,20 @@ def check(
 @app.command()
 def status(as_json: JsonObjectOption = False) -> None:
     """Show the current engine, this computer's hardware, and available actions."""
-    current, machine = engines.current(), detect.detect()
+    current, machine = engines.get_current(), detect.detect_accelerator()
     problem: ProblemError | None = None
     python = ""
     try:
-        python = worker.engine_command()[0]
+        python = worker.get_engine_command()[0]
     except ProblemError as error:
         problem = error
     report: dict[str, Any] = {
         "version": __version__,
         "engine": _facts(current) if current else None,
         "python": python,
-        "folder": str(folders.root().path),
+        "folder": str(folders.get_root().path),
         "machine": machine.model_dump(mode="json", context=READABLE),
-        "can_roll_back_to": earlier.name if (earlier := engines.before()) else None,
+        "can_roll_back_to": earlier.name if (earlier := engines.get_previous()) else None,
         "problems": [one.model_dump(mode="json", context=READABLE) for one in problem.problems]
         if problem
         else [],
@@ -157,8 +157,8 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
     """List installed engines."""
-    current = engines.current()
-    installed = engines.installed()
+    current = engines.get_current()
+    installed = engines.list_engines()
     if as_json:
         print_json([_facts(one) | {"in_use": one == current} for one in installed])
         return
@@ -179,7 +179,7 @@ def list_(
 @app.command()
 def rollback(as_json: JsonObjectOption = False) -> None:
     """Switch back to the previous engine."""
-    _at_once(engines.rollback, as_json)
+    _at_once(engines.roll_back, as_json)
 
 
 @app.command(name="use")
@@ -203,8 +203,8 @@ def switch_engine(
             raise typer.Exit(show(operations.adopt_python(python, stop), Display(as_json=as_json)))
 
     def switch(root: folders.EngineRoot) -> Engine:
-        engine = engines.named(name, root)
-        engines.switch(engine, root)
+        engine = engines.get_engine(name, root)
+        engines.switch_engine(engine, root)
         return engine
 
     _at_once(switch, as_json)
@@ -218,9 +218,9 @@ def move(
     """Move all engines to another folder. Checks them there before deleting the old folder."""
     display = Display(as_json=as_json)
     with _stoppable() as stop:
-        status = show(operations.move(to, stop), display)
+        status = show(operations.move_engines(to, stop), display)
     if status == 0:
-        display.say(text("Engines are now in {folder}.", folder=str(folders.root().path)))
+        display.say(text("Engines are now in {folder}.", folder=str(folders.get_root().path)))
     raise typer.Exit(status)
 
 
@@ -274,9 +274,9 @@ def remove(
     if bool(name) == everything:
         raise typer.BadParameter("Specify either an engine or --all.")
     display = Display(as_json=as_json)
-    root = folders.root()
+    root = folders.get_root()
     with refusing(display):
-        doomed = [engines.named(name, root)] if name else engines.installed(root)
+        doomed = [engines.get_engine(name, root)] if name else engines.list_engines(root)
     size = formatting.format_size(sum(one.bytes for one in doomed))
     names = ", ".join(one.name for one in doomed) or "leftover files"
     if _asks(yes, display) and not typer.confirm(
@@ -284,7 +284,7 @@ def remove(
     ):
         raise typer.Exit(headless.INTERRUPTED)
     with _stoppable() as stop:
-        status = show(operations.remove(name, stop), display)
+        status = show(operations.remove_engines(name, stop), display)
     if status == 0:
         display.say(text("Deleted {names}.", names=names))
     raise typer.Exit(status)
@@ -332,7 +332,7 @@ def _asks(yes: bool, display: Display) -> bool:
 def _at_once(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> None:
     """Run an action that returns at once, under the lock, and print the current engine."""
     display = Display(as_json=as_json)
-    root = folders.root()
+    root = folders.get_root()
     with refusing(display), root.locked():
         engine = action(root)
     if as_json:
@@ -340,7 +340,7 @@ def _at_once(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> N
     else:
         display.say(text("Switched to engine {name}.", name=engine.name))
         try:
-            engines.usable()
+            engines.get_usable_engine()
         except ProblemError as error:
             display.say(str(error.problems[0]))
 

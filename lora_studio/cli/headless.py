@@ -17,8 +17,8 @@ from lora_studio.client import (
 from lora_studio.client import (
     worker as client_worker,
 )
-from lora_studio.client.endings import unfinished_command
-from lora_studio.client.link import Link, until_ended
+from lora_studio.client.endings import find_unfinished_command
+from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
@@ -140,7 +140,7 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
         worker = client_worker.Worker.start()
         with ctrl_c([worker], command):
             worker.send(command)
-            return display.follow(until_ended(worker, command.id))
+            return display.follow(iter_until_ended(worker, command.id))
     except ProblemError as error:
         display.problems(error.problems)
         return events.Failed(problem=error.problems[0])
@@ -158,7 +158,7 @@ def pause(run: RunFolder, display: Display) -> int:
 
     Raises ProblemError if no training is in progress.
     """
-    command = unfinished_command(run, "train")
+    command = find_unfinished_command(run, "train")
     if command is None:
         raise fail(
             "run.not_running",

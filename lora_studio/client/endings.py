@@ -10,16 +10,16 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 
 
-def unfinished_command(run: RunFolder, kind: str = "") -> str | None:
+def find_unfinished_command(run: RunFolder, kind: str = "") -> str | None:
     """Return the ID of the command that a worker is carrying out on a run.
 
     None if no worker is running, or if the command is of another `kind`.
     """
-    command = last_open_command(run, kind)
+    command = find_last_open_command(run, kind)
     return command if run.is_running() else None
 
 
-def last_open_command(run: RunFolder, kind: str = "") -> str | None:
+def find_last_open_command(run: RunFolder, kind: str = "") -> str | None:
     """Return the ID of the last command on a run that has no ending event.
 
     Its worker may have ended. None if the command is of another `kind`.
@@ -46,7 +46,7 @@ def describe_exit(code: int) -> Text:
     return text("The worker stopped unexpectedly (killed by signal {name}).", name=name)
 
 
-def out_of_memory(run: RunFolder | None) -> Problem:
+def out_of_memory_problem(run: RunFolder | None) -> Problem:
     """Return the problem of a worker that the system killed because memory ran out."""
     return error(
         "worker.out_of_memory",
@@ -54,20 +54,20 @@ def out_of_memory(run: RunFolder | None) -> Problem:
         "Everything that was saved is intact. Close other programs, or reduce memory use with a "
         "smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit "
         "precision.",
-        where=_log_of(run),
+        where=_locate_log(run),
     )
 
 
-def crashed(what: Text, run: RunFolder | None) -> Problem:
+def crash_problem(what: Text, run: RunFolder | None) -> Problem:
     """Return the problem of a worker that ended in the middle of a command."""
     if run is None:
         remedy = "Try again."
-    elif last_open_command(run, "train") and run.checkpoint_steps():
+    elif find_last_open_command(run, "train") and run.checkpoint_steps():
         remedy = "Everything that was saved is intact. Resume training: it continues from the last checkpoint."
     else:
         remedy = "Everything that was saved is intact. Start the step again."
-    return error("worker.crashed", what, remedy, where=_log_of(run))
+    return error("worker.crashed", what, remedy, where=_locate_log(run))
 
 
-def _log_of(run: RunFolder | None) -> Where:
+def _locate_log(run: RunFolder | None) -> Where:
     return Where(file=str(run.log_file)) if run else Where()

@@ -40,7 +40,7 @@ class Link(Protocol):
         """Let the worker continue on its own: `events` ends without an ending event."""
 
 
-def until_ended(link: Link, command_id: str) -> Iterator[Event]:
+def iter_until_ended(link: Link, command_id: str) -> Iterator[Event]:
     """Yield a worker's events up to the ending of one command, then close the connection."""
     for event in link.events():
         if isinstance(event, events.Ending) and event.id == command_id:

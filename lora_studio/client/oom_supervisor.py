@@ -1,7 +1,7 @@
 """Restarts a training worker that the system killed for lack of memory.
 
 While the window is open, it supervises its worker (`RestartingWorker`). After the window is closed or
-killed, a guard does: a small process that waits for the worker to end and then restarts it (`guard`). The
+killed, a guard does: a small process that waits for the worker to end and then restarts it (`guard_run`). The
 worker starts the guard when its pipe to the parent closes, and so does a process that finds a training run
 without a supervisor (`start_guard`). The lock `guard_file` prevents two supervisors.
 """
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.endings import last_open_command, unfinished_command
+from lora_studio.client.endings import find_last_open_command, find_unfinished_command
 from lora_studio.client.link import Command
 from lora_studio.client.worker import Worker
 from lora_studio.core.messages import text
@@ -26,9 +26,9 @@ from lora_studio.core.protocol.events import Ending, Event, Failed, TrainingStar
 from lora_studio.core.runs import guard as run_guard
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
-from lora_studio.setup.environment import child_environment, frozen
+from lora_studio.setup.environment import build_child_environment, is_frozen
 
-#: The command-line verb that runs `guard`.
+#: The command-line verb that runs `guard_run`.
 GUARD_VERB = "guard"
 
 #: Seconds between two checks of a guard whether the worker is still running.
@@ -62,7 +62,7 @@ class RestartingWorker:
     @classmethod
     def start(cls, run: RunFolder) -> RestartingWorker:
         """Start the first worker; raises ProblemError if no engine is installed."""
-        return cls(run, _worker(run))
+        return cls(run, _start_worker(run))
 
     @property
     def pid(self) -> int:
@@ -141,7 +141,7 @@ class RestartingWorker:
             self._worker.close()
             self._worker.kill()
             try:
-                self._worker = _worker(self._run)
+                self._worker = _start_worker(self._run)
             except ProblemError:
                 return False
             self._restarts += 1
@@ -171,15 +171,15 @@ class RestartingWorker:
 
 def start_guard(run: RunFolder) -> None:
     """Start a guard for a training run that is in progress without a supervisor."""
-    if not run.is_guarded() and unfinished_command(run, "train") is not None:
+    if not run.is_guarded() and find_unfinished_command(run, "train") is not None:
         with contextlib.suppress(OSError, ProblemError):
-            _guard().start(run)
+            _build_guard().start(run)
 
 
-def guard(run: RunFolder) -> None:
+def guard_run(run: RunFolder) -> None:
     """Wait for a training worker to end, and restart it if it was killed for lack of memory."""
     lock = FileLock(run.guard_file)
-    command = last_open_command(run, "train")
+    command = find_last_open_command(run, "train")
     if command is None or not lock.acquire({"pid": os.getpid()}, _GUARD_LOCK_TIMEOUT):
         return
     try:
@@ -193,16 +193,16 @@ def guard(run: RunFolder) -> None:
         lock.release()
 
 
-def _worker(run: RunFolder) -> Worker:
+def _start_worker(run: RunFolder) -> Worker:
     """Start a worker that knows how to start a guard for its training run."""
-    return Worker.start(run, {run_guard.VARIABLE: _guard().to_text()})
+    return Worker.start(run, {run_guard.VARIABLE: _build_guard().to_text()})
 
 
-def _guard() -> run_guard.Guard:
+def _build_guard() -> run_guard.Guard:
     """Return how to start a guard from any process, with the environment of this one."""
-    program = [sys.executable] if frozen() else [sys.executable, "-P", "-m", "lora_studio"]
-    environment = child_environment()
-    changed = {run_guard.VARIABLE, *client_worker.engine_start()[1]}
+    program = [sys.executable] if is_frozen() else [sys.executable, "-P", "-m", "lora_studio"]
+    environment = build_child_environment()
+    changed = {run_guard.VARIABLE, *client_worker.get_launch_settings()[1]}
     return run_guard.Guard(
         (*program, GUARD_VERB), {name: environment.get(name) for name in changed}
     )

@@ -103,7 +103,7 @@ class ThreadStateInhibitor:
 @contextlib.contextmanager
 def prevent_sleep(why: str, inhibitor: SleepInhibitor | None = None) -> Iterator[None]:
     """Keep the system awake while the block runs."""
-    active = inhibitor or system_inhibitor()
+    active = inhibitor or create_inhibitor()
     active.hold(os.getpid(), why)
     try:
         yield
@@ -111,7 +111,7 @@ def prevent_sleep(why: str, inhibitor: SleepInhibitor | None = None) -> Iterator
         active.release()
 
 
-def system_inhibitor(platform: str = sys.platform) -> SleepInhibitor:
+def create_inhibitor(platform: str = sys.platform) -> SleepInhibitor:
     """Return the inhibitor for this system."""
     if os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
         return NoInhibitor()  # no display
@@ -120,17 +120,17 @@ def system_inhibitor(platform: str = sys.platform) -> SleepInhibitor:
 
         return ThreadStateInhibitor(ctypes.windll.kernel32.SetThreadExecutionState)  # type: ignore[attr-defined,unused-ignore] # only there
     if platform == "darwin":
-        return ProcessInhibitor(_caffeinate)
+        return ProcessInhibitor(_build_caffeinate_command)
     if shutil.which("systemd-inhibit") and shutil.which("tail"):
-        return ProcessInhibitor(systemd_inhibit_command)
+        return ProcessInhibitor(build_systemd_inhibit_command)
     return NoInhibitor()
 
 
-def _caffeinate(worker: int, _why: str) -> list[str]:
+def _build_caffeinate_command(worker: int, _why: str) -> list[str]:
     return ["caffeinate", "-i", "-w", str(worker)]
 
 
-def systemd_inhibit_command(worker: int, why: str) -> list[str]:
+def build_systemd_inhibit_command(worker: int, why: str) -> list[str]:
     """Return a command whose logind lock lasts until `tail`, which waits for the worker, exits."""
     inhibit = ["systemd-inhibit", "--what=sleep:idle", "--who=LoRA Studio", f"--why={why}", "--mode=block"]  # fmt: skip
     return [*inhibit, "tail", f"--pid={worker}", "-f", "/dev/null"]

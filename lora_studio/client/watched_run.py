@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from lora_studio.client.endings import crashed, out_of_memory
+from lora_studio.client.endings import crash_problem, out_of_memory_problem
 from lora_studio.client.link import CANCEL_SECONDS, Command, call_later, parse_events
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
@@ -60,9 +60,9 @@ class WatchedRun:
             yield event
         if open_command is not None and not self._detached.is_set():
             problem = (
-                out_of_memory(self._run)
+                out_of_memory_problem(self._run)
                 if self._run.died_of_memory()
-                else crashed(text("The worker stopped unexpectedly."), self._run)
+                else crash_problem(text("The worker stopped unexpectedly."), self._run)
             )
             yield events.Failed(id=open_command, problem=problem)
 

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from lora_studio import __version__
-from lora_studio.client.endings import crashed, describe_exit, out_of_memory
+from lora_studio.client.endings import crash_problem, describe_exit, out_of_memory_problem
 from lora_studio.client.link import (
     CANCEL_SECONDS,
     Command,
     Link,
     call_later,
+    iter_until_ended,
     parse_events,
-    until_ended,
 )
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
@@ -34,7 +34,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.setup import engines
-from lora_studio.setup.environment import child_environment, frozen
+from lora_studio.setup.environment import build_child_environment, is_frozen
 from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the system's count of processes killed for lack of memory.
@@ -70,13 +70,13 @@ class Worker:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab" if run else "wb") as output:
-                command, engine_environment = engine_start()
+                command, engine_environment = get_launch_settings()
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=output,
-                    env=child_environment(
+                    env=build_child_environment(
                         engine_environment | {"PYTHONUTF8": "1"} | dict(environment or {})
                     ),
                     start_new_session=True,
@@ -126,7 +126,7 @@ class Worker:
         mismatch: Problem | None = None
         while (event := self._incoming.get()) is not None:
             if isinstance(event, events.Hello) and _has_other_version(event):
-                mismatch = engines.other_version(event.app_version)
+                mismatch = engines.version_mismatch_problem(event.app_version)
                 self.kill()
                 break
             if isinstance(event, events.Ending):
@@ -189,8 +189,8 @@ class Worker:
 
     def _exit_problem(self, code: int) -> Problem:
         if code == -getattr(signal, "SIGKILL", 9) and self._kills.has_risen():
-            return out_of_memory(self._run)
-        return crashed(describe_exit(code), self._run)
+            return out_of_memory_problem(self._run)
+        return crash_problem(describe_exit(code), self._run)
 
     def _read(self) -> None:
         """Read events in a thread, since a blocking read of a pipe can't be interrupted."""
@@ -225,15 +225,15 @@ def perform(
     if on_link:
         on_link(worker)
     worker.send(command)
-    yield from until_ended(worker, command.id)
+    yield from iter_until_ended(worker, command.id)
 
 
-def engine_command() -> list[str]:
+def get_engine_command() -> list[str]:
     """Return the command line of a worker; raises ProblemError if no engine is installed."""
-    return engine_start()[0]
+    return get_launch_settings()[0]
 
 
-def engine_start() -> tuple[list[str], dict[str, str]]:
+def get_launch_settings() -> tuple[list[str], dict[str, str]]:
     """Return the command line of a worker and the variables it needs in its environment.
 
     `LORA_STUDIO_ENGINE` takes precedence (a command line), then the managed engine, then the running
@@ -242,10 +242,10 @@ def engine_start() -> tuple[list[str], dict[str, str]]:
     """
     if chosen := os.environ.get("LORA_STUDIO_ENGINE"):
         return shlex.split(chosen, posix=os.name != "nt"), {}
-    if managed := engines.command():
+    if managed := engines.get_command():
         return managed
-    if frozen() or importlib.util.find_spec("torch") is None:
-        raise ProblemError(engines.none_there())
+    if is_frozen() or importlib.util.find_spec("torch") is None:
+        raise ProblemError(engines.no_engine_problem())
     return [sys.executable, "-P", "-m", "lora_studio.engine"], {}
 
 

@@ -32,7 +32,7 @@ class Release:
     url: str
 
 
-def address(chosen: str) -> str:
+def get_server_address(chosen: str) -> str:
     """Return the address of the update server: the user's, else the distributor's, else ""."""
     return chosen.strip() or os.environ.get(VARIABLE, "")
 
@@ -47,13 +47,13 @@ def find_newer_release(url: str, current: str = __version__) -> Release | None:
         answer = _read(url)
         version = str(answer.get("version") or answer["tag_name"])
         page = str(answer.get("url") if "version" in answer else answer["html_url"])
-        newer = _numbers(version) > _numbers(current)
+        newer = _parse_version(version) > _parse_version(current)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise fail(
             "update.unknown",
             "Couldn't check for updates: {reason}.",
             "Check the network connection and the address in Settings.",
-            reason=_reason(error),
+            reason=_describe_error(error),
         ) from error
     if not page.startswith(("https://", "http://")):
         page = ""
@@ -74,7 +74,7 @@ def _read(url: str) -> dict[str, Any]:
     return answer
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_version(version: str) -> tuple[int, ...]:
     """Return the numbers of a version: v1.2.3 is (1, 2, 3); raises InvalidContentError if it isn't a version."""
     match = re.fullmatch(r"v?(\d+(?:\.\d+)*)", version.strip())
     if match is None:
@@ -85,7 +85,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _reason(error: Exception) -> Text:
+def _describe_error(error: Exception) -> Text:
     if isinstance(error, InvalidContentError):
         return error.reason
     if isinstance(error, httpx.HTTPStatusError):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lora_studio import __version__
 from lora_studio.core.problems import fail
-from lora_studio.setup.environment import frozen, uv_environment
-from lora_studio.setup.tools import SetupLog, StopFlag, bundled, find_uv, run_checked
+from lora_studio.setup.environment import build_uv_environment, is_frozen
+from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, list_bundled_folders, run_checked
 
 NAME = "lora-studio"
 #: For builders: environment variable with the wheel of this program to install into engines.
@@ -34,7 +34,7 @@ class AppWheel:
     sha256: str
 
 
-def own_wheel(
+def provide_wheel(
     scratch: Path, stop: StopFlag, log: SetupLog, wheelhouse: Path | None = None
 ) -> AppWheel:
     """Return the wheel included with the app, or one built from this checkout into `scratch`.
@@ -43,14 +43,14 @@ def own_wheel(
     ProblemError when there is none.
     """
     if named := os.environ.get(VARIABLE):
-        return _measured(Path(named))
+        return _hash_wheel(Path(named))
     pattern = f"lora_studio-{__version__}-*.whl"
-    brought = [file for folder in bundled("wheels") for file in folder.glob(pattern)]
-    if brought and (frozen() or _checkout() is None):
-        return _measured(brought[0])
+    brought = [file for folder in list_bundled_folders("wheels") for file in folder.glob(pattern)]
+    if brought and (is_frozen() or _find_checkout() is None):
+        return _hash_wheel(brought[0])
     if wheelhouse is not None and (held := next(wheelhouse.glob(pattern), None)):
-        return _measured(held)
-    checkout = _checkout()
+        return _hash_wheel(held)
+    checkout = _find_checkout()
     if checkout is None:
         raise fail(
             "engine.no_wheel",
@@ -62,14 +62,14 @@ def own_wheel(
     shutil.rmtree(built, ignore_errors=True)
     run_checked(
         [find_uv(), "build", "--wheel", "--out-dir", built, checkout],
-        environment=uv_environment(), stop=stop, log=log, code="engine.own_wheel",
+        environment=build_uv_environment(), stop=stop, log=log, code="engine.own_wheel",
         what="The wheel of LoRA Studio couldn't be built from source",
         remedy="Check the network connection, or set up the engine from an installed app.",
     )  # fmt: skip
-    return _measured(next(built.glob(pattern)))
+    return _hash_wheel(next(built.glob(pattern)))
 
 
-def project_text(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
+def format_project(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
     """Return a pyproject.toml whose dependencies are the engine's, for uv to resolve.
 
     `torch` is `STANDARD`, a build's name (passed to uv separately), or an index or folder that
@@ -92,12 +92,12 @@ def project_text(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _checkout() -> Path | None:
+def _find_checkout() -> Path | None:
     """Return the checkout that this code runs from, if any."""
     folder = Path(__file__).resolve().parents[2]
-    return folder if (folder / "pyproject.toml").is_file() and not frozen() else None
+    return folder if (folder / "pyproject.toml").is_file() and not is_frozen() else None
 
 
-def _measured(wheel: Path) -> AppWheel:
+def _hash_wheel(wheel: Path) -> AppWheel:
     with wheel.open("rb") as stream:
         return AppWheel(wheel, hashlib.file_digest(stream, "sha256").hexdigest())

@@ -55,25 +55,25 @@ class Accelerator(BaseModel):
     note: Text = NO_TEXT
 
 
-def detect() -> Accelerator:
+def detect_accelerator() -> Accelerator:
     """Return the best device of this computer; falls back to the CPU."""
-    return _nvidia() or detect_amd() or _apple() or processor()
+    return _detect_nvidia() or detect_amd() or _detect_apple() or get_cpu()
 
 
-def processor(note: Text = NO_TEXT) -> Accelerator:
+def get_cpu(note: Text = NO_TEXT) -> Accelerator:
     """Return the CPU as the device, with a note about an unusable GPU."""
     return Accelerator(
-        variant="cpu", title=_processor_name(), torch="cpu" if not _is_mac() else "", note=note
+        variant="cpu", title=_get_processor_name(), torch="cpu" if not _is_mac() else "", note=note
     )
 
 
-def _nvidia() -> Accelerator | None:
-    gpus = _through_nvml() or _through_nvidia_smi()
+def _detect_nvidia() -> Accelerator | None:
+    gpus = _query_nvml() or _query_nvidia_smi()
     if gpus is None:
         return None
-    build = cuda_build(gpus.cuda, gpus.capability)
+    build = choose_cuda_build(gpus.cuda, gpus.capability)
     if build is None:
-        return processor(
+        return get_cpu(
             text(
                 "The driver of {gpu} ({version}) is too old for PyTorch, which needs a driver for CUDA "
                 "11.8 or newer. Update the NVIDIA driver, then update the engine.",
@@ -84,7 +84,9 @@ def _nvidia() -> Accelerator | None:
     return gpus.model_copy(update={"torch": build})
 
 
-def cuda_build(cuda: tuple[int, int] | None, capability: tuple[int, int] | None) -> str | None:
+def choose_cuda_build(
+    cuda: tuple[int, int] | None, capability: tuple[int, int] | None
+) -> str | None:
     """Return the newest build of PyTorch that the driver can run and that has code for the GPU."""
     for build, needs, lowest, highest in _CUDA_BUILDS:
         knows = cuda is not None and cuda >= needs
@@ -93,7 +95,7 @@ def cuda_build(cuda: tuple[int, int] | None, capability: tuple[int, int] | None)
     return None
 
 
-def _through_nvml() -> Accelerator | None:
+def _query_nvml() -> Accelerator | None:
     """Query the driver's library."""
     import pynvml
 
@@ -111,10 +113,10 @@ def _through_nvml() -> Accelerator | None:
         version = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         return Accelerator(
             variant="cuda",
-            title=_text(pynvml.nvmlDeviceGetName(handles[0])),
+            title=_decode(pynvml.nvmlDeviceGetName(handles[0])),
             count=len(handles),
             memory=int(pynvml.nvmlDeviceGetMemoryInfo(handles[0]).total),
-            driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+            driver=_decode(pynvml.nvmlSystemGetDriverVersion()),
             cuda=(version // 1000, version % 1000 // 10),
             capability=min((int(major), int(minor)) for major, minor in capabilities),
             torch="",
@@ -126,11 +128,11 @@ def _through_nvml() -> Accelerator | None:
             pynvml.nvmlShutdown()
 
 
-def _through_nvidia_smi() -> Accelerator | None:
+def _query_nvidia_smi() -> Accelerator | None:
     """Query the driver's program, if its library can't be loaded."""
     fields = "name,driver_version,memory.total,compute_cap"
-    table = _output("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-    version = re.search(r"CUDA Version\s*:?\s*(\d+)\.(\d+)", _output("nvidia-smi", "-q"))
+    table = _run_program("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+    version = re.search(r"CUDA Version\s*:?\s*(\d+)\.(\d+)", _run_program("nvidia-smi", "-q"))
     return parse_nvidia_smi(table, (int(version[1]), int(version[2])) if version else None)
 
 
@@ -164,7 +166,9 @@ def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Acceler
             lines = (line.split() for line in (node / "properties").read_text("utf-8").splitlines())
             facts = {line[0]: int(line[1]) for line in lines if len(line) == 2}
             if facts.get("simd_count", 0) and facts.get("vendor_id") == 0x1002:
-                gpus.append((gfx_name(facts.get("gfx_target_version", 0)), _node_memory(node)))
+                gpus.append(
+                    (format_gfx_name(facts.get("gfx_target_version", 0)), _read_node_memory(node))
+                )
         except (OSError, ValueError):
             continue
     if not gpus:
@@ -180,13 +184,13 @@ def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Acceler
     )
 
 
-def gfx_name(version: int) -> str:
+def format_gfx_name(version: int) -> str:
     """Return the generation as AMD names it: 110000 is gfx1100, 90010 is gfx90a."""
     major, minor, stepping = version // 10000, version // 100 % 100, version % 100
     return f"gfx{major}{minor}{stepping:x}"
 
 
-def _node_memory(node: Path) -> int:
+def _read_node_memory(node: Path) -> int:
     size = 0
     for bank in (node / "mem_banks").glob("*/properties"):
         match = re.search(r"^size_in_bytes (\d+)", bank.read_text("utf-8"), re.MULTILINE)
@@ -194,19 +198,19 @@ def _node_memory(node: Path) -> int:
     return size
 
 
-def _apple() -> Accelerator | None:
+def _detect_apple() -> Accelerator | None:
     if not _is_mac() or platform.machine() != "arm64":
         return None
-    return Accelerator(variant="mps", title=_processor_name(), torch="")
+    return Accelerator(variant="mps", title=_get_processor_name(), torch="")
 
 
 def _is_mac() -> bool:
     return sys.platform == "darwin"
 
 
-def _processor_name() -> str:
+def _get_processor_name() -> str:
     if _is_mac():
-        return _output("sysctl", "-n", "machdep.cpu.brand_string").strip() or "Mac"
+        return _run_program("sysctl", "-n", "machdep.cpu.brand_string").strip() or "Mac"
     with contextlib.suppress(OSError):
         text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
         if match := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
@@ -214,7 +218,7 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine() or "Processor"
 
 
-def _output(program: str, *arguments: str) -> str:
+def _run_program(program: str, *arguments: str) -> str:
     """Return the output of a program, or "" if it is missing, fails, or hangs."""
     where = shutil.which(program)
     if where is None:
@@ -229,5 +233,5 @@ def _output(program: str, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def _text(value: str | bytes) -> str:
+def _decode(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

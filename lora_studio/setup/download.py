@@ -28,9 +28,9 @@ from lora_studio.setup.http_client import (
     HttpClient,
     LazyModule,
     RetryWait,
-    address_of,
     clock_problem,
-    reason,
+    describe_error,
+    get_url,
 )
 from lora_studio.setup.tools import SetupLog, StopFlag, without_secrets
 
@@ -224,7 +224,7 @@ def measure_sizes(
             try:
                 sizes[file] = _retry(lambda: web.size(file.url), file, halt, log)
             except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
-                raise _no_size(error) from error
+                raise _size_error(error) from error
 
         unknown = [file for file in known if file.size is None]
         for _ in _process_in_threads(ask, unknown, 2 * AT_ONCE, web, stop):
@@ -232,14 +232,14 @@ def measure_sizes(
     return [replace(one, size=sizes.get(one, one.size)) for one in known]
 
 
-def _no_size(error: Exception) -> ProblemError:
-    if problem := clock_problem(str(error), address_of(error)):
+def _size_error(error: Exception) -> ProblemError:
+    if problem := clock_problem(str(error), get_url(error)):
         return problem
     return fail(
         "engine.network",
         "A server didn't report its file sizes: {reason}.",
         "Check the network connection, then start the setup again.",
-        reason=reason(error),
+        reason=describe_error(error),
     )
 
 
@@ -252,7 +252,7 @@ def _retry(
         try:
             return ask()
         except httpx.HTTPError as error:
-            log.write(f"{file.name}: {reason(error)}")
+            log.write(f"{file.name}: {describe_error(error)}")
             if (pause := waiting.after(error)) is None:
                 raise
             halt.wait(pause)
@@ -263,7 +263,7 @@ def _fetch_one(
 ) -> None:
     """Download one file; raises ProblemError or CancelledError."""
     if file.target.exists():
-        if _matches(file.target, file):
+        if _is_complete(file.target, file):
             return
         counter.add(-file.target.stat().st_size)
         file.target.unlink()
@@ -297,9 +297,9 @@ def _link_or_copy(local: Path, file: DownloadFile, counter: ByteCounter) -> None
         os.link(local, file.part)
     except OSError:
         shutil.copyfile(local, file.part)
-    if not _matches(file.part, file):
+    if not _is_complete(file.part, file):
         file.part.unlink()
-        raise _wrong(file)
+        raise _checksum_error(file)
     file.part.replace(file.target)
     counter.add(file.target.stat().st_size)
 
@@ -322,12 +322,12 @@ def _download(
             stop.check()
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
             pause = waiting.after(error, grown=grown)
-            log.write(f"{file.name}: {reason(error)} (attempt {waiting.failures})")
+            log.write(f"{file.name}: {describe_error(error)} (attempt {waiting.failures})")
             if pause is None:
-                raise _not_had(file, error) from error
+                raise _download_error(file, error) from error
             stop.wait(pause)
             continue
-        if _matches(file.part, file):
+        if _is_complete(file.part, file):
             file.part.replace(file.target)
             return
         counter.add(-file.part.stat().st_size)
@@ -335,7 +335,7 @@ def _download(
         log.write(f"{file.name}: wrong checksum")
         # A part of an earlier time may belong to another file of that name; a whole one may not.
         if is_restarted or not before:
-            raise _wrong(file)
+            raise _checksum_error(file)
         is_restarted = True
 
 
@@ -374,7 +374,7 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
         )
 
 
-def _matches(path: Path, file: DownloadFile) -> bool:
+def _is_complete(path: Path, file: DownloadFile) -> bool:
     """Return whether a complete file is the expected one."""
     if file.size is not None and path.stat().st_size != file.size:
         return False
@@ -384,7 +384,7 @@ def _matches(path: Path, file: DownloadFile) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
 
 
-def _not_had(file: DownloadFile, error: Exception) -> ProblemError:
+def _download_error(file: DownloadFile, error: Exception) -> ProblemError:
     if problem := clock_problem(str(error), file.url):
         return problem
     return fail(
@@ -394,11 +394,11 @@ def _not_had(file: DownloadFile, error: Exception) -> ProblemError:
         "it stopped. Without internet access, use a wheel folder from another computer.",
         where=Where(file=without_secrets(file.url)),
         file=file.name,
-        reason=reason(error),
+        reason=describe_error(error),
     )
 
 
-def _wrong(file: DownloadFile) -> ProblemError:
+def _checksum_error(file: DownloadFile) -> ProblemError:
     return fail(
         "engine.checksum",
         "The checksum of {file} doesn't match the one in the index.",

@@ -20,7 +20,7 @@ from lora_studio import __version__
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.setup.detect import Variant
-from lora_studio.setup.folders import EngineRoot, not_writable, root
+from lora_studio.setup.folders import EngineRoot, get_root, not_writable_error
 
 MANIFEST = "engine.json"
 
@@ -59,7 +59,7 @@ class Engine(BaseModel):
     @property
     def python(self) -> Path:
         """The interpreter that workers are started with."""
-        return Path(self.interpreter) if self.interpreter else venv_python(self.folder / "venv")
+        return Path(self.interpreter) if self.interpreter else get_venv_python(self.folder / "venv")
 
     @property
     def own_python(self) -> bool:
@@ -88,30 +88,30 @@ class _Pointer(BaseModel):
     before: str = ""
 
 
-def python() -> Path | None:
+def get_python() -> Path | None:
     """Return the interpreter of the current engine, or None if no engine is installed.
 
     Raises ProblemError when it is of another version or has gone: never used silently.
     """
-    engine = usable()
+    engine = get_usable_engine()
     return engine.python if engine else None
 
 
-def command() -> tuple[list[str], dict[str, str]] | None:
+def get_command() -> tuple[list[str], dict[str, str]] | None:
     """Return the command line and additional environment of a worker, or None without an engine.
 
-    Raises ProblemError like `python`.
+    Raises ProblemError like `get_python`.
     """
-    engine = usable()
+    engine = get_usable_engine()
     if engine is None:
         return None
     # -P: the folder that the program was started in must not lend its modules.
     return [str(engine.python), "-P", "-m", "lora_studio.engine"], engine.environment
 
 
-def usable() -> Engine | None:
+def get_usable_engine() -> Engine | None:
     """Return the current engine, or None if none is installed. Raises ProblemError if it can't be used."""
-    engine = current()
+    engine = get_current()
     if engine is None:
         return None
     if not engine.python.exists():
@@ -123,11 +123,11 @@ def usable() -> Engine | None:
             name=engine.name,
         )
     if not engine.fits:
-        raise ProblemError(other_version(engine.app_version))
+        raise ProblemError(version_mismatch_problem(engine.app_version))
     return engine
 
 
-def other_version(version: str) -> Problem:
+def version_mismatch_problem(version: str) -> Problem:
     """Return the problem for an engine of another program version."""
     return error(
         "engine.version",
@@ -138,7 +138,7 @@ def other_version(version: str) -> Problem:
     )
 
 
-def none_there() -> Problem:
+def no_engine_problem() -> Problem:
     """Return the problem for a computer without an engine."""
     return error(
         "engine.missing",
@@ -147,23 +147,23 @@ def none_there() -> Problem:
     )
 
 
-def current(at: EngineRoot | None = None) -> Engine | None:
+def get_current(at: EngineRoot | None = None) -> Engine | None:
     """Return the current engine, regardless of its state."""
-    at = at or root()
+    at = at or get_root()
     name = _read_pointer(at).current
-    return find(name, at) if name else None
+    return find_engine(name, at) if name else None
 
 
-def before(at: EngineRoot | None = None) -> Engine | None:
+def get_previous(at: EngineRoot | None = None) -> Engine | None:
     """Return the previous engine, the target of a rollback."""
-    at = at or root()
+    at = at or get_root()
     name = _read_pointer(at).before
-    return find(name, at) if name else None
+    return find_engine(name, at) if name else None
 
 
-def find(name: str, at: EngineRoot | None = None) -> Engine | None:
+def find_engine(name: str, at: EngineRoot | None = None) -> Engine | None:
     """Return the engine with this name, or None if it doesn't exist or is incomplete."""
-    folder = (at or root()).engines / name
+    folder = (at or get_root()).engines / name
     try:
         engine = Engine.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
@@ -171,21 +171,23 @@ def find(name: str, at: EngineRoot | None = None) -> Engine | None:
     return engine.model_copy(update={"folder": folder, "name": name})
 
 
-def installed(at: EngineRoot | None = None) -> list[Engine]:
+def list_engines(at: EngineRoot | None = None) -> list[Engine]:
     """Return all complete engines, newest first."""
-    at = at or root()
+    at = at or get_root()
     with contextlib.suppress(OSError):
-        candidates = [find(folder.name, at) for folder in at.engines.iterdir()]
+        candidates = [find_engine(folder.name, at) for folder in at.engines.iterdir()]
         return sorted((one for one in candidates if one), key=lambda one: one.created, reverse=True)
     return []
 
 
-def named(name: str, at: EngineRoot | None = None) -> Engine:
+def get_engine(name: str, at: EngineRoot | None = None) -> Engine:
     """Return the engine with this name, or the newest of this variant; raises ProblemError."""
-    at = at or root()
-    engine = find(name, at) or next((one for one in installed(at) if one.variant == name), None)
+    at = at or get_root()
+    engine = find_engine(name, at) or next(
+        (one for one in list_engines(at) if one.variant == name), None
+    )
     if engine is None:
-        names = ", ".join(one.name for one in installed(at))
+        names = ", ".join(one.name for one in list_engines(at))
         raise fail(
             "engine.unknown",
             "There is no engine named {name}.",
@@ -198,7 +200,7 @@ def named(name: str, at: EngineRoot | None = None) -> Engine:
     return engine
 
 
-def new_name(kind: str, at: EngineRoot) -> str:
+def create_name(kind: str, at: EngineRoot) -> str:
     """Return an unused folder name for an engine, based on the current time."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     names = (f"{kind}-{stamp}", *(f"{kind}-{stamp}-{number}" for number in range(2, 99)))
@@ -211,51 +213,51 @@ def write_manifest(engine: Engine) -> None:
     write_atomic(engine.folder / MANIFEST, text + "\n")
 
 
-def switch(engine: Engine, at: EngineRoot) -> None:
+def switch_engine(engine: Engine, at: EngineRoot) -> None:
     """Switch to this engine and remember the previous one, atomically; raises ProblemError."""
     old = _read_pointer(at)
     previous = old.before if old.current == engine.name else old.current
     _write_pointer(_Pointer(current=engine.name, before=previous), at)
 
 
-def rollback(at: EngineRoot) -> Engine:
+def roll_back(at: EngineRoot) -> Engine:
     """Switch back to the previous engine; raises ProblemError if there is none."""
-    earlier = before(at)
+    earlier = get_previous(at)
     if earlier is None:
         raise fail(
             "engine.no_previous",
             "There is no previous engine to return to.",
             "LoRA Studio keeps the previous engine after an update or repair. Install another engine instead.",
         )
-    switch(earlier, at)
+    switch_engine(earlier, at)
     return earlier
 
 
-def remove(engine: Engine, at: EngineRoot) -> None:
+def remove_engine(engine: Engine, at: EngineRoot) -> None:
     """Delete an engine and switch to another one if available.
 
     Raises ProblemError while a job is at work in it.
     """
-    release(engine, at)
-    delete(engine.folder)
+    deselect_engine(engine, at)
+    delete_folder(engine.folder)
 
 
-def release(engine: Engine, at: EngineRoot) -> None:
+def deselect_engine(engine: Engine, at: EngineRoot) -> None:
     """Switch to another engine if this one is current, so it can be deleted; raises ProblemError."""
-    refuse_at_work(engine)
+    require_idle(engine)
     pointer = _read_pointer(at)
     if engine.name in (pointer.current, pointer.before):
-        others = [one.name for one in installed(at) if one.name != engine.name]
+        others = [one.name for one in list_engines(at) if one.name != engine.name]
         left = [name for name in (pointer.current, pointer.before) if name in others]
         _write_pointer(
             _Pointer(current=(left or others or [""])[0], before=left[1] if left[1:] else ""), at
         )
 
 
-def refuse_at_work(engine: Engine) -> None:
+def require_idle(engine: Engine) -> None:
     """Raise ProblemError if a worker of this engine is running."""
     until = time.monotonic() + _PATIENCE
-    while at_work(engine):
+    while is_in_use(engine):
         if time.monotonic() < until:  # a worker that was asked to end takes a moment
             time.sleep(0.1)
             continue
@@ -268,7 +270,7 @@ def refuse_at_work(engine: Engine) -> None:
         )
 
 
-def at_work(engine: Engine) -> bool:
+def is_in_use(engine: Engine) -> bool:
     """Return whether any process runs in one of our engines, whichever program started it.
 
     In a Python of the user's other programs run as well, perhaps this one: only those that load our
@@ -283,20 +285,20 @@ def at_work(engine: Engine) -> bool:
     return False
 
 
-def delete(folder: Path) -> None:
+def delete_folder(folder: Path) -> None:
     """Delete a folder that may be an engine; raises ProblemError."""
-    for _ in deleting(folder):
+    for _ in iter_deletion(folder):
         pass
 
 
-def deleting(folder: Path) -> Iterator[int]:
+def iter_deletion(folder: Path) -> Iterator[int]:
     """Delete the folder and yield the bytes deleted, one subfolder at a time.
 
     Its manifest goes first, so that half of one is none. Raises ProblemError.
     """
     try:
         (folder / MANIFEST).unlink(missing_ok=True)
-        for parent, names, files in os.walk(folder, topdown=False, onerror=_raise):
+        for parent, names, files in os.walk(folder, topdown=False, onerror=_reraise):
             here = Path(parent)
             links = [name for name in names if (here / name).is_symlink()]
             gone = 0
@@ -317,11 +319,11 @@ def deleting(folder: Path) -> Iterator[int]:
         ) from error
 
 
-def _raise(error: OSError) -> None:
+def _reraise(error: OSError) -> None:
     raise error
 
 
-def outdated(at: EngineRoot, keep: Engine) -> list[Engine]:
+def list_outdated_engines(at: EngineRoot, keep: Engine) -> list[Engine]:
     """Return engines of the same variant that aren't a rollback target and aren't running a job.
 
     A Python of the user's never is: only the user decides about it.
@@ -329,31 +331,31 @@ def outdated(at: EngineRoot, keep: Engine) -> list[Engine]:
     spared = {keep.name, _read_pointer(at).before}
     return [
         one
-        for one in installed(at)
+        for one in list_engines(at)
         if one.variant == keep.variant
         and one.own_python
         and one.name not in spared
-        and not at_work(one)
+        and not is_in_use(one)
     ]
 
 
-def unfinished(at: EngineRoot) -> Iterator[Path]:
+def list_unfinished_folders(at: EngineRoot) -> Iterator[Path]:
     """Return the folders of interrupted setups."""
     if at.engines.is_dir():
         yield from (
             folder
             for folder in at.engines.iterdir()
             if folder.is_dir()
-            and find(folder.name, at) is None  # file managers leave files of theirs
+            and find_engine(folder.name, at) is None  # file managers leave files of theirs
         )
 
 
-def venv_python(venv: Path) -> Path:
+def get_venv_python(venv: Path) -> Path:
     """Return the interpreter of a virtual environment."""
     return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
 
 
-def site_packages(engine: Engine) -> Path:
+def get_site_packages(engine: Engine) -> Path:
     """Return the folder of installed packages."""
     if os.name == "nt":
         return engine.folder / "venv" / "Lib" / "site-packages"
@@ -372,32 +374,32 @@ def _write_pointer(pointer: _Pointer, at: EngineRoot) -> None:
     try:
         write_atomic(at.current, pointer.model_dump_json() + "\n")
     except OSError as error:
-        raise not_writable(at.current, error) from error
+        raise not_writable_error(at.current, error) from error
 
 
-def damaged(engine: Engine, look: Callable[[], None] = lambda: None) -> list[str]:
+def find_damaged_packages(engine: Engine, look: Callable[[], None] = lambda: None) -> list[str]:
     """Return the normalized names of packages with missing or modified files.
 
     Goes by the checksums in each package's RECORD; `look` is called between two packages.
     """
-    site = site_packages(engine)
+    site = get_site_packages(engine)
     bad = set(engine.packages)
     for record in site.glob("*.dist-info/RECORD"):
         look()
-        name = package_of(record.parent)
+        name = get_package_name(record.parent)
         bad.discard(name)
-        if not _intact(record, site):
+        if not _is_intact(record, site):
             bad.add(name)
     return sorted(bad)
 
 
-def package_of(dist_info: Path) -> str:
+def get_package_name(dist_info: Path) -> str:
     """Return the normalized package name of a .dist-info folder."""
     name = dist_info.name.removesuffix(".dist-info").rsplit("-", 1)[0]
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _intact(record: Path, site: Path) -> bool:
+def _is_intact(record: Path, site: Path) -> bool:
     try:
         with record.open(encoding="utf-8", newline="") as lines:
             for row in csv.reader(lines):

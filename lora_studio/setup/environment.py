@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lora_studio.setup.folders import root
+from lora_studio.setup.folders import get_root
 
 #: What a frozen app sets for itself; its children would load its libraries and modules.
 _OF_THE_BUNDLE = (
@@ -47,12 +47,12 @@ ALLOCATOR = ("_RJEM_MALLOC_CONF", "thp:always")
 _ALIASES = {"UV_DEFAULT_INDEX": ("UV_INDEX_URL",), "UV_INDEX": ("UV_EXTRA_INDEX_URL",)}
 
 
-def frozen() -> bool:
+def is_frozen() -> bool:
     """Return whether this is the packaged app, not a Python with the package installed."""
     return bool(getattr(sys, "frozen", False))
 
 
-def child_environment(
+def build_child_environment(
     extra: Mapping[str, str] | None = None, base: Mapping[str, str] | None = None,
     *, bundled: bool | None = None,
 ) -> dict[str, str]:  # fmt: skip
@@ -62,7 +62,7 @@ def child_environment(
     what the user had. From source nothing is taken away.
     """
     variables = dict(os.environ if base is None else base)
-    if frozen() if bundled is None else bundled:
+    if is_frozen() if bundled is None else bundled:
         for name in _LIBRARY_PATHS:
             before = variables.pop(f"{name}_ORIG", None)
             variables.pop(name, None)
@@ -76,7 +76,7 @@ def child_environment(
     return variables
 
 
-def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def build_uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for uv: indexes, proxies and certificates as the user has set them for pip.
 
     uv reads none of pip's settings; its own variables and configuration come first, of which only those
@@ -84,37 +84,37 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     variables = {
         name: value
-        for name, value in child_environment().items()
+        for name, value in build_child_environment().items()
         if not name.startswith("UV_") or _OF_THE_SOURCES.match(name)
     }
-    for name, value in pip_settings(variables).items():
+    for name, value in read_pip_settings(variables).items():
         variable = _PIP_TO_UV.get(name)
         if variable and not any(
             variables.get(one) for one in (variable, *_ALIASES.get(variable, ()))
         ):
-            variables[variable] = _joined(value, "," if variable == "UV_FIND_LINKS" else " ")
+            variables[variable] = _join_values(value, "," if variable == "UV_FIND_LINKS" else " ")
         elif name == "cert":
             variables.setdefault("SSL_CERT_FILE", value)
         elif name == "proxy":
             variables.setdefault("ALL_PROXY", value if "://" in value else f"http://{value}")
     variables.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
     # A home that cannot be written, and links in place of copies: beside the engines, on their disk.
-    variables["UV_CACHE_DIR"] = str(root().cache)
+    variables["UV_CACHE_DIR"] = str(get_root().cache)
     variables.setdefault(*ALLOCATOR)
     variables.pop("VIRTUAL_ENV", None)
     return variables | dict(extra or {})
 
 
-def _joined(value: str, between: str) -> str:
+def _join_values(value: str, between: str) -> str:
     """Return several values in uv's format; pip separates them by newlines or spaces."""
     lines = [line.strip() for line in value.splitlines() if line.strip()]
     return between.join(lines if len(lines) > 1 else value.split())
 
 
-def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
+def read_pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Return pip's effective settings for an installation, from its files and PIP_ variables."""
     settings: dict[str, str] = {}
-    for file in pip_files(environ):
+    for file in list_pip_files(environ):
         parser = configparser.RawConfigParser()
         try:
             parser.read(file, encoding="utf-8")
@@ -129,7 +129,7 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     return settings
 
 
-def pip_files(environ: Mapping[str, str]) -> list[Path]:
+def list_pip_files(environ: Mapping[str, str]) -> list[Path]:
     """Return the configuration files of pip, highest precedence last."""
     home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
     named = environ.get("PIP_CONFIG_FILE", "")

@@ -113,7 +113,7 @@ class EngineRoot:
             lock = FileLock(self.path / "setup.lock")
             free = lock.acquire({"pid": os.getpid()})
         except OSError as error:
-            raise not_writable(self.path, error) from error
+            raise not_writable_error(self.path, error) from error
         if not free:
             raise fail(
                 "engine.busy",
@@ -127,21 +127,21 @@ class EngineRoot:
             lock.release()
 
 
-def root() -> EngineRoot:
+def get_root() -> EngineRoot:
     """Return the engine folder: from the environment variable, the moved location, or the default."""
     if chosen := os.environ.get(VARIABLE):
         with contextlib.suppress(OSError):
-            return EngineRoot(_apart(Path(chosen).expanduser().absolute()))
+            return EngineRoot(_to_own_folder(Path(chosen).expanduser().absolute()))
         return EngineRoot(Path(chosen).expanduser().absolute())
     if (place_for_now := _for_now.get()) is not None:
         return EngineRoot(place_for_now)
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if target := _pointer().read_text("utf-8").strip():
+        if target := _get_pointer_file().read_text("utf-8").strip():
             return EngineRoot(Path(target))
-    return EngineRoot(default())
+    return EngineRoot(get_default_root())
 
 
-def _apart(folder: Path) -> Path:
+def _to_own_folder(folder: Path) -> Path:
     """Return the folder itself if it is empty or ours, else a subfolder; raises OSError.
 
     Set-ups delete folders such as `downloads` and `python`: those of the user's must never be meant.
@@ -152,7 +152,7 @@ def _apart(folder: Path) -> Path:
     return folder / "LoRA Studio engine" if holds_other_things else folder
 
 
-def default() -> Path:
+def get_default_root() -> Path:
     """Return the default folder of engines."""
     return paths.get_data_folder() / "engine"
 
@@ -160,20 +160,20 @@ def default() -> Path:
 def move_root(to: Path) -> None:
     """From now on engines are in `to`; raises ProblemError when that cannot be noted."""
     try:
-        if to == default():
-            _pointer().unlink(missing_ok=True)
+        if to == get_default_root():
+            _get_pointer_file().unlink(missing_ok=True)
         else:
-            write_atomic(_pointer(), f"{to}\n")
+            write_atomic(_get_pointer_file(), f"{to}\n")
     except OSError as error:
-        raise not_writable(_pointer(), error) from error
+        raise not_writable_error(_get_pointer_file(), error) from error
 
 
 def forget_root() -> None:
     """Use the default engine folder again."""
-    move_root(default())
+    move_root(get_default_root())
 
 
-def _pointer() -> Path:
+def _get_pointer_file() -> Path:
     return paths.get_data_folder() / "engine-folder.txt"
 
 
@@ -206,7 +206,7 @@ def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> Prob
     return None
 
 
-def not_writable(path: Path, error: OSError) -> ProblemError:
+def not_writable_error(path: Path, error: OSError) -> ProblemError:
     """Return the problem for a folder that isn't writable."""
     if problem := disk_problem(error, path):
         return problem
@@ -220,25 +220,25 @@ def not_writable(path: Path, error: OSError) -> ProblemError:
     )
 
 
-def prepared(to: Path) -> EngineRoot:
+def prepare_root(to: Path) -> EngineRoot:
     """Return a folder for engines; a subfolder if the folder contains other files.
 
     Raises ProblemError when it cannot be written.
     """
     target = to.expanduser().absolute()
     try:
-        target = _apart(target)
+        target = _to_own_folder(target)
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target):
             pass
     except OSError as error:
-        raise not_writable(target, error) from error
+        raise not_writable_error(target, error) from error
     return EngineRoot(target)
 
 
 @contextlib.contextmanager
-def at_work_in(to: Path | None) -> Iterator[None]:
-    """Use another `root` for this thread while a setup runs there.
+def use_root(to: Path | None) -> Iterator[None]:
+    """Use another `get_root` for this thread while a setup runs there.
 
     Engines that are in the folder before stay in use until `move_root`. Raises ProblemError when the
     folder cannot be written.
@@ -254,7 +254,7 @@ def at_work_in(to: Path | None) -> Iterator[None]:
             variable=VARIABLE,
         )
     before = _for_now.get()
-    _for_now.set(prepared(to).path)
+    _for_now.set(prepare_root(to).path)
     try:
         yield
     finally:

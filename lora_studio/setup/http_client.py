@@ -22,7 +22,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.tools import without_secrets
 
 
@@ -58,21 +58,21 @@ class HttpClient:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         """Read the environment without connecting."""
-        variables = uv_environment() if environ is None else environ
-        self._passwords = dict(_passwords(variables))
+        variables = build_uv_environment() if environ is None else environ
+        self._passwords = dict(_iter_passwords(variables))
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
-        context = _context(variables.get("SSL_CERT_FILE") or certifi.where())
+        context = _create_tls_context(variables.get("SSL_CERT_FILE") or certifi.where())
         self._insecure = set(variables.get("UV_INSECURE_HOST", "").replace(",", " ").split())
         make = {
             "follow_redirects": True,
             "timeout": httpx.Timeout(_TIMEOUT, connect=_CONNECT),
             "trust_env": True,
         }
-        proxy = _proxy_of_pip(variables)
+        proxy = _read_pip_proxy(variables)
         try:
-            self._client = _client(context, proxy, make)
-            self._trusting = _client(False, proxy, make) if self._insecure else self._client
+            self._client = _create_client(context, proxy, make)
+            self._trusting = _create_client(False, proxy, make) if self._insecure else self._client
         except (ValueError, ImportError, httpx.InvalidURL) as error:
             raise fail(
                 "engine.proxy",
@@ -147,13 +147,15 @@ class HttpClient:
         return self._passwords.get(urlsplit(url).netloc.rpartition("@")[2], self._otherwise)
 
 
-def _client(verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]) -> httpx.Client:
+def _create_client(
+    verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]
+) -> httpx.Client:
     """Return a client with a proxy besides those of the environment, which come before it."""
     mounts = {"all://": httpx.HTTPTransport(verify=verify, proxy=proxy)} if proxy else None
     return httpx.Client(verify=verify, mounts=mounts, **make)
 
 
-def _proxy_of_pip(variables: Mapping[str, str]) -> str:
+def _read_pip_proxy(variables: Mapping[str, str]) -> str:
     """Return the proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
     proxy = variables.get("ALL_PROXY", "")
     known = getproxies()
@@ -162,7 +164,7 @@ def _proxy_of_pip(variables: Mapping[str, str]) -> str:
     return proxy
 
 
-def _context(authorities: str) -> ssl.SSLContext:
+def _create_tls_context(authorities: str) -> ssl.SSLContext:
     """Return the TLS context with the system's certificates and those of a file; raises ProblemError."""
     try:
         context = ssl.create_default_context(cafile=authorities)
@@ -178,7 +180,7 @@ def _context(authorities: str) -> ssl.SSLContext:
     return context
 
 
-def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
+def _iter_passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
     """User and password by host, out of the addresses of indexes."""
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
     for name in names:
@@ -205,13 +207,13 @@ class RetryWait:
     def after(self, error: Exception, *, grown: bool = False) -> float | None:
         """Return the seconds to wait after a failure, or None to give up; `grown` means data was received."""
         self.failures = 1 if grown else self.failures + 1
-        asked = asked_to_wait(error)
+        asked = get_retry_after(error)
         if self.failures >= ATTEMPTS or _is_final(error) or asked > PATIENCE:
             return None
         return max(asked, min(PAUSE * 2.0 ** (self.failures - 1), LONGEST_PAUSE))
 
 
-def asked_to_wait(error: Exception) -> float:
+def get_retry_after(error: Exception) -> float:
     """Return the Retry-After seconds of a busy server, or 0."""
     if not isinstance(error, httpx.HTTPStatusError):
         return 0.0
@@ -243,7 +245,7 @@ def _is_final(error: Exception) -> bool:
 
 
 class DownloadError(Exception):
-    """A download broke off or can't be continued; `reason` says why."""
+    """A download broke off or can't be continued; `describe_error` says why."""
 
     def __init__(self, reason: Text) -> None:
         """Store the reason."""
@@ -251,12 +253,12 @@ class DownloadError(Exception):
         self.reason = reason
 
 
-def reason(error: Exception) -> Text:
+def describe_error(error: Exception) -> Text:
     """Return a short reason for a failed request."""
     if isinstance(error, DownloadError):
         return error.reason
     if isinstance(error, httpx.HTTPStatusError):
-        response, seconds = error.response, asked_to_wait(error)
+        response, seconds = error.response, get_retry_after(error)
         return text(
             "{host} returned {status} and asks to wait {seconds:duration}"
             if seconds > PATIENCE
@@ -270,7 +272,7 @@ def reason(error: Exception) -> Text:
     return text("{reason}", reason=without_secrets(str(error)).rstrip(".") or type(error).__name__)
 
 
-def address_of(error: Exception) -> str:
+def get_url(error: Exception) -> str:
     """Return the URL of a failed request, if known."""
     return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
 

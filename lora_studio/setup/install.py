@@ -19,11 +19,11 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress, Warned
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup import engines, pythons, removal, selfcheck
-from lora_studio.setup.app_wheel import NAME, own_wheel
+from lora_studio.setup.app_wheel import NAME, provide_wheel
 from lora_studio.setup.engines import Engine, InstalledPackage
 from lora_studio.setup.events import EngineReady, Event
-from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable
-from lora_studio.setup.install_pipeline import CompilerProcess, fill
+from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable_error
+from lora_studio.setup.install_pipeline import CompilerProcess, install_packages
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 
@@ -31,61 +31,63 @@ from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 _PATIENCE = 5.0
 
 
-def carry_out(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
+def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Download, install, and check an engine, then switch to it; requires the root's lock.
 
     If it ends before the switch, the current engine is unchanged, and the next attempt continues
     with the completed downloads. Raises ProblemError and CancelledError.
     """
     began = time.monotonic()
-    yield from clear(plan.root, log)
+    yield from delete_leftovers(plan.root, log)
     plan.check_disk()
-    engine = _new_engine(plan)
+    engine = _create_engine(plan)
     try:
         with CompilerProcess(engine, log) as compiler:
-            yield from fill(plan, engine, compiler, stop, log)
-            with _without_cache(plan.root):  # what was unpacked is linked into the engine by now
-                yield from selfcheck.check(engine, stop, log)
+            yield from install_packages(plan, engine, compiler, stop, log)
+            with _delete_cache_meanwhile(
+                plan.root
+            ):  # what was unpacked is linked into the engine by now
+                yield from selfcheck.check_engine(engine, stop, log)
             yield from compiler.finish(stop)
-        engine = engine.model_copy(update={"bytes": removal.size_of(engine.folder)})
+        engine = engine.model_copy(update={"bytes": removal.measure_folder(engine.folder)})
         engines.write_manifest(engine)
     except OSError as error:
-        yield from _drop([engine.folder], log)
-        raise _not_installed(plan, error) from error
+        yield from _delete_folders([engine.folder], log)
+        raise _install_error(plan, error) from error
     except Exception:
-        yield from _drop([engine.folder], log)
+        yield from _delete_folders([engine.folder], log)
         raise
     except BaseException:  # the consumer has stopped listening
-        engines.delete(engine.folder)
+        engines.delete_folder(engine.folder)
         raise
-    engines.switch(engine, plan.root)
-    yield from _tidy(plan.root, engine, log)
+    engines.switch_engine(engine, plan.root)
+    yield from _clean_up(plan.root, engine, log)
     yield EngineReady(
         name=engine.name, folder=str(engine.folder), python=str(engine.python),
         bytes=engine.bytes, seconds=time.monotonic() - began,
     )  # fmt: skip
 
 
-def _tidy(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
+def _clean_up(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
     """Delete what the engine replaces and its build files; reports what couldn't be deleted, since the engine works."""
     try:
-        yield from removal.removing(engines.outdated(root, engine), log)
+        yield from removal.remove_engines(engines.list_outdated_engines(root, engine), log)
     except ProblemError as error:
         log.write(str(error))
         yield Warned(problem=error.problems[0].model_copy(update={"severity": "warning"}))
     shutil.rmtree(root.downloads, ignore_errors=True)
 
 
-def _drop(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
+def _delete_folders(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
     """Delete unused files; failures are logged, and the next setup retries."""
     try:
-        yield from removal.dropping(folders, log)
+        yield from removal.delete_folders(folders, log)
     except ProblemError as error:
         log.write(str(error))
 
 
 @contextlib.contextmanager
-def _without_cache(root: EngineRoot) -> Iterator[None]:
+def _delete_cache_meanwhile(root: EngineRoot) -> Iterator[None]:
     """Delete the cache beside other work."""
     work = threading.Thread(target=root.discard_cache)
     work.start()
@@ -95,22 +97,22 @@ def _without_cache(root: EngineRoot) -> Iterator[None]:
         work.join()
 
 
-def clear(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
+def delete_leftovers(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
     """Delete leftovers of killed setups except downloads; raises ProblemError."""
-    left = list(engines.unfinished(root))
+    left = list(engines.list_unfinished_folders(root))
     for folder in left:
         log.write(f"{folder.name} was never finished")
-        _end_leftovers(folder)
-    yield from removal.dropping(left, log)
+        _kill_leftovers(folder)
+    yield from removal.delete_folders(left, log)
     if root.gone.is_dir():
-        yield from _drop([root.gone], log)
+        yield from _delete_folders([root.gone], log)
     for scratch in root.path.glob("resolve-*"):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _end_leftovers(folder: Path) -> None:
+def _kill_leftovers(folder: Path) -> None:
     """Kill processes left by a killed setup that still write into its engine."""
-    python = str(engines.venv_python(folder / "venv"))
+    python = str(engines.get_venv_python(folder / "venv"))
     for process in psutil.process_iter(["pid", "name", "cmdline"]):
         command = process.info["cmdline"] or [""]
         installs = process.info["name"] in ("uv", "uv.exe") and python in command
@@ -120,8 +122,8 @@ def _end_leftovers(folder: Path) -> None:
                 process.wait(_PATIENCE)
 
 
-def _new_engine(plan: SetupPlan) -> Engine:
-    name = engines.new_name(plan.variant, plan.root)
+def _create_engine(plan: SetupPlan) -> Engine:
+    name = engines.create_name(plan.variant, plan.root)
     packages = {
         w.name: InstalledPackage(version=w.version, sha256=w.file.sha256) for w in plan.wheels
     }
@@ -134,9 +136,9 @@ def _new_engine(plan: SetupPlan) -> Engine:
     )  # fmt: skip
 
 
-def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
+def _install_error(plan: SetupPlan, error: OSError) -> Exception:
     if disk_problem(error, plan.root.path) or error.errno in (errno.EACCES, errno.EPERM):
-        return not_writable(plan.root.path, error)
+        return not_writable_error(plan.root.path, error)
     return fail(
         "engine.install",
         "The engine couldn't be installed: {reason}.",
@@ -146,7 +148,7 @@ def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
     )
 
 
-def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
+def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Create an engine from an interpreter with PyTorch; requires the root's lock.
 
     Only this program's own package is put beside it. Raises ProblemError naming what it lacks.
@@ -154,10 +156,10 @@ def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterat
     began = time.monotonic()
     yield Progress(stage="Checking Python")
     # Made absolute without following links: that of an environment leads to the Python outside it.
-    python = pythons.examine(path.expanduser().absolute(), stop, log)
-    yield from clear(root, log)
-    own = own_wheel(root.downloads, stop, log)
-    name = engines.new_name("own", root)
+    python = pythons.examine_python(path.expanduser().absolute(), stop, log)
+    yield from delete_leftovers(root, log)
+    own = provide_wheel(root.downloads, stop, log)
+    name = engines.create_name("own", root)
     engine = Engine(
         name=name, variant="cpu", app_version=__version__, python_version=python.version,
         created=datetime.now().astimezone().isoformat(), interpreter=str(python.path),
@@ -166,23 +168,27 @@ def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterat
     try:
         with zipfile.ZipFile(own.path) as archive:
             archive.extractall(engine.folder / "package")
-        result = yield from selfcheck.check(engine, stop, log)
+        result = yield from selfcheck.check_engine(engine, stop, log)
         engine = engine.model_copy(
             update={
                 "variant": result["backend"],
                 "torch": result["torch"],
-                "bytes": removal.size_of(engine.folder),
+                "bytes": removal.measure_folder(engine.folder),
             }
         )
         engines.write_manifest(engine)
     except BaseException:
-        engines.delete(engine.folder)
+        engines.delete_folder(engine.folder)
         raise
-    for old in engines.installed(root):
+    for old in engines.list_engines(root):
         # One that a job is at work in stays until the next time: the new one is used from now on.
-        if old.interpreter == engine.interpreter and old.name != name and not engines.at_work(old):
-            engines.remove(old, root)
-    engines.switch(engine, root)
+        if (
+            old.interpreter == engine.interpreter
+            and old.name != name
+            and not engines.is_in_use(old)
+        ):
+            engines.remove_engine(old, root)
+    engines.switch_engine(engine, root)
     yield EngineReady(
         name=name, folder=str(engine.folder), python=str(python.path), bytes=engine.bytes,
         seconds=time.monotonic() - began,

@@ -17,7 +17,7 @@ from lora_studio.setup import download, engines
 from lora_studio.setup.app_wheel import NAME
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.environment import child_environment, uv_environment
+from lora_studio.setup.environment import build_child_environment, build_uv_environment
 from lora_studio.setup.events import Event
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.resolve import without_indexes
@@ -38,11 +38,11 @@ _TURN = 0.05
 _REMEDY = "Start the setup again; completed downloads are kept. Full details are in the log."
 
 
-def fill(
+def install_packages(
     plan: SetupPlan, engine: Engine, compiler: CompilerProcess, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
     """Create an environment with every package of the plan. Raises ProblemError and CancelledError."""
-    environment = without_indexes(uv_environment({"UV_NO_CONFIG": "1"}))
+    environment = without_indexes(build_uv_environment({"UV_NO_CONFIG": "1"}))
     engine.folder.mkdir(parents=True)
     run_checked(
         [
@@ -53,8 +53,8 @@ def fill(
         what="The engine's environment couldn't be created", remedy=_REMEDY,
     )  # fmt: skip
     if plan.base is not None and plan.reused:
-        yield from _take_over(plan.base, engine, stop, trusted=plan.trusted)
-    files = _files(plan)
+        yield from _copy_packages(plan.base, engine, stop, trusted=plan.trusted)
+    files = _list_downloads(plan)
     with Installer(plan, engine, environment, compiler, log) as installer:
         installer.add(plan.own.path.name)
         for wheel in plan.fetched:
@@ -69,10 +69,10 @@ def fill(
             stop.check()
             yield installer.progress
         installer.check()
-    _drop_unplanned(engine, environment, stop, log)
+    _remove_unplanned(engine, environment, stop, log)
 
 
-def _files(plan: SetupPlan) -> list[DownloadFile]:
+def _list_downloads(plan: SetupPlan) -> list[DownloadFile]:
     """Download every wheel of the plan that isn't on this computer."""
     files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
     wanted = {file.target.name for file in files} | {file.part.name for file in files}
@@ -231,12 +231,12 @@ class CompilerProcess:
         """More packages can be compiled. That it cannot be started costs time, nothing else."""
         try:
             if self._process is None:
-                site = engines.site_packages(self._engine)
+                site = engines.get_site_packages(self._engine)
                 program = site / "lora_studio" / "engine" / "bytecode.py"
                 self._process = subprocess.Popen(
                     [str(self._engine.python), "-I", str(program), str(site)],
                     stdin=subprocess.PIPE, stdout=self._log.stream, stderr=self._log.stream,
-                    env=child_environment(), creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                    env=build_child_environment(), creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )  # fmt: skip
             self._say(b"more\n")
         except OSError as error:
@@ -257,12 +257,14 @@ class CompilerProcess:
             self._process.stdin.flush()
 
 
-def _take_over(base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool) -> Iterator[Event]:
+def _copy_packages(
+    base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool
+) -> Iterator[Event]:
     """Copy all packages of another engine, as links if possible to save space.
 
     Byte-code that is not trusted is left: Python believes it without a look at what is in it.
     """
-    source, target = engines.site_packages(base), engines.site_packages(engine)
+    source, target = engines.get_site_packages(base), engines.get_site_packages(engine)
     for number, (folder, inside, names) in enumerate(os.walk(source)):
         if not trusted and "__pycache__" in inside:
             inside.remove("__pycache__")
@@ -285,12 +287,13 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _drop_unplanned(
+def _remove_unplanned(
     engine: Engine, environment: dict[str, str], stop: StopFlag, log: SetupLog
 ) -> None:
     """Remove packages of the previous engine that are no longer needed."""
     there = {
-        engines.package_of(folder) for folder in engines.site_packages(engine).glob("*.dist-info")
+        engines.get_package_name(folder)
+        for folder in engines.get_site_packages(engine).glob("*.dist-info")
     }
     if extra := sorted(there - set(engine.packages)):
         run(

@@ -24,14 +24,20 @@ from lora_studio.setup import (
     selfcheck,
     wheelhouse,
 )
-from lora_studio.setup.app_wheel import own_wheel
-from lora_studio.setup.detect import Accelerator, Variant, detect, processor
+from lora_studio.setup.app_wheel import provide_wheel
+from lora_studio.setup.detect import Accelerator, Variant, detect_accelerator, get_cpu
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.events import Event, MachineFound, Progress, SetupPlanned
-from lora_studio.setup.folders import EngineRoot, not_writable
-from lora_studio.setup.plan import SetupPlan, reusable_packages, torch_source
-from lora_studio.setup.pythons import STANDALONE, fetch_build, find, no_such, standalone
+from lora_studio.setup.folders import EngineRoot, not_writable_error
+from lora_studio.setup.plan import SetupPlan, choose_torch_source, find_reusable_packages
+from lora_studio.setup.pythons import (
+    STANDALONE,
+    fetch_build,
+    find_python,
+    install_standalone,
+    python_not_found_error,
+)
 from lora_studio.setup.resolve import Resolver
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, without_secrets
 
@@ -70,59 +76,59 @@ class EngineSetup:
         return run_setup(self._carry_out, self.stop)
 
     def _prepare(self, log: SetupLog) -> Iterator[Event]:
-        with folders.at_work_in(self.request.to):
-            root = folders.root()
+        with folders.use_root(self.request.to):
+            root = folders.get_root()
             with root.locked():
                 if self._foreign(root) is None:
                     yield from self._planned(root, log)
 
     def _carry_out(self, log: SetupLog) -> Iterator[Event]:
-        none_before = engines.current() is None
-        before = folders.root()
-        with folders.at_work_in(self.request.to):
-            root = folders.root()
+        none_before = engines.get_current() is None
+        before = folders.get_root()
+        with folders.use_root(self.request.to):
+            root = folders.get_root()
             if self.request.to is not None and none_before:
                 folders.move_root(root.path)  # an interrupted first setup continues there
             yield from self._carry_out_in(root, log)
             if self.request.to is not None:
                 folders.move_root(root.path)
-                yield from _left_behind(before, root)
+                yield from _report_unused_engines(before, root)
 
     def _carry_out_in(self, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         with root.locked():
             foreign = self._foreign(root)
             if foreign is not None:
-                yield from install.adopt(Path(foreign.interpreter), root, self.stop, log)
+                yield from install.adopt_python(Path(foreign.interpreter), root, self.stop, log)
                 return
             if self.plan is None:
                 yield from self._planned(root, log)
             assert self.plan is not None
-            yield from install.carry_out(self.plan, self.stop, log)
+            yield from install.install_engine(self.plan, self.stop, log)
 
     def _foreign(self, root: EngineRoot) -> Engine | None:
         """Handle a Python of the user's, in which only our own package may be updated."""
-        base = engines.current(root) if self.request.mode != "install" else None
+        base = engines.get_current(root) if self.request.mode != "install" else None
         return base if base and not base.own_python else None
 
     def _planned(self, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         request = self.request
-        _need_network(request.wheelhouse)
+        _require_network(request.wheelhouse)
         yield Progress(stage="Planning")
-        base = engines.current(root) if request.mode != "install" else None
-        facts = wheelhouse.read(request.wheelhouse) if request.wheelhouse else None
+        base = engines.get_current(root) if request.mode != "install" else None
+        facts = wheelhouse.read_info(request.wheelhouse) if request.wheelhouse else None
         accelerator = self._accelerator(base, facts)
         yield MachineFound(accelerator=accelerator)
         series = facts.python if facts else None
-        python = find(request.python or series, root, self.stop, log)
+        python = find_python(request.python or series, root, self.stop, log)
         if python is None:
             if request.python:
-                raise no_such(request.python)
+                raise python_not_found_error(request.python)
             series = series or STANDALONE
-            yield from standalone(root, series, request.wheelhouse, self.stop, log)
-            python = find(series, root, self.stop, log)
+            yield from install_standalone(root, series, request.wheelhouse, self.stop, log)
+            python = find_python(series, root, self.stop, log)
             assert python is not None
-        own = own_wheel(root.downloads, self.stop, log, request.wheelhouse)
-        source = torch_source(accelerator, request.torch, uv_environment(), python.tag)
+        own = provide_wheel(root.downloads, self.stop, log, request.wheelhouse)
+        source = choose_torch_source(accelerator, request.torch, build_uv_environment(), python.tag)
         resolver = Resolver(root, own, self.stop, log, python, wheelhouse=request.wheelhouse)
         torch, wheels = yield from resolver.resolve(accelerator.variant, source)
         plan = SetupPlan(root, accelerator.variant, torch, python, own, wheels)
@@ -130,26 +136,26 @@ class EngineSetup:
             trusted = request.mode != "repair"
             plan = replace(plan, base=base, reused=self._reused(base, plan), trusted=trusted)
         self.plan = plan
-        yield summary(plan)
+        yield summarize_plan(plan)
 
     def _accelerator(
         self, base: Engine | None, facts: wheelhouse.WheelhouseInfo | None
     ) -> Accelerator:
         variant = self.request.variant or (base.variant if base else None)
         variant = variant or (facts.variant if facts else None)
-        return _for_variant(variant, detect())
+        return _choose_accelerator(variant, detect_accelerator())
 
     def _reused(self, base: Engine, plan: SetupPlan) -> tuple[str, ...]:
-        unchanged = reusable_packages(base, plan.wheels, plan.python)
+        unchanged = find_reusable_packages(base, plan.wheels, plan.python)
         if self.request.mode == "repair":
-            damaged = set(engines.damaged(base, self.stop.check))
+            damaged = set(engines.find_damaged_packages(base, self.stop.check))
             unchanged = tuple(name for name in unchanged if name not in damaged)
         return unchanged
 
 
-def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
+def _report_unused_engines(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
     """Report engines in a folder that is no longer used: they use disk space but aren't listed."""
-    if before.path != root.path and (left := engines.installed(before)):
+    if before.path != root.path and (left := engines.list_engines(before)):
         yield Warned(
             problem=warning(
                 "engine.left_behind",
@@ -161,7 +167,7 @@ def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
         )
 
 
-def _need_network(folder: Path | None) -> None:
+def _require_network(folder: Path | None) -> None:
     """Raise ProblemError in offline mode without a wheelhouse."""
     if folder is None and offline.is_on():
         raise offline.offline_error(
@@ -169,12 +175,12 @@ def _need_network(folder: Path | None) -> None:
         )
 
 
-def _for_variant(variant: Variant | None, accelerator: Accelerator) -> Accelerator:
+def _choose_accelerator(variant: Variant | None, accelerator: Accelerator) -> Accelerator:
     """Return the detected accelerator, or the requested variant."""
     if variant is None or variant == accelerator.variant:
         return accelerator
     if variant == "cpu":
-        return processor()
+        return get_cpu()
     return Accelerator(variant=variant, title="", torch=DEFAULT_BUILDS[variant])
 
 
@@ -182,7 +188,7 @@ def _for_variant(variant: Variant | None, accelerator: Accelerator) -> Accelerat
 DEFAULT_BUILDS: dict[Variant, str] = {"cuda": "cu128", "rocm": "rocm6.4", "mps": "", "cpu": "cpu"}
 
 
-def summary(plan: SetupPlan) -> SetupPlanned:
+def summarize_plan(plan: SetupPlan) -> SetupPlanned:
     """Return the event that shows a plan to the user."""
     return SetupPlanned(
         variant=plan.variant, folder=str(plan.root.path), python=f"{plan.python.version}",
@@ -193,7 +199,7 @@ def summary(plan: SetupPlan) -> SetupPlanned:
 
 def run_setup(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterator[Event]:
     """Yield the events of a piece of work and its ending; errors become problems."""
-    log = SetupLog(folders.root().log)
+    log = SetupLog(folders.get_root().log)
     try:
         yield from work(log)
         yield Done()
@@ -205,19 +211,19 @@ def run_setup(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> It
         yield Failed(problem=error.problems[0])
     except OSError as error:
         log.write(traceback.format_exc())
-        yield Failed(problem=_of_the_system(error))
+        yield Failed(problem=_os_error_problem(error))
     except Exception as error:
         log.write(traceback.format_exc())
-        yield Failed(problem=_unexpected(error, log))
+        yield Failed(problem=_unexpected_error_problem(error, log))
     finally:
         log.close()
 
 
-def check(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
+def check_engine(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
     """Check an engine, the one in use by default."""
 
     def work(log: SetupLog) -> Iterator[Event]:
-        yield from selfcheck.check(_chosen(name), stop, log, steps)
+        yield from selfcheck.check_engine(_get_engine(name), stop, log, steps)
 
     return run_setup(work, stop)
 
@@ -241,9 +247,9 @@ def make_wheelhouse(
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise not_writable(target, error) from error
-        _need_network(None)
-        root = folders.root()
+            raise not_writable_error(target, error) from error
+        _require_network(None)
+        root = folders.get_root()
         with root.locked():
             yield from _fill_wheelhouse(
                 target, request, root, stop, log, platform, with_python=with_python
@@ -265,18 +271,18 @@ def _fill_wheelhouse(
 ) -> Iterator[Event]:
     """Resolve the packages for this or another system and download them to `target`."""
     yield Progress(stage="Planning")
-    accelerator = _for_variant(request.variant, detect())
+    accelerator = _choose_accelerator(request.variant, detect_accelerator())
     other, python = None, None
     if platform or request.python:
         other = (platform or PLATFORMS[sys.platform], request.python or STANDALONE)
         series = other[1]
     else:
-        python = find(None, root, stop, log)
+        python = find_python(None, root, stop, log)
         series = ".".join(python.version.split(".")[:2]) if python else STANDALONE
         other = None if python else (PLATFORMS[sys.platform], STANDALONE)
-    own = own_wheel(root.downloads, stop, log)
+    own = provide_wheel(root.downloads, stop, log)
     tag = f"cp{series.replace('.', '')}"
-    source = torch_source(accelerator, request.torch, uv_environment(), tag)
+    source = choose_torch_source(accelerator, request.torch, build_uv_environment(), tag)
     resolver = Resolver(root, own, stop, log, python, target=other, into=target)
     _, wheels = yield from resolver.resolve(accelerator.variant, source)
     facts = wheelhouse.WheelhouseInfo(
@@ -285,7 +291,7 @@ def _fill_wheelhouse(
     if with_python:
         system = platform or PLATFORMS[sys.platform]
         yield from fetch_build(series, system, target, stop, log)
-    yield from wheelhouse.fill(target, wheels, own, facts, stop, log)
+    yield from wheelhouse.fill_wheelhouse(target, wheels, own, facts, stop, log)
 
 
 #: Systems as uv names them.
@@ -296,31 +302,31 @@ def adopt_python(path: Path, stop: StopFlag) -> Iterator[Event]:
     """Switch to an existing Python of the user's."""
 
     def work(log: SetupLog) -> Iterator[Event]:
-        root = folders.root()
+        root = folders.get_root()
         with root.locked():
-            yield from install.adopt(path, root, stop, log)
+            yield from install.adopt_python(path, root, stop, log)
 
     return run_setup(work, stop)
 
 
-def move(to: Path, stop: StopFlag) -> Iterator[Event]:
+def move_engines(to: Path, stop: StopFlag) -> Iterator[Event]:
     """Move all engines to another folder."""
-    return run_setup(lambda log: relocation.move(to, stop, log), stop)
+    return run_setup(lambda log: relocation.move_engines(to, stop, log), stop)
 
 
-def _chosen(name: str) -> Engine:
-    engine = engines.named(name) if name else engines.current()
+def _get_engine(name: str) -> Engine:
+    engine = engines.get_engine(name) if name else engines.get_current()
     if engine is None:
-        raise ProblemError(engines.none_there())
+        raise ProblemError(engines.no_engine_problem())
     return engine
 
 
-def _of_the_system(error: OSError) -> Problem:
-    root = folders.root().path
-    return not_writable(Path(str(error.filename or root)), error).problems[0]
+def _os_error_problem(error: OSError) -> Problem:
+    root = folders.get_root().path
+    return not_writable_error(Path(str(error.filename or root)), error).problems[0]
 
 
-def _unexpected(failure: Exception, log: SetupLog) -> Problem:
+def _unexpected_error_problem(failure: Exception, log: SetupLog) -> Problem:
     return error(
         "engine.unexpected",
         "The setup failed unexpectedly: {error}.",
@@ -330,28 +336,30 @@ def _unexpected(failure: Exception, log: SetupLog) -> Problem:
     )
 
 
-def rollback(_stop: StopFlag) -> Iterator[Event]:
+def roll_back(_stop: StopFlag) -> Iterator[Event]:
     """Switch back to the previous engine."""
-    return run_setup(_at_once(engines.rollback), _stop)
+    return run_setup(_run_locked(engines.roll_back), _stop)
 
 
-def switch(name: str, _stop: StopFlag) -> Iterator[Event]:
+def switch_engine(name: str, _stop: StopFlag) -> Iterator[Event]:
     """Switch to another installed engine, by name or variant."""
-    return run_setup(_at_once(lambda root: engines.switch(engines.named(name, root), root)), _stop)
+    return run_setup(
+        _run_locked(lambda root: engines.switch_engine(engines.get_engine(name, root), root)), _stop
+    )
 
 
-def remove(name: str, _stop: StopFlag) -> Iterator[Event]:
+def remove_engines(name: str, _stop: StopFlag) -> Iterator[Event]:
     """Delete an engine, or with "" every engine and all downloads."""
 
     def work(log: SetupLog) -> Iterator[Event]:
-        root = folders.root()
+        root = folders.get_root()
         with root.locked():
-            chosen = [engines.named(name, root)] if name else engines.installed(root)
+            chosen = [engines.get_engine(name, root)] if name else engines.list_engines(root)
             for engine in chosen:
-                engines.release(engine, root)
-            yield from removal.removing(chosen, log)
+                engines.deselect_engine(engine, root)
+            yield from removal.remove_engines(chosen, log)
             if not name:
-                yield from install.clear(root, log)
+                yield from install.delete_leftovers(root, log)
         if not name:
             root.delete()
             if not os.environ.get(folders.VARIABLE):  # which goes before the place that was chosen
@@ -360,14 +368,14 @@ def remove(name: str, _stop: StopFlag) -> Iterator[Event]:
     return run_setup(work, _stop)
 
 
-def _at_once(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], Iterator[Event]]:
+def _run_locked(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], Iterator[Event]]:
     """Return the work of a short action under the root's lock."""
 
     def work(log: SetupLog) -> Iterator[Event]:
-        root = folders.root()
+        root = folders.get_root()
         with root.locked():
             action(root)
-            current = engines.current(root)
+            current = engines.get_current(root)
         log.write(f"{current.name if current else 'no engine'} is in use")
         yield from ()
 

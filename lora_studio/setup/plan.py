@@ -99,18 +99,18 @@ class SetupPlan:
             )
 
 
-def torch_source(
+def choose_torch_source(
     accelerator: Accelerator, chosen: str | None, environ: Mapping[str, str], tag: str
 ) -> str:
     """Return where PyTorch comes from: the user's word, else the user's own wheels, else the build that fits."""
     if word := chosen or environ.get(VARIABLE):
         return word
-    if own_torch(environ, tag, accelerator.variant):
+    if find_own_torch_wheels(environ, tag, accelerator.variant):
         return STANDARD
     return accelerator.torch or STANDARD
 
 
-def own_torch(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Path]:
+def find_own_torch_wheels(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Path]:
     """Return wheels of PyTorch for this Python and device in the folders of wheels that the user has set."""
     kinds = {"cpu": "cpu", "cuda": "cu", "rocm": "rocm", "mps": ""}
     wheels = []
@@ -125,21 +125,21 @@ def own_torch(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Pa
     return wheels
 
 
-def normal(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return a package's name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _series(version: str) -> str:
+def _get_series(version: str) -> str:
     """Return what wheels are made for: 3.13 of 3.13.5."""
     return ".".join(version.split(".")[:2])
 
 
-def reusable_packages(
+def find_reusable_packages(
     base: Engine, wheels: tuple[WheelFile, ...], python: PythonInstallation
 ) -> tuple[str, ...]:
     """Return packages that an engine has in the very version and build; none for another series of Python."""
-    if not base.own_python or _series(base.python_version) != _series(python.version):
+    if not base.own_python or _get_series(base.python_version) != _get_series(python.version):
         return ()
     unchanged = []
     for wheel in wheels:

@@ -12,15 +12,15 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import download
 from lora_studio.setup.download import DownloadFile
-from lora_studio.setup.environment import child_environment, uv_environment
+from lora_studio.setup.environment import build_child_environment, build_uv_environment
 from lora_studio.setup.events import Event, Log
 from lora_studio.setup.folders import EngineRoot, disk_problem
 from lora_studio.setup.tools import (
     SetupLog,
     StopFlag,
-    bundled,
     find_uv,
-    last_words,
+    get_error_line,
+    list_bundled_folders,
     run,
     run_checked,
 )
@@ -46,7 +46,7 @@ class PythonInstallation:
     tag: str
 
 
-def find(
+def find_python(
     wanted: str | None, root: EngineRoot, stop: StopFlag, log: SetupLog
 ) -> PythonInstallation | None:
     """Return the interpreter to use; None where the system has none that fits.
@@ -54,16 +54,16 @@ def find(
     `wanted` is a program file, whose faults are raised as ProblemError, or a version such as 3.12.
     """
     if wanted and Path(wanted).expanduser().is_file():
-        return examine(Path(wanted).expanduser().absolute(), stop, log)
+        return examine_python(Path(wanted).expanduser().absolute(), stop, log)
     for folder in sorted(root.pythons.glob(f"cpython-{wanted or '3'}.*"), reverse=True):
-        interpreter = _interpreter(folder)
+        interpreter = _find_interpreter(folder)
         if interpreter is not None:
-            return examine(interpreter, stop, log)
+            return examine_python(interpreter, stop, log)
     command = [
         find_uv(), "python", "find", "--system", "--python-preference", "only-system", "--no-config",
         wanted or RANGE,
     ]  # fmt: skip
-    status, said = run(command, environment=uv_environment(), stop=stop, log=log)
+    status, said = run(command, environment=build_uv_environment(), stop=stop, log=log)
     if status and (problem := disk_problem(said, root.path)):  # it notes what it has found
         raise problem
     if status and "No interpreter" not in said:
@@ -72,13 +72,13 @@ def find(
             "The Python installations on this computer couldn't be listed: {reason}",
             "Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.",
             where=Where(file=str(log.file)),
-            reason=last_words(said),
+            reason=get_error_line(said),
         )
     path = Path(said.strip().splitlines()[-1]) if said.strip() else Path()
-    return examine(path, stop, log) if status == 0 and path.is_file() else None
+    return examine_python(path, stop, log) if status == 0 and path.is_file() else None
 
 
-def no_such(wanted: str) -> ProblemError:
+def python_not_found_error(wanted: str) -> ProblemError:
     """Return the error about a Python that the user names and that is not there."""
     return fail(
         "engine.python",
@@ -88,11 +88,11 @@ def no_such(wanted: str) -> ProblemError:
     )
 
 
-def examine(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
+def examine_python(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
     """Return what an interpreter is; raises ProblemError when it cannot be started or does not fit."""
     try:
         status, said = run(
-            [path, "-I", "-c", _ASK], environment=child_environment(), stop=stop, log=log
+            [path, "-I", "-c", _ASK], environment=build_child_environment(), stop=stop, log=log
         )
         facts = json.loads(said.strip().splitlines()[-1])
         major, minor = (int(part) for part in facts["version"].split(".")[:2])
@@ -115,16 +115,16 @@ def examine(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
     return PythonInstallation(path, facts["version"], facts["tag"])
 
 
-def standalone(
+def install_standalone(
     root: EngineRoot, series: str, wheelhouse: Path | None, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
     """Install a standalone build into the engines' folder, downloading it where it is not bundled.
 
     The address and the checksum are uv's own. Raises ProblemError.
     """
-    url = _address(series, stop, log)
-    release, name = _place(url)
-    places = bundled("python", release, name)
+    url = _find_download_url(series, stop, log)
+    release, name = _split_url(url)
+    places = list_bundled_folders("python", release, name)
     if wheelhouse is not None:
         places.insert(0, wheelhouse / "python" / release / name)
     brought = next((one for one in places if one.is_file()), None)
@@ -140,7 +140,7 @@ def standalone(
                 find_uv(), "python", "install", series, "--install-dir", root.pythons, "--no-bin",
                 "--mirror", mirror.absolute().as_uri(), "--no-config",
             ],
-            environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}),
+            environment=build_uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}),
             stop=stop, log=log, code="engine.python_install",
             what="The standalone Python couldn't be installed",
             remedy="Start the setup again; damaged files are downloaded again.",
@@ -158,25 +158,27 @@ def fetch_build(
 
     uv checks it against its own checksum where it is installed.
     """
-    url = _address(series, stop, log, platform)
-    release, name = _place(url)
+    url = _find_download_url(series, stop, log, platform)
+    release, name = _split_url(url)
     file = DownloadFile(name=name, url=url, target=into / "python" / release / name)
     yield from download.fetch([file], "Downloading Python", stop, log)
 
 
-def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> str:
+def _find_download_url(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> str:
     """Return where a build is; for this machine, or with `platform` for another of its architecture."""
     command: list[object] = [
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
         *(["--all-platforms", "--all-arches"] if platform else []), series,
     ]  # fmt: skip
     said = run_checked(
-        command, environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
+        command, environment=build_uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
         code="engine.python", what="The available standalone Pythons couldn't be listed",
         remedy="Install Python 3.12, then start the setup again.",
     )  # fmt: skip
     try:
-        builds = [one for one in json.loads(said[said.index("[") :]) if _fits(one, platform)]
+        builds = [
+            one for one in json.loads(said[said.index("[") :]) if _is_for_platform(one, platform)
+        ]
         return str(builds[0]["url"])
     except (ValueError, KeyError, IndexError) as error:
         raise fail(
@@ -190,7 +192,7 @@ def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> 
         ) from error
 
 
-def _fits(build: dict[str, str], platform: str) -> bool:
+def _is_for_platform(build: dict[str, str], platform: str) -> bool:
     """Return whether a build is a plain CPython for a system."""
     if build["implementation"] != "cpython" or build.get("variant", "default") != "default":
         return False
@@ -202,13 +204,13 @@ def _fits(build: dict[str, str], platform: str) -> bool:
     )
 
 
-def _place(url: str) -> tuple[str, str]:
+def _split_url(url: str) -> tuple[str, str]:
     """Release and file name, the last two parts of an address."""
     release, name = unquote(urlsplit(url).path).split("/")[-2:]
     return release, name
 
 
-def _interpreter(folder: Path) -> Path | None:
+def _find_interpreter(folder: Path) -> Path | None:
     for part in ("bin/python3", "python.exe"):
         if (folder / part).exists():
             return folder / part

@@ -17,25 +17,25 @@ from lora_studio.setup.tools import SetupLog, StopFlag
 _STAGE = "Moving"
 
 
-def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
+def move_engines(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Move all engines to another folder; raises ProblemError and leaves everything in place.
 
     Cancelled or killed before the end, the old folder stays in use and the next attempt copies only
     what is missing.
     """
-    old = folders.root()
+    old = folders.get_root()
     new = _prepare_target(to, old)
     with old.locked(), new.locked():
-        for engine in engines.installed(old):
-            engines.refuse_at_work(engine)
-        total = total_size((old.engines, old.pythons))
+        for engine in engines.list_engines(old):
+            engines.require_idle(engine)
+        total = measure_total_size((old.engines, old.pythons))
         _require_space(new, total)
         yield from copy_engines(old, new, total, stop)
-        for engine in engines.installed(new):
+        for engine in engines.list_engines(new):
             repoint_environment(engine.folder, old.path, new.path)
-        current = engines.current(new)
+        current = engines.get_current(new)
         if current is not None:
-            yield from selfcheck.check(current, stop, log)
+            yield from selfcheck.check_engine(current, stop, log)
         folders.move_root(new.path)
     log.write(f"moved from {old.path} to {new.path}")
     old.delete()
@@ -50,7 +50,7 @@ def _prepare_target(to: Path, old: EngineRoot) -> EngineRoot:
             "Change the variable, and move the folder yourself.",
             variable=folders.VARIABLE,
         )
-    new = folders.prepared(to)
+    new = folders.prepare_root(to)
     if new.path == old.path or old.path in new.path.parents:
         raise fail(
             "engine.folder",
@@ -74,7 +74,7 @@ def _require_space(new: EngineRoot, needed: int) -> None:
         )
 
 
-def total_size(parts: tuple[Path, ...]) -> int:
+def measure_total_size(parts: tuple[Path, ...]) -> int:
     """Return bytes of all files; those that several engines share count once."""
     sizes: dict[tuple[int, int], int] = {}
     for part in parts:
@@ -119,12 +119,12 @@ def _copy_one(source: Path, target: Path, old: Path, new: Path) -> int:
         if aim.is_absolute() and aim.is_relative_to(old):
             aim = new / aim.relative_to(old)
         target.symlink_to(aim)
-    elif not _same(target, facts):
+    elif not _is_same_file(target, facts):
         shutil.copy2(source, target)
     return facts.st_size
 
 
-def _same(target: Path, facts: os.stat_result) -> bool:
+def _is_same_file(target: Path, facts: os.stat_result) -> bool:
     try:
         there = target.stat()
     except OSError:

@@ -19,17 +19,17 @@ STAGE = "Removing"
 _INTERVAL = 0.2
 
 
-def removing(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
+def remove_engines(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
     """Delete the engines, which nothing points to any more; raises ProblemError."""
-    yield from _deleting({one.folder: one.bytes for one in old}, log)
+    yield from _iter_deletion({one.folder: one.bytes for one in old}, log)
 
 
-def dropping(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
+def delete_folders(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
     """Delete folders that aren't complete engines; raises ProblemError."""
-    yield from _deleting({one: size_of(one) for one in folders}, log)
+    yield from _iter_deletion({one: measure_folder(one) for one in folders}, log)
 
 
-def size_of(folder: Path) -> int:
+def measure_folder(folder: Path) -> int:
     """Return bytes of all files in a folder."""
     total = 0
     for parent, _, names in os.walk(folder):
@@ -39,7 +39,7 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def _deleting(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progress]:
+def _iter_deletion(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progress]:
     """Delete folders whose sizes in bytes are known."""
     if not sizes:
         return
@@ -48,7 +48,7 @@ def _deleting(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progress]:
     yield Progress(stage=STAGE, done=0, total=total or None, unit="B")
     for folder in sizes:
         log.write(f"removing {folder.name}")
-        for gone in engines.deleting(folder):
+        for gone in engines.iter_deletion(folder):
             done += gone
             if (now := time.monotonic()) - said >= _INTERVAL:
                 said = now

@@ -14,16 +14,23 @@ from urllib.parse import unquote, urlsplit
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.setup import download, wheelhouse
-from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, project_text
+from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, format_project
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import DownloadFile
-from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable
+from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable_error
 from lora_studio.setup.http_client import clock_problem
-from lora_studio.setup.plan import VARIABLE, WheelFile, normal, own_torch
+from lora_studio.setup.plan import VARIABLE, WheelFile, find_own_torch_wheels, normalize_name
 from lora_studio.setup.pythons import PythonInstallation
-from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, last_words, run, without_secrets
+from lora_studio.setup.tools import (
+    SetupLog,
+    StopFlag,
+    find_uv,
+    get_error_line,
+    run,
+    without_secrets,
+)
 
 #: What uv goes by for macOS on another machine: it would take 13, for which PyTorch has no wheels.
 OLDEST_MACOS = "14.0"
@@ -72,18 +79,18 @@ class Resolver:
                     for problem in warnings:
                         yield Warned(problem=problem)
                     return source, self._measured(wheels)
-                if is_network(said):
+                if is_network_error(said):
                     break
                 against |= dict.fromkeys(extra, said)
-            if not is_network(said):
+            if not is_network_error(said):
                 break
-            warnings = [_standard_torch(source, said)]
+            warnings = [_standard_torch_warning(source, said)]
         raise self._unresolved(said)
 
     def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
         """Return the wheels of this machine to choose from, with their checksums."""
         if self.wheelhouse is not None:
-            return (yield from wheelhouse.checksums(self.wheelhouse, self.stop))
+            return (yield from wheelhouse.read_checksums(self.wheelhouse, self.stop))
         return (yield from wheelhouse.compute_checksums(self._own_torch(torch, variant), self.stop))
 
     def _compile(
@@ -93,7 +100,7 @@ class Resolver:
         try:
             self.root.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise not_writable(self.root.path, error) from error
+            raise not_writable_error(self.root.path, error) from error
         self.log.write(f"resolving {extras} with PyTorch from {torch}")
         with tempfile.TemporaryDirectory(prefix="resolve-", dir=self.root.path) as scratch:
             folder = Path(scratch)
@@ -114,16 +121,16 @@ class Resolver:
             return []
         version = self.target[1] if self.target is not None else ""
         tag = self.python.tag if self.python is not None else f"cp{version.replace('.', '')}"
-        return own_torch(uv_environment(), tag, variant)
+        return find_own_torch_wheels(build_uv_environment(), tag, variant)
 
     def _lock(
         self, torch: str, extras: tuple[str, ...], folder: Path, index: str = ""
     ) -> tuple[str, list[WheelFile] | None]:
         """Return the same with PyTorch from that place, and from `index` alone where it is given."""
-        text = project_text(self.own.path, extras, torch)
+        text = format_project(self.own.path, extras, torch)
         (folder / "pyproject.toml").write_text(text, "utf-8")
         lock = folder / "pylock.toml"
-        environment = uv_environment()
+        environment = build_uv_environment()
         if self.target is not None and self.target[0] == "macos":
             environment.setdefault("MACOSX_DEPLOYMENT_TARGET", OLDEST_MACOS)
         if self.wheelhouse is not None:
@@ -135,7 +142,7 @@ class Resolver:
         if status:
             return said, None
         locked = tomllib.loads(lock.read_text("utf-8"))
-        return said, wheels_of(locked, self.into or self.root.downloads)
+        return said, read_wheels(locked, self.into or self.root.downloads)
 
     def _command(self, folder: Path, lock: Path, torch: str, index: str) -> list[object]:
         command: list[object] = [
@@ -169,17 +176,17 @@ class Resolver:
                 "Create it again for this operating system and Python version: `lora-studio engine "
                 "wheelhouse FOLDER`.",
                 where=Where(file=str(self.wheelhouse)),
-                reason=last_words(said),
+                reason=get_error_line(said),
             )
         if problem := clock_problem(said):
             return problem
-        if is_network(said):
+        if is_network_error(said):
             return fail(
                 "engine.network",
                 "The package index can't be reached: {reason}.",
-                remedy_for(said),
+                suggest_remedy(said),
                 where=Where(file=str(self.log.file)),
-                reason=_short(said),
+                reason=_get_last_line(said),
             )
         return fail(
             "engine.unresolved",
@@ -187,7 +194,7 @@ class Resolver:
             "Try another Python version from 3.11 to 3.13, or other index settings. Full details are in "
             "the log.",
             where=Where(file=str(self.log.file)),
-            reason=last_words(said),
+            reason=get_error_line(said),
         )
 
 
@@ -201,11 +208,11 @@ def without_indexes(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in names}
 
 
-def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
+def read_wheels(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
     """Return the wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
     wheels = []
     for package in lock.get("packages", ()):
-        name = normal(package["name"])
+        name = normalize_name(package["name"])
         if name == NAME:
             continue
         files = package.get("wheels") or ([package["archive"]] if "archive" in package else [])
@@ -242,7 +249,7 @@ _NETWORK = re.compile(
 )
 
 
-def remedy_for(said: str) -> Text:
+def suggest_remedy(said: str) -> Text:
     """Return what to do about a network error of uv."""
     if re.search(r"\b407\b|proxy authorization required", said):
         return text(
@@ -255,37 +262,37 @@ def remedy_for(said: str) -> Text:
     )
 
 
-def is_network(said: str) -> bool:
+def is_network_error(said: str) -> bool:
     return bool(_NETWORK.search(said))
 
 
-def _standard_torch(source: str, said: str) -> Problem:
+def _standard_torch_warning(source: str, said: str) -> Problem:
     return warning(
         "engine.standard_torch",
         "PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your "
         "index instead, which can be larger.",
         "To choose where PyTorch comes from, set {variable}.",
         source=source,
-        reason=_short(said),
+        reason=_get_last_line(said),
         variable=VARIABLE,
     )
 
 
-def _without_unsloth(said: str) -> Problem:
+def _no_unsloth_warning(said: str) -> Problem:
     return warning(
         "engine.no_unsloth",
         "Unsloth isn't installed because it isn't compatible with the other packages ({reason}).",
         "Training uses PEFT instead, which is slower but gives the same results.",
-        reason=_short(said),
+        reason=_get_last_line(said),
     )
 
 
-def _without_liger(said: str) -> Problem:
+def _no_liger_warning(said: str) -> Problem:
     return warning(
         "engine.no_liger",
         "Liger kernels aren't installed because they aren't compatible with the other packages ({reason}).",
         "Training is slower without them but gives the same results.",
-        reason=_short(said),
+        reason=_get_last_line(said),
     )
 
 
@@ -293,10 +300,10 @@ def _without_liger(said: str) -> Problem:
 _EXTRAS: tuple[tuple[str, ...], ...] = (
     ("engine", "unsloth", "liger"), ("engine", "unsloth"), ("engine", "liger"), ("engine",),
 )  # fmt: skip
-_LEFT_OUT = {"unsloth": _without_unsloth, "liger": _without_liger}
+_LEFT_OUT = {"unsloth": _no_unsloth_warning, "liger": _no_liger_warning}
 
 
-def _short(said: str) -> Text:
+def _get_last_line(said: str) -> Text:
     """Return the last line of a program's output, or that there is none."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if not lines:

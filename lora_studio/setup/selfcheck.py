@@ -24,8 +24,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.setup.engines import Engine, other_version
-from lora_studio.setup.environment import child_environment
+from lora_studio.setup.engines import Engine, version_mismatch_problem
+from lora_studio.setup.environment import build_child_environment
 from lora_studio.setup.events import Event, Progress, Warned
 from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 
@@ -33,7 +33,7 @@ STAGE = "Checking"
 _REMEDY = "Run `lora-studio engine repair`. Full details are in the log."
 
 
-def check(
+def check_engine(
     engine: Engine, stop: StopFlag, log: SetupLog, steps: int = 1
 ) -> Generator[Event, None, dict[str, Any]]:
     """Check the engine as a job would use it; returns what its trial reports.
@@ -49,14 +49,14 @@ def check(
         with _Trial(engine, folder, stop, log) as trial:
             report = trial.report()
             if engine.variant != "cpu" and not report["gpu"]:
-                yield Warned(problem=_no_gpu(engine))
+                yield Warned(problem=_no_gpu_warning(engine))
             yield Progress(stage=STAGE, done=1, total=2)
-            _train(trial, folder, steps, log)
+            _run_training(trial, folder, steps, log)
     yield Progress(stage=STAGE, done=2, total=2)
     return report
 
 
-def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
+def _run_training(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
     """Train a few steps in the worker; raises ProblemError when it does not end well."""
     project = Project(
         name="Check",
@@ -75,17 +75,17 @@ def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
     for event in trial.events():
         match event:
             case events.Hello() if event.app_version != __version__:
-                raise ProblemError(other_version(event.app_version))
+                raise ProblemError(version_mismatch_problem(event.app_version))
             case events.StepDone():
                 trained = event.step
             case events.Done() | events.Failed() | events.Cancelled():
                 ending = event
     if isinstance(ending, events.Failed):
-        raise _damaged(
+        raise _damaged_engine_error(
             text("A test training run failed: {reason}", reason=ending.problem.what), log
         )
     if not isinstance(ending, events.Done) or trained != steps:
-        raise _damaged(text("A test training run ended early."), log)
+        raise _damaged_engine_error(text("A test training run ended early."), log)
 
 
 class _Trial:
@@ -97,16 +97,16 @@ class _Trial:
         log.write(f"trying {engine.name}")
         try:
             self._process = subprocess.Popen(
-                [str(engine.python), "-P", *_program(engine), str(folder)],
+                [str(engine.python), "-P", *_get_trial_command(engine), str(folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.stream,
-                env=child_environment(_apart(engine, folder)),
+                env=build_child_environment(_build_isolated_environment(engine, folder)),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
             why = text(
                 "The engine's Python can't be started: {reason}.", reason=describe_os_error(error)
             )
-            raise _damaged(why, log) from error
+            raise _damaged_engine_error(why, log) from error
         self._lines: Queue[bytes | None] = Queue()
         threading.Thread(target=self._listen, name="trial", daemon=True).start()
 
@@ -132,7 +132,7 @@ class _Trial:
                 self._log.write(line.decode("utf-8", "replace"))
                 continue
             if broken and not self._engine.own_python:
-                raise _lacking(self._engine, broken)
+                raise _missing_packages_error(self._engine, broken)
             if broken:
                 why = text(
                     "Packages of the engine don't work: {packages}.",
@@ -141,9 +141,9 @@ class _Trial:
                         for name, reason in broken.items()
                     ],
                 )
-                raise _damaged(why, self._log)
+                raise _damaged_engine_error(why, self._log)
             return values
-        raise _damaged(
+        raise _damaged_engine_error(
             text(
                 "The engine ended with exit status {code:d} during its test.",
                 code=self._process.wait(),
@@ -158,7 +158,7 @@ class _Trial:
             self._process.stdin.write(events.to_line(command).encode() + b"\n")
             self._process.stdin.close()
         except OSError as error:
-            raise _damaged(
+            raise _damaged_engine_error(
                 text("The engine's worker ended: {reason}.", reason=describe_os_error(error)),
                 self._log,
             ) from error
@@ -191,7 +191,7 @@ class _Trial:
         self._lines.put(None)
 
 
-def _apart(engine: Engine, folder: Path) -> dict[str, str]:
+def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
     """Return the trial asks no hub for anything, and teaches the user's program nothing."""
     own = {
         name: str(folder / "own")
@@ -204,7 +204,7 @@ def _apart(engine: Engine, folder: Path) -> dict[str, str]:
     return engine.environment | own | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def _damaged(why: Text, log: SetupLog) -> ProblemError:
+def _damaged_engine_error(why: Text, log: SetupLog) -> ProblemError:
     return fail(
         "engine.check",
         why,
@@ -213,7 +213,7 @@ def _damaged(why: Text, log: SetupLog) -> ProblemError:
     )
 
 
-def _program(engine: Engine) -> list[str]:
+def _get_trial_command(engine: Engine) -> list[str]:
     """Return the trial; in a Python of the user's as a file, which finds out what it lacks.
 
     As a module it would end with the first import of our own package, without a word.
@@ -223,7 +223,7 @@ def _program(engine: Engine) -> list[str]:
     return [str(engine.folder / "package" / "lora_studio" / "engine" / "trial.py")]
 
 
-def _lacking(engine: Engine, broken: dict[str, str]) -> ProblemError:
+def _missing_packages_error(engine: Engine, broken: dict[str, str]) -> ProblemError:
     return fail(
         "engine.python_lacks",
         "This Python lacks packages that training needs: {packages}.",
@@ -235,7 +235,7 @@ def _lacking(engine: Engine, broken: dict[str, str]) -> ProblemError:
     )
 
 
-def _no_gpu(engine: Engine) -> Problem:
+def _no_gpu_warning(engine: Engine) -> Problem:
     return warning(
         "engine.no_gpu",
         "PyTorch {version} works but can't use a GPU here. Training runs on the CPU.",

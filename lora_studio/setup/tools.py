@@ -109,7 +109,11 @@ def find_uv() -> Path:
     """
     name = "uv.exe" if os.name == "nt" else "uv"
     named = os.environ.get(VARIABLE)
-    for candidate in (Path(named) if named else None, *bundled("bin", name), _on_path(name)):
+    for candidate in (
+        Path(named) if named else None,
+        *list_bundled_folders("bin", name),
+        _find_on_path(name),
+    ):
         if candidate is not None and candidate.is_file():
             return candidate
     if importlib.util.find_spec("uv") is not None:
@@ -125,7 +129,7 @@ def find_uv() -> Path:
     )
 
 
-def bundled(*parts: str) -> list[Path]:
+def list_bundled_folders(*parts: str) -> list[Path]:
     """Return the paths where a bundled file can be: in the resources, or beside the app's program."""
     candidates = []
     with contextlib.suppress(FileNotFoundError):
@@ -134,7 +138,7 @@ def bundled(*parts: str) -> list[Path]:
     return candidates
 
 
-def _on_path(name: str) -> Path | None:
+def _find_on_path(name: str) -> Path | None:
     program = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     return Path(program) if program else None
 
@@ -207,7 +211,7 @@ def run_checked(
     if status and (problem := disk_problem(said, log.file, what)):
         raise problem
     if status:
-        reason = last_words(said)
+        reason = get_error_line(said)
         raise fail(
             code,
             "{task}: {reason}" if reason else "{task}.",
@@ -219,7 +223,7 @@ def run_checked(
     return said
 
 
-def last_words(said: str) -> str:
+def get_error_line(said: str) -> str:
     """Return the part of a program's output that says what went wrong, on one line."""
     lines = [line.strip(" │├╰╭─▶×·").removeprefix("cause: ") for line in said.splitlines()]
     lines = [

@@ -23,7 +23,7 @@ from lora_studio.setup.app_wheel import AppWheel
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.events import Event, WheelhouseReady
-from lora_studio.setup.plan import WheelFile, normal
+from lora_studio.setup.plan import WheelFile, normalize_name
 from lora_studio.setup.tools import SetupLog, StopFlag
 
 #: Says what the folder is for; written last.
@@ -45,7 +45,7 @@ class WheelhouseInfo(BaseModel):
     sha256: dict[str, str] = {}
 
 
-def read(folder: Path) -> WheelhouseInfo | None:
+def read_info(folder: Path) -> WheelhouseInfo | None:
     """Return what a folder was made for; None for a folder of wheels that somebody put together by hand.
 
     Raises ProblemError for one of another version of this program.
@@ -74,24 +74,26 @@ def read(folder: Path) -> WheelhouseInfo | None:
     return facts
 
 
-def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Path, str]]:
+def read_checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Path, str]]:
     """Return every wheel with its checksum. Raises ProblemError for one that has changed or cannot be read."""
-    facts = read(folder)
+    facts = read_info(folder)
     promised = facts.sha256 if facts else {}
     try:
         computed = yield from compute_checksums(sorted(folder.glob("*.whl")), stop)
     except OSError as error:
-        raise _damaged(Path(error.filename or folder), describe_os_error(error)) from error
+        raise _damaged_wheel_error(
+            Path(error.filename or folder), describe_os_error(error)
+        ) from error
     for wheel, digest in computed.items():
         if promised.get(wheel.name, digest) != digest:
-            raise _damaged(
+            raise _damaged_wheel_error(
                 wheel,
                 text("its checksum differs from the one recorded when the folder was created"),
             )
     return computed
 
 
-def _damaged(wheel: Path, reason: Text | str) -> ProblemError:
+def _damaged_wheel_error(wheel: Path, reason: Text | str) -> ProblemError:
     return fail(
         "engine.wheelhouse",
         "{wheel} in the wheel folder is damaged: {reason}.",
@@ -103,7 +105,7 @@ def _damaged(wheel: Path, reason: Text | str) -> ProblemError:
     )
 
 
-def fill(
+def fill_wheelhouse(
     folder: Path,
     wheels: tuple[WheelFile, ...],
     own: AppWheel,
@@ -173,7 +175,7 @@ def write_index(wheels: Mapping[Path, str], into: Path) -> str:
     for wheel, digest in wheels.items():
         address = html.escape(f"{wheel.resolve().as_uri()}#sha256={digest}")
         line = f'<a href="{address}">{html.escape(wheel.name)}</a>'
-        pages[normal(wheel.name.partition("-")[0])].append(line)
+        pages[normalize_name(wheel.name.partition("-")[0])].append(line)
     for name, lines in pages.items():
         page = into / name / "index.html"
         page.parent.mkdir(parents=True)

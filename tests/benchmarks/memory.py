@@ -307,7 +307,7 @@ def results(
     """Return measured results, or with `kept` only those saved earlier."""
     from lora_studio.engine.devices import devices as engine_devices
 
-    devices = engine_devices.found()
+    devices = engine_devices.list_devices()
     name = devices.devices[0].name.partition(":")[0]
     known: dict[str, int] = json.loads(keep.read_text("utf-8")) if keep and keep.is_file() else {}
     found: list[Result] = []

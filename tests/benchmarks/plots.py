@@ -33,7 +33,7 @@ from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import theme
 from lora_studio.gui.app import imports_frozen
 from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.pages.training.curves_card import _series_of
+from lora_studio.gui.pages.training.curves_card import _read_series
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.preferences import Preferences
@@ -235,7 +235,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     """Measure reading a run for comparison, and showing a running one."""
     run = write_run(folder / "runs" / "20260101-000000-long", steps)
     found: list[object] = []
-    thread = BackgroundReader(lambda thread: _series_of(run, thread))
+    thread = BackgroundReader(lambda thread: _read_series(run, thread))
     thread.done.connect(found.append)
     thread.start()
     gap, taken = longest_gap(app, lambda: bool(found), 600)

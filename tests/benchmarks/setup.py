@@ -27,7 +27,7 @@ from pathlib import Path
 
 import lora_studio
 from lora_studio.setup import app_wheel, engines, folders
-from lora_studio.setup.environment import ALLOCATOR, uv_environment
+from lora_studio.setup.environment import ALLOCATOR, build_uv_environment
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import EngineSetup, SetupRequest
 from lora_studio.setup.tools import SetupLog, StopFlag, find_uv
@@ -56,10 +56,10 @@ def starts(python: Path) -> tuple[float, float, float]:
 
 def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
     """Return seconds and CPU seconds of `uv venv` and `uv pip install` with an empty cache."""
-    text = app_wheel.project_text(wheel, ("engine",), app_wheel.STANDARD)
+    text = app_wheel.format_project(wheel, ("engine",), app_wheel.STANDARD)
     folder.mkdir()
     (folder / "pyproject.toml").write_text(text)
-    environment = uv_environment({"UV_CACHE_DIR": str(folder / "cache")})
+    environment = build_uv_environment({"UV_CACHE_DIR": str(folder / "cache")})
     environment.pop(ALLOCATOR[0])
     python = folder / "venv" / "bin" / "python"
     began, computed = time.monotonic(), processor()
@@ -116,7 +116,7 @@ def measure(
     """Run one round; return the figures of `plain` and `starts`, and the stages of the setup."""
     os.environ[folders.VARIABLE] = str(folder / "engines")
     os.environ.pop(app_wheel.VARIABLE, None)
-    wheel = app_wheel.own_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
+    wheel = app_wheel.provide_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
     os.environ[app_wheel.VARIABLE] = str(wheel)  # an installed program brings it
     taken: dict[str, tuple[float, ...]] = {}
     with line(folder / "line", megabits):
@@ -126,7 +126,7 @@ def measure(
         computed = processor()
         stages = set_up(folder / "engines")
         whole = sum(stages.values()), processor() - computed
-    made = engines.current()
+    made = engines.get_current()
     assert made is not None
     return taken | {"set-up": whole + starts(made.python)}, stages
 

@@ -23,7 +23,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "my engines"))
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
-    return folders.root()
+    return folders.get_root()
 
 
 def engine(*arguments: str) -> Result:
@@ -40,7 +40,7 @@ def test_status_shows_engine_folder_and_machine(root: EngineRoot) -> None:
     assert status["folder"] == str(root.path)
     assert status["machine"]["variant"] in ("cpu", "cuda", "rocm", "mps")
     made = make(root, "cpu-1")
-    engines.switch(made, root)
+    engines.switch_engine(made, root)
     status = told(engine("status", "--json"))
     assert status["engine"]["name"] == "cpu-1"
     assert status["python"] == str(made.python)
@@ -49,7 +49,7 @@ def test_status_shows_engine_folder_and_machine(root: EngineRoot) -> None:
 def test_status_fails_for_an_engine_of_another_version(
     root: EngineRoot,
 ) -> None:
-    engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
+    engines.switch_engine(make(root, "cpu-1", app_version="0.0.1"), root)
     result = engine("status", "--json")
     assert result.exit_code == 1
     assert told(result)["problems"][0]["code"] == "engine.version"
@@ -57,21 +57,21 @@ def test_status_fails_for_an_engine_of_another_version(
 
 def test_list_marks_the_engine_in_use(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
-    engines.switch(make(root, "cpu-1"), root)
+    engines.switch_engine(make(root, "cpu-1"), root)
     listed = {one["name"]: one["in_use"] for one in told(engine("list", "--json"))}
     assert listed == {"cpu-1": True, "cuda-1": False}
 
 
 def test_use_and_rollback_switch_between_engines(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
-    engines.switch(make(root, "cpu-1"), root)
+    engines.switch_engine(make(root, "cpu-1"), root)
     assert told(engine("use", "cuda", "--json"))["name"] == "cuda-1"
     assert told(engine("rollback", "--json"))["name"] == "cpu-1"
 
 
 def test_switching_to_another_version_shows_a_warning(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
-    engines.switch(make(root, "cpu-1"), root)
+    engines.switch_engine(make(root, "cpu-1"), root)
     said = " ".join(engine("use", "cuda").stdout.split())
     assert "Switched to engine cuda-1. The engine has version 0.0.1" in said
     assert "`lora-studio engine update`" in said

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import Command, Link, until_ended
+from lora_studio.client.link import Command, Link, iter_until_ended
 from lora_studio.client.oom_supervisor import RestartingWorker, start_guard
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.curves import metrics
@@ -154,7 +154,7 @@ def test_canceled_training_is_not_restarted(
     worker.send(command)
     worker.cancel(command.id)
     (run.path / "go").touch()
-    sent = list(until_ended(worker, command.id))
+    sent = list(iter_until_ended(worker, command.id))
     assert isinstance(sent[-1], events.Cancelled)
 
 
@@ -409,7 +409,7 @@ def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
     # Between an idle worker (about 500 MB with its libraries) and the peak of the whole batch; nearer to
     # the first, because part of the peak is file cache that the system can drop.
     _set_limit(group, (1000 * MB + peak) // 3)
-    engine = client_worker.engine_command()
+    engine = client_worker.get_engine_command()
     monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, engine))
     sent = _perform(limited)
     assert isinstance(sent[-1], events.Done), sent[-1]
@@ -432,7 +432,7 @@ def test_address_space_limit_shrinks_micro_batches(
     probe = "import torch, transformers, peft; print(open('/proc/self/statm').read().split()[0])"
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)  # fmt: skip
     idle = int(result.stdout.split()[-1]) * os.sysconf("SC_PAGE_SIZE")
-    engine = shlex.join(client_worker.engine_command())
+    engine = shlex.join(client_worker.get_engine_command())
     limit = (idle + 1200 * MB) // 1024
     monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join(["sh", "-c", f"ulimit -v {limit}; exec {engine}"]))  # fmt: skip
     sent = _perform(start())

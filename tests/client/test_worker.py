@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.endings import crashed
-from lora_studio.client.link import until_ended
+from lora_studio.client.endings import crash_problem
+from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
 from lora_studio.core.messages import text
@@ -121,7 +121,7 @@ def test_ignored_cancel_is_enforced_by_killing_worker(
     worker = Worker.start(run)
     worker.send(command)
     sent = []
-    for event in until_ended(worker, command.id):
+    for event in iter_until_ended(worker, command.id):
         sent.append(event.kind)
         if isinstance(event, events.Started):
             worker.cancel(command.id)
@@ -193,8 +193,8 @@ def test_watched_run_reports_crash_when_worker_vanished(run: RunFolder) -> None:
 
 def test_crash_remedy_mentions_checkpoint_only_if_resumable(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
-    assert "checkpoint" not in str(crashed(text("The worker ended."), run).remedy)
+    assert "checkpoint" not in str(crash_problem(text("The worker ended."), run).remedy)
     run.checkpoint(5).mkdir(parents=True)
-    assert "the last checkpoint" in str(crashed(text("The worker ended."), run).remedy)
+    assert "the last checkpoint" in str(crash_problem(text("The worker ended."), run).remedy)
     run.events_file.write_text(events.to_line(events.Started(id="b", command="merge")) + "\n")
-    assert "checkpoint" not in str(crashed(text("The worker ended."), run).remedy)
+    assert "checkpoint" not in str(crash_problem(text("The worker ended."), run).remedy)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import until_ended
+from lora_studio.client.link import iter_until_ended
 from lora_studio.core.protocol import commands, events
 from lora_studio.setup import engines, folders, operations
 from lora_studio.setup.events import EngineReady, Failed, Progress, SetupPlanned
@@ -39,7 +39,7 @@ def test_cpu_engine_is_installed_and_trains_five_steps(
     assert loads[-1].done == loads[-1].total
 
     # Only the modules that training imports are byte-compiled, and few others.
-    site = engines.site_packages(engines.named(ready.name))
+    site = engines.get_site_packages(engines.get_engine(ready.name))
     before = set(site.rglob("*.pyc"))
     assert 2000 < len(before) < len(list(site.rglob("*.py"))) / 2
     code = (
@@ -52,17 +52,17 @@ def test_cpu_engine_is_installed_and_trains_five_steps(
     subprocess.run([ready.python, "-P", "-c", code], check=True, env=clean, capture_output=True)
     assert len(set(site.rglob("*.pyc")) - before) < 50
 
-    checked = list(operations.check(StopFlag(), steps=5))
+    checked = list(operations.check_engine(StopFlag(), steps=5))
     assert checked[-1].kind == "done", checked[-1]
 
     # From now on, the program starts its workers from this engine.
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert client_worker.engine_command()[0] == ready.python
+    assert client_worker.get_engine_command()[0] == ready.python
     worker = client_worker.Worker.start()
     question = commands.InspectDevices()
     worker.send(question)
-    answers = list(until_ended(worker, question.id))
+    answers = list(iter_until_ended(worker, question.id))
     assert any(isinstance(event, events.DevicesFound) for event in answers), answers
     packages = json.loads((Path(ready.folder) / engines.MANIFEST).read_text())["packages"]
     assert not {"pyside6-essentials", "pyqtgraph"} & set(packages)
-    assert Path(ready.folder).parent == folders.root().engines
+    assert Path(ready.folder).parent == folders.get_root().engines

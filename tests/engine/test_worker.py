@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.endings import unfinished_command
-from lora_studio.client.link import until_ended
+from lora_studio.client.endings import find_unfinished_command
+from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker
 from lora_studio.core.model.spec import ModelSpec
@@ -65,7 +65,7 @@ def long_run(tmp_path: Path, model: Path) -> RunFolder:
 def _ask(command: commands.Question) -> list[events.Event]:
     worker = Worker.start()
     worker.send(command)
-    return list(until_ended(worker, command.id))
+    return list(iter_until_ended(worker, command.id))
 
 
 def _until_step(stream: Iterator[events.Event], step: int) -> None:
@@ -96,7 +96,7 @@ def test_failed_question_does_not_block_the_next(tmp_path: Path) -> None:
     worker.send(good)
     endings = {
         event.id: event
-        for event in until_ended(worker, good.id)
+        for event in iter_until_ended(worker, good.id)
         if isinstance(event, events.Ending)
     }
     assert isinstance(endings[bad.id], events.Failed)
@@ -171,7 +171,7 @@ def test_run_outlives_its_parent_and_can_be_watched_and_stopped(
     before = _last_step(long_run)
     stream = watched.events()
     _until_step(stream, before + 5)
-    target = unfinished_command(long_run)
+    target = find_unfinished_command(long_run)
     assert target is not None
     watched.send(commands.Stop(target=target))
     last = list(stream)[-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.setup import app_wheel, detect, plan
-from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
+from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
 def test_cuda_build_supports_the_gpu_and_the_driver(
     driver: tuple[int, int], capability: tuple[int, int], build: str | None
 ) -> None:
-    assert cuda_build(driver, capability) == build
+    assert choose_cuda_build(driver, capability) == build
 
 
 def test_weakest_gpu_decides_the_build() -> None:
@@ -45,7 +45,7 @@ def test_weakest_gpu_decides_the_build() -> None:
     assert found is not None
     assert (found.title, found.count, found.capability) == ("NVIDIA GeForce RTX 4090", 2, (6, 1))
     assert found.memory == 24564 << 20
-    assert cuda_build(found.cuda, found.capability) == "cu126"
+    assert choose_cuda_build(found.cuda, found.capability) == "cu126"
 
 
 def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
@@ -56,8 +56,8 @@ def test_driver_too_old_is_reported_and_cpu_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = parse_nvidia_smi("Tesla K80, 450.10, 11441, 3.7\n", (11, 0))
-    monkeypatch.setattr(detect, "_through_nvml", lambda: old)
-    found = detect.detect()
+    monkeypatch.setattr(detect, "_query_nvml", lambda: old)
+    found = detect.detect_accelerator()
     assert found.variant == "cpu"
     assert "too old" in str(found.note)
 
@@ -78,7 +78,7 @@ def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
 
 
 def test_amd_generations_have_gfx_names() -> None:
-    assert [gfx_name(one) for one in (110000, 90010, 90402, 100302)] == [
+    assert [format_gfx_name(one) for one in (110000, 90010, 90402, 100302)] == [
         "gfx1100", "gfx90a", "gfx942", "gfx1032",
     ]  # fmt: skip
 
@@ -89,11 +89,11 @@ def test_local_torch_wheel_must_match_device_and_python(
     monkeypatch.delenv(plan.VARIABLE, raising=False)
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").write_text("")
     environ = {"UV_FIND_LINKS": f"/nowhere,{tmp_path}"}
-    processor = detect.processor()
+    processor = detect.get_cpu()
     graphics = processor.model_copy(update={"variant": "cuda", "torch": "cu128"})
 
     def source(found: detect.Accelerator, tag: str = "cp311") -> str:
-        return plan.torch_source(found, None, environ, tag)
+        return plan.choose_torch_source(found, None, environ, tag)
 
     assert source(processor) == app_wheel.STANDARD
     assert source(processor, "cp313") == "cpu"

@@ -139,7 +139,7 @@ def test_retry_after_accepts_dates_and_seconds() -> None:
     def asked(told: str) -> float:
         answer = httpx.Response(503, headers={"Retry-After": told})
         request = httpx.Request("GET", "http://server/file")
-        return http_client.asked_to_wait(
+        return http_client.get_retry_after(
             httpx.HTTPStatusError("busy", request=request, response=answer)
         )
 

@@ -23,7 +23,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     """Return an empty engine root with a space and accents in its path."""
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng" / "engine"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
-    return folders.root()
+    return folders.get_root()
 
 
 def make(root: EngineRoot, name: str, **facts: str) -> Engine:
@@ -39,29 +39,29 @@ def make(root: EngineRoot, name: str, **facts: str) -> Engine:
 
 
 def test_without_an_engine_workers_run_in_this_interpreter(root: EngineRoot) -> None:
-    assert engines.python() is None
-    assert worker.engine_command()[0] == sys.executable
+    assert engines.get_python() is None
+    assert worker.get_engine_command()[0] == sys.executable
 
 
 def test_workers_run_in_the_current_engine(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
-    engines.switch(engine, root)
-    assert engines.python() == engine.python
-    assert worker.engine_command() == [str(engine.python), "-P", "-m", "lora_studio.engine"]
+    engines.switch_engine(engine, root)
+    assert engines.get_python() == engine.python
+    assert worker.get_engine_command() == [str(engine.python), "-P", "-m", "lora_studio.engine"]
 
 
 def test_environment_variable_overrides_the_current_engine(
     root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engines.switch(make(root, "cpu-1"), root)
+    engines.switch_engine(make(root, "cpu-1"), root)
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "my-python -m engine")
-    assert worker.engine_command() == ["my-python", "-m", "engine"]
+    assert worker.get_engine_command() == ["my-python", "-m", "engine"]
 
 
 def test_engine_of_another_version_is_refused(root: EngineRoot) -> None:
-    engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
+    engines.switch_engine(make(root, "cpu-1", app_version="0.0.1"), root)
     with pytest.raises(ProblemError) as caught:
-        worker.engine_command()
+        worker.get_engine_command()
     problem = caught.value.problems[0]
     assert problem.code == "engine.version"
     assert "0.0.1" in str(problem.what)
@@ -70,26 +70,26 @@ def test_engine_of_another_version_is_refused(root: EngineRoot) -> None:
 
 def test_missing_engine_python_is_reported_with_its_path(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
-    engines.switch(engine, root)
+    engines.switch_engine(engine, root)
     engine.python.unlink()
     with pytest.raises(ProblemError) as caught:
-        engines.python()
+        engines.get_python()
     assert caught.value.problems[0].code == "engine.gone"
     assert caught.value.problems[0].where.file == str(engine.python)
 
 
 def test_rollback_toggles_between_two_engines(root: EngineRoot) -> None:
     old, new = make(root, "cpu-1"), make(root, "cpu-2")
-    engines.switch(old, root)
-    engines.switch(new, root)
-    assert engines.rollback(root).name == "cpu-1"
-    assert engines.rollback(root).name == "cpu-2"
+    engines.switch_engine(old, root)
+    engines.switch_engine(new, root)
+    assert engines.roll_back(root).name == "cpu-1"
+    assert engines.roll_back(root).name == "cpu-2"
 
 
 def test_rollback_without_an_earlier_engine_is_refused(root: EngineRoot) -> None:
-    engines.switch(make(root, "cpu-1"), root)
+    engines.switch_engine(make(root, "cpu-1"), root)
     with pytest.raises(ProblemError, match="no previous engine"):
-        engines.rollback(root)
+        engines.roll_back(root)
 
 
 def test_outdated_engines_exclude_variants_and_rollback_target(
@@ -98,23 +98,23 @@ def test_outdated_engines_exclude_variants_and_rollback_target(
     made = [make(root, f"cpu-{n}") for n in range(1, 4)]
     make(root, "cuda-1", variant="cuda")
     for engine in made:
-        engines.switch(engine, root)
-    assert [one.name for one in engines.outdated(root, made[-1])] == ["cpu-1"]
+        engines.switch_engine(engine, root)
+    assert [one.name for one in engines.list_outdated_engines(root, made[-1])] == ["cpu-1"]
 
 
 def test_folder_without_a_manifest_is_unfinished(root: EngineRoot) -> None:
     (root.engines / "cpu-9" / "venv").mkdir(parents=True)
-    assert engines.installed() == []
-    assert [folder.name for folder in engines.unfinished(root)] == ["cpu-9"]
+    assert engines.list_engines() == []
+    assert [folder.name for folder in engines.list_unfinished_folders(root)] == ["cpu-9"]
 
 
 def test_removing_the_current_engine_restores_the_previous_one(root: EngineRoot) -> None:
     old, new = make(root, "cpu-1"), make(root, "cpu-2")
-    engines.switch(old, root)
-    engines.switch(new, root)
-    engines.remove(new, root)
+    engines.switch_engine(old, root)
+    engines.switch_engine(new, root)
+    engines.remove_engine(new, root)
     assert not new.folder.exists()
-    assert engines.current() == engines.find("cpu-1")
+    assert engines.get_current() == engines.find_engine("cpu-1")
 
 
 def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
@@ -124,11 +124,11 @@ def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
     )
     try:
         with pytest.raises(ProblemError, match="in use by a job"):
-            engines.remove(engine, root)
+            engines.remove_engine(engine, root)
         assert engine.python.exists()
     finally:
         job.communicate(b"\n")
-    engines.remove(engine, root)
+    engines.remove_engine(engine, root)
     assert not engine.folder.exists()
 
 
@@ -142,9 +142,9 @@ def test_deleting_reports_sizes_and_follows_no_links(root: EngineRoot, tmp_path:
         (engine.folder / f"part-{number}" / "data").write_bytes(bytes(1000))
     link = engine.folder / "elsewhere"
     link.symlink_to(kept, target_is_directory=True)
-    size = link.lstat().st_size + removal.size_of(engine.folder)
+    size = link.lstat().st_size + removal.measure_folder(engine.folder)
     manifest = (engine.folder / engines.MANIFEST).stat().st_size
-    steps = list(engines.deleting(engine.folder))
+    steps = list(engines.iter_deletion(engine.folder))
     assert sum(steps) == size - manifest
     assert len(steps) > 3
     assert not engine.folder.exists()
@@ -154,9 +154,9 @@ def test_deleting_reports_sizes_and_follows_no_links(root: EngineRoot, tmp_path:
 def test_partially_deleted_engine_is_unfinished(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     (engine.folder / "part").mkdir()
-    next(engines.deleting(engine.folder))
-    assert engines.installed(root) == []
-    assert [folder.name for folder in engines.unfinished(root)] == ["cpu-1"]
+    next(engines.iter_deletion(engine.folder))
+    assert engines.list_engines(root) == []
+    assert [folder.name for folder in engines.list_unfinished_folders(root)] == ["cpu-1"]
 
 
 def test_only_our_workers_count_as_jobs_in_a_user_python(root: EngineRoot) -> None:
@@ -165,13 +165,13 @@ def test_only_our_workers_count_as_jobs_in_a_user_python(root: EngineRoot) -> No
     folder.mkdir(parents=True)
     values = {"name": "own-1", "variant": "cpu", "app_version": __version__, "folder": folder}
     engine = Engine.model_validate(values | facts | {"python_version": "3.11.7"})
-    assert not engines.at_work(engine), "this very program runs in that Python"
+    assert not engines.is_in_use(engine), "this very program runs in that Python"
     job = subprocess.Popen(
         [sys.executable, "-c", "input()"],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | engine.environment,
     )  # fmt: skip
     try:
-        assert engines.at_work(engine)
+        assert engines.is_in_use(engine)
     finally:
         job.communicate(b"\n")
 
@@ -183,20 +183,20 @@ def test_outdated_engines_exclude_user_pythons_and_busy_ones(
     make(root, "cuda-1", variant="cuda")
     own = make(root, "own-1")
     engines.write_manifest(own.model_copy(update={"interpreter": sys.executable}))
-    engines.switch(before, root)
-    engines.switch(now, root)
+    engines.switch_engine(before, root)
+    engines.switch_engine(now, root)
     job = subprocess.Popen([str(busy.python), "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        assert [one.name for one in engines.outdated(root, now)] == [idle.name]
+        assert [one.name for one in engines.list_outdated_engines(root, now)] == [idle.name]
     finally:
         job.communicate(b"\n")
-    assert {one.name for one in engines.outdated(root, now)} == {idle.name, busy.name}
+    assert {one.name for one in engines.list_outdated_engines(root, now)} == {idle.name, busy.name}
 
 
 def test_damaged_pointer_file_means_no_current_engine(root: EngineRoot) -> None:
-    engines.switch(make(root, "cpu-1"), root)
+    engines.switch_engine(make(root, "cpu-1"), root)
     root.current.write_text('{"current": "cp')
-    assert engines.current() is None
+    assert engines.get_current() is None
 
 
 def test_concurrent_setup_is_refused(root: EngineRoot) -> None:
@@ -214,11 +214,11 @@ def test_unwritable_engine_folder_is_a_problem(
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv(folders.VARIABLE, str(blocked / "engine"))
-    with pytest.raises(ProblemError) as caught, folders.root().locked():
+    with pytest.raises(ProblemError) as caught, folders.get_root().locked():
         pass
     assert caught.value.problems[0].code == "engine.folder"
 
 
 def test_missing_disk_space_is_reported_as_a_full_disk(tmp_path: Path) -> None:
-    full = folders.not_writable(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    full = folders.not_writable_error(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
     assert full.problems[0].code == "disk.full"

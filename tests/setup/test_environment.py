@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from lora_studio.setup import environment
-from lora_studio.setup.environment import child_environment, pip_settings, uv_environment
+from lora_studio.setup.environment import (
+    build_child_environment,
+    build_uv_environment,
+    read_pip_settings,
+)
 from lora_studio.setup.folders import VARIABLE
 from lora_studio.setup.tools import find_uv
 from tests.helpers.wheel_index import make_wheel
@@ -24,7 +28,7 @@ def pip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     file = tmp_path / "pip.conf"
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
-    monkeypatch.setattr(environment, "pip_files", lambda _: [file])
+    monkeypatch.setattr(environment, "list_pip_files", lambda _: [file])
     return file
 
 
@@ -39,7 +43,7 @@ def test_frozen_app_restores_user_variables_for_children() -> None:
         "_PYI_ARCHIVE_FILE": "/opt/app/lora-studio",
         "HOME": "/home/zoë",
     }
-    assert child_environment(base=bundle, bundled=True) == {
+    assert build_child_environment(base=bundle, bundled=True) == {
         "LD_LIBRARY_PATH": "/usr/local/cuda/lib64",
         "HOME": "/home/zoë",
     }
@@ -47,8 +51,8 @@ def test_frozen_app_restores_user_variables_for_children() -> None:
 
 def test_source_checkout_keeps_variables_unless_cleared() -> None:
     base = {"PYTHONPATH": "/work", "LD_LIBRARY_PATH": "/lib"}
-    assert child_environment(base=base, bundled=False) == base
-    given = child_environment({"PYTHONPATH": "", "A": "1"}, base, bundled=False)
+    assert build_child_environment(base=base, bundled=False) == base
+    given = build_child_environment({"PYTHONPATH": "", "A": "1"}, base, bundled=False)
     assert given == {"LD_LIBRARY_PATH": "/lib", "A": "1"}
 
 
@@ -58,7 +62,7 @@ def test_uv_gets_the_settings_of_pip(pip_file: Path) -> None:
         "proxy = http://proxy:3128\n[install]\nfind-links =\n    /opt/my wheels\n    /srv/more\n"
         "constraint = /etc/c.txt\n"
     )
-    made = uv_environment()
+    made = build_uv_environment()
     assert made["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert made["UV_FIND_LINKS"] == "/opt/my wheels,/srv/more"
     assert made["UV_CONSTRAINT"] == "/etc/c.txt"
@@ -71,7 +75,7 @@ def test_uv_variables_take_precedence_over_pip_settings(
 ) -> None:
     pip_file.write_text("[global]\nindex-url = https://mirror.example/simple\n")
     monkeypatch.setenv("UV_INDEX_URL", "https://own.example/simple")
-    made = uv_environment()
+    made = build_uv_environment()
     assert "UV_DEFAULT_INDEX" not in made
     assert made["UV_INDEX_URL"] == "https://own.example/simple"
 
@@ -89,7 +93,7 @@ def test_unrelated_uv_variables_are_not_passed_on(
     }
     for name, value in kept.items():
         monkeypatch.setenv(name, value)
-    made = uv_environment()
+    made = build_uv_environment()
     of_the_set_up = {"UV_NO_PROGRESS", "UV_PYTHON_DOWNLOADS", "UV_CACHE_DIR"}
     assert {name for name in made if name.startswith("UV_")} == set(kept) | of_the_set_up
 
@@ -100,19 +104,19 @@ def test_pip_variables_take_precedence_over_pip_files(
     pip_file.write_text("[global]\nindex-url = https://a.example\n")
     monkeypatch.setenv("PIP_INDEX_URL", "https://b.example")
     monkeypatch.setenv("PIP_FIND_LINKS", "/x /y")
-    found = pip_settings(os.environ)
+    found = read_pip_settings(os.environ)
     assert found["index-url"] == "https://b.example"
-    assert uv_environment()["UV_FIND_LINKS"] == "/x,/y"
+    assert build_uv_environment()["UV_FIND_LINKS"] == "/x,/y"
 
 
 def test_unreadable_pip_file_is_ignored(pip_file: Path) -> None:
     pip_file.write_bytes(b"\xff\xfe not a configuration [")
-    assert pip_settings({"PIP_CONFIG_FILE": str(pip_file)}) == {}
+    assert read_pip_settings({"PIP_CONFIG_FILE": str(pip_file)}) == {}
 
 
 def test_devnull_as_pip_file_disables_all_files() -> None:
-    assert environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
-    found = environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
+    assert environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
+    found = environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
     assert found[-1] == Path("/mine.conf")
     assert Path("/h/.config/pip/pip.conf") in found
 
@@ -133,7 +137,7 @@ def test_unpacking_many_files_causes_few_page_faults(
         tmp_path / "site", "--no-index", "--no-deps", tmp_path / name,
     ]  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
-    done = subprocess.run(command, env=uv_environment(), capture_output=True, text=True)
+    done = subprocess.run(command, env=build_uv_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
     assert len(list((tmp_path / "site" / "alpha").glob("*.py"))) == files

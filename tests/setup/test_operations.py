@@ -32,7 +32,7 @@ from lora_studio.setup.events import (
 )
 from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.operations import EngineSetup, SetupRequest
-from lora_studio.setup.resolve import remedy_for
+from lora_studio.setup.resolve import suggest_remedy
 from lora_studio.setup.tools import StopFlag, find_uv
 from tests.helpers import certificates
 from tests.helpers.ports import free_port
@@ -66,7 +66,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     """Return an engine root with spaces, accents and Chinese characters in its path."""
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng 李" / "lora studio"))
-    return folders.root()
+    return folders.get_root()
 
 
 def _bring_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: tuple[str, bytes]) -> None:
@@ -104,11 +104,11 @@ def test_engine_is_planned_installed_checked_and_activated(index: Index, root: E
     if stages[-1] == "Compiling":  # beside the others, and after them where it takes longer
         stages.pop()
     assert stages == ["Planning", "Downloading", "Installing", "Checking"]
-    assert str(engines.python()) == made.python
+    assert str(engines.get_python()) == made.python
     code = "import torch, beta; print(torch.__version__)"
     done = subprocess.run([made.python, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "2.5"
-    site = engines.site_packages(engines.named(made.name))
+    site = engines.get_site_packages(engines.get_engine(made.name))
     assert not list(site.glob("*yside*"))
     assert not root.downloads.exists()
 
@@ -126,7 +126,7 @@ def test_only_modules_that_jobs_import_are_compiled(
         "alpha_side.py": "",
     }
     index.add(make_wheel("alpha", requires=("beta",), files=files))
-    site = engines.site_packages(engines.named(ready(run()).name))
+    site = engines.get_site_packages(engines.get_engine(ready(run()).name))
     compiled = {
         path: bool(list((site / path).parent.glob(f"__pycache__/{Path(path).stem}.*.pyc")))
         for path in files
@@ -145,20 +145,20 @@ def test_update_downloads_only_changed_packages(
     assert list(index.sent) == ["alpha-1.1-py3-none-any.whl"]
     planned = next(event for event in told if isinstance(event, SetupPlanned))
     assert planned.reused == 1
-    new = engines.named(second.name)
+    new = engines.get_engine(second.name)
     assert new.packages["alpha"].version == "1.1"
-    dists = sorted(folder.name for folder in engines.site_packages(new).glob("*.dist-info"))
+    dists = sorted(folder.name for folder in engines.get_site_packages(new).glob("*.dist-info"))
     assert dists == [
         "alpha-1.1.dist-info",
         f"lora_studio-{engines.__version__}.dist-info", "torch-2.5.dist-info",
     ]  # fmt: skip
-    assert engines.rollback(root).name == first.name
+    assert engines.roll_back(root).name == first.name
     assert Path(first.python).exists()
 
 
 def test_repair_downloads_only_damaged_packages(index: Index, root: EngineRoot) -> None:
-    first = engines.named(ready(run()).name)
-    (engines.site_packages(first) / "beta" / "__init__.py").write_text("raise SystemExit")
+    first = engines.get_engine(ready(run()).name)
+    (engines.get_site_packages(first) / "beta" / "__init__.py").write_text("raise SystemExit")
     index.sent.clear()
     second = ready(run(SetupRequest(mode="repair")))
     assert list(index.sent) == ["beta-1.0-py3-none-any.whl"]
@@ -166,8 +166,8 @@ def test_repair_downloads_only_damaged_packages(index: Index, root: EngineRoot) 
 
 
 def test_repair_reuses_no_bytecode(index: Index, root: EngineRoot) -> None:
-    first = engines.named(ready(run()).name)
-    site = engines.site_packages(first)
+    first = engines.get_engine(ready(run()).name)
+    site = engines.get_site_packages(first)
     code = next((site / "torch" / "__pycache__").glob("__init__.*.pyc"))
     head = code.read_bytes()[:16]  # by which Python decides whether the code is that of the source
     code.write_bytes(head)
@@ -178,7 +178,7 @@ def test_repair_reuses_no_bytecode(index: Index, root: EngineRoot) -> None:
 
 
 def test_update_keeps_packages_after_a_python_patch_release(index: Index, root: EngineRoot) -> None:
-    first = engines.named(ready(run()).name)
+    first = engines.get_engine(ready(run()).name)
     series = ".".join(first.python_version.split(".")[:2])
     engines.write_manifest(first.model_copy(update={"python_version": f"{series}.0"}))
     index.sent.clear()
@@ -198,10 +198,10 @@ def test_user_folders_are_never_removed(
     monkeypatch.setenv(folders.VARIABLE, str(home))
     list(operations.make_wheelhouse(tmp_path / "wheels", SetupRequest(variant="cpu"), StopFlag()))
     ready(run())
-    assert list(operations.remove("", StopFlag()))[-1].kind == "done"
+    assert list(operations.remove_engines("", StopFlag()))[-1].kind == "done"
     monkeypatch.delenv(folders.VARIABLE)
     assert Path(ready(run(SetupRequest(variant="cpu", to=home))).folder).is_relative_to(home)
-    assert list(operations.remove("", StopFlag()))[-1].kind == "done"
+    assert list(operations.remove_engines("", StopFlag()))[-1].kind == "done"
     assert [file.read_text() for file in kept] == ["mine"] * 4
     assert len(list(home.iterdir())) == 4
 
@@ -214,9 +214,9 @@ def test_removing_engines_keeps_the_chosen_folder_setting(
     first = ready(run(SetupRequest(variant="cpu", to=tmp_path / "other disk")))
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "for now"))
     ready(run())
-    assert list(operations.remove("", StopFlag()))[-1].kind == "done"
+    assert list(operations.remove_engines("", StopFlag()))[-1].kind == "done"
     monkeypatch.delenv(folders.VARIABLE)
-    assert str(engines.python()) == first.python
+    assert str(engines.get_python()) == first.python
 
 
 def test_undeletable_outdated_engine_is_only_a_warning(
@@ -235,18 +235,18 @@ def test_undeletable_outdated_engine_is_only_a_warning(
     told = run()
     warned = next(event.problem for event in told if isinstance(event, Warned))
     assert (warned.code, warned.severity) == ("engine.not_removed", "warning")
-    current = engines.current(root)
+    current = engines.get_current(root)
     assert current is not None
     assert current.name == ready(told).name
-    assert not engines.find(outdated.name, root)
+    assert not engines.find_engine(outdated.name, root)
 
 
 def test_two_engines_can_be_installed_side_by_side(index: Index, root: EngineRoot) -> None:
     processor = ready(run())
     graphics = ready(run(SetupRequest(variant="cuda", torch=app_wheel.STANDARD)))
-    assert engines.current() == engines.find(graphics.name)
-    engines.switch(engines.named("cpu"), root)
-    assert str(engines.python()) == processor.python
+    assert engines.get_current() == engines.find_engine(graphics.name)
+    engines.switch_engine(engines.get_engine("cpu"), root)
+    assert str(engines.get_python()) == processor.python
 
 
 @pytest.mark.parametrize(
@@ -276,8 +276,8 @@ def test_engine_that_fails_its_check_is_not_activated(index: Index, root: Engine
     told = run(SetupRequest(mode="update"))
     assert problem(told).code == "engine.check"
     assert "peft" in str(problem(told).what)
-    assert str(engines.python()) == first.python
-    assert [one.name for one in engines.installed()] == [first.name]
+    assert str(engines.get_python()) == first.python
+    assert [one.name for one in engines.list_engines()] == [first.name]
 
 
 def test_worker_of_another_version_is_not_activated(
@@ -285,7 +285,7 @@ def test_worker_of_another_version_is_not_activated(
 ) -> None:
     _bring_own(tmp_path, monkeypatch, own_wheel(speaks="0.0.1"))
     assert problem(run()).code == "engine.version"
-    assert engines.current() is None
+    assert engines.get_current() is None
 
 
 def test_interrupted_setup_resumes_at_the_next_attempt(index: Index, root: EngineRoot) -> None:
@@ -293,7 +293,7 @@ def test_interrupted_setup_resumes_at_the_next_attempt(index: Index, root: Engin
     index.cut[torch] = (100_000, 1)
     index.gone_after_cut.add(torch)
     assert problem(run()).code == "engine.download"
-    assert engines.current() is None
+    assert engines.get_current() is None
     assert (root.downloads / f"{torch}.part").stat().st_size == 100_000
     index.refused.clear()
     ready(run())
@@ -304,7 +304,7 @@ def test_interrupted_setup_resumes_at_the_next_attempt(index: Index, root: Engin
 def test_wrong_checksum_installs_nothing(index: Index, root: EngineRoot) -> None:
     index.falsified.add("beta-1.0-py3-none-any.whl")
     assert problem(run()).code == "engine.checksum"
-    assert engines.installed() == []
+    assert engines.list_engines() == []
 
 
 def test_insufficient_disk_space_is_reported_before_downloading(
@@ -356,7 +356,7 @@ def test_unreachable_index_is_a_network_problem(
     ids=["http-407", "proxy-tunnel", "dns"],
 )
 def test_network_remedy_depends_on_the_error(said: str, word: str) -> None:
-    assert word in str(remedy_for(said))
+    assert word in str(suggest_remedy(said))
 
 
 @pytest.mark.parametrize("year", [2001, 2090])
@@ -396,7 +396,7 @@ from lora_studio.setup.events import Progress
 from lora_studio.setup.operations import EngineSetup, SetupRequest
 from lora_studio.setup.tools import StopFlag
 stage, aside = sys.argv[1:]
-root = folders.root()
+root = folders.get_root()
 subprocess.run(["mount", "--bind", root.path, aside], check=True)
 subprocess.run(["mount", "-o", "remount,bind,ro", aside], check=True)
 for event in EngineSetup(SetupRequest(variant="cpu", mode="update"), StopFlag()).carry_out():
@@ -452,13 +452,13 @@ def test_read_only_disk_is_reported_and_setup_resumes(
     found = problem([parse(lines[-1].encode())])
     assert found.code == "disk.read_only", found
     assert "kept" in str(found.remedy)
-    current = engines.current()
+    current = engines.get_current()
     assert current is not None
     assert current.name == before
     assert current.python.exists()
     assert ready(run(SetupRequest(mode="update"))).name != before
     assert index.starts.count((torch, 0)) == 1
-    assert not list(engines.unfinished(root))
+    assert not list(engines.list_unfinished_folders(root))
 
 
 def test_all_downloads_use_the_proxy_of_the_environment(
@@ -522,8 +522,8 @@ def test_canceled_setup_keeps_the_old_engine(index: Index, root: EngineRoot) -> 
             stop.ask()
     assert last is not None
     assert last.kind == "cancelled"
-    assert [one.name for one in engines.installed()] == [first.name]
-    assert not list(engines.unfinished(root))
+    assert [one.name for one in engines.list_engines()] == [first.name]
+    assert not list(engines.list_unfinished_folders(root))
 
 
 def test_wheel_folder_installs_without_a_network(
@@ -653,21 +653,21 @@ def test_moved_engine_works_in_its_new_folder(
 ) -> None:
     monkeypatch.delenv(folders.VARIABLE, raising=False)
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    old = folders.root()
+    old = folders.get_root()
     made = ready(run())
     target = tmp_path / "andere Platte"
     target.mkdir()
     (target / "holiday.jpg").write_text("not ours")
-    told = list(operations.move(target, StopFlag()))
+    told = list(operations.move_engines(target, StopFlag()))
     assert told[-1].kind == "done", told[-1]
-    assert folders.root().path == target / "LoRA Studio engine"
-    python = engines.python()
+    assert folders.get_root().path == target / "LoRA Studio engine"
+    python = engines.get_python()
     assert python is not None
     assert target in python.parents
     subprocess.run([python, "-c", "import torch"], check=True)
     assert not old.path.exists()
     assert not Path(made.python).exists()
-    folders.root().delete()
+    folders.get_root().delete()
     assert [item.name for item in target.iterdir()] == ["holiday.jpg"]
 
 
@@ -680,19 +680,19 @@ def test_new_folder_is_used_once_its_engine_works(
     elsewhere = SetupRequest(variant="cpu", to=tmp_path / "other disk")
     planned = list(EngineSetup(elsewhere, StopFlag()).prepare())
     assert next(one for one in planned if isinstance(one, SetupPlanned)).folder == str(elsewhere.to)
-    assert folders.root().path == folders.default()
+    assert folders.get_root().path == folders.get_default_root()
     index.refused = {"torch-2.5-py3-none-any.whl": 404}
     problem(run(elsewhere))
-    assert str(engines.python()) == first.python
+    assert str(engines.get_python()) == first.python
     index.refused = {}
     told = run(elsewhere)
     second = ready(told)
-    assert str(engines.python()) == second.python
-    assert folders.root().path == elsewhere.to
+    assert str(engines.get_python()) == second.python
+    assert folders.get_root().path == elsewhere.to
     assert Path(first.python).exists()
     warned = next(event.problem for event in told if isinstance(event, Warned))
     assert warned.code == "engine.left_behind"
-    assert warned.where.file == str(folders.default())
+    assert warned.where.file == str(folders.get_default_root())
 
 
 def test_first_setup_in_another_folder_continues_there(
@@ -719,11 +719,11 @@ def test_existing_python_is_used_unchanged(index: Index, root: EngineRoot, tmp_p
     ready(
         list(operations.adopt_python(existing, StopFlag()))
     )  # as a repair does, in the same second perhaps
-    assert [one.name for one in engines.installed()][1:] == [before.name]
-    earlier = engines.before()
+    assert [one.name for one in engines.list_engines()][1:] == [before.name]
+    earlier = engines.get_previous()
     assert earlier is not None
     assert earlier.name == before.name
-    engine = engines.usable()
+    engine = engines.get_usable_engine()
     assert engine is not None
     assert engine.python == existing
     assert Path(engine.environment["PYTHONPATH"]).is_dir()
@@ -732,12 +732,12 @@ def test_existing_python_is_used_unchanged(index: Index, root: EngineRoot, tmp_p
         stdin=subprocess.PIPE, env=os.environ | engine.environment,
     )  # fmt: skip
     try:
-        while not engines.at_work(engine):
+        while not engines.is_in_use(engine):
             assert at_work.poll() is None
         again = ready(list(operations.adopt_python(existing, StopFlag())))
     finally:
         at_work.communicate(b"\n")
-    current = engines.usable()
+    current = engines.get_usable_engine()
     assert current is not None
     assert current.name == again.name
 
@@ -753,10 +753,10 @@ def test_existing_python_without_pytorch_is_refused(
         for file in package.rglob("*.py"):
             archive.write(file, Path("lora_studio") / file.relative_to(package))
     monkeypatch.setenv(app_wheel.VARIABLE, str(whole))
-    told = list(operations.adopt_python(engines.venv_python(bare), StopFlag()))
+    told = list(operations.adopt_python(engines.get_venv_python(bare), StopFlag()))
     assert problem(told).code == "engine.python_lacks"
     assert " -m pip install torch transformers " in str(problem(told).remedy)
-    assert engines.current() is None
+    assert engines.get_current() is None
 
 
 def test_killed_setup_resumes_its_download(index: Index, root: EngineRoot) -> None:
@@ -805,7 +805,7 @@ def test_leftover_processes_end_before_their_engine_is_deleted(
     index: Index, root: EngineRoot
 ) -> None:
     left = root.engines / "cpu-20200101-000000"
-    python = engines.venv_python(left / "venv")
+    python = engines.get_venv_python(left / "venv")
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
     (root.path / "setup.lock").touch()

@@ -99,7 +99,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_named_python_is_examined(root: EngineRoot, log: SetupLog) -> None:
-    found = pythons.find(sys.executable, root, StopFlag(), log)
+    found = pythons.find_python(sys.executable, root, StopFlag(), log)
     assert found is not None
     assert found.path == Path(sys.executable)
     assert found.version == sys.version.split()[0]
@@ -112,7 +112,7 @@ def test_file_that_is_not_a_python_is_refused(
     script.write_text("#!/bin/sh\necho no\n")
     script.chmod(0o755)
     with pytest.raises(ProblemError) as caught:
-        pythons.find(str(script), root, StopFlag(), log)
+        pythons.find_python(str(script), root, StopFlag(), log)
     assert caught.value.problems[0].where.file == str(script)
 
 
@@ -137,7 +137,7 @@ def test_failed_python_search_is_a_problem(
     script.chmod(0o755)
     monkeypatch.setenv(tools.VARIABLE, str(script))
     with pytest.raises(ProblemError) as caught:
-        pythons.find(None, root, StopFlag(), log)
+        pythons.find_python(None, root, StopFlag(), log)
     assert caught.value.problems[0].code == code
 
 
@@ -145,12 +145,12 @@ def test_failed_python_search_is_a_problem(
 def test_standalone_python_is_downloaded_and_verified(
     root: EngineRoot, log: SetupLog, no_system_python: None, mirror: Path
 ) -> None:
-    assert pythons.find(None, root, StopFlag(), log) is None
-    stages = list(pythons.standalone(root, "3.12", None, StopFlag(), log))
+    assert pythons.find_python(None, root, StopFlag(), log) is None
+    stages = list(pythons.install_standalone(root, "3.12", None, StopFlag(), log))
     assert {str(event.stage) for event in stages if event.kind == "progress"} == {
         "Downloading Python"
     }
-    found = pythons.find("3.12", root, StopFlag(), log)
+    found = pythons.find_python("3.12", root, StopFlag(), log)
     assert found is not None
     assert root.pythons in found.path.parents
 
@@ -161,7 +161,7 @@ def test_standalone_python_with_a_wrong_checksum_is_deleted(
 ) -> None:
     mirror.write_bytes(mirror.read_bytes() + b"x")
     with pytest.raises(ProblemError) as caught:
-        list(pythons.standalone(root, "3.12", None, StopFlag(), log))
+        list(pythons.install_standalone(root, "3.12", None, StopFlag(), log))
     assert caught.value.problems[0].code == "engine.python_install"
     assert "mismatch" in str(caught.value.problems[0].what)
     assert not list(root.downloads.rglob("*.tar.gz"))
@@ -174,6 +174,6 @@ def test_standalone_python_in_a_wheel_folder_needs_no_network(
     folder = tmp_path / "wheels"
     (folder / "python").mkdir(parents=True)
     mirror.parent.rename(folder / "python" / RELEASE)
-    told = list(pythons.standalone(root, "3.12", folder, StopFlag(), log))
+    told = list(pythons.install_standalone(root, "3.12", folder, StopFlag(), log))
     assert not told
-    assert pythons.find("3.12", root, StopFlag(), log) is not None
+    assert pythons.find_python("3.12", root, StopFlag(), log) is not None

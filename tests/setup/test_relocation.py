@@ -17,7 +17,7 @@ def test_files_shared_by_engines_stay_shared_after_a_move(tmp_path: Path) -> Non
         file.parent.mkdir(parents=True)
     first.write_bytes(b"x" * 1000)
     os.link(first, second)
-    total = relocation.total_size((old.engines, old.pythons))
+    total = relocation.measure_total_size((old.engines, old.pythons))
     assert total == 1000
     told = list(relocation.copy_engines(old, new, total, StopFlag()))
     assert new.engines.joinpath("cpu-1/torch.so").samefile(new.engines / "cpu-2" / "torch.so")

@@ -41,7 +41,9 @@ def test_resolver_reason_is_joined_from_wrapped_lines() -> None:
          And because this needs alpha, we can
          conclude that your requirements are
          unsatisfiable."""
-    assert tools.last_words(said).startswith("Because beta was not found in the provided package")
+    assert tools.get_error_line(said).startswith(
+        "Because beta was not found in the provided package"
+    )
 
 
 def test_failed_program_is_a_problem_with_output_and_log(tmp_path: Path) -> None:

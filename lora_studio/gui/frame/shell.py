@@ -90,7 +90,7 @@ class Shell(QMainWindow):
         self.notifications = DesktopNotifications(self)
         self.desktop = DesktopIntegration(
             self.jobs,
-            sleep_inhibitor.system_inhibitor(),
+            sleep_inhibitor.create_inhibitor(),
             task_bar.system_task_bar(),
             self.notifications,
         )

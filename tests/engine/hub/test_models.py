@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import until_ended
+from lora_studio.client.link import iter_until_ended
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from tests.engine.conftest import TinyModel
@@ -72,7 +72,7 @@ def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
         workers.append(worker)
         worker.send(command)
         result = []
-        for event in until_ended(worker, command.id):
+        for event in iter_until_ended(worker, command.id):
             result.append(event)
             if on_event:
                 on_event(event, worker)

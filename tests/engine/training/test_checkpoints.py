@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import until_ended
+from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.curves import metrics
 from lora_studio.core.protocol import commands, events
@@ -220,7 +220,7 @@ def test_worker_pauses_on_command_signal_or_mailbox(start: Start, how: str) -> N
     worker.send(command)
     ending: Event | None = None
     asked = False
-    for event in until_ended(worker, command.id):
+    for event in iter_until_ended(worker, command.id):
         if isinstance(event, events.StepDone) and event.step >= 3 and not asked:
             asked = True
             match how:

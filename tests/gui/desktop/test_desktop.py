@@ -179,7 +179,7 @@ def test_helper_process_runs_until_the_inhibitor_is_released() -> None:
 @pytest.mark.skipif(shutil.which("tail") is None, reason="there is no GNU tail here")
 def test_systemd_helper_ends_when_its_worker_ends() -> None:
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    command = sleep_inhibitor.systemd_inhibit_command(worker.pid, "Training")
+    command = sleep_inhibitor.build_systemd_inhibit_command(worker.pid, "Training")
     assert command[0] == "systemd-inhibit"
     watching = subprocess.Popen(command[command.index("tail") :])
     time.sleep(0.1)
@@ -255,5 +255,5 @@ def test_notification_uses_notify_send_without_a_tray(
 
 
 def test_without_a_desktop_sleep_and_task_bar_are_left_alone() -> None:
-    assert isinstance(sleep_inhibitor.system_inhibitor(), sleep_inhibitor.NoInhibitor)
+    assert isinstance(sleep_inhibitor.create_inhibitor(), sleep_inhibitor.NoInhibitor)
     assert isinstance(task_bar.system_task_bar(), task_bar.NoTaskBar)

@@ -64,7 +64,11 @@ class EngineActions(QWidget):
 
     def refresh(self, *, running: bool = False) -> None:
         """Show what is installed now and which actions are possible."""
-        installed, current, before = engines.installed(), engines.current(), engines.before()
+        installed, current, before = (
+            engines.list_engines(),
+            engines.get_current(),
+            engines.get_previous(),
+        )
         self.state.setText(_state(current, installed))
         self.choice.set_choices(_distinct_titles(installed))
         if current is not None:
@@ -92,7 +96,7 @@ def _state(current: Engine | None, installed: list[Engine]) -> str:
     if installed:
         return tr("No engine is active.")
     return tr("No engine is installed. Set one up in {folder}.").format(
-        folder=str(folders.root().path)
+        folder=str(folders.get_root().path)
     )
 
 

@@ -61,7 +61,7 @@ class EngineManager(QObject):
     def open_if_missing(self) -> None:
         """Open the setup if no engine is usable: at the first start or after an update."""
         try:
-            worker.engine_command()
+            worker.get_engine_command()
         except ProblemError as error:
             self.solve(error.problems[0])
 
@@ -69,7 +69,7 @@ class EngineManager(QObject):
         """Open the dialog that resolves a problem of the engine."""
         modes: dict[str, Mode] = {"engine.version": "update", "engine.gone": "repair"}
         mode = modes.get(problem.code, "install")
-        if mode != "install" and engines.current() is None:
+        if mode != "install" and engines.get_current() is None:
             mode = "install"
         self.open(mode)
 
@@ -105,7 +105,7 @@ class EngineManager(QObject):
 
     def activate(self, name: str) -> None:
         """Activate another installed engine."""
-        current = engines.current()
+        current = engines.get_current()
         if current is None or current.name != name:
             self._start(lambda stop: _operations().switch(name, stop))
 
@@ -127,7 +127,7 @@ class EngineManager(QObject):
             )
 
     def _ask_where(self) -> None:
-        start = str(folders.root().path.parent)
+        start = str(folders.get_root().path.parent)
         dialog = QFileDialog(self._window, tr("Choose a new folder for the engines"), start)
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.move_to)
@@ -140,14 +140,14 @@ class EngineManager(QObject):
         self._start(lambda stop: _operations().move(Path(folder), stop))
 
     def _ask_remove(self) -> None:
-        current = engines.current()
-        installed = engines.installed()
+        current = engines.get_current()
+        installed = engines.list_engines()
         size = formatting.format_size(sum(engine.bytes for engine in installed))
         text = tr(
             "This permanently deletes {size} in {folder}. Your projects, models, and runs aren't "
             "affected. You can't train without an engine, but you can install it again at any "
             "time."
-        ).format(size=size, folder=str(folders.root().path))
+        ).format(size=size, folder=str(folders.get_root().path))
         dialog = Dialog(tr("Remove all engines?"), text, self._window)
         dialog.add_button(button(tr("Cancel"), dialog.reject), default=True)
         if current is not None and len(installed) > 1:
@@ -177,7 +177,7 @@ class EngineManager(QObject):
         if isinstance(ending, Failed):
             self._messages.problem(ending.problem)
         elif isinstance(ending, Done) and not self.control.planned:
-            engine = engines.current()
+            engine = engines.get_current()
             self._messages.info(
                 tr("The engine is ready.") if engine else tr("No engine is installed.")
             )

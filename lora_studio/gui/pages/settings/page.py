@@ -71,7 +71,7 @@ class SettingsPage(AppPage):
         self.updates = UpdateCard(
             allowed=known.look_for_updates,
             address=known.update_address,
-            default=app_update.address(""),
+            default=app_update.get_server_address(""),
         )
         self._engine = Card(tr("Engine"))
         self._facts = QGridLayout()
@@ -191,7 +191,7 @@ class SettingsPage(AppPage):
             )
         ]
         try:
-            rows.append((tr("Engine"), shlex.join(worker.engine_command()), ""))
+            rows.append((tr("Engine"), shlex.join(worker.get_engine_command()), ""))
         except ProblemError as error:
             rows.append((tr("Engine"), localize_problem(error.problems[0]), "error"))
         devices = self._state.facts.devices

@@ -147,7 +147,7 @@ class EngineDialog(Dialog):
 
     def _choose_folder(self) -> None:
         self._ask_folder(
-            tr("Choose a folder for the engine"), str(folders.root().path), self._set_folder
+            tr("Choose a folder for the engine"), str(folders.get_root().path), self._set_folder
         )
 
     def _set_folder(self, chosen: str) -> None:
@@ -176,7 +176,7 @@ class EngineDialog(Dialog):
         dialog.open()
 
     def _open_log(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folders.root().log)))
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folders.get_root().log)))
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class EngineDialog(Dialog):
         failed = ending.problem if isinstance(ending, Failed) else None
         self.problem.setText(localize_problem(failed) if failed else "")
         self.problem.setVisible(failed is not None)
-        self.log.setVisible(failed is not None and folders.root().log.is_file())
+        self.log.setVisible(failed is not None and folders.get_root().log.is_file())
         self._show_notes()
         ready = isinstance(ending, Done) and not control.planned and not control.running
         cancelled = isinstance(ending, Cancelled)
@@ -237,7 +237,7 @@ class EngineDialog(Dialog):
             self.resize(self.width(), needed)
 
     def _show_facts(self) -> None:
-        control, folder = self.control, self._request.to or folders.root().path
+        control, folder = self.control, self._request.to or folders.get_root().path
         rows = [
             (
                 tr("This computer"),

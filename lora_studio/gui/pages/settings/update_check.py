@@ -101,7 +101,7 @@ class UpdateCheck(QObject):
     @property
     def address(self) -> str:
         """Return the URL to check, "" for none."""
-        return app_update.address(self._preferences.update_address)
+        return app_update.get_server_address(self._preferences.update_address)
 
     def leave(self) -> None:
         """Drop a running check: the window is closing."""

@@ -203,7 +203,7 @@ def test_outdated_engine_opens_the_update_dialog(
 
 def test_missing_engine_problem_opens_the_setup(qtbot: QtBot, window: Window) -> None:
     window.engine.control.make = Script()
-    window.messages.problem(engines.none_there())
+    window.messages.problem(engines.no_engine_problem())
     assert window.engine.dialog is not None
     qtbot.waitUntil(lambda: window.engine.control.planned)
     window.engine.dialog.reject()
@@ -211,7 +211,7 @@ def test_missing_engine_problem_opens_the_setup(qtbot: QtBot, window: Window) ->
 
 def installed(name: str, **facts: str) -> Engine:
     """Install an empty engine, make it the current one and return it."""
-    root = folders.root()
+    root = folders.get_root()
     values = {"variant": "cpu", "app_version": __version__, "python_version": "3.11.7"} | facts
     engine = Engine.model_validate(
         {"name": name, "created": name, "torch": "2.9", "folder": root.engines / name} | values
@@ -219,7 +219,7 @@ def installed(name: str, **facts: str) -> Engine:
     engine.python.parent.mkdir(parents=True)
     engine.python.write_text("")
     engines.write_manifest(engine)
-    engines.switch(engine, root)
+    engines.switch_engine(engine, root)
     return engine
 
 
@@ -247,10 +247,10 @@ def test_engine_actions_depend_on_installed_engines(qtbot: QtBot, window: Window
     assert actions.choice.box.count() == 2
     with qtbot.waitSignal(window.engine.switched):
         actions.rollback.click()
-    assert engines.current() == engines.find("cpu-1")
+    assert engines.get_current() == engines.find_engine("cpu-1")
     with qtbot.waitSignal(window.engine.switched):
         window.engine.activate("cpu-2")
-    assert engines.current() == engines.find("cpu-2")
+    assert engines.get_current() == engines.find_engine("cpu-2")
 
 
 def shown(actions: EngineActions) -> list[str]:
@@ -260,20 +260,20 @@ def shown(actions: EngineActions) -> list[str]:
 
 def test_removing_the_engine_asks_first_and_keeps_projects(qtbot: QtBot, window: Window) -> None:
     engine = installed("cpu-1")
-    project = Path(folders.root().path.parent, "projects")
+    project = Path(folders.get_root().path.parent, "projects")
     project.mkdir(parents=True)
     window.settings.refresh_engine(running=False)
     window.engine.run_action("remove")
     question = window.engine.question
     assert question is not None
-    assert str(folders.root().path) in question.text.text()
+    assert str(folders.get_root().path) in question.text.text()
     buttons = question.findChildren(QPushButton)
     remove = next(part for part in buttons if part.text().startswith("Remove"))
     with qtbot.waitSignals([window.engine.clearing, window.engine.switched]):
         remove.click()
     assert not engine.folder.exists()
     assert project.is_dir()
-    assert engines.current() is None
+    assert engines.get_current() is None
 
 
 def test_update_check_needs_consent_and_runs_once_a_day(
