@@ -29,7 +29,7 @@ def both(
     """Return result and gradients of `causal_attention` in 16 bits, each with PyTorch's in 32 bits."""
     exact = tuple(each.detach().float().requires_grad_() for each in inputs)
     actual = cpu_attention.causal_attention(inputs[0], inputs[1], inputs[2], lengths, scaling)
-    expected = sequence_packing.attention_row_by_row(
+    expected = sequence_packing.rowwise_attention(
         exact[0], exact[1], exact[2], lengths, scaling, None
     )
     assert actual.shape == expected.shape
@@ -96,11 +96,9 @@ def test_large_query_and_key_biases_change_nothing(bias: float) -> None:
         torch.autograd.grad(y, x, g.to(y.dtype))
         for y, x in (
             (cpu_attention.causal_attention(inputs[0], inputs[1], inputs[2], (90,), 0.3), inputs),
-            (sequence_packing.attention_row_by_row(own[0], own[1], own[2], (90,), 0.3, None), own),
+            (sequence_packing.rowwise_attention(own[0], own[1], own[2], (90,), 0.3, None), own),
             (
-                sequence_packing.attention_row_by_row(
-                    exact[0], exact[1], exact[2], (90,), 0.3, None
-                ),
+                sequence_packing.rowwise_attention(exact[0], exact[1], exact[2], (90,), 0.3, None),
                 exact,
             ),
         )
@@ -115,7 +113,7 @@ def test_equality_check_within_checkpointing_has_no_effect() -> None:
     inputs = heads_of(4, 40), heads_of(2, 40), heads_of(2, 40)
 
     def layer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return sequence_packing.attention_in_rows(
+        return sequence_packing.packed_attention(
             torch.nn.Identity(), q, k, v, None, documents=(25, 15)
         )[0]
 
@@ -140,10 +138,10 @@ def test_float32_queries_use_bfloat16_under_autocast() -> None:
     inputs = [heads_of(4, 40).detach().float().requires_grad_() for _ in "qkv"]
     layer = torch.nn.Identity()
     with torch.autocast("cpu", torch.bfloat16):
-        actual, _ = sequence_packing.attention_in_rows(
+        actual, _ = sequence_packing.packed_attention(
             layer, inputs[0], inputs[1], inputs[2], None, documents=(40,)
         )
-        usual = sequence_packing.attention_row_by_row(
+        usual = sequence_packing.rowwise_attention(
             inputs[0], inputs[1], inputs[2], (40,), None, None
         )
     assert type(actual.grad_fn).__name__ == "_CausalAttentionBackward"
@@ -166,7 +164,7 @@ def test_rows_do_not_affect_gradients_of_other_rows() -> None:
 def test_kernel_is_used_for_long_rows_within_the_window() -> None:
     def backward_name(lengths: tuple[int, ...], window: int | None = None) -> str:
         inputs = [heads_of(number, sum(lengths)) for number in (4, 2, 2)]
-        actual, _ = sequence_packing.attention_in_rows(
+        actual, _ = sequence_packing.packed_attention(
             torch.nn.Identity(), inputs[0], inputs[1], inputs[2], None,
             documents=lengths, sliding_window=window,
         )  # fmt: skip
