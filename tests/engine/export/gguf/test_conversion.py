@@ -71,7 +71,7 @@ def convert_problem(model: Path, target: Path, llama_cpp: str = "") -> Problem:
 def test_every_gguf_tensor_equals_the_model_tensor(family: str, own: str, tmp_path: Path) -> None:
     model = tiny_model(family, tmp_path / "model")
     file = tmp_path / "f16.gguf"
-    conversion.convert(model, file, conversion.model_name("Harbour", model), own, recorded_job()[0])
+    conversion.convert(model, file, conversion.choose_model_name("Harbour", model), own, recorded_job()[0])
     expected = expected_tensors(family, model)
     result = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
     result.pop("rope_freqs.weight", None)
@@ -119,10 +119,10 @@ def interleave(weight: torch.Tensor, heads: int) -> torch.Tensor:
 
 def test_model_name_marks_phi3_and_only_phi3(llama: Path, tmp_path: Path) -> None:
     phi3 = tiny_model("phi3", tmp_path / "phi3")
-    assert conversion.model_name("Harbour", phi3) == "Harbour (phi3)"
-    assert conversion.model_name("My Phi-3", phi3) == "My Phi-3"
-    assert conversion.model_name("Harbour", llama) == "Harbour"
-    assert conversion.model_name("Better than Phi-3", llama) == "Better than Phi 3"
+    assert conversion.choose_model_name("Harbour", phi3) == "Harbour (phi3)"
+    assert conversion.choose_model_name("My Phi-3", phi3) == "My Phi-3"
+    assert conversion.choose_model_name("Harbour", llama) == "Harbour"
+    assert conversion.choose_model_name("Better than Phi-3", llama) == "Better than Phi 3"
 
 
 @pytest.mark.slow
