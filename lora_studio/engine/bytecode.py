@@ -57,7 +57,7 @@ class BytecodeCompiler:
         self._waiting = deque([root] for root in ROOTS)
         self.compiled = 0
 
-    def work(self) -> None:
+    def compile_reachable(self) -> None:
         """Compile all modules that can be reached now; missing ones are looked up again next time."""
         absent: list[str] = []
         while self._waiting:
@@ -158,7 +158,7 @@ def main(site: Path) -> None:
         arrived.wait()
         arrived.clear()
         ending = last.is_set()
-        compiler.work()
+        compiler.compile_reachable()
         if ending:
             break
     print(f"byte-compiled {compiler.compiled} modules", flush=True)

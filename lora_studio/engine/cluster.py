@@ -86,7 +86,7 @@ def main() -> None:
 def _report(run: RunFolder, count: int) -> int:
     channel = TextChannel()
     inbox = Inbox(lambda command: None)
-    worker.call_on_sigterm(inbox.wind_up)
+    worker.call_on_sigterm(inbox.request_shutdown)
 
     def train(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
         from lora_studio.engine.training import train_run

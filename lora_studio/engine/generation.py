@@ -100,7 +100,7 @@ def answer_gguf(
         file, context=longest + command.max_tokens + 64, cancelled=job.flags.cancel.is_set
     ) as llama:
         for index, prompt in enumerate(prompts):
-            job.progress(_stage("gguf"), index, len(prompts), "answers")
+            job.report_progress(_stage("gguf"), index, len(prompts), "answers")
             job.emit(_answer_of_llama(llama, prompt, end, index, command))
 
 
@@ -116,13 +116,13 @@ def _answer_of_llama(
         top_p=command.top_p,
         seed=command.seed,
     ):
-        if llama.ends_generation(token) or token in end.ids:
+        if llama.is_end_of_generation(token) or token in end.ids:
             finished = True
             break
         ids.append(token)
-        if end.text and end.text in llama.text(ids):
+        if end.text and end.text in llama.detokenize(ids):
             break
-    text, cut = end.cut(llama.text(ids))
+    text, cut = end.cut(llama.detokenize(ids))
     return events.Generated(
         source="gguf", index=index, text=text, tokens=len(ids), finished=finished or cut
     )
@@ -192,7 +192,7 @@ def answer(
     torch.manual_seed(command.seed)
     done = 0
     for batch in _batches(prompts):
-        job.progress(_stage(source), done, len(prompts), "answers")
+        job.report_progress(_stage(source), done, len(prompts), "answers")
         texts = [prompts[index] for index in batch]
         for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
             job.emit(_generated(tokenizer, ids, end, source, index))

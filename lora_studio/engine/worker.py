@@ -44,7 +44,7 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     pending: queue.Queue[commands.Job | commands.Question | None] = queue.Queue()
     inbox = Inbox(pending.put)
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
-    call_on_sigterm(inbox.wind_up)
+    call_on_sigterm(inbox.request_shutdown)
     while (command := pending.get()) is not None:
         handle(command, channel, inbox, run_command)
     channel.drain()
@@ -52,8 +52,8 @@ def main(run_command: RunCommand = jobs.run_command) -> None:
     os._exit(0)
 
 
-def call_on_sigterm(wind_up: Callable[[], None]) -> None:
-    """Call `wind_up` instead of exiting on SIGTERM, which is sent at the end of a session.
+def call_on_sigterm(request_shutdown: Callable[[], None]) -> None:
+    """Call `request_shutdown` instead of exiting on SIGTERM, which is sent at the end of a session.
 
     Python runs signal handlers between two bytecode instructions only, and a forward pass in C takes
     seconds: the signal's number is written to a socket at once, and a thread acts on it.
@@ -66,7 +66,7 @@ def call_on_sigterm(wind_up: Callable[[], None]) -> None:
     def watch() -> None:
         while numbers := reader.recv(64):
             if signal.SIGTERM in numbers:
-                wind_up()
+                request_shutdown()
 
     _OPEN_SOCKETS.append(writer)
     threading.Thread(target=watch, name="signals", daemon=True).start()
@@ -137,7 +137,7 @@ def _hold_run(
     stop_mailbox = inbox.watch_mailbox(run.mailbox_file)
     stop_counting = _record_kill_count(lock, content)
     is_guarded = isinstance(command, commands.Train)
-    stop_guarding = inbox.on_parent_gone(lambda: _start_guard(run) if is_guarded else None)
+    stop_guarding = inbox.call_on_parent_exit(lambda: _start_guard(run) if is_guarded else None)
     try:
         yield is_after_kill
     finally:

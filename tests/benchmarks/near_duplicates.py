@@ -68,7 +68,7 @@ def grouped(rows: Sequence[Sides]) -> list[int]:
     groups = DuplicateGroups(len(sides))
     comparison = NearDuplicateSearch(lambda row: sides[row], common)
     join_near_duplicates(groups, lambda band: keys[:, band], prints, comparison, make_job())
-    return groups.leaders().tolist()
+    return groups.find_leaders().tolist()
 
 
 def measure(rows: int, share: float, seed: int = 1) -> tuple[float, float]:

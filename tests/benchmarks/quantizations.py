@@ -150,7 +150,7 @@ def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tupl
     with Llama(file, context=max(len(case.ids) for case in cases) + 8) as llama:
         for case in cases:
             rows = expected[done : done + len(case.positions)]
-            one, kl = reading.compare_logits(rows, llama.logits(case.ids, case.positions))
+            one, kl = reading.compare_logits(rows, llama.compute_logits(case.ids, case.positions))
             same, divergence, done = same + one, divergence + kl, done + len(case.positions)
     return same / done, divergence / done
 
@@ -200,7 +200,7 @@ def in_words(row: dict[str, Any]) -> str:
     start += f"{row['top1']:7.1%} {row['kl']:9.4f} "
     if limit.unjudged:
         return f"{start} not judged: {limit.unjudged}"
-    held = "✓" if limit.holds(row["top1"], row["kl"]) else "✗ BEYOND"
+    held = "✓" if limit.is_met(row["top1"], row["kl"]) else "✗ BEYOND"
     return f"{start} {limit.top1:6.1%} {limit.kl:9.4f} {held}  {limit.source}"
 
 
@@ -225,7 +225,7 @@ def main() -> int:
                 given.json.write_text(json.dumps(rows, indent=1), "utf-8")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    beyond = [r["name"] for r in rows if "kl" in r and not limit_of(r).holds(r["top1"], r["kl"])]
+    beyond = [r["name"] for r in rows if "kl" in r and not limit_of(r).is_met(r["top1"], r["kl"])]
     return 1 if beyond else 0
 
 

@@ -89,7 +89,7 @@ def prepare(work: Path) -> dict[str, Any]:
     assert plan.steps_per_epoch > recipe.steps, "too few rows for so many steps"
     steps = []
     for number in range(recipe.steps):
-        chosen = [rows[index] for part in plan.step(number) for index in part]
+        chosen = [rows[index] for part in plan.get_step(number) for index in part]
         random.Random(number).shuffle(chosen)
         steps.append([{"input_ids": row.ids.tolist(), "labels": row.labels} for row in chosen])
     (work / "steps.json").write_text(json.dumps(steps))

@@ -55,19 +55,19 @@ def test_imports_after_many_names_are_collected() -> None:
 def test_packages_added_later_are_compiled(tmp_path: Path) -> None:
     compiler = bytecode.BytecodeCompiler(tmp_path)
     write(tmp_path, {"torch/__init__.py": "import os, late.inner", "torch/unused.py": ""})
-    compiler.work()
+    compiler.compile_reachable()
     assert compiler.compiled == 1
     write(tmp_path, {"late/__init__.py": "", "late/inner.py": "import single", "single.py": ""})
-    compiler.work()
+    compiler.compile_reachable()
     assert compiler.compiled == 4
-    compiler.work()
+    compiler.compile_reachable()
     assert compiler.compiled == 4
 
 
 def test_file_for_other_python_version_is_skipped(tmp_path: Path) -> None:
     write(tmp_path, {"torch/__init__.py": "import odd, even", "odd.py": "print 1", "even.py": ""})
     compiler = bytecode.BytecodeCompiler(tmp_path)
-    compiler.work()
+    compiler.compile_reachable()
     assert compiler.compiled == 2
 
 
@@ -134,7 +134,7 @@ def test_root_compiled_by_another_process_is_deferred(
             return imported, there_before
 
     compiler = RecordingCompiler(tmp_path)
-    compiler.work()
+    compiler.compile_reachable()
     ours = [first, f"{first}.near", second, f"{first}.far"]
     assert [name for name in order if name in ours] == ours
     assert compiler.compiled == 4

@@ -167,14 +167,14 @@ def test_llama_cpp_matches_tokens_and_logits_of_torch(run: RunFolder, llama: Lla
     positions = [0, 1, 511, 512, len(ids) - 1]
     network = AutoModelForCausalLM.from_pretrained(run.merged, dtype=torch.float32)
     expected = network(torch.tensor([ids])).logits[0, positions].detach().numpy()
-    np.testing.assert_allclose(llama.logits(ids, positions), expected, atol=0.02)
+    np.testing.assert_allclose(llama.compute_logits(ids, positions), expected, atol=0.02)
 
 
 def test_llama_cpp_logs_only_errors(
     file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Llama(file, context=256) as llama:
-        llama.logits(llama.tokenize("The harbour master"), [0])
+        llama.compute_logits(llama.tokenize("The harbour master"), [0])
     assert capfd.readouterr() == ("", "")
     (tmp_path / "torn.gguf").write_bytes(b"torn")
     with pytest.raises(ProblemError):
@@ -189,7 +189,7 @@ def test_greedy_tokens_follow_the_logits_up_to_the_limit(llama: Llama) -> None:
     tokens = list(llama.generate(ids, max_tokens=7))
     assert len(tokens) == 7
     for token in tokens:
-        assert token == int(llama.logits(ids, [len(ids) - 1]).argmax())
+        assert token == int(llama.compute_logits(ids, [len(ids) - 1]).argmax())
         ids.append(token)
 
 
@@ -211,7 +211,7 @@ def test_answer_ends_at_the_context_limit(file: Path) -> None:
 
 def compute_for_ever(llama: Llama, ids: list[int]) -> None:
     while True:
-        llama.logits(ids, [0])
+        llama.compute_logits(ids, [0])
 
 
 def test_cancel_stops_a_llama_cpp_computation(file: Path) -> None:

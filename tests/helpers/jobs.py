@@ -74,7 +74,7 @@ def handle(
     """Carry out a command like the worker does; return the channel with all its events."""
     waiting: queue.Queue[Any] = queue.Queue()
     inbox = Inbox(lambda command: waiting.put(command))
-    flags = inbox.flags(command.id)
+    flags = inbox.get_flags(command.id)
     channel = RecordingChannel(on_event and (lambda event: on_event(event, flags)))
     worker.handle(command, channel, inbox)  # type: ignore[arg-type]
     return channel

@@ -75,7 +75,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
         loading.check_prequantized(stored)
     is_4bit = spec.precision == "4bit" or stored == "4bit"
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
-    job.progress(text("loading model with Unsloth"), 0, None)
+    job.report_progress(text("loading model with Unsloth"), 0, None)
     started = time.monotonic()
     model = _load_pretrained(
         fast,

@@ -52,7 +52,7 @@ def show_gguf_prompt(
     ids = llama.tokenize(text)
     # A character of several tokens is shown by the last of them.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    shown = (decoder.decode(piece) for piece in llama.pieces(ids))
+    shown = (decoder.decode(piece) for piece in llama.get_pieces(ids))
     tokens = tuple(
         events.Token(id=i, text=piece, state="context", special=llama.is_control(i))
         for i, piece in zip(ids, shown, strict=True)
@@ -76,7 +76,7 @@ def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> e
 
 def create_renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
     """Return a tokenizer that renders the file's template; llama.cpp tokenizes the text."""
-    template = llama.chat_template()
+    template = llama.get_chat_template()
     if not template:
         raise fail(
             "chat.no_template",
@@ -85,7 +85,7 @@ def create_renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
             where=Where(file=str(file)),
             file=file.name,
         )
-    bos, eos = llama.marks()
+    bos, eos = llama.get_bos_and_eos()
     named = {name: text for name, text in (("bos_token", bos), ("eos_token", eos)) if text}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **named)
     tokenizer.chat_template = template

@@ -190,8 +190,8 @@ class Session:
         llama, ends = held.llama, held.end.ids
         return TokenStream(
             llama.generate(ids, **sampling.model_dump()),
-            llama.text,
-            lambda token: llama.ends_generation(token) or token in ends,
+            llama.detokenize,
+            lambda token: llama.is_end_of_generation(token) or token in ends,
             held.end,
             len(ids),
             lane=str(self._key(base, asked.speaker)),
@@ -353,7 +353,7 @@ def _load_gguf(
             where=Where(file=str(file)),
             file=file.name,
         )
-    job.progress(text("loading the model"), 0, None)
+    job.report_progress(text("loading the model"), 0, None)
     room = _CONTEXT
     while room < context:
         room *= 2

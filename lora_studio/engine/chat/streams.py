@@ -44,7 +44,7 @@ class AnswerStream(Protocol):
         `check` raises when the chat is canceled.
         """
 
-    def text(self) -> str:
+    def get_text(self) -> str:
         """Return the answer so far."""
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class TokenStream:
     def step(self, check: Callable[[], None]) -> bool:
         """Compute one more token."""
         if isinstance(self._tokens, TorchTokens):
-            token = self._tokens.next(check)
+            token = self._tokens.next_token(check)
         else:
             check()
             token = next(self._tokens, None)
@@ -113,7 +113,7 @@ class TokenStream:
             return False
         return True
 
-    def text(self) -> str:
+    def get_text(self) -> str:
         """Return the answer so far, without a character whose last bytes are missing."""
         return self._end.cut(self._whole())[0].removesuffix("\ufffd")
 
@@ -146,7 +146,7 @@ class TorchTokens(StoppingCriteria):
         seed: int,
         activate: Callable[[], object],
     ) -> None:
-        """`ids` is the prompt; nothing is computed before the first `next`."""
+        """`ids` is the prompt; nothing is computed before the first `next_token`."""
         self._network, self._ids, self._settings = network, list(ids), settings
         self._activate, self._random = activate, _Random(network.device, seed)
         self._wanted = threading.Semaphore(0)
@@ -154,7 +154,7 @@ class TorchTokens(StoppingCriteria):
         self._over = False
         self._thread = threading.Thread(target=self._run, name="answer", daemon=True)
 
-    def next(self, check: Callable[[], None]) -> int | None:
+    def next_token(self, check: Callable[[], None]) -> int | None:
         """Return the next token, None after the last; raises what `check` or the model raises."""
         if self._over:
             return None
@@ -303,7 +303,7 @@ class OllamaStream:
             self.ending = "end" if reply.finished else "length"
         return not reply.last
 
-    def text(self) -> str:
+    def get_text(self) -> str:
         """Return the answer so far."""
         return "".join(self._pieces)
 

@@ -52,7 +52,7 @@ def send_update(
     column: int, stream: AnswerStream, before: str, job: JobContext
 ) -> tuple[str, float]:
     """Send what differs from the text `before`; return the current text and the time."""
-    text = stream.text()
+    text = stream.get_text()
     if text != before:
         start = _common(before, text)
         grew = events.AnswerGrew(column=column, start=start, text=text[start:], tokens=stream.tokens)  # fmt: skip
@@ -73,7 +73,7 @@ def create_answered_event(column: int, clocked: TimedStream) -> events.Answered:
     stream = clocked.stream
     return events.Answered(
         column=column,
-        text=stream.text(),
+        text=stream.get_text(),
         tokens=stream.tokens,
         prompt_tokens=stream.prompt_tokens,
         first_s=clocked.first_s,

@@ -35,13 +35,13 @@ class Batch:
         """Return the number of tokens of all rows."""
         return len(self.ids)
 
-    def filled(self, tokens: int) -> Batch:
+    def pad_to_tokens(self, tokens: int) -> Batch:
         """Return the same rows and a meaningless one that pads the batch to `tokens` tokens."""
         if (more := tokens - self.tokens) == 0:
             return self
         return replace(self, ids=F.pad(self.ids, (0, more)), lengths=(*self.lengths, more))
 
-    def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def to_padded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and attention mask, each [rows, longest] int64, padded on the right.
 
         The content of the padding never matters: attention is causal, so no token before it sees it.
@@ -50,7 +50,7 @@ class Batch:
         lengths = torch.tensor(self.lengths)
         return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
 
-    def padded_sources(self) -> torch.Tensor:
+    def get_padded_sources(self) -> torch.Tensor:
         """Return `sources` as indices of the flattened padded ids."""
         starts = torch.tensor([0, *np.cumsum(self.lengths)[:-1]])
         return self.owners * max(self.lengths) + self.sources - starts[self.owners]
@@ -88,12 +88,12 @@ class BatchPlan:
         self.steps_per_epoch = math.ceil(len(lengths) / self.per_step)
         self._order: tuple[int, np.ndarray] = (-1, self._lengths)
 
-    def total_steps(self, epochs: float, max_steps: int) -> int:
+    def count_steps(self, epochs: float, max_steps: int) -> int:
         """Return the optimizer steps of a whole training, at least one."""
         steps = max(1, round(epochs * self.steps_per_epoch))
         return min(steps, max_steps) if max_steps else steps
 
-    def step(self, index: int) -> list[list[int]]:
+    def get_step(self, index: int) -> list[list[int]]:
         """Return the micro-batches of one step, counted from 0; the longest rows come first.
 
         So memory is at its highest in the first micro-batch, and a lack of it shows at once.
@@ -117,7 +117,7 @@ class BatchPlan:
             free[target] -= length
         return micro_batches
 
-    def longest(self, steps: int, *, padded: bool) -> list[int]:
+    def find_longest(self, steps: int, *, padded: bool) -> list[int]:
         """Return the micro-batch of the first `steps` steps that needs the most memory.
 
         That is the one with the most tokens; if `padded`, each row counts as much as the longest one.
@@ -132,7 +132,7 @@ class BatchPlan:
             if tokens.max() > most:
                 most = tokens.max()
                 longest_step = epoch * self.steps_per_epoch + int(tokens.argmax())
-        return self.step(longest_step)[0]
+        return self.get_step(longest_step)[0]
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:

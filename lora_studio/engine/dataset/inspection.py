@@ -73,7 +73,7 @@ def inspect(command: commands.InspectDataset, job: JobContext) -> None:
             sources.append(_unreadable(source, error.problems))
             continue
         judged = verdicts.judge_source(store, about, spec, job)
-        counts = {"rows": len(store), "used": judged.used, "skipped": judged.skipped()}
+        counts = {"rows": len(store), "used": judged.used, "skipped": judged.get_skipped()}
         problems = (*_mostly_skipped(store, about, judged), *about.problems)
         sources.append(about.model_copy(update=counts | {"problems": problems}))
         positions = range(min(len(store), command.preview - len(preview)))
@@ -129,7 +129,7 @@ def _first_answer(
 
 def _mostly_skipped(store: RowStore, source: SourceFound, judged: Verdicts) -> list[Problem]:
     """Return a warning where more than half of the rows don't fit the recognized format."""
-    skipped = [entry for entry in judged.skipped() if entry.reason not in EXPECTED]
+    skipped = [entry for entry in judged.get_skipped() if entry.reason not in EXPECTED]
     lost = sum(entry.count for entry in skipped)
     if source.format is None or judged.used >= lost:
         return []
@@ -252,7 +252,7 @@ def _matching(
     chosen: Positions = range(len(store))
     if command.which != "all" or command.reason:
         judged = verdicts.judge_source(store, source, command.dataset, job)
-        chosen = judged.positions(command.which, command.reason)
+        chosen = judged.find_positions(command.which, command.reason)
     if not command.search:
         return chosen
     key = (store.key, command.search)
@@ -278,8 +278,8 @@ def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
     pattern = "|".join(re.escape(spelling) for spelling in _spellings(words))
     is_name = words.casefold() in " ".join(_names(store)).casefold()
     positions = [np.empty(0, dtype=np.int64)]
-    for first, batch in store.batches():
-        job.progress("searching rows", first, len(store), "rows")
+    for first, batch in store.iter_batches():
+        job.report_progress("searching rows", first, len(store), "rows")
         hits = pc.match_substring_regex(batch.column("raw"), pattern, ignore_case=True)
         rows = np.flatnonzero(hits.to_numpy(zero_copy_only=False))
         if is_name and rows.size:
@@ -304,7 +304,7 @@ def _names(store: RowStore) -> set[str]:
     """Return the names of columns and of nested fields, by the first rows."""
     names = set(store.facts.columns)
     for position in range(min(50, len(store))):
-        names |= _fields(store.raw(position).values)
+        names |= _fields(store.read_raw(position).values)
     return names
 
 
@@ -330,9 +330,9 @@ def preview_row(
     store: RowStore, about: SourceFound, source: int, position: int, spec: DatasetSpec
 ) -> RowPreview:
     """Return a row by its position (from 0) as the table shows it, with long texts truncated."""
-    shown = _shown(store.raw(position), about, source, spec)
+    shown = _shown(store.read_raw(position), about, source, spec)
     if shown.fault and not shown.text:
-        return shown.model_copy(update={"text": _cut(store.text(position))})
+        return shown.model_copy(update={"text": _cut(store.read_text(position))})
     return shown
 
 

@@ -181,7 +181,7 @@ def find_heaviest_steps(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]
 
 
 def _columns(table: TokenTable, weight: float) -> LengthTable:
-    ranges = np.concatenate([*table.spans(), np.zeros((0, 2), np.int32)])
+    ranges = np.concatenate([*table.iter_spans(), np.zeros((0, 2), np.int32)])
     return LengthTable(
         table.length.astype(np.int64),
         table.computed.astype(np.int64),
@@ -206,7 +206,7 @@ def _estimate(
         ranges: list[tuple[int, int]] = []
         inspected = tokens = 0
         for position in np.unique(np.linspace(0, count - 1, min(share, count)).astype(int)):
-            job.progress("estimating lengths", inspected, share, "rows")
+            job.report_progress("estimating lengths", inspected, share, "rows")
             inspected += 1
             try:
                 (sides,) = encoder.tokenize([rows.sample(source, int(position))])

@@ -56,9 +56,9 @@ def prepare(
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
         raise _no_usable_rows(spec, read, skipped)
-    epoch = mixture.repeat_by_weight(divided.training.array(), get_source_weights(rows), seed)
+    epoch = mixture.repeat_by_weight(divided.training.to_array(), get_source_weights(rows), seed)
     training = select(tables, epoch, rows.task, spec.max_length)
-    validation = select(tables, divided.validation.array(), rows.task, spec.max_length)
+    validation = select(tables, divided.validation.to_array(), rows.task, spec.max_length)
     ready = events.DatasetReady(
         task=rows.task,
         rows_read=read,
@@ -67,7 +67,7 @@ def prepare(
         skipped=to_skipped_events(skipped),
         rows_cut=_rows_cut(tables, fits, spec) if rows.task != "text" else 0,
         tokens=int(training.lengths.sum()),
-        trained_tokens=training.targets(),
+        trained_tokens=training.count_targets(),
     )
     warnings = tuple(_warnings(training, validation))
     return PreparedDataset(
@@ -183,7 +183,7 @@ def _fingerprint(training: Selection) -> str:
 def _warnings(training: Selection, validation: Selection) -> list[Problem]:
     where = Where(step="dataset", field="chat_template")
     problems: list[Problem] = []
-    if partial := training.left_out() + validation.left_out():
+    if partial := training.count_left_out() + validation.count_left_out():
         what = counted(
             partial,
             "In {n} row, only the last answer is trained: this chat template renders earlier turns "
@@ -193,7 +193,7 @@ def _warnings(training: Selection, validation: Selection) -> list[Problem]:
         )
         remedy = "To train every answer, make each a row of its own, or remove the system message."
         problems.append(warning("dataset.answers_left_out", what, remedy, where=where))
-    if hidden := training.unshown() + validation.unshown():
+    if hidden := training.count_unshown() + validation.count_unshown():
         what = counted(
             hidden,
             "In {n} row, the reasoning of earlier answers is left out: this chat template shows only "

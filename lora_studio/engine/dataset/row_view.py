@@ -27,7 +27,7 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     source, position = command.source, command.row - 1
     if source >= len(rows.stores) or position >= len(rows.stores[source]):
         raise _no_such_row(rows, command)
-    raw = rows.stores[source].text(position)
+    raw = rows.stores[source].read_text(position)
     preview = RowPreview(row=command.row, source=source)
     try:
         sample = rows.sample(source, position)

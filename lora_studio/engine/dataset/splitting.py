@@ -57,7 +57,7 @@ class RowIds(Sequence[RowId]):
         """Return the rows of an array that was read from the attribute `packed`."""
         return cls(packed >> 40, packed & (1 << 40) - 1)
 
-    def array(self) -> NDArray[np.int64]:
+    def to_array(self) -> NDArray[np.int64]:
         """Return the pairs as an array, [rows, 2]."""
         return np.column_stack([self.packed >> 40, self.packed & (1 << 40) - 1])
 
@@ -222,10 +222,10 @@ def _groups(rows: MixedRows, compared: ComparisonResult, there: Mask) -> NDArray
         named = np.flatnonzero(there & (column != 0))
         joined.join_equal(column[named], named)
     for source, store in enumerate(rows.stores):
-        if (trees := store.trees()) is not None:
+        if (trees := store.read_trees()) is not None:
             here = np.flatnonzero(there & (compared.facts["source"] == source))
             joined.join_equal(trees[compared.facts["index"][here]], here)
-    return joined.leaders()
+    return joined.find_leaders()
 
 
 def _ids(facts: RowFacts, mask: Mask) -> RowIds:

@@ -36,7 +36,7 @@ class DeviceLoad:
         self._begun = float("-inf")
         self._thread: threading.Thread | None = None
 
-    def latest(self) -> Load:
+    def get_latest(self) -> Load:
         """Return the last measurement without waiting; {} before the first one."""
         now = time.monotonic()
         if now - self._begun >= INTERVAL and (self._thread is None or not self._thread.is_alive()):

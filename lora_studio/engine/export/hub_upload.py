@@ -46,7 +46,7 @@ def push(
             "Sign in with `hf auth login`, or set HF_TOKEN to a token with write access.",
         )
     api = huggingface_hub.HfApi()
-    job.progress(text("contacting the Hub"), 0, None)
+    job.report_progress(text("contacting the Hub"), 0, None)
     with _translate_upload_errors(repository):
         created = api.create_repo(repository, private=private, exist_ok=True)
         repository = created.repo_id
@@ -116,10 +116,10 @@ def _upload(
     total, done = sum(sizes.values()), 0
     with _translate_upload_errors(repository):
         for name, operation in operations.items():
-            job.progress(text("uploading {file}", file=name), done, total, "bytes")
+            job.report_progress(text("uploading {file}", file=name), done, total, "bytes")
             api.preupload_lfs_files(repository, [operation])
             done += sizes[name]
-        job.progress(text("creating the commit"), 0, None)
+        job.report_progress(text("creating the commit"), 0, None)
         api.create_commit(
             repository, list(operations.values()), commit_message=f"Upload {what} by LoRA Studio"
         )

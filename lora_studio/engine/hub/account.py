@@ -23,7 +23,7 @@ def read_account(job: JobContext) -> events.AccountFound:
     token = huggingface_hub.get_token()
     if token is None:
         return events.AccountFound(name="", has_token=False)
-    job.progress(_STAGE, 0, None)
+    job.report_progress(_STAGE, 0, None)
     from_environment = bool(os.environ.get("HF_TOKEN"))
     try:
         name = str(huggingface_hub.HfApi().whoami(token=token).get("name", ""))
@@ -45,7 +45,7 @@ def sign_in(token: str, job: JobContext) -> events.AccountFound:
             "Copy one from your Hugging Face settings and paste it here.",
             where=_WHERE,
         )
-    job.progress(_STAGE, 0, None)
+    job.report_progress(_STAGE, 0, None)
     try:
         huggingface_hub.login(token=token, add_to_git_credential=False, skip_if_logged_in=False)
     except errors.OfflineModeIsEnabled:

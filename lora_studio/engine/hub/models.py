@@ -77,7 +77,7 @@ def download_model(
         def on_bytes(more: int) -> None:
             nonlocal done
             done += more
-            job.progress(stage, min(done, listing.bytes), listing.bytes, "bytes")
+            job.report_progress(stage, min(done, listing.bytes), listing.bytes, "bytes")
 
         on_bytes(0)
         bar = create_disk_bytes_bar(on_bytes)
@@ -101,7 +101,7 @@ def get_remote_model_info(
             folder = _download_snapshot(repository, revision, patterns, None)
             size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
             return RemoteModelInfo(folder, None, size, 0, gated=False)
-        job.progress(text("inspecting the model"), 0, None)
+        job.report_progress(text("inspecting the model"), 0, None)
         patterns = _patterns(with_code, weights=False)
         folder = _download_snapshot(repository, revision, patterns, None)
         headers = None

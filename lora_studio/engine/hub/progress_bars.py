@@ -30,7 +30,7 @@ def create_job_bar(job: JobContext, stage: Template | Text) -> type[tqdm]:
             self.n += n or 0
             job.check()
             if self.counts_disk_bytes:
-                job.progress(stage, self.n, self.total or None, "bytes")
+                job.report_progress(stage, self.n, self.total or None, "bytes")
             return None
 
     return JobBar

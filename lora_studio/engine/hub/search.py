@@ -36,7 +36,7 @@ def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
     filters = ["safetensors"]
     if command.license:
         filters.append(f"license:{command.license}")
-    job.progress(text("searching the Hub"), 0, None)
+    job.report_progress(text("searching the Hub"), 0, None)
     with _translate_search_errors():
         listed = huggingface_hub.HfApi().list_models(
             search=command.text or None,

@@ -32,7 +32,7 @@ def export(command: commands.Export, job: JobContext) -> None:
         derived = ollama_model.write_modelfile(run, project, file, job)
         if project.export.self_test:
             with lock.hold_devices(project.model, run, "self-test", job):
-                results = selftest.run(run, project, converted.stages(), job)
+                results = selftest.run(run, project, converted.get_stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
         lm_studio.add_to_lm_studio(project, converted.files.values(), job)

@@ -61,7 +61,7 @@ def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     source = template_source.read_source(
         Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
     )
-    job.progress(text("deriving the Ollama template"), 0, None)
+    job.report_progress(text("deriving the Ollama template"), 0, None)
     job.emit(template_sandbox.derive(source, job, frozen_date=command.frozen_date))
 
 

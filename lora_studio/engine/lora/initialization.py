@@ -93,7 +93,7 @@ def initialize_loftq(model: peft.PeftModel, folder: Path, job: JobContext) -> No
             where=_FIELD,
         )
     for done, (name, layer) in enumerate(layers):
-        job.progress(text("computing initial values"), done, len(layers), "layers")
+        job.report_progress(text("computing initial values"), done, len(layers), "layers")
         packed = layer.get_base_layer().weight
         original = stored.get(f"{name}.weight")
         if original is None or tuple(original.shape) != tuple(packed.quant_state.shape):

@@ -29,12 +29,12 @@ def merge(
     """
     from transformers import AutoModelForCausalLM
 
-    job.progress(text("loading the base model"), 0, None)
+    job.report_progress(text("loading the base model"), 0, None)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map="cpu")
     if getattr(model, "is_quantized", False):
         model = model.dequantize().to(dtype)
         _forget_quantization(model)
-    job.progress(text("merging with PEFT"), 0, None)
+    job.report_progress(text("merging with PEFT"), 0, None)
     changed = 0
     merged = model
     for adapter in adapters_merged:
@@ -43,12 +43,12 @@ def merge(
         merged = wrapped.merge_and_unload()
     named = list(merged.named_parameters())
     for done, (name, value) in enumerate(named):
-        job.progress(text("checking the merged model"), done, len(named), "tensors")
+        job.report_progress(text("checking the merged model"), done, len(named), "tensors")
         if not bool(torch.isfinite(value).all()):
             raise adapter_files.not_finite_error(
                 name, safetensors_files.get_dtype_name(value.dtype)
             )
-    job.progress(text("saving the merged model"), 0, None)
+    job.report_progress(text("saving the merged model"), 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
 

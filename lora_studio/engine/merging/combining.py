@@ -165,7 +165,7 @@ def _write(
     for stored in along.values():
         tensors.append((PlannedFile(stored.name, stored.dtype, stored.shape), stored.read))
     safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
-    job.progress(text("combining adapters"), len(modules), len(modules), "layers")
+    job.report_progress(text("combining adapters"), len(modules), len(modules), "layers")
 
 
 class _Combiner:
@@ -181,7 +181,7 @@ class _Combiner:
     def compute_a(self, module: str) -> torch.Tensor:
         """Return A [rank, in] of a module; raises ProblemError if it isn't finite."""
         done, total = self._numbers[module], len(self._modules)
-        self._job.progress(text("combining adapters"), done, total, "layers")
+        self._job.report_progress(text("combining adapters"), done, total, "layers")
         a, self._b = _combined(self._command, module, self._modules[module], self._rank)
         return _finite(a, module)
 

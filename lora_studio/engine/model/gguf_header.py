@@ -45,7 +45,7 @@ class GgufFacts:
         """Return llama.cpp's name of the architecture."""
         return str(self.values.get("general.architecture", ""))
 
-    def number(self, key: str) -> int:
+    def get_number(self, key: str) -> int:
         """Return a value of the architecture, such as `block_count`; 0 where there is none."""
         value = self.values.get(f"{self.architecture}.{key}")
         return value if isinstance(value, int) else 0

@@ -83,7 +83,7 @@ class GgufTokenizerHeader:
         field = self._fields.get(key)
         return default if field is None else field.contents()
 
-    def text(self, key: str) -> str:
+    def get_text(self, key: str) -> str:
         """Return the value of a key as text, "" when it is missing."""
         return str(self.get(key, ""))
 
@@ -101,7 +101,7 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
     """
     tokens: list[str] = header.get("tokenizer.ggml.tokens", [])
     types: list[int] = header.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
-    kind = header.text("tokenizer.ggml.model")
+    kind = header.get_text("tokenizer.ggml.model")
     match kind:
         case "gpt2":
             backend = _byte_level(header, tokens)
@@ -125,7 +125,7 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
         if header.get(f"tokenizer.ggml.{key}_token_id") is not None
     }
     if "bos_token" in named and header.get(
-        "tokenizer.ggml.add_bos_token", kind == "llama" or header.text("tokenizer.ggml.pre") in ("llama-bpe", "llama3")
+        "tokenizer.ggml.add_bos_token", kind == "llama" or header.get_text("tokenizer.ggml.pre") in ("llama-bpe", "llama3")
     ):  # fmt: skip
         backend.post_processor = _begin_with(backend, named["bos_token"])
     tokenizer = PreTrainedTokenizerFast(
@@ -137,7 +137,7 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
 
 
 def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
-    name = header.text("tokenizer.ggml.pre")
+    name = header.get_text("tokenizer.ggml.pre")
     if name not in SPLITS:
         raise fail(
             "model.gguf_tokenizer",

@@ -91,7 +91,7 @@ def load(
     devices.set_current_device(device)
     dtype = devices.get_dtype(spec.precision, device)
     config = read_config(folder, spec)
-    job.progress(text("loading the model"), 0, None)
+    job.report_progress(text("loading the model"), 0, None)
     began = time.monotonic()
     precision = get_quantization_method(config)
     if precision is not None:

@@ -68,9 +68,9 @@ class StoredTensor:
 
     def read(self) -> torch.Tensor:
         """Return the tensor as a copy in memory."""
-        return self.rows(0, self.length)
+        return self.read_rows(0, self.length)
 
-    def rows(self, first: int, last: int) -> torch.Tensor:
+    def read_rows(self, first: int, last: int) -> torch.Tensor:
         """Return rows `first` up to but not including `last`, as a copy in memory."""
         shape = (last - first, *self.shape[1:]) if self.shape else ()
         tensor = torch.empty(shape, dtype=DTYPES[self.dtype])

@@ -181,7 +181,7 @@ def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> Mod
     is_part = int(facts.values.get("split.count", 0) or 0) > 1
     if not is_part and facts.values.get("general.type", "model") != "model":
         return None
-    heads = facts.number("attention.head_count")
+    heads = facts.get_number("attention.head_count")
     return ModelEntry(
         source=str(file),
         title=title or file.name,
@@ -192,13 +192,13 @@ def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> Mod
         stored=_file_type(facts.values.get("general.file_type")),
         license=str(facts.values.get("general.license", "")),
         outline=ModelOutline(
-            layers=facts.number("block_count"),
-            hidden_size=facts.number("embedding_length"),
-            intermediate_size=facts.number("feed_forward_length"),
+            layers=facts.get_number("block_count"),
+            hidden_size=facts.get_number("embedding_length"),
+            intermediate_size=facts.get_number("feed_forward_length"),
             heads=heads,
-            kv_heads=facts.number("attention.head_count_kv") or heads,
+            kv_heads=facts.get_number("attention.head_count_kv") or heads,
             vocabulary=facts.vocabulary,
-            context=facts.number("context_length"),
+            context=facts.get_number("context_length"),
         ),
         refusal=_gguf_refusal(facts.architecture, is_part=is_part),
     )

@@ -144,5 +144,5 @@ def _content_hash(file: Path, job: JobContext) -> str:
         while block := stream.read(1 << 24):
             digest.update(block)
             done += len(block)
-            job.progress(text("reading the model file"), done, total, "bytes")
+            job.report_progress(text("reading the model file"), done, total, "bytes")
     return digest.hexdigest()[:24]

@@ -113,21 +113,21 @@ class Inbox:
         self._is_parent_gone = False  # the parent has closed its end of the pipe, or has exited
         self._parent_gone_callback: Callable[[], None] | None = None
 
-    def flags(self, target: str) -> Flags:
+    def get_flags(self, target: str) -> Flags:
         """Return the flags of a command; they may be set before it starts."""
         with self._lock:
             return self._flags.setdefault(target, Flags())
 
     def start_command(self, command: commands.Job | commands.Question) -> Flags:
         """Return the flags of the command that runs from now on."""
-        flags = self.flags(command.id)
+        flags = self.get_flags(command.id)
         with self._lock:
             self._running = command
         if self._is_winding_up:
             self._end(command)
         return flags
 
-    def wind_up(self) -> None:
+    def request_shutdown(self) -> None:
         """End soon: pause a training, cancel anything else, start nothing new."""
         with self._lock:
             self._is_winding_up, command = True, self._running
@@ -136,7 +136,7 @@ class Inbox:
         self._on_command(None)
 
     def _end(self, command: commands.Job | commands.Question) -> None:
-        flags = self.flags(command.id)
+        flags = self.get_flags(command.id)
         (flags.pause if isinstance(command, commands.Train) else flags.cancel).set()
 
     def read_pipe(self, stream: BinaryIO) -> None:
@@ -153,7 +153,7 @@ class Inbox:
 
         threading.Thread(target=read, name="commands", daemon=True).start()
 
-    def on_parent_gone(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def call_on_parent_exit(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when the parent closes its end of the pipe, at once if it already has.
 
         Returns a function that removes the callback.
@@ -204,13 +204,13 @@ class Inbox:
             return
         match command:
             case commands.Cancel():
-                self.flags(command.target).cancel.set()
+                self.get_flags(command.target).cancel.set()
             case commands.Stop():
-                self.flags(command.target).stop.set()
+                self.get_flags(command.target).stop.set()
             case commands.Pause():
-                self.flags(command.target).pause.set()
+                self.get_flags(command.target).pause.set()
             case commands.SaveCheckpoint():
-                self.flags(command.target).checkpoint.set()
+                self.get_flags(command.target).checkpoint.set()
             case commands.Shutdown():
                 self._on_command(None)
             case _ if not controls_only:
@@ -244,7 +244,7 @@ class JobContext:
         if self.pausable and self.flags.pause.is_set():
             raise PausedError
 
-    def progress(
+    def report_progress(
         self, stage: Template | Text, done: float, total: float | None, unit: str = ""
     ) -> None:
         """Report the progress of a stage, at most ten times a second; raises as `check` does.

@@ -97,7 +97,7 @@ class Llama:
         """Return how many tokens fit into one conversation."""
         return int(self._lib.llama_n_ctx(self._context))
 
-    def ends_generation(self, token: int) -> bool:
+    def is_end_of_generation(self, token: int) -> bool:
         """Return whether generation stops at this token (end of text, end of turn)."""
         return bool(self._lib.llama_vocab_is_eog(self._vocabulary, token))
 
@@ -107,7 +107,7 @@ class Llama:
         """
         return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=False)
 
-    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+    def get_pieces(self, ids: Sequence[int]) -> list[bytes]:
         """Return the bytes of each token; control tokens by their names."""
         return [self._piece(token, special=True) for token in ids]
 
@@ -115,24 +115,26 @@ class Llama:
         """Return whether a token is a mark of the format rather than text."""
         return bool(self._lib.llama_vocab_is_control(self._vocabulary, token))
 
-    def chat_template(self) -> str:
+    def get_chat_template(self) -> str:
         """Return the Jinja template in the file, "" without one."""
         template = self._lib.llama_model_chat_template(self._model, self._ffi.NULL)
         return "" if template == self._ffi.NULL else self._ffi.string(template).decode("utf-8")
 
-    def marks(self) -> tuple[str, str]:
+    def get_bos_and_eos(self) -> tuple[str, str]:
         """Return the texts of the tokens that begin and end a text."""
         lib, vocabulary = self._lib, self._vocabulary
         ids = (lib.llama_vocab_bos(vocabulary), lib.llama_vocab_eos(vocabulary))
-        bos, eos = ("" if i < 0 else self.pieces([i])[0].decode("utf-8", "replace") for i in ids)
+        bos, eos = (
+            "" if i < 0 else self.get_pieces([i])[0].decode("utf-8", "replace") for i in ids
+        )
         return bos, eos
 
-    def text(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of an answer, without control tokens."""
         pieces = (self._piece(token) for token in ids)
         return b"".join(pieces).decode("utf-8", errors="replace")
 
-    def logits(self, ids: Sequence[int], positions: Sequence[int]) -> np.ndarray:
+    def compute_logits(self, ids: Sequence[int], positions: Sequence[int]) -> np.ndarray:
         """Return logits after the tokens at `positions` (ascending), float32 [positions,
         vocabulary].
         """
@@ -173,7 +175,7 @@ class Llama:
     ) -> Iterator[int]:
         """Yield the tokens of an answer, the one that ends it included; greedy at temperature 0.
 
-        Without one that `ends_generation` the answer was cut by `max_tokens` or by the context.
+        If the last token doesn't end generation, the answer was cut by `max_tokens` or by the context.
         """
         sampler = self._sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
         try:
@@ -187,7 +189,7 @@ class Llama:
             for _ in range(max_tokens):
                 token = int(self._lib.llama_sampler_sample(sampler, self._context, -1))
                 yield token
-                if self.ends_generation(token) or position >= self.context_size:
+                if self.is_end_of_generation(token) or position >= self.context_size:
                     return
                 self._decode([token], position, {0})
                 position += 1

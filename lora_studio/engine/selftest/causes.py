@@ -58,7 +58,7 @@ class MergeFacts:
     blurred: float | None = None
     stored: str = ""
 
-    def likely_cause(self) -> Cause:
+    def find_likely_cause(self) -> Cause:
         """Return rounding if it explains everything, else what is wrong with the merge."""
         if self.blurred is not None and self.blurred > _BLURRED and not self.untied:
             message = text(
@@ -67,9 +67,9 @@ class MergeFacts:
                 share=self.blurred,
             )
             return Cause(message, self.stored)
-        return Cause(self.merge_fault())
+        return Cause(self.describe_fault())
 
-    def merge_fault(self) -> Text:
+    def describe_fault(self) -> Text:
         """Return what is wrong; empty when every update is merged once and at its scale."""
         missing = [name for name in self.factors if name in self.untouched]
         wrong = [
@@ -112,7 +112,7 @@ def find_cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: 
         )
     except (ProblemError, OSError, KeyError, ValueError):
         return Cause()  # nothing can be said of files that cannot be compared
-    return facts.likely_cause()
+    return facts.find_likely_cause()
 
 
 def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
@@ -129,7 +129,7 @@ def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
         if layer.of == "linear" and layer.magnitude is None and name in before and name in after:
             length = before[name].length
             rows = torch.arange(0, length, max(1, length // _ROWS))
-            old, new = before[name].rows(0, length)[rows], after[name].read()[rows]
+            old, new = before[name].read_rows(0, length)[rows], after[name].read()[rows]
             difference = (new.float() - old.float()).flatten()
             update = _update(rows, layer)
             size = float(update @ update)

@@ -56,9 +56,9 @@ def judge_stage(
     )
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
-    is_off = not limit.holds(top1, kl)
+    is_off = not limit.is_met(top1, kl)
     cause = stage.find_cause() if verdict == "failed" and is_off else Cause()
-    if cause.rounded_to and not faults and limits.USABLE.holds(top1, kl):
+    if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
         verdict = "lossy"  # the merge is right: its precision holds no more
     result = events.SelfTested(
         stage=stage.name,
@@ -93,7 +93,7 @@ def _measure(
     """Return top-1 agreement, mean KL divergence in nats, and the number of positions compared."""
     agreeing, divergence, done = 0, 0.0, 0
     for number, case in enumerate(cases):
-        job.progress(reading.get_stage_text(stage.name), number, len(cases), "conversations")
+        job.report_progress(reading.get_stage_text(stage.name), number, len(cases), "conversations")
         rows = reference.log_probabilities[done : done + len(case.positions)]
         same, kl = reading.compare_logits(np.asarray(rows), stage.read(case))
         agreeing += same

@@ -24,7 +24,7 @@ class Limit:
     unjudged: Text = NO_TEXT
     inherited: float = 0.0
 
-    def holds(self, top1: float, kl: float) -> bool:
+    def is_met(self, top1: float, kl: float) -> bool:
         """Return whether both limits are met; a NaN divergence meets none."""
         return top1 >= self.top1 and kl <= self.kl
 
@@ -149,8 +149,8 @@ def judge(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> 
     should check the answers. A fault of the conversion can't hide in a wide limit or a missing one:
     the file that all quantizations are made from must meet EXACT.
     """
-    if faults or not least.holds(top1, kl):
+    if faults or not least.is_met(top1, kl):
         return "failed"
     if stage in _EXACT_STAGES:
         return "passed" if kl <= least.kl - least.inherited else "lossy"
-    return "passed" if USABLE.holds(top1, kl) else "lossy"
+    return "passed" if USABLE.is_met(top1, kl) else "lossy"

@@ -65,7 +65,7 @@ def read_cases(
         sample = _trained(held_out)
         try:
             encoded = encoder.encode_sample(sample)[0]
-            text = encoder.text(sample)
+            text = encoder.render_text(sample)
         except UnusableRow:
             continue
         chosen = _spread([int(index) - 1 for index in np.flatnonzero(encoded.trained) if index])
@@ -183,7 +183,7 @@ def generate_in_torch(
     )
     answers: list[str] = []
     for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
-        job.progress(_answer_text(stage), len(answers), ANSWERS, "answers")
+        job.report_progress(_answer_text(stage), len(answers), ANSWERS, "answers")
         ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(network.device)
         ids.pop("token_type_ids", None)
         with torch.inference_mode():
@@ -202,9 +202,9 @@ def generate_in_llama(
 ) -> list[str]:
     answers: list[str] = []
     for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
-        job.progress(_answer_text(stage), len(answers), ANSWERS, "answers")
+        job.report_progress(_answer_text(stage), len(answers), ANSWERS, "answers")
         answers.append(
-            llama.text(list(llama.generate(llama.tokenize(prompt), max_tokens=ANSWER_TOKENS)))
+            llama.detokenize(list(llama.generate(llama.tokenize(prompt), max_tokens=ANSWER_TOKENS)))
         )
     return answers
 

@@ -197,7 +197,9 @@ def _read_reference(
     stored: np.memmap | None = None
     done = 0
     for number, case in enumerate(cases):
-        job.progress(reading.get_stage_text("base + adapter"), number, len(cases), "conversations")
+        job.report_progress(
+            reading.get_stage_text("base + adapter"), number, len(cases), "conversations"
+        )
         values = reading.log_softmax(reading.read_in_torch(tuned, case))
         if stored is None:
             shape = (rows, values.shape[1])
@@ -237,7 +239,7 @@ def _test_merged(
 
     faults: list[Text] = []
     renderer = encoder.Encoder(loaded.tokenizer, project.dataset)
-    if any(renderer.text(case.sample) != case.text for case in cases):
+    if any(renderer.render_text(case.sample) != case.text for case in cases):
         faults.append(text("its chat template renders conversations differently"))
     stops = loaded.model.generation_config.eos_token_id
     known = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
@@ -271,9 +273,9 @@ def _test_gguf(
     with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:
         stage = Stage(
             name=name,
-            read=lambda case: llama.logits(case.ids, case.positions),
+            read=lambda case: llama.compute_logits(case.ids, case.positions),
             token_fault=reading.find_token_fault(cases, llama.tokenize),
-            faults=tuple(reading.find_stop_faults(cases, llama.ends_generation)),
+            faults=tuple(reading.find_stop_faults(cases, llama.is_end_of_generation)),
             find_cause=lambda: Cause(_cause_of_gguf(file, folder, job)),
             inherited=inherited,
         )

@@ -76,18 +76,18 @@ class ChatFormat:
 
         Raises UnusableRow when the template refuses it or does not show a part of it.
         """
-        return self._run(self.plain(messages), prompt, tools)
+        return self._run(self.to_plain(messages), prompt, tools)
 
     def render_marked(self, messages: Sequence[Message], tools: Tools, begin: str, end: str) -> str:
         """Return the text with marks around the template's {% generation %} blocks."""
         try:
             return self.template.render_marked(
-                self.plain(messages), begin, end, tools=_wrapped(tools)
+                self.to_plain(messages), begin, end, tools=_wrapped(tools)
             )
         except Exception as error:  # foreign code may raise anything
             raise _refused(error) from error
 
-    def plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    def to_plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Return the messages in the form that the template expects; raises UnusableRow."""
         if all(not (turn.thinking or turn.tool_calls) and turn.role != "tool" for turn in messages):
             return [

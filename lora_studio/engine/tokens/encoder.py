@@ -221,7 +221,7 @@ class Encoder:
         """Return the text of a sample token by token, of a pair both sides; raises UnusableRow."""
         return [self._show(sample, side) for side in self._sides(sample)]
 
-    def text(self, sample: Sample) -> str:
+    def render_text(self, sample: Sample) -> str:
         """Return the text of a sample that is tokenized, of a pair the chosen side; raises
         UnusableRow.
         """

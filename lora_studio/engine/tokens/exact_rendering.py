@@ -91,7 +91,7 @@ class ExactRenderer:
         self._marks = sorted((mark for mark in added if mark.strip()), key=len, reverse=True)
         self._missing: dict[tuple[tuple[str, bool], ...], str] = {}
 
-    def answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
+    def render_answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
         """Return the text of a conversation with the spans of its trained answers; raises
         UnusableRow.
         """
@@ -112,7 +112,7 @@ class ExactRenderer:
             return narrow_spans(rendered, blocks)
         return rendered
 
-    def whole(self, messages: Sequence[Message], tools: Tools = ()) -> str:
+    def render_whole(self, messages: Sequence[Message], tools: Tools = ()) -> str:
         """Return the text of a conversation; raises UnusableRow.
 
         An end-of-sequence token is appended if the template does not end turns.
@@ -184,7 +184,7 @@ class ExactRenderer:
             # The template does not end answers. The model still has to learn where to stop.
             end = len(text)
             text += ending
-        return text, (begin - len(marked.lead(index, text[:begin])), end + len(ending))
+        return text, (begin - len(marked.get_lead(index, text[:begin])), end + len(ending))
 
     def _prompted_span(
         self,
@@ -249,7 +249,7 @@ class ExactRenderer:
             alone = alone[self._end_of_calls(turns[: index + 1], tools, alone, index) :]
         elif not is_last:
             alone = self.format.render([*turns[:index], marked.messages[index]], tools)
-            alone = alone[marked.end_in(alone) :]
+            alone = alone[marked.find_end(alone) :]
         ending: str | None = self._mark_at_start(alone) or alone.rstrip()
         if turns[index].tool_calls:
             ending = self._shared_end(alone, behind)

@@ -29,11 +29,11 @@ class MarkedConversation:
     cores: dict[tuple[int, int], str]
     pattern: re.Pattern[str]
 
-    def end_in(self, shown: str) -> int:
+    def find_end(self, shown: str) -> int:
         """Return the end of the last marker in a text."""
         return max((match.end() for match in self.pattern.finditer(shown)), default=0)
 
-    def lead(self, index: int, before: str) -> str:
+    def get_lead(self, index: int, before: str) -> str:
         """Return the part of the answer before its first marker, as far as the template shows it."""
         content = self.messages[index].content
         match = self.pattern.search(content)

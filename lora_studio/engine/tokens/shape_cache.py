@@ -121,7 +121,7 @@ class ShapeRenderer:
         return turns
 
     def _everything(self, turns: Sequence[Message], tools: Tools) -> Rendered:
-        text = self.exact.whole(turns, tools)
+        text = self.exact.render_whole(turns, tools)
         spans = [(0, len(text))]
         if self._thinking == "mask" and any(_thinks(turn) for turn in turns):
             trained = [t.model_copy(update={"trained": t.role == "assistant"}) for t in turns]
@@ -136,12 +136,12 @@ class ShapeRenderer:
     def _answers(self, turns: Sequence[Message], tools: Tools) -> Rendered:
         key = None if tools else _key(turns)
         if key is None:
-            return self.exact.answers(turns, tools)
+            return self.exact.render_answers(turns, tools)
         known = self._shapes.get(key)
         if key not in self._shapes:
             # Analyzing a shape pays off from the second row on.
             self._remember(key, None)
-            return self.exact.answers(turns)
+            return self.exact.render_answers(turns)
         if known is None:
             known = self._take_apart(turns)
             self._remember(key, known)
@@ -149,7 +149,7 @@ class ShapeRenderer:
             rendered = self._read_along(known, turns)
             if rendered is not None:
                 return rendered
-        return self.exact.answers(turns)
+        return self.exact.render_answers(turns)
 
     def _remember(self, key: _Key, shape: _Shape | Literal[False] | None) -> None:
         self._shapes[key] = shape
@@ -168,7 +168,7 @@ class ShapeRenderer:
             for index, turn in enumerate(turns)
         ]
         try:
-            rendered = self.exact.answers(sample)
+            rendered = self.exact.render_answers(sample)
             text = self.exact.format.render(sample)
         except UnusableRow:
             return False

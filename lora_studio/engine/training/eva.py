@@ -51,14 +51,14 @@ def initialize_from_data(
     device, dtype = base.get_input_embeddings().weight.device, tuned.base.dtype
     with inputs, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for done, batch in enumerate(batches):
-            job.progress(text("reading the data for EVA"), done, len(batches), "batches")
-            inputs.positions = batch.padded_sources()
-            ids, mask = batch.padded()
+            job.report_progress(text("reading the data for EVA"), done, len(batches), "batches")
+            inputs.positions = batch.get_padded_sources()
+            ids, mask = batch.to_padded()
             decoder(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
     tuned.model.train(was_training)
     for name, layer in layers.items():
         a = layer.lora_A["default"].weight
-        a.copy_(inputs.directions(name)[: a.shape[0]])
+        a.copy_(inputs.compute_directions(name)[: a.shape[0]])
 
 
 class _InputDirections:
@@ -83,7 +83,7 @@ class _InputDirections:
         self._hooks.close()
         self._last = ("", None)
 
-    def directions(self, name: str) -> torch.Tensor:
+    def compute_directions(self, name: str) -> torch.Tensor:
         """Return orthonormal directions, the leading one first, [rank or more, in]."""
         return self._components[self._leader[name]].components_
 

@@ -60,12 +60,12 @@ class Evaluator:
         with self._inference_context():
             for group in groups:
                 self._ranks.synchronize_requests()
-                self._job.progress(text("evaluating"), done, len(rows), "rows")
+                self._job.report_progress(text("evaluating"), done, len(rows), "rows")
                 parts = batch_by_length(group, rows.lengths, self._plan.micro_batch)
                 batches = [[rows[row] for row in part] for part in parts]
                 objective.prepare_step(batches)
-                weight += sum(objective.weight(batch) for batch in batches)
-                own = self._ranks.local_batches(batches)
+                weight += sum(objective.count_items(batch) for batch in batches)
+                own = self._ranks.get_local_batches(batches)
                 run_on_every_rank(self._ranks, partial(self._add_losses, totals, objective, own))
                 done += len(group)
         reduced = self._ranks.all_reduce_sum(dict(totals))
@@ -80,7 +80,7 @@ class Evaluator:
     ) -> None:
         for batch in batches:
             self._job.check()
-            output = objective.loss(batch)
+            output = objective.compute_loss(batch)
             if isinstance(batch, DuplicateBatch):
                 continue
             totals["loss"] += float(output.total)

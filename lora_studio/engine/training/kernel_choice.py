@@ -40,7 +40,7 @@ def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bo
 
 def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:
     """Emit how rows, logits and layers are computed, and record it in the manifest."""
-    sentences = [scorer.description(), *describe_liger(scorer)]
+    sentences = [scorer.describe(), *describe_liger(scorer)]
     for sentence in sentences:
         job.emit(events.Log(text=sentence))
     if not ranks.is_first:

@@ -68,12 +68,12 @@ class Sampler:
         nothing, since the adapter can be disabled later.
         """
         changes_base = self._tuned.initial_adapter is not None
-        if self._is_participant() and step == 0 and changes_base and self.prompts():
+        if self._is_participant() and step == 0 and changes_base and self.prepare_prompts():
             self._within_memory(lambda: self._base_answers(is_base=True))
 
     def emit_answers(self, step: int) -> None:
         """Emit an answer of each model to each prompt; without enough memory, a warning instead."""
-        if self._is_participant() and self.prompts():
+        if self._is_participant() and self.prepare_prompts():
             self._within_memory(lambda: self._emit_answers(step))
 
     def _is_participant(self) -> bool:
@@ -85,8 +85,8 @@ class Sampler:
             for index, (shown, text) in enumerate(self._base_answers(is_base=False)):
                 self._emit(0, index, shown, "base", text)
             self._is_base_emitted = True
-        answers = self._generate(self.prompts())
-        for index, (prompt, text) in enumerate(zip(self.prompts(), answers, strict=True)):
+        answers = self._generate(self.prepare_prompts())
+        for index, (prompt, text) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", text)
 
     def _within_memory(self, action: Callable[[], object]) -> None:
@@ -105,7 +105,7 @@ class Sampler:
             release_memory()
             self._job.emit(events.Warned(problem=samples_memory_warning()))
 
-    def prompts(self) -> list[SamplePrompt]:
+    def prepare_prompts(self) -> list[SamplePrompt]:
         """Return the recipe's prompts and those of held-out rows that the chat template accepts."""
         if self._prompts is None:
             own = [Sample(self._task, text=text) if self._task == "text"
@@ -134,7 +134,7 @@ class Sampler:
 
         Empty where the adapter changes the base weights and its start was missed.
         """
-        shown = [prompt.shown for prompt in self.prompts()]
+        shown = [prompt.shown for prompt in self.prepare_prompts()]
         file = self._run.samples_file
         request = {"prompts": shown, "tokens": self._spec.sample_tokens}
         saved = json.loads(file.read_text("utf-8")) if file.is_file() else {}
@@ -144,10 +144,10 @@ class Sampler:
         if not is_base and self._tuned.initial_adapter is not None:
             return []
         if is_base:
-            answers = self._generate(self.prompts())
+            answers = self._generate(self.prepare_prompts())
         else:
             with self._tuned.model.disable_adapter():
-                answers = self._generate(self.prompts())
+                answers = self._generate(self.prepare_prompts())
         if self._ranks.is_first:
             text = json.dumps(request | {"base": answers}, ensure_ascii=False, indent=1)
             write_atomic(file, text)

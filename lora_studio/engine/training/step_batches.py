@@ -30,7 +30,7 @@ class StepBatches:
             spec.seed,
             grouped=spec.group_by_length,
         )
-        self.total_steps = self.plan.total_steps(spec.epochs, spec.max_steps)
+        self.total_steps = self.plan.count_steps(spec.epochs, spec.max_steps)
         self.set_micro_batch(spec.micro_batch)
 
     @property
@@ -52,13 +52,13 @@ class StepBatches:
         """Split steps into micro-batches of so many rows, or fewer, so that every rank gets one."""
         share = math.ceil(self.plan.per_step / world_size)
         self.plan.micro_batch, self.plan.room = min(micro_batch, share), 0
-        self._longest = self.plan.longest(self.total_steps, padded=self._padded)
+        self._longest = self.plan.find_longest(self.total_steps, padded=self._padded)
         if self._fill:
             self.plan.room = sum(int(self._rows.lengths[row]) for row in self._longest)
 
     def read_step(self, step: int) -> list[list[TrainingRow]]:
         """Return the micro-batches of a step, counted from 0, the longest first."""
-        return [[self._rows[row] for row in rows] for rows in self.plan.step(step)]
+        return [[self._rows[row] for row in rows] for rows in self.plan.get_step(step)]
 
     def read_longest(self) -> list[TrainingRow]:
         """Return the micro-batch of the whole training that takes the most memory."""

@@ -137,7 +137,7 @@ class Trainer:
         if self.ranks.is_first:
             self.state.saved = self.adapters.save_final(self.state)
             self.state.seconds = round(time.monotonic() - started, 3)
-            results = self.state.results() | {"steps": self.state.step, "stopped": stopped}
+            results = self.state.to_results() | {"steps": self.state.step, "stopped": stopped}
             self.run.update_manifest(results=results)
         return events.Done(stopped=stopped)
 
@@ -167,7 +167,7 @@ class Trainer:
                 )
                 with self._autocast():
                     self.objective.prepare_step([rows])
-                weight = max(1, self.objective.weight(rows))
+                weight = max(1, self.objective.count_items(rows))
                 run_on_every_rank(self.ranks, lambda: self.accumulate_gradients([rows], weight))
                 del reserved
             finally:
@@ -206,17 +206,17 @@ class Trainer:
             tokens=sum(int(row.tokens) for batch in batches for row in batch),
             memory_bytes=self.ranks.reduce_peak_memory(peak, self.device),
             figures=metrics,
-            **self.device_load.latest(),
+            **self.device_load.get_latest(),
         )
 
     def compute_gradients(
         self, batches: Sequence[Sequence[TrainingRow]]
     ) -> tuple[float, float, dict[str, float]]:
         """Return loss, gradient norm and metrics of a step; raises ProblemError when it diverged."""
-        weight = sum(self.objective.weight(batch) for batch in batches)
+        weight = sum(self.objective.count_items(batch) for batch in batches)
         with self._autocast():
             self.objective.prepare_step(batches)
-        own, parameters = self.ranks.local_batches(batches), list(self.model.parameters())
+        own, parameters = self.ranks.get_local_batches(batches), list(self.model.parameters())
         total, metrics, gradients = run_on_every_rank(
             self.ranks,
             lambda: (*self.accumulate_gradients(own, weight), self.ranks.pack_gradients(parameters)),
@@ -240,7 +240,7 @@ class Trainer:
         for batch in batches:
             self.job.check()
             with self._autocast():
-                output = self.objective.loss(batch)
+                output = self.objective.compute_loss(batch)
             if isinstance(batch, DuplicateBatch):
                 self.accelerator.backward(0.0 * output.total)
                 continue

@@ -44,7 +44,7 @@ class TrainerState:
     evaluation_due: bool = False
     saved: SavedAdapter | None = None
 
-    def results(self) -> dict[str, Any]:
+    def to_results(self) -> dict[str, Any]:
         """Return the `results` entry of manifests and checkpoints."""
         saved = asdict(self.saved) if self.saved else None
         optional = {"loss": self.loss, "compiled": self.compiled, "kept": saved}
@@ -57,7 +57,7 @@ class TrainerState:
         """Return the entries of `checkpoint.json`; versions since 0.1 read these keys."""
         return {
             "step": self.step,
-            "results": self.results(),
+            "results": self.to_results(),
             "owes_evaluation": self.evaluation_due,
             "memory": asdict(self.memory_level),
         }

@@ -306,7 +306,7 @@ def test_shortened_answer_is_sent_from_its_new_end() -> None:
     class Answer:
         tokens = 3
 
-        def text(self) -> str:
+        def get_text(self) -> str:
             return "Yes"
 
     class Listener:

@@ -31,14 +31,14 @@ def test_every_epoch_covers_every_row_once(
     plan = BatchPlan(lengths, micro_batch, accumulation, seed)
     for epoch in range(2):
         steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
-        rows = [row for step in steps for batch in plan.step(step) for row in batch]
+        rows = [row for step in steps for batch in plan.get_step(step) for row in batch]
         assert sorted(rows) == list(range(len(lengths)))
 
 
 def test_order_is_pinned_by_the_seed() -> None:
     plan = BatchPlan(LENGTHS, 2, 2, 42)
-    assert [plan.step(step) for step in range(3)] == PINNED
-    assert BatchPlan(LENGTHS, 2, 2, 43).step(0) != PINNED[0]
+    assert [plan.get_step(step) for step in range(3)] == PINNED
+    assert BatchPlan(LENGTHS, 2, 2, 43).get_step(0) != PINNED[0]
 
 
 PINNED = [[[6, 7], [5, 0]], [[9, 4], [3, 2]], [[1, 8]]]
@@ -46,13 +46,13 @@ PINNED = [[[6, 7], [5, 0]], [[9, 4], [3, 2]], [[1, 8]]]
 
 def test_step_can_be_computed_without_earlier_steps() -> None:
     walked = BatchPlan(LENGTHS, 2, 2, 7)
-    steps = [walked.step(step) for step in range(9)]
-    assert BatchPlan(LENGTHS, 2, 2, 7).step(8) == steps[8]
+    steps = [walked.get_step(step) for step in range(9)]
+    assert BatchPlan(LENGTHS, 2, 2, 7).get_step(8) == steps[8]
 
 
 def test_rows_of_similar_length_share_a_batch_longest_first() -> None:
     plan = BatchPlan(LENGTHS, 5, 2, 3)
-    batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
+    batches = [[LENGTHS[row] for row in batch] for batch in plan.get_step(0)]
     assert batches == [[31, 30, 29, 28, 9], [8, 7, 6, 5, 4]]
 
 
@@ -61,7 +61,7 @@ def test_rows_of_similar_length_share_a_batch_longest_first() -> None:
     [(1.0, 0, 3), (2.0, 0, 6), (0.5, 0, 2), (0.01, 0, 1), (3.0, 4, 4), (1.0, 9, 3)],
 )
 def test_step_count_follows_epochs_and_max_steps(epochs: float, max_steps: int, steps: int) -> None:
-    assert BatchPlan(LENGTHS, 2, 2, 0).total_steps(epochs, max_steps) == steps
+    assert BatchPlan(LENGTHS, 2, 2, 0).count_steps(epochs, max_steps) == steps
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4))
@@ -70,9 +70,9 @@ def test_packing_fills_micro_batches_and_keeps_rows_of_a_step(
 ) -> None:
     plan = BatchPlan(lengths, micro_batch, accumulation, 7)
     steps = range(plan.steps_per_epoch)
-    divided = [plan.step(step) for step in steps]
-    plan.room = sum(lengths[row] for row in plan.longest(plan.steps_per_epoch, padded=False))
-    for before, filled in zip(divided, map(plan.step, steps), strict=True):
+    divided = [plan.get_step(step) for step in steps]
+    plan.room = sum(lengths[row] for row in plan.find_longest(plan.steps_per_epoch, padded=False))
+    for before, filled in zip(divided, map(plan.get_step, steps), strict=True):
         assert sorted(chain(*filled)) == sorted(chain(*before))
         assert len(filled) <= len(before)
         assert all(sum(lengths[row] for row in rows) <= plan.room for rows in filled)
@@ -81,17 +81,17 @@ def test_packing_fills_micro_batches_and_keeps_rows_of_a_step(
 def test_longest_row_comes_first_when_micro_batches_are_packed() -> None:
     plan = BatchPlan(LENGTHS, 1, 10, 0)
     plan.room = 31
-    batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
+    batches = [[LENGTHS[row] for row in batch] for batch in plan.get_step(0)]
     assert batches == [[31], [30], [29], [28], [9, 8, 7, 6], [5, 4]]
 
 
 def test_batch_is_padded_with_an_untrained_row() -> None:
     batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
-    filled = batch.filled(8)
+    filled = batch.pad_to_tokens(8)
     assert (filled.tokens, filled.lengths) == (8, (3, 2, 3))
     assert filled.ids[:5].tolist() == batch.ids.tolist()
     assert filled.sources is batch.sources
-    assert batch.filled(5) is batch
+    assert batch.pad_to_tokens(5) is batch
 
 
 def test_equal_lengths_keep_their_order() -> None:
@@ -114,10 +114,10 @@ def test_padding_is_masked_and_sources_point_to_same_tokens() -> None:
     batch = collate(
         [encoded([6, 2], [False, True]), encoded([9, 8, 7, 2], [False, False, True, True])]
     )
-    ids, mask = batch.padded()
+    ids, mask = batch.to_padded()
     assert ids.shape == (2, 4)
     assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
-    assert ids.flatten()[batch.padded_sources()].tolist() == batch.ids[batch.sources].tolist()
+    assert ids.flatten()[batch.get_padded_sources()].tolist() == batch.ids[batch.sources].tolist()
 
 
 def test_first_token_of_a_row_is_not_a_target() -> None:

@@ -93,7 +93,7 @@ def test_row_ids_round_trip_their_pairs(pairs: list[tuple[int, int]]) -> None:
     assert list(ids) == pairs
     assert [ids[position] for position in range(len(ids))] == pairs
     assert ids[1:3] == pairs[1:3]
-    assert ids.array().tolist() == [list(pair) for pair in pairs]
+    assert ids.to_array().tolist() == [list(pair) for pair in pairs]
     assert bool(ids) == bool(pairs)
 
 

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 def measured(load: DeviceLoad) -> Load:
     until = time.monotonic() + 120
-    while not (reading := load.latest()) and time.monotonic() < until:
+    while not (reading := load.get_latest()) and time.monotonic() < until:
         time.sleep(0.01)
     return reading
 
@@ -53,7 +53,7 @@ def test_slow_driver_does_not_block_and_is_queried_once(
     load = DeviceLoad(CPU, read)
     begun = time.monotonic()
     for _ in range(200):
-        assert load.latest() == {}
+        assert load.get_latest() == {}
     assert time.monotonic() - begun < 100.0  # the driver answers after two minutes
     assert len(asked) == 1
     answered.set()
@@ -72,11 +72,11 @@ def test_measurements_are_at_least_a_second_apart(monkeypatch: pytest.MonkeyPatc
     measured(load)
     wait_for_measurement()
     now[0] += 0.9
-    load.latest()
+    load.get_latest()
     wait_for_measurement()
     assert len(asked) == 1
     now[0] += 0.2
-    load.latest()
+    load.get_latest()
     wait_for_measurement()
     assert len(asked) == 2
 

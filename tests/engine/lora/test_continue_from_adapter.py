@@ -124,7 +124,7 @@ def test_reference_is_computed_without_dropout(tiny: TinyModel, tmp_path: Path) 
     scorer.model.train()
     batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool), 10)])
     with torch.no_grad():
-        with scorer.reference():
+        with scorer.switch_to_reference():
             first, second = scorer(batch), scorer(batch)
         dropped = scorer(batch)
     assert torch.equal(first, second)

@@ -58,7 +58,7 @@ def test_chosen_chat_template_reaches_every_output(
     assert f"{answer_start}Yes.<|endoftext|>" in text
     (file,) = run.gguf.glob("*.gguf")
     assert (
-        GgufTokenizerHeader(GGUFReader(file)).text("tokenizer.chat_template")
+        GgufTokenizerHeader(GGUFReader(file)).get_text("tokenizer.chat_template")
         == merged.chat_template
     )
     assert channel.last(events.TemplateDerived).proven

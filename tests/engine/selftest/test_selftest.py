@@ -129,9 +129,9 @@ def test_exact_stages_have_the_strictest_limits() -> None:
 
 def test_limits_allow_for_chance_only_at_few_positions() -> None:
     few, many = (limits.get_limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
-    assert few.holds(33 / 35, 2e-5)
-    assert not few.holds(28 / 35, 2e-5)
-    assert not many.holds(4_700 / 5_000, 2e-5)
+    assert few.is_met(33 / 35, 2e-5)
+    assert not few.is_met(28 / 35, 2e-5)
+    assert not many.is_met(4_700 / 5_000, 2e-5)
     assert few.kl == many.kl
 
 
@@ -402,7 +402,7 @@ def test_wrong_merge_of_small_updates_is_not_called_rounding(
 def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
     alone = limits.get_limit("converted", "float32", MANY, SMALL)
     made_of_it = limits.get_limit("converted", "float32", MANY, SMALL, inherited=0.003)
-    assert not alone.holds(1.0, 0.0031)
+    assert not alone.is_met(1.0, 0.0031)
     assert limits.judge("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
     assert limits.judge("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
     assert limits.judge("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"

@@ -99,12 +99,12 @@ def test_answers_with_their_end_train_once_and_nothing_else(
     chat = make_chat(system, turns)
     renderer = ShapeRenderer(tokenizer)
     try:
-        expected = renderer.exact.answers(plain(chat))
+        expected = renderer.exact.render_answers(plain(chat))
     except UnusableRow as reason:
         with pytest.raises(UnusableRow, match=re.escape(str(reason))):
-            renderer.exact.answers(chat)
+            renderer.exact.render_answers(chat)
         return
-    result = renderer.exact.answers(chat)
+    result = renderer.exact.render_answers(chat)
     answers = [f"Word{index}" for index, turn in enumerate(chat) if turn.trained]
     kept = len(answers) - expected.left_out
     texts = trained(expected)
@@ -131,7 +131,7 @@ def test_shape_cache_finds_the_same_spans_as_exact_method(
     chat = make_chat(system, turns, thinking)
     renderer = ShapeRenderer(tokenizer)
     try:
-        expected = renderer.exact.answers(chat)
+        expected = renderer.exact.render_answers(chat)
     except UnusableRow as reason:
         for _ in range(3):
             with pytest.raises(UnusableRow, match=re.escape(str(reason))):

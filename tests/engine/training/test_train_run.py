@@ -125,9 +125,9 @@ def test_first_loss_is_that_of_the_base_model(start: Start) -> None:
     spec = run.load_project().dataset.model_copy(update={"validation_share": 0.0})
     rows = EncodedRows(prepare(spec, tokenizer, 0, make_job()).training)
     batch = batches.collate(list(rows))
-    ids, mask = batch.padded()
+    ids, mask = batch.to_padded()
     labels = torch.full_like(ids, -100)
-    labels.view(-1)[batch.padded_sources() + 1] = batch.targets
+    labels.view(-1)[batch.get_padded_sources() + 1] = batch.targets
     own = model(input_ids=ids, attention_mask=mask, labels=labels).loss
     assert losses(channel)[1] == pytest.approx(float(own.detach()), rel=1e-5)
 
@@ -511,7 +511,7 @@ def test_cancel_is_obeyed_before_the_next_micro_batch(
     from lora_studio.engine.training.recipe import objectives
 
     computed: list[int] = []
-    own = objectives.Sft.loss
+    own = objectives.Sft.compute_loss
 
     def counted(*about: Any) -> Loss:
         computed.append(1)
@@ -520,7 +520,7 @@ def test_cancel_is_obeyed_before_the_next_micro_batch(
         return own(*about)
 
     cancel: list[Any] = []
-    monkeypatch.setattr(objectives.Sft, "loss", counted)
+    monkeypatch.setattr(objectives.Sft, "compute_loss", counted)
     run = start(training={"gradient_accumulation": 4, "micro_batch": 1})
     channel = train(run, lambda event, flags: cancel.append(flags.cancel))
     assert channel.of(events.Cancelled)
@@ -533,14 +533,14 @@ def test_nan_loss_ends_training_before_the_adapter_is_damaged(
 ) -> None:
     from lora_studio.engine.training.recipe import objectives
 
-    own = objectives.Sft.loss
+    own = objectives.Sft.compute_loss
     calls: list[int] = []
 
     def diverging(*about: Any) -> Loss:
         calls.append(1)
         return Loss(own(*about).total * (float("nan") if len(calls) > 7 else 1.0))
 
-    monkeypatch.setattr(objectives.Sft, "loss", diverging)
+    monkeypatch.setattr(objectives.Sft, "compute_loss", diverging)
     run = start(training={"save_every": 1})
     channel = train(run)
     problem = problem_of(channel)

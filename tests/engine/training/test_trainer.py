@@ -119,7 +119,7 @@ def _of_trainer(
     tokenizer = AutoTokenizer.from_pretrained(project.model.source)
     rows = encode_rows(prepare(project.dataset, tokenizer, spec.seed, make_job()).training, "sft")
     plan = BatchPlan(rows.lengths, spec.micro_batch, spec.gradient_accumulation, spec.seed)
-    order = [row for step in range(STEPS) for batch in plan.step(step) for row in batch]
+    order = [row for step in range(STEPS) for batch in plan.get_step(step) for row in batch]
     known: dict[str, Any] = {
         "optim": "adamw_torch_fused", "lr_scheduler_type": "linear",
         "per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "max_steps": STEPS,

@@ -112,7 +112,7 @@ class ByteStream:
         """Return how many bytes of the file itself were read so far."""
         return self._counted.position
 
-    def sha256(self) -> str:
+    def compute_sha256(self) -> str:
         """Read the rest of the file and return the hash of all its bytes, in hexadecimal."""
         try:
             while self._counted.read(CHUNK):
@@ -121,7 +121,7 @@ class ByteStream:
             self.broken = self.broken or str(error)
         return self._counted.digest.hexdigest()
 
-    def chunks(self) -> Iterator[bytes]:
+    def iter_chunks(self) -> Iterator[bytes]:
         """Yield the content in pieces that grow from 64 KB to 4 MB."""
         size, is_first = FIRST_CHUNK, True
         while data := self._read(size):

@@ -65,7 +65,7 @@ def _as_file(container: Container, scratch: Scratch) -> Iterator[Path]:
     with scratch() as folder:
         copy = folder / "rows"
         with container.open() as stream, copy.open("wb") as file:
-            for chunk in stream.chunks():
+            for chunk in stream.iter_chunks():
                 file.write(chunk)
         yield copy
 

@@ -53,7 +53,7 @@ class Dialect:
     has_header: bool = True
     skips_blanks: bool = False
 
-    def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
+    def iter_rows(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yield the cells of each row; raises csv.Error where the rules of quoting are broken."""
         return csv.reader(
             lines,
@@ -94,7 +94,7 @@ def detect_dialect(head: bytes, name: str) -> Dialect | None:
     lines = lines[:-1] if is_cut else lines
     fits: list[tuple[float, int, Dialect]] = []
     for order, dialect in enumerate(_possible_dialects(beginning)):
-        cells = itertools.islice(_tolerant_rows(dialect.reader(lines)), _SAMPLE_ROWS)
+        cells = itertools.islice(_tolerant_rows(dialect.iter_rows(lines)), _SAMPLE_ROWS)
         rows = [row for row in cells if row != []]
         widths = Counter(len(row) if row else 0 for row in rows)
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
@@ -216,7 +216,7 @@ class _Lines:
     def _split(self, stream: ByteStream) -> Iterator[bytes]:
         """Yield lines with their ends: carriage returns end them where there are no newlines."""
         rest, ending = b"", b""
-        for chunk in stream.chunks():
+        for chunk in stream.iter_chunks():
             if not ending:
                 self.offset = stream.offset
                 ending = b"\n" if b"\n" in chunk or b"\r" not in chunk else b"\r"
@@ -237,7 +237,7 @@ def read_rows(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
     width = len(dialect.columns)
     while True:
         try:
-            for cells in dialect.reader(lines):
+            for cells in dialect.iter_rows(lines):
                 if cells and is_header:
                     is_header = False
                 elif cells:

@@ -60,7 +60,7 @@ def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
     """Yield one row per line; skip empty lines."""
     judge = _Judge(container, stream, notes)
     rest, line, is_skipping = b"", 0, False
-    for chunk in stream.chunks():
+    for chunk in stream.iter_chunks():
         start = stream.offset - len(rest)
         *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
         if not is_skipping and (block := judge.block_of_lines(lines, line, start)):
@@ -94,7 +94,7 @@ def _items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
     splitter: JsonSplitter | None = None
     judge = _Judge(container, stream, notes)
     seen = b""
-    for chunk in stream.chunks():
+    for chunk in stream.iter_chunks():
         if splitter is None:
             seen += chunk
             if len(seen) < inside:
@@ -229,7 +229,7 @@ class _Judge:
 def _parse_document(container: Container, stream: ByteStream) -> Any:
     """Return a file that has to be parsed as a whole; raises ProblemError."""
     data, values = bytearray(), 0
-    for chunk in stream.chunks():
+    for chunk in stream.iter_chunks():
         data += chunk
         values += chunk.count(b",")
         if len(data) > _MOST_BYTES or values > _MOST_VALUES:
@@ -308,7 +308,7 @@ def _text_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> It
     notes.columns |= {"text": None}
     encoding = container.encoding.title
     buffer, start, line, is_over = b"", -1, 1, False
-    chunks = stream.chunks()
+    chunks = stream.iter_chunks()
     while not is_over:
         if len(buffer) <= TEXT_ROW and (chunk := next(chunks, b"")):
             start = stream.offset if start < 0 else start

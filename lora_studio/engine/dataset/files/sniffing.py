@@ -234,7 +234,7 @@ def _read_head(container: Container, size: int) -> bytes:
     """Return about the first `size` bytes of the content as UTF-8, or all if there are fewer."""
     parts: list[bytes] = []
     with container.open() as stream:
-        for chunk in stream.chunks():
+        for chunk in stream.iter_chunks():
             parts.append(chunk)
             if (size := size - len(chunk)) <= 0:
                 break

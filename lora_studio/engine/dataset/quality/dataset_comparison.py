@@ -66,7 +66,7 @@ def compare(
     )
     facts.drop_sketches()
     held_out = facts["source"] >= len(rows.spec.sources)
-    return ComparisonResult(facts, groups.leaders(), held_out)
+    return ComparisonResult(facts, groups.find_leaders(), held_out)
 
 
 def apply_repairs(

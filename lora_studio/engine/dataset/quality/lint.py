@@ -181,7 +181,7 @@ def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetS
     for source, table in enumerate(tables[: len(spec.sources)]):
         limits = np.minimum(table.length, spec.max_length)
         is_late = table.first >= spec.max_length
-        within = table.trained_within(limits, np.arange(len(table)))
+        within = table.count_trained_within(limits, np.arange(len(table)))
         is_cut = ~is_late & (within < table.targets)
         late.add(_marked(source, table.row, is_late))
         if spec.too_long == "cut":

@@ -254,7 +254,7 @@ class DuplicateGroups:
         """Start with every row as a group of its own."""
         self.parent = np.arange(rows, dtype=np.int64)
 
-    def leader(self, row: int) -> int:
+    def find_leader(self, row: int) -> int:
         """Return the first row of the group that a row is in."""
         parent = self.parent
         while parent[row] != row:
@@ -264,7 +264,7 @@ class DuplicateGroups:
 
     def join(self, one: int, other: int) -> None:
         """Merge the groups of two rows."""
-        one, other = sorted((self.leader(one), self.leader(other)))
+        one, other = sorted((self.find_leader(one), self.find_leader(other)))
         self.parent[other] = one
 
     def join_equal(self, keys: NDArray, rows: NDArray[np.int64] | None = None) -> None:
@@ -275,7 +275,7 @@ class DuplicateGroups:
         for one, other in (pairs if rows is None else rows[pairs]).tolist():
             self.join(one, other)
 
-    def leaders(self) -> NDArray[np.int64]:
+    def find_leaders(self) -> NDArray[np.int64]:
         """Return the leader of every row, [rows]."""
         parent = self.parent
         while not np.array_equal(jumped := parent[parent], parent):
@@ -299,17 +299,17 @@ def join_near_duplicates(
     refused = np.zeros(0, dtype=np.int64)
     rows = len(prints)
     for band in range(BANDS):
-        job.progress("comparing rows", band, BANDS, "passes")
+        job.report_progress("comparing rows", band, BANDS, "passes")
         pairs = _candidates(keys(band), keys((band + 1) % BANDS), prints, job)
-        leaders = groups.leaders()
+        leaders = groups.find_leaders()
         pairs = pairs[leaders[pairs // rows] != leaders[pairs % rows]]
         pairs = pairs[~np.isin(pairs, refused)]
         tested = []
         for number, pair in enumerate(pairs.tolist()):
             if number % 64 == 0:
-                job.progress("comparing rows", band + number / len(pairs), BANDS, "passes")
+                job.report_progress("comparing rows", band + number / len(pairs), BANDS, "passes")
             one, other = divmod(pair, rows)
-            if groups.leader(one) == groups.leader(other):
+            if groups.find_leader(one) == groups.find_leader(other):
                 continue
             if comparison.is_near_duplicate(one, other):
                 groups.join(one, other)

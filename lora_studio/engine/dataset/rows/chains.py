@@ -93,9 +93,9 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
         return facts.model_copy(update={"problems": (*facts.problems, problem)})
     file = store.folder / "rows.chained"
     with RowWriter(file) as writer:
-        for block in _Chains(store, links, reading).blocks():
+        for block in _Chains(store, links, reading).iter_blocks():
             writer.write(block)
-            job.progress("joining conversations", writer.rows, len(store), "rows")
+            job.report_progress("joining conversations", writer.rows, len(store), "rows")
     file.replace(store.file)
     return facts.model_copy(
         update={
@@ -126,14 +126,14 @@ class _Reading:
     beside: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
 
-    def said(self, values: dict[str, Any], *, is_first: bool) -> list[dict[str, Any]]:
+    def parse_history(self, values: dict[str, Any], *, is_first: bool) -> list[dict[str, Any]]:
         """Return the turns of a row that precedes another, not trained; raises UnusableRow."""
         if self.format is None:
-            return [{**self.turn(values), "weight": 0}]
+            return [{**self.parse_turn(values), "weight": 0}]
         sample = convert(values, self.format, self.mapping)
         return [_plain(turn) for turn in sample.messages if is_first or turn.role != "system"]
 
-    def turn(self, values: dict[str, Any]) -> dict[str, Any]:
+    def parse_turn(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the turn that a row is; raises UnusableRow."""
         role, said = values.get(self.role), values.get(self.text)
         if not isinstance(role, str) or parse_speaker(role) is None:
@@ -158,7 +158,7 @@ class _Reading:
 def _reading(store: RowStore) -> _Reading | None:
     """Return how the rows are read, None where they are of another kind."""
     step = max(1, len(store) // _TRIED)
-    rows = [store.raw(position).values for position in range(0, len(store), step)]
+    rows = [store.read_raw(position).values for position in range(0, len(store), step)]
     usable = [values for values in rows if values is not None]
     verdict = detect(usable, store.facts.columns)
     columns = profile_columns(usable, store.facts.columns)
@@ -213,7 +213,7 @@ def _are_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
 
 def _words(store: RowStore, reading: _Reading, row: int) -> set[str]:
     """Return the words of a row's question."""
-    values = store.raw(row).values
+    values = store.read_raw(row).values
     try:
         assert reading.format is not None
         sample = convert(values, reading.format, reading.mapping)
@@ -247,7 +247,7 @@ class _Chains:
         self._said = functools.lru_cache(maxsize=4096)(self._said_in)
         self._best = self._ranked() if reading.column == "messages" else {}
 
-    def blocks(self) -> Iterator[RowBlock]:
+    def iter_blocks(self) -> Iterator[RowBlock]:
         """Yield all rows in order, block by block."""
         try:
             for index, (_, start) in enumerate(self._store.facts.batches):
@@ -290,7 +290,7 @@ class _Chains:
         if self._reading.format is None and (fault := self._why_no_answer(position, values)):
             return b"", fault
         try:
-            own = [self._reading.turn(values)] if self._reading.format is None else []
+            own = [self._reading.parse_turn(values)] if self._reading.format is None else []
         except UnusableRow as error:
             return b"", SkipReason.from_error(error)
         try:
@@ -310,10 +310,12 @@ class _Chains:
         raw = self._raw(position)
         if not raw:
             raise _LOST.to_error()
-        return self._reading.said(parse_values(raw), is_first=self._links.before[position] < 0)
+        return self._reading.parse_history(
+            parse_values(raw), is_first=self._links.before[position] < 0
+        )
 
     def _raw(self, position: int) -> bytes:
-        index = self._store.batch_of(position)
+        index = self._store.get_batch_index(position)
         start = self._store.facts.batches[index][1]
         return bytes(self._batch(index).column("raw")[position - start].as_buffer())
 
@@ -340,7 +342,7 @@ class _Chains:
         if "rank" not in self._store.facts.columns:
             return {}
         best: dict[int, float] = {}
-        for start, batch in self._store.batches():
+        for start, batch in self._store.iter_batches():
             for position, raw in enumerate(batch.column("raw"), start):
                 before = int(self._links.before[position])
                 data = raw.as_buffer()

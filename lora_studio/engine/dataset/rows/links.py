@@ -110,8 +110,8 @@ def _hashed(store: RowStore, columns: list[str], job: JobContext) -> tuple[list[
     rows = len(store)
     columns_of_hashes = [np.zeros(rows, np.uint64) for _ in columns]
     sizes = np.zeros(rows, np.int64)
-    for start, batch in store.batches():
-        job.progress("joining conversations", start, rows, "rows")
+    for start, batch in store.iter_batches():
+        job.report_progress("joining conversations", start, rows, "rows")
         for position, raw in enumerate(batch.column("raw"), start):
             text = raw.as_buffer()
             if not text.size:

@@ -50,7 +50,7 @@ class MixedRows:
 
     def sample(self, source: int, position: int) -> Sample:
         """Return one row by its source and its position there, from 0; raises UnusableRow."""
-        row = self.stores[source].raw(position)
+        row = self.stores[source].read_raw(position)
         if row.values is None:
             raise (row.fault or NO_FORMAT).to_error()
         about = self.sources[source]
@@ -142,7 +142,7 @@ def _recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:
 
 def _faults_alone(store: RowStore, source: DataSource) -> Problem:
     most = max(store.facts.faults, key=lambda entry: entry.count)
-    first = store.raw(most.rows[0] - 1)
+    first = store.read_raw(most.rows[0] - 1)
     return error(
         "dataset.no_usable_rows",
         counted(
@@ -162,7 +162,7 @@ def _where(store: RowStore, row: RawRow) -> Where:
     return Where(
         step="dataset",
         field="sources",
-        file=store.file_of(row.number - 1).path,
+        file=store.get_file(row.number - 1).path,
         line=row.line or None,
         row=row.number,
     )
@@ -175,10 +175,10 @@ def sample_rows(store: RowStore) -> list[RawRow]:
     each = -(-_EVIDENCE // len(batches))
     sample = []
     for batch in batches:
-        rows = store.batch(batch).num_rows
+        rows = store.read_batch(batch).num_rows
         first = store.facts.batches[batch][1]
         for index in range(0, rows, max(1, rows // each)):
-            row = store.raw(first + index)
+            row = store.read_raw(first + index)
             if row.values is not None:
                 sample.append(row)
     return sample
@@ -186,7 +186,7 @@ def sample_rows(store: RowStore) -> list[RawRow]:
 
 def describe_source(source: DataSource, store: RowStore, verdict: FormatVerdict) -> SourceFound:
     """Return what a scanned source is, before its rows are judged (`rows` is None)."""
-    rows = map(store.raw, range(len(store)))
+    rows = map(store.read_raw, range(len(store)))
     facts = store.facts
     return describe_rows(source, verdict, rows, store.title, facts.columns, facts.problems)
 

@@ -68,13 +68,13 @@ def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRow
     """Return the beginning of a source, read without a scan; raises ProblemError."""
     files = find_files(source, job)
     if (store := _cached(_key(files))) is not None:
-        first = tuple(store.raw(position) for position in range(min(count, len(store))))
+        first = tuple(store.read_raw(position) for position in range(min(count, len(store))))
         return FirstRows(first, store.facts.columns, store.title, is_all=True)
     notes = ReadNotes()
     rows: list[RawRow] = []
     titles: list[Text] = []
     damage: ProblemError | None = None
-    for container in files.containers(job):
+    for container in files.iter_containers(job):
         titles.append(container.title)
         try:
             for block, _ in _blocks(container, notes):
@@ -125,7 +125,7 @@ class _Scan:
     def run(self) -> ScanFacts:
         """Write the rows; raises ProblemError when there are none, or no disk space for them."""
         scan_cache.require_space(self._folder, self._total)
-        containers = list(self._files.containers(self._job))
+        containers = list(self._files.iter_containers(self._job))
         file = self._folder / scan_cache.ROWS
         with RowWriter(file) as writer:
             for container in containers:
@@ -139,7 +139,7 @@ class _Scan:
             columns=tuple(self._notes.columns),
             files=tuple(self._scanned),
             faults=writer.faults,
-            problems=tuple(self._problems + self._files.problems()),
+            problems=tuple(self._problems + self._files.get_problems()),
             batches=tuple(writer.batches),
             bytes=file.stat().st_size,
         )
@@ -150,7 +150,9 @@ class _Scan:
         self._problems += _known_problems(container)
         try:
             for block, position in _blocks(container, self._notes, end):
-                self._job.progress("reading rows", self._done + position, self._total, "bytes")
+                self._job.report_progress(
+                    "reading rows", self._done + position, self._total, "bytes"
+                )
                 if len(block):
                     writer.write(block)
                     self._notes.rows += len(block)
@@ -162,7 +164,7 @@ class _Scan:
             ]
         if not end.sha256:  # the reader gave up before the end
             with open_stream(container.path, container.member) as stream:
-                end.sha256 = stream.sha256()
+                end.sha256 = stream.compute_sha256()
         if end.broken:
             self._problems.append(_truncated(container, end.broken))
         # The members of an archive share its size.
@@ -203,13 +205,13 @@ def _blocks(
             yield block, share * size
         if end is not None:
             with container.open() as stream:
-                end.sha256 = stream.sha256()
+                end.sha256 = stream.compute_sha256()
         return
     with container.open() as stream:
         for block in read_blocks(container, stream, notes):
             yield block, stream.position
         if end is not None:
-            end.sha256, end.broken = stream.sha256(), stream.broken
+            end.sha256, end.broken = stream.compute_sha256(), stream.broken
 
 
 def _rows_of(block: RowBlock, number: int, most: int) -> list[RawRow]:

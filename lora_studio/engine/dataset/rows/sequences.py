@@ -63,11 +63,11 @@ class Selection:
             full[mine] = table.length[self.index[mine]]
         return full
 
-    def left_out(self) -> int:
+    def count_left_out(self) -> int:
         """Return the number of rows with answers that can't be trained."""
         return self._count("left_out")
 
-    def unshown(self) -> int:
+    def count_unshown(self) -> int:
         """Return the number of rows with reasoning that the chat template omits."""
         return self._count("unshown")
 
@@ -77,26 +77,28 @@ class Selection:
             for number, table in enumerate(self.tables)
         )
 
-    def targets(self) -> int:
+    def count_targets(self) -> int:
         """Return the trained tokens of all rows after truncation."""
         total = 0
         for number, table in enumerate(self.tables):
             mine = self.table == number
-            within = table.trained_within(self.end[mine], self.index[mine])
-            total += int((within - table.trained_within(self.begin[mine], self.index[mine])).sum())
+            within = table.count_trained_within(self.end[mine], self.index[mine])
+            total += int(
+                (within - table.count_trained_within(self.begin[mine], self.index[mine])).sum()
+            )
         return total
 
-    def predicted(self) -> np.ndarray:
+    def count_predicted(self) -> np.ndarray:
         """Return the trained tokens of each row, without its first token, which nothing predicts."""
         counts = np.zeros(len(self), np.int64)
         for number, table in enumerate(self.tables):
             mine = self.table == number
             index, begin = self.index[mine], np.minimum(self.begin[mine] + 1, self.end[mine])
-            within = table.trained_within(self.end[mine], index)
-            counts[mine] = within - table.trained_within(begin, index)
+            within = table.count_trained_within(self.end[mine], index)
+            counts[mine] = within - table.count_trained_within(begin, index)
         return counts
 
-    def encoded(self, row: int, side: str = "") -> Encoded:
+    def get_encoded(self, row: int, side: str = "") -> Encoded:
         """Return one row; `side` is "rejected_" for the other of a pair."""
         begin, end = int(self.begin[row]), int(self.end[row])
         item = self.tables[self.table[row]].item(int(self.index[row]), side)
@@ -135,15 +137,15 @@ class EncodedRows(_Rows[Encoded]):
     """Conversations, or pieces of documents."""
 
     def _read(self, row: int) -> Encoded:
-        return self.selection.encoded(row)
+        return self.selection.get_encoded(row)
 
 
 class EncodedPairs(_Rows[EncodedPair]):
     """Pairs of answers to one prompt."""
 
     def _read(self, row: int) -> EncodedPair:
-        chosen = self.selection.encoded(row)
-        return EncodedPair(chosen, self.selection.encoded(row, "rejected_"))
+        chosen = self.selection.get_encoded(row)
+        return EncodedPair(chosen, self.selection.get_encoded(row, "rejected_"))
 
 
 class EncodedLabels(_Rows[EncodedLabeled]):
@@ -153,7 +155,7 @@ class EncodedLabels(_Rows[EncodedLabeled]):
         table = self.selection.tables[self.selection.table[row]]
         assert table.label is not None
         label = bool(table.label[self.selection.index[row]])
-        return EncodedLabeled(self.selection.encoded(row), label)
+        return EncodedLabeled(self.selection.get_encoded(row), label)
 
 
 def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:
@@ -229,4 +231,4 @@ def _divided(whole: Selection, length: np.ndarray, limit: int) -> Selection:
     repeated = whole.subset(document)
     divided = Selection(whole.tables, repeated.table, repeated.index, begin, end)
     # In a text that says itself what is trained, a piece may have nothing to predict.
-    return divided.subset(np.flatnonzero(divided.predicted() > 0))
+    return divided.subset(np.flatnonzero(divided.count_predicted() > 0))

@@ -63,14 +63,14 @@ class SourceFiles:
     candidates: list[FileCandidate] = field(default_factory=list)
     left_out: list[tuple[str, Text]] = field(default_factory=list)
 
-    def containers(self, job: JobContext) -> Iterator[Container]:
+    def iter_containers(self, job: JobContext) -> Iterator[Container]:
         """Yield the files that have rows, recognized one by one; the others go to `left_out`.
 
         Raises ProblemError when there is none.
         """
         has_rows = False
         for number, candidate in enumerate(self.candidates):
-            job.progress("looking at files", number, len(self.candidates), "files")
+            job.report_progress("looking at files", number, len(self.candidates), "files")
             try:
                 container = recognize_file(candidate.file, candidate.member, self.source.split)
             except ProblemError as error:
@@ -83,7 +83,7 @@ class SourceFiles:
         if not has_rows:
             raise self._no_rows_error()
 
-    def problems(self) -> list[Problem]:
+    def get_problems(self) -> list[Problem]:
         """Return warnings that name the files left out, one for each reason."""
         reasons = dict.fromkeys(reason for _, reason in self.left_out)
         return [

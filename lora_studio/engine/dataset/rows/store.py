@@ -184,26 +184,26 @@ class RowStore:
         """Return the number of rows, faulty ones included."""
         return self.facts.rows
 
-    def raw(self, position: int) -> RawRow:
+    def read_raw(self, position: int) -> RawRow:
         """Return one row; raises IndexError."""
         if not 0 <= position < len(self):
             raise IndexError(position)
-        index = self.batch_of(position)
-        batch = self.batch(index)
+        index = self.get_batch_index(position)
+        batch = self.read_batch(index)
         return _row(batch, position - self._starts[index])
 
-    def batch_of(self, position: int) -> int:
+    def get_batch_index(self, position: int) -> int:
         """Return the number of the record batch that a row is in."""
         return bisect.bisect_right(self._starts, position) - 1
 
-    def batch(self, index: int) -> pa.RecordBatch:
+    def read_batch(self, index: int) -> pa.RecordBatch:
         """Return one record batch; the last one stays in memory."""
         if self._last is None or self._last[0] != index:
             with pa.OSFile(str(self.file)) as file:
                 self._last = (index, read_batch_at(file, self.facts.batches[index][0]))
         return self._last[1]
 
-    def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def iter_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield every record batch with the position of its first row, one in memory at a time."""
         with pa.OSFile(str(self.file)) as file, pa.ipc.open_stream(file) as reader:
             yield from zip(self._starts, reader, strict=True)
@@ -219,7 +219,7 @@ class RowStore:
         """Save the conversation that each row [rows] is in: the position of one row of it."""
         write_atomic(self.folder / _TREES, trees.astype(np.int64).tobytes())
 
-    def trees(self) -> Positions | None:
+    def read_trees(self) -> Positions | None:
         """Return what `save_trees` saved; None where no row names another one."""
         try:
             trees = np.fromfile(self.folder / _TREES, np.int64)
@@ -227,23 +227,23 @@ class RowStore:
             return None
         return trees if len(trees) == len(self) else None
 
-    def file_of(self, position: int) -> ScannedFile:
+    def get_file(self, position: int) -> ScannedFile:
         """Return the file that a row is in."""
         firsts = [file.first for file in self.facts.files]
         return self.facts.files[bisect.bisect_right(firsts, position) - 1]
 
-    def text(self, position: int, limit: int = 65536) -> str:
+    def read_text(self, position: int, limit: int = 65536) -> str:
         """Return a row as its file has it, a faulty one too if the file still exists.
 
         At most `limit` bytes of a faulty row are read.
         """
-        row = self.raw(position)
+        row = self.read_raw(position)
         if row.raw or row.offset < 0:
             return row.raw
-        last = position + 1 == len(self) or self.file_of(position + 1) != self.file_of(position)
-        end = -1 if last else self.raw(position + 1).offset
+        last = position + 1 == len(self) or self.get_file(position + 1) != self.get_file(position)
+        end = -1 if last else self.read_raw(position + 1).offset
         try:
-            with Path(self.file_of(position).path).open("rb") as file:
+            with Path(self.get_file(position).path).open("rb") as file:
                 file.seek(row.offset)
                 size = limit if end < row.offset else min(limit, end - row.offset)
                 return file.read(size).decode("utf-8", "replace").strip()

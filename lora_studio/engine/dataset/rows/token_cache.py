@@ -96,7 +96,7 @@ def tokenize(
             _run(_Work(part, tokenizer, spec, task, fresh, CHUNK), done, total, job)
         done += len(part)
     if missing:
-        job.progress(_STAGE, total, total, "rows")
+        job.report_progress(_STAGE, total, total, "rows")
     for folder in folders:
         os.utime(folder)
     return [TokenTable(folder) for folder in folders]
@@ -180,7 +180,7 @@ class _Work:
         with _Writer(file, self.task) as writer:
             for at in range(begin, end, BATCH):
                 if job is not None:
-                    job.progress(_STAGE, done + at - begin, total, "rows")
+                    job.report_progress(_STAGE, done + at - begin, total, "rows")
                 elif process_pool.is_cancelled():
                     raise CancelledError
                 rows = list(range(at, min(at + BATCH, end)))
@@ -301,14 +301,14 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
     if len(work.part) < MANY or process_pool.count_cores() == 1:
         results += (work.chunk(begin, job, done + begin, total) for begin in begins)
     else:
-        job.progress(_STAGE, done, total, "rows")
+        job.report_progress(_STAGE, done, total, "rows")
         count = min(process_pool.count_cores(), len(begins))
         modules = (__name__, type(work.tokenizer).__module__)
         for result in process_pool.map_in_processes(
             work.chunk, begins, count, job, preload=modules, helping=True
         ):
             results.append(result)
-            job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
+            job.report_progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
     skipped: dict[SkipReason, SkippedRow] = {}
     for result in results:
         for reason, left in result.skipped.items():

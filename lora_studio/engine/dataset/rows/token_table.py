@@ -72,24 +72,24 @@ class TokenTable:
         """Return the number of rows that are usable regardless of their length."""
         return len(self.row)
 
-    def item(self, index: int, side: str = "") -> TokenizedText:
+    def get_item(self, index: int, side: str = "") -> TokenizedText:
         """Return a tokenized row by its index in the table; `side` is "rejected_" for the other of a pair."""
         ids = self._lists[f"{side}ids"][index]
         edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
         return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[index]))
 
-    def trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def count_trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Return the trained tokens before position `limits` of the rows `indices`, all [rows]."""
         return sum(
-            (lists.trained_within(limits, indices) for name, lists in self._lists.items() if "spans" in name),
+            (lists.count_trained_within(limits, indices) for name, lists in self._lists.items() if "spans" in name),
             np.zeros(len(indices), np.int64),
         )  # fmt: skip
 
-    def spans(self) -> Iterator[np.ndarray]:
+    def iter_spans(self) -> Iterator[np.ndarray]:
         """Yield the trained ranges of tokens of all rows, [ranges, 2] int32 each, chunk by chunk."""
         for name, lists in self._lists.items():
             if name.endswith("spans"):
-                yield from (values.reshape(-1, 2) for values in lists.chunks())
+                yield from (values.reshape(-1, 2) for values in lists.iter_chunks())
 
     def _column(self, name: str) -> np.ndarray:
         return self.data.data.table.column(name).to_numpy()
@@ -110,7 +110,7 @@ class _Lists:
         at = index - int(self._starts[chunk])
         return self._values[chunk][offsets[at] : offsets[at + 1]]
 
-    def trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def count_trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Return how much of each list of ranges is before its limit."""
         totals = np.zeros(len(indices), np.int64)
         chunk_of = np.searchsorted(self._starts, indices, "right") - 1
@@ -127,6 +127,6 @@ class _Lists:
             totals[mine] = np.bincount(row, end - begin, len(at)).astype(np.int64)
         return totals
 
-    def chunks(self) -> Iterator[np.ndarray]:
+    def iter_chunks(self) -> Iterator[np.ndarray]:
         for offsets, values in zip(self._offsets, self._values, strict=True):
             yield values[offsets[0] : offsets[-1]]

@@ -44,7 +44,7 @@ class Verdicts:
         """Return the number of usable rows."""
         return int(np.count_nonzero(self.codes == 0))
 
-    def skipped(self) -> tuple[Skipped, ...]:
+    def get_skipped(self) -> tuple[Skipped, ...]:
         """Return the reasons with counts and the first row numbers, the most frequent first."""
         counts = np.bincount(self.codes, minlength=len(self.reasons) + 1)
         entries = [
@@ -60,7 +60,7 @@ class Verdicts:
         ]
         return tuple(sorted(entries, key=lambda entry: (-entry.count, entry.rows)))
 
-    def positions(self, which: str, reason: Text | None = None) -> NDArray[np.int64]:
+    def find_positions(self, which: str, reason: Text | None = None) -> NDArray[np.int64]:
         """Return positions (from 0) of the `used` or `skipped` rows, or of those with one reason."""
         if reason:
             codes = [code for code, one in enumerate(self.reasons, start=1) if one.text == reason]
@@ -74,18 +74,18 @@ def judge_source(
     """Return the verdict on every row of a source, cached if possible; raises CancelledError."""
     spec = spec.model_copy(update={"system_prompt": ""})
     work = _Work(store, source.format, source.mapping, spec)
-    file = store.folder / f"verdicts-{work.key()}"
+    file = store.folder / f"verdicts-{work.get_key()}"
     if (cached := _read(file, len(store))) is not None:
         return cached
     codes = np.zeros(len(store), dtype=np.int32)
     reasons: dict[SkipReason, int] = {}
     done = 0
-    job.progress("checking rows", 0, len(store), "rows")
+    job.report_progress("checking rows", 0, len(store), "rows")
     for part, named in _results(work, job):
         renumbered = [0, *(reasons.setdefault(reason, len(reasons) + 1) for reason in named)]
         codes[done : done + len(part)] = np.array(renumbered, np.int32)[part]
         done += len(part)
-        job.progress("checking rows", done, len(store), "rows")
+        job.report_progress("checking rows", done, len(store), "rows")
     head = json.dumps([dump_reason(reason) for reason in reasons]).encode()
     write_atomic(file, head + b"\n" + codes.tobytes())
     return Verdicts(codes, tuple(reasons))
@@ -110,7 +110,7 @@ class _Work:
     mapping: dict[str, str]
     spec: DatasetSpec
 
-    def key(self) -> str:
+    def get_key(self) -> str:
         """Return a hash of all that a verdict depends on, including this program's code."""
         facts: list[Any] = [
             get_source_digest(),
@@ -122,7 +122,7 @@ class _Work:
 
     def judge(self, index: int) -> tuple[NDArray[np.int32], list[SkipReason]]:
         """Return codes of the rows of one batch, and the reasons that they number."""
-        batch = self.store.batch(index)
+        batch = self.store.read_batch(index)
         reasons: dict[SkipReason, int] = {}
         codes = np.zeros(batch.num_rows, dtype=np.int32)
         raws, faults = batch.column("raw"), batch.column("fault")

@@ -76,7 +76,7 @@ class GgufFiles:
     converted: Path | None
     record: dict[str, Any]
 
-    def stages(self) -> dict[str, Path]:
+    def get_stages(self) -> dict[str, Path]:
         """Return the files that a self-test reads, in the order in which a fault would spread."""
         stages: dict[str, Path] = {} if self.converted is None else {"converted": self.converted}
         ordered = sorted(self.files, key=lambda name: -BITS_PER_WEIGHT[name])

@@ -87,11 +87,11 @@ def convert_adapter(
 def _run_converter(
     command: list[str], stage: Text, model: Path, target: Path, job: JobContext
 ) -> None:
-    job.progress(stage, 0, 100, "%")
+    job.report_progress(stage, 0, 100, "%")
 
     def on_line(line: str) -> None:
         if match := _PERCENT.search(line):
-            job.progress(stage, int(match[1]), 100, "%")
+            job.report_progress(stage, int(match[1]), 100, "%")
         elif " --> " not in line:  # one such line for each tensor
             print(line, file=sys.stderr)
 

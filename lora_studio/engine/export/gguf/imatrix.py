@@ -130,7 +130,7 @@ def measure(
         file, context=longest + 8, cancelled=job.flags.cancel.is_set, observe=collector
     ) as llama:
         for ids in chosen:
-            job.progress(text("computing the importance matrix"), done, total, "tokens")
+            job.report_progress(text("computing the importance matrix"), done, total, "tokens")
             try:
                 llama.read(ids)
             except ProblemError:

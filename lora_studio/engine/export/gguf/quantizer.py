@@ -74,7 +74,7 @@ def quantize(
 
     def on_line(line: str) -> None:
         if match := _TENSOR.search(line):
-            job.progress(stage, int(match[1]), int(match[2]), "tensors")
+            job.report_progress(stage, int(match[1]), int(match[2]), "tensors")
         else:
             print(line, file=sys.stderr)
 
@@ -182,7 +182,7 @@ class Quantizer:
         held = self.ffi.new("llama_model_quantize_params *", parameters)
         return int(self.lib.llama_model_quantize(source.encode(), target.encode(), held))
 
-    def importance(self, values: dict[str, Any]) -> Any:
+    def create_importance_matrix(self, values: dict[str, Any]) -> Any:
         """Return an importance matrix for the quantizer, from float32 arrays by tensor name."""
         entries = self.ffi.new("struct llama_model_imatrix_data[]", len(values) + 1)
         for entry, (name, array) in zip(entries, values.items(), strict=False):
@@ -192,7 +192,7 @@ class Quantizer:
         return self._keep(entries)  # the last entry's name stays null: that ends the list
 
     @contextmanager
-    def logged(self) -> Iterator[list[str]]:
+    def capture_log(self) -> Iterator[list[str]]:
         """Collect what llama.cpp logs; afterwards it logs to stderr again."""
         said: list[str] = []
 
@@ -217,7 +217,7 @@ def _quantize(source: str, target: str, quantization: str, count: str, *imatrix:
     if imatrix:
         from lora_studio.engine.export.gguf.imatrix import read
 
-        settings["imatrix"] = quantizer.importance(read(Path(imatrix[0])))
+        settings["imatrix"] = quantizer.create_importance_matrix(read(Path(imatrix[0])))
     return int(quantizer.run(source, target, quantization, **settings) != 0)
 
 
@@ -227,9 +227,9 @@ def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
     quantizer = Quantizer()
     settings: dict[str, Any] = {"nthread": 1}
     if imatrix == "1":  # that there is one is all a dry run asks of it
-        settings["imatrix"] = quantizer.importance({"none": np.ones(1, np.float32)})
+        settings["imatrix"] = quantizer.create_importance_matrix({"none": np.ones(1, np.float32)})
     for name in quantizations:
-        with quantizer.logged() as said:
+        with quantizer.capture_log() as said:
             status = quantizer.run(source, "", name, dry=True, **settings)
         text = "".join(said)
         if status == 0:

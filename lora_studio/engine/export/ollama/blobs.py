@@ -19,7 +19,7 @@ def digest_file(file: Path, job: JobContext) -> str:
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
             digest.update(chunk)
-            job.progress(text("hashing the GGUF file"), opened.tell(), total, "bytes")
+            job.report_progress(text("hashing the GGUF file"), opened.tell(), total, "bytes")
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -27,5 +27,5 @@ def read_chunks(file: Path, size: int, job: JobContext) -> Iterator[bytes]:
     """Yield the bytes of a file of `size` bytes to upload, with progress."""
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
-            job.progress(text("uploading to Ollama"), opened.tell(), size, "bytes")
+            job.report_progress(text("uploading to Ollama"), opened.tell(), size, "bytes")
             yield chunk

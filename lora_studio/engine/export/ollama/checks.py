@@ -191,7 +191,7 @@ def count_prompts(
     Returns how many were compared, 0 if the server can't run the model.
     """
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    job.progress(text("comparing token counts with Ollama"), 0, None)
+    job.report_progress(text("comparing token counts with Ollama"), 0, None)
     talks = _own_talks(run, derived)[:_COUNTED]
     for checked, talk in enumerate(talks):
         turns = tuple(Message(role=turn["role"], content=turn["content"]) for turn in talk)

@@ -46,7 +46,7 @@ def write_modelfile(
     """
     run.modelfile.unlink(missing_ok=True)
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    job.progress(text("deriving the Ollama template"), 0, None)
+    job.report_progress(text("deriving the Ollama template"), 0, None)
     event = _derive(tokenizer, gguf, job)
     job.emit(event)
     assert event.derived is not None
@@ -288,7 +288,7 @@ def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -
     rows = (sample.messages for sample in run.heldout() if sample.messages)
     asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
     turns = asked or (Message(role="user", content="Hello! Who are you?"),)
-    job.progress(text("testing the new model in Ollama"), 0, None)
+    job.report_progress(text("testing the new model in Ollama"), 0, None)
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
     except ProblemError as error:

@@ -56,11 +56,11 @@ class OllamaClient:
         except ValueError:
             return False
 
-    def http(self, timeout: httpx.Timeout = QUICK) -> httpx.Client:
+    def create_http_client(self, timeout: httpx.Timeout = QUICK) -> httpx.Client:
         """Return a plain HTTP client, for requests that the official client doesn't cover."""
         return httpx.Client(base_url=self.host, **self._settings(timeout))
 
-    def client(self, timeout: httpx.Timeout = _PATIENT) -> ollama.Client:
+    def create_client(self, timeout: httpx.Timeout = _PATIENT) -> ollama.Client:
         """Return the official client."""
         return ollama.Client(self.host, **self._settings(timeout))
 
@@ -112,7 +112,11 @@ def _parse_address(address: str) -> OllamaClient:
 def inspect_server(host: str) -> events.OllamaFound:
     """Return version and models of a server; raises ProblemError when none answers."""
     server = create_client(host)
-    with translate_ollama_errors(server), server.http() as http, server.client(QUICK) as client:
+    with (
+        translate_ollama_errors(server),
+        server.create_http_client() as http,
+        server.create_client(QUICK) as client,
+    ):
         version = _version(server, http)
         details = [_details(model) for model in client.list().models]
     return events.OllamaFound(
@@ -182,10 +186,10 @@ def chat(
     def ask() -> OllamaReply:
         pieces: list[str] = []
         whole = _AnswerText()
-        with server.client() as client:
+        with server.create_client() as client:
             for part in client.chat(name, turns, stream=True, options=dict(options)):
                 job.check()
-                pieces.append(whole.text(part))
+                pieces.append(whole.filter_text(part))
                 if part.done:
                     finished = part.done_reason != "length"
                     asked = part.prompt_eval_count or 0
@@ -211,10 +215,10 @@ def stream(
     server = create_client(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
     whole = _AnswerText()
-    with translate_ollama_errors(server), server.client() as client:
+    with translate_ollama_errors(server), server.create_client() as client:
         for part in client.chat(name, turns, stream=True, options=dict(options)):
             yield OllamaReply(
-                whole.text(part),
+                whole.filter_text(part),
                 part.eval_count or 0 if part.done else 1,
                 bool(part.done) and part.done_reason != "length",
                 part.prompt_eval_count or 0,
@@ -228,7 +232,7 @@ class _AnswerText:
     def __init__(self) -> None:
         self._thinks = False
 
-    def text(self, part: ollama.ChatResponse) -> str:
+    def filter_text(self, part: ollama.ChatResponse) -> str:
         """Return the next piece of the text."""
         text, said = part.message.thinking or "", part.message.content or ""
         if text and not self._thinks:
@@ -252,7 +256,7 @@ def answer_conversations(project: Project, command: commands.Generate, job: JobC
         "seed": command.seed,
     }
     for index, turns in enumerate(command.conversations):
-        job.progress(
+        job.report_progress(
             text("generating answers ({source})", source="ollama"),
             index,
             len(command.conversations),
@@ -288,7 +292,7 @@ def _version(server: OllamaClient, http: httpx.Client) -> str:
 
 def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> None:
     """Send the file unless the server already has it."""
-    with server.http(_PATIENT) as http:
+    with server.create_http_client(_PATIENT) as http:
         if http.head(f"/api/blobs/{digest}").is_success:
             return
         size = file.stat().st_size
@@ -307,7 +311,7 @@ def _create(
     if recipe.stops:
         parameters["stop"] = list(recipe.stops)
     status = ""
-    with server.client() as client:
+    with server.create_client() as client:
         for part in client.create(
             recipe.name,
             files={gguf.name: digest},
@@ -317,7 +321,9 @@ def _create(
             stream=True,
         ):
             status = part.status or status
-            job.progress(text("creating the model in Ollama"), part.completed or 0, part.total)
+            job.report_progress(
+                text("creating the model in Ollama"), part.completed or 0, part.total
+            )
     if status != "success":
         raise fail(
             "ollama.not_created",

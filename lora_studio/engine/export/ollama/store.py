@@ -28,7 +28,7 @@ _BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
 def show_model(host: str, name: str) -> events.OllamaShown:
     """Return what the server has stored for a model; raises ProblemError when there is none."""
     server = create_client(host)
-    with translate_ollama_errors(server), server.http() as http:
+    with translate_ollama_errors(server), server.create_http_client() as http:
         # The official client drops the system prompt.
         answer = http.post("/api/show", json={"model": name})
         if answer.status_code == 404:
@@ -57,7 +57,7 @@ def copy_model(host: str, source: str, target: str, *, force: bool = False) -> N
     check_name(target)
     if not force and is_ollama_name_taken(target, ollama_server.inspect_server(host).models):
         raise name_exists_error(target, server.host)
-    with translate_ollama_errors(server), server.client(QUICK) as client:
+    with translate_ollama_errors(server), server.create_client(QUICK) as client:
         try:
             client.copy(source, target)
         except official.ResponseError as error:
@@ -67,7 +67,7 @@ def copy_model(host: str, source: str, target: str, *, force: bool = False) -> N
 def remove_model(host: str, name: str) -> None:
     """Remove a model; raises ProblemError when there is none of that name."""
     server = create_client(host)
-    with translate_ollama_errors(server), server.client(QUICK) as client:
+    with translate_ollama_errors(server), server.create_client(QUICK) as client:
         try:
             client.delete(name)
         except official.ResponseError as error:

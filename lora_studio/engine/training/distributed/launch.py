@@ -168,7 +168,7 @@ def launch_ranks(
         raise
     except Exception as error:
         # From here the death of another rank looks like a broken connection.
-        if (problem := pool.failure(within=_GRACE_PERIOD)) is not None:
+        if (problem := pool.wait_for_failure(within=_GRACE_PERIOD)) is not None:
             raise ProblemError([problem]) from error
         raise
     finally:
@@ -216,14 +216,16 @@ class RankPool:
         others = self._rendezvous[1:]
         while waiting := [other for other in others if not other.ready_file.exists()]:
             done = len(others) - len(waiting)
-            self._job.progress(text("starting the other processes"), done, len(others), "processes")
-            if (problem := self.failure()) is not None:
+            self._job.report_progress(
+                text("starting the other processes"), done, len(others), "processes"
+            )
+            if (problem := self.wait_for_failure()) is not None:
                 raise ProblemError([problem])
             time.sleep(_POLL_INTERVAL)
         threading.Thread(target=self._watch, name="ranks", daemon=True).start()
         self._rendezvous[0].join()
 
-    def failure(self, within: float = 0.0) -> Problem | None:
+    def wait_for_failure(self, within: float = 0.0) -> Problem | None:
         """Return why one of the processes failed, waiting up to `within` seconds for a failure.
 
         A process that exits with status 0 did its share and isn't a failure.
@@ -267,7 +269,7 @@ class RankPool:
                 counted_at = time.monotonic()
                 for counter in self._kill_counters.values():
                     counter.update()
-            if (problem := self.failure()) is None or self._ended.wait(_GRACE_PERIOD):
+            if (problem := self.wait_for_failure()) is None or self._ended.wait(_GRACE_PERIOD):
                 continue
             self._job.emit(events.Failed(problem=problem))
             for process in self._processes:

@@ -96,7 +96,7 @@ class ProcessGroup:
         self._agreed = Flags(cancel=job.flags.cancel)
         return dataclasses.replace(job, flags=self._agreed)
 
-    def local_batches(self, micro_batches: Sequence[Sequence[T]]) -> list[Sequence[T]]:
+    def get_local_batches(self, micro_batches: Sequence[Sequence[T]]) -> list[Sequence[T]]:
         """Return the micro-batches of a step that this rank computes.
 
         The longest come first and are dealt in turns, which balances the load. With sharded weights a

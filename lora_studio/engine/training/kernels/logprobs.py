@@ -126,7 +126,7 @@ class Scorer:
         self._dropout_layers = [layer for layer in self.model.modules() if is_dropping(layer)]
 
     @contextmanager
-    def reference(self) -> Iterator[None]:
+    def switch_to_reference(self) -> Iterator[None]:
         """Switch to the reference model: without the adapter, or with the one that training started from.
 
         Dropout is off, so that the reference is the same model each time.
@@ -147,7 +147,7 @@ class Scorer:
             for layer in self._dropout_layers:
                 layer.training = self.model.training
 
-    def description(self) -> Text:
+    def describe(self) -> Text:
         """Return how rows, logits and layers are computed."""
         if not self.packed:
             rows = text("Rows are padded to the longest in their micro-batch.")
@@ -199,7 +199,7 @@ class Scorer:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Return log p(x_t | x_<t) of each trained token, [targets] float32, differentiable."""
         if self.fills:
-            batch = batch.filled(round_up_tokens(batch.tokens))
+            batch = batch.pad_to_tokens(round_up_tokens(batch.tokens))
         self.lengths = batch.lengths
         targets = batch.targets.to(self.device)
         if self.chunked and self._head is not None:
@@ -223,11 +223,11 @@ class Scorer:
         """Return the hidden states that predict the trained tokens, [targets, size]."""
         assert self._decoder is not None
         if not self.packed:
-            ids, mask = batch.padded()
+            ids, mask = batch.to_padded()
             hidden = self._decoder(
                 input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
             ).last_hidden_state
-            return hidden.flatten(0, 1)[batch.padded_sources().to(hidden.device)]
+            return hidden.flatten(0, 1)[batch.get_padded_sources().to(hidden.device)]
         with sequence_packing.use_packed_rows():
             hidden = self._decoder(
                 input_ids=batch.ids[None].to(self.device),
@@ -248,8 +248,8 @@ class Scorer:
                     use_cache=False,
                     **self._logits_to_keep(batch.sources),
                 ).logits[0][slice(None) if self._can_select_logits() else batch.sources]
-        ids, mask = batch.padded()
-        sources = batch.padded_sources()
+        ids, mask = batch.to_padded()
+        sources = batch.get_padded_sources()
         columns = (sources % ids.shape[1]).unique()
         logits = self.model(
             input_ids=ids.to(self.device),

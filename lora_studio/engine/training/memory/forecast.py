@@ -84,7 +84,7 @@ def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPl
     rows = RowStatistics(
         heaviest=lengths.find_heaviest_steps(tokens),
         longest=int(np.max(selection.lengths, initial=0)),
-        trained=selection.targets() / max(1, int(tokens.sum())),
+        trained=selection.count_targets() / max(1, int(tokens.sum())),
         tokens=int(tokens.sum()),
         count=len(tokens),
         task="sft" if task == "text" else task,  # documents are split already

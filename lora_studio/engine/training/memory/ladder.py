@@ -23,11 +23,11 @@ class MemoryLevel:
     micro_batch: int
     recomputing: bool
 
-    def accumulation(self, rows_per_step: int) -> int:
+    def count_micro_batches(self, rows_per_step: int) -> int:
         """Return the number of micro-batches in a step; the last one may be smaller."""
         return math.ceil(rows_per_step / self.micro_batch)
 
-    def next_lower(self, *, can_recompute: bool) -> MemoryLevel | None:
+    def get_next_lower(self, *, can_recompute: bool) -> MemoryLevel | None:
         """Return the level with half the rows, then the one that recomputes; None at the lowest."""
         if self.micro_batch > 1:
             return MemoryLevel(self.micro_batch // 2, self.recomputing)

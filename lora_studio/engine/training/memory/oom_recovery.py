@@ -160,7 +160,7 @@ class OomRecovery:
         self._discard_gradients()
         self._watch.reset()
         can_recompute = ladder.can_recompute(self._tuned.model)
-        lower = trainer.memory_level.next_lower(can_recompute=can_recompute)
+        lower = trainer.memory_level.get_next_lower(can_recompute=can_recompute)
         if lower is None:
             return GiveUp(
                 problems.memory_exhausted_error(
@@ -188,7 +188,7 @@ class OomRecovery:
                 self._scaler.load_state_dict(before)
 
     def _report(self, level: MemoryLevel, reason: Text) -> None:
-        accumulation = level.accumulation(self._batches.rows_per_step)
+        accumulation = level.count_micro_batches(self._batches.rows_per_step)
         if self._ranks.is_first:
             entry = {"gradient_accumulation": accumulation, "why": str(reason)}
             self._run.update_manifest(memory=asdict(level) | entry)

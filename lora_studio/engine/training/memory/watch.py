@@ -52,7 +52,7 @@ class MemoryLimit:
         self.threshold = 0.0
         self.baseline = self.used() or 0
 
-    def exceeded(self) -> Text | None:
+    def describe_excess(self) -> Text | None:
         """Return a sentence once the limit is reached; other programs may have moved it."""
         limit = self.limit()
         self.threshold = max(_SHARE * limit, (self.baseline + limit) / 2)
@@ -125,7 +125,7 @@ class MemoryWatch:
             for limit in self._limits:
                 with self._checking:
                     if self._exceeded is None:
-                        self._exceeded = limit.exceeded()
+                        self._exceeded = limit.describe_excess()
 
 
 def get_memory_limits() -> list[MemoryLimit]:

@@ -1,7 +1,7 @@
 """Training objectives: one class each, with its formula and source.
 
 All use `Scorer`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch; the
-trainer divides it by `weight`, summed over the whole optimizer step, so that it is a mean however many
+trainer divides it by `count_items`, summed over the whole optimizer step, so that it is a mean however many
 micro-batches a step has.
 """
 
@@ -37,7 +37,7 @@ class Loss:
 class Objective(Protocol):
     """A way to train on rows of one kind."""
 
-    def weight(self, rows: Sequence[Any]) -> int:
+    def count_items(self, rows: Sequence[Any]) -> int:
         """Return the number of items that the loss sums over: trained tokens, pairs or answers."""
         ...
 
@@ -45,7 +45,7 @@ class Objective(Protocol):
         """Compute what a loss depends on beyond its own micro-batch, once for an optimizer step."""
         ...
 
-    def loss(self, rows: Sequence[Any]) -> Loss:
+    def compute_loss(self, rows: Sequence[Any]) -> Loss:
         """Return the loss of one micro-batch, with gradients where they are enabled."""
         ...
 
@@ -82,14 +82,14 @@ class Sft:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
 
-    def weight(self, rows: Sequence[Encoded]) -> int:
+    def count_items(self, rows: Sequence[Encoded]) -> int:
         """Return the number of trained tokens, without those at the start of a row."""
         return sum(int(row.trained[1:].sum()) for row in rows)
 
     def prepare_step(self, micro_batches: Sequence[Sequence[Encoded]]) -> None:
         """Do nothing: each micro-batch stands alone."""
 
-    def loss(self, rows: Sequence[Encoded]) -> Loss:
+    def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
         """Return the loss in nats, summed over trained tokens."""
         return Loss(-self.scorer(collate(rows)).sum())
 
@@ -100,7 +100,7 @@ class _Pairs:
     def __init__(self, scorer: Scorer, beta: float) -> None:
         self.scorer, self.beta = scorer, beta
 
-    def weight(self, rows: Sequence[EncodedPair]) -> int:
+    def count_items(self, rows: Sequence[EncodedPair]) -> int:
         """Return the number of pairs."""
         return len(rows)
 
@@ -108,7 +108,7 @@ class _Pairs:
         """Do nothing: each micro-batch stands alone."""
 
     @staticmethod
-    def batch(rows: Sequence[EncodedPair]) -> Batch:
+    def collate_pairs(rows: Sequence[EncodedPair]) -> Batch:
         return collate([*(row.chosen for row in rows), *(row.rejected for row in rows)])
 
 
@@ -120,10 +120,10 @@ class Dpo(_Pairs):
     keeps the model close to it; 0.1 is usual.
     """
 
-    def loss(self, rows: Sequence[EncodedPair]) -> Loss:
+    def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
-        batch = self.batch(rows)
-        with torch.no_grad(), self.scorer.reference():
+        batch = self.collate_pairs(rows)
+        with torch.no_grad(), self.scorer.switch_to_reference():
             reference = _per_row(self.scorer(batch), batch)
         rewards = self.beta * (_per_row(self.scorer(batch), batch) - reference)
         return _pair_loss(lambda margin: -F.logsigmoid(margin), *rewards.chunk(2))
@@ -137,9 +137,9 @@ class Orpo(_Pairs):
     trainer includes the prompt in the first term; here prompts don't train, as in `Sft`.
     """
 
-    def loss(self, rows: Sequence[EncodedPair]) -> Loss:
+    def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
-        batch = self.batch(rows)
+        batch = self.collate_pairs(rows)
         mean = _per_row(self.scorer(batch), batch) / _counts(batch)
         log_odds = mean - _log1mexp(mean)
         chosen, rejected = log_odds.chunk(2)
@@ -162,7 +162,7 @@ class Kto:
         self.scorer, self.beta, self.ranks = scorer, beta, ranks or ProcessGroup()
         self._shift = torch.zeros(())
 
-    def weight(self, rows: Sequence[EncodedLabeled]) -> int:
+    def count_items(self, rows: Sequence[EncodedLabeled]) -> int:
         """Return the number of answers."""
         return len(rows)
 
@@ -183,7 +183,7 @@ class Kto:
 
         def sum_rewards() -> float:
             values: list[float] = []
-            for part in self.ranks.local_batches(parts):
+            for part in self.ranks.get_local_batches(parts):
                 value = float(self._rewards(part).sum())
                 values.append(0.0 if isinstance(part, DuplicateBatch) else value)
             return sum(values)
@@ -192,7 +192,7 @@ class Kto:
         total = sum(self.ranks.all_gather(own))
         self._shift = torch.tensor(max(0.0, total / len(rows)))
 
-    def loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
+    def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
         rewards = self._rewards([row.answer for row in rows])
         good = torch.tensor([row.label for row in rows], device=rewards.device)
@@ -204,7 +204,7 @@ class Kto:
     def _rewards(self, rows: Sequence[Encoded]) -> torch.Tensor:
         """Return log π(y|x) − log π_ref(y|x), [rows]."""
         batch = collate(rows)
-        with torch.no_grad(), self.scorer.reference():
+        with torch.no_grad(), self.scorer.switch_to_reference():
             reference = _per_row(self.scorer(batch), batch)
         return _per_row(self.scorer(batch), batch) - reference
 

@@ -27,7 +27,7 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     trained = np.lib.format.open_memmap(folder / "trained.npy", "w+", np.bool_, total)
     begin = 0
     for number in range(len(facts.rows)):
-        job.progress(text("writing rows for train.py"), number, len(facts.rows), "rows")
+        job.report_progress(text("writing rows for train.py"), number, len(facts.rows), "rows")
         for part in _sequences(facts, number):
             end = begin + len(part.ids)
             ids[begin:end], trained[begin:end] = part.ids, part.trained
@@ -66,9 +66,9 @@ def _label(facts: ReproductionFacts, number: int) -> bool:
 def _write_order(facts: ReproductionFacts, folder: Path) -> None:
     """Write the rows of each micro-batch, [steps, micro-batches, rows]; -1 where there is none."""
     steps = range(facts.steps)
-    shapes = [(len(part), max(map(len, part))) for part in map(facts.plan.step, steps)]
+    shapes = [(len(part), max(map(len, part))) for part in map(facts.plan.get_step, steps)]
     order = np.full((facts.steps, *np.max(shapes, axis=0)), -1, np.int32)
     for step in steps:
-        for index, rows in enumerate(facts.plan.step(step)):
+        for index, rows in enumerate(facts.plan.get_step(step)):
             order[step, index, : len(rows)] = rows
     np.save(folder / "order.npy", order)

@@ -46,11 +46,11 @@ def scan_text(folder: Path, name: str, text: str | bytes, **how: Any) -> RowStor
 
 
 def values(store: RowStore) -> list[Any]:
-    return [store.raw(position).values for position in range(len(store))]
+    return [store.read_raw(position).values for position in range(len(store))]
 
 
 def faults(store: RowStore) -> list[str]:
-    return [str(store.raw(position).fault or "") for position in range(len(store))]
+    return [str(store.read_raw(position).fault or "") for position in range(len(store))]
 
 
 def refusal(path: Path, **how: Any) -> Problem:
@@ -232,7 +232,7 @@ def test_large_text_is_split_at_blank_lines_without_loss(tmp_path: Path) -> None
     assert len(parts) > 5
     assert "".join(parts) == text
     assert all(part.startswith("Paragraph") and len(part) <= 65536 for part in parts)
-    row = store.raw(3)
+    row = store.read_raw(3)
     assert text.encode()[row.offset :].decode().startswith(parts[3][:50])
     assert text.encode()[: row.offset].count(b"\n") + 1 == row.line
 
@@ -393,7 +393,7 @@ def test_encoding_is_detected_after_a_megabyte_of_ascii(tmp_path: Path) -> None:
     content = (plain * 8000).encode() + (late * 4000).encode("cp1252")
     store = scan_text(tmp_path, "rows.jsonl", content)
     assert not store.facts.faults
-    assert store.raw(11_999).values == {"question": "Où ?", "answer": "à l’hôtel"}
+    assert store.read_raw(11_999).values == {"question": "Où ?", "answer": "à l’hôtel"}
 
 
 @settings(max_examples=60)
@@ -471,8 +471,8 @@ def test_folder_is_read_by_file_and_lists_skipped_files(tmp_path: Path) -> None:
     store = scan(folder)
     assert values(store) == [QA, {"text": "Some text."}, {"question": "x", "answer": "y"}, QA, QA]
     assert [Path(file.path).name for file in store.facts.files] == ["a.jsonl", "d.md", "b.csv", "c.json.gz"]  # fmt: skip
-    assert store.file_of(2).path.endswith("b.csv")
-    assert [store.raw(position).number for position in range(5)] == [1, 2, 3, 4, 5]
+    assert store.get_file(2).path.endswith("b.csv")
+    assert [store.read_raw(position).number for position in range(5)] == [1, 2, 3, 4, 5]
     warnings = " ".join(str(problem.what) for problem in store.facts.problems)
     for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):
         assert name in warnings
@@ -536,7 +536,7 @@ from tests.helpers.jobs import make_job
 for line in sys.stdin:
     try:
         store = open_store(DataSource.model_validate_json(line), make_job())
-        print(json.dumps([store.raw(place).values for place in range(len(store))]))
+        print(json.dumps([store.read_raw(place).values for place in range(len(store))]))
     except ProblemError as error:
         print(json.dumps(str(error)))
 """
@@ -765,8 +765,8 @@ def test_faulty_line_costs_one_row_with_reason_and_number(
     assert [(str(one.reason), one.count, one.rows) for one in store.facts.faults] == [
         (fault, 1, (2,))
     ]
-    assert [store.raw(position).line for position in range(4)] == [1, 2, 3, 5]
-    assert store.raw(3).offset == len(good) * 2 + len(line) + 4
+    assert [store.read_raw(position).line for position in range(4)] == [1, 2, 3, 5]
+    assert store.read_raw(3).offset == len(good) * 2 + len(line) + 4
 
 
 @pytest.mark.parametrize("size", [5, 5000])
@@ -824,8 +824,8 @@ def test_ragged_csv_row_costs_one_row(tmp_path: Path, line: str, fault: str) -> 
         {"question": "x", "answer": "y"},
     ]
     assert faults(store)[1] == fault
-    assert [store.raw(position).line for position in range(3)] == [2, 3, 4]
-    assert text.encode()[store.raw(1).offset :].startswith(line.encode())
+    assert [store.read_raw(position).line for position in range(3)] == [2, 3, 4]
+    assert text.encode()[store.read_raw(1).offset :].startswith(line.encode())
 
 
 def test_mixed_line_endings_are_all_read(tmp_path: Path) -> None:
@@ -834,7 +834,7 @@ def test_mixed_line_endings_are_all_read(tmp_path: Path) -> None:
     cells = [tuple(row.values()) for row in values(store) if row]
     assert cells == [("a", "b"), ("c", "d"), ("e", "f"), ("g\rh", "i"), ("j", "k\r\nl"), ("m", "n")]
     for position, first in enumerate(("a", "c", "e", '"g', "j", "m")):
-        assert text[store.raw(position).offset :].startswith(first)
+        assert text[store.read_raw(position).offset :].startswith(first)
 
 
 def test_overlong_number_costs_its_row_with_reason(tmp_path: Path) -> None:
@@ -908,9 +908,9 @@ def test_fifty_megabyte_row_is_read_and_oversized_is_a_fault(tmp_path: Path) -> 
         stream.write(json.dumps(QA).encode() + b"\n")
     store = scan(file)
     assert faults(store) == ["", "", "the row is larger than 64 MB", ""]
-    assert len(store.raw(1).raw) > 50_000_000
-    assert store.raw(3).values == QA
-    assert store.raw(3).line == 4
+    assert len(store.read_raw(1).raw) > 50_000_000
+    assert store.read_raw(3).values == QA
+    assert store.read_raw(3).line == 4
 
 
 @pytest.mark.slow
@@ -971,7 +971,9 @@ def test_first_rows_match_the_full_scan(tmp_path: Path) -> None:
         first = read_first_rows(source, 2, make_job())
         store = open_store(source, make_job())
         assert [row.values for row in first.rows] == values(store)
-        assert [row.raw for row in first.rows] == [store.raw(position).raw for position in range(2)]
+        assert [row.raw for row in first.rows] == [
+            store.read_raw(position).raw for position in range(2)
+        ]
         assert (first.title, first.columns) == (store.title, store.facts.columns)
 
 
@@ -1020,7 +1022,7 @@ def test_each_question_of_nested_articles_is_a_row(tmp_path: Path, text: str) ->
     (problem,) = store.facts.problems
     assert ("3 rows, starting with row 1" in str(problem.what), problem.where.row) == (True, 1)
     for position, question in enumerate(QUESTIONS):
-        row = store.raw(position)
+        row = store.read_raw(position)
         parsed, _ = json.JSONDecoder().raw_decode(text[row.offset :])
         assert parsed["id"] == question["id"]
         assert row.line == 1 + text.count("\n", 0, row.offset)

@@ -168,7 +168,7 @@ def test_groups_join_transitively_and_are_led_by_first_row(pairs: list[tuple[int
         merged = sets[one] | sets[other]
         for row in merged:
             sets[row] = merged
-    assert groups.leaders().tolist() == [min(sets[row]) for row in range(31)]
+    assert groups.find_leaders().tolist() == [min(sets[row]) for row in range(31)]
 
 
 def test_join_equal_groups_equal_keys() -> None:
@@ -176,4 +176,4 @@ def test_join_equal_groups_equal_keys() -> None:
     keys = np.array([rng.randrange(5) for _ in range(40)], dtype=np.uint64)
     groups = DuplicateGroups(40)
     groups.join_equal(keys)
-    assert groups.leaders().tolist() == [keys.tolist().index(key) for key in keys.tolist()]
+    assert groups.find_leaders().tolist() == [keys.tolist().index(key) for key in keys.tolist()]

@@ -44,7 +44,7 @@ def conversations(path: Path) -> tuple[events.SourceFound, dict[int, Turns]]:
     turns = {}
     for position in range(len(store)):
         if position + 1 not in skipped:
-            sample = convert(store.raw(position).values, source.format, source.mapping)
+            sample = convert(store.read_raw(position).values, source.format, source.mapping)
             turns[position + 1] = [(one.role, one.content, one.trained) for one in sample.messages]
     return source, turns
 
@@ -284,7 +284,7 @@ def test_turns_with_tool_calls_and_parts_are_joined(tmp_path: Path) -> None:
             ("assistant", "No.", True),
         ],
     }  # fmt: skip
-    values = open_store(DataSource(path=str(path)), make_job()).raw(3).values
+    values = open_store(DataSource(path=str(path)), make_job()).read_raw(3).values
     messages = convert(values, "messages", source.mapping).messages
     assert [call.name for call in messages[1].tool_calls] == ["weather"]
     assert messages[2].name == "weather"

@@ -56,13 +56,13 @@ def test_every_row_has_its_number_line_and_offset(tmp_path: Path) -> None:
     lines = file.read_bytes().split(b"\n")
     assert len(store) == 20_000
     for position in (0, 1, 777, 12_345, 19_999):
-        row = store.raw(position)
+        row = store.read_raw(position)
         assert row.values == qa(position)
         assert (row.number, row.line) == (position + 1, position + 1)
         assert row.raw.encode() == lines[position]
         assert file.read_bytes()[row.offset :].startswith(lines[position])
     with pytest.raises(IndexError):
-        store.raw(20_000)
+        store.read_raw(20_000)
 
 
 def test_store_can_be_pickled_for_other_processes(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_store_can_be_pickled_for_other_processes(tmp_path: Path) -> None:
     assert reopened.data.column_names == ["number", "line", "offset", "raw", "fault"]
     assert len(reopened.data) == 5000
     assert json.loads(reopened.data[4321]["raw"]) == qa(4321)
-    assert [batch.num_rows for _, batch in store.batches()] == [
-        store.batch(index).num_rows for index in range(len(store.facts.batches))
+    assert [batch.num_rows for _, batch in store.iter_batches()] == [
+        store.read_batch(index).num_rows for index in range(len(store.facts.batches))
     ]
 
 
@@ -90,7 +90,7 @@ def test_scan_is_reused_after_a_move_and_redone_after_a_change(
     assert scan(moved).folder == first.folder
     assert [Path(scan(path).facts.files[0].path) for path in (file, moved)] == [file, moved]
     write_rows(file, [qa(1), qa(3)])
-    assert scan(file).raw(1).values == qa(3)
+    assert scan(file).read_raw(1).values == qa(3)
     assert scan(file).key != first.key
 
 
@@ -98,12 +98,12 @@ def test_damaged_scan_is_redone(tmp_path: Path, cache: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [qa(1), qa(2)])
     rows = scan(file).file
     rows.write_bytes(rows.read_bytes()[:-20])
-    assert scan(file).raw(1).values == qa(2)
+    assert scan(file).read_raw(1).values == qa(2)
     rows.unlink()
-    assert scan(file).raw(1).values == qa(2)
+    assert scan(file).read_raw(1).values == qa(2)
     for facts in (cache / "rows" / "keys").iterdir():
         facts.write_text('{"of": "another version"}', "utf-8")
-    assert scan(file).raw(1).values == qa(2)
+    assert scan(file).read_raw(1).values == qa(2)
 
 
 def test_canceled_scan_leaves_no_files(tmp_path: Path, cache: Path) -> None:
@@ -210,7 +210,7 @@ def test_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None:
         ("the row is not valid JSON", (50_002,))
     ]
     assert store.facts.columns == ("question", "answer", "extra")
-    assert store.raw(59_999).values == qa(59_999)
+    assert store.read_raw(59_999).values == qa(59_999)
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_verdicts_of_several_processes_match_and_are_cached(
         assert np.array_equal(alone.codes, other.codes)
         assert alone.reasons == other.reasons
     assert alone.used == 2970
-    (skipped,) = alone.skipped()
+    (skipped,) = alone.get_skipped()
     assert (skipped.count, skipped.rows[:3]) == (30, (1, 101, 201))
 
 
@@ -391,13 +391,13 @@ def test_mutated_file_gives_rows_and_reasons_or_one_problem(
     assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
     source_found = describe_source(source, store, recognize_format(store, source))
     judged = verdicts.judge_source(store, source_found, DatasetSpec(sources=(source,)), make_job())
-    assert len(store) == judged.used + sum(entry.count for entry in judged.skipped())
-    assert all(entry.reason for entry in judged.skipped())
+    assert len(store) == judged.used + sum(entry.count for entry in judged.get_skipped())
+    assert all(entry.reason for entry in judged.get_skipped())
     for position in range(len(store)):
-        row = store.raw(position)
+        row = store.read_raw(position)
         assert (row.values is None) == bool(row.fault)
         assert isinstance(row.values, dict | None)
-        store.text(position)
+        store.read_text(position)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip

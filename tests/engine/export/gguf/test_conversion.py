@@ -71,7 +71,9 @@ def convert_problem(model: Path, target: Path, llama_cpp: str = "") -> Problem:
 def test_every_gguf_tensor_equals_the_model_tensor(family: str, own: str, tmp_path: Path) -> None:
     model = tiny_model(family, tmp_path / "model")
     file = tmp_path / "f16.gguf"
-    conversion.convert(model, file, conversion.choose_model_name("Harbour", model), own, recorded_job()[0])
+    conversion.convert(
+        model, file, conversion.choose_model_name("Harbour", model), own, recorded_job()[0]
+    )
     expected = expected_tensors(family, model)
     result = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
     result.pop("rope_freqs.weight", None)

@@ -101,7 +101,7 @@ def test_every_writable_file_type_of_llama_cpp_is_offered(tmp_path: Path) -> Non
     names = {name.partition("LLAMA_FTYPE_")[2].partition("_")[2] for name in known}
     names -= {""}  # GUESSED
     quantizer = gguf_quantizer.Quantizer()
-    with quantizer.logged():  # hundreds of lines
+    with quantizer.capture_log():  # hundreds of lines
         able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
     assert able == set(QUANTIZATIONS)
     assert set(get_args(Quantization)) == set(QUANTIZATIONS)
@@ -135,7 +135,7 @@ def test_llama_cpp_requires_imatrix_exactly_where_we_say(
     quantizer = gguf_quantizer.Quantizer()
     asked = set()
     for name in QUANTIZATIONS:
-        with quantizer.logged() as log_lines:
+        with quantizer.capture_log() as log_lines:
             assert quantizer.run(str(file), "", name, dry=True) == 0
         if "will require an imatrix" in "".join(log_lines):
             asked.add(name)
@@ -170,7 +170,7 @@ def test_every_quantization_is_written_and_runs(
     assert file.stat().st_size == expected[quantization]
     assert str(recorder.of(type(recorder.events[-1]))[-1].stage) == f"Quantizing to {quantization}"
     with Llama(file, context=64) as model:
-        assert np.isfinite(model.logits([0, 5, 9], [0, 2])).all()
+        assert np.isfinite(model.compute_logits([0, 5, 9], [0, 2])).all()
 
 
 @pytest.mark.slow

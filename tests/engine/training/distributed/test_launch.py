@@ -405,7 +405,9 @@ def test_sharded_weights_answer_samples_like_one_process(start: Start) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("batches", [1, 2, 4, 7])
 def test_every_micro_batch_is_computed_once(count: int, batches: int) -> None:
-    shares = [ProcessGroup(index, count).local_batches(range(batches)) for index in range(count)]
+    shares = [
+        ProcessGroup(index, count).get_local_batches(range(batches)) for index in range(count)
+    ]
     assert sorted(item for share in shares for item in share) == list(range(batches))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -448,7 +450,9 @@ def test_single_process_tasks_use_the_first_device() -> None:
 
 def test_sharded_ranks_compute_equally_many_passes() -> None:
     batches = [[row] for row in range(5)]
-    shares = [ProcessGroup(index, 2, is_sharded=True).local_batches(batches) for index in range(2)]
+    shares = [
+        ProcessGroup(index, 2, is_sharded=True).get_local_batches(batches) for index in range(2)
+    ]
     assert [len(share) for share in shares] == [3, 3]
     counted = [rows for share in shares for rows in share if not isinstance(rows, DuplicateBatch)]
     assert sorted(counted) == batches

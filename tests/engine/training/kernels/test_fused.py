@@ -137,7 +137,7 @@ def test_quantized_layers_are_left_to_peft_and_keep_training(
 
 def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
     scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
-    with torch.no_grad(), scorer.reference():
+    with torch.no_grad(), scorer.switch_to_reference():
         actual = scorer(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
     untouched = Scorer(

@@ -74,7 +74,7 @@ def test_heaviest_step_matches_real_batch_plans() -> None:
     for micro_batch, accumulation in ((1, 8), (4, 4), (16, 1)):
         plan = BatchPlan(rows, micro_batch, accumulation, seed=0)
         orders = 3 * plan.steps_per_epoch
-        worst = max(int(rows[plan.step(step)[0]].sum()) for step in range(orders))
+        worst = max(int(rows[plan.get_step(step)[0]].sum()) for step in range(orders))
         estimated = sum(actual[micro_batch * accumulation][:micro_batch])
         assert estimated == worst
 

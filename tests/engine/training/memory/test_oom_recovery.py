@@ -182,8 +182,8 @@ def test_longest_batch_of_a_plan_matches_exhaustive_search(padded: bool) -> None
         return int(lengths[rows].max() * len(rows) if padded else lengths[rows].sum())
 
     for steps in (1, 7, plan.steps_per_epoch, 3 * plan.steps_per_epoch):
-        every = [rows for step in range(steps) for rows in plan.step(step)]
-        assert size(plan.longest(steps, padded=padded)) == max(map(size, every))
+        every = [rows for step in range(steps) for rows in plan.get_step(step)]
+        assert size(plan.find_longest(steps, padded=padded)) == max(map(size, every))
 
 
 @pytest.mark.slow
@@ -388,8 +388,8 @@ def test_levels_halve_rows_then_recompute() -> None:
     level: MemoryLevel | None = ladder.choose_starting_level(spec)
     seen = []
     while level is not None:
-        seen.append((level.micro_batch, level.accumulation(15), level.recomputing))
-        level = level.next_lower(can_recompute=True)
+        seen.append((level.micro_batch, level.count_micro_batches(15), level.recomputing))
+        level = level.get_next_lower(can_recompute=True)
     assert seen == [(5, 3, False), (2, 8, False), (1, 15, False), (1, 15, True)]
 
 

@@ -91,13 +91,13 @@ class _Fixed:
     def __init__(self, own: Any, loss: float) -> None:
         self.own, self.value = own, loss
 
-    def weight(self, rows: Any) -> int:
+    def count_items(self, rows: Any) -> int:
         return len(rows)
 
     def prepare_step(self, micro_batches: Any) -> None:
         pass
 
-    def loss(self, rows: Any) -> Any:
+    def compute_loss(self, rows: Any) -> Any:
         from lora_studio.engine.training.recipe.objectives import Loss
 
         return Loss(torch.tensor(self.value * len(rows)))
@@ -326,26 +326,26 @@ def test_grouped_steps_cover_every_row_with_similar_lengths() -> None:
     )
     for epoch in range(2):
         numbers = range(epoch * grouped.steps_per_epoch, (epoch + 1) * grouped.steps_per_epoch)
-        rows = [flat(grouped.step(number)) for number in numbers]
+        rows = [flat(grouped.get_step(number)) for number in numbers]
         assert sorted(flat(rows)) == list(range(len(LENGTHS)))
         assert [len(step) for step in rows] == [8] * 125 + [3]
 
     def spread(plan: BatchPlan) -> float:
-        return float(np.mean([np.ptp([LENGTHS[row] for row in flat(plan.step(n))]) for n in range(125)]))  # fmt: skip
+        return float(np.mean([np.ptp([LENGTHS[row] for row in flat(plan.get_step(n))]) for n in range(125)]))  # fmt: skip
 
     assert spread(grouped) < 0.2 * spread(plain)
-    longest = [max(LENGTHS[row] for row in flat(grouped.step(n))) for n in range(125)]
+    longest = [max(LENGTHS[row] for row in flat(grouped.get_step(n))) for n in range(125)]
     assert abs(np.corrcoef(longest, range(125))[0, 1]) < 0.3  # not from long to short
 
 
 def test_grouped_order_follows_the_seed_for_any_step() -> None:
     one, other = BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True), BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True)  # fmt: skip
-    forward = [one.step(number) for number in range(200)]
-    assert [other.step(number) for number in reversed(range(200))] == forward[::-1]
-    assert BatchPlan(LENGTHS, 4, 2, seed=6, grouped=True).step(0) != forward[0]
+    forward = [one.get_step(number) for number in range(200)]
+    assert [other.get_step(number) for number in reversed(range(200))] == forward[::-1]
+    assert BatchPlan(LENGTHS, 4, 2, seed=6, grouped=True).get_step(0) != forward[0]
     # Half the micro-batch and twice the accumulation is the same rows in each step.
     halved = BatchPlan(LENGTHS, 2, 4, seed=5, grouped=True)
-    assert [sorted(flat(halved.step(n))) for n in range(9)] == [sorted(flat(s)) for s in forward[:9]]  # fmt: skip
+    assert [sorted(flat(halved.get_step(n))) for n in range(9)] == [sorted(flat(s)) for s in forward[:9]]  # fmt: skip
 
 
 @pytest.mark.parametrize(

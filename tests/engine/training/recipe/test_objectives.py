@@ -243,7 +243,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
         margin = 0.3 * ((chosen - chosen_base) - (rejected - rejected_base))
         expected += math.log1p(math.exp(-margin))
         ahead += margin > 0
-    actual = Dpo(Scorer(model), 0.3).loss(pairs)
+    actual = Dpo(Scorer(model), 0.3).compute_loss(pairs)
     assert float(actual.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(actual.metrics["accuracy"]) == ahead
 
@@ -255,7 +255,7 @@ def test_dpo_starts_at_log_2_and_separates_the_answers(tiny: TinyModel) -> None:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
     for _ in range(6):
-        actual = dpo.loss(pairs)
+        actual = dpo.compute_loss(pairs)
         values.append(float(actual.total.detach()) / 2)
         optimizer.zero_grad()
         actual.total.backward()
@@ -272,7 +272,7 @@ def test_orpo_matches_its_formula(wrapped: Wrapped) -> None:
     )
     log_odds = [math.log(math.exp(p) / (1 - math.exp(p))) for p in (chosen, rejected)]
     ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
-    actual = Orpo(Scorer(model), 0.2).loss([pair])
+    actual = Orpo(Scorer(model), 0.2).compute_loss([pair])
     assert float(actual.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
 
 
@@ -282,7 +282,7 @@ def test_orpo_gradient_is_finite_for_certain_answers() -> None:
         scores = torch.full((11,), -1.0)
         scores[certain] = 0.0
         scores.requires_grad_()
-        actual = Orpo(cast("Scorer", lambda batch, scores=scores: scores), 0.2).loss([pair])
+        actual = Orpo(cast("Scorer", lambda batch, scores=scores: scores), 0.2).compute_loss([pair])
         actual.total.backward()
         assert torch.isfinite(actual.total.detach())
         assert scores.grad is not None
@@ -301,7 +301,7 @@ def test_reference_is_computed_without_dropout_of_the_base() -> None:
     scorer.load_reference()
 
     def scores(model: peft.PeftModel) -> torch.Tensor:
-        with torch.no_grad(), scorer.reference():
+        with torch.no_grad(), scorer.switch_to_reference():
             return scorer(batch)
 
     expected = scores(model.eval())
@@ -326,7 +326,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
     kto = Kto(Scorer(model), 0.1)
     kto.prepare_step([rows[:2], rows[2:]])
-    actual = sum(float(kto.loss(part).total.detach()) for part in (rows[:2], rows[2:]))
+    actual = sum(float(kto.compute_loss(part).total.detach()) for part in (rows[:2], rows[2:]))
     assert actual == pytest.approx(expected, rel=1e-5)
 
 
@@ -384,7 +384,9 @@ def test_dpo_loss_equals_trl(
     tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
 ) -> None:
     actual = trl_step("dpo", merged, PAIRS, tmp_path, base=tiny("llama3"))
-    own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).loss([encoded(row) for row in actual["rows"]])
+    own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).compute_loss(
+        [encoded(row) for row in actual["rows"]]
+    )
     assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4)
     assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
     assert abs(actual["log"]["loss"] - math.log(2)) > 1e-3
@@ -407,7 +409,7 @@ def test_kto_loss_equals_trl(
         for row in actual["rows"]
     ]
     kto.prepare_step([own[:4], own[4:]])
-    total = sum(float(kto.loss(part).total.detach()) for part in (own[:4], own[4:]))
+    total = sum(float(kto.compute_loss(part).total.detach()) for part in (own[:4], own[4:]))
     assert total / 6 == pytest.approx(actual["log"]["loss"], rel=1e-4)
 
 
@@ -417,7 +419,7 @@ def test_orpo_loss_equals_trl_except_for_prompt_likelihood(
 ) -> None:
     actual = trl_step("orpo", merged, PAIRS, tmp_path)
     scorer, rows = Scorer(wrapped("llama3", SEED)), [encoded(row) for row in actual["rows"]]
-    own = Orpo(scorer, 0.1).loss(rows)
+    own = Orpo(scorer, 0.1).compute_loss(rows)
     answers = float((own.total - own.metrics["nll"]).detach()) / 3
     assert answers == pytest.approx(-0.1 * actual["log"]["log_odds_ratio"], rel=1e-4)
     # TRL's likelihood is the mean over all tokens of the batch, prompts included.
