@@ -115,7 +115,7 @@ def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[st
     os.environ.update(_ENVIRONMENT)
     # Where it writes generated code; its default is the current folder.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.get_cache_folder() / "unsloth"))
-    job.progress(text("importing Unsloth"), 0, None)
+    job.report_progress(text("importing Unsloth"), 0, None)
     try:
         importlib.import_module("unsloth")
     except Exception as error:  # it checks drivers, versions and files, and fails in many ways

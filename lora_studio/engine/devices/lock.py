@@ -28,7 +28,7 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
         if holder not in reported:
             reported.append(holder)
             job.emit(events.Warned(problem=device_locks.device_busy_problem(device, holder)))
-        job.progress(text("waiting for {device}", device=device.title), 0, None)
+        job.report_progress(text("waiting for {device}", device=device.title), 0, None)
 
     locks = device_locks.lock_devices(
         get_lockable_devices(model), LockHolder(str(run.path), doing), on_wait
