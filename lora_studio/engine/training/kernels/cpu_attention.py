@@ -3,7 +3,9 @@
 PyTorch's kernel computes the backward pass in small tiles, which takes a third of a 16-bit training and
 is one to three times slower than the products below: with 9 query heads of 64 and 3 key heads, 128 tokens
 take 1.3 ms there and 0.4 ms here, 500 take 8.6 and 2.7, 2000 take 64 and 35 (two cores of an EPYC with
-16-bit products). The forward pass uses PyTorch's kernel, which is faster.
+16-bit products). The forward pass uses PyTorch's kernel, which is faster. A training
+step of SmolLM2's shape is 1.04 to 1.18 times as fast in total. With PyTorch's attention alone, a tiny
+Qwen3 keeps 7 % more activations on a CPU and its mixture of experts 13 %, which estimates leave out.
 """
 
 from __future__ import annotations
