@@ -211,7 +211,7 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 
 def _settings_shots(window: Window, folder: Path) -> Iterator[tuple[str, QWidget]]:
     """Lead the window from a new project through the first four steps."""
-    window.projects.new()
+    window.projects.create_project()
     dialog = window.findChild(NewProjectDialog)
     assert dialog is not None
     yield "dialog-new", dialog

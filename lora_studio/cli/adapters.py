@@ -10,7 +10,14 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, JsonOption, ask, model_of, print_json, refusing
+from lora_studio.cli.common import (
+    JsonLinesOption,
+    JsonOption,
+    ask,
+    exit_on_problem,
+    parse_model,
+    print_json,
+)
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.lora.adapters import (
@@ -64,13 +71,13 @@ def merge(
     display = Display(as_json=as_json)
     settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    with refusing(display):
+    with exit_on_problem(display):
         if run is None:
             _merge_outside(base, adapter or [], out, given, display)
         if adapter:
-            given["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _weighted(adapter))
+            given["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _parse_weighted(adapter))
         if base is not None:
-            given["base"] = _absolute(base)
+            given["base"] = _to_absolute(base)
         _merge_run(RunFolder(run.resolve()), given, plan, display)
 
 
@@ -93,21 +100,21 @@ def import_(
     The base model of an adapter is the project's model unless you specify --model.
     """
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         if adapter is None and model is None:
             raise fail(
                 "import.nothing",
                 "Nothing to import was specified.",
                 "Specify --adapter DIR, or --model MODEL to export a model without an adapter.",
             )
-        run = _new_run(path, model)
+        run = _create_run(path, model)
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     command: commands.ImportAdapter | commands.ImportModel = (
         commands.ImportModel(run=str(run.path))
         if adapter is None
-        else commands.ImportAdapter(run=str(run.path), adapter=_absolute(str(adapter)))
+        else commands.ImportAdapter(run=str(run.path), adapter=_to_absolute(str(adapter)))
     )
-    status = headless.exit_status(headless.perform(command, display))
+    status = headless.get_exit_status(headless.perform(command, display))
     if status:
         shutil.rmtree(run.path, ignore_errors=True)  # it holds nothing but the attempt
     raise typer.Exit(status)
@@ -123,14 +130,14 @@ def list_(
 ) -> None:
     """List the adapters in folders and their subfolders, newest first."""
     display = Display(as_json=as_json)
-    named = tuple(_absolute(str(folder)) for folder in folders or [Path()])
+    named = tuple(_to_absolute(str(folder)) for folder in folders or [Path()])
     event = ask(commands.ListAdapters(folders=named), events.AdaptersFound, display)
     if as_json:
         print_json([facts.model_dump(mode="json", context=READABLE) for facts in event.adapters])
         return
     table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
     for facts in event.adapters:
-        table.add_row(*_cells(facts))
+        table.add_row(*_format_cells(facts))
     display.console.print(
         table if event.adapters else str(text("No adapters in {folders}.", folders=named))
     )
@@ -147,7 +154,7 @@ def show(
     """Show the layers of an adapter. With --model, exit with 1 if the adapter doesn't fit the model."""
     display = Display(as_json=as_json)
     command = commands.ShowAdapter(
-        folder=_absolute(str(folder)), model=model_of(model) if model else None
+        folder=_to_absolute(str(folder)), model=parse_model(model) if model else None
     )
     event = ask(command, events.AdapterShown, display)
     if as_json:
@@ -176,35 +183,35 @@ def combine(
 ) -> None:
     """Combine several adapters into one in PEFT format, without loading a model."""
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         command = commands.CombineAdapters(
-            adapters=_weighted(adapters),
+            adapters=_parse_weighted(adapters),
             method=method,
-            out=_absolute(str(out)),
+            out=_to_absolute(str(out)),
             rank=rank,
             density=density,
             seed=seed,
         )
-    raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+    raise typer.Exit(headless.get_exit_status(headless.perform_outside(command, display)))
 
 
-def mixes(texts: list[str]) -> tuple[AdapterMix, ...]:
+def parse_mixes(texts: list[str]) -> tuple[AdapterMix, ...]:
     """Return the adapters named on the command line as one mix, or () if there are none."""
-    each = _weighted(texts)
+    each = _parse_weighted(texts)
     return (AdapterMix(name=" + ".join(texts), adapters=each),) if each else ()
 
 
-def _weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
+def _parse_weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
     """Return adapters with absolute folders; raises ProblemError for an invalid weight."""
     parsed = [parse_weighted(each) for each in texts]
-    return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in parsed)
+    return tuple(each.model_copy(update={"folder": _to_absolute(each.folder)}) for each in parsed)
 
 
 def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> NoReturn:
     """Save the settings in the run, as the window does, and merge."""
     frozen = run.load_project()
     spec = MergingSpec.model_validate(frozen.merging.model_dump() | given)
-    if problem := headless.missing(run, "Merge"):
+    if problem := headless.find_missing(run, "Merge"):
         raise ProblemError(problem)
     if plan:
         command = commands.PlanMerge(run=str(run.path), merging=spec)
@@ -231,19 +238,19 @@ def _merge_outside(
             "Add the weight to the folder: --adapter DIR=0.5.",
         )
     command = commands.MergeAdapters(
-        base=model_of(base),
-        adapters=_weighted(adapters),
-        out=_absolute(str(out)),
+        base=parse_model(base),
+        adapters=_parse_weighted(adapters),
+        out=_to_absolute(str(out)),
         merging=MergingSpec.model_validate(given),
     )
-    raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+    raise typer.Exit(headless.get_exit_status(headless.perform_outside(command, display)))
 
 
-def _new_run(path: Path, model: str | None) -> RunFolder:
+def _create_run(path: Path, model: str | None) -> RunFolder:
     """Create a run of a project; only its model settings must be valid."""
     draft = project.load(path)
     if model is not None:
-        draft.set("model", "source", model_of(model).source)
+        draft.set("model", "source", parse_model(model).source)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)
@@ -251,11 +258,11 @@ def _new_run(path: Path, model: str | None) -> RunFolder:
     return run_folder.create_run(draft.folder / "runs", draft.freeze(), draft.folder)
 
 
-def _absolute(folder: str) -> str:
+def _to_absolute(folder: str) -> str:
     return str(Path(folder).expanduser().resolve())
 
 
-def _cells(facts: AdapterFacts) -> list[str]:
+def _format_cells(facts: AdapterFacts) -> list[str]:
     if facts.problem is not None:
         return [facts.folder, "✗", "", str(facts.problem.what), "", ""]
     low, high = facts.ranks
@@ -275,7 +282,7 @@ def _print_shown(event: events.AdapterShown, display: Display) -> None:
     table.add_row("Adapter", facts.folder)
     table.add_row("Kind", facts.kind)
     table.add_row("Base", facts.base or "unknown")
-    table.add_row("Rank, alpha", f"{_cells(facts)[2]}, {facts.alpha:g}")
+    table.add_row("Rank, alpha", f"{_format_cells(facts)[2]}, {facts.alpha:g}")
     table.add_row(
         "Parameters",
         f"{formatting.format_count(facts.parameters)}, {formatting.format_size(facts.bytes)}",
@@ -324,4 +331,4 @@ def _print_plan(event: events.MergePlanned, display: Display) -> None:
         table.add_row("Merged by PEFT", str(event.by_peft))
     display.console.print(table)
     for problem in event.problems:
-        display.problem(problem)
+        display.print_problem(problem)

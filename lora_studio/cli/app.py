@@ -29,7 +29,7 @@ from lora_studio.cli import (
 from lora_studio.cli import (
     queue as cli_queue,
 )
-from lora_studio.cli.common import JsonLinesOption, refusing
+from lora_studio.cli.common import JsonLinesOption, exit_on_problem
 from lora_studio.cli.console import Display
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
@@ -86,7 +86,7 @@ PresetOption = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def _version(
+def _print_version(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     stay_offline: Annotated[
         bool, typer.Option("--offline", help="Make no network requests.")
@@ -107,7 +107,7 @@ def run(
     preset: PresetOption = "",
 ) -> None:
     """Train, merge, export, and create the Ollama model of a project."""
-    _new_run(path, ("Train", "Merge", "Export"), as_json, change, preset)
+    _create_run(path, ("Train", "Merge", "Export"), as_json, change, preset)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def train(
     Ctrl+C stops training after the current step and keeps the adapter; pressing it again cancels. `pause` or SIGTERM
     pauses training until you run `resume`.
     """
-    _new_run(path, ("Train",), as_json, change, preset)
+    _create_run(path, ("Train",), as_json, change, preset)
 
 
 @app.command()
@@ -138,7 +138,7 @@ def pause(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     """Pause a training run (saves a checkpoint). Continue it with `resume`."""
     display = Display(as_json=as_json)
     run = RunFolder(path.resolve())
-    with refusing(display):
+    with exit_on_problem(display):
         run.load_project()
         status = headless.pause(run, display)
     raise typer.Exit(status)
@@ -148,7 +148,7 @@ def pause(path: RunArgument, as_json: JsonLinesOption = False) -> None:
 def metrics_command(path: RunArgument) -> None:
     """Print the metrics of a run as CSV, one line per step."""
     run = RunFolder(path.resolve())
-    with refusing(Display()):
+    with exit_on_problem(Display()):
         run.load_project()
     print(metrics.read_metrics(run).to_csv(), end="")
 
@@ -158,7 +158,7 @@ def watch(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     """Show the events of a run and follow it while it is running."""
     run = RunFolder(path.resolve())
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         run.load_project()
     raise typer.Exit(headless.watch(run, display))
 
@@ -180,7 +180,7 @@ def demo_command(
     raise typer.Exit(demo.run(folder, Display(as_json=as_json)))
 
 
-def _new_run(
+def _create_run(
     path: Path, stages: tuple[str, ...], as_json: bool, change: list[str] | None, preset: str
 ) -> None:
     display = Display(as_json=as_json)
@@ -188,9 +188,9 @@ def _new_run(
     if draft is None:
         raise typer.Exit(headless.REFUSED)
     try:
-        run = headless.new_run(draft)
+        run = headless.create_run(draft)
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         raise typer.Exit(headless.FAILED) from None
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     raise typer.Exit(headless.run_stages(run, stages, display))

@@ -12,7 +12,7 @@ import typer
 
 from lora_studio.cli import adapters as cli_adapters
 from lora_studio.cli import headless
-from lora_studio.cli.common import refusing, spec_options
+from lora_studio.cli.common import add_spec_options, exit_on_problem
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
 from lora_studio.core import formatting
@@ -60,7 +60,7 @@ JsonChatOption = Annotated[
 ]
 
 
-@spec_options(Sampling, temperature=0.0, top_p=1.0, max_tokens=256)
+@add_spec_options(Sampling, temperature=0.0, top_p=1.0, max_tokens=256)
 def chat(
     path: RunOrProjectArgument,
     with_model: WithOption = "",
@@ -76,17 +76,17 @@ def chat(
     The model is loaded once, and answers are streamed. Ctrl+C stops an answer.
     """
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         sampling = Sampling(**sampling_options)
-        frozen, run = _opened(path)
-        speaker = _speaker(frozen, run, with_model, adapter or [])
+        frozen, run = _open_project(path)
+        speaker = _find_speaker(frozen, run, with_model, adapter or [])
         if device:
             frozen = _on_device(frozen, device)
         session = _ChatSession(client_worker.Worker.start(), frozen, speaker, sampling, display)
-    session.talk(system, iter(prompt) if prompt else _typed(as_json))
+    session.talk(system, iter(prompt) if prompt else _read_lines(as_json))
 
 
-def _opened(path: Path) -> tuple[Project, RunFolder | None]:
+def _open_project(path: Path) -> tuple[Project, RunFolder | None]:
     """Return the frozen project of a run, or a project whose model settings must be valid."""
     run = RunFolder(path.resolve())
     if run.project_file.is_file():
@@ -105,7 +105,7 @@ def _on_device(frozen: Project, device: str) -> Project:
     return frozen.model_copy(update={"model": type(frozen.model)(**changed)})
 
 
-def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
+def _find_ollama_speaker(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
     """Return the Ollama model last created from the run, or the one that its project would create."""
     created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
@@ -114,7 +114,7 @@ def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
     return OllamaSpeaker(name=name, host=frozen.export.ollama_host)
 
 
-def _speaker(
+def _find_speaker(
     frozen: Project, run: RunFolder | None, wanted: str, adapters: list[str]
 ) -> AnySpeaker:
     """Return the selected model; raises ProblemError if the run doesn't have it yet."""
@@ -126,13 +126,13 @@ def _speaker(
             name=wanted,
             choices=WITH,
         )
-    if mixes := cli_adapters.mixes(adapters):
+    if mixes := cli_adapters.parse_mixes(adapters):
         return AdapterSpeaker(adapters=mixes[0].adapters)
     match wanted or ("tuned" if run is not None else "base"):
         case "base":
             return AdapterSpeaker()
         case "ollama":
-            return _in_ollama(frozen, run)
+            return _find_ollama_speaker(frozen, run)
         case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
             return speakers.create_adapter_speaker(run.adapter)
         case "merged" if run is not None and (run.merged / "config.json").is_file():
@@ -148,7 +148,7 @@ def _speaker(
             )
 
 
-def _typed(as_json: bool) -> Iterator[str]:
+def _read_lines(as_json: bool) -> Iterator[str]:
     """Yield typed or piped lines until an empty line or the end."""
     while True:
         if as_json:
@@ -197,24 +197,24 @@ class _ChatSession:
         )
         self.worker.send(command)
         shown = answer = ""
-        with headless.ctrl_c([self.worker], command):
+        with headless.forward_ctrl_c([self.worker], command):
             for event in self._events:
                 if self.display.as_json:
                     self.display.show(event)
                 match event:
                     case events.AnswerGrew():
-                        shown = self._grow(shown, event.start, event.text)
+                        shown = self._print_growth(shown, event.start, event.text)
                     case events.Answered():
                         answer = event.text
-                        self._grow(shown, 0, answer)
+                        self._print_growth(shown, 0, answer)
                         self._end(event)
                     case events.AnswerRefused() | events.Failed():
-                        self._refuse(event.problem)
+                        self._exit_with(event.problem)
                     case events.Done() | events.Cancelled() if event.id == command.id:
                         return answer
         raise typer.Exit(headless.FAILED)
 
-    def _grow(self, shown: str, start: int, text: str) -> str:
+    def _print_growth(self, shown: str, start: int, text: str) -> str:
         """Print new text; if earlier text changed, print the whole answer on a new line."""
         whole = shown[:start] + text
         if not self.display.as_json:
@@ -225,15 +225,15 @@ class _ChatSession:
     def _end(self, event: events.Answered) -> None:
         if not self.display.as_json:
             print()
-            self.display.console.print(_summary(event), style="dim")
+            self.display.console.print(_summarize(event), style="dim")
 
-    def _refuse(self, problem: Problem) -> NoReturn:
+    def _exit_with(self, problem: Problem) -> NoReturn:
         if not self.display.as_json:
-            self.display.problem(problem)
+            self.display.print_problem(problem)
         raise typer.Exit(headless.FAILED)
 
 
-def _summary(event: events.Answered) -> str:
+def _summarize(event: events.Answered) -> str:
     speed = event.tokens_per_s
     parts = [
         formatting.format_plural(event.tokens, "token"),

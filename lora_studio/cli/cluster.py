@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import refusing
+from lora_studio.cli.common import exit_on_problem
 from lora_studio.cli.console import Display
 from lora_studio.core.messages import text
 from lora_studio.core.runs import cluster as run_cluster
@@ -37,7 +37,7 @@ def cluster(
     """
     display = Display()
     run = RunFolder(path.resolve())
-    with refusing(display):
+    with exit_on_problem(display):
         if run.project_file.is_file():
             written = run_cluster.export_run(run, out.resolve(), with_model=model)
         else:
@@ -49,7 +49,7 @@ def cluster(
                 draft.freeze(), draft.folder, out.resolve(), with_model=model
             )  # fmt: skip
     display.console.print(f"Written: {written.path}", soft_wrap=True, markup=False)
-    display.say(
+    display.print_line(
         text(
             "Copy the folder to the cluster and run {command} there. For details, see README.md.",
             command=run_cluster.COMMAND,

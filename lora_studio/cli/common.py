@@ -32,26 +32,26 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 _Answer = TypeVar("_Answer", bound=events.Event)
 
 
-def model_of(source: str) -> ModelSpec:
+def parse_model(source: str) -> ModelSpec:
     """Return the model that an option names; a local path is made absolute."""
     local = Path(source).expanduser()
     return ModelSpec(source=str(local.resolve()) if local.exists() else source)
 
 
 @contextmanager
-def refusing(display: Display) -> Iterator[None]:
+def exit_on_problem(display: Display) -> Iterator[None]:
     """Show problems and invalid option values raised inside, and exit with 2."""
     try:
         yield
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         raise typer.Exit(headless.REFUSED) from None
     except ValidationError as error:
-        display.problems([_invalid(error)])
+        display.print_problems([_make_invalid_problem(error)])
         raise typer.Exit(headless.REFUSED) from None
 
 
-def spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], _Command]:
+def add_spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], _Command]:
     """Return a decorator that gives a command an option for each field of a spec.
 
     The command takes them as `**options`. `defaults` replace those of the spec.
@@ -75,7 +75,7 @@ def spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], _Com
     return decorate
 
 
-def answers(command: commands.Question, display: Display) -> list[events.Event]:
+def collect_answers(command: commands.Question, display: Display) -> list[events.Event]:
     """Return all events about one question; shows a progress bar on a terminal.
 
     If the engine can't start, the answer is `Failed`. Ctrl+C ends the worker and exits.
@@ -86,7 +86,7 @@ def answers(command: commands.Question, display: Display) -> list[events.Event]:
         return [events.Failed(problem=error.problems[0])]
     try:
         worker.send(command)
-        return list(display.progress(iter_until_ended(worker, command.id)))
+        return list(display.show_progress(iter_until_ended(worker, command.id)))
     except KeyboardInterrupt:
         worker.kill()
         worker.close()
@@ -95,20 +95,20 @@ def answers(command: commands.Question, display: Display) -> list[events.Event]:
 
 def ask(command: commands.Question, kind: type[_Answer], display: Display) -> _Answer:
     """Return the event that answers a question; shows a failure and exits."""
-    replies = answers(command, display)
+    replies = collect_answers(command, display)
     for event in replies:
         match event:
             case events.Failed():
-                display.problems([event.problem])
+                display.print_problems([event.problem])
                 raise typer.Exit(headless.FAILED)
             case events.Cancelled():
                 raise typer.Exit(headless.INTERRUPTED)
             case events.Warned():
-                display.problem(event.problem)
+                display.print_problem(event.problem)
     return next(event for event in replies if isinstance(event, kind))
 
 
-def answers_to(questions: Sequence[commands.Question], display: Display) -> list[events.Event]:
+def ask_all(questions: Sequence[commands.Question], display: Display) -> list[events.Event]:
     """Return all events about several questions to one worker; raises ProblemError."""
     worker = client_worker.Worker.start()
     replies: list[events.Event] = []
@@ -116,7 +116,7 @@ def answers_to(questions: Sequence[commands.Question], display: Display) -> list
         for question in questions:
             worker.send(question)
         waiting = {question.id for question in questions}
-        for event in display.progress(worker.events()):
+        for event in display.show_progress(worker.events()):
             replies.append(event)
             match event:
                 case events.Failed() if event.id in waiting:
@@ -138,7 +138,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def _invalid(error: ValidationError) -> Problem:
+def _make_invalid_problem(error: ValidationError) -> Problem:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "value"
     return problems.error(

@@ -48,30 +48,30 @@ class Display:
         """Show events until the stream ends; the last ending, None when there was none."""
         ending: events.Ending | None = None
         began = time.monotonic()
-        for event in self.shown(stream):
+        for event in self.show_all(stream):
             if isinstance(event, events.Ending):
                 ending = event
         if time.monotonic() - began >= LONG and self.console.is_terminal:
             self.console.bell()
         return ending
 
-    def shown(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
+    def show_all(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
         """Return the same events, each shown before it is passed on."""
-        with self._bar():
+        with self._open_bar():
             for event in stream:
                 self.show(event)
                 yield event
 
-    def progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
+    def show_progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
         """Return the same events, with a bar for stages alone: for verbs that show the answer themselves."""
-        with self._bar():
+        with self._open_bar():
             for event in stream:
                 if isinstance(event, events.Progress) and not self.as_json:
                     self.show(event)
                 yield event
 
     @contextmanager
-    def _bar(self) -> Iterator[None]:
+    def _open_bar(self) -> Iterator[None]:
         """Return a bar on a terminal, gone in the end."""
         live = not self.as_json and self.console.is_terminal
         if live:
@@ -91,27 +91,29 @@ class Display:
             return
         match event:
             case events.Progress():
-                self._stage(str(event.stage), event.done, event.total, str(_left(event.eta_s)))
+                self._update_stage(
+                    str(event.stage), event.done, event.total, str(_format_time_left(event.eta_s))
+                )
             case events.StepDone():
-                self._step(event)
+                self._update_step(event)
             case events.Failed():
                 self._end_stage()
-                self.problem(event.problem)
+                self.print_problem(event.problem)
             case events.Warned():
-                self.problem(event.problem)
+                self.print_problem(event.problem)
             case _ if message := describe(event):
                 self._end_stage()
-                self.say(message)
+                self.print_line(message)
 
-    def say(self, message: Text | str) -> None:
+    def print_line(self, message: Text | str) -> None:
         """Print one line for a person."""
         self.console.print(f"  {escape(str(message))}", soft_wrap=True)
 
-    def title(self, text: str) -> None:
+    def print_title(self, text: str) -> None:
         """Print the heading of a step."""
         self.console.print(f"\n[bold]{escape(text)}[/bold]")
 
-    def problem(self, problem: Problem) -> None:
+    def print_problem(self, problem: Problem) -> None:
         """Print a problem: what, where, what to do."""
         if self.as_json:
             self.console.print(f"{problem}", soft_wrap=True, markup=False)
@@ -124,7 +126,7 @@ class Display:
         if problem.remedy:
             self.console.print(f"    {escape(str(problem.remedy))}", soft_wrap=True)
 
-    def problems(self, problems: Iterable[Problem]) -> None:
+    def print_problems(self, problems: Iterable[Problem]) -> None:
         """Print every problem; with `--json` as one array on stdout."""
         problems = list(problems)
         if self.as_json:
@@ -139,9 +141,9 @@ class Display:
             )
             return
         for problem in problems:
-            self.problem(problem)
+            self.print_problem(problem)
 
-    def _step(self, event: events.StepDone) -> None:
+    def _update_step(self, event: events.StepDone) -> None:
         detail = str(
             text(
                 "step {step:d}/{steps:d} · loss {loss:loss} · {rate} · {memory:memory}{left}",
@@ -150,16 +152,16 @@ class Display:
                 loss=event.loss,
                 rate=formatting.format_rate(event.tokens_per_s),
                 memory=event.memory_bytes,
-                left=_left(event.eta_s),
+                left=_format_time_left(event.eta_s),
             )
         )
         if self.console.is_terminal:
-            self._stage("Training", event.step, event.steps, detail)
+            self._update_stage("Training", event.step, event.steps, detail)
         elif event.time - self._last_plain >= PLAIN_INTERVAL or event.step == event.steps:
             self._last_plain = event.time
-            self.say(detail)
+            self.print_line(detail)
 
-    def _stage(self, name: str, done: float, total: float | None, detail: str) -> None:
+    def _update_stage(self, name: str, done: float, total: float | None, detail: str) -> None:
         if not self.console.is_terminal:
             return
         if self._task is not None and self._progress.tasks[0].description != name:
@@ -174,5 +176,5 @@ class Display:
             self._task = None
 
 
-def _left(seconds: float | None) -> Text:
+def _format_time_left(seconds: float | None) -> Text:
     return NO_TEXT if seconds is None else text(" · {time:remaining} left", time=seconds)

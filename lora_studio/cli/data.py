@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, answers, print_json
+from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
@@ -66,26 +66,28 @@ def inspect(
     """
     display = Display(as_json=as_json)
     try:
-        source = source_of(
+        source = parse_source(
             file, row_format, mapping or [], subset=subset, split=split, revision=revision
         )
     except ProblemError as error:
         answer: events.DatasetInspected | Problem = error.problems[0]
     else:
-        answer = _answer(commands.InspectDataset(dataset=DatasetSpec(sources=(source,))), display)
+        answer = _ask_dataset(
+            commands.InspectDataset(dataset=DatasetSpec(sources=(source,))), display
+        )
     report = (
         _report(answer, file)
         if isinstance(answer, events.DatasetInspected)
-        else _refused(answer, file)
+        else _dump_refusal(answer, file)
     )
     if as_json:
         print_json(report)
     else:
         _show(report, display)
-    raise typer.Exit(_status(report, answer))
+    raise typer.Exit(_get_exit_status(report, answer))
 
 
-def source_of(
+def parse_source(
     file: str,
     row_format: str = "auto",
     mapping: Sequence[str] = (),
@@ -99,7 +101,7 @@ def source_of(
     A name that isn't a local file but is spelled like a Hub ID is treated as one.
     """
     if row_format != "auto" and row_format not in FORMATS:
-        raise _wrong(
+        raise _make_error(
             "dataset.unknown_format",
             "Unknown format: {name}.",
             "Choose one of: {formats}.",
@@ -126,7 +128,7 @@ def _parse_mapping(entries: Sequence[str]) -> dict[str, str]:
     for entry in entries:
         slot, equals, value = entry.partition("=")
         if not equals or not slot.strip():
-            raise _wrong(
+            raise _make_error(
                 "dataset.unknown_slot",
                 "Invalid mapping: {mapping}.",
                 "Use SLOT=COLUMN or SLOT=TEMPLATE, for example question={example}.",
@@ -137,18 +139,18 @@ def _parse_mapping(entries: Sequence[str]) -> dict[str, str]:
     return slots
 
 
-def _answer(
+def _ask_dataset(
     command: commands.InspectDataset, display: Display
 ) -> events.DatasetInspected | Problem:
     """Return the final answer of a worker; it reports a dataset as far as it was read before that."""
     return next(
         event.problem if isinstance(event, events.Failed) else event
-        for event in reversed(answers(command, display))
+        for event in reversed(collect_answers(command, display))
         if isinstance(event, (events.DatasetInspected, events.Failed))
     )
 
 
-def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
+def _get_exit_status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
     """Return 0 if there are usable rows, 2 if the data is refused, 1 if the engine failed."""
     if isinstance(answer, Problem) and not answer.code.startswith(("dataset.", "hub.")):
         return headless.FAILED
@@ -181,7 +183,7 @@ def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
     }
 
 
-def _refused(problem: Problem, file: str) -> dict[str, Any]:
+def _dump_refusal(problem: Problem, file: str) -> dict[str, Any]:
     return {
         "file": file,
         "container": "",
@@ -220,41 +222,41 @@ def _show(report: dict[str, Any], display: Display) -> None:
             "Other formats",
             formatting.join_names([FORMATS[name].title for name in report["others"]], "or"),
         ),
-        ("Columns", _columns(report["columns"])),
+        ("Columns", _format_columns(report["columns"])),
         ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),
-        ("Rows", _sum(report)),
+        ("Rows", _format_total(report)),
     ):
         if value:
             table.add_row(name, escape(value))
     display.console.print(table)
     for entry in report["reasons"][:_REASONS_SHOWN]:
-        display.say(
-            f"{formatting.format_number(entry['count'])} × {entry['reason']['text']} ({_places(entry)})"
+        display.print_line(
+            f"{formatting.format_number(entry['count'])} × {entry['reason']['text']} ({_format_places(entry)})"
         )
     if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
-        display.say(counted(more, "and {n} more reason", "and {n} more reasons"))
-    display.problems(Problem.model_validate(problem) for problem in report["problems"])
+        display.print_line(counted(more, "and {n} more reason", "and {n} more reasons"))
+    display.print_problems(Problem.model_validate(problem) for problem in report["problems"])
 
 
-def _columns(names: Sequence[str]) -> str:
+def _format_columns(names: Sequence[str]) -> str:
     more = len(names) - _COLUMNS_SHOWN
     shown = ", ".join(names[:_COLUMNS_SHOWN])
     return f"{shown} and {formatting.format_number(more)} more" if more > 0 else shown
 
 
-def _sum(report: dict[str, Any]) -> str:
+def _format_total(report: dict[str, Any]) -> str:
     read, used, skipped = (
         formatting.format_number(report[name]) for name in ("rows", "used", "skipped")
     )
     return f"{read} read = {used} used + {skipped} skipped"
 
 
-def _places(entry: dict[str, Any]) -> str:
+def _format_places(entry: dict[str, Any]) -> str:
     rows = [formatting.format_number(row) for row in entry["rows"]]
     more = entry["count"] - len(rows)
     shown = ", ".join(rows)
     return f"{'row' if entry['count'] == 1 else 'rows'} {shown}{', …' if more > 0 else ''}"
 
 
-def _wrong(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
+def _make_error(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
     return fail(code, what, remedy, where=Where(step="dataset", field="sources"), **values)

@@ -58,27 +58,27 @@ def run(folder: Path | None, display: Display) -> int:
         project_folder = prepare(folder)
         expected = load_expectation(project_folder / "expect.toml")
     except (OSError, KeyError, TypeError, ValueError) as error:
-        display.problems([_unreadable(folder, error)])
+        display.print_problems([_make_unreadable_problem(folder, error)])
         return headless.REFUSED
-    display.title(f"Sample project in {project_folder}")
+    display.print_title(f"Sample project in {project_folder}")
     draft = headless.open_project(project_folder, [], display)
     if draft is None:
         return headless.REFUSED
     try:
-        new = headless.new_run(draft)
+        new = headless.create_run(draft)
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         return headless.FAILED
     if status := headless.run_stages(new, tuple(headless.STAGES), display):
         return status
-    display.title("Comparison")
-    answers = _answers(new, expected, display)
+    display.print_title("Comparison")
+    answers = _ask_answers(new, expected, display)
     if answers is None:
         return headless.FAILED
     _print_showcase(expected, answers, display)
     passed = _check(new, expected, answers, display)
-    display.say(text("Results: {folder}", folder=str(new.path)))
-    display.say(text("Finished in {time:duration}.", time=time.monotonic() - began))
+    display.print_line(text("Results: {folder}", folder=str(new.path)))
+    display.print_line(text("Finished in {time:duration}.", time=time.monotonic() - began))
     return 0 if passed else headless.FAILED
 
 
@@ -105,7 +105,7 @@ def load_expectation(file: Path) -> Expectation:
     )
 
 
-def _unreadable(folder: Path | None, error: Exception) -> Problem:
+def _make_unreadable_problem(folder: Path | None, error: Exception) -> Problem:
     return problems.error(
         "demo.unreadable",
         "The sample project couldn't be created: {error}.",
@@ -115,7 +115,7 @@ def _unreadable(folder: Path | None, error: Exception) -> Problem:
     )
 
 
-def _answers(target: RunFolder, expected: Expectation, display: Display) -> Answers | None:
+def _ask_answers(target: RunFolder, expected: Expectation, display: Display) -> Answers | None:
     questions = [
         *expected.showcase,
         *(question for group in expected.groups for question in group.questions),
@@ -128,14 +128,14 @@ def _answers(target: RunFolder, expected: Expectation, display: Display) -> Answ
     )
     answers: Answers = {source: [""] * len(questions) for source in _NAMES}
     try:
-        for event in display.shown(worker.perform(command)):
+        for event in display.show_all(worker.perform(command)):
             match event:
                 case events.Generated():
                     answers[event.source][event.index] = event.text
                 case events.Failed() | events.Cancelled():
                     return None
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         return None
     return answers
 
@@ -170,17 +170,17 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
         limit=expected.base_at_most,
     )
     checks.append((below, shares["base"] <= expected.base_at_most))
-    tested = self_tests(target)
+    tested = list_self_tests(target)
     checks += [(describe(event), event.passed) for event in tested]
     stages = {event.stage for event in tested}
     wanted = {"merged", *target.load_project().export.quantizations}
     checks.append((text("Self-tests ran for all stages"), wanted <= stages))
     for check, passed in checks:
-        display.say(text("✓ {check}" if passed else "✗ {check}", check=check))
+        display.print_line(text("✓ {check}" if passed else "✗ {check}", check=check))
     return all(passed for _, passed in checks)
 
 
-def self_tests(target: RunFolder) -> list[events.SelfTested]:
+def list_self_tests(target: RunFolder) -> list[events.SelfTested]:
     """Return the last test of each stage: an export tests the merged model too, after the merge did."""
     tests = (event for event in target.events() if isinstance(event, events.SelfTested))
     return list({event.stage: event for event in tests}.values())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, answers, print_json
+from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
@@ -46,7 +46,7 @@ def diagnostics_(
     display = Display()
     entries = diagnostics.collect_entries(_report(display), project)
     for entry in entries:
-        display.say(
+        display.print_line(
             f"{entry.name} ({formatting.format_size(len(entry.text.encode()))}): {entry.about}"
         )
     if not yes and not typer.confirm(
@@ -56,13 +56,13 @@ def diagnostics_(
     try:
         diagnostics.write_archive(entries, file)
     except OSError as error:
-        display.say(
+        display.print_line(
             text(
                 "Couldn't write {file}: {reason}.", file=str(file), reason=describe_os_error(error)
             )
         )
         raise typer.Exit(headless.FAILED) from None
-    display.say(text("Created {file}. Review it before you share it.", file=str(file)))
+    display.print_line(text("Created {file}. Review it before you share it.", file=str(file)))
 
 
 def _report(display: Display) -> dict[str, Any]:
@@ -72,16 +72,16 @@ def _report(display: Display) -> dict[str, Any]:
         engine.model_dump(mode="json", context=READABLE, exclude={"packages"}) if engine else None
     )
     for command in (commands.InspectDevices(), commands.InspectOllama()):
-        for event in answers(command, display):
+        for event in collect_answers(command, display):
             diagnostics.add_event(report, event)
     return report
 
 
 def _print_doctor(report: dict[str, Any], display: Display) -> None:
-    display.title(f"LoRA Studio {report['version']}")
-    display.say(f"Python {report['python']} on {report['system']}")
+    display.print_title(f"LoRA Studio {report['version']}")
+    display.print_line(f"Python {report['python']} on {report['system']}")
     if engine := report["engine"]:
-        display.say(
+        display.print_line(
             text(
                 "Engine {name}: version {version}, PyTorch {torch}, Python {python}",
                 name=engine["name"],
@@ -91,9 +91,9 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
             )
         )
     for name, version in report["packages"].items():
-        display.say(f"{name}: {version or 'not installed'}")
+        display.print_line(f"{name}: {version or 'not installed'}")
     for device in report["devices"]:
-        display.say(
+        display.print_line(
             text(
                 "Device {name}: {title}, {memory:memory}",
                 name=device["name"],
@@ -102,10 +102,10 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
             )
         )
     ollama = report["ollama"]
-    display.say(
+    display.print_line(
         text("Ollama {version} at {host}", version=ollama["version"], host=ollama["host"])
         if ollama
         else text("Ollama: not running")
     )
     for problem in report["problems"]:
-        display.say(f"{problem['what']} {problem['remedy']}")
+        display.print_line(f"{problem['what']} {problem['remedy']}")

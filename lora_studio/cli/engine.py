@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lora_studio import __version__
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, print_json, refusing
+from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe_machine
 from lora_studio.client import worker
@@ -78,12 +78,12 @@ def install(
     If the installation is interrupted, run the command again to continue.
     """
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         request = SetupRequest(
-            variant=_variant(variant),
+            variant=_parse_variant(variant),
             torch=torch,
             python=python,
-            wheelhouse=_existing(offline),
+            wheelhouse=_parse_folder(offline),
             to=to,
         )
     _set_up(request, display, only_plan=plan, yes=yes)
@@ -104,8 +104,8 @@ def update(
 ) -> None:
     """Update the current engine to this version of LoRA Studio. Downloads only changed packages."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        request = SetupRequest(mode="update", torch=torch, wheelhouse=_existing(offline))
+    with exit_on_problem(display):
+        request = SetupRequest(mode="update", torch=torch, wheelhouse=_parse_folder(offline))
     _set_up(request, display, yes=yes)
 
 
@@ -117,10 +117,10 @@ def check(
 ) -> None:
     """Check an engine by importing its packages and training a tiny random model."""
     display = Display(as_json=as_json)
-    with _stoppable() as stop:
+    with _cancel_on_signals() as stop:
         status = show(operations.check_engine(stop, name, steps), display)
     if status == 0:
-        display.say("The engine passed the check.")
+        display.print_line("The engine passed the check.")
     raise typer.Exit(status)
 
 
@@ -136,7 +136,7 @@ def status(as_json: JsonObjectOption = False) -> None:
         problem = error
     report: dict[str, Any] = {
         "version": __version__,
-        "engine": _facts(current) if current else None,
+        "engine": _dump_engine(current) if current else None,
         "python": python,
         "folder": str(folders.get_root().path),
         "machine": machine.model_dump(mode="json", context=READABLE),
@@ -160,7 +160,7 @@ def list_(
     current = engines.get_current()
     installed = engines.list_engines()
     if as_json:
-        print_json([_facts(one) | {"in_use": one == current} for one in installed])
+        print_json([_dump_engine(one) | {"in_use": one == current} for one in installed])
         return
     table = Table("", "Engine", "Version", "PyTorch", "Python", "Size", box=None)
     for one in installed:
@@ -179,7 +179,7 @@ def list_(
 @app.command()
 def rollback(as_json: JsonObjectOption = False) -> None:
     """Switch back to the previous engine."""
-    _at_once(engines.roll_back, as_json)
+    _run_now(engines.roll_back, as_json)
 
 
 @app.command(name="use")
@@ -199,7 +199,7 @@ def switch_engine(
     if bool(name) == (python is not None):
         raise typer.BadParameter("Specify either an engine or --python.")
     if python is not None:
-        with _stoppable() as stop:
+        with _cancel_on_signals() as stop:
             raise typer.Exit(show(operations.adopt_python(python, stop), Display(as_json=as_json)))
 
     def switch(root: folders.EngineRoot) -> Engine:
@@ -207,7 +207,7 @@ def switch_engine(
         engines.switch_engine(engine, root)
         return engine
 
-    _at_once(switch, as_json)
+    _run_now(switch, as_json)
 
 
 @app.command()
@@ -217,10 +217,12 @@ def move(
 ) -> None:
     """Move all engines to another folder. Checks them there before deleting the old folder."""
     display = Display(as_json=as_json)
-    with _stoppable() as stop:
+    with _cancel_on_signals() as stop:
         status = show(operations.move_engines(to, stop), display)
     if status == 0:
-        display.say(text("Engines are now in {folder}.", folder=str(folders.get_root().path)))
+        display.print_line(
+            text("Engines are now in {folder}.", folder=str(folders.get_root().path))
+        )
     raise typer.Exit(status)
 
 
@@ -252,9 +254,9 @@ def wheelhouse(
     display = Display(as_json=as_json)
     if platform not in ("", *operations.PLATFORMS.values()):
         raise typer.BadParameter(f"Choose one of: {', '.join(operations.PLATFORMS.values())}.")
-    with refusing(display):
-        request = SetupRequest(variant=_variant(variant), torch=torch, python=python)
-    with _stoppable() as stop:
+    with exit_on_problem(display):
+        request = SetupRequest(variant=_parse_variant(variant), torch=torch, python=python)
+    with _cancel_on_signals() as stop:
         stream = operations.make_wheelhouse(
             folder, request, stop, platform, with_python=with_python
         )
@@ -275,25 +277,25 @@ def remove(
         raise typer.BadParameter("Specify either an engine or --all.")
     display = Display(as_json=as_json)
     root = folders.get_root()
-    with refusing(display):
+    with exit_on_problem(display):
         doomed = [engines.get_engine(name, root)] if name else engines.list_engines(root)
     size = formatting.format_size(sum(one.bytes for one in doomed))
     names = ", ".join(one.name for one in doomed) or "leftover files"
-    if _asks(yes, display) and not typer.confirm(
+    if _should_ask(yes, display) and not typer.confirm(
         str(text("Delete {names} ({size})?", names=names, size=size))
     ):
         raise typer.Exit(headless.INTERRUPTED)
-    with _stoppable() as stop:
+    with _cancel_on_signals() as stop:
         status = show(operations.remove_engines(name, stop), display)
     if status == 0:
-        display.say(text("Deleted {names}.", names=names))
+        display.print_line(text("Deleted {names}.", names=names))
     raise typer.Exit(status)
 
 
 def show(stream: Iterator[Event], display: Display) -> int:
     """Show the events of a setup until it ends and return the exit status."""
     result = 0
-    for shown in display.shown(cast(Iterator[events.Event], stream)):
+    for shown in display.show_all(cast(Iterator[events.Event], stream)):
         event = cast(Event, shown)  # the display passes on all events
         match event:
             case Failed():
@@ -307,46 +309,46 @@ def _set_up(
     request: SetupRequest, display: Display, *, only_plan: bool = False, yes: bool = False
 ) -> None:
     """Plan the setup, ask for confirmation, and run it."""
-    with _stoppable() as stop:
+    with _cancel_on_signals() as stop:
         work = EngineSetup(request, stop)
-        ended = show(_without_done(work.prepare()), display)
+        ended = show(_drop_done(work.prepare()), display)
         if ended or only_plan:
             raise typer.Exit(ended)
-        if _asks(yes, display) and not typer.confirm("Continue?", default=True):
+        if _should_ask(yes, display) and not typer.confirm("Continue?", default=True):
             raise typer.Exit(headless.INTERRUPTED)
         ended = show(work.carry_out(), display)
         if ended == headless.INTERRUPTED and not display.as_json:
-            display.say("Completed downloads are kept. Run the command again to continue.")
+            display.print_line("Completed downloads are kept. Run the command again to continue.")
         raise typer.Exit(ended)
 
 
-def _without_done(stream: Iterator[Event]) -> Iterator[Event]:
+def _drop_done(stream: Iterator[Event]) -> Iterator[Event]:
     """Return the events without `done`: the plan is followed by the installation."""
     return (event for event in stream if event.kind != "done")
 
 
-def _asks(yes: bool, display: Display) -> bool:
+def _should_ask(yes: bool, display: Display) -> bool:
     return not yes and not display.as_json and sys.stdin.isatty()
 
 
-def _at_once(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> None:
+def _run_now(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> None:
     """Run an action that returns at once, under the lock, and print the current engine."""
     display = Display(as_json=as_json)
     root = folders.get_root()
-    with refusing(display), root.locked():
+    with exit_on_problem(display), root.locked():
         engine = action(root)
     if as_json:
-        print_json(_facts(engine))
+        print_json(_dump_engine(engine))
     else:
-        display.say(text("Switched to engine {name}.", name=engine.name))
+        display.print_line(text("Switched to engine {name}.", name=engine.name))
         try:
             engines.get_usable_engine()
         except ProblemError as error:
-            display.say(str(error.problems[0]))
+            display.print_line(str(error.problems[0]))
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[StopFlag]:
+def _cancel_on_signals() -> Iterator[StopFlag]:
     """Let Ctrl+C and SIGTERM cancel the setup; completed downloads are kept."""
     stop = StopFlag()
 
@@ -361,7 +363,7 @@ def _stoppable() -> Iterator[StopFlag]:
             signal.signal(number, handler)
 
 
-def _variant(name: str) -> Variant | None:
+def _parse_variant(name: str) -> Variant | None:
     if name == "auto":
         return None
     known = next((one for one in detect.VARIANTS if one == name), None)
@@ -370,13 +372,13 @@ def _variant(name: str) -> Variant | None:
     return known
 
 
-def _existing(folder: Path | None) -> Path | None:
+def _parse_folder(folder: Path | None) -> Path | None:
     if folder is not None and not folder.is_dir():
         raise typer.BadParameter(f"{folder} isn't a folder.")
     return folder
 
 
-def _facts(engine: Engine) -> dict[str, Any]:
+def _dump_engine(engine: Engine) -> dict[str, Any]:
     facts = engine.model_dump(mode="json", context=READABLE, exclude={"packages"})
     return facts | {"python": str(engine.python), "fits": engine.fits}
 
@@ -384,7 +386,7 @@ def _facts(engine: Engine) -> dict[str, Any]:
 def _print_status(report: dict[str, Any], display: Display) -> None:
     engine = report["engine"]
     if engine:
-        display.say(
+        display.print_line(
             text(
                 "Engine {name}: version {version}, PyTorch {torch}, Python {python}, {size:size}",
                 name=engine["name"],
@@ -395,15 +397,17 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
             )
         )
     elif report["python"]:
-        display.say(text("No engine is installed. Jobs run in {python}", python=report["python"]))
-    display.say(text("Engine folder: {folder}", folder=report["folder"]))
-    display.say(describe_machine(detect.Accelerator.model_validate(report["machine"])))
+        display.print_line(
+            text("No engine is installed. Jobs run in {python}", python=report["python"])
+        )
+    display.print_line(text("Engine folder: {folder}", folder=report["folder"]))
+    display.print_line(describe_machine(detect.Accelerator.model_validate(report["machine"])))
     if report["can_roll_back_to"]:
-        display.say(
+        display.print_line(
             text(
                 "Run `lora-studio engine rollback` to switch back to {name}",
                 name=report["can_roll_back_to"],
             )
         )
     for problem in report["problems"]:
-        display.say(f"{problem['what']} {problem['remedy']}")
+        display.print_line(f"{problem['what']} {problem['remedy']}")

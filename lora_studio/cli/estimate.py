@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, answers_to, print_json
+from lora_studio.cli.common import JsonObjectOption, ask_all, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -54,9 +54,9 @@ def estimate_(
     if draft is None:
         raise typer.Exit(headless.REFUSED)
     try:
-        plan = plan_of(draft, display)
+        plan = make_plan(draft, display)
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         raise typer.Exit(headless.FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(headless.INTERRUPTED) from None
@@ -64,12 +64,12 @@ def estimate_(
     largest = advice.find_largest_micro_batch(plan)
     helps = None if memory.fits else advice.find_cheapest_change(plan)
     if as_json:
-        print_json(_as_json(memory, largest, helps))
+        print_json(_dump_json(memory, largest, helps))
     else:
         _print(memory, largest, helps, display)
 
 
-def plan_of(draft: Draft, display: Display) -> MemoryPlan:
+def make_plan(draft: Draft, display: Display) -> MemoryPlan:
     """Ask a worker about the model, rows, and devices and return the plan; raises ProblemError."""
     model = cast(ModelSpec, draft.spec("model"))
     dataset = cast(DatasetSpec, draft.spec("dataset"))
@@ -81,10 +81,10 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
         commands.MeasureDataset(dataset=dataset, model=model),
         commands.InspectDataset(dataset=dataset, preview=0),
     )
-    replies = answers_to(questions, display)
-    inspected = _last(replies, events.ModelInspected)
-    rows = _last(replies, events.DatasetInspected)
-    devices = _last(replies, events.DevicesFound)
+    replies = ask_all(questions, display)
+    inspected = _find_last(replies, events.ModelInspected)
+    rows = _find_last(replies, events.DatasetInspected)
+    devices = _find_last(replies, events.DevicesFound)
     device = pick_device(devices, model.device) or devices.devices[0]
     plan = MemoryPlan(
         inspected=inspected,
@@ -92,7 +92,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
         lora=shape,
         training=cast(TrainingSpec, draft.spec("training")),
         rows=build_row_statistics(
-            _last(replies, events.LengthsMeasured),
+            _find_last(replies, events.LengthsMeasured),
             rows.task,
             dataset.max_length,
             0.0 if dataset.validation_file else dataset.validation_share,
@@ -103,7 +103,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
     return calibration.apply_correction(plan, calibration.load())
 
 
-def _last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
+def _find_last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
     answers = [event for event in replies if isinstance(event, kind)]
     if not answers:
         raise fail(
@@ -114,7 +114,7 @@ def _last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
     return answers[-1]
 
 
-def _as_json(
+def _dump_json(
     memory: MemoryEstimate, largest: int | None, helps: MemoryChange | None
 ) -> dict[str, object]:
     return memory.model_dump(mode="json", context=READABLE) | {
@@ -139,7 +139,7 @@ def _print(
     table.add_row("[bold]Total[/bold]", f"[bold]{formatting.format_memory(memory.total)}[/bold]")
     display.console.print(table)
     for line in describe_fit(memory, largest, helps):
-        display.say(line)
+        display.print_line(line)
 
 
 def describe_fit(

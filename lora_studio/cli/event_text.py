@@ -19,22 +19,22 @@ def describe(event: object) -> Text:
 
 
 @describe.register
-def _log(event: events.Log) -> Text:
+def _describe_log(event: events.Log) -> Text:
     return event.text
 
 
 @describe.register
-def _recovered(event: events.Recovered) -> Text:
+def _describe_recovered(event: events.Recovered) -> Text:
     return event.text
 
 
 @describe.register
-def _cancelled(event: events.Cancelled) -> Text:
+def _describe_cancelled(event: events.Cancelled) -> Text:
     return text("Canceled.")
 
 
 @describe.register
-def _done(event: events.Done) -> Text:
+def _describe_done(event: events.Done) -> Text:
     if event.stopped:
         return text("Stopped. The adapter was saved.")
     if event.paused:
@@ -46,7 +46,7 @@ def _done(event: events.Done) -> Text:
 
 
 @describe.register
-def _model_loaded(event: events.ModelLoaded) -> Text:
+def _describe_model_loaded(event: events.ModelLoaded) -> Text:
     return text(
         "Model loaded: {parameters:count} parameters on {device} in {precision}, {memory:memory}.",
         parameters=event.parameters,
@@ -57,7 +57,7 @@ def _model_loaded(event: events.ModelLoaded) -> Text:
 
 
 @describe.register
-def _parameters_counted(event: events.ParametersCounted) -> Text:
+def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
     return text(
         "{trainable:count} of {total:count} parameters are trainable ({share:percent}), "
         "{size:size} on disk.",
@@ -69,7 +69,7 @@ def _parameters_counted(event: events.ParametersCounted) -> Text:
 
 
 @describe.register
-def _dataset_ready(event: events.DatasetReady) -> Text:
+def _describe_dataset_ready(event: events.DatasetReady) -> Text:
     parts = [
         text(
             "Dataset ({task}): {read} rows read, {train} for training, {validation} for validation, "
@@ -94,7 +94,7 @@ def _dataset_ready(event: events.DatasetReady) -> Text:
 
 
 @describe.register
-def _memory_estimated(event: events.MemoryEstimated) -> Text:
+def _describe_memory_estimated(event: events.MemoryEstimated) -> Text:
     return describe_estimate(event.estimate)
 
 
@@ -119,12 +119,12 @@ def describe_estimate(estimate: MemoryEstimate) -> Text:
 
 
 @describe.register
-def _evaluated(event: events.Evaluated) -> Text:
+def _describe_evaluated(event: events.Evaluated) -> Text:
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
 
 
 @describe.register
-def _sampled(event: events.Sampled) -> Text:
+def _describe_sampled(event: events.Sampled) -> Text:
     prompt, answer = _shorten(event.prompt), _shorten(event.text)
     if event.source == "base":
         return text("Base model, “{prompt}”: {answer}", prompt=prompt, answer=answer)
@@ -132,7 +132,7 @@ def _sampled(event: events.Sampled) -> Text:
 
 
 @describe.register
-def _ended_early(event: events.EndedEarly) -> Text:
+def _describe_ended_early(event: events.EndedEarly) -> Text:
     return counted(
         event.evaluations,
         "Stopped early after step {step}: the eval loss didn't improve in {n} evaluation.",
@@ -142,7 +142,7 @@ def _ended_early(event: events.EndedEarly) -> Text:
 
 
 @describe.register
-def _adapter_saved(event: events.AdapterSaved) -> Text:
+def _describe_adapter_saved(event: events.AdapterSaved) -> Text:
     if not event.best_loss:
         return text("Adapter saved: {folder} ({size:size}).", folder=event.folder, size=event.bytes)
     return text(
@@ -159,7 +159,7 @@ def _adapter_saved(event: events.AdapterSaved) -> Text:
 
 
 @describe.register
-def _merged(event: events.Merged) -> Text:
+def _describe_merged(event: events.Merged) -> Text:
     return text(
         "Merged model: {folder} ({size:size}, {dtype}).",
         folder=event.folder,
@@ -169,7 +169,7 @@ def _merged(event: events.Merged) -> Text:
 
 
 @describe.register
-def _shard_written(event: events.ShardWritten) -> Text:
+def _describe_shard_written(event: events.ShardWritten) -> Text:
     template = (
         "{file} reused from a previous attempt ({number} of {total}, {size:size})."
         if event.reused
@@ -179,7 +179,7 @@ def _shard_written(event: events.ShardWritten) -> Text:
 
 
 @describe.register
-def _adapter_combined(event: events.AdapterCombined) -> Text:
+def _describe_adapter_combined(event: events.AdapterCombined) -> Text:
     return counted(
         event.layers,
         "Combined adapter ({method}): {folder}, rank {rank}, {n} layer, {size:size}.",
@@ -192,7 +192,7 @@ def _adapter_combined(event: events.AdapterCombined) -> Text:
 
 
 @describe.register
-def _gguf_written(event: events.GgufWritten) -> Text:
+def _describe_gguf_written(event: events.GgufWritten) -> Text:
     return text(
         "{quantization}: {file} ({size:size}).",
         quantization=event.quantization,
@@ -202,7 +202,7 @@ def _gguf_written(event: events.GgufWritten) -> Text:
 
 
 @describe.register
-def _template_derived(event: events.TemplateDerived) -> Text:
+def _describe_template_derived(event: events.TemplateDerived) -> Text:
     if event.proven:
         return counted(
             event.conversations,
@@ -215,7 +215,7 @@ def _template_derived(event: events.TemplateDerived) -> Text:
 
 
 @describe.register
-def _self_tested(event: events.SelfTested) -> Text:
+def _describe_self_tested(event: events.SelfTested) -> Text:
     return text(
         {
             "passed": "Self-test of {stage} passed: {result}.",
@@ -223,11 +223,11 @@ def _self_tested(event: events.SelfTested) -> Text:
             "failed": "Self-test of {stage} FAILED: {result}.",
         }[event.verdict],
         stage=event.stage,
-        result=_self_test_result(event),
+        result=_describe_self_test_result(event),
     )
 
 
-def _self_test_result(event: events.SelfTested) -> Text:
+def _describe_self_test_result(event: events.SelfTested) -> Text:
     """Return the agreement of a stage and its limits, or why it has none."""
     agreement = text(
         "same top token at {top1:percent} of {positions} positions, KL {kl:.4f}",
@@ -246,7 +246,7 @@ def _self_test_result(event: events.SelfTested) -> Text:
 
 
 @describe.register
-def _pushed(event: events.Pushed) -> Text:
+def _describe_pushed(event: events.Pushed) -> Text:
     return counted(
         event.files,
         "Uploaded {what} ({n} file, {size:size}): {url}",
@@ -258,12 +258,12 @@ def _pushed(event: events.Pushed) -> Text:
 
 
 @describe.register
-def _ollama_found(event: events.OllamaFound) -> Text:
+def _describe_ollama_found(event: events.OllamaFound) -> Text:
     return text("Ollama {version} is running at {host}.", version=event.version, host=event.host)
 
 
 @describe.register
-def _ollama_created(event: events.OllamaCreated) -> Text:
+def _describe_ollama_created(event: events.OllamaCreated) -> Text:
     return text("Created the Ollama model. Run it with: ollama run {name}", name=event.name)
 
 
@@ -271,7 +271,7 @@ def _ollama_created(event: events.OllamaCreated) -> Text:
 
 
 @describe.register
-def _machine_found(event: setup_events.MachineFound) -> Text:
+def _describe_machine_found(event: setup_events.MachineFound) -> Text:
     return describe_machine(event.accelerator)
 
 
@@ -296,7 +296,7 @@ def describe_machine(accelerator: Accelerator) -> Text:
 
 
 @describe.register
-def _setup_planned(event: setup_events.SetupPlanned) -> Text:
+def _describe_setup_planned(event: setup_events.SetupPlanned) -> Text:
     plan = counted(
         event.packages,
         "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} package, "
@@ -320,7 +320,7 @@ def _setup_planned(event: setup_events.SetupPlanned) -> Text:
 
 
 @describe.register
-def _engine_ready(event: setup_events.EngineReady) -> Text:
+def _describe_engine_ready(event: setup_events.EngineReady) -> Text:
     return text(
         "Engine {name} is ready after {time:duration}: {folder} ({size:size}).",
         name=event.name,
@@ -331,7 +331,7 @@ def _engine_ready(event: setup_events.EngineReady) -> Text:
 
 
 @describe.register
-def _wheelhouse_ready(event: setup_events.WheelhouseReady) -> Text:
+def _describe_wheelhouse_ready(event: setup_events.WheelhouseReady) -> Text:
     return text(
         "{folder} contains {files} files ({size:size}).",
         folder=event.folder,

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, ask, model_of, refusing
+from lora_studio.cli.common import JsonLinesOption, ask, exit_on_problem, parse_model
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
@@ -70,8 +70,8 @@ def export(
 ) -> None:
     """Create and test the GGUF files of a run and its Ollama model, or convert any model."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        changes = _changes(
+    with exit_on_problem(display):
+        changes = _parse_changes(
             quant or [],
             imatrix=imatrix,
             adapter=adapter,
@@ -95,7 +95,7 @@ def export(
     raise typer.Exit(status)
 
 
-def _changes(
+def _parse_changes(
     quant: list[str],
     *,
     imatrix: bool,
@@ -107,7 +107,7 @@ def _changes(
     """Return the export settings that the options change; raises ProblemError."""
     changes: dict[str, Any] = {}
     if quant:
-        changes["quantizations"] = quantizations(quant)
+        changes["quantizations"] = parse_quantizations(quant)
     if imatrix:
         changes["imatrix"] = "always"
     if adapter:
@@ -117,7 +117,7 @@ def _changes(
     if convert_from:
         ways = tuple(get_facts(ExportSpec, "convert_from").choices)
         if convert_from not in ways:
-            raise _unknown("--from", convert_from, ways)
+            raise _make_unknown_error("--from", convert_from, ways)
         changes["convert_from"] = convert_from
     if llama_cpp is not None:
         changes["llama_cpp"] = str(llama_cpp.expanduser().resolve())
@@ -129,8 +129,8 @@ def selftest(path: RunArgument, as_json: JsonLinesOption = False) -> None:
     display = Display(as_json=as_json)
     command = commands.SelfTest(run=str(path.resolve()))
     ending = headless.perform(command, display)
-    status = headless.exit_status(ending)
-    if status == 0 and any(not stage.passed for stage in _stages(path, command.id)):
+    status = headless.get_exit_status(ending)
+    if status == 0 and any(not stage.passed for stage in _list_stages(path, command.id)):
         status = headless.FAILED
     raise typer.Exit(status)
 
@@ -149,9 +149,9 @@ def push(
     Adds a model card. The repository is private unless you use --public.
     """
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         if what not in get_args(What):
-            raise _unknown("--what", what, get_args(What))
+            raise _make_unknown_error("--what", what, get_args(What))
         command = commands.Push.model_validate(
             {
                 "run": str(path.resolve()),
@@ -160,20 +160,20 @@ def push(
                 "private": not public,
             }
         )
-    raise typer.Exit(headless.exit_status(headless.perform(command, display)))
+    raise typer.Exit(headless.get_exit_status(headless.perform(command, display)))
 
 
-def quantizations(given: list[str]) -> tuple[Quantization, ...]:
+def parse_quantizations(given: list[str]) -> tuple[Quantization, ...]:
     """Return the quantizations named on the command line, ignoring case; raises ProblemError."""
     named = [part.strip().upper() for text in given for part in text.split(",") if part.strip()]
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     for name in named:
         if name not in known:
-            raise _unknown("--quant", name, tuple(known))
+            raise _make_unknown_error("--quant", name, tuple(known))
     return tuple(known[name] for name in dict.fromkeys(named))
 
 
-def _unknown(option: str, given: str, known: tuple[str, ...]) -> ProblemError:
+def _make_unknown_error(option: str, given: str, known: tuple[str, ...]) -> ProblemError:
     return fail(
         "export.unknown_choice",
         "Invalid value for {option}: {given}.",
@@ -185,17 +185,17 @@ def _unknown(option: str, given: str, known: tuple[str, ...]) -> ProblemError:
     )
 
 
-def _spec(spec: ExportSpec, changes: dict[str, Any]) -> ExportSpec:
+def _change_spec(spec: ExportSpec, changes: dict[str, Any]) -> ExportSpec:
     return ExportSpec.model_validate(spec.model_dump() | changes)
 
 
 def _export_run(path: Path, changes: dict[str, Any], display: Display) -> int:
     run = RunFolder(path.resolve())
-    if problem := headless.missing(run, "Export"):
+    if problem := headless.find_missing(run, "Export"):
         raise ProblemError([problem])
     if changes:
         project = run.load_project()
-        spec = _spec(project.export, changes)
+        spec = _change_spec(project.export, changes)
         run.update_merging_and_export(project.model_copy(update={"export": spec}), run.path)
     return headless.run_stages(run, ("Export",), display)
 
@@ -206,12 +206,12 @@ def _convert(
     if out is None:
         raise fail("export.no_out", "No output folder was specified.", "Specify one with --out.")
     command = commands.Convert(
-        model=model_of(model),
+        model=parse_model(model),
         out=str(out.expanduser().resolve()),
-        export=_spec(ExportSpec(), changes),
+        export=_change_spec(ExportSpec(), changes),
         data=str(data.expanduser().resolve()) if data else "",
     )
-    return headless.exit_status(headless.perform_outside(command, display))
+    return headless.get_exit_status(headless.perform_outside(command, display))
 
 
 def _show_sizes(
@@ -220,8 +220,8 @@ def _show_sizes(
     run = RunFolder(path.resolve()) if path is not None else None
     project = run.load_project() if run is not None else None
     command = commands.EstimateSizes(
-        model=project.model if project else model_of(str(model)),
-        export=_spec(project.export if project else ExportSpec(), changes),
+        model=project.model if project else parse_model(str(model)),
+        export=_change_spec(project.export if project else ExportSpec(), changes),
         run=str(run.path) if run else "",
     )
     estimate = ask(command, events.SizesEstimated, display)
@@ -235,9 +235,9 @@ def _show_sizes(
             only = f"only for {known.only_for}" if known.only_for else note
             table.add_row(name, formatting.format_size(estimate.bytes[name]), known.loss, only)
     display.console.print(table)
-    display.say(text("Tools: {tools}.", tools=estimate.tools))
+    display.print_line(text("Tools: {tools}.", tools=estimate.tools))
 
 
-def _stages(path: Path, command: str) -> list[events.SelfTested]:
+def _list_stages(path: Path, command: str) -> list[events.SelfTested]:
     log = RunFolder(path.resolve()).events()
     return [e for e in log if isinstance(e, events.SelfTested) and e.id == command]

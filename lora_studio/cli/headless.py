@@ -51,7 +51,7 @@ def open_project(
         if preset:
             chosen = presets.find_preset(preset)
             changes = tuple(item.text for item in presets.apply_preset(draft, chosen))
-            display.say(
+            display.print_line(
                 text("Preset {preset}: {changes}.", preset=chosen.title, changes=changes)
                 if changes
                 else text("Preset {preset}: no changes.", preset=chosen.title)
@@ -59,14 +59,14 @@ def open_project(
         for override in overrides:
             apply(draft, override)
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         return None
     problems = checks.check(draft)
     if checks.filter_errors(problems):
-        display.problems(problems)
+        display.print_problems(problems)
         return None
     for warning in problems:
-        display.problem(warning)
+        display.print_problem(warning)
     return draft
 
 
@@ -95,7 +95,7 @@ def apply(draft: Draft, override: str) -> None:
     draft.set(step, field, plain)
 
 
-def new_run(draft: Draft) -> RunFolder:
+def create_run(draft: Draft) -> RunFolder:
     """Create a run folder for a valid draft; raises ProblemError."""
     assert draft.folder is not None
     return folder.create_run(draft.folder / "runs", draft.freeze(), draft.folder)
@@ -108,7 +108,7 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     pauses training, so that `resume` can continue it.
     """
     for stage in stages:
-        display.title(stage)
+        display.print_title(stage)
         if status := run_stage(STAGES[stage](run=str(run.path)), display):
             return status
     return 0
@@ -119,7 +119,7 @@ def run_stage(command: commands.Job, display: Display) -> int:
     ending = perform(command, display)
     if isinstance(ending, events.Done) and (ending.stopped or ending.paused):
         return INTERRUPTED
-    return exit_status(ending)
+    return get_exit_status(ending)
 
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
@@ -127,10 +127,13 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
-        with ctrl_c(links, command), sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"):
+        with (
+            forward_ctrl_c(links, command),
+            sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"),
+        ):
             return display.follow(client_worker.perform(command, links.append, start))
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         return events.Failed(problem=error.problems[0])
 
 
@@ -138,11 +141,11 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
     """Run a command without a run in its own worker and show its events."""
     try:
         worker = client_worker.Worker.start()
-        with ctrl_c([worker], command):
+        with forward_ctrl_c([worker], command):
             worker.send(command)
             return display.follow(iter_until_ended(worker, command.id))
     except ProblemError as error:
-        display.problems(error.problems)
+        display.print_problems(error.problems)
         return events.Failed(problem=error.problems[0])
 
 
@@ -150,7 +153,7 @@ def watch(run: RunFolder, display: Display) -> int:
     """Show the events of a run from the start and follow it while it is running."""
     oom_supervisor.start_guard(run)
     ending = display.follow(WatchedRun(run).events())
-    return 0 if ending is None else exit_status(ending)
+    return 0 if ending is None else get_exit_status(ending)
 
 
 def pause(run: RunFolder, display: Display) -> int:
@@ -168,16 +171,16 @@ def pause(run: RunFolder, display: Display) -> int:
         )
     watched = WatchedRun(run)
     watched.send(commands.Pause(target=command))
-    display.say("Training will pause after the current step.")
+    display.print_line("Training will pause after the current step.")
     ending = None
     for event in watched.events():
         if isinstance(event, events.Ending) and event.id == command:
             ending = event
             display.show(event)
-    return exit_status(ending)
+    return get_exit_status(ending)
 
 
-def exit_status(ending: events.Ending | None) -> int:
+def get_exit_status(ending: events.Ending | None) -> int:
     """Return the exit status for the ending of a job."""
     match ending:
         case events.Done():
@@ -187,7 +190,7 @@ def exit_status(ending: events.Ending | None) -> int:
     return FAILED
 
 
-def missing(run: RunFolder, stage: str) -> Problem | None:
+def find_missing(run: RunFolder, stage: str) -> Problem | None:
     """Return what a stage needs but the run doesn't have, or None."""
     there = {
         "Merge": run.adapter.is_dir(),
@@ -204,7 +207,7 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 
 @contextmanager
-def ctrl_c(links: list[Link], command: commands.Job | commands.Question) -> Iterator[None]:
+def forward_ctrl_c(links: list[Link], command: commands.Job | commands.Question) -> Iterator[None]:
     """Forward Ctrl+C to the workers: the first stops training and keeps the adapter, the second cancels.
 
     SIGTERM pauses training. Closing the terminal leaves the job running.

@@ -14,9 +14,9 @@ from lora_studio.cli.common import (
     JsonObjectOption,
     MaxLengthOption,
     ask,
-    model_of,
+    exit_on_problem,
+    parse_model,
     print_json,
-    refusing,
 )
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
@@ -60,14 +60,14 @@ def lint(
     known = {name: name for name in get_args(Repair)}
     if wrong := [name for name in fix or () if name not in known]:
         raise typer.BadParameter(f"Unknown repair: {wrong[0]}. Choose one of: {', '.join(known)}.")
-    with refusing(display):
+    with exit_on_problem(display):
         dataset = DatasetSpec(
-            sources=tuple(data.source_of(each) for each in source),
+            sources=tuple(data.parse_source(each) for each in source),
             validation_file=str(validation.expanduser().resolve()) if validation else "",
             fixes=tuple(known[name] for name in fix or ()),
             max_length=max_length,
         )
-    command = commands.LintDataset(dataset=dataset, model=model_of(model) if model else None)
+    command = commands.LintDataset(dataset=dataset, model=parse_model(model) if model else None)
     report = ask(command, events.DatasetLinted, display)
     if as_json:
         print_json(report.model_dump(mode="json", context=READABLE, include={"rows", "findings"}))
@@ -83,7 +83,7 @@ def _print(report: events.DatasetLinted, display: Display) -> None:
         state = "fixed" if each.fixed else each.severity
         color = "green" if each.fixed else _COLORS[each.severity]
         say(f"[{color}]{state:8}[/] [bold]{each.title}[/]  [dim]{each.code}[/]")
-        details = [_rows(each)]
+        details = [_format_rows(each)]
         if each.fix and not each.fixed:
             details.append(f"Repair: {each.fix}")
         if each.change:
@@ -106,7 +106,7 @@ def _print(report: events.DatasetLinted, display: Display) -> None:
     )
 
 
-def _rows(finding: events.Finding) -> str:
+def _format_rows(finding: events.Finding) -> str:
     several = any(source for source, _ in finding.rows)
     named = [f"{source + 1}:{row}" if several else f"{row}" for source, row in finding.rows]
     shown = ", ".join(named[:_SHOWN_ROWS])

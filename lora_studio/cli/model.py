@@ -14,12 +14,12 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import (
     JsonLinesOption,
     JsonObjectOption,
-    answers,
-    answers_to,
     ask,
-    model_of,
+    ask_all,
+    collect_answers,
+    exit_on_problem,
+    parse_model,
     print_json,
-    refusing,
 )
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
@@ -53,7 +53,7 @@ def list_(
     display = Display(as_json=as_json)
     named = (str(path.expanduser().resolve()) for path in folder or [])
     folders = tuple(dict.fromkeys((*model_folders.list_added_folders(), *named)))
-    with refusing(display):
+    with exit_on_problem(display):
         wanted = location or old_location
         if wanted and wanted not in LOCAL:
             raise fail(
@@ -68,8 +68,8 @@ def list_(
         commands.ListModels.model_validate({"location": name, "folders": folders})
         for name in locations
     ]
-    with refusing(display):
-        said = answers_to(questions, display)
+    with exit_on_problem(display):
+        said = ask_all(questions, display)
     models = [x for event in said if isinstance(event, events.ModelsFound) for x in event.models]
     _show(models, display, as_json=as_json, nothing="No models on this computer yet.")
 
@@ -92,12 +92,12 @@ def search(
 ) -> None:
     """Search the Hugging Face Hub for base models. Models that fit this device come first."""
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         command = commands.SearchModels.model_validate(
             {
                 "text": text,
-                "smallest": parameters(smallest),
-                "largest": parameters(largest),
+                "smallest": parse_parameter_count(smallest),
+                "largest": parse_parameter_count(largest),
                 "license": license_ or old_license,
                 "gated": gated,
                 "sort": sort,
@@ -116,12 +116,12 @@ def download(
 ) -> None:
     """Download a model into the Hugging Face cache, or resume a download. Ctrl+C keeps partial files."""
     display = Display(as_json=as_json)
-    model = model_of(source).model_copy(update={"revision": revision})
+    model = parse_model(source).model_copy(update={"revision": revision})
     downloaded = ask(commands.DownloadModel(model=model), events.ModelDownloaded, display)
     if as_json:
         print_json(downloaded)
     else:
-        display.say(
+        display.print_line(
             text(
                 "Downloaded {model}: {size:size} in {folder}",
                 model=downloaded.source,
@@ -139,14 +139,14 @@ def inspect(
 ) -> None:
     """Show details of a model without loading or downloading its weights."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        command = commands.InspectModel(model=model_of(source), lora=LoraSpec(rank=rank))
-    for event in answers(command, display):
+    with exit_on_problem(display):
+        command = commands.InspectModel(model=parse_model(source), lora=LoraSpec(rank=rank))
+    for event in collect_answers(command, display):
         display.show(event)
         if isinstance(event, events.Failed):
             raise typer.Exit(headless.FAILED)
         if isinstance(event, events.ModelInspected) and not as_json:
-            display.console.print(_facts(event))
+            display.console.print(_make_facts_table(event))
 
 
 @app.command()
@@ -154,33 +154,35 @@ def login(as_json: JsonObjectOption = False) -> None:
     """Sign in to the hub with a token from a prompt or stdin. The Hugging Face library stores it."""
     display = Display(as_json=as_json)
     token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
-    _account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
+    _print_account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
 
 
 @app.command()
 def logout(as_json: JsonObjectOption = False) -> None:
     """Sign out of the hub and delete the stored token."""
-    _account(commands.SignOut(), Display(as_json=as_json), as_json=as_json)
+    _print_account(commands.SignOut(), Display(as_json=as_json), as_json=as_json)
 
 
 @app.command()
 def whoami(as_json: JsonObjectOption = False) -> None:
     """Show the account of the current hub token."""
-    _account(commands.InspectAccount(), Display(as_json=as_json), as_json=as_json)
+    _print_account(commands.InspectAccount(), Display(as_json=as_json), as_json=as_json)
 
 
-def _account(command: commands.Question, display: Display, *, as_json: bool) -> None:
+def _print_account(command: commands.Question, display: Display, *, as_json: bool) -> None:
     account = ask(command, events.AccountFound, display)
     if as_json:
         print_json(account)
     elif not account.has_token:
-        display.say("Not signed in.")
+        display.print_line("Not signed in.")
     else:
         whose = f"Signed in as {account.name}." if account.name else "A token is stored, but the Hub didn't return the account."  # fmt: skip
-        display.say(whose + (" The token comes from HF_TOKEN." if account.from_environment else ""))
+        display.print_line(
+            whose + (" The token comes from HF_TOKEN." if account.from_environment else "")
+        )
 
 
-def parameters(text: str) -> int:
+def parse_parameter_count(text: str) -> int:
     """Return a parameter count written like 500M or 1.5B; 0 if empty. Raises ProblemError."""
     if not text.strip():
         return 0
@@ -208,7 +210,7 @@ def _show(
     as_json: bool,
     nothing: str,
 ) -> None:
-    device = _device(display)
+    device = _find_device(display)
     settings = model_fit.build_default_settings(device) if device else None
     fits = [
         (entry, model_fit.estimate_fit(entry, settings) if settings else None) for entry in models
@@ -217,7 +219,7 @@ def _show(
     usable.sort(key=lambda pair: model_fit.get_fit_sort_key(pair[1]))
     rest = [pair for pair in fits if not pair[0].usable]
     if as_json:
-        print_json([_as_json(entry, fit) for entry, fit in (*usable, *rest)])
+        print_json([_dump_json(entry, fit) for entry, fit in (*usable, *rest)])
         return
     table = Table("Model", "Parameters", "Size", "License", "Fits", box=None)
     for entry, fit in (*usable, *rest):
@@ -226,19 +228,20 @@ def _show(
             formatting.format_count(entry.parameters) if entry.parameters else "",
             formatting.format_size(entry.bytes) if entry.bytes else "",
             entry.license,
-            str(entry.refusal) or (_incomplete(entry) if entry.missing else fit_words(fit)),
+            str(entry.refusal)
+            or (_describe_incomplete(entry) if entry.missing else describe_verdict(fit)),
         )
     display.console.print(table if fits else nothing)
 
 
-def _as_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any]:
+def _dump_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any]:
     about = None
     if fit is not None:
         about = {"precision": fit.precision, "needed": fit.needed, "fits": fit.fits}
     return entry.model_dump(mode="json", context=READABLE) | {"fit": about}
 
 
-def _incomplete(entry: ModelEntry) -> str:
+def _describe_incomplete(entry: ModelEntry) -> str:
     return str(
         text(
             "incomplete: run `lora-studio model download {model}` to finish the download",
@@ -247,7 +250,7 @@ def _incomplete(entry: ModelEntry) -> str:
     )
 
 
-def fit_words(fit: model_fit.ModelFit | None) -> str:
+def describe_verdict(fit: model_fit.ModelFit | None) -> str:
     """Return whether training fits, and in which precision."""
     if fit is None:
         return ""
@@ -264,12 +267,12 @@ def fit_words(fit: model_fit.ModelFit | None) -> str:
     return str(text(template, bits=bits, needed=fit.needed))
 
 
-def _device(display: Display) -> events.Device | None:
+def _find_device(display: Display) -> events.Device | None:
     """Return the device that `auto` selects, or None if the engine can't tell."""
     try:
         replies = [
             event
-            for event in answers(commands.InspectDevices(), display)
+            for event in collect_answers(commands.InspectDevices(), display)
             if isinstance(event, events.DevicesFound)
         ]
     except ProblemError:
@@ -277,7 +280,7 @@ def _device(display: Display) -> events.Device | None:
     return replies[0].devices[0] if replies and replies[0].devices else None
 
 
-def _facts(event: events.ModelInspected) -> Table:
+def _make_facts_table(event: events.ModelInspected) -> Table:
     table = Table(box=None, show_header=False)
     table.add_row("Model", event.source)
     table.add_row("Architecture", event.architecture)

@@ -33,7 +33,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing 
 @app.command(name="list")
 def list_models(as_json: JsonObjectOption = False, host: HostOption = "") -> None:
     """List the models of an Ollama server."""
-    server = _server(commands.InspectOllama(host=host), as_json)
+    server = _ask_server(commands.InspectOllama(host=host), as_json)
     if not as_json:
         _print_models(server)
 
@@ -46,16 +46,16 @@ def show(name: NameArgument, as_json: JsonObjectOption = False, host: HostOption
     if as_json:
         print_json(shown)
         return
-    display.title(f"{shown.name} at {shown.host}")
+    display.print_title(f"{shown.name} at {shown.host}")
     if shown.quantization:
-        display.say(f"{shown.family}, {shown.quantization}")
+        display.print_line(f"{shown.family}, {shown.quantization}")
     if shown.system:
-        display.say(f"System prompt: {shown.system}")
+        display.print_line(f"System prompt: {shown.system}")
     for key, value in shown.parameters.items():
-        display.say(f"{key} {value}")
+        display.print_line(f"{key} {value}")
     for stop in shown.stops:
-        display.say(f"stop {stop!r}")
-    display.title("TEMPLATE")
+        display.print_line(f"stop {stop!r}")
+    display.print_title("TEMPLATE")
     print(shown.template)
 
 
@@ -69,9 +69,9 @@ def copy(
 ) -> None:
     """Copy a model to a new name."""
     command = commands.CopyOllama(source=source, target=target, host=host, force=force)
-    server = _server(command, as_json)
+    server = _ask_server(command, as_json)
     if not as_json:
-        Display().say(
+        Display().print_line(
             text(
                 "Copied {source} to {target} at {host}.",
                 source=source,
@@ -92,9 +92,9 @@ def remove(
     display = Display(as_json=as_json)
     if not yes and not as_json and display.console.is_terminal:
         typer.confirm(str(text("Remove {name}? You can't undo this.", name=name)), abort=True)
-    server = _server(commands.RemoveOllama(name=name, host=host), as_json)
+    server = _ask_server(commands.RemoveOllama(name=name, host=host), as_json)
     if not as_json:
-        display.say(text("Removed {name} from {host}.", name=name, host=server.host))
+        display.print_line(text("Removed {name} from {host}.", name=name, host=server.host))
 
 
 @app.command()
@@ -126,10 +126,10 @@ def create(
         anyway=anyway,
     )
     ending = headless.perform(command, Display(as_json=as_json))
-    raise typer.Exit(headless.exit_status(ending))
+    raise typer.Exit(headless.get_exit_status(ending))
 
 
-def _server(
+def _ask_server(
     command: commands.InspectOllama | commands.CopyOllama | commands.RemoveOllama, as_json: bool
 ) -> events.OllamaFound:
     """Return the server and its models after a command."""
@@ -141,9 +141,9 @@ def _server(
 
 def _print_models(server: events.OllamaFound) -> None:
     display = Display()
-    display.say(f"Ollama {server.version} at {server.host}")
+    display.print_line(f"Ollama {server.version} at {server.host}")
     if not server.details:
-        display.say("No models yet.")
+        display.print_line("No models yet.")
         return
     table = Table("Model", "Size", "Quantization", "Changed", box=None)
     for model in server.details:

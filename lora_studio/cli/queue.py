@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, JsonOption, print_json, refusing
+from lora_studio.cli.common import JsonLinesOption, JsonOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core.messages import counted
 from lora_studio.core.problems import ProblemError, fail
@@ -60,15 +60,15 @@ def add(
 ) -> None:
     """Add a run with the current settings to the queue."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        runs = _runs(context)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
         if run:
-            entries = [_entry(runs, name) for name in run]
+            entries = [_find_entry(runs, name) for name in run]
         else:
             draft = headless.open_project(context.obj, change or [], display, preset)
             if draft is None:
                 raise typer.Exit(headless.REFUSED)
-            new_run = headless.new_run(draft)
+            new_run = headless.create_run(draft)
             if tag:
                 new_run.write_about(RunAnnotations(tags=tuple(tag)))
             entries = [QueuedRun(run=new_run.path.name)]
@@ -88,12 +88,12 @@ def grid(
 ) -> None:
     """Add a run for each combination of values of one or two settings."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        runs = _runs(context)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
         draft = headless.open_project(context.obj, (), display)
         if draft is None:
             raise typer.Exit(headless.REFUSED)
-        axes = [_axis(draft, text) for text in over]
+        axes = [_parse_axis(draft, text) for text in over]
         if len(axes) > 2 or len({name for name, _ in axes}) < len(axes):
             raise fail(
                 "grid.settings",
@@ -108,8 +108,8 @@ def grid(
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     """List queued runs, the next one first."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        runs = _runs(context)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
     _show(runs, run_queue.load(runs), display, as_json=as_json)
 
 
@@ -117,10 +117,10 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 def remove(context: typer.Context, run: RunsArgument, as_json: JsonOption = False) -> None:
     """Remove runs from the queue. They stay in the project's runs."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        runs = _runs(context)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
         for name in run:
-            _waiting(runs, name)
+            _require_queued(runs, name)
         _show(runs, run_queue.remove(runs, run), display, as_json=as_json)
 
 
@@ -135,9 +135,9 @@ def move(
 ) -> None:
     """Move a run to another position."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        runs = _runs(context)
-        _waiting(runs, run)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
+        _require_queued(runs, run)
         _show(runs, run_queue.move(runs, run, position - 1), display, as_json=as_json)
 
 
@@ -145,8 +145,8 @@ def move(
 def pause(context: typer.Context, as_json: JsonOption = False) -> None:
     """Pause the queue, in the window and here."""
     display = Display(as_json=as_json)
-    with refusing(display):
-        runs = _runs(context)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
         _show(runs, run_queue.set_paused(runs, True), display, as_json=as_json)
 
 
@@ -162,11 +162,11 @@ def run_(
     """
     display = Display(as_json=as_json)
     failed = 0
-    with refusing(display):
-        runs = _runs(context)
+    with exit_on_problem(display):
+        runs = _get_runs_folder(context)
         run_queue.set_paused(runs, False)
         while (entry := run_queue.pop_next(runs)) is not None:
-            display.title(entry.run)
+            display.print_title(entry.run)
             folder = RunFolder(runs / entry.run)
             command = commands.Train(run=str(folder.path), resume=entry.resume)
             status = headless.run_stage(command, display)
@@ -174,18 +174,18 @@ def run_(
                 raise typer.Exit(status)
             failed += status != 0
     if failed:
-        display.say(counted(failed, "{n} run failed.", "{n} runs failed."))
+        display.print_line(counted(failed, "{n} run failed.", "{n} runs failed."))
         raise typer.Exit(headless.FAILED)
 
 
 # --- inside ---------------------------------------------------------------------------------------
 
 
-def _runs(context: typer.Context) -> Path:
+def _get_runs_folder(context: typer.Context) -> Path:
     return project.find_file(context.obj).resolve().parent / "runs"
 
 
-def _entry(runs: Path, name: str) -> QueuedRun:
+def _find_entry(runs: Path, name: str) -> QueuedRun:
     run = RunFolder(runs / Path(name).name)
     run.load_project()
     if run.is_running():
@@ -193,7 +193,7 @@ def _entry(runs: Path, name: str) -> QueuedRun:
     return QueuedRun(run=run.path.name, resume=run.state() != "new")
 
 
-def _axis(draft: Draft, text: str) -> Axis:
+def _parse_axis(draft: Draft, text: str) -> Axis:
     """Return a setting with its values, typed as in a project file."""
     setting, _, values = text.partition("=")
     if setting not in grid_search.list_searchable_settings():
@@ -212,7 +212,7 @@ def _axis(draft: Draft, text: str) -> Axis:
     return setting, tuple(getattr(spec, name) for spec in specs)
 
 
-def _waiting(runs: Path, name: str) -> None:
+def _require_queued(runs: Path, name: str) -> None:
     waiting = run_queue.load(runs).names
     if name not in waiting:
         raise fail(
@@ -226,7 +226,7 @@ def _waiting(runs: Path, name: str) -> None:
 
 def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> None:
     if as_json:
-        print_json({"paused": queue.paused, "runs": [_plain(runs, e) for e in queue.entries]})
+        print_json({"paused": queue.paused, "runs": [_dump_entry(runs, e) for e in queue.entries]})
         return
     for position, entry in enumerate(queue.entries, start=1):
         about = RunFolder(runs / entry.run).about()
@@ -234,11 +234,11 @@ def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> N
         line = "  ".join(part for part in said if part)
         display.console.print(f"{position:>3}  {line}", soft_wrap=True, markup=False)
     if not queue.entries:
-        display.say("The queue is empty.")
+        display.print_line("The queue is empty.")
     elif queue.paused:
-        display.say("Paused. Queued runs don't start automatically.")
+        display.print_line("Paused. Queued runs don't start automatically.")
 
 
-def _plain(runs: Path, entry: QueuedRun) -> dict[str, Any]:
+def _dump_entry(runs: Path, entry: QueuedRun) -> dict[str, Any]:
     about = RunFolder(runs / entry.run).about()
     return {**entry.model_dump(), "title": about.title, "tags": about.tags}

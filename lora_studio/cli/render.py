@@ -14,9 +14,9 @@ from lora_studio.cli.common import (
     JsonObjectOption,
     MaxLengthOption,
     ask,
-    model_of,
+    exit_on_problem,
+    parse_model,
     print_json,
-    refusing,
 )
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
@@ -60,16 +60,16 @@ def render(
     Exit with 2 if the row can't be used for training.
     """
     display = Display(as_json=as_json)
-    with refusing(display):
-        spec = _spec(
-            sources=(data.source_of(file, row_format, mapping or []),),
+    with exit_on_problem(display):
+        spec = _parse_spec(
+            sources=(data.parse_source(file, row_format, mapping or []),),
             chat_template=chat_template,
             train_on=train_on,
             thinking=thinking,
             system_prompt=system_prompt,
             max_length=max_length,
         )
-    command = commands.ShowRow(dataset=spec, model=model_of(model), row=row)
+    command = commands.ShowRow(dataset=spec, model=parse_model(model), row=row)
     shown = ask(command, events.RowShown, display)
     if as_json:
         print_json(_report(shown))
@@ -78,7 +78,7 @@ def render(
     raise typer.Exit(headless.REFUSED if shown.row.fault else 0)
 
 
-def _spec(**settings: Any) -> DatasetSpec:
+def _parse_spec(**settings: Any) -> DatasetSpec:
     """Return dataset settings from the options; raises ProblemError for an invalid value."""
     try:
         return DatasetSpec.model_validate(settings)
@@ -107,9 +107,11 @@ def _report(shown: events.RowShown) -> dict[str, Any]:
     Character ranges exclude their end. The parts of a pair's rejected answer are in `rejected_*`.
     """
     report: dict[str, Any] = {"row": shown.row.row, "fault": str(shown.row.fault)}
-    report |= _side(shown.text, shown.tokens, shown.trained_spans)
+    report |= _dump_side(shown.text, shown.tokens, shown.trained_spans)
     if shown.rejected_tokens:
-        rejected = _side(shown.rejected_text, shown.rejected_tokens, shown.rejected_trained_spans)
+        rejected = _dump_side(
+            shown.rejected_text, shown.rejected_tokens, shown.rejected_trained_spans
+        )
         report |= {f"rejected_{name}": value for name, value in rejected.items()}
     if shown.row.label is not None:
         report["label"] = shown.row.label
@@ -119,7 +121,7 @@ def _report(shown: events.RowShown) -> dict[str, Any]:
     return report
 
 
-def _side(text: str, tokens: Sequence[events.Token], spans: Spans) -> dict[str, Any]:
+def _dump_side(text: str, tokens: Sequence[events.Token], spans: Spans) -> dict[str, Any]:
     return {
         "text": text,
         "tokens": [
@@ -149,18 +151,18 @@ def _show(shown: events.RowShown, display: Display) -> None:
         if not tokens:
             continue
         if title:
-            display.title(title)
+            display.print_title(title)
         text = Text()
         for token in tokens:
             style = f"{_STYLES[token.state]} {'underline' if token.special else ''}"
             # A line break would hide whether it trains.
             text.append(token.text.replace("\n", "↵\n"), style.strip())
         display.console.print(text, soft_wrap=True)
-        display.say(_counts(tokens))
-    display.problems(shown.problems)
+        display.print_line(_format_counts(tokens))
+    display.print_problems(shown.problems)
 
 
-def _counts(tokens: Sequence[events.Token]) -> str:
+def _format_counts(tokens: Sequence[events.Token]) -> str:
     trained = sum(token.state == "trained" for token in tokens)
     cut = sum(token.state == "cut" for token in tokens)
     counts = f"{formatting.format_plural(len(tokens), 'token')}, {formatting.format_number(trained)} trained (green)"

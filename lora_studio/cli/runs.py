@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lora_studio.cli.common import JsonOption, print_json, refusing
+from lora_studio.cli.common import JsonOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting, messages
 from lora_studio.core.problems import fail
@@ -54,10 +54,10 @@ def runs(
 ) -> None:
     """List the runs of a project, newest first."""
     display = Display()
-    with refusing(display):
+    with exit_on_problem(display):
         folder = project.find_file(path).resolve().parent / "runs"
-        column = _column(sort)
-        wanted = _states(state or [])
+        column = _parse_column(sort)
+        wanted = _parse_states(state or [])
     text = " ".join(search or [])
     listed_runs = [run for run in index.read_summaries(folder) if run_table.is_match(run, text)]
     listed_runs = [run for run in listed_runs if not wanted or run.state in wanted]
@@ -65,7 +65,7 @@ def runs(
         listed_runs, column, descending=(column == "begun") != reverse
     )
     if as_json:
-        print_json([_plain(run) for run in listed_runs])
+        print_json([_dump_run(run) for run in listed_runs])
     elif as_csv:
         print(run_table.to_csv(listed_runs), end="")
     elif listed_runs:
@@ -79,7 +79,7 @@ def runs(
         display.console.print(none, soft_wrap=True, markup=False)
 
 
-def _column(name: str) -> Column:
+def _parse_column(name: str) -> Column:
     for column in run_table.VALUES:
         if column == name:
             return column
@@ -92,7 +92,7 @@ def _column(name: str) -> Column:
     )
 
 
-def _states(names: list[str]) -> set[str]:
+def _parse_states(names: list[str]) -> set[str]:
     known = [*get_args(run_state.State), "unreadable"]
     for name in names:
         if name not in known:
@@ -108,14 +108,14 @@ def _states(names: list[str]) -> set[str]:
 
 def _show(listed_runs: list[RunSummary], display: Display) -> None:
     """Print the table, and below it why a run failed or can't be read."""
-    display.console.print(_table(listed_runs, display.console.width))
+    display.console.print(_make_table(listed_runs, display.console.width))
     for run in listed_runs:
         if run.reason:
             line = f"{run.folder}: {run.reason}"
             display.console.print(line, soft_wrap=True, markup=False, style="dim")
 
 
-def _table(rows: list[RunSummary], width: int) -> Table:
+def _make_table(rows: list[RunSummary], width: int) -> Table:
     """Return a table with full folder names, which other commands need; other columns may be cut."""
     table = Table(box=None)
     table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in rows))
@@ -134,7 +134,7 @@ def _table(rows: list[RunSummary], width: int) -> Table:
     return table
 
 
-def _plain(run: RunSummary) -> dict[str, Any]:
+def _dump_run(run: RunSummary) -> dict[str, Any]:
     values: dict[str, Any] = {column: value(run) for column, value in run_table.VALUES.items()}
     del values["size"], values["time"]
     return {

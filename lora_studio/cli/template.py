@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, ask, print_json, refusing
+from lora_studio.cli.common import JsonObjectOption, ask, exit_on_problem, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Where, fail
@@ -92,7 +92,7 @@ def render(
 ) -> None:
     """Render a template exactly as Ollama does."""
     display = Display(as_json=as_json)
-    with refusing(display):
+    with exit_on_problem(display):
         command = commands.RenderTemplate(
             template=_read(template),
             request=_request(messages, system, think),
@@ -146,27 +146,27 @@ def _read(file: Path) -> str:
 
 
 def _print(derived: DerivedTemplate, display: Display) -> None:
-    display.say(str(derived.verdict))
+    display.print_line(str(derived.verdict))
     for note in derived.notes:
-        display.say(text("Note: {note}.", note=note))
+        display.print_line(text("Note: {note}.", note=note))
     for need in derived.needs:
-        display.say(text("Requires {feature}.", feature=need.description))
+        display.print_line(text("Requires {feature}.", feature=need.description))
     for limit in derived.limits:
-        display.say(text("Differs from the chat template for {cases}.", cases=limit))
+        display.print_line(text("Differs from the chat template for {cases}.", cases=limit))
     if difference := derived.first_difference:
-        display.say(
+        display.print_line(
             text("First difference, at character {position}:", position=difference.position)
         )
-        display.say(f"  chat template: {difference.expected!r}")
-        display.say(f"  TEMPLATE:      {difference.actual!r}")
+        display.print_line(f"  chat template: {difference.expected!r}")
+        display.print_line(f"  TEMPLATE:      {difference.actual!r}")
     if derived.alternative is not None:
-        display.say(
+        display.print_line(
             text("Closest verified alternative: {change}.", change=derived.alternative.what)
         )
     if derived.template:
-        display.title("TEMPLATE")
+        display.print_title("TEMPLATE")
         print(derived.template)
     if derived.stops:
-        display.title("Stops")
+        display.print_title("Stops")
         for stop in derived.stops:
-            display.say(repr(stop))
+            display.print_line(repr(stop))

@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not window.preferences.tour_seen and window.engine.dialog is None:
         window.tour.start()
     restore_handlers = quit_on_signals(app)
-    with imports_frozen():
+    with freeze_imports():
         status = app.exec()
     restore_handlers()
     return status
@@ -139,7 +139,7 @@ def prepare(app: QApplication) -> Window:
 
 
 @contextlib.contextmanager
-def imports_frozen() -> Iterator[None]:
+def freeze_imports() -> Iterator[None]:
     """Exclude everything imported so far from garbage collections inside the block.
 
     A full collection would walk hundreds of thousands of such objects and freeze the window.
@@ -206,10 +206,10 @@ def start_log() -> Path:
         handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     _LOG.addHandler(handler)
-    qInstallMessageHandler(_qt_message)
+    qInstallMessageHandler(_log_qt_message)
     return file
 
 
-def _qt_message(kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
+def _log_qt_message(kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
     levels = {QtMsgType.QtWarningMsg: logging.WARNING, QtMsgType.QtCriticalMsg: logging.ERROR}
     _LOG.log(levels.get(kind, logging.INFO), "Qt: %s", text)

@@ -58,7 +58,7 @@ def install(app: QGuiApplication, choice: str) -> str:
     `choice` is a key of LANGUAGES or "system", which falls back to English.
     """
     global _current
-    code = _current = choice if choice in LANGUAGES else _system_language()
+    code = _current = choice if choice in LANGUAGES else _get_system_language()
     for old in app.findChildren(QTranslator):
         app.removeTranslator(old)
         old.deleteLater()
@@ -66,16 +66,16 @@ def install(app: QGuiApplication, choice: str) -> str:
     names = [QLocale(code).standaloneMonthName(n, _SHORT) for n in range(1, 13)]
     if code != "en":
         qt_texts = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
-        for name, folder in ((f"qtbase_{code}", qt_texts), (code, str(_folder()))):
+        for name, folder in ((f"qtbase_{code}", qt_texts), (code, str(_get_folder()))):
             translator = QTranslator(app)
             if translator.load(name, folder):
                 app.installTranslator(translator)
     timestamps.set_date_names(names, tr("{day} {month}"))
-    app.setLayoutDirection(_direction(code))
+    app.setLayoutDirection(_get_direction(code))
     return code
 
 
-def _system_language() -> str:
+def _get_system_language() -> str:
     for wanted in QLocale.system().uiLanguages():
         code = wanted.split("-")[0].lower()
         if code in LANGUAGES:
@@ -83,9 +83,9 @@ def _system_language() -> str:
     return "en"
 
 
-def _direction(code: str) -> Qt.LayoutDirection:
+def _get_direction(code: str) -> Qt.LayoutDirection:
     return QLocale(code).textDirection()
 
 
-def _folder() -> Path:
+def _get_folder() -> Path:
     return paths.get_resources_folder() / "translations"

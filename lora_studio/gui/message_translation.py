@@ -18,7 +18,7 @@ from lora_studio.gui.language import CONTEXT, tr
 
 def localize(message: Text | str) -> str:
     """Return a message in the user's language; a string is a template without values."""
-    return render(Text.model_validate(message), _translated)
+    return render(Text.model_validate(message), _translate)
 
 
 def localize_problem(problem: Problem) -> str:
@@ -26,7 +26,7 @@ def localize_problem(problem: Problem) -> str:
     return f"{localize(problem.what)} {localize(problem.remedy)}".strip()
 
 
-def _translated(template: str, n: int | None) -> str:
+def _translate(template: str, n: int | None) -> str:
     if not template:
         return ""  # Qt would return the header of the translations
     if n is None:

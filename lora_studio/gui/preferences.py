@@ -108,15 +108,15 @@ class Preferences(BaseModel):
         self.recent = [other for other in self.recent if other != str(project)]
         self.save()
 
-    def known_projects(self) -> list[Path]:
+    def list_known_projects(self) -> list[Path]:
         """Return recent project files, latest first, including missing ones."""
         return [Path(name) for name in self.recent]
 
-    def recent_projects(self) -> list[Path]:
+    def list_recent_projects(self) -> list[Path]:
         """Return recent project files that exist, latest first."""
-        return [file for file in self.known_projects() if file.is_file()]
+        return [file for file in self.list_known_projects() if file.is_file()]
 
-    def new_project_parent(self) -> Path:
+    def get_new_project_parent(self) -> Path:
         """Return the parent folder to suggest for a new project."""
         chosen = Path(self.projects_folder) if self.projects_folder else None
         return chosen if chosen and chosen.is_dir() else paths.get_data_folder() / "projects"

@@ -43,7 +43,7 @@ class TextSizes:
         """Titles of pages."""
         return self.scaled(_TYPE["TITLE"])
 
-    def tokens(self) -> dict[str, str]:
+    def list_tokens(self) -> dict[str, str]:
         """Return values for the style sheet by name."""
         return {f"size_{key.lower()}": f"{self.scaled(value)}px" for key, value in _TYPE.items()}
 
@@ -51,7 +51,7 @@ class TextSizes:
         """Return a scaled width, such as that of a column of text."""
         return round(pixels * self.percent / 100)
 
-    def grown(self, pixels: int) -> int:
+    def scale_height(self, pixels: int) -> int:
         """Return a scaled height that holds one line of text."""
         return pixels + round(_LINE * (self.percent / 100 - 1))
 
@@ -60,7 +60,9 @@ class TextSizes:
 Size = TextSizes()
 
 
-def sized(widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0) -> None:
+def set_scaled_sizes(
+    widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0
+) -> None:
     """Set sizes that scale with the text; give them in pixels at 100 %.
 
     `width` and the `height` of one line are fixed; `at_least` is a height with room for text in it.
@@ -70,7 +72,7 @@ def sized(widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0
 
 
 def fit_again(widgets: Iterable[QWidget]) -> None:
-    """Update the widgets that were `sized` to the current text size."""
+    """Update the widgets with scaled sizes to the current text size."""
     for widget in widgets:
         if widget.property("sized"):
             _fix(widget)
@@ -81,6 +83,6 @@ def _fix(widget: QWidget) -> None:
     if width:
         widget.setFixedWidth(Size.scaled(width))
     if height:
-        widget.setFixedHeight(Size.grown(height))
+        widget.setFixedHeight(Size.scale_height(height))
     if at_least:
         widget.setMinimumHeight(Size.scaled(at_least))

@@ -152,8 +152,8 @@ class Theme(QObject):
         if palette == self.palette and self._app.styleSheet():
             return
         self.palette = palette
-        self._app.setPalette(_qt_palette(self.palette))
-        self._app.setStyleSheet(self._substituted())
+        self._app.setPalette(_make_qt_palette(self.palette))
+        self._app.setStyleSheet(self._substitute())
         self._tint_again()
         self.changed.emit()
 
@@ -165,7 +165,7 @@ class Theme(QObject):
         self._app.setFont(body_font())
         if self._app.styleSheet():
             fit_again(self._app.allWidgets())
-            self._app.setStyleSheet(self._substituted())
+            self._app.setStyleSheet(self._substitute())
             self._tint_again()
             self.changed.emit()
 
@@ -179,27 +179,27 @@ class Theme(QObject):
         if self.mode == "system" and self._choose("system") != self.palette:
             self.apply("system")
 
-    def _substituted(self) -> str:
+    def _substitute(self) -> str:
         tokens = {key: str(value) for key, value in asdict(self.palette).items()}
-        tokens |= {"mono": monospace_family()}
-        tokens |= Size.tokens()
-        tokens |= {f"space_{key.lower()}": f"{value}px" for key, value in _constants(Spacing)}
+        tokens |= {"mono": get_monospace_family()}
+        tokens |= Size.list_tokens()
+        tokens |= {f"space_{key.lower()}": f"{value}px" for key, value in _list_constants(Spacing)}
 
         def value_of(match: re.Match[str]) -> str:
             name, _, role = match[1].partition(":")
             if role.isdigit():  # the height of one line of text
-                return f"{Size.grown(int(role))}px"
-            return self._image(name, cast(Role, role)) if role else tokens[name]
+                return f"{Size.scale_height(int(role))}px"
+            return self._write_tinted_image(name, cast(Role, role)) if role else tokens[name]
 
         return re.sub(r"@\{([\w:-]+)\}", value_of, self._style)
 
-    def _image(self, name: str, role: Role) -> str:
+    def _write_tinted_image(self, name: str, role: Role) -> str:
         """Return a tinted icon as a file, because style sheets accept only files."""
         mirrored = _is_mirrored()
         way = "-mirrored" if mirrored else ""
         file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}{way}.svg"
         if not file.exists():
-            file.write_bytes(_tinted(name, getattr(self.palette, role), mirrored))
+            file.write_bytes(_tint_icon(name, getattr(self.palette, role), mirrored))
         return f'"{file.as_posix()}"'
 
     def _tint_again(self) -> None:
@@ -213,12 +213,12 @@ class Theme(QObject):
 def apply(app: QApplication, mode: Mode) -> Theme:
     """Apply a mode to the application and return its theme."""
     existing = app.findChild(Theme)
-    theme = existing if isinstance(existing, Theme) else Theme(app)
-    theme.apply(mode)
-    return theme
+    applied = existing if isinstance(existing, Theme) else Theme(app)
+    applied.apply(mode)
+    return applied
 
 
-def theme() -> Theme:
+def get_theme() -> Theme:
     """Return the theme of the application; it follows the system by default."""
     app = QApplication.instance()
     assert isinstance(app, QApplication), "a QApplication comes first"
@@ -226,14 +226,14 @@ def theme() -> Theme:
     return existing if isinstance(existing, Theme) else apply(app, "system")
 
 
-def current() -> ColorPalette:
+def get_palette() -> ColorPalette:
     """Return the current palette."""
-    return theme().palette
+    return get_theme().palette
 
 
 def color(role: str) -> QColor:
     """Return a color of the current palette by name."""
-    return QColor(getattr(current(), role))
+    return QColor(getattr(get_palette(), role))
 
 
 def body_font(size: int = 0, *, bold: bool = False) -> QFont:
@@ -246,7 +246,7 @@ def body_font(size: int = 0, *, bold: bool = False) -> QFont:
     return font
 
 
-def monospace_family() -> str:
+def get_monospace_family() -> str:
     """Return the family of the system's monospace font."""
     return QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).family()
 
@@ -256,7 +256,7 @@ def icon(name: str, role: Role = "text", *, room: int = 0) -> QIcon:
 
     `room` as in `pixmap`.
     """
-    palette = current()
+    palette = get_palette()
     result = QIcon(pixmap(name, getattr(palette, role), room=room))
     result.addPixmap(pixmap(name, palette.disabled, room=room), QIcon.Mode.Disabled)
     return result
@@ -285,7 +285,7 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     result.fill(Qt.GlobalColor.transparent)
     painter = QPainter(result)
     begin = result.width() - side if mirrored else 0
-    drawing = QSvgRenderer(QByteArray(_tinted(name, tint, mirrored)))
+    drawing = QSvgRenderer(QByteArray(_tint_icon(name, tint, mirrored)))
     drawing.render(painter, QRectF(begin, 0, side, side))
     painter.end()
     result.setDevicePixelRatio(ratio)
@@ -293,13 +293,13 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     return result
 
 
-def contrast(first: str, second: str) -> float:
+def compute_contrast(first: str, second: str) -> float:
     """Return the contrast ratio of two colors, 1 to 21 (WCAG 2.2, relative luminance of sRGB)."""
-    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
+    lighter, darker = sorted((_compute_luminance(first), _compute_luminance(second)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def _luminance(hex_color: str) -> float:
+def _compute_luminance(hex_color: str) -> float:
     def linear(channel: int) -> float:
         value = channel / 255
         return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
@@ -308,7 +308,7 @@ def _luminance(hex_color: str) -> float:
     return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
 
 
-def _constants(holder: type) -> list[tuple[str, int]]:
+def _list_constants(holder: type) -> list[tuple[str, int]]:
     return [(key, value) for key, value in vars(holder).items() if isinstance(value, int)]
 
 
@@ -318,7 +318,7 @@ def _is_mirrored() -> bool:
 
 
 @functools.cache  # some dozen icons in a few colors
-def _tinted(name: str, tint: str, mirrored: bool = False) -> bytes:
+def _tint_icon(name: str, tint: str, mirrored: bool = False) -> bytes:
     svg = (paths.get_resources_folder() / "icons" / f"{name}.svg").read_text("utf-8")
     if mirrored and name in _DIRECTED:
         begin, end = svg.index(">") + 1, svg.rindex("</svg>")
@@ -340,7 +340,7 @@ def _refresh_icon(target: QAbstractButton | QAction) -> None:
         target.setIcon(icon(name, target.property("icon_role"), room=room))
 
 
-def _qt_palette(tokens: ColorPalette) -> QPalette:
+def _make_qt_palette(tokens: ColorPalette) -> QPalette:
     result = QPalette()
     roles = {
         QPalette.ColorRole.Window: tokens.window,

@@ -58,7 +58,7 @@ class BackgroundReader(QThread):
         except ProblemError as failure:
             self.failed.emit(failure.problems[0])
         except OSError as failure:
-            self.failed.emit(_file_problem(failure))
+            self.failed.emit(_make_file_problem(failure))
         except ObsoleteResult:
             return
 
@@ -153,7 +153,7 @@ class DetachedThread(QThread):
             self.deleteLater()
 
 
-def running_threads() -> list[DetachedThread]:
+def list_running_threads() -> list[DetachedThread]:
     """Return the detached threads that are running."""
     return [thread for thread in _RUNNING if isValid(thread) and thread.isRunning()]
 
@@ -162,14 +162,14 @@ def running_threads() -> list[DetachedThread]:
 def _end_all() -> None:
     """Ask every running thread to end, and wait a limited time for it, when the program ends."""
     deadline = time.monotonic() + _EXIT_TIMEOUT
-    threads = running_threads()
+    threads = list_running_threads()
     for thread in threads:
         thread.forget()
     for thread in threads:
         thread.wait(QDeadlineTimer(max(1, int(1000 * (deadline - time.monotonic())))))
 
 
-def _file_problem(failure: OSError) -> Problem:
+def _make_file_problem(failure: OSError) -> Problem:
     if failure.filename:
         return error(
             "files.failed",

@@ -242,7 +242,7 @@ def _lateness(application: QApplication, until: Callable[[], bool], limit: float
     begun = time.perf_counter()
     last[:] = begun, time.thread_time()
     timer.start()
-    with app.imports_frozen():
+    with app.freeze_imports():
         application.exec()
     timer.stop()
     return _Turns(late, spent, time.perf_counter() - begun)

@@ -31,7 +31,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import theme
-from lora_studio.gui.app import imports_frozen
+from lora_studio.gui.app import freeze_imports
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.training.curves_card import _read_series
 from lora_studio.gui.plots.loss_plot import LossPlot
@@ -116,7 +116,7 @@ class Peer:
         self.plots[1].setXLink(self.plots[0])
         self.data: list[tuple[Any, np.ndarray, np.ndarray]] = []
         for run in runs:
-            loss, steps = run.steps.curve("loss"), run.steps.steps
+            loss, steps = run.steps.get_curve("loss"), run.steps.steps
             smooth = loss.mean_at(np.arange(len(steps)), len(steps) // 25)
             self._line(0, steps, loss.values, thinned) if run is runs[0] else None
             self._line(0, steps, smooth, thinned)
@@ -282,7 +282,7 @@ def main() -> None:
             report(name, measured(peer, app), ours)
             peer.widget.hide()
     if not chosen.without_freezes:
-        with tempfile.TemporaryDirectory() as folder, imports_frozen():
+        with tempfile.TemporaryDirectory() as folder, freeze_imports():
             freezes(app, Path(folder), chosen.steps)
     slow = [a for a, t in ours.items() if statistics.median(entry[1] for entry in t) > FRAME]
     if slow:

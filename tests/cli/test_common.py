@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from lora_studio.cli import headless
 from lora_studio.cli.app import app
-from lora_studio.cli.common import answers, ask, model_of
+from lora_studio.cli.common import ask, collect_answers, parse_model
 from lora_studio.cli.console import Display
-from lora_studio.cli.data import source_of
+from lora_studio.cli.data import parse_source
 from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import commands, events
 from tests.helpers import fake_engine
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_the_worker(scenario: Path, tmp_path: Path) -> None:
     before = set(psutil.Process().children())
     threading.Thread(target=_interrupt_once_there_is, args=(begun,)).start()
     with pytest.raises(typer.Exit) as caught:
-        answers(commands.InspectDevices(), Display())
+        collect_answers(commands.InspectDevices(), Display())
     assert caught.value.exit_code == headless.INTERRUPTED
     _, alive = psutil.wait_procs(set(psutil.Process().children()) - before, timeout=120)
     assert not alive
@@ -109,10 +109,10 @@ def test_names_that_are_not_local_paths_stay_unchanged(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    assert model_of("mine").source == str(tmp_path / "mine")
-    assert model_of("org/model").source == "org/model"
-    assert source_of("org/rows.v2").path == "org/rows.v2"
-    assert source_of("rows.jsonl").path == str(tmp_path / "rows.jsonl")
+    assert parse_model("mine").source == str(tmp_path / "mine")
+    assert parse_model("org/model").source == "org/model"
+    assert parse_source("org/rows.v2").path == "org/rows.v2"
+    assert parse_source("rows.jsonl").path == str(tmp_path / "rows.jsonl")
 
 
 @pytest.mark.parametrize("name", Sampling.model_fields)

@@ -37,9 +37,13 @@ def studio(*arguments: str) -> tuple[int, str]:
 
 
 def test_quantization_names_allow_any_case_and_commas() -> None:
-    assert export.quantizations(["q4_k_m, iq2_xs", "Q8_0,q8_0"]) == ("Q4_K_M", "IQ2_XS", "Q8_0")
+    assert export.parse_quantizations(["q4_k_m, iq2_xs", "Q8_0,q8_0"]) == (
+        "Q4_K_M",
+        "IQ2_XS",
+        "Q8_0",
+    )
     with pytest.raises(ProblemError) as caught:
-        export.quantizations(["Q9"])
+        export.parse_quantizations(["Q9"])
     assert "IQ2_XS" in str(caught.value.problems[0].remedy)
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_studio.cli import model
-from lora_studio.cli.model import fit_words, parameters
+from lora_studio.cli.model import describe_verdict, parse_parameter_count
 from lora_studio.core.memory import model_fit
 from lora_studio.core.model import folders
 from lora_studio.core.model.catalog import ModelEntry, ModelOutline
@@ -39,13 +39,13 @@ def device(gib: float) -> Device:
     ("text", "number"), [("", 0), ("500M", 500_000_000), ("1.5b", 1_500_000_000)]
 )
 def test_parameter_counts_are_parsed(text: str, number: int) -> None:
-    assert parameters(text) == number
+    assert parse_parameter_count(text) == number
 
 
 @pytest.mark.parametrize("text", ["large", "-1B", "8GB"])
 def test_invalid_parameter_counts_are_refused(text: str) -> None:
     with pytest.raises(ProblemError, match="Invalid number of parameters"):
-        parameters(text)
+        parse_parameter_count(text)
 
 
 def test_larger_models_need_fewer_bits_until_none_fits() -> None:
@@ -78,7 +78,7 @@ def test_size_based_estimate_is_close_to_the_exact_one() -> None:
     assert known is not None
     assert guessed is not None
     assert guessed.needed == pytest.approx(known.needed, rel=0.1)
-    assert fit_words(known).startswith("yes, in 16-bit with the smallest micro-batch: ")
+    assert describe_verdict(known).startswith("yes, in 16-bit with the smallest micro-batch: ")
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_old_option_spellings_are_still_accepted(
     asked: list[BaseCommand] = []
     nothing = ModelsFound(location="hub", models=())
     monkeypatch.setattr(model, "ask", lambda command, *_: asked.append(command) or nothing)
-    monkeypatch.setattr(model, "answers_to", lambda questions, _: asked.extend(questions) or [])
+    monkeypatch.setattr(model, "ask_all", lambda questions, _: asked.extend(questions) or [])
     result = CliRunner().invoke(model.app, arguments)
     assert result.exit_code == 0, result.output
     assert [getattr(command, field) for command in asked] == [value]

@@ -122,7 +122,7 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     assert state.get("dataset", "fixes") == ["drop_duplicates"]
 
     assert window.save()
-    wait(lambda: page.blocker() is None)
+    wait(lambda: page.find_blocker() is None)
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert window.page_name == "training"
     reopened = project.load(tmp_path / "shop")

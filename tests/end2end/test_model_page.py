@@ -134,7 +134,7 @@ def test_model_page_searches_downloads_resumes_and_signs_in(
     page.browser.filters.go.click()
     until(qtbot, lambda: page.browser.retry.isVisible())
     assert "503" in page.browser.status.text()
-    assert json.dumps([problem.code for problem in window.state.problems()]).count("hub") == 0
+    assert json.dumps([problem.code for problem in window.state.list_problems()]).count("hub") == 0
 
 
 def test_download_checks_space_resumes_and_respects_sign_out(

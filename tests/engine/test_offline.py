@@ -183,7 +183,7 @@ def test_run_trains_and_merges_without_a_network(
     }
     project.create(tmp_path / "project", "x", values).save()
     draft = project.load(tmp_path / "project")
-    run = headless.new_run(draft)
+    run = headless.create_run(draft)
     for stage in ("Train", "Merge"):
         sent = list(client_worker.perform(headless.STAGES[stage](run=str(run.path))))
         assert isinstance(sent[-1], events.Done), getattr(sent[-1], "problem", None)

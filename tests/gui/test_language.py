@@ -45,9 +45,11 @@ def test_texts_counts_and_fields_are_translated() -> None:
     assert tr("Continue") == "Weiter"
     assert tr_n("{n} row", "{n} rows", 1) == "1 Zeile"
     assert tr_n("{n} row", "{n} rows", 1200) == "1\u202f200 Zeilen"
-    about = ProjectState().about("training", "learning_rate")
+    about = ProjectState().get_facts("training", "learning_rate")
     assert about.title == "Lernrate"
-    assert ProjectState().about("training", "micro_batch").unit == "rows"  # read by `quantities`
+    assert (
+        ProjectState().get_facts("training", "micro_batch").unit == "rows"
+    )  # read by `quantities`
 
 
 @pytest.mark.usefixtures("german")

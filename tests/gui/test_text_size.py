@@ -21,7 +21,7 @@ from lora_studio.gui.text_size import Size
 @pytest.fixture
 def _reset_text_size() -> Iterator[None]:
     yield
-    theme.theme().set_text_size(100)
+    theme.get_theme().set_text_size(100)
 
 
 @pytest.mark.usefixtures("_reset_text_size")
@@ -31,11 +31,11 @@ def test_text_size_setting_resizes_text_and_widgets(
     state = ProjectState()
     page, rail = SettingsPage(state, Preferences()), Rail()
     rail.add("model", "model", "A title that needs its room")
-    number = LineControl(state.about("training", "seed"))
+    number = LineControl(state.get_facts("training", "seed"))
     for widget in (page, rail, number):
         qtbot.addWidget(widget)
         widget.show()
-    page.text_size_chosen.connect(theme.theme().set_text_size)
+    page.text_size_chosen.connect(theme.get_theme().set_text_size)
     before = rail.width(), number.line.width(), rail.button("model").sizeHint().height()
     qtbot.mouseClick(page.text_size.button("150"), Qt.MouseButton.LeftButton)
     assert QApplication.font().pixelSize() == Size.BODY == 20

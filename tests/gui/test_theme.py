@@ -24,20 +24,20 @@ WORDS = ("text", "muted", "accent", "ok", "warn", "error")
 def test_text_contrasts_with_every_background(
     palette: ColorPalette, words: str, ground: str
 ) -> None:
-    assert theme.contrast(getattr(palette, words), getattr(palette, ground)) >= 4.5
+    assert theme.compute_contrast(getattr(palette, words), getattr(palette, ground)) >= 4.5
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
 def test_text_on_the_accent_color_has_contrast(palette: ColorPalette) -> None:
-    assert theme.contrast(palette.on_accent, palette.accent) >= 4.5
-    assert theme.contrast(palette.on_accent, palette.accent_hover) >= 4.5
+    assert theme.compute_contrast(palette.on_accent, palette.accent) >= 4.5
+    assert theme.compute_contrast(palette.on_accent, palette.accent_hover) >= 4.5
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
 def test_curves_and_control_outlines_have_contrast(palette: ColorPalette) -> None:
     curves = (palette.loss, palette.evaluation, palette.learning_rate, *palette.series)
     for color in (*curves, palette.edge):
-        assert theme.contrast(color, palette.card) >= 3.0
+        assert theme.compute_contrast(color, palette.card) >= 3.0
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_curves_and_control_outlines_have_contrast(palette: ColorPalette) -> Non
     [("#000000", "#FFFFFF", 21.0), ("#777777", "#FFFFFF", 4.48), ("#FF0000", "#FF0000", 1.0)],
 )
 def test_contrast_is_the_wcag_ratio(first: str, second: str, ratio: float) -> None:
-    assert theme.contrast(first, second) == pytest.approx(ratio, abs=0.005)
-    assert theme.contrast(second, first) == theme.contrast(first, second)
+    assert theme.compute_contrast(first, second) == pytest.approx(ratio, abs=0.005)
+    assert theme.compute_contrast(second, first) == theme.compute_contrast(first, second)
 
 
 def test_theme_switch_updates_palette_style_sheet_and_icons(
@@ -56,7 +56,7 @@ def test_theme_switch_updates_palette_style_sheet_and_icons(
     qtbot.addWidget(button)
     theme.set_icon(button, "play", "accent")
     light = button.icon().pixmap(20).toImage()
-    with qtbot.waitSignal(theme.theme().changed):
+    with qtbot.waitSignal(theme.get_theme().changed):
         theme.apply(qapp, "dark")
     assert qapp.palette().color(QPalette.ColorRole.Window).name().upper() == DARK.window
     assert DARK.card in qapp.styleSheet()
@@ -65,8 +65,8 @@ def test_theme_switch_updates_palette_style_sheet_and_icons(
 
 
 def test_application_has_one_theme_object(qapp: QApplication) -> None:
-    assert theme.apply(qapp, "light") is theme.apply(qapp, "dark") is theme.theme()
-    assert theme.current() is DARK
+    assert theme.apply(qapp, "light") is theme.apply(qapp, "dark") is theme.get_theme()
+    assert theme.get_palette() is DARK
 
 
 def test_every_style_sheet_token_has_a_value(qapp: QApplication) -> None:

@@ -23,7 +23,7 @@ class PlainPage(StepPage):
         card, more = Card(self.title), CollapsibleSection()
         for field in SPECS[self.step].model_fields:
             made = self.add_editor(field)
-            (more if made.about.advanced else card).add(made)
+            (more if made.get_facts.advanced else card).add(made)
         card.add(more)
         self.body.addWidget(card)
         self.body.addStretch(1)

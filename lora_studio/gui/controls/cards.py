@@ -55,15 +55,17 @@ class CardsControl(Control):
 
     def minimumSizeHint(self) -> QSize:
         """Return the size of two rows of cards."""
-        return QSize(self._width_of(-(-len(self.cards) // 2)), super().minimumSizeHint().height())
+        return QSize(
+            self._measure_width(-(-len(self.cards) // 2)), super().minimumSizeHint().height()
+        )
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Use one row if all cards fit."""
         super().resizeEvent(event)
-        fits = self._width_of(len(self.cards)) <= event.size().width()
+        fits = self._measure_width(len(self.cards)) <= event.size().width()
         self._arrange(len(self.cards) if fits else -(-len(self.cards) // 2))
 
-    def _width_of(self, columns: int) -> int:
+    def _measure_width(self, columns: int) -> int:
         widest = max(card.minimumSizeHint().width() for card in self.cards.values())
         return columns * (widest + Spacing.M) - Spacing.M
 

@@ -39,7 +39,7 @@ class SegmentsControl(Control):
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QPushButton] = {}
         for value, words in choices.items():
-            button = _checkable(tr(words))
+            button = _make_chip(tr(words))
             button.setProperty("kind", "segment")
             button.clicked.connect(self._choose(value))
             self._group.addButton(button)
@@ -100,7 +100,7 @@ class ComboControl(Control):
         self.box.activated.connect(self._choose)
         line = self.box.lineEdit()
         if line is not None:
-            line.editingFinished.connect(self._typed)
+            line.editingFinished.connect(self._on_typed)
 
     def set_choices(self, choices: dict[str, str]) -> None:
         """Replace the choices and keep the shown value."""
@@ -139,7 +139,7 @@ class ComboControl(Control):
         self.edited.emit(self.box.itemData(index))
         self.left.emit()
 
-    def _typed(self) -> None:
+    def _on_typed(self) -> None:
         text = self.box.currentText().strip()
         index = self.box.findText(text)
         self.edited.emit(self.box.itemData(index) if index >= 0 else text)
@@ -180,7 +180,7 @@ class ChipsControl(Control):
         layout = FlowLayout(self)
         self.chips: dict[str, QPushButton] = {}
         for value, words in choices.items():
-            chip = _checkable(words)
+            chip = _make_chip(words)
             chip.setProperty("kind", "chip")
             chip.clicked.connect(self._clicked)
             self.chips[value] = chip
@@ -198,7 +198,7 @@ class ChipsControl(Control):
         self.left.emit()
 
 
-def _checkable(words: str) -> QPushButton:
+def _make_chip(words: str) -> QPushButton:
     choice_button = QPushButton(
         words.replace("&", "&&"), autoDefault=False
     )  # one alone marks a shortcut

@@ -18,8 +18,8 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core.messages import Text
 from lora_studio.core.spec import FieldFacts
-from lora_studio.gui.controls.quantities import parse, shown, stepped
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.controls.quantities import format_value, parse, step_value
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.widgets.basics import restyle
 
 
@@ -81,9 +81,9 @@ class LineEdit(QLineEdit):
 
     entered = Signal()
     reverted = Signal()
-    stepped = Signal(int)
+    step_value = Signal(int)
 
-    def enters(self, commit: Callable[[], object], revert: Callable[[], object]) -> None:
+    def connect_keys(self, commit: Callable[[], object], revert: Callable[[], object]) -> None:
         """Call `commit` on Enter and on leaving, `revert` on Esc."""
         self.entered.connect(commit)
         self.editingFinished.connect(commit)
@@ -97,9 +97,9 @@ class LineEdit(QLineEdit):
             case Qt.Key.Key_Escape:
                 self.reverted.emit()
             case Qt.Key.Key_Up:
-                self.stepped.emit(1)
+                self.step_value.emit(1)
             case Qt.Key.Key_Down:
-                self.stepped.emit(-1)
+                self.step_value.emit(-1)
             case _:
                 super().keyPressEvent(event)
 
@@ -119,7 +119,7 @@ class LineEdit(QLineEdit):
             event.ignore()
             return
         if steps := event.angleDelta().y():
-            self.stepped.emit(1 if steps > 0 else -1)
+            self.step_value.emit(1 if steps > 0 else -1)
         event.accept()
 
 
@@ -137,12 +137,12 @@ class LineControl(Control):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.line)
         if self._is_number:
-            sized(self.line, width=112)
+            set_scaled_sizes(self.line, width=112)
             layout.addStretch(1)
-        self.line.entered.connect(self._enter)
-        self.line.reverted.connect(self._revert)
-        self.line.stepped.connect(self._step)
-        self.line.editingFinished.connect(self._leave)
+        self.line.entered.connect(self._on_enter)
+        self.line.reverted.connect(self._on_revert)
+        self.line.step_value.connect(self._step)
+        self.line.editingFinished.connect(self._on_leave)
 
     @property
     def _is_number(self) -> bool:
@@ -151,40 +151,40 @@ class LineControl(Control):
     def show_value(self, value: Any) -> None:
         """Show a value; this clears the undo history of the line."""
         self._value = value
-        self.line.setText(shown(value, self._about))
+        self.line.setText(format_value(value, self._about))
         self.line.setCursorPosition(0 if not self.line.hasFocus() else len(self.line.text()))
 
     def commit(self) -> None:
         """Apply what was typed."""
         text = self.line.text()
-        if text == shown(self._value, self._about):
+        if text == format_value(self._value, self._about):
             return
-        value = self._value_of(text)
+        value = self._parse_value(text)
         self.show_value(value)
         self.edited.emit(value)
 
-    def _value_of(self, text: str) -> Any:
+    def _parse_value(self, text: str) -> Any:
         if not self._is_number:
             return text.strip()
         return self._about.default if not text.strip() else parse(text, self._about)
 
-    def _enter(self) -> None:
+    def _on_enter(self) -> None:
         self.commit()
         self.line.selectAll()
         self.left.emit()
 
-    def _leave(self) -> None:
+    def _on_leave(self) -> None:
         self.commit()
         self.left.emit()
 
-    def _revert(self) -> None:
+    def _on_revert(self) -> None:
         self.show_value(self._value)
         self.line.selectAll()
 
     def _step(self, direction: int) -> None:
-        value = self._value_of(self.line.text()) if self._is_number else None
+        value = self._parse_value(self.line.text()) if self._is_number else None
         if isinstance(value, int | float):
-            self.line.setText(shown(stepped(value, direction, self._about), self._about))
+            self.line.setText(format_value(step_value(value, direction, self._about), self._about))
             self.commit()
 
 
@@ -264,26 +264,26 @@ class ListControl(Control):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.line)
-        self.line.enters(self._leave, lambda: self.show_value(self._value))
+        self.line.connect_keys(self._on_leave, lambda: self.show_value(self._value))
 
     def show_value(self, value: Any) -> None:
         """Show a list, or any other value as it is."""
         self._value = value
-        self.line.setText(_joined(value))
+        self.line.setText(_join_values(value))
 
     def commit(self) -> None:
         """Apply what was typed."""
         text = self.line.text()
-        if text == _joined(self._value):
+        if text == _join_values(self._value):
             return
         words = [word for word in text.replace(",", " ").split() if word]
         self.show_value(words)
         self.edited.emit(words)
 
-    def _leave(self) -> None:
+    def _on_leave(self) -> None:
         self.commit()
         self.left.emit()
 
 
-def _joined(value: Any) -> str:
+def _join_values(value: Any) -> str:
     return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)

@@ -30,8 +30,8 @@ from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Spacing, current, pixmap
+from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.theme import Spacing, get_palette, pixmap
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 
@@ -54,15 +54,15 @@ class FieldEditor(QWidget):
         """Bind any control to a field."""
         super().__init__(parent)
         self.state, self.step, self.field, self.control = state, step, field, control
-        self.about = state.about(step, field)
+        self.get_facts = state.get_facts(step, field)
         self._touched = False
         self._fix: Problem | None = None
         self._blocked: dict[Any, Text] | None = None
-        self.label = label(self.about.title, "label")
+        self.label = label(self.get_facts.title, "label")
         if control.has_title:  # showing a part without a parent would open a window for it
             self.label.hide()
-        self.help = label(self.about.description, "caption", wrap=True)
-        self.mark, self.other_mark = _Mark(self.about), _Mark(self.about)
+        self.help = label(self.get_facts.description, "caption", wrap=True)
+        self.mark, self.other_mark = _Mark(self.get_facts), _Mark(self.get_facts)
         for mark in (self.mark, self.other_mark):
             mark.clicked.connect(self.explain)
         self.error = label("", "error", wrap=True)
@@ -72,12 +72,12 @@ class FieldEditor(QWidget):
         self._error_row = QWidget()
         self._build()
         self._describe()
-        control.edited.connect(self._edited)
-        control.left.connect(self._left)
-        state.value_changed.connect(self._changed)
-        state.opened.connect(self._opened)
+        control.edited.connect(self._on_edited)
+        control.left.connect(self._on_left)
+        state.value_changed.connect(self._on_changed)
+        state.opened.connect(self._on_opened)
         state.problems_changed.connect(self._show_problems)
-        self._opened()
+        self._on_opened()
 
     def set_help(self, text: str) -> None:
         """Replace the help text, for example by a cost that depends on other fields."""
@@ -92,18 +92,18 @@ class FieldEditor(QWidget):
 
     def explain(self) -> None:
         """Open the documentation of this setting."""
-        docs_viewer.show(self.about.help_topic, self)
+        docs_viewer.show(self.get_facts.help_topic, self)
 
     def event(self, event: QEvent) -> bool:
         """Claim F1 before the window's own shortcut."""
-        if event.type() == QEvent.Type.ShortcutOverride and _asks_for_help(event):
+        if event.type() == QEvent.Type.ShortcutOverride and _is_help_request(event):
             event.accept()
             return True
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Open the documentation on F1."""
-        if _asks_for_help(event):
+        if _is_help_request(event):
             self.explain()
         else:
             super().keyPressEvent(event)
@@ -123,11 +123,11 @@ class FieldEditor(QWidget):
     def _build(self) -> None:
         held = QHBoxLayout()
         held.setSpacing(Spacing.S)
-        held.addWidget(self.control, 0 if self.about.unit else 1)
-        if self.about.unit:
-            held.addWidget(label(tr(self.about.unit), "muted"))
+        held.addWidget(self.control, 0 if self.get_facts.unit else 1)
+        if self.get_facts.unit:
+            held.addWidget(label(tr(self.get_facts.unit), "muted"))
             held.addStretch(1)
-        sized(self._glyph, width=16, height=16)
+        set_scaled_sizes(self._glyph, width=16, height=16)
         said = column(self.error, row(self.fix_button, None), spacing=0)
         error = row(self._glyph, said, spacing=Spacing.XS)
         error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
@@ -149,16 +149,16 @@ class FieldEditor(QWidget):
 
     def _show_marks(self) -> None:
         """Show one of the two marks: beside the label, or beside the help text if there is no label."""
-        explained = bool(self.about.help_topic)
+        explained = bool(self.get_facts.help_topic)
         self.mark.setVisible(explained and not self.label.isHidden())
         self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
 
     def _describe(self) -> None:
-        name_control(self.control, self.about.title, self.about.description)
-        self.control.setToolTip(_tip(self.about))
-        self.label.setToolTip(_tip(self.about))
+        name_control(self.control, self.get_facts.title, self.get_facts.description)
+        self.control.setToolTip(_format_tooltip(self.get_facts))
+        self.label.setToolTip(_format_tooltip(self.get_facts))
 
-    def _opened(self) -> None:
+    def _on_opened(self) -> None:
         self._touched = False
         if isinstance(self.control, PathControl):
             self.control.base = self.state.draft.folder
@@ -166,14 +166,14 @@ class FieldEditor(QWidget):
         self._show_problems()
         self._show_blocked()
 
-    def _edited(self, value: object) -> None:
+    def _on_edited(self, value: object) -> None:
         self.state.set(self.step, self.field, value)
 
-    def _left(self) -> None:
+    def _on_left(self) -> None:
         self._touched = True
         self._show_problems()
 
-    def _changed(self, step: str, field: str) -> None:
+    def _on_changed(self, step: str, field: str) -> None:
         if (step, field) == (self.step, self.field):
             self.control.show_value(self.state.get(self.step, self.field))
             self._show_problems()
@@ -181,20 +181,20 @@ class FieldEditor(QWidget):
 
     def _show_blocked(self) -> None:
         """Disable choices that can't be combined with the other settings."""
-        if self.about.kind != "choice" or self.step not in _TOGETHER:
+        if self.get_facts.kind != "choice" or self.step not in _TOGETHER:
             return
-        specs = [self.state.spec(step) for step in _TOGETHER]
+        specs = [self.state.get_spec(step) for step in _TOGETHER]
         if None in specs:
             return
         chosen = combinations.Combination(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
-        values = list(self.about.choices)
+        values = list(self.get_facts.choices)
         blocked = combinations.find_blocked_values(chosen, self.step, self.field, values)
         if blocked != self._blocked:
             self._blocked = blocked
             self.control.set_blocked(blocked)
 
     def _show_problems(self, _: object = None) -> None:
-        problems = self.state.problems(self.step, self.field)
+        problems = self.state.list_problems(self.step, self.field)
         wanted = self._touched or self.state.is_set(self.step, self.field)
         problem = problems[0] if problems and wanted else None
         self.control.set_invalid(problem is not None and problem.severity == "error")
@@ -207,7 +207,7 @@ class FieldEditor(QWidget):
         self.error.setProperty("role", role)
         restyle(self.error)
         glyph = "error" if role == "error" else "warning"
-        self._glyph.setPixmap(pixmap(glyph, getattr(current(), role), 16))
+        self._glyph.setPixmap(pixmap(glyph, getattr(get_palette(), role), 16))
         self.fix_button.setVisible(problem.fix is not None)
         self.fix_button.setText(localize(problem.fix.label) if problem.fix else "")
 
@@ -240,13 +240,13 @@ class _Mark(QLabel):
             self.clicked.emit()
 
 
-def _asks_for_help(event: QEvent) -> bool:
+def _is_help_request(event: QEvent) -> bool:
     if not isinstance(event, QKeyEvent):
         return False
     return event.key() == Qt.Key.Key_F1 and not event.modifiers()
 
 
-def editor(
+def make_editor(
     state: ProjectState,
     step: Step,
     field: str,
@@ -255,17 +255,17 @@ def editor(
     style: Style = "auto",
 ) -> FieldEditor:
     """Return the editor of a field, with a control for its kind unless one is given."""
-    about = state.about(step, field)
-    return FieldEditor(state, step, field, control or _control(about, style))
+    about = state.get_facts(step, field)
+    return FieldEditor(state, step, field, control or _make_control(about, style))
 
 
-def _control(about: FieldFacts, style: Style) -> Control:
+def _make_control(about: FieldFacts, style: Style) -> Control:
     if style == "text":
         return TextControl()
     if about.lines:
         return LinesControl()
     match about.kind:
-        case "choice" if style == "segments" or (style == "auto" and _fits(about)):
+        case "choice" if style == "segments" or (style == "auto" and _is_short(about)):
             return SegmentsControl(about.choices)
         case "choice":
             return ComboControl(about.choices)
@@ -278,12 +278,12 @@ def _control(about: FieldFacts, style: Style) -> Control:
     return LineControl(about)
 
 
-def _fits(about: FieldFacts) -> bool:
+def _is_short(about: FieldFacts) -> bool:
     words = about.choices.values()
     return len(words) <= 4 and sum(map(len, words)) <= _SEGMENT_LETTERS
 
 
-def _tip(about: FieldFacts) -> str:
+def _format_tooltip(about: FieldFacts) -> str:
     """Return description, bounds and default value, one per line."""
     lines = [about.description]
     unit = f" {tr(about.unit)}" if about.unit else ""

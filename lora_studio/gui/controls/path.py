@@ -15,7 +15,7 @@ from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
-from lora_studio.gui.widgets.drag_and_drop import dropped_path
+from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 
 #: What the dialog offers first, by the field's name.
 _FILTERS = {
@@ -69,26 +69,26 @@ class PathControl(Control):
     def set_path(self, path: Path) -> None:
         """Set a path that the user chose or dropped."""
         self.picked.emit(path)
-        self.line.setText(self._relative(path))
+        self.line.setText(self._to_relative(path))
         self.commit()
         self.left.emit()
 
     def pick_file(self) -> None:
         """Open the dialog for files."""
-        self._dialog(QFileDialog.FileMode.ExistingFile)
+        self._open_dialog(QFileDialog.FileMode.ExistingFile)
 
     def pick_folder(self) -> None:
         """Open the dialog for folders."""
-        self._dialog(QFileDialog.FileMode.Directory)
+        self._open_dialog(QFileDialog.FileMode.Directory)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept one local file or folder of the right kind."""
-        if dropped_path(event, self._about.path) is not None:
+        if get_dropped_path(event, self._about.path) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Set the dropped path."""
-        path = dropped_path(event, self._about.path)
+        path = get_dropped_path(event, self._about.path)
         if path is not None:
             event.acceptProposedAction()
             self.set_path(path)
@@ -106,7 +106,7 @@ class PathControl(Control):
             )
         return browse
 
-    def _dialog(self, mode: QFileDialog.FileMode) -> None:
+    def _open_dialog(self, mode: QFileDialog.FileMode) -> None:
         dialog = QFileDialog(self.window(), self._about.title, self._start())
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFile:
@@ -123,7 +123,7 @@ class PathControl(Control):
         home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
         return str(self.base or home)
 
-    def _relative(self, path: Path) -> str:
+    def _to_relative(self, path: Path) -> str:
         if self.base is not None and path.is_relative_to(self.base):
             return Path(os.path.relpath(path, self.base)).as_posix()
         return str(path)

@@ -31,8 +31,8 @@ class PresetNumberControl(Control):
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.buttons)
         layout.addWidget(self.line, 1)
-        self.buttons.edited.connect(lambda words: self._take(self._presets[words]))
-        self.line.edited.connect(self._take)
+        self.buttons.edited.connect(lambda words: self._edit(self._presets[words]))
+        self.line.edited.connect(self._edit)
         self.line.left.connect(self.left)
 
     def set_presets(self, values: Mapping[str, float]) -> None:
@@ -51,7 +51,7 @@ class PresetNumberControl(Control):
         """Apply what was typed."""
         self.line.commit()
 
-    def _take(self, value: Any) -> None:
+    def _edit(self, value: Any) -> None:
         self.show_value(value)
         self.edited.emit(value)
         self.left.emit()

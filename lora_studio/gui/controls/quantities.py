@@ -34,7 +34,7 @@ def parse(text: str, about: FieldFacts) -> int | float | str:
     return int(value) if value.is_integer() else text
 
 
-def shown(value: object, about: FieldFacts) -> str:
+def format_value(value: object, about: FieldFacts) -> str:
     """Return a value as its field shows it; `parse` reverses it."""
     if value is None:
         return ""
@@ -42,10 +42,10 @@ def shown(value: object, about: FieldFacts) -> str:
         return str(value)
     if isinstance(value, int) or about.kind == "integer":
         return str(value)
-    return decimal(value)
+    return format_decimal(value)
 
 
-def decimal(value: float) -> str:
+def format_decimal(value: float) -> str:
     """Return a number without needless digits, small ones like 2e-4."""
     if value and abs(value) < 1e-3 and math.isfinite(value):
         digits, exponent = f"{value:.11e}".split("e")
@@ -53,7 +53,7 @@ def decimal(value: float) -> str:
     return f"{value:.12g}"
 
 
-def stepped(value: int | float, direction: int, about: FieldFacts) -> int | float:
+def step_value(value: int | float, direction: int, about: FieldFacts) -> int | float:
     """Return the next value up or down within the bounds.
 
     Fields with a step move by it, powers of two move by a factor of two, other whole numbers by
@@ -70,7 +70,7 @@ def stepped(value: int | float, direction: int, about: FieldFacts) -> int | floa
             else int(value) + direction
         )
     else:
-        result = _one_two_five(value, direction)
+        result = _step_one_two_five(value, direction)
     if about.minimum is not None and (
         result < about.minimum or (about.exclusive_minimum and result <= about.minimum)
     ):
@@ -80,7 +80,7 @@ def stepped(value: int | float, direction: int, about: FieldFacts) -> int | floa
     return int(result) if about.kind == "integer" else float(result)
 
 
-def _one_two_five(value: float, direction: int) -> float:
+def _step_one_two_five(value: float, direction: int) -> float:
     if value <= 0:
         return value
     steps = [digit * 10.0**exponent for exponent in range(-12, 7) for digit in (1, 2, 5)]

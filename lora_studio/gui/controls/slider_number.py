@@ -42,7 +42,7 @@ class SliderNumberControl(Control):
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.line)
         layout.addWidget(self.slider, 1)
-        self.slider.valueChanged.connect(self._moved)
+        self.slider.valueChanged.connect(self._on_moved)
         self.line.edited.connect(self.edited)
         self.line.left.connect(self.left)
 
@@ -59,7 +59,7 @@ class SliderNumberControl(Control):
         """Apply what was typed."""
         self.line.commit()
 
-    def _moved(self, index: int) -> None:
+    def _on_moved(self, index: int) -> None:
         self.line.show_value(self._stops[index])
         self.slid.emit(self._stops[index])
         self.left.emit()

@@ -48,8 +48,8 @@ class DesktopIntegration(QObject):
         self._begun: float | None = None
         self._worker: int | None = None  # the process that the system stays awake for
         self._looked = float("-inf")
-        jobs.changed.connect(self._changed)
-        jobs.ended.connect(self._ended)
+        jobs.changed.connect(self._on_changed)
+        jobs.ended.connect(self._on_ended)
 
     def leave(self) -> None:
         """Stop following; a running worker keeps the system awake itself."""
@@ -57,20 +57,20 @@ class DesktopIntegration(QObject):
         self._worker = None
         self._bar.show(None)
 
-    def _changed(self) -> None:
+    def _on_changed(self) -> None:
         jobs, now = self._jobs, self._clock()
         if not jobs.running:
             self._bar.show(None)
-            self._rest()
+            self._allow_sleep()
             return
         if self._begun is None:
             self._begun, self._looked = now, float("-inf")
         if now - self._looked >= (LOOK_EVERY if self._worker is not None else 0.5):
             self._looked = now
-            self._stay_awake()
+            self._prevent_sleep()
         self._bar.show(jobs.progress.share if now - self._begun >= VISIBLE_AFTER else None)
 
-    def _rest(self) -> None:
+    def _allow_sleep(self) -> None:
         """Let the system sleep if the job has ended; leave it to the worker if it was detached."""
         if self._worker is None:
             return
@@ -81,20 +81,20 @@ class DesktopIntegration(QObject):
         else:
             self._awake.release()
 
-    def _stay_awake(self) -> None:
+    def _prevent_sleep(self) -> None:
         worker = self._jobs.run.worker_pid() if self._jobs.run is not None else None
         if worker is not None and worker != self._worker:
             self._worker = worker
             self._awake.hold(worker, localize(COMMANDS[self._jobs.kind].title))
 
-    def _ended(self, kind: str, ending: events.Ending) -> None:
+    def _on_ended(self, kind: str, ending: events.Ending) -> None:
         begun, self._begun = self._begun, None
         took = self._clock() - begun if begun is not None else 0.0
         if took >= LONG:
-            self._notifications.notify(_title(kind, ending), _text(ending, took))
+            self._notifications.notify(_format_title(kind, ending), _format_text(ending, took))
 
 
-def _title(kind: str, ending: events.Ending) -> str:
+def _format_title(kind: str, ending: events.Ending) -> str:
     match ending:
         case events.Done(paused=True):
             return tr("Training paused")
@@ -107,7 +107,7 @@ def _title(kind: str, ending: events.Ending) -> str:
     return tr("{job} finished").format(job=localize(COMMANDS[kind].title))
 
 
-def _text(ending: events.Ending, took: float) -> str:
+def _format_text(ending: events.Ending, took: float) -> str:
     if isinstance(ending, events.Failed):
         return localize(ending.problem.what)
     return tr("After {time}.").format(time=formatting.format_duration(took))

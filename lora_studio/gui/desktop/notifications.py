@@ -64,11 +64,11 @@ class DesktopNotifications(QObject):
 
     def _show_in_tray(self, title: str, text: str) -> None:
         if self._tray is None:
-            self._tray = QSystemTrayIcon(self._icon(), self)
+            self._tray = QSystemTrayIcon(self._make_icon(), self)
             self._tray.messageClicked.connect(self.clicked)
             self._tray.activated.connect(self.clicked)
         self._tray.show()
-        self._tray.showMessage(title, text, self._icon(), _SHOWN_FOR)
+        self._tray.showMessage(title, text, self._make_icon(), _SHOWN_FOR)
         self._away.start()
 
     def _hide_icon(self) -> None:
@@ -77,5 +77,5 @@ class DesktopNotifications(QObject):
             self._tray.hide()
 
     @staticmethod
-    def _icon() -> QIcon:
+    def _make_icon() -> QIcon:
         return QGuiApplication.windowIcon()

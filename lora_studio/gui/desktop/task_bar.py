@@ -46,7 +46,7 @@ class LauncherEntry:
         QDBusConnection.sessionBus().send(signal)
 
 
-def system_task_bar(platform: str = sys.platform) -> TaskBar:
+def make_task_bar(platform: str = sys.platform) -> TaskBar:
     """Return the way of this desktop."""
     has_bus = bool(os.environ.get("DBUS_SESSION_BUS_ADDRESS"))
     is_headless = os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal")

@@ -27,7 +27,7 @@ def move_to_trash(paths: Sequence[Path], thread: BackgroundReader) -> list[Path]
         if path.exists() and not QFile.moveToTrash(str(path)):
             raise fail(
                 "files.no_trash",
-                _failure(path.name, len(moved)),
+                _describe_failure(path.name, len(moved)),
                 "Close programs that use it, or delete it in the file manager.",
                 where=Where(file=str(path)),
             )
@@ -35,7 +35,7 @@ def move_to_trash(paths: Sequence[Path], thread: BackgroundReader) -> list[Path]
     return moved
 
 
-def _failure(name: str, moved: int) -> Text:
+def _describe_failure(name: str, moved: int) -> Text:
     if not moved:
         return text("Can't move {name} to the trash.", name=name)
     return counted(

@@ -32,7 +32,7 @@ class Actions(QObject):
         ):
             action.setEnabled(False)
             can.connect(action.setEnabled)
-            named.connect(_text_updater(action))
+            named.connect(_make_text_updater(action))
         self.undo.triggered.connect(undo.undo)
         self.redo.triggered.connect(undo.redo)
         self.undo.setShortcut(QKeySequence("Ctrl+Z"))
@@ -75,7 +75,7 @@ class Actions(QObject):
             self._project_actions.append(action)
         return action
 
-    def allow_project(self, allowed: bool) -> None:
+    def set_project_enabled(self, allowed: bool) -> None:
         """Enable or disable the actions that need a project."""
         for action in self._project_actions:
             action.setEnabled(allowed)
@@ -105,7 +105,7 @@ class Actions(QObject):
             action.triggered.connect(lambda _=False, file=file: slot(file))
 
 
-def _text_updater(action: QAction) -> Callable[[str], None]:
+def _make_text_updater(action: QAction) -> Callable[[str], None]:
     """Return a slot that appends what would be undone to the action's text."""
     word = action.text()
 

@@ -70,7 +70,7 @@ class DeviceGauges(DetachedThread):
 
     def run(self) -> None:
         """Sample until left; the driver is loaded here because that can be slow."""
-        read = self._read or _reader()
+        read = self._read or _make_reader()
         wait = _FIRST
         while not self._stopped.wait(wait):
             sample = read()
@@ -108,12 +108,12 @@ class Nvml:
             # all of which mean that there is nothing to show.
             self._cards = []
 
-    def gpus(self) -> tuple[GpuSample, ...]:
+    def read_gpus(self) -> tuple[GpuSample, ...]:
         """Return a sample of every GPU, except ones that stopped responding."""
-        samples = (self._gpu(card) for card in self._cards)
+        samples = (self._read_gpu(card) for card in self._cards)
         return tuple(gpu for gpu in samples if gpu is not None)
 
-    def _gpu(self, card: object) -> GpuSample | None:
+    def _read_gpu(self, card: object) -> GpuSample | None:
         query, library = self._query, self.library
         memory = query(library.nvmlDeviceGetMemoryInfo, card)
         name = query(library.nvmlDeviceGetName, card)
@@ -122,8 +122,8 @@ class Nvml:
         load = query(library.nvmlDeviceGetUtilizationRates, card)
         heat = query(library.nvmlDeviceGetTemperature, card, library.NVML_TEMPERATURE_GPU)
         return GpuSample(
-            name=_text(name),
-            uuid=_text(query(library.nvmlDeviceGetUUID, card) or ""),
+            name=_decode(name),
+            uuid=_decode(query(library.nvmlDeviceGetUUID, card) or ""),
             used_bytes=int(memory.used),
             total_bytes=int(memory.total),
             load=int(load.gpu) if load is not None else None,
@@ -138,7 +138,7 @@ class Nvml:
             return None
 
 
-def gpu_of(
+def find_gpu(
     device: events.Device | None, sample: DeviceSample, environment: Mapping[str, str] = os.environ
 ) -> GpuSample | None:
     """Return the GPU that a device of the engine refers to, which counts visible ones only."""
@@ -160,16 +160,18 @@ def gpu_of(
     return next((gpu for gpu in sample.gpus if str(device.title) in gpu.name), None)
 
 
-def _reader() -> Callable[[], DeviceSample]:
+def _make_reader() -> Callable[[], DeviceSample]:
     nvml = Nvml()
     psutil.cpu_percent()  # starts the measurement: the first result is meaningless
 
     def read() -> DeviceSample:
         ram = psutil.virtual_memory()
-        return DeviceSample(psutil.cpu_percent(), ram.total - ram.available, ram.total, nvml.gpus())
+        return DeviceSample(
+            psutil.cpu_percent(), ram.total - ram.available, ram.total, nvml.read_gpus()
+        )
 
     return read
 
 
-def _text(value: object) -> str:
+def _decode(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

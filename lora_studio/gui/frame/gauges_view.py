@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QProgressBar, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
-from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample, gpu_of
+from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample, find_gpu
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
@@ -70,7 +70,7 @@ class GaugesView(QWidget):
 
     def _show(self) -> None:
         sample, device = self._sample, self._device
-        gpu = gpu_of(device, sample) if sample else None
+        gpu = find_gpu(device, sample) if sample else None
         if gpu is None and device is None and sample is not None and sample.gpus:
             gpu = sample.gpus[0]
         self.setVisible(self._fits and (sample is not None or device is not None))
@@ -134,8 +134,8 @@ class GaugesView(QWidget):
 def _name(device: events.Device | None, gpu: GpuSample | None) -> str:
     """Return a short name of the device."""
     if device is not None and device.name != "cpu":
-        return _short(localize(device.title))
-    return _short(gpu.name) if gpu is not None else tr("CPU")
+        return _shorten(localize(device.title))
+    return _shorten(gpu.name) if gpu is not None else tr("CPU")
 
 
 def _describe(sample: DeviceSample) -> str:
@@ -159,6 +159,6 @@ def _describe(sample: DeviceSample) -> str:
     return "\n".join(lines)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     plain = name.removeprefix("NVIDIA ").removeprefix("GeForce ")
     return plain if len(plain) <= _NAME_LENGTH else f"{plain[: _NAME_LENGTH - 1]}…"

@@ -20,7 +20,7 @@ from lora_studio.core.messages import Text
 from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 
@@ -53,7 +53,7 @@ class HeaderBar(QFrame):
         super().__init__(parent)
         self._making_room = True
         self.setProperty("surface", "header")
-        sized(self, height=48)
+        set_scaled_sizes(self, height=48)
         # Parts that don't fit are hidden, so that they never widen the window.
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._project = QToolButton()
@@ -125,11 +125,11 @@ class HeaderBar(QFrame):
             self._device.set_roomy(roomy)
             self._saved.setVisible(saved)
             self._device.set_fits(gauges)
-            if self._needed() <= self.width():
+            if self._measure_width() <= self.width():
                 break
         self._making_room = False
 
-    def _needed(self) -> int:
+    def _measure_width(self) -> int:
         """Return the width in pixels that the visible parts need.
 
         Layouts are invalidated first: a row reports a new width only in the next event loop turn.

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Size, Spacing, body_font, color, current, pixmap, theme
+from lora_studio.gui.theme import Size, Spacing, body_font, color, get_palette, get_theme, pixmap
 
 State = Literal["", "todo", "ready", "problem", "running", "paused"]
 
@@ -77,11 +77,11 @@ class RailButton(QAbstractButton):
 
     def sizeHint(self) -> QSize:
         """Return the width of the rail and the height of one or two lines."""
-        title, caption = _heights()
+        title, caption = _measure_heights()
         lines = title + caption + Spacing.S if self._state.state else title + Spacing.XL
-        return QSize(self._needed(), max(lines, 46 if self._state.state else 38))
+        return QSize(self._measure_width(), max(lines, 46 if self._state.state else 38))
 
-    def _needed(self) -> int:
+    def _measure_width(self) -> int:
         """Return the width that the title needs in bold."""
         title = QFontMetrics(body_font(bold=True)).horizontalAdvance(self.text())
         around = (
@@ -100,11 +100,11 @@ class RailButton(QAbstractButton):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_background(painter)
-        palette, here, enabled = current(), self.isChecked(), self.isEnabled()
+        palette, here, enabled = get_palette(), self.isChecked(), self.isEnabled()
         tint = palette.disabled if not enabled else palette.accent if here else palette.muted
         middle = self.height() // 2
         side, mark = Size.scaled(_ICON), Size.scaled(_GLYPH)
-        icon = self._mirrored(QRect(Spacing.M, middle - side // 2, side, side))
+        icon = self._mirror(QRect(Spacing.M, middle - side // 2, side, side))
         painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint, _ICON))
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=here))
@@ -112,19 +112,19 @@ class RailButton(QAbstractButton):
         width = self.width() - left - mark - _GLYPH_MARGIN
         if not self._state.caption:
             painter.drawText(
-                self._mirrored(QRect(left, 0, width + 20, self.height())),
+                self._mirror(QRect(left, 0, width + 20, self.height())),
                 _ALIGNED,
                 self.text(),
             )
             return
-        title, caption = _heights()
+        title, caption = _measure_heights()
         top = middle - (title + caption) // 2
-        painter.drawText(self._mirrored(QRect(left, top, width, title)), _ALIGNED, self.text())
+        painter.drawText(self._mirror(QRect(left, top, width, title)), _ALIGNED, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
         self._paint_caption(painter, QRect(left, top + title, width, caption))
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
-        area = self._mirrored(
+        area = self._mirror(
             QRect(self.width() - mark - _GLYPH_MARGIN, middle - mark // 2, mark, mark)
         )
         painter.drawPixmap(area.topLeft(), pixmap(glyph, tint, _GLYPH))
@@ -137,9 +137,9 @@ class RailButton(QAbstractButton):
         text = painter.fontMetrics().elidedText(
             self._state.caption, Qt.TextElideMode.ElideRight, area.width()
         )
-        painter.drawText(self._mirrored(area), _ALIGNED, text)
+        painter.drawText(self._mirror(area), _ALIGNED, text)
 
-    def _mirrored(self, area: QRect) -> QRect:
+    def _mirror(self, area: QRect) -> QRect:
         return QStyle.visualRect(self.layoutDirection(), self.rect(), area)
 
     def _paint_background(self, painter: QPainter) -> None:
@@ -154,7 +154,7 @@ class RailButton(QAbstractButton):
             painter.drawRoundedRect(area, Spacing.RADIUS_CONTROL, Spacing.RADIUS_CONTROL)
 
 
-def _heights() -> tuple[int, int]:
+def _measure_heights() -> tuple[int, int]:
     """Return the heights in pixels of a title and of the words below it."""
     fonts = body_font(bold=True), body_font(Size.CAPTION)
     title, caption = (QFontMetrics(font).height() for font in fonts)
@@ -181,7 +181,7 @@ class Rail(QFrame):
         self._layout.setContentsMargins(Spacing.S, Spacing.M, Spacing.S, Spacing.M)
         self._layout.setSpacing(2)
         self._fit()
-        theme().changed.connect(self._fit)
+        get_theme().changed.connect(self._fit)
 
     def add(self, name: str, icon: str, title: str) -> None:
         """Append an entry."""

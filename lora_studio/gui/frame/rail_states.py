@@ -14,7 +14,7 @@ from lora_studio.gui.project.state import ProjectState
 _JOB_STEPS = ("training", "merging", "export")
 
 
-def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
+def get_step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     """Return the state of a page's step; a running job ranks before problems."""
     if state.draft.path is None:
         return RailState("todo", "")
@@ -22,17 +22,17 @@ def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailSta
         share = jobs.progress.share
         doing = tr("stopping") if jobs.stopping else tr("running")
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
-    problems = checks.filter_by_step(state.problems(), page.step)
+    problems = checks.filter_by_step(state.list_problems(), page.step)
     errors = [item for item in checks.filter_errors(problems) if not item.code.endswith(".none")]
     if errors:
         return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))
     if page.is_done():
         return RailState("ready", tr("done") if page.step in _JOB_STEPS else tr("ready"))
-    resting = page.paused_state()
+    resting = page.describe_paused()
     return RailState("paused" if resting else "todo", resting or tr("to do"))
 
 
-def saved_text(state: ProjectState) -> str:
+def describe_saved(state: ProjectState) -> str:
     """Return whether the project is saved, in words."""
     if state.draft.path is None:
         return ""

@@ -91,7 +91,7 @@ class Shell(QMainWindow):
         self.desktop = DesktopIntegration(
             self.jobs,
             sleep_inhibitor.create_inhibitor(),
-            task_bar.system_task_bar(),
+            task_bar.make_task_bar(),
             self.notifications,
         )
 
@@ -152,12 +152,12 @@ class Shell(QMainWindow):
         self.rail.select(name)
         page.setFocus()
         if name == "home":
-            self.home.show_recent(self.preferences.known_projects())
+            self.home.show_recent(self.preferences.list_known_projects())
         page.on_shown()
         if step_page is not None:
             step_page.refresh()
 
-    def title_of(self, name: str) -> str:
+    def get_title(self, name: str) -> str:
         """Return the title of a page."""
         return tr(self.pages[name].title if name in self.pages else self.app_pages[name].title)
 
@@ -193,7 +193,7 @@ class Shell(QMainWindow):
         page = self.pages.get(self.page_name)
         if page is not None and page.header.primary.isEnabled():
             page.header.primary.click()
-        elif page is not None and (missing := page.blocker()):
+        elif page is not None and (missing := page.find_blocker()):
             self.messages.info(missing)  # the tooltip of a disabled button needs a mouse
         elif (app_page := self.app_pages.get(self.page_name)) is not None:
             app_page.press_primary()
@@ -233,29 +233,29 @@ class Shell(QMainWindow):
             self.preferences.add_recent_project(self.state.draft.path)
         self.show_project()
         self.ask_for_devices()
-        self.show_page(self.launcher.follow_latest() or self._first_open_step())
+        self.show_page(self.launcher.follow_latest() or self._find_open_step())
 
-    def _first_open_step(self) -> str:
+    def _find_open_step(self) -> str:
         waiting = (step for step, page in self.pages.items() if not page.is_done())
         return next(waiting, "export")
 
     def forget_project(self, file: Path) -> None:
         """Remove a project from the recent ones."""
         self.preferences.remove_recent_project(file)
-        self.home.show_recent(self.preferences.known_projects())
+        self.home.show_recent(self.preferences.list_known_projects())
 
     def show_project(self, *_: object) -> None:
         """Show the project's name and whether it is saved; enable what needs a project."""
         draft = self.state.draft
         name = draft.name if self.has_project else tr("No project")
-        saved = rail_states.saved_text(self.state)
+        saved = rail_states.describe_saved(self.state)
         self.header.set_project(name, str(draft.folder or ""), saved=saved)
         self.setWindowTitle(f"{draft.name} – LoRA Studio" if self.has_project else "LoRA Studio")
         for step in STEP_TITLES:
             self.rail.button(step).setEnabled(self.has_project)
-        self.actions_.allow_project(self.has_project)
-        self.actions_.fill_recent(self.preferences.recent_projects(), self.open_project)
-        self.on_problems_changed(self.state.problems())
+        self.actions_.set_project_enabled(self.has_project)
+        self.actions_.fill_recent(self.preferences.list_recent_projects(), self.open_project)
+        self.on_problems_changed(self.state.list_problems())
 
     # --- problems and states ------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Shell(QMainWindow):
         """Show on the rail how far a step is."""
         state = RailState("todo")
         if self.has_project:
-            state = rail_states.step_state(self.pages[step], self.state, self.jobs)
+            state = rail_states.get_step_state(self.pages[step], self.state, self.jobs)
         self.rail.button(step).set_state(state)
 
     def apply_fix(self, problem: Problem) -> None:
@@ -310,11 +310,11 @@ class Shell(QMainWindow):
         self.inspector.restart_workers()
         self.settings.show_offline()
         for page in self.pages.values():
-            page.online_changed()
+            page.on_online_changed()
 
     def show_device(self, *_: object) -> None:
         """Show the device that the project's model is placed on."""
-        self.header.device.show_device(memory_plan.device(self.state))
+        self.header.device.show_device(memory_plan.get_device(self.state))
 
     # --- jobs ---------------------------------------------------------------------------------
 

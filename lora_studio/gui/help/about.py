@@ -31,7 +31,7 @@ from lora_studio.gui.widgets.fact_list import FactList
 _ICONS = mark("The icons were drawn for LoRA Studio and use the same license, Apache-2.0.")
 
 
-def versions(devices: events.DevicesFound | None) -> list[tuple[str, str]]:
+def list_versions(devices: events.DevicesFound | None) -> list[tuple[str, str]]:
     """Return names and versions of the program, its runtime and the packages of the engine."""
     result = [
         ("LoRA Studio", __version__),
@@ -58,7 +58,7 @@ class AboutDialog(Dialog):
         self.table.setHorizontalHeaderLabels([tr("Package"), tr("Version"), tr("License")])
         self.table.setAccessibleName(tr("Package licenses"))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        plain_table.set_up(self.table)
+        plain_table.set_up_table(self.table)
         head = self.table.horizontalHeader()
         head.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
         head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -85,7 +85,7 @@ class AboutDialog(Dialog):
         self.finished.connect(self._reading.drop)
 
     def _show(self, *_: object) -> None:
-        self.facts.show_facts(versions(self._state.facts.devices))
+        self.facts.show_facts(list_versions(self._state.facts.devices))
 
     def _fill(self, packages: list[licenses.LicensedPackage]) -> None:
         self.table.setRowCount(len(packages))
@@ -101,6 +101,6 @@ class AboutDialog(Dialog):
 
     def _copy(self) -> None:
         text = "\n".join(
-            f"{name}: {version}" for name, version in versions(self._state.facts.devices)
+            f"{name}: {version}" for name, version in list_versions(self._state.facts.devices)
         )
         QGuiApplication.clipboard().setText(text)

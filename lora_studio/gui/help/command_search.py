@@ -46,43 +46,47 @@ def find(entries: Iterable[SearchEntry], query: str) -> list[SearchEntry]:
     words = _normalize(query).split()
     if not words:
         return list(entries)
-    costs = ((_cost(entry, words), entry) for entry in entries)
+    costs = ((_rate_entry(entry, words), entry) for entry in entries)
     matches = [(cost, entry) for cost, entry in costs if cost is not None]
     return [entry for _, entry in sorted(matches, key=lambda item: item[0])]
 
 
-def _cost(entry: SearchEntry, words: list[str]) -> tuple[int, int] | None:
+def _rate_entry(entry: SearchEntry, words: list[str]) -> tuple[int, int] | None:
     title, detail = _normalize(entry.title), _normalize(f"{entry.detail} {entry.page}")
     terms = _normalize(entry.terms)
     total = 0
     for word in words:
-        cost = _word_cost(word, title, terms, detail)
+        cost = _rate_word(word, title, terms, detail)
         if cost is None:
             letters = "".join(words)
-            return (100, len(title)) if len(letters) > 2 and _in_order(letters, title) else None
+            return (
+                (100, len(title))
+                if len(letters) > 2 and _has_letters_in_order(letters, title)
+                else None
+            )
         total += cost
     return (total, int(title != " ".join(words)))
 
 
-def _word_cost(word: str, title: str, terms: str, detail: str) -> int | None:
+def _rate_word(word: str, title: str, terms: str, detail: str) -> int | None:
     if title.startswith(word):
         return 0
-    if _starts_a_word(word, title):
+    if _is_word_start(word, title):
         return 1
     if word in title:
         return 2
-    if _starts_a_word(word, terms):
+    if _is_word_start(word, terms):
         return 3
-    if _starts_a_word(word, detail):
+    if _is_word_start(word, detail):
         return 5
     return 8 if len(word) > 2 and (word in detail or word in terms) else None
 
 
-def _starts_a_word(word: str, text: str) -> bool:
+def _is_word_start(word: str, text: str) -> bool:
     return any(part.startswith(word) for part in text.split())
 
 
-def _in_order(letters: str, title: str) -> bool:
+def _has_letters_in_order(letters: str, title: str) -> bool:
     rest = iter(title)
     return all(letter in rest for letter in letters)
 

@@ -32,14 +32,14 @@ class HelpCommands(QObject):
         """Open the command palette."""
         if self._is_closed(CommandPalette):
             self._shell.commit()
-            dialog = CommandPalette(palette_entries.entries(self._shell), self._shell)
+            dialog = CommandPalette(palette_entries.list_entries(self._shell), self._shell)
             dialog.open()
             dialog.line.setFocus()
 
     def show_shortcuts(self) -> None:
         """Open the list of all keyboard shortcuts."""
         if self._is_closed(shortcut_sheet.ShortcutSheet):
-            shortcuts = shortcut_sheet.shortcuts(self._shell)
+            shortcuts = shortcut_sheet.list_shortcuts(self._shell)
             shortcut_sheet.ShortcutSheet(shortcuts, self._shell).open()
 
     def show_about(self) -> None:

@@ -22,7 +22,7 @@ from lora_studio.core.system.files import describe_os_error
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import monospace_family
+from lora_studio.gui.theme import get_monospace_family
 from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
@@ -57,7 +57,7 @@ class DiagnosticsDialog(Dialog):
         self.preview = QPlainTextEdit(readOnly=True)
         self.preview.setAccessibleName(tr("Content of the selected file"))
         self.preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.preview.setStyleSheet(f'font-family: "{monospace_family()}";')
+        self.preview.setStyleSheet(f'font-family: "{get_monospace_family()}";')
         self.preview.setTabChangesFocus(True)
         self.about = label(" ", "muted", wrap=True)  # reserves the line
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -81,7 +81,7 @@ class DiagnosticsDialog(Dialog):
         self._work.start()
         self.finished.connect(self._work.drop)
 
-    def chosen(self) -> list[ArchiveEntry]:
+    def list_checked(self) -> list[ArchiveEntry]:
         """Return the checked files."""
         return [
             entry
@@ -92,7 +92,7 @@ class DiagnosticsDialog(Dialog):
     def write(self, file: Path) -> None:
         """Save the checked files and close the dialog."""
         try:
-            diagnostics.write_archive(self.chosen(), file)
+            diagnostics.write_archive(self.list_checked(), file)
         except OSError as error:
             self.failed.emit(f"{file}: {describe_os_error(error)}.")
             return

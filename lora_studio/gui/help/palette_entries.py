@@ -19,23 +19,23 @@ from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.widgets.basics import Card
 
 
-def entries(shell: Shell) -> list[SearchEntry]:
+def list_entries(shell: Shell) -> list[SearchEntry]:
     """Return enabled commands, pages, settings of project and program, and recent projects."""
     return [
-        *_commands(shell),
-        *_buttons(shell),
-        *_project_settings(shell),
-        *_program_settings(shell),
-        *_projects(shell),
+        *_list_commands(shell),
+        *_list_buttons(shell),
+        *_list_project_settings(shell),
+        *_list_program_settings(shell),
+        *_list_projects(shell),
     ]
 
 
-def keys_of(action: QAction) -> str:
+def format_shortcut(action: QAction) -> str:
     """Return the first shortcut as the system writes it, "" for none."""
     return action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
 
 
-def _commands(shell: Shell) -> Iterator[SearchEntry]:
+def _list_commands(shell: Shell) -> Iterator[SearchEntry]:
     for name, action in shell.actions_.commands.items():
         if action.isEnabled() and name != "find":
             kind: Kind = "page" if name.startswith("go_") else "command"
@@ -44,38 +44,38 @@ def _commands(shell: Shell) -> Iterator[SearchEntry]:
                 action.text().removesuffix("…"),
                 action.trigger,
                 action.statusTip(),
-                keys=keys_of(action),
+                keys=format_shortcut(action),
                 terms=SYNONYMS.get(name, ""),
             )
 
 
-def _buttons(shell: Shell) -> Iterator[SearchEntry]:
+def _list_buttons(shell: Shell) -> Iterator[SearchEntry]:
     """Yield the enabled buttons of the shown page."""
-    page = shell.title_of(shell.page_name)
+    page = shell.get_title(shell.page_name)
     for button in shell.stack.findChildren(QPushButton):
         if button.text() and button.isVisible() and button.isEnabled():
             tip = button.toolTip().partition("\n")[0]
             yield SearchEntry("command", button.text().removesuffix("…"), button.click, tip, page)
 
 
-def _project_settings(shell: Shell) -> Iterator[SearchEntry]:
+def _list_project_settings(shell: Shell) -> Iterator[SearchEntry]:
     if not shell.has_project:
         return
     for step, page in shell.pages.items():
         for field, editor in page.editors.items():
             facts = localize_facts(SPECS[editor.step], field)
-            value = _short_value(editor)
+            value = _format_short_value(editor)
             yield SearchEntry(
                 "setting",
                 facts.title,
-                _shows_field(shell, step, field),
+                _make_field_opener(shell, step, field),
                 f"{value} – {facts.description}" if value else facts.description,
                 tr(page.title),
                 terms=SYNONYMS.get(f"{editor.step}.{field}", ""),
             )
 
 
-def _program_settings(shell: Shell) -> Iterator[SearchEntry]:
+def _list_program_settings(shell: Shell) -> Iterator[SearchEntry]:
     """Yield the controls of the Settings page, and its cards that no control is named after."""
     page = shell.settings
     title, names = tr(page.title), set[str]()
@@ -87,35 +87,37 @@ def _program_settings(shell: Shell) -> Iterator[SearchEntry]:
     for control in page.findChildren(Control):
         if name := control.accessibleName():
             names.add(name)
-            focus = _focuses(shell, control)
+            focus = _make_focuser(shell, control)
             yield SearchEntry("setting", name, focus, "", title, terms=terms.get(control, ""))
     for card in page.findChildren(Card):
         if (name := card.title.text()) and name not in names:
-            yield SearchEntry("setting", name, _focuses(shell, card), "", title)
+            yield SearchEntry("setting", name, _make_focuser(shell, card), "", title)
 
 
-def _short_value(editor: FieldEditor) -> str:
+def _format_short_value(editor: FieldEditor) -> str:
     """Return the value in a few words, "" if it has none or a long one."""
     value = editor.state.get(editor.step, editor.field)
     if isinstance(value, bool):
         return tr("on") if value else tr("off")
     text = "" if value is None or isinstance(value, list | tuple | dict) else str(value)
-    choice = editor.about.choices.get(text, text)
-    unit = f" {editor.about.unit}" if editor.about.unit and choice else ""
+    choice = editor.get_facts.choices.get(text, text)
+    unit = f" {editor.get_facts.unit}" if editor.get_facts.unit and choice else ""
     return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
 
 
-def _projects(shell: Shell) -> Iterator[SearchEntry]:
-    for file in shell.preferences.recent_projects():
+def _list_projects(shell: Shell) -> Iterator[SearchEntry]:
+    for file in shell.preferences.list_recent_projects():
         if file != shell.state.draft.path:
-            yield SearchEntry("project", file.stem, _opens(shell, file), str(file.parent))
+            yield SearchEntry(
+                "project", file.stem, _make_project_opener(shell, file), str(file.parent)
+            )
 
 
-def _shows_field(shell: Shell, step: str, field: str) -> Callable[[], None]:
+def _make_field_opener(shell: Shell, step: str, field: str) -> Callable[[], None]:
     return lambda: shell.show_field(step, field)
 
 
-def _focuses(shell: Shell, widget: QWidget) -> Callable[[], None]:
+def _make_focuser(shell: Shell, widget: QWidget) -> Callable[[], None]:
     def focus() -> None:
         shell.show_page("settings")
         (widget.focusProxy() or widget).setFocus()
@@ -126,5 +128,5 @@ def _focuses(shell: Shell, widget: QWidget) -> Callable[[], None]:
     return focus
 
 
-def _opens(shell: Shell, file: Path) -> Callable[[], object]:
+def _make_project_opener(shell: Shell, file: Path) -> Callable[[], object]:
     return lambda: shell.open_project(file)

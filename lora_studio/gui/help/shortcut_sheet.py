@@ -26,26 +26,30 @@ class Shortcut:
     page: str = ""
 
 
-def shortcuts(shell: Shell) -> list[Shortcut]:
+def list_shortcuts(shell: Shell) -> list[Shortcut]:
     """Return every shortcut of the window's actions, buttons and pages, grouped by page."""
     result = {
-        Shortcut(_keys(action.shortcuts()), _plain(action.text()), _page_title(action))
+        Shortcut(
+            _format_keys(action.shortcuts()),
+            _strip_mnemonic(action.text()),
+            _find_page_title(action),
+        )
         for action in shell.findChildren(QAction)
         if action.shortcuts()
     }
     result |= {
-        Shortcut(_keys([button.shortcut()]), _plain(button.text() or button.accessibleName()), _page_title(button))
+        Shortcut(_format_keys([button.shortcut()]), _strip_mnemonic(button.text() or button.accessibleName()), _find_page_title(button))
         for button in shell.findChildren(QAbstractButton)
         if not button.shortcut().isEmpty()
     }  # fmt: skip
     result |= {
-        Shortcut(_keys(shortcut.keys()), shortcut.whatsThis(), _page_title(shortcut))
+        Shortcut(_format_keys(shortcut.keys()), shortcut.whatsThis(), _find_page_title(shortcut))
         for shortcut in shell.findChildren(QShortcut)
         if shortcut.whatsThis()
     }
     pages = ["", *(tr(item.title) for item in shell.all_pages)]
     order = list(shell.actions_.commands.values())
-    texts = [_plain(action.text()) for action in order]
+    texts = [_strip_mnemonic(action.text()) for action in order]
     return sorted(
         result,
         key=lambda item: (
@@ -90,16 +94,16 @@ class ShortcutSheet(Dialog):
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 
 
-def _keys(sequences: list[QKeySequence]) -> str:
+def _format_keys(sequences: list[QKeySequence]) -> str:
     form = QKeySequence.SequenceFormat.NativeText
     return ", ".join(dict.fromkeys(sequence.toString(form) for sequence in sequences))
 
 
-def _plain(text: str) -> str:
+def _strip_mnemonic(text: str) -> str:
     return text.replace("&", "").removesuffix("…")
 
 
-def _page_title(item: QObject) -> str:
+def _find_page_title(item: QObject) -> str:
     """Return the title of the page that an object is on, "" if it is on none."""
     above: QObject | None = item
     while above is not None:

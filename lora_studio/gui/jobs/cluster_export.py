@@ -67,7 +67,7 @@ class ClusterExport(QObject):
             return
         self._writing = _Writing(self._state.draft.freeze(), folder, out)
         self._writing.advanced.connect(self.advanced)
-        self._writing.ended.connect(self._written)
+        self._writing.ended.connect(self._on_written)
         self.advanced.emit(0.0)
         self._writing.start()
 
@@ -83,7 +83,7 @@ class ClusterExport(QObject):
             self._writing.forget()
             self._writing = None
 
-    def _written(self, problem: Problem | None) -> None:
+    def _on_written(self, problem: Problem | None) -> None:
         writing, self._writing = self._writing, None
         if writing is None:
             return

@@ -83,12 +83,12 @@ class JobControl(QObject):
         """Start a job in a new worker, once the previous one has released its memory."""
         assert not self.running, "one job at a time"
         before, self._thread = self._thread, None
-        thread = WorkerThread.starting(run)
+        thread = WorkerThread.create(run)
         thread.send(command)
         self._follow(thread, run, live=True)
         if before is not None:
             before.event_received.disconnect(self._on_event)
-            before.ended.disconnect(self._thread_ended)
+            before.ended.disconnect(self._on_thread_ended)
             before.ended.connect(self._start_thread)
             before.close()
             self._before = before
@@ -99,7 +99,7 @@ class JobControl(QObject):
     def attach(self, run: RunFolder) -> None:
         """Read a run from its beginning, and follow its worker if it is running."""
         self._leave_thread()
-        self._follow(WorkerThread.watching(run), run, live=run.is_running())
+        self._follow(WorkerThread.watch(run), run, live=run.is_running())
         self._start_thread()
         self.changed.emit()
 
@@ -111,13 +111,13 @@ class JobControl(QObject):
 
     def stop(self) -> None:
         """Stop training after this step and keep the adapter."""
-        self._control(commands.Stop(target=self._id))
+        self._send(commands.Stop(target=self._id))
         self.stopping = True
         self.changed.emit()
 
     def pause(self) -> None:
         """Pause training after this step and save a checkpoint."""
-        self._control(commands.Pause(target=self._id))
+        self._send(commands.Pause(target=self._id))
         self.stopping = True
         self.changed.emit()
 
@@ -128,9 +128,9 @@ class JobControl(QObject):
             self.stopping = True
             self.changed.emit()
 
-    def checkpoint(self) -> None:
+    def save_checkpoint(self) -> None:
         """Save a checkpoint after this step."""
-        self._control(commands.SaveCheckpoint(target=self._id))
+        self._send(commands.SaveCheckpoint(target=self._id))
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class JobControl(QObject):
         self.kind, self._id, self.progress = "", "", JobProgress()
         self._thread = thread
         thread.event_received.connect(self._on_event)
-        thread.ended.connect(self._thread_ended)
+        thread.ended.connect(self._on_thread_ended)
 
     def _start_thread(self) -> None:
         if self._before is not None:
@@ -148,7 +148,7 @@ class JobControl(QObject):
         if self._thread is not None:
             self._thread.start()
 
-    def _thread_ended(self) -> None:
+    def _on_thread_ended(self) -> None:
         if self._thread is not None:
             self._thread.deleteLater()
             self._thread = None
@@ -163,7 +163,7 @@ class JobControl(QObject):
                 thread.forget()
         self._before = self._thread = None
 
-    def _control(self, command: commands.Control) -> None:
+    def _send(self, command: commands.Control) -> None:
         if self._thread is not None and self.running:
             self._thread.send(command)
 

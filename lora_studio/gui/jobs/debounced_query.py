@@ -17,7 +17,7 @@ PAUSE = 350
 NAMING = ("source", "revision", "trust_remote_code")
 
 
-def named_model(model: ModelSpec) -> ModelSpec:
+def strip_model(model: ModelSpec) -> ModelSpec:
     """Return the model without its precision and device, which change no answer."""
     return ModelSpec(**{name: getattr(model, name) for name in NAMING})
 
@@ -43,24 +43,24 @@ class DebouncedQuery(QObject):
         self.asked: Question | None = None
         self.busy = False
         self._timer = QTimer(self, singleShot=True, interval=PAUSE)
-        self._timer.timeout.connect(self.now)
+        self._timer.timeout.connect(self.ask_now)
 
-    def soon(self) -> None:
+    def schedule(self) -> None:
         """Ask after a pause, which restarts with every call.
 
         An answer that comes during the pause counts only if it is to the question as it is now.
         """
-        if self.busy and not self._same(self._make()):
+        if self.busy and not self._is_asked(self._make()):
             self.forget()
         self._timer.start()
 
-    def now(self) -> None:
+    def ask_now(self) -> None:
         """Ask now, unless the same question was asked last."""
         self._timer.stop()
         question = self._make()
         if question is None:
             self.forget()
-        elif not self._same(question):
+        elif not self._is_asked(question):
             self.asked = question
             self._set_busy(True)
             self.ask.emit(question)
@@ -83,7 +83,7 @@ class DebouncedQuery(QObject):
                 self.asked = None
                 self._set_busy(False)
 
-    def _same(self, question: Question | None) -> bool:
+    def _is_asked(self, question: Question | None) -> bool:
         if self.asked is None or question is None:
             return False
         return question == self.asked.model_copy(update={"id": question.id})

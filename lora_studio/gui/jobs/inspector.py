@@ -53,16 +53,16 @@ class Inspector(QObject):
             self.drop(older)
         self._latest[question.kind] = question
         if not self._paused:
-            self._running(question.lane).send(question)
+            self._get_worker(question.lane).send(question)
 
-    def expect(self, kind: str) -> None:
+    def prepare_worker(self, kind: str) -> None:
         """Start the worker for a kind of question, which makes the first answer half a second faster."""
         if not (self._is_shut_down or self._paused):
-            self._running(_lane(kind))
+            self._get_worker(_get_lane(kind))
 
     def cancel(self, kind: str) -> None:
         """Cancel the question of a kind; it is answered by `Cancelled`."""
-        question, thread = self._latest.get(kind), self._threads.get(_lane(kind))
+        question, thread = self._latest.get(kind), self._threads.get(_get_lane(kind))
         if question is not None and thread is not None:
             thread.cancel(question.id)
 
@@ -110,9 +110,9 @@ class Inspector(QObject):
         for thread in self._threads.values():
             thread.kill()
 
-    def _running(self, lane: str) -> WorkerThread:
+    def _get_worker(self, lane: str) -> WorkerThread:
         if lane not in self._threads:
-            thread = WorkerThread.starting()
+            thread = WorkerThread.create()
             thread.event_received.connect(self._on_event)
             thread.ended.connect(partial(self._on_worker_ended, lane))
             self._threads[lane] = thread
@@ -141,10 +141,10 @@ class Inspector(QObject):
     def _ask_again(self, lane: str) -> None:
         for question in self._latest.values():
             if question.lane == lane:
-                self._running(lane).send(question)
+                self._get_worker(lane).send(question)
 
 
-def _lane(kind: str) -> str:
+def _get_lane(kind: str) -> str:
     return commands.COMMANDS[kind].lane
 
 

@@ -60,7 +60,7 @@ class JobLauncher(QObject):
         try:
             self._start("train" if kind == "all" else kind)
         except ProblemError as error:
-            self._refuse(error)
+            self._report_error(error)
 
     def request_import(self, source: str, folder: str) -> None:
         """Create a run from the adapter in a folder, or from the project's model as it is.
@@ -72,7 +72,7 @@ class JobLauncher(QObject):
             self._check_free()
             if not self._state.save():
                 return
-            if errors := checks.filter_errors(self._state.problems("model")):
+            if errors := checks.filter_errors(self._state.list_problems("model")):
                 raise ProblemError(errors[0])
             run = self._make_run()
             command = (
@@ -83,7 +83,7 @@ class JobLauncher(QObject):
             self._jobs.start(command, run)
             self.started.emit(command.step)
         except ProblemError as error:
-            self._refuse(error)
+            self._report_error(error)
 
     def request_push(self, repository: str, what: What, private: bool) -> None:
         """Upload the results of the run; the project isn't needed."""
@@ -98,7 +98,7 @@ class JobLauncher(QObject):
             self._jobs.start(command, run)
             self.started.emit(command.step)
         except ProblemError as error:
-            self._refuse(error)
+            self._report_error(error)
 
     def stop(self) -> None:
         """Stop training after this step, or cancel another job; nothing follows."""
@@ -141,7 +141,7 @@ class JobLauncher(QObject):
             if run != self._jobs.run:
                 self._check_free()
         except ProblemError as error:
-            self._refuse(error)
+            self._report_error(error)
             return
         self._jobs.attach(run)
         self._state.messages.info(tr("Merge, Export, and the curves on Train now use this run."))
@@ -155,10 +155,12 @@ class JobLauncher(QObject):
         on_ollama = kind.startswith("create_ollama")
         steps: tuple[Step, ...] = (
             "model",
-            "export" if on_ollama else _step_of(kind),
+            "export" if on_ollama else _get_step(kind),
         )
-        needed = [problem for step in steps for problem in self._state.problems(step)]
-        problems = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
+        needed = [problem for step in steps for problem in self._state.list_problems(step)]
+        problems = (
+            needed if kind in ("merge", "export") or on_ollama else self._state.list_problems()
+        )
         if errors := checks.filter_errors(problems):
             raise ProblemError(errors[0])
         command, run = self._new_run() if kind == "train" else self._on_run(kind)
@@ -197,7 +199,7 @@ class JobLauncher(QObject):
         command = commands.Merge if kind == "merge" else commands.Export
         return command(run=str(run.path)), run
 
-    def _refuse(self, error: ProblemError) -> None:
+    def _report_error(self, error: ProblemError) -> None:
         self._chain = False
         for problem in error.problems:
             self._state.messages.problem(problem)
@@ -232,7 +234,7 @@ class JobLauncher(QObject):
                 try:
                     self._start(_NEXT[kind])
                 except ProblemError as error:
-                    self._refuse(error)
+                    self._report_error(error)
             case events.Done(stopped=True):
                 messages.info(tr("Training stopped. The adapter was saved."))
             case events.Done():
@@ -243,7 +245,7 @@ class JobLauncher(QObject):
                 messages.info(tr("Canceled. Everything saved before is intact."))
 
 
-def _step_of(kind: str) -> Step:
+def _get_step(kind: str) -> Step:
     """Return the step of a job; `resume` trains as well."""
     command = commands.COMMANDS.get(kind, commands.Train)
     return command.step or "training"

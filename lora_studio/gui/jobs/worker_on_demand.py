@@ -29,7 +29,7 @@ class OnDemandWorker(QObject):
     def __init__(
         self,
         parent: QObject | None = None,
-        start: Callable[[], WorkerThread] = WorkerThread.starting,
+        start: Callable[[], WorkerThread] = WorkerThread.create,
     ) -> None:
         """Start no worker yet; `start` creates its thread."""
         super().__init__(parent)
@@ -39,7 +39,7 @@ class OnDemandWorker(QObject):
         self._open: dict[str, str] = {}  # commands without an ending, and their kinds
         self._over = False
         self._idle = QTimer(self, singleShot=True, interval=IDLE)
-        self._idle.timeout.connect(self.rest)
+        self._idle.timeout.connect(self.release)
 
     @property
     def busy(self) -> bool:
@@ -58,7 +58,7 @@ class OnDemandWorker(QObject):
         if self._thread is None:
             self._thread = self._make()
             self._thread.event_received.connect(self._on_event)
-            self._thread.ended.connect(self._gone)
+            self._thread.ended.connect(self._on_worker_exited)
             if self._leaving is None:
                 self._thread.start()
             self.held_changed.emit(True)
@@ -76,16 +76,16 @@ class OnDemandWorker(QObject):
                 if only in ("", command):
                     self._thread.cancel(command)
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """End the worker to release its memory; the next question starts another."""
         self._idle.stop()
         thread, self._thread = self._thread, None
         if thread is None:
             return
         thread.event_received.disconnect(self._on_event)
-        thread.ended.disconnect(self._gone)
+        thread.ended.disconnect(self._on_worker_exited)
         if self._leaving is None:
-            thread.ended.connect(self._left)
+            thread.ended.connect(self._on_memory_freed)
             self._leaving = thread
             thread.kill()
         else:  # it waits for the one before to go, and has nothing to give back
@@ -96,7 +96,7 @@ class OnDemandWorker(QObject):
     def leave(self) -> None:
         """End the worker, and start no other."""
         self._over = True
-        self.rest()
+        self.release()
 
     def _on_event(self, event: events.Event) -> None:
         if event.id not in self._open:
@@ -108,7 +108,7 @@ class OnDemandWorker(QObject):
                 self._idle.start()
                 self.busy_changed.emit(False)
 
-    def _left(self) -> None:
+    def _on_memory_freed(self) -> None:
         """Start the waiting worker, since memory is free now."""
         if self._leaving is not None:
             self._leaving.deleteLater()
@@ -116,7 +116,7 @@ class OnDemandWorker(QObject):
         if self._thread is not None:
             self._thread.start()
 
-    def _gone(self) -> None:
+    def _on_worker_exited(self) -> None:
         """Forget a worker that ended after answering every command."""
         if self._thread is not None:
             self._thread.deleteLater()

@@ -59,21 +59,21 @@ class WorkerThread(DetachedThread):
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @classmethod
-    def starting(cls, run: RunFolder | None = None) -> WorkerThread:
+    def create(cls, run: RunFolder | None = None) -> WorkerThread:
         """Return a thread with a new worker process, for a run or for questions."""
         if run is None:
             return cls(worker.Worker.start)
         return cls(lambda: RestartingWorker.start(run))
 
     @classmethod
-    def watching(cls, run: RunFolder) -> WorkerThread:
+    def watch(cls, run: RunFolder) -> WorkerThread:
         """Return a thread that reads a run from its beginning and follows whichever worker runs it."""
 
-        def watch() -> Link:
+        def open_link() -> Link:
             start_guard(run)
             return WatchedRun(run)
 
-        return cls(watch)
+        return cls(open_link)
 
     @property
     def undelivered(self) -> int:
@@ -84,26 +84,26 @@ class WorkerThread(DetachedThread):
 
     def send(self, command: Command) -> None:
         """Send a command, now or as soon as the worker is ready."""
-        self._with_link(lambda link: link.send(command), command)
+        self._call_link(lambda link: link.send(command), command)
 
     def cancel(self, target: str) -> None:
         """Cancel a command; the worker is killed after ten seconds."""
-        self._with_link(lambda link: link.cancel(target), commands.Cancel(target=target))
+        self._call_link(lambda link: link.cancel(target), commands.Cancel(target=target))
 
     def close(self) -> None:
         """Send no more commands; the worker ends after its current one."""
-        self._let_go(lambda link: link.close())
+        self._release_worker(lambda link: link.close())
 
     def detach(self) -> None:
         """Detach from the worker, which continues; the thread ends."""
         self._detached = True
         self._hurry.set()
-        self._let_go(lambda link: link.detach())
+        self._release_worker(lambda link: link.detach())
 
     def kill(self) -> None:
         """Kill the worker; the thread ends."""
         self._hurry.set()
-        self._let_go(lambda link: link.kill())
+        self._release_worker(lambda link: link.kill())
 
     def forget(self) -> None:
         """Detach and emit nothing more; return at once."""
@@ -124,11 +124,11 @@ class WorkerThread(DetachedThread):
                 if self._detached:
                     break
         except ProblemError as failure:
-            self._fail(failure.problems[0])
+            self._fail_pending(failure.problems[0])
         except Exception as failure:
             traceback.print_exception(failure)
-            self._let_go(lambda link: link.close())
-            self._fail(_lost(failure))
+            self._release_worker(lambda link: link.close())
+            self._fail_pending(_make_lost_problem(failure))
         finally:
             self._put(None)
 
@@ -140,7 +140,7 @@ class WorkerThread(DetachedThread):
             if self._leave is not None:
                 self._leave(link)
 
-    def _fail(self, problem: Problem) -> None:
+    def _fail_pending(self, problem: Problem) -> None:
         """End every command that will not be answered any more."""
         with self._lock:
             self._unsent = []
@@ -157,7 +157,7 @@ class WorkerThread(DetachedThread):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _with_link(self, do: Callable[[Link], None], command: Command) -> None:
+    def _call_link(self, do: Callable[[Link], None], command: Command) -> None:
         with self._lock:
             if not isinstance(command, commands.Control):
                 self._unended[command.id] = None
@@ -169,7 +169,7 @@ class WorkerThread(DetachedThread):
             except ProblemError as failure:
                 self._put(events.Warned(problem=failure.problems[0]))
 
-    def _let_go(self, leave: Callable[[Link], None]) -> None:
+    def _release_worker(self, leave: Callable[[Link], None]) -> None:
         with self._lock:
             if self._link is None:
                 self._leave = leave
@@ -194,7 +194,7 @@ class WorkerThread(DetachedThread):
                 return
 
 
-def _lost(failure: Exception) -> Problem:
+def _make_lost_problem(failure: Exception) -> Problem:
     return error(
         "worker.lost",
         "The connection to the worker was lost: {reason}",

@@ -33,10 +33,10 @@ from lora_studio.gui.widgets.basics import (
     set_role,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.drag_and_drop import dropped_path
+from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
-from lora_studio.gui.widgets.self_test_text import badge
+from lora_studio.gui.widgets.self_test_text import format_badge
 
 
 class MergingPage(StepPage):
@@ -82,12 +82,12 @@ class MergingPage(StepPage):
         )
         self._run = state.run
         self.setAcceptDrops(True)
-        self._lay_out()
+        self._build_layout()
         state.value_changed.connect(self._on_value_changed)
-        state.run_changed.connect(self._run_changed)
+        state.run_changed.connect(self._on_run_changed)
         self.refresh()
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.header.extra.addWidget(self.cancel)
         self.header.extra.addWidget(self.merge_again)
         settings = Card(tr("Merged model"))
@@ -131,7 +131,7 @@ class MergingPage(StepPage):
             case events.AdapterSaved():
                 self.adapter = event
                 self.query.forget()
-                self.query.soon()
+                self.query.schedule()
             case events.MergePlanned():
                 self.plan = event
             case events.ShardWritten() if is_merge_event:
@@ -149,7 +149,7 @@ class MergingPage(StepPage):
                 return
         self.refresh()
 
-    def _run_changed(self) -> None:
+    def _on_run_changed(self) -> None:
         if self.state.run != self._run:
             self._run = self.state.run
             self.record.clear()
@@ -159,11 +159,11 @@ class MergingPage(StepPage):
 
     def on_shown(self) -> None:
         """Ask for the plan of the merge."""
-        self.query.now()
+        self.query.ask_now()
 
     def _on_value_changed(self, step: str, _field: str) -> None:
         if step == "merging":
-            self.query.soon()
+            self.query.schedule()
 
     def _make_query(self) -> commands.PlanMerge | None:
         """Return the request for the plan, None without an adapter or while a job is running."""
@@ -175,17 +175,17 @@ class MergingPage(StepPage):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept an adapter folder while an adapter can be imported."""
-        if self._dropped_adapter(event) is not None:
+        if self._get_dropped_adapter(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Import the adapter, as the button does."""
-        if (folder := self._dropped_adapter(event)) is not None:
+        if (folder := self._get_dropped_adapter(event)) is not None:
             event.acceptProposedAction()
             self.import_requested.emit("adapter", str(folder))
 
-    def _dropped_adapter(self, event: QDropEvent) -> Path | None:
-        folder = dropped_path(event, "folder")
+    def _get_dropped_adapter(self, event: QDropEvent) -> Path | None:
+        folder = get_dropped_path(event, "folder")
         can_import = self.import_adapter.isVisible() and self.import_adapter.isEnabled()
         is_adapter = folder is not None and (folder / starting_adapter.CONFIG).is_file()
         return folder if can_import and is_adapter else None
@@ -207,7 +207,7 @@ class MergingPage(StepPage):
         else:
             self.run_requested.emit("merge")
 
-    def blocker(self) -> str | None:
+    def find_blocker(self) -> str | None:
         """Return what blocks the merge: a running job, an error, or a missing adapter."""
         if self.state.running:
             return (
@@ -215,14 +215,14 @@ class MergingPage(StepPage):
             )
         if self.is_done():
             return None
-        if errors := self._errors():
+        if errors := self._list_errors():
             return localize(errors[0].what)
         return None if self.adapter is not None else tr("Train an adapter first.")
 
-    def _errors(self) -> list[Problem]:
+    def _list_errors(self) -> list[Problem]:
         """Return errors in the model and merging settings; those of earlier steps don't matter."""
         steps: tuple[Step, ...] = ("model", "merging")
-        problems = [problem for step in steps for problem in self.state.problems(step)]
+        problems = [problem for step in steps for problem in self.state.list_problems(step)]
         return checks.filter_errors(problems)
 
     def is_done(self) -> bool:
@@ -246,14 +246,14 @@ class MergingPage(StepPage):
         self.show_folder.setVisible(done)
         self.skip.setVisible(self.adapter is not None and not running and not done)
         can_import = not self.state.running and not checks.filter_errors(
-            self.state.problems("model")
+            self.state.list_problems("model")
         )
         for other in (self.import_adapter, self.export_base):
             other.setVisible(not running and not done)
             other.setEnabled(can_import)
         self._show_progress()
         self._show_status(running)
-        facts = self._merged_facts() if done else [] if running else self._planned_facts()
+        facts = self._list_merged_facts() if done else [] if running else self._list_planned_facts()
         self.facts.setVisible(bool(facts))
         self.facts.show_facts(facts)
         super().refresh()
@@ -271,7 +271,7 @@ class MergingPage(StepPage):
         share = progress.done / progress.total if progress.total else None
         self.progress.show_progress(stage, share, progress.eta_s)
 
-    def _merged_facts(self) -> list[tuple[str, str]]:
+    def _list_merged_facts(self) -> list[tuple[str, str]]:
         merged = self.merged
         assert merged is not None
         return [
@@ -279,7 +279,7 @@ class MergingPage(StepPage):
             (tr("Size"), formatting.format_size(merged.bytes)),
             (tr("Data type"), merged.dtype),
             (tr("Updated tensors"), tr_n("{n} tensor", "{n} tensors", merged.tensors_changed)),
-            (tr("Self-test"), badge(self.tested) if self.tested else ""),
+            (tr("Self-test"), format_badge(self.tested) if self.tested else ""),
             (
                 tr("Duration"),
                 formatting.format_duration(self.record.seconds) if self.record.seconds else "",
@@ -287,7 +287,7 @@ class MergingPage(StepPage):
             (tr("PEFT merge"), localize(merged.by_peft or "")),
         ]
 
-    def _planned_facts(self) -> list[tuple[str, str]]:
+    def _list_planned_facts(self) -> list[tuple[str, str]]:
         plan = self.plan
         if plan is None or self.adapter is None:
             return []

@@ -9,13 +9,13 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWi
 
 from lora_studio.core.problems import Step
 from lora_studio.gui.controls.controls import Control
-from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
+from lora_studio.gui.controls.field_editor import FieldEditor, Style, make_editor
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import FlowLayout, button, flowing, label
+from lora_studio.gui.widgets.basics import FlowLayout, button, flow_row, label
 
 
 class PageHeader(QWidget):
@@ -27,8 +27,8 @@ class PageHeader(QWidget):
         self.title = label(title, "title")
         self.back = button(tr("Back"))
         self.primary = button(tr("Continue"), kind="primary")
-        sized(self.title, height=32)  # as high as the buttons, also on pages without any
-        extra = flowing()
+        set_scaled_sizes(self.title, height=32)  # as high as the buttons, also on pages without any
+        extra = flow_row()
         self.extra = cast(FlowLayout, extra.layout())
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Spacing.PAGE, Spacing.L, Spacing.PAGE, Spacing.S)
@@ -65,8 +65,10 @@ class AppPage(QWidget):
         self.header = PageHeader(tr(self.title))
         self.header.back.hide()
         self.header.primary.hide()
-        inner, self.body = _page_body()
-        _stack(self, self.header, _scroll_area(inner, tr(self.title)) if scrolls else inner)
+        inner, self.body = _make_page_body()
+        _build_page(
+            self, self.header, _make_scroll_area(inner, tr(self.title)) if scrolls else inner
+        )
 
     def press_primary(self) -> None:
         """Press the primary button if there is one, as Ctrl+Enter does."""
@@ -104,7 +106,7 @@ class StepPage(QWidget):
         checkpoint_requested: write a checkpoint now.
         online_requested: turn off offline mode.
         explain_requested(problem): show what can be done about a problem on this page.
-        status_changed: `blocker` or `is_done` may return something else now.
+        status_changed: `find_blocker` or `is_done` may return something else now.
     """
 
     continue_clicked = Signal()
@@ -138,10 +140,10 @@ class StepPage(QWidget):
         self.header.back.clicked.connect(self.back_clicked)
         self.header.back.setToolTip(tr("Previous step (Alt+Left)"))
         self.header.primary.clicked.connect(self.on_primary)
-        inner, self.body = _page_body()
-        self.area = _scroll_area(inner, tr(self.title))
+        inner, self.body = _make_page_body()
+        self.area = _make_scroll_area(inner, tr(self.title))
         self.area.verticalScrollBar().rangeChanged.connect(self._fit_margins)
-        _stack(self, self.header, self.area)
+        _build_page(self, self.header, self.area)
         state.problems_changed.connect(self.refresh)
         state.opened.connect(self.refresh)
         state.run_changed.connect(self.refresh)
@@ -151,7 +153,7 @@ class StepPage(QWidget):
     ) -> FieldEditor:
         """Create, register and return the editor of a field; the page adds it to a layout."""
         assert field not in self.editors, f"{self.step}.{field} has an editor already"
-        field_editor = editor(self.state, self.step, field, control=control, style=style)
+        field_editor = make_editor(self.state, self.step, field, control=control, style=style)
         self.editors[field] = field_editor
         return field_editor
 
@@ -173,16 +175,16 @@ class StepPage(QWidget):
                 set_open(True)
             parent = parent.parentWidget()
 
-    def blocker(self) -> str | None:
+    def find_blocker(self) -> str | None:
         """Return the sentence that says what this step still needs, None when it is ready."""
-        errors = [item for item in self.state.problems(self.step) if item.severity == "error"]
+        errors = [item for item in self.state.list_problems(self.step) if item.severity == "error"]
         return localize(errors[0].what) if errors else None
 
     def is_done(self) -> bool:
         """Return whether the rail shows this step as ready; a step with a job needs its result."""
-        return self.blocker() is None
+        return self.find_blocker() is None
 
-    def paused_state(self) -> str:
+    def describe_paused(self) -> str:
         """Return the rail's word for a job of this step that can be resumed, "" if there is none."""
         return ""
 
@@ -199,7 +201,7 @@ class StepPage(QWidget):
     def sign_in(self) -> None:
         """Ask for a Hub token, on pages that can."""
 
-    def online_changed(self) -> None:
+    def on_online_changed(self) -> None:
         """Handle offline mode being turned on or off."""
 
     def leave(self) -> None:
@@ -214,15 +216,15 @@ class StepPage(QWidget):
         self.body.setContentsMargins(left, Spacing.S, right, Spacing.PAGE)
 
     def refresh(self, *_: object) -> None:
-        """Update the primary button and the rail from `blocker`."""
-        blocker = self.blocker()
+        """Update the primary button and the rail from `find_blocker`."""
+        blocker = self.find_blocker()
         self.header.primary.setEnabled(blocker is None)
         action = tr("{action} (Ctrl+Enter)").format(action=self.header.primary.text())
         self.header.primary.setToolTip(blocker or action)
         self.status_changed.emit()
 
 
-def _page_body() -> tuple[QWidget, QVBoxLayout]:
+def _make_page_body() -> tuple[QWidget, QVBoxLayout]:
     """Return the widget that a page scrolls and the layout inside it."""
     inner = QWidget()
     inner.setObjectName("scrolled")
@@ -232,7 +234,7 @@ def _page_body() -> tuple[QWidget, QVBoxLayout]:
     return inner, body
 
 
-def _scroll_area(inner: QWidget, name: str) -> QScrollArea:
+def _make_scroll_area(inner: QWidget, name: str) -> QScrollArea:
     area = QScrollArea(widgetResizable=True)
     area.setAccessibleName(name)
     area.setFrameShape(QFrame.Shape.NoFrame)
@@ -241,7 +243,7 @@ def _scroll_area(inner: QWidget, name: str) -> QScrollArea:
     return area
 
 
-def _stack(page: QWidget, header: PageHeader, content: QWidget) -> None:
+def _build_page(page: QWidget, header: PageHeader, content: QWidget) -> None:
     """Lay out a page: its header above its content."""
     page.setObjectName("page")
     page.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QSizePolicy, QVBoxLayout
 from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 
 Values = npt.NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class AxisScale(_Axis):
             return levels
         needed = _LINE * theme.Size.CAPTION * abs(last - first) / max(size, 1.0)
         return [
-            (spacing, _each(values, spacing, math.ceil(needed / spacing)))
+            (spacing, _list_multiples(values, spacing, math.ceil(needed / spacing)))
             for spacing, values in levels
         ]
 
@@ -98,7 +98,7 @@ class AxisScale(_Axis):
         return [formatting.format_setting(float(f"{scale * 10**value:.3g}")) for value in values]
 
 
-def _each(values: list[float], spacing: float, count: int) -> list[float]:
+def _list_multiples(values: list[float], spacing: float, count: int) -> list[float]:
     """Return every `count`-th multiple of a spacing, independent of where the range begins."""
     return [value for value in values if round(value / spacing) % max(1, count) == 0]
 
@@ -139,14 +139,14 @@ class Chart(QWidget):
         self._cursor = pg.InfiniteLine(angle=90)
         self._cursor.setVisible(False)
         self._plot.addItem(self._cursor, ignoreBounds=True)
-        self.view.scene().sigMouseMoved.connect(self._moved)
+        self.view.scene().sigMouseMoved.connect(self._on_mouse_moved)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
         self.view.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        sized(self, at_least=160)
+        set_scaled_sizes(self, at_least=160)
         self.setFocusProxy(self.view)
-        theme.theme().changed.connect(self.repaint_all)
+        theme.get_theme().changed.connect(self.repaint_all)
         self.repaint_all()
 
     # --- what is shown ------------------------------------------------------------------------
@@ -178,27 +178,27 @@ class Chart(QWidget):
         if x is not None:
             self._cursor.setPos(x)
 
-    def x_range(self) -> tuple[float, float]:
+    def get_x_range(self) -> tuple[float, float]:
         """Return the horizontal range."""
         low, high = self._plot.getViewBox().viewRange()[0]
         return float(low), float(high)
 
     # --- colors ------------------------------------------------------------------------------
 
-    def colors(self) -> theme.ColorPalette:
+    def get_palette(self) -> theme.ColorPalette:
         """Return the palette of the chart."""
-        return self._palette or theme.current()
+        return self._palette or theme.get_palette()
 
     def repaint_all(self) -> None:
         """Apply the colors of the theme."""
-        palette = self.colors()
+        palette = self.get_palette()
         self.view.setBackground(palette.card)
         self._cursor.setPen(pg.mkPen(palette.edge, width=1))
         for name in self._labels:
             self._paint_axis(name)
 
     def _paint_axis(self, name: str) -> None:
-        palette, axis = self.colors(), self._plot.getAxis(name)
+        palette, axis = self.get_palette(), self._plot.getAxis(name)
         axis.setPen(palette.line)
         axis.setTickPen(pg.mkPen(palette.line))
         axis.setTextPen(palette.muted)
@@ -214,7 +214,7 @@ class Chart(QWidget):
 
     # --- mouse --------------------------------------------------------------------------------
 
-    def _moved(self, position: QPointF) -> None:
+    def _on_mouse_moved(self, position: QPointF) -> None:
         box = self._plot.getViewBox()
         inside = box.sceneBoundingRect().contains(position)
         self.pointed.emit(float(box.mapSceneToView(position).x()) if inside else None)
@@ -234,7 +234,7 @@ class Bars:
         chart.add_item(self._item)
 
     def set_data(self, edges: Values, heights: Values, colors: list[QColor]) -> None:
-        """Set the bars; `edges` has one entry more than `heights` and `colors`."""
+        """Set the bars; `edges` has one entry more than `heights` and `get_palette`."""
         brushes = [pg.mkBrush(color) for color in colors]
         gap = 0.08 * np.diff(edges)
         self._item.setOpts(

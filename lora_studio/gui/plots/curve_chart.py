@@ -31,7 +31,7 @@ _LAST = 6
 _ABOVE = 1000
 
 
-def axis_width() -> int:
+def measure_axis_width() -> int:
     """Return the width of the left axis in pixels, equal in all charts so that steps
     line."""
     return theme.Size.scaled(_AXIS)
@@ -60,17 +60,17 @@ class CurveChart(Chart):
         self._leader: CurveChart | None = None
         self._box = self._plot.getViewBox()
         self._box.disableAutoRange()
-        self.marks = TraceMarkers(self.colors)
+        self.marks = TraceMarkers(self.get_palette)
         self._plot.addItem(self.marks, ignoreBounds=True)
-        self.tags = tags.Tags(self.colors, lambda: self._traces)
+        self.tags = tags.Tags(self.get_palette, lambda: self._traces)
         self.tags.setZValue(_ABOVE)
         self._plot.addItem(self.tags, ignoreBounds=True)
-        self._plot.getAxis("left").setWidth(axis_width())
+        self._plot.getAxis("left").setWidth(measure_axis_width())
         for name in ("left", "bottom"):
             self._plot.getAxis(name).setStyle(maxTickLevel=0)
         self.set_silent(True)
         self._box.sigXRangeChanged.connect(self._fit_height)
-        self._box.sigRangeChangedManually.connect(self._moved_by_hand)
+        self._box.sigRangeChangedManually.connect(self._on_manual_range_change)
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class CurveChart(Chart):
             trace.log = self.is_log
             trace.setZValue(depth)
             self._plot.addItem(trace, ignoreBounds=True)
-        self.renew()
+        self.refresh()
 
     @property
     def traces(self) -> list[Trace]:
@@ -103,13 +103,13 @@ class CurveChart(Chart):
         axis.setStyle(maxTickLevel=1 if on else 0)  # powers of ten are too far apart
         for trace in self._traces:
             trace.log = on
-        self.renew()
+        self.refresh()
 
     def set_caption(self, text: str) -> None:
         """Name the quantity inside the chart, if its axis is too short for a label."""
-        self._caption.setText(text, color=self.colors().muted)
+        self._caption.setText(text, color=self.get_palette().muted)
 
-    def caption_height(self) -> int:
+    def measure_caption_height(self) -> int:
         """Return the height of the caption in pixels, 0 without one."""
         return theme.Size.CAPTION + theme.Spacing.S if self._caption.text.strip() else 0
 
@@ -125,16 +125,16 @@ class CurveChart(Chart):
         """Show the same steps as another chart."""
         self._leader = leader
         self._box.setLimits(xMin=None, xMax=None)  # those of the leader hold
-        leader._box.sigXRangeChanged.connect(lambda: self.set_x_range(*leader.x_range()))
-        self.set_x_range(*leader.x_range())
+        leader._box.sigXRangeChanged.connect(lambda: self.set_x_range(*leader.get_x_range()))
+        self.set_x_range(*leader.get_x_range())
 
     # --- range --------------------------------------------------------------------------------
 
-    def renew(self) -> None:
+    def refresh(self) -> None:
         """Repaint after the curves have changed."""
         for trace in self._traces:
             trace.renew()
-        self.set_silent(self.span() is None)
+        self.set_silent(self.get_step_range() is None)
         self.tags.update()
         if self._leader is None and self.following:
             self._show_whole_width()
@@ -151,18 +151,18 @@ class CurveChart(Chart):
 
     def zoom(self, factor: float) -> None:
         """Show `factor` times as many steps around the middle."""
-        low, high = self.x_range()
+        low, high = self.get_x_range()
         half, middle = factor * (high - low) / 2, (low + high) / 2
         self._set_following(False)
         self.set_x_range(middle - half, middle + half)
 
     def pan(self, share: float) -> None:
         """Move by a share of the visible steps."""
-        low, high = self.x_range()
+        low, high = self.get_x_range()
         self._set_following(False)
         self.set_x_range(low + share * (high - low), high + share * (high - low))
 
-    def span(self) -> tuple[float, float] | None:
+    def get_step_range(self) -> tuple[float, float] | None:
         """Return the first and the last step of all curves, None without any."""
         ends = [
             (trace.curve.steps[0], trace.curve.steps[-1])
@@ -174,9 +174,9 @@ class CurveChart(Chart):
         return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
     def _show_whole_width(self) -> None:
-        low, high = self.span() or (0.0, 1.0)
-        shown_low, shown_high = self.x_range()
-        after = self._after(high - low)
+        low, high = self.get_step_range() or (0.0, 1.0)
+        shown_low, shown_high = self.get_x_range()
+        after = self._get_right_margin(high - low)
         fills = high - low >= _FILLED_X * (shown_high - shown_low - after)
         if shown_low <= low and high + after <= shown_high and fills:
             return  # a range that follows each point never rests, nor do the axes
@@ -184,9 +184,9 @@ class CurveChart(Chart):
         self._box.setLimits(xMin=low - 0.5 * (high - low) - 1, xMax=high + 0.5 * (high - low) + 1)
         self.set_x_range(low - pad, high + pad + after)
 
-    def _after(self, span: float) -> float:
+    def _get_right_margin(self, span: float) -> float:
         """Return the number of steps to keep free after the last one, for marks and letters."""
-        room = tags.room() if self.has_letters else _LAST
+        room = tags.measure_margin() if self.has_letters else _LAST
         return span * room / (max(self._box.width(), 2.0 * room) - room)
 
     def _fit_height(self, *_: object) -> None:
@@ -207,11 +207,11 @@ class CurveChart(Chart):
             self._plot.setYRange(low - pad, high + pad + room, padding=0.0)
         self._box.updateMatrix()  # left to the next painting, it would cause another one after it
 
-    def _moved_by_hand(self, *_: object) -> None:
+    def _on_manual_range_change(self, *_: object) -> None:
         leader = self._leader or self
         leader._set_following(False)
         if leader is not self:
-            leader.set_x_range(*self.x_range())
+            leader.set_x_range(*self.get_x_range())
 
     def _set_following(self, on: bool) -> None:
         if on != self.following:
@@ -221,7 +221,7 @@ class CurveChart(Chart):
     def repaint_all(self) -> None:
         """Apply the colors of the theme."""
         super().repaint_all()
-        self._plot.getAxis("left").setWidth(axis_width())
+        self._plot.getAxis("left").setWidth(measure_axis_width())
         for trace in getattr(self, "_traces", []):
             trace.update()
         if hasattr(self, "_caption"):

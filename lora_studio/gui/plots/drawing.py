@@ -25,11 +25,11 @@ MARK_GLYPHS: dict[MarkKind, str] = {
 _NARROWEST = 5
 
 
-def _role(name: str) -> Callable[[ColorPalette], str]:
+def _make_role_color(name: str) -> Callable[[ColorPalette], str]:
     return lambda palette: str(getattr(palette, name))
 
 
-def _series(index: int) -> Callable[[ColorPalette], str]:
+def _make_series_color(index: int) -> Callable[[ColorPalette], str]:
     """Return the color of another run; the first two belong to loss and eval loss."""
     return lambda palette: palette.series[2 + index]
 
@@ -63,20 +63,20 @@ class Drawing:
             self.strip.set_scale(self.measure.scale)
         self._build()
 
-    def renew(self) -> None:
-        """Update the upper chart; `renew_strip` updates the lower one."""
+    def refresh(self) -> None:
+        """Update the upper chart; `refresh_strip` updates the lower one."""
         self.chart.marks.set_marks(self.run.marks)
-        self.chart.renew()
+        self.chart.refresh()
 
-    def renew_strip(self) -> None:
+    def refresh_strip(self) -> None:
         """Update the lower chart."""
-        self.strip.renew()
+        self.strip.refresh()
 
-    def width_for(self, curve: Curve) -> int:
+    def get_smoothing_width(self, curve: Curve) -> int:
         """Return the number of points that a smoothed line averages over."""
         return max(_NARROWEST, round(self.share * len(curve.steps))) if self.share else 0
 
-    def shown(self) -> list[Trace]:
+    def list_shown_traces(self) -> list[Trace]:
         """Return the traces to read values from, foreground first."""
         return [
             trace
@@ -85,13 +85,13 @@ class Drawing:
             if trace.title
         ]
 
-    def entries(self) -> list[Entry]:
+    def list_entries(self) -> list[Entry]:
         """Return the entries of the legend."""
-        entries: list[Entry] = [(tr("loss"), "━", _role("loss"))]
+        entries: list[Entry] = [(tr("loss"), "━", _make_role_color("loss"))]
         if len(self.run.evaluations):
-            entries.append((tr("eval loss"), "●", _role("evaluation")))
+            entries.append((tr("eval loss"), "●", _make_role_color("evaluation")))
         for index, run in enumerate(self.others):
-            entries.append((f"{_letter(index)}  {run.name}", "━", _series(index)))
+            entries.append((f"{_get_letter(index)}  {run.name}", "━", _make_series_color(index)))
         return entries
 
     # --- traces -------------------------------------------------------------------------------
@@ -101,36 +101,39 @@ class Drawing:
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
-            for trace in self._of_other(index, run)
+            for trace in self._make_overlay_traces(index, run)
         ]
-        own = self._line(self.run, loss, _role("loss"), 2.0)
+        own = self._make_line(self.run, loss, _make_role_color("loss"), 2.0)
         evaluated = Trace(
-            self.run.evaluations.curve("loss"),
-            TraceStyle(_role("evaluation"), 1.5, 0.75, dots=3.5),
-            self.chart.colors, title=tr("eval loss"), measure=loss, mark="●", sparse=True,
+            self.run.evaluations.get_curve("loss"),
+            TraceStyle(_make_role_color("evaluation"), 1.5, 0.75, dots=3.5),
+            self.chart.get_palette, title=tr("eval loss"), measure=loss, mark="●", sparse=True,
         )  # fmt: skip
         self.chart.set_traces([*own[:-1], *behind, evaluated, own[-1]])
-        self.strip.set_traces(self._in_strip())
+        self.strip.set_traces(self._make_strip_traces())
 
-    def _of_other(self, index: int, run: RunCurves) -> list[Trace]:
-        loss, color = measures.get_measure("loss"), _series(index)
+    def _make_overlay_traces(self, index: int, run: RunCurves) -> list[Trace]:
+        loss, color = measures.get_measure("loss"), _make_series_color(index)
         evaluated = Trace(
-            run.evaluations.curve("loss"), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.colors,
-            title=tr("eval loss, {letter}").format(letter=_letter(index)), measure=loss, mark="●", sparse=True, tag=_letter(index),
+            run.evaluations.get_curve("loss"), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.get_palette,
+            title=tr("eval loss, {letter}").format(letter=_get_letter(index)), measure=loss, mark="●", sparse=True, tag=_get_letter(index),
         )  # fmt: skip
-        return [evaluated, *self._line(run, loss, color, 1.6, index)]
+        return [evaluated, *self._make_line(run, loss, color, 1.6, index)]
 
-    def _in_strip(self) -> list[Trace]:
+    def _make_strip_traces(self) -> list[Trace]:
         if (measure := self.measure) is None:
             return []
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
-            for trace in self._line(run, measure, _series(index), 1.2, index)
+            for trace in self._make_line(run, measure, _make_series_color(index), 1.2, index)
         ]
-        return [*behind, *self._line(self.run, measure, _role("learning_rate"), 1.6)]
+        return [
+            *behind,
+            *self._make_line(self.run, measure, _make_role_color("learning_rate"), 1.6),
+        ]
 
-    def _line(
+    def _make_line(
         self,
         run: RunCurves,
         measure: Measure,
@@ -139,22 +142,24 @@ class Drawing:
         index: int | None = None,
     ) -> list[Trace]:
         """Return a line, over its pale raw values if it is jagged and in the foreground."""
-        curve = run.steps.curve(measure.name)
-        tag = "" if index is None else _letter(index)
-        name = _of(tr(measure.inline), tag)
+        curve = run.steps.get_curve(measure.name)
+        tag = "" if index is None else _get_letter(index)
+        name = _format_name(tr(measure.inline), tag)
         make_trace = partial(
-            Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag
+            Trace, curve, palette=self.chart.get_palette, measure=measure, mark="━", tag=tag
         )
         if not (measure.jagged and self.share):
             return [make_trace(TraceStyle(color, 1.0 if measure.jagged else width), title=name)]
         title = name if tag else tr("smoothed")
-        smooth = make_trace(TraceStyle(color, width), smoothing=self.width_for, title=title)
+        smooth = make_trace(
+            TraceStyle(color, width), smoothing=self.get_smoothing_width, title=title
+        )
         return [smooth] if tag else [make_trace(TraceStyle(color, 1.0, 0.3), title=name), smooth]
 
 
-def _of(name: str, tag: str) -> str:
+def _format_name(name: str, tag: str) -> str:
     return f"{name}, {tag}" if tag else name
 
 
-def _letter(index: int) -> str:
+def _get_letter(index: int) -> str:
     return "ABCD"[index]

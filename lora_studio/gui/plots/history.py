@@ -41,7 +41,7 @@ class _Growing:
         self._room[self.size : needed] = more
         self.size = needed
 
-    def cut(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         self.size = min(self.size, size)
 
 
@@ -85,12 +85,12 @@ class MetricHistory:
     def clear(self) -> None:
         """Remove all points and quantities; existing curves become empty."""
         self._pending = []
-        self._cut(0)
+        self._truncate(0)
         self._columns = {}
 
-    def cut_after(self, step: float) -> None:
+    def truncate_after(self, step: float) -> None:
         """Remove the points after a step."""
-        self._cut(int(np.searchsorted(self.steps, step, "right")))
+        self._truncate(int(np.searchsorted(self.steps, step, "right")))
 
     @property
     def steps(self) -> Values:
@@ -110,11 +110,11 @@ class MetricHistory:
         column = self._columns.get(name)
         return column.values if column else np.full(self._steps.size, np.nan)
 
-    def curve(self, name: str) -> Curve:
+    def get_curve(self, name: str) -> Curve:
         """Return a quantity for drawing."""
         return self._curves.setdefault(name, Curve(self, name))
 
-    def nearest(self, step: float) -> int | None:
+    def find_nearest(self, step: float) -> int | None:
         """Return the index of the point nearest to a step, None without points."""
         steps = self.steps
         if not len(steps):
@@ -138,7 +138,7 @@ class MetricHistory:
         """Append points with ascending steps."""
         steps = np.array([step for step, _ in points], np.float64)
         if self._steps.size and steps[0] <= self._steps.values[-1]:
-            self._cut(int(np.searchsorted(self._steps.values, steps[0])))
+            self._truncate(int(np.searchsorted(self._steps.values, steps[0])))
         known = dict.fromkeys(
             name for _, values in points for name, v in values.items() if v is not None
         )
@@ -146,18 +146,18 @@ class MetricHistory:
             if name not in self._columns:
                 self._columns[name] = _Growing(size=self._steps.size)
         for name, column in self._columns.items():
-            column.extend(_column(name, (values for _, values in points), len(points)))
+            column.extend(_make_column(name, (values for _, values in points), len(points)))
         self._steps.extend(steps)
 
-    def _cut(self, size: int) -> None:
-        self._steps.cut(size)
+    def _truncate(self, size: int) -> None:
+        self._steps.truncate(size)
         for column in self._columns.values():
-            column.cut(size)
+            column.truncate(size)
         for curve in self._curves.values():
-            curve.cut(size)
+            curve.truncate(size)
 
 
-def _column(name: str, points: Iterable[Mapping[str, float | None]], count: int) -> Values:
+def _make_column(name: str, points: Iterable[Mapping[str, float | None]], count: int) -> Values:
     column = (values.get(name) for values in points)
     return np.fromiter((math.nan if v is None else v for v in column), np.float64, count)
 
@@ -170,7 +170,7 @@ class Curve:
     """
 
     def __init__(self, history: MetricHistory, name: str) -> None:
-        """Use `MetricHistory.curve` instead."""
+        """Use `MetricHistory.get_curve` instead."""
         self.history, self.name = history, name
         self._sums, self._counts = _Growing(0.0, 1), _Growing(0.0, 1)
         self._levels: list[tuple[_Growing, _Growing]] = []
@@ -185,15 +185,15 @@ class Curve:
         """The value at each step."""
         return self.history.values(self.name)
 
-    def cut(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Forget what was computed from points after `size`."""
         for sums in (self._sums, self._counts):
-            sums.cut(size + 1)
+            sums.truncate(size + 1)
         for number, level in enumerate(self._levels):
             for extremes in level:
-                extremes.cut(size // _FACTOR ** (number + 1))
+                extremes.truncate(size // _FACTOR ** (number + 1))
 
-    def thinned(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
+    def thin(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
         """Return the points to draw between two steps: all, or the extremes per column.
 
         No peak is lost. One point on either side is included, so that a line continues to the edge.
@@ -202,9 +202,9 @@ class Curve:
         first = max(0, int(np.searchsorted(steps, low)) - 1)
         last = min(len(steps), int(np.searchsorted(steps, high, "right")) + 1)
         if last - first <= 2 * columns:
-            return steps[first:last], _finite(values[first:last])
+            return steps[first:last], _keep_finite(values[first:last])
         edges = np.linspace(low, high, columns + 1)
-        begins, lows, highs = self._extremes(first, last, columns)
+        begins, lows, highs = self._compute_extremes(first, last, columns)
         # A block belongs to the column that its first point is in.
         bounds = np.searchsorted(begins, edges)
         bounds[0], bounds[-1] = 0, len(begins)
@@ -215,7 +215,7 @@ class Curve:
         y[0::2], y[1::2] = np.fmin.reduceat(lows, starts), np.fmax.reduceat(highs, starts)
         return x, y
 
-    def smoothed(self, low: float, high: float, columns: int, width: int) -> tuple[Values, Values]:
+    def smooth(self, low: float, high: float, columns: int, width: int) -> tuple[Values, Values]:
         """Return means over `width` points between two steps, at most one per column.
 
         Narrower at the ends; what is not finite is skipped.
@@ -227,18 +227,18 @@ class Curve:
             return np.empty(0), np.empty(0)
         count = min(last - first, columns)
         index = np.unique(np.linspace(first, last - 1, count).astype(np.int64))
-        return steps[index], self.mean_at(index, max(width, (last - first) // columns))
+        return steps[index], self.compute_mean(index, max(width, (last - first) // columns))
 
-    def condensed(self, most: int) -> list[tuple[int, float]]:
+    def condense(self, most: int) -> list[tuple[int, float]]:
         """Return steps and values, or means if there are more than `most`."""
         if not len(self.steps):
             return []
-        x, y = self.smoothed(self.steps[0], self.steps[-1], most, 1)
+        x, y = self.smooth(self.steps[0], self.steps[-1], most, 1)
         return [(int(step), float(value)) for step, value in zip(x, y, strict=True)]
 
-    def mean_at(self, index: npt.NDArray[np.int64], width: int) -> Values:
+    def compute_mean(self, index: npt.NDArray[np.int64], width: int) -> Values:
         """Return the mean over `width` points around each of some points."""
-        self._grow_sums()
+        self._extend_sums()
         half, size = width // 2, len(self.steps)
         low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, size)
         number = self._counts.values[high] - self._counts.values[low]
@@ -247,34 +247,36 @@ class Curve:
         np.divide(sums[high] - sums[low], number, out=result, where=number > 0)
         return result
 
-    def _extremes(self, first: int, last: int, columns: int) -> tuple[Values, Values, Values]:
+    def _compute_extremes(
+        self, first: int, last: int, columns: int
+    ) -> tuple[Values, Values, Values]:
         """Return the first step and the extremes of each block of points."""
         level, block = -1, 1
         while (last - first) >= columns * _BLOCKS_PER_COLUMN * block * _FACTOR:
             level, block = level + 1, block * _FACTOR
         if level < 0:
-            part = _finite(self.values[first:last])
+            part = _keep_finite(self.values[first:last])
             return self.steps[first:last], part, part
-        self._grow_levels(level + 1)
+        self._extend_levels(level + 1)
         begin, whole = first // block, last // block
         lows, highs = (extremes.values[begin:whole] for extremes in self._levels[level])
         if whole * block < last:
-            rest = _finite(self.values[whole * block : last])
+            rest = _keep_finite(self.values[whole * block : last])
             lows = np.append(lows, np.fmin.reduce(rest))
             highs = np.append(highs, np.fmax.reduce(rest))
         return self.steps[begin * block : last : block], lows, highs
 
-    def _grow_sums(self) -> None:
+    def _extend_sums(self) -> None:
         fresh = self.values[self._sums.size - 1 :]
         if len(fresh):
             known = np.isfinite(fresh)
             self._sums.extend(self._sums.values[-1] + np.cumsum(np.where(known, fresh, 0.0)))
             self._counts.extend(self._counts.values[-1] + np.cumsum(known))
 
-    def _grow_levels(self, count: int) -> None:
+    def _extend_levels(self, count: int) -> None:
         while len(self._levels) < count:
             self._levels.append((_Growing(), _Growing()))
-        below = (_finite(self.values[self._levels[0][0].size * _FACTOR :]),) * 2
+        below = (_keep_finite(self.values[self._levels[0][0].size * _FACTOR :]),) * 2
         for number, level in enumerate(self._levels):
             if number:
                 done = level[0].size * _FACTOR
@@ -285,5 +287,5 @@ class Curve:
                 extremes.extend(reduce.reduce(part[: whole * _FACTOR].reshape(whole, _FACTOR), 1))
 
 
-def _finite(values: Values) -> Values:
+def _keep_finite(values: Values) -> Values:
     return np.where(np.isfinite(values), values, np.nan)

@@ -38,7 +38,7 @@ class Legend(QWidget):
             self._flow.addWidget(key)
             key.show()
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the shown names."""
         return [key.entry[0] for key in self._keys]
 
@@ -49,10 +49,10 @@ class _Key(QLabel):
         self.setProperty("role", "caption")
         self.setContentsMargins(2, 0, 0, 0)
         self.entry = entry
-        self._color()
-        theme.theme().changed.connect(self._color)
+        self._refresh_color()
+        theme.get_theme().changed.connect(self._refresh_color)
 
-    def _color(self) -> None:
+    def _refresh_color(self) -> None:
         name, mark, color = self.entry
-        tint = color(theme.current())
+        tint = color(theme.get_palette())
         self.setText(f'<span style="color:{tint}">{mark}</span>&nbsp; {escape(name)}')

@@ -39,13 +39,13 @@ class LengthData:
             [self.trained_tokens, *(measured.trained_over[n] for n in inside), 0], np.float64
         )
 
-    def over(self, limit: float) -> tuple[float, float]:
+    def count_over(self, limit: float) -> tuple[float, float]:
         """Return the shares of rows above a limit and of trained tokens beyond it, each from 0 to 1."""
         rows = float(np.interp(limit, self._at, self._rows))
         trained = float(np.interp(limit, self._at, self._trained))
         return rows / max(1, self.rows), trained / max(1, self.trained_tokens)
 
-    def binned(self, edges: Values) -> Values:
+    def count_per_bin(self, edges: Values) -> Values:
         """Return the number of rows between neighboring edges."""
         return -np.diff(np.interp(edges, self._at, self._rows))
 
@@ -71,9 +71,9 @@ class LengthHistogram(QWidget):
         self.chart.view.setMouseEnabled(x=False, y=False)
         self.chart.set_y_from_zero()
         self._bars = Bars(self.chart)
-        self._line = DraggableLine(self.chart, self._dragged, self._dropped)
+        self._line = DraggableLine(self.chart, self._on_dragged, self._on_dropped)
         self.sentence = label(wrap=True)
-        self.fit = button("", lambda: self._choose(self._fitting()))
+        self.fit = button("", lambda: self._choose(self._find_fitting_limit()))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.Spacing.S)
@@ -83,23 +83,23 @@ class LengthHistogram(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Row lengths"))
         self.setToolTip(tr("Drag the line, or use the arrow keys (Shift: 1 token, Page: 512)."))
-        theme.theme().changed.connect(self._repaint)
+        theme.get_theme().changed.connect(self._repaint)
         self._show_sentence()
 
     def set_lengths(self, measured: events.LengthsMeasured | None) -> None:
         """Set the measured lengths; None while unknown."""
         self._lengths = LengthData(measured) if measured is not None and measured.rows else None
-        self._bin()
+        self._count_bins()
         self._show_sentence()
 
     def set_limit(self, limit: int, too_long: Literal["cut", "skip"] = "cut") -> None:
         """Set the limit in tokens and what happens to longer rows, without emitting a signal."""
         if (limit, too_long) != (self._limit, self._too_long):
             self._limit, self._too_long = limit, too_long
-            self._bin()
+            self._count_bins()
             self._show_sentence()
 
-    def limit(self) -> int:
+    def get_limit(self) -> int:
         """Return the limit in tokens."""
         return self._limit
 
@@ -119,31 +119,31 @@ class LengthHistogram(QWidget):
 
     # --- the line -----------------------------------------------------------------------------
 
-    def _dragged(self, x: float) -> None:
-        self._limit = self._snapped(x)
+    def _on_dragged(self, x: float) -> None:
+        self._limit = self._snap(x)
         self._repaint()
         self._show_sentence()
 
-    def _dropped(self, x: float) -> None:
-        self._choose(self._snapped(x))
+    def _on_dropped(self, x: float) -> None:
+        self._choose(self._snap(x))
 
     def _choose(self, limit: int) -> None:
         self._limit = max(16, limit)
-        self._bin()
+        self._count_bins()
         self._show_sentence()
         self.limit_chosen.emit(self._limit)
 
-    def _snapped(self, x: float) -> int:
+    def _snap(self, x: float) -> int:
         return max(16, GRAIN * round(x / GRAIN))
 
-    def _fitting(self) -> int:
+    def _find_fitting_limit(self) -> int:
         """Return the lowest limit that truncates nothing, divisible by 8."""
         longest = self._lengths.longest if self._lengths else 16
         return max(16, GRAIN * -(-longest // GRAIN))
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def _bin(self) -> None:
+    def _count_bins(self) -> None:
         """Count the rows per bar; a few very long rows may fall outside."""
         longest = self._lengths.longest if self._lengths else 1
         common = self._lengths.percentiles.get(99, longest) if self._lengths else 1
@@ -153,7 +153,9 @@ class LengthHistogram(QWidget):
         width = max(1, -(-reach // _BINS))
         self._edges = np.arange(0, reach + width + 1, width, dtype=np.float64)
         self._heights = (
-            self._lengths.binned(self._edges) if self._lengths else np.zeros(len(self._edges) - 1)
+            self._lengths.count_per_bin(self._edges)
+            if self._lengths
+            else np.zeros(len(self._edges) - 1)
         )
         self.chart.set_x_range(0.0, end)
         self._line.set_bounds(16.0 if end > 16 else 0.0, end * 0.995)
@@ -169,21 +171,21 @@ class LengthHistogram(QWidget):
         self._line.paint(theme.color("text"), theme.color("accent"))
 
     def _show_sentence(self) -> None:
-        self.fit.setVisible(self._lengths is not None and self._limit != self._fitting())
+        self.fit.setVisible(self._lengths is not None and self._limit != self._find_fitting_limit())
         self.fit.setText(
             tr("Fit longest row ({length})").format(
-                length=formatting.format_number(self._fitting())
+                length=formatting.format_number(self._find_fitting_limit())
             )
         )
-        self.sentence.setText(self._sentence())
+        self.sentence.setText(self._describe())
         self.setAccessibleDescription(self.sentence.text())
 
-    def _sentence(self) -> str:
+    def _describe(self) -> str:
         if self._lengths is None:
             return tr("To see row lengths, choose a model and a dataset.")
         longest = formatting.format_number(self._lengths.longest)
         limit = formatting.format_number(self._limit)
-        rows, tokens = self._lengths.over(self._limit)
+        rows, tokens = self._lengths.count_over(self._limit)
         if not rows:
             return tr(
                 "A limit of {limit} truncates no rows. The longest row has {longest} tokens."

@@ -29,7 +29,7 @@ from lora_studio.gui.plots.plot_bar import PlotBar
 from lora_studio.gui.plots.readout import Readout, ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
@@ -65,11 +65,11 @@ class LossPlot(QWidget):
         self._strip_timer = QTimer(self, interval=REDRAW_EVERY // 2, singleShot=True)
         self.chart, self.strip = CurveChart(measures.get_measure("loss").label), CurveChart("")
         self.drawing = Drawing(self.chart, self.strip, self.run)
-        self._strip_timer.timeout.connect(self.drawing.renew_strip)
+        self._strip_timer.timeout.connect(self.drawing.refresh_strip)
         self.legend, self.bar = Legend(), PlotBar()
         self.readout = Readout(self.chart)
         self.empty = label(tr("The curve starts at the first step."), "muted")
-        self._lay_out()
+        self._build_layout()
         self._wire()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Loss curve"))
@@ -81,12 +81,12 @@ class LossPlot(QWidget):
     def add_event(self, event: object) -> None:
         """Add the data of an event."""
         if self.run.add_event(event):
-            self._changed()
+            self._on_changed()
 
     def set_notes(self, steps: Sequence[int]) -> None:
         """Mark the steps that have a note of the user."""
         if self.run.set_notes(steps):
-            self._changed()
+            self._on_changed()
 
     def clear(self) -> None:
         """Remove all data and other runs."""
@@ -94,7 +94,7 @@ class LossPlot(QWidget):
         self.set_others([])
         self.read_at(None)
         self.chart.show_all()
-        self._changed()
+        self._on_changed()
 
     def set_others(self, runs: Sequence[RunCurves]) -> None:
         """Show other runs for comparison; their order decides the colors."""
@@ -106,8 +106,8 @@ class LossPlot(QWidget):
 
     def read_at(self, step: float | None) -> None:
         """Show the values nearest to a step; None hides them."""
-        source = self._source()
-        index = None if step is None else source.steps.nearest(step)
+        source = self._get_run()
+        index = None if step is None else source.steps.find_nearest(step)
         at = None if index is None else float(source.steps.steps[index])
         self._reading = at
         for chart in (self.chart, self.strip):
@@ -116,7 +116,9 @@ class LossPlot(QWidget):
             self.readout.clear()
             return
         self.readout.show_values(
-            tr("step {at}").format(at=formatting.format_number(int(at))), self._values(at), at=at
+            tr("step {at}").format(at=formatting.format_number(int(at))),
+            self._list_values(at),
+            at=at,
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -125,9 +127,9 @@ class LossPlot(QWidget):
             super().keyPressEvent(event)
 
     def _read_by_key(self, event: QKeyEvent) -> bool:
-        steps = self._source().steps
+        steps = self._get_run().steps
         count = len(steps)
-        now = steps.nearest(self._reading) if self._reading is not None else None
+        now = steps.find_nearest(self._reading) if self._reading is not None else None
         far = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
         stride = max(1, count // 100) if far else 1
         match event.key():
@@ -164,17 +166,17 @@ class LossPlot(QWidget):
                 return False
         return True
 
-    def _source(self) -> RunCurves:
+    def _get_run(self) -> RunCurves:
         """Return the run whose steps are read: this one if it has any."""
         return next((run for run in (self.run, *self.others) if len(run.steps)), self.run)
 
-    def _values(self, at: float) -> list[ReadoutValue]:
-        palette = theme.current()
-        low, high = self.chart.x_range()
+    def _list_values(self, at: float) -> list[ReadoutValue]:
+        palette = theme.get_palette()
+        low, high = self.chart.get_x_range()
         reach = max(0.5, 0.006 * (high - low))
         values: list[ReadoutValue] = []
-        for trace in self.drawing.shown():
-            text = _value_at(trace.curve, at, trace.width(), reach if trace.sparse else None)
+        for trace in self.drawing.list_shown_traces():
+            text = _get_value(trace.curve, at, trace.width(), reach if trace.sparse else None)
             if text is not None:
                 color = trace.look.color(palette)
                 values.append(
@@ -182,7 +184,7 @@ class LossPlot(QWidget):
                 )
         values += [
             ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
-            for kind in self.run.marks_near(at, reach)
+            for kind in self.run.list_marks_near(at, reach)
         ]
         return values
 
@@ -207,9 +209,9 @@ class LossPlot(QWidget):
             self._redraw()
         if self._strip_timer.isActive():
             self._strip_timer.stop()
-            self.drawing.renew_strip()
+            self.drawing.refresh_strip()
 
-    def _changed(self) -> None:
+    def _on_changed(self) -> None:
         self._new = True
         if self.isVisible() and not self._timer.isActive():
             self._timer.start()
@@ -218,20 +220,20 @@ class LossPlot(QWidget):
         self._new = False
         self.redraws += 1
         self.bar.offer([name for name in self.run.steps.names if name != "loss"])
-        self.drawing.renew()
+        self.drawing.refresh()
         self._strip_timer.start()
-        self.empty.setVisible(self.chart.span() is None)
-        self.legend.set_entries(self.entries())
+        self.empty.setVisible(self.chart.get_step_range() is None)
+        self.legend.set_entries(self.list_entries())
         self._describe()
         self.redrawn.emit()
 
-    def entries(self) -> list[Entry]:
+    def list_entries(self) -> list[Entry]:
         """Return the legend: curves, then marks."""
         marks: list[Entry] = [
-            (tr(MARK_NAMES[kind]), MARK_GLYPHS[kind], _color_of_mark(kind))
+            (tr(MARK_NAMES[kind]), MARK_GLYPHS[kind], _make_mark_color(kind))
             for kind in self.run.mark_kinds()
         ]
-        return [*self.drawing.entries(), *marks]
+        return [*self.drawing.list_entries(), *marks]
 
     def _show_strip(self, name: str) -> None:
         self.strip.setVisible(bool(name))
@@ -246,8 +248,8 @@ class LossPlot(QWidget):
             self.setAccessibleDescription(tr("No steps yet."))
             return
         last = np.array([len(steps) - 1])
-        loss = steps.curve("loss")
-        smooth = float(loss.mean_at(last, self.drawing.width_for(loss))[0])
+        loss = steps.get_curve("loss")
+        smooth = float(loss.compute_mean(last, self.drawing.get_smoothing_width(loss))[0])
         sentences = [
             counted(
                 len(steps),
@@ -266,11 +268,11 @@ class LossPlot(QWidget):
 
     # --- building -----------------------------------------------------------------------------
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         over = QVBoxLayout(self.chart.view)
         over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
-        sized(self.strip, at_least=92)
+        set_scaled_sizes(self.strip, at_least=92)
         self.strip.setMaximumHeight(150)
         self.strip.follow(self.chart)
         layout = QVBoxLayout(self)
@@ -283,7 +285,7 @@ class LossPlot(QWidget):
 
     def _wire(self) -> None:
         self.bar.measure_chosen.connect(self._show_strip)
-        self.bar.smoothing_chosen.connect(self._smooth)
+        self.bar.smoothing_chosen.connect(self._set_smoothing)
         self.bar.log_toggled.connect(self.chart.set_log)
         self.bar.show_all.clicked.connect(self.chart.show_all)
         self.bar.save_picture.triggered.connect(self.save_picture_clicked)
@@ -294,18 +296,18 @@ class LossPlot(QWidget):
         for chart in (self.chart, self.strip):
             chart.pointed.connect(self.read_at)
 
-    def _smooth(self, share: float) -> None:
+    def _set_smoothing(self, share: float) -> None:
         self.drawing.set_smoothing(share)
         self._describe()
 
 
-def _color_of_mark(kind: str) -> Callable[[theme.ColorPalette], str]:
+def _make_mark_color(kind: str) -> Callable[[theme.ColorPalette], str]:
     return lambda palette: mark_color(kind, palette)  # type: ignore[arg-type]  # a kind of mark, as a plot knows it
 
 
-def _value_at(curve: Curve, step: float, width: int, reach: float | None) -> float | None:
+def _get_value(curve: Curve, step: float, width: int, reach: float | None) -> float | None:
     """Return the value nearest to a step (a mean over `width` points), None if there is none near."""
-    index = curve.history.nearest(step)
+    index = curve.history.find_nearest(step)
     if index is None:
         return None
     steps = curve.steps
@@ -314,7 +316,7 @@ def _value_at(curve: Curve, step: float, width: int, reach: float | None) -> flo
     if reach is None and not (steps[0] <= step <= steps[-1]):
         return None
     value = (
-        float(curve.mean_at(np.array([index]), width)[0])
+        float(curve.compute_mean(np.array([index]), width)[0])
         if width > 1
         else float(curve.values[index])
     )

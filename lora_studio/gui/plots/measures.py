@@ -28,15 +28,15 @@ class Measure:
     jagged: bool = False
 
 
-def _rate(value: float) -> str:
+def _format_rate(value: float) -> str:
     return formatting.format_rate(value, tr("tokens"))
 
 
-def _percent(value: float) -> str:
+def _format_percent(value: float) -> str:
     return f"{value:.0f} %"
 
 
-def _celsius(value: float) -> str:
+def _format_celsius(value: float) -> str:
     return f"{value:.0f} °C"
 
 
@@ -44,11 +44,11 @@ _MEASURES = (
     Measure("loss", mark("Loss"), mark("loss"), mark("loss (nats per token)"), formatting.format_loss, jagged=True),
     Measure("learning_rate", mark("Learning rate"), mark("learning rate"), mark("learning rate"), formatting.format_setting),
     Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), mark("gradient norm"), formatting.format_loss, jagged=True),
-    Measure("tokens_per_s", mark("Tokens per second"), mark("tokens per second"), mark("tokens/s"), _rate),
+    Measure("tokens_per_s", mark("Tokens per second"), mark("tokens per second"), mark("tokens/s"), _format_rate),
     Measure("memory_bytes", mark("Memory"), mark("memory"), mark("memory (GiB)"), formatting.format_memory, 1 / _GIB),
-    Measure("gpu_percent", mark("GPU utilization"), mark("GPU utilization"), mark("GPU utilization (%)"), _percent),
-    Measure("gpu_celsius", mark("GPU temperature"), mark("GPU temperature"), mark("GPU (°C)"), _celsius),
-    Measure("cpu_percent", mark("CPU utilization"), mark("CPU utilization"), mark("CPU utilization (%)"), _percent),
+    Measure("gpu_percent", mark("GPU utilization"), mark("GPU utilization"), mark("GPU utilization (%)"), _format_percent),
+    Measure("gpu_celsius", mark("GPU temperature"), mark("GPU temperature"), mark("GPU (°C)"), _format_celsius),
+    Measure("cpu_percent", mark("CPU utilization"), mark("CPU utilization"), mark("CPU utilization (%)"), _format_percent),
     Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.format_percent, 100.0, jagged=True),
     Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.format_loss, jagged=True),
     Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.format_loss, jagged=True),
@@ -69,7 +69,7 @@ def get_measure(name: str) -> Measure:
     )
 
 
-def sorted_names(names: Iterable[str]) -> list[str]:
+def sort_names(names: Iterable[str]) -> list[str]:
     """Return names in the order in which the window offers them."""
     order = list(_BY_NAME)
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))

@@ -17,7 +17,7 @@ from lora_studio.gui.theme import ColorPalette, Size, Spacing
 SCALE = 2.0
 
 
-def picture(
+def render_picture(
     shown: Drawing, size: QSize, palette: ColorPalette, title: str, entries: list[Entry]
 ) -> QImage:
     """Return a picture of two charts with title and legend; `size` is in pixels."""
@@ -29,14 +29,14 @@ def picture(
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     top = _write_head(painter, width, palette, title, entries)
     area = QSize(width - 2 * Spacing.L, height - top - Spacing.L)
-    charts = _charts(shown, area, palette)
+    charts = _copy_charts(shown, area, palette)
     charts.render(painter, QPoint(Spacing.L, top), QRegion(), QWidget.RenderFlag.DrawChildren)
     painter.end()
     charts.deleteLater()
     return image
 
 
-def _charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
+def _copy_charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     """Return copies of the charts in other colors and another size."""
     holder = QWidget()
     layout = QVBoxLayout(holder)
@@ -56,12 +56,12 @@ def _charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     strip.setVisible(shown.measure is not None)
     chart.show_steps_axis(shown.measure is None)
     chart.set_log(shown.chart.is_log)
-    copy.renew()
-    copy.renew_strip()
+    copy.refresh()
+    copy.refresh_strip()
     holder.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
     holder.resize(size)
     holder.show()  # lays out; on no screen
-    chart.set_x_range(*shown.chart.x_range())
+    chart.set_x_range(*shown.chart.get_x_range())
     return holder
 
 

@@ -50,15 +50,15 @@ class PlotBar(QWidget):
         self.smoothing.setAccessibleName(tr("Smoothing"))
         self.show_all = button(tr("Show all"), kind="link", role="accent")
         self.show_all.hide()
-        self.compare = _menu_button(tr("Compare"))
-        self.view = _menu_button(tr("Curves"))
+        self.compare = _make_menu_button(tr("Compare"))
+        self.view = _make_menu_button(tr("Curves"))
         self._ticked: list[str] = []
         self._fill_view()
-        self._lay_out()
+        self._build_layout()
         self.offer([])
         self.strip.activated.connect(lambda _: self.measure_chosen.emit(self.measure()))
-        self.smoothing.valueChanged.connect(self._smooth)
-        self._menu(self.compare).aboutToShow.connect(self.compare_opened)
+        self.smoothing.valueChanged.connect(self._on_smoothing_changed)
+        self._make_menu(self.compare).aboutToShow.connect(self.compare_opened)
         self._describe_smoothing()
 
     # --- what is shown ------------------------------------------------------------------------
@@ -70,7 +70,7 @@ class PlotBar(QWidget):
     def offer(self, names: Iterable[str]) -> None:
         """Offer quantities for the strip; the chosen one stays."""
         wanted = ["learning_rate", *(name for name in names if name != "learning_rate"), ""]
-        wanted[:-1] = measures.sorted_names(wanted[:-1])
+        wanted[:-1] = measures.sort_names(wanted[:-1])
         if wanted == [self.strip.itemData(n) for n in range(self.strip.count())]:
             return
         chosen = self.measure() if self.strip.count() else "learning_rate"
@@ -91,7 +91,7 @@ class PlotBar(QWidget):
 
     def set_runs(self, runs: list[tuple[str, str]]) -> None:
         """Offer runs for comparison: a key and a title each."""
-        menu = self._menu(self.compare)
+        menu = self._make_menu(self.compare)
         menu.clear()
         self._ticked = [key for key in self._ticked if key in dict(runs)]
         if not runs:
@@ -107,7 +107,7 @@ class PlotBar(QWidget):
             menu.addSeparator()
             menu.addAction(tr("None")).triggered.connect(self.untick)
 
-    def ticked(self) -> list[str]:
+    def list_checked(self) -> list[str]:
         """Return the keys of the checked runs."""
         return list(self._ticked)
 
@@ -124,25 +124,25 @@ class PlotBar(QWidget):
 
     def _tick(self, key: str, on: bool) -> None:
         self._ticked = [known for known in self._ticked if known != key] + [key] * on
-        self.compare_chosen.emit(self.ticked())
+        self.compare_chosen.emit(self.list_checked())
 
     # --- building -----------------------------------------------------------------------------
 
     def _fill_view(self) -> None:
-        menu = self._menu(self.view)
+        menu = self._make_menu(self.view)
         # WORKAROUND: actions that Qt makes itself, here by `QMenu.addAction(text)`, can lose their Python
         # side while they live ("already deleted", after long use); those made here do not.
         self.log = QAction(tr("Logarithmic"), self)
         self.log.setCheckable(True)
         self.log.toggled.connect(self.log_toggled)
-        self.save_picture = _shortcut(QAction(tr("Save picture…"), self), "Ctrl+E")
-        self.save_values = _shortcut(QAction(tr("Save values…"), self), "Ctrl+Shift+E")
+        self.save_picture = _make_shortcut(QAction(tr("Save picture…"), self), "Ctrl+E")
+        self.save_values = _make_shortcut(QAction(tr("Save values…"), self), "Ctrl+Shift+E")
         menu.addAction(self.log)
         menu.addSeparator()
         menu.addActions([self.save_picture, self.save_values])
         self.addActions([self.save_picture, self.save_values])
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         caption = label(tr("Smoothing"), "caption")
         caption.setBuddy(self.smoothing)
         layout = QHBoxLayout(self)
@@ -156,7 +156,7 @@ class PlotBar(QWidget):
         layout.addWidget(self.compare)
         layout.addWidget(self.view)
 
-    def _smooth(self) -> None:
+    def _on_smoothing_changed(self) -> None:
         self._describe_smoothing()
         self.smoothing_chosen.emit(self.share())
 
@@ -172,19 +172,19 @@ class PlotBar(QWidget):
         self.smoothing.setAccessibleDescription(description)
 
     @staticmethod
-    def _menu(opener: QPushButton) -> QMenu:
+    def _make_menu(opener: QPushButton) -> QMenu:
         menu = opener.menu()
         assert isinstance(menu, QMenu)
         return menu
 
 
-def _menu_button(text: str) -> QPushButton:
+def _make_menu_button(text: str) -> QPushButton:
     menu_button = button(text)
     menu_button.setMenu(QMenu(menu_button))
     return menu_button
 
 
-def _shortcut(action: QAction, keys: str) -> QAction:
+def _make_shortcut(action: QAction, keys: str) -> QAction:
     action.setShortcut(QKeySequence(keys))
     action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
     return action

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout
 
 from lora_studio.gui import theme
 from lora_studio.gui.plots import tags
-from lora_studio.gui.plots.curve_chart import CurveChart, axis_width
+from lora_studio.gui.plots.curve_chart import CurveChart, measure_axis_width
 from lora_studio.gui.theme import Spacing
 
 
@@ -50,7 +50,7 @@ class Readout(QFrame):
         """Show a heading and values, on the right, or on the left where
         the step that is read out would be covered."""
         self._words = "  ·  ".join([head, *(f"{v.name} {v.text}".strip() for v in values)])
-        ink = theme.current().text
+        ink = theme.get_palette().text
         lines = "".join(
             f'<tr><td style="color:{v.color}">{v.mark or "&nbsp;"}</td>'
             f'<td style="padding-left:6px">{escape(v.name)}</td>'
@@ -59,11 +59,13 @@ class Readout(QFrame):
         )
         self._text.setText(f'<div style="color:{ink}">{escape(head)}</div><table>{lines}</table>')
         self.adjustSize()
-        low, high = self._chart.x_range()
+        low, high = self._chart.get_x_range()
         width = self._chart.width()
-        pixel = axis_width() + (at - low) / max(high - low, 1e-9) * (width - axis_width())
-        self._is_left = pixel > self._right() - Spacing.M
-        self._place()
+        pixel = measure_axis_width() + (at - low) / max(high - low, 1e-9) * (
+            width - measure_axis_width()
+        )
+        self._is_left = pixel > self._get_left_edge() - Spacing.M
+        self._move_to_corner()
         self.show()
         self.raise_()
 
@@ -75,18 +77,18 @@ class Readout(QFrame):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stay in the corner when the chart is resized."""
         if event.type() == QEvent.Type.Resize and self.isVisible():
-            self._place()
+            self._move_to_corner()
         return super().eventFilter(watched, event)
 
-    def _place(self) -> None:
+    def _move_to_corner(self) -> None:
         lowest = max(0, self._chart.height() - self.height())
-        top = min(Spacing.S + self._chart.caption_height(), lowest)
+        top = min(Spacing.S + self._chart.measure_caption_height(), lowest)
         self.move(
-            axis_width() + Spacing.M if self._is_left else self._right(),
+            measure_axis_width() + Spacing.M if self._is_left else self._get_left_edge(),
             top if self._is_left else Spacing.S,
         )
 
-    def _right(self) -> int:
+    def _get_left_edge(self) -> int:
         """Return the left edge if it is on the right, beside the letters of runs."""
-        letters = tags.room() if self._chart.has_letters else 0
+        letters = tags.measure_margin() if self._chart.has_letters else 0
         return self._chart.width() - self.width() - Spacing.M - letters

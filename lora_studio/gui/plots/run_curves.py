@@ -77,7 +77,7 @@ class RunCurves:
         noted: list[MarkKind] = ["note"] if self._notes else []
         return [*self._kinds, *noted]
 
-    def marks_near(self, step: float, reach: float) -> list[MarkKind]:
+    def list_marks_near(self, step: float, reach: float) -> list[MarkKind]:
         """Return what happened within `reach` steps of a step, each kind once."""
         return list(dict.fromkeys(kind for at, kind in self.marks if abs(at - step) <= reach))
 
@@ -88,8 +88,8 @@ class RunCurves:
             self._mark(step, "resumed")
 
     def _rewind(self, step: int) -> None:
-        self.steps.cut_after(step)
-        self.evaluations.cut_after(step)
+        self.steps.truncate_after(step)
+        self.evaluations.truncate_after(step)
         self._marks = [mark for mark in self._marks if mark[0] <= step]
         self._kinds = dict.fromkeys(kind for _, kind in self._marks)
 

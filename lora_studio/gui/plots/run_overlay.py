@@ -24,9 +24,9 @@ from lora_studio.gui.plots.plot_bar import SMOOTHING
 from lora_studio.gui.plots.readout import Readout, ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import Trace, TraceStyle
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing
-from lora_studio.gui.widgets.basics import button, flowing, label, row
+from lora_studio.gui.widgets.basics import button, flow_row, label, row
 
 #: Runs in one chart: as many as there are colors to tell them apart.
 MOST = len(theme.LIGHT.series)
@@ -38,7 +38,7 @@ _NARROWEST = 5
 _LOWEST = 110
 
 
-def letter_color(index: int) -> Callable[[ColorPalette], str]:
+def make_letter_color(index: int) -> Callable[[ColorPalette], str]:
     """Return the color of a run by its index."""
     return lambda palette: palette.series[index]
 
@@ -69,12 +69,12 @@ class RunOverlay(QWidget):
         self.show_all = button(tr("Show all"), kind="link", role="accent")
         self.show_all.hide()
         self.chart = CurveChart("")
-        sized(self.chart, at_least=_LOWEST)
+        set_scaled_sizes(self.chart, at_least=_LOWEST)
         self.legend, self.readout = Legend(), Readout(self.chart)
         self.empty = label(tr("To see their curves, select runs in the table."), "muted")
-        self._lay_out()
+        self._build_layout()
         self._offer()
-        self.choice.activated.connect(self._chosen)
+        self.choice.activated.connect(self._on_chosen)
         self.smoothing.valueChanged.connect(lambda _: self._draw())
         self.log.toggled.connect(self.chart.set_log)
         self.show_all.clicked.connect(self.chart.show_all)
@@ -95,7 +95,7 @@ class RunOverlay(QWidget):
         """Show a quantity if the runs have it."""
         if (index := self.choice.findData(name)) >= 0:
             self.choice.setCurrentIndex(index)
-            self._chosen()
+            self._on_chosen()
 
     def set_runs(self, runs: Sequence[RunCurves]) -> None:
         """Set the runs; their order decides letters and colors."""
@@ -114,16 +114,16 @@ class RunOverlay(QWidget):
             self.chart.set_cursor(None)
             self.readout.clear()
             return
-        at = min((_nearest(trace.curve, step) for trace in drawn), key=lambda s: abs(s - step))
+        at = min((_get_nearest(trace.curve, step) for trace in drawn), key=lambda s: abs(s - step))
         self._reading = at
         self.chart.set_cursor(at)
-        palette = theme.current()
+        palette = theme.get_palette()
         values = [
             ReadoutValue(
                 trace.title, trace.measure.format(value), trace.look.color(palette), trace.mark
             )
             for trace in sorted(drawn, key=lambda trace: trace.title)
-            if (value := _value(trace, at)) is not None
+            if (value := _get_value(trace, at)) is not None
         ]
         head = tr("step {step}").format(step=formatting.format_number(int(at)))
         self.readout.show_values(head, values, at=at)
@@ -175,17 +175,17 @@ class RunOverlay(QWidget):
     def _offer(self) -> None:
         steps = {name for run in self.runs for name in run.steps.names} | {"loss"}
         evaluated = {name for run in self.runs for name in run.evaluations.names} | {"loss"}
-        ordered = measures.sorted_names(steps)
-        wanted = [ordered[0], *(_EVAL + n for n in measures.sorted_names(evaluated)), *ordered[1:]]
+        ordered = measures.sort_names(steps)
+        wanted = [ordered[0], *(_EVAL + n for n in measures.sort_names(evaluated)), *ordered[1:]]
         if wanted == [self.choice.itemData(n) for n in range(self.choice.count())]:
             return
         chosen = self.measure
         self.choice.clear()
         for name in wanted:
-            self.choice.addItem(_title(name), name)
+            self.choice.addItem(_format_title(name), name)
         self.choice.setCurrentIndex(max(0, self.choice.findData(chosen)))
 
-    def _chosen(self) -> None:
+    def _on_chosen(self) -> None:
         self._draw()
         self.chart.show_all()
         self.measure_changed.emit(self.measure)
@@ -193,16 +193,16 @@ class RunOverlay(QWidget):
     def _draw(self) -> None:
         name = self.measure
         measure = measures.get_measure(name.removeprefix(_EVAL))
-        self.chart.set_caption(_title(name) if name.startswith(_EVAL) else tr(measure.label))
+        self.chart.set_caption(_format_title(name) if name.startswith(_EVAL) else tr(measure.label))
         self.chart.set_scale(measure.scale)
         traces = [
             trace
             for index, run in reversed(list(enumerate(self.runs)))
-            for trace in self._traces(index, run, measure)
+            for trace in self._make_traces(index, run, measure)
         ]
         self.chart.set_traces(traces)
         entries: list[Entry] = [
-            (f"{LETTERS[index]}  {run.name}", "━", letter_color(index))
+            (f"{LETTERS[index]}  {run.name}", "━", make_letter_color(index))
             for index, run in enumerate(self.runs)
         ]
         self.legend.set_entries(entries)
@@ -225,7 +225,7 @@ class RunOverlay(QWidget):
             localize(
                 text(
                     "{measure} of {runs}",
-                    measure=_title(name),
+                    measure=_format_title(name),
                     runs=listed([run.name for run in self.runs]),
                 )
             )
@@ -233,21 +233,21 @@ class RunOverlay(QWidget):
             else self.empty.text()
         )
 
-    def _traces(self, index: int, run: RunCurves, measure: Measure) -> list[Trace]:
-        color, tag = letter_color(index), LETTERS[index]
-        make = partial(Trace, palette=self.chart.colors, measure=measure, title=tag, tag=tag)
+    def _make_traces(self, index: int, run: RunCurves, measure: Measure) -> list[Trace]:
+        color, tag = make_letter_color(index), LETTERS[index]
+        make = partial(Trace, palette=self.chart.get_palette, measure=measure, title=tag, tag=tag)
         if self.measure.startswith(_EVAL):
-            curve = run.evaluations.curve(measure.name)
+            curve = run.evaluations.get_curve(measure.name)
             return [make(curve, TraceStyle(color, 1.6, dots=3.0), mark="●", sparse=True)]
-        curve = run.steps.curve(measure.name)
+        curve = run.steps.get_curve(measure.name)
         if not (measure.jagged and SMOOTHING[self.smoothing.value()]):
             return [make(curve, TraceStyle(color, 1.2 if measure.jagged else 1.6), mark="━")]
-        return [make(curve, TraceStyle(color, 2.0), smoothing=self._width, mark="━")]
+        return [make(curve, TraceStyle(color, 2.0), smoothing=self._get_width, mark="━")]
 
-    def _width(self, curve: Curve) -> int:
+    def _get_width(self, curve: Curve) -> int:
         return max(_NARROWEST, round(SMOOTHING[self.smoothing.value()] * len(curve.steps)))
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         over = QVBoxLayout(self.chart.view)
         over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
@@ -258,7 +258,7 @@ class RunOverlay(QWidget):
         layout.setSpacing(Spacing.S)
         smooth = QWidget()
         smooth.setLayout(row(caption, self.smoothing))
-        how = flowing(smooth, self.log)
+        how = flow_row(smooth, self.log)
         bar = row(self.choice, self.show_all, how)
         bar.setAlignment(how, Qt.AlignmentFlag.AlignVCenter)
         layout.addLayout(bar)
@@ -271,25 +271,29 @@ class RunOverlay(QWidget):
         layout.addWidget(surface, 1)
 
 
-def _title(name: str) -> str:
+def _format_title(name: str) -> str:
     measure = measures.get_measure(name.removeprefix(_EVAL))
     if not name.startswith(_EVAL):
         return tr(measure.title)
     return tr("Eval {measure}").format(measure=tr(measure.inline))
 
 
-def _nearest(curve: Curve, step: float) -> float:
-    index = curve.history.nearest(step)
+def _get_nearest(curve: Curve, step: float) -> float:
+    index = curve.history.find_nearest(step)
     assert index is not None
     return float(curve.steps[index])
 
 
-def _value(trace: Trace, step: float) -> float | None:
+def _get_value(trace: Trace, step: float) -> float | None:
     """Return the value of a run nearest to a step, None if it had ended by then."""
     curve, steps = trace.curve, trace.curve.steps
     if not steps[0] <= step <= steps[-1] and not trace.sparse:
         return None
-    index = curve.history.nearest(step)
+    index = curve.history.find_nearest(step)
     width = trace.width()
-    value = curve.mean_at(np.array([index]), max(1, width))[0] if width > 1 else curve.values[index]
+    value = (
+        curve.compute_mean(np.array([index]), max(1, width))[0]
+        if width > 1
+        else curve.values[index]
+    )
     return None if np.isnan(value) else float(value)

@@ -20,7 +20,7 @@ _SIDE, _GAP, _STEP = 14, 5, 3
 _TRIES = 16
 
 
-def room() -> int:
+def measure_margin() -> int:
     """Return the width in pixels that a chart keeps free after its lines."""
     return theme.Size.scaled(_SIDE) + _GAP
 
@@ -35,7 +35,7 @@ class Tags(PixelItem):
         super().__init__(palette)
         self._traces = traces
 
-    def boxes(self, transform: QTransform) -> list[tuple[Trace, QRectF]]:
+    def list_boxes(self, transform: QTransform) -> list[tuple[Trace, QRectF]]:
         """Return the box of each letter in pixels."""
         lines = [(trace, *trace.pixels(transform)) for trace in self._traces() if trace.isVisible()]
         tagged, ends = [], []
@@ -45,18 +45,20 @@ class Tags(PixelItem):
                 tagged.append(trace)
                 ends.append(QPointF(px[known[-1]], py[known[-1]]))
         view = transform.mapRect(self.boundingRect())
-        return list(zip(tagged, placed(ends, [line[1:] for line in lines], view), strict=True))
+        return list(
+            zip(tagged, arrange_boxes(ends, [line[1:] for line in lines], view), strict=True)
+        )
 
     def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
         palette = self.palette()
         painter.setFont(theme.body_font(theme.Size.CAPTION, bold=True))
-        for trace, box in self.boxes(transform):
+        for trace, box in self.list_boxes(transform):
             painter.fillRect(box, QColor(palette.card))
             painter.setPen(QColor(trace.look.color(palette)))
             painter.drawText(box, Qt.AlignmentFlag.AlignCenter, trace.tag)
 
 
-def placed(
+def arrange_boxes(
     ends: Sequence[QPointF], lines: Sequence[tuple[Values, Values]], view: QRectF
 ) -> list[QRectF]:
     """Return a box behind each end, in the vertical order of the ends; those of equal ends are
@@ -64,9 +66,9 @@ def placed(
     side = float(theme.Size.scaled(_SIDE))
     lefts = [min(end.x() + _GAP, view.right() - side) for end in ends]
     box_of: dict[int, QRectF] = {}
-    for group in _beside(lefts, side):
+    for group in _group_neighbors(lefts, side):
         group.sort(key=lambda index: ends[index].y())
-        tops = _apart([ends[index].y() - side / 2 for index in group], side, view)
+        tops = _spread([ends[index].y() - side / 2 for index in group], side, view)
         free = range(-_TRIES, _TRIES + 1)
         tried = [
             [
@@ -77,12 +79,12 @@ def placed(
             if view.top() <= tops[0] + _STEP * move or move == 0
             if tops[-1] + _STEP * move + side <= view.bottom() or move == 0
         ]
-        best = min(tried, key=lambda boxes: sum(_touched(box, lines) for box in boxes))
+        best = min(tried, key=lambda boxes: sum(_count_touched(box, lines) for box in boxes))
         box_of.update(zip(group, best, strict=True))
     return [box_of[index] for index in range(len(ends))]
 
 
-def _beside(lefts: Sequence[float], side: float) -> list[list[int]]:
+def _group_neighbors(lefts: Sequence[float], side: float) -> list[list[int]]:
     """Yield groups of boxes that could overlap."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lefts)), key=lambda index: lefts[index]):
@@ -93,7 +95,7 @@ def _beside(lefts: Sequence[float], side: float) -> list[list[int]]:
     return groups
 
 
-def _apart(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
+def _spread(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
     """Return top edges in the same order, one side apart and inside the view if they fit."""
     lowest = view.bottom() - side * len(tops)
     moved: list[float] = []
@@ -103,7 +105,7 @@ def _apart(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
     return moved
 
 
-def _touched(box: QRectF, lines: Sequence[tuple[Values, Values]]) -> int:
+def _count_touched(box: QRectF, lines: Sequence[tuple[Values, Values]]) -> int:
     """Return the number of lines through a box."""
     columns = np.linspace(box.left(), box.right(), 5)
     count = 0

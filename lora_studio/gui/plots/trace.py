@@ -40,13 +40,13 @@ class TraceStyle:
 
     def pen(self, palette: ColorPalette) -> QPen:
         """Return the pen; a pale color is mixed, not transparent: overlaps stay even, painting fast."""
-        pen = QPen(mixed(self.color(palette), palette.card, self.strength))
+        pen = QPen(mix_colors(self.color(palette), palette.card, self.strength))
         pen.setWidthF(self.width)
         pen.setJoinStyle(Qt.PenJoinStyle.BevelJoin)
         return pen
 
 
-def mixed(color: str, background: str, strength: float) -> QColor:
+def mix_colors(color: str, background: str, strength: float) -> QColor:
     """Return a color mixed with its background; `strength` is from 0 to 1."""
     top, bottom = QColor(color), QColor(background)
     parts = zip(top.getRgb()[:3], bottom.getRgb()[:3], strict=True)  # type: ignore[index]  # a tuple, typed as an object
@@ -115,38 +115,38 @@ class Trace(PixelItem):
         """Return the number of points averaged; 0 without smoothing."""
         return self._smoothing(self.curve) if self._smoothing else 0
 
-    def points(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
+    def get_points(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
         """Return the points drawn between two steps; on a logarithmic axis the powers of ten."""
         width = self.width()
         key = (low, high, columns, width, self.log)
         if key != self._key:
             if width > 1:
-                x, y = self.curve.smoothed(low, high, columns // _SMOOTH_EVERY, width)
+                x, y = self.curve.smooth(low, high, columns // _SMOOTH_EVERY, width)
             else:
-                x, y = self.curve.thinned(low, high, columns)
+                x, y = self.curve.thin(low, high, columns)
             if self.log:
                 y = np.log10(np.where(y > 0, y, np.nan))
             self._key, self._points = key, (x, y)
         return self._points
 
-    def renew(self) -> None:
+    def refresh(self) -> None:
         """Redraw after a change of the curve."""
         self._key = ()
         self.update()
 
-    def shown_points(self) -> tuple[Values, Values]:
+    def get_shown_points(self) -> tuple[Values, Values]:
         """Return the points in the current view."""
         box = self.getViewBox()
         low, high = box.viewRange()[0]
-        return self.points(low, high, max(2, int(box.width())))
+        return self.get_points(low, high, max(2, int(box.width())))
 
-    def pixels(self, transform: QTransform) -> tuple[Values, Values]:
+    def get_pixels(self, transform: QTransform) -> tuple[Values, Values]:
         """Return the points in the current view, in pixels."""
-        x, y = self.shown_points()
+        x, y = self.get_shown_points()
         return transform.m11() * x + transform.dx(), transform.m22() * y + transform.dy()
 
     def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
-        px, py = self.pixels(transform)
+        px, py = self.get_pixels(transform)
         if not len(px):
             return
         palette = self.palette()
@@ -228,7 +228,7 @@ class TraceMarkers(PixelItem):
         self._steps: dict[MarkKind, Values] = {}
         self._shown: list[tuple[float, MarkKind]] = []
 
-    def room(self) -> float:
+    def measure_height(self) -> float:
         """Return the height in pixels that curves leave free for marks."""
         return 2 * _MARK + 2 if any(kind != "note" for _, kind in self._shown) else 0.0
 
@@ -251,9 +251,9 @@ class TraceMarkers(PixelItem):
         for kind, steps in self._steps.items():
             color, shape = QColor(mark_color(kind, self.palette())), mark_shape(kind)
             shown = transform.m11() * steps[(steps >= low) & (steps <= high)] + transform.dx()
-            for x in _apart(shown):
+            for x in _spread(shown):
                 if kind != "checkpoint":  # rare, and the curve may change here
-                    painter.setPen(QPen(mixed(color.name(), self.palette().card, 0.45), 1.0))
+                    painter.setPen(QPen(mix_colors(color.name(), self.palette().card, 0.45), 1.0))
                     painter.drawLine(QPointF(x, roof), QPointF(x, base - _MARK - 2))
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(color)
@@ -282,7 +282,7 @@ def mark_shape(kind: MarkKind) -> QPainterPath:
     return path
 
 
-def _apart(pixels: Values) -> list[float]:
+def _spread(pixels: Values) -> list[float]:
     """Return ascending positions without overlapping ones."""
     spaced: list[float] = []
     slots = np.unique(np.round(pixels / _MARK_GAP), return_index=True)[1]

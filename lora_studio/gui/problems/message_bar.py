@@ -9,8 +9,8 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.problems.messages import Level, Toast
 from lora_studio.gui.problems.suggested_actions import suggest_action
-from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Spacing, current, pixmap, theme
+from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
 #: Milliseconds that an info message stays, and its minimum when the user changes the page.
@@ -41,7 +41,7 @@ class MessageBar(QFrame):
         self.setAccessibleName(tr("Message"))
         self._message: Toast | None = None
         self._glyph = QLabel()
-        sized(self._glyph, width=20, height=20)
+        set_scaled_sizes(self._glyph, width=20, height=20)
         self._text = label("", wrap=True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.action = button("", lambda: self._emit(self.action_requested), kind="link")
@@ -60,7 +60,7 @@ class MessageBar(QFrame):
         layout.addWidget(self.action)
         layout.addWidget(self.more)
         layout.addWidget(tool_button("close", tr("Dismiss"), self.hide))
-        theme().changed.connect(self._tint)
+        get_theme().changed.connect(self._tint)
         self.hide()
 
     @property
@@ -97,7 +97,7 @@ class MessageBar(QFrame):
     def _tint(self) -> None:
         if self._message is not None:
             glyph, role = _LOOKS[self._message.level]
-            self._glyph.setPixmap(pixmap(glyph, getattr(current(), role)))
+            self._glyph.setPixmap(pixmap(glyph, getattr(get_palette(), role)))
 
     def _emit(self, signal: SignalInstance) -> None:
         if self._message is not None and self._message.problem is not None:

@@ -17,9 +17,9 @@ from lora_studio.core.problems import Problem
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.problems.suggested_actions import STEP_TITLES
-from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Spacing, current, pixmap, set_icon, theme
-from lora_studio.gui.widgets.basics import button, label, line
+from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap, set_icon
+from lora_studio.gui.widgets.basics import button, label, separator
 from lora_studio.gui.widgets.glyph import ElidedLink
 
 #: Problems that the folded strip shows.
@@ -46,7 +46,7 @@ class ProblemStrip(QFrame):
         self._problems: list[Problem] = []
         self._index = -1  # of the problem that `show_next` has shown
         self._glyph = QLabel()
-        sized(self._glyph, width=16, height=16)
+        set_scaled_sizes(self._glyph, width=16, height=16)
         self.count = label("", "label")
         self._line = QHBoxLayout()
         self._line.setSpacing(Spacing.XS)
@@ -69,7 +69,7 @@ class ProblemStrip(QFrame):
         layout.setSpacing(0)
         layout.addLayout(top)
         layout.addWidget(self._list)
-        theme().changed.connect(self._show)
+        get_theme().changed.connect(self._show)
         self.hide()
 
     @property
@@ -79,7 +79,7 @@ class ProblemStrip(QFrame):
 
     def show_problems(self, problems: list[Problem]) -> None:
         """Show problems: errors first, then warnings, then steps still to do."""
-        self._problems = sorted(problems, key=_rank)
+        self._problems = sorted(problems, key=_rank_problem)
         self._index = -1
         self._show()
 
@@ -92,7 +92,7 @@ class ProblemStrip(QFrame):
             )
             chosen = next((p for p in following if p.where.step is not None), located[0])
             self._index = self._problems.index(chosen)
-            self._go(chosen)
+            self._open_problem(chosen)
 
     def _show(self) -> None:
         self.setVisible(bool(self._problems))
@@ -100,13 +100,13 @@ class ProblemStrip(QFrame):
         if not self._problems:
             self._list.hide()
             return
-        worst = _role(self._problems[0])
-        self._glyph.setPixmap(pixmap(_GLYPHS[worst], getattr(current(), worst), 16))
-        self.count.setText(_counted(self._problems))
+        worst = _get_role(self._problems[0])
+        self._glyph.setPixmap(pixmap(_GLYPHS[worst], getattr(get_palette(), worst), 16))
+        self.count.setText(_count_problems(self._problems))
         for number, problem in enumerate(self._problems[:_IN_LINE]):
             if number:
                 self._line.addWidget(label("·", "muted"))
-            self._line.addWidget(self._link(problem))
+            self._line.addWidget(self._make_link(problem))
         self._line.addStretch(1)
         hidden = len(self._problems) - _IN_LINE
         opened = not self._list.isHidden()
@@ -121,13 +121,13 @@ class ProblemStrip(QFrame):
         if opened:
             self._fill_list()
 
-    def _link(self, problem: Problem) -> QPushButton:
+    def _make_link(self, problem: Problem) -> QPushButton:
         what = localize(problem.what)
-        link = ElidedLink(_short(what), f"{what} {localize(problem.remedy)}")
-        link.clicked.connect(lambda: self._go(problem))
+        link = ElidedLink(_shorten(what), f"{what} {localize(problem.remedy)}")
+        link.clicked.connect(lambda: self._open_problem(problem))
         return link
 
-    def _go(self, problem: Problem) -> None:
+    def _open_problem(self, problem: Problem) -> None:
         if problem.where.step is not None:
             self.field_requested.emit(problem.where.step, problem.where.field or "")
         else:
@@ -148,20 +148,20 @@ class ProblemStrip(QFrame):
         rows.setContentsMargins(Spacing.XL, 0, Spacing.XL, Spacing.S)
         rows.setSpacing(0)
         for problem in self._problems:
-            rows.addWidget(line())
-            rows.addLayout(self._row(problem))
+            rows.addWidget(separator())
+            rows.addLayout(self._make_row(problem))
         rows.addStretch(1)
         self._list.setWidget(inner)
         width = max(self.width(), self.minimumWidth())
         self._list.setFixedHeight(min(190, rows.heightForWidth(width)))
 
-    def _row(self, problem: Problem) -> QHBoxLayout:
+    def _make_row(self, problem: Problem) -> QHBoxLayout:
         glyph = QLabel()
-        sized(glyph, width=16, height=16)
-        role = _role(problem)
-        glyph.setPixmap(pixmap(_GLYPHS[role], getattr(current(), role), 16))
+        set_scaled_sizes(glyph, width=16, height=16)
+        role = _get_role(problem)
+        glyph.setPixmap(pixmap(_GLYPHS[role], getattr(get_palette(), role), 16))
         step = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")
-        sized(step, width=84)
+        set_scaled_sizes(step, width=84)
         layout = QHBoxLayout()
         layout.setContentsMargins(0, 6, 0, 6)
         layout.setSpacing(Spacing.S)
@@ -179,7 +179,7 @@ class ProblemStrip(QFrame):
                 )
             )
         if problem.where.step is not None:
-            layout.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
+            layout.addWidget(button(tr("Show"), lambda: self._open_problem(problem), kind="link"))
         layout.addWidget(
             button(tr("What now?"), lambda: self.explanation_requested.emit(problem), kind="link")
         )
@@ -194,22 +194,22 @@ def is_todo(problem: Problem) -> bool:
     return problem.code.endswith(".none")
 
 
-def _role(problem: Problem) -> Role:
+def _get_role(problem: Problem) -> Role:
     if is_todo(problem):
         return "muted"
     return "error" if problem.severity == "error" else "warn"
 
 
-def _rank(problem: Problem) -> int:
-    return {"error": 0, "warn": 1, "muted": 2}[_role(problem)]
+def _rank_problem(problem: Problem) -> int:
+    return {"error": 0, "warn": 1, "muted": 2}[_get_role(problem)]
 
 
-def _counted(problems: list[Problem]) -> str:
+def _count_problems(problems: list[Problem]) -> str:
     wrong = sum(not is_todo(problem) for problem in problems)
     return f"{tr_n('{n} problem', '{n} problems', wrong)}:" if wrong else tr("Still to do:")
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     plain = text.split("\n")[0].removesuffix(".")
     return plain if len(plain) <= 64 else f"{plain[:63]}…"
 

@@ -25,15 +25,15 @@ class ProjectCommands(QObject):
         super().__init__(window)
         self._state, self._preferences, self._window = state, preferences, window
 
-    def new(self) -> None:
+    def create_project(self) -> None:
         """Ask for name and folder of a new project."""
-        dialog = NewProjectDialog(self._preferences.new_project_parent(), self._window)
+        dialog = NewProjectDialog(self._preferences.get_new_project_parent(), self._window)
         dialog.chosen.connect(self._create)
         dialog.open()
 
     def ask_to_open(self) -> None:
         """Ask for a project file and open it."""
-        start = self._state.draft.folder or self._preferences.new_project_parent()
+        start = self._state.draft.folder or self._preferences.get_new_project_parent()
         self._choose(tr("Open project"), start).fileSelected.connect(
             lambda name: self._state.open(Path(name))
         )
@@ -75,7 +75,7 @@ class ProjectCommands(QObject):
     def save_as(self) -> None:
         """Ask for name and folder of a copy, and continue with the copy."""
         folder = self._state.draft.folder
-        parent_folder = folder.parent if folder else self._preferences.new_project_parent()
+        parent_folder = folder.parent if folder else self._preferences.get_new_project_parent()
         dialog = NewProjectDialog(parent_folder, self._window, title=tr("Save as"))
         dialog.chosen.connect(self._state.save_as)
         dialog.open()

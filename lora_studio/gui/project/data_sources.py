@@ -13,32 +13,32 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 Plain = dict[str, Any]
 
 
-def plain(value: object) -> list[Plain]:
+def to_plain(value: object) -> list[Plain]:
     """Return the valid sources of a draft."""
     if not isinstance(value, list | tuple):
         return []
-    return [source for item in value if (source := _one(item))]
+    return [source for item in value if (source := _to_plain_one(item))]
 
 
-def spelled(path: Path, folder: Path | None) -> str:
+def to_stored_path(path: Path, folder: Path | None) -> str:
     """Return a path relative to the project's folder if it is inside."""
     if folder is not None and path.is_relative_to(folder):
         return Path(os.path.relpath(path, folder)).as_posix()
     return str(path)
 
 
-def with_added(value: object, paths: Iterable[str]) -> list[Plain]:
+def add_sources(value: object, paths: Iterable[str]) -> list[Plain]:
     """Return the sources with new paths appended."""
-    sources = plain(value)
+    sources = to_plain(value)
     for path in paths:
         if path and all(source["path"] != path for source in sources):
             sources.append({"path": path})
     return sources
 
 
-def with_changed(value: object, index: int, **fields: Any) -> list[Plain]:
+def change_source(value: object, index: int, **fields: Any) -> list[Plain]:
     """Return the sources with some fields of one changed; default values are dropped."""
-    sources = plain(value)
+    sources = to_plain(value)
     changed = sources[index] | fields
     sources[index] = {
         name: item
@@ -49,12 +49,12 @@ def with_changed(value: object, index: int, **fields: Any) -> list[Plain]:
     return sources
 
 
-def without(value: object, index: int) -> list[Plain]:
+def remove_source(value: object, index: int) -> list[Plain]:
     """Return the sources without one of them."""
-    return [source for number, source in enumerate(plain(value)) if number != index]
+    return [source for number, source in enumerate(to_plain(value)) if number != index]
 
 
-def moved(sources: Sequence[Plain], folder: Path) -> list[Plain]:
+def move_sources(sources: Sequence[Plain], folder: Path) -> list[Plain]:
     """Return the sources for a copy of the project elsewhere, with full paths to `folder`."""
     return [
         source | {"path": str(folder / source["path"])}
@@ -69,23 +69,23 @@ def is_hub(source: Plain) -> bool:
     return DataSource(path=source["path"]).is_hub
 
 
-def rows_per_epoch(sources: Sequence[Plain], used: Sequence[int]) -> int:
+def count_rows_per_epoch(sources: Sequence[Plain], used: Sequence[int]) -> int:
     """Return the rows of one epoch: used rows of each source times its weight."""
-    return sum(round(count * weight(item)) for count, item in zip(used, sources, strict=False))
+    return sum(round(count * get_weight(item)) for count, item in zip(used, sources, strict=False))
 
 
-def weight(source: Plain) -> float:
+def get_weight(source: Plain) -> float:
     """Return how often a row is seen per epoch; 1 if the draft has no number."""
     value = source.get("weight", 1.0)
     return float(value) if isinstance(value, int | float) else 1.0
 
 
-def narrowed(dataset: DatasetSpec, fields: Iterable[str]) -> DatasetSpec:
+def select_fields(dataset: DatasetSpec, fields: Iterable[str]) -> DatasetSpec:
     """Return the dataset with only these fields set, so that other changes ask nothing again."""
     return DatasetSpec(**{name: getattr(dataset, name) for name in fields})
 
 
-def _one(item: object) -> Plain:
+def _to_plain_one(item: object) -> Plain:
     if isinstance(item, str) and item:
         return {"path": item}
     if isinstance(item, DataSource):

@@ -29,7 +29,7 @@ class ProjectLock(QObject):
         self._lock: FileLock | None = None
         self._file: Path | None = None
         self._watcher = QFileSystemWatcher(self)
-        self._watcher.fileChanged.connect(self._changed)
+        self._watcher.fileChanged.connect(self._on_changed)
 
     def acquire(self, project: Path | None) -> Problem | None:
         """Lock a project file instead of the previous one; return a problem if it is locked.
@@ -39,7 +39,7 @@ class ProjectLock(QObject):
         self.release()
         if project is None:
             return None
-        file = _lock_file(project)
+        file = _get_lock_file(project)
         lock = FileLock(file)
         try:
             acquired = lock.acquire({"pid": os.getpid()})
@@ -62,14 +62,14 @@ class ProjectLock(QObject):
     def call(self, project: Path) -> None:
         """Ask the window that has a project open to come to the front; it watches its lock file."""
         with contextlib.suppress(OSError):
-            os.utime(_lock_file(project))
+            os.utime(_get_lock_file(project))
 
-    def _changed(self, name: str) -> None:
+    def _on_changed(self, name: str) -> None:
         if self._file is not None and name == str(self._file):
             self.called.emit()
 
 
-def _lock_file(project: Path) -> Path:
+def _get_lock_file(project: Path) -> Path:
     return project.with_name(f".{project.name}.lock")
 
 

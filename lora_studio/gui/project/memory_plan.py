@@ -23,7 +23,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     the least room counts.
     """
     model, lora, dataset, training = (
-        state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
+        state.get_spec("model"), state.get_spec("lora"), state.get_spec("dataset"), state.get_spec("training"),
     )  # fmt: skip
     facts = state.facts
     if not (
@@ -42,23 +42,23 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     if device is None:
         return None
     plan = MemoryPlan(
-        inspected=counted(facts.model, lora),
+        inspected=with_adapter_size(facts.model, lora),
         model=model,
         lora=lora,
         training=training,
-        rows=_rows(state, dataset),
+        rows=_get_rows(state, dataset),
         limit=dataset.max_length,
         device=device,
     )
     return calibration.apply_correction(plan, calibration.load())
 
 
-def settings(state: ProjectState) -> model_fit.FitSettings | None:
+def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
     """Return the training settings for any model; None if a value is invalid or no device is known."""
     model, lora, dataset, training = (
-        state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
+        state.get_spec("model"), state.get_spec("lora"), state.get_spec("dataset"), state.get_spec("training"),
     )  # fmt: skip
-    target = device(state)
+    target = get_device(state)
     if not (
         isinstance(model, ModelSpec)
         and isinstance(lora, LoraSpec)
@@ -67,25 +67,25 @@ def settings(state: ProjectState) -> model_fit.FitSettings | None:
         and target is not None
     ):
         return None
-    rows, limit = _rows(state, dataset), dataset.max_length
+    rows, limit = _get_rows(state, dataset), dataset.max_length
     return model_fit.FitSettings(model, lora, training, rows, limit, target)
 
 
-def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
+def with_adapter_size(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
     """Return the model with the adapter's size: exact if widths alone determine it, else as the
     engine counted it last."""
     adapter = adapter_size.count_parameters(model, lora)
     return model if adapter is None else model.model_copy(update={"adapter": adapter})
 
 
-def device(state: ProjectState) -> events.Device | None:
+def get_device(state: ProjectState) -> events.Device | None:
     """Return the device that the project trains on, by default the first."""
     if (devices := state.facts.devices) is None:
         return None
     return pick_device(devices, str(state.get("model", "device"))) or pick_device(devices, "auto")
 
 
-def _rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
+def _get_rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
     lengths, data = state.facts.lengths, state.facts.dataset
     if lengths is None:
         return RowStatistics(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)

@@ -28,16 +28,16 @@ class NewProjectDialog(Dialog):
     ) -> None:
         """Offer a free name; the project's own folder is created inside `parent_folder`."""
         super().__init__(tr(title), "", parent)
-        self.name = QLineEdit(_free_name(parent_folder))
+        self.name = QLineEdit(_find_free_name(parent_folder))
         self.name.setMinimumWidth(DIALOG_WIDTH)
         self.parent_folder = QLineEdit(str(parent_folder))
         self._path = label("", "caption", wrap=True)
         self._error = label("", "error", wrap=True)
         self.create_button = button(tr("Create"), self._accept, kind="primary")
         self.body.addLayout(
-            column(_label_for(tr("Name"), self.name), self.name, spacing=Spacing.XS)
+            column(_make_label(tr("Name"), self.name), self.name, spacing=Spacing.XS)
         )
-        folder_label = _label_for(tr("Folder"), self.parent_folder)
+        folder_label = _make_label(tr("Folder"), self.parent_folder)
         folder_column = column(folder_label, spacing=Spacing.XS)
         browse = button(tr("Browse…"), self._browse, icon="folder")
         folder_column.addLayout(row(self.parent_folder, browse))
@@ -84,12 +84,12 @@ class NewProjectDialog(Dialog):
         self.chosen.emit(folder, name)
 
 
-def _free_name(parent_folder: Path) -> str:
+def _find_free_name(parent_folder: Path) -> str:
     names = ["my-model", *(f"my-model-{number}" for number in range(2, 1000))]
     return next((name for name in names if not (parent_folder / name).exists()), "my-model")
 
 
-def _label_for(text: str, target: QLineEdit) -> QLabel:
+def _make_label(text: str, target: QLineEdit) -> QLabel:
     result = label(text, "label")
     result.setBuddy(target)
     target.setAccessibleName(text)

@@ -45,8 +45,8 @@ def split(state: ProjectState) -> SplitPreview | None:
     used = data.rows_used
     separate = bool(state.get("dataset", "validation_file"))
     held = 0 if separate else min(used, count) if count > 0 else round(float(share) * used)
-    per_epoch = data_sources.rows_per_epoch(
-        data_sources.plain(state.get("dataset", "sources")), [item.used for item in data.sources]
+    per_epoch = data_sources.count_rows_per_epoch(
+        data_sources.to_plain(state.get("dataset", "sources")), [item.used for item in data.sources]
     )
     train = per_epoch * (used - held) / used if used else 0.0
     return SplitPreview(train=round(train), validation=held, separate=separate)
@@ -58,7 +58,7 @@ def describe_steps(training: TrainingSpec, rows: int | None) -> str:
     size = tr_n("Effective batch size: {n} row.", "Effective batch size: {n} rows.", batch)
     if not rows:
         return f"{size} {tr('The number of steps appears once the dataset is read.')}"
-    total, limited = steps(training, rows)
+    total, limited = count_steps(training, rows)
     per_epoch = formatting.format_number(math.ceil(rows / batch))
     if limited:
         number = tr_n(
@@ -77,20 +77,20 @@ def describe_steps(training: TrainingSpec, rows: int | None) -> str:
     return f"{size} {number}"
 
 
-def steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
+def count_steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
     """Return the optimizer steps of the training, and whether the step limit ends it."""
     wanted = math.ceil(rows / training.effective_batch * training.epochs)
     limited = 0 < training.max_steps < wanted
     return (training.max_steps if limited else wanted), limited
 
 
-def backend(state: ProjectState) -> str:
+def describe_backend(state: ProjectState) -> str:
     """Return the backend that will probably load the model, and why; the worker decides."""
-    model, lora, training = (state.spec(step) for step in ("model", "lora", "training"))
+    model, lora, training = (state.get_spec(step) for step in ("model", "lora", "training"))
     if not isinstance(training, TrainingSpec):
         return ""
     if training.backend != "auto":
-        return state.about("training", "backend").choices[training.backend]
+        return state.get_facts("training", "backend").choices[training.backend]
     devices = state.facts.devices
     if devices is None or not (isinstance(model, ModelSpec) and isinstance(lora, LoraSpec)):
         return tr("Chosen when training starts")

@@ -93,7 +93,7 @@ class ProjectState(QObject):
         #: Whether that job has been told to end and has not ended yet.
         self.stopping = False
         self.undo = QUndoStack(self)
-        self.undo.cleanChanged.connect(self._clean_changed)
+        self.undo.cleanChanged.connect(self._on_clean_changed)
         self._reported: dict[str, list[Problem]] = {}
         self._problems = checks.check(self.draft)
         self._autosave = QTimer(self, singleShot=True, interval=AUTOSAVE_DELAY)
@@ -103,16 +103,16 @@ class ProjectState(QObject):
 
     def new(self) -> None:
         """Start an untitled project with default values."""
-        self._take(Draft())
+        self._load_draft(Draft())
 
     def open(self, path: Path) -> bool:
         """Open a project file or folder; on failure, post a message and return False."""
         try:
             draft = project.load(path.absolute())
         except ProblemError as error:
-            self._tell(error)
+            self._report_error(error)
             return False
-        self._take(draft)
+        self._load_draft(draft)
         return True
 
     def create(self, folder: Path, name: str) -> bool:
@@ -120,9 +120,9 @@ class ProjectState(QObject):
         try:
             draft = project.create(folder.absolute(), name)
         except ProblemError as error:
-            self._tell(error)
+            self._report_error(error)
             return False
-        self._take(draft)
+        self._load_draft(draft)
         return True
 
     def make_read_only(self, why: Problem) -> None:
@@ -139,7 +139,7 @@ class ProjectState(QObject):
             written = self.draft.save(path)
             self._specs.clear()  # paths are relative to the folder
         except ProblemError as error:
-            self._tell(error)
+            self._report_error(error)
             return False
         self.undo.setClean()
         self.check_again()
@@ -155,8 +155,8 @@ class ProjectState(QObject):
         draft = copy.deepcopy(self.draft)
         draft.loaded_problems = [item for item in draft.loaded_problems if item != draft.read_only]
         draft.name, draft.read_only, draft.keep_backup = name, None, False
-        if before and (sources := data_sources.plain(draft.values["dataset"].get("sources"))):
-            draft.values["dataset"]["sources"] = data_sources.moved(sources, before)
+        if before and (sources := data_sources.to_plain(draft.values["dataset"].get("sources"))):
+            draft.values["dataset"]["sources"] = data_sources.move_sources(sources, before)
         for step, spec in SPECS.items():
             for about in list_facts(spec):
                 value = draft.values[step].get(about.name)
@@ -165,10 +165,10 @@ class ProjectState(QObject):
         try:
             draft.save(folder.absolute() / f"{project.to_file_name(name)}{project.SUFFIX}")
         except ProblemError as error:
-            self._tell(error)
+            self._report_error(error)
             return False
         self.undo.setClean()  # the changes went into the copy
-        self._take(draft)
+        self._load_draft(draft)
         return True
 
     @property
@@ -188,7 +188,7 @@ class ProjectState(QObject):
 
     # --- values -------------------------------------------------------------------------------
 
-    def about(self, step: Step, field: str) -> FieldFacts:
+    def get_facts(self, step: Step, field: str) -> FieldFacts:
         """Return title, help, unit, bounds and default of a field."""
         return localize_facts(SPECS[step], field)
 
@@ -202,7 +202,7 @@ class ProjectState(QObject):
 
     def set(self, step: Step, field: str, value: Any) -> None:
         """Change one field; consecutive edits of it are one undo step."""
-        self.change(self.about(step, field).title, [(step, field, value)])
+        self.change(self.get_facts(step, field).title, [(step, field, value)])
 
     def change(self, title: str, changes: Iterable[Change], *, merges: bool = False) -> None:
         """Change several fields as one undo step, skipping equal values.
@@ -210,7 +210,9 @@ class ProjectState(QObject):
         `merges`: with the same change just before, as while a slider moves.
         """
         real = [
-            (step, name, value) for step, name, value in changes if self._differs(step, name, value)
+            (step, name, value)
+            for step, name, value in changes
+            if self._is_different(step, name, value)
         ]
         if real:
             before = [
@@ -220,16 +222,16 @@ class ProjectState(QObject):
 
     def restore_history(self, history: UndoStack) -> None:
         """Restore the undo history of another window on the same project."""
-        restore(self.undo, history, self._put, self._title)
+        restore(self.undo, history, self._put, self._format_title)
 
-    def _title(self, edit: Edit) -> str:
+    def _format_title(self, edit: Edit) -> str:
         """Return the title of an edit in the current language."""
-        match edit.fields():
+        match edit.list_fields():
             case [(step, name)]:
-                return self.about(step, name).title
+                return self.get_facts(step, name).title
         return edit.text()
 
-    def ollama_host(self) -> str:
+    def get_ollama_host(self) -> str:
         """Return the address of Ollama; "" means this computer.
 
         An address with a password stands in this process's environment only, which workers that
@@ -237,7 +239,7 @@ class ProjectState(QObject):
         """
         return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
 
-    def spec(self, step: Step) -> Spec | None:
+    def get_spec(self, step: Step) -> Spec | None:
         """Return the spec of a step with absolute paths, None if a value in it is invalid."""
         if step not in self._specs:  # asked some hundred times with every edit
             self._specs[step] = self.draft.spec(step)
@@ -245,7 +247,7 @@ class ProjectState(QObject):
 
     # --- problems and facts -------------------------------------------------------------------
 
-    def problems(self, step: Step | None = None, field: str | None = None) -> list[Problem]:
+    def list_problems(self, step: Step | None = None, field: str | None = None) -> list[Problem]:
         """Return all problems, or those of one step or field."""
         return [
             problem
@@ -264,7 +266,7 @@ class ProjectState(QObject):
         """Check the project, including the disk, and emit `problems_changed` if problems changed."""
         self._specs.clear()  # whether a name is a folder or one of the hub depends on the disk
         problems = checks.check(self.draft)
-        problems += _each_once(item for source in self._reported.values() for item in source)
+        problems += _deduplicate(item for source in self._reported.values() for item in source)
         if problems != self._problems:
             self._problems = problems
             self.problems_changed.emit(problems)
@@ -288,7 +290,7 @@ class ProjectState(QObject):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _differs(self, step: Step, field: str, value: Any) -> bool:
+    def _is_different(self, step: Step, field: str, value: Any) -> bool:
         now = self.get(step, field)
         same_type = type(now) is type(value) or {type(now), type(value)} == {list, tuple}
         return not same_type or (
@@ -308,16 +310,16 @@ class ProjectState(QObject):
         changed = list(changes)
         for step, name, value in changed:
             self._apply(step, name, value)
-        self._applied((step, name) for step, name, _ in changed)
+        self._on_applied((step, name) for step, name, _ in changed)
 
-    def _applied(self, changed: Iterable[tuple[Step, str]]) -> None:
+    def _on_applied(self, changed: Iterable[tuple[Step, str]]) -> None:
         for step, field in changed:
             self.value_changed.emit(step, field)
         self.check_again()
         if self.draft.path and self.draft.read_only is None and not self.draft.keep_backup:
             self._autosave.start()
 
-    def _take(self, draft: Draft) -> None:
+    def _load_draft(self, draft: Draft) -> None:
         if self._autosave.isActive():
             self._save_by_itself()
         self.opening.emit()
@@ -331,19 +333,19 @@ class ProjectState(QObject):
         self.problems_changed.emit(self._problems)
         self.run_changed.emit()
 
-    def _clean_changed(self, clean: bool) -> None:
+    def _on_clean_changed(self, clean: bool) -> None:
         self.dirty_changed.emit(not clean)
 
     def _save_by_itself(self) -> None:
         if self.dirty:
             self.save()
 
-    def _tell(self, error: ProblemError) -> None:
+    def _report_error(self, error: ProblemError) -> None:
         for problem in error.problems:
             self.messages.problem(problem)
 
 
-def _each_once(problems: Iterable[Problem]) -> list[Problem]:
+def _deduplicate(problems: Iterable[Problem]) -> list[Problem]:
     """Return problems without duplicates, as an error if one of them is."""
     unique: dict[tuple[str, Text], Problem] = {}
     for problem in problems:

@@ -55,16 +55,16 @@ class Edit(QUndoCommand):
         held = any(isinstance(value, list | tuple) for _, _, value in self.after)
         if self.asleep or held or (len(self.after) != 1 and not self.merges):
             return -1
-        return hash(tuple(self.fields())) & 0x3FFFFFFF
+        return hash(tuple(self.list_fields())) & 0x3FFFFFFF
 
     def mergeWith(self, other: QUndoCommand) -> bool:
         """Merge a newer edit of the same field."""
-        if not isinstance(other, Edit) or other.fields() != self.fields():
+        if not isinstance(other, Edit) or other.list_fields() != self.list_fields():
             return False
         self.after = other.after
         return True
 
-    def fields(self) -> list[tuple[Step, str]]:
+    def list_fields(self) -> list[tuple[Step, str]]:
         """Return the changed fields."""
         return [(step, name) for step, name, _ in self.after]
 
@@ -77,7 +77,7 @@ class UndoStack:
     position: int
 
 
-def history(stack: QUndoStack) -> UndoStack:
+def get_undo_stack(stack: QUndoStack) -> UndoStack:
     """Return the edits of a stack."""
     commands = (stack.command(index) for index in range(stack.count()))
     return UndoStack(tuple(edit for edit in commands if isinstance(edit, Edit)), stack.index())

@@ -111,22 +111,22 @@ def folder_button(folder: Callable[[], Path | None]) -> QPushButton:
 
 def row(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.S) -> QHBoxLayout:
     """Return a horizontal layout; None is a stretch, a number is spacing in pixels."""
-    return _filled(QHBoxLayout(), parts, spacing)
+    return _fill_box(QHBoxLayout(), parts, spacing)
 
 
 def column(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.ROW) -> QVBoxLayout:
     """Return a vertical layout; None is a stretch, a number is spacing in pixels."""
-    return _filled(QVBoxLayout(), parts, spacing)
+    return _fill_box(QVBoxLayout(), parts, spacing)
 
 
-def titled(title: str, part: QWidget) -> QWidget:
+def with_title(title: str, part: QWidget) -> QWidget:
     """Return a widget with a title above it."""
     box = QWidget()
     box.setLayout(column(label(title, "label"), part, spacing=Spacing.XS))
     return box
 
 
-def line() -> QFrame:
+def separator() -> QFrame:
     """Return a thin horizontal line."""
     divider = QFrame()
     divider.setProperty("surface", "line")
@@ -288,16 +288,16 @@ class FlowLayout(QLayout):
 
     def heightForWidth(self, width: int) -> int:
         """Return the height for a width."""
-        return self._place(QRect(0, 0, width, 0), move=False)
+        return self._arrange(QRect(0, 0, width, 0), move=False)
 
     def setGeometry(self, rect: QRect) -> None:
         """Arrange the items."""
         super().setGeometry(rect)
-        self._place(rect, move=True)
+        self._arrange(rect, move=True)
 
     def sizeHint(self) -> QSize:
         """Return the size of a single row."""
-        shown = self._shown()
+        shown = self._list_visible()
         width = sum(item.sizeHint().width() + self.spacing() for item in shown)
         height = max((item.sizeHint().height() for item in shown), default=0)
         return QSize(max(0, width - self.spacing()), height)
@@ -305,32 +305,32 @@ class FlowLayout(QLayout):
     def minimumSize(self) -> QSize:
         """Return the size with one item per row."""
         result = QSize()
-        for item in self._shown():
+        for item in self._list_visible():
             result = result.expandedTo(item.minimumSize())
         return result
 
-    def _shown(self) -> list[QLayoutItem]:
+    def _list_visible(self) -> list[QLayoutItem]:
         return [item for item in self._items if not item.isEmpty()]
 
-    def _place(self, rect: QRect, *, move: bool) -> int:
+    def _arrange(self, rect: QRect, *, move: bool) -> int:
         y = rect.y()
-        for items in self._rows(rect.width()):
+        for items in self._split_rows(rect.width()):
             hints = [item.sizeHint() for item in items]
             width = sum(hint.width() + self.spacing() for hint in hints) - self.spacing()
             x = rect.x() + max(0, rect.width() - width if self._at_end else 0)
             height = max(hint.height() for hint in hints)
             for item, hint in zip(items, hints, strict=True) if move else ():
                 area = QRect(QPoint(x, y + (height - hint.height()) // 2), hint)
-                item.setGeometry(QStyle.visualRect(self._direction(), rect, area))
+                item.setGeometry(QStyle.visualRect(self._get_direction(), rect, area))
                 x += hint.width() + self.spacing()
             y += height + self.spacing()
         return max(0, y - self.spacing() - rect.y())
 
-    def _rows(self, width: int) -> list[list[QLayoutItem]]:
+    def _split_rows(self, width: int) -> list[list[QLayoutItem]]:
         """Return the items of each row."""
         rows: list[list[QLayoutItem]] = []
         taken = 0
-        for item in self._shown():
+        for item in self._list_visible():
             needed = item.sizeHint().width()
             if rows and taken + self.spacing() + needed <= width:
                 rows[-1].append(item)
@@ -340,12 +340,12 @@ class FlowLayout(QLayout):
                 taken = needed
         return rows
 
-    def _direction(self) -> Qt.LayoutDirection:
+    def _get_direction(self) -> Qt.LayoutDirection:
         holder = self.parentWidget()
         return holder.layoutDirection() if holder else Qt.LayoutDirection.LeftToRight
 
 
-def flowing(*parts: QWidget) -> QWidget:
+def flow_row(*parts: QWidget) -> QWidget:
     """Return widgets in a wrapping row, aligned at the end of the line."""
     box = QWidget()
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -357,7 +357,7 @@ def flowing(*parts: QWidget) -> QWidget:
     return box
 
 
-def _filled(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:
+def _fill_box(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:
     box.setContentsMargins(0, 0, 0, 0)
     box.setSpacing(spacing)
     for part in parts:

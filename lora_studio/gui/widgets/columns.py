@@ -32,7 +32,7 @@ class ResponsiveColumns(QWidget):
         wide as there is room.
         """
         super().__init__(parent)
-        self._parts = [_widget(left), _widget(right)]
+        self._parts = [_to_widget(left), _to_widget(right)]
         self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.setSpacing(Spacing.L)
@@ -42,8 +42,8 @@ class ResponsiveColumns(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         """Return the width of the wider part."""
-        left, right = self._widths()
-        return QSize(max(left, self._wanted() or right), self._box.minimumSize().height())
+        left, right = self._list_widths()
+        return QSize(max(left, self._count_columns() or right), self._box.minimumSize().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Rearrange the columns."""
@@ -58,8 +58,8 @@ class ResponsiveColumns(QWidget):
         return done
 
     def _arrange(self) -> None:
-        left, right = self._widths()
-        needed = left + (self._wanted() or right) + self._box.spacing()
+        left, right = self._list_widths()
+        needed = left + (self._count_columns() or right) + self._box.spacing()
         fits = self.width() >= needed
         direction = QBoxLayout.Direction.LeftToRight if fits else QBoxLayout.Direction.TopToBottom
         if direction != self._box.direction():
@@ -69,14 +69,14 @@ class ResponsiveColumns(QWidget):
             # A fixed width below the left part would be given too little height: wrapped words are
             # measured at the width of the column.
             if fits:
-                self._parts[1].setFixedWidth(self._wanted())
+                self._parts[1].setFixedWidth(self._count_columns())
             else:
-                _free(self._parts[1])
+                _release(self._parts[1])
 
-    def _wanted(self) -> int:
+    def _count_columns(self) -> int:
         return Size.scaled(self._right_width)
 
-    def _widths(self) -> list[int]:
+    def _list_widths(self) -> list[int]:
         return [
             part.minimumSizeHint().expandedTo(part.minimumSize()).width() for part in self._parts
         ]
@@ -109,12 +109,12 @@ def make_splitter(
     return splitter
 
 
-def _free(part: QWidget) -> None:
+def _release(part: QWidget) -> None:
     part.setMinimumWidth(0)
     part.setMaximumWidth(_WIDEST)
 
 
-def _widget(part: QWidget | QLayout) -> QWidget:
+def _to_widget(part: QWidget | QLayout) -> QWidget:
     if isinstance(part, QWidget):
         return part
     holder = QWidget()

@@ -50,9 +50,9 @@ class DocsViewer(QDialog):
         held.setStretch(1, 1)
         layout.addLayout(held)
         layout.addLayout(row(None, close))
-        self.page.resized.connect(lambda: self._scroll(self.topic))
-        self.topics.currentItemChanged.connect(lambda item, _: self._chosen(item))
-        theme.theme().changed.connect(self._fill)
+        self.page.resized.connect(lambda: self._scroll_to(self.topic))
+        self.topics.currentItemChanged.connect(lambda item, _: self._on_chosen(item))
+        theme.get_theme().changed.connect(self._fill)
 
     @property
     def topic(self) -> str:
@@ -65,7 +65,7 @@ class DocsViewer(QDialog):
         names = list(topics.list_topics())
         if topic in names:
             self.topics.setCurrentRow(names.index(topic))
-            self._scroll(topic)
+            self._scroll_to(topic)
 
     def _fill(self) -> None:
         document = self.page.document()
@@ -73,9 +73,9 @@ class DocsViewer(QDialog):
         document.setDefaultFont(theme.body_font(Size.BODY))
         self._headings = {}
         self.page.setMarkdown(topics.read_text())
-        _give_air(document)
+        _add_margins(document)
         self._headings = self._find_headings()
-        self._scroll(self.topic)
+        self._scroll_to(self.topic)
 
     def _find_headings(self) -> dict[str, int]:
         """Return the position of each topic's heading."""
@@ -87,11 +87,11 @@ class DocsViewer(QDialog):
             block = block.next()
         return positions
 
-    def _chosen(self, item: QListWidgetItem | None) -> None:
+    def _on_chosen(self, item: QListWidgetItem | None) -> None:
         if item is not None:
-            self._scroll(str(item.data(Qt.ItemDataRole.UserRole)))
+            self._scroll_to(str(item.data(Qt.ItemDataRole.UserRole)))
 
-    def _scroll(self, topic: str) -> None:
+    def _scroll_to(self, topic: str) -> None:
         if topic not in self._headings:
             return
         document: QTextDocument = self.page.document()
@@ -119,7 +119,7 @@ class _Page(QTextBrowser):
         self.resized.emit()
 
 
-def _give_air(document: QTextDocument) -> None:
+def _add_margins(document: QTextDocument) -> None:
     """Add margins to paragraphs, which Qt's Markdown lacks."""
     cursor = QTextCursor(document)
     block = document.begin()

@@ -9,27 +9,27 @@ from PySide6.QtGui import QDropEvent
 from lora_studio.core.project.project import SUFFIX
 
 
-def dropped_paths(event: QDropEvent) -> list[Path]:
+def get_dropped_paths(event: QDropEvent) -> list[Path]:
     """Return all local paths of a drag, or none if it has anything else.
 
     A project is none of them: wherever it is dropped, it is opened.
     """
     urls = event.mimeData().urls()
-    if not urls or not all(url.isLocalFile() for url in urls) or dropped_project(event):
+    if not urls or not all(url.isLocalFile() for url in urls) or get_dropped_project(event):
         return []
     return [path for url in urls if (path := Path(url.toLocalFile())).exists()]
 
 
-def dropped_path(event: QDropEvent, kind: str = "any") -> Path | None:
+def get_dropped_path(event: QDropEvent, kind: str = "any") -> Path | None:
     """Return the only local path of a drag if it is of `kind` ("file", "folder" or "any")."""
-    paths = dropped_paths(event)
+    paths = get_dropped_paths(event)
     if len(paths) != 1:
         return None
     fits = {"file": paths[0].is_file(), "folder": paths[0].is_dir()}.get(kind, True)
     return paths[0] if fits else None
 
 
-def dropped_project(event: QDropEvent) -> Path | None:
+def get_dropped_project(event: QDropEvent) -> Path | None:
     """Return the project of a drag: its file or its folder."""
     urls = event.mimeData().urls()
     if len(urls) != 1 or not urls[0].isLocalFile():

@@ -76,7 +76,7 @@ class FactList(QWidget):
         least = super().minimumSizeHint()
         return QSize(max(least.width(), needed), least.height())
 
-    def facts(self) -> dict[str, str]:
+    def get_facts(self) -> dict[str, str]:
         """Return the shown names and values."""
         return {name.text(): value.text() for name, value in self.labels if not name.isHidden()}
 

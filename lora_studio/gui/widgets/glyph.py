@@ -14,8 +14,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Spacing, current, pixmap, theme
+from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap
 from lora_studio.gui.widgets.basics import LabelRole, label, row, set_role
 
 _GLYPHS: dict[Role, str] = {
@@ -30,8 +30,8 @@ class Glyph(QLabel):
         """Show an icon of the icon set."""
         super().__init__()
         self._name, self._role = name, role
-        sized(self, width=16, height=16)
-        theme().changed.connect(self._paint)
+        set_scaled_sizes(self, width=16, height=16)
+        get_theme().changed.connect(self._paint)
         self._paint()
 
     def set_glyph(self, name: str, role: Role) -> None:
@@ -41,7 +41,7 @@ class Glyph(QLabel):
             self._paint()
 
     def _paint(self) -> None:
-        self.setPixmap(pixmap(self._name, getattr(current(), self._role), 16))
+        self.setPixmap(pixmap(self._name, getattr(get_palette(), self._role), 16))
 
 
 class StatusLabel(QWidget):
@@ -57,7 +57,7 @@ class StatusLabel(QWidget):
         layout.setStretch(1, 1)
         self.setLayout(layout)
 
-    def say(self, text: str, role: Role = "muted", glyph: str = "") -> None:
+    def set_status(self, text: str, role: Role = "muted", glyph: str = "") -> None:
         """Show a text; the role decides icon and color."""
         self._glyph.set_glyph(glyph or _GLYPHS.get(role, "info"), role)
         self.label.setText(text)
@@ -88,10 +88,10 @@ class ElidedLink(QPushButton):
         """Paint what fits."""
         painter, option = QStylePainter(self), QStyleOptionButton()
         self.initStyleOption(option)
-        option.text = self.shown_text()
+        option.text = self.get_elided_text()
         painter.drawControl(QStyle.ControlElement.CE_PushButton, option)
 
-    def shown_text(self) -> str:
+    def get_elided_text(self) -> str:
         """Return the text as shown, elided if necessary."""
         lacking = self.sizeHint().width() - self.width()
         if lacking <= 0:  # fractions of a pixel are no reason to cut
@@ -118,12 +118,12 @@ class ElidedLabel(QLabel):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Set the tooltip if the text is elided."""
         super().resizeEvent(event)
-        self._tell()
+        self._update_tooltip()
 
     def setText(self, text: str) -> None:
         """Set the text."""
         super().setText(text)
-        self._tell()
+        self._update_tooltip()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint what fits, eliding the middle, because names differ at their ends."""
@@ -136,6 +136,6 @@ class ElidedLabel(QLabel):
         painter.drawText(self.rect(), int(self.alignment()), f"\u2068{shown}\u2069")
         painter.end()
 
-    def _tell(self) -> None:
+    def _update_tooltip(self) -> None:
         cut = self.fontMetrics().horizontalAdvance(self.text()) > self.width()
         self.setToolTip(self.full or (self.text() if cut else ""))

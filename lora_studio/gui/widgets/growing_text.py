@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent, QTextCursor, QTextOption, QWheelEvent
 from PySide6.QtWidgets import QFrame, QSizePolicy, QTextEdit, QWidget
 
-from lora_studio.gui.theme import color, theme
+from lora_studio.gui.theme import color, get_theme
 
 
 class GrowingText(QTextEdit):
@@ -32,7 +32,7 @@ class GrowingText(QTextEdit):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.document().setDocumentMargin(2)
         self.document().documentLayout().documentSizeChanged.connect(lambda _: self._fit())
-        theme().changed.connect(self._tint)
+        get_theme().changed.connect(self._tint)
 
     def show_text(self, text: str, role: str = "text") -> None:
         """Replace the text but keep the common beginning, so that a selection in it stays."""
@@ -58,11 +58,11 @@ class GrowingText(QTextEdit):
 
     def sizeHint(self) -> QSize:
         """Return the height of the text at this width."""
-        return QSize(super().sizeHint().width(), self._height())
+        return QSize(super().sizeHint().width(), self._measure_height())
 
     def minimumSizeHint(self) -> QSize:
         """Return the size of a narrow column of the text."""
-        return QSize(80, self._height())
+        return QSize(80, self._measure_height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Update the height for the new width."""
@@ -74,12 +74,12 @@ class GrowingText(QTextEdit):
         """Let the parent scroll."""
         event.ignore()
 
-    def _height(self) -> int:
+    def _measure_height(self) -> int:
         return int(self.document().size().height()) + 2 * self.frameWidth() + 1
 
     def _fit(self) -> None:
-        if self.height() != self._height():
-            self.setFixedHeight(self._height())
+        if self.height() != self._measure_height():
+            self.setFixedHeight(self._measure_height())
 
     def _tint(self) -> None:
         cursor = QTextCursor(self.document())

@@ -14,7 +14,7 @@ from lora_studio.gui.text_size import Size
 ROW = 30
 
 
-def set_up(table: QTableView) -> None:
+def set_up_table(table: QTableView) -> None:
     """Select single rows by mouse or arrow keys; Tab leaves the table.
 
     No grid, no numbers at the left, rows of one height that grows with the text.
@@ -26,12 +26,12 @@ def set_up(table: QTableView) -> None:
     table.setWordWrap(False)
     table.verticalHeader().hide()
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-    table.verticalHeader().setDefaultSectionSize(Size.grown(ROW))
+    table.verticalHeader().setDefaultSectionSize(Size.scale_height(ROW))
     table.horizontalHeader().setHighlightSections(False)
-    let_copy(table)
+    enable_copying(table)
 
 
-def let_copy(table: QTableView, words: Callable[[QModelIndex], str] | None = None) -> None:
+def enable_copying(table: QTableView, words: Callable[[QModelIndex], str] | None = None) -> None:
     """Copy the selected cells as tab-separated text with Ctrl+C, in visual order.
 
     `words` says what a cell is copied as, if not as it is shown.

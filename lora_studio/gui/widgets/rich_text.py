@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont, QTextBlockFormat, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QTextEdit
 
-from lora_studio.gui.theme import Size, color, monospace_family, theme
+from lora_studio.gui.theme import Size, color, get_monospace_family, get_theme
 
 
 class RichText(QTextEdit):
@@ -25,15 +25,15 @@ class RichText(QTextEdit):
         self.setAccessibleName(name)
         self.setTabChangesFocus(True)
         self.setMinimumHeight(90)
-        theme().changed.connect(paint)
+        get_theme().changed.connect(paint)
 
-    def emptied(self) -> QTextCursor:
+    def start_document(self) -> QTextCursor:
         """Clear the document and return a cursor in it."""
         self.clear()
         return QTextCursor(self.document())
 
 
-def text_format(
+def make_text_format(
     role: str,
     *,
     size: int = 0,
@@ -49,11 +49,11 @@ def text_format(
     if bold:
         text_style.setFontWeight(QFont.Weight.DemiBold)
     if mono:
-        text_style.setFontFamilies([monospace_family()])
+        text_style.setFontFamilies([get_monospace_family()])
     return text_style
 
 
-def spaced(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
+def make_block_format(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
     """Return a block format with margins in pixels."""
     block_style = QTextBlockFormat()
     block_style.setTopMargin(above)
@@ -62,7 +62,7 @@ def spaced(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
     return block_style
 
 
-def paragraph(
+def add_paragraph(
     cursor: QTextCursor, block: QTextBlockFormat, text: str, look: QTextCharFormat
 ) -> None:
     """Write a paragraph at the end of a document."""

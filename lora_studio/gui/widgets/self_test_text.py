@@ -10,7 +10,7 @@ from lora_studio.gui.message_translation import localize
 _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
 
 
-def badge(event: events.SelfTested) -> str:
+def format_badge(event: events.SelfTested) -> str:
     """Return the short form of a self-test: `✓ top-1 98.7 %, KL 0.004`."""
     kl = f"{event.kl:.2g}".replace("e-0", "e-")
     return f"{_GLYPHS[event.verdict]} top-1 {formatting.format_percent(event.top1)}, KL {kl}"

@@ -27,8 +27,8 @@ def move_focus(window: QWidget, forwards: bool) -> bool:
     are stops.
     """
     here = window.focusWidget() or window
-    place_of = _places(window)
-    stops = _stops(window, place_of)
+    place_of = _make_position_lookup(window)
+    stops = _list_stops(window, place_of)
     if not stops or stops == [here]:
         return False
     if here in stops:
@@ -42,17 +42,17 @@ def move_focus(window: QWidget, forwards: bool) -> bool:
     return True
 
 
-def focus_order(window: QWidget) -> list[QWidget]:
+def list_focus_order(window: QWidget) -> list[QWidget]:
     """Return the Tab stops from first to last."""
-    return _stops(window, _places(window))
+    return _list_stops(window, _make_position_lookup(window))
 
 
-def _stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]:
-    stops = [widget for widget in _chain(window) if _is_stop(widget, window)]
+def _list_stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]:
+    stops = [widget for widget in _list_focus_chain(window) if _is_stop(widget, window)]
     return sorted(stops, key=place_of)  # those without a layout stay in Qt's order
 
 
-def _chain(window: QWidget) -> list[QWidget]:
+def _list_focus_chain(window: QWidget) -> list[QWidget]:
     """Return every widget of a window in Qt's order."""
     widgets: list[QWidget] = []
     widget = window.nextInFocusChain()
@@ -62,13 +62,13 @@ def _chain(window: QWidget) -> list[QWidget]:
     return widgets
 
 
-def _places(window: QWidget) -> Callable[[QWidget], int]:
+def _make_position_lookup(window: QWidget) -> Callable[[QWidget], int]:
     """Return a function that gives a widget's position in the layout."""
     positions: dict[QWidget, int] = {}
 
     def walk(widget: QWidget) -> None:
         positions[widget] = len(positions)
-        for part in _parts(widget):
+        for part in _list_parts(widget):
             walk(part)
 
     def position(widget: QWidget) -> int:
@@ -86,16 +86,16 @@ def _is_stop(widget: QWidget, window: QWidget) -> bool:
     everything = QGuiApplication.styleHints().tabFocusBehavior() == all_controls
     needed = Qt.FocusPolicy.TabFocus if everything else Qt.FocusPolicy.StrongFocus
     return (
-        _policy(widget) & needed == needed
+        _get_focus_policy(widget) & needed == needed
         and widget.focusProxy() is None
         and widget.isEnabled()
         and widget.window() is window
         and widget.isVisibleTo(window)
-        and not _stands_back(widget)
+        and not _is_skipped_in_group(widget)
     )
 
 
-def _policy(widget: QWidget) -> Qt.FocusPolicy:
+def _get_focus_policy(widget: QWidget) -> Qt.FocusPolicy:
     """Return the focus policy of a widget; a button group has the most permissive of its buttons.
 
     Once one of them has had the focus, Qt takes Tab from the others, and gives it back to none that is
@@ -109,14 +109,14 @@ def _policy(widget: QWidget) -> Qt.FocusPolicy:
     return policy
 
 
-def _stands_back(widget: QWidget) -> bool:
+def _is_skipped_in_group(widget: QWidget) -> bool:
     """Return whether another button of its group is checked, from which arrow keys lead here."""
     group = widget.group() if isinstance(widget, QAbstractButton) else None
     chosen = group.checkedButton() if group is not None and group.exclusive() else None
     return chosen is not None and chosen is not widget and chosen.isEnabled()
 
 
-def _parts(widget: QWidget) -> list[QWidget]:
+def _list_parts(widget: QWidget) -> list[QWidget]:
     match widget:
         case QTabWidget():
             corner = widget.cornerWidget()
@@ -129,11 +129,11 @@ def _parts(widget: QWidget) -> list[QWidget]:
         case _:
             layout = widget.layout()
             inside = [part for part in widget.children() if isinstance(part, QWidget)]
-            parts = list(_widgets(layout, inside)) if layout is not None else []
+            parts = list(_iterate_widgets(layout, inside)) if layout is not None else []
     return [part for part in parts if part is not None]
 
 
-def _widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
+def _iterate_widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
     """Yield the widgets that a layout and its nested layouts hold, in order.
 
     WORKAROUND: asks where each of them is, since `itemAt` can return an item that has been deleted:
@@ -150,4 +150,4 @@ def _widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
         if isinstance(part, QWidget):
             yield part
         else:
-            yield from _widgets(part, inside)
+            yield from _iterate_widgets(part, inside)

@@ -12,10 +12,10 @@ from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol.events import Token
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.theme import Spacing, color, current, theme
+from lora_studio.gui.theme import Spacing, color, get_palette, get_theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 from lora_studio.gui.widgets.glyph import ElidedLabel
-from lora_studio.gui.widgets.rich_text import RichText, spaced, text_format
+from lora_studio.gui.widgets.rich_text import RichText, make_block_format, make_text_format
 
 #: Tokens painted at first; a row of a hundred thousand would take seconds.
 SHOWN = 8000
@@ -40,7 +40,7 @@ class TokenView(QWidget):
         self._tokens: tuple[Token, ...] = ()
         self._starts: list[int] = []  # position in the document of each painted token
         self._all, self._training = False, training
-        self.box = _TokenBox(self._paint, self.token_at)
+        self.box = _TokenBox(self._paint, self.describe_token)
         self.about = ElidedLabel("", "caption")
         self.more = button("", self._show_all, kind="link")
         self.total = label(role="caption")
@@ -62,8 +62,8 @@ class TokenView(QWidget):
         layout.addWidget(self.more)
         layout.addWidget(self.about)
         self.setFocusProxy(self.box)
-        self.box.cursorPositionChanged.connect(self._say_token)
-        theme().changed.connect(self._show_legend)
+        self.box.cursorPositionChanged.connect(self._show_token)
+        get_theme().changed.connect(self._show_legend)
         self._paint()
 
     def show_tokens(self, tokens: Sequence[Token], empty: str = "") -> None:
@@ -77,22 +77,22 @@ class TokenView(QWidget):
         """Return the text of all tokens."""
         return "".join(token.text for token in self._tokens)
 
-    def counts(self) -> dict[str, int]:
+    def count_tokens(self) -> dict[str, int]:
         """Return token counts by state; special tokens are also counted as special."""
         counts = dict.fromkeys(_STATES, 0)
         for token in self._tokens:
             counts[token.state] += 1
         return counts | {"special": sum(token.special for token in self._tokens)}
 
-    def legend(self) -> str:
+    def get_legend(self) -> str:
         """Return the legend as plain text."""
-        counts = self.counts()
+        counts = self.count_tokens()
         named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
         return ", ".join(
             f"{named[state]} {formatting.format_number(counts[state])}" for state in _STATES
         )
 
-    def token_at(self, position: int) -> str:
+    def describe_token(self, position: int) -> str:
         """Return a description of the token at a document position, "" if there is none."""
         index = bisect_right(self._starts, position) - 1
         if not 0 <= index < len(self._starts):
@@ -112,20 +112,20 @@ class TokenView(QWidget):
     def _paint(self) -> None:
         shown = self._tokens if self._all else self._tokens[:SHOWN]
         self._starts = []  # before the cursor moves: it asks what stands there
-        cursor = self.box.emptied()
+        cursor = self.box.start_document()
         cursor.beginEditBlock()  # one layout at the end instead of one per token
         looks = _Looks()
         before: Token | None = None
         for number, token in enumerate(shown):
-            if before is not None and _opens_turn(before, token):
+            if before is not None and _is_turn_start(before, token):
                 if not cursor.atBlockStart():
                     cursor.insertBlock()
-                cursor.setBlockFormat(spaced(Spacing.S))
+                cursor.setBlockFormat(make_block_format(Spacing.S))
             self._starts.append(cursor.position())
-            first, *rest = _visible(token).split("\n")
+            first, *rest = _show_invisible(token).split("\n")
             cursor.insertText(first, looks.format_for(token, number))
             for line in rest:
-                cursor.insertBlock(spaced())
+                cursor.insertBlock(make_block_format())
                 cursor.insertText(line, looks.format_for(token, number))
             if token.text.strip() or before is None:
                 before = token
@@ -136,30 +136,30 @@ class TokenView(QWidget):
         self.more.setVisible(hidden > 0)
         self.more.setText(tr_n("Show {n} more token", "Show {n} more tokens", hidden))
         self._show_legend()
-        self._say_token()
+        self._show_token()
 
     def _show_all(self) -> None:
         self._all = True
         self._paint()
 
     def _show_legend(self) -> None:
-        counts = self.counts()
+        counts = self.count_tokens()
         self.total.setText(f"<b>{tr_n('{n} token', '{n} tokens', len(self._tokens))}</b>")
         self.total.setVisible(bool(self._tokens))
         for state, (role, drawn, name) in _STATES.items():
-            tint = getattr(current(), role)
+            tint = getattr(get_palette(), role)
             sample = f'<span style="color:{tint}; {drawn}">abc</span>'
             self._keys[state].setText(
                 f"{sample}&nbsp; {tr(name)} {formatting.format_number(counts[state])}"
             )
-        chip = f'<span style="background:{current().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
+        chip = f'<span style="background:{get_palette().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
         self._keys["special"].setText(
             f"{chip}&nbsp; {tr('special')} {formatting.format_number(counts['special'])}"
         )
-        self.setAccessibleDescription(self.legend())
+        self.setAccessibleDescription(self.get_legend())
 
-    def _say_token(self) -> None:
-        self.about.setText(self.token_at(self.box.textCursor().position()))
+    def _show_token(self) -> None:
+        self.about.setText(self.describe_token(self.box.textCursor().position()))
 
 
 class _TokenBox(RichText):
@@ -192,7 +192,7 @@ class _Looks:
 
 
 def _format(state: str, special: bool, even: bool) -> QTextCharFormat:
-    style = text_format(
+    style = make_text_format(
         "text" if state == "trained" else _STATES[state][0], mono=True, bold=special
     )
     style.setFontUnderline(state == "trained")
@@ -208,11 +208,11 @@ def _format(state: str, special: bool, even: bool) -> QTextCharFormat:
     return style
 
 
-def _visible(token: Token) -> str:
+def _show_invisible(token: Token) -> str:
     """Return the token's text with invisible characters made visible."""
     return token.text.replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
 
 
-def _opens_turn(before: Token, token: Token) -> bool:
+def _is_turn_start(before: Token, token: Token) -> bool:
     """Return whether a new turn starts: a control token that follows another one."""
     return token.special and before.special

@@ -24,13 +24,13 @@ class Appearance(QObject):
         """Apply "light", "dark" or "system"."""
         self._preferences.theme = cast(theme.Mode, mode)
         self._preferences.save()
-        theme.theme().apply(self._preferences.theme)
+        theme.get_theme().apply(self._preferences.theme)
 
     def set_text_size(self, percent: int) -> None:
         """Apply one of `text_size.SIZES`, in percent."""
         self._preferences.text_size = cast(TextSize, percent)
         self._preferences.save()
-        theme.theme().set_text_size(self._preferences.text_size)
+        theme.get_theme().set_text_size(self._preferences.text_size)
 
     def zoom(self, by: int) -> None:
         """Apply the next larger (1) or smaller (-1) text size."""

@@ -39,7 +39,7 @@ class CloseGuard(QObject):
         jobs.ended.connect(self._close_if_idle)
         cluster.ended.connect(self._close_if_idle)
 
-    def may_close(self) -> bool:
+    def can_close(self) -> bool:
         """Return whether the window may close; otherwise ask, and `close_now` may follow."""
         if self._jobs.running:
             if not self._closes_when_idle:
@@ -61,12 +61,12 @@ class CloseGuard(QObject):
 
     def _ask_about_job(self) -> None:
         dialog = ClosingDialog(self._jobs.kind, self._window)
-        dialog.decided.connect(self._decided)
-        dialog.rejected.connect(self._keep_open)
+        dialog.decided.connect(self._on_decided)
+        dialog.rejected.connect(self._cancel_closing)
         self._jobs.ended.connect(dialog.accept)
         dialog.open()
 
-    def _decided(self, decision: str) -> None:
+    def _on_decided(self, decision: str) -> None:
         if decision == "background":
             self._jobs.detach()
             self.close_now.emit()
@@ -78,7 +78,7 @@ class CloseGuard(QObject):
         dialog = CopyingDialog(self._window)
         dialog.wait_chosen.connect(self._close_later)
         dialog.cancel_chosen.connect(self._cancel_copying)
-        dialog.rejected.connect(self._keep_open)
+        dialog.rejected.connect(self._cancel_closing)
         self._cluster.ended.connect(dialog.accept)
         dialog.open()
 
@@ -89,7 +89,7 @@ class CloseGuard(QObject):
         self._closes_when_idle = True
         self._cluster.cancel()
 
-    def _keep_open(self) -> None:
+    def _cancel_closing(self) -> None:
         self._closes_when_idle = False
 
     def _ask_about_changes(self) -> None:

@@ -71,14 +71,14 @@ class CopyingDialog(Dialog):
         super().__init__(tr("Finish copying first?"), text, parent)
         self.add_button(button(tr("Cancel"), self.reject))
         self.cancel = self.add_button(
-            button(tr("Cancel copying"), lambda: self._decide(self.cancel_chosen))
+            button(tr("Cancel copying"), lambda: self._emit_decision(self.cancel_chosen))
         )
         wait = button(
-            tr("Close when finished"), lambda: self._decide(self.wait_chosen), kind="primary"
+            tr("Close when finished"), lambda: self._emit_decision(self.wait_chosen), kind="primary"
         )
         self.wait = self.add_button(wait, default=True)
 
-    def _decide(self, chosen: SignalInstance) -> None:
+    def _emit_decision(self, chosen: SignalInstance) -> None:
         self.cancel.setEnabled(False)
         self.wait.setEnabled(False)
         self.text.setText(tr("The window closes in a moment."))

@@ -15,7 +15,7 @@ _ICONS = {
 }  # fmt: skip
 
 
-def lay_out(window: Shell) -> None:
+def build_layout(window: Shell) -> None:
     """Lay out the parts around Home, and restore the last size and position."""
     window.setWindowTitle("LoRA Studio")
     window.setMinimumSize(960, 640)

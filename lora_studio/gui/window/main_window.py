@@ -11,7 +11,7 @@ from lora_studio.gui.help.commands import HelpCommands
 from lora_studio.gui.help.tour import Tour
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.widgets import tab_order
-from lora_studio.gui.widgets.drag_and_drop import dropped_project
+from lora_studio.gui.widgets.drag_and_drop import get_dropped_project
 from lora_studio.gui.window import layout
 from lora_studio.gui.window.appearance import Appearance
 from lora_studio.gui.window.close_guard import CloseGuard
@@ -41,7 +41,7 @@ class Window(Shell):
         self._gauges_delay = QTimer(self, singleShot=True, interval=_PAINTED)
         self._gauges_delay.timeout.connect(self.gauges.start)
         self.setAcceptDrops(True)
-        layout.lay_out(self)
+        layout.build_layout(self)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Start the gauges once the window has been painted."""
@@ -51,12 +51,12 @@ class Window(Shell):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept a project."""
-        if dropped_project(event) is not None:
+        if get_dropped_project(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open the dropped project."""
-        if (path := dropped_project(event)) is not None:
+        if (path := get_dropped_project(event)) is not None:
             event.acceptProposedAction()
             self.open_project(path)
 
@@ -67,7 +67,7 @@ class Window(Shell):
     def closeEvent(self, event: QCloseEvent) -> None:
         """Close now, or later when the running job has ended as the user chose."""
         self.commit()
-        if self.closing.may_close():
+        if self.closing.can_close():
             self.leave()
             event.accept()
         else:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication
 from lora_studio.gui import language, message_translation
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project.undo import history
+from lora_studio.gui.project.undo import get_undo_stack
 from lora_studio.gui.window.main_window import Window
 
 
@@ -42,7 +42,11 @@ class WindowReload(QObject):
             return
         if old.has_project and old.state.dirty and not old.save():
             return  # `save` has shown the reason
-        project, page_name, edits = old.state.draft.path, old.page_name, history(old.state.undo)
+        project, page_name, edits = (
+            old.state.draft.path,
+            old.page_name,
+            get_undo_stack(old.state.undo),
+        )
         old.leave()
         language.install(self._app, old.preferences.language)
         message_translation.clear_cache()

@@ -67,7 +67,7 @@ def _wire_project(window: Window) -> None:
     state.saved.connect(window.show_project)
     for changed in (state.opened, state.value_changed, state.facts_changed):
         changed.connect(window.show_device)
-    home.new_clicked.connect(window.projects.new)
+    home.new_clicked.connect(window.projects.create_project)
     home.open_clicked.connect(window.projects.ask_to_open)
     home.sample_clicked.connect(window.projects.open_sample)
     home.project_clicked.connect(window.open_project)
@@ -138,14 +138,14 @@ def _wire_library(window: Window) -> None:
 
 def _open_chat(window: Window, speaker: AnySpeaker) -> None:
     window.show_page("playground")
-    window.playground.chat_with(speaker)
+    window.playground.start_chat(speaker)
 
 
 def _wire_step_page(window: Window, page: StepPage) -> None:
     page.continue_clicked.connect(lambda: window.show_neighbor(page, 1))
     page.back_clicked.connect(lambda: window.show_neighbor(page, -1))
     page.ask.connect(window.inspector.ask)
-    page.question_expected.connect(window.inspector.expect)
+    page.question_expected.connect(window.inspector.prepare_worker)
     page.question_dropped.connect(window.inspector.cancel)
     page.question_outdated.connect(window.inspector.drop)
     page.run_requested.connect(window.request_job)
@@ -156,7 +156,7 @@ def _wire_step_page(window: Window, page: StepPage) -> None:
     page.stop_requested.connect(window.launcher.stop)
     page.pause_requested.connect(window.launcher.pause)
     page.cancel_requested.connect(window.jobs.cancel)
-    page.checkpoint_requested.connect(window.jobs.checkpoint)
+    page.checkpoint_requested.connect(window.jobs.save_checkpoint)
     page.explain_requested.connect(window.help.explain)
     page.status_changed.connect(lambda: window.show_step_state(page.step))
     page.online_requested.connect(lambda: window.set_offline(on=False))
@@ -166,7 +166,7 @@ def _add_actions(window: Window) -> None:
     """Fill the project menu; the command palette and the shortcut list show the same actions."""
     actions, projects = window.actions_, window.projects
     add = actions.add
-    add("new", tr("New project…"), "Ctrl+N", projects.new, icon="plus")
+    add("new", tr("New project…"), "Ctrl+N", projects.create_project, icon="plus")
     add("open", tr("Open…"), "Ctrl+O", projects.ask_to_open, icon="folder")
     actions.add_recent()
     actions.menu.addSeparator()
@@ -200,9 +200,9 @@ def _add_page_actions(window: Window) -> None:
         text = tr("Go to {page}").format(page=title)
         step = name in STEP_TITLES
         action = window.actions_.add(
-            f"go_{name}", text, keys, _shows_page(window, name), menu=False, project=step
+            f"go_{name}", text, keys, _make_page_opener(window, name), menu=False, project=step
         )
-        window.rail.button(name).setToolTip(f"{title} ({palette_entries.keys_of(action)})")
+        window.rail.button(name).setToolTip(f"{title} ({palette_entries.format_shortcut(action)})")
 
 
 def _set_tooltips(window: Window) -> None:
@@ -214,7 +214,7 @@ def _set_tooltips(window: Window) -> None:
         (window.header.job.stop, "stop"),
         (window.header.job.open, "job"),
     ):
-        keys = palette_entries.keys_of(actions[name])
+        keys = palette_entries.format_shortcut(actions[name])
         widget.setToolTip(f"{actions[name].text().removesuffix('…')} ({keys})")
 
 
@@ -269,5 +269,5 @@ def _add_help(window: Window) -> None:
     add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info", menu="help")
 
 
-def _shows_page(window: Window, name: str) -> Callable[[], None]:
+def _make_page_opener(window: Window, name: str) -> Callable[[], None]:
     return lambda: window.show_page(name)

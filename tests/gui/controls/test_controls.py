@@ -26,9 +26,9 @@ from lora_studio.gui.controls.controls import (
     ListControl,
     TextControl,
 )
-from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
+from lora_studio.gui.controls.field_editor import FieldEditor, Style, make_editor
 from lora_studio.gui.controls.path import PathControl
-from lora_studio.gui.controls.quantities import stepped
+from lora_studio.gui.controls.quantities import step_value
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
 
@@ -49,7 +49,7 @@ class Form(QWidget):
             self.activateWindow()
 
     def add(self, step: Step, field: str, style: Style = "auto") -> FieldEditor:
-        made = editor(self.state, step, field, style=style)
+        made = make_editor(self.state, step, field, style=style)
         self.column.addWidget(made)
         QApplication.processEvents()
         return made
@@ -102,10 +102,10 @@ def test_every_field_has_title_help_and_accessible_name(form: Form) -> None:
             proxy = made.control.focusProxy()
             assert proxy is not None
             named = made.control if isinstance(proxy, QAbstractButton) else proxy
-            assert named.accessibleName() == made.about.title
-            assert named.accessibleDescription() == made.about.description
-            assert made.help.text() == made.about.description
-            assert made.about.description in made.control.toolTip()
+            assert named.accessibleName() == made.get_facts.title
+            assert named.accessibleDescription() == made.get_facts.description
+            assert made.help.text() == made.get_facts.description
+            assert made.get_facts.description in made.control.toolTip()
 
 
 def test_typed_value_is_applied_on_enter(form: Form, state: ProjectState) -> None:
@@ -246,9 +246,9 @@ def test_wheel_changes_a_number_only_with_focus(form: Form, state: ProjectState)
 def test_step_moves_to_next_sensible_value_within_bounds(
     state: ProjectState, step: Step, field: str, value: float, up: float, down: float
 ) -> None:
-    about = state.about(step, field)
-    assert stepped(value, 1, about) == pytest.approx(up)
-    assert stepped(value, -1, about) == pytest.approx(down)
+    about = state.get_facts(step, field)
+    assert step_value(value, 1, about) == pytest.approx(up)
+    assert step_value(value, -1, about) == pytest.approx(down)
 
 
 def test_choice_is_selected_by_click(form: Form, state: ProjectState) -> None:
@@ -261,7 +261,7 @@ def test_unknown_choice_selects_nothing_and_shows_an_error(form: Form, state: Pr
     state.set("lora", "bias", "zigzag")
     made = form.add("lora", "bias")
     biases = control(made, SegmentsControl)
-    assert not any(biases.button(name).isChecked() for name in made.about.choices)
+    assert not any(biases.button(name).isChecked() for name in made.get_facts.choices)
     assert "zigzag" in made.error.text()
     biases.button("none").click()
     assert state.get("lora", "bias") == "none"

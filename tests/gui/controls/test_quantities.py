@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import FieldFacts, get_facts
-from lora_studio.gui.controls.quantities import parse, shown
+from lora_studio.gui.controls.quantities import format_value, parse
 
 RATE = get_facts(SPECS["training"], "learning_rate")
 SHARE = get_facts(SPECS["dataset"], "validation_share")
@@ -56,19 +56,19 @@ def test_fraction_is_not_accepted_for_an_integer_field() -> None:
 
 
 def test_numbers_are_shown_in_short_notation() -> None:
-    assert shown(2e-4, RATE) == "2e-4"
-    assert shown(1.5e-5, RATE) == "1.5e-5"
-    assert shown(0.05, SHARE) == "0.05"
-    assert shown(3.0, RATE) == "3"
-    assert shown(2048, TOKENS) == "2048"
-    assert shown("abc", RATE) == "abc"
+    assert format_value(2e-4, RATE) == "2e-4"
+    assert format_value(1.5e-5, RATE) == "1.5e-5"
+    assert format_value(0.05, SHARE) == "0.05"
+    assert format_value(3.0, RATE) == "3"
+    assert format_value(2048, TOKENS) == "2048"
+    assert format_value("abc", RATE) == "abc"
 
 
 @given(st.floats(min_value=1e-9, max_value=1e6, allow_nan=False))
 def test_shown_number_parses_to_the_same_value(value: float) -> None:
-    assert parse(shown(value, RATE), RATE) == pytest.approx(value, rel=1e-11)
+    assert parse(format_value(value, RATE), RATE) == pytest.approx(value, rel=1e-11)
 
 
 @given(st.integers(min_value=-(10**9), max_value=2**40))
 def test_shown_integer_parses_to_the_same_value(value: int) -> None:
-    assert parse(shown(value, STEPS), STEPS) == value
+    assert parse(format_value(value, STEPS), STEPS) == value

@@ -256,4 +256,4 @@ def test_notification_uses_notify_send_without_a_tray(
 
 def test_without_a_desktop_sleep_and_task_bar_are_left_alone() -> None:
     assert isinstance(sleep_inhibitor.create_inhibitor(), sleep_inhibitor.NoInhibitor)
-    assert isinstance(task_bar.system_task_bar(), task_bar.NoTaskBar)
+    assert isinstance(task_bar.make_task_bar(), task_bar.NoTaskBar)

@@ -10,7 +10,13 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
-from lora_studio.gui.frame.device_gauges import DeviceGauges, DeviceSample, GpuSample, Nvml, gpu_of
+from lora_studio.gui.frame.device_gauges import (
+    DeviceGauges,
+    DeviceSample,
+    GpuSample,
+    Nvml,
+    find_gpu,
+)
 from lora_studio.gui.frame.gauges_view import GaugesView
 from tests.gui.conftest import WAIT
 
@@ -57,7 +63,7 @@ class Driver:
 
 
 def test_all_gpus_of_the_driver_are_read() -> None:
-    found = Nvml(Driver(cards=2)).gpus()
+    found = Nvml(Driver(cards=2)).read_gpus()
     assert [(gpu.name, gpu.load, gpu.celsius) for gpu in found] == [
         ("NVIDIA card 0", 50, 61),
         ("NVIDIA card 1", 51, 61),
@@ -66,7 +72,7 @@ def test_all_gpus_of_the_driver_are_read() -> None:
 
 
 def test_gpu_without_temperature_sensor_reports_other_values() -> None:
-    (found,) = Nvml(Driver(heat=None)).gpus()
+    (found,) = Nvml(Driver(heat=None)).read_gpus()
     assert found.celsius is None
     assert found.load == 50
 
@@ -76,7 +82,7 @@ def test_missing_driver_gives_no_gpus_and_no_error() -> None:
         def nvmlInit(self) -> None:
             raise RuntimeError("Driver Not Loaded")
 
-    assert Nvml(NoDriver()).gpus() == ()
+    assert Nvml(NoDriver()).read_gpus() == ()
 
 
 @pytest.mark.parametrize(
@@ -96,12 +102,12 @@ def test_gpu_is_found_by_index_among_visible_devices(
     title = {CARD: "RTX 4090", OTHER: "RTX 3090", None: "Processor"}[expected]
     device = DEVICE.model_copy(update={"name": name, "title": title})
     sample = DeviceSample(10.0, GIB, 16 * GIB, (CARD, OTHER))
-    assert gpu_of(device, sample, {"CUDA_VISIBLE_DEVICES": visible}) == expected
+    assert find_gpu(device, sample, {"CUDA_VISIBLE_DEVICES": visible}) == expected
 
 
 def test_gpu_is_found_by_identifier_whatever_its_index() -> None:
     device = DEVICE.model_copy(update={"name": "cuda:0", "identifier": OTHER.uuid[4:]})
-    assert gpu_of(device, DeviceSample(10.0, GIB, 16 * GIB, (CARD, OTHER)), {}) == OTHER
+    assert find_gpu(device, DeviceSample(10.0, GIB, 16 * GIB, (CARD, OTHER)), {}) == OTHER
 
 
 def test_gauges_show_load_memory_and_temperature_of_the_device(qtbot: QtBot) -> None:

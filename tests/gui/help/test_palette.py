@@ -19,7 +19,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
-from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, shortcuts
+from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, list_shortcuts
 from lora_studio.gui.problems.explanations import explain_kind
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.problems.suggested_actions import suggest_action
@@ -49,7 +49,7 @@ def test_setting_is_found_and_focused_by_keyboard(
     window.show_page("home")
     palette = _palette(qtbot, window)
     qtbot.keyClicks(palette.line, "dropout")
-    assert palette.matches[0].title == window.state.about("lora", "dropout").title
+    assert palette.matches[0].title == window.state.get_facts("lora", "dropout").title
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.page_name == "lora", timeout=WAIT)
     editor = window.pages["lora"].editors["dropout"]
@@ -58,7 +58,7 @@ def test_setting_is_found_and_focused_by_keyboard(
     found = {(entry.title, entry.page) for entry in palette.matches if entry.kind == "setting"}
     for page in window.pages.values():
         for made in page.editors.values():
-            assert (made.about.title, page.title) in found
+            assert (made.get_facts.title, page.title) in found
     palette.reject()
 
 
@@ -97,13 +97,15 @@ def test_shortcuts_are_unique_and_listed_on_the_sheet(qtbot: QtBot, window: Wind
     qtbot.keyClick(window, Qt.Key.Key_F1)
     (sheet,) = window.findChildren(ShortcutSheet)
     assert sheet.isVisible()
-    told = {item.description for item in shortcuts(window)}
+    told = {item.description for item in list_shortcuts(window)}
     for action in window.findChildren(QAction):
         if action.shortcuts():
             assert action.text().removesuffix("…") in told
-    assert all(item.keys and item.description for item in shortcuts(window))
+    assert all(item.keys and item.description for item in list_shortcuts(window))
     sheet.reject()
-    keys = [key for item in shortcuts(window) if not item.page for key in item.keys.split(", ")]
+    keys = [
+        key for item in list_shortcuts(window) if not item.page for key in item.keys.split(", ")
+    ]
     assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
     for name in (*STEPS, *window.app_pages):
         assert "(Ctrl+" in window.rail.button(name).toolTip()
@@ -125,10 +127,10 @@ def test_f8_moves_to_the_next_problem(qtbot: QtBot, window: Window, project_fold
 def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["about"].trigger()
     (dialog,) = window.findChildren(AboutDialog)
-    assert dialog.facts.facts()["LoRA Studio"] == __version__
+    assert dialog.facts.get_facts()["LoRA Studio"] == __version__
     found = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
     window.state.set_answer(found)
-    assert dialog.facts.facts()["torch"] == "9.8.7"
+    assert dialog.facts.get_facts()["torch"] == "9.8.7"
     qtbot.waitUntil(lambda: dialog.table.rowCount() > 1, timeout=WAIT)
     licence = {
         dialog.table.item(row, 0).text(): dialog.table.item(row, 2).text()
@@ -193,7 +195,7 @@ def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> N
         if now.kind == "explain":
             assert family in shown_where_they_arise, code
         if now.kind == "page":
-            assert window.title_of(now.page) in now.label, code
+            assert window.get_title(now.page) in now.label, code
         if family not in ("command", "demo"):  # of the command line alone
             assert explain_kind(problem) != unexplained, code
 
@@ -227,7 +229,7 @@ def test_problem_message_offers_fix_page_or_explanation(
     assert "model.odd" in QGuiApplication.clipboard().text()
     dialog.docs.click()
     (docs,) = window.findChildren(DocsViewer)
-    assert docs.topic == window.state.about("model", "source").help_topic
+    assert docs.topic == window.state.get_facts("model", "source").help_topic
     docs.close()
     window.message_bar.more.click()
     dialog = window.findChildren(ProblemDialog)[-1]
@@ -248,7 +250,7 @@ def test_diagnostics_are_previewed_and_selected_before_saving(
     window.actions_.commands["diagnostics"].trigger()
     (dialog,) = window.findChildren(DiagnosticsDialog)
     qtbot.waitUntil(lambda: dialog.save.isEnabled(), timeout=WAIT)
-    names = [entry.name for entry in dialog.chosen()]
+    names = [entry.name for entry in dialog.list_checked()]
     assert "project.json" in names
     dialog.list.setCurrentRow(names.index("project.json"))
     assert '"settings"' in dialog.preview.toPlainText()
@@ -260,7 +262,7 @@ def test_diagnostics_are_previewed_and_selected_before_saving(
 
 
 def test_dialog_height_fits_its_text_at_large_text_size(qtbot: QtBot, qapp: QApplication) -> None:
-    theme.theme().set_text_size(150)
+    theme.get_theme().set_text_size(150)
     try:
         dialog = Dialog("A title", "Words that go on for several lines. " * 12)
         qtbot.addWidget(dialog)
@@ -274,4 +276,4 @@ def test_dialog_height_fits_its_text_at_large_text_size(qtbot: QtBot, qapp: QApp
         assert dialog.text.height() >= needed
         assert below.geometry().bottom() < last.geometry().top()
     finally:
-        theme.theme().set_text_size(100)
+        theme.get_theme().set_text_size(100)

@@ -77,7 +77,7 @@ Follow = Callable[[WorkerThread], Follower]
 
 def test_events_arrive_in_order_and_end_with_done(follow: Follow, scenario: Scenario) -> None:
     scenario(inspect_devices=[{"emit": {"kind": "log", "text": str(n)}} for n in range(300)])
-    follower = follow(WorkerThread.starting())
+    follower = follow(WorkerThread.create())
     command = commands.InspectDevices()
     follower.thread.send(command)
     follower.wait_for(events.Done)
@@ -92,7 +92,7 @@ def test_killed_worker_fails_its_command(
     follow: Follow, scenario: Scenario, run: RunFolder
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.05}])
-    follower = follow(WorkerThread.starting(run))
+    follower = follow(WorkerThread.create(run))
     follower.thread.send(commands.Train(run=str(run.path)))
     hello = follower.wait_for(events.Hello)
     follower.wait_for(events.StepDone)
@@ -109,7 +109,7 @@ def test_engine_that_cannot_start_fails_every_command(
     follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python")
-    thread = WorkerThread.starting()
+    thread = WorkerThread.create()
     first, second = commands.InspectDevices(), commands.InspectOllama()
     thread.send(first)
     thread.send(second)
@@ -126,7 +126,7 @@ def test_detached_worker_finishes_its_job(
     go_on = tmp_path / "go on"
     halves = [{"steps": 20, "seconds": 0.01}, {"steps": 20, "seconds": 0.01, "after": 20}]
     scenario(train=[halves[0], {"await": str(go_on)}, halves[1]])
-    follower = follow(WorkerThread.starting(run))
+    follower = follow(WorkerThread.create(run))
     follower.thread.send(commands.Train(run=str(run.path)))
     follower.wait_for(events.StepDone)
     follower.thread.detach()
@@ -146,13 +146,13 @@ def test_run_of_another_process_is_replayed_and_can_be_stopped(
     follow: Follow, scenario: Scenario, run: RunFolder
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.02}])
-    owner = follow(WorkerThread.starting(run))
+    owner = follow(WorkerThread.create(run))
     command = commands.Train(run=str(run.path))
     owner.thread.send(command)
     owner.wait_for(events.StepDone)
     owner.thread.detach()
     assert owner.thread.wait(WAIT)
-    watcher = follow(WorkerThread.watching(run))
+    watcher = follow(WorkerThread.watch(run))
     watcher.wait_for(events.StepDone)
     watcher.thread.send(commands.Stop(target=command.id))
     done = watcher.wait_for(events.Done)
@@ -178,7 +178,7 @@ def test_replaying_a_long_history_keeps_the_window_responsive(
     timer = QTimer(interval=0)
     timer.timeout.connect(tick)
     timer.start()
-    follower = follow(WorkerThread.watching(run))
+    follower = follow(WorkerThread.watch(run))
     follower.wait_for_end()
     timer.stop()
     assert len(follower.events) == 20_000
@@ -190,7 +190,7 @@ def test_replaying_a_long_history_keeps_the_window_responsive(
 def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
     line = events.to_line(events.Log(text="x")) + "\n"
     run.events_file.write_text(line * 20_000)
-    thread = WorkerThread.watching(run)
+    thread = WorkerThread.watch(run)
     thread.start()
     time.sleep(0.5)  # nobody delivers: this is the window's thread
     assert thread.undelivered <= 1002
@@ -202,7 +202,7 @@ def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
 
 def test_killing_a_starting_worker_leaves_no_process(follow: Follow) -> None:
     before = set(psutil.Process().children(recursive=True))
-    follower = follow(WorkerThread.starting())
+    follower = follow(WorkerThread.create())
     follower.thread.kill()
     follower.wait_for_end()
     _, alive = psutil.wait_procs(
@@ -250,7 +250,7 @@ theme.apply(app, "light")
 window = make_window(Preferences(), plain_pages.pages)
 for question in (commands.InspectDevices(), commands.EstimateSizes.model_construct(id="a")):
     window.inspector.ask(question)
-window.inspector.expect("read_rows")
+window.inspector.prepare_worker("read_rows")
 def forget():
     global window
     {how}

@@ -113,17 +113,17 @@ def test_buttons_are_disabled_while_a_job_is_ending(
 
 def test_rail_shows_a_paused_training(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
     page = show_widget(qtbot, TrainingPage(state))
-    assert page.paused_state() == ""
+    assert page.describe_paused() == ""
     state.set_run(run, "train")
     for event in started_events():
         page.on_event(event)
-    assert page.paused_state() == ""
+    assert page.describe_paused() == ""
     state.set_run(run)
     page.on_event(events.Done(id="t", paused=True, time=1100))
-    assert page.paused_state() == "paused"
+    assert page.describe_paused() == "paused"
     for event in started_events() + finished_events():
         page.on_event(event)
-    assert page.paused_state() == ""
+    assert page.describe_paused() == ""
     assert page.is_done()
 
 

@@ -25,10 +25,10 @@ def test_merge_is_blocked_without_an_adapter(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = show_widget(qtbot, MergingPage(state))
-    assert page.blocker() == "Train an adapter first."
+    assert page.find_blocker() == "Train an adapter first."
     state.set_run(run, "")
     play_events(page, [*started_events(), *finished_events()])
-    assert page.blocker() is None
+    assert page.find_blocker() is None
     assert page.what.text() == "Ready to merge"
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
@@ -114,4 +114,4 @@ def test_run_can_start_from_an_imported_adapter(
     assert asked.args == ["model", ""]
     state.set_run(run, "")
     play_events(page, [events.AdapterSaved(id="i", step=0, folder=str(run.adapter), bytes=1)])
-    assert page.blocker() is None
+    assert page.find_blocker() is None

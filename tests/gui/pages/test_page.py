@@ -98,14 +98,14 @@ def test_advanced_fields_are_in_collapsible_sections(pages: dict[str, StepPage])
     shown_anyway = {("model", "device"), ("dataset", "fixes")}
     for step, page in pages.items():
         for field, editor in page.editors.items():
-            advanced = editor.about.advanced and (step, field) not in shown_anyway
+            advanced = editor.get_facts.advanced and (step, field) not in shown_anyway
             assert folded(editor) == advanced or field == "llama_cpp", f"{step}.{field}"
 
 
 def test_new_project_shows_what_each_step_needs(
     pages: dict[str, StepPage],
 ) -> None:
-    assert {step: page.blocker() for step, page in pages.items()} == {
+    assert {step: page.find_blocker() for step, page in pages.items()} == {
         "model": "No model selected.",
         "lora": None,
         "dataset": "No dataset selected.",

@@ -95,7 +95,7 @@ def test_missing_model_is_not_inspected(qtbot: QtBot, opened: ProjectState) -> N
     opened.set("model", "source", "./nowhere")
     qtbot.wait(2 * PAUSE)
     assert len(asked.questions) == 1
-    assert "no folder" in (asked.page.blocker() or "")
+    assert "no folder" in (asked.page.find_blocker() or "")
 
 
 def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
@@ -104,7 +104,7 @@ def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) ->
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
     assert page.note.text() == "Reading model details…"
     asked.answer(model_facts.model(has_chat_template=False, license=None))
-    facts = page.facts.facts()
+    facts = page.facts.get_facts()
     assert facts["Parameters"] == "3.2 B"
     assert facts["Context length"] == "131,072 tokens"
     assert facts["Layers"] == "28 (hidden size 3,072)"
@@ -112,7 +112,7 @@ def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) ->
     assert facts["Chat template"] == "none (ChatML will be used)"
     assert "Quantization" not in facts
     opened.set("dataset", "chat_template", "gemma")
-    assert page.facts.facts()["Chat template"] == "none (Gemma will be used)"
+    assert page.facts.get_facts()["Chat template"] == "none (Gemma will be used)"
     assert page.note.isHidden()
 
 
@@ -168,7 +168,7 @@ def test_prequantized_model_cannot_be_quantized_again(qtbot: QtBot, opened: Proj
     shown(qtbot, page)
     opened.set_answer(model_facts.model(prequantized="gptq"))
     assert not page.precision.cards.cards["4bit"].isEnabled()
-    assert page.facts.facts()["Quantization"] == "gptq"
+    assert page.facts.get_facts()["Quantization"] == "gptq"
 
 
 def test_devices_are_listed_as_choices(qtbot: QtBot, opened: ProjectState) -> None:
@@ -357,7 +357,7 @@ def test_starting_adapter_fixes_rank_alpha_and_layers(
     assert not page.editors["rank"].isEnabled()
     assert not page.presets.isEnabled()
     assert page.presets.cards[8].radio.isChecked()
-    assert page.drawing.chosen() == ["q_proj"]
+    assert page.drawing.list_enabled() == ["q_proj"]
     assert page.rank.line.line.text() == "8"
     assert page.alpha.line.line.text() == "12"
     assert page.editors["alpha"].help.text().startswith("Currently 1.5 × rank.")
@@ -368,7 +368,7 @@ def test_starting_adapter_fixes_rank_alpha_and_layers(
     opened.undo.undo()
     assert page.editors["rank"].isEnabled()
     assert page.presets.cards[16].radio.isChecked()
-    assert len(page.drawing.chosen()) == 7
+    assert len(page.drawing.list_enabled()) == 7
     assert "adapter" not in page.detail.text()
 
 
@@ -377,7 +377,7 @@ def test_clicking_the_drawing_selects_layers_by_name(qtbot: QtBot, opened: Proje
     shown(qtbot, page)
     opened.set_answer(model_facts.model())
     opened.set("lora", "targets", "attention_qv")
-    assert page.drawing.chosen() == ["q_proj", "v_proj"]
+    assert page.drawing.list_enabled() == ["q_proj", "v_proj"]
     assert page.editors["target_names"].isHidden()
     page.drawing.buttons["down_proj"].click()
     assert opened.get("lora", "targets") == "names"
@@ -392,12 +392,12 @@ def test_drawing_shows_the_layers_of_the_model(qtbot: QtBot, opened: ProjectStat
     shown(qtbot, page)
     fused = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "router")
     opened.set_answer(model_facts.model(linear_names=fused))
-    places = {slot.title: slot.column for slot in page.drawing.layers()}
+    places = {slot.title: slot.column for slot in page.drawing.get_slots()}
     assert places == {
         "qkv": "in", "o": "out", "gate_up": "up", "down": "down", "router": "other",
     }  # fmt: skip
     opened.set("lora", "targets", "attention")
-    assert page.drawing.chosen() == ["qkv_proj", "o_proj"]
+    assert page.drawing.list_enabled() == ["qkv_proj", "o_proj"]
 
 
 def test_layer_is_toggled_by_keyboard(qtbot: QtBot, opened: ProjectState) -> None:

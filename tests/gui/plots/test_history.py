@@ -58,15 +58,15 @@ def test_steps_repeated_before_reading_are_replaced() -> None:
 @pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
 def test_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
     made = MetricHistory()
-    assert made.nearest(1) is None
+    assert made.find_nearest(1) is None
     for known in (10, 20, 30):
         made.add(known, {})
-    assert made.nearest(step) == index
+    assert made.find_nearest(step) == index
 
 
 def test_few_points_are_drawn_with_one_neighbor_on_either_side() -> None:
-    curve = history([3.0, 1.0, 2.0, 5.0, 4.0]).curve("loss")
-    x, y = curve.thinned(2.5, 3.5, 100)
+    curve = history([3.0, 1.0, 2.0, 5.0, 4.0]).get_curve("loss")
+    x, y = curve.thin(2.5, 3.5, 100)
     assert x.tolist() == [2, 3, 4]
     assert y.tolist() == [1, 2, 5]
 
@@ -79,7 +79,7 @@ def test_spike_among_a_million_points_is_drawn() -> None:
     column.values.extend(values)
     made = MetricHistory()
     made.fill({"loss": column})
-    x, y = made.curve("loss").thinned(0, 1_000_000, 1000)
+    x, y = made.get_curve("loss").thin(0, 1_000_000, 1000)
     assert len(x) == 2000
     assert y.max() == 50.0
     assert y.min() == -50.0
@@ -107,25 +107,25 @@ def test_thinning_keeps_extremes_and_smoothing_is_the_mean(
     steps = np.cumsum(gaps).astype(float)
     wanted = np.resize(np.array(values), len(steps))
     made = MetricHistory()
-    curve = made.curve("loss")
+    curve = made.get_curve("loss")
     for step in steps:
         made.add(step, {"loss": 7.0})
-    curve.thinned(0, steps[-1], 3)  # builds what the resume has to take back
-    curve.smoothed(0, steps[-1], 10**6, 9)
+    curve.thin(0, steps[-1], 3)  # builds what the resume has to take back
+    curve.smooth(0, steps[-1], 10**6, 9)
     kept = int(resumed * (len(steps) - 1))
     wanted[:kept] = 7.0
     for step, value in zip(steps[kept:], wanted[kept:], strict=True):
         made.add(step, {"loss": value})
 
     low, high = sorted(share * steps[-1] for share in view)
-    x, y = curve.thinned(low, high, columns)
+    x, y = curve.thin(low, high, columns)
     inside = wanted[(steps >= low) & (steps <= high) & np.isfinite(wanted)]
     if len(inside):
         assert np.nanmax(y) >= inside.max()
         assert np.nanmin(y) <= inside.min()
     assert len(x) <= 2 * columns
 
-    smooth = curve.smoothed(0, steps[-1], 10**6, 9)[1]
+    smooth = curve.smooth(0, steps[-1], 10**6, 9)[1]
     for index, found in enumerate(smooth):
         window = wanted[max(0, index - 4) : index + 5]
         finite = window[np.isfinite(window)]
@@ -134,24 +134,24 @@ def test_thinning_keeps_extremes_and_smoothing_is_the_mean(
 
 def test_adding_a_point_updates_sums_incrementally(monkeypatch: pytest.MonkeyPatch) -> None:
     made = history([1.0] * 100_000)
-    curve = made.curve("loss")
-    curve.thinned(0, 100_000, 100)
-    curve.smoothed(0, 100_000, 100, 50)
+    curve = made.get_curve("loss")
+    curve.thin(0, 100_000, 100)
+    curve.smooth(0, 100_000, 100, 50)
     sizes: list[int] = []
     cumsum = np.cumsum
     monkeypatch.setattr(np, "cumsum", lambda values: sizes.append(len(values)) or cumsum(values))
     for step in range(100_001, 100_011):
         made.add(step, {"loss": 2.0})
-        curve.thinned(0, step, 100)
-        curve.smoothed(0, step, 100, 50)
+        curve.thin(0, step, 100)
+        curve.smooth(0, step, 100, 50)
     assert max(sizes) == 1
 
 
 def test_only_long_curves_are_condensed_to_means() -> None:
-    short = history([3.0, 2.0, 1.0]).curve("loss")
-    assert short.condensed(100) == [(1, 3.0), (2, 2.0), (3, 1.0)]
-    long = history(np.linspace(3, 1, 10_000).tolist()).curve("loss").condensed(100)
+    short = history([3.0, 2.0, 1.0]).get_curve("loss")
+    assert short.condense(100) == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    long = history(np.linspace(3, 1, 10_000).tolist()).get_curve("loss").condense(100)
     assert len(long) == 100
     assert long[0][1] == pytest.approx(3.0, abs=0.02)
     assert long[-1] == (10_000, pytest.approx(1.0, abs=0.02))
-    assert MetricHistory().curve("loss").condensed(5) == []
+    assert MetricHistory().get_curve("loss").condense(5) == []

@@ -71,7 +71,7 @@ def other(name: str, loss: float, steps: int = 60) -> RunCurves:
 
 
 def trace(plot: LossPlot, title: str) -> Trace:
-    (found,) = [item for item in plot.drawing.shown() if item.title == title]
+    (found,) = [item for item in plot.drawing.list_shown_traces() if item.title == title]
     return found
 
 
@@ -107,14 +107,14 @@ def test_x_range_grows_only_when_steps_need_room(
     plot: LossPlot,
 ) -> None:
     fill(plot, 1000)
-    before = plot.chart.x_range()
+    before = plot.chart.get_x_range()
     plot.add_event(step_done(1001, 1.0, 2000))
     plot.redraw_now()
-    assert plot.chart.x_range() == before
+    assert plot.chart.get_x_range() == before
     for step in range(1002, 1100):
         plot.add_event(step_done(step, 1.0, 2000))
     plot.redraw_now()
-    low, high = plot.chart.x_range()
+    low, high = plot.chart.get_x_range()
     assert low < 1
     assert 1099 < high < 1150
 
@@ -147,19 +147,19 @@ def test_hidden_plot_redraws_when_shown_again(qtbot: QtBot, plot: LossPlot) -> N
 
 def test_charts_show_all_steps_until_zoomed(qtbot: QtBot, plot: LossPlot) -> None:
     fill(plot, 100)
-    assert plot.chart.x_range()[0] < 1
-    assert plot.chart.x_range()[1] > 100
-    assert plot.strip.x_range() == plot.chart.x_range()
+    assert plot.chart.get_x_range()[0] < 1
+    assert plot.chart.get_x_range()[1] > 100
+    assert plot.strip.get_x_range() == plot.chart.get_x_range()
     qtbot.keyClicks(plot, "+")
     assert not plot.bar.show_all.isHidden()
-    seen = plot.chart.x_range()
+    seen = plot.chart.get_x_range()
     assert 48 < seen[1] - seen[0] < 52
-    assert plot.strip.x_range() == seen
+    assert plot.strip.get_x_range() == seen
     plot.add_event(step_done(150, 1.0))
     plot.redraw_now()
-    assert plot.chart.x_range() == seen, "new steps do not move what is looked at"
+    assert plot.chart.get_x_range() == seen, "new steps do not move what is looked at"
     plot.bar.show_all.click()
-    assert plot.chart.x_range()[1] > 150
+    assert plot.chart.get_x_range()[1] > 150
     assert plot.bar.show_all.isHidden()
 
 
@@ -262,7 +262,11 @@ def test_smoothing_ranges_from_off_to_almost_flat(plot: LossPlot) -> None:
         spread.append(float(np.std(trace(plot, "smoothed").shown_points()[1])))
     assert spread[0] > spread[-1] * 3
     plot.bar.smoothing.setValue(0)
-    assert [item.title for item in plot.drawing.shown()] == ["loss", "eval loss", "learning rate"]
+    assert [item.title for item in plot.drawing.list_shown_traces()] == [
+        "loss",
+        "eval loss",
+        "learning rate",
+    ]
     assert plot.bar.smoothing.accessibleDescription() == "Smoothing: off"
 
 
@@ -276,7 +280,7 @@ def test_marks_show_checkpoints_and_resumes(plot: LossPlot) -> None:
     )
     plot.redraw_now()
     assert plot.run.marks == [(30, "checkpoint"), (30, "resumed")], "step 40 was lost"
-    assert plot.legend.names() == ["loss", "checkpoint", "resumed"]
+    assert plot.legend.list_names() == ["loss", "checkpoint", "resumed"]
     plot.read_at(30)
     assert plot.readout.text().endswith("checkpoint  ·  resumed")
 
@@ -295,7 +299,7 @@ def test_pause_and_oom_recovery_are_marked_at_their_steps(plot: LossPlot) -> Non
     plot.redraw_now()
     assert plot.run.steps.steps[-1] == 31, "steps after the loss are done again"
     assert plot.run.marks == [(30, "recovered"), (31, "paused"), (31, "resumed")]
-    assert plot.legend.names() == ["loss", "memory ran out", "paused", "resumed"]
+    assert plot.legend.list_names() == ["loss", "memory ran out", "paused", "resumed"]
     assert pixels(plot, theme.LIGHT.warn) > 5
 
 
@@ -331,7 +335,7 @@ def test_compared_runs_have_their_own_colors_and_letters(
     theme.apply(qapp, "dark")
     fill(plot, 100)
     plot.set_others([other("yesterday", 2.6), other("last week", 3.2)])
-    assert plot.legend.names() == ["loss", "A  yesterday", "B  last week"]
+    assert plot.legend.list_names() == ["loss", "A  yesterday", "B  last week"]
     assert pixels(plot, theme.DARK.series[2]) > 20
     assert pixels(plot, theme.DARK.series[3]) > 20
     assert "Compared with yesterday and last week." in plot.accessibleDescription()
@@ -355,10 +359,10 @@ def test_wheel_does_not_zoom_a_plot_without_focus(plot: LossPlot) -> None:
         Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier,
         Qt.ScrollPhase.NoScrollPhase, False,
     )  # fmt: skip
-    before = plot.chart.x_range()
+    before = plot.chart.get_x_range()
     plot.chart.view.clearFocus()
     QApplication.sendEvent(plot.chart.view.viewport(), wheel)
-    assert plot.chart.x_range() == before
+    assert plot.chart.get_x_range() == before
 
 
 def test_plot_has_a_description_for_screen_readers(plot: LossPlot) -> None:
@@ -375,23 +379,23 @@ def test_plot_has_a_description_for_screen_readers(plot: LossPlot) -> None:
 
 def test_shares_over_a_limit_are_interpolated_between_bins() -> None:
     measured = LengthData(model_facts.lengths([100, 200, 300, 400], trained=50))
-    assert measured.over(0) == (1.0, 1.0)
-    assert measured.over(200) == (0.5, 0.5)
-    assert measured.over(250)[0] == 0.5
-    assert measured.over(349.5)[1] == pytest.approx((0.25 + 0.005) / 2)
-    assert measured.over(400) == (0.0, 0.0)
-    assert measured.over(9000) == (0.0, 0.0)
+    assert measured.count_over(0) == (1.0, 1.0)
+    assert measured.count_over(200) == (0.5, 0.5)
+    assert measured.count_over(250)[0] == 0.5
+    assert measured.count_over(349.5)[1] == pytest.approx((0.25 + 0.005) / 2)
+    assert measured.count_over(400) == (0.0, 0.0)
+    assert measured.count_over(9000) == (0.0, 0.0)
 
 
 def test_bins_hold_every_row_once() -> None:
     measured = LengthData(model_facts.lengths(range(10, 979)))
-    assert measured.binned(np.arange(0.0, 1001.0, 20.0)).sum() == pytest.approx(969)
+    assert measured.count_per_bin(np.arange(0.0, 1001.0, 20.0)).sum() == pytest.approx(969)
 
 
 def test_few_very_long_rows_do_not_squeeze_the_histogram(histogram: LengthHistogram) -> None:
     histogram.set_limit(100)
     histogram.set_lengths(model_facts.lengths([*range(50, 250), 90_000], trained=10))
-    assert histogram.chart.x_range()[1] < 700
+    assert histogram.chart.get_x_range()[1] < 700
     assert histogram.sentence.text().endswith("The longest row has 90,000 tokens.")
 
 
@@ -436,7 +440,7 @@ def test_dragging_the_line_sets_the_limit_once(qtbot: QtBot, histogram: LengthHi
     for tokens in (550, 480, 402):
         mouse(QEvent.Type.MouseMove, tokens, LEFT)
         assert not chosen
-    assert histogram.limit() == pytest.approx(402, abs=8), "the sentence follows the hand"
+    assert histogram.get_limit() == pytest.approx(402, abs=8), "the sentence follows the hand"
     mouse(QEvent.Type.MouseButtonRelease, 402, Qt.MouseButton.NoButton)
     assert len(chosen) == 1
     assert chosen[0] == pytest.approx(402, abs=8)
@@ -448,12 +452,12 @@ def test_keys_move_the_limit_down_to_its_minimum(qtbot: QtBot, histogram: Length
     histogram.set_lengths(model_facts.lengths([100, 500, 900], trained=10))
     histogram.set_limit(600)
     qtbot.keyClick(histogram, Qt.Key.Key_Right)
-    assert histogram.limit() == 608
+    assert histogram.get_limit() == 608
     qtbot.keyClick(histogram, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
-    assert histogram.limit() == 607
+    assert histogram.get_limit() == 607
     qtbot.keyClick(histogram, Qt.Key.Key_PageDown)
     qtbot.keyClick(histogram, Qt.Key.Key_PageDown)
-    assert histogram.limit() == 16
+    assert histogram.get_limit() == 16
 
 
 def test_fit_button_sets_the_limit_to_the_longest_row(
@@ -486,8 +490,8 @@ def test_run_letters_overlap_no_line_and_no_letter() -> None:
         (columns, falling + 2.0 * np.sin(columns)),
     ]
     ends = [QPointF(px[-1], py[-1]) for px, py in lines]
-    view = QRectF(0.0, 0.0, 300.0 + tags.room(), 100.0)
-    boxes = tags.placed(ends, lines, view)
+    view = QRectF(0.0, 0.0, 300.0 + tags.measure_margin(), 100.0)
+    boxes = tags.arrange_boxes(ends, lines, view)
     assert all(view.contains(box) for box in boxes)
     assert all(box.left() > end.x() for box, end in zip(boxes, ends, strict=True))
     for one, other in itertools.combinations(boxes, 2):

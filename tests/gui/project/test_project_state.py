@@ -70,12 +70,12 @@ def test_invalid_value_is_kept_and_reported(qtbot: QtBot, state: ProjectState) -
     with qtbot.waitSignal(state.problems_changed):
         state.set("training", "learning_rate", "fast")
     assert state.get("training", "learning_rate") == "fast"
-    assert state.spec("training") is None
-    (problem,) = state.problems("training", "learning_rate")
+    assert state.get_spec("training") is None
+    (problem,) = state.list_problems("training", "learning_rate")
     assert problem.severity == "error"
     assert "fast" in str(problem.what)
     state.undo.undo()
-    assert state.problems("training") == []
+    assert state.list_problems("training") == []
 
 
 def test_project_with_a_file_is_autosaved(
@@ -138,7 +138,7 @@ def test_copied_project_refers_to_the_original_files(
     assert state.save_as(tmp_path / "copies" / "copy", "copy")
     assert state.name == "copy"
     assert state.draft.folder == tmp_path / "copies" / "copy"
-    assert state.problems() == []
+    assert state.list_problems() == []
     assert state.get("dataset", "sources") == [{"path": str(project_folder / "rows.jsonl")}]
     assert state.get("lora", "rank") == 64
     assert not state.dirty
@@ -158,9 +158,9 @@ def test_reported_problems_stay_until_the_next_report(state: ProjectState) -> No
     problem = Problem(code="dataset.rows", what="14 rows have nothing to train.", remedy="Look.")
     state.report("dataset", [problem])
     state.set("lora", "rank", 8)
-    assert problem in state.problems()
+    assert problem in state.list_problems()
     state.report("dataset", [])
-    assert problem not in state.problems()
+    assert problem not in state.list_problems()
 
 
 def test_repeated_problem_is_listed_once_with_highest_severity(
@@ -171,7 +171,7 @@ def test_repeated_problem_is_listed_once_with_highest_severity(
     state.report("measure_dataset", [mild])
     state.report("inspect_dataset", [problem])
     state.report("lint_dataset", [mild])
-    assert [item for item in state.problems() if item.code == problem.code] == [problem]
+    assert [item for item in state.list_problems() if item.code == problem.code] == [problem]
 
 
 def test_answer_is_kept_until_it_is_cleared(qtbot: QtBot, state: ProjectState) -> None:

@@ -75,4 +75,4 @@ def test_tab_order_survives_repeated_rebuilds_of_the_strip(
                 for _ in range(number % 3)
             ]
             window.state.report("odd", problems)
-            assert window.rail.button(name) in tab_order.focus_order(window)
+            assert window.rail.button(name) in tab_order.list_focus_order(window)

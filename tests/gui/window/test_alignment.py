@@ -31,7 +31,7 @@ from lora_studio.gui.window.main_window import Window
 @pytest.fixture
 def _reset_text_size() -> Iterator[None]:
     yield
-    theme.theme().set_text_size(100)
+    theme.get_theme().set_text_size(100)
 
 
 @pytest.mark.parametrize("width", [1000, 1300])
@@ -100,7 +100,7 @@ def test_icons_grow_with_the_text(qtbot: QtBot) -> None:
     holder.show()
     with_words, alone, glyph = parts
     before = with_words.iconSize(), alone.iconSize(), glyph.width(), glyph.pixmap().width()
-    theme.theme().set_text_size(150)
+    theme.get_theme().set_text_size(150)
     assert with_words.iconSize() == before[0] * 1.5
     assert alone.iconSize() == before[1] * 1.5
     assert glyph.width() == 1.5 * before[2]
@@ -113,7 +113,7 @@ def test_rail_widens_for_larger_icons(qtbot: QtBot, qapp: QApplication) -> None:
     qtbot.addWidget(rail)
     rail.add("model", "model", "A title that needs its room")
     narrow = rail.width()
-    theme.theme().set_text_size(150)
+    theme.get_theme().set_text_size(150)
     qapp.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
     assert rail.width() > 1.3 * narrow
 
@@ -123,7 +123,7 @@ def test_tab_order_includes_the_rail_on_every_page(window: Window) -> None:
     window.rail.button("home").setFocus(Qt.FocusReason.TabFocusReason)
     for name in ("runs", "settings", "home"):
         window.show_page(name)
-        assert window.rail.button(name) in tab_order.focus_order(window)
+        assert window.rail.button(name) in tab_order.list_focus_order(window)
 
 
 def _first_column(picture: QImage) -> int:

@@ -143,7 +143,7 @@ def test_problem_of_the_previous_model_is_dropped(
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "org/other")
     asked.tell(before, events.Failed(problem=GATED))
-    assert not asked.state.problems("model", "source")
+    assert not asked.state.list_problems("model", "source")
 
 
 def test_model_restored_by_undo_is_inspected_again(asked: Asked, qtbot: QtBot) -> None:
@@ -241,7 +241,7 @@ def test_pending_question_moves_to_the_replacement_worker(
     lane = asked.lane(question)
     asked.window.inspector.restart_workers()
     assert lane.killed
-    assert not asked.state.problems("dataset"), "that it was killed is no answer"
+    assert not asked.state.list_problems("dataset"), "that it was killed is no answer"
     asked.window.inspector.restart_workers()  # offline mode on and off at once
     lane.ended.emit()
     assert asked.questions("inspect_dataset") == [question]
@@ -257,7 +257,7 @@ def test_no_worker_starts_while_the_engine_is_being_moved(asked: Asked) -> None:
     for lane in before:
         lane.ended.emit()
     asked.window.inspector.ask(commands.InspectOllama())
-    asked.window.inspector.expect("read_rows")
+    asked.window.inspector.prepare_worker("read_rows")
     assert Lane.made == before
     engine.changed.emit()  # it was moved
     assert asked.questions("inspect_dataset") == [question]

@@ -163,7 +163,7 @@ def test_ctrl_enter_on_an_incomplete_step_shows_what_is_missing(
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert window.page_name == "model"
     assert window.message_bar.isVisible()
-    assert window.pages["model"].blocker() in window.message_bar.text
+    assert window.pages["model"].find_blocker() in window.message_bar.text
 
 
 def test_tab_order_is_rail_header_page_problems(
@@ -173,7 +173,7 @@ def test_tab_order_is_rail_header_page_problems(
     window.show_page("model")
     for value in ("", "gone", ""):  # the line of problems is made anew each time
         window.state.set("model", "source", value)
-    way = tab_order.focus_order(window)
+    way = tab_order.list_focus_order(window)
     assert window.strip.isVisible()
     parts = (window.rail, window.header, window.pages["model"], window.strip)
     found = [next(part for part in parts if part.isAncestorOf(stop)) for stop in way]
@@ -206,14 +206,14 @@ def test_new_project_gets_a_folder_and_is_listed_as_recent(
     assert window.state.name == "Tröstbot: 1/2"
     file = tmp_path / "work" / "Tröstbot- 1-2" / "Tröstbot- 1-2.lorastudio"
     assert window.state.draft.path == file
-    assert window.preferences.recent_projects() == [file]
-    assert Preferences.load().recent_projects() == [file]
+    assert window.preferences.list_recent_projects() == [file]
+    assert Preferences.load().list_recent_projects() == [file]
 
 
 def test_new_project_is_not_created_in_a_nonempty_folder(
     window: Window, project_folder: Path
 ) -> None:
-    window.projects.new()
+    window.projects.create_project()
     dialog = window.findChild(NewProjectDialog)
     assert dialog is not None
     dialog.parent_folder.setText(str(project_folder.parent))
@@ -227,7 +227,7 @@ def test_sample_project_is_copied_once(window: Window) -> None:
     window.home.sample_clicked.emit()
     first = window.state.draft.folder
     assert first is not None
-    assert window.state.problems() == []
+    assert window.state.list_problems() == []
     window.state.set("lora", "rank", 8)
     window.save()
     window.home.sample_clicked.emit()
@@ -316,7 +316,7 @@ def test_forgetting_a_project_keeps_its_file(window: Window, project_folder: Pat
     window.open_project(project_folder)
     file = project_folder / "support bot.lorastudio"
     window.home.forget_clicked.emit(file)
-    assert window.preferences.recent_projects() == []
+    assert window.preferences.list_recent_projects() == []
     assert file.is_file()
 
 
@@ -339,7 +339,7 @@ def test_moved_project_is_marked_missing_and_can_be_located(
     dialog.fileSelected.emit(str(moved / "support bot.lorastudio"))
     dialog.reject()
     assert window.state.draft.folder == moved
-    assert project_folder / "support bot.lorastudio" not in window.preferences.known_projects()
+    assert project_folder / "support bot.lorastudio" not in window.preferences.list_known_projects()
 
 
 # --- problems -------------------------------------------------------------------------------------
@@ -369,10 +369,10 @@ def test_long_problem_link_is_elided(window: Window, project_folder: Path) -> No
     link = links[-1]
     assert link.minimumSizeHint().width() < link.sizeHint().width() / 2
     link.resize(link.sizeHint())
-    assert link.shown_text() == link.text()
+    assert link.get_elided_text() == link.text()
     link.resize(120, link.height())
-    assert link.shown_text().endswith("…")
-    assert link.text().startswith(link.shown_text()[:-1])
+    assert link.get_elided_text().endswith("…")
+    assert link.text().startswith(link.get_elided_text()[:-1])
 
 
 def test_info_message_disappears_with_its_page_once_read(
@@ -403,7 +403,7 @@ def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Pat
     ]  # fmt: skip
     fixes[0].click()
     assert window.state.get("training", "seed") == 42
-    assert window.state.problems() == []
+    assert window.state.list_problems() == []
     assert not window.strip.isVisible()
 
 
@@ -421,14 +421,14 @@ def test_failed_inspection_becomes_a_problem_of_its_step(
     problem = {"code": "dataset.odd", "what": "Row 3 is odd.", "remedy": "Mend it."}
     scenario(inspect_dataset=[{"fail": problem}])
     window.open_project(project_folder)
-    spec = window.state.spec("dataset")
+    spec = window.state.get_spec("dataset")
     question = commands.InspectDataset.model_validate({"dataset": spec})
     window.pages["dataset"].ask.emit(question)
-    qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")), timeout=WAIT)
     assert window.rail.button("dataset").state.caption == "1 problem"
     scenario()
     window.pages["dataset"].ask.emit(question.model_copy(update={"id": "again"}))
-    qtbot.waitUntil(lambda: not window.state.problems("dataset"), timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.state.list_problems("dataset"), timeout=WAIT)
 
 
 def test_refused_source_is_a_problem_of_the_dataset(
@@ -440,10 +440,10 @@ def test_refused_source_is_a_problem_of_the_dataset(
     found = model_facts.dataset(problems=(refused, hint))
     scenario(inspect_dataset=[{"emit": found.model_dump(mode="json", exclude={"id", "time"})}])
     window.open_project(project_folder)
-    spec = window.state.spec("dataset")
+    spec = window.state.get_spec("dataset")
     window.pages["dataset"].ask.emit(commands.InspectDataset.model_validate({"dataset": spec}))
-    qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
-    assert [item.code for item in window.state.problems("dataset")] == ["dataset.not_text"]
+    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")), timeout=WAIT)
+    assert [item.code for item in window.state.list_problems("dataset")] == ["dataset.not_text"]
     assert window.rail.button("dataset").state.caption == "1 problem"
 
 
@@ -453,10 +453,10 @@ def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) 
         code="ollama.not_running", what="No server.", remedy="Start it.", where=Where(step="export")
     )
     window.inspector.finished.emit("inspect_ollama", absent)
-    assert [item.severity for item in window.state.problems("export")] == ["warning"]
+    assert [item.severity for item in window.state.list_problems("export")] == ["warning"]
     window.state.set("export", "ollama_create", False)
     window.inspector.finished.emit("inspect_ollama", absent)
-    assert not window.state.problems("export")
+    assert not window.state.list_problems("export")
 
 
 def test_only_the_latest_inspection_of_a_kind_is_answered(
@@ -479,7 +479,7 @@ def test_only_the_latest_inspection_of_a_kind_is_answered(
 def test_closed_window_starts_no_worker(window: Window) -> None:
     window.close()
     window.inspector.ask(commands.InspectOllama())
-    window.inspector.expect("read_rows")
+    window.inspector.prepare_worker("read_rows")
     assert not window.inspector.has_workers
 
 
@@ -601,8 +601,8 @@ def test_job_warnings_are_listed_among_the_problems(
     window.open_project(project_folder)
     window.launcher.request("train")
     _until_idle(window, qtbot)
-    qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
-    assert str(window.state.problems("dataset")[0].what) == "3 rows are cut."
+    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")), timeout=WAIT)
+    assert str(window.state.list_problems("dataset")[0].what) == "3 rows are cut."
 
 
 # --- closing --------------------------------------------------------------------------------------
@@ -723,7 +723,7 @@ def test_closing_with_unsavable_changes_asks_first(window: Window, project_folde
 
 def test_theme_choice_applies_at_once_and_is_saved(window: Window) -> None:
     window.settings.look.button("dark").click()
-    assert theme.current() is theme.DARK
+    assert theme.get_palette() is theme.DARK
     assert Preferences.load().theme == "dark"
 
 
@@ -753,7 +753,7 @@ def test_closed_window_leaves_no_thread(
     for step in STEPS:
         window.show_page(step)
     window.close()
-    qtbot.waitUntil(lambda: not threads.running_threads(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not threads.list_running_threads(), timeout=WAIT)
 
 
 def test_header_shows_the_training_device(window: Window, project_folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_corrupted_project_is_reported_and_backed_up_on_save(
     broken = file.read_text() + "\n[lora\nrank = 8\n"
     file.write_text(broken)
     assert window.open_project(file)
-    (problem,) = [item for item in window.state.problems() if item.code == "project.syntax"]
+    (problem,) = [item for item in window.state.list_problems() if item.code == "project.syntax"]
     assert problem.where.line is not None
     assert window.strip.isVisible()
     window.state.set("lora", "rank", 32)
@@ -141,7 +141,7 @@ def test_project_lock_is_released_when_the_window_switches(
     other.state.set("lora", "rank", 8)
     assert other.state.save_as(tmp_path / "copy", "copy")
     assert other.header.saved == "saved"
-    assert other.state.problems() == []
+    assert other.state.list_problems() == []
     other.state.set("lora", "rank", 32)
     assert other.save()
     window.state.create(tmp_path / "next", "next")

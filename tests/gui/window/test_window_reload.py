@@ -62,7 +62,7 @@ def test_language_change_keeps_the_open_project_and_page(
     new = window_reload.window
     assert new.isVisible()
     assert new.page_name == "settings"
-    assert new.title_of("settings") == "Einstellungen"
+    assert new.get_title("settings") == "Einstellungen"
     assert new.rail.button("home").text() == "Start"
     assert new.state.draft.folder == project_folder
     assert new.state.get("lora", "rank") == 24

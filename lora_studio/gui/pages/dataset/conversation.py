@@ -12,9 +12,14 @@ from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing
-from lora_studio.gui.widgets.basics import titled
+from lora_studio.gui.widgets.basics import with_title
 from lora_studio.gui.widgets.glyph import StatusLabel
-from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, text_format
+from lora_studio.gui.widgets.rich_text import (
+    RichText,
+    add_paragraph,
+    make_block_format,
+    make_text_format,
+)
 
 _ROLES = {
     "system": mark("System"),
@@ -44,27 +49,35 @@ class MessagesView(RichText):
         return self.toPlainText()
 
     def _paint(self) -> None:
-        cursor = self.emptied()
+        cursor = self.start_document()
         caption = Size.CAPTION
         for message in self._messages:
             above = 0 if self.document().isEmpty() else Spacing.L
             tint = "accent" if message.role == "assistant" else "muted"
-            heading = text_format(tint, size=caption, bold=True)
-            paragraph(cursor, spaced(above, 2), _heading(message), heading)
+            heading = make_text_format(tint, size=caption, bold=True)
+            add_paragraph(cursor, make_block_format(above, 2), _format_heading(message), heading)
             if message.thinking:
-                quoted = spaced(0, Spacing.XS, Spacing.M)
-                paragraph(cursor, quoted, tr("Reasoning"), text_format("muted", size=caption))
-                paragraph(cursor, quoted, message.thinking, text_format("muted", italic=True))
+                quoted = make_block_format(0, Spacing.XS, Spacing.M)
+                add_paragraph(
+                    cursor, quoted, tr("Reasoning"), make_text_format("muted", size=caption)
+                )
+                add_paragraph(
+                    cursor, quoted, message.thinking, make_text_format("muted", italic=True)
+                )
             if message.content:
-                paragraph(cursor, spaced(), message.content, text_format("text"))
+                add_paragraph(
+                    cursor, make_block_format(), message.content, make_text_format("text")
+                )
             for call in message.tool_calls:
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
                 said = tr("Tool call: {name}({arguments})").format(
                     name=call.name, arguments=arguments
                 )
-                paragraph(cursor, spaced(Spacing.XS), said, text_format("text", mono=True))
+                add_paragraph(
+                    cursor, make_block_format(Spacing.XS), said, make_text_format("text", mono=True)
+                )
         if self._plain:
-            paragraph(cursor, spaced(), self._plain, text_format("text"))
+            add_paragraph(cursor, make_block_format(), self._plain, make_text_format("text"))
         self.moveCursor(cursor.MoveOperation.Start)
 
 
@@ -84,7 +97,7 @@ class ChatView(QWidget):
         self._pair = QSplitter()
         self._pair.setChildrenCollapsible(False)
         for name, part in ((tr("Chosen"), self.chosen), (tr("Rejected"), self.rejected)):
-            self._pair.addWidget(titled(name, part))
+            self._pair.addWidget(with_title(name, part))
         self._pair.setHandleWidth(Spacing.S)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.S, 0, 0)
@@ -105,13 +118,13 @@ class ChatView(QWidget):
         self.messages.setVisible(not paired or bool(row and row.messages))
         self._pair.setVisible(paired)
         self.fault.setVisible(bool(row and row.fault))
-        self.fault.say(
+        self.fault.set_status(
             tr("Skipped: {reason}").format(reason=localize(row.fault or "")) if row else "", "warn"
         )
         labeled = row.label if row else None
         self.verdict.setVisible(labeled is not None)
         good = tr("This answer is labeled good.") if labeled else tr("This answer is labeled bad.")
-        self.verdict.say(good, "ok" if labeled else "muted", "check" if labeled else "minus")
+        self.verdict.set_status(good, "ok" if labeled else "muted", "check" if labeled else "minus")
 
     def text(self) -> str:
         """Return the content as plain text, the chosen and rejected answers after the prompt."""
@@ -119,7 +132,7 @@ class ChatView(QWidget):
         return "\n".join(part.text() for part in parts if part.text())
 
 
-def _heading(message: Message) -> str:
+def _format_heading(message: Message) -> str:
     name = f"  ·  {message.name}" if message.name else ""
     trained = f"  ·  {tr('trained')}" if message.trained else ""
     return tr(_ROLES[message.role]) + name + trained

@@ -16,7 +16,7 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Role, Spacing
-from lora_studio.gui.widgets.basics import button, column, label, line, row
+from lora_studio.gui.widgets.basics import button, column, label, row, separator
 from lora_studio.gui.widgets.glyph import Glyph
 
 _FIXED: tuple[str, Role] = ("check", "ok")
@@ -87,20 +87,20 @@ class FindingsView(Control):
         rows.setContentsMargins(0, 0, Spacing.S, 0)
         rows.setSpacing(0)
         findings = self._linted.findings if self._linted else ()
-        if text := self._heading(findings):
+        if text := self._format_heading(findings):
             rows.addWidget(label(text, "muted", wrap=True))
             rows.addSpacing(Spacing.S)
         for finding in findings:
-            rows.addWidget(line())
-            rows.addWidget(self._row(finding))
+            rows.addWidget(separator())
+            rows.addWidget(self._make_row(finding))
         for fix in self._fixes:
             if all(finding.fix != fix for finding in findings):
-                rows.addWidget(line())
-                rows.addWidget(self._repair(fix))
+                rows.addWidget(separator())
+                rows.addWidget(self._make_repair(fix))
         rows.addStretch(1)
         self._area.setWidget(inner)
 
-    def _heading(self, findings: Sequence[Finding]) -> str:
+    def _format_heading(self, findings: Sequence[Finding]) -> str:
         if self._note:
             return self._note
         if self._linted is None:
@@ -117,7 +117,7 @@ class FindingsView(Control):
             self._linted.rows,
         )
 
-    def _row(self, finding: Finding) -> QWidget:
+    def _make_row(self, finding: Finding) -> QWidget:
         fixed = self._is_fixed(finding)
         name, role = _FIXED if fixed else _SIGNS[finding.severity]
         title = f"{localize(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
@@ -130,20 +130,20 @@ class FindingsView(Control):
         if finding.fix is not None:
             buttons.append(self._fix_button(finding.fix, fixed, localize(finding.title)))
         elif finding.change is not None:
-            buttons.append(self._change_button(*finding.change))
+            buttons.append(self._make_change_button(*finding.change))
         if fixed:
             texts.addWidget(
                 label(tr("Fixed: {fix}").format(fix=self._titles.get(finding.fix or "", "")), "ok")
             )
-        return _finding_row(name, role, texts, buttons)
+        return _make_finding_row(name, role, texts, buttons)
 
-    def _repair(self, fix: str) -> QWidget:
+    def _make_repair(self, fix: str) -> QWidget:
         texts = column(
             label(self._titles.get(fix, fix), "label", wrap=True),
             label(tr("Active, but no row needs it now."), "muted", wrap=True),
             spacing=2,
         )
-        return _finding_row(
+        return _make_finding_row(
             "check", "ok", texts, [self._fix_button(fix, True, self._titles.get(fix, fix))]
         )
 
@@ -161,7 +161,7 @@ class FindingsView(Control):
         self._buttons[fix] = widget
         return widget
 
-    def _change_button(self, field: str, value: Any) -> QWidget:
+    def _make_change_button(self, field: str, value: Any) -> QWidget:
         return button(
             self._in_words(field, value), lambda: self.change_requested.emit(field, value)
         )
@@ -177,7 +177,7 @@ class FindingsView(Control):
             rebuilt.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were rebuilt
 
 
-def _finding_row(icon: str, role: Role, texts: Any, buttons: Sequence[QWidget]) -> QWidget:
+def _make_finding_row(icon: str, role: Role, texts: Any, buttons: Sequence[QWidget]) -> QWidget:
     """Return a row of an icon, text, and buttons on the right."""
     widget = QWidget()
     glyph = Glyph(icon, role)

@@ -46,7 +46,7 @@ class DatasetFooter(QWidget):
             self._shown = tuple(skipped)
             self._fill()
 
-    def texts(self) -> list[str]:
+    def list_reasons(self) -> list[str]:
         """Return the reasons as they are shown."""
         items = (self._flow.itemAt(index) for index in range(self._flow.count()))
         parts = [item.widget() for item in items if item is not None]
@@ -66,7 +66,11 @@ class DatasetFooter(QWidget):
                 reason=localize(skip.reason),
             )
             show = button(
-                said, self._clicking(skip.reason), kind="link", icon="warning", role="warn"
+                said,
+                self._make_click_handler(skip.reason),
+                kind="link",
+                icon="warning",
+                role="warn",
             )
             show.setToolTip(_show_them(skip))
             self._flow.addWidget(show)
@@ -83,7 +87,7 @@ class DatasetFooter(QWidget):
                 )
             )
 
-    def _clicking(self, reason: Text) -> Callable[[], None]:
+    def _make_click_handler(self, reason: Text) -> Callable[[], None]:
         return lambda: self.reason_clicked.emit(reason)
 
 

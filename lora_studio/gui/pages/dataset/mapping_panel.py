@@ -20,9 +20,9 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.dataset.slot_editor import SlotEditor
 from lora_studio.gui.project.data_sources import Plain, is_hub
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing
-from lora_studio.gui.widgets.basics import button, column, label, line, row
+from lora_studio.gui.widgets.basics import button, column, label, row, separator
 from lora_studio.gui.widgets.glyph import StatusLabel
 
 _AUTO = "auto"
@@ -67,12 +67,12 @@ class MappingPanel(QWidget):
         for name, words_ in _HUB.items():
             field = self.hub[name]
             field.setAccessibleName(tr(words_))
-            sized(field, width=140)
-            field.enters(self._hub_typed, self._show_hub)
+            set_scaled_sizes(field, width=140)
+            field.connect_keys(self._on_hub_typed, self._show_hub)
             fields += [label(tr(words_), "caption"), field]
         self.hub_row.setLayout(row(*fields, None))
         layout = column(
-            line(), self.hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
+            separator(), self.hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
             self.note,
             spacing=Spacing.S,
         )  # fmt: skip
@@ -88,8 +88,8 @@ class MappingPanel(QWidget):
         self.hub_row.setVisible(is_hub(source))
         for name, field in self.hub.items():
             if not field.hasFocus():
-                field.setText(self._hub_values()[name])
-        self.format.set_choices(_formats(detected))
+                field.setText(self._list_hub_values()[name])
+        self.format.set_choices(_list_formats(detected))
         self.format.show_value(source.get("format", _AUTO))
         self.reset.setVisible(bool(source.get("mapping")) or source.get("format", _AUTO) != _AUTO)
         self._show_slots()
@@ -97,7 +97,7 @@ class MappingPanel(QWidget):
     def commit(self) -> None:
         """Apply what is being typed."""
         if is_hub(self._source):
-            self._hub_typed()
+            self._on_hub_typed()
         for slot in self.slots.values():
             slot.commit()
 
@@ -124,13 +124,13 @@ class MappingPanel(QWidget):
         if list(self.slots) != names:
             self._make_slots(wanted)
         columns = self._detected.columns if self._detected else ()
-        first, filled = _first_row(self._detected), self.mapping()
+        first, filled = _get_first_row(self._detected), self.mapping()
         for name, slot in self.slots.items():
             slot.show_value(str(filled.get(name, "")), columns, first)
-        self._fold(filled)
-        self.note.say(*self._about_first_row(first, filled))
+        self._hide_optional_slots(filled)
+        self.note.set_status(*self._check_first_row(first, filled))
 
-    def _about_first_row(
+    def _check_first_row(
         self, first: Mapping[str, Any], mapping: Mapping[str, str]
     ) -> tuple[str, Role]:
         """Return whether the first row is usable, and the color role for the sentence."""
@@ -147,7 +147,7 @@ class MappingPanel(QWidget):
             "Map each field to a column, or to a template such as {question}\\n{context}."
         ), "muted"
 
-    def _fold(self, filled: Mapping[str, str]) -> None:
+    def _hide_optional_slots(self, filled: Mapping[str, str]) -> None:
         """Hide fields that are neither required nor mapped behind a link that names them."""
         unused = [
             name for name, slot in self.slots.items() if not slot.needed and name not in filled
@@ -165,7 +165,7 @@ class MappingPanel(QWidget):
 
     def _show_others(self) -> None:
         self._all = True
-        self._fold(self.mapping())
+        self._hide_optional_slots(self.mapping())
 
     def _make_slots(self, wanted: tuple[str, ...]) -> None:
         for old in (*self.slots.values(), *self._names.values()):
@@ -177,7 +177,7 @@ class MappingPanel(QWidget):
             name = spelled.rstrip("*")
             needed = spelled.endswith("*")
             slot = SlotEditor(name, needed=needed)
-            slot.changed.connect(self._slot_changed)
+            slot.changed.connect(self._on_slot_changed)
             title = label(
                 tr("{name} (required)").format(name=name) if needed else name,
                 "label" if needed else "muted",
@@ -193,7 +193,7 @@ class MappingPanel(QWidget):
     def _format_chosen(self, value: object) -> None:
         self.changed.emit({"format": value, "mapping": {}})
 
-    def _slot_changed(self, name: str, value: str) -> None:
+    def _on_slot_changed(self, name: str, value: str) -> None:
         """Store the whole mapping with its format, so that a new detection can't shift it.
 
         A detected field that the user empties stays in the mapping as "".
@@ -206,23 +206,23 @@ class MappingPanel(QWidget):
     def _reset(self) -> None:
         self.changed.emit({"format": _AUTO, "mapping": {}})
 
-    def _hub_typed(self) -> None:
+    def _on_hub_typed(self) -> None:
         typed = {name: field.text().strip() for name, field in self.hub.items()}
         typed = {name: value or _HUB_DEFAULTS[name] for name, value in typed.items()}
-        if typed != self._hub_values():
+        if typed != self._list_hub_values():
             self.changed.emit(typed)
 
-    def _hub_values(self) -> dict[str, str]:
+    def _list_hub_values(self) -> dict[str, str]:
         return {
             name: str(self._source.get(name, default)) for name, default in _HUB_DEFAULTS.items()
         }
 
     def _show_hub(self) -> None:
-        for name, value in self._hub_values().items():
+        for name, value in self._list_hub_values().items():
             self.hub[name].setText(value)
 
 
-def _formats(detected: events.SourceFound | None) -> dict[str, str]:
+def _list_formats(detected: events.SourceFound | None) -> dict[str, str]:
     """Return format titles: the detected one first, then those that also match, then all others."""
     row_format = detected.format if detected else None
     title = (
@@ -240,7 +240,7 @@ def _formats(detected: events.SourceFound | None) -> dict[str, str]:
     return choices | {name: tr(FORMATS[name].title) for name in rest}
 
 
-def _first_row(detected: events.SourceFound | None) -> Mapping[str, Any]:
+def _get_first_row(detected: events.SourceFound | None) -> Mapping[str, Any]:
     if detected is None or not detected.first:
         return {}
     try:

@@ -31,7 +31,7 @@ from lora_studio.gui.project import data_sources, run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, EmptyState, column
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.drag_and_drop import dropped_paths
+from lora_studio.gui.widgets.drag_and_drop import get_dropped_paths
 from lora_studio.gui.widgets.task_status import TaskStatus
 
 _STEP: Step = "dataset"
@@ -58,25 +58,25 @@ class DatasetPage(StepPage):
         self.queries = DatasetQueries(state, self)
         self.sources = SourceList(self._preferences.recent_data)
         self.rows, self.lengths = RowBrowser(), LengthsView()
-        self.findings = FindingsView(state.about(_STEP, "fixes"), self._setting_in_words)
+        self.findings = FindingsView(state.get_facts(_STEP, "fixes"), self._describe_setting)
         self.group = ComboControl({"": tr("None")}, editable=True)
         self.status, self.footer = TaskStatus(), DatasetFooter()
         self.tabs, self.data = QTabWidget(), QStackedWidget()
         self._shown: events.DatasetInspected | None = None
         self._columns: dict[str, str] = {}
         self._at_work: Kind | None = None
-        self._lay_out()
+        self._build_layout()
         self._wire()
-        self._opened()
+        self._on_opened()
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         sources = self.add_editor("sources", control=self.sources)
-        _bare(sources)
+        _hide_label(sources)
         fixes = self.add_editor("fixes", control=self.findings)
-        _bare(fixes)
+        _hide_label(fixes)
         self.tabs.addTab(self.rows, tr("Rows"))
         self.tabs.addTab(self.lengths, tr("Lengths"))
         self.tabs.addTab(fixes, tr("Findings"))
@@ -103,11 +103,11 @@ class DatasetPage(StepPage):
         card.setMinimumWidth(520)
         card.add(self.data)
         self.body.addWidget(sources)
-        settings = column(*self._settings(), None)
+        settings = column(*self._make_settings(), None)
         self.body.addWidget(ResponsiveColumns(card, settings, (1, 0), right_width=_SETTINGS), 1)
         self.setAcceptDrops(True)
 
-    def _settings(self) -> Sequence[Card]:
+    def _make_settings(self) -> Sequence[Card]:
         used = Card(tr("Training options"))
         used.add(self.add_editor("train_on", style="combo"), self.add_editor("max_length"))
         more = CollapsibleSection()
@@ -138,14 +138,14 @@ class DatasetPage(StepPage):
         self.rows.ask.connect(self.ask)
         self.status.cancel_clicked.connect(lambda kind: self.queries.cancel(cast(Kind, kind)))
         self.status.resume_clicked.connect(lambda kind: self.queries.resume(cast(Kind, kind)))
-        self.sources.added.connect(self._remember)
+        self.sources.added.connect(self._add_recent)
         self.lengths.limit_chosen.connect(lambda limit: state.set(_STEP, "max_length", limit))
         self.findings.rows_requested.connect(self._show_finding)
         self.findings.change_requested.connect(lambda field, value: state.set(_STEP, field, value))
         self.footer.reason_clicked.connect(self._show_reason)
-        state.value_changed.connect(self._value_changed)
-        state.opened.connect(self._opened)
-        state.facts_changed.connect(self._facts_changed)
+        state.value_changed.connect(self._on_value_changed)
+        state.opened.connect(self._on_opened)
+        state.facts_changed.connect(self._on_facts_changed)
         find = QShortcut("Ctrl+F", self, self._find)
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
 
@@ -153,7 +153,7 @@ class DatasetPage(StepPage):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept files and folders anywhere on the page."""
-        if dropped_paths(event):
+        if get_dropped_paths(event):
             self.sources.set_hot(True)
             event.acceptProposedAction()
 
@@ -164,7 +164,7 @@ class DatasetPage(StepPage):
     def dropEvent(self, event: QDropEvent) -> None:
         """Add the dropped files and folders to the sources."""
         self.sources.set_hot(False)
-        if paths := dropped_paths(event):
+        if paths := get_dropped_paths(event):
             event.acceptProposedAction()
             self.sources.add_paths(paths)
 
@@ -186,7 +186,7 @@ class DatasetPage(StepPage):
         self.rows.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.rows.search.selectAll()
 
-    def _remember(self, paths: Sequence[str]) -> None:
+    def _add_recent(self, paths: Sequence[str]) -> None:
         folder = self.state.draft.folder
         for path in paths:
             local = (folder / path) if folder else Path(path)
@@ -195,7 +195,7 @@ class DatasetPage(StepPage):
 
     def _show_finding(self, finding: events.Finding) -> None:
         self.tabs.setCurrentIndex(_ROWS)
-        self.rows.show_only(_finding_filter(finding))
+        self.rows.show_only(_make_finding_filter(finding))
 
     def _show_reason(self, reason: Text) -> None:
         self.tabs.setCurrentIndex(_ROWS)
@@ -209,7 +209,7 @@ class DatasetPage(StepPage):
         self.queries.on_event(event)
         self.rows.on_event(event)
 
-    def _opened(self) -> None:
+    def _on_opened(self) -> None:
         self.sources.base = self.state.draft.folder
         self._shown = None
         self._show_limit()
@@ -218,7 +218,7 @@ class DatasetPage(StepPage):
         self._show_findings()
         self._show_status()
 
-    def _value_changed(self, step: str, field: str) -> None:
+    def _on_value_changed(self, step: str, field: str) -> None:
         if step == "training":
             self._show_steps()
         if step != _STEP:
@@ -226,23 +226,25 @@ class DatasetPage(StepPage):
         if field in ("max_length", "too_long"):
             self._show_limit()
         if field == "sources":
-            self._sources_changed()
+            self._on_sources_changed()
         if field == "fixes":
             self._count_findings()
-        self.rows.set_token_inputs(*self.queries.token_inputs())
+        self.rows.set_token_inputs(*self.queries.get_token_inputs())
         self._show_footer()
 
-    def _sources_changed(self) -> None:
+    def _on_sources_changed(self) -> None:
         """Keep what is known until the new answer, unless no source is left of it."""
         answer = self.state.facts.dataset
-        before = {self._absolute(item.path) for item in answer.sources} if answer else set()
-        now = {self._absolute(item["path"]) for item in data_sources.plain(self._sources())}
+        before = {self._to_absolute(item.path) for item in answer.sources} if answer else set()
+        now = {
+            self._to_absolute(item["path"]) for item in data_sources.to_plain(self._get_sources())
+        }
         if not before & now:
             for name in ("dataset", "lengths", "findings"):
                 self.state.forget(name)
         self._show_sources()
 
-    def _facts_changed(self, name: str) -> None:
+    def _on_facts_changed(self, name: str) -> None:
         match name:
             case "dataset":
                 self._show_dataset()
@@ -252,23 +254,23 @@ class DatasetPage(StepPage):
             case "findings":
                 self._show_findings()
             case "model":
-                self.rows.set_token_inputs(*self.queries.token_inputs())
+                self.rows.set_token_inputs(*self.queries.get_token_inputs())
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def _sources(self) -> Any:
+    def _get_sources(self) -> Any:
         return self.state.get(_STEP, "sources")
 
-    def _absolute(self, path: str) -> str:
+    def _to_absolute(self, path: str) -> str:
         local = Path(path).expanduser()
         folder = self.state.draft.folder
         return str((folder / local).resolve()) if folder and (folder / local).exists() else path
 
     def _show_sources(self) -> None:
         answer = self.state.facts.dataset
-        known = {self._absolute(item.path): item for item in answer.sources} if answer else {}
-        sources = data_sources.plain(self._sources())
-        detected = [known.get(self._absolute(item["path"])) for item in sources]
+        known = {self._to_absolute(item.path): item for item in answer.sources} if answer else {}
+        sources = data_sources.to_plain(self._get_sources())
+        detected = [known.get(self._to_absolute(item["path"])) for item in sources]
         self.sources.show_detected(detected, busy=self.queries.is_busy("inspect_dataset"))
         columns = {name: name for item in known.values() for name in item.columns}
         if columns != self._columns:
@@ -286,12 +288,12 @@ class DatasetPage(StepPage):
         if answer is None:
             self.rows.set_dataset(None)
             return
-        asked = self.queries.inspected_dataset() if answer.complete else None
+        asked = self.queries.get_inspected_dataset() if answer.complete else None
         self.rows.set_dataset(
             asked, answer.preview, rows=answer.rows_read, task=answer.task,
             sources=len(answer.sources),
         )  # fmt: skip
-        self.rows.set_token_inputs(*(self.queries.token_inputs() if asked else (None, None)))
+        self.rows.set_token_inputs(*(self.queries.get_token_inputs() if asked else (None, None)))
 
     def _show_limit(self) -> None:
         limit, too_long = self.state.get(_STEP, "max_length"), self.state.get(_STEP, "too_long")
@@ -303,9 +305,9 @@ class DatasetPage(StepPage):
         self._show_steps()
 
     def _show_steps(self) -> None:
-        training, split = self.state.spec("training"), run_preview.split(self.state)
+        training, split = self.state.get_spec("training"), run_preview.split(self.state)
         if isinstance(training, TrainingSpec) and split and split.train:
-            total, _ = run_preview.steps(training, split.train)
+            total, _ = run_preview.count_steps(training, split.train)
             self.lengths.show_steps(
                 tr("about {total}").format(total=formatting.format_number(total))
             )
@@ -328,10 +330,10 @@ class DatasetPage(StepPage):
         listed = [item for item in (report.findings if report else ()) if item.rows]
         every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
         filters = [RowFilter("findings", tr("Rows with findings"), every)] if every else []
-        self.rows.set_filters([*filters, *map(_finding_filter, listed)])
+        self.rows.set_filters([*filters, *map(_make_finding_filter, listed)])
 
     def _show_status(self) -> None:
-        running, declined = self.queries.running(), self.queries.canceled()
+        running, declined = self.queries.get_running(), self.queries.get_canceled()
         at_work = running[0] if running else None
         if running is not None:
             self.status.show_running(*running)
@@ -369,8 +371,8 @@ class DatasetPage(StepPage):
         ]
         self.footer.show_totals(parts, answer.skipped)
 
-    def _setting_in_words(self, field: str, value: Any) -> str:
-        about = self.state.about(_STEP, field)
+    def _describe_setting(self, field: str, value: Any) -> str:
+        about = self.state.get_facts(_STEP, field)
         shown = about.choices.get(
             str(value), formatting.format_number(value) if type(value) is int else value
         )
@@ -381,11 +383,11 @@ class DatasetPage(StepPage):
         return tr("{setting}: {value}").format(setting=about.title, value=shown)
 
 
-def _finding_filter(finding: events.Finding) -> RowFilter:
+def _make_finding_filter(finding: events.Finding) -> RowFilter:
     return RowFilter(finding.code, localize(finding.title), finding.rows)
 
 
-def _bare(editor: FieldEditor) -> None:
+def _hide_label(editor: FieldEditor) -> None:
     """Hide label and help of an editor that the page explains by itself."""
     editor.set_label_visible(False)
     editor.set_help("")

@@ -13,8 +13,8 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.gui.jobs.debounced_query import DebouncedQuery, named_model
-from lora_studio.gui.project.data_sources import narrowed
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
+from lora_studio.gui.project.data_sources import select_fields
 from lora_studio.gui.project.state import ProjectState
 
 Kind = Literal["inspect_dataset", "measure_dataset", "lint_dataset"]
@@ -53,7 +53,7 @@ class DatasetQueries(QObject):
         self.state = state
         self._canceled: set[Kind] = set()
         self._progress: dict[str, events.Progress] = {}
-        makers = (self._inspection, self._measuring, self._linting)
+        makers = (self._make_inspection, self._make_measurement, self._make_linting)
         self._queries = {
             kind: DebouncedQuery(make, self) for kind, make in zip(KINDS, makers, strict=True)
         }
@@ -61,17 +61,17 @@ class DatasetQueries(QObject):
             query.ask.connect(partial(self._on_asked, kind))
             query.outdated.connect(self.outdated)
             query.busy_changed.connect(lambda _: self.changed.emit())
-        state.opened.connect(self._opened)
-        state.value_changed.connect(self._value_changed)
-        state.facts_changed.connect(self._facts_changed)
-        self._opened()
+        state.opened.connect(self._on_opened)
+        state.value_changed.connect(self._on_value_changed)
+        state.facts_changed.connect(self._on_facts_changed)
+        self._on_opened()
 
     # --- from the page ------------------------------------------------------------------------
 
     def send_due(self) -> None:
         """Send every query that is due."""
         for query in self._queries.values():
-            query.now()
+            query.ask_now()
 
     def on_event(self, event: object) -> None:
         """Track progress and endings; answers arrive through the project's facts."""
@@ -79,14 +79,14 @@ class DatasetQueries(QObject):
             if query.asked is not None and getattr(event, "id", None) == query.asked.id:
                 self._on_event(kind, query, event)
 
-    def running(self) -> tuple[Kind, events.Progress | None] | None:
+    def get_running(self) -> tuple[Kind, events.Progress | None] | None:
         """Return the running query and its progress: the first without an answer."""
         for kind, query in self._queries.items():
             if query.busy:
                 return kind, self._progress.get(kind)
         return None
 
-    def canceled(self) -> Kind | None:
+    def get_canceled(self) -> Kind | None:
         """Return the first query that the user canceled."""
         return next((kind for kind in KINDS if kind in self._canceled), None)
 
@@ -109,39 +109,41 @@ class DatasetQueries(QObject):
         self.send_due()
         self.changed.emit()
 
-    def inspected_dataset(self) -> DatasetSpec | None:
+    def get_inspected_dataset(self) -> DatasetSpec | None:
         """Return the dataset of the latest inspection."""
         asked = self._queries["inspect_dataset"].asked
         return asked.dataset if isinstance(asked, commands.InspectDataset) else None
 
-    def token_inputs(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
+    def get_token_inputs(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
         """Return the dataset and the model that a row's tokens depend on."""
-        dataset = self._dataset()
-        return (narrowed(dataset, _TOKENS) if dataset else None), self._model()
+        dataset = self._get_dataset()
+        return (select_fields(dataset, _TOKENS) if dataset else None), self._get_model()
 
     # --- questions ----------------------------------------------------------------------------
 
-    def _inspection(self) -> commands.Question | None:
-        dataset = self._dataset()
+    def _make_inspection(self) -> commands.Question | None:
+        dataset = self._get_dataset()
         if dataset is None or "inspect_dataset" in self._canceled:
             return None
-        return commands.InspectDataset(dataset=narrowed(dataset, _ROWS), preview=_PREVIEW)
+        return commands.InspectDataset(dataset=select_fields(dataset, _ROWS), preview=_PREVIEW)
 
-    def _measuring(self) -> commands.Question | None:
-        dataset, model = self._read("measure_dataset"), self._model()
+    def _make_measurement(self) -> commands.Question | None:
+        dataset, model = self._read("measure_dataset"), self._get_model()
         if dataset is None or model is None:
             return None
-        return commands.MeasureDataset(dataset=narrowed(dataset, _LENGTHS), model=model)
+        return commands.MeasureDataset(dataset=select_fields(dataset, _LENGTHS), model=model)
 
-    def _linting(self) -> commands.Question | None:
-        dataset, training = self._read("lint_dataset"), self.state.spec("training")
+    def _make_linting(self) -> commands.Question | None:
+        dataset, training = self._read("lint_dataset"), self.state.get_spec("training")
         if dataset is None:
             return None
         seed = training.seed if isinstance(training, TrainingSpec) else 42
-        return commands.LintDataset(dataset=narrowed(dataset, _ALL), model=self._model(), seed=seed)
+        return commands.LintDataset(
+            dataset=select_fields(dataset, _ALL), model=self._get_model(), seed=seed
+        )
 
-    def _dataset(self) -> DatasetSpec | None:
-        dataset = self.state.spec(_STEP)
+    def _get_dataset(self) -> DatasetSpec | None:
+        dataset = self.state.get_spec(_STEP)
         if not isinstance(dataset, DatasetSpec):
             return None
         problems = checks.filter_by_step(checks.check(self.state.draft), _STEP)
@@ -149,18 +151,18 @@ class DatasetQueries(QObject):
 
     def _read(self, kind: Kind) -> DatasetSpec | None:
         """Return the dataset once it is completely read, unchanged since, and has usable rows."""
-        inspected, dataset = self.state.facts.dataset, self._dataset()
+        inspected, dataset = self.state.facts.dataset, self._get_dataset()
         if inspected is None or dataset is None or kind in self._canceled:
             return None
-        current = self.inspected_dataset() == narrowed(dataset, _ROWS)
+        current = self.get_inspected_dataset() == select_fields(dataset, _ROWS)
         whole = inspected.complete and inspected.task is not None and inspected.rows_used > 0
         return dataset if current and whole else None
 
-    def _model(self) -> ModelSpec | None:
-        model = self.state.spec("model")
+    def _get_model(self) -> ModelSpec | None:
+        model = self.state.get_spec("model")
         if not isinstance(model, ModelSpec) or self.state.facts.model is None:
             return None
-        return named_model(model)
+        return strip_model(model)
 
     # --- what happens -------------------------------------------------------------------------
 
@@ -178,17 +180,17 @@ class DatasetQueries(QObject):
             self._progress.pop(kind, None)
         query.on_event(event)
         if kind == "inspect_dataset" and isinstance(event, events.Done):
-            self._queries["measure_dataset"].now()
-            self._queries["lint_dataset"].now()
+            self._queries["measure_dataset"].ask_now()
+            self._queries["lint_dataset"].ask_now()
 
-    def _opened(self) -> None:
+    def _on_opened(self) -> None:
         self._canceled.clear()
         self._progress.clear()
         for query in self._queries.values():
             query.forget()
-        self._queries["inspect_dataset"].soon()
+        self._queries["inspect_dataset"].schedule()
 
-    def _value_changed(self, step: str, field: str) -> None:
+    def _on_value_changed(self, step: str, field: str) -> None:
         if step != _STEP:
             return
         if field in _ROWS:
@@ -196,15 +198,15 @@ class DatasetQueries(QObject):
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
         if field in ("sources", "fixes"):  # a drop or a click, not typing
-            self._queries["inspect_dataset"].now()
+            self._queries["inspect_dataset"].ask_now()
         elif field in _ROWS:
-            self._queries["inspect_dataset"].soon()
+            self._queries["inspect_dataset"].schedule()
         if field in _LENGTHS:
-            self._queries["measure_dataset"].soon()
+            self._queries["measure_dataset"].schedule()
         if field in _ALL:
-            self._queries["lint_dataset"].soon()
+            self._queries["lint_dataset"].schedule()
 
-    def _facts_changed(self, name: str) -> None:
+    def _on_facts_changed(self, name: str) -> None:
         if name == "model":
-            self._queries["measure_dataset"].soon()
-            self._queries["lint_dataset"].soon()
+            self._queries["measure_dataset"].schedule()
+            self._queries["lint_dataset"].schedule()

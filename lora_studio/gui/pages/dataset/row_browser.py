@@ -75,7 +75,7 @@ class RowBrowser(QWidget):
         self._type.timeout.connect(self._reload)
         self._dwell.timeout.connect(self._ask_row)
         self.table.rows.wanted.connect(self._ask_rows)
-        self.table.row_chosen.connect(self._chosen)
+        self.table.row_chosen.connect(self._on_chosen)
         self.search.textEdited.connect(lambda _: self._type.start())
         self.search.entered.connect(self._reload)
         self.search.reverted.connect(self.show_all)
@@ -126,7 +126,7 @@ class RowBrowser(QWidget):
             self._requested.clear()
             self._fill_filter()
             self.clear.setVisible(self._is_narrowed())
-            self.table.rows.restart(first)
+            self.table.rows.reset(first)
         elif self._is_narrowed():
             self._reload()
         else:
@@ -135,7 +135,7 @@ class RowBrowser(QWidget):
                 for position, row in enumerate(first, 1)
                 if (row.source, row.row) == (0, position)
             ]
-            self.table.rows.restart(known, rows)
+            self.table.rows.reset(known, rows)
         self._show_count()
 
     def set_token_inputs(self, dataset: DatasetSpec | None, model: ModelSpec | None) -> None:
@@ -148,19 +148,19 @@ class RowBrowser(QWidget):
         """Set further filters; load rows again if the selected filter is gone or has changed."""
         if list(filters) == self._filters:
             return
-        before = self._narrowing()
+        before = self._get_filter()
         self._filters = list(filters)
         self._fill_filter()
-        if self._narrowing() != before:
+        if self._get_filter() != before:
             self._reload()
 
     def show_only(self, wanted: RowFilter) -> None:
         """Show the rows of one filter, and offer that filter from now on."""
-        if wanted not in self._special():
+        if wanted not in self._list_status_filters():
             self._requested.append(wanted)
             self._fill_filter()
         self.search.clear()
-        self.filter.setCurrentIndex(len(_WHICH) + self._special().index(wanted))
+        self.filter.setCurrentIndex(len(_WHICH) + self._list_status_filters().index(wanted))
         self._reload()
         self.table.setFocus()
 
@@ -191,20 +191,20 @@ class RowBrowser(QWidget):
     def _is_narrowed(self) -> bool:
         return bool(self.search.text().strip()) or self.filter.currentIndex() > 0
 
-    def _special(self) -> list[RowFilter]:
+    def _list_status_filters(self) -> list[RowFilter]:
         return [*self._filters, *self._requested]
 
-    def _narrowing(self) -> RowFilter | None:
+    def _get_filter(self) -> RowFilter | None:
         """Return the selected filter, None for all, used or skipped rows."""
         index = self.filter.currentIndex() - len(_WHICH)
-        return self._special()[index] if index >= 0 else None
+        return self._list_status_filters()[index] if index >= 0 else None
 
     def _reload(self) -> None:
         self._type.stop()
         self.clear.setVisible(self._is_narrowed())
         if self._dataset is None:
             return
-        self.table.rows.restart((), 0)
+        self.table.rows.reset((), 0)
         self.count.setText(tr("Searching…"))
         self._ask_rows(0)
 
@@ -213,7 +213,7 @@ class RowBrowser(QWidget):
             return
         index = self.filter.currentIndex()
         which = _WHICH[index] if 0 <= index < len(_WHICH) else "all"
-        narrowing = self._narrowing()
+        narrowing = self._get_filter()
         reason = narrowing.reason if narrowing else NO_TEXT
         question = commands.ReadRows(
             dataset=self._dataset,
@@ -227,14 +227,14 @@ class RowBrowser(QWidget):
         self._rows_asked = question.id
         self.ask.emit(question)
 
-    def _chosen(self, chosen: events.RowPreview | None) -> None:
+    def _on_chosen(self, chosen: events.RowPreview | None) -> None:
         self._row_asked = ""
         self.detail.show_preview(chosen, has_model=self._model is not None)
         if chosen is not None:
             self._dwell.start()
 
     def _ask_row(self) -> None:
-        chosen = self.table.chosen()
+        chosen = self.table.get_selected()
         if chosen is None or self._token_dataset is None:
             return
         question = commands.ShowRow(
@@ -254,6 +254,6 @@ class RowBrowser(QWidget):
         self.filter.clear()
         for which, title in zip(_WHICH, (tr("All rows"), tr("Used"), tr("Skipped")), strict=True):
             self.filter.addItem(title, which)
-        for special in self._special():
+        for special in self._list_status_filters():
             self.filter.addItem(special.title, special.key)
         self.filter.setCurrentIndex(max(0, self.filter.findData(before)))

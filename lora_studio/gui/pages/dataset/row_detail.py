@@ -10,9 +10,14 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.dataset.conversation import ChatView
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import column, label, titled
+from lora_studio.gui.widgets.basics import column, label, with_title
 from lora_studio.gui.widgets.glyph import StatusLabel
-from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, text_format
+from lora_studio.gui.widgets.rich_text import (
+    RichText,
+    add_paragraph,
+    make_block_format,
+    make_text_format,
+)
 from lora_studio.gui.widgets.token_view import TokenView
 
 _NO_MODEL = mark("Select a model to see the tokens of this row.")
@@ -30,7 +35,7 @@ class RowDetail(QTabWidget):
         self.raw = RichText(self._paint_raw, tr("Raw row"))
         self._raw = ""
         self.problem = StatusLabel()
-        self._rejected = titled(tr("Rejected"), self.rejected)
+        self._rejected = with_title(tr("Rejected"), self.rejected)
         self._chosen = label(tr("Chosen"), "label")
         tokens = QWidget()
         inside = QVBoxLayout(tokens)
@@ -66,7 +71,7 @@ class RowDetail(QTabWidget):
         empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
         self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
         self.problem.setVisible(bool(shown.problems))
-        self.problem.say("\n".join(localize_problem(p) for p in shown.problems), "warn")
+        self.problem.set_status("\n".join(localize_problem(p) for p in shown.problems), "warn")
         self._raw = shown.raw
         self._paint_raw()
 
@@ -74,7 +79,7 @@ class RowDetail(QTabWidget):
         """Show why the row couldn't be tokenized; its preview stays."""
         self._show_tokens((), (), tr("No tokens to show."))
         self.problem.show()
-        self.problem.say(localize_problem(problem), "warn")
+        self.problem.set_status(localize_problem(problem), "warn")
 
     def raw_text(self) -> str:
         """Return the row as stored in the file."""
@@ -89,6 +94,6 @@ class RowDetail(QTabWidget):
         self._rejected.setVisible(bool(rejected))
 
     def _paint_raw(self) -> None:
-        cursor = self.raw.emptied()
-        paragraph(cursor, spaced(), self._raw, text_format("text", mono=True))
+        cursor = self.raw.start_document()
+        add_paragraph(cursor, make_block_format(), self._raw, make_text_format("text", mono=True))
         self.raw.moveCursor(cursor.MoveOperation.Start)

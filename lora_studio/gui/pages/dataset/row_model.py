@@ -61,11 +61,11 @@ class RowModel(QAbstractTableModel):
         self._looked_at = 0  # the row painted last
         self._asked: int | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
-        self._rest.timeout.connect(self._want)
+        self._rest.timeout.connect(self._request_shown)
 
     # --- what it holds ------------------------------------------------------------------------
 
-    def restart(self, rows: Sequence[RowPreview] = (), count: int | None = None) -> None:
+    def reset(self, rows: Sequence[RowPreview] = (), count: int | None = None) -> None:
         """Drop all rows; `rows` are the first of `count` rows, if known.
 
         An incomplete page is loaded when it is shown.
@@ -88,10 +88,10 @@ class RowModel(QAbstractTableModel):
         if count != self._count:
             self.beginResetModel()
             self._count = count
-            self._keep(page, rows)
+            self._store_page(page, rows)
             self.endResetModel()
             return
-        self._keep(page, rows)
+        self._store_page(page, rows)
         if rows:
             last = first + len(rows) - 1
             self.dataChanged.emit(self.index(first, 0), self.index(last, self.columnCount() - 1))
@@ -137,7 +137,7 @@ class RowModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _aligned(section)
+            return _get_alignment(section)
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         name = (mark("Row"), mark("Source"), *self._names)[section]
@@ -146,26 +146,26 @@ class RowModel(QAbstractTableModel):
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return the text of a cell; a skipped row shows its reason, in gray."""
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _aligned(index.column())
+            return _get_alignment(index.column())
         row = self.row_at(index.row())
         if row is None:
-            self._miss(index.row())
+            self._request_missing(index.row())
             muted = role == Qt.ItemDataRole.ForegroundRole
             return color("muted") if muted else _WAITING if _is_text(role) else None
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted") if row.fault or index.column() < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:
             return tr("Skipped: {reason}").format(reason=localize(row.fault)) if row.fault else None
-        return _cell(row, index.column()) if _is_text(role) else None
+        return _format_cell(row, index.column()) if _is_text(role) else None
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _miss(self, index: int) -> None:
+    def _request_missing(self, index: int) -> None:
         self._looked_at = index
         if not self._rest.isActive():
             self._rest.start()
 
-    def _want(self) -> None:
+    def _request_shown(self) -> None:
         """Request the page that was shown last, unless another one is pending."""
         page = self._looked_at // PAGE
         missing = self._looked_at < self._count and self.row_at(self._looked_at) is None
@@ -173,7 +173,7 @@ class RowModel(QAbstractTableModel):
             self._asked = page
             self.wanted.emit(page * PAGE)
 
-    def _keep(self, page: int, rows: Sequence[RowPreview]) -> None:
+    def _store_page(self, page: int, rows: Sequence[RowPreview]) -> None:
         self._pages[page] = tuple(rows)
         self._pages.move_to_end(page)
         while len(self._pages) > _KEPT:
@@ -184,12 +184,12 @@ def _is_text(role: int) -> bool:
     return role == Qt.ItemDataRole.DisplayRole
 
 
-def _aligned(column: int) -> Qt.AlignmentFlag:
+def _get_alignment(column: int) -> Qt.AlignmentFlag:
     side = Qt.AlignmentFlag.AlignRight if column <= SOURCE else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
-def _cell(row: RowPreview, column: int) -> str:
+def _format_cell(row: RowPreview, column: int) -> str:
     match column:
         case 0:
             return formatting.format_number(row.row)
@@ -197,32 +197,32 @@ def _cell(row: RowPreview, column: int) -> str:
             return formatting.format_number(row.source + 1)
         case 2:
             if row.text:
-                return _line(row.text)
-            said = _line(_first(row.messages, "user"))
+                return _to_line(row.text)
+            said = _to_line(_find_first(row.messages, "user"))
             return said or (
-                f"⚠ {localize(row.fault)}" if row.fault else _line(_first(row.messages, ""))
+                f"⚠ {localize(row.fault)}" if row.fault else _to_line(_find_first(row.messages, ""))
             )
         case _:
-            return _answer(row)
+            return _get_answer(row)
 
 
-def _answer(row: RowPreview) -> str:
+def _get_answer(row: RowPreview) -> str:
     if row.fault:
-        return f"⚠ {localize(row.fault)}" if _first(row.messages, "user") else ""
+        return f"⚠ {localize(row.fault)}" if _find_first(row.messages, "user") else ""
     if row.chosen:
-        return _line(_last(row.chosen))
+        return _to_line(_get_last(row.chosen))
     mark = {None: "", True: "✓ ", False: "✗ "}[row.label]
-    return mark + _line(_last(row.messages))
+    return mark + _to_line(_get_last(row.messages))
 
 
-def _first(messages: Sequence[Message], role: str) -> str:
+def _find_first(messages: Sequence[Message], role: str) -> str:
     return next((m.content for m in messages if not role or m.role == role), "")
 
 
-def _last(messages: Sequence[Message]) -> str:
+def _get_last(messages: Sequence[Message]) -> str:
     answers = [message.content for message in messages if message.role == "assistant"]
     return answers[-1] if answers else ""
 
 
-def _line(text: str) -> str:
+def _to_line(text: str) -> str:
     return " ".join(text[:_LETTERS].split())

@@ -33,7 +33,7 @@ class RowTable(QTableView):
         self._has_answers = True
         self._wanted: tuple[int, int] | None = None  # (source, row) to choose again
         self.setModel(self.rows)
-        plain_table.set_up(self)
+        plain_table.set_up_table(self)
         self.setAccessibleName(tr("Rows of the dataset"))
         self.setMinimumWidth(200)
         header = self.horizontalHeader()
@@ -42,9 +42,9 @@ class RowTable(QTableView):
             mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Fixed
             header.setSectionResizeMode(column, mode)
         self.set_shape(None, sources=1)
-        self.selectionModel().currentRowChanged.connect(self._chosen)
+        self.selectionModel().currentRowChanged.connect(self._on_row_chosen)
         self.rows.modelReset.connect(self._choose_again)
-        self.rows.dataChanged.connect(self._arrived)
+        self.rows.dataChanged.connect(self._on_rows_loaded)
 
     def set_shape(self, task: Task | None, *, sources: int) -> None:
         """Set the columns for a task; the source column is shown only with several sources."""
@@ -53,7 +53,7 @@ class RowTable(QTableView):
         self.setColumnHidden(SOURCE, sources < 2)
         self._fit()
 
-    def chosen(self) -> RowPreview | None:
+    def get_selected(self) -> RowPreview | None:
         """Return the selected row if it is loaded."""
         index = self.currentIndex()
         return self.rows.row_at(index.row()) if index.isValid() else None
@@ -77,7 +77,7 @@ class RowTable(QTableView):
             if not self.isColumnHidden(column) and self.columnWidth(column) != wanted:
                 self.setColumnWidth(column, wanted)
 
-    def _chosen(self, index: QModelIndex) -> None:
+    def _on_row_chosen(self, index: QModelIndex) -> None:
         row = self.rows.row_at(index.row()) if index.isValid() else None
         if row is not None:
             self._wanted = (row.source, row.row)
@@ -91,10 +91,10 @@ class RowTable(QTableView):
             return
         index = self.rows.index_of(*self._wanted) if self._wanted else None
         self.selectRow(index or 0)
-        self._chosen(self.rows.index(index or 0, 0))
+        self._on_row_chosen(self.rows.index(index or 0, 0))
 
-    def _arrived(self, first: QModelIndex, last: QModelIndex) -> None:
+    def _on_rows_loaded(self, first: QModelIndex, last: QModelIndex) -> None:
         """Show the selected row if it is among those just loaded."""
         current = self.currentIndex()
         if current.isValid() and first.row() <= current.row() <= last.row():
-            self._chosen(current)
+            self._on_row_chosen(current)

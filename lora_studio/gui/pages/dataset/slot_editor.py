@@ -55,9 +55,9 @@ class SlotEditor(QWidget):
         self.setLayout(layout)
         self.line.hide()
         self.chips.hide()
-        self.combo.edited.connect(self._chosen)
-        self.line.enters(self.commit, self._show_template)
-        self.line.textEdited.connect(lambda _: self._preview(self._typed()))
+        self.combo.edited.connect(self._on_chosen)
+        self.line.connect_keys(self.commit, self._show_template)
+        self.line.textEdited.connect(lambda _: self._format_preview(self._get_text()))
 
     def show_value(self, value: str, columns: Sequence[str], first: Mapping[str, Any]) -> None:
         """Show what fills the field, the available columns, and the first row as a preview."""
@@ -71,11 +71,11 @@ class SlotEditor(QWidget):
             self._make_chips()
         if not self.line.hasFocus():
             self._set_template(is_template(value, columns))
-        self._preview(value)
+        self._format_preview(value)
 
     def commit(self) -> None:
         """Apply the template that is being typed."""
-        if not self.line.isHidden() and (typed := self._typed()) and typed != self._value:
+        if not self.line.isHidden() and (typed := self._get_text()) and typed != self._value:
             self._value = typed
             self.changed.emit(self.name, typed)
 
@@ -91,10 +91,10 @@ class SlotEditor(QWidget):
     def _show_template(self) -> None:
         self.line.setText(self._value.replace("\n", _NEW_LINE))
 
-    def _typed(self) -> str:
+    def _get_text(self) -> str:
         return self.line.text()
 
-    def _chosen(self, value: str) -> None:
+    def _on_chosen(self, value: str) -> None:
         if value == _TEMPLATE:
             self._value = f"{{{self._value}}}" if self._value in self._columns else self._value
             self._set_template(True)
@@ -116,20 +116,20 @@ class SlotEditor(QWidget):
             chip = button(words, kind="")
             chip.setProperty("kind", "chip")
             chip.setToolTip(tr("Insert {text}").format(text=text))
-            chip.clicked.connect(self._inserting(text))
+            chip.clicked.connect(self._make_inserter(text))
             self._flow.addWidget(chip)
 
-    def _inserting(self, text: str) -> Any:
+    def _make_inserter(self, text: str) -> Any:
         def insert() -> None:
             self.line.insert(text)
             self.line.setFocus()
-            self._preview(self._typed())
+            self._format_preview(self._get_text())
 
         return insert
 
-    def _preview(self, value: str) -> None:
+    def _format_preview(self, value: str) -> None:
         given = mapping.fill_slots(self._first, {self.name: value}) if value else {}
-        self.preview.setText(_in_a_line(_text(given.get(self.name))))
+        self.preview.setText(_to_line(_to_text(given.get(self.name))))
 
 
 def is_template(value: str, columns: Sequence[str]) -> bool:
@@ -137,11 +137,11 @@ def is_template(value: str, columns: Sequence[str]) -> bool:
     return value not in columns and "{" in value
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _in_a_line(text: str) -> str:
+def _to_line(text: str) -> str:
     return text[:_SHOWN].replace("\n", " ↵ ").strip()

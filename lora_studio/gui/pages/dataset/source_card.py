@@ -14,8 +14,8 @@ from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.dataset.mapping_panel import MappingPanel
-from lora_studio.gui.project.data_sources import Plain, is_hub, weight
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.project.data_sources import Plain, get_weight, is_hub
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph, StatusLabel
@@ -44,7 +44,7 @@ class SourceCard(QFrame):
         self.name = ElidedLabel(role="label")
         self.holds = ElidedLabel(role="muted")
         self.weight = LineEdit()
-        sized(self.weight, width=64)
+        set_scaled_sizes(self.weight, width=64)
         self.opener = button(
             tr("Mapping"), self._toggle, kind="link", icon="chevron-right", role="accent"
         )
@@ -82,7 +82,7 @@ class SourceCard(QFrame):
         self.setLayout(layout)
         self.panel.hide()
         self.problems.hide()
-        self.weight.enters(self._weigh, self._show_weight)
+        self.weight.connect_keys(self._emit_weight, self._show_weight)
         self.panel.changed.connect(self.changed)
 
     # --- what is shown ------------------------------------------------------------------------
@@ -113,16 +113,16 @@ class SourceCard(QFrame):
         )
         self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
         self._show_weight()
-        self.holds.setText(_holds(detected))
-        text, role = _verdict(source, detected, busy)
+        self.holds.setText(_describe_content(detected))
+        text, role = _describe_format(source, detected, busy)
         if missing:
             text = tr("File or folder not found. Remove it here, or put it back.")
             role = "error"
-        self.verdict.say(text, role)
+        self.verdict.set_status(text, role)
         worries = [localize_problem(item) for item in (detected.problems if detected else ())]
         refused = detected is not None and detected.format is None
         self.problems.setVisible(bool(worries) and not refused)
-        self.problems.say("\n".join(worries), "warn")
+        self.problems.set_status("\n".join(worries), "warn")
         self.panel.show_source(source, detected)
 
     def set_open(self, opened: bool) -> None:
@@ -134,7 +134,7 @@ class SourceCard(QFrame):
 
     def commit(self) -> None:
         """Apply what is being typed."""
-        self._weigh()
+        self._emit_weight()
         self.panel.commit()
 
     # --- what the user does -------------------------------------------------------------------
@@ -143,9 +143,9 @@ class SourceCard(QFrame):
         self.set_open(self.panel.isHidden())
 
     def _show_weight(self) -> None:
-        self.weight.setText(f"{weight(self._source):g}")
+        self.weight.setText(f"{get_weight(self._source):g}")
 
-    def _weigh(self) -> None:
+    def _emit_weight(self) -> None:
         text = self.weight.text().strip().replace(",", ".").lstrip("×x ")
         try:
             typed = float(text)
@@ -153,11 +153,11 @@ class SourceCard(QFrame):
             typed = 0.0
         if not 0.0 < typed <= 100.0:
             self._show_weight()
-        elif typed != weight(self._source):
+        elif typed != get_weight(self._source):
             self.changed.emit({"weight": typed})
 
 
-def _holds(detected: events.SourceFound | None) -> str:
+def _describe_content(detected: events.SourceFound | None) -> str:
     """Return the container and the number of rows."""
     if detected is None:
         return ""
@@ -172,7 +172,9 @@ def _holds(detected: events.SourceFound | None) -> str:
     return "  ·  ".join(part for part in (localize(detected.container), rows, skipped) if part)
 
 
-def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
+def _describe_format(
+    source: Plain, detected: events.SourceFound | None, busy: bool
+) -> tuple[str, Role]:
     """Return the detected format with its confidence and evidence, and the color role for it."""
     if detected is None:
         return (tr("Reading…") if busy else tr("Not read yet.")), "muted"
@@ -183,7 +185,7 @@ def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> 
         ), "error"
     title = tr(FORMATS[detected.format].name)
     chosen = source.get("format", "auto") != "auto"
-    how = tr("selected by you") if chosen else _sureness(detected.confidence)
+    how = tr("selected by you") if chosen else _describe_confidence(detected.confidence)
     sure = chosen or detected.confidence >= _LIKELY
     if evidence := localize(detected.evidence):
         text = tr("{format} ({confidence}): {evidence}").format(
@@ -194,7 +196,7 @@ def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> 
     return text, "ok" if sure else "warn"
 
 
-def _sureness(confidence: float) -> str:
+def _describe_confidence(confidence: float) -> str:
     if confidence >= _SURE:
         return tr("high confidence")
     return tr("medium confidence") if confidence >= _LIKELY else tr("low confidence")

@@ -90,7 +90,7 @@ class SourceList(Control):
     def show_value(self, value: Any) -> None:
         """Show the sources of the project."""
         self._value = value
-        sources = data_sources.plain(value)
+        sources = data_sources.to_plain(value)
         while len(self.cards) > len(sources):
             old = self.cards.pop()
             self._list.removeWidget(old)
@@ -114,7 +114,7 @@ class SourceList(Control):
         self.recent.setVisible(bool(recent))
         menu = QMenu(self.recent)
         for path in recent:
-            menu.addAction(path, self._adding(path))
+            menu.addAction(path, self._make_adder(path))
         before = self.recent.menu()
         self.recent.setMenu(menu)
         if before is not None:
@@ -125,7 +125,7 @@ class SourceList(Control):
         self._set("hot", hot)
 
     def _show_cards(self) -> None:
-        sources = data_sources.plain(self._value)
+        sources = data_sources.to_plain(self._value)
         for index, (card, source) in enumerate(zip(self.cards, sources, strict=True)):
             known = index < len(self._detected) and len(self._detected) == len(sources)
             detected = self._detected[index] if known else None
@@ -151,38 +151,38 @@ class SourceList(Control):
 
     def add_paths(self, paths: Iterable[Path]) -> None:
         """Add files and folders that were dropped or selected."""
-        self.add([data_sources.spelled(path, self.base) for path in paths])
+        self.add([data_sources.to_stored_path(path, self.base) for path in paths])
 
     def add(self, paths: Sequence[str]) -> None:
         """Add paths and Hub IDs as sources, without those that are there already."""
-        before = data_sources.plain(self._value)
-        after = data_sources.with_added(self._value, paths)
+        before = data_sources.to_plain(self._value)
+        after = data_sources.add_sources(self._value, paths)
         if len(after) > len(before):
             self.edited.emit(after)
             self.added.emit([source["path"] for source in after[len(before) :]])
         self.left.emit()
 
-    def _adding(self, path: str) -> Any:
+    def _make_adder(self, path: str) -> Any:
         return lambda: (
             self.add_paths([Path(path)]) if Path(path).is_absolute() else self.add([path])
         )
 
     def _add_card(self) -> None:
         card = SourceCard()
-        card.changed.connect(lambda fields: self._change(card, fields))
+        card.changed.connect(lambda fields: self._change_source(card, fields))
         card.removed.connect(lambda: self._remove(card))
         self.cards.append(card)
         self._list.addWidget(card)
 
-    def _change(self, card: SourceCard, fields: dict[str, Any]) -> None:
+    def _change_source(self, card: SourceCard, fields: dict[str, Any]) -> None:
         index = self.cards.index(card)
-        self.edited.emit(data_sources.with_changed(self._value, index, **fields))
+        self.edited.emit(data_sources.change_source(self._value, index, **fields))
         self.left.emit()
 
     def _remove(self, card: SourceCard) -> None:
         index = self.cards.index(card)
         self.line.setFocus(Qt.FocusReason.OtherFocusReason)  # the card goes, the focus stays near
-        self.edited.emit(data_sources.without(self._value, index))
+        self.edited.emit(data_sources.remove_source(self._value, index))
         self.left.emit()
 
     def _type_hub_id(self) -> None:
@@ -190,12 +190,12 @@ class SourceList(Control):
         self.line.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _choose_files(self) -> None:
-        self._dialog(QFileDialog.FileMode.ExistingFiles)
+        self._open_dialog(QFileDialog.FileMode.ExistingFiles)
 
     def _choose_folder(self) -> None:
-        self._dialog(QFileDialog.FileMode.Directory)
+        self._open_dialog(QFileDialog.FileMode.Directory)
 
-    def _dialog(self, mode: QFileDialog.FileMode) -> None:
+    def _open_dialog(self, mode: QFileDialog.FileMode) -> None:
         home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
         dialog = QFileDialog(self.window(), tr("Add data"), str(self.base or home))
         dialog.setFileMode(mode)

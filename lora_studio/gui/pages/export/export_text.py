@@ -13,7 +13,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 
 
-def disk_space(sizes: events.SizesEstimated | None, quantizations: Sequence[str]) -> str:
+def describe_disk_space(sizes: events.SizesEstimated | None, quantizations: Sequence[str]) -> str:
     """Return how much disk space the selected files need and how much is free; "" if unknown."""
     if sizes is None or not all(name in sizes.bytes for name in quantizations):
         return ""
@@ -42,7 +42,7 @@ def describe_tools(description: str, sizes: events.SizesEstimated | None) -> str
     return f"{description} {tr('Currently used: {tools}.').format(tools=localize(sizes.tools))}"
 
 
-def self_test_answers(run: RunFolder | None) -> str:
+def format_self_test_answers(run: RunFolder | None) -> str:
     """Return the answers of each stage of the self-test, by prompt; "" if there are none."""
     try:
         rows = json.loads(run.selftest_file.read_text("utf-8"))["answers"] if run else []
@@ -56,7 +56,7 @@ def self_test_answers(run: RunFolder | None) -> str:
     return "\n\n\n".join("\n\n".join(conversation) for conversation in conversations)
 
 
-def llama_command(written: Sequence[events.GgufWritten]) -> str:
+def format_llama_command(written: Sequence[events.GgufWritten]) -> str:
     """Return the command that chats with the smallest GGUF file, "" without one."""
     models = [event for event in written if event.quantization != "adapter"]
     smallest = min(models, key=lambda event: event.bytes, default=None)

@@ -112,11 +112,11 @@ class HubUpload(QWidget):
         self._dialog = PushDialog(list_uploadable(self.state.run), self.window())
         self._dialog.preview_requested.connect(self._ask_card)
         self._dialog.chosen.connect(self.push_requested)
-        self._dialog.destroyed.connect(self._closed)
+        self._dialog.destroyed.connect(self._on_closed)
         self._dialog.open()
         self._dialog.preview()
 
-    def _closed(self) -> None:
+    def _on_closed(self) -> None:
         self._dialog = None
 
     def _ask_card(self, repository: str, what: str) -> None:
@@ -153,7 +153,7 @@ class PushDialog(Dialog):
         self.repository = QLineEdit()
         self.repository.setPlaceholderText(tr("name or organization/name"))
         self.repository.setAccessibleName(tr("Repository"))
-        self.repository.textChanged.connect(self._changed)
+        self.repository.textChanged.connect(self._on_changed)
         self.private = QCheckBox(tr("Private repository"))
         self.private.setChecked(True)
         self.card = QPlainTextEdit(readOnly=True)
@@ -185,7 +185,7 @@ class PushDialog(Dialog):
     def _name(self) -> str:
         return self.repository.text().strip()
 
-    def _changed(self) -> None:
+    def _on_changed(self) -> None:
         self.upload.setEnabled(bool(self._name()))
         self._timer.start()
 

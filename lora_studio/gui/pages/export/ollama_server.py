@@ -82,7 +82,7 @@ class OllamaServerPanel(QWidget):
             else tr("✓ Connected to Ollama {version} at {host}.")
         )
         self.server.setText(template.format(version=server.version, host=server.host))
-        self.other_name.setText(tr("Use {name} instead").format(name=self._free_name()))
+        self.other_name.setText(tr("Use {name} instead").format(name=self._find_free_name()))
         self.models.show_models(server.details)
 
     def name(self) -> str:
@@ -132,12 +132,12 @@ class OllamaServerPanel(QWidget):
         dialog.confirmed.connect(lambda: self.create_requested.emit("create_ollama_anyway"))
         dialog.open()
 
-    def _free_name(self) -> str:
+    def _find_free_name(self) -> str:
         server = self.state.facts.ollama
         return find_free_ollama_name(self.name(), server.models if server else ())
 
     def _use_free_name(self) -> None:
-        self.state.set(_STEP, "ollama_name", self._free_name())
+        self.state.set(_STEP, "ollama_name", self._find_free_name())
 
     def _copy(self, name: str) -> None:
         server = self.state.facts.ollama
@@ -147,7 +147,7 @@ class OllamaServerPanel(QWidget):
 
     def _ask_copy(self, source: str, target: str) -> None:
         self.ask.emit(
-            commands.CopyOllama(source=source, target=target, host=self.state.ollama_host())
+            commands.CopyOllama(source=source, target=target, host=self.state.get_ollama_host())
         )
 
     def _remove(self, name: str) -> None:
@@ -160,6 +160,6 @@ class OllamaServerPanel(QWidget):
             self.window(),
             danger=True,
         )
-        question = commands.RemoveOllama(name=name, host=self.state.ollama_host())
+        question = commands.RemoveOllama(name=name, host=self.state.get_ollama_host())
         dialog.confirmed.connect(lambda: self.ask.emit(question))
         dialog.open()

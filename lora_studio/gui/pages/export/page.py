@@ -52,10 +52,10 @@ class ExportPage(StepPage):
         self.record = JobRecord("export")
         self.creating = JobRecord("create_ollama")
         self.table = QuantTable()
-        self.name = LineControl(state.about(_STEP, "ollama_name"))
+        self.name = LineControl(state.get_facts(_STEP, "ollama_name"))
         self.ollama = OllamaServerPanel(state)
         self.server = self.ollama.server
-        self.queries = ExportQueries(state, self._exportable_run, self)
+        self.queries = ExportQueries(state, self._get_exportable_run, self)
         self.uploading = JobRecord("push")
         self._jobs = (self.record, self.creating, self.uploading)
         self.hub = HubUpload(state)
@@ -67,14 +67,14 @@ class ExportPage(StepPage):
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
         self.what_now = button(
-            tr("What now?"), lambda: self.explain_requested.emit(self._problem()), kind="link"
+            tr("What now?"), lambda: self.explain_requested.emit(self._get_problem()), kind="link"
         )
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
         self.sizes: events.SizesEstimated | None = None
         self._run = state.run
-        self._lay_out()
+        self._build_layout()
         self._wire()
         state.value_changed.connect(self._on_value_changed)
         state.facts_changed.connect(self._on_facts_changed)
@@ -95,7 +95,7 @@ class ExportPage(StepPage):
 
     # --- layout -------------------------------------------------------------------------------
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.header.extra.addWidget(self.cancel)
         files = Card(tr("GGUF files"))
         quantizations = self.add_editor("quantizations", control=self.table)
@@ -116,7 +116,7 @@ class ExportPage(StepPage):
         self.body.addWidget(self.results)
         hub = Card(tr("Hugging Face Hub"))
         hub.add(self.hub)
-        ollama = column(self._ollama_card(), hub, None, spacing=Spacing.L)
+        ollama = column(self._make_ollama_card(), hub, None, spacing=Spacing.L)
         self.body.addWidget(ResponsiveColumns(column(files, None), ollama, (3, 2)))
         self.template_card = Card(tr("Chat template"))
         self.template_card.add(self.template)
@@ -124,7 +124,7 @@ class ExportPage(StepPage):
         self.body.addWidget(self.template_card)
         self.body.addStretch(1)
 
-    def _ollama_card(self) -> Card:
+    def _make_ollama_card(self) -> Card:
         card = Card(tr("Ollama"))
         card.add(
             self.add_editor("ollama_create"),
@@ -202,7 +202,7 @@ class ExportPage(StepPage):
         if self._is_running():
             self.ollama.offer_anyway(event.problem)
 
-    def _exportable_run(self) -> RunFolder | None:
+    def _get_exportable_run(self) -> RunFolder | None:
         """Return the current run, None before it has an adapter or a merged model."""
         return self.state.run if self.merged or self.adapter else None
 
@@ -220,9 +220,9 @@ class ExportPage(StepPage):
         if step == _STEP and field in ("ollama_host", "ollama_create"):
             self.state.report("inspect_ollama", [])
             self.state.forget("ollama")
-            self.queries.server.soon()
+            self.queries.server.schedule()
         if step == _STEP and field in ("imatrix", "llama_cpp", "convert_from"):
-            self.queries.sizes.soon()
+            self.queries.sizes.schedule()
         if step == _STEP:
             self.refresh()
 
@@ -244,8 +244,8 @@ class ExportPage(StepPage):
             self.table.set_parameters(model.parameters if model else None)
             self._clear_model_facts()
             if self.isVisible():
-                self.queries.sizes.soon()
-                self.queries.template.soon()
+                self.queries.sizes.schedule()
+                self.queries.template.schedule()
         elif name == "ollama":
             self._show_server()
 
@@ -273,12 +273,12 @@ class ExportPage(StepPage):
         else:
             self.run_requested.emit("export")
 
-    def blocker(self) -> str | None:
+    def find_blocker(self) -> str | None:
         """Return what blocks the export: a running job, an error, or a missing model."""
         if self.state.running:
             is_export = self.record.is_running(self.state.running)
             return tr("Export is running.") if is_export else tr("Another job is running.")
-        if errors := checks.filter_errors(self.state.problems()):
+        if errors := checks.filter_errors(self.state.list_problems()):
             return localize(errors[0].what)
         if self.merged is None and self.adapter is None:
             return tr("Train an adapter first.")
@@ -288,7 +288,7 @@ class ExportPage(StepPage):
 
     def _is_direct(self) -> bool:
         """Return whether files are created directly from base model and adapter."""
-        export = self.state.spec(_STEP)
+        export = self.state.get_spec(_STEP)
         has_merged = self.merged is not None
         return isinstance(export, ExportSpec) and is_direct_export(export, has_merged=has_merged)
 
@@ -331,15 +331,15 @@ class ExportPage(StepPage):
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
         chosen = self.table.rows.chosen
         first = tr("Ollama uses {name}.").format(name=chosen[0]) if chosen else ""
-        table.set_help(f"{table.about.description} {first}" if chosen else "")
+        table.set_help(f"{table.get_facts.description} {first}" if chosen else "")
         llama = self.editors["llama_cpp"]
-        llama.set_help(export_text.describe_tools(llama.about.description, self.sizes))
-        self.disk_space.setText(export_text.disk_space(self.sizes, chosen))
+        llama.set_help(export_text.describe_tools(llama.get_facts.description, self.sizes))
+        self.disk_space.setText(export_text.describe_disk_space(self.sizes, chosen))
         self.disk_space.setVisible(bool(self.disk_space.text()))
         uses_lm_studio = self.state.get(_STEP, "lm_studio") is True
         folder.setVisible(uses_lm_studio or self.state.is_set(_STEP, "lm_studio_folder"))
 
-    def _problem(self) -> Problem | None:
+    def _get_problem(self) -> Problem | None:
         """Return the problem that ended the latest job of this page."""
         return max(self._jobs, key=lambda job: job.begun).problem
 
@@ -351,7 +351,7 @@ class ExportPage(StepPage):
             what = tr("Uploading to the Hub…")
         elif running:
             what = tr("Exporting…")
-        elif problem := self._problem():
+        elif problem := self._get_problem():
             what, advice, failed = f"✗ {localize(problem.what)}", localize(problem.remedy), True
         elif self.record.phase == "cancelled":
             what = tr("Export canceled")
@@ -372,7 +372,7 @@ class ExportPage(StepPage):
             )
         elif self.merged is None:
             what = tr("Nothing to export yet")
-            advice = self.blocker() or ""
+            advice = self.find_blocker() or ""
         set_role(self.what, "error" if failed else "section")
         self.what_now.setVisible(failed)
         self.what.setText(what)

@@ -15,10 +15,10 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Spacing, color, theme
+from lora_studio.gui.theme import Spacing, color, get_theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, row
-from lora_studio.gui.widgets.self_test_text import badge, describe_self_test
+from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
 
 _Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
@@ -32,7 +32,7 @@ _LOSS, _TESTED = 3, 4
 NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
-def estimated_bytes(quantization: Quantization, parameters: int) -> int:
+def estimate_bytes(quantization: Quantization, parameters: int) -> int:
     """Return the approximate size of a GGUF file in bytes: parameters times bits per weight."""
     return round(parameters * BITS_PER_WEIGHT[quantization] / 8)
 
@@ -93,7 +93,7 @@ class QuantModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _aligned(section)
+            return _get_alignment(section)
         if role == Qt.ItemDataRole.ToolTipRole and section == 1:
             return tr("Bits per weight")
         return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
@@ -115,23 +115,23 @@ class QuantModel(QAbstractTableModel):
         name, column = self.names[index.row()], index.column()
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return self._text(name, column)
+                return self._format_cell(name, column)
             case Qt.ItemDataRole.CheckStateRole if column == 0:
                 on = name in self.chosen
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
             case Qt.ItemDataRole.TextAlignmentRole:
-                return _aligned(column)
+                return _get_alignment(column)
             case Qt.ItemDataRole.ForegroundRole:
-                return self._color(name, column)
+                return self._get_color(name, column)
             case Qt.ItemDataRole.ToolTipRole if column == 4 and name in self.tested:
                 return describe_self_test(self.tested[name])
             case Qt.ItemDataRole.ToolTipRole if column == 2:
-                return self._size_source(name)
+                return self._describe_size_source(name)
             case Qt.ItemDataRole.ToolTipRole:
-                return _notes(name)
+                return _describe_quantization(name)
         return None
 
-    def _text(self, name: Quantization, column: int) -> str:
+    def _format_cell(self, name: Quantization, column: int) -> str:
         match column:
             case 0:
                 return name
@@ -144,15 +144,15 @@ class QuantModel(QAbstractTableModel):
             case 2 if self.sizes:
                 return tr("not supported")
             case 2 if self.parameters is not None:
-                return f"≈ {formatting.format_size(estimated_bytes(name, self.parameters))}"
+                return f"≈ {formatting.format_size(estimate_bytes(name, self.parameters))}"
             case 2:
                 return "–"
             case 3:
                 return tr(QUANTIZATIONS[name].loss)
             case _:
-                return badge(self.tested[name]) if name in self.tested else ""
+                return format_badge(self.tested[name]) if name in self.tested else ""
 
-    def _size_source(self, name: str) -> str:
+    def _describe_size_source(self, name: str) -> str:
         if name in self.written:
             return tr("File size")
         if name in self.sizes:
@@ -161,7 +161,7 @@ class QuantModel(QAbstractTableModel):
             return tr("This type's block size doesn't divide the row size of this model's weights")
         return tr("Estimated from the number of parameters")
 
-    def _color(self, name: Quantization, column: int) -> Any:
+    def _get_color(self, name: Quantization, column: int) -> Any:
         if column == 4 and name in self.tested:
             return color(_COLORS[self.tested[name].verdict])
         if column == 0 or (column == 2 and name in self.written):
@@ -178,7 +178,7 @@ class QuantTable(Control):
         self.rows = QuantModel(self)
         self.view = _View()
         self.view.setModel(self.rows)
-        self.view.lay_out()
+        self.view.set_up_columns()
         self.more = button("", lambda: self.show_all(not self.rows.shows_all))
         self.setFocusProxy(self.view)
         layout = QVBoxLayout(self)
@@ -188,7 +188,7 @@ class QuantTable(Control):
         layout.addLayout(row(self.more, None))
         self.rows.checked.connect(self._on_checked)
         self.rows.modelReset.connect(self._fit)
-        theme().changed.connect(self.rows.refresh)
+        get_theme().changed.connect(self.rows.refresh)
         self.show_all(False)
 
     def show_all(self, on: bool) -> None:
@@ -236,9 +236,9 @@ class QuantTable(Control):
 class _View(QTableView):
     """Let Space toggle the current row in any column."""
 
-    def lay_out(self) -> None:
+    def set_up_columns(self) -> None:
         """Set up the columns; requires a model."""
-        plain_table.set_up(self)
+        plain_table.set_up_table(self)
         header = self.horizontalHeader()
         header.setResizeContentsPrecision(-1)  # measure all rows, not only visible ones
         # The check box of the style is wider than Qt's size hint.
@@ -278,7 +278,9 @@ class _View(QTableView):
         """Set the height to that of all rows."""
         rows = self.model().rowCount()
         self.setFixedHeight(
-            self.horizontalHeader().sizeHint().height() + Size.grown(plain_table.ROW) * rows + 4
+            self.horizontalHeader().sizeHint().height()
+            + Size.scale_height(plain_table.ROW) * rows
+            + 4
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -294,7 +296,7 @@ class _View(QTableView):
 _COLORS: dict[events.Verdict, str] = {"passed": "ok", "lossy": "warn", "failed": "error"}
 
 
-def _notes(name: Quantization) -> str | None:
+def _describe_quantization(name: Quantization) -> str | None:
     facts = QUANTIZATIONS[name]
     notes = []
     if facts.only_for:
@@ -304,6 +306,6 @@ def _notes(name: Quantization) -> str | None:
     return " ".join(notes) or None
 
 
-def _aligned(column: int) -> Qt.AlignmentFlag:
+def _get_alignment(column: int) -> Qt.AlignmentFlag:
     side = Qt.AlignmentFlag.AlignRight if column in (1, 2) else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter

@@ -11,7 +11,7 @@ from lora_studio.core.export import ExportSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.jobs.debounced_query import DebouncedQuery, named_model
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
 from lora_studio.gui.project.state import ProjectState
 
 
@@ -35,9 +35,9 @@ class ExportQueries(QObject):
         """Estimate sizes for the run that `get_run` returns; None before it has an adapter."""
         super().__init__(parent)
         self._state, self._get_run = state, get_run
-        self.server = DebouncedQuery(self._server_query, self)
-        self.sizes = DebouncedQuery(self._sizes_query, self)
-        self.template = DebouncedQuery(self._template_query, self)
+        self.server = DebouncedQuery(self._make_server_query, self)
+        self.sizes = DebouncedQuery(self._make_sizes_query, self)
+        self.template = DebouncedQuery(self._make_template_query, self)
         for query in (self.server, self.sizes, self.template):
             query.ask.connect(self.ask)
             query.outdated.connect(self.outdated)
@@ -46,7 +46,7 @@ class ExportQueries(QObject):
         """Send the requests whose inputs have changed, and always the one for the server."""
         self.server.forget()
         for query in (self.server, self.sizes, self.template):
-            query.now()
+            query.ask_now()
 
     def on_event(self, event: object) -> None:
         """Follow the ends of requests."""
@@ -54,25 +54,25 @@ class ExportQueries(QObject):
             query.on_event(event)
 
     def _export(self) -> ExportSpec | None:
-        export = self._state.spec("export")
+        export = self._state.get_spec("export")
         return export if isinstance(export, ExportSpec) else None
 
-    def _server_query(self) -> InspectOllama | None:
+    def _make_server_query(self) -> InspectOllama | None:
         export = self._export()
         if export is None or not export.ollama_create:
             return None
-        return InspectOllama(host=self._state.ollama_host())
+        return InspectOllama(host=self._state.get_ollama_host())
 
-    def _template_query(self) -> DeriveTemplate | None:
+    def _make_template_query(self) -> DeriveTemplate | None:
         """Return the request for the base model's TEMPLATE, which is shown before training."""
         model = self._state.facts.model
         if model is None or not model.has_chat_template or not Path(model.folder).is_dir():
             return None
         return DeriveTemplate(path=model.folder)
 
-    def _sizes_query(self) -> EstimateSizes | None:
+    def _make_sizes_query(self) -> EstimateSizes | None:
         """Return the request for file sizes, None until the model's facts are known."""
-        model, export = self._state.spec("model"), self._export()
+        model, export = self._state.get_spec("model"), self._export()
         if self._state.facts.model is None or not isinstance(model, ModelSpec) or export is None:
             return None
         relevant = ExportSpec(
@@ -80,5 +80,5 @@ class ExportQueries(QObject):
         )
         run = self._get_run()
         return EstimateSizes(
-            model=named_model(model), export=relevant, run=str(run.path) if run else ""
+            model=strip_model(model), export=relevant, run=str(run.path) if run else ""
         )

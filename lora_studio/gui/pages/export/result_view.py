@@ -14,7 +14,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.self_test_text import badge
+from lora_studio.gui.widgets.self_test_text import format_badge
 
 Result = events.GgufWritten | events.TemplateDerived | events.SelfTested | events.OllamaCreated
 
@@ -33,8 +33,8 @@ class ExportResult(QWidget):
         self.headline = label(role="section", wrap=True)
         self.files = FactList()
         self.proof = label(wrap=True)
-        self.text, self.modelfile = _code("TEMPLATE"), _code("Modelfile")
-        self.answers = _code(tr("Answers"))
+        self.text, self.modelfile = _make_code_view("TEMPLATE"), _make_code_view("Modelfile")
+        self.answers = _make_code_view(tr("Answers"))
         self.answers.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.tabs = QTabWidget()
         self.tabs.tabBar().setAccessibleName(tr("Ollama model files"))
@@ -80,11 +80,11 @@ class ExportResult(QWidget):
         return not (self.written or self.tested or self.template or self.created)
 
     def _refresh(self) -> None:
-        self.headline.setText(self._headline())
+        self.headline.setText(self._describe_result())
         self.headline.setVisible(bool(self.headline.text()))
         tools = localize(listed(list(dict.fromkeys(event.tool for event in self.written))))
-        files = [self._file_fact(event) for event in self.written]
-        self.files.show_facts([*self._stage_facts(), *files, (tr("Created with"), tools)])
+        files = [self._make_file_fact(event) for event in self.written]
+        self.files.show_facts([*self._list_stage_facts(), *files, (tr("Created with"), tools)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
         self._show_tab(self.answers, tr("Answers"), bool(self.answers.toPlainText()))
@@ -93,7 +93,7 @@ class ExportResult(QWidget):
         self.stops.setVisible(self.template is not None)
         if (derived := self.template) is not None:
             set_role(self.proof, "ok" if derived.proven else "error")
-            self.proof.setText(_proof(derived))
+            self.proof.setText(_describe_proof(derived))
             self.text.setPlainText(derived.template)
             stops = localize(listed(derived.stops)) or tr("none")
             self.stops.setText(tr("Stop sequences: {stops}").format(stops=stops))
@@ -105,7 +105,7 @@ class ExportResult(QWidget):
         elif not wanted and index >= 0:
             self.tabs.removeTab(index)
 
-    def _headline(self) -> str:
+    def _describe_result(self) -> str:
         duration = None if self._seconds is None else formatting.format_duration(self._seconds)
         if self.created is None:
             return tr("✓ Exported in {time}").format(time=duration) if duration else ""
@@ -116,19 +116,21 @@ class ExportResult(QWidget):
         )
         return template.format(name=self.created.name, version=self.created.version, time=duration)
 
-    def _stage_facts(self) -> list[tuple[str, str]]:
+    def _list_stage_facts(self) -> list[tuple[str, str]]:
         """Return the self-tests of stages that have no GGUF file."""
         titles = {"merged": tr("Merged"), "converted": tr("Converted")}
-        return [(titles[test.stage], badge(test)) for test in self.tested if test.stage in titles]
+        return [
+            (titles[test.stage], format_badge(test)) for test in self.tested if test.stage in titles
+        ]
 
-    def _file_fact(self, event: events.GgufWritten) -> tuple[str, str]:
+    def _make_file_fact(self, event: events.GgufWritten) -> tuple[str, str]:
         tested = next((test for test in self.tested if test.stage == event.quantization), None)
         parts = [Path(event.file).name, formatting.format_size(event.bytes)]
-        parts += [badge(tested)] if tested is not None else []
+        parts += [format_badge(tested)] if tested is not None else []
         return event.quantization, "  ·  ".join(parts)
 
 
-def _code(name: str) -> QPlainTextEdit:
+def _make_code_view(name: str) -> QPlainTextEdit:
     editor = QPlainTextEdit(readOnly=True)
     editor.setProperty("mono", True)
     editor.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -136,7 +138,7 @@ def _code(name: str) -> QPlainTextEdit:
     return editor
 
 
-def _proof(derived: events.TemplateDerived) -> str:
+def _describe_proof(derived: events.TemplateDerived) -> str:
     conversations = tr_n("{n} conversation", "{n} conversations", derived.conversations)
     if derived.proven:
         return tr(

@@ -31,14 +31,14 @@ class ResultsCard(Card):
         super().__init__(tr("Result"), parent)
         self.state = state
         self.result = ExportResult()
-        self.show_folder = folder_button(self._folder)
+        self.show_folder = folder_button(self._get_folder)
         self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
         self.copy_llama = button(
             tr("Copy llama.cpp command"),
-            lambda: self._copy(export_text.llama_command(self.result.written)),
+            lambda: self._copy(export_text.format_llama_command(self.result.written)),
             icon="copy",
         )
-        self.open_chat = button(tr("Chat"), self._chat, icon="chat")
+        self.open_chat = button(tr("Chat"), self._request_chat, icon="chat")
         self.open_chat.setToolTip(tr("Chat with the model in the playground"))
         actions = QWidget()
         flow = FlowLayout(actions)
@@ -50,16 +50,16 @@ class ResultsCard(Card):
         """Update the card; `seconds` is the duration of an export that is `done`."""
         result = self.result
         if done:
-            answers = export_text.self_test_answers(self.state.run)
-            result.finish(self._modelfile(), answers, seconds)
+            answers = export_text.format_self_test_answers(self.state.run)
+            result.finish(self._read_modelfile(), answers, seconds)
         self.setVisible(not result.is_empty())
         self.show_folder.setVisible(bool(result.written))
         self.copy_llama.setVisible(bool(result.written))
         self.copy_run.setVisible(result.created is not None)
         self.copy_run.setText(tr("Copy “{command}”").format(command=self._run_command()))
-        self.open_chat.setVisible(done and self.speaker() is not None)
+        self.open_chat.setVisible(done and self.get_speaker() is not None)
 
-    def speaker(self) -> AnySpeaker | None:
+    def get_speaker(self) -> AnySpeaker | None:
         """Return the model in Ollama, else the first GGUF file, None if there is neither."""
         created, run = self.result.created, self.state.run
         if created is not None:
@@ -69,8 +69,8 @@ class ResultsCard(Card):
             return None
         return speakers.create_gguf_speaker(run, Path(models[0].file))
 
-    def _chat(self) -> None:
-        if (speaker := self.speaker()) is not None:
+    def _request_chat(self) -> None:
+        if (speaker := self.get_speaker()) is not None:
             self.chat_requested.emit(speaker)
 
     def _run_command(self) -> str:
@@ -81,10 +81,10 @@ class ResultsCard(Card):
         QGuiApplication.clipboard().setText(text)
         self.state.messages.info(tr("Copied: {text}").format(text=text))
 
-    def _folder(self) -> Path | None:
+    def _get_folder(self) -> Path | None:
         return Path(self.result.written[0].file).parent if self.result.written else None
 
-    def _modelfile(self) -> str:
+    def _read_modelfile(self) -> str:
         try:
             return self.state.run.modelfile.read_text("utf-8") if self.state.run else ""
         except OSError:

@@ -10,7 +10,7 @@ from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import CollapsibleSection, label, set_role, titled
+from lora_studio.gui.widgets.basics import CollapsibleSection, label, set_role, with_title
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -24,10 +24,13 @@ class TemplateView(QWidget):
         """Start empty."""
         super().__init__(parent)
         self.verdict = label(wrap=True)
-        self.jinja, self.go = _code(tr("Chat template")), _code(tr("Ollama TEMPLATE"))
+        self.jinja, self.go = (
+            _make_code_view(tr("Chat template")),
+            _make_code_view(tr("Ollama TEMPLATE")),
+        )
         sides = ResponsiveColumns(
-            titled(tr("Chat template (Jinja)"), self.jinja),
-            titled(tr("Ollama TEMPLATE (Go)"), self.go),
+            with_title(tr("Chat template (Jinja)"), self.jinja),
+            with_title(tr("Ollama TEMPLATE (Go)"), self.go),
         )
         self.facts = FactList()
         self.limits = CollapsibleSection(tr("Known differences"))
@@ -46,15 +49,15 @@ class TemplateView(QWidget):
             conversations=event.conversations,
         )  # fmt: skip
         set_role(self.verdict, "ok" if derived.proven else "error")
-        self.verdict.setText(_verdict(derived, event.difference))
+        self.verdict.setText(_describe_verdict(derived, event.difference))
         self.jinja.setPlainText(event.chat_template)
         self.go.setPlainText(derived.template)
-        self.facts.show_facts(_facts(derived))
+        self.facts.show_facts(_list_facts(derived))
         self._limits.setText("\n".join(f"• {localize(limit)}" for limit in derived.limits))
         self.limits.setVisible(bool(derived.limits))
 
 
-def _verdict(derived: DerivedTemplate, difference: str | None) -> str:
+def _describe_verdict(derived: DerivedTemplate, difference: str | None) -> str:
     if derived.proven:
         return tr("✓ Verified on {conversations}").format(
             conversations=tr_n("{n} conversation", "{n} conversations", derived.conversations)
@@ -64,7 +67,7 @@ def _verdict(derived: DerivedTemplate, difference: str | None) -> str:
     return f"{verdict}\n{localize(difference)}" if difference else verdict
 
 
-def _facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
+def _list_facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
     other = derived.alternative
     return [
         (
@@ -78,7 +81,7 @@ def _facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
     ]
 
 
-def _code(name: str) -> QPlainTextEdit:
+def _make_code_view(name: str) -> QPlainTextEdit:
     editor = QPlainTextEdit(readOnly=True)
     editor.setProperty("mono", True)
     editor.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)

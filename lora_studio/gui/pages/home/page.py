@@ -12,15 +12,15 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.home.recent_projects import ProjectScan, ProjectSummary
 from lora_studio.gui.pages.page import AppPage
-from lora_studio.gui.theme import Spacing, current, pixmap, theme
+from lora_studio.gui.theme import Spacing, get_palette, get_theme, pixmap
 from lora_studio.gui.widgets.basics import (
     Card,
     EmptyState,
     button,
     column,
     label,
-    line,
     row,
+    separator,
     tool_button,
 )
 from lora_studio.gui.widgets.glyph import ElidedLabel
@@ -88,7 +88,7 @@ class HomePage(AppPage):
         self.body.setContentsMargins(Spacing.PAGE, 0, Spacing.PAGE, 0)
         self.body.addLayout(centered)
         self.summaries: list[ProjectSummary] = []
-        theme().changed.connect(self._fill)
+        get_theme().changed.connect(self._fill)
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
@@ -151,10 +151,10 @@ class HomePage(AppPage):
                 widget.deleteLater()
         for index, summary in enumerate(projects):
             if index:
-                rows.addWidget(line())
-            rows.addWidget(self._row(summary))
+                rows.addWidget(separator())
+            rows.addWidget(self._make_row(summary))
 
-    def _row(self, summary: ProjectSummary) -> QWidget:
+    def _make_row(self, summary: ProjectSummary) -> QWidget:
         project_row = _ProjectRow(summary)
         clicked = self.locate_clicked if summary.is_missing else self.project_clicked
         project_row.clicked.connect(lambda: clicked.emit(summary.file))
@@ -202,13 +202,13 @@ class _ProjectRow(QFrame):
             "running": "state-running", "paused": "pause", "interrupted": "warning", "failed": "error",
             "trained": "check", "merged": "check", "exported": "check",
         }.get(summary.state or "", "state-todo")  # fmt: skip
-        tint = getattr(current(), "ok" if icon == "check" else role)
+        tint = getattr(get_palette(), "ok" if icon == "check" else role)
         glyph = QLabel()
         glyph.setPixmap(pixmap(icon, tint))
-        folder = ElidedLabel(_short_folder(summary.file), "caption")
+        folder = ElidedLabel(_shorten_folder(summary.file), "caption")
         folder.full = str(summary.file)
         known = summary.is_loaded and not summary.is_missing
-        ago = f" · {_ago(time.time() - summary.changed)}" if known else ""
+        ago = f" · {_format_age(time.time() - summary.changed)}" if known else ""
         state = label(summary.status_text + ago, "caption")
         self.tools = row()
         names = column(
@@ -228,7 +228,7 @@ class _ProjectRow(QFrame):
             self.clicked.emit()
 
 
-def _short_folder(file: Path) -> str:
+def _shorten_folder(file: Path) -> str:
     """Return the project's folder, shortened in the middle, with ~ for the home folder."""
     folder = file.parent
     home = Path.home()
@@ -236,7 +236,7 @@ def _short_folder(file: Path) -> str:
     return text if len(text) <= 72 else f"{text[:30]}…{text[-40:]}"
 
 
-def _ago(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     if (days := int(seconds // 86400)) >= 1:
         return tr_n("{n} day ago", "{n} days ago", days)
     if (hours := int(seconds // 3600)) >= 1:

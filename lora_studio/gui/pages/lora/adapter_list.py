@@ -12,7 +12,7 @@ from lora_studio.core.lora.adapters import parse_weighted
 from lora_studio.core.problems import ProblemError
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel
@@ -28,7 +28,7 @@ class WeightEditor(QDoubleSpinBox):
         super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
         # WORKAROUND: with NoButtons a style sheet leaves the line inside a width of one pixel; the
         # style sheet of the window makes the buttons as narrow as nothing instead.
-        sized(self, width=64)
+        set_scaled_sizes(self, width=64)
         self.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
@@ -68,7 +68,7 @@ class AdapterList(Control):
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
         for index, text in enumerate(self._value):
-            self._rows.addWidget(self._row(index, text))
+            self._rows.addWidget(self._make_row(index, text))
 
     def pick(self) -> None:
         """Ask for the folder of an adapter."""
@@ -82,7 +82,7 @@ class AdapterList(Control):
         """Add an adapter with weight 1."""
         self._set((*self._value, f"{folder}=1"))
 
-    def _row(self, index: int, text: str) -> QWidget:
+    def _make_row(self, index: int, text: str) -> QWidget:
         try:
             adapter = parse_weighted(text)
             folder, weight = adapter.folder, adapter.weight
@@ -93,9 +93,11 @@ class AdapterList(Control):
         title.full = folder
         title.setText(name)
         weight_editor = WeightEditor(weight, name)
-        weight_editor.valueChanged.connect(lambda value: self._change(index, f"{folder}={value:g}"))
+        weight_editor.valueChanged.connect(
+            lambda value: self._change_entry(index, f"{folder}={value:g}")
+        )
         remove = tool_button(
-            "close", tr("Remove {name}").format(name=name), lambda: self._change(index, None)
+            "close", tr("Remove {name}").format(name=name), lambda: self._change_entry(index, None)
         )
         widget_row = QWidget()
         layout = QHBoxLayout(widget_row)
@@ -105,7 +107,7 @@ class AdapterList(Control):
         layout.addWidget(remove)
         return widget_row
 
-    def _change(self, index: int, text: str | None) -> None:
+    def _change_entry(self, index: int, text: str | None) -> None:
         texts = list(self._value)
         texts[index : index + 1] = [] if text is None else [text]
         self._set(tuple(texts))

@@ -61,17 +61,17 @@ class BlendPanel(QWidget):
                 widget.deleteLater()
         self.sliders, self.numbers = [], []
         for index, each in enumerate(self._adapters):
-            self._layout.addWidget(self._row(index, each))
+            self._layout.addWidget(self._make_row(index, each))
 
-    def _row(self, index: int, adapter: WeightedAdapter) -> QWidget:
+    def _make_row(self, index: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
         name = localize(chat.format_speaker_name(AdapterSpeaker(adapters=(alone,))))
         shown = ElidedLabel(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))
         number = WeightEditor(adapter.weight, name)
-        slider.valueChanged.connect(lambda value: self._change(index, value / _STEPS))
-        number.valueChanged.connect(lambda value: self._change(index, value))
+        slider.valueChanged.connect(lambda value: self._set_weight(index, value / _STEPS))
+        number.valueChanged.connect(lambda value: self._set_weight(index, value))
         remove = tool_button(
             "close", tr("Remove {adapter}").format(adapter=name), lambda: self._remove(index)
         )
@@ -87,7 +87,7 @@ class BlendPanel(QWidget):
         layout.addWidget(remove)
         return widget_row
 
-    def _change(self, index: int, weight: float) -> None:
+    def _set_weight(self, index: int, weight: float) -> None:
         adapters = list(self._adapters)
         adapters[index] = adapters[index].model_copy(update={"weight": weight})
         self.show_adapters(adapters)

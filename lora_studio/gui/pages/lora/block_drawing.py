@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core.lora.spec import Targets
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Size, Spacing, body_font, color, theme
+from lora_studio.gui.theme import Size, Spacing, body_font, color, get_theme
 
 BlockColumn = Literal["in", "out", "up", "down", "other"]
 
@@ -41,16 +41,16 @@ class Slot:
     column: BlockColumn
 
 
-def block_slots(names: Sequence[str]) -> list[Slot]:
+def list_block_slots(names: Sequence[str]) -> list[Slot]:
     """Return the position of each linear layer of a model in the drawing."""
     short = [_ENDINGS.sub("", name) for name in names]
     return [
-        Slot(name, title if short.count(title) == 1 else name, _column_of(name))
+        Slot(name, title if short.count(title) == 1 else name, _get_column(name))
         for name, title in zip(names, short, strict=True)
     ]
 
 
-def targeted_names(
+def list_targeted_names(
     targets: Targets, target_names: Sequence[str], known: Sequence[Slot]
 ) -> set[str]:
     """Return the names of the layers that a choice of target modules adapts."""
@@ -84,24 +84,24 @@ class BlockDrawing(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(760)
         self.setAccessibleName(tr("Linear layers of a transformer block that get an adapter"))
-        theme().changed.connect(self.update)
+        get_theme().changed.connect(self.update)
         self.set_layers(DEFAULT_LAYERS)
 
     def set_layers(self, names: Sequence[str]) -> None:
         """Draw the linear layers of the model's blocks."""
         if [slot.name for slot in self._slots] == list(names):
             return
-        on = self.chosen()
+        on = self.list_enabled()
         for old in self.buttons.values():
             old.hide()
             old.deleteLater()
-        self._slots = block_slots(names)
-        self.buttons = {slot.name: self._button(slot) for slot in self._slots}
+        self._slots = list_block_slots(names)
+        self.buttons = {slot.name: self._make_button(slot) for slot in self._slots}
         self.show_chosen(on)
         self.updateGeometry()
         self._arrange()
 
-    def layers(self) -> list[Slot]:
+    def get_slots(self) -> list[Slot]:
         """Return the layers drawn."""
         return list(self._slots)
 
@@ -112,7 +112,7 @@ class BlockDrawing(QWidget):
         for name, chip in self.buttons.items():
             chip.setChecked(name in wanted)
 
-    def chosen(self) -> list[str]:
+    def list_enabled(self) -> list[str]:
         """Return the names of the enabled layers; those that the model lacks come last."""
         on = [name for name, chip in self.buttons.items() if chip.isChecked()]
         return [*on, *sorted(self._extra)]
@@ -122,7 +122,9 @@ class BlockDrawing(QWidget):
     def sizeHint(self) -> QSize:
         """Return a size as high as the fullest column needs."""
         height = (
-            2 * _RAIL + max(1, self._rows()) * _PITCH + (_PITCH if self._slots_in("other") else 0)
+            2 * _RAIL
+            + max(1, self._count_rows()) * _PITCH
+            + (_PITCH if self._list_slots("other") else 0)
         )
         return QSize(620, height)
 
@@ -135,22 +137,22 @@ class BlockDrawing(QWidget):
         super().resizeEvent(event)
         self._arrange()
 
-    def _slots_in(self, column: BlockColumn) -> list[Slot]:
+    def _list_slots(self, column: BlockColumn) -> list[Slot]:
         return [slot for slot in self._slots if slot.column == column]
 
-    def _rows(self) -> int:
-        return max(len(self._slots_in(column)) for column in _COLUMNS)
+    def _count_rows(self) -> int:
+        return max(len(self._list_slots(column)) for column in _COLUMNS)
 
-    def _middle(self) -> int:
-        return _RAIL + self._rows() * _PITCH // 2
+    def _find_middle(self) -> int:
+        return _RAIL + self._count_rows() * _PITCH // 2
 
     def _arrange(self) -> None:
         """Place the buttons in four columns, and those of no column in a row below."""
         free = self.width() - 2 * _END
         for index, column in enumerate(_COLUMNS):
             center = _END + round(free * _CENTRES[index])
-            members = self._slots_in(column)
-            top = self._middle() - len(members) * _PITCH // 2
+            members = self._list_slots(column)
+            top = self._find_middle() - len(members) * _PITCH // 2
             width = max([_WIDTH, *(self.buttons[slot.name].sizeHint().width() for slot in members)])
             self._columns[column] = QRect(center - width // 2, top, width, len(members) * _PITCH)
             for row, slot in enumerate(members):
@@ -161,7 +163,7 @@ class BlockDrawing(QWidget):
                     _HEIGHT,
                 )
         left = _END
-        for slot in self._slots_in("other"):
+        for slot in self._list_slots("other"):
             chip = self.buttons[slot.name]
             chip.setGeometry(left, self.height() - _HEIGHT, chip.sizeHint().width(), _HEIGHT)
             left += chip.sizeHint().width() + Spacing.S
@@ -174,7 +176,7 @@ class BlockDrawing(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(body_font(Size.CAPTION))
-        middle = float(self._middle())
+        middle = float(self._find_middle())
         columns = [self._columns[column] for column in _COLUMNS]
         into, out, up, down = columns
         norm1 = QPointF(_END + _NORM, middle)
@@ -185,27 +187,29 @@ class BlockDrawing(QWidget):
         plus2 = QPointF(down.right() + _STEP, middle)
         painter.setPen(QPen(color("edge"), 1.4))
         begin = QPointF(2, middle)
-        self._path(painter, [begin, norm1, QPointF(into.left() - _FAN, middle)])
-        self._fan(painter, "in", QPointF(into.left() - _FAN, middle), attention)
-        self._path(painter, [attention, plus1])
-        self._path(painter, [plus1, norm2, QPointF(up.left() - _FAN, middle)])
-        self._fan(painter, "up", QPointF(up.left() - _FAN, middle), times)
-        self._path(painter, [times, plus2, QPointF(self.width() - 2, middle)])
-        self._residual(painter, QPointF(_STEP / 2, middle), plus1)
-        self._residual(painter, QPointF(plus1.x() + _STEP * 0.8, middle), plus2)
-        self._arrow(painter, QPointF(self.width() - 2, middle))
-        self._round(painter, norm1, tr("norm"), 22)
-        self._round(painter, norm2, tr("norm"), 22)
-        self._round(painter, attention, tr("attention"), 34)
-        self._round(painter, plus1, "+", 9)
-        gated = len(self._slots_in("up")) > 1
-        self._round(painter, times, "×" if gated else tr("act"), 9 if gated else 16)
-        self._round(painter, plus2, "+", 9)
+        self._draw_path(painter, [begin, norm1, QPointF(into.left() - _FAN, middle)])
+        self._draw_fan(painter, "in", QPointF(into.left() - _FAN, middle), attention)
+        self._draw_path(painter, [attention, plus1])
+        self._draw_path(painter, [plus1, norm2, QPointF(up.left() - _FAN, middle)])
+        self._draw_fan(painter, "up", QPointF(up.left() - _FAN, middle), times)
+        self._draw_path(painter, [times, plus2, QPointF(self.width() - 2, middle)])
+        self._draw_residual(painter, QPointF(_STEP / 2, middle), plus1)
+        self._draw_residual(painter, QPointF(plus1.x() + _STEP * 0.8, middle), plus2)
+        self._draw_arrow(painter, QPointF(self.width() - 2, middle))
+        self._draw_operation(painter, norm1, tr("norm"), 22)
+        self._draw_operation(painter, norm2, tr("norm"), 22)
+        self._draw_operation(painter, attention, tr("attention"), 34)
+        self._draw_operation(painter, plus1, "+", 9)
+        gated = len(self._list_slots("up")) > 1
+        self._draw_operation(painter, times, "×" if gated else tr("act"), 9 if gated else 16)
+        self._draw_operation(painter, plus2, "+", 9)
         painter.end()
 
-    def _fan(self, painter: QPainter, column: BlockColumn, start: QPointF, end: QPointF) -> None:
+    def _draw_fan(
+        self, painter: QPainter, column: BlockColumn, start: QPointF, end: QPointF
+    ) -> None:
         """Draw curves from a point through each button of a column to another point."""
-        for slot in self._slots_in(column):
+        for slot in self._list_slots(column):
             box = self.buttons[slot.name].geometry()
             y = float(box.center().y()) + 0.5
             path = QPainterPath(start)
@@ -214,7 +218,7 @@ class BlockDrawing(QWidget):
             path.cubicTo(box.right() + 12, y, end.x() - 16, end.y(), end.x(), end.y())
             painter.drawPath(path)
 
-    def _residual(self, painter: QPainter, start: QPointF, end: QPointF) -> None:
+    def _draw_residual(self, painter: QPainter, start: QPointF, end: QPointF) -> None:
         """Draw the path around half of the block, along the upper edge."""
         top = _RAIL / 2
         path = QPainterPath(start)
@@ -226,17 +230,17 @@ class BlockDrawing(QWidget):
         painter.drawPath(path)
 
     @staticmethod
-    def _path(painter: QPainter, points: list[QPointF]) -> None:
+    def _draw_path(painter: QPainter, points: list[QPointF]) -> None:
         for start, end in pairwise(points):
             painter.drawLine(start, end)
 
     @staticmethod
-    def _arrow(painter: QPainter, tip: QPointF) -> None:
+    def _draw_arrow(painter: QPainter, tip: QPointF) -> None:
         painter.drawLine(tip, tip + QPointF(-6, -4))
         painter.drawLine(tip, tip + QPointF(-6, 4))
 
     @staticmethod
-    def _round(painter: QPainter, center: QPointF, words: str, half: int) -> None:
+    def _draw_operation(painter: QPainter, center: QPointF, words: str, half: int) -> None:
         """Draw a named operation on the path."""
         painter.save()
         box = QRectF(center.x() - half, center.y() - 9, 2 * half, 18)
@@ -247,18 +251,18 @@ class BlockDrawing(QWidget):
         painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
         painter.restore()
 
-    def _button(self, slot: Slot) -> QPushButton:
+    def _make_button(self, slot: Slot) -> QPushButton:
         chip = QPushButton(slot.title, self, autoDefault=False)
         chip.setCheckable(True)
         chip.setProperty("kind", "chip")
         chip.setToolTip(slot.name)
         chip.setAccessibleName(slot.name)
-        chip.clicked.connect(lambda _=False: self.toggled.emit(self.chosen()))
+        chip.clicked.connect(lambda _=False: self.toggled.emit(self.list_enabled()))
         chip.show()
         return chip
 
 
-def _column_of(name: str) -> BlockColumn:
+def _get_column(name: str) -> BlockColumn:
     return next((column for column, pattern in _COLUMN_PATTERNS if pattern.search(name)), "other")
 
 

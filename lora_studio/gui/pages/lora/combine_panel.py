@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.blend_panel import BlendPanel
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -52,7 +52,7 @@ class CombinePanel(QWidget):
         self._ranks: set[int] = set()
         self.hint = label("", "muted", wrap=True)
         self.blend = BlendPanel()
-        self.blend.changed.connect(self._weights_changed)
+        self.blend.changed.connect(self._on_weights_changed)
         self.method = QComboBox()
         self.method.setAccessibleName(tr("Combination method"))
         for key, title in _TITLES.items():
@@ -63,7 +63,7 @@ class CombinePanel(QWidget):
         self.density = QDoubleSpinBox(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
         self.density.setAccessibleName(tr("Density: fraction of values to keep"))
         for number in (self.rank, self.density):
-            sized(number, width=72)
+            set_scaled_sizes(number, width=72)
             number.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
         self._rank_name, self._density_name = label(tr("Rank")), label(tr("Density"))
         self.name = QLineEdit()
@@ -72,13 +72,13 @@ class CombinePanel(QWidget):
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.progress = ProgressLine()
         self.error = label("", "error", wrap=True)
-        self._lay_out()
+        self._build_layout()
         self.method.currentIndexChanged.connect(self._refresh)
         self.name.textChanged.connect(self._refresh)
         self.set_running(False)
         self.choose(())
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         numbers = (self._rank_name, self.rank, self._density_name, self.density)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -102,7 +102,7 @@ class CombinePanel(QWidget):
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
             titles = [
-                localize(chat.format_speaker_name(AdapterSpeaker(adapters=(_plain(each),))))
+                localize(chat.format_speaker_name(AdapterSpeaker(adapters=(_to_weighted(each),))))
                 for each in self._adapters
             ]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])
@@ -138,23 +138,23 @@ class CombinePanel(QWidget):
             number.setVisible(method == "svd")
         for share in (self.density, self._density_name):
             share.setVisible(method in _SPARSE)
-        error = self._validation_error(method) if several else ""
+        error = self._find_error(method) if several else ""
         self.show_error(error)
         self.make.setEnabled(several and not error)
 
-    def _validation_error(self, method: str) -> str:
+    def _find_error(self, method: str) -> str:
         if not self.name.text().strip():
             return tr("Enter a name for the new adapter.")
-        if self._target().exists():
+        if self._get_target().exists():
             return tr("An adapter with this name already exists.")
         if len(self._ranks) > 1 and method not in ("cat", "svd"):
             return tr("The adapters have different ranks. Choose Concatenation or SVD.")
         return ""
 
-    def _target(self) -> Path:
+    def _get_target(self) -> Path:
         return self.folder / self.name.text().strip()
 
-    def _weights_changed(self, adapters: tuple[WeightedAdapter, ...]) -> None:
+    def _on_weights_changed(self, adapters: tuple[WeightedAdapter, ...]) -> None:
         if len(adapters) == len(self._adapters):
             self._adapters = adapters
 
@@ -164,12 +164,12 @@ class CombinePanel(QWidget):
             commands.CombineAdapters(
                 adapters=self._adapters,
                 method=method,
-                out=str(self._target()),
+                out=str(self._get_target()),
                 rank=self.rank.value() if method == "svd" else None,
                 density=self.density.value(),
             )
         )
 
 
-def _plain(adapter: WeightedAdapter) -> WeightedAdapter:
+def _to_weighted(adapter: WeightedAdapter) -> WeightedAdapter:
     return adapter.model_copy(update={"weight": 1.0})

@@ -53,13 +53,13 @@ class AdapterLibrary(QObject):
                 (self.dialog.merge_requested, self.merge_requested),
             ):
                 signal.connect(target)
-            self.dialog.finished.connect(self._closed)
+            self.dialog.finished.connect(self._on_closed)
         self.dialog.open()
 
     def leave(self) -> None:
         """Stop the worker: the window is closing."""
         self.link.leave()
 
-    def _closed(self) -> None:
+    def _on_closed(self) -> None:
         self.dialog = None
-        self.link.rest()
+        self.link.release()

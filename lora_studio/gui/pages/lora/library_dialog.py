@@ -69,9 +69,9 @@ class AdapterLibraryDialog(Dialog):
         self._build_detail()
         self.combine = CombinePanel()
         self.combine.folder = (state.draft.folder or Path.home()) / "adapters"
-        self._lay_out()
+        self._build_layout()
         link.event_received.connect(self._on_event)
-        self.combine.combine_requested.connect(self._combine)
+        self.combine.combine_requested.connect(self._start_combining)
         self.combine.cancel_requested.connect(lambda: link.cancel(self._combining))
         self.list_adapters()
 
@@ -83,14 +83,14 @@ class AdapterLibraryDialog(Dialog):
         heads = (tr("Adapter"), tr("Fits"), tr("Type"), tr("Rank"), tr("Base model"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        plain_table.set_up(self.table)
+        plain_table.set_up_table(self.table)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for column in (_NAME, _BASE):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
-        self.table.currentCellChanged.connect(self._chosen)
-        self.table.itemChanged.connect(self._ticked)
+        self.table.currentCellChanged.connect(self._on_chosen)
+        self.table.itemChanged.connect(self._on_ticked)
         self.status = StatusLabel()
         self.add = button(tr("Add folder…"), self.pick, icon="plus")
         self.refresh = button(tr("Refresh"), self.list_adapters, icon="refresh")
@@ -107,7 +107,7 @@ class AdapterLibraryDialog(Dialog):
         self.merge.setToolTip(tr("Start a run that merges this adapter into the project's model"))
         self.show_folder = button(tr("Show folder"), self._show_folder, icon="folder")
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         room = self.screen().availableSize()
         self.resize(QSize(Size.scaled(1120), Size.scaled(680)).boundedTo(room))
         left = QVBoxLayout()
@@ -147,14 +147,14 @@ class AdapterLibraryDialog(Dialog):
 
     def list_adapters(self) -> None:
         """List the adapters again."""
-        projects = [file.parent for file in self._preferences.recent_projects()]
+        projects = [file.parent for file in self._preferences.list_recent_projects()]
         if self._state.draft.folder is not None:
             projects = [self._state.draft.folder, *projects]
         folders = [str(each / part) for each in projects for part in ("runs", "adapters")]
         folders += self._preferences.adapter_folders
-        self.status.say(tr("Searching for adapters…"))
+        self.status.set_status(tr("Searching for adapters…"))
         wanted = tuple(dict.fromkeys(folders))
-        self.link.send(commands.ListAdapters(folders=wanted, model=self._model()))
+        self.link.send(commands.ListAdapters(folders=wanted, model=self._get_model()))
 
     def pick(self) -> None:
         """Ask for another folder to list."""
@@ -171,7 +171,7 @@ class AdapterLibraryDialog(Dialog):
             self._preferences.save()
         self.list_adapters()
 
-    def chosen(self) -> AdapterFacts | None:
+    def get_selected(self) -> AdapterFacts | None:
         """Return the adapter whose details are shown."""
         row_ = self.table.currentRow()
         return self.adapters[row_] if 0 <= row_ < len(self.adapters) else None
@@ -187,55 +187,57 @@ class AdapterLibraryDialog(Dialog):
             case events.AdapterCombined():
                 self._choose_next = event.folder
             case events.Failed() if event.id == self._shown_query:
-                self.fit.say(localize_problem(event.problem), "error")
+                self.fit.set_status(localize_problem(event.problem), "error")
                 self.fit.show()
             case events.Done() | events.Failed() | events.Cancelled() if (
                 event.id == self._combining
             ):
-                self._combined(event)
+                self._on_combined(event)
             case events.Failed():
-                self.status.say(localize_problem(event.problem), "error")
+                self.status.set_status(localize_problem(event.problem), "error")
 
-    def _model(self) -> ModelSpec | None:
+    def _get_model(self) -> ModelSpec | None:
         """Return the project's model if it is complete on this computer: nothing is downloaded
         here.
         """
-        spec, known = self._state.spec("model"), self._state.facts.model
+        spec, known = self._state.get_spec("model"), self._state.facts.model
         if not isinstance(spec, ModelSpec) or not spec.source:
             return None
         whole = known is not None and known.source == spec.source and not known.missing_bytes
         return spec if whole or spec.kind == "folder" else None
 
     def _fill(self, adapters: Sequence[AdapterFacts], fits: Mapping[str, AdapterFit]) -> None:
-        before = self.chosen()
+        before = self.get_selected()
         wanted = self._choose_next or (before.folder if before is not None else "")
-        ticked = {each.folder for each in self._ticked_adapters()}
+        ticked = {each.folder for each in self._list_ticked()}
         self._choose_next = ""
         self.adapters = tuple(adapters)
         self.table.blockSignals(True)
         self.table.setRowCount(len(adapters))
         for line, facts in enumerate(adapters):
-            for column, cell in enumerate(_cells(facts, fits.get(facts.folder))):
-                self.table.setItem(line, column, _item(facts, column, cell, facts.folder in ticked))
+            for column, cell in enumerate(_format_cells(facts, fits.get(facts.folder))):
+                self.table.setItem(
+                    line, column, _make_item(facts, column, cell, facts.folder in ticked)
+                )
         self.table.blockSignals(False)
         count = tr_n("{n} adapter", "{n} adapters", len(adapters))
         none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
-        self.status.say(count if adapters else none)
+        self.status.set_status(count if adapters else none)
         self.adapters_listed.emit(tuple(each.folder for each in adapters if each.problem is None))
         places = [line for line, each in enumerate(adapters) if each.folder == wanted]
         if adapters:
             self.table.setCurrentCell(places[0] if places else 0, _NAME)
-            self._chosen(self.table.currentRow())
-        self._ticked()
+            self._on_chosen(self.table.currentRow())
+        self._on_ticked()
 
     # --- the chosen one -----------------------------------------------------------------------
 
-    def _chosen(self, *_: int) -> None:
-        facts = self.chosen()
+    def _on_chosen(self, *_: int) -> None:
+        facts = self.get_selected()
         self._show(facts)
         if facts is None or facts.problem is not None:
             return
-        command = commands.ShowAdapter(folder=facts.folder, model=self._model())
+        command = commands.ShowAdapter(folder=facts.folder, model=self._get_model())
         if self._shown_query:
             self.link.cancel(self._shown_query)
         self._shown_query = command.id
@@ -249,29 +251,29 @@ class AdapterLibraryDialog(Dialog):
         self.norms.show_layers(())
         self.strength.setText("")
         self.name.setText(_name(facts) if facts is not None else tr("No adapter selected"))
-        self.facts.show_facts(_facts(facts) if facts is not None else [])
+        self.facts.show_facts(_list_facts(facts) if facts is not None else [])
         self.fit.hide()
         if facts is not None and facts.problem is not None:
-            self.fit.say(localize_problem(facts.problem), "error")
+            self.fit.set_status(localize_problem(facts.problem), "error")
             self.fit.show()
 
     def _show_layers(self, event: events.AdapterShown) -> None:
         self.norms.show_layers(event.adapter.layers)
-        self.strength.setText(self.norms.summary())
+        self.strength.setText(self.norms.summarize())
         fit = event.fit
         if fit is None:
             return
         for part in (self.chat, self.start, self.merge):
             part.setEnabled(fit.fits and self._state.draft.path is not None)
         if not fit.fits:
-            self.fit.say(tr("Not compatible with the project's model. {reason}").format(reason=localize(fit.reason)), "error")  # fmt: skip
+            self.fit.set_status(tr("Not compatible with the project's model. {reason}").format(reason=localize(fit.reason)), "error")  # fmt: skip
         elif fit.warning:
-            self.fit.say(
+            self.fit.set_status(
                 tr("Compatible, with a warning: {warning}").format(warning=localize(fit.warning)),
                 "warn",
             )
         else:
-            self.fit.say(tr("Compatible with the project's model."), "ok")
+            self.fit.set_status(tr("Compatible with the project's model."), "ok")
         self.fit.show()
 
     def _open_chat(self) -> None:
@@ -284,17 +286,17 @@ class AdapterLibraryDialog(Dialog):
         self._close_with(self.merge_requested)
 
     def _close_with(self, signal: object) -> None:
-        if (facts := self.chosen()) is not None:
+        if (facts := self.get_selected()) is not None:
             signal.emit(facts.folder)  # type: ignore[attr-defined]  # a bound signal
             self.accept()
 
     def _show_folder(self) -> None:
-        if (facts := self.chosen()) is not None:
+        if (facts := self.get_selected()) is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(facts.folder))
 
     # --- combining ----------------------------------------------------------------------------
 
-    def _ticked_adapters(self) -> list[AdapterFacts]:
+    def _list_ticked(self) -> list[AdapterFacts]:
         ticked = []
         for line, facts in enumerate(self.adapters):
             item = self.table.item(line, _NAME)
@@ -302,15 +304,15 @@ class AdapterLibraryDialog(Dialog):
                 ticked.append(facts)
         return ticked
 
-    def _ticked(self, *_: object) -> None:
-        self.combine.choose(self._ticked_adapters())
+    def _on_ticked(self, *_: object) -> None:
+        self.combine.choose(self._list_ticked())
 
-    def _combine(self, command: commands.CombineAdapters) -> None:
+    def _start_combining(self, command: commands.CombineAdapters) -> None:
         self._combining = command.id
         self.combine.set_running(True)
         self.link.send(command)
 
-    def _combined(self, ending: events.Ending) -> None:
+    def _on_combined(self, ending: events.Ending) -> None:
         self._combining = ""
         self.combine.set_running(False)
         if isinstance(ending, events.Failed):
@@ -334,22 +336,22 @@ def _name(facts: AdapterFacts) -> str:
     return localize(chat.format_speaker_name(speakers.create_adapter_speaker(facts.folder)))
 
 
-def _rank(facts: AdapterFacts) -> str:
+def _format_rank(facts: AdapterFacts) -> str:
     low, high = facts.ranks
     return "" if not high else str(low) if low == high else f"{low}–{high}"
 
 
-def _cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...]:
+def _format_cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...]:
     base = facts.base.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     usable = facts.problem is None
     fits = "" if usable and fit is None else "✓" if fit is not None and fit.fits else "✗"
     size = formatting.format_size(facts.bytes) if facts.bytes else ""
-    return _name(facts), fits, facts.kind if usable else "", _rank(facts), base, size
+    return _name(facts), fits, facts.kind if usable else "", _format_rank(facts), base, size
 
 
-def _item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWidgetItem:
+def _make_item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
-    item.setToolTip(_tip(facts, column))
+    item.setToolTip(_format_tooltip(facts, column))
     if column == _NAME and facts.problem is None:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
@@ -358,16 +360,16 @@ def _item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWi
     return item
 
 
-def _tip(facts: AdapterFacts, column: int) -> str:
+def _format_tooltip(facts: AdapterFacts, column: int) -> str:
     """Return the text that may not fit into a cell."""
     if facts.problem is not None:
         return localize(facts.problem.what)
     return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(column, facts.folder)
 
 
-def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
+def _list_facts(facts: AdapterFacts) -> list[tuple[str, str]]:
     scale = (
-        tr("{rank}, alpha {alpha}").format(rank=_rank(facts), alpha=f"{facts.alpha:g}")
+        tr("{rank}, alpha {alpha}").format(rank=_format_rank(facts), alpha=f"{facts.alpha:g}")
         if facts.rank
         else ""
     )

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 from lora_studio.core.lora.adapters import LayerFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import body_font, color, theme
+from lora_studio.gui.theme import body_font, color, get_theme
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _HEIGHT = 120
@@ -30,7 +30,7 @@ class NormBars(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Update strength by layer"))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        theme().changed.connect(self.update)
+        get_theme().changed.connect(self.update)
 
     def show_layers(self, layers: Sequence[LayerFacts]) -> None:
         """Show the layers whose norm is known."""
@@ -43,7 +43,7 @@ class NormBars(QWidget):
                 groups.setdefault(group, []).append((name, layer.norm))
         self._groups = list(groups.items())
         self._at = -1
-        self.setAccessibleDescription(self.summary())
+        self.setAccessibleDescription(self.summarize())
         self.setVisible(bool(groups))
         self.update()
 
@@ -51,7 +51,7 @@ class NormBars(QWidget):
         """Return the Frobenius norm of each layer's update: √Σ of the squares over its modules."""
         return [math.hypot(*(norm for _, norm in modules)) for _, modules in self._groups]
 
-    def summary(self) -> str:
+    def summarize(self) -> str:
         """Return one sentence that describes the chart."""
         strengths = self.update_norms()
         if not strengths:
@@ -73,11 +73,11 @@ class NormBars(QWidget):
 
     def sizeHint(self) -> QSize:
         """Return a small size."""
-        return QSize(280, Size.grown(_HEIGHT))
+        return QSize(280, Size.scale_height(_HEIGHT))
 
     def minimumSizeHint(self) -> QSize:
         """Return a narrow size."""
-        return QSize(120, Size.grown(_HEIGHT))
+        return QSize(120, Size.scale_height(_HEIGHT))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the bars, and the numbers of the first and the last layer below them."""
@@ -92,7 +92,7 @@ class NormBars(QWidget):
         below = painter.fontMetrics().height() + 4
         base = self.height() - below
         for bar, strength in enumerate(strengths):
-            box = self._bar_box(bar)
+            box = self._get_bar_rect(bar)
             height = max(1.0, (base - 4) * strength / highest)
             box.setTop(base - height)
             box.setBottom(base)
@@ -111,7 +111,7 @@ class NormBars(QWidget):
     def event(self, event: QEvent) -> bool:
         """Show the values of the bar under the mouse."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            QToolTip.showText(event.globalPos(), self.describe_bar(self._bar_at(event.pos().x())))
+            QToolTip.showText(event.globalPos(), self.describe_bar(self._find_bar(event.pos().x())))
             return True
         return super().event(event)
 
@@ -123,14 +123,14 @@ class NormBars(QWidget):
             return
         self._at = min(max(self._at + step, 0), len(self._groups) - 1)
         self.setAccessibleDescription(self.describe_bar(self._at))
-        position = self.mapToGlobal(self._bar_box(self._at).center().toPoint())
+        position = self.mapToGlobal(self._get_bar_rect(self._at).center().toPoint())
         QToolTip.showText(position, self.describe_bar(self._at))
         self.update()
 
-    def _bar_box(self, bar: int) -> QRectF:
+    def _get_bar_rect(self, bar: int) -> QRectF:
         width = self.width() / max(len(self._groups), 1)
         gap = min(3.0, width * 0.25)
         return QRectF(bar * width + gap / 2, 0, min(width - gap, 40.0), self.height())
 
-    def _bar_at(self, x: int) -> int:
+    def _find_bar(self, x: int) -> int:
         return int(x * len(self._groups) / max(self.width(), 1))

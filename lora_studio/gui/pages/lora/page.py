@@ -20,7 +20,11 @@ from lora_studio.gui.controls.preset_number import PresetNumberControl
 from lora_studio.gui.controls.slider_number import SliderNumberControl
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.pages.lora.block_drawing import DEFAULT_LAYERS, BlockDrawing, targeted_names
+from lora_studio.gui.pages.lora.block_drawing import (
+    DEFAULT_LAYERS,
+    BlockDrawing,
+    list_targeted_names,
+)
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
@@ -64,31 +68,31 @@ class LoraPage(StepPage):
             [CardOption(rank, tr(name), tr(use)) for rank, name, use in _RANKS]
         )
         self.presets.setAccessibleName(tr("Rank presets"))
-        self.rank = SliderNumberControl(state.about(_STEP, "rank"), _STOPS)
+        self.rank = SliderNumberControl(state.get_facts(_STEP, "rank"), _STOPS)
         self.alpha = PresetNumberControl(
-            state.about(_STEP, "alpha"), {tr("1 × rank"): 0, tr("2 × rank"): 0}
+            state.get_facts(_STEP, "alpha"), {tr("1 × rank"): 0, tr("2 × rank"): 0}
         )
         self.dropout = PresetNumberControl(
-            state.about(_STEP, "dropout"), {f"{value:g}": value for value in _DROPOUT}
+            state.get_facts(_STEP, "dropout"), {f"{value:g}": value for value in _DROPOUT}
         )
         self.drawing = BlockDrawing()
         self.sentence = label(role="section", wrap=True)
         self.detail = label(role="muted", wrap=True)
         self._stale = False
         self._started: LoraSpec | None = None  # the shape of the adapter to start from
-        self._lay_out()
+        self._build_layout()
         self.presets.edited.connect(self._choose_rank)
         self.rank.slid.connect(self._slide_rank)
         self.drawing.toggled.connect(self._choose_layers)
-        state.value_changed.connect(self._value_changed)
+        state.value_changed.connect(self._on_value_changed)
         state.opened.connect(self._show_all)
-        state.facts_changed.connect(self._facts_changed)
+        state.facts_changed.connect(self._on_facts_changed)
         self._show_all()
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         strength = Card(tr("Adapter"))
         strength.add(
             self.add_editor("rank", control=self.rank), self.add_editor("alpha", control=self.alpha)
@@ -123,16 +127,16 @@ class LoraPage(StepPage):
 
     def _choose_rank(self, rank: int) -> None:
         """Set the rank; alpha keeps its ratio to it, in the same undo step."""
-        self.state.change(tr("Rank {rank}").format(rank=rank), self._with_rank(rank))
+        self.state.change(tr("Rank {rank}").format(rank=rank), self._make_rank_changes(rank))
 
     def _slide_rank(self, rank: int) -> None:
         """Set the rank while the slider moves; the whole movement is one undo step."""
-        self.state.change(tr("Rank"), self._with_rank(rank), merges=True)
+        self.state.change(tr("Rank"), self._make_rank_changes(rank), merges=True)
 
-    def _with_rank(self, rank: int) -> list[Change]:
+    def _make_rank_changes(self, rank: int) -> list[Change]:
         changes: list[Change] = [(_STEP, "rank", rank)]
-        if (ratio := self._ratio()) is not None:
-            limit = self.state.about(_STEP, "alpha").maximum or 4096
+        if (ratio := self._get_ratio()) is not None:
+            limit = self.state.get_facts(_STEP, "alpha").maximum or 4096
             changes.append((_STEP, "alpha", int(min(max(1, round(ratio * rank)), limit))))
         return changes
 
@@ -141,19 +145,19 @@ class LoraPage(StepPage):
             tr("Target modules"), [(_STEP, "targets", "names"), (_STEP, "target_names", names)]
         )
 
-    def _ratio(self) -> float | None:
+    def _get_ratio(self) -> float | None:
         rank, alpha = self.state.get(_STEP, "rank"), self.state.get(_STEP, "alpha")
         numbers = isinstance(rank, int) and isinstance(alpha, int)
         return alpha / rank if numbers and rank > 0 else None
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def _value_changed(self, step: str, field: str) -> None:
+    def _on_value_changed(self, step: str, field: str) -> None:
         if step == _STEP:
             self._stale = True
             self._show_all()
 
-    def _facts_changed(self, name: str) -> None:
+    def _on_facts_changed(self, name: str) -> None:
         if name == "model":
             self._stale = False
             self._show_all()
@@ -166,7 +170,7 @@ class LoraPage(StepPage):
 
     def _show_start(self) -> None:
         """Show and disable the settings that an adapter to start from determines."""
-        spec = self.state.spec(_STEP)
+        spec = self.state.get_spec(_STEP)
         starting: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:
             with suppress(ProblemError):
@@ -186,7 +190,7 @@ class LoraPage(StepPage):
         for part in (self.presets, self.drawing):
             part.setEnabled(starting is None)
 
-    def _shown(self, field: str) -> object:
+    def _get_effective(self, field: str) -> object:
         """Return the value that training uses: the starting adapter's where it determines the
         field.
         """
@@ -195,34 +199,36 @@ class LoraPage(StepPage):
         return self.state.get(_STEP, field)
 
     def _show_strength(self) -> None:
-        rank, alpha = self._shown("rank"), self._shown("alpha")
+        rank, alpha = self._get_effective("rank"), self._get_effective("alpha")
         self.presets.show_value(rank)
         ratio = ""
         if isinstance(rank, int) and isinstance(alpha, int) and rank > 0:
             self.alpha.set_presets({tr("1 × rank"): rank, tr("2 × rank"): 2 * rank})
             ratio = tr("Currently {ratio} × rank.").format(ratio=f"{alpha / rank:.3g}")
-        description = tr(self.state.about(_STEP, "alpha").description)
+        description = tr(self.state.get_facts(_STEP, "alpha").description)
         self.editors["alpha"].set_help(f"{ratio} {description}".strip())
         dropout = self.state.get(_STEP, "dropout")
         help_text = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
         self.editors["dropout"].set_help(
-            tr(help_text or self.state.about(_STEP, "dropout").description)
+            tr(help_text or self.state.get_facts(_STEP, "dropout").description)
         )
 
     def _show_layers(self) -> None:
         model = self.state.facts.model
         self.drawing.set_layers(model.linear_names if model else DEFAULT_LAYERS)
-        targets, names = self._shown("targets"), self._shown("target_names")
+        targets, names = self._get_effective("targets"), self._get_effective("target_names")
         named = [str(name) for name in names] if isinstance(names, list | tuple) else []
-        known = targets in list(self.state.about(_STEP, "targets").choices)
+        known = targets in list(self.state.get_facts(_STEP, "targets").choices)
         chosen = (
-            targeted_names(cast(Targets, targets), named, self.drawing.layers()) if known else set()
+            list_targeted_names(cast(Targets, targets), named, self.drawing.get_slots())
+            if known
+            else set()
         )
         self.drawing.show_chosen(chosen)
         self.editors["target_names"].setVisible(targets == "names")
 
     def _show_sentence(self) -> None:
-        model, spec = self.state.facts.model, self.state.spec(_STEP)
+        model, spec = self.state.facts.model, self.state.get_spec(_STEP)
         at_once = (
             adapter_size.count_parameters(model, spec)
             if model and isinstance(spec, LoraSpec)
@@ -238,9 +244,9 @@ class LoraPage(StepPage):
         elif counted is None:
             sentence = tr("No trainable parameters: this model has none of the selected layers.")
         else:
-            sentence = _sentence(counted)
+            sentence = _describe_size(counted)
         self.sentence.setText(sentence)
-        details = [_detail(counted), self._memory()] if counted and model else []
+        details = [_describe_detail(counted), self._describe_memory()] if counted and model else []
         if self._started is not None and isinstance(spec, LoraSpec):
             shape = starting_adapter.describe(starting_adapter.read_config(Path(spec.start_from)))
             note = tr(
@@ -251,7 +257,7 @@ class LoraPage(StepPage):
         self.detail.setText(" ".join(part for part in details if part))
         self.detail.setVisible(bool(self.detail.text()))
 
-    def _memory(self) -> str:
+    def _describe_memory(self) -> str:
         """Return the memory that training with this adapter needs, and how much is free."""
         plan = memory_plan.make_plan(self.state)
         if plan is None:
@@ -270,7 +276,7 @@ class LoraPage(StepPage):
         )
 
 
-def _sentence(counted: events.ParametersCounted) -> str:
+def _describe_size(counted: events.ParametersCounted) -> str:
     return tr("{trained} of {total} parameters are trainable ({share}), {size} on disk").format(
         trained=formatting.format_count(counted.trainable),
         total=formatting.format_count(counted.total),
@@ -279,7 +285,7 @@ def _sentence(counted: events.ParametersCounted) -> str:
     )
 
 
-def _detail(counted: events.ParametersCounted) -> str:
+def _describe_detail(counted: events.ParametersCounted) -> str:
     return tr("Target modules in every block: {layers}.").format(
         layers=formatting.join_names(counted.targets, tr("and"))
     )

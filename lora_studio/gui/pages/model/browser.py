@@ -106,7 +106,7 @@ class ModelBrowser(QWidget):
         self.online = button(tr("Turn off offline mode"), self.online_requested.emit)
         self.retry = button(tr("Try again"), self.reload, icon="refresh")
         self.account = label("", "caption")
-        self._lay_out()
+        self._build_layout()
         self.sources.currentRowChanged.connect(lambda _: self.on_source_changed())
         self.filters.searched.connect(finder.search)
         self.filters.fitting_changed.connect(self.refresh)
@@ -115,7 +115,7 @@ class ModelBrowser(QWidget):
         self.show_account(None)
         self.sources.setCurrentRow(0)
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         where = Card(tr("Source"))
         where.add(self.sources)
         models = Card(tr("Models"))
@@ -200,7 +200,7 @@ class ModelBrowser(QWidget):
 
     def refresh(self) -> None:
         """Show the models of the selected source, those that fit first."""
-        lines = self._lines()
+        lines = self._list_lines()
         self.list.show_models(lines, self._current)
         self.filters.setVisible(self.source == "hub")
         self.folders.setVisible(self.source == "here")
@@ -209,7 +209,7 @@ class ModelBrowser(QWidget):
         self._show_status(lines)
         self._show_buttons()
 
-    def _lines(self) -> list[Line]:
+    def _list_lines(self) -> list[Line]:
         locations = _SOURCES[self.source][1]
         entries = [x for location in locations for x in self._finder.models.get(location, ())]
         if self.source == "here":
@@ -226,23 +226,25 @@ class ModelBrowser(QWidget):
         )
 
     def _show_status(self, lines: list[Line]) -> None:
-        problem = self._problem()
+        problem = self._get_problem()
         looking = any(self._finder.is_loading(location) for location in _SOURCES[self.source][1])
         if problem is not None:
-            self.status.say(localize_problem(problem), "error")
+            self.status.set_status(localize_problem(problem), "error")
         elif looking:
-            self.status.say(tr("Searching the Hub…") if self.source == "hub" else tr("Searching…"))
+            self.status.set_status(
+                tr("Searching the Hub…") if self.source == "hub" else tr("Searching…")
+            )
         elif self.source == "hub" and offline.is_on():
-            self.status.say(tr("Offline mode is on. Turn it off to search the Hub."), "warn")
+            self.status.set_status(tr("Offline mode is on. Turn it off to search the Hub."), "warn")
         elif not lines or (self.source == "here" and len(lines) == 1):
-            self.status.say(self._why_empty())
+            self.status.set_status(self._explain_empty_list())
         else:
             judged = [fit.fits and x.usable for x, fit in lines if fit is not None]
             count = tr_n("{n} model", "{n} models", len(lines))
             fits = tr("{count} fit on this device").format(count=sum(judged))
-            self.status.say(f"{count} · {fits}" if judged else count)
+            self.status.set_status(f"{count} · {fits}" if judged else count)
 
-    def _why_empty(self) -> str:
+    def _explain_empty_list(self) -> str:
         models = self._finder.models.get("hub") if self.source == "hub" else None
         if models is None:
             return tr(_EMPTY[self.source])
@@ -256,7 +258,7 @@ class ModelBrowser(QWidget):
             len(models),
         )
 
-    def _problem(self) -> Problem | None:
+    def _get_problem(self) -> Problem | None:
         problems = [self._finder.problems.get(location) for location in _SOURCES[self.source][1]]
         return next((problem for problem in problems if problem is not None), None)
 
@@ -271,7 +273,7 @@ class ModelBrowser(QWidget):
         self.filters.setEnabled(not stopped)
         self.sign_in.setEnabled(not stopped)
         self.online.setVisible(stopped)
-        self.retry.setVisible(self._problem() is not None and not stopped)
+        self.retry.setVisible(self._get_problem() is not None and not stopped)
 
     def _show_folders(self) -> None:
         while (item := self._folders.takeAt(0)) is not None:

@@ -22,7 +22,7 @@ class DeviceControl(Control):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Offer the automatic choice and the CPU until `show_devices` is called."""
         super().__init__(parent)
-        self.combo = ComboControl(device_choices(None))
+        self.combo = ComboControl(list_device_choices(None))
         self.setFocusProxy(self.combo.box)
         self.ticks: dict[str, QCheckBox] = {}
         self._value = "auto"
@@ -40,7 +40,7 @@ class DeviceControl(Control):
 
     def show_devices(self, devices: events.DevicesFound | None) -> None:
         """Offer the devices of this machine; the value doesn't change."""
-        self.combo.set_choices(device_choices(devices))
+        self.combo.set_choices(list_device_choices(devices))
         for box in self.ticks.values():
             box.hide()
             box.deleteLater()
@@ -82,7 +82,7 @@ class DeviceControl(Control):
         self.left.emit()
 
 
-def device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
+def list_device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
     """Return titles by device name, "auto" first; only "auto" and "cpu" while devices are unknown."""
     if devices is None or not devices.devices:
         return {"auto": mark("Automatic"), "cpu": "CPU"}

@@ -97,7 +97,7 @@ class DownloadLine(QWidget):
 
     def explain(self, code: str, text: str) -> None:
         """Show why the download isn't possible, with the action that resolves it."""
-        self.status.say(text, "error" if code else "muted")
+        self.status.set_status(text, "error" if code else "muted")
         self.status.setVisible(bool(text))
         self.sign_in.setVisible(code in ("model.gated", "model.token", "model.not_found"))
         self.page.setVisible(code == "model.gated")

@@ -40,7 +40,7 @@ class ModelFinder(QObject):
         self._folders = tuple(folders)
         self._waiting = list(LOCAL)
         self._pending.pop("list_models", None)  # a question that was dropped has no ending
-        self._next()
+        self._send_next()
 
     def search(self, command: commands.SearchModels) -> None:
         """Search the Hub."""
@@ -78,12 +78,12 @@ class ModelFinder(QObject):
         if isinstance(event, events.Ending):
             del self._pending[kind]
             if kind == "list_models":
-                self._next()
+                self._send_next()
         if isinstance(event, events.ModelsFound | events.Ending):
             self.changed.emit()
         return True
 
-    def _next(self) -> None:
+    def _send_next(self) -> None:
         if "list_models" in self._pending or not self._waiting:
             return
         location = self._waiting.pop(0)

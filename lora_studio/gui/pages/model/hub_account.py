@@ -49,7 +49,7 @@ class HubAccount(QObject):
         dialog.token_entered.connect(
             lambda token: self._send(commands.SignIn(token=SecretStr(token)), changes=True)
         )
-        dialog.finished.connect(lambda _: self._closed())
+        dialog.finished.connect(lambda _: self._on_closed())
         self.dialog = dialog
         dialog.open()
 
@@ -75,5 +75,5 @@ class HubAccount(QObject):
         self._pending, self._changes = command.id, changes
         self.ask.emit(command)
 
-    def _closed(self) -> None:
+    def _on_closed(self) -> None:
         self.dialog = None

@@ -59,7 +59,7 @@ class HubFilters(QWidget):
         ):
             name_control(control, name)
             control.show_value(value)
-            control.edited.connect(lambda value, control=control: self._edited(control, value))
+            control.edited.connect(lambda value, control=control: self._on_edited(control, value))
         more = QWidget()
         flow = FlowLayout(more)
         for part in (self.size_of, self.license, self.sort, self.fitting, self.open):
@@ -73,7 +73,7 @@ class HubFilters(QWidget):
         self.open.toggled.connect(lambda _: self.search())
         self.fitting.toggled.connect(lambda _: self.fitting_changed.emit())
 
-    def command(self) -> SearchModels:
+    def make_search(self) -> SearchModels:
         """Return the search that the filters describe."""
         low, high, _ = _SIZES[self._values[self.size_of]]
         return SearchModels.model_validate(
@@ -89,9 +89,9 @@ class HubFilters(QWidget):
 
     def search(self) -> None:
         """Search with the current filters."""
-        self.searched.emit(self.command())
+        self.searched.emit(self.make_search())
 
-    def _edited(self, control: ComboControl, value: str) -> None:
+    def _on_edited(self, control: ComboControl, value: str) -> None:
         self._values[control] = value
         control.show_value(value)
         self.search()

@@ -62,17 +62,19 @@ def describe(entry: ModelEntry, *, brief: bool = False) -> str:
         formatting.format_size(entry.bytes) if entry.bytes else "",
         entry.license,
         tr("gated") if entry.gated else "",
-        _downloads(entry.downloads, brief=brief) if entry.downloads is not None else entry.stored,
+        _format_downloads(entry.downloads, brief=brief)
+        if entry.downloads is not None
+        else entry.stored,
     ]
     return " · ".join(part for part in parts if part)
 
 
-def _downloads(number: int, *, brief: bool) -> str:
+def _format_downloads(number: int, *, brief: bool) -> str:
     count = formatting.format_count(number)
     return f"↓ {count}" if brief else tr("{count} downloads").format(count=count)
 
 
-def fit_verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
+def judge_fit(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
     """Return whether training with a model fits, in a word or two, and the color role for it."""
     if entry.refusal:
         return tr("not supported"), "muted"
@@ -109,7 +111,7 @@ class ModelList(QListView):
         self.setUniformItemSizes(True)
         self.setMouseTracking(True)
         self.clicked.connect(self._choose)
-        theme.theme().changed.connect(self.viewport().update)
+        theme.get_theme().changed.connect(self.viewport().update)
 
     def show_models(self, lines: Sequence[Line], current: str = "") -> None:
         """Replace all entries and select the one whose source is `current`."""
@@ -154,14 +156,14 @@ class _Lines(QAbstractListModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return entry.title
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            said = (entry.title, describe(entry), fit_verdict(entry, fit)[0])
+            said = (entry.title, describe(entry), judge_fit(entry, fit)[0])
             return ", ".join(part for part in said if part)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return _tip(entry, fit)
+            return _format_tooltip(entry, fit)
         return None
 
 
-def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
+def _format_tooltip(entry: ModelEntry, fit: ModelFit | None) -> str:
     lines = [entry.title, describe(entry)]
     if fit is not None and not entry.refusal:
         needed, free = formatting.format_memory(fit.needed), formatting.format_memory(fit.available)
@@ -198,7 +200,7 @@ class _Delegate(QStyledItemDelegate):
             left = inner.adjusted(width + Spacing.M, 0, 0, 0)
         # The painter takes left for right by itself where lines run from right to left.
         start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
-        text, role = fit_verdict(entry, fit)
+        text, role = judge_fit(entry, fit)
         whole = inner if entry.refusal or not text else left  # there is no bar beside it
         self._paint_text(
             painter,

@@ -21,7 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
 from lora_studio.core.system import offline
 from lora_studio.gui.controls.path import PathControl
-from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, named_model
+from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, strip_model
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.model.browser import ModelBrowser
@@ -30,7 +30,7 @@ from lora_studio.gui.pages.model.download_line import DownloadLine
 from lora_studio.gui.pages.model.finder import ModelFinder
 from lora_studio.gui.pages.model.hub_account import HubAccount
 from lora_studio.gui.pages.model.precision_control import PrecisionControl
-from lora_studio.gui.pages.model.token_dialog import hub_address
+from lora_studio.gui.pages.model.token_dialog import get_hub_address
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import memory_plan
@@ -39,7 +39,7 @@ from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, button, column, label, row
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.drag_and_drop import dropped_path
+from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 
 _KINDS = {
@@ -70,7 +70,7 @@ class ModelPage(StepPage):
         """Create the page: sources on the left, models in the middle, details on the right."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
-        self.query = DebouncedQuery(self._question, self)
+        self.query = DebouncedQuery(self._make_question, self)
         self.query.ask.connect(self.ask)
         self.query.outdated.connect(self.question_outdated)
         self.finder = ModelFinder(self)
@@ -80,33 +80,33 @@ class ModelPage(StepPage):
         self._has_listed = False
         self._download: DownloadModel | None = None  # in progress
         self._explained = False  # whether the line of the download tells a problem of the project
-        self.source = PathControl(state.about("model", "source"))
-        self.browser = ModelBrowser(self.finder, self._preferences, self._settings)
+        self.source = PathControl(state.get_facts("model", "source"))
+        self.browser = ModelBrowser(self.finder, self._preferences, self._get_fit_settings)
         self.download = DownloadLine()
         self.precision = PrecisionControl()
         self.device = DeviceControl()
         self.facts = FactList()
         self.note = label(role="muted", wrap=True)
         self.kind = label(role="caption", wrap=True)
-        self._lay_out()
+        self._build_layout()
         self._wire()
-        self._opened()
+        self._on_opened()
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         facts = Card(tr("Details"))
         facts.setMinimumWidth(Size.scaled(280))
         facts.add(self.note, self.facts, self.download)
         facts.body.addStretch(1)
-        middle = column(self._source_card(), self.browser, spacing=Spacing.L)
+        middle = column(self._make_source_card(), self.browser, spacing=Spacing.L)
         wide = Size.scaled(_FACTS_WIDTH)
         self.body.addWidget(ResponsiveColumns(middle, facts, (1, 0), right_width=wide))
-        self.body.addWidget(self._precision_card())
+        self.body.addWidget(self._make_precision_card())
         self.body.addStretch(1)
 
-    def _source_card(self) -> Card:
+    def _make_source_card(self) -> Card:
         card = Card()
         self.source.line.setPlaceholderText(tr("Folder, .gguf file, or org/name"))
         source = self.add_editor("source", control=self.source)
@@ -116,7 +116,7 @@ class ModelPage(StepPage):
         ways = (
             button(tr("Folder…"), self.source.pick_folder, icon="folder"),
             button(tr("GGUF file…"), self.source.pick_file, icon="file"),
-            button(tr("Built-in model"), self._use_builtin, icon="model"),
+            button(tr("Built-in model"), self._choose_builtin, icon="model"),
         )
         held = row(source, *ways)
         held.setStretch(0, 1)
@@ -125,7 +125,7 @@ class ModelPage(StepPage):
         card.add(held, self.kind)
         return card
 
-    def _precision_card(self) -> Card:
+    def _make_precision_card(self) -> Card:
         card = Card(tr("Precision"))
         precision = self.add_editor("precision", control=self.precision)
         precision.set_label_visible(False)
@@ -150,17 +150,17 @@ class ModelPage(StepPage):
         self.download.sign_in_clicked.connect(self.sign_in)
         self.download.page_clicked.connect(self._open_page)
         self.download.online_requested.connect(self.online_requested)
-        self.account.changed.connect(self._account_changed)
+        self.account.changed.connect(self._on_account_changed)
         self.account.failed.connect(self.state.messages.problem)
         self.browser.sources.currentRowChanged.connect(lambda _: self._inspect_account())
-        self.state.value_changed.connect(self._value_changed)
-        self.state.opened.connect(self._opened)
-        self.state.facts_changed.connect(self._facts_changed)
+        self.state.value_changed.connect(self._on_value_changed)
+        self.state.opened.connect(self._on_opened)
+        self.state.facts_changed.connect(self._on_facts_changed)
         self.state.problems_changed.connect(lambda _: self._show_facts())
 
     # --- what the user does -------------------------------------------------------------------
 
-    def _use_builtin(self) -> None:
+    def _choose_builtin(self) -> None:
         self.state.set("model", "source", BUILTIN_PREFIX + DEFAULT_BUILTIN)
 
     def _choose(self, entry: ModelEntry) -> None:
@@ -173,40 +173,40 @@ class ModelPage(StepPage):
         self.account.open_sign_in(self)
 
     def _open_page(self) -> None:
-        QDesktopServices.openUrl(QUrl(f"{hub_address()}/{self.state.get('model', 'source')}"))
+        QDesktopServices.openUrl(QUrl(f"{get_hub_address()}/{self.state.get('model', 'source')}"))
 
     def _start_download(self) -> None:
-        model = self.state.spec("model")
+        model = self.state.get_spec("model")
         if isinstance(model, ModelSpec):
-            self._download = DownloadModel(model=named_model(model))
+            self._download = DownloadModel(model=strip_model(model))
             self.download.show_started()
             self.ask.emit(self._download)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept a folder or a GGUF file anywhere on the page."""
-        if dropped_path(event) is not None:
+        if get_dropped_path(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Use the dropped folder or file as the model."""
-        if (path := dropped_path(event)) is not None:
+        if (path := get_dropped_path(event)) is not None:
             event.acceptProposedAction()
-            self.source.set_path(_model_of(path))
+            self.source.set_path(_find_model_path(path))
 
     def on_shown(self) -> None:
         """Check the files again: they may have changed on disk."""
         self.state.check_again()
-        self.query.now()
+        self.query.ask_now()
         self._show_memory()  # the recipe may be another one
         if not self._has_listed:
             self._has_listed = True
             self.finder.list_local(self._preferences.model_folders)
 
-    def online_changed(self) -> None:
+    def on_online_changed(self) -> None:
         """Repeat the queries that failed because of offline mode."""
         self.download.explain("", "")
         self.query.forget()
-        self.query.soon()
+        self.query.schedule()
         self.finder.clear("hub")
         self.browser.on_source_changed()
 
@@ -236,37 +236,37 @@ class ModelPage(StepPage):
                     if isinstance(event, events.Failed):
                         self.state.messages.problem(event.problem)
                 self.query.forget()  # what is still missing is another number now
-                self.query.now()
+                self.query.ask_now()
                 self.finder.list_local(self._preferences.model_folders)
 
     def _is_chosen(self, model: ModelSpec) -> bool:
         """Return whether this is still the project's model."""
-        chosen = self.state.spec("model")
-        return isinstance(chosen, ModelSpec) and named_model(chosen) == model
+        chosen = self.state.get_spec("model")
+        return isinstance(chosen, ModelSpec) and strip_model(chosen) == model
 
-    def _question(self) -> InspectModel | None:
+    def _make_question(self) -> InspectModel | None:
         """Return the query for model details; they depend on neither precision nor device."""
-        model = self.state.spec("model")
+        model = self.state.get_spec("model")
         wrong = checks.filter_errors(checks.filter_by_step(checks.check(self.state.draft), "model"))
         if not isinstance(model, ModelSpec) or wrong:
             return None
-        lora = self.state.spec("lora")
+        lora = self.state.get_spec("lora")
         shape = cast(LoraSpec, lora) if lora else LoraSpec()
-        return InspectModel(model=named_model(model), lora=shape)
+        return InspectModel(model=strip_model(model), lora=shape)
 
-    def _settings(self) -> model_fit.FitSettings | None:
+    def _get_fit_settings(self) -> model_fit.FitSettings | None:
         """Return the settings to estimate other models with, None while no device is known."""
-        plan = memory_plan.settings(self.state)
-        device = memory_plan.device(self.state)
+        plan = memory_plan.get_fit_settings(self.state)
+        device = memory_plan.get_device(self.state)
         return plan or (model_fit.build_default_settings(device) if device else None)
 
-    def _opened(self) -> None:
+    def _on_opened(self) -> None:
         self.query.forget()
-        self.query.soon()
+        self.query.schedule()
         self._show_kind()
         self._show_facts()
 
-    def _value_changed(self, step: str, field: str) -> None:
+    def _on_value_changed(self, step: str, field: str) -> None:
         if step == "model" and field in NAMING:
             self.state.report("inspect_model", [])
             self.state.forget("model")
@@ -274,11 +274,11 @@ class ModelPage(StepPage):
         if (step, field) == ("dataset", "chat_template"):
             self._show_facts()
         if step == "lora" or (step == "model" and field in NAMING):
-            self.query.soon()
+            self.query.schedule()
         if step == "model" and field in ("precision", "device", "sharding"):
             self._show_memory()
 
-    def _facts_changed(self, name: str) -> None:
+    def _on_facts_changed(self, name: str) -> None:
         if name == "devices":
             self.device.show_devices(self.state.facts.devices)
             self._show_memory()
@@ -293,63 +293,63 @@ class ModelPage(StepPage):
         if self.browser.source == "hub" and self.account.current is None and not offline.is_on():
             self.account.inspect()
 
-    def _account_changed(self) -> None:
+    def _on_account_changed(self) -> None:
         self.browser.show_account(self.account.current)
         # A first look opens no door, and what keeps the hub from telling of a model applies.
         if self.account.was_changed_by_user:
             self.download.explain("", "")
             self.query.forget()
-            self.query.now()
+            self.query.ask_now()
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def _kind(self) -> str:
+    def _get_kind(self) -> str:
         return classify_source(str(self.state.get("model", "source")))
 
     def _show_kind(self) -> None:
-        self.kind.setText(tr(_KINDS[self._kind()]))
+        self.kind.setText(tr(_KINDS[self._get_kind()]))
         self.browser.show_current(str(self.state.get("model", "source")))
 
     def _show_facts(self) -> None:
         # An empty location needs its own explanation, not the description of its models.
-        wrong = checks.filter_errors(self.state.problems("model", "source"))
-        self.kind.setVisible(self._kind() == "none" or not wrong)
+        wrong = checks.filter_errors(self.state.list_problems("model", "source"))
+        self.kind.setVisible(self._get_kind() == "none" or not wrong)
         model = self.state.facts.model
         self.facts.setVisible(model is not None)
         self.note.setVisible(model is None)
         if model is not None:
-            self.facts.show_facts(_facts_of(model, self._added_template()))
+            self.facts.show_facts(_list_facts(model, self._get_added_template()))
         else:
-            self.note.setText(self._why_nothing())
+            self.note.setText(self._explain_missing_facts())
         if not self.download.is_running:
             self.download.offer(model.missing_bytes if model else 0)
             self._explain()
         self._show_memory()
 
-    def _added_template(self) -> str:
+    def _get_added_template(self) -> str:
         """Return the title of the chat template that a model without one gets."""
         chosen = str(self.state.get("dataset", "chat_template"))
-        about = self.state.about("dataset", "chat_template")
+        about = self.state.get_facts("dataset", "chat_template")
         return about.choices.get(chosen, "ChatML") if chosen != "model" else "ChatML"
 
     def _explain(self) -> None:
         """Show how to resolve a problem that keeps the Hub from returning model details."""
-        problem = next(iter(self.state.problems("model", "source")), None)
+        problem = next(iter(self.state.list_problems("model", "source")), None)
         with_help = ("model.gated", "model.token", "model.not_found", "model.offline")
-        applies = problem is not None and self._kind() == "hub" and problem.code in with_help
+        applies = problem is not None and self._get_kind() == "hub" and problem.code in with_help
         if applies and problem is not None:
             self.download.explain(problem.code, localize_problem(problem))
         elif self._explained:
             self.download.explain("", "")
         self._explained = applies
 
-    def _why_nothing(self) -> str:
+    def _explain_missing_facts(self) -> str:
         if self.query.busy:
             return tr("Reading model details…")
-        elsewhere = [p for p in self.state.problems("model") if p.where.field != "source"]
+        elsewhere = [p for p in self.state.list_problems("model") if p.where.field != "source"]
         if elsewhere:
             return localize_problem(elsewhere[0])
-        if self.state.problems("model", "source") and self._kind() != "none":
+        if self.state.list_problems("model", "source") and self._get_kind() != "none":
             return tr("No details available.")
         return tr("Select a model to see its size, license, and memory use.")
 
@@ -376,7 +376,7 @@ def _fit(weights: str, plan: MemoryPlan) -> str:
     )
 
 
-def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
+def _list_facts(model: events.ModelInspected, added: str) -> list[Fact]:
     template = (
         tr("included")
         if model.has_chat_template
@@ -401,6 +401,6 @@ def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
     ]
 
 
-def _model_of(path: Path) -> Path:
+def _find_model_path(path: Path) -> Path:
     """Return the model folder of a dropped file, or the path itself for a folder or GGUF file."""
     return path if path.is_dir() or path.suffix.lower() == ".gguf" else path.parent

@@ -47,8 +47,8 @@ class PrecisionControl(Control):
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.cards)
         layout.addWidget(self._format_row)
-        self.cards.edited.connect(self._card_chosen)
-        self.formats.edited.connect(self._take)
+        self.cards.edited.connect(self._on_card_chosen)
+        self.formats.edited.connect(self._edit)
 
     def show_value(self, value: Any) -> None:
         """Show a precision."""
@@ -70,10 +70,10 @@ class PrecisionControl(Control):
         for value in ("8bit", "4bit"):
             self.cards.set_available(value, available, why_not)
 
-    def _card_chosen(self, value: str) -> None:
-        self._take("auto" if value == _FULL else value)
+    def _on_card_chosen(self, value: str) -> None:
+        self._edit("auto" if value == _FULL else value)
 
-    def _take(self, value: str) -> None:
+    def _edit(self, value: str) -> None:
         self.show_value(value)
         self.edited.emit(value)
         self.left.emit()

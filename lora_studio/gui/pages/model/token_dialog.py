@@ -15,7 +15,7 @@ from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
 
 
-def hub_address() -> str:
+def get_hub_address() -> str:
     """Return the base URL of the Hub's web pages, without a trailing slash."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
@@ -73,4 +73,4 @@ class TokenDialog(Dialog):
         self.token_entered.emit(self.line.text().strip())
 
     def _open_page(self) -> None:
-        QDesktopServices.openUrl(QUrl(f"{hub_address()}/settings/tokens"))
+        QDesktopServices.openUrl(QUrl(f"{get_hub_address()}/settings/tokens"))

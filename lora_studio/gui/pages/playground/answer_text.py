@@ -16,7 +16,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.gui.theme import Size, Spacing, color, theme
+from lora_studio.gui.theme import Size, Spacing, color, get_theme
 from lora_studio.gui.widgets.growing_text import GrowingText
 
 #: Matches Markdown: a fence, heading, list, quote or table, or emphasis, code or a link in a line.
@@ -44,7 +44,7 @@ class AnswerText(GrowingText):
         self._text, self._is_rendered = "", False
         self._is_raw = False
         self.document().setDocumentMargin(0)  # aligned with the widgets above and below
-        theme().changed.connect(self._format_blocks)
+        get_theme().changed.connect(self._format_blocks)
 
     def loadResource(self, kind: int, url: QUrl | str) -> Any:
         """Return None: resources that an answer links to are never loaded."""
@@ -68,7 +68,7 @@ class AnswerText(GrowingText):
             self.show_text(text)
         elif not self._is_rendered or text != self._text:
             self._text, self._is_rendered = text, True
-            self.document().setMarkdown(with_line_breaks(text), _FEATURES)
+            self.document().setMarkdown(to_hard_line_breaks(text), _FEATURES)
             self._tint()
             self._format_blocks()
 
@@ -85,15 +85,15 @@ class AnswerText(GrowingText):
         block = self.document().begin()
         while block.isValid():
             following = block.next()
-            _size_code(block)
-            _space(block, following)
+            _set_code_size(block)
+            _set_spacing(block, following)
             block = following
         for frame in self.document().rootFrame().childFrames():
             if isinstance(frame, QTextTable):
                 _format_table(frame)
 
 
-def _size_code(block: QTextBlock) -> None:
+def _set_code_size(block: QTextBlock) -> None:
     """Set the font size of code, which otherwise ignores the text size of the program."""
     char_format = QTextCharFormat()
     char_format.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
@@ -109,7 +109,7 @@ def _size_code(block: QTextBlock) -> None:
         cursor.mergeCharFormat(char_format)
 
 
-def _space(block: QTextBlock, following: QTextBlock) -> None:
+def _set_spacing(block: QTextBlock, following: QTextBlock) -> None:
     cursor, block_format = QTextCursor(block), block.blockFormat()
     if block_format.headingLevel():
         cursor.select(QTextCursor.SelectionType.BlockUnderCursor)
@@ -145,7 +145,7 @@ def has_markup(text: str) -> bool:
     return _MARKUP.search(text) is not None
 
 
-def with_line_breaks(text: str) -> str:
+def to_hard_line_breaks(text: str) -> str:
     """Return Markdown with hard line breaks, as models use them; code blocks are unchanged."""
     lines, fence = [], ""
     for line in text.split("\n"):

@@ -81,7 +81,7 @@ class ChatController(QObject):
 
     def open_project(self) -> None:
         """Load the conversations of the open project and find its models."""
-        self.link.rest()
+        self.link.release()
         self.waiting, self._opened, self.history, self.choices = {}, None, [], ()
         self._answer_id = ""
         self.conversation = self._blank = Conversation()
@@ -91,16 +91,16 @@ class ChatController(QObject):
 
     def find_speakers(self) -> None:
         """Search for models and adapters to chat with."""
-        runs, spec = self._state.runs_folder, self.model_spec()
+        runs, spec = self._state.runs_folder, self.get_model_spec()
         if runs is not None:
             self.store.find_speakers(runs, spec.source if spec is not None else "", self.library)
 
-    def blocker(self) -> str:
+    def find_blocker(self) -> str:
         """Return why no prompt can be sent, "" if one can."""
         if self._state.draft.path is None:
             return tr("Open a project first.")
-        spec, model = self.model_spec(), self._state.facts.model
-        if errors := checks.filter_errors(self._state.problems("model")):
+        spec, model = self.get_model_spec(), self._state.facts.model
+        if errors := checks.filter_errors(self._state.list_problems("model")):
             return localize(errors[0].what)
         if spec is None:
             return tr("Choose a model first.")
@@ -177,7 +177,7 @@ class ChatController(QObject):
         if current.turns:
             current = current.branched(len(current.turns))
         speakers = [each for index, each in enumerate(current.speakers) if index != column]
-        turns = [_without_column(turn, column, len(current.speakers)) for turn in current.turns]
+        turns = [_remove_column(turn, column, len(current.speakers)) for turn in current.turns]
         changes = {"speakers": tuple(speakers), "turns": tuple(turns)}
         self._set_conversation(current.model_copy(update=changes))
 
@@ -191,7 +191,7 @@ class ChatController(QObject):
 
     def send(self, text: str, *, instead_of: int | None = None) -> bool:
         """Send a prompt to every column; `instead_of` branches the conversation at a turn."""
-        if self.is_busy or not text.strip() or self.blocker():
+        if self.is_busy or not text.strip() or self.find_blocker():
             return False
         conversation = (
             self.conversation if instead_of is None else self.conversation.branched(instead_of)
@@ -205,7 +205,7 @@ class ChatController(QObject):
 
     def regenerate(self, columns: Sequence[int] = ()) -> None:
         """Generate another answer to the last prompt, in some columns or in all."""
-        if not self.is_busy and self.conversation.turns and not self.blocker():
+        if not self.is_busy and self.conversation.turns and not self.find_blocker():
             self._ask(columns or range(len(self.conversation.speakers)))
 
     def is_device_busy(self) -> bool:
@@ -224,11 +224,11 @@ class ChatController(QObject):
 
     def ask_prompt(self, column: int, turn: int) -> None:
         """Request the exact prompt of a turn as tokens."""
-        spec = self.model_spec()
+        spec = self.get_model_spec()
         if spec is not None:
             command = commands.ShowPrompt(
                 model=spec,
-                chat_template=self._template(),
+                chat_template=self._get_template(),
                 speaker=self.conversation.speakers[column],
                 messages=self.conversation.messages(column, turn),
             )
@@ -251,13 +251,13 @@ class ChatController(QObject):
         return vote
 
     def _ask(self, columns: Sequence[int]) -> None:
-        spec = self.model_spec()
+        spec = self.get_model_spec()
         assert spec is not None
         last = len(self.conversation.turns) - 1
         loaded = tuple(
             each for each in self.conversation.speakers if not isinstance(each, OllamaSpeaker)
         )
-        opened = commands.OpenChat(model=spec, chat_template=self._template(), speakers=loaded)
+        opened = commands.OpenChat(model=spec, chat_template=self._get_template(), speakers=loaded)
         without_id = opened.model_copy(update={"id": ""})
         if without_id != self._opened and loaded:
             self._opened = without_id
@@ -267,26 +267,26 @@ class ChatController(QObject):
                 column=column,
                 speaker=self.conversation.speakers[column],
                 messages=self.conversation.messages(column, last),
-                sampling=self.next_sampling(column, last),
+                sampling=self.get_next_sampling(column, last),
             )
             for column in columns
         )
-        command = commands.AskChat(model=spec, chat_template=self._template(), asked=questions)
+        command = commands.AskChat(model=spec, chat_template=self._get_template(), asked=questions)
         self._answer_id = command.id
         self.waiting = dict.fromkeys(columns, "")
         self.link.send(command)
         self.status_changed.emit(tr("Loading…"))
         self.changed.emit()
 
-    def next_sampling(self, column: int, turn: int) -> Sampling:
+    def get_next_sampling(self, column: int, turn: int) -> Sampling:
         """Return the sampling settings with a new seed for every version of an answer."""
         given = len(self.conversation.turns[turn].get_answers(column).takes)
         seed = (self.conversation.sampling.seed + given) % (2**31 - 1)
         return self.conversation.sampling.model_copy(update={"seed": seed})
 
-    def model_spec(self) -> ModelSpec | None:
+    def get_model_spec(self) -> ModelSpec | None:
         """Return the project's model on the device to use now, None if no model is selected."""
-        spec = self._state.spec("model")
+        spec = self._state.get_spec("model")
         if not isinstance(spec, ModelSpec):
             return None
         device = self.device or ("cpu" if self.is_device_needed() else spec.devices[0])
@@ -294,11 +294,11 @@ class ChatController(QObject):
 
     def is_device_needed(self) -> bool:
         """Return whether a running job needs the device that chat would use."""
-        spec = self._state.spec("model")
+        spec = self._state.get_spec("model")
         busy = self._state.running not in ("", "push", "create_ollama")
         return busy and isinstance(spec, ModelSpec) and spec.devices[0] != "cpu"
 
-    def _template(self) -> str:
+    def _get_template(self) -> str:
         return str(self._state.get("dataset", "chat_template"))
 
     # --- answers ------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ class ChatController(QObject):
     def _on_run_changed(self) -> None:
         """Unload models when a job needs the device; search for new models when it has ended."""
         if self.is_device_needed() and self.link.held and self.device != "cpu":
-            self.link.rest()
+            self.link.release()
             self.status_changed.emit(
                 tr("The playground's models were unloaded to free memory for the job.")
             )
@@ -412,7 +412,7 @@ class ChatController(QObject):
             self.changed.emit()
 
 
-def _without_column(turn: Turn, column: int, columns: int) -> Turn:
+def _remove_column(turn: Turn, column: int, columns: int) -> Turn:
     answers: list[TurnAnswers] = [
         turn.get_answers(each) for each in range(columns) if each != column
     ]

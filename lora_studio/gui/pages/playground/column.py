@@ -117,7 +117,7 @@ class ChatColumn(QFrame):
             self._weights_timer.stop()
             self._emit_weights()
 
-    def grow(self, start: int, text: str, tokens: int) -> None:
+    def update_answer(self, start: int, text: str, tokens: int) -> None:
         """Replace the last answer from the character `start` on."""
         if self.turns:
             self.turns[-1].grow(start, text, tokens)

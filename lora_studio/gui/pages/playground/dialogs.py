@@ -82,7 +82,7 @@ class TallyDialog(Dialog):
         )
         super().__init__(tr("Blind test results"), text, parent)
         self._votes = tuple(votes)
-        self.table = _tally_table(playground.count_votes(votes))
+        self.table = _make_tally_table(playground.count_votes(votes))
         self.resize(Size.scaled(_SIZE[0]), Size.scaled(380))
         self.body.addWidget(self.table, 1)
         self.error = label("", "error", wrap=True)
@@ -114,7 +114,7 @@ class TallyDialog(Dialog):
             self.error.show()
 
 
-def _tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
+def _make_tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
     """Return a table with one line for each model."""
     heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
     table = QTableWidget(len(tallies), len(heads))
@@ -124,14 +124,14 @@ def _tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
         header_item.setTextAlignment(_RIGHT if column else _LEFT)
         table.setHorizontalHeaderItem(column, header_item)
     table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-    plain_table.set_up(table)
+    plain_table.set_up_table(table)
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     for line, each in enumerate(tallies):
         rate = formatting.format_percent(each.rate)
         cells = (
-            _display_name(each.name),
+            _format_speaker_name(each.name),
             str(each.votes),
             str(each.wins),
             str(each.ties),
@@ -190,6 +190,6 @@ class PlaygroundDialogs(QObject):
             TallyDialog(votes, window).open()
 
 
-def _display_name(name: str) -> str:
+def _format_speaker_name(name: str) -> str:
     """Return the name of a model for display, with runs named by their start time."""
     return " + ".join(localize(timestamps.format_run_name(part)) for part in name.split(" + "))

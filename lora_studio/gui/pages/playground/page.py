@@ -50,7 +50,7 @@ class PlaygroundPage(AppPage):
         super().__init__(parent, scrolls=False)
         self.state = state
         self.controller = ChatController(state, self)
-        self.columns = [self._column(number) for number in range(COLUMNS)]
+        self.columns = [self._make_column(number) for number in range(COLUMNS)]
         self.blind_vote = BlindVote(self.controller, self)
         self.blind, self.votes = self.blind_vote.toggle, self.blind_vote.bar
         self.editing: int | None = None
@@ -58,13 +58,13 @@ class PlaygroundPage(AppPage):
         self.card = PromptCard()
         self.prompt = self.card.prompt
         self._build_header()
-        self._lay_out()
+        self._build_layout()
         self._wire()
         self.refresh()
 
     # --- building -----------------------------------------------------------------------------
 
-    def _column(self, number: int) -> ChatColumn:
+    def _make_column(self, number: int) -> ChatColumn:
         chat, controller = ChatColumn(number), self.controller
         chat.speaker_chosen.connect(lambda speaker: controller.choose(number, speaker))
         chat.closed.connect(lambda: controller.remove_column(number))
@@ -102,7 +102,7 @@ class PlaygroundPage(AppPage):
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.side = QHBoxLayout()
         self.side.setSpacing(Spacing.M)
         talk = QWidget()
@@ -125,28 +125,28 @@ class PlaygroundPage(AppPage):
         self.stack.addWidget(self.empty)
         self.stack.addWidget(talk)
         self.body.addWidget(self.stack)
-        self._place_columns()
+        self._arrange_columns()
         self.setFocusProxy(self.prompt)
 
     def _wire(self) -> None:
         controller, card = self.controller, self.card
         controller.changed.connect(self.refresh)
-        controller.grew.connect(self._grow)
+        controller.grew.connect(self._update_answer)
         controller.status_changed.connect(card.status.setText)
         controller.failed.connect(self.state.messages.problem)
         card.sent.connect(self.ask_all)
         card.stop_clicked.connect(controller.stop)
         card.regenerate_clicked.connect(self.regenerate)
-        card.keep_clicked.connect(self.keep_prompt)
-        card.cpu_clicked.connect(self._use_cpu)
+        card.keep_clicked.connect(self.save_as_sample)
+        card.cpu_clicked.connect(self._choose_cpu)
         card.recalled.connect(lambda: self.edit(len(controller.conversation.turns) - 1))
         card.canceled.connect(self._cancel)
         card.typed.connect(self.save_draft)
         card.sampling_chosen.connect(lambda sampling: controller.update(sampling=sampling))
-        card.device_chosen.connect(self._device_chosen)
-        self.blind.toggled.connect(self._blind_toggled)
-        self.blind_vote.reordered.connect(self._place_columns)
-        self.blind_vote.voted.connect(self._voted)
+        card.device_chosen.connect(self._on_device_chosen)
+        self.blind.toggled.connect(self._on_blind_toggled)
+        self.blind_vote.reordered.connect(self._arrange_columns)
+        self.blind_vote.voted.connect(self._on_voted)
         self.state.problems_changed.connect(self.refresh)
         self.state.opened.connect(self._on_opened)
         self.state.facts_changed.connect(self._on_facts_changed)
@@ -172,7 +172,7 @@ class PlaygroundPage(AppPage):
                 if self.isVisible():
                     self.controller.find_speakers()
 
-    def chat_with(self, speaker: AnySpeaker) -> None:
+    def start_chat(self, speaker: AnySpeaker) -> None:
         """Start a conversation with this model next to the base model; ignored while answering."""
         if self.controller.is_busy:
             self.controller.status_changed.emit(
@@ -243,7 +243,7 @@ class PlaygroundPage(AppPage):
             self.prompt.setFocus()
             self.refresh()
 
-    def keep_prompt(self) -> None:
+    def save_as_sample(self) -> None:
         """Add the current or last prompt to the sample prompts of the training."""
         turns = self.controller.conversation.turns
         text = self.prompt.text().strip() or (turns[-1].user if turns else "")
@@ -260,7 +260,7 @@ class PlaygroundPage(AppPage):
             )
         self.refresh()
 
-    def _voted(self) -> None:
+    def _on_voted(self) -> None:
         self.refresh()
         self.prompt.setFocus()
 
@@ -271,7 +271,7 @@ class PlaygroundPage(AppPage):
         if not self.isVisible():  # `on_shown` refreshes the page
             return
         controller = self.controller
-        blocker = controller.blocker()
+        blocker = controller.find_blocker()
         self.stack.setCurrentIndex(0 if blocker else 1)
         self.reason.setText(blocker)
         for position, number in enumerate(self.blind_vote.order):
@@ -296,7 +296,7 @@ class PlaygroundPage(AppPage):
         chat.set_waiting(state)
         chat.set_busy(controller.is_busy)
         if text:
-            chat.grow(0, text, 0)
+            chat.update_answer(0, text, 0)
 
     def _refresh_tools(self, *, is_blocked: bool) -> None:
         controller, machine = self.controller, self.state.facts.devices
@@ -331,14 +331,14 @@ class PlaygroundPage(AppPage):
             notes.append(tr("Training is using the GPU; chat runs on the CPU."))
         card.show_note(" ".join(notes))
 
-    def _place_columns(self) -> None:
+    def _arrange_columns(self) -> None:
         while self.side.takeAt(0) is not None:
             pass
         for number in self.blind_vote.order:
             self.side.addWidget(self.columns[number], 1)
 
-    def _grow(self, number: int, start: int, text: str, tokens: int) -> None:
-        self.columns[number].grow(start, text, tokens)
+    def _update_answer(self, number: int, start: int, text: str, tokens: int) -> None:
+        self.columns[number].update_answer(start, text, tokens)
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -365,7 +365,7 @@ class PlaygroundPage(AppPage):
         if self.editing is None:
             self.controller.update(draft=self.prompt.text(), system=self.card.system.toPlainText())
 
-    def _blind_toggled(self, _on: bool) -> None:
+    def _on_blind_toggled(self, _on: bool) -> None:
         self.blind_vote.reset()
         self.blind_vote.restore_order()
         if self.blind.isChecked():
@@ -374,16 +374,16 @@ class PlaygroundPage(AppPage):
             self.start_new()
         self.refresh()
 
-    def _device_chosen(self, name: str) -> None:
+    def _on_device_chosen(self, name: str) -> None:
         self.controller.device = name
         self.refresh()
 
-    def _use_cpu(self) -> None:
+    def _choose_cpu(self) -> None:
         self.controller.device = "cpu"
         self.regenerate()
 
     def _find_ollama(self) -> None:
-        self.ask.emit(commands.InspectOllama(host=self.state.ollama_host()))
+        self.ask.emit(commands.InspectOllama(host=self.state.get_ollama_host()))
 
     def _on_facts_changed(self, name: str) -> None:
         server = self.state.facts.ollama

@@ -11,7 +11,7 @@ from lora_studio.core.chat import Sampling
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.playground.prompt_box import PromptBox
 from lora_studio.gui.pages.playground.sampling_panel import SamplingPanel, summarize
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 
@@ -50,7 +50,7 @@ class PromptCard(Card):
         self.system = QPlainTextEdit(tabChangesFocus=True)
         self.system.setAccessibleName(tr("System prompt"))
         self.system.setPlaceholderText(tr("Describe the model's role and how it should answer"))
-        sized(self.system, height=68)
+        set_scaled_sizes(self.system, height=68)
         self.system.hide()
         self.with_system = button(tr("System prompt"), self._toggle_system, icon="chevron-right")
         self.sampling = button("", self._open_sampling, icon="settings")
@@ -77,10 +77,10 @@ class PromptCard(Card):
         self.status = label("", "caption")
         self.note = label("", "caption", wrap=True)
         self._typing = QTimer(self, singleShot=True, interval=_TYPED_DELAY)
-        self._lay_out()
+        self._build_layout()
         self._wire()
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         settings = QWidget()
         flow = FlowLayout(settings)
         for part in (self.with_system, self.sampling, self.device, self.keep):

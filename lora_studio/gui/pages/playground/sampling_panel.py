@@ -48,7 +48,7 @@ class SamplingPanel(QFrame):
             grid.addWidget(control, line, 1)
             self.controls[name] = control
         self.error = label("", "error", wrap=True)
-        self.greedy = button(tr("Greedy"), self._greedy)
+        self.greedy = button(tr("Greedy"), self._set_greedy)
         self.greedy.setToolTip(
             tr("Always picks the most likely token, so answers are reproducible")
         )
@@ -105,7 +105,7 @@ class SamplingPanel(QFrame):
             return
         self._set(sampling)
 
-    def _greedy(self) -> None:
+    def _set_greedy(self) -> None:
         self._set(self._sampling.model_copy(update={"temperature": 0.0}))
 
     def _set(self, sampling: Sampling) -> None:

@@ -14,7 +14,7 @@ from lora_studio.core.runs import speakers
 from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.theme import Size, Spacing, current, pixmap
+from lora_studio.gui.theme import Size, Spacing, get_palette, pixmap
 
 #: Number of runs at the top level of the menu; older ones are in a submenu.
 _MAX_RUNS = 12
@@ -55,7 +55,7 @@ class SpeakerMenu(QPushButton):
         self._full_name = name or localize(chat.format_speaker_name(speaker))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full_name))
         self.setToolTip(self._full_name)
-        self._elide()
+        self._elide_text()
 
     def open_menu(self) -> None:
         """Open the menu below the button."""
@@ -76,12 +76,14 @@ class SpeakerMenu(QPushButton):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Elide the name to the new width."""
         super().resizeEvent(event)
-        self._elide()
+        self._elide_text()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the arrow of a combo box at the trailing edge."""
         super().paintEvent(event)
-        arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
+        arrow = pixmap(
+            "chevron-down", get_palette().muted if self.isEnabled() else get_palette().line, 16
+        )
         is_right_to_left = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
         painter = QPainter(self)
         side = Size.scaled(16)
@@ -89,7 +91,7 @@ class SpeakerMenu(QPushButton):
         painter.drawPixmap(x, (self.height() - side) // 2, arrow)
         painter.end()
 
-    def _elide(self) -> None:
+    def _elide_text(self) -> None:
         width = max(40, self.width() - 48)
         self.setText(
             self.fontMetrics()
@@ -114,7 +116,7 @@ class SpeakerMenu(QPushButton):
         self._add_own(menu)
         self._add_runs(menu)
         menu.addSeparator()
-        self._add_ollama(menu, self._options(SpeakerGroup.OLLAMA))
+        self._add_ollama(menu, self._list_options(SpeakerGroup.OLLAMA))
         blend = [choice for choice in self._choices if isinstance(choice.speaker, AdapterSpeaker)]
         if isinstance(self._speaker, AdapterSpeaker) and blend:
             self._add_blend(menu, blend)
@@ -122,23 +124,23 @@ class SpeakerMenu(QPushButton):
         menu.addAction(tr("GGUF file…"), self._pick_gguf)
         menu.addAction(tr("Adapter library…"), self.library_requested.emit)
 
-    def _options(self, group: SpeakerGroup) -> list[SpeakerOption]:
+    def _list_options(self, group: SpeakerGroup) -> list[SpeakerOption]:
         return [choice for choice in self._choices if choice.group is group]
 
     def _add_own(self, menu: QMenu) -> None:
         own = {
-            tr("Base model as GGUF"): self._options(SpeakerGroup.BASE),
-            tr("Adapter library"): self._options(SpeakerGroup.LIBRARY),
+            tr("Base model as GGUF"): self._list_options(SpeakerGroup.BASE),
+            tr("Adapter library"): self._list_options(SpeakerGroup.LIBRARY),
         }
         for title, choices in own.items():
             if choices:
                 self._add_group(menu, title, choices)
-        if any(own.values()) and self._options(SpeakerGroup.RUN):
+        if any(own.values()) and self._list_options(SpeakerGroup.RUN):
             menu.addSeparator()
 
     def _add_runs(self, menu: QMenu) -> None:
         runs: dict[str, list[SpeakerOption]] = {}
-        for choice in self._options(SpeakerGroup.RUN):
+        for choice in self._list_options(SpeakerGroup.RUN):
             runs.setdefault(choice.run, []).append(choice)
         older = QMenu(tr("Older runs"), menu)
         for index, (name, choices) in enumerate(runs.items()):

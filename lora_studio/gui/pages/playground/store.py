@@ -67,7 +67,7 @@ class PlaygroundStore(QObject):
         opened = self._playground
 
         def work(thread: BackgroundReader) -> list[SpeakerOption]:
-            options = _options_of_model(own)
+            options = _list_model_options(own)
             for run in thread.cooperative_iter(folder.list_runs(runs)[:_MAX_RUNS]):
                 options += speakers.list_run_speakers(run)
             return [*options, *speakers.iter_library_speakers(folders)]
@@ -169,7 +169,7 @@ class PlaygroundStore(QObject):
         then(result)
 
 
-def _options_of_model(source: str) -> list[SpeakerOption]:
+def _list_model_options(source: str) -> list[SpeakerOption]:
     """Return the project's model if it is a GGUF file, which llama.cpp runs."""
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():

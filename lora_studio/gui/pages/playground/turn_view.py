@@ -87,7 +87,7 @@ class TurnView(QWidget):
             self.facts.setText("")
         else:
             self.answer.show_answer(version.text)
-            self.facts.setText(_facts_text(version))
+            self.facts.setText(_format_facts(version))
         self.answer.setVisible(bool(self.answer.text()))
         self._show_tools()
 
@@ -141,7 +141,7 @@ class TurnView(QWidget):
         QApplication.clipboard().setText(self.answer.text())
 
 
-def _facts_text(version: AnswerVersion) -> str:
+def _format_facts(version: AnswerVersion) -> str:
     endings = {"length": tr("token limit reached"), "stopped": tr("stopped")}
     speed = (
         formatting.format_rate(version.tokens_per_s, tr("tokens")) if version.tokens_per_s else ""

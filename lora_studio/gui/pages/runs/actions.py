@@ -97,13 +97,13 @@ class RunActions(QObject):
         self._state, self._library, self._queue, self._owner = state, library, queue, owner
         self.chosen: list[RunSummary] = []
         self.shown: list[RunSummary] = []
-        self.tasks = TaskRunner(self._failed, self)
+        self.tasks = TaskRunner(self._on_failed, self)
         self.actions: dict[str, QAction] = {}
         self.menu = QMenu(owner)
         handlers = {
             "open": self.open, "resume": self._resume, "continue": self._continue,
             "repeat": self._repeat, "queue": self._enqueue, "settings": self._copy_settings,
-            "chat": self._chat, "csv": self._export_csv,
+            "chat": self._request_chat, "csv": self._export_csv,
             "rename": self.rename_requested.emit, "tag": self.tag_requested.emit,
             "folder": self._show_folder, "delete": self._delete,
         }  # fmt: skip
@@ -156,37 +156,37 @@ class RunActions(QObject):
         """Use the selected run for merging and export."""
         if not self.actions["open"].isEnabled():
             return
-        self.open_requested.emit(self._folder(self.chosen[0]))
+        self.open_requested.emit(self._get_folder(self.chosen[0]))
 
     def _resume(self) -> None:
         run = self.chosen[0]
-        self._queue.start_or_add(self._folder(run), resume=run.state != "new")
+        self._queue.start_or_add(self._get_folder(run), resume=run.state != "new")
 
     def _continue(self) -> None:
-        run = self._folder(self.chosen[0])
+        run = self._get_folder(self.chosen[0])
         self._begin(lambda _: copies.continue_training(run), self._start)
 
     def _repeat(self) -> None:
-        runs = [self._folder(run) for run in self.chosen if run.state != "unreadable"]
+        runs = [self._get_folder(run) for run in self.chosen if run.state != "unreadable"]
         if len(runs) == 1:
             self._begin(lambda _: copies.repeat_run(runs[0]), self._start)
         else:
-            self._begin(partial(_copies, [(run, True) for run in runs]), self._add_entries)
+            self._begin(partial(_make_copies, [(run, True) for run in runs]), self._add_entries)
 
     def _enqueue(self) -> None:
         runs = [run for run in self.chosen if run.state not in ("unreadable", "running")]
         wanted = [
-            (self._folder(run), run.state != "new" and not _is_unfinished(run)) for run in runs
+            (self._get_folder(run), run.state != "new" and not _is_unfinished(run)) for run in runs
         ]
-        self._begin(partial(_copies, wanted), self._add_entries)
+        self._begin(partial(_make_copies, wanted), self._add_entries)
 
     def _copy_settings(self) -> None:
-        run = self._folder(self.chosen[0])
-        title = tr("Settings from {run}").format(run=self._library.display_name(self.chosen[0]))
+        run = self._get_folder(self.chosen[0])
+        title = tr("Settings from {run}").format(run=self._library.get_display_name(self.chosen[0]))
         self._begin(lambda _: copies.list_settings(run), partial(self._apply_settings, title))
 
-    def _chat(self) -> None:
-        self.chat_requested.emit(str(self._folder(self.chosen[0]).adapter))
+    def _request_chat(self) -> None:
+        self.chat_requested.emit(str(self._get_folder(self.chosen[0]).adapter))
 
     def _export_csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown
@@ -229,11 +229,11 @@ class RunActions(QObject):
         )
 
     def _show_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._folder(self.chosen[0]).path)))
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._get_folder(self.chosen[0]).path)))
 
     def _delete(self) -> None:
         runs = list(self.chosen)
-        dialog = DeleteDialog(runs, self._library.display_name(runs[0]), self._owner)
+        dialog = DeleteDialog(runs, self._library.get_display_name(runs[0]), self._owner)
         dialog.all_chosen.connect(partial(self._trash, runs, False))
         dialog.checkpoints_chosen.connect(partial(self._trash, runs, True))
         dialog.open()
@@ -269,7 +269,7 @@ class RunActions(QObject):
 
         self.tasks.start(work, deliver)
 
-    def _folder(self, run: RunSummary) -> RunFolder:
+    def _get_folder(self, run: RunSummary) -> RunFolder:
         return self._library.run(run.folder)
 
     def _start(self, run: object) -> None:
@@ -293,7 +293,7 @@ class RunActions(QObject):
         )
 
     def _trash(self, runs: list[RunSummary], checkpoints: bool) -> None:
-        folders = [self._folder(run) for run in runs]
+        folders = [self._get_folder(run) for run in runs]
         self._queue.remove([run.folder for run in runs if not checkpoints])
         paths = [run.checkpoints if checkpoints else run.path for run in folders]
         existing = [path for path in paths if path.exists()]
@@ -313,7 +313,7 @@ class RunActions(QObject):
         )  # fmt: skip
         self.runs_changed.emit()
 
-    def _failed(self, problem: object) -> None:
+    def _on_failed(self, problem: object) -> None:
         assert isinstance(problem, Problem)
         self._state.messages.problem(problem)
         self.runs_changed.emit()
@@ -323,7 +323,9 @@ def _is_unfinished(run: RunSummary) -> bool:
     return run.resumable and run.state in ("paused", "interrupted", "failed", "stopped")
 
 
-def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) -> list[QueuedRun]:
+def _make_copies(
+    wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader
+) -> list[QueuedRun]:
     """Return queue entries for (run, copy) pairs: a copy of the run, or the run itself to
     resume.
     """

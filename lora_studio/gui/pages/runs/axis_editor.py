@@ -18,7 +18,7 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import LineEdit
-from lora_studio.gui.controls.quantities import parse, shown
+from lora_studio.gui.controls.quantities import format_value, parse
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.theme import Spacing
@@ -31,7 +31,7 @@ _SUGGESTED: dict[str, str] = {
 }  # fmt: skip
 
 
-def numbers_in(text: str, about: FieldFacts) -> list[Any]:
+def parse_numbers(text: str, about: FieldFacts) -> list[Any]:
     """Return the numbers of a list in any notation: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
 
     Text that isn't a number is returned as typed. A comma separates numbers unless there are spaces
@@ -109,18 +109,18 @@ class AxisEditor(QWidget):
         """The selected setting, "" for none."""
         return str(self.setting.currentData() or "")
 
-    def facts(self) -> FieldFacts | None:
+    def get_facts(self) -> FieldFacts | None:
         """Return the facts of the selected setting, None for none."""
         return self._abouts.get(self.name)
 
-    def values(self) -> list[Any]:
+    def parse_values(self) -> list[Any]:
         """Return the values to try."""
-        about = self.facts()
+        about = self.get_facts()
         if about is None:
             return []
         if self.boxes:
             return [value for box, value in self.boxes if box.isChecked()]
-        return list(dict.fromkeys(numbers_in(self.numbers.text(), about)))
+        return list(dict.fromkeys(parse_numbers(self.numbers.text(), about)))
 
     def fit(self, width: int) -> None:
         """Set the height that choices and error need at a width, in pixels."""
@@ -147,7 +147,7 @@ class AxisEditor(QWidget):
         self.setting.setEditText(self.setting.itemText(self.setting.currentIndex()))
 
     def _show_values(self) -> None:
-        about = self.facts()
+        about = self.get_facts()
         for box, _ in self.boxes:
             self._flow.removeWidget(box)
             box.deleteLater()
@@ -168,7 +168,7 @@ class AxisEditor(QWidget):
         self.choices.setVisible(bool(self.boxes))
         self.numbers.setVisible(about is not None and not self.boxes)
         if about is not None and not self.boxes:
-            self.numbers.setText(_SUGGESTED.get(self.name) or shown(about.default, about))
+            self.numbers.setText(_SUGGESTED.get(self.name) or format_value(about.default, about))
             self.numbers.setToolTip(
                 tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
                 if about.unit

@@ -37,7 +37,7 @@ class RunCurvesReader(QObject):
         self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the reading
         self._threads: dict[str, BackgroundReader] = {}
 
-    def curves(self, name: str) -> RunCurves:
+    def get_curves(self, name: str) -> RunCurves:
         """Return the curves of a run as far as they are read."""
         return self._curves.setdefault(name, RunCurves(name))
 
@@ -50,7 +50,7 @@ class RunCurvesReader(QObject):
             self._as_of.pop(name, None)
         for run, summary, title in runs:
             name = summary.folder
-            self.curves(name).name = title
+            self.get_curves(name).name = title
             changed, read = self._as_of.get(name, (-1.0, 0.0))
             is_due = read == 0.0 or time.monotonic() - read > _REREAD_EVERY
             if name not in self._threads and changed != summary.changed and is_due:

@@ -35,7 +35,7 @@ class DeleteDialog(Dialog):
             if len(runs) == 1
             else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
         )
-        super().__init__(title, _consequences(runs), parent)
+        super().__init__(title, _describe_consequences(runs), parent)
         self.add_button(button(tr("Cancel"), self.reject), default=True)
         self.checkpoints = self.add_button(
             button(
@@ -64,7 +64,7 @@ class DeleteDialog(Dialog):
         signal.emit()  # type: ignore[attr-defined]  # PySide types signals as descriptors alone
 
 
-def _consequences(runs: Sequence[RunSummary]) -> str:
+def _describe_consequences(runs: Sequence[RunSummary]) -> str:
     """Return what deleting these runs means, in two or three sentences."""
     sentences = [
         tr(

@@ -63,10 +63,10 @@ class GridDialog(Dialog):
             editor.numbers.reverted.connect(self.reject)
         self._check()
 
-    def axes(self) -> list[Axis]:
+    def list_axes(self) -> list[Axis]:
         """Return the settings with their values."""
         editors = [editor for editor in (self.first, self.second) if editor.name]
-        return [(editor.name, tuple(editor.values())) for editor in editors]
+        return [(editor.name, tuple(editor.parse_values())) for editor in editors]
 
     def _check(self) -> None:
         self._show_total()
@@ -86,7 +86,7 @@ class GridDialog(Dialog):
             editor.show_error(self._find_error(editor))
             is_valid = is_valid and editor.error.isHidden()
         try:
-            count = len(copies.list_combinations(self.axes()))
+            count = len(copies.list_combinations(self.list_axes()))
         except ProblemError as error:
             text = f"{localize(error.problems[0].what)} {localize(error.problems[0].remedy)}"
             self.total.setText(text if is_valid else "")
@@ -94,21 +94,21 @@ class GridDialog(Dialog):
             return
         self.add.setEnabled(is_valid)
         self.add.setText(tr_n("Add {n} run to queue", "Add {n} runs to queue", count))
-        self.total.setText(self._total_text(count) if is_valid else "")
+        self.total.setText(self._describe_total(count) if is_valid else "")
 
     def _find_error(self, editor: AxisEditor) -> str:
         if not editor.name:
             return ""
         if editor is self.second and editor.name == self.first.name:
             return tr("This setting is already selected as the first setting.")
-        values = editor.values()
+        values = editor.parse_values()
         for value in values:
             if problem := grid_search.check_value(self._state.draft, editor.name, value):
                 return f"{localize(problem.what)} {localize(problem.remedy)}"
         return "" if values else tr("Enter at least one value.")
 
-    def _total_text(self, count: int) -> str:
-        seconds = self._seconds()
+    def _describe_total(self, count: int) -> str:
+        seconds = self._estimate_seconds()
         if seconds is None:
             return tr_n(
                 "{n} run. An estimate of the time appears after the first run.",
@@ -118,9 +118,11 @@ class GridDialog(Dialog):
         time = formatting.format_duration(seconds)
         return tr_n("{n} run, about {time}", "{n} runs, about {time} in total", count, time=time)
 
-    def _seconds(self) -> float | None:
+    def _estimate_seconds(self) -> float | None:
         """Return the estimated seconds of all runs together, None if unknown."""
-        estimates = [self._run_seconds(values) for values in copies.list_combinations(self.axes())]
+        estimates = [
+            self._run_seconds(values) for values in copies.list_combinations(self.list_axes())
+        ]
         if all(each is not None for each in estimates):
             return math.fsum(each for each in estimates if each is not None)
         recent = [run.seconds for run in self._earlier if run.has_adapter and run.seconds > 0][:5]
@@ -132,7 +134,7 @@ class GridDialog(Dialog):
             return None
         changes = {
             setting.partition(".")[2]: value
-            for (setting, _), value in zip(self.axes(), values, strict=True)
+            for (setting, _), value in zip(self.list_axes(), values, strict=True)
             if setting.startswith("training.")
         }
         try:
@@ -143,4 +145,4 @@ class GridDialog(Dialog):
 
     def _accept(self) -> None:
         self.accept()
-        self.chosen.emit(self.axes())
+        self.chosen.emit(self.list_axes())

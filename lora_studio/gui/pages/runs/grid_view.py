@@ -23,10 +23,10 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_facts
-from lora_studio.gui.pages.runs.settings_view import format_value
+from lora_studio.gui.pages.runs.settings_view import format_setting
 from lora_studio.gui.pages.runs.table_model import STATES
-from lora_studio.gui.plots.trace import mixed
-from lora_studio.gui.theme import Spacing, body_font, current, theme
+from lora_studio.gui.plots.trace import mix_colors
+from lora_studio.gui.theme import Spacing, body_font, get_palette, get_theme
 from lora_studio.gui.widgets.basics import label
 
 _NAME = Qt.ItemDataRole.UserRole
@@ -68,9 +68,9 @@ class GridView(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self.summary)
         self.choice.activated.connect(lambda _: self._fill())
-        self.table.itemSelectionChanged.connect(self._chosen)
-        self.table.itemActivated.connect(self._opened)
-        theme().changed.connect(self._fill)
+        self.table.itemSelectionChanged.connect(self._on_chosen)
+        self.table.itemActivated.connect(self._on_opened)
+        get_theme().changed.connect(self._fill)
 
     def show_grids(self, tables: Sequence[GridTable]) -> None:
         """Set the grid searches of the project; the selected one stays selected."""
@@ -98,18 +98,18 @@ class GridView(QWidget):
         self.table.blockSignals(True)
         self.table.clear()
         if grid is not None:
-            abouts = [_about(setting) for setting in grid.settings]
+            abouts = [_get_facts(setting) for setting in grid.settings]
             self.table.setRowCount(len(grid.rows))
             self.table.setColumnCount(len(grid.columns))
-            self.table.setVerticalHeaderLabels([format_value(abouts[0], v) for v in grid.rows])
+            self.table.setVerticalHeaderLabels([format_setting(abouts[0], v) for v in grid.rows])
             self.table.setHorizontalHeaderLabels(
-                [format_value(abouts[1], v) for v in grid.columns]
+                [format_setting(abouts[1], v) for v in grid.columns]
                 if len(abouts) > 1
                 else [tr("Best eval loss")]
             )
             for row, line in enumerate(grid.cells):
                 for column, run in enumerate(line):
-                    self.table.setItem(row, column, _cell(grid, run))
+                    self.table.setItem(row, column, _make_cell(grid, run))
             self._describe(grid, [about.title for about in abouts])
         self.table.blockSignals(False)
 
@@ -128,9 +128,9 @@ class GridView(QWidget):
             self.summary.setText(tr("No run in this grid search has an eval loss yet."))
             return
         values = (
-            f"{about.title} {format_value(about, best.value(setting))}"
+            f"{about.title} {format_setting(about, best.value(setting))}"
             for setting in grid.settings
-            for about in (_about(setting),)
+            for about in (_get_facts(setting),)
         )
         self.summary.setText(
             tr("Best so far: {loss} with {values}.").format(
@@ -138,22 +138,22 @@ class GridView(QWidget):
             )
         )
 
-    def _chosen(self) -> None:
+    def _on_chosen(self) -> None:
         names = [str(item.data(_NAME)) for item in self.table.selectedItems() if item.data(_NAME)]
         if names:
             self.chosen.emit(names)
 
-    def _opened(self, item: QTableWidgetItem) -> None:
+    def _on_opened(self, item: QTableWidgetItem) -> None:
         if item.data(_NAME):
             self.opened.emit(str(item.data(_NAME)))
 
 
-def _about(setting: str) -> FieldFacts:
+def _get_facts(setting: str) -> FieldFacts:
     step, name = copies.split_setting(setting)
     return localize_facts(SPECS[step], name)
 
 
-def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
+def _make_cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
     item = QTableWidgetItem()
     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
     if run is None:
@@ -178,6 +178,6 @@ def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
         item.setFont(body_font(bold=True))
     share = grid.share(run)
     if share is not None:
-        palette = current()
-        item.setBackground(mixed(palette.accent, palette.card, _SHADE * (1 - share)))
+        palette = get_palette()
+        item.setBackground(mix_colors(palette.accent, palette.card, _SHADE * (1 - share)))
     return item

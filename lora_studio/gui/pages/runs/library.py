@@ -65,7 +65,7 @@ class RunLibrary(QObject):
         """Return a run by the name of its folder, None if there is none."""
         return next((run for run in self.runs if run.folder == name), None)
 
-    def display_name(self, run: RunSummary) -> str:
+    def get_display_name(self, run: RunSummary) -> str:
         """Return the display name of a run, which is unique among the others."""
         return RunNames(self.runs).get(run)
 

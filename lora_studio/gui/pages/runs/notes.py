@@ -46,7 +46,7 @@ class RunNotes(QWidget):
             layout.addWidget(part, 1 if part is self.notes else 0)
             layout.addSpacing(Spacing.S)
         for line in (self.title, self.tags):
-            line.enters(self.commit, self._refresh)
+            line.connect_keys(self.commit, self._refresh)
         self.notes.installEventFilter(self)
         self._refresh()
 
@@ -66,7 +66,7 @@ class RunNotes(QWidget):
     def commit(self) -> None:
         """Save pending edits."""
         tags = clean_tags((self.tags.text(),))
-        shared = self._shared_tags()
+        shared = self._list_shared_tags()
         changes = []
         for run in self._runs:
             about = run.about
@@ -92,7 +92,7 @@ class RunNotes(QWidget):
             self.commit()
         return super().eventFilter(watched, event)
 
-    def _shared_tags(self) -> list[str]:
+    def _list_shared_tags(self) -> list[str]:
         if not self._runs:
             return []
         first, *others = self._runs
@@ -102,7 +102,7 @@ class RunNotes(QWidget):
         one = self._runs[0].about if len(self._runs) == 1 else RunAnnotations()
         self.title.setText(one.title)
         self.notes.setPlainText(one.notes)
-        self.tags.setText(", ".join(self._shared_tags()))
+        self.tags.setText(", ".join(self._list_shared_tags()))
         self.title.setPlaceholderText(self._name if len(self._runs) == 1 else "")
         self.title.setEnabled(len(self._runs) == 1)
         self.notes.setEnabled(len(self._runs) == 1)

@@ -95,7 +95,7 @@ class RunsPage(AppPage):
     def leave(self) -> None:
         """Stop background work and save the layout."""
         self.side.notes.commit()
-        self.preferences.runs_table = self.table.current_layout()
+        self.preferences.runs_table = self.table.get_layout()
         self.preferences.runs_shares = [_share(self._above), _share(self.splitter)]
         self._scan_timer.stop()
         self._search_timer.stop()
@@ -131,7 +131,7 @@ class RunsPage(AppPage):
     def _show_runs(self) -> None:
         self.table.rows.set_runs(self.library.runs)
         self._fill_filter()
-        self._filter()
+        self._apply_filter()
         self.content.setCurrentIndex(1 if self.library.runs else 0)
         self.side.show_grids(self.library.runs)
         self.table.fit()
@@ -143,7 +143,7 @@ class RunsPage(AppPage):
     def _fill_filter(self) -> None:
         counts: dict[str, int] = {}
         for run in self.library.runs:
-            state = self.table.rows.state_of(run)
+            state = self.table.rows.get_state(run)
             counts[state] = counts.get(state, 0) + 1
         selected = self.filter.currentData() or ""
         self.filter.clear()
@@ -154,14 +154,16 @@ class RunsPage(AppPage):
                 self.filter.addItem(f"{tr(style.title)}  {count}", state)
         self.filter.setCurrentIndex(max(0, self.filter.findData(selected)))
 
-    def _filter(self) -> None:
+    def _apply_filter(self) -> None:
         text, state = self.search.text(), str(self.filter.currentData() or "")
         rows = self.table.rows
         if not text.strip() and not state:
             rows.set_filter(lambda run: True)
         else:
             rows.set_filter(
-                lambda run: (not state or rows.state_of(run) == state) and table.is_match(run, text)
+                lambda run: (
+                    (not state or rows.get_state(run) == state) and table.is_match(run, text)
+                )
             )
         shown, known = rows.rowCount(), len(rows.runs)
         self.count.setText(
@@ -174,7 +176,7 @@ class RunsPage(AppPage):
         self._show_chosen()
 
     def _show_chosen(self) -> None:
-        chosen = self.table.chosen()
+        chosen = self.table.list_selected()
         self.run_actions.choose(chosen, self.table.rows.shown)
         self.side.show_chosen(chosen)
 
@@ -209,7 +211,7 @@ class RunsPage(AppPage):
         self._show_chosen()
 
     def _show_curves(self) -> None:
-        self.plot.set_runs([self.curves.curves(name) for name in self.table.rows.ticked])
+        self.plot.set_runs([self.curves.get_curves(name) for name in self.table.rows.ticked])
 
     def _on_read_failed(self, name: str, problem: Problem) -> None:
         """Uncheck a run whose metrics can't be read."""
@@ -224,7 +226,7 @@ class RunsPage(AppPage):
                 self.library.run(name).write_about(about)
             except ProblemError as error:
                 self._state.messages.problem(error.problems[0])
-        self._filter()
+        self._apply_filter()
         self.library.refresh()
 
     def _edit(self, field: LineEdit) -> None:
@@ -237,7 +239,7 @@ class RunsPage(AppPage):
 
     def _clear_search(self) -> None:
         self.search.clear()
-        self._filter()
+        self._apply_filter()
 
     # --- building -----------------------------------------------------------------------------
 
@@ -265,7 +267,7 @@ class RunsPage(AppPage):
         self._restore_layout()
         page = QWidget()
         page.setLayout(column(tools, self.splitter, spacing=Spacing.M))
-        self.content.addWidget(self._empty())
+        self.content.addWidget(self._make_empty_state())
         self.content.addWidget(page)
         self.body.addWidget(self.content, 1)
         self.run_actions.add_shortcuts(self.table)
@@ -277,7 +279,7 @@ class RunsPage(AppPage):
             if 0 < share < 100:
                 split.setSizes([round(100 * share), round(100 * (100 - share))])
 
-    def _empty(self) -> EmptyState:
+    def _make_empty_state(self) -> EmptyState:
         return EmptyState(
             tr("No runs yet"),
             tr(
@@ -299,7 +301,7 @@ class RunsPage(AppPage):
         self.curves.failed.connect(self._on_read_failed)
         rows.ticked_changed.connect(self._on_ticked_changed)
         rows.refused.connect(state.messages.info)
-        self.table.chosen_changed.connect(self._show_chosen)
+        self.table.selection_changed.connect(self._show_chosen)
         self.table.open_clicked.connect(self.run_actions.open)
         self.table.menu_requested.connect(self._show_menu)
         self.side.notes.edited.connect(self._save_annotations)
@@ -317,10 +319,10 @@ class RunsPage(AppPage):
         self.side.grids.chosen.connect(self.table.choose)
         self.side.grids.opened.connect(lambda _: self.run_actions.open())
         self.search.textEdited.connect(lambda _: self._search_timer.start())
-        self.search.entered.connect(self._filter)
+        self.search.entered.connect(self._apply_filter)
         self.search.reverted.connect(self._clear_search)
-        self.filter.activated.connect(lambda _: self._filter())
-        self._search_timer.timeout.connect(self._filter)
+        self.filter.activated.connect(lambda _: self._apply_filter())
+        self._search_timer.timeout.connect(self._apply_filter)
         self._scan_timer.timeout.connect(self.library.refresh)
         self.library.ready.connect(self._schedule_scan)
         find = QShortcut(QKeySequence.StandardKey.Find, self)

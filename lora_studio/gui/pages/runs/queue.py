@@ -55,8 +55,8 @@ class RunQueue(QObject):
         self._reload_timer = QTimer(self, singleShot=True, interval=_RELOAD_DELAY)
         self._watcher.directoryChanged.connect(lambda _: self._reload_timer.start())
         self._reload_timer.timeout.connect(self._reload_external)
-        state.opened.connect(self._opened)
-        jobs.changed.connect(self._job_changed)
+        state.opened.connect(self._on_opened)
+        jobs.changed.connect(self._on_job_changed)
         jobs.ended.connect(self._on_job_ended)
 
     @property
@@ -94,7 +94,7 @@ class RunQueue(QObject):
 
     def add(self, entries: Sequence[QueuedRun]) -> None:
         """Add runs to the end; starts the first one if no job is running."""
-        if self._change(lambda runs: run_queue.add(runs, entries)):
+        if self._change_queue(lambda runs: run_queue.add(runs, entries)):
             self._held = False
             self.changed.emit()
             self._next.start()
@@ -102,20 +102,20 @@ class RunQueue(QObject):
     def remove(self, names: Sequence[str]) -> None:
         """Remove runs from the queue; the runs themselves are kept."""
         if set(names) & set(self.names):
-            self._change(lambda runs: run_queue.remove(runs, names))
+            self._change_queue(lambda runs: run_queue.remove(runs, names))
 
     def move(self, name: str, index: int) -> None:
         """Move a run to a position, 0 being the next to start."""
-        self._change(lambda runs: run_queue.move(runs, name, index))
+        self._change_queue(lambda runs: run_queue.move(runs, name, index))
 
     def pause(self) -> None:
         """Pause the queue after the current job."""
-        self._change(lambda runs: run_queue.set_paused(runs, True))
+        self._change_queue(lambda runs: run_queue.set_paused(runs, True))
 
     def start(self) -> None:
         """Resume the queue."""
         self._held = False
-        self._change(lambda runs: run_queue.set_paused(runs, False))
+        self._change_queue(lambda runs: run_queue.set_paused(runs, False))
         self.changed.emit()
         self._next.start()
 
@@ -155,7 +155,7 @@ class RunQueue(QObject):
         if folder is not None and folder.is_dir():
             self._watcher.addPath(str(folder))
 
-    def _opened(self) -> None:
+    def _on_opened(self) -> None:
         self._next.stop()
         self._reload_timer.stop()
         self._watch()
@@ -172,7 +172,7 @@ class RunQueue(QObject):
                 )
             )
 
-    def _job_changed(self) -> None:
+    def _on_job_changed(self) -> None:
         if not self._watcher.directories():  # the first run of a project makes the folder
             self._watch()
         if self._held and self._jobs.running:
@@ -214,7 +214,7 @@ class RunQueue(QObject):
             except ProblemError as error:
                 self._report(error)
 
-    def _change(self, change: Callable[[Path], QueueFile]) -> bool:
+    def _change_queue(self, change: Callable[[Path], QueueFile]) -> bool:
         folder = self._state.runs_folder
         if folder is None:
             return False

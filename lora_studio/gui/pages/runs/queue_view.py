@@ -62,7 +62,7 @@ class QueueView(QWidget):
     ) -> None:
         """Show `entries` as (folder, title) pairs; the selection is kept."""
         self._paused = paused
-        self.list.fill(entries, self.list.selected())
+        self.list.fill(entries, self.list.list_selected())
         self.toggle.setVisible(bool(entries))
         self.toggle.setText(tr("Start queue") if paused else tr("Pause queue"))
         set_icon(self.toggle, "play" if paused else "pause")
@@ -102,11 +102,11 @@ class _List(QListWidget):
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the folders, the next one first."""
         return [str(self.item(n).data(_NAME)) for n in range(self.count())]
 
-    def selected(self) -> list[str]:
+    def list_selected(self) -> list[str]:
         """Return the folders of the selected runs, the current one first."""
         current = self.currentItem()
         names = [str(current.data(_NAME))] if current is not None else []
@@ -122,7 +122,7 @@ class _List(QListWidget):
             item.setToolTip(name)
             item.setSizeHint(QSize(0, self.fontMetrics().height() + 15))
             self.addItem(item)
-        names = self.names()
+        names = self.list_names()
         rows = [names.index(name) for name in selected if name in names]
         if rows:
             self.setCurrentRow(rows[0])
@@ -138,7 +138,7 @@ class _List(QListWidget):
 
     def remove_selected(self) -> None:
         """Remove the selected runs."""
-        if names := self.selected():
+        if names := self.list_selected():
             self.removed.emit(names)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -159,6 +159,6 @@ class _List(QListWidget):
             return
         name = str(dragged.data(_NAME))
         super().dropEvent(event)
-        index = self.names().index(name)
+        index = self.list_names().index(name)
         # After the drop: refilling the list while Qt handles the drop would delete its items.
         QTimer.singleShot(0, self, lambda: self.moved.emit(name, index))

@@ -21,10 +21,10 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.core.runs import copies, facts, table
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts
-from lora_studio.gui.controls.quantities import shown
+from lora_studio.gui.controls.quantities import format_value
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize_facts
-from lora_studio.gui.theme import Spacing, body_font, color, theme
+from lora_studio.gui.theme import Spacing, body_font, color, get_theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import label
 
@@ -54,7 +54,7 @@ class SettingsModel(QAbstractTableModel):
         """Set the runs; `heads` are the column titles."""
         self.beginResetModel()
         self.heads = list(heads)
-        self.lines = _lines(runs, everything=everything)
+        self.lines = _list_rows(runs, everything=everything)
         self.endResetModel()
 
     def rowCount(self, parent: _Index | None = None) -> int:
@@ -81,7 +81,7 @@ class SettingsModel(QAbstractTableModel):
             case Qt.ItemDataRole.DisplayRole if column == 0:
                 return f"{'≠ ' if line.differs else ''}{line.about.title}"
             case Qt.ItemDataRole.DisplayRole:
-                return format_value(line.about, line.values[column - 1])
+                return format_setting(line.about, line.values[column - 1])
             case Qt.ItemDataRole.ForegroundRole if column == 0:
                 return color("accent" if line.differs else "muted")
             case Qt.ItemDataRole.FontRole if line.differs and column:
@@ -108,7 +108,7 @@ class RunSettings(QWidget):
         self._runs: list[RunSummary] = []
         self._heads: list[str] = []
         self.differences_only.toggled.connect(lambda _: self._fill())
-        theme().changed.connect(self.view.viewport().update)
+        get_theme().changed.connect(self.view.viewport().update)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.S)
@@ -162,7 +162,7 @@ class _View(QTableView):
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setMinimumSectionSize(60)
-        plain_table.let_copy(self, lambda index: str(index.data()).removeprefix("≠ "))
+        plain_table.enable_copying(self, lambda index: str(index.data()).removeprefix("≠ "))
 
     def fit(self) -> None:
         """Fit the name column to its content; the values share the rest."""
@@ -189,21 +189,21 @@ class _View(QTableView):
             self.setColumnWidth(column, width)
 
 
-def format_value(about: FieldFacts, value: Any) -> str:
+def format_setting(about: FieldFacts, value: Any) -> str:
     """Return the value of a setting as its page shows it, with its unit."""
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
     if isinstance(value, str) and value in about.choices:
         return about.choices[value]
     if isinstance(value, int | float):
-        return f"{shown(value, about)} {tr(about.unit) if about.unit else ''}".strip()
+        return f"{format_value(value, about)} {tr(about.unit) if about.unit else ''}".strip()
     parts = value if isinstance(value, list | tuple) else [value]
     is_path = about.path or about.name in ("sources", "source")
     texts = [table.format_value(part) for part in parts]
     return ", ".join(facts.get_short_name(t) if is_path else t for t in texts if t) or "–"
 
 
-def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
+def _list_rows(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
     if not runs:
         return []
     rows = []

@@ -48,12 +48,14 @@ class RunSide(QTabWidget):
     def show_chosen(self, chosen: Sequence[RunSummary]) -> None:
         """Show the details of the selected runs."""
         rows, compared = self._rows, list(chosen[:_MAX_COMPARED])
-        heads = [rows.letter(run.folder) or rows.names.get(run) for run in compared]
+        heads = [rows.get_letter(run.folder) or rows.names.get(run) for run in compared]
         self.settings.show_runs(compared, heads)
         self.notes.show_runs(list(chosen), rows.names.get(chosen[0]) if chosen else "")
         self.facts.setVisible(len(chosen) == 1)
         if len(chosen) == 1:
-            self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])].title)))
+            self.facts.show_facts(
+                _list_facts(chosen[0], tr(STATES[rows.get_state(chosen[0])].title))
+            )
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:
         """Show the queued runs by their folders."""
@@ -97,7 +99,7 @@ class RunSide(QTabWidget):
         return area
 
 
-def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
+def _list_facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
     size = (
         tr("{size}, including {checkpoints} of checkpoints") if run.checkpoint_bytes else "{size}"
     ).format(

@@ -13,7 +13,7 @@ from lora_studio.core.runs.table import Column
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.runs.table_model import COLUMNS, RunModel
 from lora_studio.gui.preferences import TableLayout
-from lora_studio.gui.theme import theme
+from lora_studio.gui.theme import get_theme
 from lora_studio.gui.widgets import plain_table
 
 #: Widths in characters; the first column gets the remaining width.
@@ -41,12 +41,12 @@ class RunTable(QTableView):
     """Show the runs; Space checks, Enter opens. Column widths never depend on the rows.
 
     Signals:
-        chosen_changed: the selection has changed.
+        selection_changed: the selection has changed.
         open_clicked: Enter was pressed, or a run was double-clicked.
         menu_requested(QPoint): show the context menu at a screen position.
     """
 
-    chosen_changed = Signal()
+    selection_changed = Signal()
     open_clicked = Signal()
     menu_requested = Signal(object)
 
@@ -68,17 +68,17 @@ class RunTable(QTableView):
         self.customContextMenuRequested.connect(self._ask_menu)
         self.verticalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self._lay_out_columns()
+        self._set_up_columns()
         self.setSortingEnabled(True)
         self.sortByColumn(COLUMNS.index("begun"), Qt.SortOrder.DescendingOrder)
         self.rows.modelAboutToBeReset.connect(self._save_selection)
         self.rows.modelReset.connect(self._restore_selection)
-        self.selectionModel().selectionChanged.connect(lambda *_: self.chosen_changed.emit())
+        self.selectionModel().selectionChanged.connect(lambda *_: self.selection_changed.emit())
         self.doubleClicked.connect(lambda _: self.open_clicked.emit())
-        plain_table.let_copy(self)
-        theme().changed.connect(self.viewport().update)
+        plain_table.enable_copying(self)
+        get_theme().changed.connect(self.viewport().update)
 
-    def _lay_out_columns(self) -> None:
+    def _set_up_columns(self) -> None:
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setMinimumSectionSize(40)
@@ -89,19 +89,19 @@ class RunTable(QTableView):
                 QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
             )
             header.setSectionResizeMode(number, mode)
-        header.sectionResized.connect(self._resized)
+        header.sectionResized.connect(self._on_section_resized)
         self._fit_to_font()
 
     def _fit_to_font(self) -> None:
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 13)
 
-    def _resized(self, number: int, _before: int, width: int) -> None:
+    def _on_section_resized(self, number: int, _before: int, width: int) -> None:
         """Remember the width of a column that the user has resized."""
         column = COLUMNS[number]
         if not self._fitting and column != "name" and width:
             self._user_widths[column] = width / self.fontMetrics().averageCharWidth()
 
-    def current_layout(self) -> TableLayout:
+    def get_layout(self) -> TableLayout:
         """Return the layout to save in the preferences."""
         header = self.horizontalHeader()
         return TableLayout(
@@ -128,7 +128,7 @@ class RunTable(QTableView):
             self.sortByColumn(COLUMNS.index(saved.sorted_by), order)
         self.fit()
 
-    def _needs(self, column: Column) -> int:
+    def _measure_width(self, column: Column) -> int:
         """Return the width that a column needs, or the one that the user has set, in pixels."""
         letter, number = self.fontMetrics().averageCharWidth(), COLUMNS.index(column)
         if column in self._user_widths:
@@ -142,7 +142,7 @@ class RunTable(QTableView):
         """
         titled = any(run.about.title for run in self.rows.runs)
         hidden: list[Column] = [] if titled else ["begun"]
-        widths = {column: self._needs(column) for column in COLUMNS}
+        widths = {column: self._measure_width(column) for column in COLUMNS}
         room = self.viewport().width()
         for column in _HIDE_FIRST:
             if sum(width for name, width in widths.items() if name not in hidden) <= room:
@@ -174,14 +174,14 @@ class RunTable(QTableView):
             self._fit_to_font()
             self.fit()
 
-    def chosen(self) -> list[RunSummary]:
+    def list_selected(self) -> list[RunSummary]:
         """Return the selected runs from top to bottom."""
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self.rows.shown[row] for row in rows if row < len(self.rows.shown)]
 
     def choose(self, names: Sequence[str]) -> None:
         """Select runs by their folders, as far as they are listed."""
-        rows = [row for name in names if (row := self.rows.row_of(name)) is not None]
+        rows = [row for name in names if (row := self.rows.find_row(name)) is not None]
         selection = self.selectionModel()
         selection.clearSelection()
         for row in rows:
@@ -209,7 +209,7 @@ class RunTable(QTableView):
         ):
             self.selectRow(ends[Qt.Key(event.key())])  # Qt goes to the first or last column
             return
-        names = [run.folder for run in self.chosen()]
+        names = [run.folder for run in self.list_selected()]
         if event.key() == Qt.Key.Key_Space and names:
             self.rows.toggle(names)
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and names:
@@ -232,18 +232,18 @@ class RunTable(QTableView):
         current = self.currentIndex()
         shown = self.rows.shown
         name = shown[current.row()].folder if 0 <= current.row() < len(shown) else ""
-        self._saved_selection = ([run.folder for run in self.chosen()], name)
+        self._saved_selection = ([run.folder for run in self.list_selected()], name)
 
     def _restore_selection(self) -> None:
         names, current = self._saved_selection
         for name in names:
-            if (row := self.rows.row_of(name)) is not None:
+            if (row := self.rows.find_row(name)) is not None:
                 self.selectionModel().select(
                     self.rows.index(row, 0),
                     QItemSelectionModel.SelectionFlag.Select
                     | QItemSelectionModel.SelectionFlag.Rows,
                 )
-        if (row := self.rows.row_of(current)) is not None:
+        if (row := self.rows.find_row(current)) is not None:
             self.selectionModel().setCurrentIndex(
                 self.rows.index(row, 0), QItemSelectionModel.SelectionFlag.NoUpdate
             )
@@ -251,4 +251,4 @@ class RunTable(QTableView):
             self.selectionModel().setCurrentIndex(
                 self.rows.index(0, 0), QItemSelectionModel.SelectionFlag.NoUpdate
             )
-        self.chosen_changed.emit()
+        self.selection_changed.emit()

@@ -15,8 +15,8 @@ from lora_studio.core.runs.names import RunNames
 from lora_studio.core.runs.table import Column
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.plots.run_overlay import LETTERS, MOST, letter_color
-from lora_studio.gui.theme import Role, color, current
+from lora_studio.gui.plots.run_overlay import LETTERS, MOST, make_letter_color
+from lora_studio.gui.theme import Role, color, get_palette
 
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -115,11 +115,11 @@ class RunModel(QAbstractTableModel):
         self.order = (COLUMNS[column], order == Qt.SortOrder.DescendingOrder)
         self._arrange()
 
-    def state_of(self, run: RunSummary) -> str:
+    def get_state(self, run: RunSummary) -> str:
         """Return the state that the table shows."""
         return "queued" if run.state == "new" and run.folder in self.queued else run.state
 
-    def row_of(self, name: str) -> int | None:
+    def find_row(self, name: str) -> int | None:
         """Return the row of a run, None if it isn't listed."""
         return next((row for row, run in enumerate(self.shown) if run.folder == name), None)
 
@@ -187,7 +187,7 @@ class RunModel(QAbstractTableModel):
             case Qt.ItemDataRole.DisplayRole:
                 return tr(TITLES[COLUMNS[section]])
             case Qt.ItemDataRole.TextAlignmentRole:
-                return _aligned(COLUMNS[section])
+                return _get_alignment(COLUMNS[section])
             case Qt.ItemDataRole.ToolTipRole:
                 return tr(_HELP[COLUMNS[section]]) if COLUMNS[section] in _HELP else None
         return None
@@ -209,41 +209,41 @@ class RunModel(QAbstractTableModel):
         run, column = self.shown[index.row()], COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return self._text(run, column)
+                return self._format_cell(run, column)
             case Qt.ItemDataRole.CheckStateRole if column == "name":
                 on = run.folder in self.ticked
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
             case Qt.ItemDataRole.TextAlignmentRole:
-                return _aligned(column)
+                return _get_alignment(column)
             case Qt.ItemDataRole.ForegroundRole:
-                return self._color(run, column)
+                return self._get_color(run, column)
             case Qt.ItemDataRole.ToolTipRole:
-                return self._tooltip(run, column)
+                return self._format_tooltip(run, column)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
-                return f"{self.names.get(run)}, {tr(STATES[self.state_of(run)].title)}"
+                return f"{self.names.get(run)}, {tr(STATES[self.get_state(run)].title)}"
         return None
 
-    def _text(self, run: RunSummary, column: Column) -> str:
+    def _format_cell(self, run: RunSummary, column: Column) -> str:
         if column == "state":
-            state = self.state_of(run)
+            state = self.get_state(run)
             style = STATES[state]
             position = f" {self.queued[run.folder]}" if state == "queued" else ""
             return f"{style.glyph} {tr(style.title)}{position}"
         if column == "name":
-            letter = self.letter(run.folder)
+            letter = self.get_letter(run.folder)
             return f"{letter}  {self.names.get(run)}" if letter else self.names.get(run)
         return table.format_cell(run, column) or "–" * (column in NUMBERS)
 
-    def letter(self, name: str) -> str:
+    def get_letter(self, name: str) -> str:
         """Return the letter of a run in the plot, "" if it isn't checked."""
         return LETTERS[self.ticked.index(name)] if name in self.ticked else ""
 
-    def _tooltip(self, run: RunSummary, column: Column) -> str | None:
+    def _format_tooltip(self, run: RunSummary, column: Column) -> str | None:
         match column:
             case "name":
                 is_current = run.folder == self.current
-                current = tr("Merge and Export use this run.") if is_current else ""
-                return "\n".join(part for part in (run.folder, run.about.notes, current) if part)
+                note = tr("Merge and Export use this run.") if is_current else ""
+                return "\n".join(part for part in (run.folder, run.about.notes, note) if part)
             case "state":
                 return localize(run.reason) or None
             case "model":
@@ -252,21 +252,21 @@ class RunModel(QAbstractTableModel):
                 return tr("{size} of this is checkpoints").format(
                     size=formatting.format_size(run.checkpoint_bytes)
                 )
-        return self._text(run, column) or None
+        return self._format_cell(run, column) or None
 
-    def _color(self, run: RunSummary, column: Column) -> Any:
+    def _get_color(self, run: RunSummary, column: Column) -> Any:
         if column == "state":
-            return color(STATES[self.state_of(run)].role)
+            return color(STATES[self.get_state(run)].role)
         if column == "name":
-            if letter := self.letter(run.folder):
-                return color_of(LETTERS.index(letter))
+            if letter := self.get_letter(run.folder):
+                return get_run_color(LETTERS.index(letter))
             return color("accent" if run.folder == self.current else "text")
         return color("text" if column in ("loss", "eval") else "muted")
 
 
-def color_of(index: int) -> Any:
+def get_run_color(index: int) -> Any:
     """Return the color of a checked run."""
-    return QColor(letter_color(index)(current()))
+    return QColor(make_letter_color(index)(get_palette()))
 
 
 #: Tooltips of column headers.
@@ -279,6 +279,6 @@ _HELP: dict[Column, str] = {
 }
 
 
-def _aligned(column: Column) -> Qt.AlignmentFlag:
+def _get_alignment(column: Column) -> Qt.AlignmentFlag:
     side = Qt.AlignmentFlag.AlignRight if column in NUMBERS else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter

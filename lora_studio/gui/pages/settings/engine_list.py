@@ -35,13 +35,13 @@ class EngineActions(QWidget):
         self.choice = ComboControl({})
         name_control(self.choice, tr("Active engine"))
         self.choice.edited.connect(lambda name: self.chosen.emit(name))
-        self.install = self._action_button("install", tr("Set up…"))
-        self.update_ = self._action_button("update", tr("Update…"))
-        self.repair = self._action_button("repair", tr("Repair…"))
-        self.rollback = self._action_button("rollback", tr("Roll back"))
-        self.move_ = self._action_button("move", tr("Move…"))
-        self.remove = self._action_button("remove", tr("Remove…"))
-        self.busy = self._action_button("show", tr("Show setup progress…"))
+        self.install = self._make_action_button("install", tr("Set up…"))
+        self.update_ = self._make_action_button("update", tr("Update…"))
+        self.repair = self._make_action_button("repair", tr("Repair…"))
+        self.rollback = self._make_action_button("rollback", tr("Roll back"))
+        self.move_ = self._make_action_button("move", tr("Move…"))
+        self.remove = self._make_action_button("remove", tr("Remove…"))
+        self.busy = self._make_action_button("show", tr("Show setup progress…"))
         actions = QWidget()
         flow = FlowLayout(actions, Spacing.S)
         for part in self.buttons:
@@ -59,7 +59,7 @@ class EngineActions(QWidget):
             self.remove,
         )  # fmt: skip
 
-    def _action_button(self, name: str, text: str) -> QPushButton:
+    def _make_action_button(self, name: str, text: str) -> QPushButton:
         return button(text, lambda: self.action_requested.emit(name))
 
     def refresh(self, *, running: bool = False) -> None:
@@ -69,8 +69,8 @@ class EngineActions(QWidget):
             engines.get_current(),
             engines.get_previous(),
         )
-        self.state.setText(_state(current, installed))
-        self.choice.set_choices(_distinct_titles(installed))
+        self.state.setText(_describe_state(current, installed))
+        self.choice.set_choices(_make_distinct_titles(installed))
         if current is not None:
             self.choice.show_value(current.name)
         self._chooser.setVisible(len(installed) > 1)
@@ -86,13 +86,15 @@ class EngineActions(QWidget):
         for part, shown in can.items():
             part.setVisible(shown and not running)
         if before is not None:
-            self.rollback.setToolTip(tr("Switch back to {name}").format(name=engine_title(before)))
+            self.rollback.setToolTip(
+                tr("Switch back to {name}").format(name=format_engine_title(before))
+            )
 
 
-def _state(current: Engine | None, installed: list[Engine]) -> str:
+def _describe_state(current: Engine | None, installed: list[Engine]) -> str:
     if current is not None:
         size = formatting.format_size(current.bytes)
-        return tr("{name}: {size}").format(name=engine_title(current), size=size)
+        return tr("{name}: {size}").format(name=format_engine_title(current), size=size)
     if installed:
         return tr("No engine is active.")
     return tr("No engine is installed. Set one up in {folder}.").format(
@@ -100,9 +102,9 @@ def _state(current: Engine | None, installed: list[Engine]) -> str:
     )
 
 
-def _distinct_titles(installed: list[Engine]) -> dict[str, str]:
+def _make_distinct_titles(installed: list[Engine]) -> dict[str, str]:
     """Return a title for each engine by name, with its creation time where titles are equal."""
-    texts = {one.name: engine_title(one) for one in installed}
+    texts = {one.name: format_engine_title(one) for one in installed}
     often = Counter(texts.values())
     for one in installed:
         if often[texts[one.name]] > 1:
@@ -113,7 +115,7 @@ def _distinct_titles(installed: list[Engine]) -> dict[str, str]:
     return texts
 
 
-def engine_title(engine: Engine) -> str:
+def format_engine_title(engine: Engine) -> str:
     """Return the title of an engine: GPU vendor and versions."""
     kind = {"cpu": tr("CPU"), "cuda": "NVIDIA", "rocm": "AMD", "mps": "Apple"}
     return tr("{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}").format(

@@ -51,7 +51,7 @@ class EngineManager(QObject):
         self.control = EngineControl(self)
         self.control.changed.connect(self.changed)
         self.control.switched.connect(self.switched)
-        self.control.ended.connect(self._ended)
+        self.control.ended.connect(self._on_ended)
 
     @property
     def dialog(self) -> EngineDialog | None:
@@ -86,7 +86,7 @@ class EngineManager(QObject):
             case "show":
                 self.open("install")
             case "rollback":
-                self._start(lambda stop: _operations().rollback(stop))
+                self._start(lambda stop: _import_operations().rollback(stop))
             case "move":
                 self._ask_where()
             case "remove":
@@ -96,9 +96,9 @@ class EngineManager(QObject):
         """Open the dialog, or bring it to the front."""
         if self._dialog is None:
             self._dialog = EngineDialog(
-                self.control, _operations().SetupRequest(mode=mode), self._window
+                self.control, _import_operations().SetupRequest(mode=mode), self._window
             )
-            self._dialog.finished.connect(self._closed)
+            self._dialog.finished.connect(self._on_closed)
             self._dialog.python_chosen.connect(self.adopt_python)
         self._dialog.show()
         self._dialog.activateWindow()
@@ -107,11 +107,11 @@ class EngineManager(QObject):
         """Activate another installed engine."""
         current = engines.get_current()
         if current is None or current.name != name:
-            self._start(lambda stop: _operations().switch(name, stop))
+            self._start(lambda stop: _import_operations().switch(name, stop))
 
     def adopt_python(self, path: Path) -> None:
         """Use the user's own Python as the engine."""
-        self._start(lambda stop: _operations().adopt_python(path, stop))
+        self._start(lambda stop: _import_operations().adopt_python(path, stop))
 
     def leave(self) -> None:
         """Cancel a setup because the window is closing; downloads are kept."""
@@ -137,7 +137,7 @@ class EngineManager(QObject):
     def move_to(self, folder: str) -> None:
         """Move all engines to another folder."""
         self.clearing.emit()
-        self._start(lambda stop: _operations().move(Path(folder), stop))
+        self._start(lambda stop: _import_operations().move(Path(folder), stop))
 
     def _ask_remove(self) -> None:
         current = engines.get_current()
@@ -166,12 +166,12 @@ class EngineManager(QObject):
     def _remove(self, dialog: Dialog, name: str) -> None:
         dialog.accept()
         self.clearing.emit()
-        self._start(lambda stop: _operations().remove(name, stop))
+        self._start(lambda stop: _import_operations().remove(name, stop))
 
-    def _closed(self) -> None:
+    def _on_closed(self) -> None:
         self._dialog = None
 
-    def _ended(self, ending: Ending) -> None:
+    def _on_ended(self, ending: Ending) -> None:
         if self._dialog is not None:
             return
         if isinstance(ending, Failed):
@@ -183,7 +183,7 @@ class EngineManager(QObject):
             )
 
 
-def _operations() -> ModuleType:
+def _import_operations() -> ModuleType:
     """Return the operations module, imported late: it costs a fifteenth of the window's start."""
     from lora_studio.setup import operations
 

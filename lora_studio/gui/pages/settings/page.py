@@ -27,7 +27,7 @@ from lora_studio.gui.pages.settings.update_card import UpdateCard
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import SIZES, Size
-from lora_studio.gui.theme import Spacing, theme
+from lora_studio.gui.theme import Spacing, get_theme
 from lora_studio.gui.widgets.basics import Card, button, column, label, row
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import align_at_top
@@ -67,7 +67,7 @@ class SettingsPage(AppPage):
         super().__init__(parent)
         self._state = state
         known = preferences or Preferences()
-        look = self._look(known)
+        look = self._make_appearance_card(known)
         self.updates = UpdateCard(
             allowed=known.look_for_updates,
             address=known.update_address,
@@ -81,8 +81,8 @@ class SettingsPage(AppPage):
         self.engine = EngineActions()
         self._engine.add(self._facts, self.engine)
         inner = ResponsiveColumns(
-            column(look, self._network(), self.updates, None, spacing=Spacing.L),
-            column(self._engine, self._folders(), None, spacing=Spacing.L),
+            column(look, self._make_network_card(), self.updates, None, spacing=Spacing.L),
+            column(self._engine, self._make_folders_card(), None, spacing=Spacing.L),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
         held = row(inner, None, spacing=0)
@@ -90,7 +90,7 @@ class SettingsPage(AppPage):
         held.setStretch(1, 0)  # nothing, until the columns are as wide as they get
         self.body.addLayout(held)
         self.body.addStretch(1)
-        state.facts_changed.connect(self._facts_changed)
+        state.facts_changed.connect(self._on_facts_changed)
         self._fill_engine()
 
     def on_shown(self) -> None:
@@ -103,7 +103,7 @@ class SettingsPage(AppPage):
         self.engine.refresh(running=running)
         self._fill_engine()
 
-    def _look(self, preferences: Preferences) -> Card:
+    def _make_appearance_card(self, preferences: Preferences) -> Card:
         self.look = SegmentsControl(
             {"system": tr("System"), "light": tr("Light"), "dark": tr("Dark")}
         )
@@ -120,7 +120,7 @@ class SettingsPage(AppPage):
         grid.setColumnStretch(1, 1)
         for row_, (name, control, value) in enumerate(
             (
-                (tr("Theme"), self.look, theme().mode),
+                (tr("Theme"), self.look, get_theme().mode),
                 (tr("Text size"), self.text_size, str(Size.percent)),
                 (tr("Language"), self.language, preferences.language),
             )
@@ -133,11 +133,11 @@ class SettingsPage(AppPage):
             grid.addWidget(control, row_, 1)
         self.look.edited.connect(lambda mode: self.theme_chosen.emit(mode))
         self.text_size.edited.connect(lambda size: self.text_size_chosen.emit(int(size)))
-        self.language.edited.connect(self._language_edited)
+        self.language.edited.connect(self._on_language_edited)
         card.add(grid, self.note, row(self.at_once, None))
         return card
 
-    def _network(self) -> Card:
+    def _make_network_card(self) -> Card:
         self.offline = QCheckBox(tr("Offline mode"))
         self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
         about = label(
@@ -158,13 +158,13 @@ class SettingsPage(AppPage):
         """Show whether offline mode is on, also if the environment sets it."""
         self.offline.setChecked(offline.is_on())
 
-    def _language_edited(self, code: str) -> None:
+    def _on_language_edited(self, code: str) -> None:
         self.note.setText(tr("The language changes the next time you start LoRA Studio."))
         self.note.show()
         self.at_once.show()
         self.language_chosen.emit(code)
 
-    def _facts_changed(self, name: str) -> None:
+    def _on_facts_changed(self, name: str) -> None:
         if name == "devices":
             self._fill_engine()
 
@@ -172,7 +172,7 @@ class SettingsPage(AppPage):
         while (item := self._facts.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
-        for index, (name, value, role) in enumerate(self._engine_facts()):
+        for index, (name, value, role) in enumerate(self._list_engine_facts()):
             title = label(name, "muted")
             words_of = label(value, "error" if role == "error" else "body", wrap=True)
             for part in (title, words_of):
@@ -180,7 +180,7 @@ class SettingsPage(AppPage):
             self._facts.addWidget(title, index, 0, Qt.AlignmentFlag.AlignTop)
             self._facts.addWidget(words_of, index, 1)
 
-    def _engine_facts(self) -> list[tuple[str, str, str]]:
+    def _list_engine_facts(self) -> list[tuple[str, str, str]]:
         rows = [
             (
                 tr("Version"),
@@ -196,10 +196,10 @@ class SettingsPage(AppPage):
             rows.append((tr("Engine"), localize_problem(error.problems[0]), "error"))
         devices = self._state.facts.devices
         for device in devices.devices if devices else ():
-            rows.append((tr("Device"), _device_words(device), ""))
+            rows.append((tr("Device"), _describe_device(device), ""))
         return rows
 
-    def _folders(self) -> Card:
+    def _make_folders_card(self) -> Card:
         card = Card(tr("Folders"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(Spacing.L)
@@ -216,13 +216,13 @@ class SettingsPage(AppPage):
             grid.addWidget(label(str(folder), wrap=True), index, 1)
             show = button(tr("Show"), kind="link")
             show.setAccessibleName(tr("Show folder: {folder}").format(folder=name))
-            show.clicked.connect(_opener(folder))
+            show.clicked.connect(_make_opener(folder))
             grid.addWidget(show, index, 2)
         card.add(grid)
         return card
 
 
-def _opener(folder: Path) -> Callable[[], None]:
+def _make_opener(folder: Path) -> Callable[[], None]:
     def open_it() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
@@ -230,7 +230,7 @@ def _opener(folder: Path) -> Callable[[], None]:
     return open_it
 
 
-def _device_words(device: events.Device) -> str:
+def _describe_device(device: events.Device) -> str:
     memory = formatting.format_memory(device.total_bytes)
     return tr("{title} ({name}), {memory}, {free_bytes} free").format(
         title=localize(device.title),

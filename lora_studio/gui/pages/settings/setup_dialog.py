@@ -17,7 +17,7 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.settings.setup_thread import STAGES, EngineControl
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import button, column, label, row, titled
+from lora_studio.gui.widgets.basics import button, column, label, row, with_title
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -100,7 +100,7 @@ class EngineDialog(Dialog):
         self.problem = label("", "error", wrap=True)
         self.log = button(tr("Open log"), self._open_log, kind="link")
         self.outcome = label("", "ok", wrap=True)
-        self.choice = titled(tr("Hardware"), self.variant)
+        self.choice = with_title(tr("Hardware"), self.variant)
         if self._request.mode != "install":
             for part in (self.choice, self.folder, self.python):
                 part.hide()
@@ -121,12 +121,12 @@ class EngineDialog(Dialog):
         self.close_ = self.add_button(button(tr("Close"), self.reject))
         self.cancel = self.add_button(button(tr("Cancel"), self.control.cancel))
         self.go = self.add_button(
-            button(tr(_DOES[self._request.mode]), self._go, kind="primary"), default=True
+            button(tr(_DOES[self._request.mode]), self._start, kind="primary"), default=True
         )
 
     # --- what the user wants ------------------------------------------------------------------
 
-    def _go(self) -> None:
+    def _start(self) -> None:
         if isinstance(self.control.ending, Done) and not self.control.planned:
             self.accept()
         elif self.control.planned:
@@ -134,16 +134,16 @@ class EngineDialog(Dialog):
         elif self.control.agreed == self._request:
             self.control.resume(self._request)
         else:
-            self._plan_again(self._request)
+            self._restart_plan(self._request)
 
-    def _plan_again(self, request: SetupRequest) -> None:
+    def _restart_plan(self, request: SetupRequest) -> None:
         """Plan again with other options."""
         self._request = request
         self.control.prepare(request)
 
     def _choose_variant(self, name: str) -> None:
         variant = next((one for one in detect.VARIANTS if one == name), None)
-        self._plan_again(replace(self._request, variant=variant))
+        self._restart_plan(replace(self._request, variant=variant))
 
     def _choose_folder(self) -> None:
         self._ask_folder(
@@ -151,13 +151,13 @@ class EngineDialog(Dialog):
         )
 
     def _set_folder(self, chosen: str) -> None:
-        self._plan_again(replace(self._request, to=Path(chosen)))
+        self._restart_plan(replace(self._request, to=Path(chosen)))
 
     def _choose_wheels(self) -> None:
         self._ask_folder(tr("Choose a wheel folder"), "", self._set_wheels)
 
     def _set_wheels(self, chosen: str) -> None:
-        self._plan_again(replace(self._request, wheelhouse=Path(chosen)))
+        self._restart_plan(replace(self._request, wheelhouse=Path(chosen)))
 
     def _choose_python(self) -> None:
         dialog = QFileDialog(self, tr("Choose a Python executable with PyTorch installed"))
@@ -246,7 +246,7 @@ class EngineDialog(Dialog):
             (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
         if (plan := control.plan) is not None:
-            rows += _plan_facts(plan)
+            rows += _list_plan_facts(plan)
         self.facts.show_facts(rows)
 
     def _show_progress(self) -> None:
@@ -271,14 +271,14 @@ class EngineDialog(Dialog):
         self.progress.show_progress(doing, control.share, progress.eta_s if progress else None)
 
 
-def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
+def _list_plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
     torch = (
         tr("from your package index")
         if plan.torch == "standard"
         else tr("build {name}").format(name=plan.torch)
     )
     return [
-        (tr("Download"), _download(plan)),
+        (tr("Download"), _describe_download(plan)),
         (
             tr("Disk space"),
             tr("{needed} required, {free} free").format(
@@ -290,7 +290,7 @@ def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
     ]
 
 
-def _download(plan: SetupPlanned) -> str:
+def _describe_download(plan: SetupPlanned) -> str:
     """Return the bytes to download, the number of packages and how many are installed already."""
     size = formatting.format_size(plan.download)
     if not plan.reused:

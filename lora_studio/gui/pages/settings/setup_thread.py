@@ -141,7 +141,7 @@ class EngineControl(QObject):
         """Plan a setup; ignored while other work is running."""
         if self.running:
             return
-        work = self._new_setup(request)
+        work = self._make_setup(request)
         if self.start(work.prepare, work.stop, switches=False):
             self._set_up = work
 
@@ -159,10 +159,10 @@ class EngineControl(QObject):
         """Plan again what the user has confirmed, and install it without asking."""
         if self.running:
             return
-        work = self._new_setup(request)
+        work = self._make_setup(request)
         self.start(work.carry_out, work.stop)
 
-    def _new_setup(self, request: SetupRequest) -> SetupSteps:
+    def _make_setup(self, request: SetupRequest) -> SetupSteps:
         """Return a new setup and clear what is known of the previous one."""
         self.machine = self.plan = None
         self.request = request
@@ -178,7 +178,7 @@ class EngineControl(QObject):
         self._set_up, self.progress, self.ending, self.warnings = None, None, None, []
         self._thread = SetupThread(work, stop)
         self._thread.event_received.connect(self._on_event)
-        self._thread.finished.connect(self._finished)
+        self._thread.finished.connect(self._on_finished)
         self._thread.start()
         self.changed.emit()
         return True
@@ -212,7 +212,7 @@ class EngineControl(QObject):
                 self.ending = event
         self.changed.emit()
 
-    def _finished(self) -> None:
+    def _on_finished(self) -> None:
         thread, self._thread = self._thread, None
         if thread is None:
             return

@@ -34,7 +34,7 @@ class UpdateCard(Card):
         self.address = QLineEdit(address)
         self.address.setAccessibleName(tr("Update URL"))
         self.address.setPlaceholderText(default or tr("https://…"))
-        self.address.editingFinished.connect(self._entered)
+        self.address.editingFinished.connect(self._on_entered)
         self.check = button(tr("Check now"), self._check_now)
         self.note = label("", "caption", wrap=True)
         self.note.hide()
@@ -63,11 +63,11 @@ class UpdateCard(Card):
         self._page = page
         self.page.setVisible(bool(page))
 
-    def _entered(self) -> None:
+    def _on_entered(self) -> None:
         self.address_chosen.emit(self.address.text())
 
     def _check_now(self) -> None:
-        self._entered()
+        self._on_entered()
         self.note.setText(tr("Checking…"))
         self.note.show()
         self.check_requested.emit()

@@ -116,12 +116,12 @@ class UpdateCheck(QObject):
         self._preferences.updates_asked = time.time()
         self._preferences.save()
         self._thread = _UpdateThread(self.address)
-        self._thread.answered.connect(self._answered)
-        self._thread.failed.connect(self._failed)
-        self._thread.finished.connect(self._over)
+        self._thread.answered.connect(self._on_answered)
+        self._thread.failed.connect(self._on_failed)
+        self._thread.finished.connect(self._on_finished)
         self._thread.start()
 
-    def _answered(self, release: Release | None) -> None:
+    def _on_answered(self, release: Release | None) -> None:
         if release is None:
             self.result_ready.emit(tr("LoRA Studio is up to date."), "")
             return
@@ -130,10 +130,10 @@ class UpdateCheck(QObject):
         if not self._on_request:
             self._messages.info(text)
 
-    def _failed(self, problem: Problem) -> None:
+    def _on_failed(self, problem: Problem) -> None:
         self.result_ready.emit(localize_problem(problem), "")
 
-    def _over(self) -> None:
+    def _on_finished(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.deleteLater()

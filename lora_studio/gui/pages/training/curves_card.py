@@ -19,10 +19,10 @@ from lora_studio.core.system.files import open_atomic
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.plots.loss_plot import LossPlot
-from lora_studio.gui.plots.picture import picture
+from lora_studio.gui.plots.picture import render_picture
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette
 from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import Card
@@ -42,7 +42,7 @@ class CurvesCard(Card):
         super().__init__("", parent)
         self.state = state
         self.plot = LossPlot()
-        sized(self.plot, at_least=270)
+        set_scaled_sizes(self.plot, at_least=270)
         self.add(self.plot)
         self._read: dict[str, RunCurves] = {}
         self._reading: list[BackgroundReader] = []
@@ -83,7 +83,7 @@ class CurvesCard(Card):
     # --- comparison ---------------------------------------------------------------------------
 
     def _offer_runs(self) -> None:
-        folder, ticked = self.state.runs_folder, self.plot.bar.ticked()
+        folder, ticked = self.state.runs_folder, self.plot.bar.list_checked()
         recent = list_started_runs(folder, _MAX_COMPARED_RUNS + 1) if folder else []
         runs = [run for run in recent if run != self.state.run][:_MAX_COMPARED_RUNS]
         runs += [run for key in ticked if (run := RunFolder(Path(key))) not in runs]
@@ -123,7 +123,7 @@ class CurvesCard(Card):
         self.plot.bar.drop(key)
 
     def _show_others(self) -> None:
-        ticked = self.plot.bar.ticked()
+        ticked = self.plot.bar.list_checked()
         self.plot.set_others([self._read[key] for key in ticked if key in self._read])
 
     # --- saving -------------------------------------------------------------------------------
@@ -135,13 +135,15 @@ class CurvesCard(Card):
         dialog.open()
 
     def _save_picture(self, size: QSize, palette: ColorPalette) -> None:
-        image = picture(self.plot.drawing, size, palette, self._title(), self.plot.entries())
+        image = render_picture(
+            self.plot.drawing, size, palette, self._make_title(), self.plot.list_entries()
+        )
         self._ask_for_file(tr("Save chart as image"), "png", partial(_write_png, image))
 
     def save_values(self) -> None:
         """Save all metrics of the runs shown as CSV, one line per step."""
         if self.state.run is not None:
-            runs = [self.state.run, *(RunFolder(Path(key)) for key in self.plot.bar.ticked())]
+            runs = [self.state.run, *(RunFolder(Path(key)) for key in self.plot.bar.list_checked())]
             self._ask_for_file(tr("Save metrics as CSV"), "csv", partial(_write_csv, runs))
 
     def _ask_for_file(self, title: str, kind: Literal["png", "csv"], write: Writer) -> None:
@@ -165,7 +167,7 @@ class CurvesCard(Card):
             ),
         )
 
-    def _title(self) -> str:
+    def _make_title(self) -> str:
         return names.read_run_name(self.state.run) if self.state.run else ""
 
     # --- threads ------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from lora_studio.gui.widgets.basics import FlowLayout, label, row
 _HEIGHT, _GAP, _SWATCH = 18, 1.0, 10
 
 
-def shade(component: Component) -> QColor:
+def get_component_color(component: Component) -> QColor:
     """Return the color of a component in the current theme; the last one, overhead, is gray."""
-    palette = theme.current()
+    palette = theme.get_palette()
     index = list(COMPONENTS).index(component)
     return QColor(palette.series[index] if index < len(palette.series) else palette.muted)
 
@@ -49,7 +49,7 @@ class MemoryBar(QWidget):
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.bar)
         layout.addWidget(legend)
-        theme.theme().changed.connect(self.update)
+        theme.get_theme().changed.connect(self.update)
         self.show_estimate(None)
 
     def show_estimate(self, needed: MemoryEstimate | None) -> None:
@@ -57,7 +57,7 @@ class MemoryBar(QWidget):
         self.bar.show_estimate(needed)
         for name, entry in self.entries.items():
             entry.show_size(needed.parts[name] if needed else None)
-        self.free.setText(_free_text(needed))
+        self.free.setText(_format_free(needed))
         self.free.setVisible(bool(self.free.text()))
         self.bar.setAccessibleName(describe(needed))
 
@@ -73,11 +73,11 @@ def describe(needed: MemoryEstimate | None) -> str:
     return tr("Memory: {parts}; total {total}. {free}").format(
         parts=", ".join(parts),
         total=formatting.format_memory(needed.total),
-        free=_free_text(needed),
+        free=_format_free(needed),
     )
 
 
-def _free_text(needed: MemoryEstimate | None) -> str:
+def _format_free(needed: MemoryEstimate | None) -> str:
     if needed is None or needed.available is None:
         return ""
     left = needed.available - needed.total
@@ -105,7 +105,7 @@ class _Bar(QWidget):
         """Return a width that fits all components."""
         return QSize(240, _HEIGHT)
 
-    def segments(self) -> list[tuple[Component, QRectF]]:
+    def list_segments(self) -> list[tuple[Component, QRectF]]:
         """Return the rectangle of each component, in pixels."""
         if (needed := self._estimate) is None:
             return []
@@ -117,7 +117,7 @@ class _Bar(QWidget):
             x += width
         return rectangles
 
-    def limit(self) -> float | None:
+    def get_limit_position(self) -> float | None:
         """Return the x position where the device's memory ends, None if it isn't exceeded."""
         needed = self._estimate
         if needed is None or needed.available is None or needed.total <= needed.available:
@@ -133,10 +133,10 @@ class _Bar(QWidget):
         outline.addRoundedRect(frame, Spacing.XS, Spacing.XS)
         painter.fillPath(outline, theme.color("hover"))
         painter.setClipPath(outline)
-        for name, rectangle in self.segments():
+        for name, rectangle in self.list_segments():
             if rectangle.width() >= _GAP:
-                painter.fillRect(rectangle.adjusted(0, 0, -_GAP, 0), shade(name))
-        if (limit := self.limit()) is not None:
+                painter.fillRect(rectangle.adjusted(0, 0, -_GAP, 0), get_component_color(name))
+        if (limit := self.get_limit_position()) is not None:
             excess = QRectF(limit, 0, self.width() - limit, self.height())
             error_color = theme.color("error")
             painter.fillRect(excess, QBrush(error_color, Qt.BrushStyle.BDiagPattern))
@@ -149,7 +149,7 @@ class _Bar(QWidget):
     def event(self, event: QEvent) -> bool:
         """Show a tooltip for the component under the mouse."""
         if isinstance(event, QHelpEvent) and self._estimate is not None:
-            for name, rectangle in self.segments():
+            for name, rectangle in self.list_segments():
                 if rectangle.contains(event.pos()):
                     size = formatting.format_memory(self._estimate.parts[name])
                     QToolTip.showText(event.globalPos(), f"{tr(COMPONENTS[name])}: {size}", self)
@@ -179,12 +179,12 @@ class _Swatch(QWidget):
         super().__init__()
         self._component = component
         self.setFixedSize(_SWATCH, _SWATCH)
-        theme.theme().changed.connect(self.update)
+        theme.get_theme().changed.connect(self.update)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the square in the current theme's color."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(shade(self._component))
+        painter.setBrush(get_component_color(self._component))
         painter.drawRoundedRect(self.rect(), 2, 2)

@@ -62,8 +62,8 @@ class MemoryPanel(QWidget):
         problem = None
         if plan is not None and needed is not None:
             self._show_sentence(needed)
-            self.rows.setText(_rows_text(needed, measured))
-            self._largest = _largest_micro_batch(plan)
+            self.rows.setText(_describe_rows(needed, measured))
+            self._largest = _find_largest_micro_batch(plan)
             problem = advice.check_fit(plan, needed)
             self._cheapest = problem.fix if problem else None
         else:
@@ -106,7 +106,7 @@ def _show_fix(target: QPushButton, fix: Fix | None, template: str) -> None:
         target.setText(template.format(change=localize(fix.label)))
 
 
-def _rows_text(needed: MemoryEstimate, measured: bool) -> str:
+def _describe_rows(needed: MemoryEstimate, measured: bool) -> str:
     tokens = tr_n("{n} token", "{n} tokens", needed.tokens)
     if measured:
         return tr("The largest micro-batch has {tokens}.").format(tokens=tokens)
@@ -116,7 +116,7 @@ def _rows_text(needed: MemoryEstimate, measured: bool) -> str:
     ).format(tokens=tokens)
 
 
-def _largest_micro_batch(plan: MemoryPlan) -> Fix | None:
+def _find_largest_micro_batch(plan: MemoryPlan) -> Fix | None:
     """Return a fix that sets the largest micro-batch that fits, None if it is already set."""
     size = advice.find_largest_micro_batch(plan)
     if size is None or size == plan.training.micro_batch:

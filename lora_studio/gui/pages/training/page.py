@@ -24,7 +24,7 @@ from lora_studio.gui.pages.training.sample_view import SampleView
 from lora_studio.gui.pages.training.step_tiles import StepTiles
 from lora_studio.gui.pages.training.verdict_card import VerdictCard
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.text_size import sized
+from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, button
 from lora_studio.gui.widgets.columns import ResponsiveColumns
@@ -73,14 +73,14 @@ class TrainingPage(StepPage):
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
         self._update.timeout.connect(self.refresh)
         self._create_buttons()
-        self._lay_out()
+        self._build_layout()
         self.note.steps_changed.connect(self.plot.set_notes)
         self.note.failed.connect(state.messages.problem)
         shortcut = QShortcut(QKeySequence("Ctrl+M"), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(self._add_note)
-        state.opened.connect(self._opened)
-        state.run_changed.connect(self._run_changed)
+        state.opened.connect(self._on_opened)
+        state.run_changed.connect(self._on_run_changed)
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class TrainingPage(StepPage):
         )
         self.results = button(tr("Show last run"), self._show_results, icon="back")
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         for extra in (
             self.resume,
             self.results,
@@ -147,7 +147,7 @@ class TrainingPage(StepPage):
     def _resize_tabs(self, *_: object) -> None:
         """Give samples and notes more height than the log, of which the last lines suffice."""
         is_log = self.tabs.currentWidget() is self.log
-        sized(self.tabs, at_least=130 if is_log else 240)
+        set_scaled_sizes(self.tabs, at_least=130 if is_log else 240)
 
     # --- events -------------------------------------------------------------------------------
 
@@ -178,10 +178,10 @@ class TrainingPage(StepPage):
         elif not self._update.isActive():
             self._update.start()
 
-    def _opened(self) -> None:
+    def _on_opened(self) -> None:
         self._wants_recipe = False
 
-    def _run_changed(self) -> None:
+    def _on_run_changed(self) -> None:
         if self.state.run != self._run:
             self._run = self.state.run
             self.record.clear()
@@ -205,7 +205,7 @@ class TrainingPage(StepPage):
 
     def on_primary(self) -> None:
         """Start, resume or repeat the training, or continue to Merge."""
-        match self.primary_action():
+        match self.get_primary_action():
             case PrimaryAction.CONTINUE:
                 self.continue_clicked.emit()
             case PrimaryAction.RESUME:
@@ -264,28 +264,28 @@ class TrainingPage(StepPage):
 
     # --- state --------------------------------------------------------------------------------
 
-    def blocker(self) -> str | None:
+    def find_blocker(self) -> str | None:
         """Return what blocks the primary button: a running training or an error of the project."""
         if self._is_running():
             return tr("Training is running.")
-        if self.primary_action() is PrimaryAction.CONTINUE:
+        if self.get_primary_action() is PrimaryAction.CONTINUE:
             return None
-        errors = checks.filter_errors(self.state.problems())
+        errors = checks.filter_errors(self.state.list_problems())
         return localize(errors[0].what) if errors else None
 
     def is_done(self) -> bool:
         """Return whether the training finished with an adapter."""
         return self._adapter is not None and not self._is_running()
 
-    def paused_state(self) -> str:
+    def describe_paused(self) -> str:
         """Return the rail's note about a training that can be resumed, "" for any other."""
         if self._is_running() or self._adapter is not None or not self._can_resume():
             return ""
         return tr("paused") if self.record.phase == "paused" else tr("can be resumed")
 
-    def primary_action(self) -> PrimaryAction:
+    def get_primary_action(self) -> PrimaryAction:
         """Return what the primary button does now."""
-        if self._shows_recipe():
+        if self._is_recipe_shown():
             return PrimaryAction.START
         if self._is_running() or self._adapter is not None:
             return PrimaryAction.CONTINUE
@@ -294,7 +294,7 @@ class TrainingPage(StepPage):
     def _is_running(self) -> bool:
         return self.record.is_running(self.state.running)
 
-    def _shows_recipe(self) -> bool:
+    def _is_recipe_shown(self) -> bool:
         return not self._is_running() and (self._wants_recipe or self.record.phase == "none")
 
     def _can_resume(self) -> bool:
@@ -310,7 +310,7 @@ class TrainingPage(StepPage):
 
     def refresh(self, *_: object) -> None:
         """Update buttons, views and metrics to the state of the training."""
-        running, recipe = self._is_running(), self._shows_recipe()
+        running, recipe = self._is_running(), self._is_recipe_shown()
         self.run_view.setVisible(not recipe)
         self.recipe.setVisible(recipe)
         self._refresh_buttons(running=running, recipe=recipe)
@@ -336,7 +336,7 @@ class TrainingPage(StepPage):
         self.edit_settings.setVisible(not running and not recipe)
         self.cluster.setVisible(recipe)
         self.results.setVisible(recipe and self.record.phase != "none")
-        primary = self.primary_action()
+        primary = self.get_primary_action()
         can_resume = not running and self._can_resume()
         self.resume.setVisible(can_resume and primary is not PrimaryAction.RESUME)
         self.header.primary.setText(tr(primary.value))

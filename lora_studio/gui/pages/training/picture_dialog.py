@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.widgets.basics import button, titled
+from lora_studio.gui.widgets.basics import button, with_title
 from lora_studio.gui.widgets.dialog import Dialog
 
 SIZES = (
@@ -40,11 +40,11 @@ class ImageExportDialog(Dialog):
             )
         for palette, name in ((theme.LIGHT, tr("Light")), (theme.DARK, tr("Dark"))):
             self.colors.addItem(name, palette)
-        self.colors.setCurrentIndex(1 if theme.current() == theme.DARK else 0)
+        self.colors.setCurrentIndex(1 if theme.get_palette() == theme.DARK else 0)
         self.size_choice.setAccessibleName(tr("Size"))
         self.colors.setAccessibleName(tr("Colors"))
-        self.body.addWidget(titled(tr("Size"), self.size_choice))
-        self.body.addWidget(titled(tr("Colors"), self.colors))
+        self.body.addWidget(with_title(tr("Size"), self.size_choice))
+        self.body.addWidget(with_title(tr("Colors"), self.colors))
         self.add_button(button(tr("Cancel"), self.reject))
         self.save = self.add_button(button(tr("Save…"), self._choose, kind="primary"), default=True)
 

@@ -47,12 +47,12 @@ class PresetPanel(QWidget):
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.cards)
         layout.addWidget(self.preview)
-        self.cards.edited.connect(self._preview)
+        self.cards.edited.connect(self._show_preview)
         state.value_changed.connect(self._on_value_changed)
         state.opened.connect(self._cancel)
         self._refresh()
 
-    def _preview(self, name: str) -> None:
+    def _show_preview(self, name: str) -> None:
         self._previewed = presets.find_preset(name)
         self._refresh()
 

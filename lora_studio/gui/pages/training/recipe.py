@@ -97,14 +97,14 @@ class RecipeForm(QWidget):
             title: FieldGroup(tr(title), [self._editors[field] for field in fields])
             for title, fields in _ADVANCED.items()
         }
-        self._lay_out()
+        self._build_layout()
         state.value_changed.connect(self._refresh)
         state.facts_changed.connect(self._refresh)
         state.opened.connect(self._refresh)
         state.run_changed.connect(self.refresh_memory)
         self._refresh()
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         advanced = CollapsibleSection()
         advanced.add(*self._groups.values())
         advanced.body.setSpacing(Spacing.XL)
@@ -127,7 +127,7 @@ class RecipeForm(QWidget):
         )
 
     def _refresh(self, *_: object) -> None:
-        training, split = self.state.spec(_STEP), run_preview.split(self.state)
+        training, split = self.state.get_spec(_STEP), run_preview.split(self.state)
         if isinstance(training, TrainingSpec):
             rows = split.train if split else None
             self.estimate.setText(run_preview.describe_steps(training, rows))
@@ -138,15 +138,15 @@ class RecipeForm(QWidget):
         self._report_unavailable()
         model = self.state.facts.model
         adapter = model.adapter if model else None
-        trainable = _trainable_text(adapter) if adapter else tr("not available yet")
+        trainable = _describe_trainable(adapter) if adapter else tr("not available yet")
         self.summary.show_facts(
             [
                 (tr("Model"), str(self.state.get("model", "source")) or tr("not selected")),
-                (tr("Precision"), self._precision_text()),
+                (tr("Precision"), self._describe_precision()),
                 (tr("Trainable"), trainable),
                 (tr("Rows"), split.describe() if split else tr("not loaded yet")),
-                (tr("Device"), self._device_text()),
-                (tr("Backend"), run_preview.backend(self.state)),
+                (tr("Device"), self._describe_device()),
+                (tr("Backend"), run_preview.describe_backend(self.state)),
             ]
         )
 
@@ -184,11 +184,11 @@ class RecipeForm(QWidget):
 
     def _set_help(self, field: str, unused: str) -> None:
         field_editor = self._editors[field]
-        field_editor.set_help(unused or field_editor.about.description)
+        field_editor.set_help(unused or field_editor.get_facts.description)
 
     def _report_unavailable(self) -> None:
         """Report an optimizer or trackers that this machine's devices or packages rule out."""
-        machine, training = self.state.facts.devices, self.state.spec(_STEP)
+        machine, training = self.state.facts.devices, self.state.get_spec(_STEP)
         reason = NO_TEXT
         if machine is not None and machine.devices and isinstance(training, TrainingSpec):
             chosen = str(self.state.get("model", "device"))
@@ -202,14 +202,14 @@ class RecipeForm(QWidget):
         unavailable = [optimizer_unavailable_error(reason)] if reason else []
         self.state.report("recipe", [*unavailable, *missing])
 
-    def _precision_text(self) -> str:
-        choices = self.state.about("model", "precision").choices
+    def _describe_precision(self) -> str:
+        choices = self.state.get_facts("model", "precision").choices
         value = str(self.state.get("model", "precision"))
         return choices.get(value, value)
 
-    def _device_text(self) -> str:
+    def _describe_device(self) -> str:
         """Return the devices that train, grouped by title: `2 × RTX 4090`."""
-        model, machine = self.state.spec("model"), self.state.facts.devices
+        model, machine = self.state.get_spec("model"), self.state.facts.devices
         devices = model.devices if isinstance(model, ModelSpec) else ()
         titles = {
             device.name: localize(device.title) for device in (machine.devices if machine else ())
@@ -222,7 +222,7 @@ class RecipeForm(QWidget):
         )
 
 
-def _trainable_text(adapter: events.ParametersCounted) -> str:
+def _describe_trainable(adapter: events.ParametersCounted) -> str:
     return tr("{trainable} parameters ({share})").format(
         trainable=formatting.format_count(adapter.trainable),
         share=formatting.format_percent(adapter.percent / 100),

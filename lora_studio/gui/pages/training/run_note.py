@@ -50,7 +50,7 @@ class RunNote(QWidget):
         layout.addLayout(row(self.here, self.hint, None))
         self._typing = QTimer(self, singleShot=True, interval=_SAVE_DELAY)
         self._typing.timeout.connect(self.commit)
-        self.text.textChanged.connect(self._typed)
+        self.text.textChanged.connect(self._on_typed)
         self.text.installEventFilter(self)
         self.show_run(None)
 
@@ -98,7 +98,7 @@ class RunNote(QWidget):
             self.commit()
         return super().eventFilter(watched, event)
 
-    def _typed(self) -> None:
+    def _on_typed(self) -> None:
         self._is_modified = True
         self._typing.start()
         self.steps_changed.emit(list_noted_steps(self.text.toPlainText()))

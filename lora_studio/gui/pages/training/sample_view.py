@@ -76,7 +76,7 @@ class SampleView(QScrollArea):
         self.steps.hide()
         self._fill()
 
-    def answers(self) -> _Answers:
+    def get_answers(self) -> _Answers:
         """Return the answers that are shown, by prompt index and model."""
         return self._answers | self._by_step.get(self.steps.currentData(), {})
 
@@ -98,7 +98,7 @@ class SampleView(QScrollArea):
             if (old := item.widget()) is not None:
                 old.hide()
                 old.deleteLater()
-        answers = self.answers()
+        answers = self.get_answers()
         sources = [source for source in _NAMES if any(key[1] == source for key in answers)]
         for column, source in enumerate(sources, start=1):
             self._grid.addWidget(label(tr(_NAMES[source]), "caption"), 0, column)

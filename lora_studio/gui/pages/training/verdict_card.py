@@ -156,7 +156,7 @@ class VerdictCard(Card):
 
     def _find_fixes(self, verdict: TrainingVerdict) -> list[Fix]:
         """Return fixes for the settings of this run; those of the project may have changed since."""
-        training, lora = self._state.spec("training"), self._state.spec("lora")
+        training, lora = self._state.get_spec("training"), self._state.get_spec("lora")
         if self._run_project is not None:
             training, lora = self._run_project.training, self._run_project.lora
         if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
@@ -176,6 +176,6 @@ class VerdictCard(Card):
             return warning
         run = self._plot.run
         return judge(
-            run.steps.curve("loss").condensed(_JUDGED_POINTS),
-            run.evaluations.curve("loss").condensed(_JUDGED_POINTS),
+            run.steps.get_curve("loss").condense(_JUDGED_POINTS),
+            run.evaluations.get_curve("loss").condense(_JUDGED_POINTS),
         )

@@ -120,7 +120,7 @@ def test_typed_hub_id_adds_a_source_with_a_split(played: Played) -> None:
     panel.hub["split"].setText("test")
     panel.hub["split"].entered.emit()
     assert played.state.get("dataset", "sources")[1] == {"path": "org/rows", "split": "test"}
-    spec = played.state.spec("dataset")
+    spec = played.state.get_spec("dataset")
     assert spec is not None
 
 
@@ -220,7 +220,7 @@ def test_tab_order_follows_the_layout(played: Played) -> None:
     played.read()
     page = played.page
     played.qtbot.wait(20)
-    way = tab_order.focus_order(page)
+    way = tab_order.list_focus_order(page)
     card, rows = page.sources.cards[0], page.rows
     stops = [
         card.weight, card.opener, card.remove, page.sources.line, page.sources.files,
@@ -357,7 +357,7 @@ def test_row_is_shown_as_chat_tokens_and_json(played: Played) -> None:
     played.answer(question, model_facts.shown(model_facts.row(1)))
     tokens = detail.tokens
     assert tokens.text() == "<|user|>Where is my order?<|end|><|assistant|>On its way to you."
-    assert tokens.legend() == "trained 4, context 7, cut off 1"
+    assert tokens.get_legend() == "trained 4, context 7, cut off 1"
     text = tokens.box.toPlainText()
     cursor = tokens.box.textCursor()
     cursor.setPosition(text.index("On") + 1)
@@ -365,7 +365,7 @@ def test_row_is_shown_as_chat_tokens_and_json(played: Played) -> None:
     cursor.setPosition(text.index("you.") + 1)
     assert cursor.charFormat().fontStrikeOut(), "cut tokens are struck out"
     assert "\n<|assistant|>" in text, "a turn begins on a line of its own"
-    assert tokens.token_at(text.index("<|end|>") + 1) == (
+    assert tokens.describe_token(text.index("<|end|>") + 1) == (
         "Token 6 of 12: id 105, special, context  '<|end|>'"
     )
     assert '"output": "On its way to you."' in detail.raw_text()
@@ -439,7 +439,7 @@ def test_length_limit_and_histogram_line_stay_in_sync(played: Played) -> None:
     histogram.fit.click()
     assert played.state.get("dataset", "max_length") == 200
     played.state.set("dataset", "max_length", 149)
-    assert histogram.limit() == 149
+    assert histogram.get_limit() == 149
     assert histogram.sentence.text().startswith("A limit of 149 truncates 50 % of the rows ")
     played.state.set("dataset", "too_long", "skip")
     assert histogram.sentence.text().startswith("A limit of 149 skips 50 % of the rows.")
@@ -550,7 +550,7 @@ def test_footer_shows_totals_and_links_reasons_to_rows(played: Played) -> None:
     )
     played.state.set_answer(model_facts.lengths())
     assert "14.9 K tokens per epoch" in footer.totals.text()
-    assert footer.texts() == [
+    assert footer.list_reasons() == [
         "4 rows skipped: the answer is empty", "1 row skipped: not valid JSON",
     ]  # fmt: skip
     footer.reasons.findChildren(QPushButton)[1].click()

@@ -82,7 +82,7 @@ def test_upload_shows_progress_and_its_result(
         events.Progress(id="p", stage="uploading bot.gguf", done=1, total=4, unit="bytes")
     )
     assert page.what.text() == "Uploading to the Hub…"
-    assert page.blocker() == "Another job is running."
+    assert page.find_blocker() == "Another job is running."
     assert not page.hub.upload.isEnabled()
     pushed = events.Pushed(
         id="p", repository="me/bot", what="gguf", url="https://example.org/me/bot", files=2, bytes=9

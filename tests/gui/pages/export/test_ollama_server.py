@@ -168,7 +168,7 @@ def test_template_is_derived_before_training(
     assert view.verdict.text() == "✓ Verified on 264 conversations"
     assert view.jinja.toPlainText() == "{% for m in messages %}…"
     assert view.go.toPlainText() == "{{ range .Messages }}…"
-    assert view.facts.facts() == {
+    assert view.facts.get_facts() == {
         "Also verified": "the list of tools and the thinking switch",
         "Stop sequences": "<end>",
     }
@@ -183,7 +183,7 @@ def test_unverified_template_shows_reason_and_alternative(page: ExportPage) -> N
     )
     page.on_event(shown(derived, "{{ x }}"))
     assert page.template.verdict.text() == "✗ Not verified: line 3 uses the filter upper."
-    assert page.template.facts.facts()["Verified alternative"] == "answers in small letters"
+    assert page.template.facts.get_facts()["Verified alternative"] == "answers in small letters"
 
 
 def shown(derived: DerivedTemplate, source: str) -> events.TemplateDerived:
@@ -206,7 +206,7 @@ def test_server_password_is_used_but_never_saved(
     address = "http://me:secret@example.org"
     state.set("export", "ollama_host", address)
     assert state.get("export", "ollama_host") == ""
-    page.queries.server.now()
+    page.queries.server.ask_now()
     assert asked[-1].host == os.environ["OLLAMA_HOST"] == address
     assert state.save()
     assert state.draft.folder is not None
@@ -233,8 +233,8 @@ def test_sizes_and_template_are_requested_for_a_known_model(
     page.ask.connect(asked.append)
     state.set("model", "source", "org/model")
     state.set_answer(model_facts.model(folder=str(tmp_path)))
-    page.queries.sizes.now()  # without the pause
-    page.queries.template.now()
+    page.queries.sizes.ask_now()  # without the pause
+    page.queries.template.ask_now()
     assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]
 
 

@@ -49,20 +49,20 @@ def test_export_without_merging_explains_itself(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     merging, page = show_widget(qtbot, MergingPage(state)), show_widget(qtbot, ExportPage(state))
-    assert page.blocker() == "Train an adapter first."
+    assert page.find_blocker() == "Train an adapter first."
     assert merging.skip.isHidden()
     state.set_run(run, "")
     for each in (merging, page):
         play_events(each, [*started_events(), *finished_events()])
-    assert page.blocker() is None
+    assert page.find_blocker() is None
     assert page.what.text() == "Ready to export"
     assert "without a merged copy" in page.advice.text()
     with qtbot.waitSignal(merging.continue_clicked):
         qtbot.keyClick(merging.skip, Qt.Key.Key_Space)
     state.set("export", "convert_from", "merged")
-    assert page.blocker() == "Merge the adapter first."
+    assert page.find_blocker() == "Merge the adapter first."
     play_events(page, merge_events(run))
-    assert page.blocker() is None
+    assert page.find_blocker() is None
     assert page.what.text() == ""
 
 
@@ -89,10 +89,10 @@ def test_export_needs_an_adapter_and_shows_every_result(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = show_widget(qtbot, ExportPage(state))
-    assert page.blocker() == "Train an adapter first."
+    assert page.find_blocker() == "Train an adapter first."
     state.set_run(run, "")
     play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
-    assert page.blocker() is None
+    assert page.find_blocker() is None
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
     assert asked.args == ["export"]

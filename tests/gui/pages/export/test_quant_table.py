@@ -10,7 +10,7 @@ from lora_studio.core.export import COMMON, QUANTIZATIONS
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.theme import color
-from lora_studio.gui.widgets.self_test_text import badge, describe_self_test
+from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_verdict_has_glyph_and_color(
     event = verdict_of("Q4_K_M", verdict)
     table.show_results([], [event])
     place = cell(table, "Q4_K_M", 4)
-    assert table.rows.data(place) == badge(event)
-    assert badge(event).startswith(glyph)
+    assert table.rows.data(place) == format_badge(event)
+    assert format_badge(event).startswith(glyph)
     assert table.rows.data(place, Qt.ItemDataRole.ForegroundRole) == color(tint)
 
 

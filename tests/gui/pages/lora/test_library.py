@@ -88,7 +88,7 @@ def test_adapters_are_listed_inspected_and_combined(
     cells = [library.table.item(0, place).text() for place in range(6)]  # type: ignore[union-attr]
     assert cells == ["style", "✓", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
     assert library.fit.text() == "Compatible with the project's model."
-    assert library.facts.facts()["Target modules"] == "q_proj, v_proj"
+    assert library.facts.get_facts()["Target modules"] == "q_proj, v_proj"
     assert library.norms.update_norms()[0] == 5.0  # √(3² + 4²)
     assert library.strength.text() == "Largest update: layer 3, ‖ΔW‖ 12.6."
     library.table.setCurrentCell(2, 0)

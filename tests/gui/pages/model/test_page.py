@@ -16,7 +16,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
-from lora_studio.gui.pages.model.model_list import describe, fit_verdict
+from lora_studio.gui.pages.model.model_list import describe, judge_fit
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import suggest_action
@@ -195,7 +195,7 @@ def test_models_have_no_fit_verdict_without_a_device(page: ModelPage, worker: Wo
     page.browser.show_source("cache")
     assert page.browser.status.text() == "3 models"
     entry = model_lists.entry("a/b", 0)
-    assert fit_verdict(entry, None) == ("", "muted")
+    assert judge_fit(entry, None) == ("", "muted")
     assert "parameters" not in describe(entry)
 
 
@@ -285,7 +285,7 @@ def test_offline_mode_stops_hub_queries_and_can_be_turned_off(
     with qtbot.waitSignal(page.online_requested):
         page.browser.online.click()
     monkeypatch.delenv(offline.VARIABLE)
-    page.online_changed()
+    page.on_online_changed()
     assert page.browser.online.isHidden()
 
 
@@ -296,13 +296,13 @@ def test_search_is_dropped_offline_and_repeated_online(
     late = worker.last("search_models")
     assert page.browser.status.text() == "Searching the Hub…"
     monkeypatch.setenv(offline.VARIABLE, "1")
-    page.online_changed()
+    page.on_online_changed()
     assert "Offline mode is on" in page.browser.status.text()
     assert not page.browser.filters.isEnabled()
     page.on_event(model_lists.hub().model_copy(update={"id": late.id}))
     assert titles(page) == [], "the answer comes too late"
     monkeypatch.delenv(offline.VARIABLE)
-    page.online_changed()
+    page.on_online_changed()
     assert worker.last("search_models").id != late.id
     worker.answer("search_models", model_lists.hub())
     assert len(titles(page)) == 5

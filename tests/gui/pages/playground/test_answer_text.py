@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
 from lora_studio.gui import theme
-from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup, with_line_breaks
+from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup, to_hard_line_breaks
 from lora_studio.gui.pages.playground.turn_view import TurnView
 from lora_studio.gui.text_size import Size
 
@@ -79,7 +79,7 @@ def test_plain_answer_keeps_line_breaks_and_spaces(view: AnswerText) -> None:
 def test_markdown_keeps_line_breaks(view: AnswerText) -> None:
     view.show_answer("**Roses** are red,\nviolets are blue.")
     assert view.toPlainText().splitlines() == ["Roses are red,", "violets are blue."]
-    assert with_line_breaks("a\n```\nb\n~~~\n```\nc") == "a  \n```\nb\n~~~\n```\nc  "
+    assert to_hard_line_breaks("a\n```\nb\n~~~\n```\nc") == "a  \n```\nb\n~~~\n```\nc  "
 
 
 def test_answer_loads_no_html_images_or_files(view: AnswerText, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def _blocks(view: AnswerText) -> list:  # type: ignore[type-arg]  # blocks of a 
 def test_code_follows_the_text_size(view: AnswerText) -> None:
     view.show_answer("Use `code`:\n\n```\nblock\n```\n")
     try:
-        theme.theme().set_text_size(150)
+        theme.get_theme().set_text_size(150)
         sizes = {
             part.fragment().charFormat().intProperty(QTextFormat.Property.FontPixelSize)
             for block in _blocks(view)
@@ -130,4 +130,4 @@ def test_code_follows_the_text_size(view: AnswerText) -> None:
         }
         assert sizes == {Size.BODY}
     finally:
-        theme.theme().set_text_size(100)
+        theme.get_theme().set_text_size(100)

@@ -173,7 +173,7 @@ def test_regenerated_answer_is_kept_beside_the_first(
     assert view.position.text() == "2 / 2"
     view.previous.click()
     assert texts(page)[1] == ["It is on its way."]
-    assert page.controller.next_sampling(1, 0).seed == 2
+    assert page.controller.get_next_sampling(1, 0).seed == 2
     view.copy.click()
     assert QApplication.clipboard().text() == "It is on its way."
 
@@ -216,7 +216,7 @@ def test_stop_keeps_the_partial_answer(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
     assert not page.card.send.isVisible()
-    page.chat_with(OllamaSpeaker(name="bot"))  # answers under way are not cut off
+    page.start_chat(OllamaSpeaker(name="bot"))  # answers under way are not cut off
     assert len(page.controller.conversation.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
@@ -224,7 +224,7 @@ def test_stop_keeps_the_partial_answer(
     assert take is not None
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
-    page.chat_with(OllamaSpeaker(name="bot"))
+    page.start_chat(OllamaSpeaker(name="bot"))
     assert (page.controller.conversation.turns, page.controller.conversation.speakers[1]) == (
         (),
         OllamaSpeaker(name="bot"),
@@ -319,7 +319,7 @@ def test_prompt_tokens_are_shown_with_details(
     dialog = page.findChild(TokensDialog)
     assert isinstance(dialog, TokensDialog)
     qtbot.waitUntil(lambda: dialog.view.text() == "<|user|>Hi", timeout=WAIT)
-    assert dialog.view.token_at(0) == "Token 1 of 2: id 1, special  '<|user|>'"
+    assert dialog.view.describe_token(0) == "Token 1 of 2: id 1, special  '<|user|>'"
     dialog.reject()
     settle(page, qtbot)
 
@@ -387,7 +387,7 @@ def test_page_without_a_model_shows_a_hint_until_one_is_set(
     window.show_page("playground")
     assert not window.playground.empty.isVisible()
     controller = window.playground.controller
-    assert controller.blocker() == ""
+    assert controller.find_blocker() == ""
     qtbot.waitUntil(
         lambda: bool(controller.choices), timeout=WAIT
     )  # the file, as llama.cpp runs it

@@ -12,8 +12,8 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import list_runs
-from lora_studio.gui.controls.quantities import decimal
-from lora_studio.gui.pages.runs.axis_editor import numbers_in
+from lora_studio.gui.controls.quantities import format_decimal
+from lora_studio.gui.pages.runs.axis_editor import parse_numbers
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
 from lora_studio.gui.pages.runs.grid_dialog import GridDialog
 from lora_studio.gui.pages.runs.page import RunsPage
@@ -80,7 +80,7 @@ def test_sorting_by_any_column_keeps_the_selection(page: RunsPage) -> None:
     for number, column in enumerate(COLUMNS):
         for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
             page.table.sortByColumn(number, order)
-            assert [run.folder for run in page.table.chosen()] == chosen, column
+            assert [run.folder for run in page.table.list_selected()] == chosen, column
     page.table.sortByColumn(COLUMNS.index("eval"), Qt.SortOrder.AscendingOrder)
     losses = [run.best_eval for run in page.table.rows.shown]
     assert losses == sorted(losses, key=lambda loss: loss or 0.0)
@@ -90,13 +90,13 @@ def test_ticked_runs_are_plotted_by_the_chosen_metric(page: RunsPage, qtbot: QtB
     names = _choose(page, 0, 1)
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
     qtbot.waitUntil(lambda: [len(run.steps) for run in page.plot.runs] == [20, 20], timeout=WAIT)
-    assert [page.table.rows.letter(name) for name in names] == ["A", "B"]
+    assert [page.table.rows.get_letter(name) for name in names] == ["A", "B"]
     page.plot.show_measure("eval:loss")
     assert [len(trace.curve.steps) for trace in page.plot.chart.traces] == [4, 4]
     page.plot.setFocus()
     qtbot.keyClick(page.plot, Qt.Key.Key_End)
     assert page.plot.readout.text().startswith("step 20  ·  A ")
-    title = page.plot.chart.caption_height()
+    title = page.plot.chart.measure_caption_height()
     assert title > 0
     assert page.plot.readout.y() >= title, "what is plotted stays in sight"
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
@@ -149,8 +149,8 @@ def test_value_columns_share_the_available_width(page: RunsPage, qtbot: QtBot) -
 
 def test_single_run_shows_settings_that_differ_from_defaults(page: RunsPage) -> None:
     _choose(page, 1)
-    run = page.table.chosen()[0]
-    assert page.side.facts.facts()["Folder"] == run.folder
+    run = page.table.list_selected()[0]
+    assert page.side.facts.get_facts()["Folder"] == run.folder
     shown = {line.about.name: line.values[0] for line in page.side.settings.lines.lines}
     assert shown["rank"] == run.rank
     assert "dropout" not in shown
@@ -210,7 +210,7 @@ def test_settings_of_a_run_are_copied_in_one_undo_step(
 ) -> None:
     parts.state.set("training", "epochs", 7.0)
     _choose(page, 1)
-    run = page.table.chosen()[0]
+    run = page.table.list_selected()[0]
     page.run_actions.actions["settings"].trigger()
     qtbot.waitUntil(lambda: parts.state.get("lora", "rank") == run.rank, timeout=WAIT)
     assert parts.state.get("training", "epochs") == run.value("training.epochs")
@@ -319,7 +319,7 @@ def test_right_click_selects_the_run_under_the_pointer(page: RunsPage, qtbot: Qt
     place = page.table.visualRect(page.table.rows.index(2, 2)).center()
     with qtbot.waitSignal(page.table.menu_requested):
         page.table.customContextMenuRequested.emit(place)
-    assert [run.folder for run in page.table.chosen()] == [_names(page)[2]]
+    assert [run.folder for run in page.table.list_selected()] == [_names(page)[2]]
 
 
 def test_shown_runs_are_exported_as_csv(page: RunsPage, tmp_path: Path, qtbot: QtBot) -> None:
@@ -333,9 +333,9 @@ def test_home_and_end_select_the_first_and_last_run(page: RunsPage, qtbot: QtBot
     for key, wanted in ((Qt.Key.Key_Home, names[0]), (Qt.Key.Key_End, names[-1])):
         page.table.clearSelection()
         qtbot.keyClick(page.table, key)
-        assert [run.folder for run in page.table.chosen()] == [wanted]
+        assert [run.folder for run in page.table.list_selected()] == [wanted]
     qtbot.keyClick(page.table, Qt.Key.Key_Home)
-    assert [run.folder for run in page.table.chosen()] == [names[0]]
+    assert [run.folder for run in page.table.list_selected()] == [names[0]]
 
 
 def test_side_panel_tabs_fit_long_titles(page: RunsPage, qtbot: QtBot) -> None:
@@ -355,7 +355,7 @@ def test_single_listed_run_is_selected_and_ticked_by_keyboard(
     page.table.setFocus()
     qtbot.keyClick(page.table, Qt.Key.Key_Down)
     only = page.table.rows.shown[0].folder
-    assert [run.folder for run in page.table.chosen()] == [only]
+    assert [run.folder for run in page.table.list_selected()] == [only]
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
     assert only in page.table.rows.ticked
 
@@ -379,7 +379,10 @@ def test_grid_of_two_settings_is_queued(page: RunsPage, parts: Parts, qtbot: QtB
     dialog.second.choose("training.schedule")
     for box, _ in dialog.second.boxes[:2]:
         box.click()
-    assert dialog.axes() == [("lora.rank", (8, 64)), ("training.schedule", ("linear", "cosine"))]
+    assert dialog.list_axes() == [
+        ("lora.rank", (8, 64)),
+        ("training.schedule", ("linear", "cosine")),
+    ]
     qtbot.keyClick(dialog.first.numbers, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: len(parts.queue.items) == 4, timeout=WAIT)
     _until_seen(page, qtbot, 16)
@@ -398,10 +401,10 @@ def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> Non
     runs = {(run.rank, run.value("training.learning_rate")): run for run in page.library.runs}
     lowest = min(runs, key=lambda key: runs[key].best_eval or 9.0)
     assert page.side.grids.summary.text().endswith(
-        f"with Rank {lowest[0]}, Learning rate {decimal(lowest[1])}."
+        f"with Rank {lowest[0]}, Learning rate {format_decimal(lowest[1])}."
     )
     table.item(1, 2).setSelected(True)
-    assert [run.folder for run in page.table.chosen()] == [runs[16, 2e-4].folder]
+    assert [run.folder for run in page.table.list_selected()] == [runs[16, 2e-4].folder]
 
 
 @pytest.mark.parametrize(
@@ -430,7 +433,7 @@ def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> Non
 def test_grid_values_are_parsed_by_their_field(
     text: str, setting: str, values: list[object]
 ) -> None:
-    assert numbers_in(text, grid_search.list_searchable_settings()[setting]) == values
+    assert parse_numbers(text, grid_search.list_searchable_settings()[setting]) == values
 
 
 @pytest.mark.slow

@@ -148,10 +148,10 @@ def test_queue_is_reordered_by_keyboard(parts: Parts, project_folder: Path, qtbo
     shown.setCurrentRow(2)
     qtbot.keyClick(shown, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)
     qtbot.keyClick(shown, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)
-    assert shown.names() == [names[2], names[0], names[1]] == parts.queue.names
+    assert shown.list_names() == [names[2], names[0], names[1]] == parts.queue.names
     qtbot.keyClick(shown, Qt.Key.Key_Delete)
     assert parts.queue.names == [names[0], names[1]]
-    states = {run.folder: page.table.rows.state_of(run) for run in page.library.runs}
+    states = {run.folder: page.table.rows.get_state(run) for run in page.library.runs}
     assert [states[name] for name in names] == ["queued", "queued", "new"]
 
 

@@ -52,7 +52,7 @@ def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
 def test_setup_plan_shows_download_disk_space_and_folder(
     opened: Callable[[Script], EngineDialog],
 ) -> None:
-    facts = opened(Script()).facts.facts()
+    facts = opened(Script()).facts.get_facts()
     assert facts["This computer"] == "NVIDIA RTX 4090, 24 GiB, driver 570.86, CUDA 12.8"
     assert facts["Download"] == "3.2 GB (81 packages, 3 already installed)"
     assert facts["Disk space"] == "9 GB required, 80 GB free"

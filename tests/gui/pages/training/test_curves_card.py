@@ -91,7 +91,7 @@ def test_run_without_steps_is_reported(
     card.plot.bar.compare.menu().actions()[2].trigger()
     qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
     assert said == ["1 Jan, 00:00:00 · empty has no training steps to compare."]
-    assert card.plot.bar.ticked() == []
+    assert card.plot.bar.list_checked() == []
 
 
 def test_unreadable_run_is_reported_and_unticked(
@@ -105,7 +105,7 @@ def test_unreadable_run_is_reported_and_unticked(
     card.plot.bar.compare.menu().actions()[1].trigger()
     qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
     assert "events.jsonl" in str(said[0])
-    assert card.plot.bar.ticked() == []
+    assert card.plot.bar.list_checked() == []
     assert card.plot.others == []
 
 
@@ -113,7 +113,7 @@ def test_clearing_the_card_removes_compared_runs(qtbot: QtBot, card: CurvesCard)
     compare(qtbot, card, "first")
     card.clear()
     assert card.plot.others == []
-    assert card.plot.bar.ticked() == []
+    assert card.plot.bar.list_checked() == []
 
 
 def test_leaving_the_card_ends_the_reading(card: CurvesCard) -> None:

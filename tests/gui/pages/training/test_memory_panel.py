@@ -14,7 +14,7 @@ from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS
 from lora_studio.gui import theme
-from lora_studio.gui.pages.training.memory_bar import MemoryBar, describe, shade
+from lora_studio.gui.pages.training.memory_bar import MemoryBar, describe, get_component_color
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project import memory_plan
@@ -53,17 +53,19 @@ class TestBar:
         found = estimate(plan(free=24))
         made = bar_of(qtbot, 24)
         bar = made.bar
-        for name, place in bar.segments():
+        for name, place in bar.list_segments():
             share = found.parts[name] / (found.available or 1)
             assert place.width() == pytest.approx(bar.width() * share, abs=0.01)
-        assert bar.limit() is None
+        assert bar.get_limit_position() is None
 
     def test_line_marks_the_available_memory(self, qtbot: QtBot) -> None:
         found = estimate(plan(free=3, micro_batch=16))
         made = bar_of(qtbot, 3, micro_batch=16)
         bar = made.bar
-        assert bar.limit() == pytest.approx(bar.width() * (found.available or 0) / found.total)
-        assert bar.segments()[-1][1].right() == pytest.approx(bar.width())
+        assert bar.get_limit_position() == pytest.approx(
+            bar.width() * (found.available or 0) / found.total
+        )
+        assert bar.list_segments()[-1][1].right() == pytest.approx(bar.width())
 
     def test_legend_and_accessible_name_list_every_component(self, qtbot: QtBot) -> None:
         made = bar_of(qtbot, 24)
@@ -86,12 +88,12 @@ class TestBar:
         bar = made.bar
         image = bar.grab().toImage()
         ratio = image.devicePixelRatio()
-        for name, place in bar.segments():
+        for name, place in bar.list_segments():
             if place.width() > 6:
                 at = image.pixelColor(
                     round(place.center().x() * ratio), round(place.center().y() * ratio)
                 )
-                assert at.name() == shade(name).name(), name
+                assert at.name() == get_component_color(name).name(), name
 
 
 class TestPanel:
@@ -136,10 +138,10 @@ class TestPage:
         self, page: TrainingPage, state: ProjectState, qtbot: QtBot
     ) -> None:
         state.set_answer(model_facts.devices(9 * model_facts.GIB))
-        assert [p.code for p in state.problems("training")] == ["training.does_not_fit"]
+        assert [p.code for p in state.list_problems("training")] == ["training.does_not_fit"]
         assert not page.recipe.memory.fit.isHidden()
         qtbot.mouseClick(page.recipe.memory.fit, Qt.MouseButton.LeftButton)
-        assert "training.does_not_fit" not in [p.code for p in state.problems()]
+        assert "training.does_not_fit" not in [p.code for p in state.list_problems()]
         assert page.recipe.memory.sentence.text().startswith("✓")
 
     def test_panel_says_when_rows_are_not_measured(
@@ -158,7 +160,7 @@ def test_estimate_uses_the_gpu_with_the_least_free_memory(page: TrainingPage) ->
     state.set("model", "precision", "4bit")
     state.set("model", "device", "cuda:0,cuda:1")
     assert "9 GiB is available on RTX 4090" in panel.sentence.text()
-    assert page.recipe.summary.facts()["Device"] == "2 × RTX 4090"
+    assert page.recipe.summary.get_facts()["Device"] == "2 × RTX 4090"
     state.set("model", "precision", "bf16")
     whole = memory_plan.make_plan(state)
     state.set("model", "sharding", "shard")
@@ -173,8 +175,8 @@ def test_does_not_fit_problem_is_hidden_during_training(
     page: TrainingPage, state: ProjectState
 ) -> None:
     state.set_answer(model_facts.devices(free=model_facts.GIB))
-    assert [item.code for item in state.problems()] == ["training.does_not_fit"]
+    assert [item.code for item in state.list_problems()] == ["training.does_not_fit"]
     state.set_run(None, "train")
-    assert state.problems() == []
+    assert state.list_problems() == []
     state.set_run(None, "")
-    assert [item.code for item in state.problems()] == ["training.does_not_fit"]
+    assert [item.code for item in state.list_problems()] == ["training.does_not_fit"]

@@ -80,7 +80,7 @@ def test_running_training_updates_metrics_and_curve(
     assert page.tiles.text("rate") == "2e-4"
     assert len(page.plot.run.steps) == 30
     assert page.progress.bar.value() == 500
-    assert page.blocker() == "Training is running."
+    assert page.find_blocker() == "Training is running."
     assert not page.is_done()
     assert "step 30: eval loss" in page.log.toPlainText()
     with qtbot.waitSignal(page.checkpoint_requested):

@@ -102,17 +102,17 @@ def test_unavailable_optimizer_is_reported_with_a_fix(qtbot: QtBot, page: Traini
     assert "needs the package bitsandbytes" in made.error.text()
     qtbot.mouseClick(made.fix_button, Qt.MouseButton.LeftButton)
     assert page.state.get("training", "optimizer") == "adamw"
-    assert not page.state.problems("training", "optimizer")
+    assert not page.state.list_problems("training", "optimizer")
 
 
 def test_apple_gpu_rules_out_8bit_optimizers(page: TrainingPage) -> None:
     gpu = events.Device(name="mps", title="Apple GPU", total_bytes=1, free_bytes=1)
     page.state.set_answer(events.DevicesFound(devices=(gpu,)))
     page.state.set("training", "optimizer", "lion_8bit")
-    (problem,) = page.state.problems("training", "optimizer")
+    (problem,) = page.state.list_problems("training", "optimizer")
     assert "doesn't support Apple GPUs" in str(problem.what)
     page.state.set("model", "device", "mps")  # the checks say the same; once is enough
-    assert len(page.state.problems("training", "optimizer")) == 1
+    assert len(page.state.list_problems("training", "optimizer")) == 1
 
 
 def sample(step: int, source: str, text: str, index: int = 0) -> events.Sampled:
@@ -136,12 +136,12 @@ def test_samples_of_earlier_steps_can_be_selected(
     for event in (sample(0, "base", "Dunno"), sample(10, "tuned", "A bit"), sample(20, "tuned", "Right")):  # fmt: skip
         page.on_event(event)
     assert page.tabs.tabText(page.tabs.indexOf(page.samples)) == "Samples"
-    assert page.samples.answers() == {(0, "base"): "Dunno", (0, "tuned"): "Right"}
+    assert page.samples.get_answers() == {(0, "base"): "Dunno", (0, "tuned"): "Right"}
     page.samples.steps.setCurrentIndex(0)
     page.samples.steps.activated.emit(0)
-    assert page.samples.answers()[(0, "tuned")] == "A bit"
+    assert page.samples.get_answers()[(0, "tuned")] == "A bit"
     page.on_event(sample(30, "tuned", "Better"))  # whoever looks at an earlier one goes on to
-    assert page.samples.answers()[(0, "tuned")] == "A bit"
+    assert page.samples.get_answers()[(0, "tuned")] == "A bit"
     words = {part.text() for part in page.samples.findChildren(QLabel)}
     assert {"Question 0", "Dunno", "A bit", "Base model", "Fine-tuned"} <= words
 
@@ -154,7 +154,7 @@ def test_sample_prompts_are_entered_one_per_line(qtbot: QtBot, page: TrainingPag
     qtbot.keyClicks(made.control.box, " Who? ")  # type: ignore[attr-defined]
     made.commit()
     assert page.state.get("training", "sample_prompts") == ["Where, please, is it?", "Who?"]
-    assert not page.state.problems("training")
+    assert not page.state.list_problems("training")
 
 
 def step(number: int, loss: float, norm: float = 1.0) -> events.StepDone:
@@ -265,7 +265,7 @@ def test_backend_is_shown_with_its_reason(
 ) -> None:
     if setting is not None:
         state.set(*setting)
-    assert run_preview.backend(state) == "Chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
+    assert run_preview.describe_backend(state) == "Chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
     state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
-    assert run_preview.backend(state) == said
+    assert run_preview.describe_backend(state) == said
     state.undo.setClean()

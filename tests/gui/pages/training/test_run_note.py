@@ -65,7 +65,7 @@ def test_note_at_the_current_step_is_saved_and_marked(
     assert page.tabs.currentWidget() is page.note
     qtbot.keyClicks(page.note.text, "a spike")
     assert (2.0, "note") in page.plot.run.marks
-    assert page.plot.run.marks_near(2, 0.5) == ["note"]
+    assert page.plot.run.list_marks_near(2, 0.5) == ["note"]
     page.leave()
     assert run.about() == RunAnnotations(title="Best", tags=("night",), notes="@2 a spike")
 
@@ -108,7 +108,7 @@ def test_samples_get_more_height_and_break_long_words(qtbot: QtBot, page: Traini
     view.add(events.Sampled(step=2, index=0, source="tuned", prompt="Hi", text="x" * 3000))
     QApplication.processEvents()
     assert view.widget().width() <= view.viewport().width()
-    assert view.answers()[(0, "tuned")] == "x" * 3000
+    assert view.get_answers()[(0, "tuned")] == "x" * 3000
 
 
 def test_curve_of_one_step_is_visible(qtbot: QtBot, qapp: QApplication) -> None:
@@ -121,7 +121,7 @@ def test_curve_of_one_step_is_visible(qtbot: QtBot, qapp: QApplication) -> None:
     plot.redraw_now()
     qapp.processEvents()
     image = plot.chart.grab().toImage()
-    color = theme.current().loss.lower()
+    color = theme.get_palette().loss.lower()
     found = {
         image.pixelColor(x, y).name() for x in range(image.width()) for y in range(image.height())
     }
@@ -135,11 +135,11 @@ def test_plots_follow_the_text_size(qtbot: QtBot, qapp: QApplication) -> None:
     plot.show()
     before = plot.chart.view.getPlotItem().getAxis("left").maximumWidth()
     try:
-        theme.theme().set_text_size(150)
+        theme.get_theme().set_text_size(150)
         assert plot.chart.view.getPlotItem().getAxis("left").maximumWidth() == Size.scaled(
             round(before)
         )
         assert plot.strip.minimumHeight() < plot.strip.maximumHeight()
     finally:
-        theme.theme().set_text_size(100)
+        theme.get_theme().set_text_size(100)
     assert plot.strip.minimumHeight() < plot.chart.minimumHeight()
