@@ -186,7 +186,7 @@ def memory(count: int) -> list[str]:
     with _window({}) as window:
         page: Any = window.pages["training"]
         window.stack.setCurrentWidget(page)
-        window.job_event(events.Started(id="t", command="train"))
+        window.on_job_event(events.Started(id="t", command="train"))
         for kind, make, kept in (
             ("steps", _step, 8 * 9),  # nine quantities of a step are plotted
             ("progress and log", _told, 0),
@@ -278,7 +278,7 @@ def _send(
     application: QApplication, window: Window, make: Callable[[int], events.Event], first: int, count: int
 ) -> None:  # fmt: skip
     for number in range(first, first + count):
-        window.job_event(make(number))
+        window.on_job_event(make(number))
         if number % 500 == 0:
             application.processEvents()
 
