@@ -124,10 +124,10 @@ def iter_imports(code: CodeType, package: str) -> Iterator[str]:
         elif operation in _JUMPS and position - asked <= _NEAR:
             until = position + argument
         elif operation == _IMPORT and position > until:
-            yield from _names(code.co_names[argument], before, package)
+            yield from _iter_module_names(code.co_names[argument], before, package)
 
 
-def _names(name: str, before: tuple[object, object], package: str) -> Iterator[str]:
+def _iter_module_names(name: str, before: tuple[object, object], package: str) -> Iterator[str]:
     level, taken = before
     if isinstance(level, int) and level:
         base = package.split(".")

@@ -94,13 +94,13 @@ def answer_gguf(
         )
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     end = create_turn_end_criteria(tokenizer)
-    prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
+    prompts = [_render_prompt(tokenizer, turns) for turns in command.conversations]
     longest = max((len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts), default=0)  # fmt: skip
     with Llama(
         file, context=longest + command.max_tokens + 64, cancelled=job.flags.cancel.is_set
     ) as llama:
         for index, prompt in enumerate(prompts):
-            job.report_progress(_stage("gguf"), index, len(prompts), "answers")
+            job.report_progress(_get_stage("gguf"), index, len(prompts), "answers")
             job.emit(_answer_of_llama(llama, prompt, end, index, command))
 
 
@@ -186,16 +186,16 @@ def answer(
     job: JobContext,
 ) -> None:
     """Emit an answer to every conversation, in batches padded on the left."""
-    prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
+    prompts = [_render_prompt(tokenizer, turns) for turns in command.conversations]
     end = create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id)
-    settings = _settings(tokenizer, end, command)
+    settings = _create_generation_config(tokenizer, end, command)
     torch.manual_seed(command.seed)
     done = 0
-    for batch in _batches(prompts):
-        job.report_progress(_stage(source), done, len(prompts), "answers")
+    for batch in _iter_batches(prompts):
+        job.report_progress(_get_stage(source), done, len(prompts), "answers")
         texts = [prompts[index] for index in batch]
         for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
-            job.emit(_generated(tokenizer, ids, end, source, index))
+            job.emit(_to_event(tokenizer, ids, end, source, index))
         done += len(batch)
 
 
@@ -214,13 +214,13 @@ def complete(
     """
     end = create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id)
     command = commands.Generate(run="", sources=(), conversations=(), max_tokens=limit)
-    settings = _settings(tokenizer, end, command)
+    settings = _create_generation_config(tokenizer, end, command)
     answers = [""] * len(prompts)
-    for batch in _batches(prompts):
+    for batch in _iter_batches(prompts):
         texts = [prompts[index] for index in batch]
         continued = _continue(network, tokenizer, texts, settings, job, in_step=in_step)
         for index, ids in zip(batch, continued, strict=True):
-            answers[index] = _generated(tokenizer, ids, end, "tuned", index).text
+            answers[index] = _to_event(tokenizer, ids, end, "tuned", index).text
     return answers
 
 
@@ -265,7 +265,7 @@ class CancelCriteria(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _generated(
+def _to_event(
     tokenizer: PreTrainedTokenizerBase,
     ids: list[int],
     end: TurnEndCriteria,
@@ -287,7 +287,7 @@ def _generated(
     )
 
 
-def _settings(
+def _create_generation_config(
     tokenizer: PreTrainedTokenizerBase, end: TurnEndCriteria, command: commands.Generate
 ) -> GenerationConfig:
     """Return the command's settings alone: a model's sampling defaults differ from llama.cpp's."""
@@ -308,18 +308,18 @@ def _settings(
     )
 
 
-def _stage(source: TextSource) -> Text:
+def _get_stage(source: TextSource) -> Text:
     return text("generating answers ({source})", source=source)
 
 
-def _batches(prompts: Sequence[str]) -> Iterator[list[int]]:
+def _iter_batches(prompts: Sequence[str]) -> Iterator[list[int]]:
     """Yield indices sorted by length, to keep padding short."""
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for begin in range(0, len(order), BATCH):
         yield order[begin : begin + BATCH]
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
+def _render_prompt(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
     try:
         return encoder.render(tokenizer, turns, prompt=True)
     except UnusableRow as error:

@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
         import torch
 
         report["torch"] = torch.__version__
-        report["backend"] = _backend(torch)
+        report["backend"] = _get_backend(torch)
         report["gpu"] = torch.cuda.is_available() or torch.backends.mps.is_available()
         make_model(folder / "model")
         rows = [
@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
         worker.main()
 
 
-def _backend(torch: Any) -> str:
+def _get_backend(torch: Any) -> str:
     """Return what this build of PyTorch computes on."""
     if torch.version.hip:
         return "rocm"

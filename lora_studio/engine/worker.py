@@ -93,14 +93,14 @@ def handle(
                     command = command.model_copy(update={"lower": command.resume})
                 ending = run_command(command, job)
             except BaseException as error:
-                ending = _ending_from(error, command)
+                ending = _to_ending(error, command)
             # Still under the run's lock: once it is free, the record says how the command ended.
             job.emit(ending)
     except BaseException as error:
-        job.emit(_ending_from(error, command))
+        job.emit(_to_ending(error, command))
 
 
-def _ending_from(
+def _to_ending(
     error: BaseException, command: commands.Job | commands.Question
 ) -> events.Failed | events.Cancelled:
     if isinstance(error, CancelledError):

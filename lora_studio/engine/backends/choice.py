@@ -77,9 +77,9 @@ def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
     wanted = project.training.backend
     if wanted != "auto":
         if wanted == "unsloth" and importlib.util.find_spec("unsloth") is None:
-            raise ProblemError(_unavailable(text("Unsloth isn't installed.")))
+            raise ProblemError(_unavailable_problem(text("Unsloth isn't installed.")))
         return wanted, text("It is set in the recipe.")
-    reason = _reason_against_unsloth(project, job)
+    reason = _get_reason_against_unsloth(project, job)
     return (
         ("peft", reason)
         if reason
@@ -87,7 +87,7 @@ def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
     )
 
 
-def _reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
+def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
     """Return why Unsloth can't be used or isn't faster; the cheapest checks come first."""
     if importlib.util.find_spec("unsloth") is None:
         return text("Unsloth isn't installed.")
@@ -122,12 +122,12 @@ def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[st
         message = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")[:300]
         failure = text("Unsloth can't be used here: {error}.", error=message)
         if project.training.backend == "unsloth":
-            raise ProblemError(_unavailable(failure)) from error
+            raise ProblemError(_unavailable_problem(failure)) from error
         return "peft", failure
     return "unsloth", reason
 
 
-def _unavailable(what: Text) -> Problem:
+def _unavailable_problem(what: Text) -> Problem:
     return error(
         "training.no_unsloth",
         what,

@@ -88,7 +88,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
         use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],
     )
     if is_4bit and not getattr(model, "is_quantized", False):
-        raise _not_loaded(text("4-bit weights aren't supported on this device"))
+        raise _not_loaded_error(text("4-bit weights aren't supported on this device"))
     job.check()
     model.config.use_cache = False
     dtype = model.get_input_embeddings().weight.dtype
@@ -113,7 +113,7 @@ def _load_pretrained(fast: Any, folder: Path, **settings: Any) -> Any:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise _not_loaded(text("{error}", error=reason.rstrip("."))) from error
+        raise _not_loaded_error(text("{error}", error=reason.rstrip("."))) from error
     return model
 
 
@@ -131,7 +131,7 @@ def _check_targets(wrapped: peft.PeftModel, targets: list[str]) -> None:
         )
 
 
-def _not_loaded(reason: Text) -> ProblemError:
+def _not_loaded_error(reason: Text) -> ProblemError:
     return fail(
         "training.unsloth_model",
         "Unsloth can't load this model: {reason}.",

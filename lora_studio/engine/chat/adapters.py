@@ -79,7 +79,7 @@ class AdapterSwitch:
 
     def has(self, folder: Path) -> bool:
         """Return whether an adapter is loaded in the version on disk."""
-        return _key(folder) in self._names
+        return _get_key(folder) in self._names
 
     def to(self, mix: AdapterMix) -> Any:
         """Return the model with exactly these adapters active until the next switch.
@@ -117,7 +117,7 @@ class AdapterSwitch:
         """Return the name of an adapter in the model; load the adapter if necessary."""
         from peft import PeftModel
 
-        key = _key(folder)
+        key = _get_key(folder)
         if key in self._names:
             return self._names[key]
         self._at_work = None  # loading makes the new adapter the only one at work
@@ -137,7 +137,7 @@ class AdapterSwitch:
         return name
 
 
-def _key(folder: Path) -> tuple[str, int]:
+def _get_key(folder: Path) -> tuple[str, int]:
     """Return a key for the adapter in a folder; retraining changes it."""
     file = folder / adapter_files.WEIGHTS
     return str(folder.resolve()), file.stat().st_mtime_ns if file.is_file() else 0

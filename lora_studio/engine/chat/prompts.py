@@ -41,7 +41,7 @@ def show_torch_prompt(
 ) -> events.PromptShown:
     """Return the prompt of a model in torch; raises ProblemError."""
     text = render_prompt(tokenizer, messages)
-    return events.PromptShown(text=text, tokens=_tokens(tokenizer, text))
+    return events.PromptShown(text=text, tokens=_decode_tokens(tokenizer, text))
 
 
 def show_gguf_prompt(
@@ -92,7 +92,7 @@ def create_renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[events.Token, ...]:
+def _decode_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[events.Token, ...]:
     """Return the tokens of a rendered text; their texts add up to the text."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     special = set(tokenizer.all_special_ids) | {

@@ -105,16 +105,16 @@ class Session:
         base = _Base(command.model, command.chat_template)
         match command:
             case commands.OpenChat():
-                with _device(base, command.speakers):
-                    self._drop_but([self._key(base, speaker) for speaker in command.speakers])
+                with _hold_device(base, command.speakers):
+                    self._drop_but([self._get_key(base, speaker) for speaker in command.speakers])
                     for speaker in command.speakers:
                         self._open(base, speaker, job)
                 self._emit_ready(job)
             case commands.AskChat():
-                with _device(base, [each.speaker for each in command.asked]):
+                with _hold_device(base, [each.speaker for each in command.asked]):
                     self._answer(base, command.asked, job)
             case commands.ShowPrompt():
-                job.emit(self._prompt(base, command.speaker, command.messages, job))
+                job.emit(self._render_prompt(base, command.speaker, command.messages, job))
 
     def close(self) -> None:
         """Free all memory."""
@@ -124,7 +124,7 @@ class Session:
 
     def _answer(self, base: _Base, asked: Sequence[ChatQuestion], job: JobContext) -> None:
         clocked: dict[int, TimedStream] = {}
-        with self._closing(clocked, job):
+        with self._close_unfinished(clocked, job):
             for each in asked:
                 with turn_scheduler.refuse_column_on_error(each.column, clocked, job):
                     clocked[each.column] = TimedStream(self._stream(base, each, job))
@@ -137,7 +137,7 @@ class Session:
                         sent[column] = turn_scheduler.advance(column, active, sent[column], job)
 
     @contextmanager
-    def _closing(self, clocked: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
+    def _close_unfinished(self, clocked: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
         """Report unfinished answers when the chat is canceled."""
         try:
             yield
@@ -194,12 +194,12 @@ class Session:
             lambda token: llama.is_end_of_generation(token) or token in ends,
             held.end,
             len(ids),
-            lane=str(self._key(base, asked.speaker)),
+            lane=str(self._get_key(base, asked.speaker)),
         )
 
     # --- prompts ------------------------------------------------------------------------------
 
-    def _prompt(
+    def _render_prompt(
         self, base: _Base, speaker: AnySpeaker, messages: Sequence[Message], job: JobContext
     ) -> events.PromptShown:
         if isinstance(speaker, OllamaSpeaker):
@@ -217,13 +217,13 @@ class Session:
         """Return the model of a speaker; load it if necessary. Raises ProblemError."""
         if isinstance(speaker, OllamaSpeaker):
             raise TypeError("a server loads its models itself")
-        key = self._key(base, speaker)
+        key = self._get_key(base, speaker)
         held = self._held.pop(key, None)
         if isinstance(held, _InLlama) and context > held.llama.context_size:
             held.close()
             held = None
         if held is None:
-            held = self._loaded(lambda: self._load(base, speaker, context, job), key)
+            held = self._load_or_make_room(lambda: self._load(base, speaker, context, job), key)
         self._held[key] = held
         if isinstance(speaker, AdapterSpeaker) and isinstance(held, _InTorch):
             _check_fit(speaker, held, base, job)
@@ -265,7 +265,7 @@ class Session:
         """
         return self._job is not None and self._job.flags.cancel.is_set()
 
-    def _loaded(self, load: Any, key: tuple[Any, ...]) -> _InTorch | _InLlama:
+    def _load_or_make_room(self, load: Any, key: tuple[Any, ...]) -> _InTorch | _InLlama:
         """Load a model; if memory runs out, unload all others and try once more."""
         try:
             return cast(_InTorch | _InLlama, load())
@@ -282,15 +282,15 @@ class Session:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
+    def _get_key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
         match speaker:
             case AdapterSpeaker():
                 return ("base", base.spec.model_dump_json(), base.chat_template)
             case ModelSpeaker():
-                stamp = _stamp(Path(speaker.folder) / "config.json")
+                stamp = _get_modification_time(Path(speaker.folder) / "config.json")
                 return ("model", speaker.folder, stamp, base.spec.device)
             case GgufSpeaker():
-                return ("gguf", speaker.file, _stamp(Path(speaker.file)))
+                return ("gguf", speaker.file, _get_modification_time(Path(speaker.file)))
         return ("ollama",)
 
     def _emit_ready(self, job: JobContext) -> None:
@@ -309,7 +309,7 @@ def get_session() -> Session:
 
 
 @contextmanager
-def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
+def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
     """Hold the GPU only while the chat answers; raises ProblemError while another job holds it."""
 
     def refuse(device: DeviceIdentity, holder: LockHolder) -> None:
@@ -386,7 +386,7 @@ def _mix(speaker: AnySpeaker) -> AdapterMix:
     )
 
 
-def _stamp(file: Path) -> int:
+def _get_modification_time(file: Path) -> int:
     """Return when a file was last changed, so that a rebuilt model is loaded again."""
     try:
         return file.stat().st_mtime_ns

@@ -54,13 +54,13 @@ def send_update(
     """Send what differs from the text `before`; return the current text and the time."""
     text = stream.get_text()
     if text != before:
-        start = _common(before, text)
+        start = _count_common_prefix(before, text)
         grew = events.AnswerGrew(column=column, start=start, text=text[start:], tokens=stream.tokens)  # fmt: skip
         job.emit(grew)
     return text, time.perf_counter()
 
 
-def _common(one: str, other: str) -> int:
+def _count_common_prefix(one: str, other: str) -> int:
     """Return how many leading characters two texts share."""
     if other.startswith(one):
         return len(one)

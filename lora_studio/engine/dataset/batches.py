@@ -99,11 +99,11 @@ class BatchPlan:
         So memory is at its highest in the first micro-batch, and a lack of it shows at once.
         """
         epoch, position = divmod(index, self.steps_per_epoch)
-        rows = self._epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
+        rows = self._order_epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
         parts = batch_by_length(rows, self._lengths, self.micro_batch)
-        return min(parts, self._filled_up(rows), key=len) if self.room else parts
+        return min(parts, self._pack_rows(rows), key=len) if self.room else parts
 
-    def _filled_up(self, rows: Iterable[int]) -> list[list[int]]:
+    def _pack_rows(self, rows: Iterable[int]) -> list[list[int]]:
         """Put each row, the longest first, into the first micro-batch that has room for it."""
         micro_batches: list[list[int]] = []
         free: list[int] = []  # tokens
@@ -124,7 +124,9 @@ class BatchPlan:
         """
         most, longest_step = -1, 0
         for epoch in range(math.ceil(steps / self.steps_per_epoch)):
-            rows = self._epoch(epoch)[: (steps - epoch * self.steps_per_epoch) * self.per_step]
+            rows = self._order_epoch(epoch)[
+                : (steps - epoch * self.steps_per_epoch) * self.per_step
+            ]
             ends = np.zeros(-(-len(rows) // self.per_step) * self.per_step, dtype=np.int64)
             ends[: len(rows)] = self._lengths[rows]
             first = -np.sort(-ends.reshape(-1, self.per_step), axis=1)[:, : self.micro_batch]
@@ -134,17 +136,17 @@ class BatchPlan:
                 longest_step = epoch * self.steps_per_epoch + int(tokens.argmax())
         return self.get_step(longest_step)[0]
 
-    def _epoch(self, epoch: int) -> np.ndarray:
+    def _order_epoch(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
             generator = np.random.default_rng((self._seed, epoch))
             order = generator.permutation(len(self._lengths))
             if self._grouped:
-                order = _grouped(order, self._lengths, self.per_step, generator)
+                order = _group_by_length(order, self._lengths, self.per_step, generator)
             self._order = epoch, order
         return self._order[1]
 
 
-def _grouped(
+def _group_by_length(
     order: np.ndarray, lengths: np.ndarray, per_step: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Sort ranges of some steps by length, and shuffle the steps.

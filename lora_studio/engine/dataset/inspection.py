@@ -58,43 +58,43 @@ def inspect(command: commands.InspectDataset, job: JobContext) -> None:
     spec = command.dataset
     if not spec.sources:
         mixture.open_dataset(spec, job)
-    first = [_first(source, job) for source in spec.sources]
+    first = [_read_first(source, job) for source in spec.sources]
     errors = [start for start in first if isinstance(start, ProblemError)]
     if len(errors) == len(first):
         raise errors[0]
     if any(isinstance(start, FirstRows) and not start.is_all for start in first):
-        job.emit(_first_answer(spec, first, command.preview))
+        job.emit(_answer_from_first_rows(spec, first, command.preview))
     sources: list[SourceFound] = []
     preview: list[RowPreview] = []
     for index, source in enumerate(spec.sources):
         try:
-            store, about = _opened(source, job)
+            store, about = _open(source, job)
         except ProblemError as error:
-            sources.append(_unreadable(source, error.problems))
+            sources.append(_describe_unreadable(source, error.problems))
             continue
         judged = verdicts.judge_source(store, about, spec, job)
         counts = {"rows": len(store), "used": judged.used, "skipped": judged.get_skipped()}
-        problems = (*_mostly_skipped(store, about, judged), *about.problems)
+        problems = (*_get_skipped_warnings(store, about, judged), *about.problems)
         sources.append(about.model_copy(update=counts | {"problems": problems}))
         positions = range(min(len(store), command.preview - len(preview)))
         preview += [preview_row(store, about, index, position, spec) for position in positions]
-    job.emit(_inspected(sources, preview, is_complete=True))
+    job.emit(_build_answer(sources, preview, is_complete=True))
 
 
-def _first(source: DataSource, job: JobContext) -> FirstRows | ProblemError:
+def _read_first(source: DataSource, job: JobContext) -> FirstRows | ProblemError:
     try:
         return scan.read_first_rows(source, _FIRST_ROWS, job)
     except ProblemError as error:
         return error
 
 
-def _opened(source: DataSource, job: JobContext) -> tuple[RowStore, SourceFound]:
+def _open(source: DataSource, job: JobContext) -> tuple[RowStore, SourceFound]:
     store = scan.open_store(source, job)
     verdict = mixture.recognize_format(store, source)
     return store, mixture.describe_source(source, store, verdict)
 
 
-def _first_answer(
+def _answer_from_first_rows(
     spec: DatasetSpec, first: Sequence[FirstRows | ProblemError], most: int
 ) -> DatasetInspected:
     """Return what the first rows alone show."""
@@ -102,7 +102,7 @@ def _first_answer(
     preview: list[RowPreview] = []
     for index, (source, start) in enumerate(zip(spec.sources, first, strict=True)):
         if isinstance(start, ProblemError):
-            sources.append(_unreadable(source, start.problems))
+            sources.append(_describe_unreadable(source, start.problems))
             continue
         verdict = detect(
             [row.values for row in start.rows if row.values is not None],
@@ -111,7 +111,7 @@ def _first_answer(
             source.mapping,
         )
         about = mixture.describe_rows(source, verdict, start.rows, start.title, start.columns)
-        shown = [_shown(row, about, index, spec) for row in start.rows]
+        shown = [_show_row(row, about, index, spec) for row in start.rows]
         reasons = {row.fault for row in shown if row.fault}
         skipped = [
             Skipped(
@@ -124,10 +124,10 @@ def _first_answer(
         used = sum(not row.fault for row in shown)
         sources.append(about.model_copy(update={"used": used, "skipped": tuple(skipped)}))
         preview += shown[: most - len(preview)]
-    return _inspected(sources, preview, is_complete=False)
+    return _build_answer(sources, preview, is_complete=False)
 
 
-def _mostly_skipped(store: RowStore, source: SourceFound, judged: Verdicts) -> list[Problem]:
+def _get_skipped_warnings(store: RowStore, source: SourceFound, judged: Verdicts) -> list[Problem]:
     """Return a warning where more than half of the rows don't fit the recognized format."""
     skipped = [entry for entry in judged.get_skipped() if entry.reason not in EXPECTED]
     lost = sum(entry.count for entry in skipped)
@@ -153,7 +153,7 @@ def _mostly_skipped(store: RowStore, source: SourceFound, judged: Verdicts) -> l
     ]
 
 
-def _unreadable(source: DataSource, problems: Sequence[Problem]) -> SourceFound:
+def _describe_unreadable(source: DataSource, problems: Sequence[Problem]) -> SourceFound:
     return SourceFound(
         path=source.path,
         container="",
@@ -168,7 +168,7 @@ def _unreadable(source: DataSource, problems: Sequence[Problem]) -> SourceFound:
     )
 
 
-def _inspected(
+def _build_answer(
     sources: Sequence[SourceFound], preview: Sequence[RowPreview], *, is_complete: bool
 ) -> DatasetInspected:
     task, problems = mixture.find_common_task(sources)
@@ -210,26 +210,26 @@ def read_page(command: commands.ReadRows, job: JobContext) -> None:
     errors: list[ProblemError] = []
     for index, source in enumerate(spec.sources):
         try:
-            opened[index] = _opened(source, job)
+            opened[index] = _open(source, job)
         except ProblemError as error:
             errors.append(error)
     if errors and not opened:
         raise errors[0]
     matching = [
-        _matching(command, *opened[index], job) if index in opened else range(0)
+        _find_matching(command, *opened[index], job) if index in opened else range(0)
         for index in range(len(spec.sources))
     ]
     if command.only:
         wanted = [(source, row - 1) for source, row in command.only if 0 <= source < len(matching)]
-        rows = [(source, row) for source, row in wanted if _contains(matching[source], row)]
+        rows = [(source, row) for source, row in wanted if _has_position(matching[source], row)]
         total, page = len(rows), rows[command.first : command.first + command.count]
     else:
-        total, page = sum(map(len, matching)), _page(matching, command.first, command.count)
+        total, page = sum(map(len, matching)), _get_page(matching, command.first, command.count)
     shown = tuple(preview_row(*opened[source], source, row, spec) for source, row in page)
     job.emit(RowsRead(first=command.first, matching=total, rows=shown))
 
 
-def _page(matching: Sequence[Positions], first: int, count: int) -> list[tuple[int, int]]:
+def _get_page(matching: Sequence[Positions], first: int, count: int) -> list[tuple[int, int]]:
     page: list[tuple[int, int]] = []
     for source, positions in enumerate(matching):
         here = positions[first : first + count - len(page)]
@@ -238,14 +238,14 @@ def _page(matching: Sequence[Positions], first: int, count: int) -> list[tuple[i
     return page
 
 
-def _contains(positions: Positions, position: int) -> bool:
+def _has_position(positions: Positions, position: int) -> bool:
     if isinstance(positions, range):
         return position in positions
     index = int(np.searchsorted(positions, position))
     return index < len(positions) and int(positions[index]) == position
 
 
-def _matching(
+def _find_matching(
     command: commands.ReadRows, store: RowStore, source: SourceFound, job: JobContext
 ) -> Positions:
     """Return positions (from 0) of the matching rows of a source, in order."""
@@ -275,8 +275,8 @@ def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
     """
     import pyarrow.compute as pc  # a fifth of a second
 
-    pattern = "|".join(re.escape(spelling) for spelling in _spellings(words))
-    is_name = words.casefold() in " ".join(_names(store)).casefold()
+    pattern = "|".join(re.escape(spelling) for spelling in _get_spellings(words))
+    is_name = words.casefold() in " ".join(_get_names(store)).casefold()
     positions = [np.empty(0, dtype=np.int64)]
     for first, batch in store.iter_batches():
         job.report_progress("searching rows", first, len(store), "rows")
@@ -285,13 +285,13 @@ def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
         if is_name and rows.size:
             raws = batch.column("raw").filter(hits).to_pylist()
             folded = words.casefold()
-            holds = [_holds(parse_values(raw), folded) for raw in raws]
+            holds = [_has_words(parse_values(raw), folded) for raw in raws]
             rows = rows[np.array(holds, dtype=bool)]
         positions.append(rows + first)
     return np.concatenate(positions)
 
 
-def _spellings(words: str) -> list[str]:
+def _get_spellings(words: str) -> list[str]:
     """Return how JSON may spell a text: letters beyond ASCII directly, or as escapes."""
     forms = (words, words.lower(), words.upper())
     escaped_forms = [
@@ -300,26 +300,26 @@ def _spellings(words: str) -> list[str]:
     return list(dict.fromkeys(escaped_forms))
 
 
-def _names(store: RowStore) -> set[str]:
+def _get_names(store: RowStore) -> set[str]:
     """Return the names of columns and of nested fields, by the first rows."""
     names = set(store.facts.columns)
     for position in range(min(50, len(store))):
-        names |= _fields(store.read_raw(position).values)
+        names |= _get_fields(store.read_raw(position).values)
     return names
 
 
-def _fields(value: Any) -> set[str]:
+def _get_fields(value: Any) -> set[str]:
     if isinstance(value, dict):
-        return set(value).union(*(_fields(item) for item in value.values()))
-    return set().union(*(_fields(item) for item in value)) if isinstance(value, list) else set()
+        return set(value).union(*(_get_fields(item) for item in value.values()))
+    return set().union(*(_get_fields(item) for item in value)) if isinstance(value, list) else set()
 
 
-def _holds(value: Any, words: str) -> bool:
+def _has_words(value: Any, words: str) -> bool:
     """Return whether a value contains the (case-folded) words."""
     if isinstance(value, dict):
-        return any(_holds(item, words) for item in value.values())
+        return any(_has_words(item, words) for item in value.values())
     if isinstance(value, list):
-        return any(_holds(item, words) for item in value)
+        return any(_has_words(item, words) for item in value)
     return words in str(value).casefold()
 
 
@@ -330,13 +330,13 @@ def preview_row(
     store: RowStore, about: SourceFound, source: int, position: int, spec: DatasetSpec
 ) -> RowPreview:
     """Return a row by its position (from 0) as the table shows it, with long texts truncated."""
-    shown = _shown(store.read_raw(position), about, source, spec)
+    shown = _show_row(store.read_raw(position), about, source, spec)
     if shown.fault and not shown.text:
         return shown.model_copy(update={"text": _cut(store.read_text(position))})
     return shown
 
 
-def _shown(row: RawRow, about: SourceFound, source: int, spec: DatasetSpec) -> RowPreview:
+def _show_row(row: RawRow, about: SourceFound, source: int, spec: DatasetSpec) -> RowPreview:
     """Return the row's sample; for a skipped row the reason, and the row as in the file."""
     if row.values is None:
         fault = row.fault or NO_FORMAT
@@ -347,20 +347,20 @@ def _shown(row: RawRow, about: SourceFound, source: int, spec: DatasetSpec) -> R
         sample = mixture.make_sample(row.values, about.format, about.mapping, spec)
     except UnusableRow as error:
         return RowPreview(
-            row=row.number, source=source, text=_cut(_printable(row.raw)), fault=error.reason
+            row=row.number, source=source, text=_cut(_to_printable(row.raw)), fault=error.reason
         )
     return RowPreview(
         row=row.number,
         source=source,
-        messages=_short(sample.messages),
-        chosen=_short(sample.chosen),
-        rejected=_short(sample.rejected),
+        messages=_shorten(sample.messages),
+        chosen=_shorten(sample.chosen),
+        rejected=_shorten(sample.rejected),
         label=sample.label,
         text=_cut(sample.text),
     )
 
 
-def _short(turns: Sequence[Message]) -> tuple[Message, ...]:
+def _shorten(turns: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(
         turn.model_copy(update={"content": _cut(turn.content), "thinking": _cut(turn.thinking)})
         if len(turn.content) > _LONGEST or len(turn.thinking) > _LONGEST
@@ -373,5 +373,5 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _printable(text: str) -> str:
+def _to_printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -52,7 +52,7 @@ def measure(command: commands.MeasureDataset, job: JobContext) -> None:
         job.emit(_estimate(rows, tokenizer, job))
     tables = prepare.tokenize(rows, tokenizer, job)
     weights = prepare.get_source_weights(rows)[: len(rows.spec.sources)]
-    columns = [_columns(table, weight) for table, weight in zip(tables, weights, strict=False)]
+    columns = [_build_table(table, weight) for table, weight in zip(tables, weights, strict=False)]
     skipped = prepare.to_skipped_events(prepare.collect_skipped(tables, Fitting([])))
     job.emit(count_lengths(columns, spec, skipped, complete=True))
 
@@ -87,7 +87,7 @@ def count_lengths(
     complete: bool,
 ) -> LengthsMeasured:
     """Return the counts of all rows together."""
-    edges = _edges(columns, spec.max_length)
+    edges = _choose_edges(columns, spec.max_length)
     rows_over = np.zeros(len(edges))
     trained_over = np.zeros(len(edges))
     tokens = trained = rows = 0.0
@@ -96,7 +96,7 @@ def count_lengths(
         over = len(ordered) - np.searchsorted(ordered, edges, "right")
         rows_over += part.weight * over
         ends, begins = np.sort(part.ranges[:, 1]), np.sort(part.ranges[:, 0])
-        trained_over += part.weight * (_behind(ends, edges) - _behind(begins, edges))
+        trained_over += part.weight * (_sum_excess(ends, edges) - _sum_excess(begins, edges))
         rows += part.weight * len(ordered)
         tokens += part.weight * part.tokens
         trained += part.weight * int((part.ranges[:, 1] - part.ranges[:, 0]).sum())
@@ -108,13 +108,13 @@ def count_lengths(
         edges=tuple(edges.tolist()),
         rows_over=tuple(np.round(rows_over).astype(int).tolist()),
         trained_over=tuple(np.round(trained_over).astype(int).tolist()),
-        percentiles=_percentiles(columns),
+        percentiles=_compute_percentiles(columns),
         skipped=skipped,
         heaviest=find_heaviest_steps(sample_epoch(columns)),
     )
 
 
-def _behind(ordered: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+def _sum_excess(ordered: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return Σ max(0, value − edge) over ascending values, for each edge."""
     sums = np.concatenate([[0], np.cumsum(ordered, dtype=np.int64)])
     first = np.searchsorted(ordered, edges, "right")
@@ -122,7 +122,7 @@ def _behind(ordered: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.
     return excess
 
 
-def _edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
+def _choose_edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
     """Return even steps of the grain up to where nearly all rows end, then growing ones."""
     every = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     longest = int(every.max(initial=0))
@@ -135,7 +135,7 @@ def _edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
     return np.unique(chosen).astype(np.int64)
 
 
-def _percentiles(columns: Sequence[LengthTable]) -> dict[int, int]:
+def _compute_percentiles(columns: Sequence[LengthTable]) -> dict[int, int]:
     """Return percentiles of the lengths, with each row counted by its weight."""
     length = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     if not len(length):
@@ -180,7 +180,7 @@ def find_heaviest_steps(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]
     return heaviest
 
 
-def _columns(table: TokenTable, weight: float) -> LengthTable:
+def _build_table(table: TokenTable, weight: float) -> LengthTable:
     ranges = np.concatenate([*table.iter_spans(), np.zeros((0, 2), np.int32)])
     return LengthTable(
         table.length.astype(np.int64),

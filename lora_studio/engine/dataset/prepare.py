@@ -51,11 +51,11 @@ def prepare(
     rows = mixture.open_dataset(spec, job)
     tables = tokenize(rows, tokenizer, job)
     fits = fit_to_limit(tables, rows.task, spec)
-    divided = splitting.split(rows, seed, job, _usable_rows(tables, fits))
+    divided = splitting.split(rows, seed, job, _find_usable_rows(tables, fits))
     skipped = collect_skipped(tables, fits, divided)
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
-        raise _no_usable_rows(spec, read, skipped)
+        raise _no_usable_rows_error(spec, read, skipped)
     epoch = mixture.repeat_by_weight(divided.training.to_array(), get_source_weights(rows), seed)
     training = select(tables, epoch, rows.task, spec.max_length)
     validation = select(tables, divided.validation.to_array(), rows.task, spec.max_length)
@@ -65,13 +65,13 @@ def prepare(
         rows_train=len(divided.training),
         rows_validation=len(divided.validation),
         skipped=to_skipped_events(skipped),
-        rows_cut=_rows_cut(tables, fits, spec) if rows.task != "text" else 0,
+        rows_cut=_count_truncated_rows(tables, fits, spec) if rows.task != "text" else 0,
         tokens=int(training.lengths.sum()),
         trained_tokens=training.count_targets(),
     )
-    warnings = tuple(_warnings(training, validation))
+    warnings = tuple(_get_warnings(training, validation))
     return PreparedDataset(
-        rows, divided, training, validation, ready, warnings, _fingerprint(training)
+        rows, divided, training, validation, ready, warnings, _compute_fingerprint(training)
     )
 
 
@@ -119,7 +119,7 @@ def to_skipped_events(skipped: dict[SkipReason, SkippedRow]) -> tuple[Skipped, .
     )
 
 
-def _rows_cut(tables: Sequence[TokenTable], fits: Fitting, spec: DatasetSpec) -> int:
+def _count_truncated_rows(tables: Sequence[TokenTable], fits: Fitting, spec: DatasetSpec) -> int:
     return sum(
         int((table.length[usable] > spec.max_length).sum())
         for table, usable in zip(tables, fits.usable, strict=True)
@@ -133,7 +133,7 @@ _REMEDIES: dict[UnusableKind, Template] = {
 }
 
 
-def _no_usable_rows(
+def _no_usable_rows_error(
     spec: DatasetSpec, read: int, skipped: dict[SkipReason, SkippedRow]
 ) -> ProblemError:
     """Return the error of a dataset without a row to train on."""
@@ -164,7 +164,7 @@ def _no_usable_rows(
     return fail("dataset.no_usable_rows", what, remedy, where=where)
 
 
-def _usable_rows(tables: Sequence[TokenTable], fits: Fitting) -> np.ndarray:
+def _find_usable_rows(tables: Sequence[TokenTable], fits: Fitting) -> np.ndarray:
     """Return the usable rows as (source, position) pairs, [rows, 2]."""
     pairs = [
         np.column_stack([np.full(int(usable.sum()), number), table.row[usable]])
@@ -173,14 +173,14 @@ def _usable_rows(tables: Sequence[TokenTable], fits: Fitting) -> np.ndarray:
     return np.concatenate(pairs)
 
 
-def _fingerprint(training: Selection) -> str:
+def _compute_fingerprint(training: Selection) -> str:
     digest = hashlib.sha256("".join(table.digest for table in training.tables).encode())
     for column in (training.table, training.index, training.begin, training.end):
         digest.update(np.ascontiguousarray(column, np.int64).tobytes())
     return digest.hexdigest()
 
 
-def _warnings(training: Selection, validation: Selection) -> list[Problem]:
+def _get_warnings(training: Selection, validation: Selection) -> list[Problem]:
     where = Where(step="dataset", field="chat_template")
     problems: list[Problem] = []
     if partial := training.count_left_out() + validation.count_left_out():

@@ -26,13 +26,13 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     rows = mixture.open_dataset(spec, job)
     source, position = command.source, command.row - 1
     if source >= len(rows.stores) or position >= len(rows.stores[source]):
-        raise _no_such_row(rows, command)
+        raise _no_such_row_error(rows, command)
     raw = rows.stores[source].read_text(position)
     preview = RowPreview(row=command.row, source=source)
     try:
         sample = rows.sample(source, position)
     except UnusableRow as reason:
-        job.emit(_unusable(preview, raw, reason, command))
+        job.emit(_show_unusable(preview, raw, reason, command))
         return
     preview = preview.model_copy(
         update={
@@ -46,14 +46,14 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     if command.model is None:
         job.emit(RowShown(row=preview, raw=raw))
         return
-    encoder = _encoder(command.model, spec, job)
+    encoder = _create_encoder(command.model, spec, job)
     try:
-        job.emit(_shown(encoder, sample, preview, raw, command))
+        job.emit(_show_usable(encoder, sample, preview, raw, command))
     except UnusableRow as reason:
-        job.emit(_unusable(preview, raw, reason, command))
+        job.emit(_show_unusable(preview, raw, reason, command))
 
 
-def _shown(
+def _show_usable(
     encoder: Encoder, sample: Sample, preview: RowPreview, raw: str, command: commands.ShowRow
 ) -> RowShown:
     sides = encoder.show(sample)
@@ -72,11 +72,13 @@ def _shown(
         rejected_text=rejected.text if rejected else "",
         rejected_tokens=rejected.tokens if rejected else (),
         rejected_trained_spans=rejected.trained_spans if rejected else (),
-        problems=(_problem(verdict, command),) if verdict else tuple(_remarks(tokenized, command)),
+        problems=(_problem(verdict, command),)
+        if verdict
+        else tuple(_get_row_problems(tokenized, command)),
     )
 
 
-def _remarks(
+def _get_row_problems(
     tokenized: list[TokenizedText] | UnusableRow, command: commands.ShowRow
 ) -> list[Problem]:
     """Return what of a usable row is not trained or not shown, because of the chat template."""
@@ -92,7 +94,7 @@ def _remarks(
             row=command.row,
         )
         remedy = "To train every answer, make each a row of its own, or remove the system message."
-        remarks.append(_remark("dataset.answers_left_out", what, remedy, command))
+        remarks.append(_row_problem("dataset.answers_left_out", what, remedy, command))
     if unshown := sum(side.unshown for side in sides):
         what = counted(
             unshown,
@@ -103,17 +105,17 @@ def _remarks(
             row=command.row,
         )
         remedy = "To train on all reasoning, make each answer a row of its own."
-        remarks.append(_remark("dataset.thinking_left_out", what, remedy, command))
+        remarks.append(_row_problem("dataset.thinking_left_out", what, remedy, command))
     return remarks
 
 
-def _remark(code: str, what: Text, remedy: Template, command: commands.ShowRow) -> Problem:
+def _row_problem(code: str, what: Text, remedy: Template, command: commands.ShowRow) -> Problem:
     path = command.dataset.sources[command.source].path
     where = Where(step="dataset", field="sources", file=path, row=command.row)
     return warning(code, what, remedy, where=where)
 
 
-def _unusable(
+def _show_unusable(
     preview: RowPreview, raw: str, verdict: UnusableRow, command: commands.ShowRow
 ) -> RowShown:
     return RowShown(
@@ -143,7 +145,7 @@ def _problem(verdict: UnusableRow, command: commands.ShowRow) -> Problem:
     )
 
 
-def _encoder(model: ModelSpec, spec: DatasetSpec, job: JobContext) -> Encoder:
+def _create_encoder(model: ModelSpec, spec: DatasetSpec, job: JobContext) -> Encoder:
     folder = sources.resolve_tokenizer(model, job)
     key = (str(folder), str(model.trust_remote_code), spec.model_dump_json())
     if key not in _encoders:
@@ -153,7 +155,7 @@ def _encoder(model: ModelSpec, spec: DatasetSpec, job: JobContext) -> Encoder:
     return _encoders[key]
 
 
-def _no_such_row(rows: MixedRows, command: commands.ShowRow) -> ProblemError:
+def _no_such_row_error(rows: MixedRows, command: commands.ShowRow) -> ProblemError:
     if command.source >= len(rows.stores):
         count = len(rows.stores)
         what = counted(

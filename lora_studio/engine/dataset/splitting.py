@@ -70,14 +70,14 @@ class RowIds(Sequence[RowId]):
     def __getitem__(self, index: slice) -> list[RowId]: ...
     def __getitem__(self, index: int | slice) -> RowId | list[RowId]:
         if isinstance(index, slice):
-            return [_unpacked(packed) for packed in self.packed[index].tolist()]
-        return _unpacked(int(self.packed[index]))
+            return [_unpack(packed) for packed in self.packed[index].tolist()]
+        return _unpack(int(self.packed[index]))
 
     def __iter__(self) -> Iterator[RowId]:
-        return map(_unpacked, self.packed.tolist())
+        return map(_unpack, self.packed.tolist())
 
 
-def _unpacked(packed: int) -> RowId:
+def _unpack(packed: int) -> RowId:
     return packed >> 40, packed & (1 << 40) - 1
 
 
@@ -107,41 +107,41 @@ def split(
     if usable is not None and not holds_out and not {*spec.fixes} & dataset_comparison.WHOLE:
         is_training = usable[:, 0] < len(spec.sources)
         return DatasetSplit(RowIds(*usable[is_training].T), RowIds(*usable[~is_training].T), {})
-    file = rows.stores[0].folder / f"split-{_key(rows, seed, usable)}"
+    file = rows.stores[0].folder / f"split-{_get_key(rows, seed, usable)}"
     if (cached := _read(file)) is not None:
         return cached
     facts = row_facts.measure(rows, spec.fixes, job)
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
-    divided = _divided(rows, compared, seed, usable)
+    divided = _divide(rows, compared, seed, usable)
     if len(facts) >= _CACHED_FROM:
         _write(file, divided)
     return divided
 
 
-def _divided(
+def _divide(
     rows: MixedRows, compared: ComparisonResult, seed: int, usable: NDArray[np.int64] | None
 ) -> DatasetSplit:
     spec, facts = rows.spec, compared.facts
     there = np.ones(len(facts), dtype=bool)
     if usable is not None:
-        there = np.isin(_ids(facts, there).packed, RowIds(*usable.T).packed)
+        there = np.isin(_get_ids(facts, there).packed, RowIds(*usable.T).packed)
     dropped: dict[Repair, RowIds] = {}
     for fix, out in dataset_comparison.apply_repairs(compared, spec.fixes, there)[1].items():
         if out.any():
-            dropped[fix] = _ids(facts, out)
+            dropped[fix] = _get_ids(facts, out)
         there &= ~out
     held_out = compared.held_out & there
     if not spec.validation_file:
-        groups = _groups(rows, compared, there)
+        groups = _group_rows(rows, compared, there)
         numbers = mix64(facts["exact"] ^ mix64(np.full(len(facts), seed, dtype=np.uint64)))
         chosen = choose_held_out(
             groups[there], numbers[groups[there]], spec.validation_share, spec.validation_count
         )
         held_out[np.flatnonzero(there)[chosen]] = True
-    return DatasetSplit(_ids(facts, there & ~held_out), _ids(facts, held_out), dropped)
+    return DatasetSplit(_get_ids(facts, there & ~held_out), _get_ids(facts, held_out), dropped)
 
 
-def _key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> str:
+def _get_key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> str:
     """Return a hash of all that a split depends on."""
     spec = rows.spec
     facts: list[Any] = [
@@ -213,7 +213,7 @@ def choose_held_out(
     return held_out[members]
 
 
-def _groups(rows: MixedRows, compared: ComparisonResult, there: Mask) -> NDArray[np.int64]:
+def _group_rows(rows: MixedRows, compared: ComparisonResult, there: Mask) -> NDArray[np.int64]:
     """Return the first present row of each row's group."""
     joined = DuplicateGroups(len(there))
     joined.join_equal(np.where(there, compared.leaders, np.arange(len(there)) + len(there)))
@@ -228,5 +228,5 @@ def _groups(rows: MixedRows, compared: ComparisonResult, there: Mask) -> NDArray
     return joined.find_leaders()
 
 
-def _ids(facts: RowFacts, mask: Mask) -> RowIds:
+def _get_ids(facts: RowFacts, mask: Mask) -> RowIds:
     return RowIds(facts["source"][mask], facts["index"][mask])

@@ -31,7 +31,7 @@ def list_devices() -> events.DevicesFound:
     """Return every device with its memory, the one that `auto` means first. Imports torch: seconds."""
     import torch
 
-    devices = [_cuda(index) for index in range(torch.cuda.device_count())]
+    devices = [_describe_cuda(index) for index in range(torch.cuda.device_count())]
     memory = psutil.virtual_memory()
     if torch.backends.mps.is_available():
         devices.append(
@@ -47,7 +47,7 @@ def list_devices() -> events.DevicesFound:
         )
     cpu = events.Device(
         name="cpu",
-        title=_processor(torch.get_num_threads()),
+        title=_get_processor_title(torch.get_num_threads()),
         total_bytes=memory.total,
         free_bytes=memory.available,
         precision=get_auto_precision(torch.device("cpu")),
@@ -56,7 +56,7 @@ def list_devices() -> events.DevicesFound:
     return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
 
 
-def _processor(threads: int) -> Text:
+def _get_processor_title(threads: int) -> Text:
     return counted(
         threads,
         "CPU ({machine}, {n} thread)",
@@ -77,7 +77,7 @@ def get_package_versions() -> dict[str, str]:
     return versions
 
 
-def _cuda(index: int) -> events.Device:
+def _describe_cuda(index: int) -> events.Device:
     import torch
 
     facts = torch.cuda.get_device_properties(index)

@@ -31,7 +31,7 @@ class DeviceLoad:
 
     def __init__(self, device: torch.device, read: Callable[[], Load] | None = None) -> None:
         """`read` measures once; the default depends on the device."""
-        self._read = read or _reader(device)
+        self._read = read or _create_reader(device)
         self._last: Load = {}
         self._begun = float("-inf")
         self._thread: threading.Thread | None = None
@@ -49,11 +49,11 @@ class DeviceLoad:
         self._last = self._read()
 
 
-def _reader(device: torch.device) -> Callable[[], Load]:
+def _create_reader(device: torch.device) -> Callable[[], Load]:
     if device.type == "cuda":
         return lambda: read_gpu_load(device)
     if device.type == "cpu":
-        return _of_this_process()
+        return _create_process_reader()
     return dict  # only administrators can read the load of an Apple GPU
 
 
@@ -79,7 +79,7 @@ def read_gpu_load(device: torch.device) -> Load:
     return load
 
 
-def _of_this_process() -> Callable[[], Load]:
+def _create_process_reader() -> Callable[[], Load]:
     process, cores = psutil.Process(), psutil.cpu_count() or 1
     process.cpu_percent()  # the first answer is 0: it is counted from here
 

@@ -54,13 +54,13 @@ def get_lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
         if chosen.type == "cuda":
             # Left open, the layers go to all GPUs there are (`engine/model/loading.py`).
             every = range(torch.cuda.device_count()) if name == "auto" else [chosen.index]
-            identities += [_gpu(index) for index in every]
+            identities += [_get_identity(index) for index in every]
         elif chosen.type != "cpu":
             identities.append(DeviceIdentity(chosen.type, text("The GPU")))
     return identities
 
 
-def _gpu(index: int) -> DeviceIdentity:
+def _get_identity(index: int) -> DeviceIdentity:
     import torch
 
     facts = torch.cuda.get_device_properties(index)

@@ -38,7 +38,7 @@ def push(
     """
     import huggingface_hub
 
-    files = _files(run, what)
+    files = _get_files(run, what)
     if huggingface_hub.get_token() is None:
         raise fail(
             "hub.no_token",
@@ -51,9 +51,9 @@ def push(
         created = api.create_repo(repository, private=private, exist_ok=True)
         repository = created.repo_id
         if private and not api.repo_info(repository).private:
-            job.emit(events.Warned(problem=_public(repository)))
-    card = model_card.build_card(what, repository, _facts(run, project, files))
-    _upload(api, repository, what, _contents(project, files) | {_CARD: card.encode()}, job)
+            job.emit(events.Warned(problem=_public_repository_warning(repository)))
+    card = model_card.build_card(what, repository, _get_facts(run, project, files))
+    _upload(api, repository, what, _get_contents(project, files) | {_CARD: card.encode()}, job)
     job.emit(
         events.Pushed(
             repository=repository,
@@ -67,7 +67,7 @@ def push(
 
 def preview_card(run: RunFolder, project: Project, repository: str, what: What) -> str:
     """Return the card that `push` would write; raises ProblemError if there is nothing to upload."""
-    return model_card.build_card(what, repository, _facts(run, project, _files(run, what)))
+    return model_card.build_card(what, repository, _get_facts(run, project, _get_files(run, what)))
 
 
 #: What to say and to do where a run lacks what is to be uploaded.
@@ -78,7 +78,7 @@ _MISSING: dict[What, tuple[Template, Template]] = {
 }
 
 
-def _files(run: RunFolder, what: What) -> list[Path]:
+def _get_files(run: RunFolder, what: What) -> list[Path]:
     folder = {"adapter": run.adapter, "merged": run.merged, "gguf": run.gguf}[what]
     files = sorted(file for file in folder.glob("*") if file.is_file() and file.name != _CARD)
     if what == "gguf":
@@ -89,7 +89,7 @@ def _files(run: RunFolder, what: What) -> list[Path]:
     return files
 
 
-def _contents(project: Project, files: list[Path]) -> dict[str, Path | bytes]:
+def _get_contents(project: Project, files: list[Path]) -> dict[str, Path | bytes]:
     """Return the files to upload by name.
 
     An adapter's settings name its base model. A folder of this computer is replaced by its name: the
@@ -111,7 +111,7 @@ def _upload(
     """Upload large files one after another, then commit all of them at once."""
     from huggingface_hub import CommitOperationAdd
 
-    sizes = {name: _size(content) for name, content in contents.items()}
+    sizes = {name: _get_size(content) for name, content in contents.items()}
     operations = {name: CommitOperationAdd(name, content) for name, content in contents.items()}
     total, done = sum(sizes.values()), 0
     with _translate_upload_errors(repository):
@@ -125,11 +125,11 @@ def _upload(
         )
 
 
-def _size(content: Path | bytes) -> int:
+def _get_size(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def _facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
+def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
     try:
         selftest: dict[str, Any] = json.loads(run.selftest_file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -147,7 +147,7 @@ def _facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
     )
 
 
-def _public(repository: str) -> Problem:
+def _public_repository_warning(repository: str) -> Problem:
     return warning(
         "hub.public",
         "{repository} already exists and is public: everyone can see what you upload.",
@@ -173,7 +173,7 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        raise _http_problem(repository, status) from error
+        raise _http_error(repository, status) from error
     except get_network_errors() as error:
         raise fail(
             "hub.interrupted",
@@ -184,7 +184,7 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
         ) from error
 
 
-def _http_problem(repository: str, status: int) -> ProblemError:
+def _http_error(repository: str, status: int) -> ProblemError:
     """Return the problem of an HTTP status, 0 for a missing answer."""
     if status in (401, 403):
         return fail(

@@ -24,9 +24,9 @@ def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -
 
     Raises ProblemError when the folder that the user chose doesn't exist, or the disk is full.
     """
-    models = _models(project.export.lm_studio_folder)
+    models = _find_models_folder(project.export.lm_studio_folder)
     if models is None:
-        job.emit(events.Warned(problem=_not_found()))
+        job.emit(events.Warned(problem=_not_found_problem()))
         return
     folder = models / PUBLISHER / to_file_name(project.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -
     )
 
 
-def _models(chosen: str) -> Path | None:
+def _find_models_folder(chosen: str) -> Path | None:
     if chosen:
         if not Path(chosen).is_dir():
             raise fail(
@@ -73,7 +73,7 @@ def _put(file: Path, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _not_found() -> Problem:
+def _not_found_problem() -> Problem:
     return warning(
         "export.no_lm_studio",
         "LM Studio's models folder was not found on this computer.",

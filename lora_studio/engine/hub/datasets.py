@@ -58,7 +58,7 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
     import huggingface_hub
 
     with translate_hub_errors(source.path, source.revision, "dataset"):
-        names = _listing(source)
+        names = _list_files(source)
         card = None
         if "README.md" in names:
             card = Path(
@@ -66,18 +66,18 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
                     source.path, "README.md", repo_type="dataset", revision=source.revision
                 )
             )
-        wanted = _select_files(_file_layout(card, names), names, source)
+        wanted = _select_files(_choose_layout(card, names), names, source)
         folder = huggingface_hub.snapshot_download(
             source.path,
             repo_type="dataset",
             revision=source.revision,
-            allow_patterns=[_escaped(name) for name in wanted],
+            allow_patterns=[_escape(name) for name in wanted],
             tqdm_class=create_job_bar(job, text("downloading the dataset")),
         )
     return [(Path(folder) / name, name) for name in wanted]
 
 
-def _listing(source: DataSource) -> list[str]:
+def _list_files(source: DataSource) -> list[str]:
     """Return the files of a revision; those on this computer when the Hub can't be reached."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -98,22 +98,22 @@ def _listing(source: DataSource) -> list[str]:
         )
 
 
-def _file_layout(card: Path | None, names: list[str]) -> _FileLayout:
+def _choose_layout(card: Path | None, names: list[str]) -> _FileLayout:
     """Return the layout that the dataset card declares, else one by the names of the files."""
     data = [name for name in names if _DATA.search(name) and not _NO_ROWS.search(name)]
-    declared = _declared(card)
+    declared = _get_declared(card)
     if not declared:
-        return _FileLayout({"": _by_split(data)}, "")
+        return _FileLayout({"": _group_by_split(data)}, "")
     files: dict[str, dict[str, list[str]]] = {}
     default = ""
     for entry in declared:
         subset = str(entry.get("config_name", "default"))
         default = subset if entry.get("default") or subset == "default" else default
-        files[subset] = _of_entry(entry, data)
+        files[subset] = _get_entry_files(entry, data)
     return _FileLayout(files, default or (next(iter(files)) if len(files) == 1 else ""))
 
 
-def _declared(card: Path | None) -> list[dict[str, Any]]:
+def _get_declared(card: Path | None) -> list[dict[str, Any]]:
     """Return the `configs` in a dataset card's front matter that name their files."""
     if card is None:
         return []
@@ -127,18 +127,18 @@ def _declared(card: Path | None) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict) and entry.get("data_files")]
 
 
-def _of_entry(entry: dict[str, Any], data: list[str]) -> dict[str, list[str]]:
+def _get_entry_files(entry: dict[str, Any], data: list[str]) -> dict[str, list[str]]:
     """Return the files of one subset by split."""
     base, given = str(entry.get("data_dir", "")), entry["data_files"]
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        return _by_split(_matching(given, base, data))
+        return _group_by_split(_find_matching(given, base, data))
     return {
-        str(item.get("split", "train")): _matching(item.get("path", []), base, data)
+        str(item.get("split", "train")): _find_matching(item.get("path", []), base, data)
         for item in given
     }
 
 
-def _matching(patterns: Any, base: str, data: list[str]) -> list[str]:
+def _find_matching(patterns: Any, base: str, data: list[str]) -> list[str]:
     given = [str(item) for item in (patterns if isinstance(patterns, list) else [patterns])]
     full = [str(PurePosixPath(base) / pattern) for pattern in given]
     return [name for name in data if any(_matches(name, pattern) for pattern in full)]
@@ -151,7 +151,7 @@ def _matches(name: str, pattern: str) -> bool:
     )
 
 
-def _by_split(data: list[str]) -> dict[str, list[str]]:
+def _group_by_split(data: list[str]) -> dict[str, list[str]]:
     """Return files by the split that their names or folders mention; all are `train` if none does."""
     by_split: dict[str, list[str]] = {}
     for name in data:
@@ -165,7 +165,7 @@ def _by_split(data: list[str]) -> dict[str, list[str]]:
 def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> list[str]:
     """Return the files of the chosen subset and split; raises ProblemError listing what there is."""
     if not any(files for splits in layout.files.values() for files in splits.values()):
-        raise _no_data_files(source, has_script=any(name.endswith(".py") for name in names))
+        raise _no_data_files_error(source, has_script=any(name.endswith(".py") for name in names))
     subset = source.subset or layout.default
     splits = layout.files.get(subset)
     if splits is None and "" in layout.files and source.subset:
@@ -176,8 +176,8 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
             if (inside := [name for name in files if subset in PurePosixPath(name).parts[:-1]])
         }
     if not splits:
-        known = sorted(layout.files) if "" not in layout.files else _folders(layout)
-        raise _problem(
+        known = sorted(layout.files) if "" not in layout.files else _get_folders(layout)
+        raise _dataset_error(
             "dataset.no_subset",
             "{dataset} has no subset {subset}." if subset else "{dataset} has several subsets.",
             "Choose one of these subsets: {names}." if known else "Leave the subset empty.",
@@ -186,7 +186,7 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
             names=", ".join(known),
         )
     if not splits.get(source.split):
-        raise _problem(
+        raise _dataset_error(
             "dataset.no_split",
             "{dataset} has no split {split}.",
             "Choose one of these splits: {names}.",
@@ -197,8 +197,8 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
     return splits[source.split]
 
 
-def _no_data_files(source: DataSource, *, has_script: bool) -> ProblemError:
-    return _problem(
+def _no_data_files_error(source: DataSource, *, has_script: bool) -> ProblemError:
+    return _dataset_error(
         "dataset.no_rows",
         "{dataset} has no data files: a loading script creates them, and scripts are not run."
         if has_script
@@ -208,15 +208,15 @@ def _no_data_files(source: DataSource, *, has_script: bool) -> ProblemError:
     )
 
 
-def _folders(layout: _FileLayout) -> list[str]:
+def _get_folders(layout: _FileLayout) -> list[str]:
     names = [name for files in layout.files[""].values() for name in files]
     return sorted({part for name in names for part in PurePosixPath(name).parts[:-1]})
 
 
-def _escaped(name: str) -> str:
+def _escape(name: str) -> str:
     """Return a pattern that matches one file name only."""
     return re.sub(r"([\[*?])", r"[\1]", name)
 
 
-def _problem(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:
+def _dataset_error(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:
     return fail(code, what, remedy, where=Where(step="dataset", field="sources"), **values)

@@ -27,17 +27,17 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
     try:
         yield
     except errors.GatedRepoError as error:
-        raise _gated(repository, kind) from error
+        raise _gated_error(repository, kind) from error
     except errors.RevisionNotFoundError as error:
-        raise _revision_not_found(repository, revision, kind) from error
+        raise _revision_not_found_error(repository, revision, kind) from error
     except errors.RepositoryNotFoundError as error:
-        raise _repository_not_found(repository, kind) from error
+        raise _repository_not_found_error(repository, kind) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        raise _not_available_offline(repository, kind) from error
+        raise _not_available_offline_error(repository, kind) from error
     except errors.HFValidationError as error:
-        raise _invalid_repository_id(repository, kind) from error
+        raise _invalid_repository_id_error(repository, kind) from error
     except (errors.NotASafetensorsRepoError, errors.SafetensorsParsingError) as error:
-        raise _no_readable_weights(repository, kind) from error
+        raise _no_readable_weights_error(repository, kind) from error
     except errors.HfHubHTTPError as error:
         raise http_error(error, kind, repository=repository) from error
     except get_network_errors() as error:
@@ -58,7 +58,7 @@ def hub_error(
     return fail(f"{kind}.{code}", what, remedy, where=where, **values)
 
 
-def _gated(repository: str, kind: RepositoryKind) -> ProblemError:
+def _gated_error(repository: str, kind: RepositoryKind) -> ProblemError:
     return hub_error(
         kind,
         "gated",
@@ -69,7 +69,7 @@ def _gated(repository: str, kind: RepositoryKind) -> ProblemError:
     )
 
 
-def _revision_not_found(repository: str, revision: str, kind: RepositoryKind) -> ProblemError:
+def _revision_not_found_error(repository: str, revision: str, kind: RepositoryKind) -> ProblemError:
     return hub_error(
         kind,
         "revision_not_found",
@@ -82,7 +82,7 @@ def _revision_not_found(repository: str, revision: str, kind: RepositoryKind) ->
     )
 
 
-def _repository_not_found(repository: str, kind: RepositoryKind) -> ProblemError:
+def _repository_not_found_error(repository: str, kind: RepositoryKind) -> ProblemError:
     return hub_error(
         kind,
         "not_found",
@@ -92,7 +92,7 @@ def _repository_not_found(repository: str, kind: RepositoryKind) -> ProblemError
     )
 
 
-def _invalid_repository_id(repository: str, kind: RepositoryKind) -> ProblemError:
+def _invalid_repository_id_error(repository: str, kind: RepositoryKind) -> ProblemError:
     return hub_error(
         kind,
         "not_found",
@@ -102,7 +102,7 @@ def _invalid_repository_id(repository: str, kind: RepositoryKind) -> ProblemErro
     )
 
 
-def _not_available_offline(repository: str, kind: RepositoryKind) -> ProblemError:
+def _not_available_offline_error(repository: str, kind: RepositoryKind) -> ProblemError:
     if is_offline():
         return hub_error(
             kind,
@@ -122,7 +122,7 @@ def _not_available_offline(repository: str, kind: RepositoryKind) -> ProblemErro
     )
 
 
-def _no_readable_weights(repository: str, kind: RepositoryKind) -> ProblemError:
+def _no_readable_weights_error(repository: str, kind: RepositoryKind) -> ProblemError:
     return hub_error(
         kind,
         "no_weights",

@@ -59,7 +59,7 @@ def download_model(
 
     Continues an earlier download. `with_code` also fetches the model's Python files.
     """
-    patterns = _patterns(with_code, weights=True)
+    patterns = _get_patterns(with_code, weights=True)
     stage = text("downloading the model")
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
@@ -70,7 +70,7 @@ def download_model(
         if listing.missing_bytes:
             purpose = text("The download of {repository}", repository=repository)
             disk.require_free_space(
-                _cache_folder(), listing.missing_bytes, purpose, _NO_ROOM_REMEDY
+                _get_cache_folder(), listing.missing_bytes, purpose, _NO_ROOM_REMEDY
             )
         done = listing.bytes - listing.missing_bytes
 
@@ -81,8 +81,8 @@ def download_model(
 
         on_bytes(0)
         bar = create_disk_bytes_bar(on_bytes)
-        _download_snapshot(repository, revision, _patterns(with_code, weights=False), bar)
-        folder = _repository_folder(repository)
+        _download_snapshot(repository, revision, _get_patterns(with_code, weights=False), bar)
+        folder = _get_repository_folder(repository)
         download.download_weights(repository, listing.commit, listing.weights, folder, on_bytes)
         # The library fetches the rest and records that the snapshot is complete.
         return _download_snapshot(repository, revision, patterns, bar)
@@ -97,12 +97,12 @@ def get_remote_model_info(
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
         if listing is None:  # no Hub: what is on this computer is all there is
-            patterns = _patterns(with_code, weights=True)
+            patterns = _get_patterns(with_code, weights=True)
             folder = _download_snapshot(repository, revision, patterns, None)
             size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
             return RemoteModelInfo(folder, None, size, 0, gated=False)
         job.report_progress(text("inspecting the model"), 0, None)
-        patterns = _patterns(with_code, weights=False)
+        patterns = _get_patterns(with_code, weights=False)
         folder = _download_snapshot(repository, revision, patterns, None)
         headers = None
         if listing.missing_bytes:
@@ -124,7 +124,7 @@ def get_remote_model_info(
 def download_small_files(repository: str, revision: str, *, with_code: bool = False) -> Path:
     """Return the snapshot folder with configuration and tokenizer; raises ProblemError."""
     with translate_hub_errors(repository, revision, "model"):
-        patterns = _patterns(with_code, weights=False)
+        patterns = _get_patterns(with_code, weights=False)
         return _download_snapshot(repository, revision, patterns, None)
 
 
@@ -152,7 +152,7 @@ def _list_files(repository: str, revision: str) -> _Listing | None:
     except get_unreachable_errors():
         return None
     sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
-    folder = _repository_folder(repository) / "snapshots" / str(info.sha)
+    folder = _get_repository_folder(repository) / "snapshots" / str(info.sha)
     needed = [name for name in sizes if _is_needed(name)]
     absent = [name for name in needed if not (folder / name).exists()]
     return _Listing(
@@ -172,7 +172,7 @@ def _is_needed(name: str) -> bool:
     return wanted and not any(fnmatch(name, pattern) for pattern in _IGNORED)
 
 
-def _patterns(with_code: bool, *, weights: bool) -> list[str]:
+def _get_patterns(with_code: bool, *, weights: bool) -> list[str]:
     return _SMALL + (["*.py"] if with_code else []) + (_WEIGHTS if weights else [])
 
 
@@ -191,7 +191,7 @@ def _download_snapshot(
     return Path(folder)
 
 
-def _cache_folder() -> Path:
+def _get_cache_folder() -> Path:
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE)
@@ -199,8 +199,8 @@ def _cache_folder() -> Path:
     return folder
 
 
-def _repository_folder(repository: str) -> Path:
-    return _cache_folder() / f"models--{repository.replace('/', '--')}"
+def _get_repository_folder(repository: str) -> Path:
+    return _get_cache_folder() / f"models--{repository.replace('/', '--')}"
 
 
 def read_weight_names(folder: Path) -> set[str]:

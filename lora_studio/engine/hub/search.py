@@ -43,7 +43,7 @@ def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
             filter=filters,
             pipeline_tag="text-generation",
             gated=None if command.gated else False,
-            num_parameters=_bounds(command),
+            num_parameters=_format_bounds(command),
             sort={"updated": "last_modified"}.get(command.sort, command.sort),  # type: ignore[arg-type] # values of the library
             expand=_EXPAND,  # type: ignore[arg-type] # names of its Literal
             limit=_OVERSAMPLING * command.limit,
@@ -70,7 +70,7 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
         source=info.id,
         title=info.id,
         location="hub",
-        bytes=_bytes(counts) or None,
+        bytes=_count_bytes(counts) or None,
         parameters=info.safetensors.total if info.safetensors else None,
         architecture=str(names[0]),
         stored=str(quantization.get("quant_method", "quantized"))
@@ -87,12 +87,12 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
     )
 
 
-def _bytes(counts: dict[str, int]) -> int:
+def _count_bytes(counts: dict[str, int]) -> int:
     """Return the bytes of so many numbers of each format; an unknown format counts one byte."""
     return sum(number * _DTYPES.get(name, ("", 1))[1] for name, number in counts.items())
 
 
-def _bounds(command: SearchModels) -> str | None:
+def _format_bounds(command: SearchModels) -> str | None:
     """Return the bounds of the number of parameters as the Hub's API expects them."""
     parts = []
     if command.smallest:

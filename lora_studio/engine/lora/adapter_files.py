@@ -90,9 +90,9 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     Raises ProblemError when there is none or its weights don't fit its settings.
     """
     config = read_config(folder)
-    adapter = Adapter(folder, config, weight, complication=_complication(folder, config))
+    adapter = Adapter(folder, config, weight, complication=_get_complication(folder, config))
     modules: dict[str, dict[str, StoredTensor]] = {}
-    for tensor in safetensors_files.read_header(_weights_file(folder)):
+    for tensor in safetensors_files.read_header(_find_weights_file(folder)):
         name = tensor.name.removeprefix(_PREFIX)
         if match := _LORA.match(name):
             role = match["half"] or match["table"] or "magnitude"
@@ -110,7 +110,7 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
             )
     for module, held in modules.items():
         try:
-            adapter.layers.append(_layer(adapter, module, held))
+            adapter.layers.append(_read_layer(adapter, module, held))
         except ProblemError:
             if adapter.complication is None:
                 raise
@@ -195,7 +195,7 @@ def get_module_setting(pattern: dict[str, Any] | None, module: str, default: Any
     return default
 
 
-def _weights_file(folder: Path) -> Path:
+def _find_weights_file(folder: Path) -> Path:
     file = folder / WEIGHTS
     if not file.is_file() and (folder / _PICKLE).is_file():
         raise fail(
@@ -208,7 +208,7 @@ def _weights_file(folder: Path) -> Path:
     return file
 
 
-def _complication(folder: Path, config: dict[str, Any]) -> Text | None:
+def _get_complication(folder: Path, config: dict[str, Any]) -> Text | None:
     used = [name for name in _OTHER_KINDS if config.get(name)]
     if used:
         return text("it uses {options}", options=listed(used))
@@ -233,7 +233,7 @@ def _complication(folder: Path, config: dict[str, Any]) -> Text | None:
     return None
 
 
-def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Layer:
+def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Layer:
     folder, config = adapter.folder, adapter.config
     table = "A-table" in held or "B-table" in held
     a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))
@@ -245,7 +245,7 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
     while module.endswith(".base_layer"):
         module, depth = module.removesuffix(".base_layer"), depth + 1
     bare = not table and _is_parameter(module, config)
-    rank, scale = _rank_and_scale(adapter, module)
+    rank, scale = _get_rank_and_scale(adapter, module)
     if not bare and (a.shape[0] != rank or b.shape[1] != rank):
         raise foreign_adapter_error(
             folder,
@@ -271,11 +271,11 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
 
 def get_parameter_layer(adapter: Adapter, layer: Layer, parameter: str) -> Layer:
     """Return the layer with the rank and scale of one parameter of its module."""
-    rank, scale = _rank_and_scale(adapter, f"{layer.module}.{parameter}")
+    rank, scale = _get_rank_and_scale(adapter, f"{layer.module}.{parameter}")
     return replace(layer, rank=rank, scale=scale)
 
 
-def _rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
+def _get_rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
     """Return the rank and the scale of a module.
 
     The scale is weight · alpha / rank, or weight · alpha / √rank for rsLoRA (Kalajdzievski 2023).
@@ -294,15 +294,15 @@ def _is_parameter(module: str, config: dict[str, Any]) -> bool:
     targets = config.get("target_modules") or ()
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is None
-    return not _ends_in(module, targets)
+    return not _has_suffix(module, targets)
 
 
 def _is_saved_whole(module: str, config: dict[str, Any]) -> bool:
     """Return whether a module, or one that contains it, was trained in full."""
     saved = config.get("modules_to_save") or ()
     parts = module.split(".")
-    return any(_ends_in(".".join(parts[:count]), saved) for count in range(1, len(parts) + 1))
+    return any(_has_suffix(".".join(parts[:count]), saved) for count in range(1, len(parts) + 1))
 
 
-def _ends_in(module: str, names: Any) -> bool:
+def _has_suffix(module: str, names: Any) -> bool:
     return any(module == name or module.endswith(f".{name}") for name in names)

@@ -47,7 +47,7 @@ class Targets:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the last parts of the names of layers and experts."""
-        return (*_last_parts(self.layers), *_last_parts(dict.fromkeys(self.experts)))
+        return (*_get_last_parts(self.layers), *_get_last_parts(dict.fromkeys(self.experts)))
 
 
 def attach_adapter(
@@ -101,9 +101,9 @@ def create_lora_config(model: PreTrainedModel, spec: LoraSpec, job: JobContext) 
 
     Raises ProblemError when nothing would train.
     """
-    config, targets = _config_and_targets(model, spec)
+    config, targets = _create_config_and_targets(model, spec)
     if targets.left_out:
-        job.emit(events.Warned(problem=_experts_left_out(targets)))
+        job.emit(events.Warned(problem=_skipped_experts_problem(targets)))
     return config
 
 
@@ -119,14 +119,16 @@ def prevent_repacking(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _config_and_targets(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Targets]:
+def _create_config_and_targets(
+    model: PreTrainedModel, spec: LoraSpec
+) -> tuple[peft.LoraConfig, Targets]:
     """Return PEFT's settings, and the layers that they select in this model."""
     if spec.start_from:
         return continue_from_adapter.read_lora_config(
             Path(spec.start_from), spec.dropout
         ), Targets()
     targets = find_targets(model, spec)
-    return _config(model, spec, targets), targets
+    return _create_config(model, spec, targets), targets
 
 
 def is_prepared(model: torch.nn.Module) -> bool:
@@ -138,7 +140,7 @@ def is_prepared(model: torch.nn.Module) -> bool:
     """
     is_quantized = bool(getattr(model, "is_quantized", False))
     is_narrow = next(model.parameters()).dtype == torch.bfloat16
-    return is_quantized and not is_narrow and not _experts(model)
+    return is_quantized and not is_narrow and not _get_expert_names(model)
 
 
 def count_parameters(
@@ -192,7 +194,7 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
 def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCounted | None:
     """Return the parameter counts of an adapter on a model without weights; None if nothing trains."""
     try:
-        config, targets = _config_and_targets(model, spec)
+        config, targets = _create_config_and_targets(model, spec)
         wrapped = peft.get_peft_model(model, config)
     except Exception:
         return None
@@ -201,19 +203,22 @@ def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCo
 
 def get_linear_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the layers that can be adapted, as in `LoraSpec.target_names`."""
-    return [*_last_parts(_linear_layers(model)), *_last_parts(dict.fromkeys(_experts(model)))]
+    return [
+        *_get_last_parts(_get_linear_layers(model)),
+        *_get_last_parts(dict.fromkeys(_get_expert_names(model))),
+    ]
 
 
 def find_targets(model: PreTrainedModel, spec: LoraSpec) -> Targets:
     """Return the layers that a spec selects in this model; raises ProblemError when there are none."""
-    layers = _linear_layers(model)
-    experts = _experts(model)
+    layers = _get_linear_layers(model)
+    experts = _get_expert_names(model)
     if spec.targets == "names":
-        return _by_name(model, spec.target_names, layers, experts)
+        return _find_by_name(model, spec.target_names, layers, experts)
     chosen = {name: layer for name, layer in layers.items() if _is_selected(name, spec.targets)}
     if not chosen:
         why = text("It has no layer that the preset {preset} selects.", preset=spec.targets)
-        raise _nothing_trains(model, why)
+        raise _nothing_trains_error(model, why)
     covers_mlp = spec.targets in ("attention_mlp", "all_linear")
     return Targets(layers=chosen, left_out=experts if covers_mlp else [])
 
@@ -230,7 +235,7 @@ def _is_selected(name: str, preset: str) -> bool:
             return True
 
 
-def _by_name(
+def _find_by_name(
     model: PreTrainedModel,
     names: tuple[str, ...],
     layers: dict[str, torch.nn.Module],
@@ -246,15 +251,15 @@ def _by_name(
         stacked = [name for name in experts if name == wanted or name.endswith(f".{wanted}")]
         if not matching and not stacked:
             why = text("It has no linear layer named {name}.", name=wanted)
-            raise _nothing_trains(model, why)
+            raise _nothing_trains_error(model, why)
         targets.layers |= matching
         targets.experts += stacked
     if not targets.layers and not targets.experts:
-        raise _nothing_trains(model, text("No target module is specified."))
+        raise _nothing_trains_error(model, text("No target module is specified."))
     return targets
 
 
-def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+def _get_linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     """Return the linear layers by full name, without the output layer and routers of experts."""
     return {
         name: module
@@ -265,7 +270,7 @@ def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     }
 
 
-def _experts(model: torch.nn.Module) -> list[str]:
+def _get_expert_names(model: torch.nn.Module) -> list[str]:
     """Return the names of parameters that stack the weights of all experts in 3 dimensions."""
     return [
         name
@@ -274,35 +279,35 @@ def _experts(model: torch.nn.Module) -> list[str]:
     ]
 
 
-def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.LoraConfig:
-    return _lora_config(
+def _create_config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.LoraConfig:
+    return _build_lora_config(
         r=spec.rank,
         lora_alpha=spec.alpha,
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
         # PEFT's own LoftQ and EVA aren't used: `initialization.py` and `training/eva.py` set initial values.
         init_lora_weights=True if spec.init in ("default", "loftq", "eva") else spec.init,
-        layers_to_transform=_blocks(model, spec),
+        layers_to_transform=_get_blocks(model, spec),
         rank_pattern=spec.rank_pattern(),
         alpha_pattern=spec.alpha_pattern(),
-        modules_to_save=_modules_to_save(model, spec),
+        modules_to_save=_get_modules_to_save(model, spec),
         lora_dropout=spec.dropout,
         bias=spec.bias,
-        target_modules=_short_names(model, targets.layers),
+        target_modules=_shorten_names(model, targets.layers),
         target_parameters=targets.experts or None,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets.layers.values()),
     )
 
 
-def _lora_config(**settings: Any) -> peft.LoraConfig:
+def _build_lora_config(**settings: Any) -> peft.LoraConfig:
     with warnings.catch_warnings():
         # About PEFT's own conversion; `initialization.py` keeps the scale of each layer.
         warnings.filterwarnings("ignore", message="Using Rank-Stabilized LoRA with rank_pattern")
         return peft.LoraConfig(**settings)
 
 
-def _blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
+def _get_blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
     """Return the blocks to adapt; raises ProblemError for one that the model doesn't have."""
     blocks, count = spec.block_numbers(), model.config.get_text_config().num_hidden_layers
     if blocks and blocks[-1] >= count:
@@ -318,7 +323,7 @@ def _blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
     return blocks
 
 
-def _modules_to_save(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None:
+def _get_modules_to_save(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None:
     """Return the modules to train in full; raises ProblemError for a name that no module has."""
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     for wanted in spec.modules_to_save:
@@ -333,9 +338,9 @@ def _modules_to_save(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None
     return list(spec.modules_to_save) or None
 
 
-def _short_names(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> list[str]:
+def _shorten_names(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> list[str]:
     """Return the last parts of names where they select the same layers, else the full names."""
-    last = _last_parts(layers)
+    last = _get_last_parts(layers)
     meant = {
         name
         for name, module in model.named_modules()
@@ -344,11 +349,11 @@ def _short_names(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> 
     return last if meant == set(layers) else list(layers)
 
 
-def _last_parts(names: dict[str, torch.nn.Module] | dict[str, None]) -> list[str]:
+def _get_last_parts(names: dict[str, torch.nn.Module] | dict[str, None]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
-def _nothing_trains(model: PreTrainedModel, why: Text) -> ProblemError:
+def _nothing_trains_error(model: PreTrainedModel, why: Text) -> ProblemError:
     names = ", ".join(get_linear_names(model))
     return fail(
         "lora.nothing_trainable",
@@ -361,7 +366,7 @@ def _nothing_trains(model: PreTrainedModel, why: Text) -> ProblemError:
     )
 
 
-def _experts_left_out(targets: Targets) -> Problem:
+def _skipped_experts_problem(targets: Targets) -> Problem:
     return warning(
         "lora.experts_left_out",
         "The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting "
@@ -369,5 +374,5 @@ def _experts_left_out(targets: Targets) -> Problem:
         "The other linear layers are adapted. To adapt the experts too, select target modules by name "
         "and add {names}.",
         where=Where(step="lora", field="targets"),
-        names=", ".join(_last_parts(dict.fromkeys(targets.left_out))),
+        names=", ".join(_get_last_parts(dict.fromkeys(targets.left_out))),
     )

@@ -56,13 +56,15 @@ def attach_existing(base: PreTrainedModel, config: peft.LoraConfig, folder: Path
             model, peft.load_peft_weights(str(folder), device="cpu")
         )
     except adapter_weights.AdapterMismatchError as error:
-        raise _foreign(error.reason) from error
+        raise _foreign_adapter_error(error.reason) from error
     except (ValueError, KeyError, RuntimeError) as error:
-        raise _foreign(str(error).strip().split("\n")[-1].strip().rstrip(".")) from error
+        raise _foreign_adapter_error(
+            str(error).strip().split("\n")[-1].strip().rstrip(".")
+        ) from error
     return model
 
 
-def _foreign(reason: Text | str) -> ProblemError:
+def _foreign_adapter_error(reason: Text | str) -> ProblemError:
     return fail(
         "lora.start_is_foreign",
         "The adapter to start from doesn't fit this model: {reason}.",

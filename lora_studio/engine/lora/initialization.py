@@ -105,10 +105,10 @@ def initialize_loftq(model: peft.PeftModel, folder: Path, job: JobContext) -> No
                 name=name,
             )
         rounded = dequantize_4bit(packed.data, packed.quant_state).float().cpu()
-        _approximate(layer, original.read().float() - rounded)
+        _set_leading_directions(layer, original.read().float() - rounded)
 
 
-def _approximate(layer: LoraLayer, target: torch.Tensor) -> None:
+def _set_leading_directions(layer: LoraLayer, target: torch.Tensor) -> None:
     """Set A = √S·Vᵀ and B = U·√S / s from the leading singular vectors of `target` [out, in]."""
     rank, scale = layer.r["default"], layer.scaling["default"]
     with torch.random.fork_rng(devices=[]):

@@ -49,18 +49,18 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
             where=Where(file=str(out)),
             folder=str(out),
         )
-    modules = _modules(merged)
+    modules = _group_by_module(merged)
     _check(merged, command, modules)
-    rank = _rank(command, modules)
+    rank = _get_rank(command, modules)
     size = sum(
         4 * rank * (layers[0].a.shape[1] + layers[0].b.shape[0]) for layers in modules.values()
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     disk.require_free_space(out.parent, size, "The combined adapter")
     with create_folder_atomic(out) as folder:
-        _write(folder, command, modules, rank, _along(merged), job)
+        _write(folder, command, modules, rank, _get_untrained_tensors(merged), job)
         (folder / adapter_files.CONFIG).write_text(
-            json.dumps(_config(merged, modules, rank), indent=2) + "\n", "utf-8"
+            json.dumps(_create_config(merged, modules, rank), indent=2) + "\n", "utf-8"
         )
         copy_tokenizer(merged[0].folder, folder)
     file = out / adapter_files.WEIGHTS
@@ -73,7 +73,7 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
     )
 
 
-def _modules(merged: Sequence[Adapter]) -> dict[str, list[Layer]]:
+def _group_by_module(merged: Sequence[Adapter]) -> dict[str, list[Layer]]:
     """Return the layers of all adapters by module, in the order in which they first occur."""
     layers_by_module: dict[str, list[Layer]] = {}
     for adapter in merged:
@@ -96,11 +96,11 @@ def _check(
         elif adapter.trained_whole:
             reason = text("it trained {tensor} in full", tensor=min(adapter.trained_whole))
         if reason:
-            raise _refused(adapter, reason)
+            raise _refused_adapter_error(adapter, reason)
     for module, layers in modules.items():
         shapes = {(layer.a.shape[1], layer.b.shape[0]) for layer in layers}
         if len(shapes) > 1:
-            raise _refused(
+            raise _refused_adapter_error(
                 merged[-1],
                 text("{module} has a different shape than in the first adapter", module=module),
             )
@@ -118,7 +118,7 @@ def _check(
             )
 
 
-def _along(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
+def _get_untrained_tensors(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
     """Return tensors that were saved but not trained, such as the embedding of an enlarged
     vocabulary.
 
@@ -128,14 +128,14 @@ def _along(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
     for adapter in merged:
         for name, stored in adapter.replacements.items():
             if name in tensors and not is_equal(tensors[name], stored):
-                raise _refused(
+                raise _refused_adapter_error(
                     adapter, text("its {tensor} differs from the first adapter's", tensor=name)
                 )
             tensors.setdefault(name, stored)
     return tensors
 
 
-def _rank(command: CombineAdapters, modules: dict[str, list[Layer]]) -> int:
+def _get_rank(command: CombineAdapters, modules: dict[str, list[Layer]]) -> int:
     """Return the rank of the new adapter: the largest sum of ranks for cat, the chosen one for svd."""
     if command.method == "cat":
         return max(sum(layer.rank for layer in layers) for layers in modules.values())
@@ -182,16 +182,16 @@ class _Combiner:
         """Return A [rank, in] of a module; raises ProblemError if it isn't finite."""
         done, total = self._numbers[module], len(self._modules)
         self._job.report_progress(text("combining adapters"), done, total, "layers")
-        a, self._b = _combined(self._command, module, self._modules[module], self._rank)
-        return _finite(a, module)
+        a, self._b = _combine_module(self._command, module, self._modules[module], self._rank)
+        return _check_finite(a, module)
 
     def compute_b(self, module: str) -> torch.Tensor:
         """Return B [out, rank] of the module whose A was computed last."""
         b, self._b = self._b, torch.empty(0)  # free before the next module is computed
-        return _finite(b, module)
+        return _check_finite(b, module)
 
 
-def _finite(factor: torch.Tensor, module: str) -> torch.Tensor:
+def _check_finite(factor: torch.Tensor, module: str) -> torch.Tensor:
     if not bool(torch.isfinite(factor).all()):
         raise fail(
             "adapters.not_finite",
@@ -203,16 +203,16 @@ def _finite(factor: torch.Tensor, module: str) -> torch.Tensor:
     return factor
 
 
-def _combined(
+def _combine_module(
     command: CombineAdapters, module: str, layers: list[Layer], rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return A [rank, in] and B [out, rank] of one module; unused ranks are zero."""
     # A layer's scale holds the adapter's weight already.
     factors = [(layer.a.read().float(), layer.b.read().float(), layer.scale) for layer in layers]
     if command.method == "cat":
-        a, b = _concatenated(factors)
+        a, b = _concatenate(factors)
     elif command.method == "svd":
-        a, b = _decomposed(factors, rank)
+        a, b = _decompose(factors, rank)
     else:
         if command.method.startswith("dare"):
             # The same module draws the same, whatever the order of the others.
@@ -224,7 +224,7 @@ def _combined(
     return whole_a, whole_b
 
 
-def _concatenated(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tensor]:
+def _concatenate(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return Σ s·B·A = [B₁ B₂ …] · [s₁A₁; s₂A₂; …], which is exact."""
     return (
         torch.cat([a * scale for a, _, scale in factors]),
@@ -232,12 +232,12 @@ def _concatenated(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tenso
     )
 
 
-def _decomposed(factors: Sequence[Factors], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _decompose(factors: Sequence[Factors], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the nearest product of this rank to Σ s·B·A (Eckart-Young): A = Vᵀ, B = U·S.
 
     With B = Q_B·R_B and Aᵀ = Q_A·R_A the decomposition is that of the small R_B·R_Aᵀ.
     """
-    a, b = _concatenated(factors)
+    a, b = _concatenate(factors)
     q_b, r_b = torch.linalg.qr(b.double())
     q_a, r_a = torch.linalg.qr(a.double().T)
     u, s, vh = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
@@ -269,7 +269,7 @@ def combine_factors(
     return result[0], result[1]
 
 
-def _config(
+def _create_config(
     merged: Sequence[Adapter], modules: dict[str, list[Layer]], rank: int
 ) -> dict[str, Any]:
     """Return the settings of the first adapter, with a scale alpha / rank of 1."""
@@ -277,7 +277,7 @@ def _config(
     return merged[0].config | {
         "r": rank,
         "lora_alpha": rank,
-        "target_modules": names if _mean_the_same(names, merged) else sorted(modules),
+        "target_modules": names if _is_same_selection(names, merged) else sorted(modules),
         "layers_to_transform": None,
         "layers_pattern": None,
         "exclude_modules": None,
@@ -289,7 +289,7 @@ def _config(
     }
 
 
-def _mean_the_same(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
+def _is_same_selection(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
     """Return whether the last parts of the names select no more modules than the adapters have."""
     chosen = [adapter.config.get("target_modules") for adapter in merged]
     return all(
@@ -300,7 +300,7 @@ def _mean_the_same(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
     )
 
 
-def _refused(adapter: Adapter, reason: Template | Text) -> ProblemError:
+def _refused_adapter_error(adapter: Adapter, reason: Template | Text) -> ProblemError:
     return fail(
         "adapters.not_combined",
         "{name} can't be combined with other adapters: {reason}.",

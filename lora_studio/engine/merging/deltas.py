@@ -81,7 +81,7 @@ class LowRankFactor:
         if self.is_a:
             rank = self.stored.shape[0] // self.experts
             return self.stored.read_rows(self.expert * rank, (self.expert + 1) * rank).float()
-        whole = _in_32_bits(self.stored) if self.experts > 1 else self.stored.read().float()
+        whole = _to_32_bits(self.stored) if self.experts > 1 else self.stored.read().float()
         part = whole[self.first : self.last]
         if self.experts > 1:
             part = part.reshape(len(part), -1, self.experts)[:, :, self.expert].contiguous()
@@ -89,7 +89,7 @@ class LowRankFactor:
 
 
 @functools.lru_cache(maxsize=2)
-def _in_32_bits(stored: StoredTensor) -> torch.Tensor:
+def _to_32_bits(stored: StoredTensor) -> torch.Tensor:
     """Return the B of all experts of a layer, which are contiguous in a model's files."""
     return stored.read().float()
 
@@ -137,7 +137,7 @@ class LowRankDelta:
                 block += delta
                 return block
             # The sum in 32 bits, rounded once: what adding 32 bits to 16 in place does, faster.
-            total = _scratch("sum", block.shape).copy_(block).add_(delta)
+            total = _get_scratch_memory("sum", block.shape).copy_(block).add_(delta)
             return block.copy_(total)
 
         return apply
@@ -150,9 +150,9 @@ class LowRankDelta:
         The result is valid until the thread's next call.
         """
         if self.transposed:
-            out = _scratch("product", (len(b), last - first))
+            out = _get_scratch_memory("product", (len(b), last - first))
             return torch.mm(b, a[:, first:last], out=out).mul_(self.scale).t()
-        out = _scratch("product", (last - first, a.shape[1]))
+        out = _get_scratch_memory("product", (last - first, a.shape[1]))
         return torch.mm(b[first:last], a, out=out).mul_(self.scale)
 
 
@@ -294,7 +294,7 @@ def split_range(length: int, step: int) -> list[tuple[int, int]]:
 _threads = threading.local()
 
 
-def _scratch(name: str, shape: tuple[int, ...] | torch.Size) -> torch.Tensor:
+def _get_scratch_memory(name: str, shape: tuple[int, ...] | torch.Size) -> torch.Tensor:
     """Return 32-bit memory of this thread, reused for every block.
 
     Fresh pages cost more than the arithmetic on them.

@@ -67,7 +67,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     spec = run.load_project().model
     source = sources.resolve(spec, job)
     tensors = safetensors_files.read_index(source)  # raises unless it is a safetensors model
-    files = [file for file in sorted(source.iterdir()) if file.is_file() and _belongs(file)]
+    files = [file for file in sorted(source.iterdir()) if file.is_file() and _is_model_file(file)]
     linked = _can_link(files, run.path)
     if not linked:
         needed = sum(file.stat().st_size for file in files)
@@ -101,7 +101,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
     )
 
 
-def _belongs(file: Path) -> bool:
+def _is_model_file(file: Path) -> bool:
     """Return whether a file is part of a model: safetensors and small files, no pickles or GGUF."""
     if file.suffix == ".safetensors":
         return True

@@ -32,7 +32,7 @@ def find_adapters(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts
     """Return every adapter in these folders, the newest first; an unreadable one carries its problem."""
     adapters: dict[Path, AdapterFacts] = {}
     for folder in folders:
-        for adapter_folder in _adapter_folders(folder.expanduser(), _DEPTH):
+        for adapter_folder in _iter_adapter_folders(folder.expanduser(), _DEPTH):
             job.report_progress(text("looking for adapters"), len(adapters), None, "adapters")
             adapters.setdefault(adapter_folder.resolve(), describe(adapter_folder))
     return sorted(adapters.values(), key=lambda facts: facts.changed, reverse=True)
@@ -67,12 +67,12 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
         stored = safetensors_files.read_header(file)
     except ProblemError as error:
         return AdapterFacts(folder=str(folder), run=run, changed=changed, problem=error.problems[0])
-    layers = tuple(_layer(layer, norms_for) for layer in adapter.layers)
+    layers = tuple(_describe_layer(layer, norms_for) for layer in adapter.layers)
     ranks = [layer.rank for layer in layers] or [int(config.get("r", 0))]
     return AdapterFacts(
         folder=str(folder),
         run=run,
-        kind=_kind(config),
+        kind=_get_kind(config),
         base=str(config.get("base_model_name_or_path") or ""),
         rank=int(config.get("r", 0)),
         ranks=(min(ranks), max(ranks)),
@@ -102,7 +102,7 @@ def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     except ProblemError as error:
         return AdapterFit(model=spec.source, fits=False, reason=error.problems[0].what)
     changed = sum(output.changed for output in outputs)
-    warning = _other_base(adapter, spec, base)
+    warning = _get_base_warning(adapter, spec, base)
     return AdapterFit(
         model=spec.source,
         fits=True,
@@ -159,7 +159,7 @@ def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, by_peft: Text)
     return AdapterFit(model=spec.source, fits=True, warning=warning)
 
 
-def _adapter_folders(folder: Path, depth: int) -> Iterator[Path]:
+def _iter_adapter_folders(folder: Path, depth: int) -> Iterator[Path]:
     """Yield folders with an adapter; hidden folders and links are skipped."""
     if (folder / adapter_files.CONFIG).is_file():
         yield folder
@@ -171,14 +171,14 @@ def _adapter_folders(folder: Path, depth: int) -> Iterator[Path]:
         return  # no such folder, or not ours to read
     for entry in inside:
         if not entry.name.startswith(".") and not entry.is_symlink():
-            yield from _adapter_folders(entry, depth - 1)
+            yield from _iter_adapter_folders(entry, depth - 1)
 
 
-def _layer(layer: Layer, norms_for: JobContext | None) -> LayerFacts:
+def _describe_layer(layer: Layer, norms_for: JobContext | None) -> LayerFacts:
     norm = None
     if norms_for is not None:
         norms_for.check()
-        norm = _norm(layer)
+        norm = _compute_norm(layer)
     return LayerFacts(
         module=layer.module,
         rank=layer.rank,
@@ -190,7 +190,7 @@ def _layer(layer: Layer, norms_for: JobContext | None) -> LayerFacts:
     )
 
 
-def _norm(layer: Layer) -> float:
+def _compute_norm(layer: Layer) -> float:
     """Return ‖s·B·A‖ of all experts together, through the two small Gram matrices.
 
     ‖B·A‖² = tr(AᵀBᵀBA) = Σ (BᵀB ∘ AAᵀ), so that B·A is never computed.
@@ -205,12 +205,12 @@ def _norm(layer: Layer) -> float:
     return abs(layer.scale) * math.sqrt(max(total, 0.0))
 
 
-def _kind(config: dict[str, Any]) -> str:
+def _get_kind(config: dict[str, Any]) -> str:
     kinds = [("use_dora", "DoRA"), ("use_rslora", "rsLoRA")]
     return " + ".join(name for key, name in kinds if config.get(key)) or "LoRA"
 
 
-def _other_base(adapter: Adapter, spec: ModelSpec, base: Path) -> Text:
+def _get_base_warning(adapter: Adapter, spec: ModelSpec, base: Path) -> Text:
     """Return a warning when the adapter names another base, which shapes alone don't reveal."""
     named = str(adapter.config.get("base_model_name_or_path") or "")
     last = named.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()

@@ -93,7 +93,7 @@ def merge(run: RunFolder, job: JobContext) -> None:
     The base is the 16-bit original if available, whatever precision was trained in.
     """
     project = run.load_project()
-    merged = _adapters(run, project.merging)
+    merged = _read_adapters(run, project.merging)
     base = resolve_base(project.model, project.merging, job)
     trust = project.model.trust_remote_code
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
@@ -126,10 +126,12 @@ def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
 def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.MergePlanned:
     """Return what merging a run would do and need; raises ProblemError when it is impossible."""
     project = run.load_project()
-    merged = _adapters(run, spec)
+    merged = _read_adapters(run, spec)
     base = resolve_base(project.model, spec, job)
     plan = make_plan(base, merged, spec)
-    record = ShardRecord(get_scratch_folder(run.merged), _key(base, merged, plan), only_look=True)
+    record = ShardRecord(
+        get_scratch_folder(run.merged), _get_key(base, merged, plan), only_look=True
+    )
     finished = record.count_finished_bytes(plan.shards)
     warning = prequantized.dequantization_warning(base)
     return events.MergePlanned(
@@ -165,7 +167,7 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
     return used
 
 
-def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
+def _read_adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
     return [
         adapter_files.read(Path(each.folder), each.weight)
         for each in get_chosen_adapters(run, spec)
@@ -223,7 +225,7 @@ def merge_folders(
     plan = make_plan(base, merged, spec)
     if problem := prequantized.dequantization_warning(base):
         job.emit(events.Warned(problem=problem))
-    record = ShardRecord(target, _key(base, merged, plan))
+    record = ShardRecord(target, _get_key(base, merged, plan))
     disk.require_free_space(
         target, plan.bytes - record.count_finished_bytes(plan.shards), "The merged model"
     )
@@ -266,7 +268,7 @@ def get_merge_settings(run: RunFolder, job: JobContext) -> dict[str, Any]:
         return model_files.read_config(run.merged)
     project = run.load_project()
     base = resolve_base(project.model, project.merging, job)
-    plan = make_plan(base, _adapters(run, project.merging), project.merging)
+    plan = make_plan(base, _read_adapters(run, project.merging), project.merging)
     before, dtype = model_files.read_config(base), _DTYPES.get(project.merging.dtype)
     return model_files.update_settings(before, dtype, plan.outputs, untied=plan.untied)
 
@@ -278,7 +280,7 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Merge
         base, safetensors_files.read_index(base)
     )
     dtype = _DTYPES.get(spec.dtype)
-    common = dtype or _common_dtype(tensors.values())
+    common = dtype or _get_common_dtype(tensors.values())
     try:
         outputs = merging_plan.make_outputs(dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
@@ -291,7 +293,7 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Merge
     return MergePlan(cut, None, sum(shard.bytes for shard in cut), common)
 
 
-def _key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
+def _get_key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
     """Return a key of everything that determines the bytes of the merged model."""
     files = [file for file in sorted(base.iterdir()) if file.suffix in (".safetensors", ".json")]
     facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -318,12 +320,12 @@ def get_stored_dtype(base: Path) -> torch.dtype:
     """Return the data type that most values of a model are merged in by default; raises
     ProblemError.
     """
-    return _common_dtype(
+    return _get_common_dtype(
         prequantized.unpack_tensors(base, safetensors_files.read_index(base)).values()
     )
 
 
-def _common_dtype(tensors: Iterable[WeightSource]) -> torch.dtype:
+def _get_common_dtype(tensors: Iterable[WeightSource]) -> torch.dtype:
     """Return the data type that most values of a model are stored in."""
     sizes: Counter[str] = Counter()
     for tensor in tensors:

@@ -23,24 +23,24 @@ _TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", 
 def copy(base: Path, adapter: Path, target: Path) -> None:
     """Copy everything but the weights: settings and code from the base, tokenizer from the adapter."""
     own_tokenizer = (adapter / "tokenizer_config.json").is_file()
-    for file in _small_files(base):
+    for file in _iter_small_files(base):
         of_tokenizer = file.name.startswith(_TOKENIZER) and file.suffix != ".model"
         if not (own_tokenizer and of_tokenizer) and not (target / file.name).exists():
             shutil.copyfile(file, target / file.name)
     if own_tokenizer:
-        for file in _small_files(adapter):
+        for file in _iter_small_files(adapter):
             if file.name != adapter_files.CONFIG:
                 shutil.copyfile(file, target / file.name)
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the files of a tokenizer, and no others."""
-    for file in _small_files(source):
+    for file in _iter_small_files(source):
         if file.name.startswith(_TOKENIZER):
             shutil.copyfile(file, target / file.name)
 
 
-def _small_files(folder: Path) -> Iterator[Path]:
+def _iter_small_files(folder: Path) -> Iterator[Path]:
     wanted = {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken"}
     for file in sorted(folder.iterdir()):
         plain = not file.name.endswith(".index.json") and file.name != "config.json"

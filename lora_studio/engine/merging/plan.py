@@ -115,8 +115,8 @@ def make_outputs(
     if len(merged) > 1 and any(layer.magnitude for each in merged for layer in each.layers):
         raise NeedsPeftError(text("several adapters are merged and one of them is a DoRA adapter"))
     sources = dict(tensors)
-    new = _replacements(sources, merged)
-    updates = _updates(sources, merged, settings)
+    new = _find_replacements(sources, merged)
+    updates = _plan_updates(sources, merged, settings)
     _untie(sources, new, updates, merged)
     for name, replacement in new.items():
         sources[name] = replacement
@@ -138,18 +138,18 @@ def make_outputs(
     return result
 
 
-def _replacements(
+def _find_replacements(
     sources: dict[str, WeightSource], merged: Sequence[Adapter]
 ) -> dict[str, StoredTensor]:
     """Return tensors that an adapter replaces completely, by their name in the base's files."""
     replacements: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
-            target = _name(name, sources)
+            target = _get_stored_name(name, sources)
             if target in replacements and not is_equal(replacements[target], stored):
-                raise _two_wholes(adapter, name)
+                raise _conflicting_replacements_error(adapter, name)
             if adapter.weight != 1.0 and name in adapter.trained_whole:
-                raise _weighted_whole(adapter, name)
+                raise _weighted_replacement_error(adapter, name)
             embedding = find_tied_embedding(sources)
             old = sources.get(target, sources.get(embedding))
             # A vocabulary that grew while training brings its new rows with it.
@@ -175,7 +175,9 @@ def _untie(
     if HEAD in sources or not name:
         return
     ends = (HEAD, name)
-    whole = any(_name(n, sources) in ends for adapter in merged for n in adapter.trained_whole)
+    whole = any(
+        _get_stored_name(n, sources) in ends for adapter in merged for n in adapter.trained_whole
+    )
     embedding, head = new.get(name), new.get(HEAD)
     apart = bool({*ends} & updates.keys())
     if head is None and embedding is not None and whole:
@@ -188,23 +190,23 @@ def _untie(
         new.pop(HEAD, None)
 
 
-def _updates(
+def _plan_updates(
     sources: dict[str, WeightSource], merged: Sequence[Adapter], settings: dict[str, Any]
 ) -> dict[str, list[tuple[Adapter, WeightDelta]]]:
     """Return what changes each tensor, in the order of the adapters."""
     updates: dict[str, list[tuple[Adapter, WeightDelta]]] = {}
     for adapter in merged:
         for layer in adapter.layers:
-            for name, update in _of_layer(adapter, layer, sources, settings):
+            for name, update in _plan_layer(adapter, layer, sources, settings):
                 updates.setdefault(name, []).append((adapter, update))
     return updates
 
 
-def _of_layer(
+def _plan_layer(
     adapter: Adapter, layer: Layer, sources: dict[str, WeightSource], settings: dict[str, Any]
 ) -> Iterable[tuple[str, WeightDelta]]:
     if layer.of == "parameter":
-        yield from _of_parameter(adapter, layer, sources, settings)
+        yield from _plan_parameter(adapter, layer, sources, settings)
         return
     embedding = layer.of == "embedding"
     change = LowRankDelta(
@@ -216,16 +218,16 @@ def _of_layer(
     )
     if len(layer.a.shape) != 2 or len(layer.b.shape) != 2:
         raise NeedsPeftError(text("{module} is a convolution", module=layer.module))
-    name = _name(f"{layer.module}.weight", sources)
+    name = _get_stored_name(f"{layer.module}.weight", sources)
     if layer.magnitude is None:
         yield name, change
     else:
         yield name, DoraDelta(replace(change, rounded=False), layer.magnitude)
     if layer.bias is not None:
-        yield _name(f"{layer.module}.bias", sources), BiasDelta(layer.bias, layer.scale)
+        yield _get_stored_name(f"{layer.module}.bias", sources), BiasDelta(layer.bias, layer.scale)
 
 
-def _of_parameter(
+def _plan_parameter(
     adapter: Adapter, layer: Layer, sources: dict[str, WeightSource], settings: dict[str, Any]
 ) -> Iterable[tuple[str, WeightDelta]]:
     """Return the updates of a bare parameter: a matrix, stacked experts, or separate experts.
@@ -246,25 +248,25 @@ def _of_parameter(
         stacked = ((each.experts, outputs, inputs), (each.experts, inputs, outputs))
         if stored is not None and stored.shape in stacked:
             transposed = _is_transposed(stored, (outputs, inputs), settings)
-            experts = tuple(_expert(each, e, transposed) for e in range(each.experts))
+            experts = tuple(_create_expert_delta(each, e, transposed) for e in range(each.experts))
             yield stored.name, StackedDelta(experts)
             return
-        parts = _parts(each, target, sources)
+        parts = _get_part_names(each, target, sources)
         if sum(sources[name].shape[0] for name in parts) == outputs and all(
             sources[name].shape[1] == inputs for name in parts
         ):
-            yield from _apart(each, parts, sources)
+            yield from _plan_separate_experts(each, parts, sources)
             return
     raise NeedsPeftError(
         text("the base model's files don't contain the parameters of {module}", module=layer.module)
     )
 
 
-def _apart(
+def _plan_separate_experts(
     layer: Layer, first_expert: Sequence[str], sources: dict[str, WeightSource]
 ) -> Iterable[tuple[str, WeightDelta]]:
     """Return the updates of experts whose weights are separate tensors."""
-    if _of_expert(first_expert[0], layer.experts) in sources:
+    if _get_expert_name(first_expert[0], layer.experts) in sources:
         raise NeedsPeftError(
             text("{module} has more experts than the adapter", module=layer.module)
         )
@@ -272,21 +274,21 @@ def _apart(
         first = 0
         for name in first_expert:
             last = first + sources[name].shape[0]
-            expert_name = _of_expert(name, expert)
+            expert_name = _get_expert_name(name, expert)
             if expert_name not in sources:
                 raise NeedsPeftError(
                     text("the base model's files don't contain {tensor}", tensor=expert_name)
                 )
-            yield expert_name, _expert(layer, expert, False, first, last)
+            yield expert_name, _create_expert_delta(layer, expert, False, first, last)
             first = last
 
 
-def _of_expert(first_expert: str, expert: int) -> str:
+def _get_expert_name(first_expert: str, expert: int) -> str:
     """Return the name of another expert's tensor."""
     return re.sub(r"\.experts\.0\.", f".experts.{expert}.", first_expert)
 
 
-def _expert(
+def _create_expert_delta(
     layer: Layer, expert: int, transposed: bool, first: int = 0, last: int | None = None
 ) -> LowRankDelta:
     a = LowRankFactor(layer.a, True, layer.experts, expert)
@@ -294,7 +296,7 @@ def _expert(
     return LowRankDelta(a, b, layer.scale, transposed=transposed, rounded=True)
 
 
-def _parts(layer: Layer, target: str, sources: dict[str, WeightSource]) -> list[str]:
+def _get_part_names(layer: Layer, target: str, sources: dict[str, WeightSource]) -> list[str]:
     """Return the names of the first expert's tensors that make up a stacked parameter, or []."""
     modules = [layer.module, *(layer.module.replace(*pair) for pair in _EXPERT_MODULES)]
     for module in modules:
@@ -328,7 +330,7 @@ def find_tied_embedding(tensors: Iterable[str]) -> str:
     return embeddings[0] if tied else ""
 
 
-def _name(name: str, tensors: dict[str, WeightSource]) -> str:
+def _get_stored_name(name: str, tensors: dict[str, WeightSource]) -> str:
     """Return the name that a tensor of the model in memory has in the base's files."""
     if name in tensors or (name == HEAD and find_tied_embedding(tensors)):
         return name
@@ -346,8 +348,8 @@ def _check(adapter: Adapter, name: str, stored: WeightSource, shape: tuple[int, 
             text(
                 "{tensor} has the shape {stored} in the base model and {wanted} in the adapter",
                 tensor=name,
-                stored=_shape(stored.shape),
-                wanted=_shape(shape),
+                stored=_format_shape(stored.shape),
+                wanted=_format_shape(shape),
             ),
         )
     if not stored.floating:
@@ -368,7 +370,7 @@ def is_equal(one: WeightSource, other: WeightSource) -> bool:
     return True
 
 
-def _two_wholes(adapter: Adapter, name: str) -> Exception:
+def _conflicting_replacements_error(adapter: Adapter, name: str) -> Exception:
     return fail(
         "merging.two_wholes",
         "Two of the adapters trained {tensor} in full, and a model can have only one.",
@@ -378,7 +380,7 @@ def _two_wholes(adapter: Adapter, name: str) -> Exception:
     )
 
 
-def _weighted_whole(adapter: Adapter, name: str) -> Exception:
+def _weighted_replacement_error(adapter: Adapter, name: str) -> Exception:
     return fail(
         "merging.weighted_whole",
         "The adapter trained {tensor} in full, which can't be weighted.",
@@ -388,5 +390,5 @@ def _weighted_whole(adapter: Adapter, name: str) -> Exception:
     )
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(str(length) for length in shape)

@@ -59,7 +59,7 @@ class PackedWeight:
 
 def unpack_tensors(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, WeightSource]:
     """Return the tensors of a model, packed ones in 16 bits; raises ProblemError for other formats."""
-    settings = _settings(base)
+    settings = _read_settings(base)
     if not settings:
         return tensors
     if settings.get("quant_method") != _METHOD:
@@ -82,7 +82,7 @@ def unpack_tensors(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str,
             scale = tensors.get(name.removesuffix("weight") + "SCB")
             if scale is not None:
                 parts = {"SCB": scale}
-            sources[name] = _packed(base, name, tensor, parts) if parts else tensor
+            sources[name] = _create_packed(base, name, tensor, parts) if parts else tensor
         elif not name.endswith((".SCB", ".weight_format")) and ".weight." not in name:
             sources[name] = tensor
     return sources
@@ -90,7 +90,7 @@ def unpack_tensors(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str,
 
 def dequantization_warning(base: Path) -> Problem | None:
     """Return a warning that merging into this base loses precision; None when it doesn't."""
-    if not _settings(base):
+    if not _read_settings(base):
         return None
     return warning(
         "merging.dequantized_base",
@@ -106,7 +106,7 @@ def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
 
     The Hub names quantized versions after the original with a suffix; shapes must agree as well.
     """
-    if not _settings(base) or spec.kind != "hub":
+    if not _read_settings(base) or spec.kind != "hub":
         return base
     name = _SUFFIX.sub("", spec.source)
     if name == spec.source:
@@ -122,37 +122,39 @@ def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
     except ProblemError:
         return base  # only its small files are cached
     packed = unpack_tensors(base, safetensors_files.read_index(base))
-    if _settings(folder) or any(shapes.get(key) != value.shape for key, value in packed.items()):
+    if _read_settings(folder) or any(
+        shapes.get(key) != value.shape for key, value in packed.items()
+    ):
         return base
     job.emit(events.Log(text=text("Merging into the cached 16-bit original: {name}.", name=name)))
     return folder
 
 
-def _settings(base: Path) -> dict[str, Any]:
+def _read_settings(base: Path) -> dict[str, Any]:
     settings: dict[str, Any] = read_config(base).get("quantization_config") or {}
     return settings
 
 
-def _packed(
+def _create_packed(
     base: Path, name: str, tensor: StoredTensor, parts: dict[str, StoredTensor]
 ) -> PackedWeight:
     held = (("", tensor), *parts.items())
     if "SCB" in parts:  # only the model's settings tell what it was before
         config = read_config(base)
         before = config.get("dtype") or config.get("torch_dtype") or "float16"
-        return PackedWeight(name, held, tensor.shape, _dtype(str(before)))
-    state = _state(parts)
-    return PackedWeight(name, held, tuple(state["shape"]), _dtype(state["dtype"]))
+        return PackedWeight(name, held, tensor.shape, _get_dtype(str(before)))
+    state = _read_state(parts)
+    return PackedWeight(name, held, tuple(state["shape"]), _get_dtype(state["dtype"]))
 
 
-def _state(parts: dict[str, StoredTensor]) -> dict[str, Any]:
+def _read_state(parts: dict[str, StoredTensor]) -> dict[str, Any]:
     """Return shape and data type of a 4-bit weight, stored as JSON in a tensor of bytes."""
     stored = next(value for key, value in parts.items() if key.startswith("quant_state."))
     state: dict[str, Any] = json.loads(bytes(stored.read().tolist()))
     return state
 
 
-def _dtype(name: str) -> str:
+def _get_dtype(name: str) -> str:
     return safetensors_files.get_format_name(getattr(torch, name))
 
 

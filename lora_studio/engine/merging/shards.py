@@ -119,14 +119,14 @@ class ShardRecord:
         for output, position in zip(shard.outputs, positions, strict=False):
             planned = output.planned
             written = StoredTensor(planned.name, file, planned.dtype, planned.shape, position, position + planned.bytes)  # fmt: skip
-            for first, last in _blocks(output):
+            for first, last in _get_blocks(output):
                 job.check()
                 block = safetensors_files.view_bytes(written.read_rows(first, last))
                 if not output.copied:
-                    sums.append(_sum(block))
+                    sums.append(_compute_checksum(block))
                 elif not numpy.array_equal(block, safetensors_files.view_bytes(output.source.read_rows(first, last))):  # fmt: skip
                     return False
-        return _total(sums) == self._sums[shard.file]
+        return _combine_checksums(sums) == self._sums[shard.file]
 
     def end(self) -> None:
         """Remove the record of a complete merge."""
@@ -141,7 +141,7 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
     """
     total = sum(shard.bytes for shard in shards)
     done = 0
-    with _threads() as pool:
+    with _create_thread_pool() as pool:
         for number, shard in enumerate(shards, 1):
             job.report_progress(_STAGE, done, total, "bytes")
             is_finished = record.is_intact(shard, job)
@@ -179,15 +179,15 @@ def compute_values(output: MergedTensor) -> torch.Tensor:
     Raises ProblemError when a value isn't finite.
     """
     # The mode is a thread's own, and a tensor made in it cannot be written to by one outside it.
-    with torch.inference_mode(False), _threads() as pool:
+    with torch.inference_mode(False), _create_thread_pool() as pool:
         changes = [update.load() for update in output.updates]
         result = torch.empty(output.source.shape, dtype=output.dtype)
 
         def work(block: tuple[int, int]) -> None:
-            value = _changed(output, changes, block)
+            value = _compute_rows(output, changes, block)
             (result[block[0] : block[1]] if result.shape else result).copy_(value)
 
-        for _ in pool.map(work, _blocks(output)):
+        for _ in pool.map(work, _get_blocks(output)):
             pass
     return result
 
@@ -200,7 +200,7 @@ def estimate_memory(output: MergedTensor, threads: int) -> int:
     """
     if output.copied:
         return 0
-    values = max((last - first for first, last in _blocks(output)), default=0)
+    values = max((last - first for first, last in _get_blocks(output)), default=0)
     values *= math.prod(output.source.shape[1:])
     factors = sum(4 * sum(update.shape[-2:]) * update.rank for update in output.updates)
     packed = 0 if isinstance(output.source, StoredTensor) else 3 * output.planned.bytes
@@ -226,7 +226,7 @@ def _write_shard(
             job.report_progress(_STAGE, done, total, "bytes")
     # Not flushed to the disk, which would take as long as all the rest again (2 s and more for each
     # GB). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
-    return _total(sums)
+    return _combine_checksums(sums)
 
 
 def _compute(
@@ -234,7 +234,7 @@ def _compute(
 ) -> list[int]:
     """Write one tensor with its blocks divided among the threads; return the sum of each block."""
     changes = [update.load() for update in output.updates]
-    blocks = _blocks(output)
+    blocks = _get_blocks(output)
     width = output.planned.bytes // max(output.source.length, 1)
 
     def work(some: list[tuple[int, int]]) -> list[int]:
@@ -257,13 +257,15 @@ def _block(
 ) -> int:
     """Read, change, check and write some rows; return the sum of their words."""
     job.check()
-    value = _changed(output, changes, block)
+    value = _compute_rows(output, changes, block)
     file.seek(position)
     safetensors_files.write(file, value)
-    return _sum(safetensors_files.view_bytes(value))
+    return _compute_checksum(safetensors_files.view_bytes(value))
 
 
-def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
+def _compute_rows(
+    output: MergedTensor, changes: list[Apply], block: tuple[int, int]
+) -> torch.Tensor:
     """Return some rows after the merge; raises ProblemError when a value isn't finite."""
     # First into the data type it will have: so does a model that is loaded in it and merged.
     value = output.source.read_rows(*block).to(output.dtype)
@@ -276,7 +278,7 @@ def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int])
     return value
 
 
-def _blocks(output: MergedTensor) -> list[tuple[int, int]]:
+def _get_blocks(output: MergedTensor) -> list[tuple[int, int]]:
     """Return the ranges of rows that are computed at once."""
     source = output.source
     if any(update.whole for update in output.updates):
@@ -287,7 +289,7 @@ def _blocks(output: MergedTensor) -> list[tuple[int, int]]:
     return deltas.split_range(source.length, deltas.count_block_rows(source.length, columns))
 
 
-def _sum(block: numpy.ndarray) -> int:
+def _compute_checksum(block: numpy.ndarray) -> int:
     """Return the sum of the 64-bit words of a block, modulo 2⁶⁴.
 
     It detects what a crash or a bad disk did to a file, for a twentieth of a cryptographic hash's
@@ -298,12 +300,12 @@ def _sum(block: numpy.ndarray) -> int:
     return (total + int(block[words:].sum(dtype=numpy.uint64))) % (1 << 64)
 
 
-def _total(sums: Sequence[int]) -> str:
+def _combine_checksums(sums: Sequence[int]) -> str:
     return hashlib.sha256(repr(list(sums)).encode()).hexdigest()
 
 
 @contextmanager
-def _threads() -> Iterator[ThreadPoolExecutor]:
+def _create_thread_pool() -> Iterator[ThreadPoolExecutor]:
     """Return as many threads as torch would use, each with torch to itself: a block is too small to
     share.
     """

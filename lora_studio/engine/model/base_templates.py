@@ -40,10 +40,10 @@ def get_template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
     has_mark = name in _OWN_MARK and mark in tokenizer.get_vocab()
     end = mark if has_mark else str(tokenizer.eos_token or mark)
     source = _set(source, "end", mark, end)
-    return _set(source, "begin", "", _begin(tokenizer))
+    return _set(source, "begin", "", _get_begin_token(tokenizer))
 
 
-def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
+def _get_begin_token(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the token that the tokenizer puts before every text; "" for none."""
     ids = tokenizer("a").input_ids
     begins = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id

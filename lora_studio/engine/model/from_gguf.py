@@ -49,13 +49,13 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
             file.parent,
             gguf_file=file.name,
             config=build_config(file, header, reader),
-            dtype=_dtype(reader),
+            dtype=_choose_dtype(reader),
             local_files_only=True,
         )
     except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
             raise
-        raise _unreadable(file, describe_os_error(error)) from error
+        raise _unreadable_file_error(file, describe_os_error(error)) from error
     # Both keep the GGUF's quantization, which the written weights no longer have.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -188,7 +188,7 @@ def _open(file: Path) -> Any:
     try:
         return gguf.GGUFReader(file)
     except (ValueError, OSError, IndexError, KeyError) as error:
-        raise _unreadable(file, describe_os_error(error)) from error
+        raise _unreadable_file_error(file, describe_os_error(error)) from error
 
 
 def _check_architecture(file: Path, architecture: str) -> None:
@@ -206,7 +206,7 @@ def _check_architecture(file: Path, architecture: str) -> None:
         )
 
 
-def _dtype(reader: Any) -> torch.dtype:
+def _choose_dtype(reader: Any) -> torch.dtype:
     """Return float32 or float16 if the file uses it; quantized weights become bfloat16."""
     import torch
 
@@ -216,7 +216,7 @@ def _dtype(reader: Any) -> torch.dtype:
     return torch.float16 if types <= {"F32", "F16"} else torch.bfloat16
 
 
-def _unreadable(file: Path, reason: Text | str) -> ProblemError:
+def _unreadable_file_error(file: Path, reason: Text | str) -> ProblemError:
     return fail(
         "model.unreadable",
         "{file} can't be read as a GGUF model: {reason}."

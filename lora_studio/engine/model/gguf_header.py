@@ -54,78 +54,78 @@ class GgufFacts:
 def read(file: Path) -> GgufFacts:
     """Return the facts of a GGUF file; raises ValueError or OSError if it isn't one or is damaged."""
     with file.open("rb", buffering=1 << 20) as stream:
-        magic, version, tensors, pairs = struct.unpack("<4sIQQ", _exactly(stream, 24))
+        magic, version, tensors, pairs = struct.unpack("<4sIQQ", _read_exactly(stream, 24))
         if magic != b"GGUF":
             raise InvalidContentError("it isn't a GGUF file")
         if version not in (2, 3):
             raise InvalidContentError("GGUF version {version:d} isn't supported", version=version)
         values: dict[str, Any] = {}
         vocabulary = 0
-        for _ in range(_sane(pairs)):
-            key = _text(stream)
-            (kind,) = struct.unpack("<I", _exactly(stream, 4))
+        for _ in range(_check_length(pairs)):
+            key = _read_text(stream)
+            (kind,) = struct.unpack("<I", _read_exactly(stream, 4))
             if kind == _LIST:
                 length = _skip_list(stream)
                 if key == "tokenizer.ggml.tokens":
                     vocabulary = length
             else:
-                values[key] = _value(stream, kind)
-        parameters = sum(_weights(stream) for _ in range(_sane(tensors)))
+                values[key] = _read_value(stream, kind)
+        parameters = sum(_read_weight_count(stream) for _ in range(_check_length(tensors)))
     return GgufFacts(values, parameters, vocabulary)
 
 
-def _weights(stream: BinaryIO) -> int:
+def _read_weight_count(stream: BinaryIO) -> int:
     """Return how many weights the next tensor of the list has."""
-    _text(stream)
-    (dimensions,) = struct.unpack("<I", _exactly(stream, 4))
+    _read_text(stream)
+    (dimensions,) = struct.unpack("<I", _read_exactly(stream, 4))
     if dimensions > 8:
         raise InvalidContentError("a tensor has more than eight dimensions")
-    shape = struct.unpack(f"<{dimensions}Q", _exactly(stream, 8 * dimensions))
-    _exactly(stream, 12)  # its type, and where it begins
+    shape = struct.unpack(f"<{dimensions}Q", _read_exactly(stream, 8 * dimensions))
+    _read_exactly(stream, 12)  # its type, and where it begins
     return math.prod(shape)
 
 
-def _value(stream: BinaryIO, kind: int) -> Any:
+def _read_value(stream: BinaryIO, kind: int) -> Any:
     if kind == _TEXT:
-        return _text(stream)
-    letter = "<" + _known(kind)
-    return struct.unpack(letter, _exactly(stream, struct.calcsize(letter)))[0]
+        return _read_text(stream)
+    letter = "<" + _check_kind(kind)
+    return struct.unpack(letter, _read_exactly(stream, struct.calcsize(letter)))[0]
 
 
 def _skip_list(stream: BinaryIO) -> int:
     """Skip a list and return its length."""
-    kind, length = struct.unpack("<IQ", _exactly(stream, 12))
-    _sane(length)
+    kind, length = struct.unpack("<IQ", _read_exactly(stream, 12))
+    _check_length(length)
     if kind == _TEXT:
         for _ in range(length):
-            (size,) = struct.unpack("<Q", _exactly(stream, 8))
-            stream.seek(_sane(size), 1)
+            (size,) = struct.unpack("<Q", _read_exactly(stream, 8))
+            stream.seek(_check_length(size), 1)
     elif kind == _LIST:
         for _ in range(length):
             _skip_list(stream)
     else:
-        stream.seek(length * struct.calcsize("<" + _known(kind)), 1)
+        stream.seek(length * struct.calcsize("<" + _check_kind(kind)), 1)
     return int(length)
 
 
-def _known(kind: int) -> str:
+def _check_kind(kind: int) -> str:
     if kind not in _FIXED:
         raise InvalidContentError("it has a value of the unknown type {kind:d}", kind=kind)
     return _FIXED[kind]
 
 
-def _text(stream: BinaryIO) -> str:
-    (size,) = struct.unpack("<Q", _exactly(stream, 8))
-    return _exactly(stream, _sane(size)).decode("utf-8", "replace")
+def _read_text(stream: BinaryIO) -> str:
+    (size,) = struct.unpack("<Q", _read_exactly(stream, 8))
+    return _read_exactly(stream, _check_length(size)).decode("utf-8", "replace")
 
 
-def _sane(number: int) -> int:
+def _check_length(number: int) -> int:
     if number > _MOST:
         raise InvalidContentError("its header is damaged")
     return number
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:
         raise InvalidContentError("it ends in the middle of its header")

@@ -38,7 +38,7 @@ _LLAMA3 = (
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def _by_pattern(pattern: str) -> Callable[[], pre_tokenizers.PreTokenizer]:
+def _split_by_pattern(pattern: str) -> Callable[[], pre_tokenizers.PreTokenizer]:
     return lambda: pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
@@ -64,8 +64,12 @@ _REMEDY = "Choose the model as a Hugging Face folder or Hub ID instead. Supporte
 
 #: `tokenizer.ggml.pre` -> how text is split before byte-level BPE.
 SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe"), _by_pattern(_LLAMA3)),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"), _by_pattern(_QWEN2)),
+    **dict.fromkeys(
+        ("llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe"), _split_by_pattern(_LLAMA3)
+    ),
+    **dict.fromkeys(
+        ("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"), _split_by_pattern(_QWEN2)
+    ),
     **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"), _digits),
     **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe"), _plain),
 }
@@ -104,11 +108,13 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
     kind = header.get_text("tokenizer.ggml.model")
     match kind:
         case "gpt2":
-            backend = _byte_level(header, tokens)
+            backend = _build_byte_level(header, tokens)
         case "llama":
             scores: list[float] = header.get("tokenizer.ggml.scores") or [0.0] * len(tokens)
-            backend = _sentencepiece(header, tokens, types, scores)
-            (folder / "tokenizer.model").write_bytes(_model_file(header, tokens, types, scores))
+            backend = _build_sentencepiece(header, tokens, types, scores)
+            (folder / "tokenizer.model").write_bytes(
+                _build_model_file(header, tokens, types, scores)
+            )
         case _:
             raise fail(
                 "model.gguf_tokenizer",
@@ -127,7 +133,7 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
     if "bos_token" in named and header.get(
         "tokenizer.ggml.add_bos_token", kind == "llama" or header.get_text("tokenizer.ggml.pre") in ("llama-bpe", "llama3")
     ):  # fmt: skip
-        backend.post_processor = _begin_with(backend, named["bos_token"])
+        backend.post_processor = _add_begin_token(backend, named["bos_token"])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, clean_up_tokenization_spaces=False, **named
     )
@@ -136,7 +142,7 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
     return tokenizer
 
 
-def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
+def _build_byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
     name = header.get_text("tokenizer.ggml.pre")
     if name not in SPLITS:
         raise fail(
@@ -162,7 +168,7 @@ def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
     return backend
 
 
-def _sentencepiece(
+def _build_sentencepiece(
     header: GgufTokenizerHeader, tokens: list[str], types: list[int], scores: list[float]
 ) -> Tokenizer:
     """Return a BPE whose merges are ordered by the score of their result, as in SentencePiece."""
@@ -195,7 +201,7 @@ def _sentencepiece(
     return backend
 
 
-def _model_file(
+def _build_model_file(
     header: GgufTokenizerHeader, tokens: list[str], types: list[int], scores: list[float]
 ) -> bytes:
     """Return `tokenizer.model`, which conversion back to GGUF reads instead of tokenizer.json."""
@@ -229,7 +235,7 @@ def _add_tokens(backend: Tokenizer, tokens: list[str], types: list[int]) -> None
             backend.add_tokens([AddedToken(token, normalized=False)])
 
 
-def _begin_with(backend: Tokenizer, token: str) -> processors.PostProcessor:
+def _add_begin_token(backend: Tokenizer, token: str) -> processors.PostProcessor:
     return processors.TemplateProcessing(
         single=f"{token} $A",
         pair=f"{token} $A {token}:1 $B:1",

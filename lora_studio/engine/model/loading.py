@@ -99,9 +99,9 @@ def load(
     model = _load_weights(
         folder,
         dtype=dtype,
-        device_map=_device_map(spec, device, training=training),
+        device_map=_choose_device_map(spec, device, training=training),
         trust_remote_code=spec.trust_remote_code,
-        quantization_config=_quantization(spec, dtype)
+        quantization_config=_create_quantization_config(spec, dtype)
         if precision is None and spec.precision in ("4bit", "8bit")
         else None,
     )
@@ -112,7 +112,7 @@ def load(
         tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
         folder=folder,
         device=device,
-        precision=precision or _precision(spec, dtype),
+        precision=precision or _get_precision(spec, dtype),
         dtype=dtype,
     )
     announce(loaded, spec, time.monotonic() - began, job)
@@ -133,7 +133,7 @@ def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
     except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
             raise
-        raise _not_loaded(folder, error) from error
+        raise _loading_error(folder, error) from error
     if info["missing_keys"]:
         # transformers fills them with random values and continues.
         raise unreadable_model_error(
@@ -164,7 +164,7 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
     """
     raw = model_folder.read_config(folder)
     if raw.get("auto_map") and not spec.trust_remote_code:
-        known = raw.get("model_type") in _known_types()
+        known = raw.get("model_type") in _get_known_types()
         if not known:
             raise fail(
                 "model.remote_code",
@@ -179,18 +179,18 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
             folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
         )
     except (ValueError, KeyError, OSError, TypeError) as error:
-        if raw.get("model_type") in _known_types():
-            raise unreadable_model_error(folder, _first_line(error)) from error
-        raise _unknown_architecture(raw) from error
+        if raw.get("model_type") in _get_known_types():
+            raise unreadable_model_error(folder, _get_first_line(error)) from error
+        raise _unknown_architecture_error(raw) from error
 
 
-def _known_types() -> set[str]:
+def _get_known_types() -> set[str]:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     return set(CONFIG_MAPPING.keys())
 
 
-def _unknown_architecture(raw: dict[str, Any]) -> Exception:
+def _unknown_architecture_error(raw: dict[str, Any]) -> Exception:
     import transformers
 
     name = (raw.get("architectures") or [raw.get("model_type") or "(none)"])[0]
@@ -243,7 +243,7 @@ def check_prequantized(stored: str) -> None:
         )
 
 
-def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+def _create_quantization_config(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise fail(
             "model.no_bitsandbytes",
@@ -263,7 +263,7 @@ def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def _device_map(
+def _choose_device_map(
     spec: ModelSpec, device: torch.device, *, training: bool
 ) -> str | dict[str, torch.device]:
     """Return one device for all layers, or "auto" to spread them when several GPUs may be used."""
@@ -274,13 +274,13 @@ def _device_map(
     return {"": device}
 
 
-def _precision(spec: ModelSpec, dtype: torch.dtype) -> str:
+def _get_precision(spec: ModelSpec, dtype: torch.dtype) -> str:
     if spec.precision in ("4bit", "8bit"):
         return spec.precision
     return {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
 
 
-def _not_loaded(folder: Path, error: Exception) -> Exception:
+def _loading_error(folder: Path, error: Exception) -> Exception:
     if "Unrecognized configuration class" in str(error):
         raw = model_folder.read_config(folder)
         name = (raw.get("architectures") or [raw.get("model_type")])[0]
@@ -291,10 +291,10 @@ def _not_loaded(folder: Path, error: Exception) -> Exception:
             where=_SOURCE,
             name=name,
         )
-    return unreadable_model_error(folder, _first_line(error))
+    return unreadable_model_error(folder, _get_first_line(error))
 
 
-def _first_line(error: BaseException) -> str:
+def _get_first_line(error: BaseException) -> str:
     return (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
 
 
@@ -312,15 +312,15 @@ def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None 
                 config, trust_remote_code=spec.trust_remote_code, dtype=torch.bfloat16
             )
     except (ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise _not_loaded(folder, error) from error
+        raise _loading_error(folder, error) from error
 
 
 def count_parameters(model: torch.nn.Module) -> int:
     """Return the number of parameters; shared ones count once, packed ones unpacked."""
-    return sum(_elements(parameter) for parameter in model.parameters())
+    return sum(_count_elements(parameter) for parameter in model.parameters())
 
 
-def _elements(parameter: torch.nn.Parameter) -> int:
+def _count_elements(parameter: torch.nn.Parameter) -> int:
     state = getattr(parameter, "quant_state", None)
     return int(state.shape.numel()) if state is not None else parameter.numel()
 

@@ -112,7 +112,7 @@ def read_index(folder: Path) -> dict[str, StoredTensor]:
     Raises ProblemError when safetensors files are missing or truncated.
     """
     tensors: dict[str, StoredTensor] = {}
-    for file in _files(folder):
+    for file in _list_files(folder):
         tensors |= {tensor.name: tensor for tensor in read_header(file)}
     return tensors
 
@@ -139,13 +139,13 @@ def read_header(file: Path) -> list[StoredTensor]:
             for name, entry in entries.items()
         ]
     except FileNotFoundError:
-        raise _unreadable(file, text("the file is missing")) from None
+        raise _unreadable_file_error(file, text("the file is missing")) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise _unreadable(
+        raise _unreadable_file_error(
             file, text("its header is invalid ({reason})", reason=describe_os_error(error))
         ) from error
     if max((tensor.end for tensor in tensors), default=base) > file.stat().st_size:
-        raise _unreadable(file, text("the file is truncated"))
+        raise _unreadable_file_error(file, text("the file is truncated"))
     return tensors
 
 
@@ -220,7 +220,7 @@ def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
     while view:
         count = file.readinto(view)  # type: ignore[attr-defined]  # unbuffered, so a raw file
         if not count:
-            raise _unreadable(Path(file.name), text("the file is truncated"))
+            raise _unreadable_file_error(Path(file.name), text("the file is truncated"))
         view = view[count:]
 
 
@@ -242,19 +242,19 @@ def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, c
     while count:
         data = source.read(count)
         if not data:
-            raise _unreadable(Path(source.name), text("the file is truncated"))
+            raise _unreadable_file_error(Path(source.name), text("the file is truncated"))
         view = memoryview(data)
         count -= len(view)
         while view:
             view = view[target.write(view) :]
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
         try:
             names = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()
         except (ValueError, KeyError, AttributeError) as error:
-            raise _unreadable(folder / INDEX, text("it lists no files")) from error
+            raise _unreadable_file_error(folder / INDEX, text("it lists no files")) from error
         return [folder / name for name in dict.fromkeys(names)]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
@@ -267,7 +267,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _unreadable(file: Path, reason: Text) -> ProblemError:
+def _unreadable_file_error(file: Path, reason: Text) -> ProblemError:
     return fail(
         "model.unreadable",
         "{file} can't be read: {reason}.",

@@ -46,9 +46,11 @@ def scan_models(
     """
     match location:
         case "cache":
-            entries = _cache(job)
+            entries = _scan_cache(job)
         case "ollama":
-            entries = (entry for store in find_ollama_stores() for entry in _ollama(store, job))
+            entries = (
+                entry for store in find_ollama_stores() for entry in _scan_ollama(store, job)
+            )
         case "lm_studio":
             entries = (
                 entry for home in list_lm_studio_folders() for entry in _walk(home, location, job)
@@ -90,7 +92,7 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
             continue
         names = {path.name for path in inside}
         if "config.json" in names and (entry := read_folder_entry(folder, location)):
-            yield entry.model_copy(update={"title": _title(folder, top)})
+            yield entry.model_copy(update={"title": _get_title(folder, top)})
         for path in inside:
             if path.suffix.lower() == ".gguf":
                 if entry := read_gguf_entry(path, location):
@@ -99,7 +101,7 @@ def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[Model
                 waiting.append((path, depth + 1))
 
 
-def _title(folder: Path, top: Path) -> str:
+def _get_title(folder: Path, top: Path) -> str:
     below = folder.relative_to(top.expanduser())
     return "/".join(below.parts[-2:]) or folder.name
 
@@ -120,7 +122,7 @@ def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | Non
     if weights and not missing:
         try:
             headers = model_folder.read_safetensors_headers(folder)
-            parameters, stored = _counted(headers, config)
+            parameters, stored = _count_parameters(headers, config)
         except ProblemError as error:
             refusal = refusal or error.problems[0].what
     elif not weights and not missing:
@@ -147,7 +149,9 @@ def count_missing_weights(folder: Path) -> int:
     return sum(not (folder / name).is_file() for name in models.read_weight_names(folder))
 
 
-def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tuple[int, str]:
+def _count_parameters(
+    headers: dict[str, dict[str, Any]], config: dict[str, Any]
+) -> tuple[int, str]:
     """Return parameters and number format; packed weights count unpacked."""
     about = config.get("quantization_config")
     total = sum(math.prod(entry["shape"]) for entry in headers.values())
@@ -177,7 +181,7 @@ def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> Mod
         size = file.stat().st_size
         facts = gguf_header.read(file)
     except (OSError, ValueError) as error:
-        return _damaged(file, location, title, error)
+        return _create_damaged_entry(file, location, title, error)
     is_part = int(facts.values.get("split.count", 0) or 0) > 1
     if not is_part and facts.values.get("general.type", "model") != "model":
         return None
@@ -189,7 +193,7 @@ def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> Mod
         bytes=size,
         parameters=facts.parameters or None,
         architecture=facts.architecture,
-        stored=_file_type(facts.values.get("general.file_type")),
+        stored=_get_file_type(facts.values.get("general.file_type")),
         license=str(facts.values.get("general.license", "")),
         outline=ModelOutline(
             layers=facts.get_number("block_count"),
@@ -200,11 +204,11 @@ def read_gguf_entry(file: Path, location: ModelLocation, title: str = "") -> Mod
             vocabulary=facts.vocabulary,
             context=facts.get_number("context_length"),
         ),
-        refusal=_gguf_refusal(facts.architecture, is_part=is_part),
+        refusal=_get_gguf_refusal(facts.architecture, is_part=is_part),
     )
 
 
-def _gguf_refusal(architecture: str, *, is_part: bool) -> Text:
+def _get_gguf_refusal(architecture: str, *, is_part: bool) -> Text:
     """Return why a GGUF file can't be trained, or an empty text."""
     if is_part:
         return text("It is one part of a split file. Join the parts with llama-gguf-split first.")
@@ -216,7 +220,9 @@ def _gguf_refusal(architecture: str, *, is_part: bool) -> Text:
     return NO_TEXT
 
 
-def _damaged(file: Path, location: ModelLocation, title: str, error: Exception) -> ModelEntry:
+def _create_damaged_entry(
+    file: Path, location: ModelLocation, title: str, error: Exception
+) -> ModelEntry:
     return ModelEntry(
         source=str(file),
         title=title or file.name,
@@ -225,7 +231,7 @@ def _damaged(file: Path, location: ModelLocation, title: str, error: Exception) 
     )
 
 
-def _file_type(number: object) -> str:
+def _get_file_type(number: object) -> str:
     """Return a quantization such as Q4_K_M."""
     from gguf.constants import LlamaFileType
 
@@ -239,7 +245,7 @@ def _file_type(number: object) -> str:
 # --- the hub's cache --------------------------------------------------------------------------
 
 
-def _cache(job: JobContext) -> Iterator[ModelEntry]:
+def _scan_cache(job: JobContext) -> Iterator[ModelEntry]:
     """Yield models in the Hub's cache, each named revision separately."""
     import huggingface_hub
     from huggingface_hub.errors import CacheNotFound
@@ -254,7 +260,7 @@ def _cache(job: JobContext) -> Iterator[ModelEntry]:
         for revision in repository.revisions:
             job.check()
             name = "main" if "main" in revision.refs else min(revision.refs, default="")
-            entry = _snapshot(revision.snapshot_path)
+            entry = _read_snapshot(revision.snapshot_path)
             if entry is not None:
                 yield entry.model_copy(
                     update={
@@ -269,7 +275,7 @@ def _cache(job: JobContext) -> Iterator[ModelEntry]:
                     yield entry
 
 
-def _snapshot(folder: Path) -> ModelEntry | None:
+def _read_snapshot(folder: Path) -> ModelEntry | None:
     """Return the model of a snapshot; an interrupted download is marked as incomplete."""
     entry = read_folder_entry(folder, "cache")
     if entry is None:
@@ -299,7 +305,7 @@ def find_ollama_stores() -> list[Path]:
     return [folder for folder in wanted if (folder / "manifests").is_dir()]
 
 
-def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
+def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
     """Yield the models in a server's store, from its manifests."""
     registry = store / "manifests"
     for manifest in sorted(path for path in registry.rglob("*") if path.is_file()):
@@ -309,7 +315,7 @@ def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
             kinds = {str(layer["mediaType"]).rpartition(".")[2]: layer for layer in layers}
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        title = _ollama_title(manifest.relative_to(registry))
+        title = _get_ollama_title(manifest.relative_to(registry))
         if (held := kinds.get("model")) is None:
             continue
         blob = store / "blobs" / str(held["digest"]).replace(":", "-")
@@ -322,7 +328,7 @@ def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
         yield entry
 
 
-def _ollama_title(below: Path) -> str:
+def _get_ollama_title(below: Path) -> str:
     """Return the name as `ollama list` shows it: name:tag, with an owner other than library."""
     *places, name, tag = below.parts
     shown = [part for part in places if part not in ("registry.ollama.ai", "library")]

@@ -24,15 +24,15 @@ _GATED = re.compile(r"gate|up_proj|w1$|w3$", re.IGNORECASE)
 def get_model_shape(model: PreTrainedModel) -> ModelShape:
     """Return the shape of a model; its layers may be on the meta device."""
     config = model.config.get_text_config()
-    heads = int(_first(config, ("num_attention_heads", "n_head"), 1))
-    head_size = int(_first(config, ("head_dim",), 0) or config.hidden_size // heads)
-    kv_heads = int(_first(config, ("num_key_value_heads",), 0) or heads)
+    heads = int(_get_first(config, ("num_attention_heads", "n_head"), 1))
+    head_size = int(_get_first(config, ("head_dim",), 0) or config.hidden_size // heads)
+    kv_heads = int(_get_first(config, ("num_key_value_heads",), 0) or heads)
     experts = [
         parameter
         for name, parameter in model.named_parameters()
         if parameter.dim() == 3 and "expert" in name
     ]
-    layers = _linear(model)
+    layers = _group_linear_layers(model)
     dense = [layer for layer in layers if ".mlp" in layer.reads or "feed" in layer.reads]
     inner = max((max(layer.inputs, layer.outputs) for layer in dense), default=0)
     fused = any("gate_up" in layer.name for layer in dense)
@@ -41,15 +41,17 @@ def get_model_shape(model: PreTrainedModel) -> ModelShape:
         heads=heads,
         kv_heads=kv_heads,
         head_size=head_size,
-        norm_width=_norm_width(model, heads * head_size, kv_heads * head_size, head_size),
+        norm_width=_get_norm_width(model, heads * head_size, kv_heads * head_size, head_size),
         plain_norms=any(hasattr(module, "variance_epsilon") for module in model.modules()),
         gated=any(_GATED.search(layer.name) for layer in dense),
         plain_gates=any(_is_plainly_gated(module) for module in model.modules()),
         fused_attention=any(_FUSED.search(layer.name) for layer in layers),
         tied=bool(config.tie_word_embeddings),
-        experts=int(_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)),
-        experts_per_token=int(_first(config, ("num_experts_per_tok",), 0)) if experts else 0,
-        expert_size=_expert_size(config) if experts else 0,
+        experts=int(
+            _get_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)
+        ),
+        experts_per_token=int(_get_first(config, ("num_experts_per_tok",), 0)) if experts else 0,
+        expert_size=_get_expert_size(config) if experts else 0,
         expert_parameters=sum(parameter.numel() for parameter in experts),
         linear=tuple(layers),
     )
@@ -61,16 +63,16 @@ def _is_plainly_gated(module: torch.nn.Module) -> bool:
     return has_parts and "silu" in type(getattr(module, "act_fn", None)).__name__.lower()
 
 
-def _first(config: Any, names: tuple[str, ...], default: Any) -> Any:
+def _get_first(config: Any, names: tuple[str, ...], default: Any) -> Any:
     values = (getattr(config, name, None) for name in names)
     return next((value for value in values if value is not None), default)
 
 
-def _expert_size(config: Any) -> int:
-    return int(_first(config, ("moe_intermediate_size", "intermediate_size"), 0))
+def _get_expert_size(config: Any) -> int:
+    return int(_get_first(config, ("moe_intermediate_size", "intermediate_size"), 0))
 
 
-def _linear(model: PreTrainedModel) -> list[LinearLayers]:
+def _group_linear_layers(model: PreTrainedModel) -> list[LinearLayers]:
     """Return the linear layers of the blocks, with the same name and widths grouped."""
     counts: dict[tuple[str, int, int, str], int] = {}
     for name, module in model.named_modules():
@@ -90,7 +92,7 @@ def _linear(model: PreTrainedModel) -> list[LinearLayers]:
     ]
 
 
-def _norm_width(model: PreTrainedModel, queries: int, keys: int, head: int) -> int:
+def _get_norm_width(model: PreTrainedModel, queries: int, keys: int, head: int) -> int:
     """Return how many numbers per token the norms of an average block work on."""
     layers = max(1, int(model.config.get_text_config().num_hidden_layers))
     total = 0

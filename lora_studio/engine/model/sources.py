@@ -123,7 +123,7 @@ def from_gguf(file: Path, job: JobContext) -> Path:
         )
     from lora_studio.engine.model import from_gguf as model_from_gguf
 
-    target = paths.get_cache_folder() / "models" / f"gguf-{_content_hash(file, job)}"
+    target = paths.get_cache_folder() / "models" / f"gguf-{_hash_content(file, job)}"
     if not _is_complete(target):
         with create_folder_atomic(target, stays=_is_complete) as folder:
             model_from_gguf.convert(file, folder, job)
@@ -135,7 +135,7 @@ def _is_complete(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def _content_hash(file: Path, job: JobContext) -> str:
+def _hash_content(file: Path, job: JobContext) -> str:
     """Return the first 24 hex digits of the SHA-256 of the file and of how it is converted."""
     digest = hashlib.sha256(b"v2")
     total = file.stat().st_size

@@ -22,7 +22,7 @@ def speed_up_imports() -> Iterator[None]:
         import torch
 
         at_once = torch.compile
-        torch.compile = _when_called(at_once)
+        torch.compile = _compile_when_called(at_once)
         try:
             yield
         finally:
@@ -31,7 +31,7 @@ def speed_up_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _when_called(at_once: Callable[..., Any]) -> Any:
+def _compile_when_called(at_once: Callable[..., Any]) -> Any:
     """Return a torch.compile for functions that compiles each at its first call."""
 
     def compile_late(function: Any = None, **options: Any) -> Any:

@@ -48,19 +48,19 @@ class Llama:
 
         Raises ProblemError when llama.cpp rejects the file.
         """
-        self._ffi, self._lib = _library()
+        self._ffi, self._lib = _load_library()
         self._cancelled = cancelled
         # cffi frees a callback with its handle: both live as long as the model does.
         self._on_progress = self._ffi.callback(
             "bool(float, void *)", lambda _done, _data: not cancelled()
         )
         self._on_node = self._ffi.callback("bool(void *)", lambda _data: cancelled())
-        self._observer = self._ffi.NULL if observe is None else self._observing(observe)
+        self._observer = self._ffi.NULL if observe is None else self._create_callback(observe)
         self._context: Any = None
         self._model: Any = self._load(file)
         self._vocabulary = self._lib.llama_model_get_vocab(self._model)
         try:
-            self._context = self._new_context(file, context)
+            self._context = self._create_context(file, context)
         except BaseException:
             self.close()
             raise
@@ -109,7 +109,7 @@ class Llama:
 
     def get_pieces(self, ids: Sequence[int]) -> list[bytes]:
         """Return the bytes of each token; control tokens by their names."""
-        return [self._piece(token, special=True) for token in ids]
+        return [self._get_piece(token, special=True) for token in ids]
 
     def is_control(self, token: int) -> bool:
         """Return whether a token is a mark of the format rather than text."""
@@ -131,7 +131,7 @@ class Llama:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of an answer, without control tokens."""
-        pieces = (self._piece(token) for token in ids)
+        pieces = (self._get_piece(token) for token in ids)
         return b"".join(pieces).decode("utf-8", errors="replace")
 
     def compute_logits(self, ids: Sequence[int], positions: Sequence[int]) -> np.ndarray:
@@ -147,7 +147,7 @@ class Llama:
             self._decode(ids[start:end], start, {p - start for p in wanted if start <= p < end})
             for position in range(start, end):
                 if position in wanted:
-                    result[row] = self._logits_at(position - start)
+                    result[row] = self._get_logits(position - start)
                     row += 1
         return result
 
@@ -177,7 +177,7 @@ class Llama:
 
         If the last token doesn't end generation, the answer was cut by `max_tokens` or by the context.
         """
-        sampler = self._sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
+        sampler = self._create_sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
         try:
             for token in ids:  # earlier text counts for the penalty
                 self._lib.llama_sampler_accept(sampler, token)
@@ -204,17 +204,17 @@ class Llama:
         model = self._lib.llama_model_load_from_file(str(file).encode(), parameters)
         if model == self._ffi.NULL:
             self._raise_if_cancelled()
-            raise _not_loaded(file, text("llama.cpp can't load it"))
+            raise _loading_error(file, text("llama.cpp can't load it"))
         return model
 
-    def _observing(self, observe: Callable[[int, bool], bool]) -> Any:
+    def _create_callback(self, observe: Callable[[int, bool], bool]) -> Any:
         ffi = self._ffi
         return ffi.callback(
             "bool(struct ggml_tensor *, bool, void *)",
             lambda node, ask, _: observe(int(ffi.cast("uintptr_t", node)), bool(ask)),
         )
 
-    def _new_context(self, file: Path, tokens: int) -> Any:
+    def _create_context(self, file: Path, tokens: int) -> Any:
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx = tokens
         parameters.n_batch = parameters.n_ubatch = BATCH
@@ -226,7 +226,7 @@ class Llama:
             parameters.offload_kqv = parameters.op_offload = False  # what is looked at stays here
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
-            raise _not_loaded(
+            raise _loading_error(
                 file, text("not enough memory for a context of {tokens} tokens", tokens=tokens)
             )
         return context
@@ -256,12 +256,12 @@ class Llama:
             )
         self._raise_if_cancelled()
 
-    def _logits_at(self, index: int) -> np.ndarray:
+    def _get_logits(self, index: int) -> np.ndarray:
         pointer = self._lib.llama_get_logits_ith(self._context, index)
         size = self.vocabulary_size * 4
         return np.frombuffer(self._ffi.buffer(pointer, size), dtype=np.float32)
 
-    def _piece(self, token: int, *, special: bool = False) -> bytes:
+    def _get_piece(self, token: int, *, special: bool = False) -> bytes:
         room = 64
         while True:
             buffer = self._ffi.new("char[]", room)
@@ -272,7 +272,7 @@ class Llama:
                 return bytes(self._ffi.buffer(buffer, count))
             room = -count
 
-    def _sampler(
+    def _create_sampler(
         self, temperature: float, top_p: float, top_k: int, min_p: float, penalty: float, seed: int
     ) -> Any:
         """Return a sampler chain in the order that transformers uses."""
@@ -304,7 +304,7 @@ class Llama:
 
 def should_add_bos(file: Path) -> bool:
     """Return whether llama.cpp, and so Ollama, puts a BOS token before a prompt."""
-    with _vocabulary_of(file) as (_, lib, vocabulary):
+    with _open_vocabulary(file) as (_, lib, vocabulary):
         return bool(lib.llama_vocab_get_add_bos(vocabulary))
 
 
@@ -313,18 +313,18 @@ def tokenize_prompts(file: Path, prompts: Iterable[str]) -> list[list[int]]:
 
     Reads the vocabulary alone.
     """
-    with _vocabulary_of(file) as (ffi, lib, vocabulary):
+    with _open_vocabulary(file) as (ffi, lib, vocabulary):
         return [_tokenize(ffi, lib, vocabulary, text, add_special=True) for text in prompts]
 
 
 @contextmanager
-def _vocabulary_of(file: Path) -> Iterator[tuple[Any, Any, Any]]:
-    ffi, lib = _library()
+def _open_vocabulary(file: Path) -> Iterator[tuple[Any, Any, Any]]:
+    ffi, lib = _load_library()
     parameters = lib.llama_model_default_params()
     parameters.vocab_only = True
     model = lib.llama_model_load_from_file(str(file).encode(), parameters)
     if model == ffi.NULL:
-        raise _not_loaded(file, text("llama.cpp can't read its vocabulary"))
+        raise _loading_error(file, text("llama.cpp can't read its vocabulary"))
     try:
         yield ffi, lib, lib.llama_model_get_vocab(model)
     finally:
@@ -343,7 +343,7 @@ def _tokenize(ffi: Any, lib: Any, vocabulary: Any, text: str, *, add_special: bo
 
 
 @functools.cache
-def _library() -> tuple[Any, Any]:
+def _load_library() -> tuple[Any, Any]:
     """Return cffi and llama.cpp, which logs warnings and errors only: the rest is megabytes."""
     from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
@@ -373,7 +373,7 @@ def count_threads() -> int:
     return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
 
 
-def _not_loaded(file: Path, reason: Text) -> ProblemError:
+def _loading_error(file: Path, reason: Text) -> ProblemError:
     return fail(
         "gguf.not_loaded",
         "{file} can't be opened: {reason}.",

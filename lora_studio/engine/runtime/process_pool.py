@@ -53,20 +53,20 @@ def map_in_processes(
     """
     context = _process_context(preload)
     cancelled = context.Event()
-    pool = ProcessPoolExecutor(processes, context, _begin, (work, cancelled))
+    pool = ProcessPoolExecutor(processes, context, _init_process, (work, cancelled))
     try:
         waiting = iter(pieces)
         # Few at a time, so that results never pile up in memory.
         first = [*islice(waiting, 2 * processes)]
         with ThreadPoolExecutor(1) as starter:  # to submit is to wait for the fork server
-            begun = starter.submit(lambda: [pool.submit(_do, piece) for piece in first])
-            own = [*_done_here(work, waiting, begun, job)] if helping else []
+            begun = starter.submit(lambda: [pool.submit(_run_piece, piece) for piece in first])
+            own = [*_compute_here(work, waiting, begun, job)] if helping else []
             futures: deque[Future[R]] = deque([*begun.result(), *own])
         while futures:
             while not wait([futures[0]], _POLL_SECONDS).done:
                 job.check()
             result = futures.popleft().result()
-            futures.extend(pool.submit(_do, piece) for piece in islice(waiting, 1))
+            futures.extend(pool.submit(_run_piece, piece) for piece in islice(waiting, 1))
             yield result
     except BrokenProcessPool as error:
         raise _process_died() from error
@@ -93,7 +93,7 @@ def _process_died() -> ProblemError:
     )
 
 
-def _done_here(
+def _compute_here(
     work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: JobContext
 ) -> Iterator[Future[R]]:
     """Yield results that this process computes until another process has finished one."""
@@ -118,7 +118,7 @@ _work: Callable[[Any], Any] | None = None
 _cancelled: Event | None = None
 
 
-def _begin(work: Callable[[Any], Any], cancelled: Event) -> None:
+def _init_process(work: Callable[[Any], Any], cancelled: Event) -> None:
     """Initialize a worker process. Its tokenizer starts no threads, since every core has a process."""
     global _work, _cancelled
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -133,6 +133,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(piece: Any) -> Any:
+def _run_piece(piece: Any) -> Any:
     assert _work is not None
     return _work(piece)

@@ -82,16 +82,16 @@ class MergeFacts:
         if missing:
             return text(
                 "the updates of {modules} are missing from the merged weights",
-                modules=_module_names(missing),
+                modules=_format_module_names(missing),
             )
-        if wrong and len(wrong) == len(self.factors) and _alike([f for _, f in wrong]):
+        if wrong and len(wrong) == len(self.factors) and _has_equal_factors([f for _, f in wrong]):
             return text(
                 "the updates were merged at {factor:.2f} times their scale", factor=wrong[0][1]
             )
         if wrong:
             return text(
                 "{modules} contain the wrong updates",
-                modules=_module_names([name for name, _ in wrong]),
+                modules=_format_module_names([name for name, _ in wrong]),
             )
         if self.untied:
             return text("its embedding and output layer are no longer tied")
@@ -137,7 +137,7 @@ def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
             if not difference.any():
                 untouched.add(layer.module)
             error = difference - update
-            rounded = rounded and bool((error.abs() <= _rounding(new)).all())
+            rounded = rounded and bool((error.abs() <= _get_rounding_error(new)).all())
             errors, sizes = errors + float(error @ error), sizes + size
             stored = safetensors_files.get_dtype_name(new.dtype)
     head, table = "lm_head.weight", "model.embed_tokens.weight"
@@ -152,14 +152,14 @@ def _update(rows: torch.Tensor, layer: Layer) -> torch.Tensor:
     return (layer.b.read()[rows].float() @ layer.a.read().float() * layer.scale).flatten()
 
 
-def _rounding(values: torch.Tensor) -> torch.Tensor:
+def _get_rounding_error(values: torch.Tensor) -> torch.Tensor:
     """Return the largest rounding error of each value: half the distance to the next one."""
     facts = torch.finfo(values.dtype)
     least = facts.smallest_normal * facts.eps
     return (values.float().abs().flatten() * facts.eps + least) / 2 * 1.001
 
 
-def _module_names(modules: list[str]) -> Text | str:
+def _format_module_names(modules: list[str]) -> Text | str:
     """Return up to three names, and how many more there are."""
     names = ", ".join(modules[:3])
     if len(modules) <= 3:
@@ -167,7 +167,7 @@ def _module_names(modules: list[str]) -> Text | str:
     return text("{names} and {more} more", names=names, more=len(modules) - 3)
 
 
-def _alike(factors: list[float]) -> bool:
+def _has_equal_factors(factors: list[float]) -> bool:
     return max(factors) - min(factors) < _TOLERANCE
 
 
@@ -180,13 +180,13 @@ def find_cause_in_gguf(file: Path, config: dict[str, Any]) -> Text:
     `config` are the settings of the merged model that it was made of.
     """
     try:
-        header = _header(file)
+        header = _read_header(file)
     except (OSError, ValueError, KeyError):
         return NO_TEXT
-    return next(_differences(header, config.get("text_config", config)), NO_TEXT)
+    return next(_iter_differences(header, config.get("text_config", config)), NO_TEXT)
 
 
-def _differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[Text]:
+def _iter_differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[Text]:
     architecture = header.get("general.architecture", "")
     layers, expected = header.get(f"{architecture}.block_count"), config.get("num_hidden_layers")
     if layers and expected and layers < expected:
@@ -214,7 +214,7 @@ def _differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[Tex
             )
 
 
-def _header(file: Path) -> dict[str, Any]:
+def _read_header(file: Path) -> dict[str, Any]:
     """Return the scalars of a GGUF header by name, and the names of its tensors."""
     from gguf import GGUFReader
 

@@ -78,12 +78,14 @@ def judge_stage(
     )
     job.emit(result)
     if cause.rounded_to:
-        job.emit(events.Warned(problem=_rounded(result, cause)))
+        job.emit(events.Warned(problem=_rounding_problem(result, cause)))
     elif verdict == "failed":
-        measured = _measured_faults(limit, top1, kl)
-        job.emit(events.Warned(problem=_failed(stage, [*faults, *measured], cause.message)))
+        measured = _find_measured_faults(limit, top1, kl)
+        job.emit(
+            events.Warned(problem=_failed_stage_problem(stage, [*faults, *measured], cause.message))
+        )
     elif verdict == "lossy" and not limits.is_exact(stage.name):
-        job.emit(events.Warned(problem=_lossy(result)))
+        job.emit(events.Warned(problem=_lossy_quantization_problem(result)))
     return result
 
 
@@ -102,7 +104,7 @@ def _measure(
     return agreeing / done, divergence / done, done
 
 
-def _measured_faults(limit: limits.Limit, top1: float, kl: float) -> list[Text]:
+def _find_measured_faults(limit: limits.Limit, top1: float, kl: float) -> list[Text]:
     faults = []
     if top1 < limit.top1:
         faults.append(
@@ -119,7 +121,7 @@ def _measured_faults(limit: limits.Limit, top1: float, kl: float) -> list[Text]:
     return faults
 
 
-def _rounded(result: events.SelfTested, cause: Cause) -> Problem:
+def _rounding_problem(result: events.SelfTested, cause: Cause) -> Problem:
     better, dtype = ("fp32", "float32") if cause.rounded_to == "float16" else ("fp16", "float16")
     return warning(
         "selftest.rounded",
@@ -137,7 +139,7 @@ def _rounded(result: events.SelfTested, cause: Cause) -> Problem:
     )
 
 
-def _failed(stage: Stage, faults: list[Text], cause: Text) -> Problem:
+def _failed_stage_problem(stage: Stage, faults: list[Text], cause: Text) -> Problem:
     names = {
         "merged": text("The merged model"),
         "converted": text("The GGUF file before quantization"),
@@ -157,7 +159,7 @@ def _failed(stage: Stage, faults: list[Text], cause: Text) -> Problem:
     )
 
 
-def _lossy(result: events.SelfTested) -> Problem:
+def _lossy_quantization_problem(result: events.SelfTested) -> Problem:
     return warning(
         "selftest.lossy",
         "{quantization} costs this model a lot of precision: its top-1 agreement is {top1:.1%}, its "

@@ -74,7 +74,7 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
     """Return the limit beyond which a fault is more likely than quantization loss."""
     facts = QUANTIZATIONS[quantization]
     if facts.kl is None:
-        return _unjudged(
+        return _create_unjudged(
             text(
                 "it works only for {models}; other models would generate noise",
                 models=facts.only_for,
@@ -84,7 +84,7 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
     kl = max(_LEAST, _MARGIN * costs)
     top1 = 1 - _OTHERS * math.sqrt(kl)
     if top1 < _TELLING:
-        return _unjudged(
+        return _create_unjudged(
             text(
                 "with so few bits, a model with {parameters:count} parameters is expected to lose "
                 "{nats:.2g} nats, which can't be distinguished from an error",
@@ -104,7 +104,7 @@ def get_quantization_limit(quantization: Quantization, parameters: float) -> Lim
     )
 
 
-def _unjudged(why: Text) -> Limit:
+def _create_unjudged(why: Text) -> Limit:
     return Limit(0.0, _NOISE, unjudged=why)
 
 

@@ -62,14 +62,16 @@ def read_cases(
     cases: list[SelfTestCase] = []
     positions = 0
     for held_out in folder.heldout():
-        sample = _trained(held_out)
+        sample = _with_trained_answers(held_out)
         try:
             encoded = encoder.encode_sample(sample)[0]
             text = encoder.render_text(sample)
         except UnusableRow:
             continue
-        chosen = _spread([int(index) - 1 for index in np.flatnonzero(encoded.trained) if index])
-        prompt = _prompt(tokenizer, sample)
+        chosen = _select_evenly(
+            [int(index) - 1 for index in np.flatnonzero(encoded.trained) if index]
+        )
+        prompt = _render_prompt(tokenizer, sample)
         cases.append(SelfTestCase(sample, text, encoded.ids.tolist(), chosen, last, prompt))
         positions += len(chosen)
         if len(cases) >= CONVERSATIONS and positions >= POSITIONS:
@@ -77,7 +79,7 @@ def read_cases(
     return cases
 
 
-def _trained(sample: Sample) -> Sample:
+def _with_trained_answers(sample: Sample) -> Sample:
     """Return the sample with every answer trained."""
     turns = (
         turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in sample.messages
@@ -85,7 +87,7 @@ def _trained(sample: Sample) -> Sample:
     return replace(sample, messages=tuple(turns))
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
+def _render_prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
     """Return the conversation up to its first answer, as a prompt for the model."""
     roles = [turn.role for turn in sample.messages]
     if "assistant" not in roles or roles[0] == "assistant":
@@ -98,7 +100,7 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
         return ""
 
 
-def _spread(positions: list[int]) -> list[int]:
+def _select_evenly(positions: list[int]) -> list[int]:
     """Return at most PER_CONVERSATION positions, evenly spaced, first and last included."""
     if len(positions) <= PER_CONVERSATION:
         return positions

@@ -63,21 +63,21 @@ def run(
     unless `fresh`. A failed stage also emits a warning with the cause. Returns [] when the run has
     no held-out conversations.
     """
-    earlier = None if fresh else _earlier(folder)
+    earlier = None if fresh else _read_earlier(folder)
     folder.selftest_file.unlink(missing_ok=True)
     if not folder.heldout_file.is_file() or not folder.adapter.is_dir():
-        job.emit(events.Warned(problem=_nothing_held_out()))
+        job.emit(events.Warned(problem=_nothing_held_out_problem()))
         return []
     tokenizer = loading.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
     cases = reading.read_cases(folder, project, tokenizer)
     if not cases:
-        job.emit(events.Warned(problem=_nothing_held_out()))
+        job.emit(events.Warned(problem=_nothing_held_out_problem()))
         return []
     _log_coverage(cases, job)
     if earlier is not None and not files:
         write_atomic(folder.selftest_file, json.dumps(earlier, indent=2, ensure_ascii=False) + "\n")
         return [_emit_earlier(earlier, job)]
-    with _scratch(folder) as scratch:
+    with _create_scratch_folder(folder) as scratch:
         return _test(folder, project, cases, files, earlier, scratch, job)
 
 
@@ -90,7 +90,7 @@ def _test(
     scratch: Path,
     job: JobContext,
 ) -> list[events.SelfTested]:
-    reference = _reference(folder, project, cases, scratch, job)
+    reference = _get_reference(folder, project, cases, scratch, job)
     answers = {"base + adapter": reference.answers}
     results: list[events.SelfTested] = []
     if earlier is not None:
@@ -110,14 +110,16 @@ def _test(
         "reference": f"base + adapter, computed in {reference.computed_in}",
         "passed": all(result.passed for result in results),
         "stages": [result.model_dump(exclude={"kind", "id", "time"}) for result in results],
-        "answers": _side_by_side(cases, answers),
-        "merged_from": _fingerprint(folder),
+        "answers": _build_comparison(cases, answers),
+        "merged_from": _compute_fingerprint(folder),
     }
     write_atomic(folder.selftest_file, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return results
 
 
-def _side_by_side(cases: list[SelfTestCase], answers: dict[str, list[str]]) -> list[dict[str, str]]:
+def _build_comparison(
+    cases: list[SelfTestCase], answers: dict[str, list[str]]
+) -> list[dict[str, str]]:
     """Return one row per question: the prompt and each stage's answer."""
     asked = [case.prompt for case in cases if case.prompt][: reading.ANSWERS]
     return [
@@ -129,7 +131,7 @@ def _side_by_side(cases: list[SelfTestCase], answers: dict[str, list[str]]) -> l
 # --- what was found before --------------------------------------------------------------------
 
 
-def _fingerprint(folder: RunFolder) -> str:
+def _compute_fingerprint(folder: RunFolder) -> str:
     """Return a hash that changes with the merged model, the adapter or the held-out conversations.
 
     It covers name, size and time of each file: reading all weights would take as long as the test.
@@ -142,7 +144,7 @@ def _fingerprint(folder: RunFolder) -> str:
     return digest.hexdigest()
 
 
-def _earlier(folder: RunFolder) -> dict[str, Any] | None:
+def _read_earlier(folder: RunFolder) -> dict[str, Any] | None:
     """Return the saved result, reduced to the merged stage, if it is still valid."""
     try:
         report: dict[str, Any] = json.loads(folder.selftest_file.read_text("utf-8"))
@@ -151,7 +153,7 @@ def _earlier(folder: RunFolder) -> dict[str, Any] | None:
             {key: entry[key] for key in ("prompt", "base + adapter", "merged")}
             for entry in report["answers"]
         ]
-        current = report["merged_from"] == _fingerprint(folder)
+        current = report["merged_from"] == _compute_fingerprint(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not (current and stages):
@@ -170,11 +172,11 @@ def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested
 # --- what is computed -------------------------------------------------------------------------
 
 
-def _reference(
+def _get_reference(
     folder: RunFolder, project: Project, cases: list[SelfTestCase], scratch: Path, job: JobContext
 ) -> Reference:
     source = str(merge.resolve_base(project.model, project.merging, job))
-    spec = _plain(project.model).model_copy(update={"source": source})
+    spec = _without_quantization(project.model).model_copy(update={"source": source})
     loaded = loading.load(generation.widen_on_cpu(spec, job), job)
     mix = AdapterMix(
         name="merged", adapters=tuple(merge.get_chosen_adapters(folder, project.merging))
@@ -214,7 +216,7 @@ def _read_reference(
     return Reference(stored, computed_in, parameters, answers)
 
 
-def _plain(spec: ModelSpec) -> ModelSpec:
+def _without_quantization(spec: ModelSpec) -> ModelSpec:
     """Return the spec without 4-bit or 8-bit loading: the 16-bit original is merged."""
     return spec.model_copy(update={"precision": "auto"} if "bit" in spec.precision else {})
 
@@ -228,7 +230,7 @@ def _test_merged(
 ) -> tuple[events.SelfTested, list[str]]:
     spec = ModelSpec(
         source=str(folder.merged),
-        precision=_plain(project.model).precision,
+        precision=_without_quantization(project.model).precision,
         device=project.model.device,
         trust_remote_code=project.model.trust_remote_code,
     )
@@ -276,21 +278,21 @@ def _test_gguf(
             read=lambda case: llama.compute_logits(case.ids, case.positions),
             token_fault=reading.find_token_fault(cases, llama.tokenize),
             faults=tuple(reading.find_stop_faults(cases, llama.is_end_of_generation)),
-            find_cause=lambda: Cause(_cause_of_gguf(file, folder, job)),
+            find_cause=lambda: Cause(_find_gguf_cause(file, folder, job)),
             inherited=inherited,
         )
         result = judge_stage(stage, cases, reference, job)
         return result, reading.generate_in_llama(llama, cases, name, job)
 
 
-def _cause_of_gguf(file: Path, folder: RunFolder, job: JobContext) -> Text:
+def _find_gguf_cause(file: Path, folder: RunFolder, job: JobContext) -> Text:
     try:
         return causes.find_cause_in_gguf(file, merge.get_merge_settings(folder, job))
     except ProblemError:
         return NO_TEXT  # base or adapter are gone, so nothing can be compared
 
 
-def _nothing_held_out() -> Problem:
+def _nothing_held_out_problem() -> Problem:
     return warning(
         "selftest.no_conversations",
         "No conversations were held out of training, so there is nothing to test on.",
@@ -325,7 +327,7 @@ def sweep(folder: RunFolder) -> None:
 
 
 @contextmanager
-def _scratch(folder: RunFolder) -> Iterator[Path]:
+def _create_scratch_folder(folder: RunFolder) -> Iterator[Path]:
     file = folder.temporary / "selftest"
     file.mkdir(parents=True, exist_ok=True)
     try:

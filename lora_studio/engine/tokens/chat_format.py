@@ -82,19 +82,19 @@ class ChatFormat:
         """Return the text with marks around the template's {% generation %} blocks."""
         try:
             return self.template.render_marked(
-                self.to_plain(messages), begin, end, tools=_wrapped(tools)
+                self.to_plain(messages), begin, end, tools=_wrap_tools(tools)
             )
         except Exception as error:  # foreign code may raise anything
-            raise _refused(error) from error
+            raise _refused_by_template(error) from error
 
     def to_plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Return the messages in the form that the template expects; raises UnusableRow."""
         if all(not (turn.thinking or turn.tool_calls) and turn.role != "tool" for turn in messages):
             return [
-                {"role": turn.role, "content": self._content(turn.content)} for turn in messages
+                {"role": turn.role, "content": self._to_content(turn.content)} for turn in messages
             ]
         return list(
-            self._plain(
+            self._iter_plain(
                 messages,
                 self._thinking if any(turn.thinking for turn in messages) else "content",
                 self._calls if any(turn.tool_calls for turn in messages) else CallForm(),
@@ -127,7 +127,9 @@ class ChatFormat:
     def between(self) -> str:
         """Return the text between the reasoning of an answer and the answer, such as `</think>`."""
         text = self._run(
-            list(self._plain(_reasoned(), self._thinking, CallForm(), "tool")), False, ()
+            list(self._iter_plain(_build_reasoning_probe(), self._thinking, CallForm(), "tool")),
+            False,
+            (),
         )
         return text.partition("Zt0tZ")[2].partition("Za0aZ")[0]
 
@@ -142,21 +144,21 @@ class ChatFormat:
 
     @cached_property
     def _thinking(self) -> str:
-        turns = _reasoned()
+        turns = _build_reasoning_probe()
         for key in (*_THINKING_KEYS, "content"):
-            shown = self._try(list(self._plain(turns, key, CallForm(), "tool")))
+            shown = self._try(list(self._iter_plain(turns, key, CallForm(), "tool")))
             if 0 <= shown.find("Zt0tZ") < shown.find("Za0aZ"):
                 return key
         raise refuse_template("the chat template omits the reasoning before an answer")
 
     @cached_property
     def _calls(self) -> CallForm:
-        turns = _calling()
+        turns = _build_call_probe()
         for ids, nested, empty in product((False, True), (True, False), ("", None)):
             shown: dict[str, str] = {}
             for arguments in ("object", "json"):
                 form = CallForm(arguments, nested, ids, empty)  # type: ignore[arg-type]  # one of its two words
-                plain = list(self._plain(turns, "content", form, "tool"))
+                plain = list(self._iter_plain(turns, "content", form, "tool"))
                 text = self._try(plain, (_SAMPLE_TOOL,)) or self._try(plain)
                 if all(mark in text for mark in ("Zn0nZ", "Zk0kZ", "Zv0vZ")):
                     shown[arguments] = text
@@ -169,7 +171,7 @@ class ChatFormat:
 
     @cached_property
     def _results(self) -> str:
-        turns = [*_calling(), Message(role="tool", content="Zr0rZ", name="Zn0nZ")]
+        turns = [*_build_call_probe(), Message(role="tool", content="Zr0rZ", name="Zn0nZ")]
         turns.append(Message(role="assistant", content="Za0aZ"))
         for with_calls, role in product((True, False), _RESULT_ROLES):
             try:
@@ -177,7 +179,7 @@ class ChatFormat:
             except UnusableRow:
                 continue
             said = turns if with_calls else [turns[0], *turns[2:]]
-            if "Zr0rZ" in self._try(list(self._plain(said, "content", form, role))):
+            if "Zr0rZ" in self._try(list(self._iter_plain(said, "content", form, role))):
                 return role
         raise refuse_template("the chat template doesn't support tool results")
 
@@ -185,9 +187,9 @@ class ChatFormat:
 
     def _run(self, plain: list[dict[str, Any]], prompt: bool, tools: Tools) -> str:
         try:
-            return self.template.render(plain, prompt, tools=_wrapped(tools))
+            return self.template.render(plain, prompt, tools=_wrap_tools(tools))
         except Exception as error:  # foreign code may raise anything
-            raise _refused(error) from error
+            raise _refused_by_template(error) from error
 
     def _try(self, plain: list[dict[str, Any]], tools: Tools = ()) -> str:
         """Return the text, "" if the template refuses it."""
@@ -196,16 +198,16 @@ class ChatFormat:
         except UnusableRow:
             return ""
 
-    def _content(self, text: str) -> Any:
+    def _to_content(self, text: str) -> Any:
         return [{"type": "text", "text": text}] if self._parts else text
 
-    def _plain(
+    def _iter_plain(
         self, messages: Sequence[Message], thinking: str, form: CallForm, result_role: str
     ) -> Iterator[dict[str, Any]]:
         pending: list[tuple[str, str]] = []  # (tool, id) of calls without a result so far
         for turn_index, turn in enumerate(messages):
             if turn.role == "tool":
-                message = {"role": result_role, "content": self._content(turn.content)}
+                message = {"role": result_role, "content": self._to_content(turn.content)}
                 call = next((c for c in pending if turn.name in ("", c[0])), ("", ""))
                 if call in pending:
                     pending.remove(call)
@@ -219,7 +221,7 @@ class ChatFormat:
             content = turn.content
             if turn.thinking and thinking == "content":
                 content = f"<think>\n{turn.thinking}\n</think>\n\n{content}"
-            message = {"role": turn.role, "content": self._content(content)}
+            message = {"role": turn.role, "content": self._to_content(content)}
             if turn.thinking and thinking != "content":
                 message[thinking] = turn.thinking
             if turn.tool_calls:
@@ -252,7 +254,7 @@ def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
     return call_data
 
 
-def _wrapped(tools: Tools) -> list[dict[str, Any]] | None:
+def _wrap_tools(tools: Tools) -> list[dict[str, Any]] | None:
     """Return function descriptions in the form that templates expect; None without any."""
     return [
         dict(tool) if "function" in tool or "name" not in tool
@@ -261,7 +263,7 @@ def _wrapped(tools: Tools) -> list[dict[str, Any]] | None:
     ] or None  # fmt: skip
 
 
-def _refused(error: Exception) -> UnusableRow:
+def _refused_by_template(error: Exception) -> UnusableRow:
     if isinstance(error, jinja2.TemplateError):
         return refuse_template("the chat template rejects the conversation: {error}", error)
     return refuse_template("the chat template fails on the conversation: {error}", error)
@@ -286,14 +288,14 @@ _SAMPLE_TOOL = {
 }
 
 
-def _reasoned() -> list[Message]:
+def _build_reasoning_probe() -> list[Message]:
     return [
         Message(role="user", content="Zu0uZ"),
         Message(role="assistant", content="Za0aZ", thinking="Zt0tZ"),
     ]
 
 
-def _calling() -> list[Message]:
+def _build_call_probe() -> list[Message]:
     call = ToolCall(name="Zn0nZ", arguments={"Zk0kZ": "Zv0vZ"})
     return [
         Message(role="user", content="Zu0uZ"),

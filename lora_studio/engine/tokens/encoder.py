@@ -164,7 +164,7 @@ class Encoder:
                 where=Where(step="dataset", field="chat_template"),
                 reason=error.reason,
             ) from error
-        self._begins_with, self._ends_with = _document_edges(tokenizer)
+        self._begins_with, self._ends_with = _get_document_edges(tokenizer)
 
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
         """Return one conversation, truncated to the limit; raises UnusableRow."""
@@ -200,7 +200,7 @@ class Encoder:
         rendered: list[list[Rendered] | UnusableRow] = []
         for sample in samples:
             try:
-                rendered.append(self._sides(sample))
+                rendered.append(self._render_sides(sample))
             except UnusableRow as verdict:
                 rendered.append(verdict)
         texts = [side.text for sides in rendered if isinstance(sides, list) for side in sides]
@@ -212,24 +212,24 @@ class Encoder:
                 continue
             pairs = [(side, next(encodings)) for side in sides]
             try:
-                results.append([self._tokens(sample, side, encoded) for side, encoded in pairs])
+                results.append([self._to_tokens(sample, side, encoded) for side, encoded in pairs])
             except UnusableRow as verdict:
                 results.append(verdict)
         return results
 
     def show(self, sample: Sample) -> list[TokenizedView]:
         """Return the text of a sample token by token, of a pair both sides; raises UnusableRow."""
-        return [self._show(sample, side) for side in self._sides(sample)]
+        return [self._show(sample, side) for side in self._render_sides(sample)]
 
     def render_text(self, sample: Sample) -> str:
         """Return the text of a sample that is tokenized, of a pair the chosen side; raises
         UnusableRow.
         """
-        return self._sides(sample)[0].text
+        return self._render_sides(sample)[0].text
 
     # --- one sample ---------------------------------------------------------------------------
 
-    def _sides(self, sample: Sample) -> list[Rendered]:
+    def _render_sides(self, sample: Sample) -> list[Rendered]:
         """Return the parts of a sample that are tokenized as one text each."""
         match sample.task:
             case "text":
@@ -239,16 +239,20 @@ class Encoder:
                 return [Rendered(text, [(0, len(text))], holes=list(sample.untrained or ()))]
             case "preference":
                 return [
-                    self._answer_renderer.render(_answered(sample.messages, side), sample.tools)
+                    self._answer_renderer.render(
+                        _build_conversation(sample.messages, side), sample.tools
+                    )
                     for side in (sample.chosen, sample.rejected)
                 ]
             case "kto":
                 *earlier, last = sample.messages
-                return [self._answer_renderer.render(_answered(earlier, [last]), sample.tools)]
+                return [
+                    self._answer_renderer.render(_build_conversation(earlier, [last]), sample.tools)
+                ]
         return [self._renderer.render(sample.messages, sample.tools)]
 
-    def _tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
-        spans = list(_token_spans(rendered, encoding.offsets))
+    def _to_tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
+        spans = list(_iter_token_spans(rendered, encoding.offsets))
         ids = np.array(encoding.ids, np.int32)
         item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
@@ -262,7 +266,7 @@ class Encoder:
 
     def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
         encoding = self._backend.encode(rendered.text, add_special_tokens=False)
-        spans = list(_token_spans(rendered, encoding.offsets))
+        spans = list(_iter_token_spans(rendered, encoding.offsets))
         trained = build_trained_mask(len(encoding.ids), spans)
         limit = len(trained) if sample.task == "text" else self.spec.max_length
         special = {
@@ -339,7 +343,7 @@ def encode(
     return Encoder(tokenizer, spec).encode(messages)
 
 
-def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
+def _build_conversation(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
     """Return a conversation in which only the answer trains."""
     return [
         *(turn.model_copy(update={"trained": False}) for turn in prompt),
@@ -347,7 +351,7 @@ def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Mess
     ]
 
 
-def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+def _get_document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """Return the tokens that a document starts and ends with.
 
     It starts with the token that the tokenizer itself adds to a text, if any, and ends with the
@@ -359,7 +363,7 @@ def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     return (bos if begins else ""), str(tokenizer.eos_token or "")
 
 
-def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
+def _iter_token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
     """Yield the ranges of tokens that train; raises UnusableRow for a token across an edge.
 
     A token across an edge is accepted if its part on the other side is blank. A token with a letter
@@ -375,7 +379,7 @@ def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
             raise UnusableRow("one token spans the end of an answer and the text after it")
         for hole in rendered.holes:
             if hole[0] < end and begin < hole[1]:
-                start, stop = _tokens_in(hole, text, offsets)
+                start, stop = _find_tokens(hole, text, offsets)
                 if first < start:
                     yield first, min(start, last)
                 first = max(first, stop)
@@ -383,7 +387,7 @@ def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
             yield first, last
 
 
-def _tokens_in(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
+def _find_tokens(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
     """Return the tokens within a range of characters, and the non-blank ones across its edges."""
     begin, end = hole
     first = bisect_left(offsets, begin, key=_START)

@@ -97,9 +97,9 @@ class ExactRenderer:
         """
         text = self.format.render(messages, tools)
         self._require_shown(messages, tools, text)
-        blocks = self._generation_blocks(messages, tools, text)
+        blocks = self._find_generation_blocks(messages, tools, text)
         try:
-            rendered = self._exact(messages, tools, text)
+            rendered = self._render_exactly(messages, tools, text)
         except UnusableRow:
             trained = [turn.trained for turn in messages if turn.role == "assistant"]
             if len(blocks) != len(trained) or any(
@@ -125,7 +125,7 @@ class ExactRenderer:
 
     # --- the exact method ---------------------------------------------------------------------
 
-    def _exact(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
+    def _render_exactly(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
         marked = mark_answers(turns, text)
         places = locate_answers(self.format.render(marked.messages, tools), marked, text)
         wanted = [index for index, turn in enumerate(turns) if turn.trained]
@@ -140,13 +140,13 @@ class ExactRenderer:
             prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
             if text.startswith(prompt):
                 span = (len(prompt) if index else span[0], span[1])
-            elif moved := self._prompted_span(turns, tools, index, places, text, span, prompt):
+            elif moved := self._find_prompted_span(turns, tools, index, places, text, span, prompt):
                 span = moved
                 at_prompts = False
             elif index == wanted[-1]:
                 last = Rendered(
                     text, [span], left_out=left_out + len(spans),
-                    thoughts=[t for t in [self._thought(places, index, text, span)] if t],
+                    thoughts=[t for t in [self._find_thought(places, index, text, span)] if t],
                     holes=list(iter_masked_spans(turns[index], index, places)),
                 )  # fmt: skip
                 return move_behind_prompt(prompt, last, turns[index - 1])
@@ -155,9 +155,9 @@ class ExactRenderer:
                 continue
             spans.append(span)
             holes += iter_masked_spans(turns[index], index, places)
-            if thought := self._thought(places, index, text, span):
+            if thought := self._find_thought(places, index, text, span):
                 thoughts.append(thought)
-        unshown = self._unshown(turns, places, wanted)
+        unshown = self._count_unshown(turns, places, wanted)
         return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
     def _answer_span(
@@ -175,7 +175,7 @@ class ExactRenderer:
         begin, end = find_extent(places, index)
         if turns[index].tool_calls:
             end = max(end, self._end_of_calls(turns, tools, text, index))
-        ending = self._ending(turns, tools, index, marked, text[end:])
+        ending = self._find_ending(turns, tools, index, marked, text[end:])
         if ending is None:
             raise refuse_template(
                 "the chat template ends an answer differently in the middle of a chat"
@@ -186,7 +186,7 @@ class ExactRenderer:
             text += ending
         return text, (begin - len(marked.get_lead(index, text[:begin])), end + len(ending))
 
-    def _prompted_span(
+    def _find_prompted_span(
         self,
         turns: Sequence[Message],
         tools: Tools,
@@ -201,7 +201,7 @@ class ExactRenderer:
         """
         asked = find_answer_start(prompt, text, turns[index - 1])
         if asked is None:
-            bare = self._prompt_as_shown(turns, tools, index, places)
+            bare = self._render_shown_prompt(turns, tools, index, places)
             if text.startswith(bare):
                 return len(bare), span[1]
             asked = find_answer_start_in_round(bare, text, turns, index, span[0])
@@ -210,7 +210,7 @@ class ExactRenderer:
         has_text = find_extent(places, index)[1] > 0
         return (span[0] if has_text else asked), span[1]
 
-    def _prompt_as_shown(
+    def _render_shown_prompt(
         self, turns: Sequence[Message], tools: Tools, index: int, places: AnswerSpans
     ) -> str:
         """Return the prompt for an answer without the earlier reasoning that the text does not
@@ -227,7 +227,7 @@ class ExactRenderer:
         ]
         return self.format.render(before, tools, prompt=True) if index else ""
 
-    def _ending(
+    def _find_ending(
         self,
         turns: Sequence[Message],
         tools: Tools,
@@ -252,7 +252,7 @@ class ExactRenderer:
             alone = alone[marked.find_end(alone) :]
         ending: str | None = self._mark_at_start(alone) or alone.rstrip()
         if turns[index].tool_calls:
-            ending = self._shared_end(alone, behind)
+            ending = self._find_shared_end(alone, behind)
         if ending is None or not behind.startswith(ending):
             # Some templates end answers within a chat with another mark than the last one.
             other = MARK.match(behind)
@@ -268,7 +268,7 @@ class ExactRenderer:
         mark = next((mark for mark in self._marks if text.startswith(mark, blanks)), None)
         return "" if mark is None else text[: blanks + len(mark)]
 
-    def _shared_end(self, alone: str, behind: str) -> str | None:
+    def _find_shared_end(self, alone: str, behind: str) -> str | None:
         """Return the text after the calls of a turn, without marks that only end a conversation."""
         ending = alone.rstrip()
         while not behind.startswith(ending):
@@ -289,7 +289,7 @@ class ExactRenderer:
 
     # --- reasoning ----------------------------------------------------------------------------
 
-    def _thought(self, places: AnswerSpans, index: int, text: str, span: Span) -> Span | None:
+    def _find_thought(self, places: AnswerSpans, index: int, text: str, span: Span) -> Span | None:
         """Return the span of an answer's reasoning with its marks, from the start of the answer."""
         thought = places.get((index, 2), places.get((index, 0)))
         if thought is None:
@@ -299,7 +299,9 @@ class ExactRenderer:
         behind = text[thought[1] :]
         return span[0], thought[1] + count_common_prefix(behind, self.format.between)
 
-    def _unshown(self, turns: Sequence[Message], places: AnswerSpans, wanted: list[int]) -> int:
+    def _count_unshown(
+        self, turns: Sequence[Message], places: AnswerSpans, wanted: list[int]
+    ) -> int:
         """Return how much reasoning of trained answers the text does not show; the last one must be
         shown.
         """
@@ -334,8 +336,8 @@ class ExactRenderer:
         for call in turn.tool_calls:
             if call.name not in shown:
                 raise refuse_template("the chat template omits a tool call")
-            for leaf in _leaves(call.arguments):
-                if not any(form in shown for form in _spellings(leaf)):
+            for leaf in _iter_leaves(call.arguments):
+                if not any(form in shown for form in _get_spellings(leaf)):
                     raise refuse_template("the chat template omits the arguments of a tool call")
 
     def _require_shown(self, turns: Sequence[Message], tools: Tools, text: str) -> None:
@@ -345,11 +347,11 @@ class ExactRenderer:
                 raise refuse_template("the chat template omits the list of tools")
         key = tuple((turn.role, bool(turn.content.strip())) for turn in turns)
         if key not in self._missing:
-            self._missing[key] = self._first_missing(turns, tools)
+            self._missing[key] = self._find_first_missing(turns, tools)
         if role := self._missing[key]:
             raise refuse_template(_OMITTED[role])
 
-    def _first_missing(self, turns: Sequence[Message], tools: Tools) -> str:
+    def _find_first_missing(self, turns: Sequence[Message], tools: Tools) -> str:
         probe = [
             turn
             if turn.role == "assistant" or not turn.content.strip()
@@ -368,7 +370,9 @@ class ExactRenderer:
 
     # --- generation blocks --------------------------------------------------------------------
 
-    def _generation_blocks(self, turns: Sequence[Message], tools: Tools, text: str) -> list[Span]:
+    def _find_generation_blocks(
+        self, turns: Sequence[Message], tools: Tools, text: str
+    ) -> list[Span]:
         """Return the spans that the template marks as generated; [] if they are unreliable."""
         if not self.format.template.has_generation:
             return []
@@ -402,19 +406,19 @@ class ExactRenderer:
         return block[0], end + len(self._mark_at_start(text[end:]))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _iter_leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield key
-            yield from _leaves(item)
+            yield from _iter_leaves(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _leaves(item)
+            yield from _iter_leaves(item)
     elif value is not None:
         yield value
 
 
-def _spellings(leaf: Any) -> set[str]:
+def _get_spellings(leaf: Any) -> set[str]:
     """Return the ways in which a template may write a value: as JSON, as Python, or unchanged."""
     written = {json.dumps(leaf, ensure_ascii=ascii_only) for ascii_only in (True, False)}
     if isinstance(leaf, str):

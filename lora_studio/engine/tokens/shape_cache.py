@@ -85,10 +85,10 @@ class ShapeRenderer:
 
     def render(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
         """Return the text of a conversation with the spans that train; raises UnusableRow."""
-        turns = self._prepared(messages)
+        turns = self._prepare(messages)
         if self._train_on == "everything":
-            return self._everything(turns, tools)
-        rendered = self._answers(turns, tools)
+            return self._render_everything(turns, tools)
+        rendered = self._render_answers(turns, tools)
         if self._thinking == "mask":
             return Rendered(
                 rendered.text,
@@ -99,7 +99,7 @@ class ShapeRenderer:
             )
         return rendered
 
-    def _prepared(self, messages: Sequence[Message]) -> Sequence[Message]:
+    def _prepare(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Return the conversation, without reasoning or with only one trained answer if the spec
         says so.
         """
@@ -120,12 +120,12 @@ class ShapeRenderer:
             ]
         return turns
 
-    def _everything(self, turns: Sequence[Message], tools: Tools) -> Rendered:
+    def _render_everything(self, turns: Sequence[Message], tools: Tools) -> Rendered:
         text = self.exact.render_whole(turns, tools)
         spans = [(0, len(text))]
-        if self._thinking == "mask" and any(_thinks(turn) for turn in turns):
+        if self._thinking == "mask" and any(_has_thinking(turn) for turn in turns):
             trained = [t.model_copy(update={"trained": t.role == "assistant"}) for t in turns]
-            rendered = self._answers(trained, tools)
+            rendered = self._render_answers(trained, tools)
             if rendered.text != text:
                 raise refuse_template(PROMPT_MISMATCH)
             spans = _without(spans, rendered.thoughts)
@@ -133,25 +133,25 @@ class ShapeRenderer:
 
     # --- by shape -----------------------------------------------------------------------------
 
-    def _answers(self, turns: Sequence[Message], tools: Tools) -> Rendered:
-        key = None if tools else _key(turns)
+    def _render_answers(self, turns: Sequence[Message], tools: Tools) -> Rendered:
+        key = None if tools else _get_key(turns)
         if key is None:
             return self.exact.render_answers(turns, tools)
         known = self._shapes.get(key)
         if key not in self._shapes:
             # Analyzing a shape pays off from the second row on.
-            self._remember(key, None)
+            self._store_shape(key, None)
             return self.exact.render_answers(turns)
         if known is None:
             known = self._take_apart(turns)
-            self._remember(key, known)
+            self._store_shape(key, known)
         if known is not False:
             rendered = self._read_along(known, turns)
             if rendered is not None:
                 return rendered
         return self.exact.render_answers(turns)
 
-    def _remember(self, key: _Key, shape: _Shape | Literal[False] | None) -> None:
+    def _store_shape(self, key: _Key, shape: _Shape | Literal[False] | None) -> None:
         self._shapes[key] = shape
         if len(self._shapes) > _MOST:
             self._shapes.popitem(last=False)
@@ -195,7 +195,7 @@ class ShapeRenderer:
         for number, (index, is_thinking) in enumerate(shape.slots):
             value = turns[index].thinking if is_thinking else turns[index].content
             piece = shape.pieces[number + 1]
-            shown = _shown(text, position, value, piece)
+            shown = _match_content(text, position, value, piece)
             if shown is None:
                 return None
             position += shown + len(piece)
@@ -204,17 +204,17 @@ class ShapeRenderer:
         if position != len(text):
             return None
         text += shape.added
-        spans = [_moved(span, shape.ends, shifts) for span in shape.sample.spans]
-        if self.exact.format.reads_text and not self._prompts_fit(turns, text, spans):
+        spans = [_move_span(span, shape.ends, shifts) for span in shape.sample.spans]
+        if self.exact.format.reads_text and not self._has_equal_prompts(turns, text, spans):
             return None
         thoughts = [
-            (begin, _past_blanks(text, end))
-            for begin, end in (_moved(t, shape.ends, shifts) for t in shape.sample.thoughts)
+            (begin, _skip_blanks(text, end))
+            for begin, end in (_move_span(t, shape.ends, shifts) for t in shape.sample.thoughts)
         ]
         sample = shape.sample
         return Rendered(text, spans, thoughts, left_out=sample.left_out, unshown=sample.unshown)
 
-    def _prompts_fit(self, turns: Sequence[Message], text: str, spans: list[Span]) -> bool:
+    def _has_equal_prompts(self, turns: Sequence[Message], text: str, spans: list[Span]) -> bool:
         wanted = (index for index, turn in enumerate(turns) if turn.trained)
         for index, (begin, _) in zip(wanted, spans, strict=True):
             if index and self.exact.format.render(turns[:index], prompt=True) != text[:begin]:
@@ -222,7 +222,7 @@ class ShapeRenderer:
         return True
 
 
-def _key(turns: Sequence[Message]) -> _Key | None:
+def _get_key(turns: Sequence[Message]) -> _Key | None:
     """Return what conversations of one shape have in common; None for those that can't share a
     shape.
     """
@@ -238,7 +238,7 @@ def _key(turns: Sequence[Message]) -> _Key | None:
     return tuple(key)
 
 
-def _shown(text: str, position: int, value: str, piece: str) -> int | None:
+def _match_content(text: str, position: int, value: str, piece: str) -> int | None:
     """Return how many characters of `text` at `position` are the content, followed by `piece`; None
     if it isn't there.
     """
@@ -249,7 +249,7 @@ def _shown(text: str, position: int, value: str, piece: str) -> int | None:
     return None
 
 
-def _moved(span: Span, ends: tuple[int, ...], shifts: list[int]) -> Span:
+def _move_span(span: Span, ends: tuple[int, ...], shifts: list[int]) -> Span:
     """Return a span of the sample in the row, shifted by the length differences of the contents
     before it.
     """
@@ -258,7 +258,7 @@ def _moved(span: Span, ends: tuple[int, ...], shifts: list[int]) -> Span:
     return span[0] + shifts[first], span[1] + shifts[last]
 
 
-def _past_blanks(text: str, position: int) -> int:
+def _skip_blanks(text: str, position: int) -> int:
     """Return the position after white space, which belongs to the reasoning before an answer."""
     rest = text[position:]
     return position + len(rest) - len(rest.lstrip())
@@ -273,7 +273,7 @@ def _without(spans: list[Span], holes: list[Span]) -> list[Span]:
     return spans
 
 
-def _thinks(turn: Message) -> bool:
+def _has_thinking(turn: Message) -> bool:
     return turn.role == "assistant" and bool(turn.thinking or "</think>" in turn.content)
 
 

@@ -61,7 +61,7 @@ def write_checkpoint(
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
         (folder / _TENSORS).write_bytes(buffer.getbuffer())
-        files = {file.name: _size_and_checksum(file) for file in folder.iterdir()}
+        files = {file.name: _get_size_and_checksum(file) for file in folder.iterdir()}
         (folder / _ENTRIES).write_text(json.dumps(entries | {"files": files}, indent=2), "utf-8")
 
 
@@ -93,7 +93,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         size, checksum = expected if isinstance(expected, list) else (expected, None)
         if (folder / name).stat().st_size != size:
             raise InvalidContentError("{name} is incomplete", name=name)
-        if checksum is not None and _size_and_checksum(folder / name)[1] != checksum:
+        if checksum is not None and _get_size_and_checksum(folder / name)[1] != checksum:
             raise InvalidContentError("{name} is damaged", name=name)
     tensors = torch.load(folder / _TENSORS, map_location="cpu", weights_only=True)
     return Checkpoint(entries, load_file(folder / _ADAPTER), tensors)
@@ -105,7 +105,9 @@ def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
         try:
             return read_checkpoint(run.checkpoint(step))
         except Exception as error:
-            job.emit(events.Warned(problem=_damaged(run.checkpoint(step), error)))
+            job.emit(
+                events.Warned(problem=_damaged_checkpoint_problem(run.checkpoint(step), error))
+            )
     return None
 
 
@@ -123,14 +125,14 @@ def delete_all_checkpoints(run: RunFolder) -> None:
 
 def delete_leftovers(run: RunFolder) -> None:
     """Delete what a killed worker left half-written."""
-    for folder in _leftovers(run):
+    for folder in _iter_leftovers(run):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
     """Yield a folder for temporary files of a training, or of one rank; deleted when the block ends."""
-    folder = _scratch(run) / name
+    folder = _get_scratch_folder(run) / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
@@ -138,20 +140,20 @@ def scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _scratch(run: RunFolder) -> Path:
+def _get_scratch_folder(run: RunFolder) -> Path:
     return run.temporary / "training"
 
 
-def _leftovers(run: RunFolder) -> Iterator[Path]:
+def _iter_leftovers(run: RunFolder) -> Iterator[Path]:
     yield from run.checkpoints.glob(".step-*")
     yield from run.best.glob(".step-*")
     yield from run.path.glob(".adapter.*")
     yield from run.path.glob(".start-adapter.*")
     yield from run.path.glob(".data.*")
-    yield _scratch(run)
+    yield _get_scratch_folder(run)
 
 
-def _size_and_checksum(file: Path) -> list[int]:
+def _get_size_and_checksum(file: Path) -> list[int]:
     """Return size in bytes and CRC-32, which detects a file torn by a power cut at gigabytes a second."""
     checksum = 0
     with file.open("rb") as stream:
@@ -160,7 +162,7 @@ def _size_and_checksum(file: Path) -> list[int]:
     return [file.stat().st_size, checksum]
 
 
-def _damaged(folder: Path, error: Exception) -> Problem:
+def _damaged_checkpoint_problem(folder: Path, error: Exception) -> Problem:
     return warning(
         "training.checkpoint_damaged",
         "The checkpoint {name} can't be read: {reason}.",

@@ -33,7 +33,7 @@ def initialize_from_data(
     """
     layers = dict(iter_lora_layers(tuned.model))
     most = max(layer.r["default"] for layer in layers.values())
-    batches = list(_batches(rows, micro_batch, most))
+    batches = list(_iter_batches(rows, micro_batch, most))
     if not batches:
         raise fail(
             "lora.eva_needs_more_data",
@@ -102,12 +102,12 @@ class _InputDirections:
         self._components[name].partial_fit(given.flatten(0, -2)[self.positions].float())
 
 
-def _batches(rows: TrainingRows, micro_batch: int, most: int) -> Iterator[Batch]:
+def _iter_batches(rows: TrainingRows, micro_batch: int, most: int) -> Iterator[Batch]:
     """Yield rows from all over the dataset, in batches with twice as many trained tokens as directions."""
     chosen: list[Encoded] = []
     tokens = seen = 0
-    for index in _spread(len(rows)):
-        row = _encoded(rows[index])
+    for index in _iter_evenly(len(rows)):
+        row = _to_encoded(rows[index])
         chosen.append(row)
         tokens += int(row.trained[1:].sum())
         if len(chosen) >= micro_batch and tokens >= 2 * most:
@@ -120,13 +120,13 @@ def _batches(rows: TrainingRows, micro_batch: int, most: int) -> Iterator[Batch]
         yield collate(chosen)
 
 
-def _spread(count: int) -> Iterator[int]:
+def _iter_evenly(count: int) -> Iterator[int]:
     """Yield every number below `count` once, so that the first ones are spread over all."""
     step = next((s for s in (7919, 104729, 1) if count % s or s == 1), 1)
     return (index * step % count for index in range(count))
 
 
-def _encoded(row: TrainingRow) -> Encoded:
+def _to_encoded(row: TrainingRow) -> Encoded:
     match row:
         case EncodedPair():
             return row.chosen

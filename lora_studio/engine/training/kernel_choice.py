@@ -35,7 +35,7 @@ def create_scorer(
 
 def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bool:
     """Return whether to try Liger's kernels; every rank does as rank 0."""
-    return spec.liger == "auto" and ranks.broadcast(_started_with_liger(run)) is not False
+    return spec.liger == "auto" and ranks.broadcast(_did_start_with_liger(run)) is not False
 
 
 def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:
@@ -45,7 +45,7 @@ def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: Proce
         job.emit(events.Log(text=sentence))
     if not ranks.is_first:
         return
-    if _started_with_liger(run) and not scorer.uses_liger:
+    if _did_start_with_liger(run) and not scorer.uses_liger:
         changed = text(
             "Training started with Liger kernels, which aren't available now. It continues without "
             "them, with different rounding."
@@ -71,10 +71,10 @@ def describe_liger(scorer: Scorer) -> list[Text]:
             used = text("Liger kernels compute the loss.")
         case _:
             used = text("Liger kernels aren't used.")
-    return [used, *(_reason(part, why) for part, why in scorer.fused.reasons.items())]
+    return [used, *(_format_reason(part, why) for part, why in scorer.fused.reasons.items())]
 
 
-def _reason(part: KernelPart, why: Text) -> Text:
+def _format_reason(part: KernelPart, why: Text) -> Text:
     match part:
         case "norms":
             return text("Liger can't compute norms: {reason}.", reason=why)
@@ -86,7 +86,7 @@ def _reason(part: KernelPart, why: Text) -> Text:
             return text("Liger can't compute the loss: {reason}.", reason=why)
 
 
-def _started_with_liger(run: RunFolder) -> bool | None:
+def _did_start_with_liger(run: RunFolder) -> bool | None:
     """Return what the manifest records of an interrupted training, None before the first one.
 
     A version without these kernels recorded nothing; a new training has the entry, empty.

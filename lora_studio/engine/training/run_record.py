@@ -37,7 +37,7 @@ def write_manifest(
 ) -> None:
     """Record everything that is needed to understand or repeat the training."""
     run.update_manifest(
-        versions=_versions(),
+        versions=_get_versions(),
         seed=project.training.seed,
         base_model={"source": project.model.source} | model_folder.get_identity(tuned.base.folder),
         dataset={
@@ -55,7 +55,7 @@ def write_manifest(
         device=str(tuned.base.device),
         precision=tuned.base.precision,
         dtype=str(tuned.base.dtype).removeprefix("torch."),
-        parameters=_counts(tuned),
+        parameters=_get_counts(tuned),
     )
 
 
@@ -66,7 +66,7 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     """
     chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
     samples = [rows.sample(*position) for position in chosen]
-    write_atomic(run.heldout_file, "".join(f"{_line(sample)}\n" for sample in samples))
+    write_atomic(run.heldout_file, "".join(f"{_format_line(sample)}\n" for sample in samples))
     run.update_manifest(
         heldout={
             "conversations": len(samples),
@@ -77,7 +77,7 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     )
 
 
-def _line(sample: Sample) -> str:
+def _format_line(sample: Sample) -> str:
     """Return a sample in the form that `RunFolder.heldout` reads; of a pair the chosen answer."""
     turns = (*sample.messages, *sample.chosen)
     held: dict[str, Any] = {
@@ -90,7 +90,7 @@ def _line(sample: Sample) -> str:
     return json.dumps(held, ensure_ascii=False)
 
 
-def _versions() -> dict[str, str]:
+def _get_versions() -> dict[str, str]:
     versions = {"lora-studio": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -100,7 +100,7 @@ def _versions() -> dict[str, str]:
     return versions | {"platform": platform.platform()}
 
 
-def _counts(tuned: AdaptedModel) -> dict[str, Any]:
+def _get_counts(tuned: AdaptedModel) -> dict[str, Any]:
     from lora_studio.engine.lora import attach
 
     counted = attach.count_parameters(tuned.model)

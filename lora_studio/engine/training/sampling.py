@@ -69,12 +69,12 @@ class Sampler:
         """
         changes_base = self._tuned.initial_adapter is not None
         if self._is_participant() and step == 0 and changes_base and self.prepare_prompts():
-            self._within_memory(lambda: self._base_answers(is_base=True))
+            self._run_within_memory(lambda: self._get_base_answers(is_base=True))
 
     def emit_answers(self, step: int) -> None:
         """Emit an answer of each model to each prompt; without enough memory, a warning instead."""
         if self._is_participant() and self.prepare_prompts():
-            self._within_memory(lambda: self._emit_answers(step))
+            self._run_within_memory(lambda: self._emit_answers(step))
 
     def _is_participant(self) -> bool:
         """Return whether this rank generates: rank 0, and all ranks where weights are sharded."""
@@ -82,21 +82,21 @@ class Sampler:
 
     def _emit_answers(self, step: int) -> None:
         if not self._is_base_emitted:
-            for index, (shown, text) in enumerate(self._base_answers(is_base=False)):
+            for index, (shown, text) in enumerate(self._get_base_answers(is_base=False)):
                 self._emit(0, index, shown, "base", text)
             self._is_base_emitted = True
         answers = self._generate(self.prepare_prompts())
         for index, (prompt, text) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", text)
 
-    def _within_memory(self, action: Callable[[], object]) -> None:
+    def _run_within_memory(self, action: Callable[[], object]) -> None:
         """Run an action; on a lack of memory emit a warning and continue.
 
         With sharded weights the exception passes through, because other ranks wait inside the model.
         """
 
         def run_unnoticed() -> None:
-            with self._evaluation_mode(), preserve_random_state():
+            with self._enter_evaluation_mode(), preserve_random_state():
                 action()
 
         if self._ranks.is_sharded:
@@ -122,14 +122,14 @@ class Sampler:
                 text = sample.text if whole else sample.text[:_TEXT_PROMPT]
                 yield SamplePrompt(text, (self._tuned.base.tokenizer.bos_token or "") + text)
                 continue
-            turns = sample.messages if whole else _before_answer(sample.messages)
+            turns = sample.messages if whole else _get_turns_before_answer(sample.messages)
             try:
                 text = encoder.render(self._tuned.base.tokenizer, turns, sample.tools, prompt=True)
             except UnusableRow:
                 continue
             yield SamplePrompt(turns[-1].content, text)
 
-    def _base_answers(self, *, is_base: bool) -> list[tuple[str, str]]:
+    def _get_base_answers(self, *, is_base: bool) -> list[tuple[str, str]]:
         """Return prompts as shown and the base model's answers, from the run folder where possible.
 
         Empty where the adapter changes the base weights and its start was missed.
@@ -169,7 +169,7 @@ class Sampler:
         return self._ranks.broadcast(value) if self._ranks.is_sharded else value
 
     @contextmanager
-    def _evaluation_mode(self) -> Iterator[None]:
+    def _enter_evaluation_mode(self) -> Iterator[None]:
         was_training = self._tuned.model.training
         self._tuned.model.eval()
         try:
@@ -185,7 +185,7 @@ class Sampler:
         )
 
 
-def _before_answer(turns: Sequence[Message]) -> tuple[Message, ...]:
+def _get_turns_before_answer(turns: Sequence[Message]) -> tuple[Message, ...]:
     """Return the turns up to the first answer."""
     end = next((i for i, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
     return tuple(turns[:end]) or tuple(turns[:1])

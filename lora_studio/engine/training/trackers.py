@@ -106,7 +106,7 @@ def mirror_metrics(
         return
     if not resume:
         shutil.rmtree(run.trackers, ignore_errors=True)
-    mirror = _Mirror(run, project, job, *(_last_logged(run) if resume else (0, 0)))
+    mirror = _Mirror(run, project, job, *(_read_last_logged(run) if resume else (0, 0)))
     job.listeners.append(mirror.put)
     broken: Outcome | None = None
     try:
@@ -142,7 +142,7 @@ class _Mirror:
         self._outcome: Outcome = "finished"
         self._events: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._sinks: dict[str, TrackerSink] = {}
-        self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name="trackers", daemon=True)
         self._thread.start()
 
     def put(self, event: events.Event) -> None:
@@ -159,7 +159,7 @@ class _Mirror:
         self._events.put(None)
         self._thread.join(_TIMEOUT)
 
-    def _work(self) -> None:
+    def _run_thread(self) -> None:
         while (event := self._events.get()) is not None:
             match event:
                 case events.TrainingStarted():
@@ -172,14 +172,14 @@ class _Mirror:
                 case events.Evaluated() if event.step > self._evaluation:
                     self._evaluation = event.step
                     self._log("eval", event.step, {"loss": event.loss} | event.figures)
-        outcome = self._final_outcome()
-        self._each(lambda sink: sink.close(outcome))
+        outcome = self._get_final_outcome()
+        self._call_each(lambda sink: sink.close(outcome))
 
     def _log(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         values = {f"{kind}/{name}": value for name, value in metrics.items()}
-        self._each(lambda sink: sink.log(step, values))
+        self._call_each(lambda sink: sink.log(step, values))
 
-    def _final_outcome(self) -> Outcome:
+    def _get_final_outcome(self) -> Outcome:
         """Return "paused" for a training that left its loop early without being stopped."""
         if self._outcome != "finished" or self._plan is None:
             return self._outcome
@@ -197,7 +197,7 @@ class _Mirror:
             except Exception as error:
                 self._report_failure(name, error)
 
-    def _each(self, do: Callable[[TrackerSink], None]) -> None:
+    def _call_each(self, do: Callable[[TrackerSink], None]) -> None:
         for name, sink in list(self._sinks.items()):
             try:
                 do(sink)
@@ -220,7 +220,7 @@ class _Mirror:
             self._job.emit(events.Warned(problem=problem))
 
 
-def _last_logged(run: RunFolder) -> tuple[int, int]:
+def _read_last_logged(run: RunFolder) -> tuple[int, int]:
     """Return the last step and the last evaluation in the run's events."""
     last_step = last_evaluation = 0
     for event in run.events():

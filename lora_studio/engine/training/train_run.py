@@ -102,7 +102,7 @@ def _train_rank(
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
     if ranks.is_first and not (resume and script.is_complete(run)):
-        script.write_reproduction(run, _reproduction_facts(project, tuned, trainer), job)
+        script.write_reproduction(run, _collect_reproduction_facts(project, tuned, trainer), job)
     return _fit(project, tuned, trainer, job, ranks, lower=lower)
 
 
@@ -145,7 +145,7 @@ def _synchronize(ranks: ProcessGroup, tuned: AdaptedModel, data: TrainingData) -
     )
 
 
-def _reproduction_facts(
+def _collect_reproduction_facts(
     project: Project, tuned: AdaptedModel, trainer: Trainer
 ) -> ReproductionFacts:
     """Return what the reproduction script needs to know about this run."""

@@ -82,7 +82,7 @@ class Trainer:
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
 
     def _set_up_evaluation(self, tuned: AdaptedModel) -> None:
-        rows, plan, context = self.data.validation, self.batches.plan, self._inference_context
+        rows, plan, context = self.data.validation, self.batches.plan, self._enter_inference
         self.evaluator = Evaluator(self.model, rows, plan, context, self.job, self.ranks)
         heldout = self.spec.sample_rows if rows else 0
         self.sampler = Sampler(
@@ -121,7 +121,7 @@ class Trainer:
         started = time.monotonic() - self.state.seconds
         stopped = False
         self._prepare_first_step()
-        while self.state.step < self.total_steps and not stopped and not self._stops_early():
+        while self.state.step < self.total_steps and not stopped and not self._should_stop_early():
             if self.job.flags.pause.is_set():
                 self.pause()
             if isinstance(self.recovery.run(self.training_step), RolledBack):
@@ -288,7 +288,7 @@ class Trainer:
         schedules.report_evaluation(self.scheduler, loss)
 
     @contextmanager
-    def _inference_context(self) -> Iterator[None]:
+    def _enter_inference(self) -> Iterator[None]:
         """Compute as the saved adapter does: under autocast, with the weights that are saved."""
         with self._autocast(), optimizers.use_inference_weights(self.optimizer):
             yield
@@ -299,7 +299,7 @@ class Trainer:
         has_work = bool(self.data.validation) or bool(self.spec.sample_prompts)
         return has_work and (self.state.step % every == 0 or self.state.step == self.total_steps)
 
-    def _stops_early(self) -> bool:
+    def _should_stop_early(self) -> bool:
         stops = best_adapter.is_exhausted(self.state.evaluations, self.spec)
         if stops and self.step < self.total_steps:
             self.job.emit(events.EndedEarly(step=self.step, evaluations=self.spec.early_stopping))

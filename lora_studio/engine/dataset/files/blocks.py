@@ -94,7 +94,7 @@ def judge_row(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") 
     if isinstance(value, dict):
         notes.add_columns(value)
         return text, None
-    return _as_object(value, text, row, notes)
+    return _to_object(value, text, row, notes)
 
 
 def build_block(
@@ -143,7 +143,7 @@ def _judge_leniently(
         notes.add_oddity(row_faults.LOOSE_SPELLING, row)
         return judge_row(json.dumps(value).encode(), row, notes)
     if not isinstance(value, dict):
-        return _as_object(value, text, row, notes)
+        return _to_object(value, text, row, notes)
     notes.add_columns(value)
     if constants:
         notes.add_oddity(row_faults.NAN, row)
@@ -182,7 +182,7 @@ def _is_strict_json(text: str) -> bool:
     return True
 
 
-def _as_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow:
+def _to_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow:
     """Return a bare list of turns as a conversation; anything else but an object is a fault."""
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
@@ -218,11 +218,11 @@ def number_repeated_names(names: Iterable[str]) -> list[str]:
 def write_row(values: dict[str, Any]) -> JudgedRow:
     """Return the values of a row as JSON, or b"" and the fault."""
     try:
-        return orjson.dumps(values, default=_as_text, option=_OPTIONS), None
+        return orjson.dumps(values, default=_to_text, option=_OPTIONS), None
     except (TypeError, ValueError, RecursionError):
         pass
     try:
-        return json.dumps(_plain(values)).encode(), None
+        return json.dumps(_to_plain(values)).encode(), None
     except (TypeError, ValueError, RecursionError):
         return b"", row_faults.UNWRITABLE
 
@@ -230,7 +230,7 @@ def write_row(values: dict[str, Any]) -> JudgedRow:
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-def _as_text(value: Any) -> Any:
+def _to_text(value: Any) -> Any:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, tuple | set | frozenset):
@@ -238,9 +238,9 @@ def _as_text(value: Any) -> Any:
     return str(value)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else _as_text(value)
+        return [_to_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else _to_text(value)

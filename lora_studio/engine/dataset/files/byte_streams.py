@@ -97,7 +97,7 @@ class ByteStream:
         with contextlib.ExitStack() as undo:
             opened = undo.enter_context(_open(path, member))
             self._counted = _Counted(opened)
-            self._data = _unpacked(io.BufferedReader(self._counted, 1024 * 1024), compression)
+            self._data = _decompress(io.BufferedReader(self._counted, 1024 * 1024), compression)
             self._closing = undo.pop_all()
         self._decoder = (
             None
@@ -179,7 +179,7 @@ def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _unpacked(file: io.BufferedReader, compression: Compression) -> io.BufferedReader:
+def _decompress(file: io.BufferedReader, compression: Compression) -> io.BufferedReader:
     """Return a reader of the unpacked bytes; all of these have `read1`."""
     match compression:
         case "":

@@ -39,9 +39,13 @@ def read_columnar_blocks(
 
     `scratch` makes the folder that a packed file is unpacked into.
     """
-    with _as_file(container, scratch) as path:
+    with _unpack_to_file(container, scratch) as path:
         try:
-            blocks = _parquet(path, notes) if container.kind == "parquet" else _arrow(path, notes)
+            blocks = (
+                _read_parquet(path, notes)
+                if container.kind == "parquet"
+                else _read_arrow(path, notes)
+            )
             yield from blocks
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
@@ -57,7 +61,7 @@ def read_columnar_blocks(
 
 
 @contextlib.contextmanager
-def _as_file(container: Container, scratch: Scratch) -> Iterator[Path]:
+def _unpack_to_file(container: Container, scratch: Scratch) -> Iterator[Path]:
     """Yield the file itself, or an unpacked copy that is deleted afterwards: readers have to seek."""
     if not (container.member or container.compression):
         yield container.path
@@ -70,18 +74,18 @@ def _as_file(container: Container, scratch: Scratch) -> Iterator[Path]:
         yield copy
 
 
-def _parquet(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
+def _read_parquet(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
     import pyarrow.parquet as pq  # a tenth of a second
 
     with pq.ParquetFile(path, pre_buffer=False) as file:
         schema, total = file.schema_arrow, max(1, file.metadata.num_rows)
-        columns = _columns(schema)
+        columns = _get_columns(schema)
         done = 0
         for group in range(file.num_row_groups):
             facts = file.metadata.row_group(group)
             size, before = facts.num_rows, done
             try:
-                rows = _rows_of(facts.total_byte_size, size)
+                rows = _count_rows_at_once(facts.total_byte_size, size)
                 for batch in file.iter_batches(rows, [group], columns, use_threads=False):
                     batch.validate(full=True)
                     done += batch.num_rows
@@ -92,10 +96,10 @@ def _parquet(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
                 # The number may be damaged as well.
                 lost = min(max(0, size - (done - before)), _MOST_LOST)
                 done += lost
-                yield _lost(lost), min(1.0, done / total)
+                yield _build_unreadable_block(lost), min(1.0, done / total)
 
 
-def _arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
+def _read_arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
     with pa.OSFile(str(path)) as file:
         size = max(1, file.size())
         if file.read(6) == b"ARROW1":
@@ -107,32 +111,32 @@ def _arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
                     # Arrow follows offsets unchecked: a wrong one would crash the process.
                     batch.validate(full=True)
                 except (pa.ArrowException, OSError):
-                    yield _lost(1), share
+                    yield _build_unreadable_block(1), share
                     continue
-                yield from ((block, share) for block in _sliced(batch, notes))
+                yield from ((block, share) for block in _slice_batch(batch, notes))
             return
         file.seek(0)
         with pa.ipc.open_stream(file) as reader:
             for batch in reader:
                 batch.validate(full=True)
                 share = min(1.0, file.tell() / size)
-                yield from ((block, share) for block in _sliced(batch, notes))
+                yield from ((block, share) for block in _slice_batch(batch, notes))
 
 
-def _sliced(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
-    wanted = set(_columns(batch.schema))
+def _slice_batch(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
+    wanted = set(_get_columns(batch.schema))
     batch = batch.select([index for index, name in enumerate(batch.schema.names) if name in wanted])
-    size = _rows_of(batch.nbytes, batch.num_rows)
+    size = _count_rows_at_once(batch.nbytes, batch.num_rows)
     for start in range(0, batch.num_rows, size):
         yield _block(batch.slice(start, size), notes)
 
 
-def _rows_of(size: int, rows: int) -> int:
+def _count_rows_at_once(size: int, rows: int) -> int:
     """Return how many of `rows` rows, `size` bytes in all, are turned into Python values at a time."""
     return max(1, min(_ROWS, BLOCK_BYTES * rows // max(1, size)))
 
 
-def _columns(schema: pa.Schema) -> list[str]:
+def _get_columns(schema: pa.Schema) -> list[str]:
     """Return all columns except a table's index, which pandas writes next to the data."""
     index: list[Any] = []
     with contextlib.suppress(ValueError, AttributeError, TypeError):
@@ -150,26 +154,26 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
     try:
         rows: list[dict[str, Any] | None] = batch.to_pylist(maps_as_pydicts="lossy")
     except (UnicodeDecodeError, ValueError, OverflowError):
-        rows = [_row(batch, index) for index in range(batch.num_rows)]
+        rows = [_read_row(batch, index) for index in range(batch.num_rows)]
     for values in rows:
         if values is None:
             block.add(b"", 0, -1, row_faults.UNREADABLE)
             continue
         for name in struct_lists:
-            values[name] = _turns(values[name])
+            values[name] = _join_turns(values[name])
         raw, fault = write_row(values)
         block.add(raw, 0, -1, fault)
     return block
 
 
-def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
+def _read_row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
     try:
         return batch.slice(index, 1).to_pylist(maps_as_pydicts="lossy")[0]
     except (UnicodeDecodeError, ValueError, OverflowError):
         return None
 
 
-def _lost(rows: int) -> RowBlock:
+def _build_unreadable_block(rows: int) -> RowBlock:
     block = RowBlock()
     for _ in range(rows):
         block.add(b"", 0, -1, row_faults.DAMAGED)
@@ -189,7 +193,7 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _turns(value: dict[str, list[Any] | None] | None) -> Any:
+def _join_turns(value: dict[str, list[Any] | None] | None) -> Any:
     """Return columns of turns as a list of turns; unchanged if the columns differ in length."""
     if value is None or len({len(items or []) for items in value.values()}) > 1:
         return value

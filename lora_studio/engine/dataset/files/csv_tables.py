@@ -93,8 +93,8 @@ def detect_dialect(head: bytes, name: str) -> Dialect | None:
     is_cut = len(lines) > 1 and not beginning.endswith(("\n", "\r"))
     lines = lines[:-1] if is_cut else lines
     fits: list[tuple[float, int, Dialect]] = []
-    for order, dialect in enumerate(_possible_dialects(beginning)):
-        cells = itertools.islice(_tolerant_rows(dialect.iter_rows(lines)), _SAMPLE_ROWS)
+    for order, dialect in enumerate(_iter_dialects(beginning)):
+        cells = itertools.islice(_iter_tolerant_rows(dialect.iter_rows(lines)), _SAMPLE_ROWS)
         rows = [row for row in cells if row != []]
         widths = Counter(len(row) if row else 0 for row in rows)
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
@@ -114,7 +114,7 @@ def detect_dialect(head: bytes, name: str) -> Dialect | None:
     return _with_header(Dialect(_NO_DELIMITER, tuple(header)))
 
 
-def _possible_dialects(beginning: str) -> Iterator[Dialect]:
+def _iter_dialects(beginning: str) -> Iterator[Dialect]:
     """Yield dialects that may be meant, the likeliest first, without their columns."""
     escapes = [None, "\\"] if '\\"' in beginning or "\\'" in beginning else [None]
     present = [sign for sign in _DELIMITERS if sign in beginning]
@@ -131,7 +131,7 @@ def _has_names(dialect: Dialect) -> bool:
     return all(_COLUMN.fullmatch(name) for name in dialect.columns)
 
 
-def _tolerant_rows(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
+def _iter_tolerant_rows(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
     """Yield the rows, None for those that break the rules of quoting."""
     while True:
         try:
@@ -241,7 +241,7 @@ def read_rows(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
                 if cells and is_header:
                     is_header = False
                 elif cells:
-                    yield TableRow(cells, lines.offset, lines.line, _fault_of(cells, lines, width))
+                    yield TableRow(cells, lines.offset, lines.line, _get_fault(cells, lines, width))
                 lines.advance()
             return
         except csv.Error:
@@ -253,12 +253,12 @@ def read_rows(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
         if not lines.current:
             return
         if not is_header:
-            yield _unquoted(dialect, lines) or TableRow([], lines.offset, lines.line, fault)
+            yield _read_unquoted(dialect, lines) or TableRow([], lines.offset, lines.line, fault)
         is_header = False
         lines.advance(1)
 
 
-def _unquoted(dialect: Dialect, lines: _Lines) -> TableRow | None:
+def _read_unquoted(dialect: Dialect, lines: _Lines) -> TableRow | None:
     """Return the current line with its quotation marks as ordinary characters.
 
     Only for tables with tabs: most programs that write those quote nothing.
@@ -270,7 +270,7 @@ def _unquoted(dialect: Dialect, lines: _Lines) -> TableRow | None:
     return TableRow(cells, lines.offset, lines.line) if len(cells) == len(dialect.columns) else None
 
 
-def _fault_of(cells: list[str], lines: _Lines, width: int) -> SkipReason | None:
+def _get_fault(cells: list[str], lines: _Lines, width: int) -> SkipReason | None:
     if len(cells) < width:
         return row_faults.FEWER_CELLS
     if any(cell.strip() for cell in cells[width:]):

@@ -82,17 +82,17 @@ def detect_encoding(sample: bytes, *, is_json: bool = False) -> Encoding:
     for mark, codec in _MARKS:
         if sample.startswith(mark):
             return Encoding(codec)
-    if codec := _wide_codec(sample[:4096]):
+    if codec := _detect_wide_codec(sample[:4096]):
         return Encoding(codec)
     if sample.isascii() and any(mark in sample for mark in _JAPANESE):
         return Encoding("iso2022_jp")
     good, bad = _count_utf8_runs(sample)
     if bad == 0 or good >= bad or (is_json and _count_invalid_lines(sample) < 2):
         return UTF8
-    return Encoding(_likeliest_code_page(sample), is_guessed=True)
+    return Encoding(_detect_code_page(sample), is_guessed=True)
 
 
-def _wide_codec(head: bytes) -> str:
+def _detect_wide_codec(head: bytes) -> str:
     """Return the codec of UTF-16 or UTF-32 without a mark: ASCII characters leave zeros in a pattern."""
     head = head[: len(head) // 4 * 4]
     zeros = [head[start::4].count(0) * 4 / max(1, len(head)) for start in range(4)]
@@ -141,21 +141,21 @@ def _count_invalid_lines(sample: bytes) -> int:
     return sum(not line.isascii() and _count_utf8_runs(line + b"\n")[1] > 0 for line in lines)
 
 
-def _likeliest_code_page(sample: bytes) -> str:
+def _detect_code_page(sample: bytes) -> str:
     from charset_normalizer import from_bytes  # a tenth of a second
 
     runs = _HIGH_RUN.findall(sample)
     if sum(map(len, runs)) < _ENOUGH and _is_western(runs):
-        return _by_alphabet(sample) or "cp1252"
+        return _detect_by_alphabet(sample) or "cp1252"
     matches = [match.encoding for match in from_bytes(sample, cp_isolation=_CANDIDATES)]
     if not matches:
         return "cp1252"
     if matches[0] in _LATIN:
-        return _by_alphabet(sample) or ("cp1252" if "cp1252" in matches else matches[0])
+        return _detect_by_alphabet(sample) or ("cp1252" if "cp1252" in matches else matches[0])
     return matches[0]
 
 
-def _by_alphabet(sample: bytes) -> str:
+def _detect_by_alphabet(sample: bytes) -> str:
     """Return the first code page in which most letters are those of one language, "" for none."""
     shares: dict[str, float] = {}
     for codec, alphabet in _ALPHABETS:

@@ -58,7 +58,7 @@ def can_be_json(start: bytes) -> bool:
 def is_unended_object(head: bytes) -> bool:
     """Return whether a text begins with an object that does not end in it."""
     start = head.lstrip(b" \t\r\n")
-    return start[:1] == b"{" and _first_value(start, 0) is None
+    return start[:1] == b"{" and _find_first_value(start, 0) is None
 
 
 def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
@@ -67,30 +67,32 @@ def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonS
     Where the file's name says JSON, faults are tolerated. `split` names the list that is meant in an
     object with several.
     """
-    shape = _shape_of(head, name, is_whole=is_whole, split=split)
+    shape = _detect_shape(head, name, is_whole=is_whole, split=split)
     if shape is None or shape.kind in ("json columns", "json table"):
         return shape
     return replace(shape, is_nested=nested_rows.has_nested_rows(head))
 
 
-def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
+def _detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
     named = is_named_json(name)
     start = head.lstrip(b" \t\r\n")
-    if not named and not can_be_json(start) and not _share_of_lines(head, is_whole=is_whole):
+    if not named and not can_be_json(start) and not _get_share_of_lines(head, is_whole=is_whole):
         return None
-    first = _first_value(start, 0)
+    first = _find_first_value(start, 0)
     if _is_lines(start, first, name, is_whole=is_whole):
         return JsonShape("json lines")
     if start[:1] == b"[":
         if first is not None and _is_table(try_parse(first)):
             return JsonShape("json table")
-        likely = named or (item := _first_value(start, 1)) is None or is_json(item)
+        likely = named or (item := _find_first_value(start, 1)) is None or is_json(item)
         return JsonShape("json list") if likely else None
     if start[:1] != b"{":
         return None
     if first is None or not start[len(first) :].strip(b" \t\r\n\0"):
         return (
-            _object_shape(head, first, split) if named or first is None or is_json(first) else None
+            _detect_object_shape(head, first, split)
+            if named or first is None or is_json(first)
+            else None
         )
     return JsonShape("json objects") if named or is_json(first) else None
 
@@ -109,7 +111,7 @@ def is_json(text: bytes) -> bool:
 
 def _is_lines(start: bytes, first: bytes | None, name: str, *, is_whole: bool) -> bool:
     """Return whether every line is a row of its own."""
-    share = _share_of_lines(start, is_whole=is_whole)
+    share = _get_share_of_lines(start, is_whole=is_whole)
     if start[:1] == b"[":
         # The items of a list may be on a line each; then the last line parses on its own.
         return share > 0.5 and is_json(start.split(b"\n", 1)[0])
@@ -121,7 +123,7 @@ def _is_lines(start: bytes, first: bytes | None, name: str, *, is_whole: bool) -
     return is_meant and (first is None or not is_json(first))
 
 
-def _share_of_lines(head: bytes, *, is_whole: bool) -> float:
+def _get_share_of_lines(head: bytes, *, is_whole: bool) -> float:
     """Return the share of the first lines that are whole objects or lists; 0 for a single line."""
     lines = [line for line in head.split(b"\n", 5 * _LINES) if line.strip()]
     if not is_whole or len(lines) > _LINES:
@@ -132,7 +134,7 @@ def _share_of_lines(head: bytes, *, is_whole: bool) -> float:
     return good / len(lines)
 
 
-def _first_value(start: bytes, depth: int) -> bytes | None:
+def _find_first_value(start: bytes, depth: int) -> bytes | None:
     """Return the first object or list at a depth, None when it does not end here."""
     splitter, begin, size = JsonSplitter(depth), 0, 4096
     while begin < len(start):
@@ -146,16 +148,18 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
 # --- one object -----------------------------------------------------------------------------------
 
 
-def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
+def _detect_object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
     """Return what a lone object is: a list of rows in it, its columns, or a row itself."""
-    document = _object_or_none(whole)
+    document = _try_parse_object(whole)
     if document is not None and _is_table(document):
         return JsonShape("json table")
     if document is not None and _is_columns(document):
         return JsonShape("json columns")
-    lists = list(_lists_of(head))
+    lists = list(_iter_lists(head))
     rows = {
-        name: offset for name, offset in lists if _holds_rows(name, head[offset : offset + 65536])
+        name: offset
+        for name, offset in lists
+        if _is_list_of_rows(name, head[offset : offset + 65536])
     }
     if not rows:
         # An object too large to parse here has columns if it has any list.
@@ -163,7 +167,7 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
         return JsonShape("json columns" if is_columns else "json objects")
     if document is not None:
         rows = {name: offset for name, offset in rows.items() if name in document}
-    if _INSTANCES in rows and (about := _definition(document)):
+    if _INSTANCES in rows and (about := _get_definition(document)):
         return JsonShape("json list", rows[_INSTANCES], about=about)
     if split in rows or len(rows) == 1:
         name = split if split in rows else next(iter(rows))
@@ -172,7 +176,7 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
     return JsonShape("json objects", lists=tuple(rows))
 
 
-def _definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+def _get_definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
     """Return the instruction that all instances of a Natural Instructions file share."""
     definition = (document or {}).get("Definition")
     definition = definition[0] if isinstance(definition, list) and definition else definition
@@ -187,12 +191,12 @@ def try_parse(text: bytes | None) -> Any:
         return None
 
 
-def _object_or_none(text: bytes | None) -> dict[str, Any] | None:
+def _try_parse_object(text: bytes | None) -> dict[str, Any] | None:
     value = try_parse(text)
     return value if isinstance(value, dict) else None
 
 
-def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
+def _iter_lists(head: bytes) -> Iterator[tuple[str, int]]:
     """Yield the name of every list directly in an object, with the offset after its bracket."""
     depth, key, is_value = 0, b"", False
     for token in _TOKEN.finditer(head):
@@ -203,14 +207,14 @@ def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
         elif sign == b":":
             is_value = depth == 1
         elif sign in b"{[":
-            if depth == 1 and sign == b"[" and is_value and (name := _text(key)):
+            if depth == 1 and sign == b"[" and is_value and (name := _parse_text(key)):
                 yield name, token.end()
             depth, is_value = depth + 1, False
         else:
             depth, is_value = depth - 1, False
 
 
-def _text(spelt: bytes) -> str:
+def _parse_text(spelt: bytes) -> str:
     """Return the text of a JSON string, "" for anything else."""
     try:
         return str(json.loads(spelt, strict=False))
@@ -218,11 +222,11 @@ def _text(spelt: bytes) -> str:
         return ""
 
 
-def _holds_rows(name: str, start: bytes) -> bool:
+def _is_list_of_rows(name: str, start: bytes) -> bool:
     """Return whether a list holds rows, not the turns of one conversation or pieces of one text."""
     if start.lstrip()[:1] != b"{":
         return False
-    turn = _object_or_none(_first_value(start, 0))
+    turn = _try_parse_object(_find_first_value(start, 0))
     if turn is None:
         return True
     is_piece = name == "segments" and {"text", "label"} <= turn.keys()

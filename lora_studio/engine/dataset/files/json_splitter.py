@@ -116,7 +116,7 @@ class JsonSplitter:
     def _split(self, chunk: bytes, items: list[JsonItem]) -> bytes:
         """Split a chunk as far as its brackets match; return the rest."""
         data = np.frombuffer(chunk, dtype=np.uint8)
-        positions, kinds, lines = self._structure(data)
+        positions, kinds, lines = self._find_structure(data)
         steps = _STEP[kinds]
         depths = self._depth + np.cumsum(steps)
         outside = self._base - 1
@@ -146,13 +146,13 @@ class JsonSplitter:
         self._line += chunk.count(b"\n")
         return rest
 
-    def _structure(
+    def _find_structure(
         self, data: NDArray[np.uint8]
     ) -> tuple[NDArray[np.intp], NDArray[np.uint8], NDArray[np.intp]]:
         """Return positions and kinds of the brackets outside strings, and positions of line breaks."""
         positions = np.flatnonzero(_IS_STRUCTURE[data])
         kinds = data[positions]
-        if (escaped := _escaped(data, positions, kinds)).any():
+        if (escaped := _is_escaped(data, positions, kinds)).any():
             positions, kinds = positions[~escaped], kinds[~escaped]
         if not positions.size:
             return positions, kinds, positions
@@ -228,7 +228,7 @@ def _is_filling(text: bytes) -> bool:
     return not text.strip(_FILLING + b"[]")
 
 
-def _escaped(
+def _is_escaped(
     data: NDArray[np.uint8], positions: NDArray[np.intp], kinds: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Return which of the positions are quotes after an odd number of backslashes."""

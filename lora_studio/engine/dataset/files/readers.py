@@ -40,23 +40,23 @@ def read_blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> I
     """Yield the rows of a JSON, CSV or text file; raises ProblemError when there are none."""
     match container.kind:
         case "json lines":
-            return _lines(container, stream, notes)
+            return _read_lines(container, stream, notes)
         case "json list" | "json objects":
-            return _items(container, stream, notes)
+            return _read_items(container, stream, notes)
         case "json columns":
-            return group_rows(_columns(container, stream, notes))
+            return group_rows(_read_columns(container, stream, notes))
         case "json table":
-            return group_rows(_document_rows(container, stream, notes))
+            return group_rows(_read_document_rows(container, stream, notes))
         case "csv":
-            return group_rows(_table_rows(container, stream, notes))
+            return group_rows(_read_table_rows(container, stream, notes))
         case _:
-            return group_rows(_text_rows(container, stream, notes))
+            return group_rows(_read_text_rows(container, stream, notes))
 
 
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
+def _read_lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """Yield one row per line; skip empty lines."""
     judge = _Judge(container, stream, notes)
     rest, line, is_skipping = b"", 0, False
@@ -86,7 +86,7 @@ def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
         yield block
 
 
-def _items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
+def _read_items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """Yield the items of a list, or objects one after another."""
     assert container.shape is not None
     inside = container.shape.offset
@@ -164,9 +164,9 @@ class _Judge:
 
     def _judge(self, block: RowBlock, text: bytes) -> JudgedRow:
         notes = self._articles if self._is_inside else self._notes
-        return judge_row(text, self._next_number(block), notes, self._encoding)
+        return judge_row(text, self._get_next_number(block), notes, self._encoding)
 
-    def _next_number(self, block: RowBlock) -> int:
+    def _get_next_number(self, block: RowBlock) -> int:
         return self._notes.rows + len(block) + 1
 
     def _add_judged(
@@ -198,7 +198,7 @@ class _Judge:
             if "question" not in values:
                 oddity = row_faults.NESTED_INSTANCES
             self._notes.add_columns(values)
-            self._notes.add_oddity(oddity, self._next_number(block))
+            self._notes.add_oddity(oddity, self._get_next_number(block))
             raw, fault = write_row(values)
             self.add_raw(block, raw, *at, fault)
 
@@ -254,7 +254,7 @@ def _parse_document(container: Container, stream: ByteStream) -> Any:
         ) from error
 
 
-def _document_rows(
+def _read_document_rows(
     container: Container, stream: ByteStream, notes: ReadNotes
 ) -> Iterator[LocatedRow]:
     """Yield the rows of a table that is written as one JSON document."""
@@ -265,7 +265,9 @@ def _document_rows(
         yield raw, 0, -1, fault
 
 
-def _columns(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
+def _read_columns(
+    container: Container, stream: ByteStream, notes: ReadNotes
+) -> Iterator[LocatedRow]:
     """Yield the rows of an object with a list, or an object by row number, per column."""
     document = _parse_document(container, stream)
     lists = {
@@ -285,7 +287,9 @@ def _columns(container: Container, stream: ByteStream, notes: ReadNotes) -> Iter
 # --- tables and text ------------------------------------------------------------------------------
 
 
-def _table_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
+def _read_table_rows(
+    container: Container, stream: ByteStream, notes: ReadNotes
+) -> Iterator[LocatedRow]:
     assert container.dialect is not None
     names = csv_tables.get_column_names(container.dialect)
     notes.columns |= dict.fromkeys(name for name in names if name)
@@ -303,7 +307,9 @@ def _table_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> I
             yield b"", row.line, offset, fault
 
 
-def _text_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
+def _read_text_rows(
+    container: Container, stream: ByteStream, notes: ReadNotes
+) -> Iterator[LocatedRow]:
     """Yield a document, or the parts of a large one; blank lines belong to the part before them."""
     notes.columns |= {"text": None}
     encoding = container.encoding.title
@@ -316,7 +322,7 @@ def _text_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> It
             continue
         is_over = len(buffer) <= TEXT_ROW
         cut = len(buffer) if is_over else _end_of_part(buffer)
-        yield from _text_row(buffer[:cut], line, start if stream.is_exact else -1, encoding)
+        yield from _read_text_row(buffer[:cut], line, start if stream.is_exact else -1, encoding)
         line += buffer.count(b"\n", 0, cut)
         buffer, start = buffer[cut:], start + cut
 
@@ -334,7 +340,7 @@ def _end_of_part(buffer: bytes) -> int:
     return cut
 
 
-def _text_row(part: bytes, line: int, offset: int, encoding: str) -> Iterator[LocatedRow]:
+def _read_text_row(part: bytes, line: int, offset: int, encoding: str) -> Iterator[LocatedRow]:
     if not part.strip(_SPACE):
         return
     try:

@@ -194,9 +194,9 @@ def recognize_file(path: Path, member: str = "", split: str = "train") -> Contai
             name=container.name,
         )
     return (
-        _as_json(container, head, name, split)
-        or _as_table(container, head, name)
-        or _as_text(container, head)
+        _recognize_json(container, head, name, split)
+        or _recognize_table(container, head, name)
+        or _recognize_text(container, head)
     )
 
 
@@ -255,7 +255,7 @@ def _read_probes(path: Path) -> bytes:
     return b"".join(parts)
 
 
-def _as_json(container: Container, head: bytes, name: str, split: str) -> Container | None:
+def _recognize_json(container: Container, head: bytes, name: str, split: str) -> Container | None:
     """Return the container if it is JSON; raises ProblemError where only its name says so."""
     is_named = json_kinds.is_named_json(name)
     if is_named and _JSON5.match(head):
@@ -296,12 +296,12 @@ def _as_json(container: Container, head: bytes, name: str, split: str) -> Contai
     return replace(container, kind=shape.kind, shape=shape)
 
 
-def _as_table(container: Container, head: bytes, name: str) -> Container | None:
+def _recognize_table(container: Container, head: bytes, name: str) -> Container | None:
     dialect = csv_tables.detect_dialect(head, name)
     return replace(container, kind="csv", dialect=dialect) if dialect else None
 
 
-def _as_text(container: Container, head: bytes) -> Container:
+def _recognize_text(container: Container, head: bytes) -> Container:
     """Return the container as text; raises ProblemError where a tenth of it is not text."""
     if _COLUMNAR_NAME.search(container.member or container.path.name):
         raise file_error(

@@ -87,7 +87,7 @@ def apply_repairs(
             out[fix] = about[fix]
             if fix == "drop_near_duplicates":
                 # Duplicates are near duplicates too.
-                out[fix] = _later(compared.leaders, there)
+                out[fix] = _find_later(compared.leaders, there)
             there = there & ~out[fix]
     return about, out
 
@@ -100,18 +100,18 @@ def find_first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
     return first
 
 
-def _later(keys: NDArray[Any], there: Mask) -> Mask:
+def _find_later(keys: NDArray[Any], there: Mask) -> Mask:
     return there & ~find_first_of_each(keys, there)
 
 
 def find_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows that duplicate an earlier one."""
-    return _later(compared.facts["exact"], there)
+    return _find_later(compared.facts["exact"], there)
 
 
 def find_near_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the rows that nearly duplicate an earlier one, and duplicate none."""
-    return _later(compared.leaders, there & ~find_duplicates(compared, there))
+    return _find_later(compared.leaders, there & ~find_duplicates(compared, there))
 
 
 def find_leaked_rows(compared: ComparisonResult, there: Mask) -> Mask:
@@ -124,12 +124,12 @@ def find_contradictions(compared: ComparisonResult, there: Mask) -> Mask:
     facts = compared.facts
     pairs = there & (facts["other"] != 0) & (facts["answer"] != facts["other"])
     there_and_back = [
-        _joint(facts["prompt"], facts["answer"], facts["other"]),
-        _joint(facts["prompt"], facts["other"], facts["answer"]),
+        _join_hashes(facts["prompt"], facts["answer"], facts["other"]),
+        _join_hashes(facts["prompt"], facts["other"], facts["answer"]),
     ]
     swapped = pairs & np.isin(there_and_back[0], there_and_back[1][pairs])
     labeled = there & (facts["label"] >= 0)
-    judged = _joint(facts["prompt"], facts["answer"])
+    judged = _join_hashes(facts["prompt"], facts["answer"])
     good, bad = (judged[labeled & (facts["label"] == label)] for label in (1, 0))
     return swapped | (labeled & np.isin(judged, np.intersect1d(good, bad)))
 
@@ -138,7 +138,7 @@ def find_conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
     """Return the conversations with the same question as another but a different answer."""
     facts = compared.facts
     asked = there & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
-    kinds = find_first_of_each(_joint(facts["prompt"], facts["answer"]), asked)
+    kinds = find_first_of_each(_join_hashes(facts["prompt"], facts["answer"]), asked)
     prompts, counts = np.unique(facts["prompt"][kinds], return_counts=True)
     return asked & np.isin(facts["prompt"], prompts[counts > 1])
 
@@ -156,8 +156,8 @@ def find_foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
         keys, counts = np.unique(facts["shape"][here], return_counts=True)
         if not all(int(key) in facts.shapes for key in keys):
             continue
-        shapes = [_parsed(facts.shapes[int(key)]) for key in keys]
-        usual = _usual_kinds(shapes, counts)
+        shapes = [_parse_shape(facts.shapes[int(key)]) for key in keys]
+        usual = _find_usual_kinds(shapes, counts)
         foreign = [
             key for key, shape in zip(keys, shapes, strict=True) if _is_foreign(shape, usual)
         ]
@@ -167,11 +167,11 @@ def find_foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
     return foreign_rows
 
 
-def _parsed(shape: str) -> dict[str, str]:
+def _parse_shape(shape: str) -> dict[str, str]:
     return dict(part.split(": ", 1) for part in shape.split("; ") if ": " in part)
 
 
-def _usual_kinds(shapes: list[dict[str, str]], counts: NDArray[np.int64]) -> dict[str, str]:
+def _find_usual_kinds(shapes: list[dict[str, str]], counts: NDArray[np.int64]) -> dict[str, str]:
     """Return the kind that each column has in most rows."""
     votes: dict[str, dict[str, int]] = {}
     for shape, count in zip(shapes, counts.tolist(), strict=True):
@@ -222,7 +222,7 @@ def find_outliers(compared: ComparisonResult, there: Mask) -> Mask:
     return extreme_rows
 
 
-def _joint(*keys: Hashes) -> Hashes:
+def _join_hashes(*keys: Hashes) -> Hashes:
     joint = np.zeros(len(keys[0]), dtype=np.uint64)
     for key in keys:
         joint = mix64(joint ^ key)

@@ -42,10 +42,10 @@ def get_keys(sample: Sample) -> dict[str, int]:
     if sample.task != "preference":
         answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
         last = answers[-1] if answers else last
-    prompt, answer = _joined(turns[:last]), _joined(turns[last:])
-    rejected = _joined([_exact(turn) for turn in sample.rejected])
+    prompt, answer = _join_turns(turns[:last]), _join_turns(turns[last:])
+    rejected = _join_turns([_exact(turn) for turn in sample.rejected])
     if sample.task == "preference":
-        answer = _joined([_exact(turn) for turn in sample.chosen])
+        answer = _join_turns([_exact(turn) for turn in sample.chosen])
     tools, text = _tools(sample), " ".join(sample.text.split())
     whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
     return {
@@ -62,7 +62,7 @@ def _exact(turn: Message) -> str:
     return f"{turn.role}\x1e{' '.join(_spoken(turn).split())}"
 
 
-def _joined(turns: Sequence[str]) -> str:
+def _join_turns(turns: Sequence[str]) -> str:
     return "\x1f".join(turns)
 
 

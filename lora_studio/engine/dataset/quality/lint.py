@@ -120,7 +120,7 @@ def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
     for code in COMPARED:
         fix = RULES[code].fix
         assert fix is not None
-        tally = _tally(compared.facts, about[fix])
+        tally = _count_all(compared.facts, about[fix])
         match code:
             case "lint.contradictions":
                 tally.add(compared.facts.faults.get("same_pair", FactCounts()))
@@ -148,7 +148,7 @@ def _count_rows(count: int) -> Text:
 
 def _add_answers(report: LintReport, compared: ComparisonResult, there: Mask) -> None:
     conflicting = dataset_comparison.find_conflicting_answers(compared, there)
-    report.add("lint.conflicting_answers", _tally(compared.facts, conflicting))
+    report.add("lint.conflicting_answers", _count_all(compared.facts, conflicting))
 
 
 _LABELS = {"good": text("good"), "bad": text("bad")}
@@ -164,11 +164,11 @@ def _add_labels(report: LintReport, facts: RowFacts, there: Mask) -> None:
     if not total:
         return
     if not counts[rare]:
-        report.add("lint.one_label", _tally(facts, marks[common]), label=_LABELS[common])
+        report.add("lint.one_label", _count_all(facts, marks[common]), label=_LABELS[common])
     elif counts[rare] < _RARE_LABEL * total:
         report.add(
             "lint.rare_label",
-            _tally(facts, marks[rare]),
+            _count_all(facts, marks[rare]),
             label=_LABELS[rare],
             other=_LABELS[common],
             others=_count_rows(counts[common]),
@@ -183,9 +183,9 @@ def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetS
         is_late = table.first >= spec.max_length
         within = table.count_trained_within(limits, np.arange(len(table)))
         is_cut = ~is_late & (within < table.targets)
-        late.add(_marked(source, table.row, is_late))
+        late.add(_count_marked(source, table.row, is_late))
         if spec.too_long == "cut":
-            cut.add(_marked(source, table.row, is_cut))
+            cut.add(_count_marked(source, table.row, is_cut))
         needed = max([needed, *table.length[is_late | is_cut].tolist()])
     longer = -(-needed // 64) * 64
     change: tuple[str, Any] = ("max_length", longer)
@@ -196,15 +196,15 @@ def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetS
     report.add("lint.nothing_to_train", late, change=longer_change, limit=spec.max_length)
 
 
-def _marked(source: int, rows: NDArray[Any], mask: Mask) -> FactCounts:
+def _count_marked(source: int, rows: NDArray[Any], mask: Mask) -> FactCounts:
     marked = rows[mask]
     return FactCounts(len(marked), [(source, int(row)) for row in marked[:_NAMED]])
 
 
-def _tally(facts: RowFacts, mask: Mask) -> FactCounts:
-    return FactCounts(int(mask.sum()), list(_named(facts, np.flatnonzero(mask)[:_NAMED])))
+def _count_all(facts: RowFacts, mask: Mask) -> FactCounts:
+    return FactCounts(int(mask.sum()), list(_iter_row_ids(facts, np.flatnonzero(mask)[:_NAMED])))
 
 
-def _named(facts: RowFacts, positions: NDArray[np.int64]) -> Iterator[RowId]:
+def _iter_row_ids(facts: RowFacts, positions: NDArray[np.int64]) -> Iterator[RowId]:
     for position in positions:
         yield int(facts["source"][position]), int(facts["index"][position])

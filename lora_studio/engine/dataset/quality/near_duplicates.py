@@ -75,7 +75,9 @@ def normalize(text: str) -> str:
     return " ".join(text.casefold().translate(_SPACING).split())
 
 
-def _hashed(texts: Sequence[str], salts: NDArray[np.uint64]) -> tuple[Hashes, NDArray[np.int64]]:
+def _hash_texts(
+    texts: Sequence[str], salts: NDArray[np.uint64]
+) -> tuple[Hashes, NDArray[np.int64]]:
     """Return every shingle of some texts: its hash, mixed with its text's salt, and the text's index."""
     padded = [text[:LONGEST].ljust(K) for text in texts]
     lengths = np.array([len(text) for text in padded], dtype=np.int64)
@@ -83,32 +85,32 @@ def _hashed(texts: Sequence[str], salts: NDArray[np.uint64]) -> tuple[Hashes, ND
     owner = np.repeat(np.arange(len(texts)), lengths)
     inside = np.arange(len(codes)) <= np.repeat(np.cumsum(lengths) - K, lengths)
     windows = len(codes) - K + 1
-    rolled = _rolled(codes, K)
+    rolled = _compute_rolling_hashes(codes, K)
     keep = inside[:windows]
     owner = owner[:windows][keep]
     return mix64(rolled[keep] ^ salts[owner]), owner
 
 
-def _rolled(codes: NDArray, width: int) -> Hashes:
+def _compute_rolling_hashes(codes: NDArray, width: int) -> Hashes:
     """Return the polynomial in _BASE of every `width` codes: from both halves, in log2(width) steps."""
     if width == 1:
         return codes.astype(np.uint64)
     half = width // 2
-    parts = _rolled(codes, half)
+    parts = _compute_rolling_hashes(codes, half)
     both = parts[: len(parts) - half] * np.uint64(pow(_BASE, half, 1 << 64)) + parts[half:]
     if width % 2 == 0:
         return both
     return both[: len(codes) - width + 1] * np.uint64(_BASE) + codes[width - 1 :]
 
 
-def _salts(sides: int) -> NDArray[np.uint64]:
+def _get_salts(sides: int) -> NDArray[np.uint64]:
     return mix64(np.arange(1, sides + 1, dtype=np.uint64))
 
 
 def hash_shingles(sides: Sides) -> list[Hashes]:
     """Return the set of shingles of each side, as sorted hashes; different sides share none."""
-    salts = _salts(len(sides))
-    return [np.unique(_hashed([side], salts[i : i + 1])[0]) for i, side in enumerate(sides)]
+    salts = _get_salts(len(sides))
+    return [np.unique(_hash_texts([side], salts[i : i + 1])[0]) for i, side in enumerate(sides)]
 
 
 def find_boilerplate(sample: Sequence[Sides]) -> Hashes:
@@ -150,8 +152,8 @@ def compute_sketches(
         end, characters = start + 1, sum(map(len, rows[start]))
         while end < len(rows) and (characters := characters + sum(map(len, rows[end]))) < _AT_ONCE:
             end += 1
-        bins = _filled(_minima(rows[start:end], common))
-        keys.append(_bands(bins, contexts[start:end]))
+        bins = _fill_bins(_compute_minima(rows[start:end], common))
+        keys.append(_compute_bands(bins, contexts[start:end]))
         prints.append(mix64(bins[:, :PRINTS].astype(np.uint64)).astype(np.uint8))
         start = end
     if not rows:
@@ -159,13 +161,13 @@ def compute_sketches(
     return np.concatenate(keys), np.concatenate(prints)
 
 
-def _minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
+def _compute_minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
     """Return the least hash in each bin, [rows, BINS]; rows of boilerplate alone keep it."""
     side_numbers = np.concatenate([np.arange(len(sides)) for sides in rows])
     row_of_side = np.repeat(np.arange(len(rows)), [len(sides) for sides in rows])
-    hashes, side = _hashed(
+    hashes, side = _hash_texts(
         [side for sides in rows for side in sides],
-        _salts(int(side_numbers.max()) + 1)[side_numbers],
+        _get_salts(int(side_numbers.max()) + 1)[side_numbers],
     )
     row = row_of_side[side]
     own = _without(hashes, common)
@@ -178,7 +180,7 @@ def _minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
     return least.reshape(len(rows), BINS)
 
 
-def _filled(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _fill_bins(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Fill empty bins with the value of a full one that a hash of bin and attempt picks."""
     filled = bins.copy()
     row, column = np.nonzero(bins == _EMPTY)
@@ -193,7 +195,7 @@ def _filled(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return filled
 
 
-def _bands(bins: NDArray[np.uint32], contexts: Hashes) -> NDArray[np.uint32]:
+def _compute_bands(bins: NDArray[np.uint32], contexts: Hashes) -> NDArray[np.uint32]:
     """Return one 32-bit key for each four bins."""
     key = np.repeat(contexts[:, None], BANDS, axis=1)
     parts = bins.reshape(len(bins), BANDS, PER_BAND).astype(np.uint64)
@@ -221,13 +223,13 @@ class NearDuplicateSearch:
 
     def is_near_duplicate(self, one: int, other: int) -> bool:
         """Return whether every side of two rows is equal, or long enough and similar."""
-        (texts, sets), (other_texts, other_sets) = self._row(one), self._row(other)
+        (texts, sets), (other_texts, other_sets) = self._get_row(one), self._get_row(other)
         return len(texts) == len(other_texts) and all(
-            self._similar(*sides)
+            self._is_similar(*sides)
             for sides in zip(texts, other_texts, sets, other_sets, strict=True)
         )
 
-    def _similar(self, text: str, other: str, hashes: Hashes, other_hashes: Hashes) -> bool:
+    def _is_similar(self, text: str, other: str, hashes: Hashes, other_hashes: Hashes) -> bool:
         if text == other:
             return True
         short, long = sorted((len(text), len(other)))
@@ -236,7 +238,7 @@ class NearDuplicateSearch:
             return False
         return jaccard_similarity(hashes, other_hashes, self._common) >= THRESHOLD
 
-    def _row(self, index: int) -> tuple[Sides, list[Hashes]]:
+    def _get_row(self, index: int) -> tuple[Sides, list[Hashes]]:
         if index in self._kept:
             self._kept.move_to_end(index)
         else:
@@ -300,7 +302,7 @@ def join_near_duplicates(
     rows = len(prints)
     for band in range(BANDS):
         job.report_progress("comparing rows", band, BANDS, "passes")
-        pairs = _candidates(keys(band), keys((band + 1) % BANDS), prints, job)
+        pairs = _find_candidates(keys(band), keys((band + 1) % BANDS), prints, job)
         leaders = groups.find_leaders()
         pairs = pairs[leaders[pairs // rows] != leaders[pairs % rows]]
         pairs = pairs[~np.isin(pairs, refused)]
@@ -318,7 +320,7 @@ def join_near_duplicates(
         refused = np.union1d(refused, np.array(tested, dtype=np.int64))
 
 
-def _candidates(
+def _find_candidates(
     keys: NDArray[np.uint32],
     next_keys: NDArray[np.uint32],
     prints: NDArray[np.uint8],

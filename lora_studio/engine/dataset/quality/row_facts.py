@@ -138,7 +138,7 @@ def measure(
     `with_faults` also collects faults of rows before those repairs, a third of the time.
     """
     total = sum(len(store) for store in rows.stores)
-    work = _Work(rows, frozenset(fixes), with_faults, _common(rows, fixes, total, job))
+    work = _Work(rows, frozenset(fixes), with_faults, _find_boilerplate(rows, fixes, total, job))
     facts = _allocate(total, work.common)
     pieces = [
         (source, batch)
@@ -146,7 +146,7 @@ def measure(
         for batch in range(len(store.facts.batches))
     ]
     used = done = 0
-    for part in _results(work, pieces, total, job):
+    for part in _iter_results(work, pieces, total, job):
         for name, values in part.columns.items():
             facts.columns[name][used : used + len(part)] = values
         facts.add(part)
@@ -210,18 +210,18 @@ class _Work:
         entries: list[dict[str, int]] = []
         sides: list[Sides] = []
         contexts: list[int] = []
-        for index, values, fault in _raw(self.rows.stores[source], batch):
+        for index, values, fault in _iter_raw(self.rows.stores[source], batch):
             here = FactCounts(1, [(source, index)])
             try:
                 if values is None:
                     raise load_reason(fault).to_error()
-                sample = self._repaired(source, values, facts, here)
+                sample = self._repair(source, values, facts, here)
             except UnusableRow as error:
                 facts.skipped.setdefault(SkipReason.from_error(error), FactCounts()).add(here)
                 continue
             sides.append(normalize_sides(sample))
             contexts.append(hash_text(get_context(sample)))
-            shape = self._shape(source, values)
+            shape = self._get_shape(source, values)
             facts.shapes[hash_text(shape)] = shape
             near = hash_text("\x1d".join((*sides[-1], str(contexts[-1]))))
             entries.append(
@@ -243,7 +243,7 @@ class _Work:
         facts.columns |= {"bands": bands, "prints": prints}
         return facts
 
-    def _repaired(
+    def _repair(
         self, source: int, values: dict[str, Any], facts: RowFacts, here: FactCounts
     ) -> Sample:
         sample = make_plain_sample(self.rows, source, values)
@@ -252,7 +252,7 @@ class _Work:
                 facts.faults.setdefault(kind, FactCounts()).add(here)
         return repair(sample, self.fixes)
 
-    def _shape(self, source: int, values: dict[str, Any]) -> str:
+    def _get_shape(self, source: int, values: dict[str, Any]) -> str:
         """Return the shape of the used columns, "" where it isn't needed."""
         if not self.with_faults and "drop_minority_schema" not in self.fixes:
             return ""
@@ -269,7 +269,7 @@ class _Work:
         return json.dumps(group, sort_keys=True) if group else ""
 
 
-def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+def _iter_raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """Yield (index, values, fault) of the rows of a batch, ten times as fast as one by one."""
     data, first = store.read_batch(batch), store.facts.batches[batch][1]
     named = zip(data.column("raw"), data.column("fault").to_pylist(), strict=True)
@@ -278,7 +278,9 @@ def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | No
         yield index, values, fault
 
 
-def _common(rows: MixedRows, fixes: Collection[Repair], total: int, job: JobContext) -> Hashes:
+def _find_boilerplate(
+    rows: MixedRows, fixes: Collection[Repair], total: int, job: JobContext
+) -> Hashes:
     """Return the boilerplate of rows from all over the dataset, duplicates counted once."""
     step = max(1, total // _SAMPLED)
     distinct: dict[Sides, None] = {}
@@ -314,7 +316,7 @@ def _allocate(total: int, common: Hashes) -> RowFacts:
     return facts
 
 
-def _results(
+def _iter_results(
     work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: JobContext
 ) -> Iterator[RowFacts]:
     """Yield the facts of each piece in order, from several processes for many rows."""

@@ -80,12 +80,14 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     links = RowLinks.read(store, names, job)
     if not links.count and not links.lost.any():
         return facts
-    reading = _reading(store)
+    reading = _choose_reading(store)
     if not links.count:  # a table of other things may be meant
         are_turns = reading is not None and reading.format is None
-        missing = [_parents_missing(names.before, links, reading, facts)] if are_turns else []
+        missing = (
+            [_missing_parents_problem(names.before, links, reading, facts)] if are_turns else []
+        )
         return facts.model_copy(update={"problems": (*facts.problems, *missing)})
-    why = _why_not_joined(store, links, reading, names.before)
+    why = _get_reason_against_joining(store, links, reading, names.before)
     if why not in (_CIRCLES, _MANY_WAYS, _ELSEWHERE):
         store.save_trees(links.trees)
     if reading is None or why:
@@ -103,7 +105,7 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
             "faults": writer.faults,
             "batches": tuple(writer.batches),
             "bytes": store.file.stat().st_size,
-            "problems": (*facts.problems, *_problems(names.before, links, reading, facts)),
+            "problems": (*facts.problems, *_iter_problems(names.before, links, reading, facts)),
         }
     )
 
@@ -131,14 +133,14 @@ class _Reading:
         if self.format is None:
             return [{**self.parse_turn(values), "weight": 0}]
         sample = convert(values, self.format, self.mapping)
-        return [_plain(turn) for turn in sample.messages if is_first or turn.role != "system"]
+        return [_to_plain(turn) for turn in sample.messages if is_first or turn.role != "system"]
 
     def parse_turn(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the turn that a row is; raises UnusableRow."""
         role, said = values.get(self.role), values.get(self.text)
         if not isinstance(role, str) or parse_speaker(role) is None:
             raise _LOST.to_error()
-        if fault := _why_withdrawn(values):
+        if fault := _get_withdrawal_reason(values):
             raise fault.to_error()
         refuse_media({name: values.get(name) for name in self.media})
         given = {name: values.get(name) for name in self.beside}
@@ -155,7 +157,7 @@ class _Reading:
         return turn
 
 
-def _reading(store: RowStore) -> _Reading | None:
+def _choose_reading(store: RowStore) -> _Reading | None:
     """Return how the rows are read, None where they are of another kind."""
     step = max(1, len(store) // _TRIED)
     rows = [store.read_raw(position).values for position in range(0, len(store), step)]
@@ -178,7 +180,7 @@ def _reading(store: RowStore) -> _Reading | None:
     return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
 
 
-def _why_not_joined(
+def _get_reason_against_joining(
     store: RowStore, links: RowLinks, reading: _Reading | None, parent: str
 ) -> Template:
     """Return why rows that name others can't be turns of conversations, "" where they may be."""
@@ -204,14 +206,14 @@ def _are_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
     rows = np.flatnonzero(links.before >= 0)
     rows = rows[:: len(rows) // _PAIRS + 1]
     alike = [
-        len(words & _words(store, reading, row)) >= _ALIKE * len(words)
+        len(words & _get_words(store, reading, row)) >= _ALIKE * len(words)
         for row, before in zip(rows.tolist(), links.before[rows].tolist(), strict=True)
-        if len(words := _words(store, reading, before)) >= _LEAST_WORDS
+        if len(words := _get_words(store, reading, before)) >= _LEAST_WORDS
     ]
     return 2 * sum(alike) > len(rows)
 
 
-def _words(store: RowStore, reading: _Reading, row: int) -> set[str]:
+def _get_words(store: RowStore, reading: _Reading, row: int) -> set[str]:
     """Return the words of a row's question."""
     values = store.read_raw(row).values
     try:
@@ -223,7 +225,7 @@ def _words(store: RowStore, reading: _Reading, row: int) -> set[str]:
     return set(" ".join(asked).casefold().split())
 
 
-def _plain(turn: Message) -> dict[str, Any]:
+def _to_plain(turn: Message) -> dict[str, Any]:
     """Return a turn as files have it, marked as not trained."""
     plain: dict[str, Any] = {"role": turn.role, "content": turn.content}
     if turn.role == "assistant":
@@ -244,14 +246,14 @@ class _Chains:
     def __init__(self, store: RowStore, links: RowLinks, reading: _Reading) -> None:
         self._store, self._links, self._reading = store, links, reading
         self._batches: dict[int, pa.RecordBatch] = {}  # views of the mapped file
-        self._said = functools.lru_cache(maxsize=4096)(self._said_in)
-        self._best = self._ranked() if reading.column == "messages" else {}
+        self._said = functools.lru_cache(maxsize=4096)(self._read_history)
+        self._best = self._get_best_ranks() if reading.column == "messages" else {}
 
     def iter_blocks(self) -> Iterator[RowBlock]:
         """Yield all rows in order, block by block."""
         try:
             for index, (_, start) in enumerate(self._store.facts.batches):
-                yield self._block(self._batch(index), start)
+                yield self._block(self._read_batch(index), start)
         finally:  # mapped batches would keep the file open
             self._said.cache_clear()
             self._batches.clear()
@@ -261,11 +263,11 @@ class _Chains:
         block = RowBlock()
         named = (batch.column(name).to_pylist() for name in ("line", "offset", "fault"))
         for position, (line, offset, fault) in enumerate(zip(*named, strict=True), start):
-            raw, reason = (b"", load_reason(fault)) if fault else self._row(position)
+            raw, reason = (b"", load_reason(fault)) if fault else self._join_row(position)
             block.add(raw, line, offset, reason)
         return block
 
-    def _batch(self, index: int) -> pa.RecordBatch:
+    def _read_batch(self, index: int) -> pa.RecordBatch:
         """Return a batch of the mapped file, whose pages count as memory while they are mapped."""
         if index not in self._batches:
             if len(self._batches) % _MAPPED == 0:
@@ -274,7 +276,7 @@ class _Chains:
             self._batches[index] = read_batch_at(self._file, self._store.facts.batches[index][0])
         return self._batches[index]
 
-    def _row(self, position: int) -> JudgedRow:
+    def _join_row(self, position: int) -> JudgedRow:
         """Return one row with the rows before it, or b"" and the fault."""
         links = self._links
         if links.unclear[position]:
@@ -283,47 +285,47 @@ class _Chains:
             return b"", _CIRCLE
         if links.too_long[position]:
             return b"", _TOO_LONG
-        raw = self._raw(position)
+        raw = self._read_raw(position)
         if links.before[position] < 0 and self._reading.format is not None:
             return raw, None
         values = parse_values(raw)
-        if self._reading.format is None and (fault := self._why_no_answer(position, values)):
+        if self._reading.format is None and (fault := self._get_skip_reason(position, values)):
             return b"", fault
         try:
             own = [self._reading.parse_turn(values)] if self._reading.format is None else []
         except UnusableRow as error:
             return b"", SkipReason.from_error(error)
         try:
-            said = [turn for row in self._lineage(position) for turn in self._said(row)]
+            said = [turn for row in self._get_lineage(position) for turn in self._said(row)]
         except UnusableRow:
             return b"", _LOST
         return write_row(values | {self._reading.column: said + own})
 
-    def _lineage(self, position: int) -> list[int]:
+    def _get_lineage(self, position: int) -> list[int]:
         """Return the rows before one, the first of the conversation first."""
         rows: list[int] = []
         while (position := int(self._links.before[position])) >= 0:
             rows.append(position)
         return rows[::-1]
 
-    def _said_in(self, position: int) -> list[dict[str, Any]]:
-        raw = self._raw(position)
+    def _read_history(self, position: int) -> list[dict[str, Any]]:
+        raw = self._read_raw(position)
         if not raw:
             raise _LOST.to_error()
         return self._reading.parse_history(
             parse_values(raw), is_first=self._links.before[position] < 0
         )
 
-    def _raw(self, position: int) -> bytes:
+    def _read_raw(self, position: int) -> bytes:
         index = self._store.get_batch_index(position)
         start = self._store.facts.batches[index][1]
-        return bytes(self._batch(index).column("raw")[position - start].as_buffer())
+        return bytes(self._read_batch(index).column("raw")[position - start].as_buffer())
 
-    def _why_no_answer(self, position: int, values: dict[str, Any]) -> SkipReason | None:
+    def _get_skip_reason(self, position: int, values: dict[str, Any]) -> SkipReason | None:
         """Return why a turn is not trained, None for an answer that is."""
         if not self._is_answer(values):
             return NO_ANSWER
-        if fault := _why_withdrawn(values):
+        if fault := _get_withdrawal_reason(values):
             return fault
         if self._links.lost[position]:
             return _GONE
@@ -337,7 +339,7 @@ class _Chains:
         role = values.get(self._reading.role)
         return isinstance(role, str) and parse_speaker(role) in ("assistant", "call")
 
-    def _ranked(self) -> dict[int, float]:
+    def _get_best_ranks(self) -> dict[int, float]:
         """Return the best rank of the answers to each row that has ranked ones."""
         if "rank" not in self._store.facts.columns:
             return {}
@@ -348,12 +350,16 @@ class _Chains:
                 data = raw.as_buffer()
                 values = parse_values(bytes(data)) if before >= 0 and data.size else {}
                 rank = read_rank(values)
-                if rank is not None and self._is_answer(values) and not _why_withdrawn(values):
+                if (
+                    rank is not None
+                    and self._is_answer(values)
+                    and not _get_withdrawal_reason(values)
+                ):
                     best[before] = min(rank, best.get(before, rank))
         return best
 
 
-def _why_withdrawn(values: Mapping[str, Any]) -> SkipReason | None:
+def _get_withdrawal_reason(values: Mapping[str, Any]) -> SkipReason | None:
     """Return why a turn doesn't count although it was written, None where it does."""
     if parse_label(values.get("deleted")) is True:
         return _DELETED
@@ -383,7 +389,7 @@ _TOO_MUCH = (
 _ONE_ROW = "If the rows are parts of conversations, write each conversation as one row of messages."
 
 
-def _problems(
+def _iter_problems(
     parent: str, links: RowLinks, reading: _Reading, facts: ScanFacts
 ) -> Iterator[Problem]:
     remedy = "To read each row by itself, clear the column for the history, or remove that column."
@@ -400,10 +406,10 @@ def _problems(
     )
     yield _warning("chained", what, remedy, facts)
     if links.lost.any():
-        yield _parents_missing(parent, links, reading, facts)
+        yield _missing_parents_problem(parent, links, reading, facts)
 
 
-def _parents_missing(
+def _missing_parents_problem(
     parent: str, links: RowLinks, reading: _Reading | None, facts: ScanFacts
 ) -> Problem:
     lost = int(np.count_nonzero(links.lost))

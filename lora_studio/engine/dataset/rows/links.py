@@ -91,21 +91,23 @@ class RowLinks:
     def read(cls, store: RowStore, names: LinkColumns, job: JobContext) -> RowLinks:
         """Read all rows once; raises CancelledError."""
         columns = [*names.own, names.before, *([names.scope] if names.scope else [])]
-        hashes, sizes = _hashed(store, columns, job)
+        hashes, sizes = _hash_columns(store, columns, job)
         named = hashes[len(names.own)]
-        salts = _salts(store, hashes[-1] if names.scope else None)
-        tried = [_resolved(ids, named, salts) for ids in hashes[: len(names.own)]]
+        salts = _get_salts(store, hashes[-1] if names.scope else None)
+        tried = [_resolve(ids, named, salts) for ids in hashes[: len(names.own)]]
         before, unclear = max(tried, key=lambda result: np.count_nonzero(result[0] >= 0))
         lost = (named != 0) & (before < 0) & ~unclear
         lost &= ~np.isin(named, np.array([_hash(word) for word in _NO_ROW], np.uint64))
         before[before == np.arange(len(before))] = -1
-        roots, circular = _roots(before)
-        too_long, growth = _followed(before, circular, sizes)
-        trees = _joined(roots, named, lost)
+        roots, circular = _find_roots(before)
+        too_long, growth = _check_depths(before, circular, sizes)
+        trees = _join_roots(roots, named, lost)
         return cls(before, trees, unclear, circular, too_long, lost, growth, int(sizes.sum()))
 
 
-def _hashed(store: RowStore, columns: list[str], job: JobContext) -> tuple[list[Hashes], Positions]:
+def _hash_columns(
+    store: RowStore, columns: list[str], job: JobContext
+) -> tuple[list[Hashes], Positions]:
     """Return hashes of the values of some columns, and the bytes of each row."""
     rows = len(store)
     columns_of_hashes = [np.zeros(rows, np.uint64) for _ in columns]
@@ -135,7 +137,7 @@ def _hash(value: Any) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
-def _salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:
+def _get_salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:
     """Return the scopes to search parents in, one number per row: conversation, file, everything."""
     rows = len(store)
     firsts = [file.first for file in store.facts.files]
@@ -144,7 +146,7 @@ def _salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:
     return [*scopes, *([file] if len(firsts) > 1 else []), np.zeros(rows, np.uint64)]
 
 
-def _resolved(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions, Mask]:
+def _resolve(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions, Mask]:
     """Return the row that each row names, -1 for none, and whether it names several."""
     before = np.full(len(ids), -1, np.int64)
     unclear = np.zeros(len(ids), np.bool_)
@@ -163,7 +165,7 @@ def _resolved(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Position
     return before, unclear
 
 
-def _roots(before: Positions) -> tuple[Positions, Mask]:
+def _find_roots(before: Positions) -> tuple[Positions, Mask]:
     """Return the first row before each, and whether there is none because of a circle."""
     up = np.where(before >= 0, before, np.arange(len(before)))
     for _ in range(len(before).bit_length()):  # the distance doubles every time
@@ -171,7 +173,7 @@ def _roots(before: Positions) -> tuple[Positions, Mask]:
     return up, before[up] >= 0
 
 
-def _followed(before: Positions, circular: Mask, sizes: Positions) -> tuple[Mask, int]:
+def _check_depths(before: Positions, circular: Mask, sizes: Positions) -> tuple[Mask, int]:
     """Return which rows have too many before them, and the bytes before all the others."""
     rows = np.flatnonzero((before >= 0) & ~circular)
     parents = before[rows]
@@ -187,7 +189,7 @@ def _followed(before: Positions, circular: Mask, sizes: Positions) -> tuple[Mask
     return too_long, int(above[~too_long].sum())
 
 
-def _joined(roots: Positions, named: Hashes, lost: Mask) -> Positions:
+def _join_roots(roots: Positions, named: Hashes, lost: Mask) -> Positions:
     """Return the first row of each row's conversation; rows that miss the same parent share one."""
     leaders = np.arange(len(roots))
     missing = np.flatnonzero(lost)

@@ -136,11 +136,11 @@ def _recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:
     verdict = detect(values, store.facts.columns, source.format, source.mapping)
     if rows or not store.facts.faults:
         return verdict
-    problem = _faults_alone(store, source)
+    problem = _only_faults_problem(store, source)
     return replace(verdict, evidence=problem.what, problems=(problem,))
 
 
-def _faults_alone(store: RowStore, source: DataSource) -> Problem:
+def _only_faults_problem(store: RowStore, source: DataSource) -> Problem:
     most = max(store.facts.faults, key=lambda entry: entry.count)
     first = store.read_raw(most.rows[0] - 1)
     return error(
@@ -154,11 +154,11 @@ def _faults_alone(store: RowStore, source: DataSource) -> Problem:
             reason=most.reason,
         ),
         "Correct the rows, or choose another file.",
-        where=_where(store, first),
+        where=_get_location(store, first),
     )
 
 
-def _where(store: RowStore, row: RawRow) -> Where:
+def _get_location(store: RowStore, row: RawRow) -> Where:
     return Where(
         step="dataset",
         field="sources",
@@ -215,11 +215,11 @@ def describe_rows(
         columns=columns,
         mapping=verdict.mapping,
         first=next((row.raw for row in examples if 0 < len(row.raw) <= _LONGEST), ""),
-        problems=(*_located(verdict.problems, source), *problems),
+        problems=(*_add_location(verdict.problems, source), *problems),
     )
 
 
-def _located(problems: Sequence[Problem], source: DataSource) -> list[Problem]:
+def _add_location(problems: Sequence[Problem], source: DataSource) -> list[Problem]:
     """Return the problems of a verdict with the source that they are about."""
     where = {"step": "dataset", "field": "sources", "file": source.path}
     return [

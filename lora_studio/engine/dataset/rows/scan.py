@@ -52,8 +52,8 @@ class FirstRows:
 def open_store(source: DataSource, job: JobContext) -> RowStore:
     """Return the scanned rows of a source, cached if possible; raises ProblemError."""
     files = find_files(source, job)
-    key = _key(files)
-    if (store := _cached(key)) is not None:
+    key = _get_key(files)
+    if (store := _open_cached(key)) is not None:
         return store
     scan_cache.delete_unused()
     with scan_cache.create_scan_folder() as folder:
@@ -67,7 +67,7 @@ def open_store(source: DataSource, job: JobContext) -> RowStore:
 def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
     """Return the beginning of a source, read without a scan; raises ProblemError."""
     files = find_files(source, job)
-    if (store := _cached(_key(files))) is not None:
+    if (store := _open_cached(_get_key(files))) is not None:
         first = tuple(store.read_raw(position) for position in range(min(count, len(store))))
         return FirstRows(first, store.facts.columns, store.title, is_all=True)
     notes = ReadNotes()
@@ -77,19 +77,19 @@ def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRow
     for container in files.iter_containers(job):
         titles.append(container.title)
         try:
-            for block, _ in _blocks(container, notes):
-                rows += _rows_of(block, len(rows) + 1, count - len(rows))
+            for block, _ in _iter_blocks(container, notes):
+                rows += _to_raw_rows(block, len(rows) + 1, count - len(rows))
                 notes.rows += len(block)
                 if len(rows) == count:
                     return FirstRows(tuple(rows), tuple(notes.columns), join_titles(titles), False)
         except ProblemError as error:  # the scan reports it, and reads the other files too
             damage = damage or error
     if not rows:
-        raise damage or _empty(source)
+        raise damage or _empty_source_error(source)
     return FirstRows(tuple(rows), tuple(notes.columns), join_titles(titles), True)
 
 
-def _cached(key: str) -> RowStore | None:
+def _open_cached(key: str) -> RowStore | None:
     """Return the scan that is cached under a key, if it is complete and of this version."""
     text = scan_cache.read_facts(key)
     if text is None:
@@ -102,7 +102,7 @@ def _cached(key: str) -> RowStore | None:
     return RowStore(folder, facts) if folder else None
 
 
-def _key(files: SourceFiles) -> str:
+def _get_key(files: SourceFiles) -> str:
     """Return a key of the files' paths, sizes and times, which shows that one was changed."""
     facts: list[Any] = [VERSION, files.source.split]
     for candidate in files.candidates:
@@ -131,10 +131,10 @@ class _Scan:
             for container in containers:
                 self._read(container, writer, is_only=len(containers) == 1)
         if not self._notes.rows:
-            raise _empty(self._files.source)
-        self._problems += _oddities(self._notes, self._files.source)
+            raise _empty_source_error(self._files.source)
+        self._problems += _iter_oddities(self._notes, self._files.source)
         return ScanFacts(
-            fingerprint=self._fingerprint(containers),
+            fingerprint=self._compute_fingerprint(containers),
             rows=self._notes.rows,
             columns=tuple(self._notes.columns),
             files=tuple(self._scanned),
@@ -147,9 +147,9 @@ class _Scan:
     def _read(self, container: Container, writer: RowWriter, *, is_only: bool) -> None:
         first, size = self._notes.rows, container.path.stat().st_size
         end = _End()
-        self._problems += _known_problems(container)
+        self._problems += _iter_known_problems(container)
         try:
-            for block, position in _blocks(container, self._notes, end):
+            for block, position in _iter_blocks(container, self._notes, end):
                 self._job.report_progress(
                     "reading rows", self._done + position, self._total, "bytes"
                 )
@@ -166,7 +166,7 @@ class _Scan:
             with open_stream(container.path, container.member) as stream:
                 end.sha256 = stream.compute_sha256()
         if end.broken:
-            self._problems.append(_truncated(container, end.broken))
+            self._problems.append(_truncated_file_problem(container, end.broken))
         # The members of an archive share its size.
         members = sum(one.file == container.path for one in self._files.candidates)
         self._done += size / max(1, members)
@@ -180,7 +180,7 @@ class _Scan:
             )
         )
 
-    def _fingerprint(self, containers: list[Container]) -> str:
+    def _compute_fingerprint(self, containers: list[Container]) -> str:
         facts: list[Any] = [VERSION]
         for container, scanned in zip(containers, self._scanned, strict=True):
             facts.append((scanned.sha256, repr((container.kind, container.encoding.codec, container.dialect, container.shape))))  # fmt: skip
@@ -195,7 +195,7 @@ class _End:
     broken: str = ""
 
 
-def _blocks(
+def _iter_blocks(
     container: Container, notes: ReadNotes, end: _End | None = None
 ) -> Iterator[tuple[RowBlock, float]]:
     """Yield blocks of rows with the bytes of the file read so far; the rest goes to `end`."""
@@ -214,7 +214,7 @@ def _blocks(
             end.sha256, end.broken = stream.compute_sha256(), stream.broken
 
 
-def _rows_of(block: RowBlock, number: int, most: int) -> list[RawRow]:
+def _to_raw_rows(block: RowBlock, number: int, most: int) -> list[RawRow]:
     zipped = zip(block.raws, block.lines, block.offsets, block.faults, strict=True)
     return [
         RawRow(
@@ -233,7 +233,7 @@ def _rows_of(block: RowBlock, number: int, most: int) -> list[RawRow]:
 # --- problems -------------------------------------------------------------------------------------
 
 
-def _empty(source: DataSource) -> ProblemError:
+def _empty_source_error(source: DataSource) -> ProblemError:
     path = Path(source.path)
     return file_error(
         path, "dataset.empty", "{name} has no rows.", "Choose a file with rows.", name=path.name
@@ -247,7 +247,7 @@ def _warning(
     return warning(code, what, remedy, where=where, name=container.name, **values)
 
 
-def _known_problems(container: Container) -> Iterator[Problem]:
+def _iter_known_problems(container: Container) -> Iterator[Problem]:
     """Yield what is unusual about a file as a whole."""
     if container.encoding.is_guessed:
         yield _warning(
@@ -274,7 +274,7 @@ def _known_problems(container: Container) -> Iterator[Problem]:
         )
 
 
-def _truncated(container: Container, reason: str) -> Problem:
+def _truncated_file_problem(container: Container, reason: str) -> Problem:
     return _warning(
         container,
         "dataset.broken_off",
@@ -284,7 +284,7 @@ def _truncated(container: Container, reason: str) -> Problem:
     )
 
 
-def _oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
+def _iter_oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
     for oddity, (count, row) in notes.oddities.items():
         yield warning(
             "dataset.odd_spelling",

@@ -219,10 +219,10 @@ def select(
     for number, table in enumerate(tables):
         length[table_of == number] = table.length[index_of[table_of == number]]
     whole = Selection(tables, table_of, index_of, np.zeros_like(length), np.minimum(length, limit))
-    return _divided(whole, length, limit) if task == "text" else whole
+    return _divide(whole, length, limit) if task == "text" else whole
 
 
-def _divided(whole: Selection, length: np.ndarray, limit: int) -> Selection:
+def _divide(whole: Selection, length: np.ndarray, limit: int) -> Selection:
     """Return every document in pieces of the limit."""
     edges = [split_document(int(tokens), limit) for tokens in length]
     document = np.repeat(np.arange(len(edges)), [len(spans) for spans in edges])

@@ -87,7 +87,9 @@ class SourceFiles:
         """Return warnings that name the files left out, one for each reason."""
         reasons = dict.fromkeys(reason for _, reason in self.left_out)
         return [
-            _left_out([name for name, why in self.left_out if why == reason], reason, self.source)
+            _excluded_files_problem(
+                [name for name, why in self.left_out if why == reason], reason, self.source
+            )
             for reason in reasons
         ]
 
@@ -112,11 +114,11 @@ class SourceFiles:
 def find_files(source: DataSource, job: JobContext) -> SourceFiles:
     """Return every file that may have rows; raises ProblemError when the source can't be found."""
     result = SourceFiles(source)
-    files = _local_files(source, result, job)
+    files = _get_local_files(source, result, job)
     members: list[FileCandidate] = []
     for file, name in files:
         try:
-            members += _members(file, name)
+            members += _iter_members(file, name)
         except ProblemError as error:
             if len(files) == 1:
                 raise
@@ -124,7 +126,7 @@ def find_files(source: DataSource, job: JobContext) -> SourceFiles:
     if len(members) == 1 and not result.left_out:
         result.candidates = members
         return result
-    for candidate in _of_split(members, source.split, result):
+    for candidate in _iter_split(members, source.split, result):
         if reason := get_exclusion_reason(candidate.name):
             result.left_out.append((candidate.name, reason))
         else:
@@ -132,7 +134,7 @@ def find_files(source: DataSource, job: JobContext) -> SourceFiles:
     return result
 
 
-def _local_files(
+def _get_local_files(
     source: DataSource, result: SourceFiles, job: JobContext
 ) -> list[tuple[Path, str]]:
     """Return the files on disk and their names in the source, downloaded from the Hub if needed."""
@@ -140,7 +142,7 @@ def _local_files(
     if source.is_hub and not path.exists():
         return datasets.download_dataset(source, job)
     if path.is_dir():
-        return _in_folder(path, result)
+        return _walk_folder(path, result)
     if path.is_file():
         return [(path, path.name)]
     if path.exists():
@@ -160,9 +162,9 @@ def _local_files(
     )
 
 
-def _in_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:
+def _walk_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:
     """Return the files of a folder and its subfolders, except those that can't be opened."""
-    if error := _locked(folder):
+    if error := _get_access_error(folder):
         raise unreadable_error(folder, error)
     files: list[tuple[Path, str]] = []
     for path in sorted(folder.rglob("*")):
@@ -177,13 +179,13 @@ def _in_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:
                     folder=folder.name,
                     most=_MOST_FILES,
                 )
-        elif path.is_dir() and _locked(path):
+        elif path.is_dir() and _get_access_error(path):
             name = path.relative_to(folder).as_posix()
             result.left_out.append((name, text("no permission to open the folder")))
     return files
 
 
-def _locked(folder: Path) -> OSError | None:
+def _get_access_error(folder: Path) -> OSError | None:
     """Return why a folder can't be listed: a walk through folders skips those silently."""
     try:
         with os.scandir(folder):
@@ -192,7 +194,7 @@ def _locked(folder: Path) -> OSError | None:
         return error
 
 
-def _members(file: Path, name: str) -> Iterator[FileCandidate]:
+def _iter_members(file: Path, name: str) -> Iterator[FileCandidate]:
     """Yield the file itself, or the members of a ZIP or tar archive."""
     try:
         entries = archives.list_entries(file)
@@ -222,7 +224,7 @@ def get_exclusion_reason(name: str) -> Text | None:
     return text("not a data file") if _OTHER.search(last) else None
 
 
-def _of_split(
+def _iter_split(
     candidates: list[FileCandidate], split: str, result: SourceFiles
 ) -> Iterator[FileCandidate]:
     """Yield the files of a split, where the names tell it from others; else all of them."""
@@ -240,7 +242,7 @@ def _of_split(
             yield candidate
 
 
-def _left_out(names: list[str], reason: Text, source: DataSource) -> Problem:
+def _excluded_files_problem(names: list[str], reason: Text, source: DataSource) -> Problem:
     what = "Files left out ({reason}): {names}."
     if len(names) > _NAMED:
         what = "Files left out ({reason}): {names} and {more} more."

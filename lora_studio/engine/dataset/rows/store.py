@@ -123,11 +123,11 @@ class RowWriter:
                 named = (*rows, self.rows + index + 1) if len(rows) < _NAMED_ROWS else rows
                 self._faults[fault] = (count + 1, named)
         self.batches.append((self._sink.tell(), self.rows))
-        self._stream.write_batch(_batch(block, self.rows + 1))
+        self._stream.write_batch(_build_batch(block, self.rows + 1))
         self.rows += len(block)
 
 
-def _batch(block: RowBlock, number: int) -> pa.RecordBatch:
+def _build_batch(block: RowBlock, number: int) -> pa.RecordBatch:
     """Return the rows as an Arrow batch."""
     count = len(block)
     numbers = (np.arange(number, number + count), block.lines, block.offsets)
@@ -138,13 +138,13 @@ def _batch(block: RowBlock, number: int) -> pa.RecordBatch:
     ]
     faults = [dump_reason(fault).encode() if fault else b"" for fault in block.faults]
     texts = [
-        _strings(block.raws, pa.large_string(), np.int64),
-        _strings(faults, pa.string(), np.int32),
+        _build_strings(block.raws, pa.large_string(), np.int64),
+        _build_strings(faults, pa.string(), np.int32),
     ]
     return pa.record_batch([*integers, *texts], schema=SCHEMA)
 
 
-def _strings(texts: Sequence[bytes], kind: pa.DataType, offsets: type) -> pa.Array:
+def _build_strings(texts: Sequence[bytes], kind: pa.DataType, offsets: type) -> pa.Array:
     """Return UTF-8 texts as an Arrow array, without a Python object for each."""
     ends: NDArray[Any] = np.zeros(len(texts) + 1, dtype=offsets)
     np.cumsum(np.fromiter(map(len, texts), dtype=offsets, count=len(texts)), out=ends[1:])
@@ -190,7 +190,7 @@ class RowStore:
             raise IndexError(position)
         index = self.get_batch_index(position)
         batch = self.read_batch(index)
-        return _row(batch, position - self._starts[index])
+        return _read_row(batch, position - self._starts[index])
 
     def get_batch_index(self, position: int) -> int:
         """Return the number of the record batch that a row is in."""
@@ -260,7 +260,7 @@ def read_batch_at(file: pa.NativeFile, offset: int) -> pa.RecordBatch:
     return pa.ipc.read_record_batch(message, SCHEMA)
 
 
-def _row(batch: pa.RecordBatch, index: int) -> RawRow:
+def _read_row(batch: pa.RecordBatch, index: int) -> RawRow:
     number, line, offset, raw, fault = (column[index].as_py() for column in batch.columns)
     if fault:
         return RawRow(number, line, offset, raw, load_reason(fault), None)

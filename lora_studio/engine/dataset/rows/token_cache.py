@@ -80,7 +80,7 @@ def tokenize(
 ) -> list[TokenTable]:
     """Return every part tokenized, cached if possible; raises ProblemError."""
     key = hash_tokenizer(tokenizer)
-    folders = [_folder(part, key, spec, task) for part in parts]
+    folders = [_get_folder(part, key, spec, task) for part in parts]
     missing = [
         (part, folder)
         for part, folder in dict(
@@ -107,7 +107,7 @@ def is_cached(
 ) -> bool:
     """Return whether all parts are in the cache."""
     key = hash_tokenizer(tokenizer)
-    return all(_is_done(_folder(part, key, spec, task)) for part in parts)
+    return all(_is_done(_get_folder(part, key, spec, task)) for part in parts)
 
 
 # --- the key ----------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def _folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
+def _get_folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
     facts = [
         get_source_digest(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
         spec.train_on, spec.thinking, sorted(spec.fixes),
@@ -184,11 +184,11 @@ class _Work:
                 elif process_pool.is_cancelled():
                     raise CancelledError
                 rows = list(range(at, min(at + BATCH, end)))
-                self._batch(rows, writer, result, digest)
+                self._tokenize_batch(rows, writer, result, digest)
         result.digest = digest.hexdigest()
         return result
 
-    def _batch(
+    def _tokenize_batch(
         self, rows: list[int], writer: _Writer, result: _Result, digest: hashlib._Hash
     ) -> None:
         table = self.part.store.data.data.slice(rows[0], len(rows))
@@ -276,7 +276,7 @@ class _Writer:
 
     def _flush(self) -> None:
         arrays = [
-            _lists(self._columns[field.name])
+            _build_lists(self._columns[field.name])
             if pa.types.is_list(field.type)
             else pa.array(self._columns[field.name], field.type)
             for field in self._schema
@@ -286,7 +286,7 @@ class _Writer:
         self._held = 0
 
 
-def _lists(rows: list[np.ndarray]) -> pa.ListArray:
+def _build_lists(rows: list[np.ndarray]) -> pa.ListArray:
     """Return arrays of int32 as one column."""
     edges = np.zeros(len(rows) + 1, np.int32)
     np.cumsum([len(row) for row in rows], out=edges[1:])

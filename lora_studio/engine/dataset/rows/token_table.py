@@ -53,15 +53,15 @@ class TokenTable:
         table = self.data.data.table
         self.has_pairs = "rejected_ids" in table.column_names
         sides = ("", "rejected_") if self.has_pairs else ("",)
-        self.row = self._column("row")
-        self.length = np.maximum.reduce([self._column(f"{side}length") for side in sides])
-        self.computed = np.add.reduce([self._column(f"{side}length") for side in sides])
-        self.first = np.maximum.reduce([self._column(f"{side}first") for side in sides])
-        self.targets = np.add.reduce([self._column(f"{side}targets") for side in sides])
+        self.row = self._read_column("row")
+        self.length = np.maximum.reduce([self._read_column(f"{side}length") for side in sides])
+        self.computed = np.add.reduce([self._read_column(f"{side}length") for side in sides])
+        self.first = np.maximum.reduce([self._read_column(f"{side}first") for side in sides])
+        self.targets = np.add.reduce([self._read_column(f"{side}targets") for side in sides])
         self.tokens = int(self.computed.sum())
-        self.left_out = self._column("left_out")
-        self.unshown = self._column("unshown")
-        self.label = self._column("label") if "label" in table.column_names else None
+        self.left_out = self._read_column("left_out")
+        self.unshown = self._read_column("unshown")
+        self.label = self._read_column("label") if "label" in table.column_names else None
         self._lists = {
             f"{side}{name}": _Lists(table.column(f"{side}{name}"))
             for side in sides
@@ -91,7 +91,7 @@ class TokenTable:
             if name.endswith("spans"):
                 yield from (values.reshape(-1, 2) for values in lists.iter_chunks())
 
-    def _column(self, name: str) -> np.ndarray:
+    def _read_column(self, name: str) -> np.ndarray:
         return self.data.data.table.column(name).to_numpy()
 
 

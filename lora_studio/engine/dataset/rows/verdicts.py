@@ -81,7 +81,7 @@ def judge_source(
     reasons: dict[SkipReason, int] = {}
     done = 0
     job.report_progress("checking rows", 0, len(store), "rows")
-    for part, named in _results(work, job):
+    for part, named in _iter_results(work, job):
         renumbered = [0, *(reasons.setdefault(reason, len(reasons) + 1) for reason in named)]
         codes[done : done + len(part)] = np.array(renumbered, np.int32)[part]
         done += len(part)
@@ -141,7 +141,9 @@ class _Work:
         return None
 
 
-def _results(work: _Work, job: JobContext) -> Iterator[tuple[NDArray[np.int32], list[SkipReason]]]:
+def _iter_results(
+    work: _Work, job: JobContext
+) -> Iterator[tuple[NDArray[np.int32], list[SkipReason]]]:
     """Yield codes and reasons of every batch in order, from several processes for many rows."""
     batches = range(len(work.store.facts.batches))
     cores = min(process_pool.count_cores(), _MOST_PROCESSES)

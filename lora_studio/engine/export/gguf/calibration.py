@@ -23,8 +23,8 @@ _ROWS = 2000
 def read_run_conversations(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
     """Return token ids of a run's training rows, without held-out rows; raises ProblemError."""
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
-    held_out = {_key(sample) for sample in run.heldout()}
-    return _ids(project.dataset, tokenizer, held_out, job)
+    held_out = {_get_key(sample) for sample in run.heldout()}
+    return _tokenize_samples(project.dataset, tokenizer, held_out, job)
 
 
 def read_file_conversations(
@@ -40,10 +40,10 @@ def read_file_conversations(
             option="--data",
         )
     spec = DatasetSpec(sources=(DataSource(path=data),))
-    return _ids(spec, loading.load_tokenizer(folder, trust=trust), set(), job)
+    return _tokenize_samples(spec, loading.load_tokenizer(folder, trust=trust), set(), job)
 
 
-def _ids(
+def _tokenize_samples(
     spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, held_out: set[str], job: JobContext
 ) -> list[list[int]]:
     rows = mixture.open_dataset(spec, job)
@@ -55,12 +55,12 @@ def _ids(
             job.check()
             try:
                 sample = rows.sample(source, row)
-                if _key(sample) not in held_out:
+                if _get_key(sample) not in held_out:
                     conversations.append(encoder.encode_sample(sample)[0].ids.tolist())
             except UnusableRow:
                 continue
     return conversations
 
 
-def _key(sample: Sample) -> str:
+def _get_key(sample: Sample) -> str:
     return sample.text or "\n".join(f"{turn.role}\t{turn.content}" for turn in sample.messages)

@@ -117,7 +117,7 @@ def choose_sources(
     trust = project.model.trust_remote_code
     if not is_direct_export(project.export, has_merged=run.has_merged):
         if not run.has_merged:
-            raise _not_merged(run)
+            raise _not_merged_error(run)
         return lambda _: direct_gguf.open_source(run.merged), lambda _, __: direct_gguf.open_source(
             run.merged
         )
@@ -144,7 +144,7 @@ def choose_sources(
     return model, whole
 
 
-def _not_merged(run: RunFolder) -> ProblemError:
+def _not_merged_error(run: RunFolder) -> ProblemError:
     return fail(
         "export.not_merged",
         "There is no merged model to export.",
@@ -212,8 +212,8 @@ def _quantize_all(
     plan: ConversionPlan, wanted: list[Quantization], converted: Path, job: JobContext
 ) -> dict[Quantization, events.GgufWritten]:
     """Quantize the converted file to each of these; emits `GgufWritten` for every file."""
-    matrix = _importance(plan, wanted, converted, job)
-    expected = _expected_sizes(plan, converted, wanted, job) if wanted else {}
+    matrix = _measure_importance(plan, wanted, converted, job)
+    expected = _estimate_sizes(plan, converted, wanted, job) if wanted else {}
     written: dict[Quantization, events.GgufWritten] = {}
     for quantization in wanted:
         part = plan.scratch / f"{quantization}.gguf"
@@ -264,7 +264,7 @@ def choose_first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantizat
     return "F32" if stored in ("F32", "F64") and "F32" in wanted else "F16"
 
 
-def _importance(
+def _measure_importance(
     plan: ConversionPlan, wanted: Sequence[Quantization], converted: Path, job: JobContext
 ) -> Path | None:
     if not any(should_use_imatrix(plan.spec, quantization) for quantization in wanted):
@@ -285,7 +285,7 @@ def _importance(
     return file
 
 
-def _expected_sizes(
+def _estimate_sizes(
     plan: ConversionPlan, converted: Path, wanted: Sequence[Quantization], job: JobContext
 ) -> dict[Quantization, int]:
     """Return the size of each file from the quantizer's dry run.

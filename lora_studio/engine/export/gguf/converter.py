@@ -99,7 +99,7 @@ def _run_converter(
     if ended.status == converter_program.OTHER_WAY:
         raise UnsupportedModelError
     if ended.status != 0 or not target.is_file():
-        raise _failed(ended, model, target)
+        raise _conversion_error(ended, model, target)
 
 
 def choose_model_name(name: str, merged: Path) -> str:
@@ -109,12 +109,12 @@ def choose_model_name(name: str, merged: Path) -> str:
     swallow the white space after them, and refuses to load any other model with that name
     (src/llama-vocab.cpp, "set attributes by model/tokenizer/architecture name").
     """
-    if _swallows_white_space(merged):
+    if _strips_white_space(merged):
         return name if re.search(r"phi-?3", name, re.IGNORECASE) else f"{name} (phi3)"
     return re.sub(r"(phi)-?(3)", r"\1 \2", name, flags=re.IGNORECASE)
 
 
-def _swallows_white_space(merged: Path) -> bool:
+def _strips_white_space(merged: Path) -> bool:
     try:
         added = json.loads((merged / "tokenizer.json").read_text("utf-8"))["added_tokens"]
     except (OSError, ValueError, KeyError):
@@ -162,7 +162,7 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, Text]:
     )
 
 
-def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> ProblemError:
+def _conversion_error(ended: child_process.ChildExit, merged: Path, target: Path) -> ProblemError:
     """Return the problem that ended the converter, by what it printed."""
     output = "\n".join(ended.lines)
     for line in ended.lines:
@@ -172,9 +172,9 @@ def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> Probl
     if match := re.search(
         r"Model (\S+) is not supported|Architecture '?(\w+)'? not supported", output
     ):
-        return _unsupported_architecture(match[1] or match[2], merged)
+        return _unsupported_architecture_error(match[1] or match[2], merged)
     if "BPE pre-tokenizer was not recognized" in output:
-        return _unknown_tokenizer(merged)
+        return _unknown_tokenizer_error(merged)
     if "No space left on device" in output:
         return ProblemError(disk_full_problem(commands.Convert.title, target))
     if ended.status == -9 or "MemoryError" in output:
@@ -184,7 +184,7 @@ def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> Probl
             "Close other programs and start the export again.",
             title=commands.Convert.title,
         )
-    reason = _error_line(ended)
+    reason = _find_error_line(ended)
     return fail(
         "gguf.conversion_failed",
         "llama.cpp's converter failed: {reason}."
@@ -197,7 +197,7 @@ def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> Probl
     )
 
 
-def _unsupported_architecture(name: str, merged: Path) -> ProblemError:
+def _unsupported_architecture_error(name: str, merged: Path) -> ProblemError:
     return fail(
         "gguf.unsupported_architecture",
         "llama.cpp's converter doesn't support the architecture {name}.",
@@ -208,7 +208,7 @@ def _unsupported_architecture(name: str, merged: Path) -> ProblemError:
     )
 
 
-def _unknown_tokenizer(merged: Path) -> ProblemError:
+def _unknown_tokenizer_error(merged: Path) -> ProblemError:
     return fail(
         "gguf.unknown_tokenizer",
         "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
@@ -216,11 +216,11 @@ def _unknown_tokenizer(merged: Path) -> ProblemError:
         "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
         "folder in the export step.",
         where=Where(file=str(merged)),
-        name=_architecture(merged),
+        name=_read_architecture(merged),
     )
 
 
-def _error_line(ended: child_process.ChildExit) -> str:
+def _find_error_line(ended: child_process.ChildExit) -> str:
     """Return the line that says why: an exception's, else the last that is not a log message."""
     lines = [line for line in ended.lines if not line.startswith(("INFO:", "WARNING:", "  "))]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b|ERROR:", line)]
@@ -228,6 +228,6 @@ def _error_line(ended: child_process.ChildExit) -> str:
     return re.sub(r"^ERROR:[\w-]+:", "", chosen).strip().rstrip(".")
 
 
-def _architecture(merged: Path) -> str:
+def _read_architecture(merged: Path) -> str:
     config: dict[str, Any] = json.loads((merged / "config.json").read_text("utf-8"))
     return ", ".join(config.get("architectures") or [config.get("model_type", "unknown")])

@@ -103,7 +103,7 @@ def _main() -> None:
         if given.merging:
             _merge_while_reading(gguf, given.merging)
 
-    _once_imported("gguf", mend)
+    _call_after_import("gguf", mend)
     try:
         runpy.run_path(script, run_name="__main__")
     except ProblemError as error:
@@ -111,7 +111,7 @@ def _main() -> None:
         sys.exit(1)
 
 
-def _once_imported(name: str, then: Callable[[Any], None]) -> None:
+def _call_after_import(name: str, then: Callable[[Any], None]) -> None:
     """Call `then` with a module as soon as the script has imported it.
 
     The script decides whether that is its own copy or the installed one.

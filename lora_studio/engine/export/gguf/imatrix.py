@@ -67,7 +67,7 @@ class ActivationCollector:
 
     def __call__(self, address: int, ask: bool) -> bool:
         """Observe one node of the computation; see `Llama`."""
-        node = _tensor(address)
+        node = _get_tensor(address)
         weight = _weight(node)
         if weight is None:
             return not ask  # when asked: not wanted; otherwise: continue
@@ -82,14 +82,14 @@ class ActivationCollector:
 
     def _add(self, name: str, node: Any) -> None:
         weight, inputs = node.src[0], node.src[1]
-        values = _array(inputs, np.float32)
+        values = _read_array(inputs, np.float32)
         columns, experts = int(weight.ne[0]), int(weight.ne[2])
         sums = self.sums.setdefault(
             name, ActivationSums(np.zeros((experts, columns)), np.zeros(experts, np.int64))
         )
         if _is_routed(node):
             # values [tokens, 1 or experts per token, columns]; ids [tokens, experts per token]
-            ids = _array(node.src[2], np.int32)[0, 0]
+            ids = _read_array(node.src[2], np.int32)[0, 0]
             squares = np.square(values[0].astype(np.float64))
             for slot in range(ids.shape[1]):
                 np.add.at(sums.squares, ids[:, slot], squares[:, slot % squares.shape[1]])
@@ -139,7 +139,7 @@ def measure(
             if collector.error is not None:
                 raise collector.error
             done += len(ids)
-    return _checked(collector.sums)
+    return _check_sums(collector.sums)
 
 
 def select_evenly(conversations: list[list[int]], tokens: int) -> list[list[int]]:
@@ -152,7 +152,7 @@ def select_evenly(conversations: list[list[int]], tokens: int) -> list[list[int]
     return [conversations[pick] for pick in dict.fromkeys(picks.tolist())]
 
 
-def _checked(sums_by_tensor: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
+def _check_sums(sums_by_tensor: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
     """Raise ProblemError for sums that would ruin a file: none at all, or NaN and infinite values."""
     if not sums_by_tensor:
         raise fail(
@@ -218,7 +218,7 @@ def read(file: Path) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def _ffi() -> Any:
+def _get_ffi() -> Any:
     from cffi import FFI
 
     ffi = FFI()
@@ -226,8 +226,8 @@ def _ffi() -> Any:
     return ffi
 
 
-def _tensor(address: int) -> Any:
-    return _ffi().cast("struct tensor *", address)
+def _get_tensor(address: int) -> Any:
+    return _get_ffi().cast("struct tensor *", address)
 
 
 def _weight(node: Any) -> str | None:
@@ -235,11 +235,11 @@ def _weight(node: Any) -> str | None:
 
     It is recognized by its operands, because operation numbers change between releases.
     """
-    null = _ffi().NULL
+    null = _get_ffi().NULL
     weight, inputs = node.src[0], node.src[1]
     if weight == null or inputs == null or inputs.type != _F32:
         return None
-    name: str = _ffi().string(weight.name).decode("utf-8", errors="replace")
+    name: str = _get_ffi().string(weight.name).decode("utf-8", errors="replace")
     name = name.split("#")[1] if "#" in name else name  # a copy on another device: "CPU#blk.…#0"
     if not (name.startswith("blk.") and name.endswith(".weight")):
         return None
@@ -254,13 +254,13 @@ def _weight(node: Any) -> str | None:
 def _is_routed(node: Any) -> bool:
     """Return whether tokens are routed to experts, whose indices are the third operand."""
     ids = node.src[2]
-    return bool(ids != _ffi().NULL and ids.type == _I32 and node.src[0].ne[2] > 1)
+    return bool(ids != _get_ffi().NULL and ids.type == _I32 and node.src[0].ne[2] > 1)
 
 
-def _array(tensor: Any, kind: type[np.generic]) -> np.ndarray:
+def _read_array(tensor: Any, kind: type[np.generic]) -> np.ndarray:
     """Return the values of a tensor in main memory, outermost dimension first, without a copy."""
     shape = [int(tensor.ne[axis]) for axis in (3, 2, 1, 0)]
     strides = [int(tensor.nb[axis]) for axis in (3, 2, 1, 0)]
     length = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    memory = _ffi().buffer(tensor.data, length + np.dtype(kind).itemsize)
+    memory = _get_ffi().buffer(tensor.data, length + np.dtype(kind).itemsize)
     return np.ndarray(shape, kind, buffer=memory, strides=strides)

@@ -70,7 +70,7 @@ def quantize(
             __name__, "quantize", *order, *([str(imatrix)] if imatrix else [])
         )
 
-    stage = _stage(quantization)
+    stage = _get_stage(quantization)
 
     def on_line(line: str) -> None:
         if match := _TENSOR.search(line):
@@ -80,7 +80,7 @@ def quantize(
 
     ended = child_process.run(command, job, on_line)
     if ended.status != 0 or not target.is_file():
-        raise _failed(ended, quantization, target)
+        raise _quantization_error(ended, quantization, target)
     return tool
 
 
@@ -98,7 +98,7 @@ def estimate_sizes(
     def on_line(line: str) -> None:
         match line.split():
             case ["SIZE", name, size]:
-                sizes[_named(name)] = int(size)
+                sizes[_get_quantization(name)] = int(size)
             case _:
                 print(line, file=sys.stderr)
 
@@ -107,11 +107,11 @@ def estimate_sizes(
     )
     ended = child_process.run(command, job, on_line)
     if ended.status != 0:
-        raise _failed(ended, quantizations[0], source)
+        raise _quantization_error(ended, quantizations[0], source)
     return sizes
 
 
-def _named(name: str) -> Quantization:
+def _get_quantization(name: str) -> Quantization:
     return next(known for known in QUANTIZATIONS if known == name)
 
 
@@ -133,16 +133,16 @@ def find_quantizer(llama_cpp: str) -> tuple[Path | None, Text]:
     )
 
 
-def _stage(quantization: Quantization) -> Text:
+def _get_stage(quantization: Quantization) -> Text:
     return text("Quantizing to {quantization}", quantization=quantization)
 
 
-def _failed(
+def _quantization_error(
     ended: child_process.ChildExit, quantization: Quantization, target: Path
 ) -> ProblemError:
     said = next((line for line in reversed(ended.lines) if "fail" in line or "error" in line), "")
     if "No space left" in said or shutil.disk_usage(target.parent).free < disk.RESERVE:
-        return ProblemError(disk_full_problem(_stage(quantization), target))
+        return ProblemError(disk_full_problem(_get_stage(quantization), target))
     return fail(
         "quantize.failed",
         "Quantizing to {quantization} failed: {reason}."
@@ -221,7 +221,7 @@ def _quantize(source: str, target: str, quantization: str, count: str, *imatrix:
     return int(quantizer.run(source, target, quantization, **settings) != 0)
 
 
-def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
+def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
     import numpy as np
 
     quantizer = Quantizer()
@@ -246,14 +246,14 @@ def parse_planned_bytes(text: str, source_bytes: int) -> int:
     """
     before = after = 0
     for shape, now, then in _PLANNED.findall(text):
-        before += _tensor_bytes(shape, now)
-        after += _tensor_bytes(shape, then or now)
+        before += _count_tensor_bytes(shape, now)
+        after += _count_tensor_bytes(shape, then or now)
     if not after:
         raise ValueError("the quantizer named no tensors")
     return source_bytes - before + after
 
 
-def _tensor_bytes(shape: str, kind: str) -> int:
+def _count_tensor_bytes(shape: str, kind: str) -> int:
     """Return the bytes of a tensor with its padding: `width` bytes per block of `size` values."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -264,4 +264,4 @@ def _tensor_bytes(shape: str, kind: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit((_sizes if sys.argv[1] == "sizes" else _quantize)(*sys.argv[2:]))
+    sys.exit((_estimate_size if sys.argv[1] == "sizes" else _quantize)(*sys.argv[2:]))

@@ -29,7 +29,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
         folder = sources.resolve(command.model, job)
         estimated = estimate_sizes(direct_gguf.open_source(folder), command.export, job)
     else:
-        with _of_run(run, command.export, job) as source:
+        with _open_run(run, command.export, job) as source:
             estimated = estimate_sizes(source, command.export, job)
     run_path = run.path if run is not None else None
     return estimated.model_copy(
@@ -38,7 +38,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
 
 
 @contextmanager
-def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
+def _open_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
     """Yield what a run would export: its merged model, or its adapter on its base."""
     if not (is_direct_export(spec, has_merged=run.has_merged) and run.has_adapter):
         # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.

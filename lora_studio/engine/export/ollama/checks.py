@@ -78,17 +78,17 @@ def compare_ids(
     which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
     contain rare Unicode white space, on which tokenizers differ for other reasons.
     """
-    own, odd = _own_talks(run, derived), _talks(derived, _COMPARED)
+    own, odd = _get_test_conversations(run, derived), _get_proof_conversations(derived, _COMPARED)
     today = date.today()
     template = GoTemplate(derived.template)
-    front = _added_in_front(tokenizer, gguf)
-    ours = [_ids(tokenizer, talk, front) for talk in own + odd]
+    front = _get_added_bos(tokenizer, gguf)
+    ours = [_tokenize_talk(tokenizer, talk, front) for talk in own + odd]
     prompts = [template.render(build_template_data(talk), today=today) for talk in own + odd]
     theirs = llama_cpp.tokenize_prompts(gguf, prompts)
     equal = [one == two for one, two in zip(ours, theirs, strict=True)]
     if not all(equal[: len(own)]):
         index = equal.index(False)
-        return _different_tokens(own[index], ours[index], theirs[index])
+        return _different_tokens_problem(own[index], ours[index], theirs[index])
     message = counted(
         sum(equal),
         "TEMPLATE and chat template give the same tokens in {n} conversation.",
@@ -110,7 +110,7 @@ def describe_untested_model(name: str, reason: Text) -> Text:
     return text("{model} was created, but not tested: {reason}", model=name, reason=reason)
 
 
-def _own_talks(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:
+def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:
     """Return questions from held-out conversations, else a few plain ones."""
     plain = [[{"role": "user", "content": text}] for text in ("Hello!", "What is 2 + 2?")]
     talks: list[list[dict[str, Any]]] = []
@@ -126,7 +126,7 @@ def _own_talks(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, 
     return talks[:_COMPARED] or plain
 
 
-def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
+def _get_proof_conversations(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
     """Return conversations of the proof in the usual order, which every chat template accepts."""
     usual = (
         talk
@@ -137,7 +137,7 @@ def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
     return [talk for talk, _ in zip(usual, range(count), strict=False)]
 
 
-def _ids(
+def _tokenize_talk(
     tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, Any]], front: Sequence[int]
 ) -> list[int]:
     """Return the tokenizer's ids of a conversation, after the tokens `front` that the server adds."""
@@ -146,7 +146,7 @@ def _ids(
     return [*front, *ids] if ids[: len(front)] != [*front] else ids
 
 
-def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]:
+def _get_added_bos(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]:
     """Return the BOS that the server adds to every prompt, or [].
 
     If the chat template writes none, prompts have one token more than in training; the derivation
@@ -157,7 +157,7 @@ def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]
     )
 
 
-def _different_tokens(
+def _different_tokens_problem(
     talk: Sequence[dict[str, Any]], expected: list[int], actual: list[int]
 ) -> Problem:
     position = next(
@@ -192,7 +192,7 @@ def count_prompts(
     """
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.report_progress(text("comparing token counts with Ollama"), 0, None)
-    talks = _own_talks(run, derived)[:_COUNTED]
+    talks = _get_test_conversations(run, derived)[:_COUNTED]
     for checked, talk in enumerate(talks):
         turns = tuple(Message(role=turn["role"], content=turn["content"]) for turn in talk)
         try:
@@ -205,7 +205,7 @@ def count_prompts(
             return checked
         own = recipe.system and talk[0]["role"] != "system"
         system = [{"role": "system", "content": recipe.system}] if own else []
-        ours = len(_ids(tokenizer, [*system, *talk], _added_in_front(tokenizer, gguf)))
+        ours = len(_tokenize_talk(tokenizer, [*system, *talk], _get_added_bos(tokenizer, gguf)))
         if reply.prompt and reply.prompt != ours:
             raise fail(
                 "ollama.other_prompt",

@@ -62,7 +62,7 @@ def write_modelfile(
     for need in derived.needs:
         job.emit(events.Log(text=text("The TEMPLATE needs {need}.", need=need.description)))
     if not derived.proven:
-        job.emit(events.Warned(problem=_not_proven(derived)))
+        job.emit(events.Warned(problem=_not_proven_problem(derived)))
         return None
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
@@ -71,7 +71,7 @@ def write_modelfile(
         f"./{PurePosixPath(run.gguf.name, gguf.name)}",
         derived,
         project.export.system_prompt or None,
-        _parameters(project.export),
+        _get_parameters(project.export),
     )
     write_atomic(run.modelfile, content)
     return derived
@@ -98,12 +98,12 @@ def create(
 def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     """Create the model of a run that was exported before; raises ProblemError."""
     run = RunFolder(Path(command.run))
-    project = _as_asked(run.load_project(), command)
+    project = _apply_command(run.load_project(), command)
     spec = project.export
     quantization = command.quantization or spec.quantizations[0]
     gguf = run.gguf_file(project.name, quantization)
     if not gguf.is_file():
-        raise _no_file(run, quantization)
+        raise _missing_file_error(run, quantization)
     checks.require_passing_selftest(run, quantization, anyway=command.anyway)
     found_server = server.inspect_server(spec.ollama_host)
     name = server.get_model_name(project)
@@ -120,7 +120,7 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     _create_on(found_server, run, project, gguf, derived, job)
 
 
-def _as_asked(project: Project, command: commands.CreateOllama) -> Project:
+def _apply_command(project: Project, command: commands.CreateOllama) -> Project:
     """Return the project with the command's model name and server; raises ProblemError."""
     changes = {"ollama_name": command.name, "ollama_host": command.host}
     if command.name:
@@ -140,13 +140,13 @@ def _create_on(
 ) -> None:
     """Create the model, verify what was stored, count tokens and ask a first question."""
     spec = project.export
-    derived = _for_server(run, project, gguf, derived, ollama, job)
+    derived = _adapt_to_server(run, project, gguf, derived, ollama, job)
     recipe = server.CreateRequest(
         name=server.get_model_name(project),
         template=derived.template,
         stops=derived.stops,
         system=spec.system_prompt,
-        parameters=_parameters(spec),
+        parameters=_get_parameters(spec),
     )
     digest = server.create(spec.ollama_host, gguf, recipe, job)
     stored = store.show_model(spec.ollama_host, recipe.name)
@@ -162,7 +162,7 @@ def _create_on(
         _ask_first_question(run, spec.ollama_host, recipe.name, job)
 
 
-def _for_server(
+def _adapt_to_server(
     run: RunFolder,
     project: Project,
     gguf: Path,
@@ -184,7 +184,7 @@ def _for_server(
         )
     for need in lacking:
         if need is not ServerNeed.DATE:
-            job.emit(events.Warned(problem=_too_old_for_calls(ollama.version, need)))
+            job.emit(events.Warned(problem=_outdated_server_warning(ollama.version, need)))
     if ServerNeed.DATE not in lacking:
         return derived
     today = date.today()
@@ -205,7 +205,7 @@ def _for_server(
     return frozen
 
 
-def _too_old_for_calls(version: str, need: ServerNeed) -> Problem:
+def _outdated_server_warning(version: str, need: ServerNeed) -> Problem:
     return warning(
         "ollama.no_calls",
         "Conversations with tool calls will fail on Ollama {version}. They need {need}.",
@@ -234,7 +234,7 @@ def not_created_warning(quantization: str) -> Problem:
     )
 
 
-def _no_file(run: RunFolder, quantization: str) -> ProblemError:
+def _missing_file_error(run: RunFolder, quantization: str) -> ProblemError:
     existing = sorted(file.name for file in run.gguf.glob("*.gguf"))
     return fail(
         "ollama.no_file",
@@ -258,11 +258,11 @@ def _derive(
     return template_sandbox.derive(source, job, eos=tuple(ends), frozen_date=frozen_date)
 
 
-def _parameters(spec: ExportSpec) -> dict[str, float | int]:
+def _get_parameters(spec: ExportSpec) -> dict[str, float | int]:
     return {"temperature": spec.temperature, "top_p": spec.top_p, "num_ctx": spec.num_ctx}
 
 
-def _not_proven(derived: DerivedTemplate) -> Problem:
+def _not_proven_problem(derived: DerivedTemplate) -> Problem:
     no_files = (
         "No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file "
         "is complete and contains the chat template."

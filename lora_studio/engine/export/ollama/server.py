@@ -58,13 +58,13 @@ class OllamaClient:
 
     def create_http_client(self, timeout: httpx.Timeout = QUICK) -> httpx.Client:
         """Return a plain HTTP client, for requests that the official client doesn't cover."""
-        return httpx.Client(base_url=self.host, **self._settings(timeout))
+        return httpx.Client(base_url=self.host, **self._get_settings(timeout))
 
     def create_client(self, timeout: httpx.Timeout = _PATIENT) -> ollama.Client:
         """Return the official client."""
-        return ollama.Client(self.host, **self._settings(timeout))
+        return ollama.Client(self.host, **self._get_settings(timeout))
 
-    def _settings(self, timeout: httpx.Timeout) -> dict[str, Any]:
+    def _get_settings(self, timeout: httpx.Timeout) -> dict[str, Any]:
         return {
             "headers": dict(self.headers),
             "timeout": timeout,
@@ -117,8 +117,8 @@ def inspect_server(host: str) -> events.OllamaFound:
         server.create_http_client() as http,
         server.create_client(QUICK) as client,
     ):
-        version = _version(server, http)
-        details = [_details(model) for model in client.list().models]
+        version = _read_version(server, http)
+        details = [_to_model(model) for model in client.list().models]
     return events.OllamaFound(
         host=server.host,
         version=version,
@@ -127,7 +127,7 @@ def inspect_server(host: str) -> events.OllamaFound:
     )
 
 
-def _details(model: ollama.ListResponse.Model) -> events.OllamaModel:
+def _to_model(model: ollama.ListResponse.Model) -> events.OllamaModel:
     return events.OllamaModel(
         name=model.model or "",
         bytes=model.size or 0,
@@ -274,7 +274,7 @@ def answer_conversations(project: Project, command: commands.Generate, job: JobC
         )
 
 
-def _version(server: OllamaClient, http: httpx.Client) -> str:
+def _read_version(server: OllamaClient, http: httpx.Client) -> str:
     answer = http.get("/api/version")
     answer.raise_for_status()
     try:
@@ -363,12 +363,14 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
-        raise _not_reached(server, error) from error
+        raise _unreachable_server_error(server, error) from error
     except httpx.HTTPStatusError as error:
         error.response.read()
-        raise _refused(server, error.response.status_code, _said(error.response)) from error
+        raise _refused_request_error(
+            server, error.response.status_code, _read_error(error.response)
+        ) from error
     except ollama.ResponseError as error:
-        raise _refused(server, error.status_code, error.error) from error
+        raise _refused_request_error(server, error.status_code, error.error) from error
     except (httpx.HTTPError, json.JSONDecodeError) as error:
         raise fail(
             "ollama.interrupted",
@@ -381,14 +383,14 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
         ) from error
 
 
-def _said(response: httpx.Response) -> str:
+def _read_error(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         return response.text.strip().split("\n")[0][:200] or response.reason_phrase
 
 
-def _not_reached(server: OllamaClient, error: Exception) -> ProblemError:
+def _unreachable_server_error(server: OllamaClient, error: Exception) -> ProblemError:
     if "CERTIFICATE" in str(error).upper():
         return fail(
             "ollama.certificate",
@@ -410,7 +412,7 @@ def _not_reached(server: OllamaClient, error: Exception) -> ProblemError:
     )
 
 
-def _refused(server: OllamaClient, status: int, said: str) -> ProblemError:
+def _refused_request_error(server: OllamaClient, status: int, said: str) -> ProblemError:
     if status in (401, 403):
         return fail(
             "ollama.not_allowed",

@@ -32,10 +32,10 @@ def show_model(host: str, name: str) -> events.OllamaShown:
         # The official client drops the system prompt.
         answer = http.post("/api/show", json={"model": name})
         if answer.status_code == 404:
-            raise _no_model(host, name)
+            raise _missing_model_error(host, name)
         answer.raise_for_status()
         shown: dict[str, Any] = answer.json()
-    parameters, stops = _parameters(shown.get("parameters") or "")
+    parameters, stops = _parse_parameters(shown.get("parameters") or "")
     blob = _BLOB.search(shown.get("modelfile") or "")
     details = shown.get("details") or {}
     return events.OllamaShown(
@@ -61,7 +61,7 @@ def copy_model(host: str, source: str, target: str, *, force: bool = False) -> N
         try:
             client.copy(source, target)
         except official.ResponseError as error:
-            raise _unless_missing(error, host, source) from error
+            raise _translate_missing(error, host, source) from error
 
 
 def remove_model(host: str, name: str) -> None:
@@ -71,7 +71,7 @@ def remove_model(host: str, name: str) -> None:
         try:
             client.delete(name)
         except official.ResponseError as error:
-            raise _unless_missing(error, host, name) from error
+            raise _translate_missing(error, host, name) from error
 
 
 def check_name(name: str) -> None:
@@ -138,11 +138,11 @@ def stored_differently_error(name: str, differences: list[Text]) -> ProblemError
     )
 
 
-def _unless_missing(error: official.ResponseError, host: str, name: str) -> Exception:
-    return _no_model(host, name) if error.status_code == 404 else error
+def _translate_missing(error: official.ResponseError, host: str, name: str) -> Exception:
+    return _missing_model_error(host, name) if error.status_code == 404 else error
 
 
-def _no_model(host: str, name: str) -> ProblemError:
+def _missing_model_error(host: str, name: str) -> ProblemError:
     known = ollama_server.inspect_server(host).models
     return fail(
         "ollama.no_model",
@@ -154,7 +154,7 @@ def _no_model(host: str, name: str) -> ProblemError:
     )
 
 
-def _parameters(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
+def _parse_parameters(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """Parse the parameters and stop strings of a server's listing, one per line, texts in quotes."""
     parameters: dict[str, str] = {}
     stops: list[str] = []

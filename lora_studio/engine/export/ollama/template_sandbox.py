@@ -81,7 +81,7 @@ def derive(
         eos=tuple(dict.fromkeys([*eos, *([source.eos] if source.eos else [])])),
         frozen_date=frozen_date,
     )
-    derived = DerivedTemplate.model_validate_json(_in_child(work, seconds, job))
+    derived = DerivedTemplate.model_validate_json(_run_in_child(work, seconds, job))
     difference = derived.first_difference
     return events.TemplateDerived(
         template=derived.template,
@@ -104,7 +104,7 @@ def render(
 ) -> events.TemplateRendered:
     """Return a rendered TEMPLATE; raises ProblemError when it is invalid or exceeds a limit."""
     work = _Render(template=template, request=request, today=today)
-    answer = TypeAdapter(_Refusal | str).validate_json(_in_child(work, seconds, job))
+    answer = TypeAdapter(_Refusal | str).validate_json(_run_in_child(work, seconds, job))
     if isinstance(answer, _Refusal):
         raise fail(
             "template.refused",
@@ -115,7 +115,7 @@ def render(
     return events.TemplateRendered(text=answer)
 
 
-def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
+def _run_in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
     with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
         asked, answer = Path(folder, "work.json"), Path(folder, "answer.json")
         asked.write_text(work.model_dump_json(), "utf-8")
@@ -125,11 +125,11 @@ def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
             ended = child_process.run(command, clock, lambda _: None)
         except TimeoutError:
             seconds *= _PATIENCE
-            raise _too_slow(seconds) from None
+            raise _timeout_error(seconds) from None
         if ended.status == 0 and answer.is_file():
             return answer.read_text("utf-8")
         if _TOO_LONG is not None and ended.status == -_TOO_LONG:
-            raise _too_slow(seconds)
+            raise _timeout_error(seconds)
         if "MemoryError" in "\n".join(ended.lines) or ended.status < 0:
             raise fail(
                 "template.limit",
@@ -162,7 +162,7 @@ class _Clock(JobContext):
 _LIMIT_REMEDY = "Most templates finish within a moment. Check the source of this one."
 
 
-def _too_slow(seconds: float) -> ProblemError:
+def _timeout_error(seconds: float) -> ProblemError:
     return fail(
         "template.limit",
         "The template was stopped: it ran for more than {seconds:duration}.",
@@ -174,7 +174,7 @@ def _too_slow(seconds: float) -> ProblemError:
 # --------------------------------------------------------------------------------- in the child
 
 
-def _limit(seconds: float) -> None:
+def _limit_process(seconds: float) -> None:
     """Limit this process; on systems without such limits the parent's clock remains."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -185,7 +185,7 @@ def _limit(seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 5))
 
 
-def _work(work: _Derive | _Render) -> BaseModel | str:
+def _run_work(work: _Derive | _Render) -> BaseModel | str:
     if isinstance(work, _Render):
         try:
             return render_as_server(work.template, work.request, today=work.today)
@@ -210,8 +210,8 @@ def _main() -> None:
     asked, answer, seconds = sys.argv[1:]
     # Deep templates recurse; a thread's stack can be larger than the main one's.
     threading.stack_size(64 << 20)
-    _limit(float(seconds))
-    result = _work(_Work.validate_json(Path(asked).read_bytes()))
+    _limit_process(float(seconds))
+    result = _run_work(_Work.validate_json(Path(asked).read_bytes()))
     Path(answer).write_bytes(TypeAdapter(type(result)).dump_json(result))
 
 

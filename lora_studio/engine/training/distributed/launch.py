@@ -86,7 +86,7 @@ class Rendezvous:
         """Connect this process with the other ranks; blocks until all have joined."""
         _bind_to_loopback()
         dist.init_process_group(
-            _transport(self.device),
+            _choose_transport(self.device),
             store=FileStore(self.store, self.world_size),
             rank=self.rank,
             world_size=self.world_size,
@@ -114,7 +114,7 @@ def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGr
     device = "cpu" if is_cpu else f"cuda:{local_rank}"
     if world_size == 1:
         return ProcessGroup(device=device)
-    dist.init_process_group(_transport(device), timeout=TIMEOUT)
+    dist.init_process_group(_choose_transport(device), timeout=TIMEOUT)
     ranks = ProcessGroup(rank, world_size, device=device)
 
     def connect() -> None:
@@ -128,7 +128,7 @@ def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGr
     return ranks
 
 
-def _transport(device: str) -> str:
+def _choose_transport(device: str) -> str:
     """Return the backend that carries tensors: NCCL for those on GPUs, gloo for the rest."""
     if not device.startswith("cuda"):
         return "gloo"
@@ -162,7 +162,7 @@ def launch_ranks(
     threads = torch.get_num_threads()
     try:
         if names[0] == "cpu":
-            torch.set_num_threads(_threads_per_process(len(names)))
+            torch.set_num_threads(_count_threads_per_process(len(names)))
         yield ProcessGroup(0, len(names), pool.connect)
     except (ProblemError, CancelledError):
         raise
@@ -242,8 +242,8 @@ class RankPool:
                 status, rendezvous, pid = causes[0]
                 is_killed = status == -getattr(signal, "SIGKILL", 9)
                 if is_killed and self._kill_counters[pid].has_risen():
-                    return _killed_for_memory(rendezvous)
-                return _failure_of(rendezvous, status)
+                    return _killed_for_memory_problem(rendezvous)
+                return _read_failure(rendezvous, status)
             if time.monotonic() >= until:
                 return None
             time.sleep(_POLL_INTERVAL)
@@ -288,7 +288,7 @@ def is_peer_lost(error: BaseException) -> bool:
 def _start(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
     if rendezvous.device == "cpu":
-        environment["OMP_NUM_THREADS"] = str(_threads_per_process(rendezvous.world_size))
+        environment["OMP_NUM_THREADS"] = str(_count_threads_per_process(rendezvous.world_size))
     arguments = json.dumps(vars(rendezvous))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "lora_studio.engine.worker_rank", arguments],
@@ -299,12 +299,12 @@ def _start(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
     )
 
 
-def _threads_per_process(processes: int) -> int:
+def _count_threads_per_process(processes: int) -> int:
     """Return how many threads each process gets, so that together they match the number of cores."""
     return max(1, count_cores() // processes)
 
 
-def _killed_for_memory(rendezvous: Rendezvous) -> Problem:
+def _killed_for_memory_problem(rendezvous: Rendezvous) -> Problem:
     """Return the problem of a rank killed for memory; `client/oom_supervisor.py` restarts with less."""
     return error(
         "worker.out_of_memory",
@@ -325,7 +325,7 @@ def _describe(rendezvous: Rendezvous) -> Text:
     )
 
 
-def _failure_of(rendezvous: Rendezvous, status: int) -> Problem:
+def _read_failure(rendezvous: Rendezvous, status: int) -> Problem:
     """Return what a rank that ended left behind, with the rank named."""
     process = _describe(rendezvous)
     try:

@@ -39,21 +39,21 @@ def compile_if_faster(
     parts = _feed_forward_parts(model)
     if not parts:
         reason = text("this model has no feed-forward layers")
-        job.emit(events.Warned(problem=_not_compiled(reason)))
+        job.emit(events.Warned(problem=_not_compiled_problem(reason)))
         return False
-    before = _fastest_seconds(run_pass)
+    before = _measure_fastest_seconds(run_pass)
     started = time.monotonic()
     try:
         set_compiled(model, enabled=True)
         run_pass()
         compile_seconds = time.monotonic() - started
-        after = _fastest_seconds(run_pass)
+        after = _measure_fastest_seconds(run_pass)
     except Exception as error:
         set_compiled(model, enabled=False)
         if isinstance(error, torch.OutOfMemoryError) or not _is_compiler_error(error):
             raise
         reason = text("{error}", error=failures.get_first_line(error).rstrip("."))
-        job.emit(events.Warned(problem=_not_compiled(reason)))
+        job.emit(events.Warned(problem=_not_compiled_problem(reason)))
         return False
     pays = before / after >= _MIN_SPEEDUP
     if not pays:
@@ -76,7 +76,7 @@ def _feed_forward_parts(model: torch.nn.Module) -> list[Any]:
     return [part for name, part in names if name.rpartition(".")[2] in _FEED_FORWARD_NAMES]
 
 
-def _fastest_seconds(run_pass: Callable[[], object]) -> float:
+def _measure_fastest_seconds(run_pass: Callable[[], object]) -> float:
     seconds = []
     for _ in range(_TIMED_PASSES):
         started = time.monotonic()
@@ -103,7 +103,7 @@ def _report(pays: bool, before: float, after: float, compile_seconds: float) -> 
     return text(template, after=after, before=before, seconds=compile_seconds)
 
 
-def _not_compiled(reason: Text) -> Problem:
+def _not_compiled_problem(reason: Text) -> Problem:
     return warning(
         "training.not_compiled",
         "torch.compile can't be used here: {reason}.",

@@ -71,7 +71,7 @@ class _Adapted(torch.autograd.Function):
         return dx, None, None, d_a, d_b, None
 
 
-def _adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+def _adapted_forward(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
     """Compute an adapted layer; falls back to its own forward for any other case."""
     active = self.active_adapters
     base = self.base_layer
@@ -112,7 +112,7 @@ class _Norm(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         y = torch.empty_like(flat)
         rates = flat.new_empty(len(flat), 1, dtype=torch.float32)
-        for part, out, rate in _blocks(flat, y, rates):
+        for part, out, rate in _iter_blocks(flat, y, rates):
             exact = part.to(torch.float32, copy=True)
             mean = torch.linalg.vector_norm(exact, dim=-1, keepdim=True).square_().div_(x.shape[-1])
             torch.rsqrt(mean.add_(epsilon), out=rate)
@@ -126,7 +126,7 @@ class _Norm(torch.autograd.Function):
         x, rates, weight = ctx.saved_tensors
         flat, grad = x.reshape(-1, x.shape[-1]), outer[0].reshape(-1, x.shape[-1])
         dx, wide = torch.empty_like(flat), weight.float()
-        for part, g, rate, out in _blocks(flat, grad, rates, dx):
+        for part, g, rate, out in _iter_blocks(flat, grad, rates, dx):
             unit = part.float() * rate
             v = g.float() * wide
             share = torch.linalg.vecdot(v, unit)[:, None].div_(-x.shape[-1])
@@ -134,7 +134,7 @@ class _Norm(torch.autograd.Function):
         return dx.view(x.shape), None, None
 
 
-def _blocks(*tensors: torch.Tensor) -> Any:
+def _iter_blocks(*tensors: torch.Tensor) -> Any:
     """Yield the same rows of several tensors, as many as fit the cache; all of them on a GPU."""
     first = tensors[0]
     rows = len(first) if first.device.type != "cpu" else max(1, _CACHE_VALUES // first.shape[-1])
@@ -174,7 +174,7 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         """u and v of one shape [..., size]."""
         y = torch.empty_like(gate, memory_format=torch.contiguous_format)
-        for u, v, out in _blocks(*(each.flatten(0, -2) for each in (gate, up, y))):
+        for u, v, out in _iter_blocks(*(each.flatten(0, -2) for each in (gate, up, y))):
             torch.mul(F.silu(u), v, out=out)
         ctx.save_for_backward(gate, up)
         return y
@@ -185,13 +185,13 @@ class _Gated(torch.autograd.Function):
         gate, up = ctx.saved_tensors
         d_gate, d_up = (torch.empty_like(gate, memory_format=torch.contiguous_format) for _ in "uv")
         parts = (each.flatten(0, -2) for each in (gate, up, outer[0], d_gate, d_up))
-        for u, v, g, du, dv in _blocks(*parts):
+        for u, v, g, du, dv in _iter_blocks(*parts):
             torch.mul(F.silu(u), g, out=dv)
             torch.ops.aten.silu_backward.grad_input(g * v, u, grad_input=du)
         return d_gate, d_up
 
 
-def _gated(self: Any, x: torch.Tensor) -> torch.Tensor:
+def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     """Compute a gated feed-forward layer."""
     gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
@@ -199,7 +199,7 @@ def _gated(self: Any, x: torch.Tensor) -> torch.Tensor:
     return self.down_proj(_Gated.apply(gate, up))  # type: ignore[no-any-return]  # a layer is Any
 
 
-def _gated_by_liger(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
+def _liger_gated_forward(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
     """Compute a gated feed-forward layer with one kernel for the gate, Gemma's as well."""
     gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
@@ -267,30 +267,30 @@ class FusedLayers:
     reasons: dict[KernelPart, Text] = field(default_factory=dict)
 
 
-def _replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Replacement]:
+def _get_replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Replacement]:
     """Return what may replace a layer's forward, the fastest first."""
     if layer._forward_hooks or layer._forward_pre_hooks:
         return []
-    replacements = _liger_replacements(layer, gates_by_liger) if with_liger else []
+    replacements = _get_liger_replacements(layer, gates_by_liger) if with_liger else []
     if is_plain_lora(layer):
-        replacements.append(_Replacement(_adapted))
+        replacements.append(_Replacement(_adapted_forward))
     elif is_plain_norm(layer):
         replacements.append(_Replacement(compute_norm))
     elif is_gated_mlp(layer):
-        replacements.append(_Replacement(_gated))
+        replacements.append(_Replacement(_gated_forward))
     return replacements
 
 
-def _liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
+def _get_liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
     replacements: list[_Replacement] = []
     for kind, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
         if is_plain_norm(layer, epsilon):
             forward = partial(_norm_by_liger, kind=kind, epsilon=epsilon)
             replacements.append(_Replacement(forward, "norms"))
     if gates_by_liger and is_gated_mlp(layer):
-        replacements.append(_Replacement(partial(_gated_by_liger, kind="silu"), "gates"))
+        replacements.append(_Replacement(partial(_liger_gated_forward, kind="silu"), "gates"))
     if gates_by_liger and is_gated_mlp(layer, GELUTanh):
-        replacements.append(_Replacement(partial(_gated_by_liger, kind="gelu"), "gates"))
+        replacements.append(_Replacement(partial(_liger_gated_forward, kind="gelu"), "gates"))
     rotated = _create_rotating_forward(layer.__class__, _rotate_by_liger)
     if rotated is not None:
         replacements.append(_Replacement(rotated, "rotations"))
@@ -350,7 +350,7 @@ def fuse_layers(
     candidates = {
         layer: replacements
         for layer in model.modules()
-        if (replacements := _replacements(layer, with_liger, gates_by_liger))
+        if (replacements := _get_replacements(layer, with_liger, gates_by_liger))
     }
     comparison = _LayerComparison(candidates)
     hooks = [layer.register_forward_hook(comparison, with_kwargs=True) for layer in candidates]

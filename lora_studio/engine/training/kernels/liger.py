@@ -48,7 +48,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float, kind: str) -
 
     The incoming gradient isn't overwritten: it may be needed elsewhere.
     """
-    with _on(x.device):
+    with _set_device(x.device):
         offset = 1.0 if kind == "gemma" else 0.0
         normed: torch.Tensor = _import("rms_norm", "LigerRMSNormFunction").apply(
             x, weight, epsilon, offset, kind, False
@@ -62,7 +62,7 @@ def gated_activation(gate: torch.Tensor, up: torch.Tensor, kind: Gate) -> torch.
     Gradients overwrite u and v, which nothing else reads: a projection keeps its input for the backward
     pass, not its output.
     """
-    with _on(gate.device):
+    with _set_device(gate.device):
         activated: torch.Tensor = _import(*_GATES[kind]).apply(gate, up)
     return activated
 
@@ -71,7 +71,7 @@ def rotary_embedding(
     query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotate queries and keys [rows, heads, tokens, size] by their positions, in place."""
-    with _on(query.device):
+    with _set_device(query.device):
         rotated: tuple[torch.Tensor, torch.Tensor] = _import("rope", "LigerRopeFunction").apply(
             query, key, cosine, sine
         )
@@ -94,7 +94,7 @@ def cross_entropy(
         "RETURN_Z_LOSS": False, "RETURN_TOKEN_ACCURACY": False, "RETURN_PREDICTED_TOKENS": False,
         "HAS_WEIGHT": False, "HAS_SOFTCAPPING": False,
     }  # fmt: skip
-    with _on(logits.device):
+    with _set_device(logits.device):
         _import("cross_entropy", "liger_cross_entropy_kernel")[(len(logits),)](
             X_ptr=logits,
             X_stride=logits.stride(0),
@@ -114,7 +114,7 @@ def cross_entropy(
     return losses
 
 
-def _on(device: torch.device) -> AbstractContextManager[Any]:
+def _set_device(device: torch.device) -> AbstractContextManager[Any]:
     """Make `device` current: Triton launches there, wherever the tensors are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 

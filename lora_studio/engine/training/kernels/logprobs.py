@@ -76,7 +76,7 @@ class Scorer:
         self.base: PreTrainedModel = model.get_base_model()
         self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
-        self._decoder = _decoder(self.base)
+        self._decoder = _find_decoder(self.base)
         #: Lengths of the current rows, in tokens.
         self.lengths: tuple[int, ...] = (1,)
         self.packed = self.chunked = False
@@ -96,7 +96,7 @@ class Scorer:
         """Choose how rows, logits and layers are computed, by running the model."""
         with self._autocast():
             self.packed = packing and sequence_packing.enable_packing(self.base, decoder)
-            self._head = _frozen_head(self.base, decoder)
+            self._head = _find_frozen_head(self.base, decoder)
         self.chunked = self._head is not None
         self.tries_liger = with_liger and liger.is_installed(self.device)
         self.fused = fused.fuse_layers(
@@ -167,7 +167,7 @@ class Scorer:
     @property
     def fills(self) -> bool:
         """Whether packed rows are padded to a round number of tokens."""
-        return self.packed and _prepares_each_shape(self.device, self.base.dtype)
+        return self.packed and _should_round_up_tokens(self.device, self.base.dtype)
 
     @property
     def uses_liger(self) -> bool:
@@ -203,8 +203,8 @@ class Scorer:
         self.lengths = batch.lengths
         targets = batch.targets.to(self.device)
         if self.chunked and self._head is not None:
-            return _chunked(self.compute_hidden_states(batch), targets, self._head)
-        return _logprobs(self._own_logits(batch), targets)
+            return _compute_chunked_logprobs(self.compute_hidden_states(batch), targets, self._head)
+        return _compute_logprobs(self._compute_model_logits(batch), targets)
 
     def _run_few_tokens(self) -> torch.Tensor:
         """Return the hidden states of a few tokens, computed as in training."""
@@ -237,7 +237,7 @@ class Scorer:
             ).last_hidden_state
         return hidden[0][batch.sources.to(hidden.device)]
 
-    def _own_logits(self, batch: Batch) -> torch.Tensor:
+    def _compute_model_logits(self, batch: Batch) -> torch.Tensor:
         """Return the logits of the trained tokens by the model's own output layer, [targets, ids]."""
         if self.packed:
             with sequence_packing.use_packed_rows():
@@ -282,21 +282,23 @@ def is_dropping(layer: torch.nn.Module) -> bool:
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
-def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _compute_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
 
-def _chunked(hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:
+def _compute_chunked_logprobs(
+    hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
+) -> torch.Tensor:
     """Return the same from hidden states, in chunks whose logits are freed at once."""
     count, targets = len(hidden), targets.to(hidden.device)
-    if _prepares_each_shape(hidden.device, hidden.dtype):
+    if _should_round_up_tokens(hidden.device, hidden.dtype):
         more = round_up_tokens(count) - count
         hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
     logprobs: torch.Tensor = ChunkedLogprobs.apply(hidden, targets, head)
     return logprobs[:count]
 
 
-def _prepares_each_shape(device: torch.device, dtype: torch.dtype) -> bool:
+def _should_round_up_tokens(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether every new number of tokens in a product costs a preparation.
 
     On a CPU, oneDNN generates code for each shape of a 16-bit product: about 40 primitives for a number
@@ -329,7 +331,7 @@ class ChunkedLogprobs(torch.autograd.Function):
         wants_gradient = hidden.requires_grad
         values: list[torch.Tensor] = []
         gradients: list[torch.Tensor] = []
-        for part, wanted in zip(*_pieces(hidden, targets, head), strict=True):
+        for part, wanted in zip(*_split_tokens(hidden, targets, head), strict=True):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = part.detach().requires_grad_(wants_gradient)
                 logits = head(leaf)
@@ -372,7 +374,7 @@ def compute_cross_entropy(
     return torch.cat(values)
 
 
-def _pieces(
+def _split_tokens(
     hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     size = max(1, _LOGITS_AT_ONCE // head.out_features)
@@ -380,13 +382,13 @@ def _pieces(
     return hidden.split(size), targets.split(size)
 
 
-def _decoder(base: PreTrainedModel) -> torch.nn.Module | None:
+def _find_decoder(base: PreTrainedModel) -> torch.nn.Module | None:
     """Return the model below its output layer, None where that can't be determined."""
     decoder = base.get_decoder() if hasattr(base, "get_decoder") else None
     return decoder if isinstance(decoder, torch.nn.Module) and decoder is not base else None
 
 
-def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> OutputHead | None:
+def _find_frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> OutputHead | None:
     """Return the map from hidden states to logits as in the model itself, None if any of it trains.
 
     Some models scale or cap their logits after the output layer; a comparison shows which.
@@ -402,7 +404,7 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> OutputHead 
         with torch.no_grad():
             expected = base(input_ids=ids, use_cache=False).logits.float()
             hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
-            for finish in _finishes(base.config.get_text_config()):
+            for finish in _iter_finishes(base.config.get_text_config()):
                 logits = finish(head(hidden)).float().to(expected.device)
                 if logits.shape == expected.shape and torch.allclose(logits, expected, 1e-3, 1e-4):
                     return OutputHead(head, finish)
@@ -429,7 +431,7 @@ class OutputHead:
         return len(cast(torch.Tensor, self.layer.weight))
 
 
-def _finishes(config: Any) -> Iterator[Head]:
+def _iter_finishes(config: Any) -> Iterator[Head]:
     """Yield what models of transformers do to the logits of their output layer."""
     yield lambda logits: logits
     if divisor := getattr(config, "logits_scaling", None):  # Granite

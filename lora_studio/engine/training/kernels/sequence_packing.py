@@ -58,7 +58,7 @@ def packed_attention(
         )
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
-    query, key, value = _as_autocast(query, key, value)
+    query, key, value = _cast_as_autocast(query, key, value)
     if dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
     sees_all = sliding_window is None or max(documents) <= sliding_window
@@ -67,7 +67,7 @@ def packed_attention(
     return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
 
 
-def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _cast_as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Cast tensors as autocast does for PyTorch's own attention; it doesn't know other kernels.
 
     In a quantized base that computes in float16, everything else is in 32-bit, and so are queries, keys
@@ -89,7 +89,7 @@ def rowwise_attention(
     dropout: float = 0.0,
 ) -> torch.Tensor:
     """Compute each row by PyTorch's own attention, which every device has."""
-    windows = [_window(length, sliding_window, query.device) for length in documents]
+    windows = [_get_window_mask(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and any(should_repeat_keys(query, key, value, window) for window in windows):
         key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
@@ -141,7 +141,7 @@ def varlen_attention(
 
     With a launch for each short row, a GPU would wait for the next launch most of the time.
     """
-    bounds = _bounds(documents, query.device)
+    bounds = _get_bounds(documents, query.device)
     longest = max(documents)
     attended = (kernel or load_varlen_kernel())(
         *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
@@ -164,7 +164,7 @@ def load_varlen_kernel() -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=8)
-def _bounds(documents: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def _get_bounds(documents: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Return where rows begin and end, [rows + 1] int32; cached, since every layer needs the same."""
     return torch.tensor([0, *accumulate(documents)], dtype=torch.int32, device=device)
 
@@ -229,7 +229,7 @@ def is_varlen_equal(
     )
 
 
-def _window(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
+def _get_window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
     """Return the mask of a row longer than the window, [length, length] bool; None for others."""
     if window is None or length <= window:
         return None
@@ -241,13 +241,13 @@ def _window(length: int, window: int | None, device: torch.device) -> torch.Tens
 _is_packing: ContextVar[bool] = ContextVar("packing", default=False)
 
 
-def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+def _create_mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
     """Return no mask while rows are packed: `packed_attention` keeps them apart."""
     return None if _is_packing.get() else sdpa_mask(*args, **kwargs)
 
 
 AttentionInterface.register(_NAME, packed_attention)
-AttentionMaskInterface.register(_NAME, _mask)
+AttentionMaskInterface.register(_NAME, _create_mask)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def capture_oom(action: Callable[[], T], *, attempts: int = 1) -> T | OutOfMemor
                 raise
             if not failures.is_out_of_memory(error):
                 raise
-            failure = OutOfMemory(_reason(error), isinstance(error, PartialUpdateError))
+            failure = OutOfMemory(_shorten_reason(error), isinstance(error, PartialUpdateError))
     assert failure is not None
     return failure
 
@@ -78,7 +78,7 @@ def run_on_every_rank(ranks: ProcessGroup, action: Callable[[], T]) -> T:
     result = capture_oom(action)
     failure = result if isinstance(result, OutOfMemory) else None
     if ranks.is_true_on_any(failure is not None):
-        raise MemoryPressureError(failure.reason if failure else _on_another_device())
+        raise MemoryPressureError(failure.reason if failure else _get_device_note())
     assert not isinstance(result, OutOfMemory)
     return result
 
@@ -95,11 +95,11 @@ def release_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)  # otherwise glibc keeps freed blocks
 
 
-def _on_another_device() -> Text:
+def _get_device_note() -> Text:
     return text("Out of memory on another device.")
 
 
-def _reason(error: BaseException) -> Text:
+def _shorten_reason(error: BaseException) -> Text:
     """Return a sentence without the advice that libraries add to theirs."""
     if isinstance(error, MemoryPressureError):
         return error.reason

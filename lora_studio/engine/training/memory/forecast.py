@@ -64,14 +64,14 @@ def estimate_training(
     world_size: int,
 ) -> MemoryForecast:
     """Estimate the training from `step` on and emit MemoryEstimated."""
-    plan = calibration.apply_correction(_plan(project, tuned, data), calibration.load())
+    plan = calibration.apply_correction(_plan_memory(project, tuned, data), calibration.load())
     plan = replace(plan, ranks=world_size)
     estimated = estimate(plan)
     job.emit(events.MemoryEstimated(estimate=estimated))
     return MemoryForecast(plan, estimated, tuned.base.device, step, time.monotonic())
 
 
-def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPlan:
+def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPlan:
     selection, task = data.training.selection, data.task
     tokens = np.asarray(selection.lengths)
     if task == "preference":
@@ -90,17 +90,17 @@ def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPl
         task="sft" if task == "text" else task,  # documents are split already
     )
     return MemoryPlan(
-        inspected=_inspected(project, tuned),
+        inspected=_inspect_model(project, tuned),
         model=project.model,
         lora=starting_adapter.resolve_lora(project.lora),
         training=project.training,
         rows=rows,
         limit=project.dataset.max_length,
-        device=_device(tuned.base.device),
+        device=_describe_device(tuned.base.device),
     )
 
 
-def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
+def _inspect_model(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
     """Return the facts of the loaded model, from its config, since its layers are wrapped."""
     base = tuned.base
     outline = loading.load_on_meta(base.folder, project.model)
@@ -127,7 +127,7 @@ def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
     )
 
 
-def _device(used: torch.device) -> events.Device:
+def _describe_device(used: torch.device) -> events.Device:
     """Return the device in use, with this process's own memory counted as free."""
     known = devices.list_devices().devices
     name = str(used)

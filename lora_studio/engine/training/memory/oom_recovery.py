@@ -133,7 +133,7 @@ class OomRecovery:
         try; with sharded weights, at once, for a new process to resume.
         """
         while True:
-            outcome = self._attempt(action)
+            outcome = self._try_action(action)
             match outcome:
                 case Retry():
                     continue
@@ -142,7 +142,7 @@ class OomRecovery:
                 case _:
                     return outcome
 
-    def _attempt(self, action: Callable[[], object]) -> Outcome:
+    def _try_action(self, action: Callable[[], object]) -> Outcome:
         random_state = get_random_state()
         result = capture_oom(action)
         if not isinstance(result, OutOfMemory):

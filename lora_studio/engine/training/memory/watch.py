@@ -99,7 +99,7 @@ class MemoryWatch:
     def check_between_layers(self, model: torch.nn.Module) -> None:
         """Also check before every block of a model: a single pass may exceed the limit."""
         if self._limits:
-            for block in _blocks(model):
+            for block in _find_blocks(model):
                 self._hooks.append(block.register_forward_pre_hook(self.check))
 
     def __enter__(self) -> MemoryWatch:
@@ -140,11 +140,11 @@ def get_memory_limits() -> list[MemoryLimit]:
         limits.append(MemoryLimit(_ADDRESS_SPACE, lambda: space, memory_limits.get_mapped_bytes))
     for group in memory_limits.list_control_groups():
         if (limit := group.limit()) is not None:
-            limits.append(_control_group_limit(group, limit))
+            limits.append(_read_control_group_limit(group, limit))
     return limits
 
 
-def _control_group_limit(group: memory_limits.ControlGroup, limit: int) -> MemoryLimit:
+def _read_control_group_limit(group: memory_limits.ControlGroup, limit: int) -> MemoryLimit:
     watched = MemoryLimit(_CONTROL_GROUP, lambda: limit, group.held)
 
     def used() -> int | None:
@@ -156,7 +156,7 @@ def _control_group_limit(group: memory_limits.ControlGroup, limit: int) -> Memor
     return watched
 
 
-def _blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
+def _find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the blocks of a transformer: the members of its longest list of layers."""
     lists = [list(item) for item in model.modules() if isinstance(item, torch.nn.ModuleList)]
     return max(lists, key=len, default=[])

@@ -124,9 +124,9 @@ class Dpo(_Pairs):
         """Return the loss in nats, summed over pairs."""
         batch = self.collate_pairs(rows)
         with torch.no_grad(), self.scorer.switch_to_reference():
-            reference = _per_row(self.scorer(batch), batch)
-        rewards = self.beta * (_per_row(self.scorer(batch), batch) - reference)
-        return _pair_loss(lambda margin: -F.logsigmoid(margin), *rewards.chunk(2))
+            reference = _sum_per_row(self.scorer(batch), batch)
+        rewards = self.beta * (_sum_per_row(self.scorer(batch), batch) - reference)
+        return _compute_pair_loss(lambda margin: -F.logsigmoid(margin), *rewards.chunk(2))
 
 
 class Orpo(_Pairs):
@@ -140,10 +140,12 @@ class Orpo(_Pairs):
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
         batch = self.collate_pairs(rows)
-        mean = _per_row(self.scorer(batch), batch) / _counts(batch)
+        mean = _sum_per_row(self.scorer(batch), batch) / _count_trained(batch)
         log_odds = mean - _log1mexp(mean)
         chosen, rejected = log_odds.chunk(2)
-        odds = _pair_loss(lambda margin: -self.beta * F.logsigmoid(margin), chosen, rejected)
+        odds = _compute_pair_loss(
+            lambda margin: -self.beta * F.logsigmoid(margin), chosen, rejected
+        )
         likelihood = -mean[: len(rows)].sum()
         return Loss(odds.total + likelihood, odds.metrics | {"nll": likelihood.detach()})
 
@@ -184,7 +186,7 @@ class Kto:
         def sum_rewards() -> float:
             values: list[float] = []
             for part in self.ranks.get_local_batches(parts):
-                value = float(self._rewards(part).sum())
+                value = float(self._compute_rewards(part).sum())
                 values.append(0.0 if isinstance(part, DuplicateBatch) else value)
             return sum(values)
 
@@ -194,28 +196,28 @@ class Kto:
 
     def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
-        rewards = self._rewards([row.answer for row in rows])
+        rewards = self._compute_rewards([row.answer for row in rows])
         good = torch.tensor([row.label for row in rows], device=rewards.device)
         margin = self.beta * (rewards - self._shift.to(rewards.device))
         right = (margin > 0) == good
         total = (1 - torch.sigmoid(torch.where(good, margin, -margin))).sum()
         return Loss(total, {"accuracy": right.sum().detach()})
 
-    def _rewards(self, rows: Sequence[Encoded]) -> torch.Tensor:
+    def _compute_rewards(self, rows: Sequence[Encoded]) -> torch.Tensor:
         """Return log π(y|x) − log π_ref(y|x), [rows]."""
         batch = collate(rows)
         with torch.no_grad(), self.scorer.switch_to_reference():
-            reference = _per_row(self.scorer(batch), batch)
-        return _per_row(self.scorer(batch), batch) - reference
+            reference = _sum_per_row(self.scorer(batch), batch)
+        return _sum_per_row(self.scorer(batch), batch) - reference
 
 
-def _per_row(logprobs: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _sum_per_row(logprobs: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return log π(y|x) of each row's trained tokens, [rows]."""
     owners = batch.owners.to(logprobs.device)
     return logprobs.new_zeros(len(batch.lengths)).index_add(0, owners, logprobs)
 
 
-def _counts(batch: Batch) -> torch.Tensor:
+def _count_trained(batch: Batch) -> torch.Tensor:
     """Return the number of trained tokens of each row, [rows]."""
     return torch.bincount(batch.owners, minlength=len(batch.lengths))
 
@@ -232,7 +234,7 @@ def _log1mexp(value: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _pair_loss(
+def _compute_pair_loss(
     loss: Callable[[torch.Tensor], torch.Tensor], chosen: torch.Tensor, rejected: torch.Tensor
 ) -> Loss:
     """Return the loss of the margins, and how often and how far the chosen answer is ahead."""

@@ -97,7 +97,7 @@ def use_inference_weights(optimizer: Optimizer) -> Iterator[None]:
     if not _is_schedule_free(optimizer):
         yield
         return
-    before = _values(optimizer)
+    before = _get_values(optimizer)
     schedule_free: Any = optimizer  # untyped, like the library
     schedule_free.eval()
     try:
@@ -114,7 +114,7 @@ def get_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
     """
     state: dict[str, Any] = dict(optimizer.state_dict())
     if _is_schedule_free(optimizer):
-        state["weights"] = _values(optimizer)
+        state["weights"] = _get_values(optimizer)
     return state
 
 
@@ -130,15 +130,15 @@ def _is_schedule_free(optimizer: Optimizer) -> bool:
     return "train_mode" in optimizer.param_groups[0]
 
 
-def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:
+def _get_parameters(optimizer: Optimizer) -> list[torch.Tensor]:
     return [value for group in optimizer.param_groups for value in group["params"]]
 
 
-def _values(optimizer: Optimizer) -> list[torch.Tensor]:
-    return [value.detach().clone() for value in _parameters(optimizer)]
+def _get_values(optimizer: Optimizer) -> list[torch.Tensor]:
+    return [value.detach().clone() for value in _get_parameters(optimizer)]
 
 
 @torch.no_grad()
 def _set_values(optimizer: Optimizer, values: list[torch.Tensor]) -> None:
-    for parameter, value in zip(_parameters(optimizer), values, strict=True):
+    for parameter, value in zip(_get_parameters(optimizer), values, strict=True):
         parameter.copy_(value)

@@ -25,12 +25,14 @@ def format_literal(value: Any, indent: int = 0) -> str:
             return json.dumps(value, ensure_ascii=False)
         case list() | tuple():
             ends = "[]" if isinstance(value, list) else "()"
-            return _bracketed(ends, [format_literal(item, indent + 4) for item in value], indent)
+            return _format_bracketed(
+                ends, [format_literal(item, indent + 4) for item in value], indent
+            )
         case dict():
             items = [
                 f"{format_literal(k)}: {format_literal(v, indent + 4)}" for k, v in value.items()
             ]
-            return _bracketed("{}", items, indent)
+            return _format_bracketed("{}", items, indent)
     raise ValueError(f"{type(value).__name__} has no Python literal")
 
 
@@ -57,7 +59,7 @@ def format_assignment(name: str, value: Any) -> str:
     return text
 
 
-def _bracketed(ends: str, items: list[str], indent: int) -> str:
+def _format_bracketed(ends: str, items: list[str], indent: int) -> str:
     inline = ", ".join(items)
     if len(items) == 1 and ends == "()":
         inline += ","

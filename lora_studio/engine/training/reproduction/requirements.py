@@ -20,9 +20,9 @@ def list_locked_requirements(modules: Iterable[str] = ()) -> str:
 
     Local version labels such as +cu128 are left out: they name a build, not different code.
     """
-    owners = _owners()
+    owners = _get_owners()
     roots = {*_ALWAYS, *(owner for module in modules for owner in owners.get(module, ()))}
-    versions = sorted(_closure(roots).items())
+    versions = sorted(_resolve_closure(roots).items())
     lines = [
         f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         *(f"{name}=={Version(version).public}" for name, version in versions),
@@ -31,12 +31,12 @@ def list_locked_requirements(modules: Iterable[str] = ()) -> str:
 
 
 @functools.cache  # takes half a second, and doesn't change within a process
-def _owners() -> Mapping[str, list[str]]:
+def _get_owners() -> Mapping[str, list[str]]:
     """Return the packages that provide each import name."""
     return metadata.packages_distributions()
 
 
-def _closure(roots: Iterable[str]) -> dict[str, str]:
+def _resolve_closure(roots: Iterable[str]) -> dict[str, str]:
     """Return the versions of packages and of their dependencies; absent ones are left out."""
     versions: dict[str, str] = {}
     pending = [_normalize(name) for name in roots]
@@ -49,11 +49,11 @@ def _closure(roots: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
         versions[name] = package.version
-        pending += [_normalize(dependency) for dependency in _dependencies(package)]
+        pending += [_normalize(dependency) for dependency in _get_dependencies(package)]
     return versions
 
 
-def _dependencies(package: metadata.Distribution) -> Iterable[str]:
+def _get_dependencies(package: metadata.Distribution) -> Iterable[str]:
     for line in package.requires or ():
         try:
             requirement = Requirement(line)

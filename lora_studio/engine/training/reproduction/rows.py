@@ -20,7 +20,7 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     [tokens] int32, `trained.npy` [tokens] bool, `lengths.npy` [rows] int32, `order.npy`, and with KTO
     `labels.npy` [rows] uint8.
     """
-    lengths = np.fromiter(_lengths(facts), np.int32)
+    lengths = np.fromiter(_iter_lengths(facts), np.int32)
     np.save(folder / "lengths.npy", lengths)
     total = (int(lengths.sum(dtype=np.int64)),)
     ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, total)
@@ -28,7 +28,7 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     begin = 0
     for number in range(len(facts.rows)):
         job.report_progress(text("writing rows for train.py"), number, len(facts.rows), "rows")
-        for part in _sequences(facts, number):
+        for part in _get_sequences(facts, number):
             end = begin + len(part.ids)
             ids[begin:end], trained[begin:end] = part.ids, part.trained
             trained[begin] = False  # nothing predicts the first token
@@ -39,15 +39,15 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     _write_order(facts, folder)
 
 
-def _lengths(facts: ReproductionFacts) -> Iterator[int]:
+def _iter_lengths(facts: ReproductionFacts) -> Iterator[int]:
     if facts.task != "preference":
         yield from facts.rows.lengths
         return
     for number in range(len(facts.rows)):
-        yield from (len(part.ids) for part in _sequences(facts, number))
+        yield from (len(part.ids) for part in _get_sequences(facts, number))
 
 
-def _sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]:
+def _get_sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]:
     match facts.rows[number]:
         case EncodedPair() as pair:
             return pair.chosen, pair.rejected

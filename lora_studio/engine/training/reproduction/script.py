@@ -97,7 +97,7 @@ def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> Re
         keep_trailing_newline=True,
         autoescape=False,
     )
-    template, values = environment.get_template("train.py.jinja"), _values(run, facts, folder)
+    template, values = environment.get_template("train.py.jinja"), _get_values(run, facts, folder)
     settings = statements.get_lora_settings(facts.tuned)
     written = [f"{name}={format_literal(value, indent=4)}" for name, value in settings.items()]
     single = template.render(
@@ -110,12 +110,12 @@ def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> Re
     if single.count("\n") <= _MAX_LINES:
         return ReproductionScripts(single)
     return ReproductionScripts(
-        template.render(values, lora=None, split=True, model_imports=_model_imports(values)),
+        template.render(values, lora=None, split=True, model_imports=_format_model_imports(values)),
         environment.get_template("model.py.jinja").render(values, lora=None),
     )
 
 
-def _model_imports(values: dict[str, Any]) -> str:
+def _format_model_imports(values: dict[str, Any]) -> str:
     """Return the statement that imports from model.py what train.py uses, constants first."""
     used = {
         "DEVICE": True, "DTYPE": values["is_16_bit"], "LEARNING_RATE": values["plateau"],
@@ -129,15 +129,15 @@ def _model_imports(values: dict[str, Any]) -> str:
     return "from model import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
-def _values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
+def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
     """Return the variables of the templates."""
     project, tuned = facts.project, facts.tuned
     task = project.training.preference if facts.task == "preference" else facts.task
     return (
         statements.build_optimizer(facts.optimizer)
         | statements.build_base_model(run, facts)
-        | _model_values(run, facts, folder, task)
-        | _training_values(facts, task)
+        | _get_model_values(run, facts, folder, task)
+        | _get_training_values(facts, task)
         | {
             "name": project.name.replace("\\", "/").replace('"', "'"),
             "objective": _OBJECTIVES[task],
@@ -148,7 +148,7 @@ def _values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str,
     )
 
 
-def _model_values(
+def _get_model_values(
     run: RunFolder, facts: ReproductionFacts, folder: Path, task: str
 ) -> dict[str, Any]:
     tuned, spec = facts.tuned, facts.project.training
@@ -170,7 +170,7 @@ def _model_values(
     }
 
 
-def _training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
+def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
     spec = facts.project.training
     groups = facts.optimizer.param_groups
     return {

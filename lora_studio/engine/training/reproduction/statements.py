@@ -48,7 +48,7 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
     arguments.append('device_map="auto"' if is_spread else 'device_map={"": DEVICE}')
     if facts.project.model.trust_remote_code:
         arguments.append("trust_remote_code=True")
-    quantization = _quantization(facts)
+    quantization = _get_quantization(facts)
     if quantization:
         arguments.append("quantization_config=quantization")
     return {
@@ -114,7 +114,7 @@ def should_widen_to_32_bit(tuned: AdaptedModel) -> bool:
     )
 
 
-def _quantization(facts: ReproductionFacts) -> list[str] | None:
+def _get_quantization(facts: ReproductionFacts) -> list[str] | None:
     """Return the arguments of BitsAndBytesConfig; None where the weights are loaded as stored."""
     quantizer = getattr(facts.tuned.base.model, "hf_quantizer", None)
     if quantizer is None or quantizer.pre_quantized:
@@ -136,13 +136,13 @@ def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
     values = {name: getattr(config, name) for name in names}
     return {
-        name: _plain(value)
+        name: _to_plain(value)
         for name, value in values.items()
         if name in _ALWAYS_SHOWN or value != getattr(usual, name)
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """Return sets as sorted lists."""
     return sorted(value) if isinstance(value, set) else value
 

@@ -361,7 +361,7 @@ def test_sharded_kto_restarts_after_oom_before_a_step(
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
     both = start("cpu:2", LABELED, "shard", **recipe)
     # Two passes in the probe and in each step; the first computes the reference point.
-    raise_memory_error("lora_studio.engine.worker_rank", "lora_studio.engine.training.recipe.objectives", "Kto._rewards",
+    raise_memory_error("lora_studio.engine.worker_rank", "lora_studio.engine.training.recipe.objectives", "Kto._compute_rewards",
                "== 7 and len(about[1]) > 1")  # fmt: skip
     command = commands.Train(run=str(both.path))
     sent = list(client_worker.perform(command, start=RestartingWorker.start))
