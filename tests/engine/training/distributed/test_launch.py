@@ -209,7 +209,7 @@ def test_run_of_two_processes_pauses_and_resumes_in_one(
     patch_process(
         "lora_studio.engine",
         "lora_studio.engine.training.recipe.objectives",
-        "Sft.loss",
+        "Sft.compute_loss",
         before=wait,
     )
 
@@ -338,7 +338,7 @@ def test_sharded_training_restarts_with_less_after_oom(
     raise_memory_error(
         module,
         "lora_studio.engine.training.recipe.objectives",
-        "Sft.loss",
+        "Sft.compute_loss",
         "== 4 and len(about[1]) > 1",
     )
     command = commands.Train(run=str(both.path))
