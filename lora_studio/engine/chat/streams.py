@@ -108,20 +108,20 @@ class TokenStream:
             self.ending = "end"
             return False
         self._ids.append(token)
-        if self._end.text and self._end.cut(self._whole())[1]:
+        if self._end.text and self._end.cut(self._get_whole_text())[1]:
             self.ending = "end"
             return False
         return True
 
     def get_text(self) -> str:
         """Return the answer so far, without a character whose last bytes are missing."""
-        return self._end.cut(self._whole())[0].removesuffix("\ufffd")
+        return self._end.cut(self._get_whole_text())[0].removesuffix("\ufffd")
 
     def close(self) -> None:
         """Stop the computation."""
         self._tokens.close()  # type: ignore[union-attr]  # generators and TorchTokens have it
 
-    def _whole(self) -> str:
+    def _get_whole_text(self) -> str:
         if self._text[0] != len(self._ids):
             self._text = len(self._ids), self._decode(self._ids)
         return self._text[1]

@@ -141,10 +141,10 @@ def _get_entry_files(entry: dict[str, Any], data: list[str]) -> dict[str, list[s
 def _find_matching(patterns: Any, base: str, data: list[str]) -> list[str]:
     given = [str(item) for item in (patterns if isinstance(patterns, list) else [patterns])]
     full = [str(PurePosixPath(base) / pattern) for pattern in given]
-    return [name for name in data if any(_matches(name, pattern) for pattern in full)]
+    return [name for name in data if any(_is_match(name, pattern) for pattern in full)]
 
 
-def _matches(name: str, pattern: str) -> bool:
+def _is_match(name: str, pattern: str) -> bool:
     """Return whether a path matches a pattern; `**` also matches no folder at all."""
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(
         name, pattern.replace("**/", "")

@@ -47,7 +47,7 @@ def _split_by_pattern(pattern: str) -> Callable[[], pre_tokenizers.PreTokenizer]
     )
 
 
-def _digits() -> pre_tokenizers.PreTokenizer:
+def _split_digits() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -56,7 +56,7 @@ def _digits() -> pre_tokenizers.PreTokenizer:
     )
 
 
-def _plain() -> pre_tokenizers.PreTokenizer:
+def _split_plain() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
@@ -70,8 +70,10 @@ SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     **dict.fromkeys(
         ("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"), _split_by_pattern(_QWEN2)
     ),
-    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"), _digits),
-    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe"), _plain),
+    **dict.fromkeys(
+        ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"), _split_digits
+    ),
+    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe"), _split_plain),
 }
 
 

@@ -85,7 +85,7 @@ class ChatFormat:
                 self.to_plain(messages), begin, end, tools=_wrap_tools(tools)
             )
         except Exception as error:  # foreign code may raise anything
-            raise _refused_by_template(error) from error
+            raise _refused_by_template_error(error) from error
 
     def to_plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Return the messages in the form that the template expects; raises UnusableRow."""
@@ -116,12 +116,12 @@ class ChatFormat:
             if isinstance(call.node, nodes.Getattr) and call.node.attr in _LOOKS:
                 return True
         for entry in tree.find_all((nodes.Filter, nodes.Test)):
-            if entry.name in _LOOKS and not _counts_messages(entry):
+            if entry.name in _LOOKS and not _is_count_of_messages(entry):
                 return True
         for item in tree.find_all(nodes.Getitem):
             if isinstance(item.arg, nodes.Slice) and not isinstance(item.node, nodes.Name):
                 return True
-        return any(_compares_text(compare) for compare in tree.find_all(nodes.Compare))
+        return any(_can_compare_text(compare) for compare in tree.find_all(nodes.Compare))
 
     @cached_property
     def between(self) -> str:
@@ -189,7 +189,7 @@ class ChatFormat:
         try:
             return self.template.render(plain, prompt, tools=_wrap_tools(tools))
         except Exception as error:  # foreign code may raise anything
-            raise _refused_by_template(error) from error
+            raise _refused_by_template_error(error) from error
 
     def _try(self, plain: list[dict[str, Any]], tools: Tools = ()) -> str:
         """Return the text, "" if the template refuses it."""
@@ -263,7 +263,7 @@ def _wrap_tools(tools: Tools) -> list[dict[str, Any]] | None:
     ] or None  # fmt: skip
 
 
-def _refused_by_template(error: Exception) -> UnusableRow:
+def _refused_by_template_error(error: Exception) -> UnusableRow:
     if isinstance(error, jinja2.TemplateError):
         return refuse_template("the chat template rejects the conversation: {error}", error)
     return refuse_template("the chat template fails on the conversation: {error}", error)
@@ -313,13 +313,13 @@ _KEYS = frozenset(
 _CONTENTS = ("content", "text")
 
 
-def _counts_messages(entry: nodes.Expr) -> bool:
+def _is_count_of_messages(entry: nodes.Expr) -> bool:
     """Return whether the use of `messages` can't inspect texts, such as `messages | length`."""
     node = getattr(entry, "node", None)
     return isinstance(node, nodes.Name) and node.name not in _CONTENTS
 
 
-def _compares_text(compare: nodes.Compare) -> bool:
+def _can_compare_text(compare: nodes.Compare) -> bool:
     """Return whether a comparison may inspect a text; comparing a role or a key of a message does
     not.
     """

@@ -130,7 +130,7 @@ def delete_leftovers(run: RunFolder) -> None:
 
 
 @contextmanager
-def scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
+def create_scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
     """Yield a folder for temporary files of a training, or of one rank; deleted when the block ends."""
     folder = _get_scratch_folder(run) / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ def train(
         checkpoint_files.delete_all_checkpoints(run)
         run.update_manifest(memory=None, kernels=None)
     with (
-        checkpoint_files.scratch_folder(run) as scratch,
+        checkpoint_files.create_scratch_folder(run) as scratch,
         trackers.mirror_metrics(run, project, job, resume=resume),
         nullcontext(ranks)
         if ranks
@@ -67,7 +67,7 @@ def train(
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
     """Train as a rank other than 0, in a process of its own."""
     project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
-    with checkpoint_files.scratch_folder(run, f"rank-{ranks.rank}") as scratch:
+    with checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch:
         _train_rank(run, project, job, ranks, scratch, resume=resume)
 
 

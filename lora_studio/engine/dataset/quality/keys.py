@@ -21,32 +21,34 @@ def normalize_sides(sample: Sample) -> Sides:
     if sample.task == "text":
         return (normalize(sample.text),)
     said = [turn for turn in sample.messages if turn.role != "system"]
-    asked = [_spoken(turn) for turn in said if turn.role != "assistant" or not turn.trained]
+    asked = [
+        _get_spoken_text(turn) for turn in said if turn.role != "assistant" or not turn.trained
+    ]
     answers = [[turn for turn in said if turn.role == "assistant" and turn.trained]]
     if sample.task == "preference":
         answers = [[*sample.chosen], [*sample.rejected]]
-    spoken = ["\n".join(_spoken(turn) for turn in turns) for turns in answers]
+    spoken = ["\n".join(_get_spoken_text(turn) for turn in turns) for turns in answers]
     return tuple(normalize(text) for text in ("\n".join(asked), *spoken))
 
 
 def get_context(sample: Sample) -> str:
     """Return what has to be equal in near duplicates: task, system message, tools and label."""
-    system = [_exact(turn) for turn in sample.messages if turn.role == "system"]
-    return "\x1d".join([sample.task, *system, str(sample.label), _tools(sample)])
+    system = [_join_exactly(turn) for turn in sample.messages if turn.role == "system"]
+    return "\x1d".join([sample.task, *system, str(sample.label), _format_tools(sample)])
 
 
 def get_keys(sample: Sample) -> dict[str, int]:
     """Return hashes of a row and its parts, regardless of spacing; 0 for a missing part."""
-    turns = [_exact(turn) for turn in sample.messages]
+    turns = [_join_exactly(turn) for turn in sample.messages]
     last = len(turns)
     if sample.task != "preference":
         answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
         last = answers[-1] if answers else last
     prompt, answer = _join_turns(turns[:last]), _join_turns(turns[last:])
-    rejected = _join_turns([_exact(turn) for turn in sample.rejected])
+    rejected = _join_turns([_join_exactly(turn) for turn in sample.rejected])
     if sample.task == "preference":
-        answer = _join_turns([_exact(turn) for turn in sample.chosen])
-    tools, text = _tools(sample), " ".join(sample.text.split())
+        answer = _join_turns([_join_exactly(turn) for turn in sample.chosen])
+    tools, text = _format_tools(sample), " ".join(sample.text.split())
     whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
     return {
         "length": len(whole),
@@ -58,22 +60,22 @@ def get_keys(sample: Sample) -> dict[str, int]:
     }
 
 
-def _exact(turn: Message) -> str:
-    return f"{turn.role}\x1e{' '.join(_spoken(turn).split())}"
+def _join_exactly(turn: Message) -> str:
+    return f"{turn.role}\x1e{' '.join(_get_spoken_text(turn).split())}"
 
 
 def _join_turns(turns: Sequence[str]) -> str:
     return "\x1f".join(turns)
 
 
-def _spoken(turn: Message) -> str:
+def _get_spoken_text(turn: Message) -> str:
     if not turn.thinking and not turn.tool_calls:
         return turn.content
     calls = [json.dumps([call.name, call.arguments], sort_keys=True) for call in turn.tool_calls]
     return "\n".join([turn.thinking, turn.content, *calls])
 
 
-def _tools(sample: Sample) -> str:
+def _format_tools(sample: Sample) -> str:
     return json.dumps(sample.tools, sort_keys=True) if sample.tools else ""
 
 

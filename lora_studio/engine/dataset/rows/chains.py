@@ -194,12 +194,12 @@ def _get_reason_against_joining(
         return _MANY_WAYS
     if is_plain and not are_turns and np.count_nonzero(links.lost) > 2 * links.count:
         return _ELSEWHERE
-    if reading is not None and is_plain and _are_variants(store, links, reading):
+    if reading is not None and is_plain and _has_variants(store, links, reading):
         return _VARIANTS
     return _TOO_MUCH if links.growth > _MOST_GROWTH * links.size + _FREE else ""
 
 
-def _are_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
+def _has_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
     """Return whether most rows ask the same as the row that they name, in more or other words."""
     if reading.format is None:
         return False

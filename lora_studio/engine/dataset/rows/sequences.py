@@ -101,7 +101,7 @@ class Selection:
     def get_encoded(self, row: int, side: str = "") -> Encoded:
         """Return one row; `side` is "rejected_" for the other of a pair."""
         begin, end = int(self.begin[row]), int(self.end[row])
-        item = self.tables[self.table[row]].item(int(self.index[row]), side)
+        item = self.tables[self.table[row]].get_item(int(self.index[row]), side)
         ids = np.array(item.ids[begin:end], np.int32)
         trained = build_trained_mask(end, item.spans)[begin : begin + len(ids)]
         full = len(item.ids) if begin == 0 and not side else len(ids)

@@ -66,7 +66,7 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
 
     def merged(self: Any) -> Any:
         stored_range = self.data_range
-        content = reader.bytes(stored_range.filename, stored_range.offset, stored_range.size)
+        content = reader.read_bytes(stored_range.filename, stored_range.offset, stored_range.size)
         return as_stored(self) if content is None else content
 
     stored.mmap_bytes = merged

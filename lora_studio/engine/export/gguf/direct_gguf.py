@@ -144,7 +144,7 @@ class MergedTensorReader:
             for output, position in zip(shard.outputs, positions, strict=False):
                 self._outputs[shard.file, position, output.planned.bytes] = output
 
-    def bytes(self, file: Path, offset: int, size: int) -> np.ndarray | None:
+    def read_bytes(self, file: Path, offset: int, size: int) -> np.ndarray | None:
         """Return uint8 [size], writable; None for a file in another folder.
 
         Raises ProblemError when a value isn't finite, KeyError when no tensor starts at that

@@ -119,7 +119,7 @@ def get_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Restore what `optimizer_state` returned; the model holds the weights as they were saved."""
+    """Restore what `get_optimizer_state` returned; the model holds the weights as they were saved."""
     weights = state.pop("weights", None)
     optimizer.load_state_dict(state)
     if weights is not None:
