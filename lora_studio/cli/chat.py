@@ -96,7 +96,7 @@ def _open_project(path: Path) -> tuple[Project, RunFolder | None]:
     if wrong:
         raise ProblemError(wrong)
     assert draft.folder is not None
-    return draft.freeze().resolved(draft.folder), None
+    return draft.freeze().resolve(draft.folder), None
 
 
 def _on_device(frozen: Project, device: str) -> Project:
@@ -138,7 +138,7 @@ def _find_speaker(
         case "merged" if run is not None and (run.merged / "config.json").is_file():
             return ModelSpeaker(folder=str(run.merged))
         case "gguf" if run is not None and (files := speakers.list_gguf_files(run)):
-            first = run.gguf_file(frozen.name, frozen.export.quantizations[0])
+            first = run.get_gguf_file(frozen.name, frozen.export.quantizations[0])
             return speakers.create_gguf_speaker(run, first if first in files else files[0])
         case missing:
             raise fail(

@@ -335,7 +335,7 @@ def _run_now(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> N
     """Run an action that returns at once, under the lock, and print the current engine."""
     display = Display(as_json=as_json)
     root = folders.get_root()
-    with exit_on_problem(display), root.locked():
+    with exit_on_problem(display), root.lock():
         engine = action(root)
     if as_json:
         print_json(_dump_engine(engine))

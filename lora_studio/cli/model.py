@@ -215,9 +215,9 @@ def _show(
     fits = [
         (entry, model_fit.estimate_fit(entry, settings) if settings else None) for entry in models
     ]
-    usable = [pair for pair in fits if pair[0].usable]
+    usable = [pair for pair in fits if pair[0].is_usable]
     usable.sort(key=lambda pair: model_fit.get_fit_sort_key(pair[1]))
-    rest = [pair for pair in fits if not pair[0].usable]
+    rest = [pair for pair in fits if not pair[0].is_usable]
     if as_json:
         print_json([_dump_json(entry, fit) for entry, fit in (*usable, *rest)])
         return

@@ -190,7 +190,7 @@ def _find_entry(runs: Path, name: str) -> QueuedRun:
     run.load_project()
     if run.is_running():
         raise fail("run.busy", "{run} is running.", "Wait until it finishes.", run=run.path.name)
-    return QueuedRun(run=run.path.name, resume=run.state() != "new")
+    return QueuedRun(run=run.path.name, resume=run.read_state() != "new")
 
 
 def _parse_axis(draft: Draft, text: str) -> Axis:
@@ -229,7 +229,7 @@ def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> N
         print_json({"paused": queue.paused, "runs": [_dump_entry(runs, e) for e in queue.entries]})
         return
     for position, entry in enumerate(queue.entries, start=1):
-        about = RunFolder(runs / entry.run).about()
+        about = RunFolder(runs / entry.run).read_about()
         said = [entry.run, about.title, ", ".join(about.tags), "resumes" * entry.resume]
         line = "  ".join(part for part in said if part)
         display.console.print(f"{position:>3}  {line}", soft_wrap=True, markup=False)
@@ -240,5 +240,5 @@ def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> N
 
 
 def _dump_entry(runs: Path, entry: QueuedRun) -> dict[str, Any]:
-    about = RunFolder(runs / entry.run).about()
+    about = RunFolder(runs / entry.run).read_about()
     return {**entry.model_dump(), "title": about.title, "tags": about.tags}

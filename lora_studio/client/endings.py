@@ -25,7 +25,7 @@ def find_last_open_command(run: RunFolder, kind: str = "") -> str | None:
     Its worker may have ended. None if the command is of another `kind`.
     """
     command: str | None = None
-    for event in run.milestones():
+    for event in run.iter_milestones():
         if isinstance(event, events.Started):
             command = event.id if kind in ("", event.command) else None
         elif isinstance(event, events.Ending):
@@ -62,7 +62,7 @@ def crash_problem(what: Text, run: RunFolder | None) -> Problem:
     """Return the problem of a worker that ended in the middle of a command."""
     if run is None:
         remedy = "Try again."
-    elif find_last_open_command(run, "train") and run.checkpoint_steps():
+    elif find_last_open_command(run, "train") and run.list_checkpoint_steps():
         remedy = "Everything that was saved is intact. Resume training: it continues from the last checkpoint."
     else:
         remedy = "Everything that was saved is intact. Start the step again."

@@ -151,7 +151,7 @@ class RestartingWorker:
             return True
 
     def _as_warning(self, problem: Problem) -> Problem:
-        steps = self._run.checkpoint_steps()
+        steps = self._run.list_checkpoint_steps()
         values = {"attempt": self._restarts, "attempts": MAX_RESTARTS}
         if steps:
             remedy = text(
@@ -185,7 +185,7 @@ def guard_run(run: RunFolder) -> None:
     try:
         while run.is_running():
             time.sleep(_INTERVAL)
-        if run.died_of_memory():
+        if run.has_run_out_of_memory():
             train = commands.Train(id=command, run=str(run.path), resume=True, lower=True)
             for _ in client_worker.perform(train, start=RestartingWorker.start):
                 pass  # the worker records its events in the run folder

@@ -61,7 +61,7 @@ class WatchedRun:
         if open_command is not None and not self._detached.is_set():
             problem = (
                 out_of_memory_problem(self._run)
-                if self._run.died_of_memory()
+                if self._run.has_run_out_of_memory()
                 else crash_problem(text("The worker stopped unexpectedly."), self._run)
             )
             yield events.Failed(id=open_command, problem=problem)

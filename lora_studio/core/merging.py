@@ -62,7 +62,7 @@ class MergingSpec(Spec):
         help_topic="merging",
     )
 
-    def resolved_further(self, folder: Path) -> tuple[str, ...]:
+    def resolve_further(self, folder: Path) -> tuple[str, ...]:
         """Return the additional adapters with absolute paths; raises ProblemError for an invalid
         weight."""
         weighted = [adapters.parse_weighted(text) for text in self.further]

@@ -108,7 +108,7 @@ class Conversation(_Stored):
         turns[index] = turn
         return self.model_copy(update={"turns": tuple(turns)})
 
-    def branched(self, turn: int) -> Conversation:
+    def branch(self, turn: int) -> Conversation:
         """Return a new conversation with everything before a turn."""
         return self.model_copy(
             update={
@@ -156,7 +156,7 @@ class Playground:
         """Every vote, in order."""
         return self.folder / "votes.json"
 
-    def conversations(self) -> list[Conversation]:
+    def load_conversations(self) -> list[Conversation]:
         """Return all conversations, the last changed first; unreadable files are skipped."""
         dated = []
         for file in self.folder.glob("conversation-*.json"):
@@ -175,7 +175,7 @@ class Playground:
         """Write a conversation; raises ProblemError."""
         self._write(self.file(conversation), conversation.model_dump_json(indent=1) + "\n")
 
-    def votes(self) -> list[Vote]:
+    def load_votes(self) -> list[Vote]:
         """Return every vote so far; raises ProblemError if the file can't be read, so that no vote
         is overwritten."""
         try:
@@ -194,7 +194,7 @@ class Playground:
 
     def vote(self, vote: Vote) -> None:
         """Add a vote; raises ProblemError."""
-        votes = [*self.votes(), vote]
+        votes = [*self.load_votes(), vote]
         content = {"schema_version": 1, "votes": [each.model_dump(mode="json") for each in votes]}
         self._write(self.votes_file, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 

@@ -83,7 +83,7 @@ def answer_gguf(
     run: RunFolder, project: Project, command: commands.Generate, job: JobContext
 ) -> None:
     """Answer with the run's first GGUF file; raises ProblemError."""
-    file = run.gguf_file(project.name, project.export.quantizations[0])
+    file = run.get_gguf_file(project.name, project.export.quantizations[0])
     if not file.is_file():
         raise fail(
             "chat.no_gguf",

@@ -253,7 +253,7 @@ def _retry(
             return ask()
         except httpx.HTTPError as error:
             log.write(f"{file.name}: {describe_error(error)}")
-            if (pause := waiting.after(error)) is None:
+            if (pause := waiting.next_pause(error)) is None:
                 raise
             halt.wait(pause)
 
@@ -321,7 +321,7 @@ def _download(
         ) as error:
             stop.check()
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
-            pause = waiting.after(error, grown=grown)
+            pause = waiting.next_pause(error, grown=grown)
             log.write(f"{file.name}: {describe_error(error)} (attempt {waiting.failures})")
             if pause is None:
                 raise _download_error(file, error) from error

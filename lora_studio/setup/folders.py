@@ -61,7 +61,7 @@ class EngineRoot:
         return self.path / "cache"
 
     @property
-    def gone(self) -> Path:
+    def trash(self) -> Path:
         """A cache on its way out: half of one under its name would mislead uv."""
         return self.path / "cache-gone"
 
@@ -73,13 +73,13 @@ class EngineRoot:
     @property
     def parts(self) -> tuple[Path, ...]:
         """All that set-ups put here: the folder itself may hold other things of the user's."""
-        return (self.engines, self.downloads, self.cache, self.gone, self.pythons)
+        return (self.engines, self.downloads, self.cache, self.trash, self.pythons)
 
     def discard_cache(self) -> None:
         """Delete the cache by renaming it first, so an interruption leaves no partial cache."""
         with contextlib.suppress(OSError):
-            self.cache.replace(self.gone)
-        shutil.rmtree(self.gone, ignore_errors=True)
+            self.cache.replace(self.trash)
+        shutil.rmtree(self.trash, ignore_errors=True)
 
     def delete(self) -> None:
         """Delete everything that setups created, and the folder if it is then empty; raises ProblemError."""
@@ -106,7 +106,7 @@ class EngineRoot:
         return paths.get_log_folder() / "setup.log"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the setup lock; raises ProblemError if another setup is running or the folder isn't writable."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -204,7 +204,7 @@ class RetryWait:
         """Start without failures."""
         self.failures = 0
 
-    def after(self, error: Exception, *, grown: bool = False) -> float | None:
+    def next_pause(self, error: Exception, *, grown: bool = False) -> float | None:
         """Return the seconds to wait after a failure, or None to give up; `grown` means data was received."""
         self.failures = 1 if grown else self.failures + 1
         asked = get_retry_after(error)

@@ -104,8 +104,8 @@ def delete_leftovers(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         log.write(f"{folder.name} was never finished")
         _kill_leftovers(folder)
     yield from removal.delete_folders(left, log)
-    if root.gone.is_dir():
-        yield from _delete_folders([root.gone], log)
+    if root.trash.is_dir():
+        yield from _delete_folders([root.trash], log)
     for scratch in root.path.glob("resolve-*"):
         shutil.rmtree(scratch, ignore_errors=True)
 

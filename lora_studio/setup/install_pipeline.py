@@ -60,10 +60,10 @@ def install_packages(
         for wheel in plan.fetched:
             if wheel.file.local is not None:
                 installer.add(wheel.file.name)
-        for progress in download.fetch(files, "Downloading", stop, log, installer.came):
+        for progress in download.fetch(files, "Downloading", stop, log, installer.mark_downloaded):
             installer.check()
             yield progress
-        installer.all_came()
+        installer.finish_downloads()
         yield installer.progress
         while not installer.ended():
             stop.check()
@@ -121,7 +121,7 @@ class Installer:
     def __exit__(self, *_: object) -> None:
         """Stop, even if downloads are incomplete."""
         self._halt.ask()
-        self.all_came()
+        self.finish_downloads()
         self._thread.join()
 
     def add(self, name: str) -> None:
@@ -130,11 +130,11 @@ class Installer:
             self._came.append(name)
             self._changed.notify()
 
-    def came(self, file: DownloadFile) -> None:
+    def mark_downloaded(self, file: DownloadFile) -> None:
         """Count a downloaded file."""
         self.add(file.name)
 
-    def all_came(self) -> None:
+    def finish_downloads(self) -> None:
         """Signal that all files have been downloaded."""
         with self._changed:
             self._complete = True

@@ -78,7 +78,7 @@ class EngineSetup:
     def _prepare(self, log: SetupLog) -> Iterator[Event]:
         with folders.use_root(self.request.to):
             root = folders.get_root()
-            with root.locked():
+            with root.lock():
                 if self._foreign(root) is None:
                     yield from self._planned(root, log)
 
@@ -95,7 +95,7 @@ class EngineSetup:
                 yield from _report_unused_engines(before, root)
 
     def _carry_out_in(self, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
-        with root.locked():
+        with root.lock():
             foreign = self._foreign(root)
             if foreign is not None:
                 yield from install.adopt_python(Path(foreign.interpreter), root, self.stop, log)
@@ -250,7 +250,7 @@ def make_wheelhouse(
             raise not_writable_error(target, error) from error
         _require_network(None)
         root = folders.get_root()
-        with root.locked():
+        with root.lock():
             yield from _fill_wheelhouse(
                 target, request, root, stop, log, platform, with_python=with_python
             )
@@ -303,7 +303,7 @@ def adopt_python(path: Path, stop: StopFlag) -> Iterator[Event]:
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.get_root()
-        with root.locked():
+        with root.lock():
             yield from install.adopt_python(path, root, stop, log)
 
     return run_setup(work, stop)
@@ -353,7 +353,7 @@ def remove_engines(name: str, _stop: StopFlag) -> Iterator[Event]:
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.get_root()
-        with root.locked():
+        with root.lock():
             chosen = [engines.get_engine(name, root)] if name else engines.list_engines(root)
             for engine in chosen:
                 engines.deselect_engine(engine, root)
@@ -373,7 +373,7 @@ def _run_locked(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], 
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.get_root()
-        with root.locked():
+        with root.lock():
             action(root)
             current = engines.get_current(root)
         log.write(f"{current.name if current else 'no engine'} is in use")

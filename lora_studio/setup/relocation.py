@@ -25,7 +25,7 @@ def move_engines(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """
     old = folders.get_root()
     new = _prepare_target(to, old)
-    with old.locked(), new.locked():
+    with old.lock(), new.lock():
         for engine in engines.list_engines(old):
             engines.require_idle(engine)
         total = measure_total_size((old.engines, old.pythons))

@@ -126,11 +126,11 @@ def test_background_training_is_paused_and_metrics_are_csv(
     result = studio("pause", str(run.path))
     assert result.returncode == 0
     assert "Paused. Run `lora-studio resume" in result.stdout
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
     assert not any(isinstance(event, events.Ending) for event in stream)
     lines = studio("metrics", str(run.path)).stdout.splitlines()
     assert lines[0].startswith("step,epoch,loss")
-    assert len(lines) == 1 + run.checkpoint_steps()[-1]
+    assert len(lines) == 1 + run.list_checkpoint_steps()[-1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd-inhibit is a program of Linux")
@@ -182,7 +182,7 @@ def test_sigterm_pauses_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert process.returncode == headless.INTERRUPTED  # nothing that takes the adapter is to follow
     assert isinstance(ending, events.Done)
     assert ending.paused
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="only Unix hangs up")
@@ -207,7 +207,7 @@ def test_training_survives_a_closed_terminal_with_a_guard(
         assert time.monotonic() < until
         time.sleep(0.1)
     assert studio("pause", str(run.path)).returncode == 0
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
     while run.is_guarded():
         assert time.monotonic() < until + 600
         time.sleep(0.1)

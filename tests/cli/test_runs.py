@@ -124,5 +124,5 @@ def test_queue_runs_to_the_end_after_a_failure(queued: Path) -> None:
     status, printed = _queue(queued, "run")
     assert status == 1, printed
     assert "1 run failed" in printed
-    assert second.state() == "trained"
+    assert second.read_state() == "trained"
     assert _waiting(queued) == []

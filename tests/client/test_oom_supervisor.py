@@ -249,7 +249,7 @@ def test_training_of_killed_window_restarts_after_oom(
     (run.path / "go").touch()
     _until(lambda: _log_texts(run) == ["resumed, lower: True"])
     _until(lambda: not run.is_guarded() and not run.is_running())
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"
 
 
 def test_start_guard_restarts_detached_training_after_oom(
@@ -292,7 +292,7 @@ def test_killed_detached_training_is_not_restarted(hungry_train: Command, run: R
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     _until(lambda: not run.is_guarded())
-    assert run.state() == "interrupted"
+    assert run.read_state() == "interrupted"
     last_event = list(WatchedRun(run).events())[-1]
     assert isinstance(last_event, events.Failed)
     assert last_event.problem.code == "worker.crashed"
@@ -316,7 +316,7 @@ def test_group_limit_and_usage_are_read(group: Path) -> None:
     _set_limit(group, 200 * MB)
     code = (
         "from lora_studio.core.system import memory_limits; own = memory_limits.list_control_groups();"
-        "held = b'x' * 50_000_000; print(own[0].limit(), own[0].held())"
+        "held = b'x' * 50_000_000; print(own[0].read_limit(), own[0].read_held())"
     )
     line = _inside(group, [sys.executable, "-c", code])
     result = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
@@ -334,7 +334,7 @@ from lora_studio.engine.training.memory.watch import MemoryWatch
 with MemoryWatch(torch.device("cpu")) as watch:
     time.sleep(0.2)
     watch.check()
-    held = torch.ones(int(0.95 * group.limit() - group.held()) // 4)
+    held = torch.ones(int(0.95 * group.read_limit() - group.read_held()) // 4)
     while not watch.is_exceeded:
         time.sleep(0.02)
     del held  # a short peak counts too
@@ -420,7 +420,7 @@ def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
     losses, expected = metrics.read_metrics(limited).loss, metrics.read_metrics(whole).loss
     assert list(losses.steps) == list(expected.steps)
     assert list(losses.values) == pytest.approx(list(expected.values), rel=1e-4)
-    assert limited.manifest()["memory"]["micro_batch"] == recovered[-1].micro_batch
+    assert limited.read_manifest()["memory"]["micro_batch"] == recovered[-1].micro_batch
 
 
 @pytest.mark.slow

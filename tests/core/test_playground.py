@@ -59,10 +59,10 @@ def test_branch_keeps_the_original_conversation(tmp_path: Path) -> None:
     place = Playground(tmp_path)
     before = talk("one", "two")
     place.save(before)
-    branch = before.branched(1)
+    branch = before.branch(1)
     place.save(branch)
-    assert place.conversations()[0] == branch
-    assert {each.id: len(each.turns) for each in place.conversations()} == {
+    assert place.load_conversations()[0] == branch
+    assert {each.id: len(each.turns) for each in place.load_conversations()} == {
         before.id: 2,
         branch.id: 1,
     }
@@ -81,7 +81,7 @@ def test_conversations_load_with_speakers_and_skip_torn_files(
     kept = Conversation(speakers=who, draft="not sent yet")
     place.save(kept)
     (place.folder / "conversation-torn.json").write_text('{"id": ')
-    assert place.conversations() == [kept]
+    assert place.load_conversations() == [kept]
     assert kept.title == "not sent yet"
     assert [chat.get_speaker_key(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
 
@@ -92,9 +92,11 @@ def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> Non
         place.vote(
             Vote(prompt="Hi, you", names=("base", "tuned"), answers=("a", "b"), winner=winner)
         )
-    found = {each.name: (each.votes, each.wins, each.rate) for each in count_votes(place.votes())}
+    found = {
+        each.name: (each.votes, each.wins, each.rate) for each in count_votes(place.load_votes())
+    }
     assert found == {"base": (4, 2, 0.625), "tuned": (4, 1, 0.375)}
-    lines = to_csv(place.votes()).splitlines()
+    lines = to_csv(place.load_votes()).splitlines()
     assert lines[0].startswith("time,prompt,winner,name_1,answer_1")
     assert lines[4].endswith('Z,"Hi, you",tie,base,a,tuned,b')
 

@@ -78,7 +78,7 @@ def test_adapters_from_library_can_be_merged_and_imported(tmp_path: Path) -> Non
     own = merged(run.merged, run.path, "--weight", 0.5, "--adapter", two)
     assert all(torch.equal(own[name], apart[name]) for name in own)
     studio("import", tmp_path / "project", "--model", tmp_path / "apart")
-    assert {each.state() for each in run_folder.list_runs(run.path.parent)} == {"merged"}
+    assert {each.read_state() for each in run_folder.list_runs(run.path.parent)} == {"merged"}
     foreign = random_adapter(other, tmp_path / "lib" / "foreign")
     refused = studio("import", tmp_path / "project", "--adapter", foreign, status=1)
     assert "The model has no model.layers.0." in refused

@@ -58,7 +58,7 @@ def test_pipeline_passes_self_test_and_reaches_ollama(
     run = _run_of(family, tmp_path, ollama_server.host)
     sent = _carry_out(run)
     assert [event for event in sent if isinstance(event, events.Failed)] == []
-    assert run.state() == "exported"
+    assert run.read_state() == "exported"
 
     losses = [event.loss for event in sent if isinstance(event, events.StepDone)]
     assert losses[-1] < losses[0]

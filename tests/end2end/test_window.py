@@ -121,7 +121,7 @@ def test_six_pages_lead_from_empty_project_to_ollama_model(
     assert pages["export"].result.created.name == "harbour-desk"
 
     (run,) = list_runs(folder / "runs")
-    assert run.state() == "exported"
+    assert run.read_state() == "exported"
     assert run.load_project().lora.rank == 8
     assert run.load_project().training.learning_rate == 5e-3
     with ollama.Client(host=ollama_server.host) as client:

@@ -73,7 +73,7 @@ def test_missing_copies_resolve_to_their_original_paths(here: RunFolder, tmp_pat
 
 def test_missing_model_is_reported(here: RunFolder, tmp_path: Path) -> None:
     run = cluster.export_run(here, tmp_path / "out", with_model=False)
-    manifest = run.manifest()
+    manifest = run.read_manifest()
     run.update_manifest(taken_along={})  # on the cluster, the original path doesn't exist
     assert [problem.code for problem in cluster.list_missing_files(run)] == ["cluster.missing"]
     run.update_manifest(taken_along=manifest["taken_along"])
@@ -101,7 +101,7 @@ def test_started_run_exports_its_checkpoint_and_adapter(
     there = cluster.export_run(here, tmp_path / "out")
     shutil.rmtree(here.path)
     assert (Path(there.load_project().lora.start_from) / "adapter_config.json").is_file()
-    assert there.checkpoint_steps() == [2]
+    assert there.list_checkpoint_steps() == [2]
     assert list(there.best.iterdir())
     assert there.samples_file.is_file()
     channel = handle(commands.Train(run=str(there.path), resume=True))
@@ -134,8 +134,8 @@ def test_exported_run_trains_the_same_and_can_be_merged(here: RunFolder, tmp_pat
     back = RunFolder(here.path.parent / "from-the-cluster")
     shutil.move(out, back.path)
     shutil.rmtree(back.path / "model")
-    assert back.state() == "trained"
-    assert back.checkpoint_steps() == [5]
+    assert back.read_state() == "trained"
+    assert back.list_checkpoint_steps() == [5]
 
     project = here.load_project()
     specs = project.model_dump(mode="json", exclude={"name"})
@@ -149,4 +149,4 @@ def test_exported_run_trains_the_same_and_can_be_merged(here: RunFolder, tmp_pat
 
     merged = handle(commands.Merge(run=str(back.path)))
     assert merged.of(events.Done), merged.events[-1]
-    assert back.state() == "merged"
+    assert back.read_state() == "merged"

@@ -149,7 +149,7 @@ def test_end_marker_without_a_token_is_cut_as_text(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def file(run: RunFolder) -> Path:
-    return run.gguf_file("Harbour", "F16")
+    return run.get_gguf_file("Harbour", "F16")
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_killed_worker_is_reported_and_its_run_resumes(long_run: RunFolder) -> N
     last = list(stream)[-1]
     assert isinstance(last, events.Failed)
     assert last.problem.code == "worker.crashed"
-    assert long_run.state() == "interrupted"
+    assert long_run.read_state() == "interrupted"
 
     resume_command = commands.Train(run=str(long_run.path), resume=True)
     stream = client_worker.perform(resume_command, workers.append)
@@ -143,7 +143,7 @@ def test_killed_worker_is_reported_and_its_run_resumes(long_run: RunFolder) -> N
         id=resume_command.id, stopped=True, time=list(long_run.events())[-1].time
     )
     assert (long_run.adapter / "adapter_model.safetensors").is_file()
-    assert long_run.state() == "trained"
+    assert long_run.read_state() == "trained"
 
 
 @pytest.mark.slow
@@ -209,8 +209,8 @@ def test_cancel_is_obeyed_and_keeps_checkpoints(
     workers[0].cancel(command.id)
     assert isinstance(list(stream)[-1], events.Cancelled)
     assert list(long_run.events())[-1].kind == "cancelled"  # written by the worker itself
-    assert long_run.state() == "stopped"
-    assert long_run.checkpoint_steps()
+    assert long_run.read_state() == "stopped"
+    assert long_run.list_checkpoint_steps()
 
 
 @pytest.mark.slow

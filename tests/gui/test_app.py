@@ -150,7 +150,7 @@ def test_training_survives_a_killed_window(
     until = time.monotonic() + WAIT / 1000
     while run.is_running() and time.monotonic() < until:
         time.sleep(0.05)
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"
     assert _steps(run) == 10
 
 

@@ -201,9 +201,9 @@ def test_damaged_pointer_file_means_no_current_engine(root: EngineRoot) -> None:
 
 def test_concurrent_setup_is_refused(root: EngineRoot) -> None:
     with (
-        root.locked(),
+        root.lock(),
         pytest.raises(ProblemError, match="Another engine setup is running"),
-        root.locked(),
+        root.lock(),
     ):
         pass
 
@@ -214,7 +214,7 @@ def test_unwritable_engine_folder_is_a_problem(
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv(folders.VARIABLE, str(blocked / "engine"))
-    with pytest.raises(ProblemError) as caught, folders.get_root().locked():
+    with pytest.raises(ProblemError) as caught, folders.get_root().lock():
         pass
     assert caught.value.problems[0].code == "engine.folder"
 

@@ -838,9 +838,9 @@ def test_setup_killed_during_its_check_leaves_no_partial_cache(
             break
     assert not root.cache.exists()
     work.close()  # type: ignore[attr-defined]  # it is a generator
-    (root.gone / "archive").mkdir(parents=True)
+    (root.trash / "archive").mkdir(parents=True)
     ready(run())
-    assert not root.gone.exists()
+    assert not root.trash.exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the uv whose cache is damaged is a shell script")

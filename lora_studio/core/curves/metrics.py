@@ -110,7 +110,7 @@ class MetricSeries:
             column.rewind(step)
         self.checkpoints = _list_steps_until(self.checkpoints, step)
 
-    def columns(self) -> dict[str, MetricColumn]:
+    def get_columns(self) -> dict[str, MetricColumn]:
         """Return every column of numbers by step, under its name in a table."""
         return {
             **self.steps,
@@ -131,7 +131,7 @@ def iter_csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     several = len(runs) > 1
-    names = list(dict.fromkeys(name for run in runs.values() for name in run.columns()))
+    names = list(dict.fromkeys(name for run in runs.values() for name in run.get_columns()))
     head = [["run", "step", *names] if several else ["step", *names]]
     for name, cells in [
         ("", head),
@@ -145,7 +145,7 @@ def iter_csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
 
 
 def _iter_rows(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
-    columns = [run.columns().get(name, MetricColumn()) for name in names]
+    columns = [run.get_columns().get(name, MetricColumn()) for name in names]
     places = [0] * len(columns)
     for step in run.loss.steps:
         line = [str(step)]

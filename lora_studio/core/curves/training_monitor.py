@@ -48,7 +48,7 @@ class TrainingMonitor:
                 earlier = [point for point in self._evaluations if point[0] < event.step]
                 self._evaluations = [*earlier, (event.step, event.loss)]
 
-    def verdict(self) -> TrainingVerdict | None:
+    def get_verdict(self) -> TrainingVerdict | None:
         """Return what is wrong now, None if nothing is."""
         if not self._is_finite:
             return verdict.divergence_verdict(text("The loss is NaN or infinite."))

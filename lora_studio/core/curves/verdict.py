@@ -50,7 +50,7 @@ class TrainingVerdict:
     best_step: int = 0
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         """Whether the adapter can be used without changing the recipe."""
         return self.kind in ("improved", "still_falling")
 

@@ -272,7 +272,7 @@ class DatasetSpec(Spec):
         help_topic="data",
     )
 
-    def resolved_sources(self, folder: Path) -> tuple[DataSource, ...]:
+    def resolve_sources(self, folder: Path) -> tuple[DataSource, ...]:
         """Return the sources with local paths resolved against `folder`."""
         return tuple(
             source

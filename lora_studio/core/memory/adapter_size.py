@@ -56,9 +56,9 @@ def _is_target(layer: LinearLayers, targets: Targets) -> bool:
     match targets:
         case "attention_qv":
             queries = _QUERY_VALUE.match(layer.name) or _FUSED.search(layer.name)
-            return layer.in_attention and bool(queries)
+            return layer.is_in_attention and bool(queries)
         case "attention":
-            return layer.in_attention
+            return layer.is_in_attention
     return True
 
 

@@ -205,7 +205,7 @@ def _shorten_sequences(change: MemoryChange) -> MemoryChange | None:
     title = text(
         "Max. sequence length {limit} (truncates {share:percent} of the rows)",
         limit=limit,
-        share=plan.rows.share_over(limit),
+        share=plan.rows.compute_share_over(limit),
     )
     return _add_change(
         change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)]

@@ -41,7 +41,7 @@ class CalibrationRecord(BaseModel):
             return self.tokens_per_s[source]
         return self.work_per_s / parameters if self.work_per_s and parameters else None
 
-    def after(
+    def with_run(
         self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
     ) -> CalibrationRecord:
         """Return the entry with one more run: `ratio` is measured over estimated memory of that
@@ -67,7 +67,9 @@ class MachineCalibration(BaseModel):
         """Return what is known of a device (`get_device_model`) at a precision; defaults at first."""
         return self.learned.get(f"{device} · {precision}", CalibrationRecord())
 
-    def with_(self, device: str, precision: str, learned: CalibrationRecord) -> MachineCalibration:
+    def with_record(
+        self, device: str, precision: str, learned: CalibrationRecord
+    ) -> MachineCalibration:
         """Return the calibration with another entry."""
         return MachineCalibration(learned={**self.learned, f"{device} · {precision}": learned})
 
@@ -90,14 +92,14 @@ def learn(plan: MemoryPlan, estimate: MemoryEstimate, peak: int, speed: float) -
     name = get_device_model(plan.device)
     certain = estimate.reported - estimate.guessed
     measured = max(0.0, peak - certain) / max(1, estimate.guessed)
-    learned = known.get(name, plan.precision).after(
+    learned = known.get(name, plan.precision).with_run(
         ratio=min(HIGHEST, max(LOWEST, measured)),
         share=estimate.guessed / max(1, estimate.reported),
         source=plan.model.source,
         parameters=plan.inspected.parameters,
         speed=speed * (RECOMPUTING if plan.checkpoints else 1.0),
     )
-    save(known.with_(name, plan.precision, learned))
+    save(known.with_record(name, plan.precision, learned))
 
 
 def get_path() -> Path:

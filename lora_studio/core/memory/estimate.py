@@ -78,7 +78,7 @@ def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     )
     experts = estimate_expert_bytes(plan)
     if plan.checkpoints:
-        inputs = tokens * (4 if plan.widened else size) * model.hidden_size * model.layers
+        inputs = tokens * (4 if plan.has_fp32_weights else size) * model.hidden_size * model.layers
         if plan.training.gradient_checkpointing == "unsloth" and plan.kind == "cuda":
             inputs = 0  # they wait in main memory
         return inputs + experts, tokens * (block + adapters) + working
@@ -109,13 +109,13 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
     where it is not of Llama's kind, the activation of one. A frozen linear layer needs no input.
     """
     size, shape = plan.bytes_each, plan.shape
-    norms = (size if shape.plain_norms and not plan.widened else 4) * shape.norm_width
+    norms = (size if shape.plain_norms and not plan.has_fp32_weights else 4) * shape.norm_width
     attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
     if shape.fused_attention:  # values are a part of the layer's result, which stays for them
         attention += size * (shape.query_width + shape.key_width)
     inner = shape.intermediate_size if not shape.experts_per_token else 0
     # A 4-bit layer gives back 32-bit results where it got such inputs, an 8-bit one does not.
-    given = 4 if plan.widened and plan.precision == "4bit" else size
+    given = 4 if plan.has_fp32_weights and plan.precision == "4bit" else size
     mlp = given * inner * (1 if not shape.gated else 2 if shape.plain_gates else 3)
     routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
     return norms + attention + mlp + size * routed
@@ -137,11 +137,11 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     for layer in list_adapted_layers(plan):
         share = layer.count / per_layer
         own += size * share * ranks.get(layer.name, lora.rank)
-        if plan.widened and not lora.dropout:
+        if plan.has_fp32_weights and not lora.dropout:
             own += size * share * layer.inputs  # each narrows the 32-bit input for itself
         elif lora.dropout:
             own += (size + mask) * share * layer.inputs
-        elif not (keeps_result and layer.reads_attention):
+        elif not (keeps_result and layer.is_attention_output):
             # Expert by expert a layer counts more than once a block, but each sees few tokens.
             shared[layer.reads] = size * min(share, 1.0) * layer.inputs
         if lora.use_dora:

@@ -88,7 +88,7 @@ class MemoryPlan:
         return BYTES.get(self.precision, BYTES[self.device.precision])
 
     @property
-    def widened(self) -> bool:
+    def has_fp32_weights(self) -> bool:
         """Whether all non-quantized weights are in 32-bit although products are in 16-bit: PEFT
         prepares quantized models this way, and the engine leaves that to it for compute formats
         other than bfloat16 and models without stacked experts."""
@@ -124,9 +124,9 @@ class MemoryPlan:
         the longest row."""
         training = self.training
         if not training.packing:
-            return self.rows.padded(self.micro_batch, self.limit)
+            return self.rows.count_padded_tokens(self.micro_batch, self.limit)
         among = training.effective_batch * (STEPS_GROUPED if training.group_by_length else 1)
-        return self.rows.in_micro_batch(self.micro_batch, among, self.limit)
+        return self.rows.count_micro_batch_tokens(self.micro_batch, among, self.limit)
 
 
 def pick_device(devices: DevicesFound, wanted: str) -> Device | None:

@@ -31,12 +31,12 @@ class RowStatistics:
     edges: tuple[int, ...] = ()
     over: tuple[float, ...] = ()
 
-    def share_over(self, limit: int) -> float:
+    def compute_share_over(self, limit: int) -> float:
         """Return the share of rows longer than a limit; between two edges that of the lower edge."""
         index = bisect.bisect_right(self.edges, limit) - 1
         return self.over[index] if index >= 0 else 1.0
 
-    def in_micro_batch(self, micro_batch: int, per_step: int, limit: int) -> int:
+    def count_micro_batch_tokens(self, micro_batch: int, per_step: int, limit: int) -> int:
         """Return the tokens of the largest micro-batch among steps of `per_step` rows, each cut at
         the limit.
 
@@ -54,7 +54,7 @@ class RowStatistics:
         lower = self._top(below, micro_batch, limit * sides)
         return round(lower + (upper - lower) * (per_step - below) / (size - below))
 
-    def padded(self, micro_batch: int, limit: int) -> int:
+    def count_padded_tokens(self, micro_batch: int, limit: int) -> int:
         """Return the tokens of a padded micro-batch with the longest row."""
         sides = 2 if self.task == "preference" else 1
         return micro_batch * sides * min(self.longest, limit)

@@ -50,7 +50,7 @@ def estimate_weight_bytes(plan: MemoryPlan) -> int:
     if not plan.shape.linear and precision in model.weight_bytes:
         return model.weight_bytes[precision]
     quantized = sum(layer.parameters for layer in plan.shape.linear)
-    exact = (4 if plan.widened else plan.bytes_each) * (model.parameters - quantized)
+    exact = (4 if plan.has_fp32_weights else plan.bytes_each) * (model.parameters - quantized)
     if precision == "8bit":
         return exact + quantized + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
     scales = quantized / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
@@ -72,5 +72,5 @@ def estimate_dequantized_bytes(plan: MemoryPlan) -> int:
     if plan.precision in BYTES:
         return 0
     layers = [layer.inputs * layer.outputs for layer in plan.shape.linear]
-    head = plan.inspected.vocabulary * plan.inspected.hidden_size if plan.widened else 0
+    head = plan.inspected.vocabulary * plan.inspected.hidden_size if plan.has_fp32_weights else 0
     return plan.bytes_each * max([*layers, head])

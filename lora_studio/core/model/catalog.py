@@ -58,7 +58,7 @@ class ModelEntry(BaseModel):
     updated: str = ""
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether training can begin from it, once it is complete."""
         return not self.refusal
 

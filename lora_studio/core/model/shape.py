@@ -29,14 +29,14 @@ class LinearLayers(BaseModel):
         return self.inputs * self.outputs * self.count
 
     @property
-    def in_attention(self) -> bool:
+    def is_in_attention(self) -> bool:
         """Whether it is a part of attention, by the name of what it belongs to."""
         return bool(_ATTENTION.search(self.reads.removesuffix(f".{self.name}")))
 
     @property
-    def reads_attention(self) -> bool:
+    def is_attention_output(self) -> bool:
         """Whether what attention gave goes in, as into those that are called o_proj."""
-        return self.in_attention and self.reads.endswith(f".{self.name}")
+        return self.is_in_attention and self.reads.endswith(f".{self.name}")
 
 
 class ModelShape(BaseModel):

@@ -54,7 +54,7 @@ class Project(BaseModel):
     merging: MergingSpec = MergingSpec()
     export: ExportSpec = ExportSpec()
 
-    def resolved(self, folder: Path) -> Project:
+    def resolve(self, folder: Path) -> Project:
         """Return the project with every local path made absolute against `folder`."""
         return self.model_copy(update={step: resolve(self.spec(step), folder) for step in STEPS})
 
@@ -286,9 +286,9 @@ def resolve(spec: Spec, folder: Path) -> Spec:
     """Return the spec with its local paths made absolute against `folder`."""
     changes: dict[str, Any] = {}
     if isinstance(spec, DatasetSpec):
-        changes["sources"] = spec.resolved_sources(folder)
+        changes["sources"] = spec.resolve_sources(folder)
     if isinstance(spec, MergingSpec):
-        changes["further"] = spec.resolved_further(folder)
+        changes["further"] = spec.resolve_further(folder)
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if not get_facts(type(spec), name).path or not value:

@@ -60,7 +60,7 @@ def export_project(
         )
     try:
         with create_folder_atomic(out) as target:
-            _fill(project.resolved(folder), target, on_copied, with_model=with_model)
+            _fill(project.resolve(folder), target, on_copied, with_model=with_model)
             if begun is not None:
                 _copy_progress(begun, RunFolder(target))
     except OSError as cause:
@@ -76,7 +76,7 @@ def export_project(
 
 def measure_copy_size(project: Project, folder: Path) -> int:
     """Return the bytes that `export_project` copies at most; a model on the same disk is only hard-linked."""
-    there = project.resolved(folder)
+    there = project.resolve(folder)
     spec = there.dataset
     names = [source.path for source in spec.sources if not source.is_hub]
     names += [name for name in (spec.validation_file, there.lora.start_from) if name]

@@ -23,7 +23,7 @@ Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and i
 def repeat_run(run: RunFolder) -> RunFolder:
     """Create a run with the settings of another one; raises ProblemError."""
     copy = folder.create_run(run.path.parent, run.load_project(), run.path)
-    copy.write_about(RunAnnotations(tags=run.about().tags))
+    copy.write_about(RunAnnotations(tags=run.read_about().tags))
     return copy
 
 
@@ -43,7 +43,7 @@ def continue_training(run: RunFolder) -> RunFolder:
         run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
     )  # fmt: skip
     copy.write_about(
-        RunAnnotations(tags=run.about().tags, notes=f"Continues from {run.path.name}.")
+        RunAnnotations(tags=run.read_about().tags, notes=f"Continues from {run.path.name}.")
     )
     return copy
 

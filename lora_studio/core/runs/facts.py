@@ -252,7 +252,7 @@ def measure_sizes(run: RunFolder) -> RunSizes:
     """Return the sizes of a run's files; files that vanish meanwhile don't count."""
     steps = 0
     with contextlib.suppress(OSError):
-        steps = len(run.checkpoint_steps())
+        steps = len(run.list_checkpoint_steps())
     checkpoints = _measure_folder(str(run.checkpoints))
     adapter = (run.adapter / "adapter_config.json").is_file() or any(
         (run.adapter / name).is_file() for name in ("adapter_model.safetensors",)

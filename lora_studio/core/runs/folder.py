@@ -106,7 +106,7 @@ class RunFolder:
         """Adapters of the best evaluations so far, during training."""
         return self.path / "best"
 
-    def best_adapter(self, step: int) -> Path:
+    def get_best_adapter(self, step: int) -> Path:
         """Return the folder of the best adapter so far, evaluated after an optimizer step."""
         return self.best / f"step-{step:08d}"
 
@@ -155,7 +155,7 @@ class RunFolder:
         """Conversations kept out of training, one JSON line each; the self-test runs on them."""
         return self.path / "heldout.jsonl"
 
-    def heldout(self) -> list[Sample]:
+    def read_heldout(self) -> list[Sample]:
         """Return the held-out rows, `{"messages": […], "tools": […]}` or `{"text": …}` each; []
         without any."""
         if not self.heldout_file.is_file():
@@ -202,7 +202,7 @@ class RunFolder:
         """Scratch folder; whatever is in it may be deleted while no worker runs."""
         return self.path / "tmp"
 
-    def gguf_file(self, name: str, quantization: str) -> Path:
+    def get_gguf_file(self, name: str, quantization: str) -> Path:
         """Return the GGUF file of one quantization."""
         return self.gguf / f"{project.to_file_name(name)}-{quantization}.gguf"
 
@@ -210,7 +210,7 @@ class RunFolder:
         """Return the folder of the checkpoint after `step` optimizer steps."""
         return self.checkpoints / f"step-{step:08d}"
 
-    def checkpoint_steps(self) -> list[int]:
+    def list_checkpoint_steps(self) -> list[int]:
         """Return the steps with a checkpoint on disk, ascending."""
         if not self.checkpoints.is_dir():
             return []
@@ -227,14 +227,14 @@ class RunFolder:
                 path=str(self.path),
                 where=Where(file=str(self.path)),
             )
-        return self._with_original_paths(project.load(self.project_file).freeze()).resolved(
+        return self._with_original_paths(project.load(self.project_file).freeze()).resolve(
             self.path
         )
 
     def _with_original_paths(self, frozen: Project) -> Project:
         """Return the project with original paths for copied files that are missing. A run exported
         to a cluster names its copies by relative paths; it may come back without them."""
-        taken: dict[str, str] = self.manifest().get("taken_along", {})
+        taken: dict[str, str] = self.read_manifest().get("taken_along", {})
 
         def original(name: str) -> str:
             return taken[name] if name in taken and not (self.path / name).exists() else name
@@ -257,7 +257,7 @@ class RunFolder:
 
         Model, LoRA, dataset and training stay as they were trained with. Raises ProblemError.
         """
-        now = frozen.resolved(source_folder)
+        now = frozen.resolve(source_folder)
         changed = self.load_project().model_copy(
             update={"merging": now.merging, "export": now.export}
         )
@@ -266,7 +266,7 @@ class RunFolder:
         except OSError as error:
             raise _not_written_error(self.project_file, describe_os_error(error)) from error
 
-    def manifest(self) -> dict[str, Any]:
+    def read_manifest(self) -> dict[str, Any]:
         """Return the manifest, empty while there is none."""
         try:
             content = json.loads(self.manifest_file.read_text("utf-8"))
@@ -276,10 +276,12 @@ class RunFolder:
 
     def update_manifest(self, **entries: Any) -> None:
         """Add or replace entries of the manifest."""
-        content = json.dumps(self.manifest() | entries, indent=2, ensure_ascii=False, default=str)
+        content = json.dumps(
+            self.read_manifest() | entries, indent=2, ensure_ascii=False, default=str
+        )
         write_atomic(self.manifest_file, content + "\n")
 
-    def about(self) -> RunAnnotations:
+    def read_about(self) -> RunAnnotations:
         """Return the user's annotations of the run; empty if they are missing or damaged."""
         try:
             return RunAnnotations.model_validate_json(self.about_file.read_bytes())
@@ -300,7 +302,7 @@ class RunFolder:
         """Yield every event so far; incomplete and unknown lines are skipped."""
         return self._parsed(lambda line: True)
 
-    def milestones(self) -> Iterator[Event]:
+    def iter_milestones(self) -> Iterator[Event]:
         """Yield every event except steps and progress, of which there may be millions: they aren't
         parsed."""
         return self._parsed(lambda line: not any(mark in line for mark in _ROUTINE))
@@ -334,17 +336,17 @@ class RunFolder:
         memory."""
         return FileLock(self.guard_file).is_held()
 
-    def died_of_memory(self) -> bool:
+    def has_run_out_of_memory(self) -> bool:
         """Return whether the system killed the last worker for lack of memory, as far as it counts
         such kills."""
-        return memory_limits.has_risen(FileLock(self.lock_file).left_behind().get("kills"))
+        return memory_limits.has_risen(FileLock(self.lock_file).read_stale_holder().get("kills"))
 
-    def state(self) -> State:
+    def read_state(self) -> State:
         """Return the state of the run from its events and its lock."""
         if self.is_running():
             return "running"
         fold = StateFold()
-        for event in self.milestones():
+        for event in self.iter_milestones():
             fold.on_event(event)
         return fold.state
 
@@ -363,7 +365,7 @@ def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
             raise _not_created_error(path, describe_os_error(error)) from error
         run = RunFolder(path)
         try:
-            write_atomic(run.project_file, frozen.resolved(source_folder).to_toml())
+            write_atomic(run.project_file, frozen.resolve(source_folder).to_toml())
             run.update_manifest(name=frozen.name, created=format_now())
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)

@@ -80,7 +80,7 @@ class RunSummary:
         return self.about.tags
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Whether its training can resume: from a checkpoint, or from a pause before the first one."""
         if self.state == "paused":
             return True
@@ -143,7 +143,7 @@ class RunIndex:
         if not self._loaded:
             self._loaded = True
             self._entries = _read_cache(self.runs / CACHE)
-        return self.summaries()
+        return self.list_summaries()
 
     def refresh(
         self, gently: Callable[[Iterable[str]], Iterable[str]] = iter
@@ -165,12 +165,12 @@ class RunIndex:
         for number, name in enumerate(gently(fresh), start=1):
             self._read(name, stamps[name])
             if number % 200 == 0:
-                yield self.summaries()
+                yield self.list_summaries()
         self._look_at_locks()
         self._write_cache()
-        yield self.summaries()
+        yield self.list_summaries()
 
-    def summaries(self) -> list[RunSummary]:
+    def list_summaries(self) -> list[RunSummary]:
         """Return the current summaries, newest first."""
         known = [entry.summary for entry in self._entries.values()]
         return sorted(known, key=lambda run: (run.created, run.folder), reverse=True)
@@ -222,7 +222,7 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 
 
 def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
-    about = run.about()
+    about = run.read_about()
     sizes = run_facts.measure_sizes(run)
     known: dict[str, Any] = {
         "folder": run.path.name,

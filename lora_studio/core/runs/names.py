@@ -43,7 +43,7 @@ class RunNames:
 
 def read_run_name(run: RunFolder) -> str:
     """Return a run's name from its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
-    return run.about().title or timestamps.format_run_name(run.path.name)
+    return run.read_about().title or timestamps.format_run_name(run.path.name)
 
 
 def _get_key(run: RunSummary) -> object:

@@ -52,7 +52,7 @@ def list_run_speakers(run: RunFolder) -> list[SpeakerOption]:
     options: list[tuple[Text | str, AnySpeaker]] = []
     if (run.adapter / _CONFIG).is_file():
         options.append((text("Adapter"), create_adapter_speaker(run.adapter)))
-    for step in reversed(run.checkpoint_steps()):
+    for step in reversed(run.list_checkpoint_steps()):
         checkpoint = run.checkpoint(step)
         if (checkpoint / _CONFIG).is_file():
             title = text("Checkpoint, step {step}", step=step)

@@ -57,7 +57,7 @@ def get_lock(device: DeviceIdentity) -> FileLock:
 
 def find_holder(device: DeviceIdentity) -> LockHolder | None:
     """Return who uses a device now, None if it is free."""
-    content = get_lock(device).holder()
+    content = get_lock(device).read_holder()
     return LockHolder.from_content(content) if content else None
 
 

@@ -63,12 +63,12 @@ class FileLock:
             self._file.close()
             self._file = None
 
-    def holder(self) -> dict[str, Any]:
+    def read_holder(self) -> dict[str, Any]:
         """Return what the process that holds the lock has written; {} without one, or while it
         writes."""
         return self._content() if self.is_held() else {}
 
-    def left_behind(self) -> dict[str, Any]:
+    def read_stale_holder(self) -> dict[str, Any]:
         """Return what a process wrote that died without releasing the lock; {} without one."""
         return {} if self.is_held() else self._content()
 

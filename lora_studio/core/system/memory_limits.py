@@ -27,29 +27,29 @@ class ControlGroup:
     folder: Path
     version: Literal[1, 2]
 
-    def limit(self) -> int | None:
+    def read_limit(self) -> int | None:
         """Return the most bytes that its processes may have together."""
         limit = _read_number(
             self.folder / ("memory.max" if self.version == 2 else "memory.limit_in_bytes")
         )
         return limit if limit is not None and limit < _NONE else None
 
-    def charged(self) -> int | None:
+    def read_charged(self) -> int | None:
         """Return the bytes that count against the limit, with cached files."""
         return _read_number(
             self.folder / ("memory.current" if self.version == 2 else "memory.usage_in_bytes")
         )
 
-    def held(self) -> int | None:
+    def read_held(self) -> int | None:
         """Return the bytes that can't be dropped: those charged without cached files."""
-        charged, facts = self.charged(), _read_entries(self.folder / "memory.stat")
+        charged, facts = self.read_charged(), _read_entries(self.folder / "memory.stat")
         if charged is None:
             return None
         prefix = "" if self.version == 2 else "total_"
         cached = sum(facts.get(f"{prefix}{name}_file", 0) for name in ("active", "inactive"))
         return max(0, charged - cached)
 
-    def kills(self) -> int | None:
+    def read_kills(self) -> int | None:
         """Return how many of its processes have been killed for lack of memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         return _read_entries(self.folder / name).get("oom_kill")
@@ -65,7 +65,7 @@ def list_control_groups(pid: int | str = "self") -> list[ControlGroup]:
             version: Literal[1, 2] = 2 if not controllers else 1
             if version in mounts and (version == 2 or "memory" in controllers.split(",")):
                 limited += _iter_upwards(*mounts[version], path, version)
-    return [group for group in limited if group.charged() is not None]
+    return [group for group in limited if group.read_charged() is not None]
 
 
 def get_address_space_limit() -> int | None:
@@ -106,7 +106,7 @@ class KillCounter:
         """Take a new sample as the baseline, at most every few seconds."""
         own = list_control_groups(self._pid)
         if own:
-            group = next((group for group in own if group.kills() is not None), None)
+            group = next((group for group in own if group.read_kills() is not None), None)
             if group != self._group:  # it has moved: another count
                 self._group, self._last = group, self._count_of(group)
         self._before, self._last = self._last, self._count_of(self._group)
@@ -119,7 +119,7 @@ class KillCounter:
     @staticmethod
     def _count_of(group: ControlGroup | None) -> int | None:
         """Return the count of the innermost group, or of the whole machine without one."""
-        if group is not None and (count := group.kills()) is not None:
+        if group is not None and (count := group.read_kills()) is not None:
             return count
         return _read_entries(_PROC / "vmstat").get("oom_kill")
 
@@ -127,10 +127,10 @@ class KillCounter:
 def read_kill_counts() -> dict[str, Any]:
     """Return how many processes have been killed for lack of memory in this one's group and in
     total, for another process to compare (`has_risen`) after this one has ended."""
-    group = next((each for each in list_control_groups() if each.kills() is not None), None)
+    group = next((each for each in list_control_groups() if each.read_kills() is not None), None)
     return {
         "boot": _read_boot_id(),
-        "group": None if group is None else [str(group.folder), group.version, group.kills()],
+        "group": None if group is None else [str(group.folder), group.version, group.read_kills()],
         "all": _read_entries(_PROC / "vmstat").get("oom_kill"),
     }
 
@@ -146,7 +146,7 @@ def has_risen(before: Any) -> bool:
             return False
         if before["group"] is not None:
             folder, version, count = before["group"]
-            if (now := ControlGroup(Path(folder), version).kills()) is not None:
+            if (now := ControlGroup(Path(folder), version).read_kills()) is not None:
                 return now > int(count)
         now = _read_entries(_PROC / "vmstat").get("oom_kill")
         return now is not None and before["all"] is not None and now > int(before["all"])

@@ -45,7 +45,7 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     if problems:
         raise ProblemError(problems)
     name, reason = _choose(project, job)
-    recorded = run.manifest().get("backend") if resume else None
+    recorded = run.read_manifest().get("backend") if resume else None
     if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
         name, reason = recorded["name"], text("Training started with it.")
     if name == "unsloth":

@@ -134,7 +134,7 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
         selftest: dict[str, Any] = json.loads(run.selftest_file.read_text("utf-8"))
     except (OSError, ValueError):
         selftest = {}
-    manifest = run.manifest()
+    manifest = run.read_manifest()
     base = manifest.get("base_model", {}).get("folder")
     return CardFacts(
         project=project,

@@ -52,7 +52,7 @@ def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
         for info in listed:
             job.check()
             entry = to_model_entry(info)
-            if entry.usable and _is_within(entry, command):
+            if entry.is_usable and _is_within(entry, command):
                 entries.append(entry)
         return entries[: command.limit]
 

@@ -54,7 +54,7 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
     run = RunFolder(Path(command.run))
     project = run.load_project()
     selftest.sweep(run)
-    files = {str(name): run.gguf_file(project.name, name) for name in QUANTIZATIONS}
+    files = {str(name): run.get_gguf_file(project.name, name) for name in QUANTIZATIONS}
     existing = {name: file for name, file in files.items() if file.is_file()}
     if not run.has_merged and not existing:
         raise fail(

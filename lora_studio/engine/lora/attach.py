@@ -224,13 +224,13 @@ def find_targets(model: PreTrainedModel, spec: LoraSpec) -> Targets:
 
 
 def _is_selected(name: str, preset: str) -> bool:
-    in_attention = bool(_ATTENTION.search(name.rpartition(".")[0]))
+    is_in_attention = bool(_ATTENTION.search(name.rpartition(".")[0]))
     last = name.rpartition(".")[2]
     match preset:
         case "attention_qv":
-            return in_attention and bool(_QUERY_VALUE.match(last) or _FUSED.search(last))
+            return is_in_attention and bool(_QUERY_VALUE.match(last) or _FUSED.search(last))
         case "attention":
-            return in_attention
+            return is_in_attention
         case _:
             return True
 

@@ -61,7 +61,7 @@ def read_cases(
     last = None if end.text else end.ids[-1]
     cases: list[SelfTestCase] = []
     positions = 0
-    for held_out in folder.heldout():
+    for held_out in folder.read_heldout():
         sample = _with_trained_answers(held_out)
         try:
             encoded = encoder.encode_sample(sample)[0]

@@ -67,7 +67,7 @@ class AdapterSaver:
             saved = SavedAdapter(state.step, None)
         else:
             with create_folder_atomic(target) as folder:
-                shutil.copytree(self._run.best_adapter(best.step), folder, dirs_exist_ok=True)
+                shutil.copytree(self._run.get_best_adapter(best.step), folder, dirs_exist_ok=True)
             saved = SavedAdapter(best.step, best.loss)
         size = sum(file.stat().st_size for file in target.iterdir())
         self._job.emit(

@@ -101,7 +101,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
     """Return the newest checkpoint that can be read; emits Warned for each damaged one."""
-    for step in reversed(run.checkpoint_steps()):
+    for step in reversed(run.list_checkpoint_steps()):
         try:
             return read_checkpoint(run.checkpoint(step))
         except Exception as error:
@@ -113,7 +113,7 @@ def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
 
 def delete_older_checkpoints(run: RunFolder, keep: int) -> None:
     """Delete all checkpoints but the newest `keep`."""
-    for step in run.checkpoint_steps()[:-keep]:
+    for step in run.list_checkpoint_steps()[:-keep]:
         shutil.rmtree(run.checkpoint(step), ignore_errors=True)
 
 

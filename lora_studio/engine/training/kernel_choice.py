@@ -91,5 +91,5 @@ def _did_start_with_liger(run: RunFolder) -> bool | None:
 
     A version without these kernels recorded nothing; a new training has the entry, empty.
     """
-    recorded = run.manifest().get("kernels", {})
+    recorded = run.read_manifest().get("kernels", {})
     return None if recorded is None else bool(recorded.get("liger"))

@@ -111,7 +111,7 @@ class Sampler:
             own = [Sample(self._task, text=text) if self._task == "text"
                    else Sample("sft", (Message(role="user", content=text),))
                    for text in self._spec.sample_prompts]  # fmt: skip
-            rows = self._run.heldout()[: self._heldout_rows] if self._heldout_rows else []
+            rows = self._run.read_heldout()[: self._heldout_rows] if self._heldout_rows else []
             prompts = [*self._render(own, whole=True), *self._render(rows, whole=False)]
             self._prompts = self._from_first_rank(prompts)
         return self._prompts

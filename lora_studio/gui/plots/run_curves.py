@@ -30,7 +30,9 @@ class RunCurves:
     def from_series(cls, name: str, series: MetricSeries) -> RunCurves:
         """Return the curves of a run that was read completely."""
         curve = cls(name)
-        columns = {name: series.columns()[name] for name in STEP_FIELDS if name in series.columns()}
+        columns = {
+            name: series.get_columns()[name] for name in STEP_FIELDS if name in series.get_columns()
+        }
         curve.steps.fill({**columns, **series.figures})
         curve.evaluations.fill({"loss": series.evaluations, **series.evaluation_figures})
         return curve

@@ -46,7 +46,7 @@ class ProjectLock(QObject):
         except OSError:
             return None
         if not acquired:
-            return _problem(project) if lock.holder() else None
+            return _problem(project) if lock.read_holder() else None
         self._lock, self._file = lock, file
         self._watcher.addPath(str(file))
         return None

@@ -39,7 +39,7 @@ def watched(
 
 
 def kind_of(watch: TrainingMonitor) -> Kind | None:
-    found = watch.verdict()
+    found = watch.get_verdict()
     return found.kind if found else None
 
 
@@ -56,7 +56,7 @@ def test_learning_training_gets_no_warning(seed: int) -> None:
         watch.on_event(step(number, loss, norm=draw.uniform(0.1, 3)))
         if number % 50 == 0:
             watch.on_event(Evaluated(step=number, loss=1.3 + math.exp(-number / 60)))
-        assert kind_of(watch) is None, f"at step {number}: {watch.verdict()}"
+        assert kind_of(watch) is None, f"at step {number}: {watch.get_verdict()}"
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -73,7 +73,7 @@ def test_rising_loss_is_diverging_until_it_recovers() -> None:
         number += 1
         watch.on_event(step(number, 2.6))
         assert number < 110, "it was noticed too late"
-    found = watch.verdict()
+    found = watch.get_verdict()
     assert found is not None
     assert found.kind == "diverged"
     assert "The loss is rising: from 1." in str(found.what)
@@ -101,7 +101,7 @@ def test_zero_gradient_is_reported_after_five_steps() -> None:
 def test_two_evaluations_above_the_best_are_overfitting() -> None:
     losses = falling(300)
     turned = {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.6}
-    found = watched(losses, turned).verdict()
+    found = watched(losses, turned).get_verdict()
     assert found is not None
     assert (found.kind, found.best_step) == ("overfitting", 100)
     assert kind_of(watched(losses, {50: 1.6, 100: 1.4, 150: 1.5})) is None

@@ -54,7 +54,7 @@ def test_verdict_follows_the_shape_of_the_curves(
 ) -> None:
     verdict = judge(losses, evals)
     assert verdict.kind == kind, f"{name}: {verdict}"
-    assert verdict.good == (kind in ("improved", "still_falling"))
+    assert verdict.is_good == (kind in ("improved", "still_falling"))
 
 
 def test_verdict_text_names_the_losses() -> None:

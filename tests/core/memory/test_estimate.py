@@ -137,15 +137,15 @@ class TestActivations:
 class TestRows:
     def test_micro_batch_has_the_longest_rows_of_the_heaviest_step(self) -> None:
         rows = plan().rows
-        assert rows.in_micro_batch(4, 16, 2048) == 1000 + 950 + 900 + 850
-        assert rows.in_micro_batch(4, 16, 900) == 900 + 900 + 900 + 850
+        assert rows.count_micro_batch_tokens(4, 16, 2048) == 1000 + 950 + 900 + 850
+        assert rows.count_micro_batch_tokens(4, 16, 900) == 900 + 900 + 900 + 850
 
     def test_tokens_are_interpolated_between_step_sizes(self) -> None:
         rows = replace(plan().rows, heaviest={8: (80,) * 8, 16: (160,) * 16})
-        assert rows.in_micro_batch(2, 12, 2048) == 240
+        assert rows.count_micro_batch_tokens(2, 12, 2048) == 240
 
     def test_text_rows_fill_the_length_limit(self) -> None:
-        assert replace(plan().rows, task="text").in_micro_batch(4, 16, 512) == 4 * 512
+        assert replace(plan().rows, task="text").count_micro_batch_tokens(4, 16, 512) == 4 * 512
 
     def test_rows_without_packing_are_padded_to_the_longest(self) -> None:
         assert plan(packing=False, micro_batch=4).tokens == 4 * 1000
@@ -162,7 +162,7 @@ class TestRows:
         assert (apart.tokens, grouped.tokens) == (4 * 103, 4 * 108)
 
     def test_preference_pair_may_take_twice_the_limit(self) -> None:
-        assert replace(plan().rows, task="preference").in_micro_batch(1, 1, 300) == 600
+        assert replace(plan().rows, task="preference").count_micro_batch_tokens(1, 1, 300) == 600
 
     def test_tokens_over_the_limit_are_not_counted(self) -> None:
         measured = LengthsMeasured(
@@ -270,7 +270,7 @@ class TestCheapestChange:
 
 class TestMachine:
     def test_correction_moves_halfway_to_the_measurement(self) -> None:
-        learned = CalibrationRecord().after(ratio=1.44, source="m", parameters=10, speed=5.0)
+        learned = CalibrationRecord().with_run(ratio=1.44, source="m", parameters=10, speed=5.0)
         assert learned.factor == pytest.approx(1.2)
         assert learned.runs == 1
 
@@ -278,11 +278,11 @@ class TestMachine:
     def test_correction_stays_within_its_bounds(self, ratio: float, bound: float) -> None:
         learned = CalibrationRecord()
         for _ in range(5):
-            learned = learned.after(ratio=ratio, source="m", parameters=10, speed=5.0)
+            learned = learned.with_run(ratio=ratio, source="m", parameters=10, speed=5.0)
         assert learned.factor == bound
 
     def test_correction_learns_less_from_a_mostly_known_estimate(self) -> None:
-        learned = CalibrationRecord().after(
+        learned = CalibrationRecord().with_run(
             ratio=1.44, source="m", parameters=10, speed=5.0, share=0.1
         )
         assert learned.factor == pytest.approx(1.44**0.05)
@@ -311,7 +311,7 @@ class TestMachine:
         learned = CalibrationRecord(
             factor=1.5, runs=1, work_per_s=1e12, tokens_per_s={"org/decoder": 50.0}
         )
-        calibration.save(MachineCalibration().with_("RTX", "bf16", learned))
+        calibration.save(MachineCalibration().with_record("RTX", "bf16", learned))
         known = calibration.load()
         made = calibration.apply_correction(plan(), known)
         assert (made.correction, made.tokens_per_s) == (1.5, 50.0)
@@ -340,7 +340,9 @@ class TestMachine:
         assert estimate(plan()).seconds is None
 
     def test_twice_the_parameters_halve_the_expected_speed(self) -> None:
-        learned = CalibrationRecord().after(ratio=1.0, source="small", parameters=100, speed=80.0)
+        learned = CalibrationRecord().with_run(
+            ratio=1.0, source="small", parameters=100, speed=80.0
+        )
         assert learned.speed("small", 100) == 80.0
         assert learned.speed("other", 200) == pytest.approx(40.0)
 

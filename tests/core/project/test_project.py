@@ -225,7 +225,7 @@ def test_folder_opens_the_project_file_in_it(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_project_and_absolute_in_a_run(tmp_path: Path) -> None:
     draft = project.create(tmp_path / "p", "p", {"dataset": {"sources": ["rows.jsonl"]}})
     draft.set("model", "source", "../models/tiny.gguf")
-    frozen = draft.freeze().resolved(tmp_path / "p")
+    frozen = draft.freeze().resolve(tmp_path / "p")
     assert frozen.dataset.sources[0].path == str(tmp_path / "p" / "rows.jsonl")
     assert frozen.model.source == str(tmp_path / "models" / "tiny.gguf")
 
@@ -234,10 +234,10 @@ def test_hub_id_and_builtin_model_are_not_resolved_as_paths(tmp_path: Path) -> N
     for source in ("org/name", "builtin:SmolLM2-135M-Instruct"):
         draft = Draft(path=tmp_path / "x.lorastudio")
         draft.set("model", "source", source)
-        assert draft.freeze().resolved(tmp_path).model.source == source
+        assert draft.freeze().resolve(tmp_path).model.source == source
     (tmp_path / "org" / "name").mkdir(parents=True)
     draft.set("model", "source", "org/name")
-    assert draft.freeze().resolved(tmp_path).model.source == str(tmp_path / "org" / "name")
+    assert draft.freeze().resolve(tmp_path).model.source == str(tmp_path / "org" / "name")
 
 
 def test_empty_project_misses_model_and_dataset() -> None:
@@ -319,7 +319,7 @@ def test_hub_dataset_is_distinguished_from_a_path(tmp_path: Path) -> None:
     assert (hub.is_hub, local.is_hub) == (True, False)
     (tmp_path / "org" / "rows").mkdir(parents=True)
     spec = DatasetSpec(sources=(hub, local, DataSource(path="other/rows")))
-    assert [source.path for source in spec.resolved_sources(tmp_path)] == [
+    assert [source.path for source in spec.resolve_sources(tmp_path)] == [
         str(tmp_path / "org" / "rows"),
         str(tmp_path / "data" / "rows.jsonl"),
         "other/rows",

@@ -36,7 +36,7 @@ def test_new_run_stores_the_project_with_absolute_paths(tmp_path: Path) -> None:
     frozen = Project.model_validate({"name": "x", "dataset": {"sources": ["rows.json"]}})
     run = folder.create_run(tmp_path / "runs", frozen, tmp_path)
     assert run.load_project().dataset.sources[0].path == str(tmp_path / "rows.json")
-    assert run.manifest()["name"] == "x"
+    assert run.read_manifest()["name"] == "x"
 
 
 def test_runs_created_in_the_same_second_have_unique_names(tmp_path: Path) -> None:
@@ -46,15 +46,15 @@ def test_runs_created_in_the_same_second_have_unique_names(tmp_path: Path) -> No
 
 
 def test_state_follows_the_events(run: RunFolder) -> None:
-    assert run.state() == "new"
+    assert run.read_state() == "new"
     _write(run, events.Hello(app_version="1", pid=1), events.Started(id="a", command="train"))
-    assert run.state() == "interrupted"
+    assert run.read_state() == "interrupted"
     _write(run, events.Done(id="a"))
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"
     _write(run, events.Started(id="b", command="merge"), events.Failed(id="b", problem=PROBLEM))
-    assert run.state() == "failed"
+    assert run.read_state() == "failed"
     _write(run, events.Started(id="c", command="merge"), events.Done(id="c"))
-    assert run.state() == "merged"
+    assert run.read_state() == "merged"
 
 
 def test_state_is_read_without_step_events(run: RunFolder) -> None:
@@ -66,8 +66,8 @@ def test_state_is_read_without_step_events(run: RunFolder) -> None:
     with run.events_file.open("a") as file:
         file.write((events.to_line(step) + "\n") * 1_000)
     _write(run, events.Log(text='"kind":"step_done"'), events.Done(id="a", paused=True))
-    assert run.state() == "paused"
-    assert [event.kind for event in run.milestones()] == ["started", "log", "done"]
+    assert run.read_state() == "paused"
+    assert [event.kind for event in run.iter_milestones()] == ["started", "log", "done"]
 
 
 def test_incomplete_last_line_is_ignored(run: RunFolder) -> None:
@@ -135,11 +135,11 @@ def test_only_killed_holders_leave_content_in_the_lock(
     lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})
     lock.note({"pid": 4712})
-    assert FileLock(run.lock_file).left_behind() == {}, "it is held"
+    assert FileLock(run.lock_file).read_stale_holder() == {}, "it is held"
     lock.release()
-    assert FileLock(run.lock_file).left_behind() == {}
+    assert FileLock(run.lock_file).read_stale_holder() == {}
     run.lock_file.write_text('{"pid": 4712}')  # as a process leaves it that is killed
-    assert FileLock(run.lock_file).left_behind() == {"pid": 4712}
+    assert FileLock(run.lock_file).read_stale_holder() == {"pid": 4712}
 
 
 def test_acquire_waits_for_a_process_that_only_checks(run: RunFolder) -> None:
@@ -157,15 +157,15 @@ def test_acquire_waits_for_a_process_that_only_checks(run: RunFolder) -> None:
 def test_only_checkpoints_are_listed_in_step_order(run: RunFolder) -> None:
     for name in ("step-00000020", "step-00000003", ".step-00000009.tmp", "notes"):
         (run.checkpoints / name).mkdir(parents=True)
-    assert run.checkpoint_steps() == [3, 20]
+    assert run.list_checkpoint_steps() == [3, 20]
     assert run.checkpoint(3).is_dir()
 
 
 def test_manifest_updates_are_merged(run: RunFolder) -> None:
     run.update_manifest(seed=1)
     run.update_manifest(loss=0.5)
-    assert run.manifest()["seed"] == 1
-    assert run.manifest()["loss"] == 0.5
+    assert run.read_manifest()["seed"] == 1
+    assert run.read_manifest()["loss"] == 0.5
 
 
 def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path: Path) -> None:
@@ -187,11 +187,11 @@ def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path:
 
 def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert run.heldout() == []
+    assert run.read_heldout() == []
     asked = {"role": "user", "content": "line\u2028separator, line\nfeed, ü"}
     answered = {"role": "assistant", "content": "Yes.", "trained": True}
     rows = [{"messages": [asked, answered]}, {"messages": [asked]}]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     run.heldout_file.write_text("".join(lines), "utf-8")
     first, second = (Message.model_validate(turn) for turn in (asked, answered))
-    assert run.heldout() == [Sample("sft", (first, second)), Sample("sft", (first,))]
+    assert run.read_heldout() == [Sample("sft", (first, second)), Sample("sft", (first,))]

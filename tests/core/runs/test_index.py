@@ -107,7 +107,7 @@ def test_vanished_worker_leaves_interrupted_run_with_reason(tmp_path: Path) -> N
     assert [run.state for run in list(index.refresh())[-1]] == ["running"]
     lock.release()  # no file of the run changes when its worker is killed
     (told,) = list(index.refresh())[-1]
-    assert (told.state, told.resumable) == ("interrupted", True)
+    assert (told.state, told.is_resumable) == ("interrupted", True)
     assert "process was killed" in str(told.reason)
 
 
@@ -262,6 +262,6 @@ def test_interrupted_merge_is_not_resumable(tmp_path: Path) -> None:
     run.checkpoint(1).mkdir(parents=True)
     _append(run, events.Started(id="m", time=2000, command="merge"))
     told = _read(tmp_path)
-    assert (told.state, told.command, told.resumable) == ("interrupted", "merge", False)
+    assert (told.state, told.command, told.is_resumable) == ("interrupted", "merge", False)
     _append(run, events.Started(id="u", time=3000, command="train"))
-    assert _read(tmp_path).resumable
+    assert _read(tmp_path).is_resumable

@@ -104,7 +104,7 @@ def test_repeated_run_has_the_same_settings_and_tags(tmp_path: Path) -> None:
     run = _trained(tmp_path)
     made = copies.repeat_run(run)
     assert made.load_project() == run.load_project()
-    assert (made.about().tags, made.about().title) == (("keep",), "")
+    assert (made.read_about().tags, made.read_about().title) == (("keep",), "")
 
 
 def test_continued_training_needs_an_adapter(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     found = [(each.lora.rank, each.training.learning_rate) for each in frozen]
     assert found == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
     assert {each.dataset.sources[0].path for each in frozen} == {str(draft.folder / "rows.jsonl")}
-    about = made[0].about()
+    about = made[0].read_about()
     assert about.grid is not None
     assert about.grid.fields == ("lora.rank", "training.learning_rate")
     assert about.tags == (about.grid.name, "rank=8", "learning_rate=1e-4")

@@ -80,7 +80,7 @@ def test_auto_backend_explains_why_it_chose_peft(
 ) -> None:
     run = start(**specs)
     assert choose(run) == ("peft", f"The training backend is PEFT. {why}")
-    assert run.manifest()["backend"]["why"] == why
+    assert run.read_manifest()["backend"]["why"] == why
 
 
 def test_resumed_training_keeps_its_backend(start: Start) -> None:
@@ -197,7 +197,7 @@ def test_unsloth_matches_peft_offline_and_after_resume(
         worker.close()
     by_peft = handle(commands.Train(run=str(peft_run.path))).events
     assert not reached.exists(), reached.read_text()
-    assert run.manifest()["backend"]["name"] == "unsloth"
+    assert run.read_manifest()["backend"]["name"] == "unsloth"
 
     # The same curve, events, run folder and settings of the adapter.
     assert losses(by_unsloth)[-1] == pytest.approx(losses(by_peft)[-1], rel=1e-4)

@@ -271,7 +271,7 @@ def test_gguf_merged_and_adapter_give_same_answer(session: Session, tmp_path: Pa
     job, _ = recorded_job()
     merge.merge(run, job)
     conversion.write(run, run.load_project(), job)
-    file = str(run.gguf_file("Harbour", "F16"))
+    file = str(run.get_gguf_file("Harbour", "F16"))
     tuned = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     with_template = GgufSpeaker(file=file, tokenizer=str(run.adapter))
     speakers = (tuned, ModelSpeaker(folder=str(run.merged)), with_template, GgufSpeaker(file=file))

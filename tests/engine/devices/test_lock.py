@@ -50,4 +50,4 @@ def test_training_waits_for_busy_gpu_until_canceled_or_paused(tmp_path: Path, wi
         assert isinstance(channel.events[-1], events.Cancelled)
     else:
         assert channel.last(events.Done).paused
-    assert run.state() == ("stopped" if wish == "cancel" else "paused")
+    assert run.read_state() == ("stopped" if wish == "cancel" else "paused")

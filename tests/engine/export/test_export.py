@@ -128,7 +128,7 @@ def test_export_matches_its_events_and_leaves_no_scratch_files(
 def test_export_without_server_writes_files_and_warns(tmp_path: Path) -> None:
     run, recorder = exported("llama3", tmp_path, ollama_host="http://127.0.0.1:9", self_test=False)
     assert codes(recorder) == ["ollama.not_running"]
-    assert run.gguf_file("Harbour", "Q8_0").is_file()
+    assert run.get_gguf_file("Harbour", "Q8_0").is_file()
     assert run.modelfile.is_file()
     assert not run.selftest_file.exists()
 
@@ -157,4 +157,4 @@ def test_unproven_template_creates_no_model(fake: FakeOllama, tmp_path: Path) ->
     assert not derived.proven
     assert fake.models == {}
     assert not run.modelfile.exists()
-    assert run.gguf_file("Harbour", "Q4_K_M").is_file()
+    assert run.get_gguf_file("Harbour", "Q4_K_M").is_file()

@@ -405,10 +405,10 @@ def test_run_can_start_from_an_imported_adapter(
     run = new_run(tmp_path, model={"source": str(base)})
     channel = handle(commands.ImportAdapter(run=str(run.path), adapter=str(pair[0])))
     assert channel.last(events.AdapterSaved).folder == str(run.adapter)
-    assert run.state() == "trained"
-    assert run.manifest()["imported"]["from"] == str(pair[0])
+    assert run.read_state() == "trained"
+    assert run.read_manifest()["imported"]["from"] == str(pair[0])
     handle(commands.Merge(run=str(run.path)))
-    assert run.state() == "merged"
+    assert run.read_state() == "merged"
 
 
 def test_adapter_of_other_model_is_not_imported(
@@ -427,13 +427,13 @@ def test_run_can_start_from_an_imported_model(base: Path, tmp_path: Path) -> Non
     run = new_run(tmp_path, model={"source": str(base)})
     channel = handle(commands.ImportModel(run=str(run.path)))
     assert channel.last(events.Merged).tensors_changed == 0
-    assert run.state() == "merged"
+    assert run.read_state() == "merged"
     original, here = base / safetensors_files.SINGLE, run.merged / safetensors_files.SINGLE
     assert original.samefile(here) or original.read_bytes() == here.read_bytes()
     before = original.read_bytes()
     AutoModelForCausalLM.from_pretrained(run.merged, dtype="auto")
     assert original.read_bytes() == before
-    assert RunFolder(run.path).manifest()["imported"]["what"] == "model"
+    assert RunFolder(run.path).read_manifest()["imported"]["what"] == "model"
 
 
 # --- generation -------------------------------------------------------------------------------

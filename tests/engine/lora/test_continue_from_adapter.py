@@ -85,7 +85,7 @@ def test_training_starts_with_shape_and_weights_of_the_adapter(
     settings = [json.loads((f / "adapter_config.json").read_text()) for f in (adapter, run.adapter)]
     for key in ("r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "modules_to_save"):
         assert settings[0][key] == settings[1][key]
-    assert run.manifest()["started_from"] == str(adapter)
+    assert run.read_manifest()["started_from"] == str(adapter)
 
 
 def test_training_resumes_after_its_starting_adapter_is_deleted(

@@ -54,7 +54,7 @@ def test_folder_scan_reports_parameters_format_and_size(tiny: TinyModel, tmp_pat
     shutil.copytree(tiny("llama3"), tmp_path / "org" / "llama")
     (tmp_path / "org" / "llama" / "README.md").write_text("---\nlicense: mit\n---\n")
     result = scan("folder", tmp_path)["org/llama"]
-    assert result.usable
+    assert result.is_usable
     assert result.architecture == "LlamaForCausalLM"
     assert (result.stored, result.license, result.outline.layers) == ("bf16", "mit", 2)
     assert result.parameters is not None
@@ -138,7 +138,7 @@ def test_ollama_models_are_listed_from_manifests(
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     result = scan("ollama")
     assert result.keys() == {"llama:1b", "pim/harbour:latest"}
-    assert result["llama:1b"].usable
+    assert result["llama:1b"].is_usable
     assert classify_source(result["llama:1b"].source) == "gguf"
     assert "adapter" in str(result["pim/harbour:latest"].refusal)
 
@@ -161,7 +161,7 @@ def test_lm_studio_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tiny_gguf(tmp_path / ".lmstudio/models/someone/Model-GGUF/model-Q4_K_M.gguf")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     result = scan("lm_studio")
-    assert result["model-Q4_K_M.gguf"].usable
+    assert result["model-Q4_K_M.gguf"].is_usable
 
 
 def test_scanning_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:

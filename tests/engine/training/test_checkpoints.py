@@ -94,9 +94,9 @@ def test_resume_after_pause_matches_an_unbroken_run(
     run = start()
     channel = train(run, pausing(is_step(step)))
     assert channel.last(events.Done).paused
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
     assert channel.of(events.StepDone)[-1].step == step
-    assert run.checkpoint_steps()[-1] == step
+    assert run.list_checkpoint_steps()[-1] == step
     assert not run.adapter.exists()
     rest = train(run, resume=True)
     assert rest.last(events.TrainingStarted).step == step
@@ -121,7 +121,7 @@ def test_pause_before_the_first_step_loses_nothing(start: Start, unbroken: RunFo
     channel = train(run, pausing(lambda event: isinstance(event, events.ModelLoaded)))
     assert channel.last(events.Done).paused
     assert not channel.of(events.StepDone)
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
     train(run, resume=True)
     assert_same_outcome(run, unbroken)
 
@@ -160,7 +160,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
 
     copy = RunFolder(tmp_path / "torn")
     shutil.copytree(unbroken.path, copy.path)
-    assert copy.checkpoint_steps() == [10, 12]
+    assert copy.list_checkpoint_steps() == [10, 12]
     tear(copy.checkpoint(12) / name)
     channel = RecordingChannel()
     checkpoint = checkpoint_files.read_last_complete(copy, make_job(channel))
@@ -202,7 +202,7 @@ def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(
     problem = channel.last(events.Warned).problem
     assert (problem.code, problem.severity) == ("disk.full", "warning")
     assert "from step 5" in str(problem.remedy)
-    assert run.checkpoint_steps() == [5]
+    assert run.list_checkpoint_steps() == [5]
     filler.unlink()
     train(run, resume=True)
     assert_same_outcome(run, unbroken)
@@ -235,5 +235,5 @@ def test_worker_pauses_on_command_signal_or_mailbox(start: Start, how: str) -> N
     assert isinstance(ending, events.Done)
     assert ending.paused
     assert worker.wait(120) == 0
-    assert run.state() == "paused"
-    assert run.checkpoint_steps()[-1] == metrics.read_metrics(run).last_step
+    assert run.read_state() == "paused"
+    assert run.list_checkpoint_steps()[-1] == metrics.read_metrics(run).last_step

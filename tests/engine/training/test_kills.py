@@ -135,11 +135,11 @@ def test_run_killed_repeatedly_matches_an_unbroken_run(
     assert isinstance(list(engine.begin(commands.Train(run=str(whole.path))))[-1], events.Done)
     killed = _new_run(tmp_path / "killed", tiny("llama3"))
     repeated: list[int] = []
-    while len(repeated) < KILLS and killed.state() != "trained":
+    while len(repeated) < KILLS and killed.read_state() != "trained":
         repeated.append(_kill_in_the_middle(engine, killed, chance, resume=bool(repeated)))
     assert len(repeated) > 1
-    if killed.state() != "trained":
-        assert killed.state() == "interrupted"
+    if killed.read_state() != "trained":
+        assert killed.read_state() == "interrupted"
         rest = list(engine.begin(commands.Train(run=str(killed.path), resume=True)))
         assert isinstance(rest[-1], events.Done)
     print(f"{len(repeated)} kills after {repeated} steps, {time.monotonic() - began:.0f} s")
@@ -150,7 +150,7 @@ def test_run_killed_repeatedly_matches_an_unbroken_run(
         assert actual.steps[name].values == expected.steps[name].values, name
     assert actual.evaluations.steps == expected.evaluations.steps
     assert actual.evaluations.values == expected.evaluations.values
-    results = [run.manifest()["results"]["evaluations"] for run in (killed, whole)]
+    results = [run.read_manifest()["results"]["evaluations"] for run in (killed, whole)]
     assert results[0] == results[1]
     weights = [load_file(run.adapter / "adapter_model.safetensors") for run in (killed, whole)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -256,7 +256,7 @@ def test_evaluations_come_at_their_steps_and_at_the_end(start: Start) -> None:
     assert [event.step for event in channel.of(events.Evaluated)] == [2, 4, 5]
     ready = channel.last(events.DatasetReady)
     assert (ready.rows_train, ready.rows_validation) == (18, 6)
-    results = run.manifest()["results"]
+    results = run.read_manifest()["results"]
     assert [entry["step"] for entry in results["evaluations"]] == [2, 4, 5]
 
 
@@ -266,7 +266,7 @@ def test_heldout_conversations_are_the_validation_rows(start: Start) -> None:
     lines = [json.loads(line) for line in run.heldout_file.read_text("utf-8").splitlines()]
     assert len(lines) == 6
     assert [turn["role"] for turn in lines[0]["messages"]] == ["user", "assistant"]
-    assert run.manifest()["heldout"]["from"] == "validation rows"
+    assert run.read_manifest()["heldout"]["from"] == "validation rows"
 
 
 def test_training_rows_are_held_out_without_validation_split(
@@ -275,13 +275,13 @@ def test_training_rows_are_held_out_without_validation_split(
     run = start(training={"max_steps": 1})
     train(run)
     assert len(run.heldout_file.read_text("utf-8").splitlines()) == 24
-    assert "training rows" in run.manifest()["heldout"]["from"]
+    assert "training rows" in run.read_manifest()["heldout"]["from"]
 
 
 def test_manifest_describes_the_run(start: Start) -> None:
     run = start(training={"max_steps": 2, "seed": 7})
     train(run)
-    manifest = run.manifest()
+    manifest = run.read_manifest()
     # The package metadata may omit the build (+cpu, +cu130).
     assert torch.__version__.startswith(manifest["versions"]["torch"])
     assert manifest["seed"] == 7
@@ -362,13 +362,13 @@ def test_resumed_training_matches_an_unbroken_one_exactly(
     assert together == losses(expected)
     whole = adapter_of(unbroken)
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken).items())
-    assert broken.manifest()["results"]["evaluations"] == unbroken.manifest()["results"]["evaluations"]  # fmt: skip
+    assert broken.read_manifest()["results"]["evaluations"] == unbroken.read_manifest()["results"]["evaluations"]  # fmt: skip
 
 
 def test_damaged_checkpoints_are_reported_and_skipped(start: Start) -> None:
     run = start(training={"epochs": 1, "save_every": 2, "keep_checkpoints": 3})
     first = train(run)
-    assert run.checkpoint_steps() == [2, 4, 6]
+    assert run.list_checkpoint_steps() == [2, 4, 6]
     state = run.checkpoint(6) / "training.pt"
     state.write_bytes(state.read_bytes()[:-100])
     (run.checkpoint(4) / "adapter_model.safetensors").unlink()
@@ -428,7 +428,7 @@ def test_resuming_an_adapter_without_a_weight_is_a_problem(start: Start) -> None
 def test_older_checkpoints_are_deleted(start: Start) -> None:
     run = start(training={"save_every": 1, "keep_checkpoints": 2})
     train(run)
-    assert run.checkpoint_steps() == [5, 6]
+    assert run.list_checkpoint_steps() == [5, 6]
 
 
 def test_checkpoint_is_written_on_request(start: Start) -> None:
@@ -476,8 +476,8 @@ def test_killed_worker_resumes_from_its_last_checkpoint(start: Start) -> None:
         worker.stdin.flush()
         stderr = worker.stderr.read()
     assert worker.returncode == -9, stderr
-    assert killed.state() == "interrupted"
-    last = killed.checkpoint_steps()[-1]
+    assert killed.read_state() == "interrupted"
+    last = killed.list_checkpoint_steps()[-1]
     resumed = train(killed, resume=True)
     assert resumed.last(events.TrainingStarted).step == last >= 10
     whole = adapter_of(unbroken)
@@ -498,8 +498,8 @@ def test_stopping_keeps_a_usable_adapter(start: Start) -> None:
     assert channel.last(events.Done).stopped
     assert list(losses(channel)) == [1, 2, 3]
     assert channel.last(events.AdapterSaved).step == 3
-    assert run.manifest()["results"]["stopped"]
-    assert run.checkpoint_steps() == [3]
+    assert run.read_manifest()["results"]["stopped"]
+    assert run.list_checkpoint_steps() == [3]
     assert adapter_of(run)
     rest = train(run, resume=True)
     assert list(losses(rest)) == list(range(4, 13))
@@ -580,7 +580,7 @@ def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(start: Start) -> None
     if warned["problem"]["code"] == "disk.file_too_large":
         assert "space" not in warned["problem"]["remedy"]["template"]
     assert ended["paused"]
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000002"]
     channel = train(run, resume=True)
     assert channel.last(events.TrainingStarted).step == 2
@@ -616,4 +616,4 @@ def test_new_training_deletes_earlier_checkpoints(start: Start) -> None:
             flags.stop.set()
 
     train(run, stop)
-    assert run.checkpoint_steps() == [1]
+    assert run.list_checkpoint_steps() == [1]

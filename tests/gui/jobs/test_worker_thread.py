@@ -136,7 +136,7 @@ def test_detached_worker_finishes_its_job(
     until = time.monotonic() + WAIT / 1000
     while run.is_running() and time.monotonic() < until:
         time.sleep(0.05)
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"
     steps = [event.step for event in run.events() if isinstance(event, events.StepDone)]
     assert steps == list(range(1, 41))
     _wait_until_gone(follower)

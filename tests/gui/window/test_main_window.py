@@ -302,7 +302,7 @@ def test_paused_training_is_resumed_from_home(
     run = window.state.run
     assert run is not None
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
     window.show_page("home")
     qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
     assert window.home.summaries[0].status_text.startswith("Paused, step ")
@@ -517,7 +517,7 @@ def test_stopped_training_shows_progress_and_keeps_its_adapter(
     assert window.header.job.isVisible()
     window.header.job.stop.click()
     _until_idle(window, qtbot)
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"
     assert (run.adapter / "adapter_model.safetensors").is_file()
     assert "The adapter was saved" in window.message_bar.text
     assert not window.header.job.isVisible()
@@ -535,7 +535,7 @@ def test_run_all_executes_every_step_on_one_run(
     (run,) = run_folder.list_runs(project_folder / "runs")
     started = [event.command for event in run.events() if isinstance(event, events.Started)]
     assert started == ["train", "merge", "export"]
-    assert run.state() == "exported"
+    assert run.read_state() == "exported"
     assert window.page_name == "export"
 
 
@@ -563,7 +563,7 @@ def test_killed_worker_is_reported_and_training_can_restart(
     os.kill(pid, signal.SIGKILL)
     _until_idle(window, qtbot)
     assert "SIGKILL" in window.message_bar.text
-    assert run.state() == "interrupted"
+    assert run.read_state() == "interrupted"
     scenario(train=SHORT)
     window.launcher.request("train")
     qtbot.waitUntil(lambda: "adapter is trained" in window.message_bar.text, timeout=WAIT)
@@ -650,7 +650,7 @@ def test_closing_during_training_can_stop_it_with_an_adapter(
     _closing(window).stop.click()
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
 
@@ -662,7 +662,7 @@ def test_closing_during_training_can_pause_it(
     _closing(window).pause.click()
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
-    assert run.state() == "paused"
+    assert run.read_state() == "paused"
 
 
 def test_closing_during_training_can_be_canceled(

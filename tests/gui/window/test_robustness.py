@@ -127,7 +127,9 @@ def test_only_the_first_window_on_a_project_starts_queued_runs(
     assert window.queue.paused  # nothing starts that nobody has asked for here
     assert not other.jobs.running
     window.queue.start()
-    qtbot.waitUntil(lambda: second.state() == "trained" and not window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(
+        lambda: second.read_state() == "trained" and not window.jobs.running, timeout=WAIT
+    )
     qtbot.waitUntil(lambda: not window.jobs.is_following, timeout=WAIT)
     assert not other.jobs.running
     qtbot.waitUntil(lambda: not other.queue.names, timeout=WAIT)

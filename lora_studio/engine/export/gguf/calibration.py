@@ -23,7 +23,7 @@ _ROWS = 2000
 def read_run_conversations(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
     """Return token ids of a run's training rows, without held-out rows; raises ProblemError."""
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
-    held_out = {_get_key(sample) for sample in run.heldout()}
+    held_out = {_get_key(sample) for sample in run.read_heldout()}
     return _tokenize_samples(project.dataset, tokenizer, held_out, job)
 
 

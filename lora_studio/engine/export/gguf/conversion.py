@@ -100,7 +100,7 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         name=project.name,
         spec=project.export,
         scratch=get_scratch_folder(run),
-        file=lambda quantization: run.gguf_file(project.name, quantization),
+        file=lambda quantization: run.get_gguf_file(project.name, quantization),
         conversations=lambda: calibration.read_run_conversations(run, project, job),
     )
     with convert_plan(plan, job) as converted:

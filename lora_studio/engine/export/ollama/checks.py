@@ -114,7 +114,7 @@ def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[li
     """Return questions from held-out conversations, else a few plain ones."""
     plain = [[{"role": "user", "content": text}] for text in ("Hello!", "What is 2 + 2?")]
     talks: list[list[dict[str, Any]]] = []
-    for sample in run.heldout():
+    for sample in run.read_heldout():
         turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
         while turns and turns[-1]["role"] != "user":
             turns.pop()

@@ -101,7 +101,7 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     project = _apply_command(run.load_project(), command)
     spec = project.export
     quantization = command.quantization or spec.quantizations[0]
-    gguf = run.gguf_file(project.name, quantization)
+    gguf = run.get_gguf_file(project.name, quantization)
     if not gguf.is_file():
         raise _missing_file_error(run, quantization)
     checks.require_passing_selftest(run, quantization, anyway=command.anyway)
@@ -285,7 +285,7 @@ def _not_proven_problem(derived: DerivedTemplate) -> Problem:
 
 def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
     """Ask the new model a first question; warn if the server can't run it."""
-    rows = (sample.messages for sample in run.heldout() if sample.messages)
+    rows = (sample.messages for sample in run.read_heldout() if sample.messages)
     asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
     turns = asked or (Message(role="user", content="Hello! Who are you?"),)
     job.report_progress(text("testing the new model in Ollama"), 0, None)

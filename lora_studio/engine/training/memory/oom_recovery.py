@@ -116,7 +116,7 @@ class OomRecovery:
 
         Raises ProblemError when there is no lower level.
         """
-        recorded = self._run.manifest().get("memory")
+        recorded = self._run.read_manifest().get("memory")
         recorded, lower = self._ranks.broadcast((recorded, lower))
         current = asdict(self._trainer.memory_level)
         self._trainer.apply_memory_level(choose_starting_level(spec, current, recorded))

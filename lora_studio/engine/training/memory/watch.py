@@ -139,18 +139,18 @@ def get_memory_limits() -> list[MemoryLimit]:
     if (space := memory_limits.get_address_space_limit()) is not None:
         limits.append(MemoryLimit(_ADDRESS_SPACE, lambda: space, memory_limits.get_mapped_bytes))
     for group in memory_limits.list_control_groups():
-        if (limit := group.limit()) is not None:
+        if (limit := group.read_limit()) is not None:
             limits.append(_read_control_group_limit(group, limit))
     return limits
 
 
 def _read_control_group_limit(group: memory_limits.ControlGroup, limit: int) -> MemoryLimit:
-    watched = MemoryLimit(_CONTROL_GROUP, lambda: limit, group.held)
+    watched = MemoryLimit(_CONTROL_GROUP, lambda: limit, group.read_held)
 
     def used() -> int | None:
         # The cheap counter first: it includes cached files, and rarely reaches the threshold.
-        charged = group.charged()
-        return charged if charged is None or charged < watched.threshold else group.held()
+        charged = group.read_charged()
+        return charged if charged is None or charged < watched.threshold else group.read_held()
 
     watched.used = used
     return watched

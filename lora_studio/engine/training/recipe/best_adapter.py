@@ -75,7 +75,7 @@ class BestAdapterStore:
         if not spec.keep_best or best is None or best is not evaluations[-1]:
             return None
         self._delete_all_but((best.step, self._step_at_checkpoint))
-        return self._run.best_adapter(best.step)
+        return self._run.get_best_adapter(best.step)
 
     def set_checkpoint(self, evaluations: Sequence[EvaluatedStep]) -> None:
         """Note that the last checkpoint has these evaluations."""
@@ -91,10 +91,10 @@ class BestAdapterStore:
         best = find_best_evaluation(evaluations) if spec.keep_best else None
         if best is None or best is evaluations[-1]:
             return None
-        return best if self._run.best_adapter(best.step).is_dir() else None
+        return best if self._run.get_best_adapter(best.step).is_dir() else None
 
     def _delete_all_but(self, steps: Iterable[int | None]) -> None:
-        names = {self._run.best_adapter(step).name for step in steps if step is not None}
+        names = {self._run.get_best_adapter(step).name for step in steps if step is not None}
         for folder in self._run.best.iterdir() if self._run.best.is_dir() else ():
             if folder.name not in names:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -141,7 +141,9 @@ def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[
         | {
             "name": project.name.replace("\\", "/").replace('"', "'"),
             "objective": _OBJECTIVES[task],
-            "notes": list_differences(facts, run.manifest().get("backend", {}).get("name", "")),
+            "notes": list_differences(
+                facts, run.read_manifest().get("backend", {}).get("name", "")
+            ),
             "device": format_literal(str(tuned.base.device)),
             "dtype": str(tuned.base.dtype),
         }

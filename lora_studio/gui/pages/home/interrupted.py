@@ -34,7 +34,7 @@ class InterruptedRuns(QObject):
 
 def _problem(project: ProjectSummary) -> Problem:
     assert project.run is not None
-    checkpoint = project.run.checkpoint_steps()[-1]
+    checkpoint = project.run.list_checkpoint_steps()[-1]
     return warning(
         "run.interrupted",
         "Training of {project} was interrupted at step {step} of {steps}.",

@@ -80,7 +80,7 @@ class ProjectSummary:
             return True
         if self.state != "interrupted" or not self.training:
             return False
-        return bool(self.run and self.run.checkpoint_steps())
+        return bool(self.run and self.run.list_checkpoint_steps())
 
 
 def summarize_project(file: Path) -> ProjectSummary:
@@ -89,7 +89,7 @@ def summarize_project(file: Path) -> ProjectSummary:
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
     if run is None:
         return ProjectSummary(file, changed)
-    summary = ProjectSummary(file, changed, run, run.state())
+    summary = ProjectSummary(file, changed, run, run.read_state())
     if not summary.is_unfinished:
         return summary
     progress = facts.follow_events(run, RunProgress())

@@ -239,7 +239,7 @@ class ModelBrowser(QWidget):
         elif not lines or (self.source == "here" and len(lines) == 1):
             self.status.set_status(self._explain_empty_list())
         else:
-            judged = [fit.fits and x.usable for x, fit in lines if fit is not None]
+            judged = [fit.fits and x.is_usable for x, fit in lines if fit is not None]
             count = tr_n("{n} model", "{n} models", len(lines))
             fits = tr("{count} fit on this device").format(count=sum(judged))
             self.status.set_status(f"{count} · {fits}" if judged else count)

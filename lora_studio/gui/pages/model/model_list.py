@@ -130,7 +130,7 @@ class ModelList(QListView):
 
     def _choose(self, index: QModelIndex) -> None:
         line = index.data(_ENTRY) if index.isValid() else None
-        if line is not None and line[0].usable:
+        if line is not None and line[0].is_usable:
             self.chosen.emit(line[0])
 
 

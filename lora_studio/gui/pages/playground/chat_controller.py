@@ -175,7 +175,7 @@ class ChatController(QObject):
             return
         current = self.conversation
         if current.turns:
-            current = current.branched(len(current.turns))
+            current = current.branch(len(current.turns))
         speakers = [each for index, each in enumerate(current.speakers) if index != column]
         turns = [_remove_column(turn, column, len(current.speakers)) for turn in current.turns]
         changes = {"speakers": tuple(speakers), "turns": tuple(turns)}
@@ -194,7 +194,7 @@ class ChatController(QObject):
         if self.is_busy or not text.strip() or self.find_blocker():
             return False
         conversation = (
-            self.conversation if instead_of is None else self.conversation.branched(instead_of)
+            self.conversation if instead_of is None else self.conversation.branch(instead_of)
         )
         turn = Turn(user=text.strip())
         self._set_conversation(

@@ -54,7 +54,7 @@ class PlaygroundStore(QObject):
         self._playground = Playground(project) if project is not None else None
         if (opened := self._playground) is not None:
             self._begin(
-                lambda _: opened.conversations(),
+                lambda _: opened.load_conversations(),
                 lambda conversations: (
                     self.loaded.emit(conversations) if opened is self._playground else None
                 ),
@@ -93,14 +93,14 @@ class PlaygroundStore(QObject):
 
         def work(_: BackgroundReader) -> list[Vote]:
             opened.vote(vote)
-            return opened.votes()
+            return opened.load_votes()
 
         self._begin(work, self.voted.emit)
 
     def ask_votes(self, then: Callable[[object], None]) -> None:
         """Read all votes."""
         if (opened := self._playground) is not None:
-            self._begin(lambda _: opened.votes(), then)
+            self._begin(lambda _: opened.load_votes(), then)
 
     def flush(self) -> None:
         """Save pending changes now."""

@@ -130,7 +130,7 @@ class RunActions(QObject):
         is_new = only is not None and only.state == "new"
         enabled = {
             "open": only is not None and bool(readable) and (not busy or only.state == "running"),
-            "resume": is_new or (only is not None and only.resumable),
+            "resume": is_new or (only is not None and only.is_resumable),
             "continue": has_adapter,
             "repeat": bool(readable),
             "queue": bool(readable) and bool(idle),
@@ -320,7 +320,7 @@ class RunActions(QObject):
 
 
 def _is_unfinished(run: RunSummary) -> bool:
-    return run.resumable and run.state in ("paused", "interrupted", "failed", "stopped")
+    return run.is_resumable and run.state in ("paused", "interrupted", "failed", "stopped")
 
 
 def _make_copies(

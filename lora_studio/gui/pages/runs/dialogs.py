@@ -71,7 +71,7 @@ def _describe_consequences(runs: Sequence[RunSummary]) -> str:
             "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash."
         ).format(size=formatting.format_size(sum(run.bytes for run in runs)))
     ]
-    if resumable := sum(run.resumable for run in runs):
+    if resumable := sum(run.is_resumable for run in runs):
         sentences.append(
             tr("The run can no longer be resumed.")
             if len(runs) == 1

@@ -304,7 +304,7 @@ class TrainingPage(StepPage):
             self.record.was_cut_off(self.state.running)
         )
         run = self.state.run
-        return ended_early and run is not None and bool(run.checkpoint_steps())
+        return ended_early and run is not None and bool(run.list_checkpoint_steps())
 
     # --- display ------------------------------------------------------------------------------
 
@@ -354,7 +354,7 @@ class TrainingPage(StepPage):
 
     def _resume_hint(self) -> str:
         if self._can_resume() and self.state.run is not None:
-            if not (steps := self.state.run.checkpoint_steps()):
+            if not (steps := self.state.run.list_checkpoint_steps()):
                 return tr("No steps completed yet. Resume to start from the beginning.")
             return tr("Resume to continue from the checkpoint at step {step}.").format(
                 step=formatting.format_number(steps[-1])

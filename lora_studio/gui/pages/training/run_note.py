@@ -61,7 +61,7 @@ class RunNote(QWidget):
             self._step = 0
         self._run = run
         self.setEnabled(run is not None)
-        notes = run.about().notes if run is not None else ""
+        notes = run.read_about().notes if run is not None else ""
         if notes != self.text.toPlainText().strip():
             self.text.setPlainText(notes)
         self._typing.stop()
@@ -85,7 +85,7 @@ class RunNote(QWidget):
         if not self._is_modified or self._run is None or not self._run.path.is_dir():
             return
         self._is_modified = False
-        about, notes = self._run.about(), self.text.toPlainText().strip()
+        about, notes = self._run.read_about(), self.text.toPlainText().strip()
         if notes != about.notes:
             try:
                 self._run.write_about(about.model_copy(update={"notes": notes}))

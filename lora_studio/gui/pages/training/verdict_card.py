@@ -103,7 +103,7 @@ class VerdictCard(Card):
         self, running: bool, adapter: events.AdapterSaved | None, resume_hint: str
     ) -> None:
         """Update the card; `resume_hint` says how to resume a training that ended early."""
-        warning = self._warning.update(self._monitor.verdict()) if running else None
+        warning = self._warning.update(self._monitor.get_verdict()) if running else None
         phase = self._record.phase
         self.setVisible(warning is not None or (not running and phase != "none"))
         self.what_now.setVisible(not running and phase == "failed")
@@ -133,7 +133,7 @@ class VerdictCard(Card):
     def _show_judgement(
         self, verdict: TrainingVerdict, adapter: events.AdapterSaved | None
     ) -> None:
-        glyph = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
+        glyph = "✓ " if verdict.is_good else "⚠ " if verdict.kind != "too_short" else ""
         sentences = [localize(verdict.advice)]
         if adapter is not None and adapter.best_loss is not None:
             step = formatting.format_number(adapter.step)
@@ -171,7 +171,7 @@ class VerdictCard(Card):
             return None
 
     def _judge(self) -> TrainingVerdict:
-        warning = self._monitor.verdict()
+        warning = self._monitor.get_verdict()
         if warning is not None and warning.kind == "zero_gradient":
             return warning
         run = self._plot.run

@@ -278,7 +278,7 @@ def test_several_quantizations_share_one_conversion(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "base", run.merged)
     job, recorder = recorded_job()
     files = conversion.write(run, run.load_project(), job)
-    assert files == {name: run.gguf_file("Harbour", name) for name in ("Q4_K_M", "Q8_0")}
+    assert files == {name: run.get_gguf_file("Harbour", name) for name in ("Q4_K_M", "Q8_0")}
     assert sorted(run.gguf.iterdir()) == sorted(files.values())
     assert not list(run.temporary.iterdir())
     written = {event.quantization: event for event in recorder.of(events.GgufWritten)}
@@ -410,7 +410,7 @@ def test_manifest_records_the_llama_cpp_versions(own: str, tmp_path: Path) -> No
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",))
     shutil.copytree(tmp_path / "base", run.merged)
     conversion.write(run, run.load_project(), recorded_job()[0])
-    record = run.manifest()["gguf"]
+    record = run.read_manifest()["gguf"]
     assert record["converter"].startswith("llama.cpp in ")
     assert record["quantizer"].startswith("bundled llama.cpp (llama-cpp-py-sync ")
     assert record["files"].keys() == {"Q8_0"}

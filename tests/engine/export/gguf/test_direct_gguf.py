@@ -81,12 +81,12 @@ def test_direct_file_is_identical_to_file_from_merged_folder(case: str, tmp_path
     result = digest(file)
     assert not run.merged.exists()
     assert not list(run.temporary.iterdir())
-    assert run.manifest()["gguf"]["from"] == "base and adapter"
+    assert run.read_manifest()["gguf"]["from"] == "base and adapter"
     assert any("no merged copy is written" in str(log.text) for log in recorder.of(events.Log))
     file.unlink()
     merge.merge(run, recorded_job()[0])
     file, _ = written(run)
-    assert run.manifest()["gguf"]["from"] == "merged model"
+    assert run.read_manifest()["gguf"]["from"] == "merged model"
     assert digest(file) == result
 
 

@@ -170,7 +170,7 @@ def test_real_server_stores_copies_and_removes_the_model(run: RunFolder) -> None
         assert created.version == real_ollama.VERSION
         (model,) = ollama_server.inspect_server(server.host).details
         assert model.name == "pim:v1"
-        assert model.bytes > run.gguf_file("Harbour", "Q8_0").stat().st_size
+        assert model.bytes > run.get_gguf_file("Harbour", "Q8_0").stat().st_size
         store.copy_model(server.host, "pim:v1", "pim:second")
         one, two = (store.show_model(server.host, name) for name in ("pim:v1", "pim:second"))
         assert one.digest.startswith("sha256:")

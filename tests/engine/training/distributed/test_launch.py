@@ -194,7 +194,7 @@ def test_two_processes_match_one_and_listen_only_locally(
     for name, value in load_file(both.adapter / "adapter_model.safetensors").items():
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=2e-5)
     assert set(listening) <= {"127.0.0.1", "::1"}
-    assert both.state() == "trained"
+    assert both.read_state() == "trained"
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_run_of_two_processes_pauses_and_resumes_in_one(
 
     sent = train_in_worker(both, pause)
     assert events_of(sent, events.Done)[0].paused
-    (step,) = both.checkpoint_steps()
+    (step,) = both.list_checkpoint_steps()
     assert 0 < step < 10
     change_device(both, "cpu")
     rest = handle(commands.Train(run=str(both.path), resume=True))
@@ -239,11 +239,11 @@ def test_best_adapter_of_a_checkpoint_is_not_deleted(start: Start) -> None:
 
     sent = train_in_worker(run, end)
     assert sent[-1].problem.code == "worker.crashed"
-    last = checkpoint_files.read_checkpoint(run.checkpoint(run.checkpoint_steps()[-1]))
+    last = checkpoint_files.read_checkpoint(run.checkpoint(run.list_checkpoint_steps()[-1]))
     state = TrainerState.from_checkpoint(last.entries, run.load_project().training)
     best = best_adapter.find_best_evaluation(state.evaluations)
     assert best is not None
-    assert (run.best_adapter(best.step) / "adapter_model.safetensors").is_file()
+    assert (run.get_best_adapter(best.step) / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_no_process_survives_a_killed_rank_or_a_cancel(
         acted: list[int] = []
 
         def on_event(event: Event, worker: client_worker.Worker) -> None:
-            if isinstance(event, events.StepDone) and run.checkpoint_steps() and not acted:
+            if isinstance(event, events.StepDone) and run.list_checkpoint_steps() and not acted:
                 acted.append(event.step)
                 others[:] = psutil.Process(worker.pid).children()
                 act(event, worker)
@@ -274,7 +274,7 @@ def test_no_process_survives_a_killed_rank_or_a_cancel(
     sent = train_in_worker(run, at_step(lambda *_: others[0].kill()), resume=True)
     assert sent[-1].problem.code == "training.rank_died"
     assert "(2 of 2) was killed by signal 9" in str(sent[-1].problem.what)
-    assert run.state() == "failed"
+    assert run.read_state() == "failed"
 
     # The worker obeys the cancel itself; it isn't enforced.
     monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)

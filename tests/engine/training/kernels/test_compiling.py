@@ -112,7 +112,7 @@ def test_compiled_training_has_the_same_curve_and_resumes(
     assert [str(item.problem.what) for item in compiled.of(events.Warned)] == []
     result = losses(compiled)
     assert result == pytest.approx(expected, rel=1e-4)
-    assert unbroken.manifest()["results"]["compiled"]
+    assert unbroken.read_manifest()["results"]["compiled"]
 
     def cancel(event: Event, flags: Flags) -> None:
         if isinstance(event, events.CheckpointSaved) and event.step == 2:

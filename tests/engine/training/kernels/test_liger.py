@@ -92,7 +92,7 @@ def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> N
     run.update_manifest(kernels={"liger": True, "said": ""})
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     kernel_choice.report_kernels(run, scorer, job, ProcessGroup())
-    noted = run.manifest()["kernels"]
+    noted = run.read_manifest()["kernels"]
     assert noted == {"liger": False, "said": str(scorer.describe())}
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a RecordingChannel
     assert str(texts[0]) == str(scorer.describe())

@@ -197,7 +197,7 @@ def test_resumed_run_starts_at_the_level_that_fit(start: Start, limit: Limit) ->
             flags.pause.set()
 
     handle(commands.Train(run=str(lean.path)), pause)
-    noted = lean.manifest()["memory"]
+    noted = lean.read_manifest()["memory"]
     assert (noted["micro_batch"], noted["gradient_accumulation"]) == (1, 6)
     passes = limit.passes
     channel = train(lean, resume=True)
@@ -345,7 +345,10 @@ def test_oom_while_saving_does_not_end_training(
     assert [event.problem.code for event in channel.of(events.Warned)] == codes
     assert_same_curve(lean, whole)
     assert not channel.of(events.Recovered)
-    assert lean.manifest()["results"]["evaluations"] == whole.manifest()["results"]["evaluations"]
+    assert (
+        lean.read_manifest()["results"]["evaluations"]
+        == whole.read_manifest()["results"]["evaluations"]
+    )
     assert len(channel.of(events.Evaluated)) == 2
 
 
@@ -363,7 +366,7 @@ def test_pause_without_memory_resumes_from_earlier_checkpoint(
     channel = handle(commands.Train(run=str(lean.path)), pause)
     assert channel.last(events.Done).paused
     assert "resumes from step 2" in str(channel.last(events.Warned).problem.remedy)
-    assert lean.checkpoint_steps() == [2]
+    assert lean.list_checkpoint_steps() == [2]
     assert train(lean, resume=True).last(events.TrainingStarted).step == 2
     assert_same_curve(lean, whole)
 

@@ -149,7 +149,7 @@ def test_adapter_with_the_lowest_eval_loss_is_kept(
     channel = train(run)
     saved = channel.last(events.AdapterSaved)
     assert (saved.step, saved.best_loss) == (4, pytest.approx(1.5))
-    assert run.manifest()["results"]["kept"] == {"step": 4, "loss": pytest.approx(1.5)}
+    assert run.read_manifest()["results"]["kept"] == {"step": 4, "loss": pytest.approx(1.5)}
     kept, then = adapter_of(run.adapter), adapter_of(run.checkpoint(4))
     assert all(torch.equal(value, then[name]) for name, value in kept.items())
     assert (run.adapter / "tokenizer_config.json").is_file()
@@ -201,7 +201,7 @@ def test_best_adapter_of_a_checkpoint_survives_two_cancels(
 
     train(run, at(4, "cancel"))
     train(run, at(4, "cancel"), resume=True)
-    assert run.checkpoint_steps() == [2]
+    assert run.list_checkpoint_steps() == [2]
     saved = train(run, at(3, "stop"), resume=True).last(events.AdapterSaved)
     assert (saved.step, saved.best_loss) == (1, pytest.approx(1.5))
 
@@ -244,7 +244,10 @@ def test_resume_makes_up_for_the_evaluation_a_stop_skipped(start: Start) -> None
     resumed = train(halved, resume=True)
     assert steps_of(resumed, events.Evaluated) == [4, 6, 8]
     assert resumed.last(events.Evaluated).loss == unbroken.last(events.Evaluated).loss
-    assert halved.manifest()["results"]["evaluations"] == whole.manifest()["results"]["evaluations"]
+    assert (
+        halved.read_manifest()["results"]["evaluations"]
+        == whole.read_manifest()["results"]["evaluations"]
+    )
 
 
 # --- when to end ------------------------------------------------------------------------------
@@ -259,7 +262,7 @@ def test_early_stopping_ends_after_evaluations_without_gain(
     assert channel.last(events.EndedEarly).step == 8
     assert channel.last(events.AdapterSaved).step == 4
     assert not channel.last(events.Done).stopped
-    assert run.checkpoint_steps()[-1] == 8
+    assert run.list_checkpoint_steps()[-1] == 8
     resumed = train(run, resume=True)
     assert not resumed.of(events.StepDone)
     assert resumed.last(events.EndedEarly).step == 8
@@ -391,7 +394,7 @@ def test_samples_are_answered_at_each_evaluation(start: Start) -> None:
     ]  # fmt: skip
     result = channel.of(events.Sampled)
     assert result[0].prompt == "What is 3, and 4?"
-    assert result[1].prompt == run.heldout()[0].messages[0].content
+    assert result[1].prompt == run.read_heldout()[0].messages[0].content
     assert result[4].text != result[0].text  # it has learned something
 
 

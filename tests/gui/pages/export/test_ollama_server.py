@@ -40,7 +40,7 @@ def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     assert state.open(project_folder)
     made = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     made.gguf.mkdir()
-    made.gguf_file("bot", "Q4_K_M").write_bytes(b"GGUF")
+    made.get_gguf_file("bot", "Q4_K_M").write_bytes(b"GGUF")
     yield made
     state.undo.setClean()
 
@@ -99,7 +99,7 @@ def test_create_is_disabled_without_a_gguf_file(
     page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
     assert page.ollama.create_button.isEnabled()
-    run.gguf_file("bot", "Q4_K_M").unlink()
+    run.get_gguf_file("bot", "Q4_K_M").unlink()
     page.refresh()
     assert not page.ollama.create_button.isEnabled()
 

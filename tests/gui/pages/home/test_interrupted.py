@@ -77,4 +77,4 @@ def test_resume_in_the_message_opens_the_project_and_continues(
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
     assert window.jobs.run == run
     qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)
-    assert run.state() == "trained"
+    assert run.read_state() == "trained"

@@ -274,7 +274,7 @@ def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     ask(page, qtbot, "And now?")  # a comparison of its own
     assert len(page.controller.conversation.turns) == 1
     page.votes.tie.click()
-    qtbot.waitUntil(lambda: len(Playground(project_folder).votes()) == 2, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(Playground(project_folder).load_votes()) == 2, timeout=WAIT)
     page.tally.click()
     qtbot.waitUntil(lambda: page.findChild(TallyDialog) is not None, timeout=WAIT)
     dialog = page.findChild(TallyDialog)

@@ -165,7 +165,7 @@ def test_title_and_tags_are_saved_in_the_run(page: RunsPage, qtbot: QtBot) -> No
     page.side.notes.tags.setFocus()
     page.side.notes.tags.setText("polite, keep,polite")
     qtbot.keyClick(page.side.notes.tags, Qt.Key.Key_Return)
-    about = page.library.run(name).about()
+    about = page.library.run(name).read_about()
     assert (about.title, about.tags) == ("the polite one", ("polite", "keep"))
     _until_seen(page, qtbot, 12)
     found = page.library.get(name)
@@ -182,18 +182,18 @@ def test_typed_notes_are_saved_when_another_project_opens(
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "other.lorastudio").write_text("schema_version = 3\n")
     parts.state.open(tmp_path / "other")
-    assert run.about().notes == "half a thought"
+    assert run.read_about().notes == "half a thought"
     assert not (tmp_path / "other" / "runs").exists()
 
 
 def test_tag_is_added_to_every_selected_run(page: RunsPage, qtbot: QtBot) -> None:
     names = _choose(page, 0, 1)
-    before = [page.library.run(name).about().tags for name in names]
+    before = [page.library.run(name).read_about().tags for name in names]
     qtbot.keyClick(page.table, Qt.Key.Key_T, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(page.side.notes.tags.hasFocus)
     qtbot.keyClicks(page.side.notes.tags, "keep")
     qtbot.keyClick(page.side.notes.tags, Qt.Key.Key_Return)
-    after = [page.library.run(name).about().tags for name in names]
+    after = [page.library.run(name).read_about().tags for name in names]
     assert after == [(*tags, "keep") for tags in before]
 
 
@@ -230,7 +230,7 @@ def test_run_again_starts_a_run_with_the_same_settings(
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
     made = list_runs(page.library.run(name).path.parent)[0]
     assert made.load_project() == page.library.run(name).load_project()
-    assert made.state() == "trained"
+    assert made.read_state() == "trained"
 
 
 def test_continue_training_starts_from_the_adapter_of_the_run(

@@ -60,7 +60,7 @@ def test_queued_runs_start_in_order(
     parts.queue.start()
     _until_over(parts, qtbot)
     assert _started(runs) == [runs[1], runs[0]]
-    assert {run.state() for run in runs} == {"trained"}
+    assert {run.read_state() for run in runs} == {"trained"}
 
 
 def test_queue_continues_after_a_failure_with_a_message(
@@ -71,7 +71,7 @@ def test_queue_continues_after_a_failure_with_a_message(
     runs[0].lock_file.mkdir()  # cannot be locked
     _add(parts, runs)
     _until_over(parts, qtbot)
-    assert runs[1].state() == "trained"
+    assert runs[1].read_state() == "trained"
     assert any("The queue continues with the next run." in text for text in parts.said)
 
 
@@ -87,7 +87,7 @@ def test_canceling_a_run_pauses_the_queue(
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
     qtbot.waitUntil(lambda: parts.queue.paused)
     assert parts.queue.names == [runs[1].path.name]
-    assert runs[1].state() == "new"
+    assert runs[1].read_state() == "new"
     assert run_queue.load(project_folder / "runs").paused
 
 
@@ -113,7 +113,7 @@ def test_earlier_queue_opens_paused(
     assert "2 runs are queued" in parts.said[-1]
     qtbot.wait(50)
     assert not parts.jobs.running
-    assert [run.state() for run in runs] == ["new", "new"]
+    assert [run.read_state() for run in runs] == ["new", "new"]
 
 
 def test_earlier_queue_continues_after_a_run_is_started(

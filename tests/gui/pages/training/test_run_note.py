@@ -67,7 +67,7 @@ def test_note_at_the_current_step_is_saved_and_marked(
     assert (2.0, "note") in page.plot.run.marks
     assert page.plot.run.list_marks_near(2, 0.5) == ["note"]
     page.leave()
-    assert run.about() == RunAnnotations(title="Best", tags=("night",), notes="@2 a spike")
+    assert run.read_about() == RunAnnotations(title="Best", tags=("night",), notes="@2 a spike")
 
 
 def test_notes_are_reloaded_and_belong_to_their_run(
@@ -81,7 +81,7 @@ def test_notes_are_reloaded_and_belong_to_their_run(
     state.set_run(other, "")
     assert page.note.text.toPlainText() == ""
     assert page.plot.run.marks == []
-    assert run.about().notes == "@1 from the Runs page"
+    assert run.read_about().notes == "@1 from the Runs page"
 
 
 def test_notes_of_a_deleted_run_are_not_written(
