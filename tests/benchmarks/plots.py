@@ -117,7 +117,7 @@ class Peer:
         self.data: list[tuple[Any, np.ndarray, np.ndarray]] = []
         for run in runs:
             loss, steps = run.steps.get_curve("loss"), run.steps.steps
-            smooth = loss.mean_at(np.arange(len(steps)), len(steps) // 25)
+            smooth = loss.compute_mean(np.arange(len(steps)), len(steps) // 25)
             self._line(0, steps, loss.values, thinned) if run is runs[0] else None
             self._line(0, steps, smooth, thinned)
             self._line(1, steps, run.steps.values("learning_rate"), thinned)

@@ -133,7 +133,7 @@ class CurveChart(Chart):
     def refresh(self) -> None:
         """Repaint after the curves have changed."""
         for trace in self._traces:
-            trace.renew()
+            trace.refresh()
         self.set_silent(self.get_step_range() is None)
         self.tags.update()
         if self._leader is None and self.following:
@@ -192,13 +192,13 @@ class CurveChart(Chart):
     def _fit_height(self, *_: object) -> None:
         low, high = math.inf, -math.inf
         for trace in self._traces:
-            if trace.isVisible() and len(y := trace.shown_points()[1]):
+            if trace.isVisible() and len(y := trace.get_shown_points()[1]):
                 low, high = min(low, float(np.fmin.reduce(y))), max(high, float(np.fmax.reduce(y)))
         if not (math.isfinite(low) and math.isfinite(high)):
             low, high = 0.0, 1.0
         pad = _PAD_Y * (high - low) or 0.1 * abs(high) or 0.5
         room = _CAPTION * (high - low) if self._caption.text.strip() else 0.0
-        below = self.marks.room()
+        below = self.marks.measure_height()
         low -= (high - low) * below / max(self._box.height(), 2.0 * below, 1.0)
         bottom, top = low - pad / 2, high + pad / 2 + room
         shown, new = self._box.viewRange()[1], top - bottom

@@ -37,7 +37,9 @@ class Tags(PixelItem):
 
     def list_boxes(self, transform: QTransform) -> list[tuple[Trace, QRectF]]:
         """Return the box of each letter in pixels."""
-        lines = [(trace, *trace.pixels(transform)) for trace in self._traces() if trace.isVisible()]
+        lines = [
+            (trace, *trace.get_pixels(transform)) for trace in self._traces() if trace.isVisible()
+        ]
         tagged, ends = [], []
         for trace, px, py in lines:
             known = np.flatnonzero(np.isfinite(py))

@@ -100,7 +100,7 @@ def test_many_events_are_painted_in_one_redraw(qtbot: QtBot, plot: LossPlot) -> 
     qtbot.waitUntil(lambda: plot.redraws == before + 1)
     qtbot.wait(3 * REDRAW_EVERY)
     assert plot.redraws == before + 1, "nothing is painted while nothing is new"
-    assert trace(plot, "loss").shown_points()[0].tolist() == list(range(1, 501))
+    assert trace(plot, "loss").get_shown_points()[0].tolist() == list(range(1, 501))
 
 
 def test_x_range_grows_only_when_steps_need_room(
@@ -125,13 +125,13 @@ def test_strip_is_painted_after_the_loss_chart(qtbot: QtBot, plot: LossPlot) -> 
     (shown,) = [item for item in plot.strip.traces if item.look.strength < 1]
     plot.add_event(step_done(1001, 1.0, grad_norm=7.0))
     plot.redraw_now()
-    assert shown.shown_points()[1].max() == 7.0, "`redraw_now` paints both at once"
+    assert shown.get_shown_points()[1].max() == 7.0, "`redraw_now` paints both at once"
     plot.add_event(step_done(1002, 1.0, grad_norm=9.0))
     seen: list[float] = []  # of the lower chart when the upper one has just been painted
-    plot.redrawn.connect(lambda: seen.append(shown.shown_points()[1].max()))
+    plot.redrawn.connect(lambda: seen.append(shown.get_shown_points()[1].max()))
     qtbot.waitUntil(lambda: bool(seen))
     assert seen[0] == 7.0
-    qtbot.waitUntil(lambda: shown.shown_points()[1].max() == 9.0)
+    qtbot.waitUntil(lambda: shown.get_shown_points()[1].max() == 9.0)
 
 
 def test_hidden_plot_redraws_when_shown_again(qtbot: QtBot, plot: LossPlot) -> None:
@@ -244,11 +244,11 @@ def test_negative_loss_leaves_a_gap_on_a_log_scale(plot: LossPlot) -> None:
         plot.add_event(step_done(step, loss))
     plot.bar.log.setChecked(True)
     plot.redraw_now()
-    assert trace(plot, "loss").shown_points()[1][[0, 1, 3]].tolist() == [2, 1, 0]
-    assert np.isnan(trace(plot, "loss").shown_points()[1][2])
+    assert trace(plot, "loss").get_shown_points()[1][[0, 1, 3]].tolist() == [2, 1, 0]
+    assert np.isnan(trace(plot, "loss").get_shown_points()[1][2])
     plot.grab()
     plot.bar.log.setChecked(False)
-    assert trace(plot, "loss").shown_points()[1].tolist() == [100, 10, -1, 1]
+    assert trace(plot, "loss").get_shown_points()[1].tolist() == [100, 10, -1, 1]
 
 
 def test_smoothing_ranges_from_off_to_almost_flat(plot: LossPlot) -> None:
@@ -259,7 +259,7 @@ def test_smoothing_ranges_from_off_to_almost_flat(plot: LossPlot) -> None:
     spread = []
     for value in range(1, plot.bar.smoothing.maximum() + 1):
         plot.bar.smoothing.setValue(value)
-        spread.append(float(np.std(trace(plot, "smoothed").shown_points()[1])))
+        spread.append(float(np.std(trace(plot, "smoothed").get_shown_points()[1])))
     assert spread[0] > spread[-1] * 3
     plot.bar.smoothing.setValue(0)
     assert [item.title for item in plot.drawing.list_shown_traces()] == [
@@ -533,9 +533,9 @@ def test_runs_that_end_together_have_separate_letters(qtbot: QtBot) -> None:
     overlay.show()
     overlay.grab()
     chart = overlay.chart
-    boxes = chart.tags.boxes(chart.tags.sceneTransform())
+    boxes = chart.tags.list_boxes(chart.tags.sceneTransform())
     assert [trace.tag for trace, _ in boxes] == ["C", "B", "A"]
     for one, other in itertools.combinations([box for _, box in boxes], 2):
         assert not one.intersects(other)
-    ends = [trace.pixels(chart.tags.sceneTransform())[0][-1] for trace, _ in boxes]
+    ends = [trace.get_pixels(chart.tags.sceneTransform())[0][-1] for trace, _ in boxes]
     assert all(box.left() > end for (_, box), end in zip(boxes, ends, strict=True))
