@@ -161,7 +161,7 @@ class Installer:
             while batch := self._next():
                 self._install_or_anew([self._requirements[name][0] for name in batch])
                 self._installed += len(batch)
-                self._compiler.more()
+                self._compiler.compile_more()
         except BaseException as error:
             self._failure = error
 
@@ -227,8 +227,8 @@ class CompilerProcess:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
-    def more(self) -> None:
-        """More packages can be compiled. That it cannot be started costs time, nothing else."""
+    def compile_more(self) -> None:
+        """Start compiling the packages installed so far; a failure to start only costs time."""
         try:
             if self._process is None:
                 site = engines.get_site_packages(self._engine)

@@ -124,7 +124,7 @@ class _Trial:
 
     def report(self) -> dict[str, Any]:
         """Return the report of the process; raises ProblemError when something is missing or broken."""
-        for line in self._said():
+        for line in self._iter_lines():
             try:
                 values: dict[str, Any] = json.loads(line)
                 broken = values["broken"]
@@ -165,14 +165,14 @@ class _Trial:
 
     def events(self) -> Iterator[events.Event]:
         """Yield the events of the worker until it ends."""
-        for line in self._said():
+        for line in self._iter_lines():
             try:
                 yield events.parse(line)
             except ValidationError:
                 self._log.write(line.decode("utf-8", "replace"))
 
-    def _said(self) -> Iterator[bytes]:
-        """Return its lines as they come; raises CancelledError when that is asked for."""
+    def _iter_lines(self) -> Iterator[bytes]:
+        """Yield its lines as they arrive; raises SetupCancelledError if canceled."""
         while True:
             self._stop.check()
             try:

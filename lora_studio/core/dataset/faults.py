@@ -95,7 +95,7 @@ def fix_mojibake(text: str) -> str:
     decoded again. Its pattern takes 0.4 µs per character (800 s for 2 GB). The pattern here matches
     every misread text and takes a fiftieth of that.
     """
-    if text.isascii() or not _suspicious().search(text):
+    if text.isascii() or not _build_mojibake_pattern().search(text):
         return text
     import ftfy
 
@@ -105,7 +105,7 @@ def fix_mojibake(text: str) -> str:
 
 
 @cache
-def _suspicious() -> re.Pattern[str]:
+def _build_mojibake_pattern() -> re.Pattern[str]:
     """Return a regex for a misread first byte of UTF-8 followed by a misread later byte."""
 
     def characters(start: int, end: int) -> str:
@@ -156,10 +156,10 @@ def _has_refusal(sample: Sample) -> bool:
     if sample.label is False:
         return False
     answers = sample.chosen if sample.task == "preference" else sample.messages
-    return any(turn.role == "assistant" and _refuses(turn.content.lower()) for turn in answers)
+    return any(turn.role == "assistant" and _is_refusal(turn.content.lower()) for turn in answers)
 
 
-def _refuses(text: str) -> bool:
+def _is_refusal(text: str) -> bool:
     if _REFUSAL.match(text):
         return True
     # Search for plain words first: the pattern takes thirty times as long.
@@ -176,10 +176,12 @@ def _has_markers(text: str) -> bool:
 
 
 def _has_same_pair(sample: Sample) -> bool:
-    return sample.task == "preference" and _spoken(sample.chosen) == _spoken(sample.rejected)
+    return sample.task == "preference" and _list_contents(sample.chosen) == _list_contents(
+        sample.rejected
+    )
 
 
-def _spoken(turns: tuple[Message, ...]) -> list[tuple[object, ...]]:
+def _list_contents(turns: tuple[Message, ...]) -> list[tuple[object, ...]]:
     return [(turn.role, " ".join(turn.content.split()), turn.tool_calls) for turn in turns]
 
 

@@ -71,21 +71,21 @@ def remove_markers(text: str) -> str:
     """
     start, end = 0, len(text)
     while first := _FIRST_MARKER.match(text, start):
-        start = _past_blanks(text, first.end())
-    while last := _LAST_MARKER.search(text, *_tail(text, start, end)):
+        start = _skip_blanks(text, first.end())
+    while last := _LAST_MARKER.search(text, *_find_tail(text, start, end)):
         end = last.start()
     if end < len(text):
-        end = _tail(text, start, end)[1]
+        end = _find_tail(text, start, end)[1]
     return text[start:end]
 
 
-def _past_blanks(text: str, start: int) -> int:
+def _skip_blanks(text: str, start: int) -> int:
     while start < len(text) and text[start].isspace():
         start += 1
     return start
 
 
-def _tail(text: str, start: int, end: int) -> tuple[int, int]:
+def _find_tail(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the end of the text that a marker could occupy, without trailing blanks."""
     while end > start and text[end - 1].isspace():
         end -= 1
@@ -100,13 +100,13 @@ def merge_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:
     merged: list[Message] = []
     for turn in turns:
         if merged and merged[-1].role == turn.role != "tool":
-            merged[-1] = _joined(merged[-1], turn)
+            merged[-1] = _merge_messages(merged[-1], turn)
         else:
             merged.append(turn)
     return tuple(merged)
 
 
-def _joined(one: Message, other: Message) -> Message:
+def _merge_messages(one: Message, other: Message) -> Message:
     def both(first: str, second: str) -> str:
         return "\n\n".join(part for part in (first, second) if part.strip())
 

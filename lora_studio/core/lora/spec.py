@@ -155,7 +155,7 @@ class LoraSpec(Spec):
         value = value.strip()
         if value and not _BLOCKS.match(value):
             raise value_error("is not a list of block numbers such as 0-7, 12")
-        if any(last < first for first, last in _block_ranges(value)):
+        if any(last < first for first, last in _parse_block_ranges(value)):
             raise value_error("contains a range whose end is before its start")
         return value
 
@@ -183,7 +183,7 @@ class LoraSpec(Spec):
         """Return the blocks to adapt in ascending order, None for all."""
         if not self.blocks:
             return None
-        ranges = (range(first, last + 1) for first, last in _block_ranges(self.blocks))
+        ranges = (range(first, last + 1) for first, last in _parse_block_ranges(self.blocks))
         return sorted(set().union(*ranges))
 
     def rank_pattern(self) -> dict[str, int]:
@@ -206,7 +206,7 @@ class LoraSpec(Spec):
         return ranges
 
 
-def _block_ranges(blocks: str) -> list[tuple[int, int]]:
+def _parse_block_ranges(blocks: str) -> list[tuple[int, int]]:
     """Return the first and the last block of each part of a list such as 0-7, 12."""
     parts = [part.partition("-") for part in blocks.split(",") if part]
     return [(int(first), int(last or first)) for first, _, last in parts]

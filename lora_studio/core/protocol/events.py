@@ -106,11 +106,11 @@ def parse(line: str | bytes) -> Event:
 
     Hello is read leniently, so that a worker of another version can still be named.
     """
-    hello = _lenient_hello(line)
+    hello = _parse_hello(line)
     return hello if hello is not None else _ADAPTER.validate_json(line)
 
 
-def _lenient_hello(line: str | bytes) -> Hello | None:
+def _parse_hello(line: str | bytes) -> Hello | None:
     # Reading every line twice would take a long run a third longer to be read.
     if (b'"hello"' if isinstance(line, bytes) else '"hello"') not in line:  # type: ignore[operator]  # of one kind with the line
         return None

@@ -86,7 +86,7 @@ class TemplateProof:
     def limits(self, today: date) -> Iterator[Text]:
         """Yield the unusual conversations on which the chat template and the TEMPLATE differ."""
         for description, short in _UNUSUAL.items():
-            case = ProofCase(_spelt_out(short))
+            case = ProofCase(_expand_conversation(short))
             if self.difference(case, case, today):
                 yield text(description)
 
@@ -109,7 +109,7 @@ _UNUSUAL: dict[Template, str] = {
 }
 
 
-def _spelt_out(short: str) -> list[Message]:
+def _expand_conversation(short: str) -> list[Message]:
     """Return a conversation from its short form: a message per line, starting with its role's
     initial; ~ is a line feed.
     """

@@ -33,7 +33,7 @@ _ANSWERS_WITH_THOUGHTS = (
 )
 
 
-def _tool(name: str, description: str, required: str = "", **parameters: Any) -> Tool:
+def _create_tool(name: str, description: str, required: str = "", **parameters: Any) -> Tool:
     """Return a tool as clients send it; parameters are sorted by name, as the server writes them."""
     properties = {key: parameters[key] for key in sorted(parameters)}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
@@ -46,31 +46,31 @@ def _tool(name: str, description: str, required: str = "", **parameters: Any) ->
 CASES_WITH_ABILITIES = 120
 ON_EVERY_DAY = 20
 TOOLS: tuple[Tool, ...] = (
-    _tool(
+    _create_tool(
         "look_up", 'What an "encyclopaedia" says, if <known> & true', "about",
         about={"type": "string", "description": "What to look up: 'names', {things}, ünïcode"},
         long={"type": "boolean", "description": "Whether it is all of the text"},
     ),
-    _tool(
+    _create_tool(
         "weather_at", "Weather of a place", "days place",
         days={"type": "integer", "description": "How many days"},
         place={"type": "string", "description": "Town or co-ordinates"},
         unit={"type": "string", "description": "Scale", "enum": ["celsius", "kelvin"]},
     ),
-    _tool(
+    _create_tool(
         "now", "The time", "zone",
         at={"type": "number", "description": "Seconds"},
         days={"type": "array", "items": {"type": "integer"}, "description": "Of the week"},
         with_={"type": "object", "description": "More"},
         zone={"type": "string", "description": "Zone", "enum": ["UTC"]},
     ),
-    _tool(
+    _create_tool(
         "mean", "Mean of numbers\\n", "of",
         of={"type": "array", "items": {"type": "number"}, "description": "Numbers, [1, 2]"},
         names={"type": "array", "items": {"type": "string"}, "description": "Theirs"},
         exact={"type": "integer", "description": "Digits"},
     ),
-    _tool(
+    _create_tool(
         "all_of", "Whether all hold", "that this",
         this={"type": "array", "items": {"type": "boolean"}, "description": "Facts"},
         that={"type": "boolean", "description": "A fact"},
@@ -79,18 +79,18 @@ TOOLS: tuple[Tool, ...] = (
 )  # fmt: skip
 #: Tools with fewer details than usual, which some chat templates refuse.
 TERSE_TOOLS: tuple[Tool, ...] = (
-    _tool(
+    _create_tool(
         "find", "", "what",
         what={"type": "string"}, where={"type": "string", "enum": ["here", "there", "both"]},
         whole={"type": "boolean"}, most={"type": "integer"},
     ),
-    _tool(
+    _create_tool(
         "sort", "Puts in order",
         items={"type": "array", "items": {"type": "string"}}, by={"type": "object"},
         weights={"type": "array", "items": {"type": "number"}}, least={"type": "number"},
     ),
-    _tool("list", "Lists all", ""),
-    _tool(
+    _create_tool("list", "Lists all", ""),
+    _create_tool(
         "keep", "Keeps a text", "bare kind", bare={"type": "array"},
         kind={"type": "string", "enum": ["a", "b"]}, of={"type": "array", "items": {"type": "boolean"}},
         then={"type": "array", "items": {"type": "integer"}},
@@ -228,11 +228,11 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
     for question in questions:
         messages.append({"role": "user", "content": question})
         for _ in range(dice.choice((0, 1, 1, 2)) if able.calls else 0):
-            messages += _round(dice, able)
+            messages += _iter_call_round(dice, able)
         if question is not questions[-1]:
-            messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
+            messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
     if able.endings and not dice.randrange(3):
-        messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
+        messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
     if able.beginnings and not dice.randrange(4):
         index = int(messages[0]["role"] == "system")
         messages.insert(index, {"role": "assistant", "content": dice.choice(_CONTENTS)})
@@ -245,11 +245,11 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
     return messages
 
 
-def _round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
+def _iter_call_round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
     """Yield an assistant message with tool calls, and the results."""
     content = dice.choice(("", "Let me see."))
     content = content if able.content_beside_calls else ""
-    message = _thoughtful(dice, able, content)
+    message = _with_thinking(dice, able, content)
     if content and not able.thoughts_beside_content:
         message.pop("thinking", None)
     number = dice.choice((1, 1, 2, 3)) if able.several_calls else 1
@@ -272,7 +272,7 @@ def _round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
         }
 
 
-def _thoughtful(dice: random.Random, able: TemplateAbilities, content: str) -> Message:
+def _with_thinking(dice: random.Random, able: TemplateAbilities, content: str) -> Message:
     message: Message = {"role": "assistant", "content": content}
     if able.thoughts and dice.random() < 0.6:
         message["thinking"] = dice.choice(_THOUGHTS)

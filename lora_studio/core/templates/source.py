@@ -47,9 +47,9 @@ def read_source(
     `bos`, `eos` and `adds_bos` take precedence over `tokenizer_config.json`.
     """
     folder = path if path.is_dir() else path.parent
-    config = _json(folder / "tokenizer_config.json")
-    text = _of_folder(path, config) if path.is_dir() else _of_file(path)
-    known = _special_tokens(folder, config)
+    config = _read_json(folder / "tokenizer_config.json")
+    text = _read_folder(path, config) if path.is_dir() else _read_file(path)
+    known = _read_special_tokens(folder, config)
     known |= {f"{name}_token": t for name, t in (("bos", bos), ("eos", eos)) if t is not None}
     assumed: list[str] = []
     for name, usual in (("bos_token", USUAL_BOS), ("eos_token", USUAL_EOS)):
@@ -57,11 +57,11 @@ def read_source(
             known[name] = usual
             assumed.append(name)
     if adds_bos is None:
-        adds_bos = _adds_bos(folder, config, known.get("bos_token", ""))
+        adds_bos = _has_add_bos(folder, config, known.get("bos_token", ""))
     return TemplateSource(text, known, adds_bos, tuple(assumed))
 
 
-def _of_file(path: Path) -> str:
+def _read_file(path: Path) -> str:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -75,20 +75,20 @@ def _of_file(path: Path) -> str:
         ) from None
     if path.name != "tokenizer_config.json":
         return text
-    return _of_config(json.loads(text), path)
+    return _read_config(json.loads(text), path)
 
 
-def _of_folder(folder: Path, config: dict[str, Any]) -> str:
+def _read_folder(folder: Path, config: dict[str, Any]) -> str:
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return _of_file(file)
-    template = config.get("chat_template") or _json(folder / "chat_template.json").get(
+        return _read_file(file)
+    template = config.get("chat_template") or _read_json(folder / "chat_template.json").get(
         "chat_template"
     )
-    return _of_config({"chat_template": template}, folder)
+    return _read_config({"chat_template": template}, folder)
 
 
-def _of_config(config: dict[str, Any], path: Path) -> str:
+def _read_config(config: dict[str, Any], path: Path) -> str:
     template = config.get("chat_template")
     if isinstance(template, list):  # several named templates
         named = {str(item.get("name")): item.get("template") for item in template}
@@ -104,8 +104,8 @@ def _of_config(config: dict[str, Any], path: Path) -> str:
     return template
 
 
-def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    settings = _json(folder / "special_tokens_map.json") | config
+def _read_special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    settings = _read_json(folder / "special_tokens_map.json") | config
     tokens: dict[str, str] = {}
     for name in ("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token"):
         value = settings.get(name)
@@ -115,20 +115,20 @@ def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     return tokens
 
 
-def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
+def _has_add_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
     """Return whether llama.cpp's converter sets add_bos: from the config, else from the tokenizer's
     behavior.
     """
     stated = config.get("add_bos_token")
     if isinstance(stated, bool):
         return stated
-    processor = _json(folder / "tokenizer.json").get("post_processor")
+    processor = _read_json(folder / "tokenizer.json").get("post_processor")
     if processor:
         return bool(bos) and json.dumps(bos) in json.dumps(processor)
     return not config or (folder / "tokenizer.model").is_file()
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     """Return the object in a file, {} if the file does not exist."""
     try:
         content = json.loads(file.read_text("utf-8"))

@@ -59,7 +59,7 @@ _RULES: tuple[CombinationRule, ...] = (
             "lora.init_needs_exact_base",
             "lora",
             "init",
-            lambda chosen, init=init: _begins(chosen, init) and _is_quantized(chosen),  # type: ignore[misc]  # mypy infers no lambda with a default
+            lambda chosen, init=init: _is_initialization(chosen, init) and _is_quantized(chosen),  # type: ignore[misc]  # mypy infers no lambda with a default
             text("{name} initializes from the base weights, which are quantized.", name=name),
             "Use 16-bit precision, or the default initialization.",
             _USUAL_START,
@@ -70,7 +70,7 @@ _RULES: tuple[CombinationRule, ...] = (
         "lora.loftq_needs_4bit",
         "lora",
         "init",
-        lambda chosen: _begins(chosen, "loftq") and chosen.model.precision != "4bit",
+        lambda chosen: _is_initialization(chosen, "loftq") and chosen.model.precision != "4bit",
         "LoftQ compensates for the error of 4-bit weights, but the base model isn't loaded in 4-bit.",
         "Use 4-bit precision, or the default initialization.",
         _USUAL_START,
@@ -90,7 +90,7 @@ _RULES: tuple[CombinationRule, ...] = (
         "lora.orthogonal_on_quantized",
         "lora",
         "init",
-        lambda chosen: _begins(chosen, "orthogonal") and _is_quantized(chosen),
+        lambda chosen: _is_initialization(chosen, "orthogonal") and _is_quantized(chosen),
         "Orthogonal initialization can't be used with a quantized base model.",
         "Use 16-bit precision, or the default initialization.",
         _USUAL_START,
@@ -100,7 +100,7 @@ _RULES: tuple[CombinationRule, ...] = (
         "lora",
         "init",
         lambda chosen: (
-            _begins(chosen, "orthogonal")
+            _is_initialization(chosen, "orthogonal")
             and any(rank % 2 for rank in (chosen.lora.rank, *chosen.lora.rank_pattern().values()))
         ),
         "Orthogonal initialization needs even ranks.",
@@ -206,7 +206,7 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
             "modules_to_save",
             lambda chosen: (
                 not chosen.lora.start_from
-                and not all(map(_unsloth_trains_whole, chosen.lora.modules_to_save))
+                and not all(map(_can_unsloth_train_fully, chosen.lora.modules_to_save))
             ),
             text("Unsloth can only train embed_tokens, lm_head, and norms in full."),
         ),
@@ -270,7 +270,7 @@ def _iter_reasons(chosen: Combination, step: Step, field: str, value: Any) -> It
             return
 
 
-def _begins(chosen: Combination, init: str) -> bool:
+def _is_initialization(chosen: Combination, init: str) -> bool:
     return chosen.lora.init == init and not chosen.lora.start_from
 
 
@@ -278,6 +278,6 @@ def _is_quantized(chosen: Combination) -> bool:
     return chosen.model.precision in ("4bit", "8bit")
 
 
-def _unsloth_trains_whole(name: str) -> bool:
+def _can_unsloth_train_fully(name: str) -> bool:
     last = name.rpartition(".")[2]
     return last in ("embed_tokens", "lm_head") or "norm" in last

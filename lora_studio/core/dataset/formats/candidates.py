@@ -41,120 +41,131 @@ class FormatCandidate:
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
+        _find_preferences, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, _find_text,
     )  # fmt: skip
     # Where names say what columns contain, rows without it are faulty: nothing is guessed.
-    return [candidate for finder in finders for candidate in finder(columns)] or _guess(columns)
+    return [candidate for finder in finders for candidate in finder(columns)] or _guess_candidates(
+        columns
+    )
 
 
 # --- pairs and labels -------------------------------------------------------------------------
 
 
-def _preference(columns: Columns) -> list[FormatCandidate]:
+def _find_preferences(columns: Columns) -> list[FormatCandidate]:
     rejected = find_column(columns, column_names.REJECTED)
     chosen = find_column(columns, column_names.CHOSEN)
-    talk = _first(formats_columns.find_conversations(columns))
+    talk = _get_first(formats_columns.find_conversations(columns))
     if rejected is None:
-        return [*_ranked(columns), *_rated(columns), *_compared(columns), *_listed(columns)]
+        return [
+            *_find_ranked(columns),
+            *_find_rated(columns),
+            *_find_compared(columns),
+            *_find_answer_lists(columns),
+        ]
     if chosen is None:
         # A whole conversation and an alternative last answer.
         if talk is None or talk.kind != "turns":
             return []
-        mapping = {"chosen": talk.name, "rejected": rejected.name} | _extras(columns)
+        mapping = {"chosen": talk.name, "rejected": rejected.name} | _find_extras(columns)
         return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
-    asked = _asked(columns)
+    asked = _find_prompt_slots(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
     if asked and not (is_whole and normalize_name(asked["prompt"]) not in column_names.ASKED):
         # Next to whole conversations, only a column with that name is the prompt.
         mapping = asked
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
         mapping = {"prompt": talk.name}
-    mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _extras(columns)
+    mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _find_extras(columns)
     sure = 0.99 if (chosen.key, rejected.key) == ("chosen", "rejected") else 0.93
     return [FormatCandidate("preference", mapping, 1.0, sure)]
 
 
-def _ranked(columns: Columns) -> list[FormatCandidate]:
+def _find_ranked(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, each with a rank or a score."""
     column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
-    if column is None or not (asked := _asked(columns, besides=(column,))):
+    if column is None or not (asked := _find_prompt_slots(columns, besides=(column,))):
         return []
-    mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
+    mapping = asked | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.85)]
 
 
-def _rated(columns: Columns) -> list[FormatCandidate]:
+def _find_rated(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, with their ratings in another column."""
     answers = [
         item for item in columns if item.key in column_names.SEVERAL and item.kind == "texts"
     ]
     ratings = find_column(columns, column_names.RATINGS, "numbers")
-    if not answers or ratings is None or not (asked := _asked(columns, besides=(answers[0],))):
+    if (
+        not answers
+        or ratings is None
+        or not (asked := _find_prompt_slots(columns, besides=(answers[0],)))
+    ):
         return []
     mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
-    mapping |= {"better": ratings.name} | _extras(columns)
+    mapping |= {"better": ratings.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
 
-def _listed(columns: Columns) -> list[FormatCandidate]:
+def _find_answer_lists(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of instructions with two answers in a list, the preferred one first."""
     column = find_column(columns, ("output", "response"), "texts")
     if column is None or column.paired < column.filled:
         return []
-    asked = _asked(columns, besides=(column,))
+    asked = _find_prompt_slots(columns, besides=(column,))
     if not asked or normalize_name(asked["prompt"]) not in (
         *column_names.INSTRUCTIONS,
         *column_names.PROMPTS,
     ):
         return []
-    mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
+    mapping = asked | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
 
-def _compared(columns: Columns) -> list[FormatCandidate]:
+def _find_compared(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of two answer columns and a third that names the preferred one."""
     compared = []
     for slots in find_compared_answers(columns):
         besides = tuple(item for item in columns if item.name in slots.values())
-        asked = _asked(columns, besides) or _talk_before(columns, besides)
-        mapping = asked | slots | _extras(columns)
+        asked = _find_prompt_slots(columns, besides) or _find_conversation_slots(columns, besides)
+        mapping = asked | slots | _find_extras(columns)
         sure = 0.85 if asked or besides[0].kind == "turns" else 0.6
         compared.append(FormatCandidate("preference", mapping, 1.0, sure))
     return compared
 
 
-def _talk_before(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
+def _find_conversation_slots(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
     rest = [item for item in columns if item not in besides]
     history = find_column(rest, column_names.HISTORIES, "text", "turns", "list")
     return {"prompt": history.name} if history is not None else {}
 
 
-def _kto(columns: Columns) -> list[FormatCandidate]:
+def _find_kto(columns: Columns) -> list[FormatCandidate]:
     label = next(
         (item for item in find_columns(columns, column_names.LABELS) if item.is_label), None
     )
     if label is None or find_column(columns, column_names.CHOICES, "texts", "object", "list"):
         return []
-    answer = _first([item for item in formats_columns.find_answers(columns) if item != label])
-    talk = _first(formats_columns.find_conversations(columns))
+    answer = _get_first([item for item in formats_columns.find_answers(columns) if item != label])
+    talk = _get_first(formats_columns.find_conversations(columns))
     explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
     sure = 0.97 if explicit else 0.75
     weight = 0.99 if explicit else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
-        asked = _asked(columns, besides=(answer, label))
+        asked = _find_prompt_slots(columns, besides=(answer, label))
         before = find_column(columns, column_names.CHOSEN, "turns")
         if not asked and before is not None and 2 * before.asking > before.filled:
             asked = {"prompt": before.name}
-        mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
+        mapping = asked | {"completion": answer.name, "label": label.name} | _find_extras(columns)
         return [FormatCandidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
     if talk is not None and talk.kind == "turns":
-        mapping = {"completion": talk.name, "label": label.name} | _extras(columns)
+        mapping = {"completion": talk.name, "label": label.name} | _find_extras(columns)
         return [FormatCandidate("kto", mapping, weight, sure)]
     return []
 
 
-def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
+def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
     """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
     questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
     # A prompt column is the whole question, even if its parts have columns too.
@@ -173,7 +184,7 @@ def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, 
 # --- conversations ----------------------------------------------------------------------------
 
 
-def _conversation(columns: Columns) -> list[FormatCandidate]:
+def _find_conversation(columns: Columns) -> list[FormatCandidate]:
     conversations = []
     rest = formats_columns.find_conversations(columns)
     for rank, column in enumerate(rest):
@@ -183,7 +194,7 @@ def _conversation(columns: Columns) -> list[FormatCandidate]:
         usual = column.key in column_names.CONVERSATIONS
         sure = 0.99 if usual and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
-        mapping = {slot: column.name} | _extras(columns)
+        mapping = {slot: column.name} | _find_extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
         certainty = sure * (0.85 if rivals else 1.0)
         conversations.append(FormatCandidate(row_format, mapping, weight, certainty, slot, rivals))
@@ -193,9 +204,13 @@ def _conversation(columns: Columns) -> list[FormatCandidate]:
 # --- questions and answers --------------------------------------------------------------------
 
 
-def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
+def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
-    answers = formats_columns.find_answers(columns) or _queries(columns) or _written_labels(columns)
+    answers = (
+        formats_columns.find_answers(columns)
+        or _find_queries(columns)
+        or _find_written_labels(columns)
+    )
     if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
     keyed = find_columns(columns, column_names.CHOICE_ANSWERS)
@@ -214,14 +229,14 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
         item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled
     ] + asked
     if not asked:
-        return _continued(columns, answer)
-    row_format, mapping = _asked_as(columns, asked[0], answer, choices)
+        return _find_continued(columns, answer)
+    row_format, mapping = _choose_question_format(columns, asked[0], answer, choices)
     if template:
         row_format, mapping = _with_choices(mapping, asked[0], template)
     slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
     mapping[slot] = answer.name
-    mapping |= _extras(columns)
-    mapping |= _thinking(columns, mapping)
+    mapping |= _find_extras(columns)
+    mapping |= _find_thinking(columns, mapping)
     rivals = tuple(
         item.name
         for item in answers[1:]
@@ -235,13 +250,13 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
     return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
 
 
-def _queries(columns: Columns) -> list[DataColumn]:
+def _find_queries(columns: Columns) -> list[DataColumn]:
     """Return the reading of a database query as the answer to a question."""
     query = find_column(columns, ("query",), "text")
     return [query] if query is not None and find_column(columns, ("question",), "text") else []
 
 
-def _written_labels(columns: Columns) -> list[DataColumn]:
+def _find_written_labels(columns: Columns) -> list[DataColumn]:
     """Return a label column next to a prompt whose values are texts, not classes."""
     label = find_column(columns, ("label", "labels"), "text")
     asked = find_column(columns, column_names.PROMPTS, "text")
@@ -249,7 +264,7 @@ def _written_labels(columns: Columns) -> list[DataColumn]:
     return [label] if label is not None and asked is not None and is_text else []
 
 
-def _asked_as(
+def _choose_question_format(
     columns: Columns, asked: DataColumn, answer: DataColumn, choices: DataColumn | None
 ) -> tuple[RowFormat, dict[str, str]]:
     """Return the format that fits the question columns, and the slots of the question."""
@@ -272,7 +287,7 @@ def _asked_as(
     if is_prompt and choices is None:
         return "prompt_completion", {"prompt": asked.name}
     mapping = {"question": asked.name}
-    context = _first(formats_columns.find_contexts(rest)) or find_optional_column(
+    context = _get_first(formats_columns.find_contexts(rest)) or find_optional_column(
         rest, column_names.CONTEXTS
     )
     if context is not None:
@@ -282,7 +297,7 @@ def _asked_as(
     return "question_answer", mapping
 
 
-def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
+def _find_thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
     """Return the column of reasoning before an answer, unless it only flags that there was
     reasoning.
     """
@@ -293,13 +308,17 @@ def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
     return {} if is_switch else {"thinking": thinking.name}
 
 
-def _continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
+def _find_continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
     """Return the reading of conversations that end with the user, with a column for the answer."""
-    talk = _first([item for item in formats_columns.find_conversations(columns) if item != answer])
+    talk = _get_first(
+        [item for item in formats_columns.find_conversations(columns) if item != answer]
+    )
     if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
         return []
-    mapping = {"prompt": talk.name, "completion": answer.name} | _extras(columns)
-    return [FormatCandidate("prompt_completion", mapping | _thinking(columns, mapping), 0.97, 0.85)]
+    mapping = {"prompt": talk.name, "completion": answer.name} | _find_extras(columns)
+    return [
+        FormatCandidate("prompt_completion", mapping | _find_thinking(columns, mapping), 0.97, 0.85)
+    ]
 
 
 def _with_choices(
@@ -309,7 +328,7 @@ def _with_choices(
     return "question_answer", {"question": asked.name, **context, "choices": template}
 
 
-def _transformed(columns: Columns) -> list[FormatCandidate]:
+def _find_transformed(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a text and its transformation: a summary or a translation."""
     target = next(
         (item for item in find_columns(columns, column_names.TARGETS[:-1]) if item.kind == "text"),
@@ -326,25 +345,27 @@ def _transformed(columns: Columns) -> list[FormatCandidate]:
         )
     if source is None or target is None or source == target:
         return []
-    mapping = {"question": source.name, "answer": target.name} | _extras(columns)
+    mapping = {"question": source.name, "answer": target.name} | _find_extras(columns)
     return [FormatCandidate("question_answer", mapping, 0.7, 0.8)]
 
 
-def _prompted(columns: Columns) -> list[FormatCandidate]:
+def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
     usual = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
     asked = find_column(columns, usual, "text")
     text = find_column(columns, ("text", "content"), "text")
     if asked is None or text is None or _is_other(columns):
         return []
-    mapping = {"prompt": asked.name, "completion": text.name} | _extras(columns)
-    return [FormatCandidate("prompt_completion", mapping | _thinking(columns, mapping), 0.6, 0.7)]
+    mapping = {"prompt": asked.name, "completion": text.name} | _find_extras(columns)
+    return [
+        FormatCandidate("prompt_completion", mapping | _find_thinking(columns, mapping), 0.6, 0.7)
+    ]
 
 
 # --- texts ------------------------------------------------------------------------------------
 
 
-def _text(columns: Columns) -> list[FormatCandidate]:
+def _find_text(columns: Columns) -> list[FormatCandidate]:
     pieces = find_column(columns, ("segments",), "list")
     if pieces is not None and 2 * pieces.segmented > pieces.filled:
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
@@ -362,7 +383,7 @@ def _text(columns: Columns) -> list[FormatCandidate]:
     return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
 
 
-def _guess(columns: Columns) -> list[FormatCandidate]:
+def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns with unknown names: two texts are question and answer, one is a
     text.
     """
@@ -395,7 +416,7 @@ def _is_other(columns: Columns) -> bool:
     return any(kind(columns) for kind in kinds)
 
 
-def _extras(columns: Columns) -> dict[str, str]:
+def _find_extras(columns: Columns) -> dict[str, str]:
     """Return the slots for system message and tools, which every conversation format has."""
     mapping = {}
     if system := find_optional_column(
@@ -409,5 +430,5 @@ def _extras(columns: Columns) -> dict[str, str]:
     return mapping
 
 
-def _first(columns: Sequence[DataColumn]) -> DataColumn | None:
+def _get_first(columns: Sequence[DataColumn]) -> DataColumn | None:
     return columns[0] if columns else None

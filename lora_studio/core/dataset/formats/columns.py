@@ -119,10 +119,10 @@ def profile_columns(
     """Return every column of some rows: first in the order of `names`, then sorted by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
-    return [_column(name, rows) for name in order]
+    return [_build_column(name, rows) for name in order]
 
 
-def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
+def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     kinds: Counter[Kind] = Counter()
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
@@ -140,7 +140,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
         if kind == "texts":
             paired += is_pair(value)
         if len(words) <= _FEW_WORDS:
-            words.add(_word(value))
+            words.add(_to_word(value))
         ranked += kind == "list" and is_ranked_list(value)
         segmented += kind == "list" and read_segments(value) is not None
         if kind == "turns":
@@ -156,7 +156,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     )  # fmt: skip
 
 
-def _word(value: Any) -> str:
+def _to_word(value: Any) -> str:
     """Return a short value as a lowercase word."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)

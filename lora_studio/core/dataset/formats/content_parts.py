@@ -76,7 +76,7 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     untrained: list[tuple[int, int]] = []
     length = 0
     for whole in listed:
-        kind, part = _kind_of(whole)
+        kind, part = _classify_part(whole)
         if kind.startswith(_MEDIA_PARTS):
             raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
         if isinstance(part, str):
@@ -84,13 +84,13 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
         elif kind in _UNREADABLE_PARTS:
             continue
         elif kind in ("thinking", "reasoning"):
-            thoughts.append(_part_text(part, (kind, *_REASONS)))
+            thoughts.append(_read_part_text(part, (kind, *_REASONS)))
         elif kind in ("tool_use", "tool_call"):
             calls += read_calls(part["value"]) if part.get("value") else (read_call(part),)
         elif kind == "tool_result":
-            results.append(_result(part, names or {}))
+            results.append(_read_result(part, names or {}))
         else:
-            texts.append(_part_text(part, ("text", "content", "value", "refusal")))
+            texts.append(_read_part_text(part, ("text", "content", "value", "refusal")))
         begin, length = length, sum(map(len, texts))
         if length > begin and isinstance(part, dict) and is_masked(part):
             untrained.append((begin, length))
@@ -105,7 +105,9 @@ def is_part(part: Any) -> bool:
     if isinstance(kind, str):
         known = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
         return kind in known or kind.startswith(_MEDIA_PARTS)
-    return kind is None and (isinstance(part.get("text"), str) or _field(part) is not None)
+    return kind is None and (
+        isinstance(part.get("text"), str) or _find_only_field(part) is not None
+    )
 
 
 def _is_foreign(part: Any) -> bool:
@@ -116,7 +118,7 @@ def _is_foreign(part: Any) -> bool:
     )
 
 
-def _kind_of(part: Any) -> tuple[str, Any]:
+def _classify_part(part: Any) -> tuple[str, Any]:
     """Return the kind of a part, and the object with its details."""
     if isinstance(part, str):
         return "text", part
@@ -124,26 +126,26 @@ def _kind_of(part: Any) -> tuple[str, Any]:
         return kind, part
     if isinstance(part.get("text"), str):
         return "thinking" if part.get("thought") is True else "text", part
-    field = _field(part)
+    field = _find_only_field(part)
     assert field is not None  # is_part asked
     kind, inner = _BY_FIELD[normalize_name(field)], part[field]
     is_empty = kind == "reasoning" and all(is_missing(inner.get(name)) for name in _REASONS)
     return ("redacted_thinking" if is_empty else kind), inner
 
 
-def _field(part: dict[str, Any]) -> str | None:
+def _find_only_field(part: dict[str, Any]) -> str | None:
     """Return the single field that names the kind of a part."""
     given = [name for name, item in part.items() if isinstance(item, dict)]
     return given[0] if len(given) == 1 and normalize_name(given[0]) in _BY_FIELD else None
 
 
-def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
+def _read_result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
     """Return a tool result as a turn."""
     call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
     name = to_text(part.get("name")) or names.get(str(call), "")
     given = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
     if isinstance(given, list):
-        given = [_spelt(item) for item in given]
+        given = [_to_plain(item) for item in given]
     elif isinstance(given, dict) and not is_part(given):
         given = to_json(drop_nulls(given))
     elif given is None:
@@ -151,12 +153,12 @@ def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
     return Message(role="tool", content=read_parts(given).text, name=name)
 
 
-def _spelt(item: Any) -> Any:
+def _to_plain(item: Any) -> Any:
     """Return an item of a result as text; {"json": …} becomes its JSON."""
     return to_json(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
 
 
-def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
+def _read_part_text(part: dict[str, Any], names: Sequence[str]) -> str:
     name = next((name for name in names if not is_missing(part.get(name))), None)
     if name is None:
         raise UnusableRow(_NOT_TEXT)

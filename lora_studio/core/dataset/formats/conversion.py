@@ -72,7 +72,7 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
         raise UnusableRow("the row is not an object")
     try:
         if not mapping:
-            mapping = _own_mapping(values, row_format)
+            mapping = _build_own_mapping(values, row_format)
         refuse_media(values, set(mapping.values()))
         return _CONVERTERS[row_format](fill_slots(values, mapping))
     except RecursionError:
@@ -86,7 +86,7 @@ def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
             raise UnusableRow("the row contains an image, audio, or video", UnusableKind.MEDIA)
 
 
-def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
+def _build_own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
     readings = find_candidates(profile_columns([values], list(values)))
     mapping = next((item.mapping for item in readings if item.format == row_format), None)
     if mapping is None:
@@ -97,16 +97,16 @@ def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, 
 # --- conversations ----------------------------------------------------------------------------
 
 
-def _chat(slots: Slots, slot: str) -> Sample:
+def _convert_chat(slots: Slots, slot: str) -> Sample:
     if slot not in slots:
         raise UnusableRow("“{slot}” is missing", slot=slot)
-    return _sft(slots, read_conversation(slots[slot]))
+    return _create_sft(slots, read_conversation(slots[slot]))
 
 
-def _sft(slots: Slots, turns: list[Message]) -> Sample:
+def _create_sft(slots: Slots, turns: list[Message]) -> Sample:
     turns = _to_last_answer(turns)
     answers = [turn for turn in turns if turn.role == "assistant"]
-    if not any(_says(turn) for turn in answers):
+    if not any(_has_content(turn) for turn in answers):
         raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
     if not any(turn.trained for turn in answers):
         raise UnusableRow("the row excludes all of its answers from training")
@@ -121,7 +121,7 @@ def _to_last_answer(turns: list[Message]) -> list[Message]:
     return turns[:end]
 
 
-def _says(turn: Message) -> bool:
+def _has_content(turn: Message) -> bool:
     return bool(turn.content.strip() or turn.tool_calls)
 
 
@@ -140,48 +140,50 @@ def _with_extras(sample: Sample, slots: Slots) -> Sample:
 # --- questions and answers --------------------------------------------------------------------
 
 
-def _alpaca(slots: Slots) -> Sample:
-    asked = _joined([slots.get("instruction"), slots.get("input")], "\n")
+def _convert_alpaca(slots: Slots) -> Sample:
+    asked = _join_texts([slots.get("instruction"), slots.get("input")], "\n")
     turns = read_pairs(slots.get("history"))
-    return _sft(slots, [*turns, *_questions(asked), _answer(slots, "output")])
+    return _create_sft(slots, [*turns, *_read_questions(asked), _read_answer(slots, "output")])
 
 
-def _question_answer(slots: Slots) -> Sample:
-    asked = _joined([join_passages(slots.get("context")), slots.get("question")], "\n\n")
-    question = _question(asked if "question" in slots else None)
+def _convert_question_answer(slots: Slots) -> Sample:
+    asked = _join_texts([join_passages(slots.get("context")), slots.get("question")], "\n\n")
+    question = _create_question(asked if "question" in slots else None)
     answer = slots.get("answer")
     if choices := read_choices(slots.get("choices")):
         lines = "\n".join(f"{label}. {text}" for label, text in choices)
         question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
         answer = resolve_choice(choices, answer)
-    return _sft(slots, [question, _answer({**slots, "answer": answer}, "answer")])
+    return _create_sft(slots, [question, _read_answer({**slots, "answer": answer}, "answer")])
 
 
-def _prompt_completion(slots: Slots) -> Sample:
+def _convert_prompt_completion(slots: Slots) -> Sample:
     prompt, completion = slots.get("prompt"), slots.get("completion")
-    if _are_spelt_turns(prompt, completion):
+    if _has_spelled_turns(prompt, completion):
         prompt, completion = parse_literal(prompt), parse_literal(completion)
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt")
-    before = _prompt(prompt)
+    before = _read_prompt(prompt)
     if isinstance(completion, dict) and completion.get("role") == "assistant":
         completion = [completion]  # as returned by a server
     if detect_style(completion) and not isinstance(completion, str):
-        return _sft(slots, [*before, *_behind(before, read_conversation(completion))])
-    return _sft(slots, [*before, _answer(slots, "completion")])
+        return _create_sft(
+            slots, [*before, *_without_prompt(before, read_conversation(completion))]
+        )
+    return _create_sft(slots, [*before, _read_answer(slots, "completion")])
 
 
-def _questions(text: str | None) -> Sequence[Message]:
+def _read_questions(text: str | None) -> Sequence[Message]:
     """Return the question as turns, including earlier rounds if it is a "Human: … Assistant: …"
     transcript.
     """
     is_spoken = (text or "").startswith("Human:") and (text or "").rstrip().endswith("Assistant:")
     if text and is_spoken and (spoken := parse_transcript(text, whole=True)):
-        return _untrained(spoken[:-1])
-    return [_question(text)]
+        return _without_training(spoken[:-1])
+    return [_create_question(text)]
 
 
-def _question(text: str | None) -> Message:
+def _create_question(text: str | None) -> Message:
     if text is None:
         raise UnusableRow("there is no question")
     if not text.strip():
@@ -189,7 +191,7 @@ def _question(text: str | None) -> Message:
     return build_message("user", text)
 
 
-def _answer(slots: Slots, slot: str) -> Message:
+def _read_answer(slots: Slots, slot: str) -> Message:
     """Return the assistant's turn in a slot, with its reasoning and tool calls; raises
     UnusableRow.
     """
@@ -206,15 +208,15 @@ def _answer(slots: Slots, slot: str) -> Message:
     return build_message("assistant", text, thinking=to_text(slots.get("thinking")))
 
 
-def _joined(values: Sequence[Any], joint: str) -> str | None:
+def _join_texts(values: Sequence[Any], joint: str) -> str | None:
     """Return the texts of the non-blank values, joined; None if all are missing."""
     given = [value for value in values if value is not None]
     if not given:
         return None
-    return joint.join(text for value in given if (text := _words_of(value)).strip())
+    return joint.join(text for value in given if (text := _read_question_text(value)).strip())
 
 
-def _words_of(value: Any) -> str:
+def _read_question_text(value: Any) -> str:
     """Return the text of a question, which may be an object with the text under a usual name."""
     if isinstance(value, list) and any(map(has_turns, value)):
         raise UnusableRow("the question is a list of conversations")
@@ -224,7 +226,7 @@ def _words_of(value: Any) -> str:
 # --- texts, pairs, labels ---------------------------------------------------------------------
 
 
-def _text(slots: Slots) -> Sample:
+def _convert_text(slots: Slots) -> Sample:
     if "text" not in slots:
         raise UnusableRow("there is no text")
     if segments := read_segments(slots["text"]):
@@ -238,24 +240,24 @@ def _text(slots: Slots) -> Sample:
     return Sample("text", text=text)
 
 
-def _preference(slots: Slots) -> Sample:
+def _convert_preference(slots: Slots) -> Sample:
     chosen, rejected = slots.get("chosen"), slots.get("rejected")
-    if _are_spelt_turns(chosen, rejected):
+    if _has_spelled_turns(chosen, rejected):
         chosen, rejected = parse_literal(chosen), parse_literal(rejected)
-    asked = _asked(slots)
+    asked = _get_prompt(slots)
     if isinstance(chosen, list) and chosen and chosen == rejected and detect_style(chosen) is None:
-        chosen, rejected = _of_several(chosen, slots.get("better"))
+        chosen, rejected = _pick_of_several(chosen, slots.get("better"))
     elif "better" in slots and not is_first_better(slots["better"]):
         chosen, rejected = rejected, chosen
     if rounds := join_rounds(asked, chosen, rejected):
         asked, chosen, rejected = None, *rounds
     if isinstance(asked, dict) and "tools" not in slots:
         slots = {**slots, "tools": asked.get("tools")}
-    prompt = _prompt(asked)
+    prompt = _read_prompt(asked)
     if isinstance(asked, str) and asked.endswith("Assistant:"):
         # The blank after the marker belongs to neither turn.
         chosen, rejected = _without_blank(chosen), _without_blank(rejected)
-    better, worse = _side(chosen, "chosen", prompt), _side(rejected, "rejected", prompt)
+    better, worse = _read_side(chosen, "chosen", prompt), _read_side(rejected, "rejected", prompt)
     if not prompt and isinstance(chosen, str) and isinstance(rejected, str) and len(better) == 1:
         prompt, better, worse = split_words(better[0], worse[0])
     elif better[0].role != "assistant":
@@ -263,17 +265,19 @@ def _preference(slots: Slots) -> Sample:
     for turns, side in ((better, "chosen"), (worse, "rejected")):
         if not any(turn.role == "assistant" for turn in turns):
             raise UnusableRow("“{slot}” contains no answer", UnusableKind.NO_ANSWER, slot=side)
-        if not any(_says(turn) for turn in turns if turn.role == "assistant"):
+        if not any(_has_content(turn) for turn in turns if turn.role == "assistant"):
             raise UnusableRow("the answer in “{slot}” is empty", UnusableKind.EMPTY, slot=side)
-    sample = Sample("preference", _untrained(prompt), chosen=tuple(better), rejected=tuple(worse))
+    sample = Sample(
+        "preference", _without_training(prompt), chosen=tuple(better), rejected=tuple(worse)
+    )
     return _with_extras(sample, slots)
 
 
-def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
+def _pick_of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
     """Return the best and the worst of the answers in one column; raises UnusableRow."""
     if is_ranked_list(answers):
         return pick_best_and_worst(answers)
-    if not _are_texts(answers):
+    if not _is_text_list(answers):
         raise UnusableRow("the answers aren't text")
     if ratings is not None:
         return pick_by_ratings(answers, ratings)
@@ -282,7 +286,7 @@ def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
     return answers[0], answers[1]
 
 
-def _kto(slots: Slots) -> Sample:
+def _convert_kto(slots: Slots) -> Sample:
     label = parse_label(slots.get("label"))
     if "label" not in slots:
         raise UnusableRow("there is no label")
@@ -290,40 +294,42 @@ def _kto(slots: Slots) -> Sample:
         raise UnusableRow("the label is neither good nor bad")
     if "completion" not in slots:
         raise UnusableRow("the row contains no answer", UnusableKind.NO_ANSWER)
-    prompt, completion = _asked(slots), slots["completion"]
-    if _are_spelt_turns(prompt, completion):
+    prompt, completion = _get_prompt(slots), slots["completion"]
+    if _has_spelled_turns(prompt, completion):
         prompt, completion = parse_literal(prompt), parse_literal(completion)
-    before = _prompt(prompt)
-    turns = _to_last_answer([*before, *_behind(before, _side(completion, "completion", before))])
-    if not _says(turns[-1]):
+    before = _read_prompt(prompt)
+    turns = _to_last_answer(
+        [*before, *_without_prompt(before, _read_side(completion, "completion", before))]
+    )
+    if not _has_content(turns[-1]):
         raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
     last = turns[-1].model_copy(update={"trained": True})
-    sample = Sample("kto", (*_untrained(turns[:-1]), last), label=label)
+    sample = Sample("kto", (*_without_training(turns[:-1]), last), label=label)
     return _with_extras(sample, slots)
 
 
-def _asked(slots: Slots) -> Any:
+def _get_prompt(slots: Slots) -> Any:
     """Return the prompt of pairs and labels: a conversation, or an instruction with its input."""
     if "input" in slots and not detect_style(slots.get("prompt")):
-        return _joined([slots.get("prompt"), slots["input"]], "\n")
+        return _join_texts([slots.get("prompt"), slots["input"]], "\n")
     return slots.get("prompt")
 
 
-def _prompt(value: Any) -> list[Message]:
+def _read_prompt(value: Any) -> list[Message]:
     """Return the turns before an answer: a conversation, a transcript, or a user message."""
     if is_blank(value):
         return []
     if not isinstance(value, str) and (
-        detect_style(value) or _are_texts(value) or has_turns(value)
+        detect_style(value) or _is_text_list(value) or has_turns(value)
     ):
-        return list(_untrained(read_conversation(value)))
-    text = _words_of(value)
+        return list(_without_training(read_conversation(value)))
+    text = _read_question_text(value)
     if text.rstrip().endswith("Assistant:") and (spoken := parse_transcript(text)):
-        return list(_untrained(spoken[:-1]))
+        return list(_without_training(spoken[:-1]))
     return [build_message("user", text)]
 
 
-def _side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
+def _read_side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
     """Return one side of a pair: turns, one turn, a transcript, or the text of an answer."""
     if is_blank(value):
         if value is None:
@@ -342,11 +348,11 @@ def _without_blank(value: Any) -> Any:
     return value.removeprefix(" ") if isinstance(value, str) else value
 
 
-def _are_texts(value: Any) -> bool:
+def _is_text_list(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
-def _are_spelt_turns(*values: Any) -> bool:
+def _has_spelled_turns(*values: Any) -> bool:
     """Return whether all texts spell out turns, as in CSV files; a single one is a text."""
     return all(
         isinstance(value, str) and value.lstrip()[:1] == "[" and detect_style(value) is not None
@@ -354,13 +360,13 @@ def _are_spelt_turns(*values: Any) -> bool:
     )
 
 
-def _untrained(turns: Sequence[Message]) -> tuple[Message, ...]:
+def _without_training(turns: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(
         turn.model_copy(update={"trained": False}) if turn.trained else turn for turn in turns
     )
 
 
-def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
+def _without_prompt(prompt: list[Message], turns: list[Message]) -> list[Message]:
     """Return the turns without a repeated prompt."""
     said = [(turn.role, turn.content) for turn in prompt]
     if said and [(turn.role, turn.content) for turn in turns[: len(said)]] == said:
@@ -369,13 +375,13 @@ def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
 
 
 _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
-    "alpaca": _alpaca,
-    "sharegpt": lambda slots: _chat(slots, "conversations"),
-    "messages": lambda slots: _chat(slots, "messages"),
-    "prompt_completion": _prompt_completion,
-    "question_answer": _question_answer,
-    "text": _text,
-    "preference": _preference,
-    "kto": _kto,
+    "alpaca": _convert_alpaca,
+    "sharegpt": lambda slots: _convert_chat(slots, "conversations"),
+    "messages": lambda slots: _convert_chat(slots, "messages"),
+    "prompt_completion": _convert_prompt_completion,
+    "question_answer": _convert_question_answer,
+    "text": _convert_text,
+    "preference": _convert_preference,
+    "kto": _convert_kto,
 }
 assert set(_CONVERTERS) == set(FORMATS)

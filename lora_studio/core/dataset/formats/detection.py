@@ -74,12 +74,15 @@ def detect(
     names all columns in the source's order. `chosen` and `mapping` are the user's choices: the
     format and the mapped slots are used as given, and the other slots are detected.
     """
-    sample = _spread([row for row in rows if isinstance(row, dict)])
+    sample = _pick_spread_rows([row for row in rows if isinstance(row, dict)])
     given = dict(mapping or {})
     profiles = profile_columns(sample, columns)
     if not sample:
         return _refuse(unsupported.describe_empty())
-    tried = [_Trial.run(sample, candidate) for candidate in _collect(sample, profiles, columns)]
+    tried = [
+        _Trial.run(sample, candidate)
+        for candidate in _collect_candidates(sample, profiles, columns)
+    ]
     if chosen != "auto" or given:
         return _apply_choice(sample, profiles, tried, chosen, given)
     if problem := unsupported.find_unsupported(sample, profiles):
@@ -87,7 +90,7 @@ def detect(
     fitting = sorted((item for item in tried if item.share >= _MIN_SHARE), key=_Trial.rank)
     if not fitting:
         return _refuse(_explain_no_fit(sample, profiles, tried))
-    return _verdict(fitting[0], sample, _others(fitting))
+    return _build_verdict(fitting[0], sample, _list_others(fitting))
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class _Trial:
         return -round(score, 6), -candidate.sure, -len(candidate.mapping), candidate.format, slots
 
 
-def _collect(
+def _collect_candidates(
     sample: Rows, columns: Sequence[DataColumn], order: Iterable[str]
 ) -> list[FormatCandidate]:
     """Return the candidates of all columns and of the most common column sets, without duplicates."""
@@ -154,7 +157,7 @@ def _collect(
     return list(unique.values())
 
 
-def _others(fitting: Sequence[_Trial]) -> tuple[RowFormat, ...]:
+def _list_others(fitting: Sequence[_Trial]) -> tuple[RowFormat, ...]:
     best = fitting[0].candidate.format
     others = [
         item.candidate.format
@@ -164,20 +167,20 @@ def _others(fitting: Sequence[_Trial]) -> tuple[RowFormat, ...]:
     return tuple(dict.fromkeys(item for item in others if item != best))
 
 
-def _verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
+def _build_verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
     candidate = best.candidate
     return FormatVerdict(
         format=candidate.format,
         task=FORMATS[candidate.format].task,
         mapping=dict(candidate.mapping),
         confidence=round(candidate.sure * best.share, 2),
-        evidence=_evidence(best),
+        evidence=_describe_evidence(best),
         others=others,
         problems=tuple(warn_about_mapping(candidate, sample)),
     )
 
 
-def _evidence(best: _Trial) -> Text:
+def _describe_evidence(best: _Trial) -> Text:
     candidate, rows = best.candidate, best.rows
     read = list(
         dict.fromkeys(
@@ -218,7 +221,7 @@ def _apply_choice(
 ) -> FormatVerdict:
     """Return the verdict for a format or mapping that the user chose."""
     names = [column.name for column in columns]
-    row_format = _chosen_format(chosen, given, tried)
+    row_format = _choose_format(chosen, given, tried)
     if row_format is None:
         return _refuse(_describe_unknown_slots(given))
     detected = next(
@@ -241,10 +244,10 @@ def _apply_choice(
     trial = _Trial.run(sample, FormatCandidate(row_format, mapping, 1.0, sure))
     if not trial.used:
         return _refuse(_describe_unusable(row_format, trial.main_reason[1]), mapping=mapping)
-    return _verdict(trial, sample)
+    return _build_verdict(trial, sample)
 
 
-def _chosen_format(
+def _choose_format(
     chosen: Literal["auto"] | RowFormat, given: Mapping[str, str], tried: Sequence[_Trial]
 ) -> RowFormat | None:
     """Return the chosen format, or the likeliest one that has the mapped slots."""
@@ -321,7 +324,7 @@ def _refuse(*problems: Problem, mapping: Mapping[str, str] | None = None) -> For
     return FormatVerdict(None, None, dict(mapping or {}), 0.0, problems[0].what, problems=problems)
 
 
-def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _pick_spread_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return at most the number of rows to try, evenly spaced."""
     if len(rows) <= _TRIED_ROWS:
         return rows

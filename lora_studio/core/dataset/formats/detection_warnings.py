@@ -50,7 +50,7 @@ def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Pro
 
 def _warn_about_rows(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
     """Yield warnings about parts of rows that are not trained on or that are guessed."""
-    if several := _several_answers(candidate, sample):
+    if several := _count_answer_lists(candidate, sample):
         yield dataset_warning(
             "several_answers",
             counted(
@@ -88,14 +88,14 @@ def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
     return is_one and "better" not in mapping and any(is_pair(row.get(name)) for row in sample)
 
 
-def _several_answers(candidate: FormatCandidate, sample: Rows) -> int:
+def _count_answer_lists(candidate: FormatCandidate, sample: Rows) -> int:
     """Return how many rows contain a list of different answers."""
     slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
     name = candidate.mapping.get(slots.get(candidate.format, ""), "")
-    return sum(_holds_several(row.get(name)) for row in sample) if name else 0
+    return sum(_has_several_texts(row.get(name)) for row in sample) if name else 0
 
 
-def _holds_several(value: Any) -> bool:
+def _has_several_texts(value: Any) -> bool:
     """Return whether a value is a list of different texts."""
     is_list = isinstance(value, list) and all(isinstance(text, str) for text in value)
     return is_list and len({text for text in value if text.strip()}) > 1

@@ -43,7 +43,7 @@ def read_train_details(value: Any, length: int) -> Ranges:
             begin, end = max(0, int(detail[_BEGIN])), min(length, int(detail[_END]) + 1)
             if is_masked(detail) is not on and begin < end:
                 trains[begin:end] = bytes([on]) * (end - begin)
-    return _ranges(trains)
+    return _build_ranges(trains)
 
 
 def read_segments(value: Any) -> tuple[str, Ranges] | None:
@@ -91,7 +91,7 @@ def _is_detail(value: Any) -> bool:
     )
 
 
-def _ranges(trains: bytearray) -> Ranges:
+def _build_ranges(trains: bytearray) -> Ranges:
     """Return the untrained stretches as ranges."""
     edges = [0, *(at for at, (a, b) in enumerate(pairwise(trains), 1) if a != b), len(trains)]
     return tuple((a, b) for a, b in pairwise(edges) if a < b and not trains[a])

@@ -39,7 +39,11 @@ def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[st
     """Return the value of each slot of a row, without missing ones; raises UnusableRow."""
     slot_values = {}
     for slot, source in mapping.items():
-        value = _labeled_choices(values, source) if slot == "choices" else _value(values, source)
+        value = (
+            _get_labeled_choices(values, source)
+            if slot == "choices"
+            else _get_value(values, source)
+        )
         if not is_missing(value):
             slot_values[slot] = value
     return slot_values
@@ -62,7 +66,9 @@ def check_mapping(
                 )
             )
             continue
-        missing = [name for name in find_column_names(source, known) if not _exists(name, known)]
+        missing = [
+            name for name in find_column_names(source, known) if not _has_column(name, known)
+        ]
         if missing:
             problems.append(
                 dataset_error(
@@ -76,7 +82,7 @@ def check_mapping(
                     ),
                     text(
                         "The columns are: {columns}. Enter one of them, or a template such as {example}.",
-                        columns=_shorten(known),
+                        columns=_shorten_names(known),
                         example=r"{question}\n{context}",
                     ),
                 )
@@ -93,50 +99,50 @@ def find_column_names(source: str, columns: Iterable[str] = ()) -> list[str]:
     return _PLACE.findall(source) or [source]
 
 
-def _exists(name: str, columns: list[str]) -> bool:
+def _has_column(name: str, columns: list[str]) -> bool:
     return name in columns or ("." in name and name.split(".", 1)[0] in columns)
 
 
-def _value(values: Mapping[str, Any], source: str) -> Any:
+def _get_value(values: Mapping[str, Any], source: str) -> Any:
     if source in values:
         return values[source]
-    parts = _pieces(source)
+    parts = _split_template(source)
     if len(parts) == 1:
-        return _column(values, source)
-    return _rendered(values, parts)
+        return _get_column(values, source)
+    return _render_template(values, parts)
 
 
 @functools.lru_cache(maxsize=256)
-def _pieces(template: str) -> tuple[str, ...]:
+def _split_template(template: str) -> tuple[str, ...]:
     """Return alternating text and column names, starting with text; a single piece has no column."""
     pieces = _PLACE.split(template)
     pieces[0::2] = [text.replace(r"\n", "\n").replace(r"\t", "\t") for text in pieces[0::2]]
     return tuple(pieces)
 
 
-def _labeled_choices(values: Mapping[str, Any], source: str) -> Any:
+def _get_labeled_choices(values: Mapping[str, Any], source: str) -> Any:
     """Return choices in one column each, by the label before each in the template: `A. {A}\\nB. {B}`."""
-    parts = _pieces(source)
+    parts = _split_template(source)
     if source in values or len(parts) < 5:
-        return _value(values, source)
+        return _get_value(values, source)
     labels = [text.strip().strip("().:") for text in parts[0:-1:2]]
-    given = zip(labels, [_column(values, name) for name in parts[1::2]], strict=True)
+    given = zip(labels, [_get_column(values, name) for name in parts[1::2]], strict=True)
     labeled = [(label, value) for label, value in given if not is_blank(value)]
     is_named = all(labels) and len(set(labels)) == len(labels)
     return (dict(labeled) if is_named else [value for _, value in labeled]) or None
 
 
-def _column(values: Mapping[str, Any], name: str) -> Any:
+def _get_column(values: Mapping[str, Any], name: str) -> Any:
     if name in values or "." not in name:
         return values.get(name)
     first, rest = name.split(".", 1)
     inner = values.get(first)
-    return _column(inner, rest) if isinstance(inner, dict) else None
+    return _get_column(inner, rest) if isinstance(inner, dict) else None
 
 
-def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
+def _render_template(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
     """Return the text of a template; None if every column in it is missing."""
-    given = [_column(values, name) for name in pieces[1::2]]
+    given = [_get_column(values, name) for name in pieces[1::2]]
     if all(is_missing(value) for value in given):
         return None
     texts = [to_text(value) for value in given]
@@ -151,7 +157,7 @@ def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
     )
 
 
-def _shorten(columns: list[str]) -> Text:
+def _shorten_names(columns: list[str]) -> Text:
     names = tuple(text("{name}", name=name) for name in columns[:_MOST_NAMES])
     if not names:
         return text("none")

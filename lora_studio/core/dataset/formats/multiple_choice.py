@@ -35,9 +35,9 @@ def find_choices_template(columns: Columns, answer: DataColumn) -> str:
     for stem, by_suffix in sorted(stems.items()):
         suffixes = sorted(by_suffix)
         enough = len(suffixes) >= _FEWEST.get(stem, 2)
-        if not (enough and _are_in_a_row(suffixes) and _is_meant(answer, stem, suffixes)):
+        if not (enough and _is_consecutive(suffixes) and _is_referred_to(answer, stem, suffixes)):
             continue
-        labels = _labels_for(answer, suffixes)
+        labels = _list_labels(answer, suffixes)
         return r"\n".join(
             f"{label}. {{{by_suffix[suffix].name}}}"
             for label, suffix in zip(labels, suffixes, strict=True)
@@ -45,14 +45,14 @@ def find_choices_template(columns: Columns, answer: DataColumn) -> str:
     return ""
 
 
-def _are_in_a_row(suffixes: Sequence[str]) -> bool:
+def _is_consecutive(suffixes: Sequence[str]) -> bool:
     """Return whether the labels are a, b, c … or consecutive numbers."""
     first = suffixes[0]
     row = range(int(first), 10) if first.isdigit() else "abcdefghij"
     return list(suffixes) == [str(one) for one in row][: len(suffixes)]
 
 
-def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
+def _is_referred_to(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
     """Return whether answers refer to these columns by letter or number.
 
     Columns whose names contain "choice" are accepted whatever the answers are.
@@ -65,7 +65,7 @@ def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
     return is_label or bool(stem)
 
 
-def _labels_for(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
+def _list_labels(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
     """Return the labels of choices: letters, or numbers where the answers count from 0 or 1."""
     count = len(suffixes)
     given = {int(word) for word in answer.words if word.isdecimal()}
@@ -84,13 +84,13 @@ def read_choices(value: Any) -> Choices:
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         labels, texts = value.get("label"), value["text"]
         if not isinstance(labels, list) or len(labels) != len(texts):
-            labels = _letters(len(texts))
+            labels = _list_letters(len(texts))
         return [(to_text(a), to_text(b)) for a, b in zip(labels, texts, strict=True)]
     if isinstance(value, dict):
         return [(to_text(label), to_text(text)) for label, text in value.items()]
     if not isinstance(value, list | tuple):
         return []
-    labels, texts = _letters(len(value)), [to_answer(item) for item in value]
+    labels, texts = _list_letters(len(value)), [to_answer(item) for item in value]
     own = [
         re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)
     ]
@@ -99,7 +99,7 @@ def read_choices(value: Any) -> Choices:
     return list(zip(labels, texts, strict=True))
 
 
-def _letters(count: int) -> Sequence[str]:
+def _list_letters(count: int) -> Sequence[str]:
     """Return A, B, C …; raises UnusableRow if there are more choices than letters.
 
     Numbers would be ambiguous: an answer 3 could be a label or a position.

@@ -24,9 +24,9 @@ _SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
 def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
     """Yield the slots `chosen`, `rejected` and `better` for two columns that a third compares."""
     for (one, first), (other, second) in find_column_pairs(columns):
-        if scores := _scores(columns, one, other):
+        if scores := _find_scores(columns, one, other):
             yield {"chosen": first.name, "rejected": second.name, "better": scores}
-        elif pointer := _pointer(columns, one + other):
+        elif pointer := _find_pointer(columns, one + other):
             if one == "0":  # 1 is the second one
                 first, second = second, first
             yield {"chosen": first.name, "rejected": second.name, "better": pointer.name}
@@ -49,7 +49,7 @@ def find_column_pairs(
             yield one, other
 
 
-def _scores(columns: Columns, one: str, other: str) -> str:
+def _find_scores(columns: Columns, one: str, other: str) -> str:
     """Return a comparison of two score columns with these endings, "" if there are none."""
     numbers = {column.key: column for column in columns if column.kind in ("number", "flag")}
     for name in _SCORES:
@@ -58,21 +58,21 @@ def _scores(columns: Columns, one: str, other: str) -> str:
     return ""
 
 
-def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
+def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:
     """Return the column that names the better side, if its values are unambiguous."""
     for name in _POINTERS:
         column = next((item for item in columns if item.key == name and item.words), None)
         if column is None:
             continue
         said = {word for word in column.words if not is_tie(word)}
-        if _letters(column) if suffixes == "ab" else said <= set(suffixes):
+        if _is_side_column(column) if suffixes == "ab" else said <= set(suffixes):
             return column
         if suffixes == "12" and said and said <= {"left", "right"}:
             return column
     return None
 
 
-def _letters(column: DataColumn) -> bool:
+def _is_side_column(column: DataColumn) -> bool:
     """Return whether a column's values mean a or b, in any spelling."""
     said = [word for word in column.words if not is_tie(word)]
     return bool(said) and all(map(parse_side, said))

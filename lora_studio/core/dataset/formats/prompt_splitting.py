@@ -18,25 +18,25 @@ def split_turns(
     an answer, all but the last turn of the conversation is the prompt.
     """
     if worse[0].role == "assistant":
-        return _behind_prompt(prompt, better[:-1]), better[-1:], worse
+        return _join_prompt(prompt, better[:-1]), better[-1:], worse
     shared = 0
     for one, other in zip(better[:-1], worse[:-1], strict=False):
         if one != other:
             break
         shared += 1
-    return _behind_prompt(prompt, better[:shared]), better[shared:], worse[shared:]
+    return _join_prompt(prompt, better[:shared]), better[shared:], worse[shared:]
 
 
-def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
+def _join_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
     """Return a prompt and its continuation, without the part of one that repeats the other."""
-    asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
+    asked, said = [_get_content(turn) for turn in prompt], [_get_content(turn) for turn in common]
     for one, other, whole in ((asked, said, common), (said, asked, prompt)):
         if other[: len(one)] == one or other[len(other) - len(one) :] == one:
             return whole
     return [*prompt, *common]
 
 
-def _said(turn: Message) -> tuple[str, str]:
+def _get_content(turn: Message) -> tuple[str, str]:
     return turn.role, turn.content
 
 
@@ -67,10 +67,10 @@ def join_rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list
     if not all(text is None or isinstance(text, str) for one in lists for text in one):
         return None
     said = list(zip(*lists, strict=True))
-    one = [turn for ask, answer, _ in said for turn in _round(ask, answer)]
-    return one, [turn for ask, _, answer in said for turn in _round(ask, answer)]
+    one = [turn for ask, answer, _ in said for turn in _build_round(ask, answer)]
+    return one, [turn for ask, _, answer in said for turn in _build_round(ask, answer)]
 
 
-def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
+def _build_round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
     turns = {"user": asked or "", "assistant": answer or ""}
     return [{"role": role, "content": text} for role, text in turns.items()]

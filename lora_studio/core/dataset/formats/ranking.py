@@ -51,7 +51,7 @@ def is_first_better(value: Any) -> bool:
     """
     text = to_text(value).strip().casefold()
     if compared := _COMPARISON.fullmatch(text):
-        one, other = (_number(side) for side in compared.groups())
+        one, other = (_parse_number(side) for side in compared.groups())
         if one == other:
             raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
         return one > other
@@ -66,7 +66,7 @@ def is_first_better(value: Any) -> bool:
     return truth
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     """Return the number on one side of a comparison; raises UnusableRow for anything else, such as
     "1.2.3".
     """
@@ -81,7 +81,7 @@ def is_ranked_list(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) > 1
-        and all(isinstance(item, dict) and _score(item) is not None for item in value)
+        and all(isinstance(item, dict) and _read_score(item) is not None for item in value)
         and all(map(has_text, value))
     )
 
@@ -98,7 +98,7 @@ def is_pair(value: Any) -> bool:
 
 def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
     """Return the best and the worst answer by ranks or scores; raises UnusableRow."""
-    rated = [(score, item) for item in answers if (score := _score(item)) is not None]
+    rated = [(score, item) for item in answers if (score := _read_score(item)) is not None]
     best = max(rated, key=lambda entry: entry[0], default=None)
     worst = min(rated, key=lambda entry: entry[0], default=None)
     if best is None or worst is None or best[0] == worst[0]:
@@ -118,14 +118,14 @@ def read_rank(item: Mapping[str, Any]) -> float | None:
     """Return the rank of an answer among the replies to a turn, the best lowest; None without a
     rank.
     """
-    return _number_of(item.get("rank"))
+    return _to_number(item.get("rank"))
 
 
-def _score(item: dict[str, Any]) -> float | None:
+def _read_score(item: dict[str, Any]) -> float | None:
     """Return the score of an answer, higher is better; None if it has no score."""
     for names, sign in ((_RANKS, -1.0), (_RATED, 1.0)):
         for name in names:
-            if (value := _number_of(item.get(name))) is not None:
+            if (value := _to_number(item.get(name))) is not None:
                 return sign * value
     about = item.get("annotations")
     rated = (
@@ -133,11 +133,11 @@ def _score(item: dict[str, Any]) -> float | None:
         if isinstance(about, dict)
         else []
     )
-    ratings = [value for one in rated if (value := _number_of(one)) is not None]
+    ratings = [value for one in rated if (value := _to_number(one)) is not None]
     return sum(ratings) / len(ratings) if ratings else None
 
 
-def _number_of(value: Any) -> float | None:
+def _to_number(value: Any) -> float | None:
     """Return a number, which may be written as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
         return float(value)

@@ -27,9 +27,12 @@ def find_rounds(value: Any) -> list[dict[str, Any]]:
 
 def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the turns of a round. Calls have a notation of their own and stay texts."""
-    said = {normalize_name(str(name)): _bare(text) for name, text in given.items()}
-    thought = _said(said.pop("innerthoughts", ""))
-    called, result = _said(said.pop("commands", "")), _said(said.pop("toolresponses", ""))
+    said = {normalize_name(str(name)): _strip_markers(text) for name, text in given.items()}
+    thought = _clean_text(said.pop("innerthoughts", ""))
+    called, result = (
+        _clean_text(said.pop("commands", "")),
+        _clean_text(said.pop("toolresponses", "")),
+    )
     answer = next((said.pop(name) for name in ("moss", "assistant", "bot") if name in said), None)
     yield from ({"role": name, "content": text} for name, text in said.items())
     if called:
@@ -40,11 +43,11 @@ def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"role": "assistant", "content": answer, "reasoning_content": thought}
 
 
-def _bare(text: Any) -> Any:
+def _strip_markers(text: Any) -> Any:
     """Return a text without the markers around it."""
     return _BEHIND.sub("", _BEFORE.sub("", text)) if isinstance(text, str) else text
 
 
-def _said(text: Any) -> Any:
+def _clean_text(text: Any) -> Any:
     """Return a text, "" if it is a placeholder for an empty one."""
     return "" if is_blank(text) or text == "None" else text

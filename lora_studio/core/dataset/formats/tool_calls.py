@@ -41,10 +41,10 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
     if not all(isinstance(tool, dict) for tool in entries):
         raise UnusableRow("the tools are not a list of function descriptions")
     require_valid_text(to_json(entries))
-    return tuple(tool for one in entries for tool in _functions(one))
+    return tuple(tool for one in entries for tool in _list_functions(one))
 
 
-def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
+def _list_functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the functions in one entry of a list of tools."""
     for name in ("functionDeclarations", "function_declarations"):
         if isinstance(declared := tool.get(name), list):

@@ -21,16 +21,16 @@ def iter_best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
     current: dict[str, Any] | None = turn
     while current is not None:
         yield current
-        replies = [reply for reply in current.get("replies") or () if _counts(reply)]
-        current = min(replies, key=_rank, default=None)
+        replies = [reply for reply in current.get("replies") or () if _is_accepted(reply)]
+        current = min(replies, key=_get_rank, default=None)
 
 
-def _counts(reply: dict[str, Any]) -> bool:
+def _is_accepted(reply: dict[str, Any]) -> bool:
     """Return whether a reply was neither deleted nor rejected in review."""
     return not reply.get("deleted") and reply.get("review_result") is not False
 
 
-def _rank(reply: dict[str, Any]) -> float:
+def _get_rank(reply: dict[str, Any]) -> float:
     rank = reply.get("rank")
     return rank if isinstance(rank, int | float) and not is_missing(rank) else float("inf")
 
@@ -52,12 +52,12 @@ def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     while node_id in nodes and node_id not in seen:
         seen.add(node_id)
         node = nodes[node_id]
-        if turn := _exported(node["message"]):
+        if turn := _read_exported(node["message"]):
             yield turn
         node_id = next((name for name in reversed(node["children"]) if isinstance(name, str)), None)
 
 
-def _exported(message: Any) -> dict[str, Any] | None:
+def _read_exported(message: Any) -> dict[str, Any] | None:
     """Return one turn of an exported chat; None for nodes that are not messages."""
     if not isinstance(message, dict) or not isinstance(content := message.get("content"), dict):
         return None
@@ -66,11 +66,11 @@ def _exported(message: Any) -> dict[str, Any] | None:
     if hidden or content.get("content_type") in _UNSAID or not isinstance(author, dict):
         return None
     parts = content.get("parts", [content.get("text")])
-    said = [_part(part) for part in (parts if isinstance(parts, list) else []) if part]
+    said = [_read_part(part) for part in (parts if isinstance(parts, list) else []) if part]
     return {"role": author.get("role"), "content": said} if said else None
 
 
-def _part(part: Any) -> Any:
+def _read_part(part: Any) -> Any:
     """Return the text of a part, also of transcribed audio; any other part is an image."""
     text = part.get("text") if isinstance(part, dict) else part
     return text if isinstance(text, str) else {"type": "image"}

@@ -61,7 +61,7 @@ def _find_media(rows: Rows, columns: Columns) -> Problem | None:
         "media",
         "The rows contain images, audio, or video ({columns}). LoRA Studio trains on text only.",
         "Choose a text dataset, or remove these columns if the text alone is enough.",
-        columns=_name(media),
+        columns=_format_names(media),
     )
 
 
@@ -70,15 +70,17 @@ def _find_stepwise(rows: Rows, columns: Columns) -> Problem | None:
     labels = find_column(columns, _STEP_LABELS, "flags", "numbers")
     if steps is None:
         return None
-    inner = _share(rows, steps.name, _is_labeled)
-    if inner <= 0.5 and (labels is None or _parallel(rows, steps.name, labels.name) <= 0.5):
+    inner = _compute_share(rows, steps.name, _is_labeled)
+    if inner <= 0.5 and (
+        labels is None or _compute_parallel_share(rows, steps.name, labels.name) <= 0.5
+    ):
         return None
     return dataset_error(
         "stepwise",
         "Each step of an answer has its own label (stepwise supervision, {columns}). This trains a "
         "reward model, which LoRA Studio doesn't support.",
         "Choose data with one answer per prompt, or with a chosen and a rejected answer.",
-        columns=_name([steps]),
+        columns=_format_names([steps]),
     )
 
 
@@ -104,7 +106,7 @@ def _find_languages(rows: Rows, columns: Columns) -> Problem | None:
         "Each row is one text in several languages ({columns}). We couldn't tell which is the answer.",
         "Choose the format “Question and answer”. Map question to {question} and answer to {answer}, or "
         "the other way round.",
-        columns=_name([column]),
+        columns=_format_names([column]),
         question=question,
         answer=answer,
     )
@@ -124,7 +126,7 @@ def find_unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
         "Choose the format “Preference”. Map chosen to {first} and rejected to {second}. Map better to "
         "a column that is 1 or true where {first} is preferred, or to two score columns in braces with "
         "> between them.",
-        columns=_name([one, other]),
+        columns=_format_names([one, other]),
         first=one.name,
         second=other.name,
     )
@@ -150,7 +152,7 @@ def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
         "language model needs answers in words.",
         "To train on it anyway, choose the format “Question and answer” and map the columns for the "
         "question and the answer.",
-        columns=_name(classes[:1]),
+        columns=_format_names(classes[:1]),
     )
 
 
@@ -163,7 +165,7 @@ def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
         "The rows are already tokenized ({columns}), possibly with a different tokenizer than your "
         "model's.",
         "Choose the original data as text.",
-        columns=_name(tokens),
+        columns=_format_names(tokens),
     )
 
 
@@ -185,11 +187,11 @@ def _describe_prompts_only(questions: Sequence[DataColumn]) -> Problem:
         "There are prompts ({columns}) but no answers, so there is nothing to learn.",
         "Add a column with the answers. If they are in a column with another name, choose a format and "
         "map that column to the answer.",
-        columns=_name(questions[:1]),
+        columns=_format_names(questions[:1]),
     )
 
 
-def _share(rows: Rows, name: str, holds: Callable[[Any], bool]) -> float:
+def _compute_share(rows: Rows, name: str, holds: Callable[[Any], bool]) -> float:
     return sum(holds(row.get(name)) for row in rows) / max(1, len(rows))
 
 
@@ -205,7 +207,7 @@ def _is_labeled(value: Any) -> bool:
     )
 
 
-def _parallel(rows: Rows, steps: str, labels: str) -> float:
+def _compute_parallel_share(rows: Rows, steps: str, labels: str) -> float:
     def alike(row: Mapping[str, Any]) -> bool:
         one, other = row.get(steps), row.get(labels)
         return isinstance(one, list) and isinstance(other, list) and len(one) == len(other) > 0
@@ -213,6 +215,6 @@ def _parallel(rows: Rows, steps: str, labels: str) -> float:
     return sum(map(alike, rows)) / max(1, len(rows))
 
 
-def _name(columns: Sequence[DataColumn]) -> Text:
+def _format_names(columns: Sequence[DataColumn]) -> Text:
     names = quote_names([column.name for column in columns])
     return counted(len(columns), "column {names}", "columns {names}", names=names)

@@ -70,9 +70,9 @@ def to_answer(value: Any) -> str:
         given = [item for item in value if not is_blank(item)]
         if given and all(isinstance(item, str) for item in given):
             return to_text(given[0])
-        if given and all(_field_of(item) for item in given):
+        if given and all(_find_text_field(item) for item in given):
             return to_answer(given[0])
-    if field := _field_of(value):
+    if field := _find_text_field(value):
         return to_answer(value[field])
     return to_text(value)
 
@@ -91,11 +91,11 @@ def join_passages(value: Any) -> Any:
         return value if held is None else join_passages(held)
     if not isinstance(value, list | tuple) or not value:
         return value
-    texts = [_passage(item) for item in value]
+    texts = [_read_passage(item) for item in value]
     return value if None in texts else "\n\n".join(text for text in texts if text and text.strip())
 
 
-def _passage(item: Any) -> str | None:
+def _read_passage(item: Any) -> str | None:
     """Return one passage: a text, its sentences, or its title with these; None for anything else."""
     if isinstance(item, str):
         return require_valid_text(item)
@@ -106,7 +106,7 @@ def _passage(item: Any) -> str | None:
     if all(isinstance(part, str) for part in item):
         return require_valid_text("".join(item))
     title, *rest = item
-    text = _passage(rest[0]) if isinstance(title, str) and len(rest) == 1 else None
+    text = _read_passage(rest[0]) if isinstance(title, str) and len(rest) == 1 else None
     return None if text is None else f"{require_valid_text(title)}\n{text}"
 
 
@@ -212,10 +212,10 @@ _BAD = frozenset(
 
 def has_text(value: Any) -> bool:
     """Return whether a value is an object with a text under a usual name."""
-    return _field_of(value) is not None
+    return _find_text_field(value) is not None
 
 
-def _field_of(value: Any) -> str | None:
+def _find_text_field(value: Any) -> str | None:
     """Return the name under which an object has its text; None for anything else."""
     if not isinstance(value, dict):
         return None

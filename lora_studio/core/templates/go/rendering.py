@@ -78,7 +78,7 @@ class GoTemplate:
 
 
 def render(source: str, data: Mapping[str, object], *, today: date | None = None) -> str:
-    """Parse and renders in one go."""
+    """Parse a template and render it."""
     return GoTemplate(source).render(data, today=today)
 
 

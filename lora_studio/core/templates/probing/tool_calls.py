@@ -43,14 +43,14 @@ def probe_calls(prober: Prober) -> Prober | None:
         for tools in (1, 0):
             text = try_render(styled, ProbeConversation("u c t a u", tools=tools)) or ""
             if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
-                if _looks_up_calls(styled):
+                if _has_call_lookup(styled):
                     styled = replace(styled, style=replace(style, matched=True), _seen={})
-                styled = replace(styled, numbering=_numbering(styled), _seen={})
-                return replace(styled, other_unit=_other_unit(styled), _seen={})
+                styled = replace(styled, numbering=_probe_numbering(styled), _seen={})
+                return replace(styled, other_unit=_probe_other_unit(styled), _seen={})
     return None
 
 
-def _other_unit(prober: Prober) -> Turn:
+def _probe_other_unit(prober: Prober) -> Turn:
     """Return how a non-text argument is written; empty if it is written as a text is."""
     messages = ProbeConversation("u n t").messages()
 
@@ -74,7 +74,7 @@ def _other_unit(prober: Prober) -> Turn:
     return () if other == texts.unit else other
 
 
-def _looks_up_calls(prober: Prober) -> bool:
+def _has_call_lookup(prober: Prober) -> bool:
     """Return whether more than the ids changes when results have the ids of their calls."""
     talk = ProbeConversation("u cc t t a u")
     matched = replace(prober, style=replace(prober.style, matched=True))
@@ -86,7 +86,7 @@ def _looks_up_calls(prober: Prober) -> bool:
     return text != other
 
 
-def _numbering(prober: Prober) -> CountPart | None:
+def _probe_numbering(prober: Prober) -> CountPart | None:
     """Return how calls are numbered; None if they are not, or in an unknown way."""
     for numbering in (None, *_NUMBERINGS):
         counting = replace(prober, numbering=numbering, _seen={}, _folder=JsonFolder())

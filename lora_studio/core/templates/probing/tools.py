@@ -54,39 +54,39 @@ def probe_tools(prober: Prober) -> tuple[Form, Form] | None:
     Raises NotDerivableError if the template depends on more traits of a parameter than are modeled
     here.
     """
-    plain = _tools_loop(prober, PLAIN_OFFER)
+    plain = _find_tools_loop(prober, PLAIN_OFFER)
     if plain is None:
         return None
-    unit = _turn(plain.unit)
+    unit = _to_turn(plain.unit)
     if any(map(_is_parameters, unit)):
-        return plain.unit, _of_any(prober, plain)
+        return plain.unit, _generalize_tool(prober, plain)
     if sum(isinstance(part, ValuePart) for part in unit) > 1:
         with suppress(NotDerivableError):
-            return plain.unit, _of_any(prober, plain)
+            return plain.unit, _generalize_tool(prober, plain)
     return None
 
 
-def _of_any(prober: Prober, plain: LoopPart) -> Form:
+def _generalize_tool(prober: Prober, plain: LoopPart) -> Form:
     """Return how any tool is written, learned from tools of every kind."""
-    loose = _unit(prober, replace(PLAIN_OFFER, required=False), plain)
-    names = _list_of_required(_turn(plain.unit), loose) if loose else None
+    loose = _probe_unit(prober, replace(PLAIN_OFFER, required=False), plain)
+    names = _list_of_required(_to_turn(plain.unit), loose) if loose else None
     of_tools: list[ProbeSample] = []
     of_parameters: list[list[tuple[ToolOffer, Turn]]] = []
-    for offer in _offers():
-        if (whole := _unit(prober, offer, plain)) is None:
+    for offer in _iter_offers():
+        if (whole := _probe_unit(prober, offer, plain)) is None:
             continue
-        unit, loops = _apart(whole, names if offer.required else None)
+        unit, loops = _separate_parameters(whole, names if offer.required else None)
         of_tools.append(ProbeSample("offer", offer.tool_traits, unit))
         of_parameters = of_parameters or [[] for _ in loops]
         if offer.parameters and len(loops) != len(of_parameters):
             raise NotDerivableError("only some tools have their parameters written")
         for seen, loop in zip(of_parameters, loops, strict=False):
-            seen.append((offer, _turn(loop.unit)))
-    units = [_parameter_form(seen) for seen in of_parameters]
-    return map_loops(fit_tree(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
+            seen.append((offer, _to_turn(loop.unit)))
+    units = [_fit_parameter_form(seen) for seen in of_parameters]
+    return map_loops(fit_tree(of_tools, _OF_TOOL), lambda loop: _fill_loop(loop, units))
 
 
-def _offers() -> Iterator[ToolOffer]:
+def _iter_offers() -> Iterator[ToolOffer]:
     plain = replace(PLAIN_OFFER, apart=True)
     for kind in _KINDS:
         for about in (True, False):
@@ -98,7 +98,7 @@ def _offers() -> Iterator[ToolOffer]:
         yield replace(plain, parameters=0, described=described)
 
 
-def _tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
+def _find_tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
     """Return the loop over tools in the text of one user message."""
     samples = prober.samples(ProbeConversation("u", tools=2, offer=offer))
     loops = [part for sample in samples for part in sample.turn if isinstance(part, LoopPart)]
@@ -106,20 +106,20 @@ def _tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
     return tool_loops[0] if len(tool_loops) == 1 else None
 
 
-def _unit(prober: Prober, offer: ToolOffer, plain: LoopPart) -> Turn | None:
+def _probe_unit(prober: Prober, offer: ToolOffer, plain: LoopPart) -> Turn | None:
     """Return the text of each tool; None if the chat template refuses such tools."""
     try:
-        loop = _tools_loop(prober, offer)
+        loop = _find_tools_loop(prober, offer)
     except NotDerivableError:
         raise
     except Exception:  # foreign code may raise anything; the proof finds out what is refused
         return None
     if loop is None or loop.separator != plain.separator:
         raise NotDerivableError("the text around a tool depends on its parameters")
-    return _turn(loop.unit)
+    return _to_turn(loop.unit)
 
 
-def _turn(form: Form) -> Turn:
+def _to_turn(form: Form) -> Turn:
     assert isinstance(form, tuple)
     return form
 
@@ -137,7 +137,7 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     bare = [
         index
         for index, loop in enumerate(loops)
-        if {p.name for p in iter_parts(_turn(loop.unit)) if isinstance(p, ValuePart)}
+        if {p.name for p in iter_parts(_to_turn(loop.unit)) if isinstance(p, ValuePart)}
         == {"parameter"}
     ]
     if not less:
@@ -147,7 +147,7 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     return bare[-1]
 
 
-def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
+def _separate_parameters(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
     """Return the text around the parameters, with numbers for parameter forms, and these forms."""
     parts: list[Part] = []
     loops: list[LoopPart] = []
@@ -155,7 +155,7 @@ def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
     for part in unit:
         if isinstance(part, LoopPart) and _is_parameters(part):
             if number == names:
-                of_each = _turn(part.unit)
+                of_each = _to_turn(part.unit)
                 needed = tuple(
                     ValuePart("needed") if isinstance(p, ValuePart) else p for p in of_each
                 )
@@ -169,7 +169,7 @@ def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
     return tuple(parts), loops
 
 
-def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
+def _fill_loop(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
     """Return a loop over parameters with the form in place of its number."""
     if loop.over != "parameters" or not isinstance(loop.unit, tuple):
         return loop
@@ -178,17 +178,17 @@ def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
     return replace(loop, unit=units[int(number.text)])
 
 
-def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
+def _fit_parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
     """Return the tree for a parameter, with its type as a value if that leads to fewer forms."""
     forms = [
-        fit_tree([ProbeSample("parameter", offer.parameter_traits, _general(turn, offer, named=named))
+        fit_tree([ProbeSample("parameter", offer.parameter_traits, _generalize_turn(turn, offer, named=named))
              for offer, turn in seen], _OF_PARAMETER)
         for named in (True, False)
     ]  # fmt: skip
     return min(forms, key=lambda form: sum(1 for _ in iter_turns(form)))
 
 
-def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
+def _generalize_turn(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
     """Return the turn with values for the items' description and, if `named`, the type."""
     values: dict[str, ValuePart] = {}
     if offer.items:

@@ -65,21 +65,21 @@ def find_values(
     `callers` are the indices of the messages that make the calls. Raises NotDerivableError if a
     part of a tool or call remains that is not a known value.
     """
-    known, pattern = _known(tools, tuple(callers), offer)
+    known, pattern = _list_known_values(tools, tuple(callers), offer)
     at = 0
     for match in pattern.finditer(text) if pattern else ():
         if match.start() > at:
-            yield _checked(text[at : match.start()])
+            yield _check_text(text[at : match.start()])
         yield known[match.group()]
         at = match.end()
     if at < len(text):
-        yield _checked(text[at:])
+        yield _check_text(text[at:])
 
 
 _LEFT = re.compile(r"Z[fgpqcnjvwxy]\d+")
 
 
-def _checked(text: str) -> str:
+def _check_text(text: str) -> str:
     if match := _LEFT.search(text):
         raise NotDerivableError(
             "a tool is in an unknown format"
@@ -90,7 +90,7 @@ def _checked(text: str) -> str:
 
 
 @cache
-def _known(
+def _list_known_values(
     tools: int, callers: tuple[int, ...], offer: ToolOffer
 ) -> tuple[dict[str, ValueMatch], re.Pattern[str] | None]:
     known: dict[str, ValueMatch] = {}
@@ -101,7 +101,7 @@ def _known(
             known[dump_json(marked, layout)] = ValueMatch(ValuePart("tools", layout))
             known[dump_json(functions, layout)] = ValueMatch(ValuePart("functions", layout))
         for number, tool in enumerate(marked):
-            for name, value in _values_of(tool, apart=offer.apart).items():
+            for name, value in _list_values(tool, apart=offer.apart).items():
                 known[dump_json(value, layout)] = ValueMatch(ValuePart(name, layout), tool=number)
     for number, tool in enumerate(marked):
         known[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
@@ -118,7 +118,7 @@ def _known(
     return known, re.compile("|".join(map(re.escape, longest_first)))
 
 
-def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
+def _list_values(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
     function = tool["function"]
     parameters = function["parameters"]
     values = {
@@ -212,7 +212,7 @@ class JsonFolder:
         while (run := _next_run(rest, index, owner)) is not None:
             out += rest[: run.start]
             members, rest = rest[run], rest[run.stop :]
-            units, betweens = _units(members, index, over)
+            units, betweens = _split_units(members, index, over)
             before, after = _pop_text(out, -1), _pop_text(rest, 0)
             frame = self._frame(over, units[0], (before, after), betweens)
             unit = merge_fixed_parts((FixedPart(frame.lead), *units[0], FixedPart(frame.trail)))
@@ -236,14 +236,14 @@ class JsonFolder:
         between = betweens[0]
         if over == "parameters" or ValuePart("name") in unit:
             # The text after each is the same with or without a description.
-            trail = _shared(after, between).removesuffix("<")
+            trail = _get_common_prefix(after, between).removesuffix("<")
             between = between[len(trail) :]
-            lead = _shared(before[::-1], between[::-1])[::-1]
+            lead = _get_common_prefix(before[::-1], between[::-1])[::-1]
             frame = _Frame(lead, trail, between[: len(between) - len(lead)])
         else:
-            lead = _from_line_start(_shared(before[::-1], between[::-1])[::-1])
+            lead = _from_line_start(_get_common_prefix(before[::-1], between[::-1])[::-1])
             between = between[: len(between) - len(lead)]
-            trail = _shared(after, between)
+            trail = _get_common_prefix(after, between)
             frame = _Frame(lead, trail, between[len(trail) :])
         if frame not in known:
             known.append(frame)
@@ -258,7 +258,7 @@ def _pop_text(items: list[Item], index: int) -> str:
     return ""
 
 
-def _shared(one: str, two: str) -> str:
+def _get_common_prefix(one: str, two: str) -> str:
     """Return the common start of both texts."""
     pairs = enumerate(zip(one, two, strict=False))
     return one[: next((length for length, (a, b) in pairs if a != b), min(len(one), len(two)))]
@@ -297,7 +297,7 @@ _ITEMS: dict[_Over, Text] = {
 }
 
 
-def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn], list[str]]:
+def _split_units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn], list[str]]:
     """Return the parts of each item of a loop, and the texts between them; raises if items differ."""
     units: list[list[Part]] = []
     betweens: list[str] = []

@@ -28,7 +28,7 @@ from lora_studio.core.templates.server.terms import RenderRequest
 def render_as_server(source: str, request: RenderRequest, *, today: date | None = None) -> str:
     """Return the prompt that a server would build for a request; raises GoTemplateError."""
     template = GoTemplate(source)
-    names = set(_names(template.tree))
+    names = set(_iter_names(template.tree))
     if not names & {"messages", "response"}:
         # A TEMPLATE that doesn't show the response gets it at its end.
         response = ActionNode(PipeNode((CommandNode((FieldNode(("Response",)),), 0),), 0))
@@ -40,10 +40,10 @@ def render_as_server(source: str, request: RenderRequest, *, today: date | None 
     if "messages" in names:
         data = build_template_data(messages, request.tools, request.think)
         return template.render(data, today=today)
-    return _in_exchanges(template, messages, request.think, today)
+    return _render_exchanges(template, messages, request.think, today)
 
 
-def _in_exchanges(
+def _render_exchanges(
     template: GoTemplate, messages: list[Message], think: bool | None, today: date | None
 ) -> str:
     """Return one rendering per exchange: a system text, a prompt and a response, each if present."""
@@ -59,22 +59,24 @@ def _in_exchanges(
         if slot:
             now[slot] = message["content"]
     # The shortened template has no {{define}} blocks, which is what the server does.
-    shortened = TemplateTree(template.tree.source, _up_to_response(template.tree.root, [False]), {})
+    shortened = TemplateTree(
+        template.tree.source, _cut_at_response(template.tree.root, [False]), {}
+    )
     return text + GoTemplate(shortened).render(now | extra, today=today)
 
 
-def _up_to_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node, ...]:
+def _cut_at_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node, ...]:
     shortened: list[Node] = []
     for node in nodes:
         if reached[0]:
             break
         match node:
             case BranchNode():
-                then = _up_to_response(node.then, reached)
-                node = replace(node, then=then, otherwise=_up_to_response(node.otherwise, reached))
+                then = _cut_at_response(node.then, reached)
+                node = replace(node, then=then, otherwise=_cut_at_response(node.otherwise, reached))
             case RangeNode():
-                body = _up_to_response(node.body, reached)
-                node = replace(node, body=body, otherwise=_up_to_response(node.otherwise, reached))
+                body = _cut_at_response(node.body, reached)
+                node = replace(node, body=body, otherwise=_cut_at_response(node.otherwise, reached))
             case ActionNode(pipe):
                 operands = [o for command in pipe.commands for o in command.operands]
                 reached[0] = any(
@@ -84,7 +86,7 @@ def _up_to_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node,
     return tuple(shortened)
 
 
-def _names(tree: TemplateTree) -> Iterator[str]:
+def _iter_names(tree: TemplateTree) -> Iterator[str]:
     """Yield the names of all fields that a template refers to, in lower case."""
     todo: list[object] = [tree.root, *tree.defined.values()]
     while todo:

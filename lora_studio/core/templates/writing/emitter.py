@@ -169,7 +169,7 @@ class _Emitter:
         grows by one blank.
         """
         wanted = [of for of in counted if of in self.counted]
-        return "".join(f"{{{{${of}s = {_plus_one(f'${of}s')}}}}}" for of in wanted)
+        return "".join(f"{{{{${of}s = {_add_one(f'${of}s')}}}}}" for of in wanted)
 
     def asks(self, fact: Question) -> bool:
         """Return whether anything depends on a fact."""
@@ -255,7 +255,7 @@ class _Emitter:
             case CountPart(of, start):
                 self.counted.add(of)
                 code = {"message": "$i", "call": "$n"}.get(of, f"${of}s")
-                return [ActionPiece(f"{{{{{_plus_one(code) if start else code}}}}}")]
+                return [ActionPiece(f"{{{{{_add_one(code) if start else code}}}}}")]
             case ValuePart():
                 return [ActionPiece(self.value(part))]
             case LoopPart():
@@ -308,7 +308,7 @@ class _Emitter:
         if loop.other:
             other = self.items("assistant", loop.other)
             unit = factor_branches('eq (slice (json $value) 0 1) "\\""', unit, other)
-        return _separated(head, separator, self.code(unit))
+        return _write_separated_loop(head, separator, self.code(unit))
 
     def parameters(self, loop: LoopPart, separator: str) -> str:
         """Return the loop over the parameters of the current tool, with the conditions on each."""
@@ -324,7 +324,7 @@ class _Emitter:
                 "{{$needed := false}}{{range $tool.Function.Parameters.Required}}"
                 "{{if eq . $name}}{{$needed = true}}{{end}}{{end}}"
             )
-        return _separated(head, separator, code)
+        return _write_separated_loop(head, separator, code)
 
     def calls(self, loop: LoopPart, separator: str) -> Item:
         unit = self.items("assistant", loop.unit)
@@ -357,11 +357,11 @@ class _Emitter:
                 return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
 
 
-def _plus_one(number: str) -> str:
+def _add_one(number: str) -> str:
     return f'len (printf "%*s " {number} "")'
 
 
-def _separated(head: str, separator: str, code: str) -> str:
+def _write_separated_loop(head: str, separator: str, code: str) -> str:
     """Return a loop over a map, whose keys don't show which item is the first."""
     if not separator:
         return f"{head}{code}{{{{end}}}}"

@@ -44,7 +44,7 @@ class JsonWriter:
         name = {"spaced": "json", "compact": "compact json"}.get(
             str(layout), f"json indented by {layout}"
         )
-        self._defines.setdefault(name, _walker(name, layout))
+        self._defines.setdefault(name, _define_walker(name, layout))
         return f'{{{{template "{name}" ({json})}}}}'
 
     def plain(self, value: str, *, python_words: bool) -> str:
@@ -92,7 +92,7 @@ class JsonWriter:
         return f'{{{{template "{name}" {dot}}}}}'
 
 
-def _walker(name: str, layout: Layout) -> str:
+def _define_walker(name: str, layout: Layout) -> str:
     """Return a definition that writes its JSON text in a layout.
 
     $q: inside a string; $skip: its length is the number of characters to omit.
@@ -111,7 +111,7 @@ def _walker(name: str, layout: Layout) -> str:
         f'{{{{if not $six}}}}{{{{slice $r 0 2}}}}{{{{$skip = "1"}}}}{escapes}'
         '{{else}}{{slice $r 0 2}}{{$skip = "1"}}{{end}}'
         '{{else if eq $c "\\""}}{{$c}}{{$q = not $q}}'
-        f"{{{{else if $q}}}}{{{{$c}}}}{_between(layout)}{{{{else}}}}{{{{$c}}}}{{{{end}}}}"
+        f"{{{{else if $q}}}}{{{{$c}}}}{_write_between(layout)}{{{{else}}}}{{{{$c}}}}{{{{end}}}}"
         "{{end}}{{end}}"
     )
 
@@ -120,7 +120,7 @@ def _start(layout: Layout) -> str:
     return '{{$pad := "\\n"}}' if isinstance(layout, int) else ""
 
 
-def _between(layout: Layout) -> str:
+def _write_between(layout: Layout) -> str:
     """Return what to write for characters outside strings, as further branches."""
     if layout == "compact":
         return ""

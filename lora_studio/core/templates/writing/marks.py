@@ -30,11 +30,13 @@ MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}
 def find_thinking_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | None:
     """Return what the model writes before and after its reasoning; None if it writes none."""
     tails = [sample for sample in samples if sample.role == "tail"]
-    prompts = _prompts(samples)
+    prompts = _list_prompt_ends(samples)
     closed = [read_fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK in tail.facts]
     answers = [sample.turn for sample in samples if sample.role == "assistant"]
-    marks = Counter(pair for turn in answers for pair in _around(turn, prompts))
-    marks = marks or Counter(pair for prompt in closed for pair in _skipped(prompt, prompts))
+    marks = Counter(pair for turn in answers for pair in _iter_marks_around(turn, prompts))
+    marks = marks or Counter(
+        pair for prompt in closed for pair in _iter_skipped_marks(prompt, prompts)
+    )
     if marks:
         return marks.most_common(1)[0][0]
     cuts = any(
@@ -50,7 +52,7 @@ def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
     """Return what the model writes before its first call, including the brace of JSON; None without
     calls.
     """
-    prompts, thoughts = _prompts(samples), find_thinking_marks(samples)
+    prompts, thoughts = _list_prompt_ends(samples), find_thinking_marks(samples)
     marks = Counter[str]()
     for sample in samples:
         for index, part in enumerate(sample.turn):
@@ -58,7 +60,7 @@ def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
                 unit = part.unit[0] if isinstance(part.unit, tuple) and part.unit else None
                 opens = unit.text if isinstance(unit, FixedPart) else ""
                 before, brace, _ = (read_fixed_end(sample.turn[:index]) + opens).partition("{")
-                own = _beyond(before, prompts)
+                own = _cut_longest_prefix(before, prompts)
                 mark = _from_last_mark(before) if own is None else own
                 mark = mark.rpartition(thoughts[1])[2].strip() if thoughts else mark
                 marks[mark + brace] += 1
@@ -66,7 +68,7 @@ def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
     return mark if mark and quote_literal(mark + " ") == mark + " " else None
 
 
-def _prompts(samples: Sequence[ProbeSample]) -> list[str]:
+def _list_prompt_ends(samples: Sequence[ProbeSample]) -> list[str]:
     """Return the ends of prompts, unless thinking is switched off."""
     tails = [sample for sample in samples if sample.role == "tail"]
     return [read_fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK not in tail.facts]
@@ -77,7 +79,7 @@ def read_fixed_end(turn: Turn) -> str:
     return turn[-1].text if turn and isinstance(turn[-1], FixedPart) else ""
 
 
-def _around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _iter_marks_around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the markers around reasoning that an answer follows."""
     for index, part in enumerate(turn):
         if not (isinstance(part, FieldPart) and part.name == "Thinking"):
@@ -85,32 +87,32 @@ def _around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
         before, rest = read_fixed_end(turn[:index]), turn[index + 1 :]
         between = rest[0].text if rest and isinstance(rest[0], FixedPart) else ""
         answers = any(isinstance(p, FieldPart) and p.name == "Content" for p in rest[1:2])
-        begins = _beyond_prompt(before, prompts)
+        begins = _cut_prompt(before, prompts)
         ends = between.strip() if answers else next(iter(MARK.findall(between)), "")
-        yield from _readable(begins, ends)
+        yield from _iter_readable(begins, ends)
 
 
-def _skipped(closed: str, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _iter_skipped_marks(closed: str, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the markers of the empty reasoning in prompts with thinking switched off."""
     plain = max((p for p in prompts if closed.startswith(p)), key=len, default=closed)
     marks = [*MARK.finditer(closed, len(plain))]
     if marks:
-        yield from _readable(closed[len(plain) : marks[-1].start()].strip(), marks[-1].group())
+        yield from _iter_readable(closed[len(plain) : marks[-1].start()].strip(), marks[-1].group())
 
 
-def _readable(begins: str, ends: str) -> Iterator[tuple[str, str]]:
+def _iter_readable(begins: str, ends: str) -> Iterator[tuple[str, str]]:
     """Yield the markers if both exist and a TEMPLATE can contain them unescaped."""
     if begins and ends and quote_literal(begins + ends) == begins + ends:
         yield begins, ends
 
 
-def _beyond_prompt(before: str, prompts: Sequence[str]) -> str:
+def _cut_prompt(before: str, prompts: Sequence[str]) -> str:
     """Return the start marker without the part that the prompt already contains.
 
     Otherwise return what the prompt ends with after it; if that is empty or unknown, the text from
     the last mark on.
     """
-    if own := _beyond(before, prompts):
+    if own := _cut_longest_prefix(before, prompts):
         return own
     begun = {p[len(before) :].strip() for p in prompts if p.startswith(before)} - {""}
     if len(begun) == 1 and "\n" not in (only := begun.pop()):
@@ -118,7 +120,7 @@ def _beyond_prompt(before: str, prompts: Sequence[str]) -> str:
     return _from_last_mark(before)
 
 
-def _beyond(before: str, prompts: Sequence[str]) -> str | None:
+def _cut_longest_prefix(before: str, prompts: Sequence[str]) -> str | None:
     """Return the part of a text after the longest prompt that it starts with; None if there is
     none.
     """

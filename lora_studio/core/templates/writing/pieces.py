@@ -56,21 +56,21 @@ def quote_literal(text: str) -> str:
 
 def factor_branches(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Item, ...]:
     """Return a branch with the common start and end of both sides moved outside."""
-    before, yes, no = _common_prefix(yes, no)
-    after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
+    before, yes, no = _split_common_prefix(yes, no)
+    after, yes, no = _split_common_prefix(_mirror(yes), _mirror(no), mirrored=True)
     choice: tuple[Item, ...] = ()
     if yes or no:
-        choice = (IfPiece(condition, _mirrored(yes), _mirrored(no)),)
-    return (*before, *choice, *_mirrored(after))
+        choice = (IfPiece(condition, _mirror(yes), _mirror(no)),)
+    return (*before, *choice, *_mirror(after))
 
 
-def _mirrored(items: Sequence[Item]) -> tuple[Item, ...]:
+def _mirror(items: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(
         FixedPart(i.text[::-1]) if isinstance(i, FixedPart) else i for i in reversed(items)
     )
 
 
-def _common_prefix(
+def _split_common_prefix(
     one: Sequence[Item], two: Sequence[Item], *, mirrored: bool = False
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
     """Return the common start, and the rest of each; text is split only after a mark or line end."""
@@ -83,7 +83,7 @@ def _common_prefix(
             continue
         head, other = first[0], second[0]
         if isinstance(head, FixedPart) and isinstance(other, FixedPart):
-            size = _shared(head.text, other.text, mirrored=mirrored)
+            size = _measure_common_prefix(head.text, other.text, mirrored=mirrored)
             if size:
                 common.append(FixedPart(head.text[:size]))
                 first[0], second[0] = FixedPart(head.text[size:]), FixedPart(other.text[size:])
@@ -92,7 +92,7 @@ def _common_prefix(
     return tuple(common), tuple(first), tuple(second)
 
 
-def _shared(one: str, two: str, *, mirrored: bool) -> int:
+def _measure_common_prefix(one: str, two: str, *, mirrored: bool) -> int:
     """Return the length of the common start at which both can be split without cutting a word."""
     differ = (length for length, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
     for size in range(next(differ, min(len(one), len(two))), 0, -1):

@@ -31,10 +31,10 @@ class TrimWriter:
         name = f"less {' and '.join(names)}"
         if name not in self._defines:
             if left is TrimPart.NONE:
-                self._defines[name] = _trimmer(name, right, "{{.}}", at_end=True)
+                self._defines[name] = _define_trimmer(name, right, "{{.}}", at_end=True)
             else:
                 then = self.write(".", TrimPart.NONE, right)
-                self._defines[name] = _trimmer(name, left, then, at_end=False)
+                self._defines[name] = _define_trimmer(name, left, then, at_end=False)
         return f'{{{{template "{name}" {value}}}}}'
 
     def write_after_thoughts(
@@ -60,7 +60,7 @@ class TrimWriter:
         return f'{{{{template "{name}" {value}}}}}'
 
 
-def _trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> str:
+def _define_trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> str:
     """Return a definition that drops characters at one end, then runs `then`."""
     tests = ""
     for size, blanks in _BLANKS_BY_SIZE.items():
