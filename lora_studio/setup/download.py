@@ -140,7 +140,7 @@ def _process_in_threads(
 ) -> Iterator[DownloadFile | None]:
     """Process files in several threads; yield each finished file, and None while waiting.
 
-    Raises what the work raises, and CancelledError at once: a thread that still waits for a
+    Raises what the work raises, and SetupCancelledError at once: a thread that still waits for a
     connection is abandoned, and does nothing more once it is asked to stop.
     """
     workers = _DownloadThreads(work, files, at_once)
@@ -261,7 +261,7 @@ def _retry(
 def _fetch_one(
     web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag, log: SetupLog
 ) -> None:
-    """Download one file; raises ProblemError or CancelledError."""
+    """Download one file; raises ProblemError or SetupCancelledError."""
     if file.target.exists():
         if _is_complete(file.target, file):
             return

@@ -35,7 +35,7 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
     """Download, install, and check an engine, then switch to it; requires the root's lock.
 
     If it ends before the switch, the current engine is unchanged, and the next attempt continues
-    with the completed downloads. Raises ProblemError and CancelledError.
+    with the completed downloads. Raises ProblemError and SetupCancelledError.
     """
     began = time.monotonic()
     yield from delete_leftovers(plan.root, log)

@@ -41,7 +41,7 @@ _REMEDY = "Start the setup again; completed downloads are kept. Full details are
 def install_packages(
     plan: SetupPlan, engine: Engine, compiler: CompilerProcess, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
-    """Create an environment with every package of the plan. Raises ProblemError and CancelledError."""
+    """Create an environment with every package of the plan. Raises ProblemError and SetupCancelledError."""
     environment = without_indexes(build_uv_environment({"UV_NO_CONFIG": "1"}))
     engine.folder.mkdir(parents=True)
     run_checked(
@@ -243,7 +243,7 @@ class CompilerProcess:
             self._log.write(f"byte-compiling: {error}")
 
     def finish(self, stop: StopFlag) -> Iterator[Event]:
-        """Wait until everything is compiled; raises CancelledError."""
+        """Wait until everything is compiled; raises SetupCancelledError."""
         with contextlib.suppress(OSError):
             self._say(b"end\n")
         while self._process is not None and self._process.poll() is None:

@@ -54,12 +54,12 @@ class StopFlag:
         return self._asked.is_set()
 
     def check(self) -> None:
-        """Raise CancelledError when the work should end."""
+        """Raise SetupCancelledError when the work should end."""
         if self._asked.is_set():
             raise SetupCancelledError
 
     def wait(self, seconds: float) -> None:
-        """Wait; raises CancelledError as soon as the work should end."""
+        """Wait; raises SetupCancelledError as soon as the work should end."""
         if self._asked.wait(seconds):
             raise SetupCancelledError
 

@@ -151,7 +151,7 @@ _INTERVAL = 0.25
 def compute_checksums(
     wheels: Sequence[Path], stop: StopFlag
 ) -> Generator[Progress, None, dict[Path, str]]:
-    """Return the SHA-256 of each in hexadecimal digits; raises CancelledError and OSError."""
+    """Return the SHA-256 of each in hexadecimal digits; raises SetupCancelledError and OSError."""
     total = sum(wheel.stat().st_size for wheel in wheels)
     checksums: dict[Path, str] = {}
     done, said = 0, time.monotonic()
