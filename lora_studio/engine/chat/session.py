@@ -122,10 +122,10 @@ class Session:
 
     # --- answers ------------------------------------------------------------------------------
 
-    def _answer(self, base: _Base, asked: Sequence[ChatQuestion], job: JobContext) -> None:
+    def _answer(self, base: _Base, questions: Sequence[ChatQuestion], job: JobContext) -> None:
         clocked: dict[int, TimedStream] = {}
         with self._close_unfinished(clocked, job):
-            for each in asked:
+            for each in questions:
                 with turn_scheduler.refuse_column_on_error(each.column, clocked, job):
                     clocked[each.column] = TimedStream(self._stream(base, each, job))
             self._emit_ready(job)
@@ -151,16 +151,16 @@ class Session:
             for each in clocked.values():
                 each.stream.close()
 
-    def _stream(self, base: _Base, asked: ChatQuestion, job: JobContext) -> AnswerStream:
-        speaker, sampling = asked.speaker, asked.sampling
+    def _stream(self, base: _Base, question: ChatQuestion, job: JobContext) -> AnswerStream:
+        speaker, sampling = question.speaker, question.sampling
         if isinstance(speaker, OllamaSpeaker):
-            return OllamaStream(speaker.host, speaker.name, asked.messages, sampling)
+            return OllamaStream(speaker.host, speaker.name, question.messages, sampling)
         held = self._open(base, speaker, job)
         if isinstance(held, _InLlama):
-            return self._stream_of_llama(base, held, asked, job)
+            return self._stream_of_llama(base, held, question, job)
         tokenizer = held.loaded.tokenizer
         ids = tokenizer(
-            prompts.render_prompt(tokenizer, asked.messages), add_special_tokens=False
+            prompts.render_prompt(tokenizer, question.messages), add_special_tokens=False
         ).input_ids
         mix = _mix(speaker)
         tokens = TorchTokens(
@@ -173,20 +173,20 @@ class Session:
         ends = held.end.ids
         return TokenStream(
             tokens,
-            lambda said: tokenizer.decode(said, skip_special_tokens=True),
+            lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
             lambda token: token in ends,
             held.end,
             len(ids),
         )
 
     def _stream_of_llama(
-        self, base: _Base, held: _InLlama, asked: ChatQuestion, job: JobContext
+        self, base: _Base, held: _InLlama, question: ChatQuestion, job: JobContext
     ) -> AnswerStream:
-        sampling = asked.sampling
-        ids = held.llama.tokenize(prompts.render_prompt(held.tokenizer, asked.messages))
+        sampling = question.sampling
+        ids = held.llama.tokenize(prompts.render_prompt(held.tokenizer, question.messages))
         needed = len(ids) + sampling.max_tokens + 8
         if needed > held.llama.context_size:
-            held = cast(_InLlama, self._open(base, asked.speaker, job, context=needed))
+            held = cast(_InLlama, self._open(base, question.speaker, job, context=needed))
         llama, ends = held.llama, held.end.ids
         return TokenStream(
             llama.generate(ids, **sampling.model_dump()),
@@ -194,7 +194,7 @@ class Session:
             lambda token: llama.is_end_of_generation(token) or token in ends,
             held.end,
             len(ids),
-            lane=str(self._get_key(base, asked.speaker)),
+            lane=str(self._get_key(base, question.speaker)),
         )
 
     # --- prompts ------------------------------------------------------------------------------

@@ -122,23 +122,23 @@ def _divide(
     rows: MixedRows, compared: ComparisonResult, seed: int, usable: NDArray[np.int64] | None
 ) -> DatasetSplit:
     spec, facts = rows.spec, compared.facts
-    there = np.ones(len(facts), dtype=bool)
+    present = np.ones(len(facts), dtype=bool)
     if usable is not None:
-        there = np.isin(_get_ids(facts, there).packed, RowIds(*usable.T).packed)
+        present = np.isin(_get_ids(facts, present).packed, RowIds(*usable.T).packed)
     dropped: dict[Repair, RowIds] = {}
-    for fix, out in dataset_comparison.apply_repairs(compared, spec.fixes, there)[1].items():
+    for fix, out in dataset_comparison.apply_repairs(compared, spec.fixes, present)[1].items():
         if out.any():
             dropped[fix] = _get_ids(facts, out)
-        there &= ~out
-    held_out = compared.held_out & there
+        present &= ~out
+    held_out = compared.held_out & present
     if not spec.validation_file:
-        groups = _group_rows(rows, compared, there)
+        groups = _group_rows(rows, compared, present)
         numbers = mix64(facts["exact"] ^ mix64(np.full(len(facts), seed, dtype=np.uint64)))
         chosen = choose_held_out(
-            groups[there], numbers[groups[there]], spec.validation_share, spec.validation_count
+            groups[present], numbers[groups[present]], spec.validation_share, spec.validation_count
         )
-        held_out[np.flatnonzero(there)[chosen]] = True
-    return DatasetSplit(_get_ids(facts, there & ~held_out), _get_ids(facts, held_out), dropped)
+        held_out[np.flatnonzero(present)[chosen]] = True
+    return DatasetSplit(_get_ids(facts, present & ~held_out), _get_ids(facts, held_out), dropped)
 
 
 def _get_key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> str:
@@ -213,18 +213,18 @@ def choose_held_out(
     return held_out[members]
 
 
-def _group_rows(rows: MixedRows, compared: ComparisonResult, there: Mask) -> NDArray[np.int64]:
+def _group_rows(rows: MixedRows, compared: ComparisonResult, present: Mask) -> NDArray[np.int64]:
     """Return the first present row of each row's group."""
-    joined = DuplicateGroups(len(there))
-    joined.join_equal(np.where(there, compared.leaders, np.arange(len(there)) + len(there)))
+    joined = DuplicateGroups(len(present))
+    joined.join_equal(np.where(present, compared.leaders, np.arange(len(present)) + len(present)))
     column = compared.facts["group"]
     if column.any():
-        named = np.flatnonzero(there & (column != 0))
+        named = np.flatnonzero(present & (column != 0))
         joined.join_equal(column[named], named)
     for source, store in enumerate(rows.stores):
         if (trees := store.read_trees()) is not None:
-            here = np.flatnonzero(there & (compared.facts["source"] == source))
-            joined.join_equal(trees[compared.facts["index"][here]], here)
+            in_source = np.flatnonzero(present & (compared.facts["source"] == source))
+            joined.join_equal(trees[compared.facts["index"][in_source]], in_source)
     return joined.find_leaders()
 
 

@@ -330,6 +330,6 @@ def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
 
 def _get_ollama_title(below: Path) -> str:
     """Return the name as `ollama list` shows it: name:tag, with an owner other than library."""
-    *places, name, tag = below.parts
-    shown = [part for part in places if part not in ("registry.ollama.ai", "library")]
+    *folders, name, tag = below.parts
+    shown = [part for part in folders if part not in ("registry.ollama.ai", "library")]
     return "/".join([*shown, f"{name}:{tag}"])

@@ -121,10 +121,10 @@ def _build_comparison(
     cases: list[SelfTestCase], answers: dict[str, list[str]]
 ) -> list[dict[str, str]]:
     """Return one row per question: the prompt and each stage's answer."""
-    asked = [case.prompt for case in cases if case.prompt][: reading.ANSWERS]
+    prompts = [case.prompt for case in cases if case.prompt][: reading.ANSWERS]
     return [
         {"prompt": prompt, **{stage: texts[index] for stage, texts in answers.items()}}
-        for index, prompt in enumerate(asked)
+        for index, prompt in enumerate(prompts)
     ]
 
 

@@ -127,7 +127,7 @@ class ExactRenderer:
 
     def _render_exactly(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
         marked = mark_answers(turns, text)
-        places = locate_answers(self.format.render(marked.messages, tools), marked, text)
+        answer_spans = locate_answers(self.format.render(marked.messages, tools), marked, text)
         wanted = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
         thoughts: list[Span] = []
@@ -135,29 +135,31 @@ class ExactRenderer:
         left_out = 0
         at_prompts = True
         for index in wanted:
-            text, span = self._answer_span(turns, tools, index, marked, places, text)
+            text, span = self._answer_span(turns, tools, index, marked, answer_spans, text)
             self._require_calls(turns[index], text[slice(*span)])
             prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
             if text.startswith(prompt):
                 span = (len(prompt) if index else span[0], span[1])
-            elif moved := self._find_prompted_span(turns, tools, index, places, text, span, prompt):
+            elif moved := self._find_prompted_span(
+                turns, tools, index, answer_spans, text, span, prompt
+            ):
                 span = moved
                 at_prompts = False
             elif index == wanted[-1]:
                 last = Rendered(
                     text, [span], left_out=left_out + len(spans),
-                    thoughts=[t for t in [self._find_thought(places, index, text, span)] if t],
-                    holes=list(iter_masked_spans(turns[index], index, places)),
+                    thoughts=[t for t in [self._find_thought(answer_spans, index, text, span)] if t],
+                    holes=list(iter_masked_spans(turns[index], index, answer_spans)),
                 )  # fmt: skip
                 return move_behind_prompt(prompt, last, turns[index - 1])
             else:
                 left_out += 1
                 continue
             spans.append(span)
-            holes += iter_masked_spans(turns[index], index, places)
-            if thought := self._find_thought(places, index, text, span):
+            holes += iter_masked_spans(turns[index], index, answer_spans)
+            if thought := self._find_thought(answer_spans, index, text, span):
                 thoughts.append(thought)
-        unshown = self._count_unshown(turns, places, wanted)
+        unshown = self._count_unshown(turns, answer_spans, wanted)
         return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
     def _answer_span(
@@ -166,13 +168,13 @@ class ExactRenderer:
         tools: Tools,
         index: int,
         marked: MarkedConversation,
-        places: AnswerSpans,
+        answer_spans: AnswerSpans,
         text: str,
     ) -> tuple[str, Span]:
         """Return the span of an answer through its end, and the text, with an end added if it had
         none.
         """
-        begin, end = find_extent(places, index)
+        begin, end = find_extent(answer_spans, index)
         if turns[index].tool_calls:
             end = max(end, self._end_of_calls(turns, tools, text, index))
         ending = self._find_ending(turns, tools, index, marked, text[end:])
@@ -191,7 +193,7 @@ class ExactRenderer:
         turns: Sequence[Message],
         tools: Tools,
         index: int,
-        places: AnswerSpans,
+        answer_spans: AnswerSpans,
         text: str,
         span: Span,
         prompt: str,
@@ -201,17 +203,17 @@ class ExactRenderer:
         """
         asked = find_answer_start(prompt, text, turns[index - 1])
         if asked is None:
-            bare = self._render_shown_prompt(turns, tools, index, places)
+            bare = self._render_shown_prompt(turns, tools, index, answer_spans)
             if text.startswith(bare):
                 return len(bare), span[1]
             asked = find_answer_start_in_round(bare, text, turns, index, span[0])
         if asked is None:
             return None
-        has_text = find_extent(places, index)[1] > 0
+        has_text = find_extent(answer_spans, index)[1] > 0
         return (span[0] if has_text else asked), span[1]
 
     def _render_shown_prompt(
-        self, turns: Sequence[Message], tools: Tools, index: int, places: AnswerSpans
+        self, turns: Sequence[Message], tools: Tools, index: int, answer_spans: AnswerSpans
     ) -> str:
         """Return the prompt for an answer without the earlier reasoning that the text does not
         show.
@@ -221,7 +223,7 @@ class ExactRenderer:
         """
         before = [
             turn.model_copy(update={"thinking": ""})
-            if turn.thinking and (turn_index, 0) not in places
+            if turn.thinking and (turn_index, 0) not in answer_spans
             else turn
             for turn_index, turn in enumerate(turns[:index])
         ]
@@ -289,23 +291,25 @@ class ExactRenderer:
 
     # --- reasoning ----------------------------------------------------------------------------
 
-    def _find_thought(self, places: AnswerSpans, index: int, text: str, span: Span) -> Span | None:
+    def _find_thought(
+        self, answer_spans: AnswerSpans, index: int, text: str, span: Span
+    ) -> Span | None:
         """Return the span of an answer's reasoning with its marks, from the start of the answer."""
-        thought = places.get((index, 2), places.get((index, 0)))
+        thought = answer_spans.get((index, 2), answer_spans.get((index, 0)))
         if thought is None:
             return None
-        if answer := places.get((index, ANSWER)):
+        if answer := answer_spans.get((index, ANSWER)):
             return span[0], answer[0]
         behind = text[thought[1] :]
         return span[0], thought[1] + count_common_prefix(behind, self.format.between)
 
     def _count_unshown(
-        self, turns: Sequence[Message], places: AnswerSpans, wanted: list[int]
+        self, turns: Sequence[Message], answer_spans: AnswerSpans, wanted: list[int]
     ) -> int:
         """Return how much reasoning of trained answers the text does not show; the last one must be
         shown.
         """
-        missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
+        missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in answer_spans]
         if wanted and wanted[-1] in missing:
             raise refuse_template("the chat template omits the reasoning of the last answer")
         return len(missing)

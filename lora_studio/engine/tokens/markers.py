@@ -77,7 +77,7 @@ def make_unused_word(stem: str, text: str) -> str:
 def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerSpans:
     """Return the span of each part in `text`; raises UnusableRow if it is ambiguous."""
     pieces: list[str] = []
-    places: AnswerSpans = {}
+    answer_spans: AnswerSpans = {}
     length = position = 0
     for match in marked.pattern.finditer(shown):
         key = int(match[1]), int(match[2])
@@ -86,9 +86,9 @@ def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerS
         begin = length + len(before)
         length = begin + len(marked.cores[key])
         position = match.end()
-        if key in places:
+        if key in answer_spans:
             raise refuse_template("the chat template writes an answer twice")
-        places[key] = begin, length
+        answer_spans[key] = begin, length
     pieces.append(shown[position:])
     if "".join(pieces) != text:
         raise refuse_template("the chat template changes the text of an answer")
@@ -96,12 +96,12 @@ def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerS
         last = max((part for known, part in marked.cores if known == index), default=-1)
         # Templates may drop the reasoning of a turn with tool calls, as of any earlier answer.
         is_needed = last > 0 or (last == 0 and not turn.tool_calls)
-        if is_needed and (index, last) not in places:
+        if is_needed and (index, last) not in answer_spans:
             raise refuse_template("the chat template omits an answer")
-    return places
+    return answer_spans
 
 
-def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterator[Span]:
+def iter_masked_spans(turn: Message, index: int, answer_spans: AnswerSpans) -> Iterator[Span]:
     """Yield the spans of a turn's masked characters in the text.
 
     Raises UnusableRow if they are part of a reasoning block in it.
@@ -109,7 +109,7 @@ def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterato
     parts = THINKING.match(turn.content)
     answer = parts[4] if parts else turn.content
     start = len(turn.content) - len(answer)
-    begin, end = places.get((index, ANSWER), (0, 0))
+    begin, end = answer_spans.get((index, ANSWER), (0, 0))
     blanks = len(answer) - len(answer.lstrip())
     for first, last in shift_ranges(turn.untrained, start, turn.content):
         hole = max(begin, begin + first - blanks), min(end, begin + last - blanks)
@@ -117,7 +117,7 @@ def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterato
             yield hole
 
 
-def find_extent(places: AnswerSpans, index: int) -> Span:
+def find_extent(answer_spans: AnswerSpans, index: int) -> Span:
     """Return the span from the first to the last part of a turn, (0, 0) without parts."""
-    spans = [span for (known, _), span in places.items() if known == index]
+    spans = [span for (known, _), span in answer_spans.items() if known == index]
     return min((b for b, _ in spans), default=0), max((e for _, e in spans), default=0)

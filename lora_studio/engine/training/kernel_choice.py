@@ -51,8 +51,8 @@ def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: Proce
             "them, with different rounding."
         )
         job.emit(events.Log(text=changed))
-    said = " ".join(map(str, sentences))
-    run.update_manifest(kernels={"liger": scorer.uses_liger, "said": said})
+    description = " ".join(map(str, sentences))
+    run.update_manifest(kernels={"liger": scorer.uses_liger, "said": description})
 
 
 def describe_liger(scorer: Scorer) -> list[Text]:

@@ -70,80 +70,80 @@ def compare(
 
 
 def apply_repairs(
-    compared: ComparisonResult, fixes: Collection[Repair], there: Mask
+    compared: ComparisonResult, fixes: Collection[Repair], present: Mask
 ) -> tuple[dict[Repair, Mask], dict[Repair, Mask]]:
-    """Return, by repair, which of the rows `there` it concerns, and which it leaves out if recorded.
+    """Return, by repair, which of the rows `present` it concerns, and which it leaves out if recorded.
 
     Repairs go in a fixed order, and each sees what those before it left, so that the one row that
     remains of several duplicates isn't one that another repair leaves out. Rows of the validation
     file are never left out.
     """
-    there = there & ~compared.held_out
+    present = present & ~compared.held_out
     about: dict[Repair, Mask] = {}
     out: dict[Repair, Mask] = {}
     for fix, find_rows in _FINDERS.items():
-        about[fix] = find_rows(compared, there)
+        about[fix] = find_rows(compared, present)
         if fix in fixes:
             out[fix] = about[fix]
             if fix == "drop_near_duplicates":
                 # Duplicates are near duplicates too.
-                out[fix] = _find_later(compared.leaders, there)
-            there = there & ~out[fix]
+                out[fix] = _find_later(compared.leaders, present)
+            present = present & ~out[fix]
     return about, out
 
 
-def find_first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
-    """Return which of the rows `there` is the first with its key, [rows]."""
+def find_first_of_each(keys: NDArray[Any], present: Mask) -> Mask:
+    """Return which of the rows `present` is the first with its key, [rows]."""
     first = np.zeros(len(keys), dtype=bool)
-    positions = np.flatnonzero(there)
+    positions = np.flatnonzero(present)
     first[positions[np.unique(keys[positions], return_index=True)[1]]] = True
     return first
 
 
-def _find_later(keys: NDArray[Any], there: Mask) -> Mask:
-    return there & ~find_first_of_each(keys, there)
+def _find_later(keys: NDArray[Any], present: Mask) -> Mask:
+    return present & ~find_first_of_each(keys, present)
 
 
-def find_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
+def find_duplicates(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the rows that duplicate an earlier one."""
-    return _find_later(compared.facts["exact"], there)
+    return _find_later(compared.facts["exact"], present)
 
 
-def find_near_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
+def find_near_duplicates(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the rows that nearly duplicate an earlier one, and duplicate none."""
-    return _find_later(compared.leaders, there & ~find_duplicates(compared, there))
+    return _find_later(compared.leaders, present & ~find_duplicates(compared, present))
 
 
-def find_leaked_rows(compared: ComparisonResult, there: Mask) -> Mask:
+def find_leaked_rows(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the rows that duplicate or nearly duplicate one of the validation file."""
-    return there & np.isin(compared.leaders, compared.leaders[compared.held_out])
+    return present & np.isin(compared.leaders, compared.leaders[compared.held_out])
 
 
-def find_contradictions(compared: ComparisonResult, there: Mask) -> Mask:
+def find_contradictions(compared: ComparisonResult, present: Mask) -> Mask:
     """Return both rows where one prefers, or labels good, what the other rejects, or labels bad."""
     facts = compared.facts
-    pairs = there & (facts["other"] != 0) & (facts["answer"] != facts["other"])
+    pairs = present & (facts["other"] != 0) & (facts["answer"] != facts["other"])
     there_and_back = [
         _join_hashes(facts["prompt"], facts["answer"], facts["other"]),
         _join_hashes(facts["prompt"], facts["other"], facts["answer"]),
     ]
     swapped = pairs & np.isin(there_and_back[0], there_and_back[1][pairs])
-    labeled = there & (facts["label"] >= 0)
+    labeled = present & (facts["label"] >= 0)
     judged = _join_hashes(facts["prompt"], facts["answer"])
     good, bad = (judged[labeled & (facts["label"] == label)] for label in (1, 0))
     return swapped | (labeled & np.isin(judged, np.intersect1d(good, bad)))
 
 
-def find_conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
+def find_conflicting_answers(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the conversations with the same question as another but a different answer."""
     facts = compared.facts
-    asked = there & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
-    kinds = find_first_of_each(_join_hashes(facts["prompt"], facts["answer"]), asked)
+    with_prompt = present & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
+    kinds = find_first_of_each(_join_hashes(facts["prompt"], facts["answer"]), with_prompt)
     prompts, counts = np.unique(facts["prompt"][kinds], return_counts=True)
-    return asked & np.isin(facts["prompt"], prompts[counts > 1])
+    return with_prompt & np.isin(facts["prompt"], prompts[counts > 1])
 
 
-def find_foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
+def find_foreign_shapes(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the rows whose shape is incompatible with that of nine in ten rows of their source.
 
     Shapes are incompatible when they share no column or differ in the kind of a column; a column
@@ -151,9 +151,9 @@ def find_foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
     """
     facts = compared.facts
     foreign_rows = np.zeros(len(facts), dtype=bool)
-    for source in np.unique(facts["source"][there]):
-        here = there & (facts["source"] == source)
-        keys, counts = np.unique(facts["shape"][here], return_counts=True)
+    for source in np.unique(facts["source"][present]):
+        in_source = present & (facts["source"] == source)
+        keys, counts = np.unique(facts["shape"][in_source], return_counts=True)
         if not all(int(key) in facts.shapes for key in keys):
             continue
         shapes = [_parse_shape(facts.shapes[int(key)]) for key in keys]
@@ -161,8 +161,8 @@ def find_foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
         foreign = [
             key for key, shape in zip(keys, shapes, strict=True) if _is_foreign(shape, usual)
         ]
-        matching = here & np.isin(facts["shape"], np.array(foreign, dtype=np.uint64))
-        if matching.sum() <= _FOREIGN_SHARE * here.sum():
+        matching = in_source & np.isin(facts["shape"], np.array(foreign, dtype=np.uint64))
+        if matching.sum() <= _FOREIGN_SHARE * in_source.sum():
             foreign_rows |= matching
     return foreign_rows
 
@@ -200,7 +200,7 @@ def _differ(kind: str, usual: str) -> bool:
     return bool(fields) and not {*fields.rstrip(")").split()} & {*usual_fields.rstrip(")").split()}
 
 
-def find_outliers(compared: ComparisonResult, there: Mask) -> Mask:
+def find_outliers(compared: ComparisonResult, present: Mask) -> Mask:
     """Return the rows that are far longer than the rest of their source.
 
     Those beyond Tukey's outer fence, Q3 + 3 (Q3 - Q1) (*Exploratory Data Analysis*, 1977, 2C), of the
@@ -209,15 +209,15 @@ def find_outliers(compared: ComparisonResult, there: Mask) -> Mask:
     """
     extreme_rows = np.zeros(len(compared.facts), dtype=bool)
     sources, lengths = compared.facts["source"], compared.facts["length"]
-    for source in np.unique(sources[there]):
-        here = there & (sources == source)
-        if here.sum() < _ENOUGH:
+    for source in np.unique(sources[present]):
+        in_source = present & (sources == source)
+        if in_source.sum() < _ENOUGH:
             continue
-        sizes = np.log(np.maximum(lengths[here], 1))
+        sizes = np.log(np.maximum(lengths[in_source], 1))
         low, middle, high = np.percentile(sizes, [25, 50, 75])
         limit = max(high + 3 * (high - low), middle + np.log(10))
-        extreme = here & (np.log(np.maximum(lengths, 1)) > limit)
-        if extreme.sum() <= max(1, _EXTREME_SHARE * here.sum()):
+        extreme = in_source & (np.log(np.maximum(lengths, 1)) > limit)
+        if extreme.sum() <= max(1, _EXTREME_SHARE * in_source.sum()):
             extreme_rows |= extreme
     return extreme_rows
 

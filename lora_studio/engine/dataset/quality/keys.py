@@ -21,14 +21,14 @@ def normalize_sides(sample: Sample) -> Sides:
     if sample.task == "text":
         return (normalize(sample.text),)
     said = [turn for turn in sample.messages if turn.role != "system"]
-    asked = [
+    prompt = [
         _get_spoken_text(turn) for turn in said if turn.role != "assistant" or not turn.trained
     ]
     answers = [[turn for turn in said if turn.role == "assistant" and turn.trained]]
     if sample.task == "preference":
         answers = [[*sample.chosen], [*sample.rejected]]
     spoken = ["\n".join(_get_spoken_text(turn) for turn in turns) for turns in answers]
-    return tuple(normalize(text) for text in ("\n".join(asked), *spoken))
+    return tuple(normalize(text) for text in ("\n".join(prompt), *spoken))
 
 
 def get_context(sample: Sample) -> str:

@@ -82,9 +82,9 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
     report = LintReport(spec.fixes)
     _add_rows_alone(report, facts)
-    there = _add_compared(report, compared)
-    _add_answers(report, compared, there)
-    _add_labels(report, facts, there)
+    present = _add_compared(report, compared)
+    _add_answers(report, compared, present)
+    _add_labels(report, facts, present)
     if tables and rows.task != "text":
         _add_tokens(report, tables, spec)
     report.findings.sort(key=lambda entry: (entry.fixed, GRAVITY[entry.severity], -entry.count))
@@ -146,17 +146,17 @@ def _count_rows(count: int) -> Text:
     return counted(count, "{n} row", "{n} rows")
 
 
-def _add_answers(report: LintReport, compared: ComparisonResult, there: Mask) -> None:
-    conflicting = dataset_comparison.find_conflicting_answers(compared, there)
+def _add_answers(report: LintReport, compared: ComparisonResult, present: Mask) -> None:
+    conflicting = dataset_comparison.find_conflicting_answers(compared, present)
     report.add("lint.conflicting_answers", _count_all(compared.facts, conflicting))
 
 
 _LABELS = {"good": text("good"), "bad": text("bad")}
 
 
-def _add_labels(report: LintReport, facts: RowFacts, there: Mask) -> None:
+def _add_labels(report: LintReport, facts: RowFacts, present: Mask) -> None:
     labels = facts["label"]
-    marks = {"good": there & (labels == 1), "bad": there & (labels == 0)}
+    marks = {"good": present & (labels == 1), "bad": present & (labels == 0)}
     counts = {name: int(mask.sum()) for name, mask in marks.items()}
     total = sum(counts.values())
     rare = min(counts, key=lambda name: counts[name])

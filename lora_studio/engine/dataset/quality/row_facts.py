@@ -211,13 +211,13 @@ class _Work:
         sides: list[Sides] = []
         contexts: list[int] = []
         for index, values, fault in _iter_raw(self.rows.stores[source], batch):
-            here = FactCounts(1, [(source, index)])
+            counts = FactCounts(1, [(source, index)])
             try:
                 if values is None:
                     raise load_reason(fault).to_error()
-                sample = self._repair(source, values, facts, here)
+                sample = self._repair(source, values, facts, counts)
             except UnusableRow as error:
-                facts.skipped.setdefault(SkipReason.from_error(error), FactCounts()).add(here)
+                facts.skipped.setdefault(SkipReason.from_error(error), FactCounts()).add(counts)
                 continue
             sides.append(normalize_sides(sample))
             contexts.append(hash_text(get_context(sample)))
@@ -244,12 +244,12 @@ class _Work:
         return facts
 
     def _repair(
-        self, source: int, values: dict[str, Any], facts: RowFacts, here: FactCounts
+        self, source: int, values: dict[str, Any], facts: RowFacts, counts: FactCounts
     ) -> Sample:
         sample = make_plain_sample(self.rows, source, values)
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in find_faults(sample):
-                facts.faults.setdefault(kind, FactCounts()).add(here)
+                facts.faults.setdefault(kind, FactCounts()).add(counts)
         return repair(sample, self.fixes)
 
     def _get_shape(self, source: int, values: dict[str, Any]) -> str:

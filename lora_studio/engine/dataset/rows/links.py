@@ -150,16 +150,16 @@ def _resolve(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions
     """Return the row that each row names, -1 for none, and whether it names several."""
     before = np.full(len(ids), -1, np.int64)
     unclear = np.zeros(len(ids), np.bool_)
-    there, open_rows = np.flatnonzero(ids), np.flatnonzero(named)
+    with_id, open_rows = np.flatnonzero(ids), np.flatnonzero(named)
     for salt in salts:
-        keys = mix64(ids[there] ^ salt[there])
+        keys = mix64(ids[with_id] ^ salt[with_id])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         wanted = mix64(named[open_rows] ^ salt[open_rows])
         begin = np.searchsorted(keys, wanted, "left")
         held = np.searchsorted(keys, wanted, "right") - begin
         one = held == 1
-        before[open_rows[one]] = there[order[begin[one]]]
+        before[open_rows[one]] = with_id[order[begin[one]]]
         unclear[open_rows[held > 1]] = True
         open_rows = open_rows[held == 0]
     return before, unclear

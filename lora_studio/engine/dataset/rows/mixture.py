@@ -273,11 +273,11 @@ def repeat_by_weight(
         return rows
     times = np.ones(len(rows), dtype=np.int64)
     for source, weight in enumerate(weights):
-        here = np.flatnonzero(rows[:, 0] == source)
+        positions = np.flatnonzero(rows[:, 0] == source)
         whole = int(weight)
-        times[here] = whole
-        more = round((weight - whole) * len(here))
+        times[positions] = whole
+        more = round((weight - whole) * len(positions))
         start = mix64(np.array([seed, source], dtype=np.uint64))
-        numbers = mix64(rows[here, 1].astype(np.uint64) ^ start[0] ^ mix64(start[1:]))
-        times[here[np.argsort(numbers, kind="stable")[:more]]] += 1
+        numbers = mix64(rows[positions, 1].astype(np.uint64) ^ start[0] ^ mix64(start[1:]))
+        times[positions[np.argsort(numbers, kind="stable")[:more]]] += 1
     return np.repeat(rows, times, axis=0)

@@ -140,18 +140,20 @@ def _get_stage(quantization: Quantization) -> Text:
 def _quantization_error(
     ended: child_process.ChildExit, quantization: Quantization, target: Path
 ) -> ProblemError:
-    said = next((line for line in reversed(ended.lines) if "fail" in line or "error" in line), "")
-    if "No space left" in said or shutil.disk_usage(target.parent).free < disk.RESERVE:
+    message = next(
+        (line for line in reversed(ended.lines) if "fail" in line or "error" in line), ""
+    )
+    if "No space left" in message or shutil.disk_usage(target.parent).free < disk.RESERVE:
         return ProblemError(disk_full_problem(_get_stage(quantization), target))
     return fail(
         "quantize.failed",
         "Quantizing to {quantization} failed: {reason}."
-        if said
+        if message
         else "Quantizing to {quantization} failed with status {status:d}.",
         "Choose another quantization. Q8_0 works with every model. Details are in the log.",
         where=Where(step="export", field="quantizations"),
         quantization=quantization,
-        reason=said.strip().rstrip("."),
+        reason=message.strip().rstrip("."),
         status=ended.status,
     )
 
@@ -194,15 +196,15 @@ class Quantizer:
     @contextmanager
     def capture_log(self) -> Iterator[list[str]]:
         """Collect what llama.cpp logs; afterwards it logs to stderr again."""
-        said: list[str] = []
+        messages: list[str] = []
 
         def append(_level: int, text: Any, _data: Any) -> None:
-            said.append(self.ffi.string(text).decode("utf-8", errors="replace"))
+            messages.append(self.ffi.string(text).decode("utf-8", errors="replace"))
 
         callback = self.ffi.callback("void(enum ggml_log_level, char *, void *)", append)
         self.lib.llama_log_set(callback, self.ffi.NULL)
         try:
-            yield said
+            yield messages
         finally:  # the library outlives what nothing in Python points to
             self.lib.llama_log_set(self.ffi.NULL, self.ffi.NULL)
 
@@ -229,9 +231,9 @@ def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
     if imatrix == "1":  # that there is one is all a dry run asks of it
         settings["imatrix"] = quantizer.create_importance_matrix({"none": np.ones(1, np.float32)})
     for name in quantizations:
-        with quantizer.capture_log() as said:
+        with quantizer.capture_log() as messages:
             status = quantizer.run(source, "", name, dry=True, **settings)
-        text = "".join(said)
+        text = "".join(messages)
         if status == 0:
             print("SIZE", name, parse_planned_bytes(text, Path(source).stat().st_size))
         else:

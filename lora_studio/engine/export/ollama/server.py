@@ -192,8 +192,10 @@ def chat(
                 pieces.append(whole.filter_text(part))
                 if part.done:
                     finished = part.done_reason != "length"
-                    asked = part.prompt_eval_count or 0
-                    return OllamaReply("".join(pieces), part.eval_count or 0, finished, asked)
+                    prompt_tokens = part.prompt_eval_count or 0
+                    return OllamaReply(
+                        "".join(pieces), part.eval_count or 0, finished, prompt_tokens
+                    )
         raise fail(
             "ollama.interrupted",
             "The Ollama server at {host} stopped in the middle of its answer.",
@@ -234,12 +236,12 @@ class _AnswerText:
 
     def filter_text(self, part: ollama.ChatResponse) -> str:
         """Return the next piece of the text."""
-        text, said = part.message.thinking or "", part.message.content or ""
+        text, answer = part.message.thinking or "", part.message.content or ""
         if text and not self._thinks:
             text, self._thinks = f"<think>\n{text}", True
-        if said and self._thinks:
+        if answer and self._thinks:
             text, self._thinks = f"{text}\n</think>\n\n", False
-        return text + said
+        return text + answer
 
 
 def get_model_name(project: Project) -> str:
@@ -412,7 +414,7 @@ def _unreachable_server_error(server: OllamaClient, error: Exception) -> Problem
     )
 
 
-def _refused_request_error(server: OllamaClient, status: int, said: str) -> ProblemError:
+def _refused_request_error(server: OllamaClient, status: int, message: str) -> ProblemError:
     if status in (401, 403):
         return fail(
             "ollama.not_allowed",
@@ -422,7 +424,7 @@ def _refused_request_error(server: OllamaClient, status: int, said: str) -> Prob
             host=server.host,
             example="https://user:password@host",
         )
-    if status == 404 and (missing := _NO_MODEL.match(said)):
+    if status == 404 and (missing := _NO_MODEL.match(message)):
         name = missing[1]
         return fail(
             "ollama.no_model",
@@ -437,5 +439,5 @@ def _refused_request_error(server: OllamaClient, status: int, said: str) -> Prob
         "Check its log (`ollama serve` prints it). Updating Ollama often helps.",
         where=_WHERE,
         host=server.host,
-        reason=said.rstrip("."),
+        reason=message.rstrip("."),
     )
