@@ -95,7 +95,7 @@ def test_missing_model_is_not_inspected(qtbot: QtBot, opened: ProjectState) -> N
     opened.set("model", "source", "./nowhere")
     qtbot.wait(2 * PAUSE)
     assert len(asked.questions) == 1
-    assert "no folder" in (asked.page.find_blocker() or "")
+    assert "doesn't exist" in (asked.page.find_blocker() or "")
 
 
 def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
