@@ -133,6 +133,8 @@ set_up() {
 
 run_tests() {
     export QT_QPA_PLATFORM=offscreen
+    # Where it is set, each of the hundreds of processes compiles this checkout's modules again.
+    unset PYTHONDONTWRITEBYTECODE
     say "Format, lint, types, import rules"
     ruff format --check .
     ruff check .
