@@ -57,7 +57,7 @@ window.resize(1280, 800)
 window.setCentralWidget(pg.PlotWidget())
 """
 _OURS = """
-from lora_studio.gui.app import ready
+from lora_studio.gui.app import prepare
 from PySide6.QtWidgets import QApplication
 app = QApplication([])
 window = prepare(app)

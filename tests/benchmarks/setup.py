@@ -45,7 +45,7 @@ def starts(python: Path) -> tuple[float, float, float]:
     environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     for _ in range(2):
         began, computed = time.monotonic(), processor()
-        code = "import gc; gc.disable(); from lora_studio.engine.backends.backend import backend as backends, taking_part"
+        code = "import gc; gc.disable(); import lora_studio.engine.training.train_run"
         subprocess.run(
             [python, "-P", "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL
         )
