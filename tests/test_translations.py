@@ -28,6 +28,7 @@ def texts() -> message_templates.Templates:
     return translations.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES)
 def test_every_text_has_a_translation(code: str, texts: message_templates.Templates) -> None:
     known = translations.read(code)

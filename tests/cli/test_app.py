@@ -36,10 +36,12 @@ def studio(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_version_option_prints_the_version() -> None:
     assert studio("--version").stdout.strip() == __version__
 
 
+@pytest.mark.slow
 def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
     result = studio("run", str(tmp_path / "nothing"))
     assert result.returncode == 2
@@ -47,6 +49,7 @@ def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
     assert "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_all_project_problems_are_shown_at_once(tmp_path: Path) -> None:
     project.create(tmp_path, "x", {"lora": {"rank": "many"}, "training": {"epochs": -1}})
     result = studio("run", str(tmp_path))
@@ -55,6 +58,7 @@ def test_all_project_problems_are_shown_at_once(tmp_path: Path) -> None:
         assert text in result.stdout
 
 
+@pytest.mark.slow
 def test_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
     project.create(tmp_path, "x")
     result = studio("run", "--json", str(tmp_path))
@@ -63,6 +67,7 @@ def test_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
     assert codes == {"model.none", "dataset.none"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["merge", "export", "watch", "resume", "pause", "metrics"])
 def test_folder_that_is_not_a_run_is_refused(verb: str, tmp_path: Path) -> None:
     result = studio(verb, str(tmp_path))
@@ -91,6 +96,7 @@ def test_unknown_setting_is_refused_with_the_valid_names(override: str) -> None:
         apply(Draft(), override)
 
 
+@pytest.mark.slow
 def test_cli_import_loads_neither_torch_nor_qt() -> None:
     code = (
         "import sys, lora_studio.cli.app; heavy = {'torch', 'transformers', 'PySide6', 'datasets'};"
@@ -102,6 +108,7 @@ def test_cli_import_loads_neither_torch_nor_qt() -> None:
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_demo_in_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = studio("demo", "--folder", str(tmp_path / "file" / "x"))
@@ -110,6 +117,7 @@ def test_demo_in_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_background_training_is_paused_and_metrics_are_csv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +141,7 @@ def test_background_training_is_paused_and_metrics_are_csv(
     assert len(lines) == 1 + run.list_checkpoint_steps()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd-inhibit is a program of Linux")
 def test_system_stays_awake_only_while_a_job_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +163,7 @@ def test_system_stays_awake_only_while_a_job_runs(
     assert not psutil.pid_exists(int(pid))
 
 
+@pytest.mark.slow
 def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     started = events.Started(id="1", command="merge")
@@ -166,6 +176,7 @@ def test_pause_is_refused_while_merging(tmp_path: Path) -> None:
     assert "No training is in progress" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
 def test_sigterm_pauses_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = tmp_path / "scenario.json"
@@ -185,6 +196,7 @@ def test_sigterm_pauses_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run.read_state() == "paused"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="only Unix hangs up")
 def test_training_survives_a_closed_terminal_with_a_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -67,6 +67,7 @@ def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     return play
 
 
+@pytest.mark.slow
 def test_json_has_every_component_and_their_sum(folder: Path, facts: Play) -> None:
     facts(23)
     result = estimate(folder, "--json")
@@ -78,6 +79,7 @@ def test_json_has_every_component_and_their_sum(folder: Path, facts: Play) -> No
     assert found["largest_micro_batch_that_fits"] >= 4
 
 
+@pytest.mark.slow
 def test_suggested_change_makes_the_training_fit(folder: Path, facts: Play) -> None:
     facts(9)
     found = json.loads(estimate(folder, "--json").stdout)
@@ -87,6 +89,7 @@ def test_suggested_change_makes_the_training_fit(folder: Path, facts: Play) -> N
     assert json.loads(estimate(folder, "--json", *settings).stdout)["fits"] is True
 
 
+@pytest.mark.slow
 def test_table_lists_components_and_whether_it_fits(folder: Path, facts: Play) -> None:
     facts(9)
     result = estimate(folder)
@@ -94,6 +97,7 @@ def test_table_lists_components_and_whether_it_fits(folder: Path, facts: Play) -
         assert words in result.stdout
 
 
+@pytest.mark.slow
 def test_failed_inspection_is_reported(folder: Path, facts: Play) -> None:
     problem = {
         "code": "model.unreadable",
@@ -107,6 +111,7 @@ def test_failed_inspection_is_reported(folder: Path, facts: Play) -> None:
     assert "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_preset_is_estimated_and_unknown_preset_refused(folder: Path, facts: Play) -> None:
     facts(23)
     usual = json.loads(estimate(folder, "--json").stdout)

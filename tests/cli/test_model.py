@@ -131,6 +131,7 @@ def test_command_line_uses_model_folders_of_the_window(
     assert folders.list_added_folders() == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "field", "value"),
     [

@@ -116,6 +116,7 @@ def test_grid_is_queued_with_tags(queued: Path) -> None:
     assert len(_waiting(queued)) == 4
 
 
+@pytest.mark.slow
 def test_queue_runs_to_the_end_after_a_failure(queued: Path) -> None:
     for rank in (8, 16):
         _queue(queued, "add", "--set", f"lora.rank={rank}")

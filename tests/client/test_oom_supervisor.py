@@ -266,6 +266,7 @@ def test_start_guard_restarts_detached_training_after_oom(
     _until(lambda: not run.is_guarded())
 
 
+@pytest.mark.slow
 def test_resume_after_unguarded_oom_uses_less_memory_once(
     hungry_train: Command, run: RunFolder
 ) -> None:

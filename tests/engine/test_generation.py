@@ -78,6 +78,7 @@ def texts(given: list[events.Generated]) -> list[str]:
 # --- by torch ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batch_gives_the_same_answers_as_single_prompts(run: RunFolder) -> None:
     given, _ = answers(run, "tuned")
     project = run.load_project()

@@ -75,6 +75,7 @@ def test_damaged_queue_file_counts_as_empty(runs: Path, content: bytes) -> None:
     assert run_queue.add(runs, [QueuedRun(run="c")]).names == ["c"]
 
 
+@pytest.mark.slow
 def test_concurrent_processes_never_pop_the_same_run(runs: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lora_studio.core.runs import queue as run_queue\n"

@@ -134,6 +134,7 @@ def go_differences(
 # ------------------------------------------------------------------------------- the families
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_template_of_every_family_is_derived_and_proven(name: str) -> None:
     found = family_derived(name)
@@ -282,6 +283,7 @@ WITH_CALLS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("calls", "mark"),
     [

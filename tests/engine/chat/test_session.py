@@ -104,6 +104,7 @@ def greedy(network: Any, models: Path) -> str:
     return str(tokenizer.decode(new_session[0, ids.shape[1] :], skip_special_tokens=True))
 
 
+@pytest.mark.slow
 def test_blend_logits_match_peft_weighted_adapter(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_blend_logits_match_peft_weighted_adapter(
     session.close()
 
 
+@pytest.mark.slow
 def test_columns_share_one_base_and_answer_as_if_alone(session: Session, models: Path) -> None:
     speakers = (AdapterSpeaker(), blend(models, style=1.0), blend(models, style=0.5, facts=0.5))
     session.close()

@@ -88,6 +88,7 @@ def test_training_starts_with_shape_and_weights_of_the_adapter(
     assert run.read_manifest()["started_from"] == str(adapter)
 
 
+@pytest.mark.slow
 def test_training_resumes_after_its_starting_adapter_is_deleted(
     start: Start, tiny: TinyModel, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_training_resumes_after_its_starting_adapter_is_deleted(
     assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_preference_reference_is_the_starting_adapter(
     start: Start, tiny: TinyModel, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def loss_of_saved(run: RunFolder) -> float:
     return -float(Scorer(model)(collate(list(rows))).detach().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 @pytest.mark.parametrize(
     "shape",
@@ -98,6 +99,7 @@ def test_saved_adapter_has_the_loss_of_training(start: Start, shape: dict[str, A
     assert not list(run.temporary.iterdir())
 
 
+@pytest.mark.slow
 def test_fully_trained_modules_are_saved_with_the_adapter(start: Start, tiny: TinyModel) -> None:
     run = start({"modules_to_save": ["norm"]})
     channel = train(run)
@@ -136,6 +138,7 @@ def test_norm_of_16_bit_base_learns_below_its_rounding(start: Start, tiny: TinyM
     assert 0 < steps.max() < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "precision"), [("pissa", "fp32"), ("eva", "fp32"), ("loftq", "4bit")]
 )

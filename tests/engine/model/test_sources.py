@@ -76,6 +76,7 @@ def fetch(
     return result
 
 
+@pytest.mark.slow
 def test_hub_model_is_downloaded_once_then_used_offline(
     hub: Hub, tmp_path: Path, tiny: TinyModel
 ) -> None:
@@ -91,6 +92,7 @@ def test_hub_model_is_downloaded_once_then_used_offline(
     assert (offline["folder"], len(hub.asked)) == (result["folder"], asked)
 
 
+@pytest.mark.slow
 def test_only_needed_files_are_downloaded(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
     folder = Path(shutil.copytree(tiny("llama3"), tmp_path / "source"))
     for name in ("pytorch_model.bin", "flax_model.msgpack", "model.onnx", "picture.png"):
@@ -102,6 +104,7 @@ def test_only_needed_files_are_downloaded(hub: Hub, tmp_path: Path, tiny: TinyMo
     assert not any(name in fetched for name in (".bin", ".msgpack", ".onnx", ".png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "revision", "code"),
     [
@@ -118,12 +121,14 @@ def test_hub_refusal_is_reported(
     assert problem["remedy"]
 
 
+@pytest.mark.slow
 def test_gated_model_opens_with_token_that_is_never_shown(hub: Hub, tmp_path: Path) -> None:
     result = fetch(hub, tmp_path, "tiny/gated", HF_TOKEN=TOKEN)
     assert "folder" in result
     assert TOKEN not in json.dumps(result)
 
 
+@pytest.mark.slow
 def test_offline_without_a_copy_is_reported(hub: Hub, tmp_path: Path) -> None:
     assert fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")["code"] == "model.offline"
     hub.broken = True
@@ -135,6 +140,7 @@ def test_unreachable_hub_is_reported(hub: Hub, tmp_path: Path) -> None:
     assert problem["code"] == "model.offline"
 
 
+@pytest.mark.slow
 def test_broken_off_download_is_completed(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
     hub.break_after = 20_000
     result = fetch(hub, tmp_path, "tiny/llama")

@@ -190,6 +190,7 @@ def test_correct_merge_and_conversion_pass(family: str, tmp_path: Path) -> None:
     assert not list(run.temporary.iterdir())
 
 
+@pytest.mark.slow
 def test_few_conversations_are_used_and_reported(run: RunFolder) -> None:
     run.heldout_file.write_text(json.dumps(heldout_rows(1)[0]) + "\n", "utf-8")
     results, recorder = check(run)
@@ -208,6 +209,7 @@ def test_missing_heldout_rows_give_a_warning_and_no_result(run: RunFolder) -> No
     assert not run.selftest_file.exists()
 
 
+@pytest.mark.slow
 def test_cancel_stops_the_test_and_leaves_no_files(run: RunFolder) -> None:
     job, recorder = recorded_job()
     recorder.on_event = lambda event: (
@@ -254,6 +256,7 @@ def swapped_halves_of_layers(adapter: Path) -> None:
     save_file(swapped, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -279,6 +282,7 @@ def test_wrong_merge_is_detected_with_its_cause(
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("honored", [True, False])
 def test_weighted_adapters_are_tested_at_their_weights(
     honored: bool, run: RunFolder, tmp_path: Path
@@ -294,6 +298,7 @@ def test_weighted_adapters_are_tested_at_their_weights(
     assert result.verdict == ("passed" if honored else "failed")
 
 
+@pytest.mark.slow
 def test_changed_chat_template_is_detected(run: RunFolder) -> None:
     file = run.merged / "chat_template.jinja"
     file.write_text(file.read_text("utf-8").replace("<|eot_id|>", "<|eom_id|>"), "utf-8")
@@ -302,6 +307,7 @@ def test_changed_chat_template_is_detected(run: RunFolder) -> None:
     assert "chat template" in fault(recorder)
 
 
+@pytest.mark.slow
 def test_changed_tokenizer_is_detected(run: RunFolder) -> None:
     file = run.merged / "tokenizer.json"
     content: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -313,6 +319,7 @@ def test_changed_tokenizer_is_detected(run: RunFolder) -> None:
     assert "its tokens differ in conversation 1" in fault(recorder)
 
 
+@pytest.mark.slow
 def test_wrong_end_token_is_detected(run: RunFolder) -> None:
     for name in ("generation_config.json", "tokenizer_config.json"):
         file = run.merged / name
@@ -324,6 +331,7 @@ def test_wrong_end_token_is_detected(run: RunFolder) -> None:
     assert "doesn't stop" in fault(recorder)
 
 
+@pytest.mark.slow
 def test_untied_head_is_detected_with_its_cause(run: RunFolder) -> None:
     untied_head(run.merged)
     results, _ = check(run)
@@ -331,6 +339,7 @@ def test_untied_head_is_detected_with_its_cause(run: RunFolder) -> None:
     assert "output layer are no longer tied" in str(results["merged"].cause)
 
 
+@pytest.mark.slow
 def test_unmerged_base_weights_are_detected(run: RunFolder) -> None:
     shutil.copyfile(
         run.path.parents[1] / "base" / safetensors_files.SINGLE,
@@ -361,6 +370,7 @@ def allow_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXACT", limits.Limit(0.9, 1e-7))
 
 
+@pytest.mark.slow
 def test_rounded_away_updates_are_lossy_with_a_fix(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +386,7 @@ def test_rounded_away_updates_are_lossy_with_a_fix(
     assert warning.problem.fix.changes == (("merging", "dtype", "fp16"),)
 
 
+@pytest.mark.slow
 def test_float16_keeps_updates_that_bfloat16_rounds_away(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,6 +399,7 @@ def test_float16_keeps_updates_that_bfloat16_rounds_away(
     assert close["merged"].kl < coarse["merged"].kl / 10
 
 
+@pytest.mark.slow
 def test_wrong_merge_of_small_updates_is_not_called_rounding(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +423,7 @@ def test_file_limits_allow_for_loss_of_the_merged_model() -> None:
 # --- recorded results -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_unchanged_merged_model_is_tested_only_once(
     run: RunFolder,
 ) -> None:
@@ -425,6 +438,7 @@ def test_unchanged_merged_model_is_tested_only_once(
     assert changed["merged"].verdict == "failed"
 
 
+@pytest.mark.slow
 def test_answers_of_every_stage_are_recorded(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     # Merged in 32 bits, because answers of a random model change with rounding to 16 bits.
@@ -551,6 +565,7 @@ def test_unreadable_gguf_file_is_a_problem(run: RunFolder, tmp_path: Path) -> No
 # --- as jobs ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_merge_job_ends_with_a_self_test(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, recorder = recorded_job()
@@ -561,6 +576,7 @@ def test_merge_job_ends_with_a_self_test(tmp_path: Path) -> None:
     assert (tested.stage, tested.verdict) == ("merged", "passed")
 
 
+@pytest.mark.slow
 def test_repeated_self_test_runs_anew_and_needs_a_model(run: RunFolder) -> None:
     check(run)
     job, recorder = recorded_job()

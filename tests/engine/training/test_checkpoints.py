@@ -104,6 +104,7 @@ def test_resume_after_pause_matches_an_unbroken_run(
     assert_same_outcome(run, unbroken)
 
 
+@pytest.mark.slow
 def test_pause_skips_an_evaluation_that_resume_makes_up_for(
     start: Start, unbroken: RunFolder
 ) -> None:
@@ -116,6 +117,7 @@ def test_pause_skips_an_evaluation_that_resume_makes_up_for(
     assert_same_outcome(run, unbroken)
 
 
+@pytest.mark.slow
 def test_pause_before_the_first_step_loses_nothing(start: Start, unbroken: RunFolder) -> None:
     run = start()
     channel = train(run, pausing(lambda event: isinstance(event, events.ModelLoaded)))
@@ -126,6 +128,7 @@ def test_pause_before_the_first_step_loses_nothing(start: Start, unbroken: RunFo
     assert_same_outcome(run, unbroken)
 
 
+@pytest.mark.slow
 def test_checkpoints_can_follow_a_time_interval(start: Start) -> None:
     run = start(save_every=0, save_minutes=1e-6, keep_checkpoints=20)
     assert len(train(run).of(events.CheckpointSaved)) == 12
@@ -183,6 +186,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(
     start: Start, unbroken: RunFolder, small_disk: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_first_loss_is_that_of_the_base_model(start: Start) -> None:
     assert losses(channel)[1] == pytest.approx(float(own.detach()), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro_batch", [1, 3, 6])
 def test_splitting_a_step_does_not_change_it(start: Start, micro_batch: int) -> None:
     def settings(size: int) -> dict[str, Any]:
@@ -153,6 +154,7 @@ def test_short_rows_are_packed_up_to_the_longest_row(start: Start, tmp_path: Pat
     assert (order >= 0).sum(2).tolist() == [[1, 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "orpo"])
 def test_preference_training_learns_the_better_answer(
     start: Start, tmp_path: Path, method: str
@@ -175,6 +177,7 @@ def test_preference_training_learns_the_better_answer(
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_kto_training_learns_the_good_answers(start: Start, tmp_path: Path) -> None:
     rows = [
         {
@@ -192,6 +195,7 @@ def test_kto_training_learns_the_good_answers(start: Start, tmp_path: Path) -> N
     assert steps[-1].loss < 0.45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["4bit", "8bit", "bf16"])
 def test_reduced_precision_base_learns_on_the_cpu(start: Start, precision: str) -> None:
     run = start(model={"precision": precision}, training={"epochs": 2})
@@ -216,6 +220,7 @@ def test_recipe_variant_lowers_the_loss(start: Start, settings: dict[str, Any]) 
     assert losses(channel)[12] < 0.85 * losses(channel)[1]
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_does_not_change_the_result(start: Start) -> None:
     plain = start(training={"max_steps": 3})
     frugal = start(training={"max_steps": 3, "gradient_checkpointing": "on"})
@@ -333,6 +338,7 @@ def test_used_and_skipped_rows_add_up(start: Start, tmp_path: Path) -> None:
 # --- resuming ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, {"optimizer": "adamw_8bit"}, {"optimizer": "schedule_free_adamw"}],
@@ -365,6 +371,7 @@ def test_resumed_training_matches_an_unbroken_one_exactly(
     assert broken.read_manifest()["results"]["evaluations"] == unbroken.read_manifest()["results"]["evaluations"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_reported_and_skipped(start: Start) -> None:
     run = start(training={"epochs": 1, "save_every": 2, "keep_checkpoints": 3})
     first = train(run)
@@ -487,6 +494,7 @@ def test_killed_worker_resumes_from_its_last_checkpoint(start: Start) -> None:
 # --- stopping and failing ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stopping_keeps_a_usable_adapter(start: Start) -> None:
 
     def stop(event: Event, flags: Flags) -> None:
@@ -607,6 +615,7 @@ def test_unreadable_model_is_a_problem(start: Start, tmp_path: Path) -> None:
     assert problem_of(train(run)).code == "model.not_a_model"
 
 
+@pytest.mark.slow
 def test_new_training_deletes_earlier_checkpoints(start: Start) -> None:
     run = start(training={"save_every": 2})
     train(run)

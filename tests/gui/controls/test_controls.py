@@ -95,6 +95,7 @@ def test_field_kind_determines_the_control(
     assert type(form.add(step, field).control) is kind
 
 
+@pytest.mark.slow
 def test_every_field_has_title_help_and_accessible_name(form: Form) -> None:
     for step in STEPS:
         for field in SPECS[step].model_fields:

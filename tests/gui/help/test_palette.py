@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QTextEdit
@@ -42,6 +43,7 @@ def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
     return palette
 
 
+@pytest.mark.slow
 def test_setting_is_found_and_focused_by_keyboard(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -62,6 +64,7 @@ def test_setting_is_found_and_focused_by_keyboard(
     palette.reject()
 
 
+@pytest.mark.slow
 def test_palette_finds_commands_pages_and_projects(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -112,6 +115,7 @@ def test_shortcuts_are_unique_and_listed_on_the_sheet(qtbot: QtBot, window: Wind
     assert window.home.new.toolTip() == "New project (Ctrl+N)"
 
 
+@pytest.mark.slow
 def test_f8_moves_to_the_next_problem(qtbot: QtBot, window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
@@ -206,6 +210,7 @@ def test_without_a_project_a_problem_action_leads_home(window: Window) -> None:
     assert window.page_name == "home"
 
 
+@pytest.mark.slow
 def test_problem_message_offers_fix_page_or_explanation(
     window: Window, project_folder: Path
 ) -> None:

@@ -75,6 +75,7 @@ def follow(qtbot: QtBot, scenario: Scenario) -> Iterator[Callable[[WorkerThread]
 Follow = Callable[[WorkerThread], Follower]
 
 
+@pytest.mark.slow
 def test_events_arrive_in_order_and_end_with_done(follow: Follow, scenario: Scenario) -> None:
     scenario(inspect_devices=[{"emit": {"kind": "log", "text": str(n)}} for n in range(300)])
     follower = follow(WorkerThread.create())
@@ -142,6 +143,7 @@ def test_detached_worker_finishes_its_job(
     _wait_until_gone(follower)
 
 
+@pytest.mark.slow
 def test_run_of_another_process_is_replayed_and_can_be_stopped(
     follow: Follow, scenario: Scenario, run: RunFolder
 ) -> None:
@@ -262,6 +264,7 @@ print("ended", status)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1500])
 @pytest.mark.parametrize("how", ["del window", "window.deleteLater(); window = None"])
 def test_deleting_a_window_with_running_workers_does_not_crash(

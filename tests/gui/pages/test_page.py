@@ -30,6 +30,7 @@ def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, StepPage]]:
     state.undo.setClean()
 
 
+@pytest.mark.slow
 def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, StepPage]) -> None:
     assert list(pages) == list(STEPS)
     for step, page in pages.items():
@@ -48,6 +49,7 @@ _WANTED_BY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_every_field_can_be_revealed_and_focused(
     qtbot: QtBot, pages: dict[str, StepPage], step: str
@@ -67,6 +69,7 @@ def test_every_field_can_be_revealed_and_focused(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_every_button_is_reachable_by_tab_and_has_a_name(
     pages: dict[str, StepPage], step: str
@@ -86,6 +89,7 @@ def test_every_button_is_reachable_by_tab_and_has_a_name(
         assert target.accessibleName() or own_words, f"{step}.{editor.field} has no name"
 
 
+@pytest.mark.slow
 def test_advanced_fields_are_in_collapsible_sections(pages: dict[str, StepPage]) -> None:
     def folded(widget: QWidget) -> bool:
         parent = widget.parentWidget()
@@ -102,6 +106,7 @@ def test_advanced_fields_are_in_collapsible_sections(pages: dict[str, StepPage])
             assert folded(editor) == advanced or field == "llama_cpp", f"{step}.{field}"
 
 
+@pytest.mark.slow
 def test_new_project_shows_what_each_step_needs(
     pages: dict[str, StepPage],
 ) -> None:
@@ -117,6 +122,7 @@ def test_new_project_shows_what_each_step_needs(
     assert pages["model"].header.primary.toolTip() == "No model selected."
 
 
+@pytest.mark.slow
 def test_pages_accept_invalid_values_of_any_field(
     state: ProjectState, pages: dict[str, StepPage]
 ) -> None:
@@ -130,6 +136,7 @@ def test_pages_accept_invalid_values_of_any_field(
     state.report("test", [Problem(code="x.y", what="W.", remedy="R.", where=Where(step="model"))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_pages_fit_the_smallest_window_width(
     qapp: QApplication, pages: dict[str, StepPage], mode: theme.Mode

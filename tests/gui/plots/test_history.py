@@ -71,6 +71,7 @@ def test_few_points_are_drawn_with_one_neighbor_on_either_side() -> None:
     assert y.tolist() == [1, 2, 5]
 
 
+@pytest.mark.slow
 def test_spike_among_a_million_points_is_drawn() -> None:
     values = np.random.default_rng(0).normal(2.0, 0.1, 1_000_000)
     values[123_456], values[987_654] = 50.0, -50.0

@@ -118,6 +118,7 @@ def test_rail_widens_for_larger_icons(qtbot: QtBot, qapp: QApplication) -> None:
     assert rail.width() > 1.3 * narrow
 
 
+@pytest.mark.slow
 def test_tab_order_includes_the_rail_on_every_page(window: Window) -> None:
     window.show_page("home")
     window.rail.button("home").setFocus(Qt.FocusReason.TabFocusReason)

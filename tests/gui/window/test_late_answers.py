@@ -121,6 +121,7 @@ def latest(asked: Asked, kind: str) -> Any:
 # --- about what was chosen before -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_facts_of_the_previous_model_are_dropped(asked: Asked) -> None:
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "org/other")
@@ -130,6 +131,7 @@ def test_facts_of_the_previous_model_are_dropped(asked: Asked) -> None:
     assert not page.download.start.isVisibleTo(page)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_facts_are_dropped_when_the_new_source_is_missing(asked: Asked) -> None:
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "./nowhere")  # nothing is asked about it
@@ -137,6 +139,7 @@ def test_facts_are_dropped_when_the_new_source_is_missing(asked: Asked) -> None:
     assert asked.state.facts.model is None
 
 
+@pytest.mark.slow
 def test_problem_of_the_previous_model_is_dropped(
     asked: Asked,
 ) -> None:
@@ -146,6 +149,7 @@ def test_problem_of_the_previous_model_is_dropped(
     assert not asked.state.list_problems("model", "source")
 
 
+@pytest.mark.slow
 def test_model_restored_by_undo_is_inspected_again(asked: Asked, qtbot: QtBot) -> None:
     before = latest(asked, "inspect_model")
     asked.state.set("model", "source", "org/other")
@@ -156,6 +160,7 @@ def test_model_restored_by_undo_is_inspected_again(asked: Asked, qtbot: QtBot) -
     assert asked.state.facts.model is not None
 
 
+@pytest.mark.slow
 def test_rows_of_a_removed_source_do_not_come_back(asked: Asked) -> None:
     question = latest(asked, "inspect_dataset")
     asked.tell(question, model_facts.dataset(complete=False))
@@ -165,6 +170,7 @@ def test_rows_of_a_removed_source_do_not_come_back(asked: Asked) -> None:
     assert asked.state.facts.dataset is None
 
 
+@pytest.mark.slow
 def test_lengths_and_findings_of_the_previous_rows_are_dropped(
     asked: Asked, project_folder: Path
 ) -> None:
@@ -180,6 +186,7 @@ def test_lengths_and_findings_of_the_previous_rows_are_dropped(
     assert asked.state.facts.findings is None
 
 
+@pytest.mark.slow
 def test_progress_of_the_previous_inspection_is_cleared(asked: Asked, project_folder: Path) -> None:
     question = latest(asked, "inspect_dataset")
     asked.tell(question, events.Progress(stage="Reading rows.jsonl", done=50, total=100, eta_s=3))
@@ -190,6 +197,7 @@ def test_progress_of_the_previous_inspection_is_cleared(asked: Asked, project_fo
     assert "50 %" not in page.status.words.text()
 
 
+@pytest.mark.slow
 def test_export_sizes_of_the_previous_model_are_dropped(asked: Asked) -> None:
     asked.answer(latest(asked, "inspect_model"), model_facts.model())
     asked.window.show_page("export")
@@ -200,6 +208,7 @@ def test_export_sizes_of_the_previous_model_are_dropped(asked: Asked) -> None:
     assert page.sizes is None
 
 
+@pytest.mark.slow
 def test_merge_plan_of_the_previous_run_is_dropped(asked: Asked, project_folder: Path) -> None:
     page: Any = asked.window.pages["merging"]
     first, second = (
@@ -215,6 +224,7 @@ def test_merge_plan_of_the_previous_run_is_dropped(asked: Asked, project_folder:
     assert page.plan is None
 
 
+@pytest.mark.slow
 def test_failed_download_is_not_shown_for_another_model(asked: Asked, qtbot: QtBot) -> None:
     page: Any = asked.window.pages["model"]
     asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**9))
@@ -234,6 +244,7 @@ def test_failed_download_is_not_shown_for_another_model(asked: Asked, qtbot: QtB
 # --- workers that are replaced ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pending_question_moves_to_the_replacement_worker(
     asked: Asked,
 ) -> None:
@@ -249,6 +260,7 @@ def test_pending_question_moves_to_the_replacement_worker(
     assert asked.state.facts.dataset is not None
 
 
+@pytest.mark.slow
 def test_no_worker_starts_while_the_engine_is_being_moved(asked: Asked) -> None:
     engine = asked.window.engine
     question = latest(asked, "inspect_dataset")
@@ -267,6 +279,7 @@ def test_no_worker_starts_while_the_engine_is_being_moved(asked: Asked) -> None:
 # --- the account at the hub -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sign_in_is_noticed_despite_a_concurrent_account_check(asked: Asked) -> None:
     page: Any = asked.window.pages["model"]
     page.sign_in()
@@ -294,6 +307,7 @@ def sent(controller: ChatController, monkeypatch: pytest.MonkeyPatch) -> list[An
     return commands_sent
 
 
+@pytest.mark.slow
 def test_column_is_not_removed_while_another_awaits_an_answer(
     controller: ChatController, sent: list[Any]
 ) -> None:
@@ -308,6 +322,7 @@ def test_column_is_not_removed_while_another_awaits_an_answer(
     assert [take.text if take else "" for take in said] == ["One.", "Two."]
 
 
+@pytest.mark.slow
 def test_answer_belongs_to_the_speaker_that_was_asked(
     controller: ChatController, sent: list[Any]
 ) -> None:
@@ -321,6 +336,7 @@ def test_answer_belongs_to_the_speaker_that_was_asked(
     assert take.speaker == asked_of
 
 
+@pytest.mark.slow
 def test_history_loaded_late_keeps_the_current_conversation(
     controller: ChatController,
 ) -> None:
@@ -332,6 +348,7 @@ def test_history_loaded_late_keeps_the_current_conversation(
     assert earlier in controller.history
 
 
+@pytest.mark.slow
 def test_speaker_options_come_from_the_latest_scan(
     controller: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +376,7 @@ def test_speaker_options_come_from_the_latest_scan(
     assert told == [[new]]
 
 
+@pytest.mark.slow
 def test_prompt_tokens_of_an_earlier_request_are_dropped(
     controller: ChatController, sent: list[Any]
 ) -> None:

@@ -72,6 +72,7 @@ def _until_idle(window: Window, qtbot: QtBot) -> None:
 # --- places ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_a_project_step_pages_are_disabled(window: Window) -> None:
     assert window.page_name == "home"
     assert not any(window.rail.button(step).isEnabled() for step in STEPS)
@@ -83,6 +84,7 @@ def test_without_a_project_step_pages_are_disabled(window: Window) -> None:
         assert window.rail.button(place).isChecked()
 
 
+@pytest.mark.slow
 def test_project_opens_at_the_first_incomplete_step(
     window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_project_opens_at_the_first_incomplete_step(
     assert window.page_name == "dataset"
 
 
+@pytest.mark.slow
 def test_lazy_pages_receive_the_opened_signal(window: Window, project_folder: Path) -> None:
     heard: list[str] = []
     opened = window.state.opened
@@ -108,6 +111,7 @@ def test_lazy_pages_receive_the_opened_signal(window: Window, project_folder: Pa
     assert heard == ["support bot"]
 
 
+@pytest.mark.slow
 def test_rail_shows_the_state_of_each_step(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     assert window.rail.button("model").state.caption == "ready"
@@ -118,6 +122,7 @@ def test_rail_shows_the_state_of_each_step(window: Window, project_folder: Path)
     assert window.rail.button("dataset").accessibleName() == "Dataset, 1 problem"
 
 
+@pytest.mark.slow
 def test_every_page_has_a_shortcut(qtbot: QtBot, window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     for number, step in enumerate(STEPS, start=1):
@@ -130,6 +135,7 @@ def test_every_page_has_a_shortcut(qtbot: QtBot, window: Window, project_folder:
         assert window.page_name == place
 
 
+@pytest.mark.slow
 def test_ctrl_enter_applies_typed_text_and_continues(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -145,6 +151,7 @@ def test_ctrl_enter_applies_typed_text_and_continues(
     assert window.state.get("lora", "rank") != 16
 
 
+@pytest.mark.slow
 def test_continue_is_disabled_with_a_reason_in_its_tooltip(window: Window, tmp_path: Path) -> None:
     window.state.create(tmp_path / "empty", "empty")
     primary = window.pages["model"].header.primary
@@ -154,6 +161,7 @@ def test_continue_is_disabled_with_a_reason_in_its_tooltip(window: Window, tmp_p
     assert lora.toolTip() == f"{lora.text()} (Ctrl+Enter)"
 
 
+@pytest.mark.slow
 def test_ctrl_enter_on_an_incomplete_step_shows_what_is_missing(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -166,6 +174,7 @@ def test_ctrl_enter_on_an_incomplete_step_shows_what_is_missing(
     assert window.pages["model"].find_blocker() in window.message_bar.text
 
 
+@pytest.mark.slow
 def test_tab_order_is_rail_header_page_problems(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -181,6 +190,7 @@ def test_tab_order_is_rail_header_page_problems(
     assert set(found) == set(parts)
 
 
+@pytest.mark.slow
 def test_back_and_continue_move_between_steps(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.show_page("model")
@@ -194,6 +204,7 @@ def test_back_and_continue_move_between_steps(window: Window, project_folder: Pa
 # --- projects -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_new_project_gets_a_folder_and_is_listed_as_recent(
     qtbot: QtBot, window: Window, tmp_path: Path
 ) -> None:
@@ -223,6 +234,7 @@ def test_new_project_is_not_created_in_a_nonempty_folder(
     assert not dialog.create_button.isEnabled()
 
 
+@pytest.mark.slow
 def test_sample_project_is_copied_once(window: Window) -> None:
     window.home.sample_clicked.emit()
     first = window.state.draft.folder
@@ -235,6 +247,7 @@ def test_sample_project_is_copied_once(window: Window) -> None:
     assert window.state.get("lora", "rank") == 8
 
 
+@pytest.mark.slow
 def test_recent_projects_list_unfinished_ones_first(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -262,6 +275,7 @@ def test_recent_projects_list_unfinished_ones_first(
     assert window.home.summaries[1].status_text == "No runs yet"
 
 
+@pytest.mark.slow
 def test_late_result_of_an_old_project_scan_is_ignored(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -275,6 +289,7 @@ def test_late_result_of_an_old_project_scan_is_ignored(
     assert [seen.name for seen in window.home.summaries] == ["support bot"]
 
 
+@pytest.mark.slow
 def test_oom_recovery_is_reported_during_training(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -290,6 +305,7 @@ def test_oom_recovery_is_reported_during_training(
     assert "Training continues after step 7 with micro-batches of 2" in window.message_bar.text
 
 
+@pytest.mark.slow
 def test_paused_training_is_resumed_from_home(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -312,6 +328,7 @@ def test_paused_training_is_resumed_from_home(
     assert window.page_name == "training"
 
 
+@pytest.mark.slow
 def test_forgetting_a_project_keeps_its_file(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     file = project_folder / "support bot.lorastudio"
@@ -320,6 +337,7 @@ def test_forgetting_a_project_keeps_its_file(window: Window, project_folder: Pat
     assert file.is_file()
 
 
+@pytest.mark.slow
 def test_moved_project_is_marked_missing_and_can_be_located(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -345,6 +363,7 @@ def test_moved_project_is_marked_missing_and_can_be_located(
 # --- problems -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_clicking_a_problem_reveals_and_focuses_its_field(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -362,6 +381,7 @@ def test_clicking_a_problem_reveals_and_focuses_its_field(
     assert "-1" in editor.error.text()
 
 
+@pytest.mark.slow
 def test_long_problem_link_is_elided(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", "a very long value that is certainly no number at all")
@@ -375,6 +395,7 @@ def test_long_problem_link_is_elided(window: Window, project_folder: Path) -> No
     assert link.text().startswith(link.get_elided_text()[:-1])
 
 
+@pytest.mark.slow
 def test_info_message_disappears_with_its_page_once_read(
     qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,6 +414,7 @@ def test_info_message_disappears_with_its_page_once_read(
     assert "It failed." in window.message_bar.text
 
 
+@pytest.mark.slow
 def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
@@ -407,6 +429,7 @@ def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Pat
     assert not window.strip.isVisible()
 
 
+@pytest.mark.slow
 def test_missing_choice_is_listed_as_to_do(window: Window, tmp_path: Path) -> None:
     window.state.create(tmp_path / "empty", "empty")
     assert window.strip.count.text() == "Still to do:"
@@ -415,6 +438,7 @@ def test_missing_choice_is_listed_as_to_do(window: Window, tmp_path: Path) -> No
     assert window.strip.problems[0].where.field == "rank"
 
 
+@pytest.mark.slow
 def test_failed_inspection_becomes_a_problem_of_its_step(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -431,6 +455,7 @@ def test_failed_inspection_becomes_a_problem_of_its_step(
     qtbot.waitUntil(lambda: not window.state.list_problems("dataset"), timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_refused_source_is_a_problem_of_the_dataset(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -447,6 +472,7 @@ def test_refused_source_is_a_problem_of_the_dataset(
     assert window.rail.button("dataset").state.caption == "1 problem"
 
 
+@pytest.mark.slow
 def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     absent = Problem(
@@ -459,6 +485,7 @@ def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) 
     assert not window.state.list_problems("export")
 
 
+@pytest.mark.slow
 def test_only_the_latest_inspection_of_a_kind_is_answered(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -483,6 +510,7 @@ def test_closed_window_starts_no_worker(window: Window) -> None:
     assert not window.inspector.has_workers
 
 
+@pytest.mark.slow
 def test_crashed_inspector_is_replaced(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -506,6 +534,7 @@ def test_crashed_inspector_is_replaced(
 # --- jobs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stopped_training_shows_progress_and_keeps_its_adapter(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -524,6 +553,7 @@ def test_stopped_training_shows_progress_and_keeps_its_adapter(
     assert window.state.run == run
 
 
+@pytest.mark.slow
 def test_run_all_executes_every_step_on_one_run(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -539,6 +569,7 @@ def test_run_all_executes_every_step_on_one_run(
     assert window.page_name == "export"
 
 
+@pytest.mark.slow
 def test_export_uses_settings_changed_after_training(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -553,6 +584,7 @@ def test_export_uses_settings_changed_after_training(
     assert window.state.run.load_project().export.quantizations == ("Q8_0",)
 
 
+@pytest.mark.slow
 def test_killed_worker_is_reported_and_training_can_restart(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -570,6 +602,7 @@ def test_killed_worker_is_reported_and_training_can_restart(
     _until_idle(window, qtbot)
 
 
+@pytest.mark.slow
 def test_job_does_not_start_while_the_project_has_errors(
     window: Window, project_folder: Path
 ) -> None:
@@ -581,6 +614,7 @@ def test_job_does_not_start_while_the_project_has_errors(
     assert run_folder.list_runs(project_folder / "runs") == []
 
 
+@pytest.mark.slow
 def test_second_job_is_refused_while_one_runs(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -591,6 +625,7 @@ def test_second_job_is_refused_while_one_runs(
     assert run_folder.list_runs(project_folder / "runs") == [run]
 
 
+@pytest.mark.slow
 def test_job_warnings_are_listed_among_the_problems(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -617,6 +652,7 @@ def _closing(window: Window) -> ClosingDialog:
     return dialog
 
 
+@pytest.mark.slow
 def test_closing_during_training_can_leave_it_in_background(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -642,6 +678,7 @@ def test_closing_during_training_can_leave_it_in_background(
     qtbot.waitUntil(lambda: run.worker_pid() is None, timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_closing_during_training_can_stop_it_with_an_adapter(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -654,6 +691,7 @@ def test_closing_during_training_can_stop_it_with_an_adapter(
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_closing_during_training_can_pause_it(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -665,6 +703,7 @@ def test_closing_during_training_can_pause_it(
     assert run.read_state() == "paused"
 
 
+@pytest.mark.slow
 def test_closing_during_training_can_be_canceled(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
@@ -676,6 +715,7 @@ def test_closing_during_training_can_be_canceled(
     assert window.jobs.running
 
 
+@pytest.mark.slow
 def test_opening_another_project_keeps_the_job_running(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -721,6 +761,7 @@ def test_closing_with_unsavable_changes_asks_first(window: Window, project_folde
 # --- the rest -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_theme_choice_applies_at_once_and_is_saved(window: Window) -> None:
     window.settings.look.button("dark").click()
     assert theme.get_palette() is theme.DARK
@@ -745,6 +786,7 @@ def test_unexpected_error_is_shown_without_a_traceback(window: Window, tmp_path:
     dialog.accept()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 def test_closed_window_leaves_no_thread(
     qtbot: QtBot, window: Window, project_folder: Path, number: int
@@ -756,6 +798,7 @@ def test_closed_window_leaves_no_thread(
     qtbot.waitUntil(lambda: not threads.list_running_threads(), timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_header_shows_the_training_device(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     card, cpu = model_facts.devices(free=6 * model_facts.GIB).devices
@@ -799,6 +842,7 @@ def test_stop_button_stays_visible_for_any_job_text(qtbot: QtBot) -> None:
         assert over.width() == 1000
 
 
+@pytest.mark.slow
 def test_page_titles_have_the_same_height(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.show_page("settings")
@@ -808,6 +852,7 @@ def test_page_titles_have_the_same_height(window: Window, project_folder: Path) 
     assert settings.sizeHint().height() == page.sizeHint().height()
 
 
+@pytest.mark.slow
 def test_header_shows_queued_runs_and_links_to_the_queue(
     window: Window, project_folder: Path
 ) -> None:

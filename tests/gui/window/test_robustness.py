@@ -42,6 +42,7 @@ def _file(folder: Path) -> Path:
 # --- project files --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_corrupted_project_is_reported_and_backed_up_on_save(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_project_of_a_newer_version_is_read_only(window: Window, project_folder:
 # --- two windows ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_project_open_in_another_window_is_read_only(
     qtbot: QtBot, window: Window, other: Window, project_folder: Path
 ) -> None:
@@ -106,6 +108,7 @@ def test_project_open_in_another_window_is_read_only(
         other.message_bar.action.click()
 
 
+@pytest.mark.slow
 def test_only_the_first_window_on_a_project_starts_queued_runs(
     qtbot: QtBot, window: Window, other: Window, project_folder: Path,
     scenario: Callable[..., None],
@@ -135,6 +138,7 @@ def test_only_the_first_window_on_a_project_starts_queued_runs(
     qtbot.waitUntil(lambda: not other.queue.names, timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_project_lock_is_released_when_the_window_switches(
     window: Window, other: Window, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +171,7 @@ def test_project_opens_when_no_lock_file_can_be_created(
 # --- disk and engine ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes is one of POSIX systems")
 def test_full_disk_keeps_changes_until_saving_succeeds(
     window: Window, project_folder: Path

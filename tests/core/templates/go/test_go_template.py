@@ -250,12 +250,14 @@ def agree(real_go: RealGo, template: str) -> bool:
     return mine == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(template=TEMPLATES)
 def test_generated_templates_render_or_fail_like_real_go(real_go: RealGo, template: str) -> None:
     assert agree(real_go, template)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(template=st.one_of(FRAGMENTS, INSIDE.map("{{{{{}}}}}".format)))
 def test_scrambled_syntax_is_refused_like_in_real_go(real_go: RealGo, template: str) -> None:
@@ -276,6 +278,7 @@ def test_unknown_field_of_a_message_is_an_error(real_go: RealGo) -> None:
         render(unknown, data)
 
 
+@pytest.mark.slow
 def test_tail_recursion_does_not_deepen_the_stack(
     real_go: RealGo,
 ) -> None:

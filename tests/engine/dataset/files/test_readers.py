@@ -387,6 +387,7 @@ def test_symbols_between_letters_do_not_suggest_dos_encoding(codec: str, text: s
     assert detect_encoding(f"{text}\n".encode(codec) * 20).codec == codec
 
 
+@pytest.mark.slow
 def test_encoding_is_detected_after_a_megabyte_of_ascii(tmp_path: Path) -> None:
     plain = json.dumps({"question": "x" * 200, "answer": "y"}) + "\n"
     late = json.dumps({"question": "Où ?", "answer": "à l’hôtel"}, ensure_ascii=False) + "\n"
@@ -396,6 +397,7 @@ def test_encoding_is_detected_after_a_megabyte_of_ascii(tmp_path: Path) -> None:
     assert store.read_raw(11_999).values == {"question": "Où ?", "answer": "à l’hôtel"}
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.text(max_size=300))
 def test_valid_utf8_is_read_as_utf8(text: str) -> None:
@@ -542,6 +544,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> None:
     plain, carded = tmp_path / "plain", tmp_path / "carded"
     (plain / "data").mkdir(parents=True)

@@ -185,6 +185,7 @@ def test_file_of_only_faults_reports_the_first_faulty_line(tmp_path: Path) -> No
     assert problem.where.line == 2
 
 
+@pytest.mark.slow
 def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD])
     code = (

@@ -169,6 +169,7 @@ def test_each_answer_trains_once_after_its_whole_history(
         assert turns[number] == expected
 
 
+@pytest.mark.slow
 def test_overlong_conversation_is_skipped_row_by_row(tmp_path: Path) -> None:
     rows = [
         {"id": row, "parent_id": row - 1 or None, "instruction": "Q" * 99, "output": "A"}
@@ -380,6 +381,7 @@ def trees(path: Path) -> list[int]:
     return [row // 12 for row in range(480)]
 
 
+@pytest.mark.slow
 def test_split_keeps_conversations_whole_without_duplicates(
     tmp_path: Path,
 ) -> None:

@@ -216,6 +216,7 @@ def test_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None:
 # --- verdicts -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_verdicts_of_several_processes_match_and_are_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

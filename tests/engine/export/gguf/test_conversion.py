@@ -251,6 +251,7 @@ def test_invalid_gguf_file_is_not_quantized(tmp_path: Path) -> None:
     assert caught.value.problems[0].code == "quantize.failed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the fake program is a shell script")
 def test_custom_quantizer_takes_precedence_and_reports_a_crash(
     sixteen_bit: Path, tmp_path: Path

@@ -133,6 +133,7 @@ def test_recomputation_is_used_when_one_row_does_not_fit(start: Start, limit: Li
     assert_same_curve(lean, whole)
 
 
+@pytest.mark.slow
 def test_hopeless_oom_is_a_problem_with_the_cheapest_fix(start: Start, limit: Limit) -> None:
     limit.rows = 0.1
     channel = train(start())
@@ -158,6 +159,7 @@ def test_oom_in_the_middle_repeats_only_that_step(start: Start, limit: Limit, at
     assert order.index("recovered") == recovered.step
 
 
+@pytest.mark.slow
 def test_longest_batch_is_probed_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     own = Scorer.__call__
@@ -206,6 +208,7 @@ def test_resumed_run_starts_at_the_level_that_fit(start: Start, limit: Limit) ->
     assert_same_curve(lean, whole)
 
 
+@pytest.mark.slow
 def test_run_killed_for_memory_resumes_one_level_lower(start: Start) -> None:
     whole, lean = start(), start()
     train(whole)
@@ -229,6 +232,7 @@ class Scaling(Accelerator):
         return "fp16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "step"), [(1, 0), (4, 2)])
 @pytest.mark.parametrize("accelerator", [Accelerator, Scaling])
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
@@ -254,6 +258,7 @@ def test_oom_in_the_optimizer_resumes_from_last_checkpoint(
     assert_same_curve(lean, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
 def test_oom_after_unscaling_gradients_keeps_the_curve(
     start: Start, monkeypatch: pytest.MonkeyPatch
@@ -277,6 +282,7 @@ def test_oom_after_unscaling_gradients_keeps_the_curve(
     assert_same_curve(lean, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
 @pytest.mark.parametrize(("overflows", "ends"), [(2, False), (1000, True)])
 def test_float16_overflow_lowers_the_scale_until_none_is_left(
@@ -352,6 +358,7 @@ def test_oom_while_saving_does_not_end_training(
     assert len(channel.of(events.Evaluated)) == 2
 
 
+@pytest.mark.slow
 def test_pause_without_memory_resumes_from_earlier_checkpoint(
     start: Start, writing: Callable[[set[int]], None]
 ) -> None:
@@ -371,6 +378,7 @@ def test_pause_without_memory_resumes_from_earlier_checkpoint(
     assert_same_curve(lean, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [9, 13])
 def test_oom_in_kto_lookahead_repeats_the_step_or_evaluation(
     start: Start, limit: Limit, at: int

@@ -168,6 +168,7 @@ def test_resuming_a_finished_run_keeps_its_best_adapter(
     assert all(torch.equal(value, kept[name]) for name, value in adapter_of(run.adapter).items())
 
 
+@pytest.mark.slow
 def test_canceled_run_resumes_to_the_same_best_adapter(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
@@ -186,6 +187,7 @@ def test_canceled_run_resumes_to_the_same_best_adapter(
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
 
 
+@pytest.mark.slow
 def test_best_adapter_of_a_checkpoint_survives_two_cancels(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
@@ -231,6 +233,7 @@ def test_stop_keeps_last_adapter_unless_eval_loss_has_risen(
     assert channel.last(events.AdapterSaved).step == min(kept, 5)
 
 
+@pytest.mark.slow
 def test_resume_makes_up_for_the_evaluation_a_stop_skipped(start: Start) -> None:
     recipe = {"eval_every": 2, "schedule": "reduce_on_plateau", "sample_rows": 0}
     whole, halved = start(**recipe), start(**recipe)
@@ -253,6 +256,7 @@ def test_resume_makes_up_for_the_evaluation_a_stop_skipped(start: Start) -> None
 # --- when to end ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_after_evaluations_without_gain(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:
@@ -351,6 +355,7 @@ def test_grouped_order_follows_the_seed_for_any_step() -> None:
     assert [sorted(flat(halved.get_step(n))) for n in range(9)] == [sorted(flat(s)) for s in forward[:9]]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe", [{"group_by_length": True}, {"packing": False}], ids=["grouped", "padded"]
 )
@@ -369,6 +374,7 @@ def test_order_and_packing_resume_bit_for_bit(start: Start, recipe: dict[str, An
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
 
 
+@pytest.mark.slow
 def test_packed_and_padded_rows_train_the_same(start: Start) -> None:
     packed, padded = start(epochs=1), start(epochs=1, packing=False)
     first, second = train(packed), train(padded)
@@ -398,6 +404,7 @@ def test_samples_are_answered_at_each_evaluation(start: Start) -> None:
     assert result[4].text != result[0].text  # it has learned something
 
 
+@pytest.mark.slow
 def test_base_samples_are_those_of_the_model_without_adapter(start: Start) -> None:
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
     (result,) = [item for item in train(run).of(events.Sampled) if item.source == "base"]
@@ -416,6 +423,7 @@ def test_base_samples_are_those_of_the_model_without_adapter(start: Start) -> No
     assert after.text == tuned.text
 
 
+@pytest.mark.slow
 def test_samples_do_not_change_training(start: Start) -> None:
     recipe = {"eval_every": 2, "save_every": 3, "epochs": 1}
     without, with_some = start(**recipe, sample_rows=0), start(**recipe, sample_rows=2, sample_tokens=4)  # fmt: skip
@@ -429,6 +437,7 @@ def test_samples_do_not_change_training(start: Start) -> None:
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(with_some.adapter).items())  # fmt: skip
 
 
+@pytest.mark.slow
 def test_base_samples_are_computed_once_per_run(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,6 +456,7 @@ def test_base_samples_are_computed_once_per_run(
     assert len(calls) == 5
 
 
+@pytest.mark.slow
 def test_samples_without_memory_are_skipped_with_a_warning(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,6 +483,7 @@ def test_samples_without_memory_are_skipped_with_a_warning(
     assert sampled(channel) == [(4, 0, "tuned")]
 
 
+@pytest.mark.slow
 def test_sample_prompts_are_answered_without_validation_rows(start: Start) -> None:
     run = start(sample_prompts=["Hi"], sample_tokens=4)
     frozen = run.load_project()
@@ -483,6 +494,7 @@ def test_sample_prompts_are_answered_without_validation_rows(start: Start) -> No
     assert sampled(channel)[:2] == [(0, 0, "base"), (5, 0, "tuned")]
 
 
+@pytest.mark.slow
 def test_pissa_run_answers_base_samples_before_initialization(start: Start) -> None:
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
     plain = [item for item in train(run).of(events.Sampled) if item.source == "base"]
@@ -494,6 +506,7 @@ def test_pissa_run_answers_base_samples_before_initialization(start: Start) -> N
     assert [item.text for item in other] == [item.text for item in plain]
 
 
+@pytest.mark.slow
 def test_schedule_free_samples_use_averaged_weights(start: Start) -> None:
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1,
                 optimizer="schedule_free_adamw")  # fmt: skip

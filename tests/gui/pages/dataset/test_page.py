@@ -91,6 +91,7 @@ def paths_of(state: ProjectState) -> list[str]:
 # --- sources ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_dropped_files_and_folders_are_added_in_one_undo_step(
     played: Played, project_folder: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def dialog(page: ExportPage, kind: type[Any]) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_replacing_an_ollama_model_asks_for_confirmation(qtbot: QtBot, page: ExportPage) -> None:
     asked: list[str] = []
     page.run_requested.connect(asked.append)

@@ -349,6 +349,7 @@ def test_model_folders_are_added_and_removed(page: ModelPage, worker: Worker) ->
     assert Preferences.load().model_folders == []
 
 
+@pytest.mark.slow
 def test_offline_setting_applies_to_workers(
     qtbot: QtBot, window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def texts(page: PlaygroundPage) -> list[list[str]]:
     return [[view.answer.text() for view in each.turns] for each in page.columns[:count]]
 
 
+@pytest.mark.slow
 def test_prompt_is_answered_in_every_column_and_saved(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot,
     scenario: Callable[..., None],
@@ -255,6 +256,7 @@ def adapters(page: PlaygroundPage, column: int) -> list[tuple[str, float]]:
     return [(each.folder, each.weight) for each in speaker.adapters]
 
 
+@pytest.mark.slow
 def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot,
     scenario: Callable[..., None], tmp_path: Path,
@@ -342,12 +344,12 @@ def test_chat_moves_to_the_cpu_while_a_job_runs(
     assert page.controller.link.held
     page.state.set_run(None, "train")
     assert not page.controller.link.held
-    spec = page.controller.model_spec()
+    spec = page.controller.get_model_spec()
     assert spec is not None
     assert spec.device == "cpu"
     assert "runs on the CPU" in page.card.note.text()
     page.state.set_run(None, "")
-    assert page.controller.model_spec().device == "cuda:0"  # type: ignore[union-attr]
+    assert page.controller.get_model_spec().device == "cuda:0"  # type: ignore[union-attr]
 
 
 def test_busy_device_offers_to_use_the_cpu(
@@ -375,6 +377,7 @@ def test_unsent_prompt_is_restored(
     qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou", timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_page_without_a_model_shows_a_hint_until_one_is_set(
     window: Window, project_folder: Path, qtbot: QtBot
 ) -> None:
@@ -394,6 +397,7 @@ def test_page_without_a_model_shows_a_hint_until_one_is_set(
     assert controller.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
 
 
+@pytest.mark.slow
 def test_run_opens_in_the_playground_from_the_table(
     qtbot: QtBot, window: Window, project_folder: Path, run: RunFolder
 ) -> None:

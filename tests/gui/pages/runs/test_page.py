@@ -220,6 +220,7 @@ def test_settings_of_a_run_are_copied_in_one_undo_step(
     assert parts.state.get("lora", "rank") == 16
 
 
+@pytest.mark.slow
 def test_run_again_starts_a_run_with_the_same_settings(
     page: RunsPage, parts: Parts, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
@@ -233,6 +234,7 @@ def test_run_again_starts_a_run_with_the_same_settings(
     assert made.read_state() == "trained"
 
 
+@pytest.mark.slow
 def test_continue_training_starts_from_the_adapter_of_the_run(
     page: RunsPage, parts: Parts, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -48,6 +49,7 @@ def _started(runs: list[RunFolder]) -> list[RunFolder]:
     return sorted(begun, key=lambda run: next(iter(run.events())).time)
 
 
+@pytest.mark.slow
 def test_queued_runs_start_in_order(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
@@ -63,6 +65,7 @@ def test_queued_runs_start_in_order(
     assert {run.read_state() for run in runs} == {"trained"}
 
 
+@pytest.mark.slow
 def test_queue_continues_after_a_failure_with_a_message(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
@@ -116,6 +119,7 @@ def test_earlier_queue_opens_paused(
     assert [run.read_state() for run in runs] == ["new", "new"]
 
 
+@pytest.mark.slow
 def test_earlier_queue_continues_after_a_run_is_started(
     parts: Parts,
     state: ProjectState,

@@ -223,6 +223,7 @@ def installed(name: str, **facts: str) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 def test_engines_with_the_same_name_show_their_creation_time(qtbot: QtBot, window: Window) -> None:
     installed("cpu-1", created="2026-11-26T10:15:30+01:00")
     installed("cpu-2", created="2026-11-27T09:00:00+01:00")
@@ -236,6 +237,7 @@ def test_engines_with_the_same_name_show_their_creation_time(qtbot: QtBot, windo
     assert texts["cuda-1"].startswith("NVIDIA,")
 
 
+@pytest.mark.slow
 def test_engine_actions_depend_on_installed_engines(qtbot: QtBot, window: Window) -> None:
     actions = window.settings.engine
     window.show_page("settings")
@@ -258,6 +260,7 @@ def shown(actions: EngineActions) -> list[str]:
     return [part.text() for part in actions.buttons if not part.isHidden()]
 
 
+@pytest.mark.slow
 def test_removing_the_engine_asks_first_and_keeps_projects(qtbot: QtBot, window: Window) -> None:
     engine = installed("cpu-1")
     project = Path(folders.get_root().path.parent, "projects")

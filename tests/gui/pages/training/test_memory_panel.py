@@ -115,6 +115,7 @@ class TestPanel:
 
 
 class TestPage:
+    @pytest.mark.slow
     def test_estimate_follows_changes_of_the_recipe(
         self, page: TrainingPage, state: ProjectState
     ) -> None:

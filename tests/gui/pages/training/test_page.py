@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -22,6 +23,7 @@ from tests.helpers.job_events import (
 )
 
 
+@pytest.mark.slow
 def test_settings_show_the_planned_number_of_steps(
     qtbot: QtBot, state: ProjectState, run: Any
 ) -> None:
@@ -62,6 +64,7 @@ def test_error_in_any_step_blocks_training(
     assert "Rank" in page.header.primary.toolTip()
 
 
+@pytest.mark.slow
 def test_running_training_updates_metrics_and_curve(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
@@ -89,6 +92,7 @@ def test_running_training_updates_metrics_and_curve(
         qtbot.keyClick(page.stop, Qt.Key.Key_Space)
 
 
+@pytest.mark.slow
 def test_finished_training_shows_verdict_and_continue(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:

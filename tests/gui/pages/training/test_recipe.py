@@ -33,6 +33,7 @@ def click(qtbot: QtBot, page: TrainingPage, name: str) -> None:
     qtbot.mouseClick(page.recipe.presets.cards.cards[name], Qt.MouseButton.LeftButton)
 
 
+@pytest.mark.slow
 def test_preset_is_previewed_before_it_is_applied(qtbot: QtBot, page: TrainingPage) -> None:
     panel = page.recipe.presets
     assert panel.cards.cards["balanced"].radio.isChecked()
@@ -73,6 +74,7 @@ def test_custom_settings_match_no_preset(qtbot: QtBot, page: TrainingPage) -> No
     assert "1 setting: Epochs 2 → 3" in page.recipe.presets.changes.text()
 
 
+@pytest.mark.slow
 def test_only_fields_used_by_the_schedule_are_shown(page: TrainingPage) -> None:
     page.focus_field("schedule")
 
@@ -93,6 +95,7 @@ def test_only_fields_used_by_the_schedule_are_shown(page: TrainingPage) -> None:
     )
 
 
+@pytest.mark.slow
 def test_unavailable_optimizer_is_reported_with_a_fix(qtbot: QtBot, page: TrainingPage) -> None:
     lacking = model_facts.devices().model_copy(update={"missing": ("bitsandbytes",)})
     page.state.set_answer(lacking)
@@ -128,6 +131,7 @@ def sample(step: int, source: str, text: str, index: int = 0) -> events.Sampled:
     )
 
 
+@pytest.mark.slow
 def test_samples_of_earlier_steps_can_be_selected(
     page: TrainingPage,
 ) -> None:
@@ -146,6 +150,7 @@ def test_samples_of_earlier_steps_can_be_selected(
     assert {"Question 0", "Dunno", "A bit", "Base model", "Fine-tuned"} <= words
 
 
+@pytest.mark.slow
 def test_sample_prompts_are_entered_one_per_line(qtbot: QtBot, page: TrainingPage) -> None:
     page.focus_field("sample_prompts")
     made = page.editors["sample_prompts"]
@@ -175,6 +180,7 @@ def run_of(page: TrainingPage, losses: list[float], evaluations: dict[int, float
     page.refresh()
 
 
+@pytest.mark.slow
 def test_diverging_training_is_reported_with_suggested_fixes(
     qtbot: QtBot, page: TrainingPage
 ) -> None:
@@ -228,6 +234,7 @@ def test_zero_gradient_is_still_reported_after_training(page: TrainingPage) -> N
     assert page.verdict.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
 
 
+@pytest.mark.slow
 def test_run_view_does_not_scroll_to_the_recipe_height(page: TrainingPage) -> None:
     for more in page.recipe.findChildren(CollapsibleSection):
         more.set_open(True)
