@@ -6,7 +6,7 @@ from lora_studio.core.templates.probing.decision_trees import ProbedFact, Probed
 
 CALLS = "$calls"
 CONDITIONS: dict[ProbedFact | ProbedTrait, str] = {
-    ProbedFact.MESSAGE: "$told",
+    ProbedFact.MESSAGE: "$has_system",
     ProbedFact.TOOLS: "$.Tools",
     ProbedFact.CALLS: CALLS,
     ProbedFact.CONTENT: ".Content",

@@ -188,14 +188,14 @@ class _Emitter:
         refuses = self.forms.refuses_system
         if self.forms.system is not None:
             text += (
-                "{{$system := .System}}{{$told := false}}{{range $i, $_ := .Messages}}"
-                '{{if eq .Role "system"}}{{if not $i}}{{$told = true}}{{$system = .Content}}'
-                '{{else if not $told}}{{$system = ""}}{{end}}{{end}}{{end}}'
+                "{{$system := .System}}{{$has_system := false}}{{range $i, $_ := .Messages}}"
+                '{{if eq .Role "system"}}{{if not $i}}{{$has_system = true}}{{$system = .Content}}'
+                '{{else if not $has_system}}{{$system = ""}}{{end}}{{end}}{{end}}'
             )
         elif refuses is ProbedFact.MESSAGE or self.asks(ProbedFact.MESSAGE):
             text += (
-                "{{$told := false}}{{range .Messages}}"
-                '{{if eq .Role "system"}}{{$told = true}}{{end}}{{end}}'
+                "{{$has_system := false}}{{range .Messages}}"
+                '{{if eq .Role "system"}}{{$has_system = true}}{{end}}{{end}}'
             )
         if refuses:
             # Calling an undefined template is the only way for a TEMPLATE to raise an error with a message.
