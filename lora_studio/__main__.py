@@ -1,4 +1,6 @@
-"""`python -m lora_studio` and `lora-studio`: the window without arguments, else the verbs."""
+"""Entry point of `python -m lora_studio` and `lora-studio`: the window without arguments, else the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ def main() -> None:
 
 
 def apply_offline_option(arguments: list[str]) -> list[str]:
-    """Return the arguments without `--offline`, which can be anywhere, after applying it.
+    """Apply `--offline`, which can be anywhere, and return the other arguments.
 
-    After `engine` it is an option of that verb's own, which names a wheel folder.
+    The `engine` command has an `--offline` option of its own, which names a wheel folder.
     """
     verb = next((at for at, word in enumerate(arguments) if not word.startswith("-")), 0)
     everywhere = arguments[verb:][:1] != ["engine"]

@@ -1,4 +1,4 @@
-"""Explains how a worker ended: its exit status as a problem, and the command it didn't finish."""
+"""Explain how a worker ended: its exit status as a problem, and the command it didn't finish."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def describe_exit(code: int) -> Text:
 
 
 def out_of_memory_problem(run: RunFolder | None) -> Problem:
-    """Return the problem of a worker that the system killed because memory ran out."""
+    """Return the problem for a worker that the system killed because memory ran out."""
     return error(
         "worker.out_of_memory",
         "The system killed the worker because memory ran out.",
@@ -59,7 +59,7 @@ def out_of_memory_problem(run: RunFolder | None) -> Problem:
 
 
 def crash_problem(what: Text, run: RunFolder | None) -> Problem:
-    """Return the problem of a worker that ended in the middle of a command."""
+    """Return the problem for a worker that ended in the middle of a command."""
     if run is None:
         remedy = "Try again."
     elif find_last_open_command(run, "train") and run.list_checkpoint_steps():

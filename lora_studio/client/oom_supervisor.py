@@ -1,9 +1,10 @@
-"""Restarts a training worker that the system killed for lack of memory.
+"""Restart a training worker that the system killed for lack of memory.
 
-While the window is open, it supervises its worker (`RestartingWorker`). After the window is closed or
-killed, a guard does: a small process that waits for the worker to end and then restarts it (`guard_run`). The
-worker starts the guard when its pipe to the parent closes, and so does a process that finds a training run
-without a supervisor (`start_guard`). The lock `guard_file` prevents two supervisors.
+While the window is open, it supervises its worker (`RestartingWorker`). After the window is closed
+or killed, a guard takes over: a small process that waits for the worker to end and restarts it if
+needed (`guard_run`). The worker starts the guard when its pipe to the parent closes, and so does
+any process that finds a training run without a supervisor (`start_guard`). The lock `guard_file`
+ensures that there is only one supervisor.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from lora_studio.setup.environment import build_child_environment, is_frozen
 #: The command-line verb that runs `guard_run`.
 GUARD_VERB = "guard"
 
-#: Seconds between two checks of a guard whether the worker is still running.
+#: Seconds between a guard's checks of whether the worker is still running.
 _INTERVAL = 1.0
 
-#: Seconds to wait for the supervisor lock, in a parent and in a guard. Another process that checks the
-#: lock holds it for a moment.
+#: Seconds to wait for the supervisor lock, in a parent and in a guard. A process that only checks
+#: the lock also holds it for a moment.
 _LOCK_TIMEOUT, _GUARD_LOCK_TIMEOUT = 0.3, 5.0
 
 #: Restarts before giving up. Four are enough to go from a micro-batch of 16 rows to one row.
@@ -52,7 +53,7 @@ class RestartingWorker:
     def __init__(self, run: RunFolder, worker: Worker) -> None:
         """Supervise `worker`; use `start` to create both."""
         self._run, self._worker = run, worker
-        self._lock = threading.RLock()  # reentrant: a signal handler may send at any time
+        self._lock = threading.RLock()  # reentrant: a signal handler may call `send` at any time
         self._train: commands.Train | None = None
         self._requests: list[commands.Stop | commands.Pause] = []
         self._guard_lock = FileLock(run.guard_file)
@@ -199,7 +200,7 @@ def _start_worker(run: RunFolder) -> Worker:
 
 
 def _build_guard() -> run_guard.Guard:
-    """Return how to start a guard from any process, with the environment of this one."""
+    """Return a `Guard` that any process can start, with the environment of this one."""
     program = [sys.executable] if is_frozen() else [sys.executable, "-P", "-m", "lora_studio"]
     environment = build_child_environment()
     changed = {run_guard.VARIABLE, *client_worker.get_launch_settings()[1]}

@@ -1,4 +1,4 @@
-"""Prevents the system from sleeping while a worker is running; the screen can still turn off."""
+"""Prevent the system from sleeping while a worker is running; the screen can still turn off."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class SleepInhibitor(Protocol):
 
 
 class NoInhibitor:
-    """Does nothing, for systems without a desktop or without support for inhibitors."""
+    """An inhibitor that does nothing, for systems without a desktop or without support for
+    inhibitors.
+    """
 
     def hold(self, worker: int, why: str) -> None:
         """Do nothing."""
@@ -48,7 +50,7 @@ class ProcessInhibitor:
     """
 
     def __init__(self, command: Callable[[int, str], Sequence[str]]) -> None:
-        """`command(worker, why)` returns the command line of the helper."""
+        """Store `command`; `command(worker, why)` returns the command line of the helper."""
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -80,16 +82,18 @@ class ProcessInhibitor:
 
 
 class ThreadStateInhibitor:
-    """The execution state of the calling thread on Windows, which ends with this process."""
+    """An inhibitor for Windows: the execution state of the calling thread, which ends with this
+    process.
+    """
 
     _CONTINUOUS, _SYSTEM_REQUIRED = 0x80000000, 0x00000001
 
     def __init__(self, set_state: Callable[[int], object]) -> None:
-        """`set_state` is SetThreadExecutionState of kernel32."""
+        """Store `set_state`, which is SetThreadExecutionState of kernel32."""
         self._set_state = set_state
 
     def hold(self, worker: int, why: str) -> None:
-        """Request that the system stays awake."""
+        """Request that the system stay awake."""
         self._set_state(self._CONTINUOUS | self._SYSTEM_REQUIRED)
 
     def release(self) -> None:
@@ -131,6 +135,8 @@ def _build_caffeinate_command(worker: int, _why: str) -> list[str]:
 
 
 def build_systemd_inhibit_command(worker: int, why: str) -> list[str]:
-    """Return a command whose logind lock lasts until `tail`, which waits for the worker, exits."""
+    """Return a command that holds a logind lock until the worker exits; `tail` waits for the
+    worker.
+    """
     inhibit = ["systemd-inhibit", "--what=sleep:idle", "--who=LoRA Studio", f"--why={why}", "--mode=block"]  # fmt: skip
     return [*inhibit, "tail", f"--pid={worker}", "-f", "/dev/null"]

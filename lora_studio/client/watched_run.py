@@ -1,4 +1,4 @@
-"""Follows a run that another process is working on, through the files of its folder."""
+"""Follow a run that another process is working on, through the files in its folder."""
 
 from __future__ import annotations
 

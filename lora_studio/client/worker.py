@@ -1,4 +1,4 @@
-"""Starts a worker process, sends it commands, and yields its events. Doesn't use Qt."""
+"""Start a worker process, send it commands, and yield its events, without Qt."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from lora_studio.setup import engines
 from lora_studio.setup.environment import build_child_environment, is_frozen
 from lora_studio.setup.tools import kill_tree
 
-#: Seconds between two reads of the system's count of processes killed for lack of memory.
+#: Seconds between reads of the system's count of processes killed for lack of memory.
 KILL_COUNT_INTERVAL = 10.0
-#: Seconds between two checks whether the worker was detached while it runs.
+#: Seconds between checks of whether the worker was detached while it runs.
 _WAIT_INTERVAL = 0.2
 
 
@@ -52,7 +52,7 @@ class Worker:
         self._run = run
         self._kills, self._counted_at = KillCounter(process.pid), time.monotonic()
         self._open: dict[str, bool] = {}  # ID of each open command -> whether it was canceled
-        self._lock = threading.RLock()  # reentrant: a signal handler may send at any time
+        self._lock = threading.RLock()  # reentrant: a signal handler may call `send` at any time
         self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._detached = False
 
@@ -175,7 +175,7 @@ class Worker:
         self.close()
 
     def _update_kill_count(self, *, is_first: bool) -> None:
-        """Note that processes killed for lack of memory until now were not this worker."""
+        """Record that processes killed for lack of memory until now were not this worker."""
         if is_first or time.monotonic() - self._counted_at > KILL_COUNT_INTERVAL:
             self._kills.update()
             self._counted_at = time.monotonic()
@@ -213,7 +213,7 @@ def perform(
     on_link: Callable[[Link], None] | None = None,
     start: Callable[[RunFolder], Link] = Worker.start,
 ) -> Iterator[Event]:
-    """Run one job in a new worker and yield its events, the ending included.
+    """Run one job in a new worker and yield its events, including the ending event.
 
     `on_link` receives the worker before the command is sent, so that the caller can cancel it.
     `start` creates the worker. Raises ProblemError if the folder isn't a run or the engine can't
@@ -236,9 +236,9 @@ def get_engine_command() -> list[str]:
 def get_launch_settings() -> tuple[list[str], dict[str, str]]:
     """Return the command line of a worker and the variables it needs in its environment.
 
-    `LORA_STUDIO_ENGINE` takes precedence (a command line), then the managed engine, then the running
-    interpreter if it has torch. Raises ProblemError if no engine is installed, or only one of another
-    version.
+    `LORA_STUDIO_ENGINE` (a command line) takes precedence, then the managed engine, then the
+    running interpreter if it has torch. Raises ProblemError if no engine is installed, or only one
+    of another version.
     """
     if chosen := os.environ.get("LORA_STUDIO_ENGINE"):
         return shlex.split(chosen, posix=os.name != "nt"), {}

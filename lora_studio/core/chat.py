@@ -1,4 +1,4 @@
-"""Who can answer in a chat, how its next token is chosen, and conversations as they are kept."""
+"""Who can answer in a chat, and how its next token is chosen."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ class _Part(BaseModel):
 
 
 class AdapterSpeaker(_Part):
-    """The session's base model with these adapters active; without any, the base model alone."""
+    """The session's base model with these adapters active, or the base model alone if there are
+    none.
+    """
 
     kind: Literal["base"] = "base"
     adapters: tuple[WeightedAdapter, ...] = ()
 
 
 class ModelSpeaker(_Part):
-    """A model of its own in a Hugging Face folder, such as a merged one."""
+    """A complete model in a Hugging Face folder, such as a merged one."""
 
     kind: Literal["model"] = "model"
     folder: str
 
 
 class GgufSpeaker(_Part):
-    """A GGUF file, by llama.cpp; `tokenizer` is the folder its chat template comes from, "" for the
-    file itself."""
+    """A GGUF file, run by llama.cpp; `tokenizer` is the folder that its chat template comes from,
+    "" for the file itself.
+    """
 
     kind: Literal["gguf"] = "gguf"
     file: str
@@ -42,7 +45,7 @@ class GgufSpeaker(_Part):
 
 
 class OllamaSpeaker(_Part):
-    """A model of an Ollama server; `host` "" is the usual one."""
+    """A model on an Ollama server; `host` "" is the default host."""
 
     kind: Literal["ollama"] = "ollama"
     name: str

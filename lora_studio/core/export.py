@@ -46,7 +46,7 @@ QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "BF16": QuantFacts(16.0, "practically none"),
     "F16": QuantFacts(16.0, "practically none"),
     "Q8_0": QuantFacts(8.5, "negligible", (0.0072, 0.0014)),
-    # Stores only experts in 4 bits, the other weights in 8; it costs as much as Q4_0.
+    # Stores only experts in 4 bits and the other weights in 8; its loss is that of Q4_0.
     "MXFP4_MOE": QuantFacts(8.5, "small", (0.65, 0.072), only_for="mixtures of experts"),
     "Q6_K": QuantFacts(6.56, "minimal", (0.062, 0.0055)),
     "Q5_1": QuantFacts(6.04, "very small", (0.11, 0.018)),
@@ -80,17 +80,17 @@ QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "Q1_0": QuantFacts(1.48, "unusable for other models", only_for="binary models"),
 }
 
-#: Bits per weight of each.
+#: Bits per weight of each quantization.
 BITS_PER_WEIGHT: dict[Quantization, float] = {
     name: facts.bits for name, facts in QUANTIZATIONS.items()
 }
 
-#: Those that most people choose between.
+#: The most common choices.
 COMMON: tuple[Quantization, ...] = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K",
 )  # fmt: skip
 
-#: What of a run can be uploaded.
+#: The results of a run that can be uploaded.
 What = Literal["adapter", "merged", "gguf"]
 
 _OLLAMA_NAME = re.compile(

@@ -1,4 +1,4 @@
-"""Numbers for people: sizes, counts, shares, durations, each with its unit."""
+"""Format numbers for display: sizes, counts, shares and durations, each with its unit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 _UNKNOWN = "–"
 
 
-#: What sets thousands apart, one for the whole process.
+#: Thousands separator, one for the whole process.
 _thousands = ","
 
 
 def set_thousands_mark(mark: str) -> None:
-    """Set the thousands separator for the whole process, as the user's language has it."""
+    """Set the thousands separator of the user's language for the whole process."""
     global _thousands
     _thousands = mark
 
@@ -30,7 +30,7 @@ def format_plural(count: int, singular: str, several: str = "") -> str:
 
 
 def format_count(value: int) -> str:
-    """Return a large number in short: `16.8 M`, `3.2 B`, `960`."""
+    """Return a large number in short form: `16.8 M`, `3.2 B`, `960`."""
     return _format_scaled(value, 1000, ("", "K", "M", "B", "T"))
 
 

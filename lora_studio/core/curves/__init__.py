@@ -1,1 +1,1 @@
-"""The curves of a training: made of its events, judged while it runs and after, and what to change."""
+"""Training curves: built from a run's events, judged during and after training, with advice."""

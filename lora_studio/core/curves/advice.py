@@ -1,4 +1,4 @@
-"""What to change when the curves call for it: the field's advice as clicks, for the recipe at hand."""
+"""Suggest setting changes for a training verdict, as fixes that the user can apply with one click."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lora_studio.core.problems import Fix
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.spec import TrainingSpec
 
-#: Ranks that are worth going up to, or down to, by advice.
+#: The highest and the lowest rank that advice suggests.
 _HIGHEST_RANK, _LOWEST_RANK = 128, 8
 
 
 @dataclass(frozen=True)
 class RecipeFacts:
-    """What a training ran with; `steps_per_epoch` in optimizer steps."""
+    """The settings that a training ran with; `steps_per_epoch` in optimizer steps."""
 
     training: TrainingSpec
     lora: LoraSpec
@@ -26,8 +26,9 @@ class RecipeFacts:
 
 
 def suggest_fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
-    """Return the changes that a verdict calls for, the most likely to help first; [] if all is
-    well."""
+    """Return the changes that a verdict calls for, those most likely to help first; [] if all is
+    well.
+    """
     match verdict.kind:
         case "diverged":
             return list(_suggest_lower_rates(recipe.training))
@@ -52,7 +53,7 @@ def _suggest_lower_rates(training: TrainingSpec) -> Iterator[Fix]:
 
 def _suggest_less_training(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
     training, lora = recipe.training, recipe.lora
-    # To half epochs: where exactly the curve turned is mostly chance.
+    # Round to half epochs: the exact turning point of the curve is mostly noise.
     epochs = max(0.5, round(2 * verdict.best_step / recipe.steps_per_epoch) / 2)
     if epochs < training.epochs:
         yield _set_training_field(_format_epochs(epochs), "epochs", epochs)
@@ -104,7 +105,7 @@ def _set_rate(rate: float) -> Fix:
 
 
 def _set_rank(lora: LoraSpec, rank: int) -> Fix:
-    """Return the change of the rank that keeps the ratio of alpha to rank."""
+    """Return a change of the rank that keeps the ratio of alpha to rank."""
     alpha = max(1, round(lora.alpha * rank / lora.rank))
     return Fix(
         label=text("Rank {rank}", rank=rank),

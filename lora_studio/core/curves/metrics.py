@@ -1,4 +1,6 @@
-"""The curves of a run out of its events: each step once, whatever was killed, redone or resumed."""
+"""Build the curves of a run from its events: each step once, even if training was killed and
+resumed.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 
-#: What is kept of every step; names and units are those of `events.StepDone`.
+#: The values recorded for every step; names and units are those of `events.StepDone`.
 STEP_VALUES = (
     "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s", "memory_bytes",
 )  # fmt: skip
 
-#: How busy and warm the device was, kept where somebody could tell.
+#: Device utilization and temperature, recorded where they can be measured.
 LOAD_VALUES = ("gpu_percent", "gpu_celsius", "cpu_percent")
 
 
@@ -66,7 +68,7 @@ class MetricSeries:
 
     @property
     def loss(self) -> MetricColumn:
-        """Training loss of each step, nats per trained token or as the objective has it."""
+        """Training loss of each step, in nats per trained token or in the objective's unit."""
         return self.steps["loss"]
 
     @property

@@ -1,4 +1,4 @@
-"""Verdicts on a running training, early enough to act on them."""
+"""Judge a training while it runs, early enough to act on the verdict."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from lora_studio.core.curves.verdict import Point, TrainingVerdict
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 
-#: Steps over which a smoothed loss forgets half.
+#: Half-life of the smoothed loss, in steps.
 _HALF_LIFE = 10
 #: Steps that are averaged for the initial loss, and steps needed before a rise counts.
 _FIRST, _ENOUGH = 5, 20
 #: Steps, and share of the plan, after which a flat loss can't be explained by warmup.
 _FLAT_STEPS, _FLAT_SHARE = 50, 0.3
-#: Steps in a row with a gradient of zero. One may happen: a batch that is learned by heart.
+#: Consecutive steps with a zero gradient. A single one can be a batch that the model has memorized.
 _ZEROES = 5
 #: Relative changes of the loss below this are ignored.
 _NOTICEABLE = 0.02
 
 
 class TrainingMonitor:
-    """Follows the events of a training at constant cost and judges whether something is wrong.
+    """Follows the events of a training, at constant cost per event, and judges whether something is
+    wrong.
 
     Diverging: the loss is not finite, or its smoothed value is half above its lowest and a quarter of
     the way back to its initial value. Zero gradient: five steps in a row. Overfitting: the last two
@@ -44,12 +45,12 @@ class TrainingMonitor:
             case events.StepDone():
                 self._on_step(event)
             case events.Evaluated():
-                # A resumed training repeats what came after its checkpoint.
+                # A resumed training repeats the steps after its checkpoint.
                 earlier = [point for point in self._evaluations if point[0] < event.step]
                 self._evaluations = [*earlier, (event.step, event.loss)]
 
     def get_verdict(self) -> TrainingVerdict | None:
-        """Return what is wrong now, None if nothing is."""
+        """Return what is currently wrong, or None."""
         if not self._is_finite:
             return verdict.divergence_verdict(text("The loss is NaN or infinite."))
         if self._zeroes >= _ZEROES:

@@ -1,4 +1,4 @@
-"""What the curves of a training say, in one sentence with what to do next."""
+"""Judge the loss curves of a training: the finding in one sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LEVELED_OFF: dict[Curve, str] = {
     "eval": "Eval loss fell {first:loss} → {last:loss} and leveled off.",
 }
 
-#: A change of the loss below this share of it is taken for none.
+#: A relative change of the loss below this share is ignored.
 _NOTICEABLE = 0.02
-#: A single evaluation that takes off less than this share says nothing about the next.
+#: A single evaluation that lowers the loss by less than this share doesn't predict the next one.
 _LEAST = 0.005
-#: Fewer training steps than this say nothing about a trend.
+#: Training steps needed to judge a trend.
 _ENOUGH_STEPS = 8
 
 
@@ -41,7 +41,7 @@ _ENOUGH_STEPS = 8
 class TrainingVerdict:
     """How a training went: `what` is the finding, `advice` what to do about it.
 
-    `best_step` is where eval loss was lowest, of an overfitting.
+    `best_step` is the step with the lowest eval loss, set for overfitting only.
     """
 
     kind: Kind
@@ -62,12 +62,12 @@ class TrainingVerdict:
 def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> TrainingVerdict:
     """Judge the training losses, and the validation losses if there are at least two.
 
-    Diverged: a loss that is not finite, or an end more than half above the start. Overfitting:
-    validation loss noticeably above its lowest, which came earlier; with the lowest at the first
-    evaluation, only where the training loss fell meanwhile. Not learning: less than 2 %
-    lower at the end. Still falling: another 2 % over the last third of the steps (or the last
-    evaluation), beyond the noise; of three evaluations or more also a last one that took over half of
-    what they took on average. Improved: everything else.
+    Diverged: the loss is not finite, or ends more than half above its start. Overfitting: the last
+    validation loss is noticeably above an earlier lowest one; if the lowest was the first
+    evaluation, only if the training loss fell meanwhile. Not learning: less than 2 % lower at the
+    end. Still falling: another 2 % lower over the last third of the steps (or the last evaluation),
+    beyond the noise; with three or more evaluations, the last drop must also exceed half the
+    average drop. Improved: everything else.
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
@@ -116,7 +116,7 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> TrainingV
 
 
 def overfitting_verdict(best_step: int, best: float, last: float) -> TrainingVerdict:
-    """Return the verdict that eval loss rises again after `best_step`."""
+    """Return the verdict for an eval loss that rises again after `best_step`."""
     return TrainingVerdict(
         "overfitting",
         text(
@@ -157,20 +157,19 @@ def _is_falling(tail: Sequence[Point]) -> bool:
 
 
 def _average_ends(values: Sequence[float]) -> tuple[float, float]:
-    """Return the means of the first and last twentieth, of at least 3 steps: single batches are
-    noisy."""
+    """Return the mean losses of the first and last 5 % of the steps, at least 3 steps each."""
     width = max(3, len(values) // 20)
     return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
 
 
 def divergence_verdict(what: Text) -> TrainingVerdict:
-    """Return the verdict of a loss that has blown up, described by `what`."""
+    """Return the verdict for a loss that has blown up, described by `what`."""
     advice = text("Divide the learning rate by three or use a longer warmup, then train again.")
     return TrainingVerdict("diverged", what, advice)
 
 
 def not_learning_verdict(curve: Curve, first: float, last: float) -> TrainingVerdict:
-    """Return the verdict of a loss that has hardly changed."""
+    """Return the verdict for a loss that has hardly changed."""
     return TrainingVerdict(
         "not_learning",
         text(_HARDLY_MOVED[curve], first=first, last=last),
@@ -182,7 +181,7 @@ def not_learning_verdict(curve: Curve, first: float, last: float) -> TrainingVer
 
 
 def zero_gradient_verdict() -> TrainingVerdict:
-    """Return the verdict of a training whose steps change nothing."""
+    """Return the verdict for a training whose steps don't change the weights."""
     return TrainingVerdict(
         "zero_gradient",
         text("The gradient is zero: the trainable parameters don't affect the loss."),

@@ -22,12 +22,12 @@ Fault = Literal[
     "markers", "media_marks", "refusal", "same_pair",
 ]  # fmt: skip
 
-#: Control characters that text does not need: all but tab, newline and carriage return; a byte order
-#: mark counts, since none belongs inside text.
+#: Control characters that text does not need: all except tab, newline and carriage return, and the
+#: byte order mark, which doesn't belong inside text.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 
-#: Markers that chat templates put between turns. An HTML tag (`<s>` strikes text through) counts only
-#: where it ends a text, as the end token of Llama and Mistral does.
+#: Markers that chat templates put between turns. A marker that is also an HTML tag (`<s>`) counts
+#: only at the end of a text, where Llama and Mistral write their end token.
 MARKERS = re.compile(
     r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>"
     r"|<｜[^<>｜\n]{1,40}｜>"
@@ -60,7 +60,7 @@ def find_faults(sample: Sample) -> frozenset[Fault]:
 
 
 def has_fault(sample: Sample, fault: Fault) -> bool:
-    """Return whether the row has this fault."""
+    """Return whether the row has the given fault."""
     return _TESTS[fault](sample)
 
 
@@ -93,7 +93,7 @@ def fix_mojibake(text: str) -> str:
 
     ftfy decides what counts as misread: an unlikely sequence of characters that is valid UTF-8 when
     decoded again. Its pattern takes 0.4 µs per character (800 s for 2 GB). The pattern here matches
-    every misread text and takes a fiftieth of that.
+    every misread text and is fifty times faster, so it runs first.
     """
     if text.isascii() or not _build_mojibake_pattern().search(text):
         return text
@@ -106,7 +106,7 @@ def fix_mojibake(text: str) -> str:
 
 @cache
 def _build_mojibake_pattern() -> re.Pattern[str]:
-    """Return a regex for a misread first byte of UTF-8 followed by a misread later byte."""
+    """Return a regex for a misread UTF-8 lead byte followed by a misread continuation byte."""
 
     def characters(start: int, end: int) -> str:
         read = (bytes([byte]).decode(name, "ignore") for name in _MISREADINGS for byte in range(start, end))  # fmt: skip
@@ -162,12 +162,12 @@ def _has_refusal(sample: Sample) -> bool:
 def _is_refusal(text: str) -> bool:
     if _REFUSAL.match(text):
         return True
-    # Search for plain words first: the pattern takes thirty times as long.
+    # Search for plain words first: the pattern is thirty times slower.
     return (" ai " in text or " model" in text) and bool(_OTHER_MODEL.search(text))
 
 
 def _has_controls(text: str) -> bool:
-    # Printable text, as most lines are, contains none; this check takes a tenth of the time.
+    # Most lines are printable, so they contain none; this check is ten times faster.
     return not text.replace("\n", "").isprintable() and bool(CONTROLS.search(text))
 
 

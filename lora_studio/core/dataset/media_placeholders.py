@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: In HTML, SVG and RSS these are tags; texts about them quote them or say tag or element.
+#: In HTML, SVG and RSS these are tags; a text about HTML quotes them or mentions a tag or element.
 _TAG = re.compile(
     r"(?<![`'\"“‘])<(image|video|audio)>(?:(?P<empty>(?:\./)?</\1>)|(?![`'\"”’]| (?:tag|element)))"
 )
@@ -21,7 +21,7 @@ def find_media_mark(text: str) -> str:
         return ""
     if match := _MARK.search(text):
         return match[0]
-    ends: dict[str, int] = {}  # of the last tag that ends one of this name
+    ends: dict[str, int] = {}  # position of the last end tag with this name
     for tag in _TAG.finditer(text):
         name = tag[1]
         if name not in ends:

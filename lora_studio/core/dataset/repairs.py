@@ -46,7 +46,9 @@ _LONGEST_MARKER = 44
 
 
 def repair(sample: Sample, fixes: Collection[Repair]) -> Sample:
-    """Return the row after the single-row repairs in `fixes`; raises UnusableRow when one skips it."""
+    """Return the row after the single-row repairs in `fixes`; raises UnusableRow if one of them
+    skips it.
+    """
     changes = [change for fix, change in _TEXT_CHANGES.items() if fix in fixes]
     if changes:
         sample = _with_texts(sample, changes)

@@ -125,7 +125,7 @@ class DataSource(BaseModel):
     format: Literal["auto"] | RowFormat = "auto"
     mapping: dict[str, str] = Field(default_factory=dict)
     weight: float = Field(1.0, gt=0.0, le=100.0)
-    subset: str = ""  # of a Hub dataset: its configuration
+    subset: str = ""  # configuration name of a Hub dataset
     split: str = "train"
     revision: str = "main"
 
@@ -141,7 +141,7 @@ class DataSource(BaseModel):
 
 
 class DatasetSpec(Spec):
-    """Which rows to train on and how they are rendered."""
+    """The rows to train on and how they are rendered."""
 
     sources: tuple[DataSource, ...] = setting(
         (),

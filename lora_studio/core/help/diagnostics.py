@@ -29,7 +29,7 @@ from lora_studio.core.spec import get_facts
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 
-#: Bytes of a log that go in, the latest ones; lines of events.
+#: The most bytes of a log and lines of events to include, counted from the end.
 _LOG_BYTES, _EVENT_LINES = 200_000, 2_000
 
 
@@ -119,8 +119,9 @@ def _iter_project_entries(path: Path, redact: Redactor) -> Iterator[ArchiveEntry
 
 
 def _format_settings(draft: project.Draft) -> str:
-    """Return settings without private values: numbers and choices unchanged, of paths the suffix,
-    of texts the length."""
+    """Return settings without private values: numbers and choices unchanged, only the suffix of
+    paths, and only the length of texts.
+    """
     values = {
         step: {name: _mask_setting(step, name, value) for name, value in draft.values[step].items()}
         for step in STEPS

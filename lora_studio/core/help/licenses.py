@@ -22,9 +22,9 @@ class LicensedPackage:
 
 
 def list_packages(root: str = "lora-studio") -> list[LicensedPackage]:
-    """Return the package `root` and everything installed that it needs, extras included, by name.
+    """Return the package `root` and its installed dependencies, including extras, by name.
 
-    Optional groups that only developers need are not followed; what is not installed is left out.
+    Optional groups for developers are not followed; packages that aren't installed are left out.
     """
     licensed: dict[str, LicensedPackage] = {}
     waiting = [root]
@@ -68,8 +68,9 @@ def _read_first_line(about: metadata.PackageMetadata, field: str) -> str:
 
 
 def _is_wanted(needed: str, root: str) -> bool:
-    """Return whether a requirement is needed to run the program: optional ones count for `root`
-    only."""
+    """Return whether a requirement is needed to run the program; optional ones count only for
+    `root`.
+    """
     if "extra ==" not in needed:
         return True
     return bool(root) and "extra == 'test'" not in needed and 'extra == "test"' not in needed

@@ -1,4 +1,4 @@
-"""Takes what is private out of a text: who and where somebody is, keys, and the user's own words."""
+"""Remove private data from a text: names, locations, keys, and text that the user wrote."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Entries of events whose words are the program's own; every other text may be the user's.
+#: Event fields whose text comes from the program; any other text may be the user's.
 _OWN_WORDS = {
     "kind", "id", "command", "stage", "doing", "code", "severity", "target", "quantization", "dtype",
     "device", "tool", "version", "precision", "architecture", "unit", "step", "field", "backend",
     "optimizer", "schedule", "packages", "reason_kind", "state", "python", "platform", "created",
 }  # fmt: skip
 
-#: Sentences of the program, which may quote something of the user's.
+#: Sentences of the program, which may quote the user's text.
 _SENTENCES = {"what", "remedy", "why"}
 
 _SECRETS = (
@@ -30,15 +30,15 @@ _SECRETS = (
     re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"),
     re.compile(r"(?<=://)[^/\s@]+@"),
     re.compile(r"(?i)(?<=bearer )\S+|(?<=basic )[A-Za-z0-9+/=]{8,}"),
-    # The value of a key with "token" in its name may be a count, that of a password is not.
+    # A number under a key with "token" in its name may be a count; one under "password" is not.
     re.compile(r"(?i)\b[\w-]*token[\w-]*[\"']?\s*[=:]\s*[\"']?(?!-?\d+(?:\.\d*)?(?:[\s,;}\]]|$))[^\s\"',}]{4,}"),
     re.compile(r"(?i)\b[\w-]*(?:secret|passw(?:or)?[dt]|api[_-]?key|signature|credential|session_?id)[\w-]*[\"']?\s*"
                r"(?:[=:]|\bis\b)\s*[\"']?[^\s\"',}]{4,}"),
-    # Long, with uppercase, lowercase and digits: not a word.
+    # A long run with uppercase, lowercase and digits isn't a word.
     re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[A-Za-z0-9_-]{28,}\b"),
 )  # fmt: skip
 _MAIL = re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w")
-#: The name of any home folder, on every system.
+#: The user name in a home folder's path, on any system.
 _HOME_NAME = re.compile(
     r"(?i)(?<=[/\\](?:home|user)[/\\])[^/\\\s\"':]+|(?<=[/\\]users[/\\])[^/\\\s\"':]+"
 )
@@ -87,8 +87,7 @@ class Redactor:
 
 
 def without_texts(value: Any, key: str = "") -> Any:
-    """Return the value without texts, except under names that only consist of the program's own
-    terms."""
+    """Return the value without texts, except under names whose text comes from the program."""
     if isinstance(value, dict):
         inside = "packages" if key in ("packages", "versions") else ""
         return {name: without_texts(item, inside or name) for name, item in value.items()}
@@ -102,7 +101,7 @@ def without_texts(value: Any, key: str = "") -> Any:
 
 
 def without_quotes(sentence: str) -> str:
-    """Return a sentence of the program without what it quotes, and without paths."""
+    """Return a sentence of the program without quoted text and paths."""
     return _PATH.sub("[path]", _QUOTED.sub("“…”", sentence))
 
 

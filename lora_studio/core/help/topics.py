@@ -1,4 +1,4 @@
-"""What explains the settings: one document in Markdown, a section for each topic."""
+"""The help text about the settings: one Markdown document with a section for each topic."""
 
 from __future__ import annotations
 

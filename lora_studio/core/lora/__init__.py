@@ -1,1 +1,1 @@
-"""The LoRA step: its spec, facts of adapters, and starting from one."""
+"""The LoRA step: its spec, facts about adapters, and starting from one."""

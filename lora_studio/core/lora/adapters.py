@@ -1,4 +1,4 @@
-"""What is known of an adapter without a model: its facts, and how several become one."""
+"""Facts about an adapter that need no model, and how to combine several adapters."""
 
 from __future__ import annotations
 
@@ -55,14 +55,15 @@ class LayerFacts(_Facts):
 
 
 class AdapterFacts(_Facts):
-    """What an adapter is. Sizes in bytes; `ranks` are the lowest and the highest of its layers.
+    """Facts about an adapter. Sizes in bytes; `ranks` are the lowest and the highest of its layers.
 
-    `run` is the run that contains it; `problem` is why it can't be used, `note` what needs PEFT.
+    `run` is the run that contains it; `problem` says why it can't be used, `note` which feature
+    needs PEFT.
     """
 
     folder: str
     run: str | None = None
-    kind: str = "LoRA"  # LoRA, rsLoRA, DoRA, or what PEFT calls it
+    kind: str = "LoRA"  # LoRA, rsLoRA, DoRA, or PEFT's name for the type
     base: str = ""
     rank: int = 0
     ranks: tuple[int, int] = (0, 0)
@@ -71,14 +72,14 @@ class AdapterFacts(_Facts):
     trained_whole: tuple[str, ...] = ()
     parameters: int = 0
     bytes: int = 0
-    changed: float = 0.0  # when its file was written, seconds since 1970
+    changed: float = 0.0  # modification time of its file, seconds since 1970
     note: Text | None = None
     problem: Problem | None = None
     layers: tuple[LayerFacts, ...] = ()
 
 
 class AdapterFit(_Facts):
-    """Whether an adapter fits a model; `reason` says why not, `warning` what to mind."""
+    """Whether an adapter fits a model; `reason` says why not, `warning` is a caveat if it does."""
 
     model: str
     fits: bool

@@ -1,4 +1,4 @@
-"""The LoRA step: shape of the adapter."""
+"""The LoRA step: the shape of the adapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from lora_studio.core.spec import Spec, setting, value_error
 
-#: Four digits are more blocks than any model has, and few enough to list.
+#: At most four digits: more blocks than any model has, but few enough to list.
 _BLOCKS = re.compile(r"\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\Z")
 _OWN_RANK = re.compile(r"[^\s=:]+=[1-9]\d{0,3}(:[1-9]\d{0,3})?\Z")
 
@@ -176,7 +176,9 @@ class LoraSpec(Spec):
 
     @property
     def changes_base(self) -> bool:
-        """Whether the initial values are taken out of the base weights, which change with it."""
+        """Whether the initialization subtracts the adapter from the base weights, which changes
+        them.
+        """
         return self.init in ("pissa", "olora", "loftq") and not self.start_from
 
     def block_numbers(self) -> list[int] | None:

@@ -33,7 +33,7 @@ TAKEN: dict[str, str | None] = {
     "modules_to_save": "modules_to_save",
 }
 
-#: Initializations that change the base weights, including those that only PEFT has.
+#: Initializations that change the base weights, including those that only PEFT supports.
 _CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
@@ -77,7 +77,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def resolve_lora(spec: LoraSpec) -> LoraSpec:
     """Return the LoRA shape that training will use: that of the starting adapter if there is one.
 
-    The spec itself where that adapter cannot be read, or has a shape that no setting here has.
+    Returns the spec itself if that adapter can't be read, or has a shape that the settings can't
+    express.
     """
     if not spec.start_from:
         return spec
@@ -110,7 +111,7 @@ def _format_blocks(layers: Any) -> str:
 
 
 def _read_own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
-    """Return ranks by plain module names; PEFT's patterns have no equivalent setting here."""
+    """Return ranks by plain module names; PEFT's regex patterns have no equivalent setting here."""
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     return tuple(
         f"{name.rpartition('.')[2]}={rank}" + (f":{alphas[name]}" if name in alphas else "")

@@ -43,7 +43,7 @@ def find_candidates(columns: Columns) -> list[FormatCandidate]:
     finders = (
         _find_preferences, _find_kto, _find_conversation, _find_question_and_answer, _find_transformed, _find_prompted, _find_text,
     )  # fmt: skip
-    # Where names say what columns contain, rows without it are faulty: nothing is guessed.
+    # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
     return [candidate for finder in finders for candidate in finder(columns)] or _guess_candidates(
         columns
     )
@@ -73,7 +73,7 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
     asked = _find_prompt_slots(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
     if asked and not (is_whole and normalize_name(asked["prompt"]) not in column_names.ASKED):
-        # Next to whole conversations, only a column with that name is the prompt.
+        # Next to whole conversations, only a column named "prompt" is the prompt.
         mapping = asked
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
         mapping = {"prompt": talk.name}
@@ -334,7 +334,7 @@ def _find_transformed(columns: Columns) -> list[FormatCandidate]:
         (item for item in find_columns(columns, column_names.TARGETS[:-1]) if item.kind == "text"),
         None,
     )
-    # Next to a summary, a source is where the text comes from.
+    # Next to a summary, "source" names the text's origin, not the text.
     is_plain = target is not None and target.key in ("target", "tgt", "translation")
     usual = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
     source = find_column(columns, usual, "text")
@@ -378,14 +378,14 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
         if item.kind == "text" and item != column
     ]
     if column.key in column_names.CONTEXTS and asked:
-        return []  # a question about the text is a richer format
+        return []  # a question about the text is a more specific format
     sure = 0.97 if column.key == "text" else 0.85
     return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
 
 
 def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of columns with unknown names: two texts are question and answer, one is a
-    text.
+    """Return the reading of columns with unknown names: two texts are question and answer, a single
+    one is plain text.
     """
     aside = column_names.TOOLS + column_names.SYSTEMS
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in aside]
@@ -407,7 +407,7 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
 
 
 def _is_other(columns: Columns) -> bool:
-    """Return whether texts serve another purpose than training, such as classification."""
+    """Return whether texts have another purpose than training, such as classification."""
     kinds = (
         formats_columns.is_classified,
         formats_columns.is_compared,

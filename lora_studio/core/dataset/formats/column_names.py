@@ -26,12 +26,12 @@ ANSWERS = (
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
-#: Texts that are transformed into one another, without a question.
+#: Texts and their transformations, such as translations, without a question.
 SOURCES = (
     "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
     "context",
 )  # fmt: skip
-#: Descriptions that code is written from.
+#: Descriptions of code to write.
 DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
 WRITTEN = ("code", "funccodestring")
 TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
@@ -55,7 +55,7 @@ CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
     "document", "premise",
 )  # fmt: skip
-#: Beginnings that choices complete, in data without a question.
+#: Sentence beginnings that the choices complete, in data without a question.
 STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
 CHOICE_ANSWERS = (
@@ -128,7 +128,7 @@ METADATA = (
     "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
     "tokens", "score", "unnamed0", "rating", "status",
 )  # fmt: skip
-#: Questions, by exactly these names.
+#: Questions with exactly these names.
 ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))
 USUAL = {
     *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,

@@ -1,7 +1,7 @@
 """Which columns could fill which slots: by their values first, by their names second.
 
-Names are compared without case, blanks and punctuation. The names that common training datasets use
-are listed in `column_names` in order of preference; no dataset is recognized by its own name.
+Names are compared ignoring case, blanks and punctuation. The names that common training datasets
+use are listed in `column_names` in order of preference; no dataset is recognized by its own name.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class DataColumn:
     kinds: Counter[Kind] = field(default_factory=Counter)
     truths: int = 0
     worded: int = 0
-    openers: int = 0  # conversations that the assistant opens
+    openers: int = 0  # conversations that start with the assistant
     openai: int = 0  # conversations of role and content
     asking: int = 0  # conversations that the user ends
     trees: int = 0  # conversations with several replies to a turn
@@ -227,12 +227,12 @@ def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -
 
 
 def count_known_names(given: Iterable[str]) -> int:
-    """Return how many of these names are usual in such data."""
+    """Return how many of these column names are known names in training data."""
     return len({normalize_name(name) for name in given} & USUAL)
 
 
 def find_conversations(columns: Columns) -> list[DataColumn]:
-    """Return columns that hold whole conversations, those with a usual name first."""
+    """Return columns that hold whole conversations, those with a known name first."""
     outputs = {"completion", "response", "output"}
     others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, *outputs}
     if any(column.key in outputs and column.filled for column in columns):
@@ -241,7 +241,7 @@ def find_conversations(columns: Columns) -> list[DataColumn]:
         column
         for column in columns
         if column.kind == "turns"
-        and column.key != "instances"  # what belongs to an instruction beside it
+        and column.key != "instances"  # an input that belongs to the instruction in another column
         and (column.key not in others or 2 * column.trees > column.filled)
         and column.key not in CONVERSATIONS
     ]

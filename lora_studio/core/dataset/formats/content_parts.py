@@ -24,7 +24,10 @@ from lora_studio.core.dataset.spec import Message, ToolCall
 
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
-_UNREADABLE_PARTS = ("redacted_thinking", "cache_point")  # encrypted by who made it, or not said
+_UNREADABLE_PARTS = (
+    "redacted_thinking",
+    "cache_point",
+)  # reasoning that the provider encrypted or withheld
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
 #: The kind of a part by its single field, normalized to letters.
 _BY_FIELD = {
@@ -59,7 +62,9 @@ class Parts(NamedTuple):
 
 
 def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
-    """Return the parts of a content; raises UnusableRow. `names` maps call ids to tool names."""
+    """Return the parts of a turn's content; raises UnusableRow. `names` maps call IDs to tool
+    names.
+    """
     listed = [value] if isinstance(value, dict) and is_part(value) else value
     if not isinstance(listed, list | tuple):
         return Parts(to_text(value))
@@ -127,7 +132,7 @@ def _classify_part(part: Any) -> tuple[str, Any]:
     if isinstance(part.get("text"), str):
         return "thinking" if part.get("thought") is True else "text", part
     field = _find_only_field(part)
-    assert field is not None  # is_part asked
+    assert field is not None  # is_part checked that
     kind, inner = _BY_FIELD[normalize_name(field)], part[field]
     is_empty = kind == "reasoning" and all(is_missing(inner.get(name)) for name in _REASONS)
     return ("redacted_thinking" if is_empty else kind), inner

@@ -34,7 +34,7 @@ from lora_studio.core.problems import Problem
 
 __all__ = ["FormatVerdict", "convert", "detect"]
 
-#: Rows to try a candidate on: 500 estimate a share to within four percent, in 0.1 s.
+#: Rows to try a candidate on: 500 rows estimate a share to within four percent, in 0.1 s.
 _TRIED_ROWS = 500
 #: The most column sets to profile separately.
 _MOST_COLUMN_SETS = 5
@@ -95,7 +95,7 @@ def detect(
 
 @dataclass(frozen=True)
 class _Trial:
-    """A candidate and its outcome: the rows converted, and the reasons of the others."""
+    """A candidate and its outcome: the rows converted, and the reasons why others weren't."""
 
     candidate: FormatCandidate
     rows: int

@@ -1,4 +1,4 @@
-"""Turns and parts of texts that say that they do not train, as character ranges."""
+"""Read which turns and parts of texts are excluded from the loss, as character ranges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALL_OF_THINKING = "the row masks parts of its reasoning, which is not supported
 
 
 def is_masked(value: Mapping[str, Any]) -> bool:
-    """Return whether a turn or a part says that it does not train."""
+    """Return whether a turn or a part is marked as excluded from the loss."""
     weights = (value.get(name) for name in _WEIGHTS)
     if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
         return True
@@ -29,10 +29,10 @@ def is_masked(value: Mapping[str, Any]) -> bool:
 
 
 def read_train_details(value: Any, length: int) -> Ranges:
-    """Return the ranges of a text of `length` characters that a list of marked places excludes.
+    """Return the ranges of a text of `length` characters that a list of marked spans excludes.
 
-    Each place is an object with `begin_offset`, `end_offset` (the last character, included) and
-    `train`. Characters that no place covers do not train. Raises UnusableRow for anything else.
+    Each span is an object with `begin_offset`, `end_offset` (the last character, included) and
+    `train`. Characters outside all spans do not train. Raises UnusableRow for anything else.
     """
     details = parse_literal(value)
     if not isinstance(details, list | tuple) or not all(map(_is_detail, details)):
@@ -92,6 +92,6 @@ def _is_detail(value: Any) -> bool:
 
 
 def _build_ranges(trains: bytearray) -> Ranges:
-    """Return the untrained stretches as ranges."""
+    """Return the untrained spans as ranges."""
     edges = [0, *(at for at, (a, b) in enumerate(pairwise(trains), 1) if a != b), len(trains)]
     return tuple((a, b) for a, b in pairwise(edges) if a < b and not trains[a])

@@ -1,11 +1,11 @@
 """Which column or template fills each slot of a format, and its value for one row.
 
-A value that equals a column's name is that column, with its type. Otherwise the names in braces are
-columns, substituted in one pass into text: `{question}\\n{context}`, where `\\n` and `\\t` may be
-written as escapes. Braces in the data are kept, as are braces of a template that enclose other
-braces. A dot selects a field of an object: `translation.en`. If a value is missing or empty, the
-blanks of the template that join it to the others are dropped. A slot mapped to "" stays empty.
-Choices in one column each are a template with the label before each of them.
+A value that equals a column's name is that column, with its type. In any other value, the names in
+braces are columns, substituted in one pass into text: `{question}\\n{context}`, where `\\n` and
+`\\t` may be written as escapes. Braces in the data are kept, as are braces of a template that
+enclose other braces. A dot selects a field of an object: `translation.en`. If a value is missing or
+empty, the blanks of the template that join it to the others are dropped. A slot mapped to "" stays
+empty. Choices in one column each are a template with the label before each of them.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ Choices = list[tuple[str, str]]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: Names of columns that hold one choice each: A, optionB, op3, ending0.
 _CHOICE = re.compile(r"(|option|choice|answer|op|sol|ending|alternative|opción)([a-j]|\d)")
-#: The fewest choice columns: two columns named answers may well be a pair.
+#: The fewest choice columns: two columns named like answers may be a preference pair.
 _FEWEST = {"answer": 3}
 
 
 def find_choices_template(columns: Columns, answer: DataColumn) -> str:
-    """Return a template of the columns that hold one choice each, labeled as the answers count
-    them.
+    """Return a template of the columns that hold one choice each, labeled the way the answers refer
+    to them.
 
     Returns "" without such columns, or if the answers do not identify a choice.
     """
