@@ -1,4 +1,4 @@
-"""Save the trained adapter: the best one while training, the one to keep at the end."""
+"""Save the trained adapter: the best one during training, and the final one at the end."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class AdapterSaver:
         optimizer: Optimizer,
         job: JobContext,
     ) -> None:
-        """Take the model and the optimizer, which may hold other weights than those to save."""
+        """Take the model and its optimizer, whose current weights may differ from those to save."""
         self._run, self._spec, self._job = run, spec, job
         self._tuned, self._optimizer = tuned, optimizer
         self.best = BestAdapterStore(run)
 
     def save_if_best(self, state: TrainerState) -> None:
-        """Save the adapter of the last evaluation if it is the best and the recipe keeps that one.
+        """Save the adapter if the last evaluation is the best so far and the recipe keeps the best.
 
         Emits Warned when there isn't enough memory; training continues without it.
         """
@@ -54,7 +54,7 @@ class AdapterSaver:
             self._job.emit(events.Warned(problem=best_adapter_memory_warning(state.step)))
 
     def save_final(self, state: TrainerState) -> SavedAdapter:
-        """Replace the run's adapter: with the best where the recipe keeps it, else with the last.
+        """Replace the run's adapter with the best one if the recipe keeps it, else with the last.
 
         Raises MemoryPressureError.
         """

@@ -73,11 +73,11 @@ def write_adapter(
 ) -> None:
     """Write an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
 
-    `initial` is the folder of the initial adapter where that was subtracted from the base weights:
-    what is written then is the difference, of twice the rank, and fits the stored base model.
+    `initial` is the folder of the initial adapter if that was subtracted from the base weights. The
+    saved adapter is then the difference, with twice the rank, and fits the original base model.
     PEFT's model card is left out: it says nothing about this training.
     """
-    # Only the adapter that trains: preference training may have loaded a reference beside it.
+    # Only the adapter that trains: preference training may also have loaded a reference.
     model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     if initial is not None:
         subtract_initial_adapter(folder, initial)
@@ -87,7 +87,7 @@ def write_adapter(
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint; raises ValueError, OSError or what a reader raises where it is damaged."""
+    """Read a checkpoint; raises ValueError, OSError or a reader's own error if it is damaged."""
     entries = json.loads((folder / _ENTRIES).read_text("utf-8"))
     for name, expected in entries["files"].items():
         size, checksum = expected if isinstance(expected, list) else (expected, None)
@@ -124,7 +124,7 @@ def delete_all_checkpoints(run: RunFolder) -> None:
 
 
 def delete_leftovers(run: RunFolder) -> None:
-    """Delete what a killed worker left half-written."""
+    """Delete the partial files of a killed worker."""
     for folder in _iter_leftovers(run):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -154,7 +154,7 @@ def _iter_leftovers(run: RunFolder) -> Iterator[Path]:
 
 
 def _get_size_and_checksum(file: Path) -> list[int]:
-    """Return size in bytes and CRC-32, which detects a file torn by a power cut at gigabytes a second."""
+    """Return the size in bytes and the CRC-32: fast, and it detects files torn by a power cut."""
     checksum = 0
     with file.open("rb") as stream:
         while block := stream.read(1 << 22):

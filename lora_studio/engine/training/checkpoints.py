@@ -51,7 +51,7 @@ class CheckpointManager:
         setup: TrainingSetup,
         fingerprint: str,
     ) -> None:
-        """Take everything with a state; the state before the first step is saved into `scratch`.
+        """Take every stateful object; the state before the first step is saved into `scratch`.
 
         `fingerprint` identifies the training rows.
         """
@@ -63,7 +63,7 @@ class CheckpointManager:
         self.saved_step, self.saved_at = 0, time.monotonic()
 
     def save_initial(self, state: TrainerState) -> None:
-        """Save the state before the first step, to go back to while there is no checkpoint.
+        """Save the state before the first step, to roll back to until there is a checkpoint.
 
         Raises MemoryPressureError on every rank when rank 0 runs out of memory.
         """
@@ -73,7 +73,7 @@ class CheckpointManager:
     def save(self, state: TrainerState) -> bool:
         """Save a checkpoint and delete the oldest; return whether there was enough memory.
 
-        Without it the previous checkpoint stays the last one, and Warned is emitted.
+        If there isn't, the previous checkpoint remains the last one and Warned is emitted.
         """
         folder = self._run.checkpoint(state.step)
         failure = self._save(folder, state)
@@ -124,7 +124,7 @@ class CheckpointManager:
         return TrainerState.from_checkpoint(checkpoint.entries, self._spec)
 
     def _save(self, folder: Path, state: TrainerState) -> OutOfMemory | None:
-        """Write a checkpoint on rank 0; return its lack of memory on every rank."""
+        """Write a checkpoint on rank 0; return on every rank whether rank 0 ran out of memory."""
         random_states = self._ranks.all_gather(get_random_state())
         failure: OutOfMemory | None = None
         if self._ranks.is_first:

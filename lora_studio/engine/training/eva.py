@@ -18,7 +18,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
-#: Most trained tokens to read, of rows from all over the dataset.
+#: Maximum number of trained tokens to read, from rows spread over the whole dataset.
 _MAX_TOKENS = 1 << 15
 
 
@@ -75,7 +75,7 @@ class _InputDirections:
     def __enter__(self) -> None:
         for name, layer in self._layers.items():
             handle = layer.register_forward_pre_hook(
-                lambda _, given, name=name: self._update(name, given[0])
+                lambda _, inputs, name=name: self._update(name, inputs[0])
             )
             self._hooks.callback(handle.remove)
 
@@ -87,41 +87,41 @@ class _InputDirections:
         """Return orthonormal directions, the leading one first, [rank or more, in]."""
         return self._components[self._leader[name]].components_
 
-    def _update(self, name: str, given: torch.Tensor) -> None:
-        if self._last[1] is not given:
-            self._last = (name, given)
+    def _update(self, name: str, inputs: torch.Tensor) -> None:
+        if self._last[1] is not inputs:
+            self._last = (name, inputs)
         leader = self._leader.setdefault(name, self._last[0])
         if leader != name:
             return
         if name not in self._components:
             most = max(layer.r["default"] for layer in self._layers.values())
             self._components[name] = IncrementalPCA(
-                n_components=min(most, given.shape[-1]), lowrank=True, lowrank_seed=0,
-                lowrank_q=min(2 * most, given.shape[-1]),
+                n_components=min(most, inputs.shape[-1]), lowrank=True, lowrank_seed=0,
+                lowrank_q=min(2 * most, inputs.shape[-1]),
             )  # fmt: skip
-        self._components[name].partial_fit(given.flatten(0, -2)[self.positions].float())
+        self._components[name].partial_fit(inputs.flatten(0, -2)[self.positions].float())
 
 
-def _iter_batches(rows: TrainingRows, micro_batch: int, most: int) -> Iterator[Batch]:
-    """Yield rows from all over the dataset, in batches with twice as many trained tokens as directions."""
+def _iter_batches(rows: TrainingRows, micro_batch: int, directions: int) -> Iterator[Batch]:
+    """Yield rows spread over the dataset, in batches with twice as many trained tokens as `directions`."""
     chosen: list[Encoded] = []
-    tokens = seen = 0
+    tokens = tokens_read = 0
     for index in _iter_evenly(len(rows)):
         row = _to_encoded(rows[index])
         chosen.append(row)
         tokens += int(row.trained[1:].sum())
-        if len(chosen) >= micro_batch and tokens >= 2 * most:
+        if len(chosen) >= micro_batch and tokens >= 2 * directions:
             yield collate(chosen)
-            seen += tokens
+            tokens_read += tokens
             chosen, tokens = [], 0
-        if seen >= _MAX_TOKENS:
+        if tokens_read >= _MAX_TOKENS:
             return
-    if seen == 0 and tokens >= most:
+    if tokens_read == 0 and tokens >= directions:
         yield collate(chosen)
 
 
 def _iter_evenly(count: int) -> Iterator[int]:
-    """Yield every number below `count` once, so that the first ones are spread over all."""
+    """Yield every number below `count` once, in an order that spreads any prefix over the whole range."""
     step = next((s for s in (7919, 104729, 1) if count % s or s == 1), 1)
     return (index * step % count for index in range(count))
 

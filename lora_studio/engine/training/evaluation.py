@@ -39,7 +39,7 @@ class Evaluator:
         job: JobContext,
         ranks: ProcessGroup,
     ) -> None:
-        """Take the rows and the plan, whose micro-batch applies; the context sets autocast and weights."""
+        """Take the rows and the plan with the micro-batch size; the context sets autocast and weights."""
         self._model, self._rows, self._plan = model, rows, plan
         self._inference_context = inference_context
         self._job, self._ranks = job, ranks
@@ -52,8 +52,8 @@ class Evaluator:
         """
         self._model.eval()
         rows = self._rows
-        # In groups of as many rows as a step has, whatever the micro-batch: what an objective computes
-        # once for a group stays the same when memory runs out.
+        # Groups have as many rows as a training step, whatever the micro-batch size, so that what an
+        # objective computes once per group doesn't change when memory runs out.
         groups = batch_by_length(range(len(rows)), rows.lengths, self._plan.per_step)
         totals: defaultdict[str, float] = defaultdict(float)
         weight = done = 0
@@ -65,8 +65,10 @@ class Evaluator:
                 batches = [[rows[row] for row in part] for part in parts]
                 objective.prepare_step(batches)
                 weight += sum(objective.count_items(batch) for batch in batches)
-                own = self._ranks.get_local_batches(batches)
-                run_on_every_rank(self._ranks, partial(self._add_losses, totals, objective, own))
+                local_batches = self._ranks.get_local_batches(batches)
+                run_on_every_rank(
+                    self._ranks, partial(self._add_losses, totals, objective, local_batches)
+                )
                 done += len(group)
         reduced = self._ranks.all_reduce_sum(dict(totals))
         means = {name: value / weight for name, value in reduced.items()}

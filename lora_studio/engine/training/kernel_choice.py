@@ -1,7 +1,7 @@
-"""Choose what computes a training besides PyTorch, and keep to it until the end.
+"""Choose the kernels of a training, and use the same ones when it resumes.
 
-A resumed training continues as it would have: kernels round differently, so it uses those that it
-started with, whatever has been installed since.
+Kernels round differently. To get the result of an uninterrupted run, a resumed training uses the
+kernels that it started with, whatever has been installed since.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def create_scorer(
 
 
 def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bool:
-    """Return whether to try Liger's kernels; every rank does as rank 0."""
+    """Return whether to try Liger's kernels; rank 0 decides for all ranks."""
     return spec.liger == "auto" and ranks.broadcast(_did_start_with_liger(run)) is not False
 
 
@@ -56,7 +56,7 @@ def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: Proce
 
 
 def describe_liger(scorer: Scorer) -> list[Text]:
-    """Return what Liger's kernels compute, and why not more; empty where they weren't tried."""
+    """Return what Liger's kernels compute, and why not the rest; empty if they weren't tried."""
     if not scorer.tries_liger:
         return []
     layers = scorer.fused.by_liger
@@ -87,9 +87,9 @@ def _format_reason(part: KernelPart, why: Text) -> Text:
 
 
 def _did_start_with_liger(run: RunFolder) -> bool | None:
-    """Return what the manifest records of an interrupted training, None before the first one.
+    """Return whether an interrupted training used Liger, by its manifest; None for a new training.
 
-    A version without these kernels recorded nothing; a new training has the entry, empty.
+    Versions without these kernels wrote no entry; a new training has an empty one.
     """
     recorded = run.read_manifest().get("kernels", {})
     return None if recorded is None else bool(recorded.get("liger"))

@@ -1,4 +1,4 @@
-"""What a training says when it can't start, continue or save."""
+"""Problems of a training that can't start, continue or save."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def checkpoint_mismatch_error(reason: Text | str, folder: str) -> ProblemError:
 
 
 def divergence_error(loss: float, step: int) -> ProblemError:
-    """Return the error for a loss, or with a finite loss a gradient, that is NaN or infinite."""
+    """Return the error for a NaN or infinite loss, or gradient if the loss is finite."""
     if math.isfinite(loss):
         what = text(
             "The gradient is NaN or infinite in step {step:d}: training diverged.", step=step

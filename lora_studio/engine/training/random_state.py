@@ -26,8 +26,8 @@ def get_random_state() -> RandomState:
 def set_random_state(states: Sequence[RandomState] | RandomState, rank: int = 0) -> None:
     """Restore the generators from the states of all ranks.
 
-    A rank that has no saved state keeps its own. On another GPU the generator continues from the state
-    of the GPU before. Version 0.1 saved a single state instead of a list.
+    A rank without a saved state keeps its current one. If the rank now uses another GPU, that GPU's
+    generator continues from the saved state. Version 0.1 saved a single state instead of a list.
     """
     saved = [states] if isinstance(states, dict) else states
     if rank >= len(saved):
@@ -44,7 +44,7 @@ def set_random_state(states: Sequence[RandomState] | RandomState, rank: int = 0)
 
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
-    """Restore the generators when the block ends, so that it changes no later random number."""
+    """Restore the generators when the block ends, so that it doesn't affect later random numbers."""
     state = get_random_state()
     try:
         yield

@@ -23,7 +23,7 @@ _LIBRARIES = (
     "liger-kernel",
 )  # fmt: skip
 
-#: Most validation rows that the self-test gets, and training rows where there is no validation split.
+#: Maximum number of validation rows for the self-test, and of training rows without a validation split.
 _HELD_OUT = 512
 _BORROWED = 32
 
@@ -62,7 +62,7 @@ def write_manifest(
 def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     """Write validation rows, one JSON line each, for the self-test.
 
-    Without a validation split some training rows take their place, which the manifest records.
+    Without a validation split, training rows are used instead, and the manifest records that.
     """
     chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
     samples = [rows.sample(*position) for position in chosen]
@@ -78,16 +78,16 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
 
 
 def _format_line(sample: Sample) -> str:
-    """Return a sample in the form that `RunFolder.heldout` reads; of a pair the chosen answer."""
+    """Return a sample in the form that `RunFolder.heldout` reads; for a pair, the chosen answer."""
     turns = (*sample.messages, *sample.chosen)
-    held: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "messages": [turn.model_dump(exclude_defaults=True, exclude={"trained"}) for turn in turns]
     }
     if sample.tools:
-        held["tools"] = sample.tools
+        entry["tools"] = sample.tools
     if sample.task == "text":
-        held = {"text": sample.text}
-    return json.dumps(held, ensure_ascii=False)
+        entry = {"text": sample.text}
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _get_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Sample answers at each evaluation: those of the base model, generated once, and the adapted one's."""
+"""Sample answers at each evaluation: the base model's, generated once, and the adapted model's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXT_PROMPT = 200
 
 @dataclass(frozen=True)
 class SamplePrompt:
-    """What a person reads, and the rendered text that the model continues."""
+    """A prompt as shown, and the rendered text that the model continues."""
 
     shown: str
     text: str
@@ -62,10 +62,10 @@ class Sampler:
         self._is_base_emitted = False
 
     def record_base_answers(self, step: int) -> None:
-        """Generate the base model's answers while the model still equals it.
+        """Generate the base model's answers while the model is still identical to it.
 
-        That is before the first step for an adapter that changes the base weights; without one it does
-        nothing, since the adapter can be disabled later.
+        That is before the first step, and only for an adapter that changes the base weights: any other
+        can be disabled later.
         """
         changes_base = self._tuned.initial_adapter is not None
         if self._is_participant() and step == 0 and changes_base and self.prepare_prompts():
@@ -108,11 +108,11 @@ class Sampler:
     def prepare_prompts(self) -> list[SamplePrompt]:
         """Return the recipe's prompts and those of held-out rows that the chat template accepts."""
         if self._prompts is None:
-            own = [Sample(self._task, text=text) if self._task == "text"
+            recipe_samples = [Sample(self._task, text=text) if self._task == "text"
                    else Sample("sft", (Message(role="user", content=text),))
                    for text in self._spec.sample_prompts]  # fmt: skip
             rows = self._run.read_heldout()[: self._heldout_rows] if self._heldout_rows else []
-            prompts = [*self._render(own, whole=True), *self._render(rows, whole=False)]
+            prompts = [*self._render(recipe_samples, whole=True), *self._render(rows, whole=False)]
             self._prompts = self._from_first_rank(prompts)
         return self._prompts
 
@@ -132,7 +132,7 @@ class Sampler:
     def _get_base_answers(self, *, is_base: bool) -> list[tuple[str, str]]:
         """Return prompts as shown and the base model's answers, from the run folder where possible.
 
-        Empty where the adapter changes the base weights and its start was missed.
+        Empty if the adapter changes the base weights and no answers were recorded before the first step.
         """
         shown = [prompt.shown for prompt in self.prepare_prompts()]
         file = self._run.samples_file

@@ -1,6 +1,6 @@
 """Mirror the metrics of a training to TensorBoard, Weights & Biases and MLflow.
 
-A thread of its own consumes the training's events, so that a server that hangs never delays a step. A
+A separate thread consumes the training's events, so that a hanging server never delays a step. A
 tracker that fails is reported once and then skipped. Credentials come from the trackers' own settings
 (environment, login).
 """
@@ -51,7 +51,7 @@ class TrackerSink(Protocol):
 
 @dataclass(frozen=True)
 class TrackerInfo:
-    """What a tracker gets to know of a run.
+    """What a tracker knows about a run.
 
     `next_step` is the first step of this process; `last_step` and `last_evaluation` are those that were
     logged before the training was interrupted.
@@ -135,7 +135,7 @@ class _Mirror:
     ) -> None:
         self._run, self._project, self._job = run, project, job
         self._last_step, self._last_evaluation = last_step, last_evaluation
-        # In this process: a step that is repeated because memory ran out is logged the first time.
+        # Last ones logged by this process, so that steps repeated after an OOM aren't logged twice.
         self._step = self._evaluation = 0
         self._plan: events.TrainingStarted | None = None
         self._ended_early = False
@@ -253,7 +253,7 @@ class _TensorBoard:
 
 
 class AppendOnlySink:
-    """For trackers that can't purge steps: skips what was logged before an interruption."""
+    """A tracker that can't purge steps; skips what was logged before an interruption."""
 
     def __init__(self, info: TrackerInfo) -> None:
         self._info = info

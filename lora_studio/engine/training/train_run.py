@@ -43,7 +43,7 @@ def train(
     With `resume` it continues from the last complete checkpoint, on the CPU in 32-bit to the same result
     bit for bit. `lower` starts at a lower memory level, because the previous attempt ran out of memory.
     `ranks` is the process group if another program started the processes. Raises ProblemError or CancelledError;
-    checkpoints saved before stay.
+    earlier checkpoints are kept.
     """
     project = run.load_project()
     trackers.check_trackers(project.training)
@@ -89,7 +89,7 @@ def _train_rank(
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
         if project.lora.init == "eva" and not project.lora.start_from:
             eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
-        # The other ranks load only now, from the downloads, conversions, and tokens of rank 0.
+        # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
         ranks.connect()
     except PausedError:
         return events.Done(paused=True)

@@ -1,4 +1,4 @@
-"""The training loop, in the order in which things happen: set up, fit, step, evaluate, save."""
+"""The training loop, in the order of execution: set up, fit, step, evaluate, save."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Trainer:
     def fit(self, *, lower: bool = False) -> events.Done:
         """Train until the last step, a stop or a pause, and save the adapter unless paused.
 
-        `lower` starts below the last memory level, because the attempt before was killed for memory.
+        `lower` starts below the last memory level, because the previous attempt ran out of memory.
         """
         self.job.emit(
             events.TrainingStarted(
@@ -142,7 +142,7 @@ class Trainer:
         return events.Done(stopped=stopped)
 
     def _prepare_first_step(self) -> None:
-        """Save the initial state, probe memory, compile, and run an evaluation that a pause left due."""
+        """Save the initial state, probe memory, compile, and run an evaluation that a pause interrupted."""
         if self.state.step == 0:
             self.recovery.run(lambda: self.checkpoints.save_initial(self.state))
         if self.state.step < self.total_steps:
@@ -155,8 +155,8 @@ class Trainer:
     def probe_memory(self) -> None:
         """Run forward and backward on the longest micro-batch without updating any weight.
 
-        A lack of memory shows before the first step instead of hours later. Metrics, gradients, and
-        random state are unchanged.
+        If memory runs out, it does so before the first step instead of hours later. Metrics, gradients,
+        and random state are unchanged.
         """
         rows = self.batches.read_longest()
         self.model.train()
@@ -216,15 +216,18 @@ class Trainer:
         weight = sum(self.objective.count_items(batch) for batch in batches)
         with self._autocast():
             self.objective.prepare_step(batches)
-        own, parameters = self.ranks.get_local_batches(batches), list(self.model.parameters())
+        local_batches, parameters = (
+            self.ranks.get_local_batches(batches),
+            list(self.model.parameters()),
+        )
         total, metrics, gradients = run_on_every_rank(
             self.ranks,
-            lambda: (*self.accumulate_gradients(own, weight), self.ranks.pack_gradients(parameters)),
+            lambda: (*self.accumulate_gradients(local_batches, weight), self.ranks.pack_gradients(parameters)),
         )  # fmt: skip
         self.ranks.all_reduce_gradients(gradients)
         max_norm = self.spec.max_grad_norm or math.inf
         grad_norm = float(self.accelerator.clip_grad_norm_(parameters, max_norm))
-        # Reading the loss waits for the device: once in a step.
+        # Reading the loss synchronizes with the device: do it once per step.
         metrics = self.ranks.all_reduce_sum({"loss": total.item()} | metrics)
         loss = metrics.pop("loss")
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.setup.can_reduce_scale):

@@ -1,4 +1,4 @@
-"""How far a training is: everything that a checkpoint holds besides tensors."""
+"""The progress of a training: everything in a checkpoint besides tensors."""
 
 from __future__ import annotations
 

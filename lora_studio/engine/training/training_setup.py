@@ -74,7 +74,7 @@ def build_setup(
     if spec.neftune_alpha:
         neftune.add_embedding_noise(scorer, spec.neftune_alpha)
     objective = objectives.create_objective(spec, data.task, scorer, ranks)
-    # Ranks share a step by its micro-batches, and some objectives compare the answers within one.
+    # Ranks divide a step by micro-batches, and some objectives compare the answers within one.
     is_divisible = ranks.world_size == 1 and isinstance(objective, objectives.Sft)
     batches = StepBatches(
         data.training,

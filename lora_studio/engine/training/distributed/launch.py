@@ -45,8 +45,8 @@ TIMEOUT = timedelta(days=1)
 #: Seconds between two checks of the other processes.
 _POLL_INTERVAL = 0.1
 
-#: Seconds that rank 0 gets to notice another rank's death before its process is ended: a GPU waits
-#: forever for a rank that is gone.
+#: Seconds that rank 0 has to notice another rank's death before its process is killed: a GPU would
+#: wait forever for the lost rank.
 _GRACE_PERIOD = 5.0
 
 #: Seconds between two reads of the out-of-memory kill counters.
@@ -228,7 +228,7 @@ class RankPool:
     def wait_for_failure(self, within: float = 0.0) -> Problem | None:
         """Return why one of the processes failed, waiting up to `within` seconds for a failure.
 
-        A process that exits with status 0 did its share and isn't a failure.
+        Exit status 0 isn't a failure.
         """
         until = time.monotonic() + within
         while True:
@@ -262,7 +262,7 @@ class RankPool:
             dist.destroy_process_group()
 
     def _watch(self) -> None:
-        """End this process where another rank has died and the training here doesn't notice."""
+        """End this process if another rank has died and the training loop doesn't notice."""
         counted_at = time.monotonic()
         while not self._ended.wait(_POLL_INTERVAL):
             if time.monotonic() - counted_at > _KILL_COUNT_INTERVAL:

@@ -79,7 +79,7 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0: the process that reports, saves and receives commands."""
+        """Return whether this is rank 0: the process that reports, saves and receives commands."""
         return self.rank == 0
 
     # --- work ---------------------------------------------------------------------------------
@@ -102,16 +102,16 @@ class ProcessGroup:
         The longest come first and are dealt in turns, which balances the load. With sharded weights a
         rank that has one less computes a `DuplicateBatch`.
         """
-        own = list(micro_batches[self.rank :: self.world_size])
-        most = -(-len(micro_batches) // self.world_size)
-        if self.is_sharded and len(own) < most:
-            own.append(DuplicateBatch(micro_batches[-1]))
-        return own
+        local_batches = list(micro_batches[self.rank :: self.world_size])
+        max_batches = -(-len(micro_batches) // self.world_size)
+        if self.is_sharded and len(local_batches) < max_batches:
+            local_batches.append(DuplicateBatch(micro_batches[-1]))
+        return local_batches
 
     # --- small values -------------------------------------------------------------------------
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Block until every rank has reached this call."""
         self.all_gather(None)
 
     def all_gather(self, value: T) -> list[T]:

@@ -33,9 +33,9 @@ _WHERE = Where(step="model", field="sharding")
 def decide_sharding(
     spec: ModelSpec, names: Sequence[str], world_size: int, job: JobContext
 ) -> ModelSpec:
-    """Return the spec with `sharding` decided: "shard" or "replicate", the same on every rank.
+    """Return the spec with `sharding` set to "shard" or "replicate", the same on every rank.
 
-    `names` are the devices of all ranks where they are known; `spec` has this rank's. Raises
+    `names` are the devices of all ranks, if known; `spec` has this rank's device. Raises
     ProblemError when the requested sharding is impossible with this model.
     """
     is_sharded = (
@@ -94,13 +94,13 @@ def shard_weights(tuned: AdaptedModel) -> None:
         for value in base.parameters():
             dist.broadcast(value.data, src=0)
     ends = [base.get_input_embeddings(), base.get_output_embeddings()]
-    whole = {value for end in ends if end is not None for value in end.parameters()}
-    whole |= {value for value in tuned.model.parameters() if value.requires_grad}
+    unsharded = {value for end in ends if end is not None for value in end.parameters()}
+    unsharded |= {value for value in tuned.model.parameters() if value.requires_grad}
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for block in blocks:
-        fully_shard(block, mesh=mesh, ignored_params=whole)
+        fully_shard(block, mesh=mesh, ignored_params=unsharded)
     # WORKAROUND: by default the outermost module keeps what it gathered for a forward pass, and saving
     # (`state_dict`, on rank 0 alone) frees it: the ranks would gather different weights.
-    fully_shard(decoder, mesh=mesh, ignored_params=whole, reshard_after_forward=True)
-    for value in chain(whole, tuned.model.buffers()):
+    fully_shard(decoder, mesh=mesh, ignored_params=unsharded, reshard_after_forward=True)
+    for value in chain(unsharded, tuned.model.buffers()):
         value.data = value.data.to(device)

@@ -1,8 +1,8 @@
 """torch.compile where it pays: measured on the longest micro-batch of the training.
 
-Only the feed-forward parts of the blocks are compiled. They are alike, so one compilation serves all
-of them, and most of what there is to fuse is in them; attention runs row by row, with other lengths in
-every step, and would be recompiled each time.
+Only the feed-forward parts of the blocks are compiled. They have the same structure, so one compilation
+covers all of them, and they contain most of the operations that can be fused. Attention runs row by
+row, with lengths that change every step, so it would be recompiled each time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lora_studio.core.protocol import events
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Passes to time of each kind; the fastest counts, since other programs run as well.
+#: Timed passes of each variant; the fastest counts, because other programs may interfere.
 _TIMED_PASSES = 3
 #: How much faster compiled passes have to be to be worth their different rounding.
 _MIN_SPEEDUP = 1.03
@@ -31,7 +31,7 @@ _FEED_FORWARD_NAMES = ("mlp", "feed_forward")
 def compile_if_faster(
     model: torch.nn.Module, run_pass: Callable[[], object], job: JobContext
 ) -> bool:
-    """Compile the feed-forward parts of a model if that makes `run_pass` faster; return whether.
+    """Compile the feed-forward parts of a model if that makes `run_pass` faster; return whether it does.
 
     `run_pass` is a forward and backward pass without side effects. Where compiling fails, Warned is
     emitted and the model stays as it was.

@@ -5,7 +5,8 @@ is one to three times slower than the products below: with 9 query heads of 64 a
 take 1.3 ms there and 0.4 ms here, 500 take 8.6 and 2.7, 2000 take 64 and 35 (two cores of an EPYC with
 16-bit products). The forward pass uses PyTorch's kernel, which is faster. A training
 step of SmolLM2's shape is 1.04 to 1.18 times as fast in total. With PyTorch's attention alone, a tiny
-Qwen3 keeps 7 % more activations on a CPU and its mixture of experts 13 %, which estimates leave out.
+Qwen3 keeps 7 % more activations on a CPU and a Qwen3 mixture of experts 13 % more; memory estimates
+ignore this difference.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _EXTRA = 16
 #: Queries at a time; keys that none of them attends to are skipped.
 QUERIES_PER_BLOCK = 256
 
-#: Most scores at a time, for all heads: 8 MB in 16 bits. Longer rows compute fewer queries at a time.
+#: Maximum number of scores at a time, for all heads: 8 MB in 16 bits. Longer rows compute fewer queries at a time.
 _SCORES = 1 << 22
 
-#: Mean tokens of a row from which the products are faster: each row needs some more calls than PyTorch's
-#: kernel, and 64 rows of 8 tokens take twice as long.
+#: Mean row length in tokens from which the products are faster: each row needs a few more calls than with
+#: PyTorch's kernel, and 64 rows of 8 tokens take twice as long.
 _MIN_TOKENS = 10
 
 #: Largest relative difference from PyTorch's attention that counts as rounding.
@@ -83,9 +84,9 @@ class _CausalAttention(torch.autograd.Function):
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of queries, keys and values.
 
-        The query heads that share keys are stacked in one matrix. What is subtracted from each score, l_i
-        and d_i, is part of the product as three extra columns, so that it is subtracted before the score
-        is rounded to 16 bits: where p matters most, close to 1, it is then the exponential of almost 0.
+        The query heads that share keys are stacked in one matrix. The terms subtracted from each score,
+        l_i and d_i, enter the product as three extra columns, so they are subtracted before the score is
+        rounded to 16 bits: where p matters most, close to 1, it is then the exponential of almost 0.
         For the same reason s multiplies the product, not the queries: models with large biases have scores
         in the hundreds, and s q_i in 16 bits would make these wrong by more than 1.
         """
@@ -204,11 +205,11 @@ def _layout(documents: tuple[int, ...], heads: int, key_heads: int) -> _Layout:
         row[length:] = padding
         key_tokens.append(row)
         for offset in range(0, padded, block_size := _block_size(padded, heads)):
-            own = row[offset : offset + block_size]
-            query_tokens.append(own.repeat(groups))
-            query_groups.append(torch.arange(groups).repeat_interleave(len(own)))
-            queries = slice(query_count, query_count := query_count + groups * len(own))
-            keys = slice(key_count, key_count + offset + len(own))
+            block_tokens = row[offset : offset + block_size]
+            query_tokens.append(block_tokens.repeat(groups))
+            query_groups.append(torch.arange(groups).repeat_interleave(len(block_tokens)))
+            queries = slice(query_count, query_count := query_count + groups * len(block_tokens))
+            keys = slice(key_count, key_count + offset + len(block_tokens))
             blocks.append(_Block(queries, keys, offset))
         first, key_count = first + length, key_count + padded
     query_token, group, key_token = (
@@ -235,14 +236,14 @@ def _inverse(index: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def split_in_three(numbers: torch.Tensor) -> torch.Tensor:
-    """Split 32-bit numbers into sums of three bfloat16, [..., 3]: exact but for the last bit or two."""
+    """Split 32-bit numbers into sums of three bfloat16, [..., 3]: exact except for the last bit or two."""
     first = numbers.bfloat16()
     second = (rest := numbers - first.float()).bfloat16()
     return torch.stack([first, second, (rest - second.float()).bfloat16()], -1)
 
 
 def _round_up(tokens: int) -> int:
-    """Round up to a few lengths, because oneDNN generates code for each new one."""
+    """Round up to one of a few lengths, because oneDNN generates code for each new one."""
     step = 32 if tokens <= 128 else 64 if tokens <= 512 else 128
     return -(-tokens // step) * step
 
@@ -299,7 +300,7 @@ def is_equal_to_pytorch(heads: int, keys: int, size: int) -> bool:
         return (numbers * 0.7).sin().view(1, heads, 9, size).bfloat16().requires_grad_()
 
     inputs = create(heads), create(keys), create(keys)
-    # Gradient checkpointing counts what a pass saves; this test isn't part of it.
+    # Gradient checkpointing counts the tensors that a pass saves; exclude those of this test.
     uncounted = torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved)
 
     def with_gradients(y: torch.Tensor) -> list[torch.Tensor]:

@@ -72,7 +72,7 @@ class _Adapted(torch.autograd.Function):
 
 
 def _adapted_forward(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
-    """Compute an adapted layer; falls back to its own forward for any other case."""
+    """Compute a LoRA layer; falls back to its own forward where this one doesn't apply."""
     active = self.active_adapters
     base = self.base_layer
     if (
@@ -235,7 +235,7 @@ def _rotate_by_liger(
 def _create_rotating_forward(
     kind: type[torch.nn.Module], rotate: Callable[..., Any]
 ) -> Callable[..., Any] | None:
-    """Return an attention's forward with `rotate` instead of its module's function, None without one."""
+    """Return an attention's forward with `rotate` instead of its module's function; None if the module has no such function."""
     forward = kind.forward
     code = getattr(forward, "__code__", None)
     if code is None or _ROTATION not in code.co_names or forward.__closure__:
@@ -320,7 +320,7 @@ class _LayerComparison:
             return
         self._compared.add(layer)
         for replacement in self._candidates[layer]:
-            if replacement.part in self._failed:  # a kernel that doesn't compile once never does
+            if replacement.part in self._failed:  # a kernel that failed to compile fails every time
                 continue
             comparison = numerical_equivalence.compare_forward(
                 layer, replacement.forward, x, others
@@ -341,7 +341,7 @@ def fuse_layers(
     with_liger: bool = False,
     gates_by_liger: bool = True,
 ) -> FusedLayers:
-    """Replace the forward of every layer for which a fused one agrees; return how many.
+    """Replace the forward of every layer for which a fused one agrees, and count them.
 
     `run_few_tokens` passes a few tokens through the model, and each layer is compared on the input that
     it gets there. (Comparing the model's output instead doesn't work: with massive activations, the last

@@ -1,10 +1,10 @@
 """Liger's Triton kernels (Hsu et al. 2024): on a GPU one launch where PyTorch needs five to ten.
 
-Nothing is imported before the first call, which compiles: a missing compiler or header shows there.
+Kernels are imported and compiled on their first call, so that is where a missing compiler or header shows.
 Callers compare a kernel with the layer that it replaces before they use it.
 
-Used are the kernels for norms, gated activations, rotary embeddings and cross-entropy. The fused kernel
-for output layer and loss isn't used: it needs a plain matrix and returns the mean of a batch, or runs
+This module uses the kernels for norms, gated activations, rotary embeddings and cross-entropy. The fused
+kernel for output layer and loss isn't used: it needs a plain matrix and returns the mean of a batch, or runs
 twice, while the objectives here need the loss of each token, from any output layer, in one pass. Its
 inner kernel is used instead, with results in 32-bit (`cross_entropy`).
 """

@@ -4,9 +4,9 @@ Logits are the largest tensor by far: a vocabulary of 150,000 at 8,000 positions
 32-bit, and the softmax and its gradient as much again. So they are computed only at positions that
 train, and in chunks: the gradient of each chunk is computed at once and its logits are freed, which
 costs no second pass (the output layer doesn't train, so the gradient at a position needs nothing but
-its own logits). The softmax is computed in 32-bit, a few rows at a time that fit the CPU's cache, and
-its gradient overwrites the logits: a fifth of the time of a softmax over the whole chunk, and a sixth
-of its memory.
+its own logits). The softmax is computed in 32-bit, a few rows at a time so that they fit the CPU's
+cache, and its gradient overwrites the logits. That takes a fifth of the time of a softmax over the whole
+chunk, and a sixth of its memory.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Scorer:
             )
         if self._start is not None:
             with warnings.catch_warnings():
-                # After PiSSA and OLoRA the base is changed already; another adapter doesn't change it again.
+                # The warning doesn't apply: PiSSA and OLoRA have changed the base already, and loading a
+                # second adapter doesn't change it again.
                 warnings.filterwarnings("ignore", message=".*changes the base weights")
                 self.model.load_adapter(str(self._start), "reference")
             self.model.base_model.set_adapter("default")
@@ -131,7 +132,7 @@ class Scorer:
 
         Dropout is off, so that the reference is the same model each time.
         """
-        # Only these layers: going through all takes longer than a pass over a short row on a GPU.
+        # Only these layers: visiting every module takes longer than a pass over a short row on a GPU.
         for layer in self._dropout_layers:
             layer.training = False
         try:
@@ -166,17 +167,17 @@ class Scorer:
 
     @property
     def fills(self) -> bool:
-        """Whether packed rows are padded to a round number of tokens."""
+        """Return whether packed rows are padded to a round number of tokens."""
         return self.packed and _should_round_up_tokens(self.device, self.base.dtype)
 
     @property
     def uses_liger(self) -> bool:
-        """Whether Liger's kernels compute any of it."""
+        """Return whether Liger's kernels compute any part of the model."""
         return self.scored_by_liger or self.fused.by_liger > 0
 
     @property
     def scored_by_liger(self) -> bool:
-        """Whether Liger's kernel computes the loss of logits."""
+        """Return whether Liger's kernel computes the loss from the logits."""
         return self._head is not None and self._head.loss is liger.cross_entropy
 
     def _with_liger_loss(self, head: OutputHead) -> OutputHead:
@@ -289,7 +290,7 @@ def _compute_logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tens
 def _compute_chunked_logprobs(
     hidden: torch.Tensor, targets: torch.Tensor, head: OutputHead
 ) -> torch.Tensor:
-    """Return the same from hidden states, in chunks whose logits are freed at once."""
+    """Return log-probabilities from hidden states, in chunks whose logits are freed at once."""
     count, targets = len(hidden), targets.to(hidden.device)
     if _should_round_up_tokens(hidden.device, hidden.dtype):
         more = round_up_tokens(count) - count
@@ -299,13 +300,13 @@ def _compute_chunked_logprobs(
 
 
 def _should_round_up_tokens(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether every new number of tokens in a product costs a preparation.
+    """Return whether to limit products to a few distinct token counts.
 
-    On a CPU, oneDNN generates code for each shape of a 16-bit product: about 40 primitives for a number
-    of tokens, which take a tenth of the time of their first use and 20 to 40 MB that stay allocated. With
-    ever new lengths there would be up to 1024 primitives. Caching fewer
-    (ONEDNN_PRIMITIVE_CACHE_CAPACITY, LRU_CACHE_CAPACITY) saves that memory, but generating them again
-    takes 27 ms for each length: a tenth of a training with one row at a time.
+    On a CPU, oneDNN generates code for each shape of a 16-bit product: about 40 primitives per token
+    count, which take a tenth of the time of their first use and keep 20 to 40 MB allocated. If lengths
+    kept changing, there would be up to 1024 primitives. Caching fewer (ONEDNN_PRIMITIVE_CACHE_CAPACITY,
+    LRU_CACHE_CAPACITY) saves that memory, but regenerating them takes 27 ms for each length: a tenth of
+    the time of a training with one row at a time.
     """
     return device.type == "cpu" and dtype != torch.float32
 
@@ -331,12 +332,12 @@ class ChunkedLogprobs(torch.autograd.Function):
         wants_gradient = hidden.requires_grad
         values: list[torch.Tensor] = []
         gradients: list[torch.Tensor] = []
-        for part, wanted in zip(*_split_tokens(hidden, targets, head), strict=True):
+        for part, target_ids in zip(*_split_tokens(hidden, targets, head), strict=True):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = part.detach().requires_grad_(wants_gradient)
                 logits = head(leaf)
             # In a model on several GPUs, an output layer tied to the embeddings is on the first GPU.
-            value = head.loss(logits.detach(), wanted.to(logits.device), wants_gradient)
+            value = head.loss(logits.detach(), target_ids.to(logits.device), wants_gradient)
             values.append(value.to(hidden.device))
             if wants_gradient:
                 gradients += torch.autograd.grad(logits, leaf, grad_outputs=logits.detach())
@@ -362,15 +363,15 @@ def compute_cross_entropy(
     if logits.device.type == "cpu":
         rows = max(1, _LOGITS_IN_CACHE // logits.shape[1])
     values = []
-    for part, wanted in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
+    for part, target_ids in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
         exact = part.to(torch.float32, copy=True)
-        value = exact.gather(1, wanted)
+        value = exact.gather(1, target_ids)
         highest = exact.amax(1, keepdim=True)
         total = exact.sub_(highest).exp_().sum(1, keepdim=True)
         values.append((total.log() - (value - highest))[:, 0])
         if wants_gradient:
             exact.mul_(1 / total)
-            part.copy_(exact.scatter_add_(1, wanted, -torch.ones_like(value)))
+            part.copy_(exact.scatter_add_(1, target_ids, -torch.ones_like(value)))
     return torch.cat(values)
 
 
@@ -417,7 +418,7 @@ def _find_frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> Output
 
 @dataclass(frozen=True)
 class OutputHead:
-    """An output layer, what the model does to its logits, and the loss of those."""
+    """An output layer, the model's postprocessing of its logits, and the loss function."""
 
     layer: torch.nn.Module
     finish: Head
@@ -432,7 +433,7 @@ class OutputHead:
 
 
 def _iter_finishes(config: Any) -> Iterator[Head]:
-    """Yield what models of transformers do to the logits of their output layer."""
+    """Yield the functions that transformers models apply to the logits of their output layer."""
     yield lambda logits: logits
     if divisor := getattr(config, "logits_scaling", None):  # Granite
         yield lambda logits: logits / divisor

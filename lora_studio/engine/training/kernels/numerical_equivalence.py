@@ -22,7 +22,7 @@ class UnavailableKernelError(ImportError):
     """A library lacks a kernel; `reason` is a clause that says so."""
 
     def __init__(self, reason: Text) -> None:
-        """Take the reason."""
+        """Store the reason."""
         super().__init__(str(reason))
         self.reason = reason
 

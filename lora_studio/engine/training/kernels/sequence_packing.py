@@ -1,9 +1,9 @@
 """Rows packed end to end into one sequence, with attention inside each row only.
 
 Nothing is padded, so nothing is computed for padding, and each row's attention costs the square of
-its own length rather than of the whole sequence. The result is that of each row alone, which is
-measured for every model (`enable_packing`): models whose layers carry a state along the sequence, or
-don't use position ids, train on padded rows.
+its own length rather than of the whole sequence. The result equals that of each row alone;
+`enable_packing` verifies this for every model. Models whose layers carry a state along the sequence, or
+that don't use position ids, train on padded rows.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Return causal attention within each packed row, [1, tokens, heads, size].
 
-    `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens, without which
-    it is transformers' own attention. Raises NotImplementedError for attention sinks and capped scores,
+    `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens; without
+    them, transformers' own attention is used. Raises NotImplementedError for attention sinks and capped scores,
     which PyTorch's fused kernels don't support.
     """
     if documents is None:
@@ -68,7 +68,7 @@ def packed_attention(
 
 
 def _cast_as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Cast tensors as autocast does for PyTorch's own attention; it doesn't know other kernels.
+    """Cast tensors as autocast does for PyTorch's own attention; it doesn't cover other kernels.
 
     In a quantized base that computes in float16, everything else is in 32-bit, and so are queries, keys
     and values.
@@ -157,7 +157,7 @@ def varlen_attention(
 
 
 def load_varlen_kernel() -> Callable[..., Any]:
-    """Return PyTorch's interface to it; raises ImportError before PyTorch 2.10."""
+    """Return PyTorch's variable-length attention; raises ImportError before PyTorch 2.10."""
     from torch.nn.attention.varlen import varlen_attn
 
     return cast(Callable[..., Any], varlen_attn)
@@ -204,7 +204,7 @@ def should_use_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool
 def is_varlen_equal(
     dtype: torch.dtype, device: torch.device, heads: int, keys: int, size: int, values: int
 ) -> bool:
-    """Return whether both ways agree on two short rows, and on their gradients."""
+    """Return whether both kernels agree on two short rows, gradients included."""
     lengths = 5, 9
 
     def create(heads: int, size: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Run something and get a lack of memory as a value instead of an exception."""
+"""Run an action and return running out of memory as a value instead of an exception."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class OutOfMemory:
 def capture_oom(action: Callable[[], T], *, attempts: int = 1) -> T | OutOfMemory:
     """Return the result of `action`, or OutOfMemory; every other exception passes through.
 
-    With more than one attempt, unused memory is released in between: an allocation may fail for a
-    moment only. The exception is gone when this returns, since its traceback holds every tensor of the
-    frames that it passed.
+    With more than one attempt, unused memory is released in between, because the shortage may be
+    temporary. The exception is dropped before this returns: its traceback keeps alive every tensor in the
+    frames that it passed through.
     """
     failure: OutOfMemory | None = None
     for _ in range(attempts):
@@ -68,7 +68,7 @@ def capture_oom(action: Callable[[], T], *, attempts: int = 1) -> T | OutOfMemor
 
 
 def run_on_every_rank(ranks: ProcessGroup, action: Callable[[], T]) -> T:
-    """Run an action in which ranks don't communicate; out of memory on one is out of memory on all.
+    """Run an action in which ranks don't communicate; if one runs out of memory, all of them fail.
 
     Raises MemoryPressureError on every rank, so that they recover together. With sharded weights the
     ranks do communicate inside the action, and the exception passes through on one rank alone.
@@ -100,7 +100,7 @@ def _get_device_note() -> Text:
 
 
 def _shorten_reason(error: BaseException) -> Text:
-    """Return a sentence without the advice that libraries add to theirs."""
+    """Return an error's message as a sentence, without the advice that libraries append."""
     if isinstance(error, MemoryPressureError):
         return error.reason
     first_line = str(error).strip().split("\n")[0]

@@ -26,7 +26,7 @@ from lora_studio.engine.model import loading, shape
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.training_data import TrainingData
 
-#: Fewest steps that say something about this computer.
+#: Minimum number of steps to correct estimates by.
 _MIN_STEPS = 2
 
 
@@ -41,9 +41,9 @@ class MemoryForecast:
     started: float
 
     def learn(self, step: int, steps_per_epoch: float) -> None:
-        """Correct later estimates by the memory and time used up to `step`.
+        """Correct later estimates with the memory and time used up to `step`.
 
-        Don't call it where the micro-batch had to be reduced: the estimate wasn't about that.
+        Don't call it after the micro-batch was reduced: the estimate assumed the original size.
         """
         done = step - self.first_step
         if done < _MIN_STEPS:
@@ -131,11 +131,11 @@ def _describe_device(used: torch.device) -> events.Device:
     """Return the device in use, with this process's own memory counted as free."""
     known = devices.list_devices().devices
     name = str(used)
-    device = next((each for each in known if each.name == name), known[-1])
-    own = (
+    device = next((candidate for candidate in known if candidate.name == name), known[-1])
+    own_bytes = (
         torch.cuda.memory_reserved(used)
         if used.type == "cuda"
         else psutil.Process().memory_info().rss
     )
-    free = min(device.total_bytes, device.free_bytes + math.floor(own))
+    free = min(device.total_bytes, device.free_bytes + math.floor(own_bytes))
     return device.model_copy(update={"free_bytes": free})

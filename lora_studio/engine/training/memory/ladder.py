@@ -1,4 +1,4 @@
-"""The levels that training steps down when memory runs out: the same steps, less in memory at a time."""
+"""Memory levels, lowered when memory runs out: the same optimizer steps with less in memory at a time."""
 
 from __future__ import annotations
 

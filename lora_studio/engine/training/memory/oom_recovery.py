@@ -32,7 +32,7 @@ class Completed:
 
 @dataclass(frozen=True)
 class Retry:
-    """Nothing has changed but the memory level, which is lower: run the action again."""
+    """Only the memory level was lowered: run the action again."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RecoverableTrainer(Protocol):
 
 
 class StepLayout(Protocol):
-    """What recovery needs to know of the rows."""
+    """What recovery needs to know about the rows."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -112,7 +112,7 @@ class OomRecovery:
         self._optimizer, self._scaler = optimizer, scaler
 
     def start(self, spec: TrainingSpec, *, lower: bool) -> None:
-        """Apply the level that was enough before, or with `lower` the next one below it.
+        """Apply the level that was low enough before, or with `lower` the next lower one.
 
         Raises ProblemError when there is no lower level.
         """
@@ -127,10 +127,10 @@ class OomRecovery:
                 raise outcome.error
 
     def run(self, action: Callable[[], object]) -> Completed | RolledBack:
-        """Run an action, as often as memory runs out with less of it at a time.
+        """Run an action; whenever memory runs out, lower the memory level and run it again.
 
         Each attempt starts with the same random numbers. Raises ProblemError when nothing is left to
-        try; with sharded weights, at once, for a new process to resume.
+        try. With sharded weights it raises at once, so that a new process resumes.
         """
         while True:
             outcome = self._try_action(action)
@@ -176,8 +176,8 @@ class OomRecovery:
     def _discard_gradients(self) -> None:
         """Drop all gradients and release their memory.
 
-        float16's scaler may have unscaled them already and would take the next ones for unscaled too:
-        an update resets that, and its state is restored.
+        The float16 scaler may have unscaled them already and would assume the same of the next ones. An
+        update resets that, and the scaler's state is restored.
         """
         self._optimizer.zero_grad()
         release_memory()

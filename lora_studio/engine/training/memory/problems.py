@@ -1,4 +1,4 @@
-"""What a training says when memory runs out."""
+"""Problems reported when a training runs out of memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def restart_required_error(reason: Text) -> ProblemError:
 def memory_exhausted_error(
     reason: Text, lengths: Sequence[int] | np.ndarray, precision: str
 ) -> ProblemError:
-    """Return the error for the lowest level, with the change that costs least.
+    """Return the error for running out of memory at the lowest level, with the cheapest remedy.
 
     `lengths` are those of the training rows in tokens.
     """
@@ -80,7 +80,7 @@ def _cut_long_rows(what: Text, rows: np.ndarray, longest: int, usual: int, limit
 
 
 def checkpoint_memory_warning(reason: Text, step: int, saved_step: int) -> Problem:
-    """Return the warning for a checkpoint that couldn't be saved; `saved_step` is 0 without any."""
+    """Return the warning for a checkpoint that couldn't be saved; `saved_step` is 0 if there is none."""
     return warning(
         "training.no_memory_for_checkpoint",
         "The checkpoint of step {step:d} couldn't be saved: {reason}",

@@ -2,8 +2,8 @@
 
 A GPU refuses, and so does a limit on address space. Linux grants more memory than there is and kills a
 process that uses it; a control group does the same at its limit. So a thread checks the limits many
-times a second, and training asks it between micro-batches and before every block of the model, and can
-continue with less in memory at a time.
+times a second. Training polls the result between micro-batches and before every block of the model, so
+that it can continue with less in memory at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INTERVAL = 0.02
 #: Share of a limit at which it counts as reached.
 _SHARE = 0.92
 
-#: What the reason of a MemoryPressureError says of each kind of limit.
+#: The reason in a MemoryPressureError, by kind of limit.
 _COMPUTER: Template = "Out of memory: {used:memory} of this computer's {limit:memory} are in use."
 _ADDRESS_SPACE: Template = (
     "Out of memory: {used:memory} of {limit:memory} of address space are in use."
@@ -63,7 +63,7 @@ class MemoryLimit:
 
 
 class MemoryWatch:
-    """Checks every limit of this process within a `with` block; `check` raises what it saw."""
+    """Checks every limit of this process within a `with` block; `check` raises if one was reached."""
 
     def __init__(self, device: torch.device, limits: list[MemoryLimit] | None = None) -> None:
         """Watch `limits`, by default this process's; none for a device with memory of its own."""
@@ -80,7 +80,7 @@ class MemoryWatch:
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether the next `check` raises."""
+        """Return whether the next `check` raises."""
         return self._exceeded is not None
 
     def check(self, *_: object) -> None:
@@ -90,7 +90,7 @@ class MemoryWatch:
             raise MemoryPressureError(reason)
 
     def reset(self) -> None:
-        """Forget what was seen, and measure from the memory in use now."""
+        """Clear the result, and measure from the memory in use now."""
         with self._checking:
             for limit in self._limits:
                 limit.reset()

@@ -1,1 +1,1 @@
-"""What a recipe chooses: objective, optimizer, schedule, noise, which adapter is kept."""
+"""What a recipe selects: objective, optimizer, schedule, embedding noise, the adapter to keep."""

@@ -1,4 +1,4 @@
-"""Which adapter is kept at the end, and whether training stops early: both follow from evaluations."""
+"""Choose the adapter to keep and decide on early stopping, from the evaluations."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bo
 class BestAdapterStore:
     """The adapters of a run's best evaluations, on disk. Only rank 0 uses it.
 
-    It keeps the best adapter until the end, and the one that was best at the last checkpoint: a
-    training that resumes from there knows no other.
+    It keeps the best adapter until the end, and the one that was best at the last checkpoint, because
+    a training that resumes from there refers to that one.
     """
 
     def __init__(self, run: RunFolder) -> None:
-        """Take over what an interrupted training has left."""
+        """Use the adapters that an interrupted training has left."""
         self._run = run
         self._step_at_checkpoint: int | None = None
 
     def prepare_folder(
         self, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec
     ) -> Path | None:
-        """Return the folder for the adapter if the last evaluation is the best and it is to be kept.
+        """Return the folder to save the adapter in if the last evaluation is the best, else None.
 
-        Deletes the adapters that are no longer needed.
+        Also returns None if the recipe doesn't keep the best. Deletes the adapters that are no longer needed.
         """
         best = find_best_evaluation(evaluations)
         if not spec.keep_best or best is None or best is not evaluations[-1]:
@@ -78,15 +78,15 @@ class BestAdapterStore:
         return self._run.get_best_adapter(best.step)
 
     def set_checkpoint(self, evaluations: Sequence[EvaluatedStep]) -> None:
-        """Note that the last checkpoint has these evaluations."""
+        """Record the evaluations that the last checkpoint contains."""
         best = find_best_evaluation(evaluations)
         self._step_at_checkpoint = best.step if best else None
 
     def find_best(self, evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
         """Return the evaluation whose stored adapter is to be kept; None to keep the last adapter.
 
-        A training that was stopped while the loss still fell keeps the last adapter: it hasn't been
-        evaluated yet, but it is a continuation of the best.
+        If training stopped while the loss was still falling, the last adapter is kept: it hasn't been
+        evaluated, but it continues from the best one.
         """
         best = find_best_evaluation(evaluations) if spec.keep_best else None
         if best is None or best is evaluations[-1]:

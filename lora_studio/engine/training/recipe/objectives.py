@@ -1,8 +1,8 @@
 """Training objectives: one class each, with its formula and source.
 
 All use `Scorer`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch; the
-trainer divides it by `count_items`, summed over the whole optimizer step, so that it is a mean however many
-micro-batches a step has.
+trainer divides it by `count_items`, summed over the whole optimizer step, so that it is a mean over the step,
+however that is split into micro-batches.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ class Kto:
     def prepare_step(self, micro_batches: Sequence[Sequence[EncodedLabeled]]) -> None:
         """Estimate z from all prompts of the step, each with the answer to the one before.
 
-        For a single row, as may be left at the end of an epoch, z is 0. Raises MemoryPressureError on
-        every rank; with sharded weights, where ranks communicate inside, on the one concerned.
+        If the step has a single row, as at the end of an epoch, z is 0. Raises MemoryPressureError on
+        every rank; with sharded weights, where ranks communicate meanwhile, only on the one that ran out.
         """
         rows = [row.answer for rows in micro_batches for row in rows]
         if len(rows) < 2:
@@ -190,8 +190,8 @@ class Kto:
                 values.append(0.0 if isinstance(part, DuplicateBatch) else value)
             return sum(values)
 
-        own = run_on_every_rank(self.ranks, sum_rewards)
-        total = sum(self.ranks.all_gather(own))
+        local_sum = run_on_every_rank(self.ranks, sum_rewards)
+        total = sum(self.ranks.all_gather(local_sum))
         self._shift = torch.tensor(max(0.0, total / len(rows)))
 
     def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
@@ -225,8 +225,8 @@ def _count_trained(batch: Batch) -> torch.Tensor:
 def _log1mexp(value: torch.Tensor) -> torch.Tensor:
     """Return log(1 − exp(value)) for value ≤ 0 without cancellation (Mächler 2012).
 
-    Probabilities are capped one millionth below 1: beyond, odds and their gradient are infinite in
-    32-bit.
+    Probabilities are capped one millionth below 1: above that, odds and their gradient are infinite
+    in 32-bit.
     """
     value = value.clamp(max=-1e-6)
     return torch.where(
@@ -237,7 +237,7 @@ def _log1mexp(value: torch.Tensor) -> torch.Tensor:
 def _compute_pair_loss(
     loss: Callable[[torch.Tensor], torch.Tensor], chosen: torch.Tensor, rejected: torch.Tensor
 ) -> Loss:
-    """Return the loss of the margins, and how often and how far the chosen answer is ahead."""
+    """Return the loss of the margins, with the accuracy and the margin as metrics."""
     margin = chosen - rejected
     metrics = {"accuracy": (margin > 0).sum(), "margin": margin.sum()}
     return Loss(loss(margin).sum(), {name: value.detach() for name, value in metrics.items()})

@@ -52,8 +52,8 @@ def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.
 def build_parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups:
     """Return the parameter groups of a recipe, without empty ones.
 
-    These are all parameters at the recipe's rate; with weight decay those that are exempt from it; with
-    LoRA+ the B matrices.
+    There are up to three: parameters at the recipe's rate, with weight decay those that are exempt from
+    it, and with LoRA+ the B matrices.
     """
     groups: Groups = [
         {"params": []},
@@ -74,9 +74,10 @@ def build_parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups
 
 
 def is_exempt_from_decay(name: str, value: torch.Tensor) -> bool:
-    """Return whether weight decay leaves a parameter alone: biases and scales of norms.
+    """Return whether a parameter is exempt from weight decay: biases and scales of norms.
 
-    Scales have one dimension, as in transformers' Trainer. DoRA's magnitudes do too, and decay.
+    As in transformers' Trainer, a scale is a parameter with one dimension. DoRA's magnitudes also have
+    one, but decay.
     """
     return "bias" in name or (value.ndim < 2 and "lora_magnitude" not in name)
 
@@ -91,8 +92,8 @@ def get_missing_packages() -> tuple[str, ...]:
 def use_inference_weights(optimizer: Optimizer) -> Iterator[None]:
     """Switch the model to the weights to evaluate and save; restore those that train, exactly.
 
-    A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Its own way
-    from x back to y rounds, and a resumed training would differ in the last bit.
+    A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Its own
+    conversion from x back to y rounds, so a resumed training would differ in the last bit.
     """
     if not _is_schedule_free(optimizer):
         yield
@@ -110,7 +111,7 @@ def use_inference_weights(optimizer: Optimizer) -> Iterator[None]:
 def get_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
     """Return everything needed to continue: plain values and tensors.
 
-    Besides the usual entries it has `weights`, those that train, where other ones are saved.
+    If the weights being trained differ from the saved ones, they are in an extra entry, `weights`.
     """
     state: dict[str, Any] = dict(optimizer.state_dict())
     if _is_schedule_free(optimizer):
@@ -119,7 +120,7 @@ def get_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Restore what `get_optimizer_state` returned; the model holds the weights as they were saved."""
+    """Restore what `get_optimizer_state` returned; the model must hold the saved weights."""
     weights = state.pop("weights", None)
     optimizer.load_state_dict(state)
     if weights is not None:

@@ -14,7 +14,7 @@ from transformers import get_scheduler
 
 from lora_studio.core.training.spec import TrainingSpec
 
-#: On a plateau: evaluations without a lower loss to wait for, and what the rate is multiplied by.
+#: Plateau schedule: evaluations without a lower loss to wait for, and the factor for the rate.
 _PATIENCE = 1
 _FACTOR = 0.5
 
@@ -67,7 +67,7 @@ class WarmupPlateau(ReduceLROnPlateau):
     """Halves the rate when two evaluations in a row don't lower the loss, after a warmup."""
 
     def __init__(self, optimizer: Optimizer, warmup: int, lowest: float) -> None:
-        """Take the warmup in steps, and the share of a rate below which it isn't halved."""
+        """Take the warmup in steps, and the minimum rate as a share of the initial one."""
         self.base = [group["lr"] for group in optimizer.param_groups]
         self.warmup, self.done = warmup, 0
         super().__init__(

@@ -1,4 +1,4 @@
-"""What a training is about to do, for the script that repeats it."""
+"""Facts about a training for the script that repeats it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.engine.training.training_data import TrainingRows
 
 @dataclass(frozen=True)
 class ReproductionFacts:
-    """A training as its objects describe it, rather than as it was configured.
+    """A training as its live objects describe it, rather than as it was configured.
 
     `is_packed` says whether rows are packed end to end, `is_filled` whether packed rows are padded to a
     round number of tokens (`Scorer.fills`), `step` how many steps are done already.

@@ -1,4 +1,4 @@
-"""Values as Python source, laid out as formatters do."""
+"""Format values as Python source, in the layout of common formatters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def format_call(head: str, arguments: Iterable[str]) -> str:
 
 
 def format_assignment(name: str, value: Any) -> str:
-    """Return the right-hand side of `name = value`, in parentheses where only those make it fit."""
+    """Return the right-hand side of `name = value`, in parentheses if it doesn't fit without them."""
     text = format_literal(value)
     if len(name) + 3 + len(text) > WIDTH >= 4 + len(text):
         return f"(\n    {text}\n)"

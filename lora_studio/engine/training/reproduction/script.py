@@ -33,7 +33,7 @@ from lora_studio.engine.training.reproduction.python_source import (
 )
 from lora_studio.engine.training.reproduction.rows import write_rows
 
-#: Most lines of a script. Beyond, first the adapter's settings move to a file, then the model.
+#: Maximum lines of a script. A longer one moves the adapter's settings to a file, then the model.
 _MAX_LINES = 199
 
 _OBJECTIVES = {
@@ -56,7 +56,7 @@ class ReproductionScripts:
 def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext) -> None:
     """Write `train.py`, its rows and its requirements into the run folder.
 
-    Failing to do so doesn't end the training: it emits Warned.
+    A failure emits Warned and doesn't end the training.
     """
     try:
         with create_folder_atomic(run.data) as folder:

@@ -65,7 +65,7 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
 def build_start_adapter(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str | None:
     """Return the adapter that training starts from, relative to the run folder; None for PEFT's own.
 
-    Initial values that were computed from rows or rounding errors are saved beside the rows. Raises
+    Initial values that were computed from rows or rounding errors are saved with the rows. Raises
     ValueError when training is past its first step.
     """
     if facts.tuned.start:
@@ -101,13 +101,13 @@ def has_reference_dropout(tuned: AdaptedModel) -> bool:
     Without it the script leaves the model in training mode: quantized layers round differently in
     evaluation mode.
     """
-    own = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
+    adapter_dropout = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
     layers = tuned.model.named_modules()
-    return any(is_dropping(layer) for name, layer in layers if not name.endswith(own))
+    return any(is_dropping(layer) for name, layer in layers if not name.endswith(adapter_dropout))
 
 
 def should_widen_to_32_bit(tuned: AdaptedModel) -> bool:
-    """Return whether modules or biases train that PEFT itself doesn't convert to 32-bit."""
+    """Return whether PEFT leaves any trained modules or biases unconverted to 32-bit."""
     config = tuned.model.peft_config["default"]
     return tuned.base.dtype != torch.float32 and bool(
         config.modules_to_save or config.bias != "none"
