@@ -1,4 +1,4 @@
-"""The merging step: adapter into base."""
+"""The merging step: how the adapter is merged into the base model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lora_studio.core.spec import Spec, setting
 
 
 class MergingSpec(Spec):
-    """How the adapter is folded into the base weights: W' = W + (alpha / rank) · B·A."""
+    """How the adapter is merged into the base weights: W' = W + (alpha / rank) · B·A."""
 
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
         "auto",

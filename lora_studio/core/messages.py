@@ -1,4 +1,4 @@
-"""Messages as data: a template with named values, turned into a sentence only where it is shown."""
+"""Messages as data: a template with named values that becomes a sentence only when it is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lora_studio.core import formatting, timestamps
 #: Looks up the translation of a template; the number decides which plural form is returned.
 Translate = Callable[[str, int | None], str]
 
-#: Formats that a field of a template may name, as in `{free:size}`. Others are Python's own.
+#: Additional formats for template fields, as in `{free:size}`. Other formats are Python's.
 FORMATS: Mapping[str, Callable[[Any], str | Text]] = {
     "number": formatting.format_number,
     "count": formatting.format_count,
@@ -36,8 +36,8 @@ FORMATS: Mapping[str, Callable[[Any], str | Text]] = {
 }
 
 
-#: An English template of a message, or a sentence without values. A literal where this or `Text` is
-#: declared is collected for translation (`packaging/translations.py`).
+#: An English template of a message, or a sentence without values. A literal passed to a parameter
+#: of this type or `Text` is collected for translation (`packaging/translations.py`).
 Template = str
 
 #: Serialization context in which a message also carries its finished English text, for `--json`.
@@ -48,8 +48,9 @@ class Text(BaseModel):
     """A sentence or phrase for people: an English `template` and the `values` of its fields.
 
     The template doubles as the key of its translation. `singular` is the template for exactly one,
-    where `values["n"]` counts something. Without values the template is shown as it stands, so
-    braces need no escape there. A plain string is accepted in its place, as older runs hold them.
+    where `values["n"]` counts something. Without values, the template is shown unchanged, so its
+    braces need no escaping. A plain string is also accepted, since the files of older runs contain
+    them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,7 +98,7 @@ def text(template: Template, **values: Any) -> Text:
 
 
 def fill(template: Template | Text, values: Mapping[str, Any]) -> Text:
-    """Return a message with those of the `values` that its template has fields for."""
+    """Return a message with only those `values` that its template has fields for."""
     if isinstance(template, Text) or not values:
         return Text.model_validate(template)
     fields = {name.partition(".")[0] for _, name, _, _ in _PARSER.parse(template) if name}
@@ -122,7 +123,7 @@ def listed(items: Sequence[Text | str], joint: str = "and") -> Text:
 
 
 def describe_remaining(seconds: float | None) -> Text:
-    """Return the remaining time, rounded: `about 12 min`; a dash while unknown."""
+    """Return the remaining time, rounded: `about 12 min`, or a dash if unknown."""
     if seconds is None or not math.isfinite(seconds):
         return text("–")
     if seconds < 5:
@@ -133,7 +134,7 @@ def describe_remaining(seconds: float | None) -> Text:
 
 
 def render(message: Text | str, translate: Translate | None = None) -> str:
-    """Return the finished sentence, in English or in the language that `translate` knows."""
+    """Return the finished sentence, in English or as translated by `translate`."""
     if isinstance(message, str):
         return message
     n = message.values.get("n") if message.singular else None

@@ -1,4 +1,4 @@
-"""Saved data of the playground, beside the project: conversations and blind votes."""
+"""Saved data of the playground, next to the project file: conversations and blind votes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
 
-#: Most columns side by side.
+#: The most columns side by side.
 COLUMNS = 3
 _TITLE = 60
 
@@ -30,7 +30,7 @@ class _Stored(BaseModel):
 
 
 class AnswerVersion(_Stored):
-    """One answer of one column, with who gave it; `problem` is why there is none."""
+    """One answer in one column, and the speaker that gave it; `problem` says why there is none."""
 
     text: str = ""
     speaker: Speaker = AdapterSpeaker()
@@ -41,7 +41,7 @@ class AnswerVersion(_Stored):
 
 
 class TurnAnswers(_Stored):
-    """Every answer that a column has given to one turn; `shown` is the one that counts."""
+    """Every answer that a column has given to one turn; `shown` is the index of the current one."""
 
     takes: tuple[AnswerVersion, ...] = ()
     shown: int = 0
@@ -57,7 +57,7 @@ class TurnAnswers(_Stored):
 
 
 class Turn(_Stored):
-    """What was asked, and each column's answers."""
+    """A question and each column's answers."""
 
     user: str
     answers: tuple[TurnAnswers, ...] = ()
@@ -67,7 +67,7 @@ class Turn(_Stored):
         return self.answers[column] if column < len(self.answers) else TurnAnswers()
 
     def put(self, column: int, answers: TurnAnswers) -> Turn:
-        """Return the turn with other answers in a column."""
+        """Return the turn with a column's answers replaced."""
         padded = [self.get_answers(each) for each in range(max(column + 1, len(self.answers)))]
         padded[column] = answers
         return self.model_copy(update={"answers": tuple(padded)})
@@ -87,7 +87,7 @@ class Conversation(_Stored):
 
     @property
     def title(self) -> str:
-        """The beginning of what was asked first, on one line."""
+        """The beginning of the first question, on one line."""
         text = " ".join((self.turns[0].user if self.turns else self.draft).split())
         return text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…"
 
@@ -99,7 +99,7 @@ class Conversation(_Stored):
             if (take := each.get_answers(column).current) is not None and take.problem is None:
                 messages.append(Message(role="assistant", content=take.text))
             else:
-                messages.pop()  # a question without an answer would break the order of roles
+                messages.pop()  # a question without an answer would break the alternation of roles
         return (*messages, Message(role="user", content=self.turns[turn].user))
 
     def with_turn(self, index: int, turn: Turn) -> Conversation:
@@ -121,7 +121,7 @@ class Conversation(_Stored):
 
 
 class Vote(_Stored):
-    """One blind comparison: who answered what, and who won; None for a tie."""
+    """One blind comparison: each speaker's answer, and the winner; None for a tie."""
 
     time: float = Field(default_factory=time.time)
     prompt: str
@@ -131,7 +131,7 @@ class Vote(_Stored):
 
 
 class VoteTally(_Stored):
-    """How often one took part and won; a tie counts half for each."""
+    """A speaker's comparisons and wins; a tie counts as half a win for each side."""
 
     name: str
     votes: int = 0
@@ -140,15 +140,15 @@ class VoteTally(_Stored):
 
     @property
     def rate(self) -> float:
-        """Share of its comparisons that it won, from 0 to 1."""
+        """Share of comparisons won, from 0 to 1."""
         return (self.wins + self.ties / 2) / self.votes if self.votes else 0.0
 
 
 class Playground:
-    """The folder `playground` beside a project file; each file is written whole or not at all."""
+    """The folder `playground` next to a project file; files are written atomically."""
 
     def __init__(self, project: Path) -> None:
-        """Set the project's folder; no folder is created before something is saved."""
+        """Set the project's folder; nothing is created until something is saved."""
         self.folder = project / "playground"
 
     @property

@@ -14,7 +14,7 @@ STEPS: tuple[Step, ...] = ("model", "lora", "dataset", "training", "merging", "e
 
 
 class Where(BaseModel):
-    """The place a problem belongs to; every part is optional.
+    """The location of a problem; every part is optional.
 
     `line` and `column` count from 1 in a text file, `row` counts from 1 in a dataset.
     """
@@ -44,7 +44,7 @@ class Where(BaseModel):
 
 
 class Fix(BaseModel):
-    """A change of one field that the user can apply with one click, and of those in `also` with it."""
+    """A field change that the user can apply with one click, together with the changes in `also`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,11 +56,11 @@ class Fix(BaseModel):
 
     @property
     def changes(self) -> tuple[tuple[Step, str, Any], ...]:
-        """Every step, field and value that it sets."""
+        """Every step, field and value that the fix sets."""
         return ((self.step, self.field, self.value), *self.also)
 
 
-#: Codes in files of version 0.1, and their spelling since.
+#: Codes in files of version 0.1, and their current spelling.
 _RENAMED_CODES = {
     "dataset.tokenised": "dataset.tokenized",
     "lora.orthogonal_on_quantised": "lora.orthogonal_on_quantized",
@@ -71,7 +71,7 @@ _RENAMED_CODES = {
 
 
 class Problem(BaseModel):
-    """One thing that is wrong. An `error` keeps a job from starting, a `warning` does not.
+    """One thing that is wrong. An `error` prevents a job from starting, a `warning` does not.
 
     `code` is stable and dotted (`dataset.no_usable_rows`): documentation is indexed by it. `what`
     says what happened, `remedy` what to do next.
@@ -98,16 +98,16 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """Carries problems up to the one place that reports them."""
+    """Raised with one or more problems to report to the user."""
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
-        """Take one problem or several."""
+        """Store one or several problems."""
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class InvalidContentError(ValueError):
-    """What was read can't be used; `reason` says why, in the middle of a sentence."""
+    """Raised for content that can't be used; `reason` completes a sentence."""
 
     def __init__(self, reason: Template | Text, **values: Any) -> None:
         """Store the reason: a template with `values` for its fields."""
@@ -124,7 +124,9 @@ def error(
     fix: Fix | None = None,
     **values: Any,
 ) -> Problem:
-    """Return a problem that keeps a job from starting; `values` fill the fields of both templates."""
+    """Return a problem that prevents a job from starting; `values` fill the fields of both
+    templates.
+    """
     return Problem(
         code=code,
         what=fill(what, values),
@@ -143,7 +145,7 @@ def warning(
     fix: Fix | None = None,
     **values: Any,
 ) -> Problem:
-    """Return a problem that does not keep a job from starting."""
+    """Return a problem that does not prevent a job from starting."""
     problem = error(code, what, remedy, where=where, fix=fix, **values)
     return problem.model_copy(update={"severity": "warning"})
 

@@ -1,1 +1,3 @@
-"""What a training takes of memory and time, what makes it fit, what earlier runs here showed."""
+"""Estimate the memory and duration of a training, suggest changes that make it fit, and calibrate
+from earlier runs.
+"""

@@ -1,7 +1,9 @@
-"""How many parameters an adapter has, from the widths of the layers alone: at once, as a slider moves.
+"""Count an adapter's parameters from the widths of the layers alone: fast enough for a moving
+slider.
 
 A layer of inputs × outputs gets A (rank × inputs) and B (outputs × rank), Hu et al. 2021; DoRA adds
-one length per output (Liu et al. 2024). What rests on more than widths is left to the engine.
+one magnitude per output (Liu et al. 2024). The engine counts everything that depends on more than
+widths.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ _ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
 
 
 def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
-    """Return the trainable parameters of an adapter on a model; None where only the engine can
-    tell, or where nothing would train.
+    """Return the trainable parameters of an adapter on a model; None if only the engine can count
+    them, or if nothing would train.
 
-    It supports neither biases, nor fully trained modules, nor stacked experts, nor a starting
-    adapter, nor a choice of blocks in a model whose blocks differ.
+    Not supported: biases, fully trained modules, stacked experts, a starting adapter, and a
+    selection of blocks in a model whose blocks differ.
     """
     if model.shape is None or lora.bias != "none" or lora.modules_to_save or lora.start_from:
         return None

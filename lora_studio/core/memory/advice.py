@@ -1,4 +1,6 @@
-"""What to change so that a training fits its device: the largest micro-batch, the cheapest change."""
+"""Suggest changes that make a training fit its device: the largest micro-batch, the cheapest
+change.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,15 @@ from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import Fix, Problem, Step, Where, warning
 from lora_studio.core.protocol.training import MemoryEstimate
 
-#: Bounds of the two fields, and the shortest limit that is worth proposing, in tokens.
+#: Upper bounds of the two fields, and the shortest sequence length worth proposing, in tokens.
 _MICRO_BATCH, _ACCUMULATION, _SHORTEST, _GRAIN = 1024, 4096, 64, 8
 
 
 @dataclass(frozen=True)
 class MemoryChange:
-    """Settings that make a training smaller, in words and as steps, fields and values."""
+    """Settings that reduce a training's memory: a description, and the changes as step, field and
+    value.
+    """
 
     title: Text
     changes: tuple[tuple[Step, str, Any], ...]
@@ -28,14 +32,15 @@ class MemoryChange:
 
     @property
     def fix(self) -> Fix:
-        """As one click."""
+        """The change as a fix that applies with one click."""
         (step, field, value), *others = self.changes
         return Fix(label=self.title, step=step, field=field, value=value, also=tuple(others))
 
 
 def with_micro_batch(plan: MemoryPlan, micro_batch: int) -> MemoryPlan:
-    """Return the recipe with the same effective batch in other parts; `micro_batch` has to divide
-    it."""
+    """Return the recipe with another micro-batch and the same effective batch, which `micro_batch`
+    has to divide.
+    """
     accumulation = plan.training.effective_batch // micro_batch
     update = {"micro_batch": micro_batch, "gradient_accumulation": accumulation}
     return replace(plan, training=plan.training.model_copy(update=update))
@@ -52,9 +57,9 @@ def list_micro_batches(plan: MemoryPlan) -> list[int]:
 
 
 def find_largest_micro_batch(plan: MemoryPlan) -> int | None:
-    """Return the largest micro-batch with the same effective batch that fits, None if none does.
+    """Return the largest micro-batch that fits with the same effective batch, or None.
 
-    Found by halving: a smaller one never takes more.
+    Uses bisection, since a smaller micro-batch never needs more memory.
     """
     sizes = list_micro_batches(plan)
     index = bisect.bisect_left(
@@ -64,12 +69,12 @@ def find_largest_micro_batch(plan: MemoryPlan) -> int | None:
 
 
 def find_cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
-    """Return the cheapest change that makes the training fit, None if none does.
+    """Return the cheapest change that makes the training fit, or None.
 
-    In this order: smaller micro-batches (nothing but a little time), recomputing activations (a
-    third of the speed), both, an 8-bit optimizer as well, weights divided among several GPUs as well
-    (what they send each other), a 4-bit base as well (some quality), and a shorter limit on top of all
-    (part of the data).
+    Changes are cumulative and tried in order of their cost: smaller micro-batches (a little time),
+    recomputing activations (a third of the speed), both, an 8-bit optimizer, weights sharded across
+    several GPUs (communication), a 4-bit base (some quality), and a shorter sequence length (part
+    of the data).
     """
     for change in _iter_changes(plan):
         if estimate(change.plan).fits:
@@ -78,7 +83,7 @@ def find_cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
 
 
 def check_fit(plan: MemoryPlan, estimate: MemoryEstimate) -> Problem | None:
-    """Return the problem that a training doesn't fit, with the change that helps; None if it fits."""
+    """Return a problem with a suggested change if a training doesn't fit; None if it fits."""
     if estimate.fits is not False or estimate.available is None:
         return None
     change = find_cheapest_change(plan)
@@ -104,8 +109,9 @@ _NO_CHANGE = {
 
 
 def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
-    """Yield changes by rising cost, each with the largest micro-batch that fits on top where that
-    helps."""
+    """Yield changes by rising cost, each combined with the largest micro-batch that fits if that
+    helps.
+    """
     yield from _with_smaller_micro_batch(MemoryChange(NO_TEXT, (), plan))
     current = MemoryChange(NO_TEXT, (), plan)
     for rung in (_enable_checkpointing, _switch_optimizer, _shard_weights, _quantize):
@@ -166,7 +172,7 @@ def _change_recipe(
 
 
 def _shard_weights(change: MemoryChange) -> MemoryChange | None:
-    """Return the change that shards the weights among the GPUs."""
+    """Return the change that shards the weights across the GPUs."""
     plan = change.plan
     model = plan.model.model_copy(update={"sharding": "shard"})
     after = replace(plan, model=model)
@@ -182,7 +188,9 @@ def _quantize(change: MemoryChange) -> MemoryChange | None:
     weights."""
     plan = change.plan
     done = plan.precision == "4bit" or plan.inspected.prequantized is not None
-    done = done or (plan.processes > 1 and plan.model.sharding == "shard")  # they cannot be divided
+    done = done or (
+        plan.processes > 1 and plan.model.sharding == "shard"
+    )  # 4-bit weights can't be sharded
     if done or plan.kind == "mps" or plan.lora.changes_base:
         return None
     model = plan.model.model_copy(update={"precision": "4bit"})
@@ -215,7 +223,7 @@ def _shorten_sequences(change: MemoryChange) -> MemoryChange | None:
 def _add_change(
     change: MemoryChange, title: Text, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
 ) -> MemoryChange:
-    """Return a change with one more added."""
+    """Return a change with one more setting added."""
     remaining = tuple(
         item for item in change.changes if item[:2] not in {each[:2] for each in fields}
     )

@@ -1,4 +1,4 @@
-"""What earlier trainings on this machine showed: how far estimates were off, and how fast it is."""
+"""Calibrate estimates from earlier trainings on this machine: the error in memory, and the speed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lora_studio.core.protocol.events import Device
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.system import files, paths
 
-#: A run never moves the factor further than this, and half the way at a time: one odd run, or
-#: another program's memory, is not to spoil every later estimate.
+#: Bounds of the factor, which each run moves only half the way: one odd run, or another program's
+#: memory, should not spoil every later estimate.
 LOWEST, HIGHEST, _WEIGHT = 0.5, 2.0, 0.5
 
 
 class CalibrationRecord(BaseModel):
-    """Of one device and precision.
+    """The calibration of one device at one precision.
 
-    `factor` is measured over estimated memory, of the part that no formula gives exactly.
-    `work_per_s` is tokens × parameters per second; `tokens_per_s` by model source. Both are speeds
-    without gradient checkpointing.
+    `factor` is the ratio of measured to estimated memory, for the part that no formula gives
+    exactly. `work_per_s` is tokens × parameters per second; `tokens_per_s` by model source. Both
+    are speeds without gradient checkpointing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,8 +35,9 @@ class CalibrationRecord(BaseModel):
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
 
     def speed(self, source: str, parameters: int) -> float | None:
-        """Return tokens per second to expect of a model; estimated from its work if it was never
-        trained."""
+        """Return the expected tokens per second for a model; derived from `work_per_s` if it was
+        never trained.
+        """
         if source in self.tokens_per_s:
             return self.tokens_per_s[source]
         return self.work_per_s / parameters if self.work_per_s and parameters else None
@@ -44,8 +45,11 @@ class CalibrationRecord(BaseModel):
     def with_run(
         self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
     ) -> CalibrationRecord:
-        """Return the entry with one more run: `ratio` is measured over estimated memory of that
-        part, which was a `share` of the total; a smaller share changes the entry less."""
+        """Return the record updated with one more run.
+
+        `ratio` is measured over estimated memory of the part that `factor` is about, and `share` is
+        that part's share of the total; a smaller share changes the record less.
+        """
         moved = self.factor * ratio ** (_WEIGHT * share)
         speeds = {**self.tokens_per_s, source: speed} if speed > 0 else self.tokens_per_s
         return CalibrationRecord(
@@ -57,25 +61,29 @@ class CalibrationRecord(BaseModel):
 
 
 class MachineCalibration(BaseModel):
-    """Everything learned, by device and precision."""
+    """All calibration records, by device and precision."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     learned: dict[str, CalibrationRecord] = Field(default_factory=dict)
 
     def get(self, device: str, precision: str) -> CalibrationRecord:
-        """Return what is known of a device (`get_device_model`) at a precision; defaults at first."""
+        """Return the record of a device (`get_device_model`) at a precision; the defaults before
+        its first run.
+        """
         return self.learned.get(f"{device} · {precision}", CalibrationRecord())
 
     def with_record(
         self, device: str, precision: str, learned: CalibrationRecord
     ) -> MachineCalibration:
-        """Return the calibration with another entry."""
+        """Return the calibration with another record."""
         return MachineCalibration(learned={**self.learned, f"{device} · {precision}": learned})
 
 
 def get_device_model(device: Device) -> str:
-    """Return a device's model name; the title of a CPU names its threads, so it is plain `cpu`."""
+    """Return a device's model name; just `cpu` for a CPU, since its title includes the number of
+    threads.
+    """
     return "cpu" if device.name == "cpu" else str(device.title)
 
 
@@ -87,7 +95,9 @@ def apply_correction(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
 
 
 def learn(plan: MemoryPlan, estimate: MemoryEstimate, peak: int, speed: float) -> None:
-    """Store what a training used, in bytes and tokens per second, beside its estimate."""
+    """Update the calibration from a training's estimate and its measured bytes and tokens per
+    second.
+    """
     known = load()
     name = get_device_model(plan.device)
     certain = estimate.reported - estimate.guessed
@@ -108,8 +118,7 @@ def get_path() -> Path:
 
 
 def load() -> MachineCalibration:
-    """Read the calibration; empty if the file is missing or damaged, and learned again from later
-    runs."""
+    """Read the calibration; empty if the file is missing or damaged. Later runs fill it again."""
     try:
         return MachineCalibration.model_validate_json(get_path().read_bytes())
     except (OSError, ValidationError):
@@ -117,6 +126,6 @@ def load() -> MachineCalibration:
 
 
 def save(machine: MachineCalibration) -> None:
-    """Write the calibration; a disk that can't be written to only loses what was learned."""
+    """Write the calibration; a write error is ignored, since later runs fill it again."""
     with contextlib.suppress(OSError):
         files.write_atomic(get_path(), machine.model_dump_json(indent=2))

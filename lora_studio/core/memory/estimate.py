@@ -1,7 +1,7 @@
-"""What a training takes: bytes of memory component by component, and seconds.
+"""Estimate what a training needs: bytes of memory for each component, and seconds.
 
-Sums over what the loop of `engine.training` keeps: which tensors the backward pass needs is read off
-the layers' formulas, the few factors that no formula gives (`Constants`) are measured, by
+Adds up what the loop in `engine.training` keeps in memory. The layers' formulas give the tensors
+that the backward pass needs; the few factors that no formula gives (`Constants`) are measured by
 `tests/benchmarks/memory.py --fit`.
 """
 
@@ -15,24 +15,24 @@ from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer
 
-#: Logits that are in memory at a time, as they are computed in pieces: 32 million, 64 MB in 16 bits.
+#: Logits in memory at a time, since they are computed in chunks: 32 million, 64 MB in 16-bit.
 LOGITS_AT_ONCE = 1 << 25
 
-#: Time of a training with gradient checkpointing over one without: a second forward pass, which is
-#: a third of the work (Chen et al. 2016).
+#: Time of a training with gradient checkpointing relative to one without: the second forward pass
+#: is a third of the work (Chen et al. 2016).
 RECOMPUTING = 4 / 3
 
 
 def estimate(plan: MemoryPlan) -> MemoryEstimate:
-    """Return the peak memory and the time of a training. Costs microseconds per kind of layer."""
+    """Return the peak memory and the time of a training. Takes microseconds per kind of layer."""
     trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
-    # Processes on the processor share one memory, each GPU has its own.
+    # Processes on the CPU share one memory; each GPU has its own.
     times = plan.processes if plan.kind == "cpu" else 1
     casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
     stored, working = estimate_activations(plan, tokens)
     logits = _estimate_logits(plan, tokens)
-    # While the logits are there, the backward pass of the layers has not begun.
+    # The logits are freed before the backward pass of the layers begins.
     activations = round(plan.correction * (stored + max(0, working - logits)))
     logits = round(plan.correction * logits)
     on_cpu = plan.kind == "cpu"
@@ -47,7 +47,7 @@ def estimate(plan: MemoryPlan) -> MemoryEstimate:
         logits=times * logits,
         overhead=times * (fixed + held + estimate_dequantized_bytes(plan)),
         tokens=tokens,
-        # A GPU reports what is in use, neither what its driver has nor what the allocator holds.
+        # A GPU reports memory in use, without the driver's and the allocator's reserve.
         uncounted=0 if on_cpu else fixed + held,
         guessed=times * (activations + logits + (held if on_cpu else 0)),
         available=plan.device.free_bytes,
@@ -66,10 +66,11 @@ def estimate_optimizer_bytes(name: Optimizer, trained: int) -> int:
 
 
 def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
-    """Return the bytes kept of all layers until the backward pass, plus the transient bytes of one.
+    """Return the bytes that all layers keep until the backward pass, and the transient bytes of
+    one.
 
-    With checkpointing the input of each layer alone is kept, by Unsloth's outside the GPU, and one
-    layer at a time is computed again.
+    With checkpointing, only the input of each layer is kept (Unsloth keeps it outside the GPU), and
+    one layer at a time is recomputed.
     """
     size, model, shape = plan.bytes_each, plan.inspected, plan.shape
     block, adapters = estimate_block_bytes(plan), estimate_adapter_bytes(plan)
@@ -80,21 +81,24 @@ def estimate_activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     if plan.checkpoints:
         inputs = tokens * (4 if plan.has_fp32_weights else size) * model.hidden_size * model.layers
         if plan.training.gradient_checkpointing == "unsloth" and plan.kind == "cuda":
-            inputs = 0  # they wait in main memory
+            inputs = 0  # offloaded to main memory
         return inputs + experts, tokens * (block + adapters) + working
     first, count = _find_adapted_blocks(plan)
-    # The last norm's input makes up for that of the first one, which no gradient goes through.
+    # Counts the last norm's input instead of the first one's, which needs no gradient.
     return tokens * (block * (model.layers - first) + adapters * count) + experts, working
 
 
 def _compute_widest(shape: ModelShape) -> int:
-    """Return the numbers per token of the widest result inside a block."""
+    """Return the width of the widest intermediate result in a block, in numbers per token."""
     return max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
 
 
 def _estimate_reserved(plan: MemoryPlan, tokens: int, activations: float) -> float:
-    """Return the bytes that the allocator holds without use. glibc leaves gaps between kept
-    tensors, which the temporary tensors of a layer need again and again in other sizes."""
+    """Return the bytes that the allocator holds but doesn't use.
+
+    glibc fragments: the temporary tensors of a layer differ in size and don't fit the gaps between
+    kept tensors.
+    """
     if plan.kind == "cpu":
         return plan.constants.held * tokens * _compute_widest(plan.shape)
     return plan.constants.reserved * activations
@@ -104,17 +108,20 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
     """Return the bytes per token that a decoder block keeps for its backward pass, without
     adapters.
 
-    A norm keeps its input, most in 32-bit as they compute in it. Attention (Dao 2023) keeps queries, keys,
-    values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and,
-    where it is not of Llama's kind, the activation of one. A frozen linear layer needs no input.
+    A norm keeps its input, usually in 32-bit, since most norms compute in it. Attention (Dao 2023)
+    keeps queries, keys, values and its result, and one 32-bit number per head. A gated MLP keeps
+    both inner results and, unless it is like Llama's, the activation of one. A frozen linear layer
+    doesn't keep its input.
     """
     size, shape = plan.bytes_each, plan.shape
     norms = (size if shape.plain_norms and not plan.has_fp32_weights else 4) * shape.norm_width
     attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
-    if shape.fused_attention:  # values are a part of the layer's result, which stays for them
+    if (
+        shape.fused_attention
+    ):  # values are a view of the fused layer's result, which keeps all of it
         attention += size * (shape.query_width + shape.key_width)
     inner = shape.intermediate_size if not shape.experts_per_token else 0
-    # A 4-bit layer gives back 32-bit results where it got such inputs, an 8-bit one does not.
+    # A 4-bit layer returns 32-bit results for 32-bit inputs, an 8-bit one does not.
     given = 4 if plan.has_fp32_weights and plan.precision == "4bit" else size
     mlp = given * inner * (1 if not shape.gated else 2 if shape.plain_gates else 3)
     routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
@@ -124,12 +131,12 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
 def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     """Return the bytes per token that the adapters of one block keep.
 
-    An A matrix needs its input, the B matrix what A gave. Layers that read the same tensor keep it
-    once; dropout makes a copy for each, and keeps what it drops.
+    Matrix A keeps its input, matrix B the output of A. Layers that read the same tensor keep it
+    once; dropout makes a copy for each, and keeps its mask.
     """
     size, lora = plan.bytes_each, plan.lora
     mask = 1 if plan.kind == "cuda" else size
-    # Where attention takes packed rows by a way of the engine's, its result is kept for it already.
+    # The engine's own attention for packed rows keeps its result already.
     in_16_bits = size == 2 and (plan.kind == "cuda" or plan.device.precision == "bf16")
     keeps_result = in_16_bits and plan.training.packing
     ranks, shared, own = lora.rank_pattern(), {}, 0.0
@@ -138,11 +145,12 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
         share = layer.count / per_layer
         own += size * share * ranks.get(layer.name, lora.rank)
         if plan.has_fp32_weights and not lora.dropout:
-            own += size * share * layer.inputs  # each narrows the 32-bit input for itself
+            own += size * share * layer.inputs  # each layer casts the 32-bit input separately
         elif lora.dropout:
             own += (size + mask) * share * layer.inputs
         elif not (keeps_result and layer.is_attention_output):
-            # Expert by expert a layer counts more than once a block, but each sees few tokens.
+            # Separate experts count more than once per block, but each sees only some of the
+            # tokens.
             shared[layer.reads] = size * min(share, 1.0) * layer.inputs
         if lora.use_dora:
             own += 2 * size * share * layer.outputs
@@ -157,8 +165,7 @@ def list_adapted_layers(plan: MemoryPlan) -> Sequence[LinearLayers]:
 
 
 def estimate_expert_bytes(plan: MemoryPlan) -> int:
-    """Return the bytes of adapted stacked experts: their weights with the update are computed and
-    kept."""
+    """Return the bytes of adapted stacked experts, whose updated weights are computed and kept."""
     adapter = plan.inspected.adapter
     names = {layer.name for layer in plan.shape.linear}
     stacked = (
@@ -168,8 +175,10 @@ def estimate_expert_bytes(plan: MemoryPlan) -> int:
 
 
 def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
-    """Return the first block with adapters, before which nothing is kept, and how many blocks have
-    some."""
+    """Return the index of the first block with adapters and the number of such blocks.
+
+    Nothing is kept for the blocks before the first one.
+    """
     chosen = plan.lora.block_numbers()
     if not chosen or plan.lora.modules_to_save:
         return 0, len(chosen) if chosen else plan.inspected.layers
@@ -177,9 +186,11 @@ def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 
 
 def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
-    """Return the bytes of one piece of logits, whose gradient replaces them, and on a GPU of their
-    32-bit softmax; if the output layer trains, of all logits, with softmax and gradient, twice
-    in 32-bit each."""
+    """Return the bytes of the logits.
+
+    One chunk, which its gradient overwrites, and on a GPU its 32-bit softmax. If the output layer
+    trains: all logits, with softmax and gradient, twice in 32-bit each.
+    """
     whole = plan.rows.trained * tokens * plan.inspected.vocabulary
     size = plan.bytes_each
     if any("head" in name for name in plan.lora.modules_to_save):
@@ -189,7 +200,7 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
 
 
 def estimate_seconds(plan: MemoryPlan) -> float | None:
-    """Return the duration of the whole training at the speed of earlier runs, each on one device."""
+    """Return the duration of the whole training at the speed of earlier single-device runs."""
     if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
         return None
     tokens = plan.rows.tokens * plan.training.epochs

@@ -1,4 +1,4 @@
-"""Whether training on a model of a list would fit a device, before anything of it is fetched."""
+"""Estimate whether training a listed model would fit a device, before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lora_studio.core.model.spec import ModelSpec, Precision
 from lora_studio.core.protocol.events import Device, ModelInspected
 from lora_studio.core.training.spec import TrainingSpec
 
-#: Parameters, layers and width of well-known decoders: what a model of some size looks like where
-#: nothing but its size is known.
+#: Parameters, layers and width of well-known decoders: typical dimensions for a model of which only
+#: the size is known.
 _USUAL = (
     (135_000_000, 30, 576), (500_000_000, 24, 896), (1_240_000_000, 16, 2048),
     (3_210_000_000, 28, 3072), (8_030_000_000, 32, 4096), (14_800_000_000, 48, 5120),
@@ -26,18 +26,20 @@ _USUAL = (
 )  # fmt: skip
 _VOCABULARY = 128_256
 
-#: Models below this size usually read and write with the same embeddings.
+#: Models below this size usually tie the input and output embeddings.
 _TIED_BELOW = 4_000_000_000
 
-#: Tried in this order: the first that fits is the best there is.
+#: Precisions to try, the best first.
 _TRIED: tuple[Precision, ...] = ("auto", "8bit", "4bit")
 
 
 @dataclass(frozen=True)
 class ModelFit:
-    """Bytes that training would take at `precision`, the most exact that fits or else 4-bit, and that
-    the device has free. `eased`: with micro-batches of one row and activations computed twice, which
-    the engine also falls back to."""
+    """Bytes that training needs at `precision`, and bytes that the device has free.
+
+    `precision` is the most exact one that fits, or else 4-bit. `eased`: with micro-batches of one
+    row and recomputed activations, which is also the engine's fallback.
+    """
 
     precision: Precision
     needed: int
@@ -51,13 +53,13 @@ class ModelFit:
 
     @property
     def share(self) -> float:
-        """Needed over available memory; over 1 where it does not fit."""
+        """Needed memory divided by available memory; above 1 if it does not fit."""
         return self.needed / self.available if self.available else math.inf
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How training would go, whatever the model."""
+    """Training settings that don't depend on the model."""
 
     model: ModelSpec
     lora: LoraSpec
@@ -68,7 +70,7 @@ class FitSettings:
 
 
 def build_default_settings(device: Device) -> FitSettings:
-    """Return the defaults, with rows as long as they allow."""
+    """Return the default settings, with rows of the maximum sequence length."""
     from lora_studio.core.dataset.spec import DatasetSpec
 
     limit = DatasetSpec().max_length
@@ -77,7 +79,7 @@ def build_default_settings(device: Device) -> FitSettings:
 
 
 def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
-    """Return whether training on a model fits, None if not even its size is known."""
+    """Return whether training on a model fits; None if its size is unknown."""
     inspected = resolve_outline(entry)
     if inspected is None:
         return None
@@ -113,8 +115,9 @@ def _with_least_memory(plan: MemoryPlan) -> MemoryPlan:
 
 
 def resolve_outline(entry: ModelEntry) -> ModelInspected | None:
-    """Return the model's dimensions for the estimate, as its configuration states them or typical
-    for its size; None without a size."""
+    """Return the model's dimensions for the estimate: those in its configuration, or those typical
+    for its size; None without a size.
+    """
     parameters = entry.parameters
     known = _complete_outline(entry.outline, parameters)
     if not parameters or not known.hidden_size:
@@ -145,7 +148,7 @@ def get_fit_sort_key(result: ModelFit | None) -> int:
 
 
 def _find_packed_precision(entry: ModelEntry) -> str | None:
-    """Return the precision that training keeps packed; a GGUF file is unpacked to 16 bits."""
+    """Return the quantized precision that training keeps; a GGUF file is dequantized to 16-bit."""
     if entry.source.lower().endswith(".gguf") or entry.location == "ollama":
         return None
     for bits in ("4", "8"):
@@ -169,12 +172,13 @@ def _complete_outline(outline: ModelOutline, parameters: int | None) -> ModelOut
     sizes = [size for size, _, _ in _USUAL]
     index = min(bisect.bisect_left(sizes, parameters), len(_USUAL) - 1)
     size, layers, width = _USUAL[index]
-    # Layers and width both grow with about the cube root of the size between two of these.
+    # Interpolate: layers and width both grow with about the cube root of the size.
     scale = (parameters / size) ** (1 / 3)
     width = max(64, round(width * scale / 64) * 64)
     layers = max(1, round(layers * scale))
     heads, kv_heads = max(1, width // 128), max(1, width // 512)
-    # What embeddings and attention leave is the gated MLP's: three matrices a layer.
+    # The parameters that remain after embeddings and attention are the gated MLP's: three matrices
+    # per layer.
     embeddings = _VOCABULARY * width * (1 if parameters < _TIED_BELOW else 2)
     attention = layers * 2 * width * (width + width * kv_heads // heads)
     inner = (parameters - embeddings - attention) // (3 * layers * width)

@@ -1,4 +1,4 @@
-"""What a memory estimate follows from: model, settings, rows, device and measured constants."""
+"""The inputs of a memory estimate: model, settings, rows, device and measured constants."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from lora_studio.core.training.spec import TrainingSpec
 
 MIB = 1 << 20
 
-#: Bytes of a number in the formats that are computed with.
+#: Bytes per number in each compute format.
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 
 
 @dataclass(frozen=True)
 class Constants:
-    """What no formula gives.
+    """Measured factors that no formula gives.
 
-    Fitted: `process`, bytes of a worker before it has loaded a model; `logit`, how often a piece of
-    logits is in memory; `held`, what the processor's allocator holds besides what is in use, in bytes
-    for each number of the inner result of one layer. Not fitted: `context`, bytes that a GPU's driver keeps;
-    `reserved`, the share of activations that PyTorch's allocator for GPUs holds besides; `transient`,
-    what the backward pass of one layer needs at a time, in inner results.
+    Fitted: `process`, bytes of a worker before it has loaded a model; `logit`, how many copies of a
+    chunk of logits are in memory; `held`, the unused memory that the CPU allocator holds, in bytes
+    per number in the widest intermediate result of one layer. Not fitted: `context`, bytes that a
+    GPU's driver keeps; `reserved`, the unused memory that PyTorch's GPU allocator holds, as a share
+    of the activations; `transient`, the memory that the backward pass of one layer needs at a time,
+    in intermediate results.
     """
 
     process: int = 644 * MIB
@@ -42,8 +43,10 @@ CONSTANTS = Constants()
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """All that an estimate follows from. `correction` is what earlier runs on this device showed,
-    `ranks` how many processes train together where that is not as many as the project names devices.
+    """All inputs of an estimate.
+
+    `correction` is the calibration factor from earlier runs on this device. `ranks` is the number
+    of processes that train together if it differs from the number of devices in the project.
     """
 
     inspected: ModelInspected
@@ -60,7 +63,7 @@ class MemoryPlan:
 
     @property
     def shape(self) -> ModelShape:
-        """The model's; one of a plain decoder of that size where nothing is known of the layers."""
+        """The model's shape, or that of a plain decoder of its size if its layers are unknown."""
         if self.inspected.shape is not None:
             return self.inspected.shape
         size = self.inspected.hidden_size
@@ -70,12 +73,12 @@ class MemoryPlan:
 
     @property
     def kind(self) -> str:
-        """cpu, mps or cuda."""
+        """The kind of device: cpu, mps or cuda."""
         return self.device.name.partition(":")[0]
 
     @property
     def precision(self) -> str:
-        """How the base weights are held: bf16, fp16, fp32, 8bit or 4bit."""
+        """Format of the base weights in memory: bf16, fp16, fp32, 8bit or 4bit."""
         stored = self.inspected.prequantized
         if stored is not None:
             return "8bit" if "8" in stored else "4bit"
@@ -84,44 +87,48 @@ class MemoryPlan:
 
     @property
     def bytes_each(self) -> int:
-        """Bytes of a number that is computed with."""
+        """Bytes per number in the compute format."""
         return BYTES.get(self.precision, BYTES[self.device.precision])
 
     @property
     def has_fp32_weights(self) -> bool:
-        """Whether all non-quantized weights are in 32-bit although products are in 16-bit: PEFT
-        prepares quantized models this way, and the engine leaves that to it for compute formats
-        other than bfloat16 and models without stacked experts."""
+        """Whether all non-quantized weights are in 32-bit while products are computed in 16-bit.
+
+        PEFT prepares quantized models this way. The engine relies on PEFT if the compute format
+        isn't bfloat16 and the model has no stacked experts.
+        """
         is_quantized = self.precision not in BYTES
         return is_quantized and self.device.precision == "fp16" and not self.shape.expert_parameters
 
     @property
     def fused(self) -> bool:
-        """Whether adapted layers are computed in few passes (engine/training/kernels/fused.py), which casts the
-        adapters' weights on the way and keeps no copies of them."""
+        """Whether adapted layers use the fused kernels (engine/training/kernels/fused.py), which
+        cast the adapters' weights on the fly and keep no copies of them.
+        """
         plain = not (self.lora.dropout or self.lora.use_dora)
         return plain and self.precision in BYTES
 
     @property
     def checkpoints(self) -> bool:
-        """Whether activations are computed a second time instead of being kept."""
+        """Whether activations are recomputed instead of being kept."""
         return self.training.gradient_checkpointing != "off"
 
     @property
     def processes(self) -> int:
-        """How many train together."""
+        """Number of processes that train together."""
         return self.ranks or len(self.model.devices)
 
     @property
     def micro_batch(self) -> int:
-        """Rows that a process computes at once: each gets something to do in every step."""
+        """Rows that a process computes at once; every process gets at least one row per step."""
         fair = math.ceil(self.training.effective_batch / self.processes)
         return min(self.training.micro_batch, fair)
 
     @property
     def tokens(self) -> int:
-        """Tokens of the largest micro-batch: the sum of its rows, or with padding its rows times
-        the longest row."""
+        """Tokens in the largest micro-batch: the sum of its rows or, with padding, the number of
+        rows times the longest row.
+        """
         training = self.training
         if not training.packing:
             return self.rows.count_padded_tokens(self.micro_batch, self.limit)
@@ -130,9 +137,10 @@ class MemoryPlan:
 
 
 def pick_device(devices: DevicesFound, wanted: str) -> Device | None:
-    """Return the device that an estimate is about: the first one for `auto`, of several the fullest.
+    """Return the device that an estimate is about: the first one for `auto`, and of several devices
+    the one with the least free memory.
 
-    None where this computer lacks one of the devices in `wanted`.
+    Returns None if this computer lacks one of the devices in `wanted`.
     """
     if wanted == "auto":
         return next(iter(devices.devices), None)

@@ -1,4 +1,4 @@
-"""How many tokens a training computes at once and in all, from the lengths of its rows."""
+"""Count the tokens that a training computes at once and in total, from the lengths of its rows."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.protocol.dataset import LengthsMeasured
 
-#: Steps whose rows are sorted together where rows of like length share one: fewer leave more to
-#: chance, more leave less padding.
+#: Steps whose rows are sorted together when grouping by length: more steps mean less padding, but
+#: less random batches.
 STEPS_GROUPED = 50
 
 
 @dataclass(frozen=True)
 class RowStatistics:
-    """How many tokens are computed at once and in all, for any micro-batch and limit.
+    """Tokens computed at once and in total, for any micro-batch and sequence length limit.
 
-    `heaviest` is `LengthsMeasured.heaviest`; `longest` the longest row in tokens, `trained` the share
-    of trained tokens, `tokens` those of an epoch with the current limit in `count` rows. `edges` and `over` are
-    lengths and the share of rows longer than that.
+    `heaviest` is `LengthsMeasured.heaviest`; `longest` is the longest row in tokens, `trained` the
+    share of trained tokens, `tokens` the tokens per epoch at the current limit, in `count` rows.
+    `edges` are lengths, and `over` the share of rows longer than each.
     """
 
     heaviest: dict[int, tuple[int, ...]]
@@ -32,15 +32,15 @@ class RowStatistics:
     over: tuple[float, ...] = ()
 
     def compute_share_over(self, limit: int) -> float:
-        """Return the share of rows longer than a limit; between two edges that of the lower edge."""
+        """Return the share of rows longer than a limit; between two edges, that of the lower edge."""
         index = bisect.bisect_right(self.edges, limit) - 1
         return self.over[index] if index >= 0 else 1.0
 
     def count_micro_batch_tokens(self, micro_batch: int, per_step: int, limit: int) -> int:
-        """Return the tokens of the largest micro-batch among steps of `per_step` rows, each cut at
+        """Return the tokens of the largest micro-batch among steps of `per_step` rows, truncated to
         the limit.
 
-        Documents are divided instead of cut, so nearly every row is as long as the limit.
+        Documents are split instead of truncated, so nearly every row is as long as the limit.
         """
         if self.task == "text" and self.longest > limit:
             return micro_batch * limit

@@ -8,15 +8,15 @@ from lora_studio.core.memory.plan import BYTES, MemoryPlan
 #: rest.
 DIVIDED_ABOVE = 0.7
 
-#: Blocks of divided weights that a process has whole at a time: the one at work, and the next.
+#: Blocks of sharded weights that a process gathers at a time: the current one and the next.
 _WHOLE_BLOCKS = 2
 
 
 def estimate_process_bytes(plan: MemoryPlan) -> int:
-    """Return the bytes of base weights in one process: all, or its shard and the blocks at work.
+    """Return the bytes of base weights in one process: all, or its shard and the gathered blocks.
 
-    On the processor the parts are copies of a mapped file, which stays mapped as a whole for what is not
-    divided: there dividing takes more memory, not less.
+    On the CPU, shards are copies of a memory-mapped file, which stays mapped as a whole for the
+    weights that aren't sharded: there, sharding needs more memory, not less.
     """
     whole = estimate_weight_bytes(plan)
     if not is_sharded(plan):
@@ -67,8 +67,9 @@ def _estimate_shardable_bytes(plan: MemoryPlan) -> int:
 
 
 def estimate_dequantized_bytes(plan: MemoryPlan) -> int:
-    """Return the bytes of the largest layer's weights when unpacked, or narrowed, for their
-    product."""
+    """Return the bytes of the largest layer's weights when dequantized or cast for the matrix
+    product.
+    """
     if plan.precision in BYTES:
         return 0
     layers = [layer.inputs * layer.outputs for layer in plan.shape.linear]

@@ -1,1 +1,1 @@
-"""The model step: its spec, and what is known of a model before it is loaded."""
+"""The model step: its spec, and facts about a model before it is loaded."""

@@ -1,4 +1,4 @@
-"""Models that could be a base: what is known of each before anything of it is loaded."""
+"""Candidate base models: facts about each that are known without loading it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from lora_studio.core.messages import NO_TEXT, Template, Text, text
 
-#: Where a model is: a folder of the user's, the cache that all tools of the hub share, the stores
-#: of Ollama and LM Studio, or the hub itself.
+#: Where a model is: one of the user's folders, the shared Hugging Face cache, the models of Ollama
+#: or LM Studio, or the Hub.
 ModelLocation = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
 LOCAL: tuple[ModelLocation, ...] = ("folder", "cache", "ollama", "lm_studio")
 
 
 class ModelOutline(BaseModel):
-    """Numbers of a decoder's configuration; 0 where it does not state them."""
+    """Dimensions in a decoder's configuration; 0 if missing there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,11 +31,11 @@ class ModelOutline(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One model of a list. `source` and `revision` are what `ModelSpec` takes to train on it.
+    """One model in a list. `source` and `revision` are the values for `ModelSpec`.
 
-    `bytes` is what it takes on disk, or would where it is on the Hub. `stored` is the number format
-    or quantization of its weights. `refusal` is one sentence on why it cannot be a base, "" where it
-    can; `missing` how many of its files are not there yet. `updated` is a day, ISO 8601.
+    `bytes` is its size on disk, or its download size on the Hub. `stored` is the number format or
+    quantization of its weights. `refusal` is one sentence on why it can't be a base model, "" if it
+    can; `missing` is the number of files not downloaded yet. `updated` is a date, ISO 8601.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,11 +59,11 @@ class ModelEntry(BaseModel):
 
     @property
     def is_usable(self) -> bool:
-        """Whether training can begin from it, once it is complete."""
+        """Whether it can be trained once it is complete."""
         return not self.refusal
 
 
-#: Ends of the names of architectures that are not causal language models, and why each is refused.
+#: Suffixes of architecture names that aren't causal language models, and why each is refused.
 _OTHERS: tuple[tuple[re.Pattern[str], Template], ...] = (
     (
         re.compile(
@@ -101,7 +101,8 @@ _OTHERS: tuple[tuple[re.Pattern[str], Template], ...] = (
 def explain_refusal(architectures: object) -> Text:
     """Return why a model of these architectures can't be a base model, empty if it may be one.
 
-    `architectures` is the list in config.json. Unknown names pass: the loader decides about them.
+    `architectures` is the list in config.json. Unknown names are accepted; the loader decides about
+    them.
     """
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
     for name in names:

@@ -10,7 +10,7 @@ from lora_studio.core.system import paths
 
 
 class _Preferences(BaseModel):
-    """Of all preferences of the window, the one that is needed here."""
+    """The only window preference that is needed here."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -18,7 +18,7 @@ class _Preferences(BaseModel):
 
 
 def list_added_folders() -> tuple[str, ...]:
-    """Return the added folders in order; none if nothing readable is stored."""
+    """Return the added folders in order; none if the preferences are missing or unreadable."""
     try:
         return _Preferences.model_validate_json(paths.get_window_file().read_bytes()).model_folders
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""What arithmetic about a model has to know of its layers; read from its outline, without weights."""
+"""The layer dimensions that estimates need; read from the model's configuration, without weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 
 
 class LinearLayers(BaseModel):
-    """All linear layers of one name: `inputs` and `outputs` are widths, `count` how many there are.
+    """All linear layers with one name: `inputs` and `outputs` are widths, `count` is their number.
 
-    Layers with the same `reads` take the same tensor in, as q, k and v do.
+    Layers with the same `reads` share an input tensor, as q, k and v do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,27 +25,28 @@ class LinearLayers(BaseModel):
 
     @property
     def parameters(self) -> int:
-        """Weights of all of them together."""
+        """Number of weights in all of them together."""
         return self.inputs * self.outputs * self.count
 
     @property
     def is_in_attention(self) -> bool:
-        """Whether it is a part of attention, by the name of what it belongs to."""
+        """Whether it is part of attention, judged by the name of its parent module."""
         return bool(_ATTENTION.search(self.reads.removesuffix(f".{self.name}")))
 
     @property
     def is_attention_output(self) -> bool:
-        """Whether what attention gave goes in, as into those that are called o_proj."""
+        """Whether its input is the attention output, as for o_proj."""
         return self.is_in_attention and self.reads.endswith(f".{self.name}")
 
 
 class ModelShape(BaseModel):
-    """Widths and counts of a decoder; all 0 where a model has no such thing. With `fused_attention`
-    one layer computes queries, keys and values.
+    """Widths and counts of a decoder; 0 if a model lacks that component.
 
-    `norm_width` is the sum of the widths that one block's norms work on, `plain_norms` whether these
-    are root-mean-square norms of Llama's kind, `plain_gates` whether its gated layers are. `expert_size`
-    is the inner width of one expert, `expert_parameters` counts the stacked weights of all experts of
+    With `fused_attention`, one layer computes queries, keys and values.
+
+    `norm_width` is the sum of the widths of one block's norms, `plain_norms` whether these are RMS
+    norms like Llama's, `plain_gates` whether its gated layers are like Llama's. `expert_size` is
+    the inner width of one expert, `expert_parameters` counts the stacked weights of all experts in
     all blocks.
     """
 
@@ -69,10 +70,10 @@ class ModelShape(BaseModel):
 
     @property
     def query_width(self) -> int:
-        """Width of all queries of a token together."""
+        """Total width of a token's queries."""
         return self.heads * self.head_size
 
     @property
     def key_width(self) -> int:
-        """Width of all keys, or values, of a token together."""
+        """Total width of a token's keys, or of its values."""
         return self.kv_heads * self.head_size

@@ -1,4 +1,4 @@
-"""The model step: which base model, at which precision, on which device."""
+"""The model step: the base model, its precision, and its device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 
 
 class ModelSpec(Spec):
-    """Which base model is adapted and how it is held in memory while training."""
+    """The base model to adapt, and how to load it for training."""
 
     source: str = setting(
         "",
@@ -105,19 +105,19 @@ class ModelSpec(Spec):
 
     @property
     def kind(self) -> SourceKind:
-        """What `source` names; judged from its spelling alone."""
+        """The kind of model source, judged from its spelling alone."""
         return classify_source(self.source)
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Where each process of a training runs, as `list_device_names` has it."""
+        """The device name of each training process (`list_device_names`)."""
         return list_device_names(self.device)
 
 
 def list_device_names(device: str) -> tuple[str, ...]:
-    """Return one device name for each process that trains on a device setting.
+    """Return one device name for each training process of a device setting.
 
-    `cuda:0,cuda:1` are two GPUs with a process each, `cpu:2` two processes on the processor.
+    `cuda:0,cuda:1` means two GPUs with a process each, `cpu:2` two processes on the CPU.
     """
     if device.startswith("cpu:"):
         return ("cpu",) * int(device.removeprefix("cpu:"))
@@ -125,7 +125,7 @@ def list_device_names(device: str) -> tuple[str, ...]:
 
 
 def classify_source(source: str) -> SourceKind:
-    """Return what a model source names, from its spelling alone (no disk, no network)."""
+    """Return the kind of a model source, judged from its spelling alone (no disk, no network)."""
     if not source.strip():
         return "none"
     if source.startswith(BUILTIN_PREFIX):
