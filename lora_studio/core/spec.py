@@ -1,4 +1,4 @@
-"""How a setting is declared: once, with title, description, unit, bounds and default."""
+"""Declare a setting once, with title, description, unit, bounds and default."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def setting(
     """Declare one field of a spec.
 
     `choices` gives the words shown for each value of a Literal; `path` marks a text field that
-    names a file or folder; `advanced` puts it under "Advanced"; the texts of a list with `lines` may hold
-    blanks and commas, and stand one a line; `help_topic` is the section of the document that explains it
-    (core/help/topics.py); `bounds` are pydantic's ge, gt, le, lt,
-    min_length, max_length, pattern.
+    names a file or folder; `advanced` puts it under "Advanced"; a list with `lines` has texts with
+    blanks and commas, shown one per line; `help_topic` is the section of the help document that
+    explains it (core/help/topics.py); `bounds` are pydantic's ge, gt, le, lt, min_length,
+    max_length, pattern.
     """
     return Field(
         default,
@@ -69,7 +69,9 @@ def value_error(fault: Template) -> ValueError:
 
 @dataclass(frozen=True)
 class FieldFacts:
-    """All that a label, an editor, a command-line option or a docs table needs of one field."""
+    """Everything that a label, an editor, a command-line option or a docs table needs to know about
+    a field.
+    """
 
     name: str
     title: str
@@ -88,7 +90,7 @@ class FieldFacts:
     help_topic: str = ""
 
 
-@functools.cache  # asked some hundred times with every edit
+@functools.cache  # cached: called some hundred times per edit
 def get_facts(spec: type[Spec], name: str) -> FieldFacts:
     """Return the facts of one field of a spec; raises KeyError for an unknown name."""
     info = spec.model_fields[name]

@@ -1,4 +1,4 @@
-"""Times as people write them, and those in the names of run folders."""
+"""Format times for display, and parse those in the names of run folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 _STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
 
-#: Short names of the months, and how a day is written before one: for the whole process.
+#: Short month names and the order of day and month, for the whole process.
 _months: tuple[str, ...] = (
     "Jan",
     "Feb",
@@ -27,8 +27,9 @@ _day = "{day} {month}"
 
 
 def set_date_names(months: Sequence[str], day: str) -> None:
-    """Set month names and day order for the whole process, as the user's language has them: `{day}.
-    {month}`."""
+    """Set the month names and day order of the user's language for the whole process: `{day}.
+    {month}`.
+    """
     global _months, _day
     _months, _day = tuple(months), day
 

@@ -1,1 +1,1 @@
-"""The six specs in one file: draft and frozen, migrated, checked, preset."""
+"""Project files: the six specs as a draft or frozen, with migrations, checks and presets."""

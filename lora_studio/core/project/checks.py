@@ -18,7 +18,7 @@ from lora_studio.core.training.spec import TrainingSpec
 
 
 def check(draft: Draft) -> list[Problem]:
-    """Return every problem of a project that can be seen without a model in memory."""
+    """Return every problem of a project that can be detected without loading a model."""
     problems = draft.problems()
     for step in STEPS:
         spec = draft.spec(step)
@@ -41,7 +41,7 @@ def filter_by_step(problems: list[Problem], step: Step) -> list[Problem]:
 
 
 def filter_errors(problems: list[Problem]) -> list[Problem]:
-    """Return the problems that keep a job from starting."""
+    """Return the problems that prevent a job from starting."""
     return [problem for problem in problems if problem.severity == "error"]
 
 

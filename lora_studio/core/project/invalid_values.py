@@ -1,4 +1,4 @@
-"""What is wrong with the value of a setting, and which values it accepts."""
+"""Describe what is wrong with the value of a setting, and which values it accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import FieldFacts
 
-#: What is wrong, by the first word of pydantic's type of error.
+#: Descriptions by the first word of pydantic's error type.
 _FAULTS = {
     "float": "{title}: {value} isn't a number.",
     "int": "{title}: {value} isn't a number.",
@@ -25,7 +25,7 @@ _FAULTS = {
 
 
 def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
-    """Return what pydantic found wrong with a value of the field, without a password in it."""
+    """Return what pydantic found wrong with a field's value, with passwords masked."""
     value, title, kind = detail["input"], text(about.title), detail["type"]
     if kind == "value_error":  # raised by `refused` in a spec
         fault = text(detail["msg"].removeprefix("Value error, "))
@@ -74,7 +74,7 @@ def get_reset_label(about: FieldFacts) -> Text:
 
 
 def _mask_value(value: object) -> str:
-    """Return a value as it may be shown: in an address, what precedes the @ can be a password."""
+    """Return a value that is safe to show: in an address, the part before the @ can be a password."""
     if isinstance(value, float):
         return formatting.format_setting(value)
     shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,4 +1,4 @@
-"""Brings project files of older versions up to date, one decorated step per version."""
+"""Migrate project files of older versions, with one decorated function per version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS: dict[int, _Step] = {}
 
 
 def register_migration(from_version: int) -> Callable[[_Step], _Step]:
-    """Register the migration from one version to the next; each has a test of its own."""
+    """Register the migration from one version to the next."""
 
     def register(step: _Step) -> _Step:
         if from_version in _STEPS:
@@ -52,8 +52,9 @@ def convert_gradient_checkpointing(document: Document) -> Document:
 
 
 def migrate(document: Document, version: int) -> Document:
-    """Return the document as the current version writes it; raises KeyError if a migration is
-    missing."""
+    """Return the document in the current version's format; raises KeyError if a migration is
+    missing.
+    """
     for current in range(version, CURRENT_VERSION):
         document = _STEPS[current](document)
     return document

@@ -1,8 +1,8 @@
-"""Whole recipes with a name: one table, for the window and the command line.
+"""Named recipes: one table, shared by the window and the command line.
 
-Every preset sets the same fields of LoRA and training, so that switching from one to another leaves
-nothing of the first behind: fields that it doesn't name get their defaults. The precision of the
-model is only changed by presets that name it.
+Every preset sets the same LoRA and training fields, and resets fields that it doesn't name to their
+defaults, so that nothing of a previous preset remains. Only presets that name the model's precision
+change it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ PRESETS: tuple[Preset, ...] = (
     ),
 )
 
-#: The fields that presets are about, in the order of the steps and of their declaration.
+#: The fields that presets set, in the order of the steps and of their declaration.
 FIELDS: tuple[SettingPath, ...] = tuple(
     (step, name)
     for step, spec in SPECS.items()
@@ -101,7 +101,7 @@ class PresetDifference:
 
     @property
     def text(self) -> Text:
-        """Title and both values, as "Rank 16 → 8"."""
+        """Title and both values, such as "Rank 16 → 8"."""
         about = get_facts(SPECS[self.step], self.field)
         return Text(
             template="{setting} {before} → {after}",
@@ -114,7 +114,7 @@ class PresetDifference:
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset of a name; raises ProblemError that lists the available ones."""
+    """Return the preset with a name; otherwise raises ProblemError, which lists the available ones."""
     match = next((preset for preset in PRESETS if preset.name == name), None)
     if match is None:
         known = listed([preset.name for preset in PRESETS])

@@ -1,4 +1,4 @@
-"""A project: six specs in a TOML file inside a folder, as a draft and as a frozen value."""
+"""A project: six specs in a TOML file, as an editable draft or a frozen value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BAD_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 
 class Project(BaseModel):
-    """A clean project: what a run gets. Paths may be relative to the project's folder."""
+    """A validated project, as runs use it. Paths may be relative to the project's folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,10 +73,10 @@ class Project(BaseModel):
 class Draft:
     """A project being edited: plain values, which may be missing or invalid.
 
-    `values` holds a dict per step with the fields that were set. `path` is the project file, or
-    None while it has none. `loaded_problems` are faults of the file as a whole; `extras` are entries
-    that mean nothing here and are written back untouched. `read_only` is why the file at `path` must
-    not be written.
+    `values` has a dict per step with the fields that were set. `path` is the project file, or None
+    before the first save. `loaded_problems` are faults of the file as a whole; `extras` are unknown
+    entries, which are written back unchanged. `read_only` says why the file at `path` must not be
+    written.
     """
 
     name: str = "Untitled"
@@ -90,7 +90,7 @@ class Draft:
 
     @property
     def folder(self) -> Path | None:
-        """The project's folder, None while it was never saved."""
+        """The project's folder, None before the first save."""
         return self.path.parent if self.path else None
 
     def get(self, step: Step, name: str) -> Any:
@@ -100,11 +100,11 @@ class Draft:
         return get_facts(SPECS[step], name).default
 
     def set(self, step: Step, name: str, value: Any) -> None:
-        """Change one field; any value is kept."""
+        """Set one field; invalid values are stored as well."""
         self.values[step][name] = value
 
     def spec(self, step: Step) -> Spec | None:
-        """Return the spec of one step with absolute paths, None while it is invalid."""
+        """Return the spec of one step with absolute paths, None if it is invalid."""
         try:
             spec = SPECS[step].model_validate(self.values[step])
         except ValidationError:
@@ -112,7 +112,7 @@ class Draft:
         return resolve(spec, self.folder) if self.folder else spec
 
     def problems(self) -> list[Problem]:
-        """Return everything wrong with the values themselves, all fields at once."""
+        """Return the problems of the values themselves, for all fields at once."""
         problems = list(self.loaded_problems)
         for step in STEPS:
             try:
@@ -129,7 +129,7 @@ class Draft:
         return Project.model_validate({"name": self.name, **self.values})
 
     def save(self, path: Path | None = None) -> Path:
-        """Write the project file atomically; raises ProblemError when that is impossible."""
+        """Write the project file atomically; raises ProblemError if that fails."""
         target = path or self.path
         if target is None:
             raise fail("project.no_path", "The project has no file yet.", "Choose a folder for it.")

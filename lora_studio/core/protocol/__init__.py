@@ -1,1 +1,1 @@
-"""What window and worker say to each other: for each step its commands and the events that answer them."""
+"""The protocol between window and worker: the commands of each step and their events."""

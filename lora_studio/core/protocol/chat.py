@@ -23,7 +23,7 @@ TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 class OpenChat(BaseCommand):
     """Start or continue a chat: load the models of these speakers and keep them in memory.
 
-    `model` is the base that adapters work on; `chat_template` is chosen as the dataset step does.
+    `model` is the base model of the adapters; `chat_template` is as in the dataset step.
     """
 
     title = text("Loading the chat models")
@@ -73,7 +73,9 @@ class Generate(BaseCommand):
 
 
 class ChatReady(BaseEvent):
-    """The models of a chat are loaded; `devices` are those in use, `memory_bytes` the size of their weights."""
+    """The models of a chat are loaded; `devices` are in use, `memory_bytes` is the size of the
+    weights.
+    """
 
     kind: Literal["chat_ready"] = "chat_ready"
     devices: tuple[str, ...] = ()
@@ -93,7 +95,7 @@ class AnswerGrew(BaseEvent):
 class Answered(BaseEvent):
     """An answer is complete. `ending`: by its end token, by the token limit, or by the user.
 
-    `seconds` are those of this answer alone, the wait for its first token in `first_s`.
+    `seconds` is the time for this answer alone, `first_s` the time to its first token.
     """
 
     kind: Literal["answered"] = "answered"
@@ -107,7 +109,7 @@ class Answered(BaseEvent):
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Speed after the first token; None where there is too little to tell."""
+        """Speed after the first token; None if the answer is too short to tell."""
         taken = self.seconds - self.first_s
         return (self.tokens - 1) / taken if self.tokens > 1 and taken > 0 else None
 

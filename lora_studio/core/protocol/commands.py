@@ -77,7 +77,9 @@ def parse(line: str | bytes) -> Job | Question | Control:
 
 
 def to_pipe(command: Job | Question | Control) -> bytes:
-    """Return a command as a line for our own worker; the only place where a token is written out."""
+    """Return a command as a line for our own worker; the only function that writes secrets in plain
+    text.
+    """
     if isinstance(command, SignIn):
         plain = command.model_dump(mode="json") | {"token": command.token.get_secret_value()}
         return json.dumps(plain).encode() + b"\n"

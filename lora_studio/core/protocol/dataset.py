@@ -27,8 +27,8 @@ class InspectDataset(BaseCommand):
 class ReadRows(BaseCommand):
     """Read a page of rows: of all rows, of those that contain `search`, or of the skipped ones.
 
-    With `only` the page is of these (source, row) pairs, such as a finding's; with `reason`, the one
-    of a `Skipped`, of the rows left out for that reason.
+    With `only`, the page consists of these (source, row) pairs, such as those of a finding; with
+    `reason` (of a `Skipped`), of the rows skipped for that reason.
     """
 
     title = text("Reading rows")
@@ -71,7 +71,7 @@ class MeasureDataset(BaseCommand):
 
 
 class LintDataset(BaseCommand):
-    """Check the whole dataset for problems; with a model, also for those that only tokens reveal."""
+    """Check the whole dataset for problems; with a model, also for those that require tokenizing."""
 
     title = text("Checking the dataset")
     step = "dataset"
@@ -110,8 +110,8 @@ class Token(BaseModel):
 class RowPreview(BaseModel):
     """One row of the data; `row` counts from 1 over its source (whose position `source` is).
 
-    `text` is what plain-text rows hold; `fault` is why a row is left out, in which case `messages`
-    are what could be read of it. For pairs, `messages` is the prompt.
+    `text` is the content of plain-text rows; `fault` says why a row is skipped, in which case
+    `messages` is the readable part of it. For pairs, `messages` is the prompt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,9 +129,9 @@ class RowPreview(BaseModel):
 class SourceFound(BaseModel):
     """The detected format of one source, with `confidence` (0 to 1) and `evidence`.
 
-    `format` and `task` are None where nothing can be trained on; `problems` says why. read = used +
-    sum of skipped; `rows` is None while the source is still being read. `first` is the first row that
-    could be read, as a JSON object: what a mapping is tried on before it is chosen.
+    `format` and `task` are None if nothing can be trained on; `problems` says why. read = used +
+    sum of skipped; `rows` is None while the source is still being read. `first` is the first
+    readable row, as a JSON object, for previewing a mapping.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -155,8 +155,8 @@ class SourceFound(BaseModel):
 class DatasetInspected(BaseEvent):
     """The contents of a dataset: read = used + sum of skipped.
 
-    Comes twice for large data: at once with the first rows (`complete` False, the counts those of
-    the first rows alone), and when every row was read.
+    Sent twice for large data: at once with the first rows (`complete` is False and the counts are
+    those of the first rows alone), and when every row was read.
     """
 
     kind: Literal["dataset_inspected"] = "dataset_inspected"
@@ -171,7 +171,7 @@ class DatasetInspected(BaseEvent):
 
 
 class RowsRead(BaseEvent):
-    """A page of rows: those at `first`, … of the `matching` rows that the question asked for."""
+    """A page of rows, starting at index `first` of the `matching` rows."""
 
     kind: Literal["rows_read"] = "rows_read"
     first: int
@@ -201,11 +201,11 @@ class RowShown(BaseEvent):
 class LengthsMeasured(BaseEvent):
     """Row lengths of the whole dataset in tokens; extrapolated from a sample until `complete`.
 
-    `edges` are lengths in rising order; `rows_over[i]` counts rows longer than `edges[i]`,
-    `trained_over[i]` the trained tokens that lie behind that position, so that what a limit cuts can
-    be read off. `percentiles` maps 50, 90, 95, 99, 100 to lengths. Per epoch and before any cut.
-    `heaviest` maps a number of rows per optimizer step, in powers of two, to tokens: the first n of
-    these add up to what the n longest rows of one step have together in the step where that is most.
+    `edges` are lengths in ascending order; `rows_over[i]` counts rows longer than `edges[i]`,
+    `trained_over[i]` the trained tokens after that position, which a limit would cut. `percentiles`
+    maps 50, 90, 95, 99, 100 to lengths. All values are per epoch and before truncation. `heaviest`
+    maps a number of rows per optimizer step, in powers of two, to token counts: the sum of the
+    first n is the largest total of the n longest rows in any one step.
     """
 
     kind: Literal["lengths_measured"] = "lengths_measured"

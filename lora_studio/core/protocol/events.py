@@ -104,14 +104,14 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 def parse(line: str | bytes) -> Event:
     """Parse the event in one JSON line; raises pydantic.ValidationError.
 
-    Hello is read leniently, so that a worker of another version can still be named.
+    Hello is parsed leniently, so that a worker of another version can still be identified.
     """
     hello = _parse_hello(line)
     return hello if hello is not None else _ADAPTER.validate_json(line)
 
 
 def _parse_hello(line: str | bytes) -> Hello | None:
-    # Reading every line twice would take a long run a third longer to be read.
+    # Parsing every line twice would make reading a long run a third slower.
     if (b'"hello"' if isinstance(line, bytes) else '"hello"') not in line:  # type: ignore[operator]  # of one kind with the line
         return None
     try:

@@ -58,7 +58,7 @@ class PreviewCard(BaseCommand):
 class Convert(BaseCommand):
     """Convert a Hugging Face folder outside any run to GGUF files.
 
-    `data` are rows that an importance matrix is measured on, "" where none is wanted.
+    `data` are rows for measuring an importance matrix, "" for none.
     """
 
     title = text("Writing GGUF files")
@@ -70,7 +70,9 @@ class Convert(BaseCommand):
 
 
 class EstimateSizes(BaseCommand):
-    """Estimate the size of every GGUF file of a model with the quantizer; `run` may have it merged."""
+    """Estimate the size of every GGUF file of a model with the quantizer; uses the merged model of
+    `run` if it has one.
+    """
 
     title = text("Estimating file sizes")
     step = "export"
@@ -85,8 +87,8 @@ class EstimateSizes(BaseCommand):
 class GgufWritten(BaseEvent):
     """A GGUF file was written; `tool` is the llama.cpp that wrote it.
 
-    `quantization` is "adapter" for the adapter alone. `estimated_bytes` is what the quantizer's dry
-    run said before, None for what wasn't quantized; `imatrix`: made with an importance matrix.
+    `quantization` is "adapter" for the adapter alone. `estimated_bytes` is the estimate of the
+    quantizer's dry run, None for unquantized files; `imatrix`: quantized with an importance matrix.
     """
 
     kind: Literal["gguf_written"] = "gguf_written"
@@ -98,7 +100,7 @@ class GgufWritten(BaseEvent):
     imatrix: bool = False
 
 
-#: `failed`: something is wrong; `lossy`: only the few bits of the quantization show.
+#: `failed`: something is wrong; `lossy`: the differences are explained by the quantization alone.
 Verdict = Literal["passed", "lossy", "failed"]
 
 
@@ -106,14 +108,14 @@ class SelfTested(BaseEvent):
     """How well one stage agrees with base + adapter on held-out rows.
 
     `top1` is the share of answer positions with the same likeliest token, `kl` the mean
-    Kullback-Leibler divergence in nats from base + adapter to the stage; the limits are those that
-    it fails beyond, and `basis` says where they come from, or why there are none (None). `passed`
-    says that it did not fail: a lossy stage is what was trained, in few bits. `cause` is the likeliest
-    one of a failure, empty when none was found.
+    Kullback-Leibler divergence in nats from base + adapter to the stage; beyond the limits it
+    fails, and `basis` says where they come from, or why there are none (None). `passed` means that
+    it did not fail: a lossy stage is the trained model, at low precision. `cause` is the likeliest
+    cause of a failure, empty if unknown.
     """
 
     kind: Literal["self_tested"] = "self_tested"
-    stage: str  # merged, converted (what quantizations are made of), or a quantization
+    stage: str  # merged, converted (the source of all quantizations), or a quantization
     conversations: int
     positions: int
     tokens_equal: bool
@@ -137,8 +139,8 @@ class SelfTested(BaseEvent):
 class SizesEstimated(BaseEvent):
     """File size of each quantization in bytes, from the quantizer; unsupported ones are missing.
 
-    `pass_kind` is the type of the file that all are made of; `free` are the bytes free where they go,
-    None where that is not known; `tools` says which llama.cpp is used.
+    `pass_kind` is the type of the file that all are quantized from; `free` is the free disk space
+    at the destination in bytes, None if unknown; `tools` says which llama.cpp is used.
     """
 
     kind: Literal["sizes_estimated"] = "sizes_estimated"

@@ -1,4 +1,6 @@
-"""What every command has in common: how it begins, what it reports, how it ends and is interrupted."""
+"""Events that all commands share (start, progress, log, ending), and commands that interrupt
+others.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ class Shutdown(BaseCommand):
     kind: Literal["shutdown"] = "shutdown"
 
 
-#: Raised by one whenever a command or an event changes its meaning.
+#: Protocol version, incremented whenever a command or an event changes its meaning.
 PROTOCOL = 1
 
 
@@ -89,8 +91,8 @@ class Warned(BaseEvent):
 
 
 class Done(BaseEvent):
-    """The command succeeded. `stopped`: on request, with a usable result; `paused`: with
-    a checkpoint, or nothing yet, to resume from.
+    """The command succeeded. `stopped`: ended on request, with a usable result; `paused`: ended on
+    request, to resume from its checkpoint, if there was one yet.
     """
 
     kind: Literal["done"] = "done"

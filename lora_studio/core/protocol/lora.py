@@ -1,4 +1,4 @@
-"""Commands and events about adapters that exist already."""
+"""Commands and events about existing adapters."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class AdapterShown(BaseEvent):
 
 
 class AdapterCombined(BaseEvent):
-    """A combined adapter in PEFT's layout; `rank` is that of its widest layer."""
+    """A combined adapter in PEFT's layout; `rank` is the highest of its layers."""
 
     kind: Literal["adapter_combined"] = "adapter_combined"
     folder: str

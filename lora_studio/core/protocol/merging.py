@@ -60,8 +60,10 @@ class ImportModel(BaseCommand):
 
 
 class MergePlanned(BaseEvent):
-    """The preview of a merge. Sizes in bytes: `bytes` of the model, `missing` what is not on disk yet,
-    `free` on the disk, `memory` at its peak above an idle worker. `by_peft` is why PEFT has to do it.
+    """The preview of a merge.
+
+    Sizes in bytes: `bytes` of the model, `missing` still to download, `free` on the disk, `memory`
+    at its peak above an idle worker. `by_peft` says why PEFT has to merge.
     """
 
     kind: Literal["merge_planned"] = "merge_planned"
@@ -90,7 +92,7 @@ class ShardWritten(BaseEvent):
 
 
 class Merged(BaseEvent):
-    """The merged model as a Hugging Face folder; `by_peft` is why PEFT had to merge in memory."""
+    """The merged model as a Hugging Face folder; `by_peft` says why PEFT had to merge in memory."""
 
     kind: Literal["merged"] = "merged"
     folder: str

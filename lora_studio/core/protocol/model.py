@@ -25,7 +25,9 @@ class InspectModel(BaseCommand):
 
 
 class ListModels(BaseCommand):
-    """List the models in one location on this computer; `folders` are those of the location `folder`."""
+    """List the models in one location on this computer; `folders` are searched for the location
+    `folder`.
+    """
 
     title = text("Looking for models")
     lane = "finder"
@@ -98,8 +100,10 @@ class InspectDevices(BaseCommand):
 
 
 class Device(BaseModel):
-    """A device to run a model on; memory in bytes. `precision` is what "auto" means there, `identifier`
-    is the UUID of an NVIDIA card."""
+    """A device to run a model on; memory in bytes.
+
+    `precision` is what "auto" means on it, `identifier` is the UUID of an NVIDIA card.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,8 +118,8 @@ class Device(BaseModel):
 class DevicesFound(BaseEvent):
     """The devices of this machine, the one that `auto` means first.
 
-    `missing` are optional packages that the engine lacks, such as bitsandbytes; `packages` has the
-    versions of those that it stands on, by name.
+    `missing` are optional packages that the engine lacks, such as bitsandbytes; `packages` maps the
+    names of its main packages to their versions.
     """
 
     kind: Literal["devices_found"] = "devices_found"
@@ -126,7 +130,9 @@ class DevicesFound(BaseEvent):
 
 
 class ParametersCounted(BaseEvent):
-    """Exact counts, known before training starts; `adapter_bytes` on disk in 32-bit."""
+    """Exact parameter counts, known before training starts; `adapter_bytes` is the size on disk in
+    32-bit.
+    """
 
     kind: Literal["parameters_counted"] = "parameters_counted"
     trainable: int
@@ -141,10 +147,10 @@ class ParametersCounted(BaseEvent):
 
 
 class ModelInspected(BaseEvent):
-    """Facts of a model that need no weights. Sizes in bytes, by precision.
+    """Facts about a model that don't require its weights. Sizes in bytes, by precision.
 
-    `disk_bytes` are those of its files, of which `missing_bytes` are still on the Hub; `gated`: its
-    terms have to be accepted there.
+    `disk_bytes` is the size of its files, of which `missing_bytes` are not downloaded yet; `gated`:
+    its terms have to be accepted on the Hub.
     """
 
     kind: Literal["model_inspected"] = "model_inspected"

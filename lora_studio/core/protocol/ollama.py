@@ -24,8 +24,8 @@ class InspectOllama(BaseCommand):
 class CreateOllama(BaseCommand):
     """Create the Ollama model of an exported run, from its file in `quantization` ("": the first).
 
-    `name` and `host` overrule the project's. `force` replaces a model of that name; `anyway` takes
-    a file that failed its self-test by what its few bits lose.
+    `name` and `host` override the project's. `force` replaces a model of that name; `anyway`
+    accepts a file that failed its self-test because of its quantization loss.
     """
 
     title = text("Creating the Ollama model")
@@ -74,9 +74,11 @@ class RemoveOllama(BaseCommand):
 
 
 class DeriveTemplate(BaseCommand):
-    """Derive the Ollama TEMPLATE of a model folder or template file; overrides where not None.
+    """Derive the Ollama TEMPLATE of a model folder or template file; fields that aren't None
+    override the detected values.
 
-    `adds_bos`: whether the server puts `bos` in front itself. `frozen_date` writes that day.
+    `adds_bos`: whether the server adds `bos` itself. `frozen_date` is written instead of the
+    current date.
     """
 
     title = text("Deriving the Ollama template")
@@ -102,7 +104,7 @@ class RenderTemplate(BaseCommand):
 
 
 class OllamaModel(BaseModel):
-    """A model on a server: its size in bytes, its digest, when it was last changed (ISO 8601)."""
+    """A model on a server: its size in bytes, its digest, and when it was last changed (ISO 8601)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,7 +116,7 @@ class OllamaModel(BaseModel):
 
 
 class OllamaFound(BaseEvent):
-    """A server that answered; `details` has the facts of its models."""
+    """A server that responded, with its models; `details` are facts about them."""
 
     kind: Literal["ollama_found"] = "ollama_found"
     host: str
@@ -124,7 +126,7 @@ class OllamaFound(BaseEvent):
 
 
 class OllamaShown(BaseEvent):
-    """What a server has stored for a model; `digest` is that of its weights (sha256), if told."""
+    """What a server has stored for a model; `digest` is the SHA-256 of its weights, if known."""
 
     kind: Literal["ollama_shown"] = "ollama_shown"
     host: str
@@ -141,8 +143,8 @@ class OllamaShown(BaseEvent):
 class OllamaCreated(BaseEvent):
     """The model was created in Ollama and verified by reading it back.
 
-    `prompts_checked` conversations had as many tokens for the server as for the tokenizer; 0 where
-    it cannot run the model.
+    For `prompts_checked` conversations, the server counted as many tokens as the tokenizer; 0 if it
+    can't run the model.
     """
 
     kind: Literal["ollama_created"] = "ollama_created"
@@ -155,7 +157,7 @@ class OllamaCreated(BaseEvent):
 class TemplateDerived(BaseEvent):
     """The Ollama TEMPLATE made from the chat template, and whether it renders the same text.
 
-    `derived` has everything that is known about it, `chat_template` is what it was made from.
+    `derived` has the TEMPLATE and the outcome of its proof, `chat_template` is its source.
     """
 
     kind: Literal["template_derived"] = "template_derived"

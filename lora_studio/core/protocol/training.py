@@ -13,7 +13,7 @@ from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 class Train(BaseCommand):
     """Train the adapter of a run; `resume` continues from its last complete checkpoint.
 
-    `lower`: use less memory than the previous attempt, which the system killed for lack of it.
+    `lower`: use less memory than the previous attempt, which the system killed for lack of memory.
     """
 
     title = text("Training")
@@ -41,13 +41,15 @@ COMPONENTS: dict[Component, str] = {
 
 
 class MemoryEstimate(BaseModel):
-    """Bytes at the peak of a training, by component; `tokens` are those of its largest micro-batch.
+    """Bytes at the peak of a training, by component; `tokens` is the size of its largest
+    micro-batch.
 
-    With several GPUs it is about the fullest one, with several CPU processes about all together.
-    `available` is what the device has free, None while that is unknown. `uncounted` is the part of
-    the overhead that a device does not report as memory in use, `guessed` the part of all that rests
-    on measured factors and that `Plan.correction` applies to. `seconds` is the time it takes, None
-    before anything was trained on this machine.
+    With several GPUs, it is about the one with the least free memory; with several CPU processes,
+    about all of them together. `available` is the free memory of the device, None if unknown.
+    `uncounted` is the part of the overhead that a device does not report as memory in use,
+    `guessed` the part of the total that depends on measured factors and that
+    `MemoryPlan.correction` applies to. `seconds` is the duration, None before anything was trained
+    on this machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,9 +109,9 @@ class MemoryEstimated(BaseEvent):
 class StepDone(BaseEvent):
     """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes.
 
-    `figures` are what else an objective tells, such as how often the chosen answer is ahead. How
-    busy a device is comes in percent: of its time for a GPU, of all processors for this process on
-    a CPU; None if unknown.
+    `figures` are additional metrics of an objective, such as how often the chosen answer is
+    preferred. Utilization is in percent: of time for a GPU, of all CPU cores for this process on a
+    CPU; None if unknown.
     """
 
     kind: Literal["step_done"] = "step_done"
@@ -130,7 +132,7 @@ class StepDone(BaseEvent):
 
 
 class Evaluated(BaseEvent):
-    """Loss on the validation rows, in nats per trained token or as the objective has it."""
+    """Loss on the validation rows, in nats per trained token or in the objective's unit."""
 
     kind: Literal["evaluated"] = "evaluated"
     step: int
@@ -176,8 +178,10 @@ class Recovered(BaseEvent):
 
 
 class Sampled(BaseEvent):
-    """An answer to a sample prompt at an evaluation: of the base model, made once and then of `step`
-    0, or of the model as it was after `step`. `prompt` is what a person reads of it.
+    """An answer to a sample prompt at an evaluation, by the model after `step`.
+
+    For `step` 0 it is the base model's answer, which is generated once. `prompt` is the prompt as
+    text to display.
     """
 
     kind: Literal["sampled"] = "sampled"
@@ -197,9 +201,9 @@ class EndedEarly(BaseEvent):
 
 
 class AdapterSaved(BaseEvent):
-    """The adapter in PEFT's layout, as it was after `step`.
+    """The adapter was saved in PEFT's layout, with its weights after `step`.
 
-    `best_loss` is its eval loss where it was kept for that, and is not the last one of the training.
+    `best_loss` is set if it is the best adapter instead of the last one: its eval loss.
     """
 
     kind: Literal["adapter_saved"] = "adapter_saved"

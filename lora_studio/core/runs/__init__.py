@@ -1,1 +1,1 @@
-"""Runs on disk: the folder, what its files tell, lists, queues, copies and searches of runs."""
+"""Runs on disk: the folder layout, facts from its files, lists, queues, copies and grid searches."""

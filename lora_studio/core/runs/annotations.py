@@ -1,4 +1,4 @@
-"""What a user says about a run: its title, tags and notes. Kept apart from what the worker writes."""
+"""The user's title, tags and notes for a run, stored separately from the files that workers write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-#: A line of the notes that is about a step: `@1200 lowered the rate`.
+#: A line of the notes about a step: `@1200 lowered the rate`.
 _STEP = re.compile(r"^@(\d{1,12})\b", re.MULTILINE)
 
 
@@ -23,7 +23,7 @@ def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class GridSettings(BaseModel):
-    """The search that a run is part of: its name, and the one or two settings that it varies.
+    """The grid search that a run is part of: its name, and the one or two settings that it varies.
 
     A setting is named as on the command line: `training.learning_rate`.
     """
@@ -35,7 +35,9 @@ class GridSettings(BaseModel):
 
 
 class RunAnnotations(BaseModel):
-    """`title` is "" where the run goes by its moment and its project's name."""
+    """The user's annotations of a run; without a `title`, it is named by its start time and
+    project.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,7 +1,7 @@
 """Export of a run as a folder to train elsewhere: on a machine with many GPUs, or on several nodes.
 
-The folder is a run like any other, with the data and the model beside its settings and relative
-paths. `accelerate launch` starts the engine on every GPU of every node.
+The folder is a run like any other, but includes the data and the model and uses relative paths.
+`accelerate launch` starts the engine on every GPU of every node.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lora_studio.core.system.files import (
 MODEL, DATA, START = "model", "data", "start"
 COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
 
-#: Is called with the bytes of each copied chunk.
+#: A callback that receives the bytes of each copied chunk.
 OnCopied = Callable[[int], None]
 
 
@@ -46,9 +46,10 @@ def export_project(
 ) -> RunFolder:
     """Write the run of a project as the folder `out`; the project's paths are relative to `folder`.
 
-    Without the model its folder stays empty, for a copy that the cluster has already. `begun` is the
-    run to continue. `on_copied` is called with the bytes of each copied chunk and may raise to cancel.
-    Raises ProblemError when `out` exists or something can't be copied; then nothing is left behind.
+    Without the model, its folder stays empty, for a copy that the cluster already has. `begun` is
+    the run to continue. `on_copied` is called with the bytes of each copied chunk and may raise to
+    cancel. Raises ProblemError when `out` exists or something can't be copied; then nothing is left
+    behind.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise fail(
@@ -75,7 +76,7 @@ def export_project(
 
 
 def measure_copy_size(project: Project, folder: Path) -> int:
-    """Return the bytes that `export_project` copies at most; a model on the same disk is only hard-linked."""
+    """Return the most bytes that `export_project` copies; a model on the same disk is hard-linked."""
     there = project.resolve(folder)
     spec = there.dataset
     names = [source.path for source in spec.sources if not source.is_hub]
@@ -92,7 +93,7 @@ def _measure_size(path: Path) -> int:
 def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
     """Write a started run as the folder `out`, with the checkpoints from which it continues."""
     project = run.load_project()
-    if run.start_adapter.is_dir():  # the run's own copy: where it came from may be gone
+    if run.start_adapter.is_dir():  # the run's own copy: the original may be gone
         lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
         project = project.model_copy(update={"lora": lora})
     return export_project(project, run.path, out, with_model=with_model, begun=run)
@@ -152,8 +153,9 @@ def _copy_progress(run: RunFolder, target: RunFolder) -> None:
 def _copy_model(
     project: Project, target: Path, taken: dict[str, str], on_copied: OnCopied, *, with_model: bool
 ) -> str:
-    """Return the model's source as the folder has it: hub models and the built-in one are
-    downloaded there."""
+    """Return the model's source for the exported folder; Hub models and the built-in one are
+    downloaded on the cluster.
+    """
     source = Path(project.model.source)
     if project.model.kind not in ("folder", "gguf"):
         return project.model.source

@@ -1,4 +1,4 @@
-"""New runs out of earlier ones, and many out of one project: repeat, continue, grid search over two settings."""
+"""Create runs from earlier ones (repeat, continue), and many from one project (grid search)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.core.runs import facts, folder, table
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 
-#: More runs than this at once are a mistake.
+#: The most runs to create at once; more are probably a mistake.
 MOST = 500
 
 Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and its values
@@ -51,7 +51,7 @@ def continue_training(run: RunFolder) -> RunFolder:
 def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
     """Yield a run of a project for each combination of the values of one or two settings.
 
-    Every combination is checked before the first run is made; raises ProblemError.
+    Every combination is checked before the first run is created; raises ProblemError.
     """
     assert draft.folder is not None
     frozen = []
@@ -106,7 +106,7 @@ def split_setting(setting: str) -> tuple[Step, str]:
 
 
 def list_settings(run: RunFolder) -> list[tuple[Step, str, Any]]:
-    """Return every setting of a run as a change of a project; raises ProblemError."""
+    """Return every setting of a run as a change to a project; raises ProblemError."""
     frozen = facts.read_frozen_settings(run)
     return [
         (*split_setting(setting), frozen.settings.get(setting, facts.get_default(setting)))

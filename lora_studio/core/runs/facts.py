@@ -22,7 +22,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import StateFold
 from lora_studio.core.spec import get_facts
 
-#: The events that a summary uses, as they are written in a line: others are not parsed.
+#: The events that a summary uses, as they appear in a line; other lines are not parsed.
 _SUMMARIZED = tuple(
     f'"kind":"{kind}"'.encode()
     for kind in (
@@ -94,8 +94,9 @@ def _unreadable_error(what: Template, **values: Any) -> ProblemError:
 
 
 def get_default(setting: str) -> Any:
-    """Return the default of a setting, as a project file has it; raises KeyError for an unknown
-    setting."""
+    """Return the default of a setting, as in a project file; raises KeyError for an unknown
+    setting.
+    """
     return _to_plain(DEFAULTS[setting])
 
 
@@ -127,9 +128,9 @@ def _iter_data_names(sources: Any) -> Iterator[str]:
 class RunProgress:
     """A summary of a run's events up to byte `position` of its file.
 
-    `records` are the evaluations with the lowest loss so far, as (step, loss): with these the best one
-    stays known when training resumes from a checkpoint before it. `command` is the one without an
-    ending yet, `began` its start time; `training` is whether it is a training.
+    `records` are the successive evaluations with the lowest loss so far, as (step, loss), so that
+    the best one is still known when training resumes from an earlier checkpoint. `command` is the
+    one without an ending yet, `began` its start time; `training` says whether it is a training.
     """
 
     position: int = 0
@@ -197,8 +198,11 @@ class RunProgress:
 
 
 def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
-    """Return the progress with the events after its position; from the start if the file was
-    replaced. Of steps, which may be millions, only the last one is parsed."""
+    """Return the progress updated with the events after its position.
+
+    Starts over if the file was replaced. Of the steps, of which there may be millions, only the
+    last one is parsed.
+    """
     try:
         file = run.events_file.open("rb")
     except OSError:
@@ -229,7 +233,7 @@ def _follow_line(progress: RunProgress, line: bytes) -> None:
 
 
 def explain_end(progress: RunProgress) -> Text:
-    """Return why a worker ended without an event, as far as the system tells."""
+    """Return why a worker ended without an event, if the system reports it."""
     if progress.time and psutil.boot_time() > progress.time:
         return text("The computer was shut down or restarted while it ran.")
     return text("Its process was killed, for example because the computer ran out of memory.")

@@ -31,10 +31,10 @@ from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
 
-#: What most lines of a run's events hold; within a text the quotes would be escaped.
+#: Content of most lines in a run's events file; quotes inside a text would be escaped.
 _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
 
-#: Seconds that the clocks of a computer and of a network drive may be apart.
+#: The most seconds by which the clocks of a computer and a network drive may differ.
 _CLOCKS = 3600.0
 
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def manifest_file(self) -> Path:
-        """Versions, seeds and hashes: what is needed to understand or repeat the run."""
+        """Versions, seeds and hashes, needed to understand or repeat the run."""
         return self.path / "manifest.json"
 
     @property
@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def mailbox_file(self) -> Path:
-        """Commands of parents that did not start the worker, one JSON line each."""
+        """Commands from processes that did not start the worker, one JSON line each."""
         return self.path / "commands.jsonl"
 
     @property
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def lock_file(self) -> Path:
-        """Locked by the worker that runs the run."""
+        """Locked by the run's worker."""
         return self.path / "run.lock"
 
     @property
@@ -122,7 +122,7 @@ class RunFolder:
 
     @property
     def has_adapter(self) -> bool:
-        """Whether an adapter was trained or brought in."""
+        """Whether the run has an adapter, trained or imported."""
         return (self.adapter / "adapter_config.json").is_file()
 
     @property
@@ -132,7 +132,7 @@ class RunFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """The folder with the tokenizer of what is delivered: a merge takes the adapter's."""
+        """The folder with the tokenizer to export; a merged model has the adapter's."""
         return self.merged if (self.merged / "tokenizer_config.json").is_file() else self.adapter
 
     @property
@@ -152,7 +152,7 @@ class RunFolder:
 
     @property
     def heldout_file(self) -> Path:
-        """Conversations kept out of training, one JSON line each; the self-test runs on them."""
+        """Conversations held out of training, one JSON line each; the self-test uses them."""
         return self.path / "heldout.jsonl"
 
     def read_heldout(self) -> list[Sample]:
@@ -174,12 +174,12 @@ class RunFolder:
 
     @property
     def train_script(self) -> Path:
-        """Repeats the training with transformers and PEFT alone."""
+        """A script that repeats the training with only transformers and PEFT."""
         return self.path / "train.py"
 
     @property
     def model_script(self) -> Path:
-        """Makes the model for `train_script`, where that would be too long to be read with it."""
+        """A module that creates the model for `train_script`, if the code is too long to inline."""
         return self.path / "model.py"
 
     @property
@@ -194,12 +194,12 @@ class RunFolder:
 
     @property
     def trackers(self) -> Path:
-        """Metrics as TensorBoard, Weights & Biases and MLflow keep them, where they are chosen."""
+        """Files of the selected trackers: TensorBoard, Weights & Biases and MLflow."""
         return self.path / "trackers"
 
     @property
     def temporary(self) -> Path:
-        """Scratch folder; whatever is in it may be deleted while no worker runs."""
+        """Scratch folder; its content may be deleted while no worker runs."""
         return self.path / "tmp"
 
     def get_gguf_file(self, name: str, quantization: str) -> Path:
@@ -232,8 +232,11 @@ class RunFolder:
         )
 
     def _with_original_paths(self, frozen: Project) -> Project:
-        """Return the project with original paths for copied files that are missing. A run exported
-        to a cluster names its copies by relative paths; it may come back without them."""
+        """Return the project with original paths for copied files that are missing.
+
+        A run exported to a cluster refers to its copies by relative paths; it may be copied back
+        without them.
+        """
         taken: dict[str, str] = self.read_manifest().get("taken_along", {})
 
         def original(name: str) -> str:
@@ -253,9 +256,9 @@ class RunFolder:
         return frozen.model_copy(update=changes)
 
     def update_merging_and_export(self, frozen: Project, source_folder: Path) -> None:
-        """Update how to merge and export, which may be decided after training.
+        """Update the merging and export settings, which can change after training.
 
-        Model, LoRA, dataset and training stay as they were trained with. Raises ProblemError.
+        The model, LoRA, dataset and training settings stay unchanged. Raises ProblemError.
         """
         now = frozen.resolve(source_folder)
         changed = self.load_project().model_copy(
@@ -267,7 +270,7 @@ class RunFolder:
             raise _not_written_error(self.project_file, describe_os_error(error)) from error
 
     def read_manifest(self) -> dict[str, Any]:
-        """Return the manifest, empty while there is none."""
+        """Return the manifest, empty if there is none yet."""
         try:
             content = json.loads(self.manifest_file.read_text("utf-8"))
         except (OSError, ValueError):
@@ -319,11 +322,11 @@ class RunFolder:
                         yield events.parse(line)
 
     def is_running(self) -> bool:
-        """Return whether a worker is running the run."""
+        """Return whether a worker is working on the run."""
         return FileLock(self.lock_file).is_held()
 
     def worker_pid(self) -> int | None:
-        """Return the process ID of the worker that runs the run, None if there is none."""
+        """Return the process ID of the run's worker, None if there is none."""
         if not self.is_running():
             return None
         try:
@@ -337,8 +340,9 @@ class RunFolder:
         return FileLock(self.guard_file).is_held()
 
     def has_run_out_of_memory(self) -> bool:
-        """Return whether the system killed the last worker for lack of memory, as far as it counts
-        such kills."""
+        """Return whether the system killed the last worker for lack of memory; False on systems
+        that don't count such kills.
+        """
         return memory_limits.has_risen(FileLock(self.lock_file).read_stale_holder().get("kills"))
 
     def read_state(self) -> State:
@@ -352,7 +356,7 @@ class RunFolder:
 
 
 def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
-    """Create a run in the folder `runs`; raises ProblemError when that is impossible."""
+    """Create a run in the folder `runs`; raises ProblemError if that fails."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
     for attempt in range(1, 1000):
@@ -375,21 +379,21 @@ def create_run(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
 
 
 def format_now() -> str:
-    """Return the current time as a manifest states it."""
+    """Return the current time in the manifest's format."""
     return datetime.now().astimezone().isoformat()
 
 
 def find_latest(runs: Path) -> RunFolder | None:
     """Return the running run, else the newest started one; a queued run has nothing to show yet.
 
-    Looks at as little as it can: there may be thousands, and a window waits for the answer.
+    Reads as few folders as possible: there may be thousands, and a window waits for the answer.
     """
     try:
         with os.scandir(runs) as entries:
             names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
     except OSError:
         return None
-    since = psutil.boot_time() - _CLOCKS  # no lock outlives the computer
+    since = psutil.boot_time() - _CLOCKS  # locks don't survive a restart of the computer
     for name in names:
         with contextlib.suppress(OSError):
             if os.stat(f"{runs}/{name}/run.lock").st_mtime > since:  # noqa: PTH116 - see above

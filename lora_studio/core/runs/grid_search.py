@@ -1,4 +1,4 @@
-"""A search over one or two settings: which can be searched, and the best eval loss over their values."""
+"""Grid search over one or two settings: the searchable settings, and tables of the eval loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.core.runs.copies import split_setting
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts, list_facts
 
-#: What merging and exporting do with a run changes nothing of its training.
+#: Merging and exporting don't affect training, so their settings can't be searched.
 _SEARCHED = ("model", "lora", "dataset", "training")
 _KINDS = ("integer", "number", "choice", "flag")
 
@@ -38,9 +38,9 @@ def check_value(draft: Draft, setting: str, value: Any) -> Problem | None:
 
 @dataclass(frozen=True)
 class GridTable:
-    """Runs of a search by the values of its settings; a cell is None where no run is (any more).
+    """Runs of a search by the values of its settings; a cell is None if its run is missing.
 
-    `columns` is [None] of a search over one setting.
+    `columns` is [None] for a search over one setting.
     """
 
     name: str

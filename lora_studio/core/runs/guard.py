@@ -1,7 +1,7 @@
-"""The program that guards a training without a window (`client/oom_supervisor.py`): how to start it.
+"""Start the program that guards a training without a window (`client/oom_supervisor.py`).
 
-A worker starts it when its window is gone, for whatever reason. The worker may run in another
-environment than the window, which therefore passes the command line in an environment variable.
+A worker starts it when its window is gone, for whatever reason. Since the worker may run in a
+different environment, the window passes the command line in an environment variable.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ VARIABLE = "LORA_STUDIO_GUARD"
 
 @dataclass(frozen=True)
 class Guard:
-    """A command line to append the folder of a run to, and its environment as the difference from a
-    worker's: None unsets a variable."""
+    """A command line, to which the run's folder is appended, and changes to a worker's environment.
+
+    None unsets a variable.
+    """
 
     command: tuple[str, ...]
     environment: Mapping[str, str | None]
@@ -55,7 +57,7 @@ class Guard:
 
 
 def from_environment() -> Guard | None:
-    """Return the guard that the environment of this worker names, None without one."""
+    """Return the guard from this worker's environment, None if there is none."""
     try:
         content: dict[str, Any] = json.loads(os.environ.get(VARIABLE, ""))
         return Guard(tuple(content["command"]), content["environment"])

@@ -1,4 +1,4 @@
-"""One line about each run of a project, kept beside them so that thousands are listed in a moment."""
+"""A cache with one line about each run of a project, so that thousands are listed quickly."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 
-#: Folders that aren't a run or have unreadable settings are listed as well.
+#: `unreadable`: folders that aren't a run or have unreadable settings are listed as well.
 RowState = run_state.State | Literal["unreadable"]
 
-#: File in the runs folder that may be deleted at any time.
+#: Cache file in the runs folder; it may be deleted at any time.
 CACHE = ".index.jsonl"
-#: Seconds between two writings, while a run at work changes all the time.
+#: Seconds between two writes, since an active run changes all the time.
 _WRITE_EVERY = 30.0
-#: Raised whenever an entry changes its meaning. Defaults are left out of entries, so that the version
-#: of the program counts as well.
+#: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
+#: so the version of the program is part of it.
 _FORMAT = f"LoRA Studio runs 2 {__version__}"
 
-#: Modification of what a summary is made of: (nanoseconds, bytes) of each file, nanoseconds of folders.
+#: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
+#: folders.
 Stamp = tuple[int, ...]
 
 NOTHING_SAID = RunAnnotations()
@@ -41,7 +42,7 @@ NOTHING_SAID = RunAnnotations()
 Settings = dict[str, Any]  # "training.learning_rate" -> value
 
 
-@dataclass(slots=True)  # not frozen: that takes three times as long to make thousands of
+@dataclass(slots=True)  # not frozen: creating thousands would take three times as long
 class RunSummary:
     """One run: what a table of runs shows, sorts and searches.
 
@@ -76,7 +77,7 @@ class RunSummary:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The user's words for it."""
+        """The user's tags."""
         return self.about.tags
 
     @property
@@ -99,7 +100,7 @@ class RunSummary:
 
     @property
     def searched(self) -> str:
-        """Everything that words are looked for in, in lower case."""
+        """All searchable text, in lower case."""
         about = self.about
         settings = [f"{name.partition('.')[2]}={value}" for name, value in self.settings.items()]
         parts = [
@@ -116,8 +117,11 @@ class RunSummary:
 
 @dataclass
 class _Entry:
-    """What the cache keeps of one run. `progress`, as plain values, is where reading its events
-    continues: most runs have ended and never need it again."""
+    """The cached data of one run.
+
+    `progress`, as plain values, is needed only to continue reading its events; most runs have
+    ended.
+    """
 
     stamp: Stamp
     progress: dict[str, Any]
@@ -125,9 +129,9 @@ class _Entry:
 
 
 class RunIndex:
-    """All runs in one folder. Reads what changed, keeps it, and tells what there is.
+    """A cached index of all runs in one folder, which rereads only what has changed.
 
-    Not for several threads at once. Nothing in a run folder can make it fail.
+    Not thread-safe. Damaged run folders never make it fail.
     """
 
     def __init__(self, runs: Path) -> None:
@@ -139,7 +143,7 @@ class RunIndex:
         self._written = -_WRITE_EVERY
 
     def load(self) -> list[RunSummary]:
-        """Return what the cache holds, without reading the runs: fast, but possibly outdated."""
+        """Return the cached summaries without reading the runs: fast, but possibly outdated."""
         if not self._loaded:
             self._loaded = True
             self._entries = _read_cache(self.runs / CACHE)
@@ -148,10 +152,10 @@ class RunIndex:
     def refresh(
         self, gently: Callable[[Iterable[str]], Iterable[str]] = iter
     ) -> Iterator[list[RunSummary]]:
-        """Read every run; yields all summaries now and then, and finally when done.
+        """Reread changed runs; yield all summaries from time to time, and once more at the end.
 
-        `gently` passes folder names on, and may rest or raise in between. The cache is written at the
-        end, where anything has changed.
+        `gently` wraps the iteration over folder names, and may sleep or raise between two of them.
+        The cache is written at the end if anything has changed.
         """
         self.load()
         names = _list_folders(self.runs)
@@ -187,8 +191,11 @@ class RunIndex:
         self._changed = True
 
     def _look_at_locks(self) -> None:
-        """Update which runs are running: for a command without an ending only the lock tells, and
-        no file changes when a worker is killed."""
+        """Update which runs are running.
+
+        Only the lock shows whether an unfinished command is running: no file changes when a worker
+        is killed.
+        """
         for entry in self._entries.values():
             if not entry.progress["command"] or entry.summary.state == "unreadable":
                 continue
@@ -311,7 +318,7 @@ def _read_stamp(folder: str) -> Stamp:
 def _read_cache(file: Path) -> dict[str, _Entry]:
     """Return the entries of the cache, one per line; none if it is missing or of another version.
 
-    Line by line, since to parse all of it at once would keep the window from its work.
+    Parses line by line, since parsing everything at once would block the window.
     """
     entries: dict[str, _Entry] = {}
     try:

@@ -1,6 +1,6 @@
-"""The README of a hub repository, made of what a run knows about itself.
+"""Build the README of a Hub repository from the facts about a run.
 
-Nothing of this computer gets into it: no path, no name of the user, of files their name alone.
+Nothing about this computer is included: no paths, no user name; files appear by name only.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 _LIBRARY: dict[What, str] = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 _RELATION: dict[What, str] = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 
-#: Evaluations that a card's table shows at most.
+#: The most evaluations in a card's table.
 _ROWS = 12
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is made of: settings, manifest, events and self-test of a run.
+    """The sources of a card: settings, manifest, events and self-test of a run.
 
     `license_name` is the base model's, None if it doesn't state one; `files` are the uploaded ones.
     """

@@ -12,7 +12,7 @@ from lora_studio.core.runs.index import RunSummary
 
 
 class RunNames:
-    """The names of the runs of one project.
+    """The display names of one project's runs.
 
     A run is named by its title. Without one, a run of a grid search is named by its values, and any
     other by its start time, as precisely as needed to distinguish it from the rest.

@@ -1,7 +1,7 @@
-"""The queued runs of a project, in a file that windows and the command line share.
+"""The queued runs of a project, in a file shared by windows and the command line.
 
-A queued run is a folder like any other, created when it was queued with the settings of that
-moment; if the file is lost, only the order is.
+A queued run is a folder like any other, created with the settings at the time it was queued; if the
+file is lost, only the order is lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models and adapters to chat with: those of runs, of folders and of servers."""
+"""Models and adapters to chat with, from runs, folders and servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONFIG = "adapter_config.json"
 
 
 class SpeakerGroup(Enum):
-    """Where a speaker comes from; a menu lists the groups one after the other."""
+    """The source of a speaker; a menu lists the groups in this order."""
 
     BASE = "base"
     LIBRARY = "library"
@@ -33,7 +33,7 @@ class SpeakerGroup(Enum):
 
 @dataclass(frozen=True)
 class SpeakerOption:
-    """A speaker to choose, with its title within its group; `run` names the run of a `RUN`."""
+    """A speaker to choose, with its title within its group; `run` names the run in the group `RUN`."""
 
     group: SpeakerGroup
     title: Text | str

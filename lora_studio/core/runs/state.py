@@ -1,4 +1,4 @@
-"""Where a run stands, told from the endings of what was done to it."""
+"""Derive the state of a run from the events of its commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side: columns, order, search, what differs among them, and all that as CSV."""
+"""A table of runs: columns, sorting, search, differing settings, and CSV export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Column = Literal[
     "name", "state", "model", "data", "rank", "loss", "eval", "step", "time", "size", "tags", "begun"
 ]  # fmt: skip
 
-#: What a column sorts by and a table for other programs holds; None where there is nothing.
+#: The raw value of each column, for sorting and CSV; None if empty.
 VALUES: dict[Column, Callable[[RunSummary], Any]] = {
     "name": lambda run: run.name,
     "state": lambda run: run.state,
@@ -32,7 +32,7 @@ VALUES: dict[Column, Callable[[RunSummary], Any]] = {
     "begun": lambda run: run.created,
 }
 
-#: How a column is said to a person.
+#: Display format of each column.
 _SAID: dict[Column, Callable[[Any], str]] = {
     "loss": formatting.format_loss,
     "eval": formatting.format_loss,
@@ -52,7 +52,7 @@ def format_cell(run: RunSummary, column: Column) -> str:
 def get_sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
     """Return a key that orders runs by a column; missing and infinite numbers come last."""
     value = VALUES[column](run)
-    if column == "name":  # those without a title of their own in the order they began
+    if column == "name":  # runs without a title are sorted by start time
         return (0, run.about.title == "", value.casefold(), run.created)
     if isinstance(value, str):
         return (0, value.casefold())
@@ -71,7 +71,7 @@ def sort_runs(runs: Iterable[RunSummary], column: Column, *, descending: bool) -
 
 
 def is_match(run: RunSummary, text: str) -> bool:
-    """Return whether every word of a search occurs in the facts of a run."""
+    """Return whether every word of a search occurs in the facts about a run."""
     searched = run.searched
     return all(word in searched or _has_value(run, word) for word in text.lower().split())
 

@@ -1,1 +1,1 @@
-"""This computer: folders, whole files, locks, limits of memory, offline mode."""
+"""Access to this computer: folders, atomic files, locks, memory limits, offline mode."""

@@ -1,7 +1,7 @@
-"""One job on a GPU at a time: a lock for each device in the user's data folder.
+"""Allow one job per GPU at a time, with a lock file for each device in the user's data folder.
 
-A worker holds the locks of its devices for as long as it uses them. Other windows, projects and command
-lines see who that is; the operating system frees a lock when its worker dies.
+A worker holds the locks of its devices for as long as it uses them. Other windows, projects and
+command lines can see the holder; the operating system frees a lock when its worker dies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.system import paths
 from lora_studio.core.system.locks import FileLock
 
-#: Seconds between two tries.
+#: Seconds between two attempts.
 _EVERY = 0.5
 _UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -33,7 +33,7 @@ class DeviceIdentity:
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who uses a device: its run, what it does there, and its process."""
+    """The holder of a device lock: its run, its job, and its process."""
 
     run: str = ""
     doing: str = ""
@@ -41,7 +41,7 @@ class LockHolder:
 
     @classmethod
     def from_content(cls, content: dict[str, object]) -> LockHolder:
-        """Return the holder from the content of a lock file, whatever that is."""
+        """Return the holder from the content of a lock file, even if it is invalid."""
         pid = content.get("pid", 0)
         return cls(
             str(content.get("run", "")),
@@ -56,7 +56,7 @@ def get_lock(device: DeviceIdentity) -> FileLock:
 
 
 def find_holder(device: DeviceIdentity) -> LockHolder | None:
-    """Return who uses a device now, None if it is free."""
+    """Return the current holder of a device, None if it is free."""
     content = get_lock(device).read_holder()
     return LockHolder.from_content(content) if content else None
 
@@ -85,7 +85,7 @@ def lock_devices(
             while not lock.acquire(content):
                 if holder := find_holder(
                     device
-                ):  # else another process only looked, or has just locked it
+                ):  # otherwise another process only checked the lock, or has just acquired it
                     waits(device, holder)
                 time.sleep(_EVERY if holder else _EVERY / 10)
             taken.append(lock)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Write files atomically, so that a reader never sees a partial one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import IO
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import InvalidContentError
 
-#: Bytes that are copied at once: some hundredths of a second on a plain disk.
+#: Bytes per copied chunk: a few hundredths of a second on a typical disk.
 _PIECE = 8 * 2**20
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Replace `path` atomically; raises OSError and keeps the old file when that fails."""
+    """Replace `path` atomically; raises OSError and keeps the old file if that fails."""
     with open_atomic(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
@@ -51,8 +51,8 @@ def create_folder_atomic(
     """Yield an empty folder to fill, which replaces `path` when the block ends without an
     exception.
 
-    When it does not, `path` is left as it was and the half-filled folder is deleted. `stays` tells of
-    a folder that another process has put there in the meantime whether it is as good.
+    On an exception, `path` is unchanged and the partial folder is deleted. `stays` says whether to
+    keep a folder that another process has created there in the meantime.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))

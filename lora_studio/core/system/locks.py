@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-#: Seconds between two tries to take a lock.
+#: Seconds between two attempts to acquire a lock.
 _INTERVAL = 0.05
 
 
@@ -30,8 +30,11 @@ class FileLock:
         self._file: IO[bytes] | None = None
 
     def acquire(self, content: dict[str, Any], seconds: float = 0.0) -> bool:
-        """Acquire the lock and write who holds it; return False if another process still holds it
-        after `seconds`. Another process that looks at the lock holds it for a moment, too."""
+        """Acquire the lock and write its holder; return False if another process still holds it
+        after `seconds`.
+
+        A process that only checks the lock also holds it for a moment.
+        """
         until = time.monotonic() + seconds
         file = self._path.open("a+b")
         while not _try_lock(file):
@@ -64,12 +67,13 @@ class FileLock:
             self._file = None
 
     def read_holder(self) -> dict[str, Any]:
-        """Return what the process that holds the lock has written; {} without one, or while it
-        writes."""
+        """Return the content written by the lock's holder; {} if there is none, or while it writes."""
         return self._content() if self.is_held() else {}
 
     def read_stale_holder(self) -> dict[str, Any]:
-        """Return what a process wrote that died without releasing the lock; {} without one."""
+        """Return the content written by a process that died without releasing the lock; {} if none
+        did.
+        """
         return {} if self.is_held() else self._content()
 
     def is_held(self) -> bool:
@@ -93,7 +97,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _try_lock(file: IO[bytes]) -> bool:
-        """Lock one byte far behind the content, so that the content stays readable."""
+        """Lock one byte far beyond the content, so that the content stays readable."""
         try:
             os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -119,7 +123,9 @@ else:
         return True
 
     def _is_locked(file: IO[bytes]) -> bool:
-        """Try a shared lock, so that processes that look at once don't take each other for holders."""
+        """Try a shared lock, so that processes that check at the same time don't mistake each other
+        for holders.
+        """
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

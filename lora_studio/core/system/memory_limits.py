@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-#: Version 1 of control groups writes about this for "unlimited", in bytes.
+#: Control groups version 1 report about this many bytes for "unlimited".
 _NONE = 1 << 60
 
 _PROC = Path("/proc")
@@ -28,14 +28,14 @@ class ControlGroup:
     version: Literal[1, 2]
 
     def read_limit(self) -> int | None:
-        """Return the most bytes that its processes may have together."""
+        """Return the limit on the total memory of its processes, in bytes."""
         limit = _read_number(
             self.folder / ("memory.max" if self.version == 2 else "memory.limit_in_bytes")
         )
         return limit if limit is not None and limit < _NONE else None
 
     def read_charged(self) -> int | None:
-        """Return the bytes that count against the limit, with cached files."""
+        """Return the bytes that count against the limit, including cached files."""
         return _read_number(
             self.folder / ("memory.current" if self.version == 2 else "memory.usage_in_bytes")
         )
@@ -107,7 +107,7 @@ class KillCounter:
         own = list_control_groups(self._pid)
         if own:
             group = next((group for group in own if group.read_kills() is not None), None)
-            if group != self._group:  # it has moved: another count
+            if group != self._group:  # moved to another group, which has its own count
                 self._group, self._last = group, self._count_of(group)
         self._before, self._last = self._last, self._count_of(self._group)
 
@@ -125,8 +125,11 @@ class KillCounter:
 
 
 def read_kill_counts() -> dict[str, Any]:
-    """Return how many processes have been killed for lack of memory in this one's group and in
-    total, for another process to compare (`has_risen`) after this one has ended."""
+    """Return how many processes have been killed for lack of memory, in this one's group and in
+    total.
+
+    Another process can compare the counts (`has_risen`) after this one has ended.
+    """
     group = next((each for each in list_control_groups() if each.read_kills() is not None), None)
     return {
         "boot": _read_boot_id(),
@@ -136,10 +139,10 @@ def read_kill_counts() -> dict[str, Any]:
 
 
 def has_risen(before: Any) -> bool:
-    """Return whether the system has killed a process for lack of memory since a `read_kill_counts`.
+    """Return whether the system has killed a process for lack of memory since `read_kill_counts`.
 
-    Looks at the read_kill_counts's group if that still exists. False for an invalid read_kill_counts, or one from before
-    the last boot.
+    Compares the count of the same control group if it still exists, else the total. False for
+    invalid counts, or counts from before the last boot.
     """
     try:
         if before["boot"] != _read_boot_id():
@@ -162,7 +165,7 @@ def _read_boot_id() -> str:
 
 
 def _iter_mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
-    """Return version -> where its memory controller is mounted, and which group that path is."""
+    """Return version -> mount point of its memory controller, and the control group mounted there."""
     for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
         mount, _, kind = line.partition(" - ")
         root, point = mount.split(" ")[3:5]
@@ -179,7 +182,7 @@ def _iter_upwards(
     inside = path.removeprefix(root) if root != "/" else path
     folder = point / inside.lstrip("/")
     if not folder.is_dir():
-        folder = point  # a container that sees the names outside of it
+        folder = point  # a container that sees the host's group names
     while True:
         yield ControlGroup(folder, version)
         if folder in (point, folder.parent):

@@ -1,6 +1,6 @@
-"""Offline mode: no part of the program contacts another computer.
+"""Offline mode, in which no part of the program contacts another computer.
 
-It is an environment variable, the one that huggingface_hub reads, so workers inherit it.
+The switch is the environment variable that huggingface_hub reads, so workers inherit it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.problems import ProblemError, Where, fail
 
-#: The hub's own variable, and those of libraries that have one each.
+#: The variable of huggingface_hub, and those of other libraries.
 VARIABLE = "HF_HUB_OFFLINE"
 _OTHERS = ("TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE")
-#: Names of this computer that need no look-up elsewhere.
+#: Names of this computer that resolve without a DNS query.
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _YES = ("1", "on", "yes", "true")
 
@@ -25,7 +25,7 @@ def is_on() -> bool:
 
 
 def switch(on: bool) -> None:
-    """Turn it on or off for this process and every worker that it starts from now on."""
+    """Turn offline mode on or off for this process and every worker that it starts from now on."""
     for name in (VARIABLE, *_OTHERS):
         if on:
             os.environ[name] = "1"
@@ -41,7 +41,7 @@ REMEDY: Template = (
 
 
 def offline_error(what: Text, where: Where | None = None) -> ProblemError:
-    """Return the problem of something that needs the network; `what` is a whole sentence."""
+    """Return the problem for an action that needs the network; `what` is a whole sentence."""
     return fail("offline", what, REMEDY, where=where)
 
 

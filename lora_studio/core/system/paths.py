@@ -1,4 +1,4 @@
-"""Where the program keeps things, and where its own resources are."""
+"""Paths of the user's data, cache and configuration, and of the program's resources."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The training step: its spec, optimizers, trackers, and which choices cannot go together."""
+"""The training step: its spec, optimizers, trackers, and incompatible choices."""

@@ -1,4 +1,4 @@
-"""Choices that cannot go together, one rule each: where it is said, why, and the way out."""
+"""Rules for incompatible choices: the field that shows the problem, the reason, and a fix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Combination(NamedTuple):
 
 @dataclass(frozen=True)
 class CombinationRule:
-    """One reason why choices cannot go together; `when` tells whether it holds for a project."""
+    """One reason why choices are incompatible; `when` returns whether it applies to a project."""
 
     code: str
     step: Step
@@ -135,7 +135,8 @@ _RULES: tuple[CombinationRule, ...] = (
     ),
 )
 
-#: What Unsloth lacks, or where it isn't faster: rules if it is selected, reasons against it otherwise.
+#: Features that Unsloth lacks or doesn't speed up: rules if it is selected, otherwise reasons
+#: against it.
 _UNSLOTH: tuple[CombinationRule, ...] = tuple(
     CombinationRule(
         f"training.unsloth_{code}", cast(Step, step), field, when, what, _OR_PEFT, _OPEN
@@ -258,7 +259,7 @@ def _find_blocked_values(
 
 
 def _iter_reasons(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[Text]:
-    """Return reasons that appear when a field takes a value, beyond those that hold anyway."""
+    """Return reasons that a field's new value adds to those that apply anyway."""
     spec = getattr(chosen, step)
     tried = chosen._replace(**{step: spec.model_copy(update={field: value})})
     if getattr(spec, field) == value:

@@ -47,7 +47,7 @@ class OptimizerInfo:
 
 
 def _bitsandbytes(title: str, class_name: str, state_bytes: float) -> OptimizerInfo:
-    """Describe an optimizer of bitsandbytes that AdamW's rates suit."""
+    """Describe an optimizer of bitsandbytes that uses AdamW's learning rates."""
     paged = class_name.startswith("Paged")
     return OptimizerInfo(title, "bitsandbytes", class_name, state_bytes, paged=paged)
 
@@ -104,7 +104,7 @@ OPTIMIZERS: dict[Optimizer, OptimizerInfo] = {
     ),
 }  # fmt: skip
 
-#: The title of each.
+#: The title of each optimizer.
 TITLES: dict[str, str] = {name: about.title for name, about in OPTIMIZERS.items()}
 
 

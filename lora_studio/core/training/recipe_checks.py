@@ -1,4 +1,4 @@
-"""What of a recipe cannot work, or hardly ever does: said at the field, with a way out."""
+"""Check a recipe for settings that can't work or rarely do; each problem names its field and a fix."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_on(model: ModelSpec, spec: TrainingSpec) -> list[Problem]:
 
 
 def optimizer_unavailable_error(reason: Text) -> Problem:
-    """Return the problem of an optimizer that isn't available here; `reason` is a sentence."""
+    """Return the problem for an optimizer that isn't available here; `reason` is a sentence."""
     return Problem(
         code="training.optimizer_not_available",
         what=reason,
@@ -66,7 +66,7 @@ def optimizer_unavailable_error(reason: Text) -> Problem:
 
 
 def _check_cadence(spec: TrainingSpec) -> list[Problem]:
-    """Check for intervals of more epochs than there are, as after a change from steps to epochs."""
+    """Check for intervals longer than the training, as after a change of unit from steps to epochs."""
     if spec.cadence == "steps":
         return []
     intervals: list[tuple[str, Template, float]] = [

@@ -1,4 +1,4 @@
-"""The training step: the recipe of the optimization."""
+"""The training step: the hyperparameters of the optimization."""
 
 from __future__ import annotations
 
@@ -402,7 +402,7 @@ class TrainingSpec(Spec):
 
     @property
     def effective_batch(self) -> int:
-        """Conversations per optimizer step."""
+        """Rows per optimizer step."""
         return self.micro_batch * self.gradient_accumulation
 
     def warmup(self, steps: int) -> int:

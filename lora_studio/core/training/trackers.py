@@ -1,4 +1,4 @@
-"""Where the metrics of a training can go besides the run folder, and what that takes."""
+"""Trackers that can record the metrics of a training in addition to the run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TITLES: dict[str, str] = {
     "mlflow": "MLflow",
 }
 
-#: What pip calls the package of each, which is imported by the name of the tracker itself.
+#: The pip package of each tracker; its module has the name of the tracker.
 PACKAGES: dict[str, str] = {
     "tensorboard": "tensorboard",
     "wandb": "wandb",
