@@ -1,1 +1,1 @@
-"""The verbs of `lora-studio`, the display that they share, and projects run without a window."""
+"""The commands of `lora-studio`, their terminal output, and running a project without the window."""

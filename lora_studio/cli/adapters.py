@@ -116,7 +116,7 @@ def import_(
     )
     status = headless.get_exit_status(headless.perform(command, display))
     if status:
-        shutil.rmtree(run.path, ignore_errors=True)  # it holds nothing but the attempt
+        shutil.rmtree(run.path, ignore_errors=True)  # the folder contains only the failed attempt
     raise typer.Exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The verbs of `lora-studio`: what the window does, on the same project files."""
+"""The `lora-studio` command line: what the window does, on the same project files."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def exit_on_problem(display: Display) -> Iterator[None]:
 def add_spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], _Command]:
     """Return a decorator that gives a command an option for each field of a spec.
 
-    The command takes them as `**options`. `defaults` replace those of the spec.
+    The command receives them as `**options`. `defaults` override the defaults of the spec.
     """
 
     def decorate(command: _Command) -> _Command:

@@ -1,4 +1,4 @@
-"""Shows the events of a job on a terminal: a progress bar for stages, a line for what matters."""
+"""Show the events of a job in a terminal: a progress bar for stages and a line for each important event."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from lora_studio.core.messages import NO_TEXT, READABLE, Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 
-#: Seconds after which a finished job rings the terminal's bell: most terminals then mark the window or notify.
+#: Seconds after which a finished job rings the terminal's bell: most terminals then highlight the window or notify.
 LONG = 60.0
-#: Seconds between two lines about training steps where no bar can be drawn.
+#: Seconds between two lines about training steps when there is no progress bar.
 PLAIN_INTERVAL = 5.0
 
 
 class Display:
     """Prints events for a person, or as JSON lines for a program.
 
-    JSON goes to stdout alone; whatever else there is to say then goes to stderr.
+    With JSON, stdout has only events; all other output goes to stderr.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
-        """With `as_json` every event is one line on stdout."""
+        """Create the display; with `as_json`, print each event as one line on stdout."""
         self.as_json = as_json
         self.console = Console(stderr=as_json, highlight=False)
         self._progress = Progress(
@@ -45,7 +45,7 @@ class Display:
         self._last_plain = 0.0
 
     def follow(self, stream: Iterable[events.Event]) -> events.Ending | None:
-        """Show events until the stream ends; the last ending, None when there was none."""
+        """Show events until the stream ends and return the last ending, None if there was none."""
         ending: events.Ending | None = None
         began = time.monotonic()
         for event in self.show_all(stream):
@@ -56,14 +56,14 @@ class Display:
         return ending
 
     def show_all(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
-        """Return the same events, each shown before it is passed on."""
+        """Show each event, then yield it."""
         with self._open_bar():
             for event in stream:
                 self.show(event)
                 yield event
 
     def show_progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
-        """Return the same events, with a bar for stages alone: for verbs that show the answer themselves."""
+        """Yield all events and show only a progress bar for stages, for commands that print the answer themselves."""
         with self._open_bar():
             for event in stream:
                 if isinstance(event, events.Progress) and not self.as_json:
@@ -72,7 +72,7 @@ class Display:
 
     @contextmanager
     def _open_bar(self) -> Iterator[None]:
-        """Return a bar on a terminal, gone in the end."""
+        """Return a progress bar for a terminal, which disappears at the end."""
         live = not self.as_json and self.console.is_terminal
         if live:
             self._progress.start()
@@ -114,7 +114,7 @@ class Display:
         self.console.print(f"\n[bold]{escape(text)}[/bold]")
 
     def print_problem(self, problem: Problem) -> None:
-        """Print a problem: what, where, what to do."""
+        """Print a problem: what happened, where, and what to do."""
         if self.as_json:
             self.console.print(f"{problem}", soft_wrap=True, markup=False)
             return

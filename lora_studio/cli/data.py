@@ -142,7 +142,7 @@ def _parse_mapping(entries: Sequence[str]) -> dict[str, str]:
 def _ask_dataset(
     command: commands.InspectDataset, display: Display
 ) -> events.DatasetInspected | Problem:
-    """Return the final answer of a worker; it reports a dataset as far as it was read before that."""
+    """Return the worker's final answer; earlier answers cover only the rows read so far."""
     return next(
         event.problem if isinstance(event, events.Failed) else event
         for event in reversed(collect_answers(command, display))
@@ -157,7 +157,7 @@ def _get_exit_status(report: dict[str, Any], answer: events.DatasetInspected | P
     return 0 if report["task"] != "unsupported" and report["used"] else headless.REFUSED
 
 
-# --- as one object ----------------------------------------------------------------------------
+# --- as JSON ----------------------------------------------------------------------------------
 
 
 def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _dump_refusal(problem: Problem, file: str) -> dict[str, Any]:
     }
 
 
-# --- for a person -----------------------------------------------------------------------------
+# --- as text ----------------------------------------------------------------------------------
 
 
 def _show(report: dict[str, Any], display: Display) -> None:

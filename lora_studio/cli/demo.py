@@ -30,7 +30,7 @@ _NAMES: dict[TextSource, str] = {"base": "Base", "tuned": "Tuned", "gguf": "GGUF
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the sample project should teach, read from `expect.toml` beside it."""
+    """What the sample project should teach the model, read from `expect.toml` in its folder."""
 
     showcase: tuple[str, ...]
     groups: tuple[QuestionGroup, ...]
@@ -83,7 +83,7 @@ def run(folder: Path | None, display: Display) -> int:
 
 
 def prepare(folder: Path | None) -> Path:
-    """Return the folder of the sample project; copied from the resources where it does not exist yet."""
+    """Return the folder of the sample project; copy it from the resources if it doesn't exist yet."""
     target = (folder or paths.get_data_folder() / "Sample project").resolve()
     if not any(target.glob("*.lorastudio")):
         shutil.copytree(paths.get_resources_folder() / "sample", target, dirs_exist_ok=True)
@@ -91,7 +91,7 @@ def prepare(folder: Path | None) -> Path:
 
 
 def load_expectation(file: Path) -> Expectation:
-    """Read `expect.toml`; raises OSError, KeyError, TypeError or ValueError where it is not ours."""
+    """Read `expect.toml`; raises OSError, KeyError, TypeError, or ValueError if the file isn't valid."""
     raw: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
     return Expectation(
         showcase=tuple(raw["showcase"]),
@@ -181,13 +181,13 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
 
 
 def list_self_tests(target: RunFolder) -> list[events.SelfTested]:
-    """Return the last test of each stage: an export tests the merged model too, after the merge did."""
+    """Return the last test of each stage; both merge and export test the merged model."""
     tests = (event for event in target.events() if isinstance(event, events.SelfTested))
     return list({event.stage: event for event in tests}.values())
 
 
 def _share(expected: Expectation, answers: list[str]) -> float:
-    """Share of held-out answers that match the pattern of their group."""
+    """Return the share of held-out answers that match the pattern of their group."""
     position, matched, total = len(expected.showcase), 0, 0
     for group in expected.groups:
         for _ in group.questions:

@@ -296,7 +296,7 @@ def show(stream: Iterator[Event], display: Display) -> int:
     """Show the events of a setup until it ends and return the exit status."""
     result = 0
     for shown in display.show_all(cast(Iterator[events.Event], stream)):
-        event = cast(Event, shown)  # the display passes on all events
+        event = cast(Event, shown)  # `show_all` yields every event
         match event:
             case Failed():
                 result = headless.FAILED
@@ -323,7 +323,7 @@ def _set_up(
 
 
 def _drop_done(stream: Iterator[Event]) -> Iterator[Event]:
-    """Return the events without `done`: the plan is followed by the installation."""
+    """Return the events without `done`, because the installation follows the plan."""
     return (event for event in stream if event.kind != "done")
 
 

@@ -14,7 +14,7 @@ from lora_studio.setup.detect import Accelerator
 
 @singledispatch
 def describe(event: object) -> Text:
-    """Return what an event means to a person; empty for what a progress bar shows better."""
+    """Return the description of an event; "" for events that a progress bar shows."""
     return NO_TEXT
 
 

@@ -29,7 +29,7 @@ from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import get_facts
 
-#: Exit status of a job that failed, of input that was refused, of a job the user ended.
+#: Exit status of a failed job, of invalid input, and of a job that the user ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Export]] = {
@@ -115,7 +115,7 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
 
 
 def run_stage(command: commands.Job, display: Display) -> int:
-    """Run one stage and return 0 only if it completed, neither stopped nor paused."""
+    """Run one stage and return 0 only if it completed without being stopped or paused."""
     ending = perform(command, display)
     if isinstance(ending, events.Done) and (ending.stopped or ending.paused):
         return INTERRUPTED
@@ -123,7 +123,7 @@ def run_stage(command: commands.Job, display: Display) -> int:
 
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
-    """Run one job in its own worker, show its events, and keep the system awake meanwhile."""
+    """Run one job in its own worker, show its events, and keep the system awake until it ends."""
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
@@ -138,7 +138,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
 
 
 def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:
-    """Run a command without a run in its own worker and show its events."""
+    """Run a command that doesn't belong to a run in its own worker, and show its events."""
     try:
         worker = client_worker.Worker.start()
         with forward_ctrl_c([worker], command):

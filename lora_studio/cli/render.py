@@ -98,7 +98,7 @@ def _parse_spec(**settings: Any) -> DatasetSpec:
         ) from error
 
 
-# --- as one object ----------------------------------------------------------------------------
+# --- as JSON ----------------------------------------------------------------------------------
 
 
 def _report(shown: events.RowShown) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _dump_side(text: str, tokens: Sequence[events.Token], spans: Spans) -> dict[
     }
 
 
-# --- for a person -----------------------------------------------------------------------------
+# --- as text ----------------------------------------------------------------------------------
 
 
 def _show(shown: events.RowShown, display: Display) -> None:
@@ -155,7 +155,7 @@ def _show(shown: events.RowShown, display: Display) -> None:
         text = Text()
         for token in tokens:
             style = f"{_STYLES[token.state]} {'underline' if token.special else ''}"
-            # A line break would hide whether it trains.
+            # A real line break would hide the token's style.
             text.append(token.text.replace("\n", "↵\n"), style.strip())
         display.console.print(text, soft_wrap=True)
         display.print_line(_format_counts(tokens))

@@ -107,7 +107,7 @@ def _parse_states(names: list[str]) -> set[str]:
 
 
 def _show(listed_runs: list[RunSummary], display: Display) -> None:
-    """Print the table, and below it why a run failed or can't be read."""
+    """Print the table, and below it why runs failed or can't be read."""
     display.console.print(_make_table(listed_runs, display.console.width))
     for run in listed_runs:
         if run.reason:
@@ -116,7 +116,7 @@ def _show(listed_runs: list[RunSummary], display: Display) -> None:
 
 
 def _make_table(rows: list[RunSummary], width: int) -> Table:
-    """Return a table with full folder names, which other commands need; other columns may be cut."""
+    """Return a table with full folder names, because other commands need them; other columns can be truncated."""
     table = Table(box=None)
     table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in rows))
     left_out = () if width > _WIDE else ("data", "loss", "time", "tags")

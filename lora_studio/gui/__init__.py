@@ -1,1 +1,1 @@
-"""The window: PySide6 and pyqtgraph. Never imports torch or the engine."""
+"""The window, built with PySide6 and pyqtgraph. Never imports torch or the engine."""

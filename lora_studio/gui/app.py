@@ -1,4 +1,4 @@
-"""Starts the window: log, theme, exception hook, signals and event loop."""
+"""Start the window: log, theme, exception hook, signals and event loop."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from lora_studio.gui.window.wiring import make_window
 
 _LOG = logging.getLogger("lora_studio")
 
-#: Seconds after which a computing thread hands the interpreter to the window. Qt releases and
+#: Switch interval of the interpreter, in seconds, while the window is open. Qt releases and
 #: acquires it many times per repaint; with Python's default of 5 ms each, the window froze for most
-#: of a second beside a thread that reads a long run.
+#: of a second while another thread read a long run.
 SWITCH_INTERVAL = 0.001
 
 
@@ -80,7 +80,7 @@ class ExceptionHook(QObject):
 
 
 class Application(QApplication):
-    """Handles macOS's requests to open a project, which don't come by command line.
+    """Handles macOS's requests to open a project, which don't arrive on the command line.
 
     Signals:
         open_requested(file): a file was double-clicked, or dropped on the Dock icon.
@@ -110,7 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     bugs.happened.connect(lambda what: show_bug(reload.window, what, log))
     bugs.install()
     app.open_requested.connect(lambda file: reload.window.open_project(Path(file)))
-    app.aboutToQuit.connect(lambda: reload.window.leave())  # also when the session ends
+    app.aboutToQuit.connect(
+        lambda: reload.window.leave()
+    )  # also called when the desktop session ends
     window.show()
     window.engine.open_if_missing()
     window.updates.check_at_startup()
@@ -155,9 +157,9 @@ def freeze_imports() -> Iterator[None]:
 def quit_on_signals(app: QApplication) -> Callable[[], None]:
     """Quit the event loop on Ctrl+C and SIGTERM; return a function that restores the handlers.
 
-    Python handles signals only between its own instructions, which an idle event loop doesn't run:
-    the signal's number is written to a socket, which wakes the loop up. A loop that hasn't started
-    ends as soon as it starts.
+    Python handles signals only between bytecode instructions, and an idle event loop executes none.
+    So the signal's number is written to a socket, which wakes up the loop. A loop that hasn't started
+    yet ends as soon as it starts.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -181,7 +183,7 @@ def quit_on_signals(app: QApplication) -> Callable[[], None]:
 
 
 def show_bug(window: Window, what: str, log: Path) -> None:
-    """Show a bug of the program to the user."""
+    """Report an unexpected error to the user."""
     problem = error(
         "window.unexpected",
         "LoRA Studio ran into an unexpected error: {exception}",

@@ -28,7 +28,7 @@ def localize_problem(problem: Problem) -> str:
 
 def _translate(template: str, n: int | None) -> str:
     if not template:
-        return ""  # Qt would return the header of the translations
+        return ""  # Qt returns the header of the translation file for an empty text
     if n is None:
         return tr(template)
     return QCoreApplication.translate(CONTEXT, template, None, n)
@@ -39,11 +39,11 @@ def clear_cache() -> None:
     localize_facts.cache_clear()
 
 
-@functools.cache  # asked some hundred times with every edit
+@functools.cache  # called hundreds of times per edit
 def localize_facts(spec: type[Spec], name: str) -> FieldFacts:
     """Return the facts of a field in the user's language; raises KeyError for an unknown name.
 
-    The unit stays, because how a number is read depends on it: `tr` it where it is shown.
+    The unit stays, because parsing of numbers depends on it: `tr` it where it is shown.
     """
     field = get_facts(spec, name)
     return replace(

@@ -33,9 +33,9 @@ class CardOption:
 
 
 class CardsControl(Control):
-    """Cards side by side, or in two rows; one is chosen by click, arrow keys or Space.
+    """Cards in one row or two; one is selected by click, arrow keys or Space.
 
-    A value that no card stands for leaves all of them unchosen.
+    If no card has the value, none is selected.
     """
 
     def __init__(self, choices: Sequence[CardOption], parent: QWidget | None = None) -> None:

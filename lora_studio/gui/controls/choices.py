@@ -199,9 +199,8 @@ class ChipsControl(Control):
 
 
 def _make_chip(words: str) -> QPushButton:
-    choice_button = QPushButton(
-        words.replace("&", "&&"), autoDefault=False
-    )  # one alone marks a shortcut
+    # Double &, because a single one marks a shortcut.
+    choice_button = QPushButton(words.replace("&", "&&"), autoDefault=False)
     choice_button.setCheckable(True)
     return choice_button
 

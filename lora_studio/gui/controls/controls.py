@@ -1,4 +1,4 @@
-"""Controls for text, numbers and lists. A control knows one value and no project."""
+"""Controls for text, numbers and lists. A control edits one value and doesn't know the project."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Control(QWidget):
     """Base class of all controls.
 
     Signals:
-        edited(value): the user chose a value, valid or not. Never while `show_value` is at work.
-        left: the user is done here for now; errors may be shown.
+        edited(value): the user set a value, valid or not. Not emitted by `show_value`.
+        left: the user has left the control, so errors can be shown.
     """
 
     edited = Signal(object)
     left = Signal()
 
-    #: The control shows the field's title itself.
+    #: Whether the control shows the field's title itself.
     has_title = False
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -54,15 +54,15 @@ class Control(QWidget):
     def set_invalid(self, invalid: bool) -> None:
         """Mark the control as invalid; the message is shown below it."""
         target = self.focusProxy() or self
-        if bool(target.property("invalid")) != invalid:  # to restyle costs as much as all checks
+        if bool(target.property("invalid")) != invalid:  # restyling costs as much as all checks
             target.setProperty("invalid", invalid)
             restyle(target)
 
 
 def name_control(control: Control, name: str, description: str = "") -> None:
-    """Set the accessible name of a control and of the part that takes the focus.
+    """Set the accessible name of a control and of its focus proxy.
 
-    A button among choices keeps its own words, and says what they are a choice of.
+    A button of a group keeps its own name and gets the title of the group as its description.
     """
     targets: list[QWidget] = [control]
     proxy = control.focusProxy()

@@ -37,7 +37,7 @@ from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 
 Style = Literal["auto", "combo", "segments", "text", "chips", "line"]
 
-#: Choices up to this many letters in all stand side by side.
+#: Maximum total length, in characters, of choices that are shown side by side.
 _SEGMENT_LETTERS = 40
 
 #: Steps whose choices depend on each other.
@@ -59,7 +59,7 @@ class FieldEditor(QWidget):
         self._fix: Problem | None = None
         self._blocked: dict[Any, Text] | None = None
         self.label = label(self.get_facts.title, "label")
-        if control.has_title:  # showing a part without a parent would open a window for it
+        if control.has_title:  # showing a widget without a parent would open it as a window
             self.label.hide()
         self.help = label(self.get_facts.description, "caption", wrap=True)
         self.mark, self.other_mark = _Mark(self.get_facts), _Mark(self.get_facts)
@@ -112,13 +112,13 @@ class FieldEditor(QWidget):
         """Focus the control, and show its errors from now on."""
         self._touched = True
         self._show_problems()
-        self.control.setFocus(Qt.FocusReason.TabFocusReason)  # selects what is there
+        self.control.setFocus(Qt.FocusReason.TabFocusReason)  # selects the text
 
     def commit(self) -> None:
         """Apply what was typed but not entered."""
         self.control.commit()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _build(self) -> None:
         held = QHBoxLayout()
@@ -148,7 +148,7 @@ class FieldEditor(QWidget):
         self.label.setBuddy(self.control)
 
     def _show_marks(self) -> None:
-        """Show one of the two marks: beside the label, or beside the help text if there is no label."""
+        """Show one of the two help buttons: beside the label, or beside the help text if there is no label."""
         explained = bool(self.get_facts.help_topic)
         self.mark.setVisible(explained and not self.label.isHidden())
         self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())

@@ -1,4 +1,4 @@
-"""A control for a path: typed, pasted, dropped or browsed for."""
+"""A control for a path, which can be typed, pasted, dropped or selected in a dialog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 
-#: What the dialog offers first, by the field's name.
+#: Name filters of the file dialog, by field name.
 _FILTERS = {
     "file": mark("Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)"),
     "source": mark("GGUF models (*.gguf);;All files (*)"),

@@ -14,7 +14,7 @@ from lora_studio.gui.theme import Spacing
 
 
 class PresetNumberControl(Control):
-    """The buttons and the line always show the same value."""
+    """A line edit with a button for each preset; both always show the same value."""
 
     def __init__(
         self, about: FieldFacts, presets: Mapping[str, float], parent: QWidget | None = None

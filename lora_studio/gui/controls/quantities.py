@@ -1,4 +1,4 @@
-"""Parses numbers as people type them ("2e-4", "8k", "0,05", "5 %") and formats them."""
+"""Parse numbers as people type them ("2e-4", "8k", "0,05", "5 %") and format them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIZED = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmg%]?)\Z", r
 
 
 def parse(text: str, about: FieldFacts) -> int | float | str:
-    """Return the number that a text means for a field, or the text itself if it is none."""
+    """Return the number that a text represents, or the text itself if it isn't a number."""
     plain = text.strip().replace("−", "-")
     if about.unit and plain.lower().endswith(about.unit.lower()):
         plain = plain[: -len(about.unit)].strip()
@@ -35,7 +35,7 @@ def parse(text: str, about: FieldFacts) -> int | float | str:
 
 
 def format_value(value: object, about: FieldFacts) -> str:
-    """Return a value as its field shows it; `parse` reverses it."""
+    """Return a value as text that `parse` reads back."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -46,7 +46,7 @@ def format_value(value: object, about: FieldFacts) -> str:
 
 
 def format_decimal(value: float) -> str:
-    """Return a number without needless digits, small ones like 2e-4."""
+    """Return a number without trailing zeros, and small numbers in the form 2e-4."""
     if value and abs(value) < 1e-3 and math.isfinite(value):
         digits, exponent = f"{value:.11e}".split("e")
         return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
@@ -56,8 +56,8 @@ def format_decimal(value: float) -> str:
 def step_value(value: int | float, direction: int, about: FieldFacts) -> int | float:
     """Return the next value up or down within the bounds.
 
-    Fields with a step move by it, powers of two move by a factor of two, other whole numbers by
-    one; small decimals go 1, 2, 5 within each power of ten.
+    Fields with a step change by that step, powers of two by a factor of two, and other whole numbers
+    by one; small decimals follow the sequence 1, 2, 5 within each power of ten.
     """
     if about.step:
         result: int | float = round(value / about.step + direction) * about.step

@@ -16,7 +16,7 @@ from lora_studio.gui.theme import Spacing
 
 
 class SliderNumberControl(Control):
-    """The slider moves between stops; the line accepts any value.
+    """A slider that moves between stops, and a line edit that accepts any value.
 
     Signals:
         slid(value): the slider was moved to a stop, by mouse or keyboard.

@@ -1,4 +1,4 @@
-"""Keeps the system awake while a job runs, shows its progress, and notifies at its end."""
+"""Keep the system awake while a job runs, show its progress, and notify the user when it ends."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 
-#: Seconds after which the user has probably turned to something else.
+#: Seconds after which the user is probably doing something else.
 LONG = 60.0
-#: Seconds before a job shows on the task bar.
+#: Seconds before the task bar shows a job's progress.
 VISIBLE_AFTER = 10.0
-#: Seconds between two looks for another worker: one that was ended for lack of memory is replaced.
+#: Seconds between two checks for a new worker, which replaces one that ran out of memory.
 LOOK_EVERY = 5.0
 
 
@@ -36,7 +36,7 @@ class DesktopIntegration(QObject):
         notifications: Notifications,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Use this system's ways to stay awake, show progress and notify; `clock` is in seconds."""
+        """Use this system's sleep inhibitor, task bar and notifications; `clock` is in seconds."""
         super().__init__(jobs)
         self._jobs, self._awake, self._bar, self._notifications, self._clock = (
             jobs,
@@ -46,7 +46,7 @@ class DesktopIntegration(QObject):
             clock,
         )
         self._begun: float | None = None
-        self._worker: int | None = None  # the process that the system stays awake for
+        self._worker: int | None = None  # process ID of the worker that the system stays awake for
         self._looked = float("-inf")
         jobs.changed.connect(self._on_changed)
         jobs.ended.connect(self._on_ended)
@@ -71,7 +71,7 @@ class DesktopIntegration(QObject):
         self._bar.show(jobs.progress.share if now - self._begun >= VISIBLE_AFTER else None)
 
     def _allow_sleep(self) -> None:
-        """Let the system sleep if the job has ended; leave it to the worker if it was detached."""
+        """Let the system sleep if the job has ended; a detached worker keeps it awake itself."""
         if self._worker is None:
             return
         self._worker = None

@@ -1,4 +1,4 @@
-"""Desktop notifications, for a user who does something else while a job runs."""
+"""Desktop notifications, for users who do something else while a job runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHOWN_FOR = 15_000
 
 
 class Notifications(Protocol):
-    """A way to notify the user outside the window."""
+    """Interface for notifications outside the window."""
 
     def notify(self, title: str, text: str) -> None:
-        """Show it once and return at once."""
+        """Show a notification and return immediately."""
 
 
 class DesktopNotifications(QObject):
-    """Notifies by the system tray or notify-send, and flashes the task bar entry.
+    """Notifies through the system tray or notify-send, and flashes the task bar entry.
 
     Signals:
         clicked: the user clicked the notification.
@@ -37,7 +37,7 @@ class DesktopNotifications(QObject):
     clicked = Signal()
 
     def __init__(self, window: QWidget, *, seen: bool | None = None) -> None:
-        """Notify about `window`; `seen` says whether there is a visible desktop."""
+        """Notify about `window`; `seen` is whether there is a visible desktop."""
         super().__init__(window)
         is_headless = QGuiApplication.platformName() in ("offscreen", "minimal")
         self._seen = not is_headless if seen is None else seen

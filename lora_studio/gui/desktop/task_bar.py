@@ -1,4 +1,4 @@
-"""Shows the progress of a job on the program's task bar icon."""
+"""Show the progress of a job on the program's task bar icon."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PATH, _INTERFACE = "/com/canonical/unity/launcherentry/1", "com.canonical.Unity
 
 
 class TaskBar(Protocol):
-    """A way to show progress on the icon."""
+    """Interface for showing progress on the icon."""
 
     def show(self, share: float | None) -> None:
-        """Show a share from 0 to 1, None for nothing."""
+        """Show a share from 0 to 1, or no progress for None."""
 
 
 class NoTaskBar:
@@ -25,10 +25,10 @@ class NoTaskBar:
 
 
 class LauncherEntry:
-    """The D-Bus signal of Unity that KDE Plasma, Ubuntu Dock and Dash to Dock support."""
+    """Sends Unity's D-Bus signal, which KDE Plasma, Ubuntu Dock and Dash to Dock support."""
 
     def __init__(self) -> None:
-        """Connect to the session bus with the first progress."""
+        """Create it without a connection; the first progress connects to the session bus."""
         self._shown: float | None = None
 
     def show(self, share: float | None) -> None:
@@ -47,7 +47,7 @@ class LauncherEntry:
 
 
 def make_task_bar(platform: str = sys.platform) -> TaskBar:
-    """Return the way of this desktop."""
+    """Return the implementation for this desktop."""
     has_bus = bool(os.environ.get("DBUS_SESSION_BUS_ADDRESS"))
     is_headless = os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal")
     return LauncherEntry() if platform == "linux" and has_bus and not is_headless else NoTaskBar()

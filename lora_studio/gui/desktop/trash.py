@@ -1,4 +1,4 @@
-"""Moves files to the system's trash in a background thread."""
+"""Move files to the system's trash in a background thread."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The shell: rail, header, actions, device gauges and lazily created pages."""
+"""The window's frame: navigation rail, header, actions, device gauges and lazily created pages."""

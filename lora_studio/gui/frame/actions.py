@@ -15,7 +15,7 @@ from lora_studio.gui.theme import set_icon
 
 
 class Actions(QObject):
-    """Actions belong to the window, so that their shortcuts work on every page."""
+    """The actions of the window; as they belong to it, their shortcuts work on every page."""
 
     def __init__(self, window: QWidget, undo: QUndoStack) -> None:
         """Create empty menus; undo and redo come from the project's stack."""
@@ -24,7 +24,7 @@ class Actions(QObject):
         self.menu = QMenu(window)
         self.recent = QMenu(tr("Recent"), self.menu)
         self.help = QMenu(self.menu)
-        # WORKAROUND: those that the stack makes itself can lose their Python side while they live.
+        # WORKAROUND: PySide can lose the Python wrappers of actions that the stack creates while they exist.
         self.undo, self.redo = QAction(tr("Undo"), self), QAction(tr("Redo"), self)
         for action, can, named in (
             (self.undo, undo.canUndoChanged, undo.undoTextChanged),
@@ -106,7 +106,7 @@ class Actions(QObject):
 
 
 def _make_text_updater(action: QAction) -> Callable[[str], None]:
-    """Return a slot that appends what would be undone to the action's text."""
+    """Return a slot that appends the edit to be undone to the action's text."""
     word = action.text()
 
     def name(what: str) -> None:

@@ -1,4 +1,4 @@
-"""Samples load, memory and temperature of the machine in a thread."""
+"""Sample load, memory and temperature of the machine in a thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from PySide6.QtCore import QThread, Signal
 from lora_studio.core.protocol import events
 from lora_studio.gui.threads import DetachedThread
 
-#: Seconds between two samples: frequent enough to watch, rare enough not to cost time.
+#: Seconds between two samples: frequent enough to follow, rare enough to cost little.
 INTERVAL = 2.0
-#: Seconds until the first sample: the window is painted first, and a load is measured over time.
+#: Seconds until the first sample: the window is painted first, and the CPU load is measured over an interval.
 _FIRST = 0.2
 #: Longest wait for the thread when the window closes, in milliseconds; a sample takes far less.
 _SHUTDOWN_MS = 300
@@ -69,7 +69,7 @@ class DeviceGauges(DetachedThread):
         super().start(priority)
 
     def run(self) -> None:
-        """Sample until left; the driver is loaded here because that can be slow."""
+        """Sample until `leave`; the driver is loaded in this thread because that can be slow."""
         read = self._read or _make_reader()
         wait = _FIRST
         while not self._stopped.wait(wait):
@@ -104,8 +104,8 @@ class Nvml:
             count = self.library.nvmlDeviceGetCount()
             self._cards = [self.library.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
         except Exception:
-            # No package (macOS), no driver, a driver of another version: errors of several kinds,
-            # all of which mean that there is nothing to show.
+            # A missing package (macOS) or driver and a version mismatch raise different errors;
+            # all of them mean that there is no GPU to show.
             self._cards = []
 
     def read_gpus(self) -> tuple[GpuSample, ...]:
@@ -131,7 +131,7 @@ class Nvml:
         )
 
     def _query(self, function: Callable[..., object], *arguments: object) -> Any:
-        """Return an answer, or None if the GPU can't give it (a MIG slice has no thermometer)."""
+        """Return a value, or None if the GPU doesn't provide it (a MIG slice has no temperature)."""
         try:
             return function(*arguments)
         except Exception:
@@ -141,7 +141,7 @@ class Nvml:
 def find_gpu(
     device: events.Device | None, sample: DeviceSample, environment: Mapping[str, str] = os.environ
 ) -> GpuSample | None:
-    """Return the GPU that a device of the engine refers to, which counts visible ones only."""
+    """Return the GPU of an engine's device, whose index counts only visible GPUs."""
     if device is None or not device.name.startswith("cuda"):
         return None
     if device.identifier:

@@ -1,4 +1,4 @@
-"""Shows load, memory and temperature of the device in the header."""
+"""The gauges in the header: load, memory and temperature of the device."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NAME_LENGTH = 26
 
 
 class GaugesView(QWidget):
-    """One line; the tooltip and the accessible name describe the whole machine.
+    """One line about the device; the tooltip and the accessible name describe the whole machine.
 
     Signals:
-        changed: it may need more room, or less.
+        changed: the width it needs may have changed.
     """
 
     changed = Signal()
@@ -57,7 +57,7 @@ class GaugesView(QWidget):
         self._show()
 
     def set_roomy(self, roomy: bool) -> None:
-        """Show or hide the CPU load beside a GPU."""
+        """Show or hide the CPU load next to a GPU."""
         if roomy != self._roomy:
             self._roomy = roomy
             self._show()
@@ -116,7 +116,7 @@ class GaugesView(QWidget):
         )
 
     def _show_around(self, gpu: GpuSample | None) -> None:
-        """Show the CPU beside a GPU, and the whole machine in the tooltip."""
+        """Show the CPU next to a GPU, and the whole machine in the tooltip."""
         sample = self._sample
         around = ""
         if sample is not None and gpu is not None and self._roomy:

@@ -25,7 +25,7 @@ from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 
 _BAR_WIDTH = 88
-#: Which parts are visible, from the widest layout to the narrowest: the CPU beside a GPU, the saved
+#: Which parts are visible, from the widest layout to the narrowest: the CPU next to a GPU, the saved
 #: state of the project, all gauges.
 _VISIBLE_PARTS = (
     (True, True, True),
@@ -58,7 +58,9 @@ class HeaderBar(QFrame):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._project = QToolButton()
         self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._project.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow comes last
+        self._project.setLayoutDirection(
+            Qt.LayoutDirection.RightToLeft
+        )  # the arrow follows the text
         self._project.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._project.setMenu(menu)
         self._project.setAccessibleName(tr("Project menu"))
@@ -87,12 +89,12 @@ class HeaderBar(QFrame):
 
     @property
     def job(self) -> JobView:
-        """The part about the running job."""
+        """The view of the running job."""
         return self._job
 
     @property
     def device(self) -> GaugesView:
-        """The part about the device."""
+        """The view of the device gauges."""
         return self._device
 
     @property
@@ -108,7 +110,7 @@ class HeaderBar(QFrame):
         self._make_room()
 
     def show_task(self, doing: str, share: float | None) -> None:
-        """Show a task beside the job; `doing` is empty for none, `share` is from 0 to 1."""
+        """Show a task next to the job; `doing` is empty for none, `share` is from 0 to 1."""
         self.task.show_job(doing, share, None, stopping=False)
         self._make_room()
 
@@ -118,7 +120,7 @@ class HeaderBar(QFrame):
         self._make_room()
 
     def _make_room(self) -> None:
-        if self._making_room:  # hiding a part calls this again
+        if self._making_room:  # hiding a part resizes the bar again
             return
         self._making_room = True
         for roomy, saved, gauges in _VISIBLE_PARTS:

@@ -1,7 +1,7 @@
-"""All pages except Home, created when the first of them is needed.
+"""All pages except Home, created when any of them is first needed.
 
-Importing and building them takes longer than everything before, so the window appears and Home can
-be used without them.
+Importing and building them takes longer than the rest of the startup, so the window appears, with a
+usable Home page, before they exist.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class LazyPages(QObject):
         return self._settings
 
     def create(self) -> None:
-        """Create all pages, the first time."""
+        """Create all pages, unless they exist."""
         if self.is_created:
             return
         self.is_created = True
-        # These imports take as long as all others together, mostly because of pyqtgraph.
+        # These imports take as long as all others combined, mostly because of pyqtgraph.
         from lora_studio.gui.pages.playground.page import PlaygroundPage
         from lora_studio.gui.pages.runs.page import RunsPage
         from lora_studio.gui.pages.settings.page import SettingsPage

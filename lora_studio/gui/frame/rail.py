@@ -1,4 +1,4 @@
-"""The navigation rail: one entry per page, with the state of each step."""
+"""The navigation rail: one entry per page, which shows the state of each step."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _GLYPHS = {
 _TINTS = {
     "todo": "muted", "ready": "ok", "problem": "error", "running": "accent", "paused": "accent",
 }  # fmt: skip
-#: Narrowest, in pixels; wider where a title needs it.
+#: Minimum width in pixels; longer titles widen the rail.
 WIDTH = 184
-#: Sides of the icon and of the glyph where text is not enlarged, and pixels around the glyph.
+#: Sizes of the icon and the glyph at a text size of 100 %, and margin around the glyph, in pixels.
 _ICON, _GLYPH, _GLYPH_MARGIN = 20, 18, 10
 
-#: In the middle, at the side where lines begin: Qt mirrors AlignLeft by the painter's direction.
+#: Vertically centered, at the leading edge: Qt mirrors AlignLeft according to the painter's direction.
 _ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 
@@ -47,10 +47,10 @@ class RailState:
 
 
 class RailButton(QAbstractButton):
-    """An entry: icon, title, and state as a glyph and as words."""
+    """An entry of the rail: icon, title, and state as a glyph and as text."""
 
     def __init__(self, icon: str, title: str, parent: QWidget | None = None) -> None:
-        """Create an entry; entries without a state are lower."""
+        """Create an entry; entries without a state are shorter."""
         super().__init__(parent)
         self._icon, self._state = icon, RailState()
         self.setText(title)
@@ -155,7 +155,7 @@ class RailButton(QAbstractButton):
 
 
 def _measure_heights() -> tuple[int, int]:
-    """Return the heights in pixels of a title and of the words below it."""
+    """Return the heights in pixels of a title and of the caption below it."""
     fonts = body_font(bold=True), body_font(Size.CAPTION)
     title, caption = (QFontMetrics(font).height() for font in fonts)
     return max(title, 18), max(caption, 16)
@@ -165,7 +165,7 @@ class Rail(QFrame):
     """The entries of all pages; one is selected.
 
     Signals:
-        selected(name): the user wants to go there.
+        selected(name): the user selected the page with this name.
     """
 
     selected = Signal(str)

@@ -1,4 +1,4 @@
-"""The state of each step for the rail: to do, ready, problem, running or paused."""
+"""The state of each step that the rail shows: to do, ready, problem, running or paused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The window's parts and the navigation between its pages; `window.main_window` completes it."""
+"""The parts of the window and the navigation between its pages; `window.main_window` adds the rest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class Shell(QMainWindow):
-    """The window without help and wiring: one open project and one running job at a time.
+    """Base of the main window, with one open project and at most one running job.
 
     It creates its parts and moves between pages; `window.wiring` connects their signals.
     """
@@ -119,7 +119,7 @@ class Shell(QMainWindow):
 
     @property
     def app_pages(self) -> dict[str, AppPage]:
-        """The pages that belong to no step, by name."""
+        """The pages that aren't steps, by name."""
         pages = (self.home, self.runs, self.playground, self.settings)
         return {page.name: page for page in pages}
 
@@ -162,7 +162,7 @@ class Shell(QMainWindow):
         return tr(self.pages[name].title if name in self.pages else self.app_pages[name].title)
 
     def show_field(self, step: str, field: str = "") -> None:
-        """Show the page of a problem and focus its field; Home while no project is open."""
+        """Show the page of a problem and focus its field; show Home if no project is open."""
         self.show_page("home" if step in STEP_TITLES and not self.has_project else step)
         if (page := self.pages.get(step)) is not None:
             page.focus_field(field or None)
@@ -194,7 +194,9 @@ class Shell(QMainWindow):
         if page is not None and page.header.primary.isEnabled():
             page.header.primary.click()
         elif page is not None and (missing := page.find_blocker()):
-            self.messages.info(missing)  # the tooltip of a disabled button needs a mouse
+            self.messages.info(
+                missing
+            )  # the tooltip of a disabled button can't be read without a mouse
         elif (app_page := self.app_pages.get(self.page_name)) is not None:
             app_page.press_primary()
 
@@ -294,11 +296,11 @@ class Shell(QMainWindow):
     def on_question_finished(self, kind: str, problem: Problem | None) -> None:
         """Report the problem of a failed question, or that the question was answered."""
         problems = [problem] if problem else []
-        if kind == "inspect_ollama":  # a warning, and only where Ollama is wanted at all
+        if kind == "inspect_ollama":  # only a warning, and only if the project uses Ollama
             wanted = problems if self.state.get("export", "ollama_create") is True else []
             problems = [item.model_copy(update={"severity": "warning"}) for item in wanted]
         if kind == "inspect_dataset" and (data := self.state.facts.dataset) is not None:
-            # A source that can't be read keeps the others from being trained on as well.
+            # One unreadable source prevents training on the others, too.
             problems += [item for item in data.problems if item.severity == "error"]
         self.state.report(kind, problems)
 
@@ -351,7 +353,7 @@ class Shell(QMainWindow):
             self.show_step_state(step)
 
     def on_job_ended(self) -> None:
-        """Ask for attention, and for the devices: their memory is free again."""
+        """Alert the user, and query the devices again, because their memory has been released."""
         QApplication.alert(self)
         if self.state.facts.devices is not None:
             self.inspector.ask(commands.InspectDevices())

@@ -12,12 +12,12 @@ from lora_studio.gui.theme import Spacing, color
 from lora_studio.gui.widgets.basics import button, label, row
 
 _WIDTH = 340
-_AROUND = 6  # pixels between what is shown and the edge of the light
-_SHADE = 130  # of 255
+_AROUND = 6  # pixels between the highlighted widget and the outline
+_SHADE = 130  # opacity of the dimmed area, out of 255
 
 
 class CoachMarks(QWidget):
-    """An overlay for the window, which stays visible but can't be clicked.
+    """An overlay for the window, which remains visible but can't be clicked.
 
     Signals:
         moved(by): go to the next (1) or previous (-1) mark.
@@ -28,7 +28,7 @@ class CoachMarks(QWidget):
     ended = Signal()
 
     def __init__(self, over: QWidget) -> None:
-        """Cover `over`, also when it is resized."""
+        """Cover the widget `over` and follow its size."""
         super().__init__(over)
         self._over = over
         self._target: QWidget | None = None
@@ -52,7 +52,7 @@ class CoachMarks(QWidget):
         layout.addLayout(row(self.position, self.skip, None, self.back, self.next))
         over.installEventFilter(self)
         for part in (self.skip, self.back, self.next):
-            part.installEventFilter(self)  # buttons use the arrow keys to move the focus
+            part.installEventFilter(self)  # buttons would use the arrow keys to move the focus
         self.setGeometry(over.rect())
         self.hide()
 
@@ -139,7 +139,7 @@ class CoachMarks(QWidget):
         painter.end()
 
     def _arrange(self) -> None:
-        """Move the bubble where there is room: right, below, above, left, else inside."""
+        """Move the bubble to where it fits: right, below, above, or left of the highlighted area, else inside it."""
         self.bubble.adjustSize()
         self.bubble.setFixedHeight(self._layout.totalHeightForWidth(self._width))
         size, light, room = (

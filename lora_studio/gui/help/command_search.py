@@ -1,4 +1,4 @@
-"""Ranks settings, commands, pages and projects by what the user typed."""
+"""Rank settings, commands, pages and projects by how well they match what the user typed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND_TITLES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class SearchEntry:
-    """Something to show or to run.
+    """An entry that the search can find: a setting or page to show, or a command to run.
 
     `detail`, `page` and the synonyms in `terms` are searched too; `keys` is only shown.
     """
@@ -41,7 +41,7 @@ def find(entries: Iterable[SearchEntry], query: str) -> list[SearchEntry]:
 
     Every word has to match. Matches rank in this order: start of the title, start of a word in it,
     within the title, a synonym, the detail. If words don't match, all letters of the query in order
-    within the title still count. Of equals, an exact title comes first, then the order of `entries`.
+    within the title also match. Among equal ranks, an exact title comes first, then the order of `entries`.
     """
     words = _normalize(query).split()
     if not words:

@@ -1,4 +1,4 @@
-"""What the Help menu does, and what the buttons beside a problem do."""
+"""The actions of the Help menu and of the buttons next to a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dialog that shows what goes into a diagnostics file before it is saved."""
+"""The dialog that previews the contents of a diagnostics file before it is saved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 
-#: Characters of a text that are shown, from its end: the end of a log matters most.
+#: Maximum number of characters in the preview; the end is shown, because it matters most in a log.
 _PREVIEW_LENGTH = 60_000
 
 
@@ -36,7 +36,7 @@ class DiagnosticsDialog(Dialog):
 
     Signals:
         written(Path): the file was saved.
-        failed(str): it could not be saved, and why.
+        failed(str): the file couldn't be saved, for this reason.
     """
 
     written = Signal(object)
@@ -59,7 +59,7 @@ class DiagnosticsDialog(Dialog):
         self.preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.preview.setStyleSheet(f'font-family: "{get_monospace_family()}";')
         self.preview.setTabChangesFocus(True)
-        self.about = label(" ", "muted", wrap=True)  # reserves the line
+        self.about = label(" ", "muted", wrap=True)  # reserves the height of a line
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.list)
         split.addWidget(self.preview)

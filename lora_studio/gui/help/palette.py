@@ -38,7 +38,7 @@ _Index = QModelIndex | QPersistentModelIndex
 
 
 class _Matches(QAbstractListModel):
-    """The matches; screen readers get the whole line."""
+    """List model of the matches; screen readers get the whole line."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -68,7 +68,7 @@ class _Matches(QAbstractListModel):
 
 
 class _Line(QStyledItemDelegate):
-    """Paints title and detail at the left, keys or kind at the right."""
+    """Paints title and detail on the left, keys or kind on the right."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
         """Return room for two lines of text."""
@@ -116,7 +116,7 @@ class _Line(QStyledItemDelegate):
 
 
 class CommandPalette(QDialog):
-    """Closes when an entry is run, with Esc, or with a click outside."""
+    """A popup that closes when an entry is run, on Esc, or on a click outside."""
 
     def __init__(self, entries: Sequence[SearchEntry], parent: QWidget) -> None:
         """Open over the upper part of `parent`; an empty query shows everything."""
@@ -154,7 +154,7 @@ class CommandPalette(QDialog):
         return self._model.entries
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Move in the list and run an entry with the keys, from the search line too."""
+        """Handle the keys of the list while the focus is in the search line."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             steps = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1, Qt.Key.Key_PageDown: _ROWS, Qt.Key.Key_PageUp: -_ROWS}  # fmt: skip
             key = Qt.Key(event.key())
@@ -189,7 +189,7 @@ class CommandPalette(QDialog):
             return
         entry = self.matches[index.row()]
         self.accept()
-        QTimer.singleShot(0, self._over, entry.run)  # the focus has gone back to the window
+        QTimer.singleShot(0, self._over, entry.run)  # after the focus has returned to the window
 
     def _move_over(self, parent: QWidget) -> None:
         metrics = self.fontMetrics()

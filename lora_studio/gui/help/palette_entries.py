@@ -1,4 +1,4 @@
-"""Collects what the command palette (Ctrl+K) searches when it opens."""
+"""Collect the entries that the command palette (Ctrl+K) searches."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _list_project_settings(shell: Shell) -> Iterator[SearchEntry]:
 
 
 def _list_program_settings(shell: Shell) -> Iterator[SearchEntry]:
-    """Yield the controls of the Settings page, and its cards that no control is named after."""
+    """Yield the controls of the Settings page, and the cards without a control of the same name."""
     page = shell.settings
     title, names = tr(page.title), set[str]()
     terms = {

@@ -1,4 +1,4 @@
-"""Words that people of the field type for a setting or a command that has another name here."""
+"""Synonyms: terms that people type for a setting or a command that has another name here."""
 
 from __future__ import annotations
 

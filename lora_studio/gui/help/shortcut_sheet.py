@@ -19,7 +19,7 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Keys, what they do, and the page where they do it ("" for everywhere)."""
+    """A shortcut, what it does, and the page that it works on ("" for all)."""
 
     keys: str
     description: str
@@ -61,7 +61,7 @@ def list_shortcuts(shell: Shell) -> list[Shortcut]:
 
 
 class ShortcutSheet(Dialog):
-    """Keys beside what they do, by page."""
+    """A dialog with all shortcuts and their actions, grouped by page."""
 
     def __init__(self, shortcuts: list[Shortcut], parent: QWidget) -> None:
         """Show the shortcuts; the list scrolls."""

@@ -1,4 +1,4 @@
-"""The guided tour: eight stops over the sample project, about a minute."""
+"""The guided tour of the sample project: eight stops, about a minute."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ STOPS: tuple[TourStop, ...] = (
 
 
 class Tour(QObject):
-    """Leads from stop to stop; when it ends, the window stays on the last page shown.
+    """Shows one stop after another; when it ends, the window stays on the last page.
 
     Signals:
         ended: the last stop was passed, or the user ended the tour.

@@ -1,1 +1,1 @@
-"""Jobs and questions of the window: worker threads, the inspector, the running job."""
+"""Jobs and queries of the window: worker threads, the inspector and the running job."""

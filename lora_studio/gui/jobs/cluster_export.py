@@ -1,4 +1,4 @@
-"""Writes the project as a folder that trains on a cluster ("Train on a cluster…")."""
+"""Write the project as a folder that trains on a cluster ("Train on a cluster…")."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Kind = Literal[
 #: Milliseconds between two `changed` signals; steps can arrive by the thousand.
 _CHANGED_INTERVAL = 100
 
-#: Commands that work on a run, one at a time.
+#: Commands that change a run; only one runs at a time.
 RunJob = (
     commands.Train
     | commands.Merge
@@ -65,7 +65,9 @@ class JobControl(QObject):
         self._id = ""
         self._live = False
         self._thread: WorkerThread | None = None
-        self._before: WorkerThread | None = None  # its job has ended, its process has not yet
+        self._before: WorkerThread | None = (
+            None  # worker whose job has ended but whose process is still exiting
+        )
         self._changed_timer = QTimer(self, singleShot=True, interval=_CHANGED_INTERVAL)
         self._changed_timer.timeout.connect(self.changed)
 

@@ -1,4 +1,4 @@
-"""A question derived from the project, asked a moment after its last change."""
+"""A query derived from the project and sent shortly after the project's last change."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lora_studio.core.protocol.commands import Question
 #: Milliseconds without a change before a question is asked, so that typing is not interrupted.
 PAUSE = 350
 
-#: Fields that identify a model; its facts depend on nothing else.
+#: Fields that identify a model and determine all its facts.
 NAMING = ("source", "revision", "trust_remote_code")
 
 
 def strip_model(model: ModelSpec) -> ModelSpec:
-    """Return the model without its precision and device, which change no answer."""
+    """Return the model without its precision and device, because no answer depends on them."""
     return ModelSpec(**{name: getattr(model, name) for name in NAMING})
 
 
@@ -29,7 +29,7 @@ class DebouncedQuery(QObject):
         ask(command): the question, when it differs from the last one.
         outdated(command): the subject of a pending query has changed, so its answer would be
             about something else and must be dropped.
-        busy_changed(bool): an answer is awaited, or no more.
+        busy_changed(bool): whether an answer is pending.
     """
 
     ask = Signal(object)
@@ -48,7 +48,7 @@ class DebouncedQuery(QObject):
     def schedule(self) -> None:
         """Ask after a pause, which restarts with every call.
 
-        An answer that comes during the pause counts only if it is to the question as it is now.
+        An answer that arrives during the pause counts only if it answers the current question.
         """
         if self.busy and not self._is_asked(self._make()):
             self.forget()
@@ -79,7 +79,7 @@ class DebouncedQuery(QObject):
         match event:
             case events.Done():
                 self._set_busy(False)
-            case events.Failed() | events.Cancelled():  # to be asked again
+            case events.Failed() | events.Cancelled():  # allows asking again
                 self.asked = None
                 self._set_busy(False)
 

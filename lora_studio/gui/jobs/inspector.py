@@ -12,7 +12,7 @@ from lora_studio.gui.jobs.worker_thread import WorkerThread
 
 
 class Inspector(QObject):
-    """Keeps one worker per lane and replaces workers that died.
+    """Sends questions to one worker per lane, and replaces workers that died.
 
     Signals:
         answered(event): an event about the latest question of its kind.
@@ -28,7 +28,7 @@ class Inspector(QObject):
         self._threads: dict[str, WorkerThread] = {}  # by lane
         self._killed_lanes: set[str] = set()  # lanes whose worker was killed and has not ended yet
         self._is_shut_down = False
-        self._paused = False  # whether no worker may run
+        self._paused = False  # whether workers are stopped until `resume`
         self._latest: dict[str, commands.Question] = {}  # pending, by kind
 
     @property
@@ -124,7 +124,7 @@ class Inspector(QObject):
         if kind is None:
             return
         ended = isinstance(event, events.Ending)
-        if ended:  # first: a slot may ask the next question of the kind
+        if ended:  # removed first, because a slot may ask the next question of this kind
             del self._latest[kind]
         self.answered.emit(event)
         if ended:
@@ -149,10 +149,10 @@ def _get_lane(kind: str) -> str:
 
 
 def assign_step(problem: Problem | None, kind: str) -> Problem | None:
-    """Return the problem with the step it belongs to, so that a click on it opens that page.
+    """Return the problem with the step it belongs to, so that clicking it opens that step's page.
 
-    The failure of an optional question is a warning: it doesn't prevent training. Questions about no
-    project report their problems on the page that asked.
+    The failure of an optional question is a warning: it doesn't prevent training. If a question isn't
+    about the project, the page that asked reports its problems.
     """
     command = commands.COMMANDS[kind]
     if problem is None or not command.in_project:

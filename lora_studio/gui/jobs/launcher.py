@@ -1,4 +1,4 @@
-"""Starts jobs: checks the project, creates or finds the run, chains jobs."""
+"""Start jobs: check the project, create or find the run, and chain jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
 
-#: What follows a job when the user asked for all of them.
+#: The next job when the user starts all of them in a row.
 _NEXT = {"train": "merge", "merge": "export"}
 
 _DONE = {
@@ -53,8 +53,9 @@ class JobLauncher(QObject):
     def request(self, kind: str) -> None:
         """Start "train", "resume", "merge" or "export", or "all" of them in a row.
 
-        "create_ollama" makes the Ollama model of an exported run, replacing one of its name, which
-        the page has asked about; "create_ollama_anyway" accepts what few bits lose.
+        "create_ollama" creates the Ollama model of an exported run and replaces one with the same
+        name, so the page asks first. "create_ollama_anyway" also accepts a quality loss beyond the
+        limits.
         """
         self._chain = kind == "all"
         try:
@@ -65,7 +66,7 @@ class JobLauncher(QObject):
     def request_import(self, source: str, folder: str) -> None:
         """Create a run from the adapter in a folder, or from the project's model as it is.
 
-        Only the model has to be in order: nothing is trained.
+        Only the model settings must be valid, because nothing is trained.
         """
         self._chain = False
         try:
@@ -126,7 +127,7 @@ class JobLauncher(QObject):
     def start_run(self, run: RunFolder, *, resume: bool = False, show: bool = True) -> None:
         """Train an existing run, such as one of the queue; raise ProblemError if it can't start.
 
-        `show` goes to where it is to be seen.
+        With `show`, open the page that shows the training.
         """
         self._chain = False
         self._check_free()
@@ -214,10 +215,10 @@ class JobLauncher(QObject):
                 self._warnings = []
             case events.Warned():
                 self._warnings = [*self._warnings, event.problem]
-            case events.ModelLoaded():  # whatever it waited for has ended
+            case events.ModelLoaded():  # the job that it waited for has ended
                 self._warnings = [item for item in self._warnings if item.code != "device.busy"]
             case events.Recovered():
-                if self._jobs.running:  # not of a run that is only looked at
+                if self._jobs.running:  # not for a run that is only displayed
                     self._state.messages.warning(localize(event.text))
                 return
             case _:

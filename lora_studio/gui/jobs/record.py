@@ -8,7 +8,7 @@ from typing import Literal
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 
-#: Jobs of a run. A question that the inspector answers meanwhile begins with `Started` as well.
+#: Jobs of a run. The inspector's answers during a job begin with `Started`, too.
 _KINDS = ("train", "merge", "export", "create_ollama", "push")
 
 Phase = Literal["none", "running", "done", "stopped", "paused", "failed", "cancelled"]
@@ -34,7 +34,9 @@ class JobRecord:
                 self.begun, self._id = event.time, event.id
                 return True
             case events.Started() if event.command in _KINDS:
-                self._id = ""  # a job of another kind: what follows is not about this one
+                self._id = (
+                    ""  # a job of another kind: the following events don't belong to this one
+                )
                 return False
         if not self._id or getattr(event, "id", "") != self._id:
             return False
@@ -52,7 +54,7 @@ class JobRecord:
         return True
 
     def clear(self) -> None:
-        """Forget everything, because another run is followed."""
+        """Reset the record for another run."""
         self.phase, self.problem, self.progress, self._id = "none", None, None, ""
         self.begun = self.ended = 0.0
 
@@ -66,7 +68,7 @@ class JobRecord:
 
     @property
     def seconds(self) -> float:
-        """Duration of the job."""
+        """Duration of the job in seconds."""
         return max(0.0, self.ended - self.begun)
 
     def _end(self, phase: Phase, event: events.Ending) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.worker_thread import WorkerThread
 
-#: Milliseconds without a question after which a worker gives its memory back.
+#: Milliseconds without a question after which a worker is ended to release its memory.
 IDLE = 15 * 60 * 1000
 
 
@@ -19,7 +19,7 @@ class OnDemandWorker(QObject):
     Signals:
         event_received(event): an event about a command that was sent.
         busy_changed(busy): whether commands are in progress.
-        held_changed(held): a worker is there and may hold memory, or none.
+        held_changed(held): whether there is a worker, which may hold models in memory.
     """
 
     event_received = Signal(object)
@@ -35,8 +35,8 @@ class OnDemandWorker(QObject):
         super().__init__(parent)
         self._make = start
         self._thread: WorkerThread | None = None
-        self._leaving: WorkerThread | None = None  # ended, but its memory is not free yet
-        self._open: dict[str, str] = {}  # commands without an ending, and their kinds
+        self._leaving: WorkerThread | None = None  # ended, but still holds memory
+        self._open: dict[str, str] = {}  # pending commands by ID, with their kinds
         self._over = False
         self._idle = QTimer(self, singleShot=True, interval=IDLE)
         self._idle.timeout.connect(self.release)
@@ -88,7 +88,7 @@ class OnDemandWorker(QObject):
             thread.ended.connect(self._on_memory_freed)
             self._leaving = thread
             thread.kill()
-        else:  # it waits for the one before to go, and has nothing to give back
+        else:  # it waits for the previous worker to exit and holds no memory yet
             thread.deleteLater()
         self._end_all()
         self.held_changed.emit(False)

@@ -19,25 +19,25 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.threads import DetachedThread
 
-#: Longest time that events keep the window from its other work, in seconds.
+#: Longest time in seconds that the window handles events without a pause.
 _SLICE = 0.008
 
-#: Events that wait for the window at most while a long run is read again: reading on would only take
-#: memory, and the interpreter from the window.
+#: Maximum number of events that wait for the window while a long run is read: reading further ahead
+#: would only use memory and slow down the window.
 _AHEAD = 1000
 
 
 class WorkerThread(DetachedThread):
     """Delivers the events of one worker to the window's thread, in order and in small slices.
 
-    The slices keep the window alive when a run of many steps is read again from its beginning.
+    The slices keep the window responsive when a long run is read from its beginning.
     Events that have not been delivered when the object is deleted are lost to the window; the
     run's own file has them.
 
     Signals:
         event_received(event): the next event; every command that was sent gets an ending.
-        ended: no more events will come and the thread has ended; the worker has too, or was
-            left alone.
+        ended: no more events follow and the thread has ended; so has the worker, unless it was
+            detached.
     """
 
     event_received = Signal(object)
@@ -52,10 +52,12 @@ class WorkerThread(DetachedThread):
         self._lock = threading.Lock()
         self._unsent: list[Command] = []
         self._leave: Callable[[Link], None] | None = None
-        self._hurry = threading.Event()  # the thread is to end, whether or not events are taken
+        self._hurry = (
+            threading.Event()
+        )  # whether the thread should end even if events are still undelivered
         self._detached = False
         self._events: deque[events.Event | None] = deque()
-        self._unended: dict[str, None] = {}  # commands that were sent, in that order
+        self._unended: dict[str, None] = {}  # commands in the order of sending
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @classmethod
@@ -67,7 +69,7 @@ class WorkerThread(DetachedThread):
 
     @classmethod
     def watch(cls, run: RunFolder) -> WorkerThread:
-        """Return a thread that reads a run from its beginning and follows whichever worker runs it."""
+        """Return a thread that reads a run from its beginning and follows any worker that runs it."""
 
         def open_link() -> Link:
             start_guard(run)
@@ -80,7 +82,7 @@ class WorkerThread(DetachedThread):
         """Number of events that wait for the window."""
         return len(self._events)
 
-    # --- from the window's thread -------------------------------------------------------------
+    # --- for the window's thread --------------------------------------------------------------
 
     def send(self, command: Command) -> None:
         """Send a command, now or as soon as the worker is ready."""
@@ -141,7 +143,7 @@ class WorkerThread(DetachedThread):
                 self._leave(link)
 
     def _fail_pending(self, problem: Problem) -> None:
-        """End every command that will not be answered any more."""
+        """End every command that won't be answered."""
         with self._lock:
             self._unsent = []
             unended = list(self._unended)
@@ -155,7 +157,7 @@ class WorkerThread(DetachedThread):
         if len(self._events) == 1:
             self._arrived.emit()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _call_link(self, do: Callable[[Link], None], command: Command) -> None:
         with self._lock:
@@ -182,7 +184,7 @@ class WorkerThread(DetachedThread):
         while self._events:
             event = self._events.popleft()
             if event is None:
-                self.wait()  # a moment: it was the last thing the thread had to say
+                self.wait()  # returns soon: the thread ends after this signal
                 if not self.silent:
                     self.ended.emit()
                 return

@@ -1,1 +1,1 @@
-"""One page per step of the wizard, and Home."""
+"""The pages: one per step, Home, Runs, Playground and Settings."""

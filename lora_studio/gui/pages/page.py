@@ -27,7 +27,7 @@ class PageHeader(QWidget):
         self.title = label(title, "title")
         self.back = button(tr("Back"))
         self.primary = button(tr("Continue"), kind="primary")
-        set_scaled_sizes(self.title, height=32)  # as high as the buttons, also on pages without any
+        set_scaled_sizes(self.title, height=32)  # as high as buttons, even without any
         extra = flow_row()
         self.extra = cast(FlowLayout, extra.layout())
         layout = QHBoxLayout(self)
@@ -58,8 +58,8 @@ class AppPage(QWidget):
     def __init__(self, parent: QWidget | None = None, *, scrolls: bool = True) -> None:
         """Create the header, without Back and primary button, and an empty body.
 
-        With `scrolls` the body is inside a scroll area. A page made of tables that scroll by
-        themselves passes False and gets the whole height.
+        With `scrolls`, the body is in a scroll area. Pages whose tables scroll by themselves pass
+        False and get the whole height.
         """
         super().__init__(parent)
         self.header = PageHeader(tr(self.title))
@@ -76,7 +76,7 @@ class AppPage(QWidget):
             self.header.primary.click()
 
     def on_shown(self) -> None:
-        """Handle the page being shown: refresh what may have changed meanwhile."""
+        """Handle the page being shown, for example by refreshing what may have changed."""
 
     def on_event(self, event: object) -> None:
         """Handle an event of the inspector or of the running job. One `match` per page."""
@@ -100,13 +100,13 @@ class StepPage(QWidget):
         library_requested: show the adapter library.
         push_requested(repository, what, private): upload a result of the run to the Hub.
         chat_requested(speaker): chat with a model or an adapter.
-        stop_requested: end training after this step and keep the adapter.
-        pause_requested: end training after this step with a checkpoint to resume from.
+        stop_requested: stop training after this step and keep the adapter.
+        pause_requested: stop training after this step and save a checkpoint to resume from.
         cancel_requested: end the running job without a result.
         checkpoint_requested: write a checkpoint now.
         online_requested: turn off offline mode.
-        explain_requested(problem): show what can be done about a problem on this page.
-        status_changed: `find_blocker` or `is_done` may return something else now.
+        explain_requested(problem): explain a problem on this page and how to solve it.
+        status_changed: the result of `find_blocker` or `is_done` may have changed.
     """
 
     continue_clicked = Signal()
@@ -176,7 +176,7 @@ class StepPage(QWidget):
             parent = parent.parentWidget()
 
     def find_blocker(self) -> str | None:
-        """Return the sentence that says what this step still needs, None when it is ready."""
+        """Return a sentence on what this step still needs, None if it is ready."""
         errors = [item for item in self.state.list_problems(self.step) if item.severity == "error"]
         return localize(errors[0].what) if errors else None
 
@@ -185,7 +185,7 @@ class StepPage(QWidget):
         return self.find_blocker() is None
 
     def describe_paused(self) -> str:
-        """Return the rail's word for a job of this step that can be resumed, "" if there is none."""
+        """Return the caption that the rail shows for a resumable job of this step, "" if there is none."""
         return ""
 
     def on_event(self, event: object) -> None:
@@ -196,7 +196,7 @@ class StepPage(QWidget):
         self.continue_clicked.emit()
 
     def on_shown(self) -> None:
-        """Handle the page being shown: the time to ask the inspector."""
+        """Handle the page being shown, for example by asking the inspector."""
 
     def sign_in(self) -> None:
         """Ask for a Hub token, on pages that can."""
@@ -211,7 +211,9 @@ class StepPage(QWidget):
         """Let the scroll bar use the margin, so that the cards keep their width."""
         bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0
         left, right = Spacing.PAGE, Spacing.PAGE - bar
-        if self.isRightToLeft():  # margins aren't mirrored, and the bar is on the left
+        if (
+            self.isRightToLeft()
+        ):  # right to left: margins aren't mirrored, and the bar is on the left
             left, right = right, left
         self.body.setContentsMargins(left, Spacing.S, right, Spacing.PAGE)
 

@@ -1,1 +1,1 @@
-"""The dataset step: sources and their mapping, rows, lengths, findings."""
+"""The dataset step: sources with their mapping, rows, lengths and findings."""

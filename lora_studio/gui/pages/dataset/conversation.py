@@ -30,7 +30,7 @@ _ROLES = {
 
 
 class MessagesView(RichText):
-    """Messages one below the other, each with its role."""
+    """A column of messages, each with its role."""
 
     def __init__(self, name: str = "") -> None:
         """Create an empty view; `name` is its accessible name."""
@@ -82,7 +82,7 @@ class MessagesView(RichText):
 
 
 class ChatView(QWidget):
-    """A whole row: the messages, both answers of a preference pair, and why the row is skipped."""
+    """Shows a row: its messages, both answers of a preference pair, and why the row is skipped."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty view."""

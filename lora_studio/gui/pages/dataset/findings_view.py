@@ -1,4 +1,4 @@
-"""Problems found in the data, each with its rows and a fix that the project records."""
+"""Problems found in the data, each with its rows and a fix that is stored in the project."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SIGNS: dict[str, tuple[str, Role]] = {
 
 
 class FindingsView(Control):
-    """Editor of the fixes: one click applies a fix, another one undoes it.
+    """Editor of the fixes: one click applies a fix, another undoes it.
 
     Signals:
         rows_requested(Finding): show the rows of a finding.
@@ -48,7 +48,7 @@ class FindingsView(Control):
         self._fixes: tuple[str, ...] = ()
         self._linted: events.DatasetLinted | None = None
         self._note = ""
-        self._buttons: dict[str, QWidget] = {}  # by repair
+        self._buttons: dict[str, QWidget] = {}  # the button of each repair
         self._area = QScrollArea(widgetResizable=True)
         self._area.setFrameShape(QFrame.Shape.NoFrame)
         self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -73,11 +73,11 @@ class FindingsView(Control):
             self._fill()
 
     def open_count(self) -> int:
-        """Return the number of findings that aren't fixed, without hints."""
+        """Return the number of findings that aren't fixed; hints don't count."""
         findings = self._linted.findings if self._linted else ()
         return sum(not self._is_fixed(item) and item.severity != "hint" for item in findings)
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         self._buttons = {}

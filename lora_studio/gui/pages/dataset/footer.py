@@ -1,4 +1,4 @@
-"""Totals of the dataset: rows used and skipped, tokens, validation split."""
+"""Totals of the dataset: rows used and skipped, tokens, and validation split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label
 
-#: Reasons named at once; more are a rarity and stand in the filter of the table.
+#: Maximum number of reasons shown; the filter of the table has all of them.
 _REASONS = 4
 
 
@@ -34,7 +34,9 @@ class DatasetFooter(QWidget):
         self.totals = label(wrap=True)
         self.reasons = QWidget()
         self._flow = FlowLayout(self.reasons, spacing=Spacing.L)
-        self.reasons.setContentsMargins(Spacing.XS, 0, 0, 0)  # a link reaches out to the left
+        self.reasons.setContentsMargins(
+            Spacing.XS, 0, 0, 0
+        )  # links extend beyond their text on the left
         self._shown: tuple[events.Skipped, ...] | None = None
         self.setLayout(column(self.totals, self.reasons, spacing=Spacing.XS))
 
@@ -47,7 +49,7 @@ class DatasetFooter(QWidget):
             self._fill()
 
     def list_reasons(self) -> list[str]:
-        """Return the reasons as they are shown."""
+        """Return the reasons as shown."""
         items = (self._flow.itemAt(index) for index in range(self._flow.count()))
         parts = [item.widget() for item in items if item is not None]
         return [part.property("text") for part in parts if part is not None]

@@ -1,4 +1,4 @@
-"""Row lengths in tokens: histogram with the maximum length, percentiles, tokens per epoch."""
+"""Row lengths in tokens: histogram with the maximum length, percentiles, and tokens per epoch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LengthsView(QWidget):
     """Statistics over the whole dataset, before truncation.
 
     Signals:
-        limit_chosen(int): the line of the maximum length was moved.
+        limit_chosen(int): the user moved the line of the maximum length.
     """
 
     limit_chosen = Signal(int)

@@ -31,7 +31,7 @@ _HUB_DEFAULTS = {"subset": "", "split": "train", "revision": "main"}
 
 
 class MappingPanel(QWidget):
-    """The format with its fields, and what the first row becomes.
+    """A list of formats, the fields of the selected one, and a preview of the first row.
 
     Signals:
         changed(dict): fields of the source, such as "format" and "mapping", with new values.
@@ -53,7 +53,7 @@ class MappingPanel(QWidget):
         self._grid.setVerticalSpacing(Spacing.S)
         self._grid.setColumnStretch(1, 1)
         self.others = button("", self._show_others, kind="link")
-        self._all = False  # whether the slots that nothing fills are shown
+        self._all = False  # whether empty optional slots are shown
         self.reset = button(tr("Reset mapping"), self._reset, kind="link")
         self.note = StatusLabel()
         self.hub = {name: LineEdit() for name in _HUB}
@@ -102,7 +102,7 @@ class MappingPanel(QWidget):
             slot.commit()
 
     def mapping(self) -> dict[str, str]:
-        """Return what fills each field; empty fields are left out."""
+        """Return the column or template of each field; empty fields are omitted."""
         detected = (
             self._detected.mapping
             if self._detected and self._detected.format == self._format
@@ -133,7 +133,7 @@ class MappingPanel(QWidget):
     def _check_first_row(
         self, first: Mapping[str, Any], mapping: Mapping[str, str]
     ) -> tuple[str, Role]:
-        """Return whether the first row is usable, and the color role for the sentence."""
+        """Return a sentence on whether the first row is usable, and its color role."""
         if self._format is None:
             return tr("Select a format to map its fields to columns."), "muted"
         if first:
@@ -194,9 +194,9 @@ class MappingPanel(QWidget):
         self.changed.emit({"format": value, "mapping": {}})
 
     def _on_slot_changed(self, name: str, value: str) -> None:
-        """Store the whole mapping with its format, so that a new detection can't shift it.
+        """Store the whole mapping with its format, so that a new detection doesn't change it.
 
-        A detected field that the user empties stays in the mapping as "".
+        A detected field that the user clears stays in the mapping as "".
         """
         detected = self._detected.mapping if self._detected else {}
         mapping = self.mapping() | {name: value}
@@ -223,7 +223,7 @@ class MappingPanel(QWidget):
 
 
 def _list_formats(detected: events.SourceFound | None) -> dict[str, str]:
-    """Return format titles: the detected one first, then those that also match, then all others."""
+    """Return format titles: the detected format first, then others that match, then the rest."""
     row_format = detected.format if detected else None
     title = (
         tr("Detected: {format}").format(format=tr(FORMATS[row_format].title))

@@ -149,7 +149,7 @@ class DatasetPage(StepPage):
         find = QShortcut("Ctrl+F", self, self._find)
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept files and folders anywhere on the page."""
@@ -169,7 +169,7 @@ class DatasetPage(StepPage):
             self.sources.add_paths(paths)
 
     def on_shown(self) -> None:
-        """Check the files again: they may have changed on disk."""
+        """Check the files again, because they may have changed on disk."""
         self.state.check_again()
         self.question_expected.emit("inspect_dataset")
         self.queries.send_due()
@@ -233,7 +233,7 @@ class DatasetPage(StepPage):
         self._show_footer()
 
     def _on_sources_changed(self) -> None:
-        """Keep what is known until the new answer, unless no source is left of it."""
+        """Keep the previous facts until the new answer, unless all their sources were removed."""
         answer = self.state.facts.dataset
         before = {self._to_absolute(item.path) for item in answer.sources} if answer else set()
         now = {
@@ -256,7 +256,7 @@ class DatasetPage(StepPage):
             case "model":
                 self.rows.set_token_inputs(*self.queries.get_token_inputs())
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _get_sources(self) -> Any:
         return self.state.get(_STEP, "sources")
@@ -341,7 +341,7 @@ class DatasetPage(StepPage):
             self.status.show_stopped(declined)
         else:
             self.status.show_nothing()
-        if at_work != self._at_work:  # not with every step of a progress
+        if at_work != self._at_work:  # not for every progress event
             self._at_work = at_work
             self._show_sources()
             self._show_findings()
@@ -388,6 +388,6 @@ def _make_finding_filter(finding: events.Finding) -> RowFilter:
 
 
 def _hide_label(editor: FieldEditor) -> None:
-    """Hide label and help of an editor that the page explains by itself."""
+    """Hide label and help text of an editor that the page labels itself."""
     editor.set_label_visible(False)
     editor.set_help("")

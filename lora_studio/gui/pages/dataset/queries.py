@@ -18,16 +18,16 @@ from lora_studio.gui.project.data_sources import select_fields
 from lora_studio.gui.project.state import ProjectState
 
 Kind = Literal["inspect_dataset", "measure_dataset", "lint_dataset"]
-#: In this order, since each uses what the one before it left in the cache.
+#: In this order, because each query uses what the previous one cached.
 KINDS: tuple[Kind, ...] = ("inspect_dataset", "measure_dataset", "lint_dataset")
 
 #: Rows in the first answer: the table shows them while the rest is still being read.
 _PREVIEW = 200
 _STEP: Step = "dataset"
-#: What rows become rests on these; the split, the template and the longest row change none of them.
+#: Fields that determine the rows; split, template and maximum length don't affect them.
 _ROWS = ("sources", "system_prompt", "train_on", "thinking", "fixes")
 _TOKENS = (*_ROWS, "chat_template", "max_length", "too_long")
-#: Lengths are those before any cut, so that moving the line asks nothing.
+#: Lengths are measured before truncation, so that moving the limit needs no new query.
 _LENGTHS = (*_ROWS, "chat_template")
 _ALL = (*_TOKENS, "validation_share", "validation_count", "validation_file", "group_column")
 
@@ -66,7 +66,7 @@ class DatasetQueries(QObject):
         state.facts_changed.connect(self._on_facts_changed)
         self._on_opened()
 
-    # --- from the page ------------------------------------------------------------------------
+    # --- for the page -------------------------------------------------------------------------
 
     def send_due(self) -> None:
         """Send every query that is due."""
@@ -164,7 +164,7 @@ class DatasetQueries(QObject):
             return None
         return strip_model(model)
 
-    # --- what happens -------------------------------------------------------------------------
+    # --- handlers -----------------------------------------------------------------------------
 
     def _on_asked(self, kind: Kind, question: commands.Question) -> None:
         """Drop the progress of the previous query and send the next one."""
@@ -197,7 +197,10 @@ class DatasetQueries(QObject):
             self._canceled.clear()
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
-        if field in ("sources", "fixes"):  # a drop or a click, not typing
+        if field in (
+            "sources",
+            "fixes",
+        ):  # caused by a drop or a click, so there is no typing to wait for
             self._queries["inspect_dataset"].ask_now()
         elif field in _ROWS:
             self._queries["inspect_dataset"].schedule()

@@ -24,7 +24,7 @@ from lora_studio.gui.widgets.columns import make_splitter
 
 #: Milliseconds without typing before a search begins.
 _PAUSE = 300
-#: Milliseconds a row has to stay chosen before it is looked at: arrow keys held down ask little.
+#: Milliseconds until a selected row is loaded, so that holding an arrow key requests few rows.
 _DWELL = 60
 
 _WHICH: tuple[Literal["all", "used", "skipped"], ...] = ("all", "used", "skipped")
@@ -44,7 +44,7 @@ class RowFilter:
 
 
 class RowBrowser(QWidget):
-    """Rows are requested page by page; answers to earlier requests are dropped.
+    """Search field, filter, table and detail view. Rows are requested page by page, and outdated answers dropped.
 
     Signals:
         ask(command): a request for a page of rows or for one row in full.
@@ -63,11 +63,11 @@ class RowBrowser(QWidget):
         self.count = label(role="muted")
         self.table, self.detail = RowTable(), RowDetail()
         self._dataset: DatasetSpec | None = None
-        self._token_dataset: DatasetSpec | None = None  # with everything that tokens rest on
+        self._token_dataset: DatasetSpec | None = None  # with everything that tokens depend on
         self._model: ModelSpec | None = None
         self._rows_asked = self._row_asked = ""
         self._filters: list[RowFilter] = []
-        self._requested: list[RowFilter] = []  # by a click elsewhere on the page
+        self._requested: list[RowFilter] = []  # set by a click elsewhere on the page
         self._type = QTimer(self, singleShot=True, interval=_PAUSE)
         self._dwell = QTimer(self, singleShot=True, interval=_DWELL)
         self._build()
@@ -104,7 +104,7 @@ class RowBrowser(QWidget):
         layout.addLayout(tools)
         layout.addWidget(split, 1)
 
-    # --- from outside -------------------------------------------------------------------------
+    # --- for the page -------------------------------------------------------------------------
 
     def set_dataset(
         self,
@@ -117,7 +117,7 @@ class RowBrowser(QWidget):
     ) -> None:
         """Show another dataset; `first` are the first of its `rows` rows.
 
-        Without a dataset only `first` is shown, as while the file is still being read.
+        Without a dataset, show only `first`, for example while the file is still being read.
         """
         self._dataset = dataset
         self._rows_asked = ""
@@ -145,7 +145,7 @@ class RowBrowser(QWidget):
             self._dwell.start()
 
     def set_filters(self, filters: Sequence[RowFilter]) -> None:
-        """Set further filters; load rows again if the selected filter is gone or has changed."""
+        """Set additional filters; reload the rows if the selected filter was removed or changed."""
         if list(filters) == self._filters:
             return
         before = self._get_filter()
@@ -155,7 +155,7 @@ class RowBrowser(QWidget):
             self._reload()
 
     def show_only(self, wanted: RowFilter) -> None:
-        """Show the rows of one filter, and offer that filter from now on."""
+        """Add a filter and show its rows."""
         if wanted not in self._list_status_filters():
             self._requested.append(wanted)
             self._fill_filter()
@@ -243,7 +243,7 @@ class RowBrowser(QWidget):
         self._row_asked = question.id
         self.ask.emit(question)
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _show_count(self) -> None:
         count = self.table.rows.rowCount()

@@ -55,7 +55,7 @@ class RowDetail(QTabWidget):
         self.show_preview(None, has_model=False)
 
     def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
-        """Show what is known of a row before the worker has tokenized it."""
+        """Show a preview of a row until the worker has tokenized it."""
         self.chat.show_row(row)
         waiting = (
             tr(_NO_TOKENS) if row and row.fault else tr(_WAITING) if has_model else tr(_NO_MODEL)
@@ -76,7 +76,7 @@ class RowDetail(QTabWidget):
         self._paint_raw()
 
     def show_problem(self, problem: Problem) -> None:
-        """Show why the row couldn't be tokenized; its preview stays."""
+        """Show why the row couldn't be tokenized; the preview remains."""
         self._show_tokens((), (), tr("No tokens to show."))
         self.problem.show()
         self.problem.set_status(localize_problem(problem), "warn")

@@ -23,13 +23,13 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import color
 
-#: Rows asked for at once: a page is on the screen before the next one is needed.
+#: Rows per request: enough to fill the screen before the next page is needed.
 PAGE = 100
-#: Pages kept, 64 × 100 rows of about 1 kB: a few megabytes however large the dataset is.
+#: Maximum number of cached pages: 64 × 100 rows of about 1 kB, a few megabytes for any dataset.
 _KEPT = 64
-#: Milliseconds that the view has to rest before rows are asked for, so that dragging asks little.
+#: Milliseconds without scrolling before rows are requested, so that dragging requests few.
 _REST = 40
-#: Longer texts are not worth measuring: the column ends before.
+#: Maximum number of characters of a cell; a column is never wider.
 _LETTERS = 300
 _WAITING = "…"
 
@@ -58,12 +58,12 @@ class RowModel(QAbstractTableModel):
         self._pages: OrderedDict[int, tuple[RowPreview, ...]] = OrderedDict()
         self._count = 0
         self._names = _NAMES["sft"]
-        self._looked_at = 0  # the row painted last
+        self._looked_at = 0  # the row that was painted last
         self._asked: int | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
         self._rest.timeout.connect(self._request_shown)
 
-    # --- what it holds ------------------------------------------------------------------------
+    # --- contents -----------------------------------------------------------------------------
 
     def reset(self, rows: Sequence[RowPreview] = (), count: int | None = None) -> None:
         """Drop all rows; `rows` are the first of `count` rows, if known.
@@ -95,10 +95,10 @@ class RowModel(QAbstractTableModel):
         if rows:
             last = first + len(rows) - 1
             self.dataChanged.emit(self.index(first, 0), self.index(last, self.columnCount() - 1))
-        self._rest.start()  # the view may have moved on meanwhile
+        self._rest.start()  # the view may have scrolled meanwhile
 
     def forget_asked(self) -> None:
-        """Forget the pending page: it won't arrive."""
+        """Drop the pending request, whose page won't arrive."""
         self._asked = None
 
     def set_task(self, task: Task | None) -> None:
@@ -158,7 +158,7 @@ class RowModel(QAbstractTableModel):
             return tr("Skipped: {reason}").format(reason=localize(row.fault)) if row.fault else None
         return _format_cell(row, index.column()) if _is_text(role) else None
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _request_missing(self, index: int) -> None:
         self._looked_at = index

@@ -13,15 +13,15 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.dataset.row_model import ANSWER, NUMBER, QUESTION, SOURCE, RowModel
 from lora_studio.gui.widgets import plain_table
 
-#: Narrower than this, in pixels, the table leaves the answer to the detail beside it.
+#: Minimum width in pixels for the answer column; the detail view shows the answer, too.
 _NARROW = 560
 
 
 class RowTable(QTableView):
-    """Fast with millions of rows: no column measures its rows.
+    """A table that is fast with millions of rows, because column widths don't depend on them.
 
     Signals:
-        row_chosen(RowPreview | None): the row to show beside the table.
+        row_chosen(RowPreview | None): the row to show in detail.
     """
 
     row_chosen = Signal(object)
@@ -31,7 +31,7 @@ class RowTable(QTableView):
         super().__init__(parent)
         self.rows = RowModel(self)
         self._has_answers = True
-        self._wanted: tuple[int, int] | None = None  # (source, row) to choose again
+        self._wanted: tuple[int, int] | None = None  # (source, row) to select after a reset
         self.setModel(self.rows)
         plain_table.set_up_table(self)
         self.setAccessibleName(tr("Rows of the dataset"))
@@ -63,7 +63,7 @@ class RowTable(QTableView):
         super().resizeEvent(event)
         self._fit()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _fit(self) -> None:
         narrow = self.viewport().width() < _NARROW
@@ -84,7 +84,7 @@ class RowTable(QTableView):
         self.row_chosen.emit(row)
 
     def _choose_again(self) -> None:
-        """Select the previously selected row after a reset, else the first."""
+        """Select the previously selected row after a reset, or else the first."""
         self._fit()
         if not self.rows.rowCount():
             self.row_chosen.emit(None)

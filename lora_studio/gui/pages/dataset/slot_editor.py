@@ -18,14 +18,14 @@ from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
 _NOTHING, _TEMPLATE = "", "\0template"
-#: How a template writes a line break.
+#: The notation for a line break in a template.
 _NEW_LINE = "\\n"
-#: Letters of a value that are shown; more than fit in a line.
+#: Maximum number of characters of a value in the preview; more than fit in a line.
 _SHOWN = 200
 
 
 class SlotEditor(QWidget):
-    """A list of columns; its last entry opens a template editor with insertable columns.
+    """A list of columns, whose last entry opens a template editor with buttons that insert columns.
 
     Signals:
         changed(slot, value): the user selected a column, wrote a template or cleared the field.
@@ -79,7 +79,7 @@ class SlotEditor(QWidget):
             self._value = typed
             self.changed.emit(self.name, typed)
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _set_template(self, on: bool) -> None:
         self.line.setVisible(on)

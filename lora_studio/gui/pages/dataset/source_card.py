@@ -20,12 +20,12 @@ from lora_studio.gui.theme import Role, Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph, StatusLabel
 
-#: From this confidence on a format is called certain, and from the next one likely.
+#: Minimum confidence of a format that is called certain, and of one that is called likely.
 _SURE, _LIKELY = 0.95, 0.7
 
 
 class SourceCard(QFrame):
-    """Two lines, with the mapping in a collapsible panel below.
+    """A card with two lines, and the mapping in a collapsible panel below.
 
     Signals:
         changed(dict): fields of the source with their new values.
@@ -85,7 +85,7 @@ class SourceCard(QFrame):
         self.weight.connect_keys(self._emit_weight, self._show_weight)
         self.panel.changed.connect(self.changed)
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def show_source(
         self,
@@ -95,7 +95,7 @@ class SourceCard(QFrame):
         busy: bool = False,
         missing: bool = False,
     ) -> None:
-        """Show a source and what is known of it; `busy` while it is read, `missing` if it doesn't
+        """Show a source and its details; `busy` while it is read, `missing` if it doesn't
         exist.
         """
         self._source = source
@@ -137,7 +137,7 @@ class SourceCard(QFrame):
         self._emit_weight()
         self.panel.commit()
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def _toggle(self) -> None:
         self.set_open(self.panel.isHidden())

@@ -1,4 +1,4 @@
-"""The sources of a dataset: added by drop, dialog, typing or from recent ones; one card each."""
+"""The sources of a dataset, one card each; added by drop, dialog, typing or from recent sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXAMPLE = mark(
 
 
 class SourceList(Control):
-    """A drop zone while it is empty, then a list with buttons to add more.
+    """A list of sources with buttons to add more; a drop zone while it is empty.
 
     Signals:
         added(list[str]): new sources, as the project stores them.
@@ -83,9 +83,9 @@ class SourceList(Control):
         self.setFocusProxy(self.line)
         self.line.entered.connect(self.commit)
         self.line.reverted.connect(self.line.clear)
-        self.line.setAcceptDrops(False)  # the page takes drops anywhere
+        self.line.setAcceptDrops(False)  # the page accepts drops anywhere
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def show_value(self, value: Any) -> None:
         """Show the sources of the project."""
@@ -104,7 +104,7 @@ class SourceList(Control):
         self._show_cards()
 
     def show_detected(self, detected: Sequence[events.SourceFound | None], *, busy: bool) -> None:
-        """Show what was detected in each source, None where it isn't known yet."""
+        """Show what was detected in each source, None if it isn't known yet."""
         if (tuple(detected), busy) != (self._detected, self._busy):
             self._detected, self._busy = tuple(detected), busy
             self._show_cards()
@@ -137,7 +137,7 @@ class SourceList(Control):
         path = Path(source["path"]).expanduser()
         return not data_sources.is_hub(source) and not ((self.base or Path()) / path).exists()
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Add the path or ID that was typed, and apply what is being typed in a card."""
@@ -154,7 +154,7 @@ class SourceList(Control):
         self.add([data_sources.to_stored_path(path, self.base) for path in paths])
 
     def add(self, paths: Sequence[str]) -> None:
-        """Add paths and Hub IDs as sources, without those that are there already."""
+        """Add paths and Hub IDs as sources, except existing ones."""
         before = data_sources.to_plain(self._value)
         after = data_sources.add_sources(self._value, paths)
         if len(after) > len(before):
@@ -181,7 +181,9 @@ class SourceList(Control):
 
     def _remove(self, card: SourceCard) -> None:
         index = self.cards.index(card)
-        self.line.setFocus(Qt.FocusReason.OtherFocusReason)  # the card goes, the focus stays near
+        self.line.setFocus(
+            Qt.FocusReason.OtherFocusReason
+        )  # the card is removed; keep the focus nearby
         self.edited.emit(data_sources.remove_source(self._value, index))
         self.left.emit()
 

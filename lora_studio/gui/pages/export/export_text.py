@@ -36,7 +36,7 @@ def describe_disk_space(sizes: events.SizesEstimated | None, quantizations: Sequ
 
 
 def describe_tools(description: str, sizes: events.SizesEstimated | None) -> str:
-    """Return the description of the llama.cpp field with the llama.cpp that is used."""
+    """Return the description of the llama.cpp field, including which llama.cpp is used."""
     if sizes is None or not sizes.tools:
         return description
     return f"{description} {tr('Currently used: {tools}.').format(tools=localize(sizes.tools))}"

@@ -41,7 +41,7 @@ def list_uploadable(run: RunFolder) -> list[str]:
 
 
 class HubUpload(QWidget):
-    """Show what can be uploaded, with a button that opens the upload dialog.
+    """Shows what can be uploaded, with a button that opens the upload dialog.
 
     Signals:
         ask(command): send a command to the inspector.
@@ -132,7 +132,7 @@ class HubUpload(QWidget):
 
 
 class PushDialog(Dialog):
-    """Ask for the repository, what to upload, and its visibility; previews the model card.
+    """Asks for the repository, what to upload, and its visibility; previews the model card.
 
     Signals:
         preview_requested(repository, what): generate the model card.

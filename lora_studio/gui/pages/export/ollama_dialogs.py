@@ -29,7 +29,7 @@ class ConfirmDialog(Dialog):
         *,
         danger: bool = False,
     ) -> None:
-        """Label the button with `action`; for a dangerous one Enter cancels."""
+        """Label the button with `action`; if the action is dangerous, Enter cancels."""
         super().__init__(title, text, parent)
         self.cancel = self.add_button(button(tr("Cancel"), self.reject), default=danger)
         self.confirm = self.add_button(

@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.basics import label, tool_button
 
 
 class OllamaModels(QWidget):
-    """Show one row per model.
+    """Shows one row per model.
 
     Signals:
         copy_clicked(name), remove_clicked(name): copy or remove a model.

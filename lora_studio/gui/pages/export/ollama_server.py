@@ -24,7 +24,7 @@ _STEP: Step = "export"
 
 
 class OllamaServerPanel(QWidget):
-    """Show the connection to the server, its models, and the button that creates the run's model.
+    """Shows the connection to the server, its models, and the button that creates the run's model.
 
     Signals:
         ask(command): send a command to the inspector.

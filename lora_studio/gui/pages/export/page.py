@@ -159,7 +159,7 @@ class ExportPage(StepPage):
                 self._clear_results()
             case events.AdapterSaved():
                 self.adapter = event
-                # Training an embedding in full may have untied it from the head: sizes change.
+                # Training an embedding in full may have untied it from the head, which changes the sizes.
                 self.queries.sizes.forget()
             case events.Merged():
                 self.merged = event

@@ -256,7 +256,7 @@ class _View(QTableView):
         self.fit()
 
     def share_width(self) -> None:
-        """Show self-tests if there are any, in place of the quality loss if both don't fit."""
+        """Show self-tests if there are any; hide the quality loss if both don't fit."""
         model = self.model()
         if not isinstance(model, QuantModel):
             return

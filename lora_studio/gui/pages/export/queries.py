@@ -16,7 +16,7 @@ from lora_studio.gui.project.state import ProjectState
 
 
 class ExportQueries(QObject):
-    """Send three requests, each again when its inputs have changed.
+    """Sends three requests, each of them again when its inputs have changed.
 
     Signals:
         ask(command): send a command to the inspector.

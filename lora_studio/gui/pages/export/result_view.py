@@ -20,7 +20,7 @@ Result = events.GgufWritten | events.TemplateDerived | events.SelfTested | event
 
 
 class ExportResult(QWidget):
-    """Show the results as their events arrive."""
+    """Shows the results as their events arrive."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""

@@ -18,7 +18,7 @@ from lora_studio.gui.widgets.basics import Card, FlowLayout, button, folder_butt
 
 
 class ResultsCard(Card):
-    """Show the results of the run that the window follows.
+    """Shows the results of the run that the window follows.
 
     Signals:
         chat_requested(speaker): chat with the exported model.

@@ -18,7 +18,7 @@ _HEIGHT = 190
 
 
 class TemplateView(QWidget):
-    """Show the Jinja and Go templates, whether they were verified, and their differences."""
+    """Shows the Jinja and Go templates, whether they were verified, and their differences."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""

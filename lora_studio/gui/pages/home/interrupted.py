@@ -13,10 +13,10 @@ from lora_studio.gui.problems.messages import Messages
 
 
 class InterruptedRuns(QObject):
-    """Reports each interrupted run once, from a scan of the recent projects."""
+    """Reports each interrupted run that a scan of the recent projects finds, once."""
 
     def __init__(self, messages: Messages, parent: QObject | None = None) -> None:
-        """Create the reporter; nothing is reported yet."""
+        """Create the reporter without reporting anything yet."""
         super().__init__(parent)
         self._messages = messages
         self._reported: set[Path] = set()

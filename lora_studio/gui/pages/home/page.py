@@ -29,13 +29,13 @@ _WIDTH = 760
 
 
 class HomePage(AppPage):
-    """Three buttons above the recent projects, unfinished ones first.
+    """The start page: three buttons above the recent projects, unfinished ones first.
 
     Signals:
         new_clicked, open_clicked, sample_clicked: the three buttons.
         project_clicked(Path): open a recent project.
         resume_clicked(Path): resume the training run of a recent project.
-        scanned(list[ProjectSummary]): what is known of the recent projects now.
+        scanned(list[ProjectSummary]): the current summaries of the recent projects.
         forget_clicked(Path): remove a project from the list.
         locate_clicked(Path): ask the user where a missing project is.
     """
@@ -55,7 +55,7 @@ class HomePage(AppPage):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create the page with an empty list."""
         super().__init__(parent)
-        self.header.hide()  # the title stands in the column below
+        self.header.hide()  # the title is in the column below
         self.scan: ProjectScan | None = None
         self.unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
         self._recent, self._rows = _list_card(tr("Recent projects"))
@@ -116,7 +116,7 @@ class HomePage(AppPage):
         return row(self.new, self.open, self.sample, None)
 
     def _on_scanned(self, scan: ProjectScan) -> None:
-        if scan is self.scan:  # a scan that was dropped may still deliver its result
+        if scan is self.scan:  # a dropped scan may still deliver its result
             self._set_summaries(scan.summaries)
             self.scanned.emit(scan.summaries)
 
@@ -185,7 +185,7 @@ class HomePage(AppPage):
 
 
 class _ProjectRow(QFrame):
-    """One project; a click anywhere opens it."""
+    """A recent project; a click anywhere opens it."""
 
     clicked = Signal()
 

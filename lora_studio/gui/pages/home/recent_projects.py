@@ -42,7 +42,7 @@ class ProjectSummary:
     step: int = 0  # completed steps of an unfinished training run, of `steps`
     steps: int = 0
     reason: Text = NO_TEXT  # why it was interrupted
-    training: bool = False  # whether the run without an ending is a training run
+    training: bool = False  # whether the unfinished run is a training run
     is_missing: bool = False  # its file no longer exists
 
     @property
@@ -112,7 +112,7 @@ class ProjectScan(DetachedThread):
         """Create a scan of project files, the latest first."""
         super().__init__()
         self._files = files
-        #: Unfinished projects first and missing ones last, else in the order given.
+        #: Unfinished projects first and missing ones last, otherwise in the given order.
         self.summaries: list[ProjectSummary] = []
 
     def run(self) -> None:

@@ -26,12 +26,12 @@ class WeightEditor(QDoubleSpinBox):
     def __init__(self, value: float, name: str) -> None:
         """Create the editor of a weight; `name` is the adapter, for accessibility."""
         super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
-        # WORKAROUND: with NoButtons a style sheet leaves the line inside a width of one pixel; the
-        # style sheet of the window makes the buttons as narrow as nothing instead.
+        # WORKAROUND: with NoButtons, a style sheet shrinks the inner line edit to a width of one pixel.
+        # The window's style sheet sets the width of the buttons to zero instead.
         set_scaled_sizes(self, width=64)
         self.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setKeyboardTracking(False)  # one change for a number, not one for each digit
+        self.setKeyboardTracking(False)  # one change per number, not per digit
         self.setAccessibleName(tr("Weight of {name}").format(name=name))
         self.setValue(value)
 
@@ -44,7 +44,7 @@ class WeightEditor(QDoubleSpinBox):
 
 
 class AdapterList(Control):
-    """The adapters that are merged after the run's own, as strings `folder=weight`."""
+    """Editor of the adapters that are merged after the run's own, as strings `folder=weight`."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty list with a button that adds an adapter."""

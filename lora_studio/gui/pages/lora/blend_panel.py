@@ -18,12 +18,12 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
-#: A slider goes from nothing to twice as strong as trained; numbers go further, below zero too.
+#: Sliders range from 0 to twice the trained weight; typed numbers can be larger or negative.
 _STEPS, _LARGEST = 100, 2.0
 
 
 class BlendPanel(QWidget):
-    """One row for each adapter.
+    """A row with a weight slider for each adapter.
 
     Signals:
         changed(adapters): a weight was changed or an adapter removed.

@@ -18,10 +18,10 @@ from lora_studio.gui.theme import Size, Spacing, body_font, color, get_theme
 
 BlockColumn = Literal["in", "out", "up", "down", "other"]
 
-#: Layers of a Llama-shaped block, drawn until those of the model are known.
+#: Layers of a Llama-shaped block, drawn until the model's layers are known.
 DEFAULT_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
-#: The column of a layer, by its name: the first pattern that matches.
+#: Patterns of layer names and their columns; the first match counts.
 _COLUMN_PATTERNS: tuple[tuple[BlockColumn, re.Pattern[str]], ...] = (
     ("down", re.compile(r"down|fc2|c_proj_mlp|w2\Z|dense_4h_to_h|wo_mlp|output_linear", re.I)),
     ("up", re.compile(r"gate|up_proj|fc1|c_fc|w1\Z|w3\Z|dense_h_to_4h|input_linear|wi\Z", re.I)),
@@ -80,7 +80,7 @@ class BlockDrawing(QWidget):
         self._slots: list[Slot] = []
         self.buttons: dict[str, QPushButton] = {}
         self._columns: dict[BlockColumn, QRect] = {}
-        self._extra: set[str] = set()  # names that this model lacks
+        self._extra: set[str] = set()  # selected names that this model doesn't have
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(760)
         self.setAccessibleName(tr("Linear layers of a transformer block that get an adapter"))
@@ -113,14 +113,14 @@ class BlockDrawing(QWidget):
             chip.setChecked(name in wanted)
 
     def list_enabled(self) -> list[str]:
-        """Return the names of the enabled layers; those that the model lacks come last."""
+        """Return the names of the enabled layers; names that the model doesn't have come last."""
         on = [name for name, chip in self.buttons.items() if chip.isChecked()]
         return [*on, *sorted(self._extra)]
 
     # --- geometry -----------------------------------------------------------------------------
 
     def sizeHint(self) -> QSize:
-        """Return a size as high as the fullest column needs."""
+        """Return a size with the height that the fullest column needs."""
         height = (
             2 * _RAIL
             + max(1, self._count_rows()) * _PITCH
@@ -147,7 +147,7 @@ class BlockDrawing(QWidget):
         return _RAIL + self._count_rows() * _PITCH // 2
 
     def _arrange(self) -> None:
-        """Place the buttons in four columns, and those of no column in a row below."""
+        """Place the buttons in four columns, and buttons without a column in a row below."""
         free = self.width() - 2 * _END
         for index, column in enumerate(_COLUMNS):
             center = _END + round(free * _CENTRES[index])
@@ -267,7 +267,7 @@ def _get_column(name: str) -> BlockColumn:
 
 
 _COLUMNS: tuple[BlockColumn, ...] = ("in", "out", "up", "down")
-#: Centres of the four columns of switches, as shares of the width.
+#: Centers of the four columns of buttons, as shares of the width.
 _CENTRES = (0.165, 0.40, 0.72, 0.905)
 _RAIL = 30  # room for a residual path
 _PITCH, _HEIGHT, _WIDTH = 36, 28, 52

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class AdapterLibrary(QObject):
-    """Opens the library's dialog and does what is chosen there.
+    """Opens the library's dialog and forwards its requests.
 
     Signals:
         adapters_listed(folders): usable adapters, for other pages that offer them.
         chat_requested(folder): open an adapter in the playground.
         training_requested(folder): the user wants to continue training from an adapter.
-        merge_requested(folder): begin a run that merges an adapter.
+        merge_requested(folder): create a run that merges an adapter.
     """
 
     adapters_listed = Signal(object)
@@ -31,7 +31,7 @@ class AdapterLibrary(QObject):
     merge_requested = Signal(str)
 
     def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
-        """Create the library; nothing is listed before it is opened."""
+        """Create the library; adapters are listed when it is opened."""
         super().__init__(window)
         self._state, self._preferences, self._window = state, preferences, window
         self.link = OnDemandWorker(self)
@@ -39,7 +39,7 @@ class AdapterLibrary(QObject):
 
     def open(self) -> None:
         """Open the dialog, or bring it to the front."""
-        # Imported when it is needed: not every session combines adapters.
+        # Imported here to speed up startup: few sessions open the library.
         from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
 
         if self.dialog is None:

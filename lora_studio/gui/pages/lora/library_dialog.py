@@ -40,15 +40,15 @@ from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.glyph import StatusLabel
 
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
-#: Pixels that the list needs for all its columns.
+#: Width in pixels that the list needs for all its columns.
 _ROOM_FOR_ALL = 480
 
 
 class AdapterLibraryDialog(Dialog):
-    """The list to the left; the chosen adapter and what can be done with it to the right.
+    """Lists adapters on the left and shows the selected one with its actions on the right.
 
     Signals:
-        adapters_listed, chat_requested, training_requested, merge_requested: as of `AdapterLibrary`.
+        adapters_listed, chat_requested, training_requested, merge_requested: see `AdapterLibrary`.
     """
 
     adapters_listed = Signal(object)
@@ -143,7 +143,7 @@ class AdapterLibraryDialog(Dialog):
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
         self._show(None)
 
-    # --- looking ------------------------------------------------------------------------------
+    # --- listing ------------------------------------------------------------------------------
 
     def list_adapters(self) -> None:
         """List the adapters again."""
@@ -197,7 +197,7 @@ class AdapterLibraryDialog(Dialog):
                 self.status.set_status(localize_problem(event.problem), "error")
 
     def _get_model(self) -> ModelSpec | None:
-        """Return the project's model if it is complete on this computer: nothing is downloaded
+        """Return the project's model if it is complete on this computer; nothing is downloaded
         here.
         """
         spec, known = self._state.get_spec("model"), self._state.facts.model
@@ -230,7 +230,7 @@ class AdapterLibraryDialog(Dialog):
             self._on_chosen(self.table.currentRow())
         self._on_ticked()
 
-    # --- the chosen one -----------------------------------------------------------------------
+    # --- selected adapter ---------------------------------------------------------------------
 
     def _on_chosen(self, *_: int) -> None:
         facts = self.get_selected()
@@ -323,7 +323,7 @@ class AdapterLibraryDialog(Dialog):
 
 
 class _List(QTableWidget):
-    """Hides columns that the details repeat while there isn't enough room for names."""
+    """A list that hides columns, which the details repeat, while names don't fit."""
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -361,7 +361,7 @@ def _make_item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTa
 
 
 def _format_tooltip(facts: AdapterFacts, column: int) -> str:
-    """Return the text that may not fit into a cell."""
+    """Return the tooltip of a cell whose text may not fit."""
     if facts.problem is not None:
         return localize(facts.problem.what)
     return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(column, facts.folder)

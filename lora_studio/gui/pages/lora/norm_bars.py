@@ -20,10 +20,10 @@ _HEIGHT = 120
 
 
 class NormBars(QWidget):
-    """Bars from the first layer to the last; arrow keys and the mouse show a bar's values."""
+    """A bar per layer, from first to last; arrow keys and the mouse show a bar's values."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Create an empty chart."""
+        """Create the chart without layers."""
         super().__init__(parent)
         self._groups: list[tuple[str, list[tuple[str, float]]]] = []
         self._at = -1

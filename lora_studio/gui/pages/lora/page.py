@@ -1,4 +1,4 @@
-"""The LoRA step: rank, alpha, dropout, target modules, and what they cost."""
+"""The LoRA step: rank, alpha, dropout, target modules, and the size of the adapter."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from lora_studio.gui.project.undo import Change
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label, set_role
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 
-#: Ranks with what each is for: title and phrase.
+#: Preset ranks, each with a title and its purpose.
 _RANKS = (
     (8, mark("Rank 8"), mark("Tone, style, and format")),
     (16, mark("Rank 16"), mark("Most tasks (start here)")),
     (32, mark("Rank 32"), mark("A new domain")),
     (64, mark("Rank 64"), mark("A lot of new material")),
 )
-#: Stops of the slider: finer where most people are.
+#: Stops of the slider, closer together around common ranks.
 _STOPS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _DROPOUT = {
     0.0: mark("No dropout: fastest, and a good default for most datasets."),
@@ -52,7 +52,7 @@ _STEP: Step = "lora"
 
 
 class LoraPage(StepPage):
-    """Counts the adapter's parameters.
+    """Edits the adapter settings and shows the number of trainable parameters.
 
     The count is immediate if the layer widths are known. Otherwise the inspector counts, and its latest
     count is shown meanwhile.
@@ -79,7 +79,7 @@ class LoraPage(StepPage):
         self.sentence = label(role="section", wrap=True)
         self.detail = label(role="muted", wrap=True)
         self._stale = False
-        self._started: LoraSpec | None = None  # the shape of the adapter to start from
+        self._started: LoraSpec | None = None  # the settings of the adapter to start from
         self._build_layout()
         self.presets.edited.connect(self._choose_rank)
         self.rank.slid.connect(self._slide_rank)
@@ -123,7 +123,7 @@ class LoraPage(StepPage):
         self.body.addWidget(ResponsiveColumns(column(strength, None), column(layers, None), (2, 3)))
         self.body.addStretch(1)
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def _choose_rank(self, rank: int) -> None:
         """Set the rank; alpha keeps its ratio to it, in the same undo step."""
@@ -150,7 +150,7 @@ class LoraPage(StepPage):
         numbers = isinstance(rank, int) and isinstance(alpha, int)
         return alpha / rank if numbers and rank > 0 else None
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _on_value_changed(self, step: str, field: str) -> None:
         if step == _STEP:
@@ -169,7 +169,7 @@ class LoraPage(StepPage):
         self._show_sentence()
 
     def _show_start(self) -> None:
-        """Show and disable the settings that an adapter to start from determines."""
+        """Show and disable the settings that the starting adapter determines."""
         spec = self.state.get_spec(_STEP)
         starting: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:

@@ -140,7 +140,7 @@ class ModelBrowser(QWidget):
         if event.type() == QEvent.Type.FontChange:
             self._fit_sources()
 
-    # --- what is asked for --------------------------------------------------------------------
+    # --- listing ------------------------------------------------------------------------------
 
     @property
     def source(self) -> str:
@@ -149,7 +149,7 @@ class ModelBrowser(QWidget):
         return str(item.data(Qt.ItemDataRole.UserRole)) if item else "here"
 
     def show_source(self, name: str) -> None:
-        """Select a source and show its models."""
+        """Select a source, which shows its models."""
         self.sources.setCurrentRow(list(_SOURCES).index(name))
 
     def reload(self) -> None:
@@ -182,7 +182,7 @@ class ModelBrowser(QWidget):
         self._preferences.remove_model_folder(folder)
         self._finder.list_local(self._preferences.model_folders)
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def show_current(self, source: str) -> None:
         """Select the project's model in the list."""

@@ -1,4 +1,4 @@
-"""Editor of the training device: one from a list, or several GPUs by check boxes."""
+"""Editor of the training device: one device from a list, or several GPUs by check boxes."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class DeviceControl(Control):
         self.show_value(self._value)
 
     def show_value(self, value: Any) -> None:
-        """Show one device in the list and its check box, several by their check boxes only."""
+        """Show one device in the list and its check box, several in their check boxes only."""
         self._value = str(value)
         self._show_in_list()
         for name, box in self.ticks.items():
             box.setChecked(name in self._value.split(","))
 
     def _show_in_list(self) -> None:
-        """Show the number of GPUs in place of an entry where there are several."""
+        """Show the number of GPUs instead of an entry if several are selected."""
         self.combo.show_value(self._value)
         if (count := self._value.count(",") + 1) > 1:
             self.combo.box.setPlaceholderText(tr("{count} GPUs").format(count=count))

@@ -1,4 +1,4 @@
-"""Offer, follow, cancel and resume the download of one model."""
+"""A line that offers, follows, cancels and resumes the download of one model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 
 
 class DownloadLine(QWidget):
-    """A status, a progress bar and buttons; hidden while nothing has to be downloaded.
+    """A status, a progress bar and buttons; hidden if there is nothing to download.
 
     Signals:
         started, cancelled: start the download, or cancel it.

@@ -14,7 +14,7 @@ Question = commands.ListModels | commands.SearchModels
 
 
 class ModelFinder(QObject):
-    """The known models of every source.
+    """The cached models of every source.
 
     Signals:
         ask(command): a question for the inspector; its events arrive in `on_event`.
@@ -33,13 +33,13 @@ class ModelFinder(QObject):
         self._folders: tuple[str, ...] = ()
         self._pending: dict[
             str, tuple[str, ModelLocation]
-        ] = {}  # kind -> id and location of the question
+        ] = {}  # query kind -> ID and location of the pending query
 
     def list_local(self, folders: Sequence[str]) -> None:
         """List the models on this computer, including those in `folders`."""
         self._folders = tuple(folders)
         self._waiting = list(LOCAL)
-        self._pending.pop("list_models", None)  # a question that was dropped has no ending
+        self._pending.pop("list_models", None)  # a dropped question gets no ending
         self._send_next()
 
     def search(self, command: commands.SearchModels) -> None:
@@ -48,7 +48,7 @@ class ModelFinder(QObject):
         self._send(command, "hub")
 
     def clear(self, location: ModelLocation) -> None:
-        """Drop the models of a source and ignore the answer to a pending question about it."""
+        """Drop the models of a source and the answer to a pending question about it."""
         self.models.pop(location, None)
         self.problems.pop(location, None)
         self._pending = {

@@ -11,7 +11,7 @@ from lora_studio.gui.pages.model.token_dialog import TokenDialog
 
 
 class HubAccount(QObject):
-    """Queries the inspector for the account. The token passes through once and isn't stored here.
+    """Queries the inspector for the account. It passes the token on without storing it.
 
     Signals:
         ask(command): a question for the inspector; its events arrive in `on_event`.
@@ -27,7 +27,7 @@ class HubAccount(QObject):
         """Create the account, not yet queried."""
         super().__init__(parent)
         self.current: events.AccountFound | None = None
-        #: Whether the last change was somebody signing in or out, not a first look.
+        #: Whether the user signed in or out, rather than the account being queried.
         self.was_changed_by_user = False
         self.dialog: TokenDialog | None = None
         self._pending = ""

@@ -12,7 +12,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
 
-#: Bounds of a size in billions of parameters, and its words.
+#: Labels of size ranges with their bounds in billions of parameters.
 _SIZES: dict[str, tuple[float, float, str]] = {
     "": (0, 0, mark("Any size")),
     "1": (0, 1, mark("Up to 1 B")),
@@ -30,7 +30,7 @@ _SORTS = {
 
 
 class HubFilters(QWidget):
-    """A search field and three lists. Changing a list searches at once, typing on Enter.
+    """A search field and three lists. Changing a list searches at once; typed text searches on Enter.
 
     Signals:
         searched(SearchModels): search with these filters.

@@ -39,12 +39,12 @@ from lora_studio.gui.theme import Spacing
 _BAR, _BAR_WIDTH = 6, 112
 _Index = QModelIndex | QPersistentModelIndex
 
-#: An entry, and how it fits; None while no device is known.
+#: A model, and how well it fits; None while no device is known.
 Line = tuple[ModelEntry, ModelFit | None]
 
 _ENTRY = Qt.ItemDataRole.UserRole
 
-#: Share of the free memory beyond which the smallest micro-batches hardly fit.
+#: Share of the free memory from which even small micro-batches barely fit.
 _TIGHT = 0.8
 _PRECISIONS = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
 
@@ -75,7 +75,7 @@ def _format_downloads(number: int, *, brief: bool) -> str:
 
 
 def judge_fit(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
-    """Return whether training with a model fits, in a word or two, and the color role for it."""
+    """Return whether training with a model fits, in a word or two, and its color role."""
     if entry.refusal:
         return tr("not supported"), "muted"
     if entry.missing:
@@ -90,7 +90,7 @@ def judge_fit(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]
 
 
 class ModelList(QListView):
-    """Arrow keys move, Enter or a click selects. Models that aren't supported can't be selected.
+    """A list in which arrow keys move, and Enter or a click selects. Unsupported models can't be selected.
 
     Signals:
         chosen(ModelEntry): use this model as the base model.
@@ -184,7 +184,7 @@ class _Delegate(QStyledItemDelegate):
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         entry, fit = index.data(_ENTRY)
-        # The stubs of PySide know no attributes of option: they are set by Qt.
+        # PySide's type stubs lack the attributes of `option`, which Qt sets.
         rect: QRect = option.rect
         state: QStyle.StateFlag = option.state
         painter.save()
@@ -198,10 +198,10 @@ class _Delegate(QStyledItemDelegate):
         if right_to_left:
             side.moveLeft(inner.left())
             left = inner.adjusted(width + Spacing.M, 0, 0, 0)
-        # The painter takes left for right by itself where lines run from right to left.
+        # The painter mirrors alignments in a right-to-left layout.
         start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         text, role = judge_fit(entry, fit)
-        whole = inner if entry.refusal or not text else left  # there is no bar beside it
+        whole = inner if entry.refusal or not text else left  # no bar next to it
         self._paint_text(
             painter,
             whole if not text else left,

@@ -56,7 +56,7 @@ _FACTS_WIDTH = 330
 
 
 class ModelPage(StepPage):
-    """Inspects the model and the adapter whenever either changes."""
+    """Selects the base model, and inspects it and the adapter whenever either changes."""
 
     step = "model"
     title = mark("Model")
@@ -79,7 +79,7 @@ class ModelPage(StepPage):
         self.account.ask.connect(self.ask)
         self._has_listed = False
         self._download: DownloadModel | None = None  # in progress
-        self._explained = False  # whether the line of the download tells a problem of the project
+        self._explained = False  # whether the download line shows a problem of the project
         self.source = PathControl(state.get_facts("model", "source"))
         self.browser = ModelBrowser(self.finder, self._preferences, self._get_fit_settings)
         self.download = DownloadLine()
@@ -158,7 +158,7 @@ class ModelPage(StepPage):
         self.state.facts_changed.connect(self._on_facts_changed)
         self.state.problems_changed.connect(lambda _: self._show_facts())
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def _choose_builtin(self) -> None:
         self.state.set("model", "source", BUILTIN_PREFIX + DEFAULT_BUILTIN)
@@ -194,10 +194,10 @@ class ModelPage(StepPage):
             self.source.set_path(_find_model_path(path))
 
     def on_shown(self) -> None:
-        """Check the files again: they may have changed on disk."""
+        """Check the files again, because they may have changed on disk."""
         self.state.check_again()
         self.query.ask_now()
-        self._show_memory()  # the recipe may be another one
+        self._show_memory()  # the training settings may have changed
         if not self._has_listed:
             self._has_listed = True
             self.finder.list_local(self._preferences.model_folders)
@@ -231,11 +231,11 @@ class ModelPage(StepPage):
                 self._download = None
                 if self._is_chosen(model):
                     self.download.show_ending(event)
-                else:  # how it ended is nothing about the model that is shown
+                else:  # its ending isn't about the model that is shown
                     self.download.show_ending(events.Done())
                     if isinstance(event, events.Failed):
                         self.state.messages.problem(event.problem)
-                self.query.forget()  # what is still missing is another number now
+                self.query.forget()  # the number of missing bytes has changed
                 self.query.ask_now()
                 self.finder.list_local(self._preferences.model_folders)
 
@@ -295,13 +295,13 @@ class ModelPage(StepPage):
 
     def _on_account_changed(self) -> None:
         self.browser.show_account(self.account.current)
-        # A first look opens no door, and what keeps the hub from telling of a model applies.
+        # Only signing in or out can resolve what blocks the model details.
         if self.account.was_changed_by_user:
             self.download.explain("", "")
             self.query.forget()
             self.query.ask_now()
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _get_kind(self) -> str:
         return classify_source(str(self.state.get("model", "source")))

@@ -15,7 +15,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row
 
 _FULL = "16bit"
-#: Values of the setting that the first card stands for, and their words.
+#: Values of the setting that the 16-bit card represents, with their labels.
 _FORMATS = {
     "auto": mark("Best for this device"),
     "bf16": "bfloat16",
@@ -30,7 +30,7 @@ _CARDS = (
 
 
 class PrecisionControl(Control):
-    """Edits one value of ModelSpec.precision."""
+    """Edits `ModelSpec.precision`."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create the cards; the data type is shown only while the 16-bit card is selected."""

@@ -21,7 +21,7 @@ def get_hub_address() -> str:
 
 
 class TokenDialog(Dialog):
-    """Stays open until the Hub accepts the token or the user cancels.
+    """A dialog that stays open until the Hub accepts the token or the user cancels.
 
     Signals:
         token_entered(str): a token to try.

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.gui.theme import Size, Spacing, color, get_theme
 from lora_studio.gui.widgets.growing_text import GrowingText
 
-#: Matches Markdown: a fence, heading, list, quote or table, or emphasis, code or a link in a line.
+#: Matches Markdown: a fence, heading, list, quote or table, or inline emphasis, code or link.
 _MARKUP = re.compile(
     r"^ {0,3}(```|~~~|#{1,6} |[-*+] |\d{1,3}[.)] |> |\|.+\|\s*$)"
     r"|\*\*\S|`[^`\n]+`|\[[^\]\n]+\]\([^)\n]+\)",
@@ -94,7 +94,7 @@ class AnswerText(GrowingText):
 
 
 def _set_code_size(block: QTextBlock) -> None:
-    """Set the font size of code, which otherwise ignores the text size of the program."""
+    """Set the font size of code, which otherwise ignores the text size of the window."""
     char_format = QTextCharFormat()
     char_format.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
     spans = [
@@ -146,7 +146,7 @@ def has_markup(text: str) -> bool:
 
 
 def to_hard_line_breaks(text: str) -> str:
-    """Return Markdown with hard line breaks, as models use them; code blocks are unchanged."""
+    """Return Markdown with every line break hard, as models mean it; code blocks are unchanged."""
     lines, fence = [], ""
     for line in text.split("\n"):
         match = _FENCE.match(line)

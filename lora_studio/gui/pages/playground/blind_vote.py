@@ -1,4 +1,4 @@
-"""Blind comparison: shuffled columns without names, a vote, then the names."""
+"""Blind comparison: shuffle the columns, hide their names until the user has voted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lora_studio.gui.pages.playground.vote_bar import VoteBar
 
 
 class BlindVote(QObject):
-    """Hold the order of the columns and whether their names are hidden.
+    """Holds the order of the columns and whether their names are hidden.
 
     Signals:
         reordered: the order of the columns has changed.

@@ -29,7 +29,7 @@ from lora_studio.gui.project.state import ProjectState
 
 
 class ChatController(QObject):
-    """Run one conversation at a time, in up to three columns that share a worker.
+    """Runs one conversation at a time, in up to three columns that share a worker.
 
     Signals:
         changed: `conversation`, `history` or `waiting` has changed.
@@ -55,7 +55,7 @@ class ChatController(QObject):
         self.history: list[Conversation] = []
         self.choices: tuple[SpeakerOption, ...] = ()
         self.library: tuple[str, ...] = ()
-        self.device = ""  # "" is the project's device
+        self.device = ""  # "" for the project's device
         self.waiting: dict[int, str] = {}  # column -> partial answer
         self._opened: object = None
         self._answer_id = ""  # id of the command whose answers are being generated

@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.basics import label, row, tool_button
 
 
 class ChatColumn(QFrame):
-    """Show a column of a conversation.
+    """Shows one column of a conversation.
 
     Signals:
         speaker_chosen(speaker): another model, or other adapter weights.
@@ -146,5 +146,5 @@ class ChatColumn(QFrame):
             self.area.verticalScrollBar().setValue(highest)
 
     def _on_scrolled(self, value: int) -> None:
-        """Follow the end of the conversation unless the user has scrolled up."""
+        """Keep the end of the conversation visible unless the user has scrolled up."""
         self._follows_end = value >= self.area.verticalScrollBar().maximum() - Spacing.L

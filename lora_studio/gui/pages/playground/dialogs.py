@@ -34,10 +34,10 @@ _RIGHT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignTrailing
 
 
 class TokensDialog(Dialog):
-    """Show the exact prompt of an answer as tokens."""
+    """Shows the exact prompt of an answer as tokens."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """Wait for the prompt of the model called `name`."""
+        """Create the dialog; `name` is the model whose prompt `show_prompt` will show."""
         super().__init__(tr("Prompt for {name}").format(name=name), "", parent)
         self.resize(*_SIZE)
         self.view = TokenView(training=False)
@@ -71,7 +71,7 @@ class TokensDialog(Dialog):
 
 
 class TallyDialog(Dialog):
-    """Show how often each model won; exports the votes as CSV."""
+    """Shows how often each model won, and exports the votes as CSV."""
 
     def __init__(self, votes: Sequence[Vote], parent: QWidget | None = None) -> None:
         """Count the votes."""
@@ -146,7 +146,7 @@ def _make_tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
 
 
 class PlaygroundDialogs(QObject):
-    """Open the dialogs of a page, each only once."""
+    """Opens the dialogs of a page, each at most once."""
 
     def __init__(self, controller: ChatController, page: QWidget) -> None:
         """Request the contents of the dialogs from `controller`."""

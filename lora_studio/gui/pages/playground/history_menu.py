@@ -16,7 +16,7 @@ _MAX_LISTED = 30
 
 
 class HistoryMenu(QMenu):
-    """List the conversations; filled on `aboutToShow`.
+    """A list of conversations, filled on `aboutToShow`.
 
     Signals:
         chosen(Conversation): show this conversation.

@@ -34,7 +34,7 @@ from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 
 
 class PlaygroundPage(AppPage):
-    """Show up to three columns with one prompt box.
+    """The page with up to three chat columns and one prompt box.
 
     Signals:
         library_requested: show the adapter library.
@@ -157,7 +157,7 @@ class PlaygroundPage(AppPage):
     # --- called by the window -----------------------------------------------------------------
 
     def on_shown(self) -> None:
-        """Search for models that runs have created since."""
+        """Search for models that runs have created meanwhile."""
         self.controller.find_speakers()
         self.refresh()
 

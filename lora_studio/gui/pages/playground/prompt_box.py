@@ -13,7 +13,7 @@ _MAX_LINES = 6
 
 
 class PromptBox(QPlainTextEdit):
-    """Grow with the text, up to a few lines.
+    """A text box that grows with the text, up to a few lines.
 
     Signals:
         sent: Enter was pressed in a box that isn't empty.

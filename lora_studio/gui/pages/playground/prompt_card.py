@@ -20,7 +20,7 @@ _TYPED_DELAY = 400
 
 
 class PromptCard(Card):
-    """Edit the prompt and how it is answered.
+    """Edits the prompt and the settings for its answers.
 
     Signals:
         sent: send the prompt.
@@ -28,7 +28,7 @@ class PromptCard(Card):
         cpu_clicked: answer on the CPU.
         recalled: edit the last prompt.
         canceled: Esc was pressed in the prompt.
-        typed: prompt or system prompt changed, a moment ago.
+        typed: prompt or system prompt changed; emitted after a pause in typing.
         sampling_chosen(sampling), device_chosen(name): other settings; "" is the project's device.
     """
 

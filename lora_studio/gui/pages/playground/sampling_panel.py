@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.basics import button, label, row
 
 
 class SamplingPanel(QFrame):
-    """Edit the fields of `Sampling`; invalid values are marked and ignored.
+    """Edits the fields of `Sampling`; invalid values are marked and ignored.
 
     Signals:
         changed(sampling): the settings changed.

@@ -21,7 +21,7 @@ _MAX_RUNS = 12
 
 
 class SpeakerMenu(QPushButton):
-    """Show the selected model; opens the menu on click, Space or Down.
+    """Shows the selected model, and opens the menu on click, Space or Down.
 
     Signals:
         chosen(speaker): another model was selected.

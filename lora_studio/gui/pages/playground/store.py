@@ -21,7 +21,7 @@ _MAX_RUNS = 300
 
 
 class PlaygroundStore(QObject):
-    """Load and save the playground of the open project.
+    """Loads and saves the conversations and votes of the open project.
 
     Signals:
         loaded(conversations): those of the project, newest first.
@@ -140,9 +140,9 @@ class PlaygroundStore(QObject):
     def _begin(
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> BackgroundReader:
-        # The callback is part of the result: a thread's signal connected to a plain function would
-        # call it in that thread. So is the thread: deleting it before its queued signal is
-        # delivered would lose the signal.
+        # The callback is part of the result, because a signal connected to a plain function would
+        # call it in the worker thread. The thread is, too, because deleting it before its queued
+        # signal is delivered would lose the signal.
         def run(
             thread: BackgroundReader,
         ) -> tuple[BackgroundReader, Callable[[object], object], object]:

@@ -21,7 +21,7 @@ Waiting = Literal["", "waiting", "answering"]
 
 
 class TurnView(QWidget):
-    """Show a prompt with the selected version of its answer.
+    """Shows a prompt with the selected version of its answer.
 
     Signals:
         edit_clicked: edit the prompt and branch from here.
@@ -92,7 +92,7 @@ class TurnView(QWidget):
         self._show_tools()
 
     def grow(self, start: int, text: str, tokens: int) -> None:
-        """Replace the answer from the character `start` on."""
+        """Replace the answer from character `start` to its end."""
         self.answer.show_text(self.answer.text()[:start] + text)
         self.answer.show()
         if not self._is_blind:

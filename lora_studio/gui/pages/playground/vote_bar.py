@@ -13,7 +13,7 @@ from lora_studio.gui.widgets.basics import button, label, row
 
 
 class VoteBar(QFrame):
-    """Show one button per answer, and one for no difference.
+    """Shows one button per answer, and one for no difference.
 
     Signals:
         voted(index): the position of the better answer, -1 for no difference.

@@ -70,7 +70,7 @@ _GROUP_ENDS = ("queue", "chat", "tag", "folder")
 
 
 class RunActions(QObject):
-    """Perform actions on the `chosen` runs, which the page keeps up to date.
+    """Performs actions on the `chosen` runs, which the page updates.
 
     Signals:
         open_requested(RunFolder): use a run for merging and export.
@@ -260,7 +260,7 @@ class RunActions(QObject):
     def _begin(
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> None:
-        """Run work in a thread; its result is discarded if another project is opened meanwhile."""
+        """Run `work` in a thread; its result is discarded if another project is opened meanwhile."""
         folder = self._library.folder
 
         def deliver(result: object) -> None:

@@ -48,7 +48,7 @@ def parse_numbers(text: str, about: FieldFacts) -> list[Any]:
 
 
 class AxisEditor(QWidget):
-    """Select a setting by name; numbers are typed as a list, choices are checked.
+    """Selects a setting by name; numbers are typed as a list, choices are checked.
 
     Signals:
         changed: the setting or its values changed.

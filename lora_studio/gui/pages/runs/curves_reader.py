@@ -15,12 +15,12 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.threads import BackgroundReader
 
-#: Seconds between two readings of a run in progress, which read its whole file each time.
+#: Minimum seconds between two reads of a run in progress; each reads the whole file.
 _REREAD_EVERY = 10.0
 
 
 class RunCurvesReader(QObject):
-    """Read metrics, one thread per run, and cache them while the run is plotted.
+    """Reads metrics in one thread per run, and caches them while the run is plotted.
 
     Signals:
         changed: new metrics of a plotted run are available.
@@ -34,11 +34,11 @@ class RunCurvesReader(QObject):
         """Start without runs."""
         super().__init__(parent)
         self._curves: dict[str, RunCurves] = {}
-        self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the reading
+        self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the read
         self._threads: dict[str, BackgroundReader] = {}
 
     def get_curves(self, name: str) -> RunCurves:
-        """Return the curves of a run as far as they are read."""
+        """Return the curves of a run as far as they have been read."""
         return self._curves.setdefault(name, RunCurves(name))
 
     def set_runs(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:

@@ -15,7 +15,7 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class DeleteDialog(Dialog):
-    """Ask whether to delete runs or only their checkpoints, with the disk space that this frees.
+    """Asks whether to delete runs or only their checkpoints, and shows the disk space that this frees.
 
     Signals:
         all_chosen, checkpoints_chosen: move the runs or their checkpoints to the trash.

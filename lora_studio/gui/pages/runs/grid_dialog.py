@@ -26,7 +26,7 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class GridDialog(Dialog):
-    """Ask for the settings and their values, and show the number of runs and the estimated time.
+    """Asks for settings and values, and shows the number of runs and the estimated time.
 
     Signals:
         chosen(axes): the settings with their values, for `copies.grid`.
@@ -70,7 +70,7 @@ class GridDialog(Dialog):
 
     def _check(self) -> None:
         self._show_total()
-        QTimer.singleShot(0, self, self._fit)  # after the layouts have processed the changes
+        QTimer.singleShot(0, self, self._fit)  # runs after the layouts have processed the changes
 
     def _fit(self) -> None:
         layout = self.layout()

@@ -35,7 +35,7 @@ _SHADE = 0.38
 
 
 class GridView(QWidget):
-    """Show values of the first setting as rows and of the second as columns; the best cell is
+    """Shows values of the first setting as rows and of the second as columns; the best cell is
     marked.
 
         Signals:

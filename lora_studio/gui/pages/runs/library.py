@@ -14,12 +14,12 @@ from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
 
-#: Seconds of reading after which the thread pauses for the window, and seconds of that pause.
+#: Seconds of work after which the thread yields to the window, and seconds that it then sleeps.
 _WORK_SECONDS, _PAUSE_SECONDS = 0.003, 0.001
 
 
 class RunLibrary(QObject):
-    """Hold the summary of every run; never blocks the window.
+    """Holds the summary of every run; never blocks the window.
 
     Signals:
         changed: `runs` has changed.

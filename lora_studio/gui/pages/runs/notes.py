@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.basics import label
 
 
 class RunNotes(QWidget):
-    """Edit annotations; changes are saved on Enter and on focus loss. Several runs share only tags.
+    """Edits annotations and saves them on Enter and on focus loss. With several runs, only tags can be edited.
 
     Signals:
         edited(changes): a list of (folder, RunAnnotations) to save.

@@ -35,12 +35,12 @@ from lora_studio.gui.widgets.columns import make_splitter
 
 #: Milliseconds between two scans while a run is in progress, and from typing to searching.
 _SCAN_EVERY, _SEARCH_DELAY = 2000, 150
-#: Default share of the table above the plot, and of both beside the side panel, in percent.
+#: Default share of the table above the plot, and of both next to the side panel, in percent.
 _SHARES = (55.0, 70.0)
 
 
 class RunsPage(AppPage):
-    """A table above a plot of the checked runs, with details of the selected runs beside them.
+    """A table above a plot of the checked runs, with details of the selected runs next to them.
 
     Signals:
         open_requested(RunFolder): use a run for merging and export.
@@ -120,7 +120,7 @@ class RunsPage(AppPage):
             run.state == "running" for run in self.library.runs
         )
         if in_progress and self.isVisible() and not self.library.is_scanning:
-            # Scans take at most a tenth of the time, also on a slow drive.
+            # Scans take at most a tenth of the time, even on a slow drive.
             delay = round(10_000 * self.library.scan_seconds)
             self._scan_timer.start(max(_SCAN_EVERY, min(60_000, delay)))
         else:

@@ -24,11 +24,11 @@ _RELOAD_DELAY = 300
 
 
 class RunQueue(QObject):
-    """Start queued runs one after another; the queue is stored in a file in the runs folder.
+    """Starts queued runs one after another; the queue is stored in a file in the runs folder.
 
     Runs that were queued before the project was opened start after the next job, or when the user
     starts the queue. If several windows have the project open, only the one that can edit it starts
-    runs; it also sees the runs that the others add.
+    runs, including those that the others add.
 
     Signals:
         changed: `items` or `paused` has changed.
@@ -139,7 +139,7 @@ class RunQueue(QObject):
         return problem is not None and problem.code == lock.CODE
 
     def _reload_external(self) -> None:
-        """Show runs that another program queued, without starting them: that program may be
+        """Show runs that another program queued, without starting them, because that program may be
         about to.
         """
         known = set(self.names)
@@ -173,7 +173,7 @@ class RunQueue(QObject):
             )
 
     def _on_job_changed(self) -> None:
-        if not self._watcher.directories():  # the first run of a project makes the folder
+        if not self._watcher.directories():  # the first run of a project creates the folder
             self._watch()
         if self._held and self._jobs.running:
             self._held = False

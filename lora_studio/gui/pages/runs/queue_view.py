@@ -16,7 +16,7 @@ _NAME = Qt.ItemDataRole.UserRole
 
 
 class QueueView(QWidget):
-    """Show the queue, the next run first.
+    """Shows the queue, the next run first.
 
     Signals:
         start_clicked, pause_clicked: start the queue, or pause it after the current job.
@@ -160,5 +160,5 @@ class _List(QListWidget):
         name = str(dragged.data(_NAME))
         super().dropEvent(event)
         index = self.list_names().index(name)
-        # After the drop: refilling the list while Qt handles the drop would delete its items.
+        # Delayed, because refilling the list while Qt handles the drop would delete its items.
         QTimer.singleShot(0, self, lambda: self.moved.emit(name, index))

@@ -38,11 +38,11 @@ class SettingRow:
     about: FieldFacts
     step: str
     values: tuple[Any, ...]
-    differs: bool  # among the runs, or of one run from the default
+    differs: bool  # between the runs, or between a single run and the defaults
 
 
 class SettingsModel(QAbstractTableModel):
-    """Hold one row per setting and one column per run."""
+    """Table model with one row per setting and one column per run."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
@@ -94,7 +94,7 @@ class SettingsModel(QAbstractTableModel):
 
 
 class RunSettings(QWidget):
-    """Show differing settings, or all on request."""
+    """Shows differing settings, or all on request."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start without runs."""
@@ -179,7 +179,7 @@ class _View(QTableView):
         self._share()
 
     def _share(self) -> None:
-        """Give all value columns the same width, at least a readable one if there are several."""
+        """Give all value columns the same width, which has a minimum if there are several."""
         count = self.model().columnCount() - 1 if self.model() is not None else 0
         if count < 1:
             return

@@ -29,7 +29,7 @@ _MAX_COMPARED = 8
 
 
 class RunSide(QTabWidget):
-    """Show settings, notes, queue and grid searches as tabs."""
+    """Shows settings, notes, queue and grid searches as tabs."""
 
     def __init__(self, rows: RunModel, parent: QWidget | None = None) -> None:
         """Read names, letters and states of runs from `rows`."""
@@ -69,7 +69,7 @@ class RunSide(QTabWidget):
         self._fit()
 
     def show_grids(self, runs: Sequence[RunSummary]) -> None:
-        """Show the grid searches that runs belong to; hides the tab without any."""
+        """Show the grid searches that runs belong to, or hide the tab if there are none."""
         tables = grid_search.build_tables(runs)
         self.grids.show_grids(tables)
         self.setTabVisible(self.indexOf(self.grids), bool(tables))

@@ -24,7 +24,7 @@ _WIDTHS: dict[Column, int] = {
 #: Columns to hide, in this order, if not all fit; and the minimum width of the name in characters.
 _HIDE_FIRST: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
 _NAME = 21
-#: Columns that share the remaining width, up to so many characters each.
+#: Columns that share the remaining width, and their maximum width in characters.
 _GROWING: tuple[Column, ...] = ("model", "data", "tags")
 _MAX_GROWTH = 14
 #: Keys that select a run if none is selected.
@@ -38,7 +38,7 @@ _SELECT_KEYS = (
 
 
 class RunTable(QTableView):
-    """Show the runs; Space checks, Enter opens. Column widths never depend on the rows.
+    """Shows the runs; Space checks, Enter opens. Column widths never depend on the rows.
 
     Signals:
         selection_changed: the selection has changed.
@@ -207,7 +207,7 @@ class RunTable(QTableView):
             and self.rows.shown
             and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier
         ):
-            self.selectRow(ends[Qt.Key(event.key())])  # Qt goes to the first or last column
+            self.selectRow(ends[Qt.Key(event.key())])  # Qt would go to the first or last column
             return
         names = [run.folder for run in self.list_selected()]
         if event.key() == Qt.Key.Key_Space and names:

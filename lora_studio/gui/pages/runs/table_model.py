@@ -53,12 +53,12 @@ STATES: dict[str, StateStyle] = {
     "unreadable": StateStyle(mark("Unreadable"), "!", "error"),
 }
 
-#: Returns whether a run is listed.
+#: A function that returns whether a run is listed.
 RunFilter = Callable[[RunSummary], bool]
 
 
 class RunModel(QAbstractTableModel):
-    """Hold the runs that match the filter, in order. Sorting thousands takes milliseconds.
+    """Table model of the runs that match the filter. Sorting thousands takes milliseconds.
 
     Signals:
         ticked_changed: the set of checked runs has changed.

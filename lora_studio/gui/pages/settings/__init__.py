@@ -1,1 +1,1 @@
-"""Settings, engine setup, and updates of the program."""
+"""The Settings page, the engine setup, and update checks."""

@@ -18,7 +18,7 @@ from lora_studio.setup.engines import Engine
 
 
 class EngineActions(QWidget):
-    """The active engine, a choice where there are several, and a button for every action.
+    """Shows the active engine, a list if there are several, and a button for every action.
 
     Signals:
         action_requested(action): "install", "repair", "update", "rollback", "move", "remove" or "show".
@@ -29,7 +29,7 @@ class EngineActions(QWidget):
     chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Show what is installed now; `refresh` reads it again."""
+        """Show the installed engines; `refresh` reads them again."""
         super().__init__(parent)
         self.state = label("", wrap=True)
         self.choice = ComboControl({})
@@ -63,7 +63,7 @@ class EngineActions(QWidget):
         return button(text, lambda: self.action_requested.emit(name))
 
     def refresh(self, *, running: bool = False) -> None:
-        """Show what is installed now and which actions are possible."""
+        """Show the installed engines and the possible actions."""
         installed, current, before = (
             engines.list_engines(),
             engines.get_current(),
@@ -103,7 +103,7 @@ def _describe_state(current: Engine | None, installed: list[Engine]) -> str:
 
 
 def _make_distinct_titles(installed: list[Engine]) -> dict[str, str]:
-    """Return a title for each engine by name, with its creation time where titles are equal."""
+    """Return a title for each engine by name, with the creation time if titles are equal."""
     texts = {one.name: format_engine_title(one) for one in installed}
     often = Counter(texts.values())
     for one in installed:

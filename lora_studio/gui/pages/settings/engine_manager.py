@@ -29,12 +29,12 @@ _Make = Callable[[StopFlag], Iterator[Event]]
 
 
 class EngineManager(QObject):
-    """Owned by the window. Its dialog opens and closes while the work continues.
+    """Runs engine actions for the window; work continues when the dialog is closed.
 
     Signals:
         changed: the state changed; `control.running` says whether work is running.
-        clearing: engines are about to be deleted or moved, so stop everything that uses them.
-        switched: restart the workers.
+        clearing: engines are about to be deleted or moved; stop everything that uses them.
+        switched: another engine is active; restart the workers.
     """
 
     changed = Signal()
@@ -184,7 +184,7 @@ class EngineManager(QObject):
 
 
 def _import_operations() -> ModuleType:
-    """Return the operations module, imported late: it costs a fifteenth of the window's start."""
+    """Return the operations module, imported late because it takes 7 % of the window's startup time."""
     from lora_studio.setup import operations
 
     return operations

@@ -33,7 +33,7 @@ from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import align_at_top
 from lora_studio.setup import app_update
 
-#: Most pixels of both columns together: longer lines are hard to read.
+#: Maximum width of both columns together, in pixels; longer lines are hard to read.
 _WIDTH = 1520
 
 
@@ -63,7 +63,7 @@ class SettingsPage(AppPage):
         preferences: Preferences | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        """Create the page; devices follow when the inspector has found them."""
+        """Create the page; it shows devices when the inspector has found them."""
         super().__init__(parent)
         self._state = state
         known = preferences or Preferences()
@@ -87,7 +87,7 @@ class SettingsPage(AppPage):
         inner.setMaximumWidth(Size.scaled(_WIDTH))
         held = row(inner, None, spacing=0)
         held.setStretch(0, 1)
-        held.setStretch(1, 0)  # nothing, until the columns are as wide as they get
+        held.setStretch(1, 0)  # takes no space until the columns have their maximum width
         self.body.addLayout(held)
         self.body.addStretch(1)
         state.facts_changed.connect(self._on_facts_changed)

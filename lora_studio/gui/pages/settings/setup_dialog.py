@@ -1,4 +1,4 @@
-"""Dialog of the engine setup: what was detected, what it needs, and its progress."""
+"""Dialog of the engine setup: detected hardware, required space and download, and progress."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _VARIANTS = {
 
 
 class EngineDialog(Dialog):
-    """Plans at once and installs on request. Work continues if the dialog is closed.
+    """Plans a setup immediately and installs it on request. Work continues if the dialog is closed.
 
     Signals:
         python_chosen(path): use an existing Python instead of a setup.
@@ -116,7 +116,7 @@ class EngineDialog(Dialog):
                 self.outcome,
             )
         )
-        self.body.addStretch(1)  # it stays as high as it was when something goes
+        self.body.addStretch(1)  # keeps its height when a part is hidden
         self.buttons.insertWidget(0, self.log)
         self.close_ = self.add_button(button(tr("Close"), self.reject))
         self.cancel = self.add_button(button(tr("Cancel"), self.control.cancel))
@@ -124,7 +124,7 @@ class EngineDialog(Dialog):
             button(tr(_DOES[self._request.mode]), self._start, kind="primary"), default=True
         )
 
-    # --- what the user wants ------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def _start(self) -> None:
         if isinstance(self.control.ending, Done) and not self.control.planned:
@@ -162,7 +162,7 @@ class EngineDialog(Dialog):
     def _choose_python(self) -> None:
         dialog = QFileDialog(self, tr("Choose a Python executable with PyTorch installed"))
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        # What a link in an environment points to is the Python outside of it.
+        # Not resolved: a virtual environment's link points to the Python outside of it.
         dialog.setOption(QFileDialog.Option.DontResolveSymlinks)
         dialog.fileSelected.connect(lambda name: self.python_chosen.emit(Path(name)))
         dialog.finished.connect(dialog.deleteLater)
@@ -178,12 +178,12 @@ class EngineDialog(Dialog):
     def _open_log(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folders.get_root().log)))
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _show(self) -> None:
         control, ending = self.control, self.control.ending
         if control.planned and control.request != self._request and self.isVisible():
-            control.prepare(self._request)  # planning was in progress when this was opened
+            control.prepare(self._request)  # planning was in progress when the dialog was opened
             return
         self._show_facts()
         self._show_progress()
@@ -216,7 +216,7 @@ class EngineDialog(Dialog):
         again = failed is not None or cancelled
         self.go.setText(tr("Close") if ready else tr("Try again") if again else does)
         if self.go.isEnabled() and self.focusWidget() is self.close_:
-            self.go.setFocus()  # focus moved elsewhere while the button was disabled
+            self.go.setFocus()  # the focus moved elsewhere while the button was disabled
         self._fit_height()
 
     def _show_notes(self) -> None:

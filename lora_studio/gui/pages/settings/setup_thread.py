@@ -26,7 +26,7 @@ from lora_studio.setup.tools import StopFlag
 if TYPE_CHECKING:
     from lora_studio.setup.operations import SetupRequest
 
-#: What a stage of a set-up is called.
+#: Titles of the stages of a setup.
 STAGES = {
     "Planning": mark("Checking requirements"),
     "Downloading": mark("Downloading"),
@@ -106,8 +106,10 @@ class EngineControl(QObject):
         self._switches = False
         self.machine: MachineFound | None = None
         self.plan: SetupPlanned | None = None
-        self.request: SetupRequest | None = None  # what the latest plan is of
-        self.agreed: SetupRequest | None = None  # what the user has begun with, and is not done
+        self.request: SetupRequest | None = None  # the setup that the latest plan describes
+        self.agreed: SetupRequest | None = (
+            None  # the setup that the user has confirmed and that isn't complete
+        )
         self.progress: Progress | None = None
         self.warnings: list[Warned] = []
         self.ending: Ending | None = None
@@ -156,7 +158,7 @@ class EngineControl(QObject):
             self.start(work.carry_out, stop)
 
     def resume(self, request: SetupRequest) -> None:
-        """Plan again what the user has confirmed, and install it without asking."""
+        """Plan the setup that the user has confirmed again, and install it without asking."""
         if self.running:
             return
         work = self._make_setup(request)
@@ -226,7 +228,7 @@ class EngineControl(QObject):
 
 
 def _set_up(request: SetupRequest, stop: StopFlag) -> SetupSteps:
-    """Return the real setup, imported late: it costs a fifteenth of the window's start."""
+    """Return the real setup, imported late because it takes 7 % of the window's startup time."""
     from lora_studio.setup.operations import EngineSetup
 
     return EngineSetup(request, stop)

@@ -1,4 +1,4 @@
-"""Card with the update settings: whether to check, and which URL."""
+"""Card with the update settings: whether to check, and the URL to check."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from lora_studio.gui.threads import DetachedThread
 from lora_studio.setup import app_update
 from lora_studio.setup.app_update import Release
 
-#: Seconds between two automatic checks: a day.
+#: Minimum seconds between two automatic checks: a day.
 INTERVAL = 86_400.0
 
 
@@ -36,7 +36,7 @@ class _UpdateThread(DetachedThread):
         self._address = address
 
     def run(self) -> None:
-        """Check once; emit nothing if the window is gone."""
+        """Check once; emit nothing if the window has been closed."""
         try:
             release = app_update.find_newer_release(self._address)
             if not self.silent:
@@ -58,7 +58,7 @@ class UpdateCheck(QObject):
     def __init__(
         self, preferences: Preferences, messages: Messages, parent: QObject | None = None
     ) -> None:
-        """Create the check; nothing is requested yet."""
+        """Create it without sending a request."""
         super().__init__(parent)
         self._preferences = preferences
         self._messages = messages

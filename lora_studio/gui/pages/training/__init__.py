@@ -1,1 +1,1 @@
-"""The training step: the recipe before, curves during, a verdict after."""
+"""The training step: settings before a run, curves during it, and a verdict after it."""

@@ -35,7 +35,7 @@ _MAX_COMPARED_RUNS = 30
 
 
 class CurvesCard(Card):
-    """Show the loss plot; reads and writes files in background threads, which `leave` ends."""
+    """Shows the loss plot, and reads and writes files in background threads, which `leave` ends."""
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Build the card with an empty plot."""
@@ -118,7 +118,7 @@ class CurvesCard(Card):
         self._drop_run(key)
 
     def _drop_run(self, key: str) -> None:
-        """Untick a run without curves; it is read again when it is ticked again."""
+        """Uncheck a run without curves; checking it again reads it again."""
         self._read.pop(key, None)
         self.plot.bar.drop(key)
 

@@ -14,7 +14,7 @@ from lora_studio.gui.widgets.basics import FlowLayout, button, label
 
 
 class FixRow(QWidget):
-    """Show a button per fix; hidden while there are none.
+    """Shows a button per fix; hidden while there are none.
 
     Signals:
         chosen(Fix): apply a change to the project.
@@ -23,7 +23,7 @@ class FixRow(QWidget):
     chosen = Signal(object)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Follow the values of the project in `state`."""
+        """Follow the settings of the project in `state`."""
         super().__init__(parent)
         self._state = state
         self._fixes: list[Fix] = []

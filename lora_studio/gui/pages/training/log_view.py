@@ -1,4 +1,4 @@
-"""The log of a job, one line per event; scrolls along unless the user has scrolled up."""
+"""The log of a job, one line per event; follows its end unless the user has scrolled up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_LINES = 5000
 
 
 class LogView(QPlainTextEdit):
-    """Show the events of a job as read-only text."""
+    """Shows the events of a job as read-only text."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
@@ -27,7 +27,7 @@ class LogView(QPlainTextEdit):
         self.setAccessibleName(tr("Log"))
 
     def on_event(self, event: object) -> None:
-        """Append a line for events that belong into a log."""
+        """Append a line for events that belong in a log."""
         if text := _format_line(event):
             stamp = time.strftime("%H:%M:%S", time.localtime(getattr(event, "time", None)))
             self.appendPlainText(f"{stamp}  {text}")

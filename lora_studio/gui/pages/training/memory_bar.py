@@ -24,7 +24,7 @@ def get_component_color(component: Component) -> QColor:
 
 
 class MemoryBar(QWidget):
-    """Show an estimate to scale, with its legend below; the rest of the bar is free memory.
+    """Shows an estimate to scale, with its legend below; the rest of the bar is free memory.
 
     If the estimate exceeds the memory of the device, the bar spans the estimate and a line marks
     where the memory ends.

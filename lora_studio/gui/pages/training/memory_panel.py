@@ -1,4 +1,4 @@
-"""Whether training fits into the device's memory: the estimate, and fixes where it doesn't fit."""
+"""Panel with the memory estimate of a training, and fixes if it doesn't fit the device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNKNOWN = mark(
 
 
 class MemoryPanel(QWidget):
-    """Show the memory estimate of a plan; cheap enough to update on every keystroke.
+    """Shows the memory estimate of a plan; cheap enough to update on every keystroke.
 
     Signals:
         chosen(Fix): apply a change to the project.

@@ -44,7 +44,7 @@ class PrimaryAction(enum.Enum):
 
 
 class TrainingPage(StepPage):
-    """Show the settings or the latest training of the run that the window follows."""
+    """Shows the settings or the latest training of the run that the window follows."""
 
     step = "training"
     title = mark("Train")
@@ -64,7 +64,7 @@ class TrainingPage(StepPage):
         self.tabs = QTabWidget()
         self.recipe = RecipeForm(state, self.add_editor)
         self._wants_recipe = False
-        self._is_ending = False  # the user asked to end; it takes effect after the current step
+        self._is_ending = False  # the user asked to stop, which takes effect after the current step
         # The widget that Qt focused when the Pause button was disabled.
         self._focus_after_pause: QWidget | None = None
         self._adapter: events.AdapterSaved | None = None
@@ -116,7 +116,7 @@ class TrainingPage(StepPage):
         ):
             self.header.extra.addWidget(extra)
         self.run_view = self._build_run_view()
-        # Not a QStackedWidget: it would always be as tall as its tallest page.
+        # Not a QStackedWidget, which would always be as tall as its tallest page.
         self.body.addWidget(self.recipe, 1)
         self.body.addWidget(self.run_view, 1)
 
@@ -145,7 +145,7 @@ class TrainingPage(StepPage):
         return view
 
     def _resize_tabs(self, *_: object) -> None:
-        """Give samples and notes more height than the log, of which the last lines suffice."""
+        """Give samples and notes more height than the log, whose last lines are enough."""
         is_log = self.tabs.currentWidget() is self.log
         set_scaled_sizes(self.tabs, at_least=130 if is_log else 240)
 
@@ -278,7 +278,7 @@ class TrainingPage(StepPage):
         return self._adapter is not None and not self._is_running()
 
     def describe_paused(self) -> str:
-        """Return the rail's note about a training that can be resumed, "" for any other."""
+        """Return the caption that the rail shows for a resumable training, "" for any other."""
         if self._is_running() or self._adapter is not None or not self._can_resume():
             return ""
         return tr("paused") if self.record.phase == "paused" else tr("can be resumed")

@@ -19,7 +19,7 @@ SIZES = (
 
 
 class ImageExportDialog(Dialog):
-    """Ask for the size and the colors of the image.
+    """Asks for the size and the colors of the image.
 
     Signals:
         chosen(size, palette): size in pixels, and the color palette.

@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.basics import button, label
 
 
 class PresetPanel(QWidget):
-    """Show the presets; the one whose settings the project has is selected.
+    """Shows the presets; the one that matches the project's settings is selected.
 
     Signals:
         chosen(Preset): apply a preset, after the user has seen its changes.

@@ -52,7 +52,7 @@ _ADVANCED: dict[str, tuple[str, ...]] = {
 _OPTIMIZERS: dict[str, optimizers.OptimizerInfo] = {
     str(name): about for name, about in OPTIMIZERS.items()
 }
-#: Fields with too many or too long choices for buttons side by side.
+#: Fields whose choices are too many or too long for buttons side by side.
 _COMBOS = ("optimizer", "schedule")
 #: Fields that only these schedules use.
 _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
@@ -77,7 +77,7 @@ _TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
 
 
 class RecipeForm(QWidget):
-    """Show presets and fields on the left, and a summary of the earlier steps on the right."""
+    """Shows presets and fields on the left, and a summary of the earlier steps on the right."""
 
     def __init__(self, state: ProjectState, add_editor: Callable[..., FieldEditor]) -> None:
         """Create the editors with `add_editor`, which is `StepPage.add_editor`."""
@@ -151,7 +151,7 @@ class RecipeForm(QWidget):
         )
 
     def refresh_memory(self, *_: object) -> None:
-        """Update the estimate; its problem isn't reported during a job, which uses memory itself."""
+        """Update the estimate; don't report its problem during a job, because the job uses memory."""
         plan, measured = memory_plan.make_plan(self.state), self.state.facts.lengths is not None
         problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
@@ -160,7 +160,7 @@ class RecipeForm(QWidget):
             self.state.report("memory", [problem] if problem else [])
 
     def _refresh_help(self) -> None:
-        """Explain which fields the data or the optimizer don't use, and hide unused ones."""
+        """Explain fields that the data or the optimizer doesn't use, or hide them."""
         data = self.state.facts.dataset
         task = data.task if data is not None else None
         for field, (tasks, unused) in _TASK_FIELDS.items():
@@ -187,7 +187,7 @@ class RecipeForm(QWidget):
         field_editor.set_help(unused or field_editor.get_facts.description)
 
     def _report_unavailable(self) -> None:
-        """Report an optimizer or trackers that this machine's devices or packages rule out."""
+        """Report an optimizer or trackers that don't work with this machine's devices or packages."""
         machine, training = self.state.facts.devices, self.state.get_spec(_STEP)
         reason = NO_TEXT
         if machine is not None and machine.devices and isinstance(training, TrainingSpec):
@@ -208,7 +208,7 @@ class RecipeForm(QWidget):
         return choices.get(value, value)
 
     def _describe_device(self) -> str:
-        """Return the devices that train, grouped by title: `2 × RTX 4090`."""
+        """Return the training devices, grouped by title: `2 × RTX 4090`."""
         model, machine = self.state.get_spec("model"), self.state.facts.devices
         devices = model.devices if isinstance(model, ModelSpec) else ()
         titles = {

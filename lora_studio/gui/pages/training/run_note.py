@@ -18,7 +18,7 @@ _SAVE_DELAY = 800
 
 
 class RunNote(QWidget):
-    """Edit the notes of a run, which are saved in its folder and also shown on the Runs page.
+    """Edits the notes of a run, which are saved in its folder and also shown on the Runs page.
 
     Signals:
         steps_changed(steps): the steps that the notes mention.

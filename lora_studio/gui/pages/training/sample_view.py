@@ -27,7 +27,7 @@ _Answers = dict[tuple[int, TextSource], str]
 
 
 class SampleView(QScrollArea):
-    """Show a grid of answers: one row per prompt, one column per model.
+    """Shows a grid of answers: one row per prompt, one column per model.
 
     Answers are stored for every evaluation; the newest are shown until the user selects another.
     """
@@ -81,7 +81,7 @@ class SampleView(QScrollArea):
         return self._answers | self._by_step.get(self.steps.currentData(), {})
 
     def _add_step(self, step: int) -> None:
-        """Add an evaluation; one that a resumed training repeats keeps its entry."""
+        """Add an evaluation; if a resumed training repeats it, its entry is reused."""
         if step in self._by_step:
             return
         was_newest = self.steps.currentIndex() == self.steps.count() - 1

@@ -25,7 +25,7 @@ _TILES = {
 
 
 class StepTiles(StatTiles):
-    """Show progress, speed, loss and memory of the last step."""
+    """Shows progress, speed, loss and memory of the last step."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Show dashes until the first step."""

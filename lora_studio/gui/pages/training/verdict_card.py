@@ -32,10 +32,10 @@ WARNING_SECONDS = 10.0
 
 
 class StickyWarning:
-    """Hold a warning for a while, so that one near its threshold doesn't flicker."""
+    """Holds a warning for a while, so that one near its threshold doesn't flicker."""
 
     def __init__(self, seconds: float = WARNING_SECONDS) -> None:
-        """Start without a warning; `seconds` is how long one outlives its cause."""
+        """Start without a warning; `seconds` is how long a warning outlives its cause."""
         self._seconds = seconds
         self._latest: TrainingVerdict | None = None
         self._last_seen = 0.0
@@ -55,7 +55,7 @@ class StickyWarning:
 
 
 class VerdictCard(Card):
-    """Show a verdict with its advice and fixes; hidden while there is nothing to show.
+    """Shows a verdict with advice and fixes; hidden while there is nothing to show.
 
     Signals:
         fix_chosen(Fix): apply a change to the project.
@@ -155,7 +155,7 @@ class VerdictCard(Card):
         set_role(self.what, role)
 
     def _find_fixes(self, verdict: TrainingVerdict) -> list[Fix]:
-        """Return fixes for the settings of this run; those of the project may have changed since."""
+        """Return fixes for the settings of this run; the project's settings may have changed since."""
         training, lora = self._state.get_spec("training"), self._state.get_spec("lora")
         if self._run_project is not None:
             training, lora = self._run_project.training, self._run_project.lora
