@@ -1,1 +1,1 @@
-"""The engine environment: found, planned, downloaded, installed, checked, switched. No Qt, no torch."""
+"""Set up the engine environment: detect, plan, download, install, check, switch. No Qt, no torch."""

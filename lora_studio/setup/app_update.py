@@ -1,4 +1,4 @@
-"""Whether there is a newer version of the program. Asked only where the user has allowed it."""
+"""Check for a newer version of the program, only if the user has allowed it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lora_studio.setup.http_client import HttpClient, LazyModule
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = LazyModule("httpx")  # a tenth of the window's start
+    httpx = LazyModule("httpx")  # imported lazily: takes a tenth of the window's start-up time
 
-#: For distributors: an address that returns the latest version as JSON.
+#: For distributors: environment variable with a URL that returns the latest version as JSON.
 VARIABLE = "LORA_STUDIO_UPDATES"
 
-#: Largest answer that is read, in bytes.
+#: Largest response that is read, in bytes.
 _LARGEST = 1_000_000
 
 
@@ -40,8 +40,8 @@ def get_server_address(chosen: str) -> str:
 def find_newer_release(url: str, current: str = __version__) -> Release | None:
     """Return the newer release at an address, or None if this one is the latest.
 
-    The answer is one JSON object: `version` and `url`, or `tag_name` and `html_url` as release pages
-    of code hosts give it. Nothing about this machine is sent. Raises ProblemError.
+    The response is one JSON object: `version` and `url`, or `tag_name` and `html_url` as in
+    GitHub's release API. Nothing about this machine is sent. Raises ProblemError.
     """
     try:
         answer = _read(url)

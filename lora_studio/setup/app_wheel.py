@@ -1,4 +1,4 @@
-"""This version's own wheel, and what its engine needs: read from the wheel, listed nowhere else."""
+"""Provide this program's wheel; the engine's requirements are read from its metadata."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, list_bundled_fo
 NAME = "lora-studio"
 #: For builders: environment variable with the wheel of this program to install into engines.
 VARIABLE = "LORA_STUDIO_WHEEL"
-#: Of the window alone: the engine never draws anything.
+#: Requirements of the window only: the engine has no user interface.
 WINDOW_ONLY = ("pyside6-essentials", "pyqtgraph")
 
-#: A build of PyTorch by name, as opposed to an address or folder.
+#: Name of a PyTorch build, as opposed to a URL or folder.
 BUILD = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
-#: Says that PyTorch comes from where everything else does.
+#: PyTorch source: the same index as all other packages.
 STANDARD = "standard"
 
 
 @dataclass(frozen=True)
 class AppWheel:
-    """The wheel that goes into every engine."""
+    """The program's wheel, which is installed into every engine."""
 
     path: Path
     sha256: str
@@ -39,8 +39,8 @@ def provide_wheel(
 ) -> AppWheel:
     """Return the wheel included with the app, or one built from this checkout into `scratch`.
 
-    Building needs the network, so that of a wheel folder comes first where one is used. Raises
-    ProblemError when there is none.
+    Building needs the network, so a wheel in the wheel folder takes precedence if one is used.
+    Raises ProblemError if there is none.
     """
     if named := os.environ.get(VARIABLE):
         return _hash_wheel(Path(named))
@@ -72,8 +72,8 @@ def provide_wheel(
 def format_project(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
     """Return a pyproject.toml whose dependencies are the engine's, for uv to resolve.
 
-    `torch` is `STANDARD`, a build's name (passed to uv separately), or an index or folder that
-    PyTorch alone comes from.
+    `torch` is `STANDARD`, the name of a build (passed to uv separately), or an index or folder for
+    PyTorch alone.
     """
     own = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
     away = ", ".join(f"\"{name}; sys_platform == 'none'\"" for name in WINDOW_ONLY)

@@ -1,4 +1,6 @@
-"""What the engine can compute on: NVIDIA through its driver, AMD through the kernel, Apple, or none."""
+"""Detect the accelerator: NVIDIA GPUs through the driver, AMD GPUs through the kernel, Apple GPUs,
+or none.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +18,32 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 
-#: What an engine is made for; several can be installed side by side.
+#: The kind of accelerator that an engine supports; engines for several can be installed side by
+#: side.
 Variant = Literal["cpu", "cuda", "rocm", "mps"]
 VARIANTS: tuple[Variant, ...] = ("cpu", "cuda", "rocm", "mps")
 
-#: Builds of PyTorch by the CUDA version that the driver must know, the newest first, each with the
-#: lowest and highest compute capability that it has code for. From PyTorch's release notes: 12.8 and
-#: later dropped Maxwell to Volta, 12.6 has no code for Blackwell.
+#: Builds of PyTorch by the CUDA version that the driver must support, the newest first, each with
+#: the lowest and highest compute capability that it has code for. From PyTorch's release notes:
+#: 12.8 and later dropped Maxwell to Volta, 12.6 has no code for Blackwell.
 _CUDA_BUILDS: tuple[tuple[str, tuple[int, int], tuple[int, int], tuple[int, int]], ...] = (
     ("cu130", (13, 0), (7, 5), (99, 0)),
     ("cu128", (12, 8), (7, 5), (99, 0)),
     ("cu126", (12, 0), (5, 0), (9, 9)),
     ("cu118", (11, 8), (5, 0), (9, 0)),
 )
-#: The build for AMD: its own ROCm libraries are inside, the kernel's driver is all it needs.
+#: The build for AMD: it includes the ROCm libraries and needs only the kernel's driver.
 _ROCM_BUILD = "rocm6.4"
 _SECONDS = 10.0
 
 
 class Accelerator(BaseModel):
-    """The device that an engine is chosen for; memory in bytes, 0 where it is that of the machine.
+    """The device that an engine is chosen for; memory in bytes, 0 if it shares the machine's
+    memory.
 
-    `driver` is the driver's version, `cuda` the newest CUDA version it knows, `capability` the
-    oldest generation among the GPUs. `torch` is the build of PyTorch that fits, `note` says what
-    else is worth knowing.
+    `driver` is the driver's version, `cuda` the newest CUDA version that it supports, `capability`
+    the lowest compute capability among the GPUs. `torch` is the matching build of PyTorch, `note`
+    is a note for the user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,7 +100,7 @@ def choose_cuda_build(
 
 
 def _query_nvml() -> Accelerator | None:
-    """Query the driver's library."""
+    """Query NVML, the library of the driver."""
     import pynvml
 
     try:
@@ -129,7 +133,7 @@ def _query_nvml() -> Accelerator | None:
 
 
 def _query_nvidia_smi() -> Accelerator | None:
-    """Query the driver's program, if its library can't be loaded."""
+    """Query nvidia-smi, for when NVML can't be loaded."""
     fields = "name,driver_version,memory.total,compute_cap"
     table = _run_program("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
     version = re.search(r"CUDA Version\s*:?\s*(\d+)\.(\d+)", _run_program("nvidia-smi", "-q"))
@@ -137,7 +141,7 @@ def _query_nvidia_smi() -> Accelerator | None:
 
 
 def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | None:
-    """Return the GPUs in the program's table: name, driver, memory in MiB, compute capability."""
+    """Return the GPUs in nvidia-smi's table: name, driver, memory in MiB, compute capability."""
     rows = [[cell.strip() for cell in row] for row in csv.reader(table.splitlines())]
     rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"\d+\.\d+", row[3])]
     if not rows:
@@ -185,7 +189,7 @@ def detect_amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Acceler
 
 
 def format_gfx_name(version: int) -> str:
-    """Return the generation as AMD names it: 110000 is gfx1100, 90010 is gfx90a."""
+    """Return AMD's name of the architecture: 110000 is gfx1100, 90010 is gfx90a."""
     major, minor, stepping = version // 10000, version // 100 % 100, version % 100
     return f"gfx{major}{minor}{stepping:x}"
 

@@ -37,13 +37,13 @@ from lora_studio.setup.tools import SetupLog, StopFlag, without_secrets
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = LazyModule("httpx")  # a tenth of the window's start
+    httpx = LazyModule("httpx")  # imported lazily: takes a tenth of the window's start-up time
 
 #: Simultaneous downloads: enough to hide the latency of each, few enough not to burden a server.
 AT_ONCE = 4
 #: Seconds between two progress events, and seconds over which the speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
-#: Seconds that threads have to end once asked to: a thread that is connecting can't be interrupted.
+#: Seconds to wait for threads to end: a thread that is connecting can't be interrupted.
 _END = 1.0
 
 
@@ -59,7 +59,7 @@ class DownloadFile:
 
     @property
     def part(self) -> Path:
-        """The incomplete file."""
+        """Path of the incomplete file."""
         return self.target.with_name(self.target.name + ".part")
 
     @property
@@ -112,8 +112,8 @@ def fetch(
 ) -> Iterator[Progress]:  # fmt: skip
     """Download every file and yield the overall progress; calls `on_finished` for each finished file.
 
-    Continues incomplete files of earlier attempts. Raises ProblemError if a file can't be
-    downloaded, and SetupCancelledError on a cancel; downloaded data is kept.
+    Resumes incomplete files of earlier attempts. Raises ProblemError if a file can't be downloaded,
+    and SetupCancelledError if canceled; downloaded data is kept.
     """
     sizes = [file.size for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -140,8 +140,8 @@ def _process_in_threads(
 ) -> Iterator[DownloadFile | None]:
     """Process files in several threads; yield each finished file, and None while waiting.
 
-    Raises what the work raises, and SetupCancelledError at once: a thread that still waits for a
-    connection is abandoned, and does nothing more once it is asked to stop.
+    Raises what the work raises, and SetupCancelledError without delay: a thread that still waits
+    for a connection is abandoned, and stops as soon as it can.
     """
     workers = _DownloadThreads(work, files, at_once)
     try:
@@ -161,7 +161,7 @@ def _process_in_threads(
 
 
 class _DownloadThreads:
-    """Threads that take one file after another until all are done, one fails, or `halt` is asked."""
+    """Threads that process one file after another until all are done, one fails, or `halt` is set."""
 
     def __init__(
         self,
@@ -181,13 +181,13 @@ class _DownloadThreads:
             thread.start()
 
     def next_result(self, seconds: float) -> tuple[DownloadFile, BaseException | None] | None:
-        """Return the next finished file and its error; None if there is none within this time."""
+        """Return the next finished file and its error; None on a timeout."""
         with suppress(Empty):
             return self._results.get(timeout=seconds)
         return None
 
     def join(self, seconds: float) -> None:
-        """Wait for all threads, together no longer than this."""
+        """Wait for all threads, in total no longer than the timeout."""
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -333,7 +333,8 @@ def _download(
         counter.add(-file.part.stat().st_size)
         file.part.unlink()
         log.write(f"{file.name}: wrong checksum")
-        # A part of an earlier time may belong to another file of that name; a whole one may not.
+        # A partial file of an earlier setup may be of another file with that name; a complete one
+        # is verified.
         if is_restarted or not before:
             raise _checksum_error(file)
         is_restarted = True
@@ -358,7 +359,7 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
         if have and not goes_on:
             counter.add(-have)
         with file.part.open("ab" if goes_on else "wb") as sink:
-            # As it comes: pieces of a fixed size would lose what was gathered when a connection ends.
+            # No fixed chunk size: a partly filled chunk would be lost when a connection breaks.
             for chunk in answer.iter_raw():
                 stop.check()
                 sink.write(chunk)

@@ -1,4 +1,4 @@
-"""The engines that are installed: which there are, which one is in use, what it is started with."""
+"""The installed engines: list them, get the current one, and get the command line of its workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lora_studio.setup.folders import EngineRoot, get_root, not_writable_error
 
 MANIFEST = "engine.json"
 
-#: Seconds that workers have to end before an engine counts as in use.
+#: Seconds to wait for workers to end before an engine counts as in use.
 _PATIENCE = 2.0
 
 
@@ -38,9 +38,10 @@ class InstalledPackage(BaseModel):
 
 
 class Engine(BaseModel):
-    """An engine as its manifest states it, which is written last: a folder without one isn't an engine.
+    """An engine as described by its manifest, which is written last: a folder without one isn't an
+    engine.
 
-    `interpreter` is set for an existing Python of the user's, which is only pointed to.
+    `interpreter` is set for an existing Python of the user's, which the engine only refers to.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -58,24 +59,25 @@ class Engine(BaseModel):
 
     @property
     def python(self) -> Path:
-        """The interpreter that workers are started with."""
+        """The interpreter that runs workers."""
         return Path(self.interpreter) if self.interpreter else get_venv_python(self.folder / "venv")
 
     @property
     def own_python(self) -> bool:
-        """Whether its packages are ours to change."""
+        """Whether we installed its packages and may change them."""
         return not self.interpreter
 
     @property
     def fits(self) -> bool:
-        """Whether it is of this program's version."""
+        """Whether it has this program's version."""
         return self.app_version == __version__
 
     @property
     def environment(self) -> dict[str, str]:
         """Additional environment variables of its workers; an empty value removes one.
 
-        A foreign Python finds the program's own package there; nothing may creep into one of ours.
+        `PYTHONPATH` lets the user's own Python find the program's package; for our engines it is
+        removed.
         """
         package = "" if self.own_python else str(self.folder / "package")
         return {"PYTHONPATH": package, "PYTHONHOME": ""}
@@ -91,7 +93,7 @@ class _Pointer(BaseModel):
 def get_python() -> Path | None:
     """Return the interpreter of the current engine, or None if no engine is installed.
 
-    Raises ProblemError when it is of another version or has gone: never used silently.
+    Raises ProblemError if its version doesn't match or it is missing.
     """
     engine = get_usable_engine()
     return engine.python if engine else None
@@ -105,7 +107,7 @@ def get_command() -> tuple[list[str], dict[str, str]] | None:
     engine = get_usable_engine()
     if engine is None:
         return None
-    # -P: the folder that the program was started in must not lend its modules.
+    # -P: modules in the current folder must not shadow installed ones.
     return [str(engine.python), "-P", "-m", "lora_studio.engine"], engine.environment
 
 
@@ -236,7 +238,7 @@ def roll_back(at: EngineRoot) -> Engine:
 def remove_engine(engine: Engine, at: EngineRoot) -> None:
     """Delete an engine and switch to another one if available.
 
-    Raises ProblemError while a job is at work in it.
+    Raises ProblemError if a job is using it.
     """
     deselect_engine(engine, at)
     delete_folder(engine.folder)
@@ -258,7 +260,7 @@ def require_idle(engine: Engine) -> None:
     """Raise ProblemError if a worker of this engine is running."""
     until = time.monotonic() + _PATIENCE
     while is_in_use(engine):
-        if time.monotonic() < until:  # a worker that was asked to end takes a moment
+        if time.monotonic() < until:  # a worker that was asked to end needs a moment
             time.sleep(0.1)
             continue
         raise fail(
@@ -273,8 +275,8 @@ def require_idle(engine: Engine) -> None:
 def is_in_use(engine: Engine) -> bool:
     """Return whether any process runs in one of our engines, whichever program started it.
 
-    In a Python of the user's other programs run as well, perhaps this one: only those that load our
-    own package from beside it count.
+    A Python of the user's also runs other programs, perhaps this one: only processes that load our
+    package from the engine's folder count.
     """
     python, package = str(engine.python), engine.environment["PYTHONPATH"]
     for process in psutil.process_iter(["cmdline"]):
@@ -294,7 +296,8 @@ def delete_folder(folder: Path) -> None:
 def iter_deletion(folder: Path) -> Iterator[int]:
     """Delete the folder and yield the bytes deleted, one subfolder at a time.
 
-    Its manifest goes first, so that half of one is none. Raises ProblemError.
+    Deletes its manifest first, so that a partly deleted folder doesn't count as an engine. Raises
+    ProblemError.
     """
     try:
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -326,7 +329,7 @@ def _reraise(error: OSError) -> None:
 def list_outdated_engines(at: EngineRoot, keep: Engine) -> list[Engine]:
     """Return engines of the same variant that aren't a rollback target and aren't running a job.
 
-    A Python of the user's never is: only the user decides about it.
+    A Python of the user's is never outdated: only the user decides about it.
     """
     spared = {keep.name, _read_pointer(at).before}
     return [
@@ -346,7 +349,7 @@ def list_unfinished_folders(at: EngineRoot) -> Iterator[Path]:
             folder
             for folder in at.engines.iterdir()
             if folder.is_dir()
-            and find_engine(folder.name, at) is None  # file managers leave files of theirs
+            and find_engine(folder.name, at) is None  # file managers create hidden files
         )
 
 
@@ -380,7 +383,7 @@ def _write_pointer(pointer: _Pointer, at: EngineRoot) -> None:
 def find_damaged_packages(engine: Engine, look: Callable[[], None] = lambda: None) -> list[str]:
     """Return the normalized names of packages with missing or modified files.
 
-    Goes by the checksums in each package's RECORD; `look` is called between two packages.
+    Compares the checksums in each package's RECORD; `look` is called between packages.
     """
     site = get_site_packages(engine)
     bad = set(engine.packages)

@@ -1,4 +1,6 @@
-"""The environment of started programs: without what belongs to a frozen app, with the user's indexes."""
+"""Environment variables for child processes: without those of a frozen app, with the user's package
+indexes.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,15 @@ from pathlib import Path
 
 from lora_studio.setup.folders import get_root
 
-#: What a frozen app sets for itself; its children would load its libraries and modules.
+#: Variables that a frozen app sets for itself; child processes would load its libraries and
+#: modules.
 _OF_THE_BUNDLE = (
     "PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE", "QT_PLUGIN_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH",
     "QML2_IMPORT_PATH", "QML_IMPORT_PATH",
 )  # fmt: skip
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LIBPATH")
 
-#: pip's settings, and the variable of uv that means the same.
+#: pip's settings, and the equivalent variables of uv.
 _PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -28,8 +31,8 @@ _PIP_TO_UV = {
     "trusted-host": "UV_INSECURE_HOST",
     "timeout": "UV_HTTP_TIMEOUT",
 }
-#: uv's variables that say from where packages come, how that is spoken to, and which are wanted. Others
-#: would turn what a set-up does into something else, such as links into a cache that is deleted.
+#: uv's variables for package sources, network access, and version constraints. Other variables
+#: could break a setup, such as links into a cache that is deleted.
 _OF_THE_SOURCES = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX(_.*)?|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|TORCH_BACKEND|"
     r"INSECURE_HOST|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|"
@@ -37,9 +40,9 @@ _OF_THE_SOURCES = re.compile(
     r"CONSTRAINT|BUILD_CONSTRAINT|OVERRIDE|EXCLUDE_NEWER(_.*)?|PRERELEASE|RESOLUTION|"
     r"CONFIG_FILE|NO_CONFIG|PYTHON_INSTALL_MIRROR|PYTHON_DOWNLOADS_JSON_URL)$"
 )
-#: uv clears a buffer for every file that it unpacks, and its allocator (jemalloc) leaves that to the kernel:
-#: page after page is given back and faulted in again, a third of the processor's time of an installation. Told that
-#: pages are huge, it clears memory itself.
+#: uv zeroes a buffer for every file that it unpacks. Its allocator (jemalloc) leaves that to the
+#: kernel by returning pages and faulting them in again, which takes a third of the CPU time of an
+#: installation. With thp:always, it zeroes memory itself.
 #: https://github.com/jemalloc/jemalloc/blob/5.3.0/src/ehooks.c (ehooks_default_zero_impl)
 ALLOCATOR = ("_RJEM_MALLOC_CONF", "thp:always")
 
@@ -58,8 +61,9 @@ def build_child_environment(
 ) -> dict[str, str]:  # fmt: skip
     """Return the environment for programs that are not part of this one, with `extra` set in it.
 
-    What is empty in `extra` is taken away. A frozen app has put its own folders into the loader's and Python's variables; `NAME_ORIG` holds
-    what the user had. From source nothing is taken away.
+    Empty values in `extra` remove a variable. A frozen app has put its own folders into the
+    variables of the loader and Python; the user's values are restored from `NAME_ORIG`. When
+    running from source, nothing else is removed.
     """
     variables = dict(os.environ if base is None else base)
     if is_frozen() if bundled is None else bundled:
@@ -77,10 +81,11 @@ def build_child_environment(
 
 
 def build_uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for uv: indexes, proxies and certificates as the user has set them for pip.
+    """Return the environment for uv, with the indexes, proxies and certificates that the user has
+    set for pip.
 
-    uv reads none of pip's settings; its own variables and configuration come first, of which only those
-    count that say where packages come from, and which: where they go and how is the set-up's to say.
+    uv doesn't read pip's settings. The user's uv variables take precedence, but only those that
+    choose package sources and versions: the setup decides where and how packages are installed.
     """
     variables = {
         name: value
@@ -98,7 +103,7 @@ def build_uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, st
         elif name == "proxy":
             variables.setdefault("ALL_PROXY", value if "://" in value else f"http://{value}")
     variables.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
-    # A home that cannot be written, and links in place of copies: beside the engines, on their disk.
+    # On the engines' disk, so that files can be linked, even if the home folder isn't writable.
     variables["UV_CACHE_DIR"] = str(get_root().cache)
     variables.setdefault(*ALLOCATOR)
     variables.pop("VIRTUAL_ENV", None)

@@ -12,7 +12,7 @@ from lora_studio.setup.detect import Accelerator
 
 
 class SetupMessage(BaseModel):
-    """`time` is seconds since 1970 (UTC)."""
+    """Base of setup events; `time` is in seconds since 1970 (UTC)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,14 +20,14 @@ class SetupMessage(BaseModel):
 
 
 class MachineFound(SetupMessage):
-    """What the engine will compute on."""
+    """The device that the engine will use."""
 
     kind: Literal["machine_found"] = "machine_found"
     accelerator: Accelerator
 
 
 class SetupPlanned(SetupMessage):
-    """What will be downloaded, how much, and where it goes; nothing has been changed yet.
+    """The plan: what will be downloaded and where to; nothing has been changed yet.
 
     Sizes in bytes. `download` is what is still missing of `total`; `needed` is what the disk must
     have free. `reused` packages come from the current engine.
@@ -47,7 +47,7 @@ class SetupPlanned(SetupMessage):
 
 
 class EngineReady(SetupMessage):
-    """An engine was installed and checked, and is the one in use from now on."""
+    """An engine was installed and checked, and is now the current one."""
 
     kind: Literal["engine_ready"] = "engine_ready"
     name: str

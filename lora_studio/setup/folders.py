@@ -1,4 +1,4 @@
-"""Where engines, downloads and logs of set-ups lie: one folder, which can be moved to another disk."""
+"""Paths of engines, downloads and setup logs: one folder, which can be moved to another disk."""
 
 from __future__ import annotations
 
@@ -19,60 +19,62 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
 
-#: Set to a folder, engines are there, whatever the user has chosen.
+#: Environment variable with the engine folder, which overrides the user's choice.
 VARIABLE = "LORA_STUDIO_ENGINES"
 
-#: What programs say when a disk is full, on Unix and on Windows, and when it takes nothing.
+#: Error messages for a full disk, on Unix and on Windows, and for a read-only one.
 _FULL = re.compile(r"No space left on device|os error (28|112)\b|not enough space on the disk")
 _READ_ONLY = re.compile(r"Read-only file system|media is write.protected")
 
-#: The files by which a folder is known to be ours: the one is made before all else, the other goes last.
+#: Files that identify a folder as ours: the first is created first, the second is deleted last.
 _MARKS = ("setup.lock", "current.json")
 _OF_AN_ENGINE = "engines/*/engine.json"
 
-#: Where a set-up is at work whose engine is not in use yet.
+#: Folder of a running setup whose engine is not in use yet.
 _for_now: ContextVar[Path | None] = ContextVar("folder of an engine setup", default=None)
 
 
 @dataclass(frozen=True)
 class EngineRoot:
-    """The folder that holds everything of set-ups."""
+    """The folder that contains everything that setups create."""
 
     path: Path
 
     @property
     def engines(self) -> Path:
-        """One folder for each engine."""
+        """The parent folder of all engines."""
         return self.path / "engines"
 
     @property
     def current(self) -> Path:
-        """The pointer: which engine is in use, and which was before."""
+        """The pointer file: the current engine and the previous one."""
         return self.path / "current.json"
 
     @property
     def downloads(self) -> Path:
-        """Files on their way, and those of a set-up that was interrupted."""
+        """Downloaded files, including those of interrupted setups."""
         return self.path / "downloads"
 
     @property
     def cache(self) -> Path:
-        """What uv unpacks; linked into the engine, so it costs no space of its own."""
+        """uv's cache of unpacked wheels; hard-linked into the engine, so it uses no additional
+        space.
+        """
         return self.path / "cache"
 
     @property
     def trash(self) -> Path:
-        """A cache on its way out: half of one under its name would mislead uv."""
+        """A cache that is being deleted: uv would use a partial one under its usual name."""
         return self.path / "cache-gone"
 
     @property
     def pythons(self) -> Path:
-        """Standalone builds of Python, where the system has none that fits."""
+        """Standalone builds of Python, for systems without a suitable one."""
         return self.path / "python"
 
     @property
     def parts(self) -> tuple[Path, ...]:
-        """All that set-ups put here: the folder itself may hold other things of the user's."""
+        """Everything that setups create; the root may also contain the user's files."""
         return (self.engines, self.downloads, self.cache, self.trash, self.pythons)
 
     def discard_cache(self) -> None:
@@ -102,7 +104,7 @@ class EngineRoot:
 
     @property
     def log(self) -> Path:
-        """What the last set-ups did, in full."""
+        """The full log of recent setups."""
         return paths.get_log_folder() / "setup.log"
 
     @contextlib.contextmanager
@@ -144,7 +146,7 @@ def get_root() -> EngineRoot:
 def _to_own_folder(folder: Path) -> Path:
     """Return the folder itself if it is empty or ours, else a subfolder; raises OSError.
 
-    Set-ups delete folders such as `downloads` and `python`: those of the user's must never be meant.
+    Setups delete folders such as `downloads` and `python`, which must never be the user's.
     """
     if any((folder / mark).exists() for mark in _MARKS) or any(folder.glob(_OF_AN_ENGINE)):
         return folder
@@ -158,7 +160,7 @@ def get_default_root() -> Path:
 
 
 def move_root(to: Path) -> None:
-    """From now on engines are in `to`; raises ProblemError when that cannot be noted."""
+    """Set the engine folder to `to`; raises ProblemError if that can't be saved."""
     try:
         if to == get_default_root():
             _get_pointer_file().unlink(missing_ok=True)
@@ -180,7 +182,7 @@ def _get_pointer_file() -> Path:
 def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> ProblemError | None:
     """Return the problem for a full or read-only disk if an error or output indicates one.
 
-    `file` is where that came up, `what` a sentence about what could not be done, without its full stop.
+    `file` is the affected path, `what` a sentence about the failed action, without its period.
     """
     number = reason.errno if isinstance(reason, OSError) else None
     said = reason if isinstance(reason, str) else ""
@@ -223,7 +225,7 @@ def not_writable_error(path: Path, error: OSError) -> ProblemError:
 def prepare_root(to: Path) -> EngineRoot:
     """Return a folder for engines; a subfolder if the folder contains other files.
 
-    Raises ProblemError when it cannot be written.
+    Raises ProblemError if it isn't writable.
     """
     target = to.expanduser().absolute()
     try:
@@ -240,8 +242,8 @@ def prepare_root(to: Path) -> EngineRoot:
 def use_root(to: Path | None) -> Iterator[None]:
     """Use another `get_root` for this thread while a setup runs there.
 
-    Engines that are in the folder before stay in use until `move_root`. Raises ProblemError when the
-    folder cannot be written.
+    The engines in the current folder stay in use until `move_root`. Raises ProblemError if the
+    folder isn't writable.
     """
     if to is None:
         yield

@@ -1,4 +1,4 @@
-"""HTTP as the user's settings want it, and what a failure of it means."""
+"""HTTP client with the user's network settings, and descriptions of its errors."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class LazyModule:
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = LazyModule("httpx")  # a tenth of the window's start
+    httpx = LazyModule("httpx")  # imported lazily: takes a tenth of the window's start-up time
 
-#: Attempts in a row that bring nothing before a server is given up.
+#: Consecutive attempts without data before giving up on a server.
 ATTEMPTS = 6
-#: Seconds between two attempts, doubled each time up to the largest.
+#: Seconds between two attempts, doubled each time up to the maximum.
 PAUSE, LONGEST_PAUSE = 0.5, 15.0
-#: Seconds that a busy server may ask for before it is given up.
+#: The longest Retry-After of a busy server to accept, in seconds.
 PATIENCE = 120.0
-#: Seconds until a server that says nothing is given up for this attempt.
+#: Timeout of one attempt without a response, in seconds.
 _TIMEOUT, _CONNECT = 30.0, 20.0
 
 
@@ -101,7 +101,7 @@ class HttpClient:
             connections = list(self._connections)
         for connection in connections:
             with suppress(OSError):
-                # That of the class below: TLS has a word of its own for the end, which would wait.
+                # The base class's method: the TLS shutdown handshake would block.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _note(self, name: str, about: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ class HttpClient:
             url, auth=self._auth(url), headers={"Accept-Encoding": "identity"},
             extensions={"trace": self._note},
         )  # fmt: skip
-        if answer.status_code in (405, 501):  # a server that gives files and nothing about them
+        if answer.status_code in (405, 501):  # a server without HEAD requests
             return None
         answer.raise_for_status()
         length = answer.headers.get("Content-Length", "")
@@ -150,13 +150,13 @@ class HttpClient:
 def _create_client(
     verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]
 ) -> httpx.Client:
-    """Return a client with a proxy besides those of the environment, which come before it."""
+    """Return a client that uses this proxy unless the environment sets others."""
     mounts = {"all://": httpx.HTTPTransport(verify=verify, proxy=proxy)} if proxy else None
     return httpx.Client(verify=verify, mounts=mounts, **make)
 
 
 def _read_pip_proxy(variables: Mapping[str, str]) -> str:
-    """Return the proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
+    """Return the proxy in pip's settings, "" for none: httpx reads only environment variables."""
     proxy = variables.get("ALL_PROXY", "")
     known = getproxies()
     if not proxy or "all" in known or "*" in known.get("no", ""):
@@ -181,7 +181,7 @@ def _create_tls_context(authorities: str) -> ssl.SSLContext:
 
 
 def _iter_passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """User and password by host, out of the addresses of indexes."""
+    """Yield user and password by host, from the URLs of package indexes."""
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
     for name in names:
         for address in environ.get(name, "").replace(",", " ").split():
@@ -190,7 +190,7 @@ def _iter_passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str
                 called, url = "", address
             split = urlsplit(url)
             host = split.netloc.rpartition("@")[2]
-            own = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"  # an index with a name
+            own = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"  # a named index: name=URL
             if split.username:
                 yield host, (unquote(split.username), unquote(split.password or ""))
             elif called and (user := environ.get(f"{own}_USERNAME")):
@@ -245,7 +245,7 @@ def _is_final(error: Exception) -> bool:
 
 
 class DownloadError(Exception):
-    """A download broke off or can't be continued; `describe_error` says why."""
+    """Raised when a download broke off or can't be resumed; `describe_error` says why."""
 
     def __init__(self, reason: Text) -> None:
         """Store the reason."""
@@ -277,7 +277,7 @@ def get_url(error: Exception) -> str:
     return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
 
 
-#: How uv and OpenSSL say that a certificate is not valid yet, or no longer.
+#: Messages of uv and OpenSSL for a certificate that is not valid yet or has expired.
 _SAYS = re.compile(r"certificate (not valid yet|is not yet valid|(has )?expired)")
 _ADDRESS = re.compile(r"https://[^\s`)]+")
 
@@ -285,7 +285,7 @@ _ADDRESS = re.compile(r"https://[^\s`)]+")
 def clock_problem(said: str, address: str = "") -> ProblemError | None:
     """Return the problem for a wrong system clock if the output indicates one.
 
-    `address` is what was asked for, where the words do not name it.
+    `address` is the requested URL, in case the output doesn't name it.
     """
     if not _SAYS.search(said):
         return None

@@ -1,4 +1,4 @@
-"""Makes an engine out of a plan: beside the one in use, checked, and only then switched to."""
+"""Install an engine from a plan, next to the current one: check it, and only then switch to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lora_studio.setup.install_pipeline import CompilerProcess, install_packages
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
 
-#: Seconds that a program that was killed has to end.
+#: Seconds to wait for a killed process to end.
 _PATIENCE = 5.0
 
 
@@ -46,7 +46,7 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
             yield from install_packages(plan, engine, compiler, stop, log)
             with _delete_cache_meanwhile(
                 plan.root
-            ):  # what was unpacked is linked into the engine by now
+            ):  # its files are hard-linked into the engine by now
                 yield from selfcheck.check_engine(engine, stop, log)
             yield from compiler.finish(stop)
         engine = engine.model_copy(update={"bytes": removal.measure_folder(engine.folder)})
@@ -88,7 +88,7 @@ def _delete_folders(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
 
 @contextlib.contextmanager
 def _delete_cache_meanwhile(root: EngineRoot) -> Iterator[None]:
-    """Delete the cache beside other work."""
+    """Delete the cache in a thread while the block runs."""
     work = threading.Thread(target=root.discard_cache)
     work.start()
     try:
@@ -151,11 +151,13 @@ def _install_error(plan: SetupPlan, error: OSError) -> Exception:
 def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Create an engine from an interpreter with PyTorch; requires the root's lock.
 
-    Only this program's own package is put beside it. Raises ProblemError naming what it lacks.
+    Only this program's own package is added, in a separate folder. Raises ProblemError that names
+    missing packages.
     """
     began = time.monotonic()
     yield Progress(stage="Checking Python")
-    # Made absolute without following links: that of an environment leads to the Python outside it.
+    # Absolute without following links: a virtual environment's interpreter links to the base
+    # Python.
     python = pythons.examine_python(path.expanduser().absolute(), stop, log)
     yield from delete_leftovers(root, log)
     own = provide_wheel(root.downloads, stop, log)
@@ -181,7 +183,7 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
         engines.delete_folder(engine.folder)
         raise
     for old in engines.list_engines(root):
-        # One that a job is at work in stays until the next time: the new one is used from now on.
+        # An engine that a job is using stays until the next setup; the new one is used from now on.
         if (
             old.interpreter == engine.interpreter
             and old.name != name

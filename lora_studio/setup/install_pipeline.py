@@ -1,4 +1,6 @@
-"""Fills a new engine: wheels are installed as they come, and byte-compiled while others still come."""
+"""Fill a new engine in a pipeline: install and byte-compile wheels while others are still
+downloading.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,18 @@ from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.resolve import without_indexes
 from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, kill_tree, run, run_checked
 
-#: Bytes of wheels that uv is started for while others are still on their way: a start takes 0.1 s.
+#: Bytes of wheels to start uv for while others are still downloading: a start takes 0.1 s.
 ENOUGH = 64_000_000
-#: Seconds that the first of them wait for the rest: one start of uv unpacks several wheels at once, and a second start
-#: waits for the first, so that over a fast line everything else would wait for PyTorch.
+#: Seconds that the first wheels wait for others: uv unpacks the wheels of one start in parallel,
+#: but a second start waits for the first, so with a fast connection everything else would wait for
+#: PyTorch.
 GATHER = 1.0
 
-#: Every so many folders a copy looks whether it is still wanted.
+#: Folders that are copied between two checks for a cancel.
 _LOOK = 256
-#: Seconds between two words about progress.
+#: Seconds between two progress events.
 _INTERVAL = 0.25
-#: Seconds between two looks at whether a program has ended.
+#: Seconds between two checks of whether a program has ended.
 _TURN = 0.05
 _REMEDY = "Start the setup again; completed downloads are kept. Full details are in the log."
 
@@ -102,7 +105,7 @@ class Installer:
             wheel.file.name: (f"{wheel.name}=={wheel.version}", wheel.file.size or 0)
             for wheel in plan.fetched
         } | {plan.own.path.name: (f"{NAME}=={__version__}", 0)}
-        # Wheels of this machine are used where they lie.
+        # Local wheels are installed from their own folders.
         local = {str(file.parent) for wheel in plan.fetched if (file := wheel.file.local)}
         self._places = [*sorted(local | {str(plan.own.path.parent)}), str(plan.root.downloads)]
         self._installed = 0
@@ -142,17 +145,17 @@ class Installer:
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """The progress of the installation."""
         total = len(self._requirements)
         return Progress(stage="Installing", done=self._installed, total=total, unit="packages")
 
     def ended(self) -> bool:
-        """Return whether it has finished, waiting briefly."""
+        """Return whether the thread has ended, after waiting briefly."""
         self._thread.join(_INTERVAL)
         return not self._thread.is_alive()
 
     def check(self) -> None:
-        """Raise the error of the download, if any."""
+        """Raise the error of the installation, if any."""
         if self._failure is not None:
             raise self._failure
 
@@ -179,7 +182,7 @@ class Installer:
             return batch
 
     def _install_or_anew(self, requirements: list[str]) -> None:
-        """Install wheels; retries without the cache, which may be damaged."""
+        """Install wheels; on a failure, discard the cache, which may be damaged, and retry."""
         try:
             self._install(requirements)
         except ProblemError as error:
@@ -197,7 +200,7 @@ class Installer:
             "--no-deps", "--requirements", listed,
             *(part for folder in self._places for part in ("--find-links", folder)),
         ]  # fmt: skip
-        if self._anew:  # uv reads and unpacks again packages it reinstalls, so not all
+        if self._anew:  # only these packages, since uv unpacks reinstalled ones again
             names = (one.partition("==")[0] for one in requirements)
             command += [part for name in names for part in ("--reinstall-package", name)]
         run_checked(
@@ -262,7 +265,7 @@ def _copy_packages(
 ) -> Iterator[Event]:
     """Copy all packages of another engine, as links if possible to save space.
 
-    Byte-code that is not trusted is left: Python believes it without a look at what is in it.
+    Untrusted byte-code is left out: Python runs it without checking its content.
     """
     source, target = engines.get_site_packages(base), engines.get_site_packages(engine)
     for number, (folder, inside, names) in enumerate(os.walk(source)):

@@ -1,4 +1,4 @@
-"""What can be done with engines, each as a stream of events that ends in Done, Failed or Cancelled."""
+"""Operations on engines, each as a stream of events that ends in Done, Failed or Cancelled."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, wit
 
 @dataclass(frozen=True)
 class SetupRequest:
-    """What the user wants; None is as detected.
+    """What to set up; None means as detected.
 
-    `to` is another folder for engines, which is used from the moment that its engine works.
-    `update` takes over what the engine in use has already; `repair` as well, but for what is damaged.
+    `to` is another folder for engines, which is used once its engine works. `update` reuses the
+    packages of the current engine; `repair` reuses those that aren't damaged.
     """
 
     variant: Variant | None = None
@@ -106,7 +106,7 @@ class EngineSetup:
             yield from install.install_engine(self.plan, self.stop, log)
 
     def _foreign(self, root: EngineRoot) -> Engine | None:
-        """Handle a Python of the user's, in which only our own package may be updated."""
+        """Update or repair a Python of the user's, in which only our own package may change."""
         base = engines.get_current(root) if self.request.mode != "install" else None
         return base if base and not base.own_python else None
 
@@ -184,7 +184,7 @@ def _choose_accelerator(variant: Variant | None, accelerator: Accelerator) -> Ac
     return Accelerator(variant=variant, title="", torch=DEFAULT_BUILDS[variant])
 
 
-#: Builds of PyTorch for a GPU that is not in this machine.
+#: Default builds of PyTorch for a GPU that is not in this machine.
 DEFAULT_BUILDS: dict[Variant, str] = {"cuda": "cu128", "rocm": "rocm6.4", "mps": "", "cpu": "cpu"}
 
 
@@ -198,7 +198,7 @@ def summarize_plan(plan: SetupPlan) -> SetupPlanned:
 
 
 def run_setup(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterator[Event]:
-    """Yield the events of a piece of work and its ending; errors become problems."""
+    """Yield the events of an operation and its ending; errors become problems."""
     log = SetupLog(folders.get_root().log)
     try:
         yield from work(log)
@@ -220,7 +220,7 @@ def run_setup(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> It
 
 
 def check_engine(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
-    """Check an engine, the one in use by default."""
+    """Check an engine, by default the current one."""
 
     def work(log: SetupLog) -> Iterator[Event]:
         yield from selfcheck.check_engine(_get_engine(name), stop, log, steps)
@@ -362,7 +362,7 @@ def remove_engines(name: str, _stop: StopFlag) -> Iterator[Event]:
                 yield from install.delete_leftovers(root, log)
         if not name:
             root.delete()
-            if not os.environ.get(folders.VARIABLE):  # which goes before the place that was chosen
+            if not os.environ.get(folders.VARIABLE):  # takes precedence over the chosen folder
                 folders.forget_root()
 
     return run_setup(work, _stop)

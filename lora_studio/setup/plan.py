@@ -1,4 +1,4 @@
-"""What an engine will consist of: resolved with sizes and hashes before anything is changed."""
+"""The plan of a setup: its packages, resolved with sizes and hashes before anything is changed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from lora_studio.setup.engines import Engine
 from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.pythons import PythonInstallation
 
-#: Chooses where PyTorch comes from: a build (cpu, cu128, rocm6.4), an index, a folder, or `standard`.
+#: Environment variable for the source of PyTorch: a build (cpu, cu128, rocm6.4), an index, a
+#: folder, or `standard`.
 VARIABLE = "LORA_STUDIO_TORCH_INDEX"
 
-#: Unpacked and byte-compiled, packages take this many times the size of their wheels. Measured: 3.9
-#: for the CPU set, 1.9 before byte-compiling for that of CUDA 13, whose libraries pack less well.
+#: Ratio of the size of unpacked and byte-compiled packages to that of their wheels. Measured: 3.9
+#: for the CPU build, 1.9 before byte-compiling for CUDA 13, whose libraries compress less well.
 _UNPACKED: dict[Variant, float] = {"cpu": 4.1, "mps": 4.1, "cuda": 2.2, "rocm": 4.1}
-#: Left free on the disk whatever comes, in bytes.
+#: Disk space to always leave free, in bytes.
 _SPARE = 200_000_000
 
 
 @dataclass(frozen=True)
 class WheelFile:
-    """A package and the file that it comes in."""
+    """A package and its wheel."""
 
     name: str
     version: str
@@ -37,9 +38,9 @@ class WheelFile:
 
 @dataclass(frozen=True)
 class SetupPlan:
-    """Everything that a set-up needs to know; `reused` packages come from the `base` engine.
+    """Everything that a setup needs to know; `reused` packages come from the `base` engine.
 
-    Where the base is to be repaired, its byte-code is not `trusted`: its checksums are unknown.
+    When repairing, the base's byte-code is not `trusted`, since it has no checksums.
     """
 
     root: EngineRoot
@@ -56,7 +57,7 @@ class SetupPlan:
 
     @property
     def fetched(self) -> tuple[WheelFile, ...]:
-        """The wheels that have to come, from the network or a folder."""
+        """The wheels to fetch, from the network or a folder."""
         return tuple(wheel for wheel in self.wheels if wheel.name not in self.reused)
 
     @property
@@ -102,7 +103,9 @@ class SetupPlan:
 def choose_torch_source(
     accelerator: Accelerator, chosen: str | None, environ: Mapping[str, str], tag: str
 ) -> str:
-    """Return where PyTorch comes from: the user's word, else the user's own wheels, else the build that fits."""
+    """Return the source of PyTorch: the user's choice, else the user's own wheels, else the
+    matching build.
+    """
     if word := chosen or environ.get(VARIABLE):
         return word
     if find_own_torch_wheels(environ, tag, accelerator.variant):
@@ -111,7 +114,7 @@ def choose_torch_source(
 
 
 def find_own_torch_wheels(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Path]:
-    """Return wheels of PyTorch for this Python and device in the folders of wheels that the user has set."""
+    """Return wheels of PyTorch for this Python and device in the user's wheel folders (find-links)."""
     kinds = {"cpu": "cpu", "cuda": "cu", "rocm": "rocm", "mps": ""}
     wheels = []
     for link in environ.get("UV_FIND_LINKS", "").split(","):
@@ -126,19 +129,21 @@ def find_own_torch_wheels(environ: Mapping[str, str], tag: str, variant: Variant
 
 
 def normalize_name(name: str) -> str:
-    """Return a package's name as indexes compare it."""
+    """Return a package's normalized name, for comparisons."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _get_series(version: str) -> str:
-    """Return what wheels are made for: 3.13 of 3.13.5."""
+    """Return the Python series that wheels are built for: 3.13 for 3.13.5."""
     return ".".join(version.split(".")[:2])
 
 
 def find_reusable_packages(
     base: Engine, wheels: tuple[WheelFile, ...], python: PythonInstallation
 ) -> tuple[str, ...]:
-    """Return packages that an engine has in the very version and build; none for another series of Python."""
+    """Return packages that an engine has in the same version and build; none for another Python
+    series.
+    """
     if not base.own_python or _get_series(base.python_version) != _get_series(python.version):
         return ()
     unchanged = []

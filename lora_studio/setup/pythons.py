@@ -1,4 +1,4 @@
-"""The Python that an engine is made with: the system's where it fits, else a standalone build."""
+"""Find a Python for an engine: a suitable one on this system, else a standalone build."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from lora_studio.setup.tools import (
     run_checked,
 )
 
-#: What pyproject.toml says too.
+#: As in pyproject.toml.
 RANGE = ">=3.11,<3.14"
-#: The one that is fetched where the system has none that fits.
+#: Version to download if the system has no suitable one.
 STANDALONE = "3.12"
 
 _ASK = (
@@ -39,7 +39,7 @@ _ASK = (
 
 @dataclass(frozen=True)
 class PythonInstallation:
-    """An interpreter; `tag` is what wheels for it are marked with, such as cp312."""
+    """An interpreter; `tag` is its wheel tag, such as cp312."""
 
     path: Path
     version: str
@@ -49,9 +49,10 @@ class PythonInstallation:
 def find_python(
     wanted: str | None, root: EngineRoot, stop: StopFlag, log: SetupLog
 ) -> PythonInstallation | None:
-    """Return the interpreter to use; None where the system has none that fits.
+    """Return the interpreter to use; None if the system has no suitable one.
 
-    `wanted` is a program file, whose faults are raised as ProblemError, or a version such as 3.12.
+    `wanted` is the path of an interpreter, or a version such as 3.12. Raises ProblemError if the
+    interpreter can't be used.
     """
     if wanted and Path(wanted).expanduser().is_file():
         return examine_python(Path(wanted).expanduser().absolute(), stop, log)
@@ -64,7 +65,7 @@ def find_python(
         wanted or RANGE,
     ]  # fmt: skip
     status, said = run(command, environment=build_uv_environment(), stop=stop, log=log)
-    if status and (problem := disk_problem(said, root.path)):  # it notes what it has found
+    if status and (problem := disk_problem(said, root.path)):  # uv caches what it has found
         raise problem
     if status and "No interpreter" not in said:
         raise fail(
@@ -79,7 +80,7 @@ def find_python(
 
 
 def python_not_found_error(wanted: str) -> ProblemError:
-    """Return the error about a Python that the user names and that is not there."""
+    """Return the error for a requested Python that doesn't exist."""
     return fail(
         "engine.python",
         "Python {version} wasn't found on this computer.",
@@ -89,7 +90,9 @@ def python_not_found_error(wanted: str) -> ProblemError:
 
 
 def examine_python(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
-    """Return what an interpreter is; raises ProblemError when it cannot be started or does not fit."""
+    """Return the facts about an interpreter; raises ProblemError if it can't be started or isn't
+    suitable.
+    """
     try:
         status, said = run(
             [path, "-I", "-c", _ASK], environment=build_child_environment(), stop=stop, log=log
@@ -118,7 +121,7 @@ def examine_python(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallat
 def install_standalone(
     root: EngineRoot, series: str, wheelhouse: Path | None, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
-    """Install a standalone build into the engines' folder, downloading it where it is not bundled.
+    """Install a standalone build into the engines' folder, downloading it unless it is bundled.
 
     The address and the checksum are uv's own. Raises ProblemError.
     """
@@ -154,9 +157,10 @@ def install_standalone(
 def fetch_build(
     series: str, platform: str, into: Path, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
-    """Put a standalone build for a system (as uv names it) into a wheel folder. Raises ProblemError.
+    """Download a standalone build for a platform (as uv names it) into a wheel folder. Raises
+    ProblemError.
 
-    uv checks it against its own checksum where it is installed.
+    uv verifies its checksum when it is installed.
     """
     url = _find_download_url(series, stop, log, platform)
     release, name = _split_url(url)
@@ -165,7 +169,9 @@ def fetch_build(
 
 
 def _find_download_url(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> str:
-    """Return where a build is; for this machine, or with `platform` for another of its architecture."""
+    """Return the URL of a build for this machine or, with `platform`, for another platform of the
+    same architecture.
+    """
     command: list[object] = [
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
         *(["--all-platforms", "--all-arches"] if platform else []), series,
@@ -193,7 +199,7 @@ def _find_download_url(series: str, stop: StopFlag, log: SetupLog, platform: str
 
 
 def _is_for_platform(build: dict[str, str], platform: str) -> bool:
-    """Return whether a build is a plain CPython for a system."""
+    """Return whether a build is a plain CPython for a platform."""
     if build["implementation"] != "cpython" or build.get("variant", "default") != "default":
         return False
     arch = {"windows": "x86_64", "macos": "aarch64", "linux": "x86_64"}
@@ -205,7 +211,7 @@ def _is_for_platform(build: dict[str, str], platform: str) -> bool:
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    """Release and file name, the last two parts of an address."""
+    """Return the release and the file name, the last two parts of a URL."""
     release, name = unquote(urlsplit(url).path).split("/")[-2:]
     return release, name
 

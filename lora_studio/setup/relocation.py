@@ -1,4 +1,4 @@
-"""Engines moved to another folder or disk: copied, tried there, and only then used from there."""
+"""Move engines to another folder or disk: copy them, check them there, and only then switch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _STAGE = "Moving"
 def move_engines(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Move all engines to another folder; raises ProblemError and leaves everything in place.
 
-    Cancelled or killed before the end, the old folder stays in use and the next attempt copies only
-    what is missing.
+    If canceled or killed before the end, the old folder stays in use and the next attempt copies
+    only what is missing.
     """
     old = folders.get_root()
     new = _prepare_target(to, old)
@@ -75,7 +75,7 @@ def _require_space(new: EngineRoot, needed: int) -> None:
 
 
 def measure_total_size(parts: tuple[Path, ...]) -> int:
-    """Return bytes of all files; those that several engines share count once."""
+    """Return the bytes of all files; files shared by several engines count once."""
     sizes: dict[tuple[int, int], int] = {}
     for part in parts:
         for parent, _, names in os.walk(part):
@@ -99,7 +99,7 @@ def copy_engines(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -
                 source = Path(parent) / name
                 facts = source.lstat()
                 twin = copied.setdefault((facts.st_dev, facts.st_ino), target / name)
-                if twin != target / name:  # shared by several engines, there as here
+                if twin != target / name:  # hard-linked by several engines, also at the target
                     install_pipeline.link_or_copy(twin, target / name)
                 else:
                     done += _copy_one(source, target / name, old.path, new.path)

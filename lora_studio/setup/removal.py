@@ -1,4 +1,4 @@
-"""Deletes engines and tells how far that is: tens of thousands of files take a while."""
+"""Delete engines with progress events: tens of thousands of files take a while."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lora_studio.setup.tools import SetupLog
 
 STAGE = "Removing"
 
-#: Seconds between two words about progress.
+#: Seconds between two progress events.
 _INTERVAL = 0.2
 
 
 def remove_engines(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
-    """Delete the engines, which nothing points to any more; raises ProblemError."""
+    """Delete engines that aren't selected; raises ProblemError."""
     yield from _iter_deletion({one.folder: one.bytes for one in old}, log)
 
 
@@ -30,11 +30,11 @@ def delete_folders(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]
 
 
 def measure_folder(folder: Path) -> int:
-    """Return bytes of all files in a folder."""
+    """Return the bytes of all files in a folder."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # it may have gone meanwhile
+            with contextlib.suppress(OSError):  # the file may have been deleted meanwhile
                 total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - 40,000 of them
     return total
 

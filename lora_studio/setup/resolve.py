@@ -1,4 +1,4 @@
-"""Lets uv find a set of packages that fit together, with the size and hash of every wheel."""
+"""Resolve a compatible set of packages with uv, with the size and hash of every wheel."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ from lora_studio.setup.tools import (
     without_secrets,
 )
 
-#: What uv goes by for macOS on another machine: it would take 13, for which PyTorch has no wheels.
+#: Deployment target when resolving for another Mac: uv's default is 13, for which PyTorch has no
+#: wheels.
 OLDEST_MACOS = "14.0"
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """What a set of packages is looked for with.
+    """The inputs of a package resolution.
 
-    `wheelhouse` is a folder that everything must come from, `target` the platform (as uv names it)
-    and Python version of another machine, `into` where the wheels will lie.
+    `wheelhouse` is the only folder to use wheels from, if set; `target` is the platform (as uv
+    names it) and Python version of another machine, `into` the folder to download wheels to.
     """
 
     root: EngineRoot
@@ -56,14 +57,16 @@ class Resolver:
     def resolve(
         self, variant: Variant, torch: str
     ) -> Generator[Event, None, tuple[str, tuple[WheelFile, ...]]]:
-        """Return the source of PyTorch that was taken and every wheel with its size; yields warnings.
+        """Return the source of PyTorch that was used and every wheel with its size; yields
+        warnings.
 
-        Unsloth and Liger's kernels are left out where they go with nothing else; PyTorch comes from the
-        standard index, said aloud, where its own cannot be reached. Raises ProblemError.
+        Unsloth and Liger's kernels are left out if they are incompatible with the rest. If
+        PyTorch's own index can't be reached, the standard index is used, with a warning. Raises
+        ProblemError.
         """
         extras = _EXTRAS if variant == "cuda" else (("engine",),)
         sources = [torch]
-        # What standard indexes have for Linux is made for NVIDIA, and runs without a GPU as well.
+        # The standard index's Linux build is for NVIDIA GPUs, but also runs without a GPU.
         if BUILD.fullmatch(torch) and self.wheelhouse is None and variant != "rocm":
             sources.append(STANDARD)
         local = yield from self._local(torch, variant)
@@ -88,7 +91,7 @@ class Resolver:
         raise self._unresolved(said)
 
     def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
-        """Return the wheels of this machine to choose from, with their checksums."""
+        """Return the local wheels to choose from, with their checksums."""
         if self.wheelhouse is not None:
             return (yield from wheelhouse.read_checksums(self.wheelhouse, self.stop))
         return (yield from wheelhouse.compute_checksums(self._own_torch(torch, variant), self.stop))
@@ -96,7 +99,7 @@ class Resolver:
     def _compile(
         self, torch: str, extras: tuple[str, ...], local: dict[Path, str]
     ) -> tuple[str, list[WheelFile] | None]:
-        """Return what uv said, and the wheels unless it failed."""
+        """Return uv's output, and the wheels unless it failed."""
         try:
             self.root.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,7 +107,8 @@ class Resolver:
         self.log.write(f"resolving {extras} with PyTorch from {torch}")
         with tempfile.TemporaryDirectory(prefix="resolve-", dir=self.root.path) as scratch:
             folder = Path(scratch)
-            # Where nothing is there, nothing is found: else uv would ask its own index.
+            # Write an index even for an empty wheel folder: otherwise uv would use its default
+            # index.
             is_local = local or self.wheelhouse is not None
             index = wheelhouse.write_index(local, folder / "index") if is_local else ""
             if self.wheelhouse is not None:
@@ -116,7 +120,7 @@ class Resolver:
             return self._lock(torch, extras, folder)
 
     def _own_torch(self, torch: str, variant: Variant) -> list[Path]:
-        """Return the user's own wheels of PyTorch, where it is to be one of these."""
+        """Return the user's own wheels of PyTorch if its source is the standard index."""
         if torch != STANDARD:
             return []
         version = self.target[1] if self.target is not None else ""
@@ -126,7 +130,9 @@ class Resolver:
     def _lock(
         self, torch: str, extras: tuple[str, ...], folder: Path, index: str = ""
     ) -> tuple[str, list[WheelFile] | None]:
-        """Return the same with PyTorch from that place, and from `index` alone where it is given."""
+        """Return uv's output and the wheels, with PyTorch from `torch`, and only from `index` if it
+        is set.
+        """
         text = format_project(self.own.path, extras, torch)
         (folder / "pyproject.toml").write_text(text, "utf-8")
         lock = folder / "pylock.toml"
@@ -167,7 +173,7 @@ class Resolver:
         )
 
     def _unresolved(self, said: str) -> ProblemError:
-        if problem := disk_problem(said, self.root.path):  # uv writes what it has looked into
+        if problem := disk_problem(said, self.root.path):  # uv caches metadata
             return problem
         if self.wheelhouse is not None:
             return fail(
@@ -296,7 +302,7 @@ def _no_liger_warning(said: str) -> Problem:
     )
 
 
-#: What a GPU of NVIDIA gets besides the engine, the most first.
+#: Extras to try for NVIDIA GPUs, the most complete set first.
 _EXTRAS: tuple[tuple[str, ...], ...] = (
     ("engine", "unsloth", "liger"), ("engine", "unsloth"), ("engine", "liger"), ("engine",),
 )  # fmt: skip

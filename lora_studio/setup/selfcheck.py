@@ -1,4 +1,6 @@
-"""Proves that an engine works: imports everything, trains a tiny random model through the protocol."""
+"""Check that an engine works: import everything, and train a tiny random model through the
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,10 @@ _REMEDY = "Run `lora-studio engine repair`. Full details are in the log."
 def check_engine(
     engine: Engine, stop: StopFlag, log: SetupLog, steps: int = 1
 ) -> Generator[Event, None, dict[str, Any]]:
-    """Check the engine as a job would use it; returns what its trial reports.
+    """Check the engine as a job would use it; return the report of its trial.
 
-    One process does both: what it has imported serves the training as well. Raises ProblemError when
-    anything is wrong.
+    One process does both, so that modules are imported only once. Raises ProblemError if anything
+    is wrong.
     """
     yield Progress(stage=STAGE, done=0, total=2)
     with tempfile.TemporaryDirectory(
@@ -57,7 +59,7 @@ def check_engine(
 
 
 def _run_training(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
-    """Train a few steps in the worker; raises ProblemError when it does not end well."""
+    """Train a few steps in the worker; raises ProblemError if that fails."""
     project = Project(
         name="Check",
         model=ModelSpec(source=str(folder / "model")),
@@ -92,7 +94,7 @@ class _Trial:
     """A process that imports everything, reports the result, and then serves as a worker."""
 
     def __init__(self, engine: Engine, folder: Path, stop: StopFlag, log: SetupLog) -> None:
-        """Start it; raises ProblemError when that is impossible."""
+        """Start the process; raises ProblemError if that fails."""
         self._engine, self._stop, self._log = engine, stop, log
         log.write(f"trying {engine.name}")
         try:
@@ -123,7 +125,7 @@ class _Trial:
                 self._process.stdin.close()
 
     def report(self) -> dict[str, Any]:
-        """Return the report of the process; raises ProblemError when something is missing or broken."""
+        """Return the report of the process; raises ProblemError if something is missing or broken."""
         for line in self._iter_lines():
             try:
                 values: dict[str, Any] = json.loads(line)
@@ -172,7 +174,7 @@ class _Trial:
                 self._log.write(line.decode("utf-8", "replace"))
 
     def _iter_lines(self) -> Iterator[bytes]:
-        """Yield its lines as they arrive; raises SetupCancelledError if canceled."""
+        """Yield the output's lines as they arrive; raises SetupCancelledError if canceled."""
         while True:
             self._stop.check()
             try:
@@ -192,15 +194,15 @@ class _Trial:
 
 
 def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
-    """Return the trial asks no hub for anything, and teaches the user's program nothing."""
+    """Return an environment in which the trial stays offline and doesn't touch the user's data."""
     own = {
         name: str(folder / "own")
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
-    # bitsandbytes hands functions to torch.compile during import, which loads the whole of its compiler.
+    # bitsandbytes calls torch.compile during import, which would load the whole compiler.
     less = {"TORCHDYNAMO_DISABLE": "1"}
     if engine.own_python:
-        less["PYTHONDONTWRITEBYTECODE"] = ""  # what is not byte-compiled yet is, for the next start
+        less["PYTHONDONTWRITEBYTECODE"] = ""  # empty: write missing byte-code, for the next start
     return engine.environment | own | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -214,9 +216,10 @@ def _damaged_engine_error(why: Text, log: SetupLog) -> ProblemError:
 
 
 def _get_trial_command(engine: Engine) -> list[str]:
-    """Return the trial; in a Python of the user's as a file, which finds out what it lacks.
+    """Return the command line of the trial; for a Python of the user's, the trial is run as a file.
 
-    As a module it would end with the first import of our own package, without a word.
+    As a module, it would fail at the first import of our own package and couldn't report missing
+    packages.
     """
     if engine.own_python:
         return ["-m", "lora_studio.engine.trial"]

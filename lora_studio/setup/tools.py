@@ -1,4 +1,4 @@
-"""Finds uv, and runs it and other programs of a setup: logs their output, kills them on a cancel."""
+"""Find uv, and run it and other programs of a setup: log their output, and kill them on a cancel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIABLE = "LORA_STUDIO_UV"
 _LOG_BYTES = 5_000_000
 #: Seconds between two checks for a cancel while a program runs.
 _TURN = 0.1
-#: The same, in seconds, after the program closed its output.
+#: The same interval after the program has closed its output.
 _SOON = 0.005
 
 
@@ -38,7 +38,7 @@ class SetupCancelledError(Exception):
 
 
 class StopFlag:
-    """A request to cancel, which any thread can make and the work checks between its parts."""
+    """A flag to request a cancel from any thread; the work checks it between its parts."""
 
     def __init__(self) -> None:
         """Start without a request."""
@@ -50,22 +50,22 @@ class StopFlag:
 
     @property
     def asked(self) -> bool:
-        """Whether the work should end."""
+        """Whether a cancel was requested."""
         return self._asked.is_set()
 
     def check(self) -> None:
-        """Raise SetupCancelledError when the work should end."""
+        """Raise SetupCancelledError if a cancel was requested."""
         if self._asked.is_set():
             raise SetupCancelledError
 
     def wait(self, seconds: float) -> None:
-        """Wait; raises SetupCancelledError as soon as the work should end."""
+        """Wait for some seconds; raises SetupCancelledError as soon as a cancel is requested."""
         if self._asked.wait(seconds):
             raise SetupCancelledError
 
 
 class SetupLog:
-    """The file that keeps what a set-up did; a place where nothing can be written costs only that."""
+    """The log file of a setup; if it can't be written, the setup continues without a log."""
 
     def __init__(self, file: Path) -> None:
         """Append to the file, or start a new one if it is too large."""
@@ -87,18 +87,18 @@ class SetupLog:
 
     @property
     def stream(self) -> IO[str] | int:
-        """Where a program can write its errors to."""
+        """A stream for the errors of a program."""
         return self._stream if self._stream is not None else subprocess.DEVNULL
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the user names, passwords and tokens that addresses may hold."""
+    """Return a text without the user names, passwords and tokens in its URLs."""
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
@@ -176,7 +176,7 @@ def run(
     listener.start()
     try:
         while process.poll() is None:
-            # The output mostly ends with the program: a fixed wait would delay each program.
+            # A program usually ends when its output does; a fixed wait would delay each program.
             listener.join(_TURN)
             stop.check() if listener.is_alive() else stop.wait(_SOON)
     except BaseException:
@@ -229,7 +229,7 @@ def get_error_line(said: str) -> str:
     lines = [
         line for line in lines if line and not line.startswith(("warning:", "Resolved", "Using"))
     ]
-    # The reason of a resolver comes first and its conclusions after it, as many lines as are narrow.
+    # The resolver states its reason first, then its conclusions, wrapped over several narrow lines.
     begin = next((n for n, line in enumerate(lines) if line.startswith("Because ")), -6)
     text = " ".join(lines[begin:]).removeprefix("error: ")
     return without_secrets(text[:500]).strip()

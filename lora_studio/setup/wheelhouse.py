@@ -26,14 +26,15 @@ from lora_studio.setup.events import Event, WheelhouseReady
 from lora_studio.setup.plan import WheelFile, normalize_name
 from lora_studio.setup.tools import SetupLog, StopFlag
 
-#: Says what the folder is for; written last.
+#: File that describes the folder; written last.
 FACTS = "wheelhouse.json"
 
 
 class WheelhouseInfo(BaseModel):
-    """What a wheel folder was made for: an engine's kind, a Python such as 3.12, a platform of uv's.
+    """The target of a wheel folder: an engine variant, a Python such as 3.12, and a platform as uv
+    names it.
 
-    `sha256` has the checksum of each wheel in hexadecimal digits, by its file's name.
+    `sha256` has the checksum of each wheel in hexadecimal digits, by file name.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -46,9 +47,9 @@ class WheelhouseInfo(BaseModel):
 
 
 def read_info(folder: Path) -> WheelhouseInfo | None:
-    """Return what a folder was made for; None for a folder of wheels that somebody put together by hand.
+    """Return the description of a wheel folder; None for a folder that was put together by hand.
 
-    Raises ProblemError for one of another version of this program.
+    Raises ProblemError if another version of this program created it.
     """
     try:
         facts = WheelhouseInfo.model_validate_json((folder / FACTS).read_bytes())
@@ -75,7 +76,9 @@ def read_info(folder: Path) -> WheelhouseInfo | None:
 
 
 def read_checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Path, str]]:
-    """Return every wheel with its checksum. Raises ProblemError for one that has changed or cannot be read."""
+    """Return every wheel with its checksum. Raises ProblemError if one has changed or can't be
+    read.
+    """
     facts = read_info(folder)
     promised = facts.sha256 if facts else {}
     try:
@@ -142,16 +145,18 @@ def fill_wheelhouse(
     yield WheelhouseReady(folder=str(folder), files=len(wanted), bytes=size)
 
 
-#: Bytes read between two looks at whether to stop.
+#: Bytes read between two checks for a cancel.
 _CHUNK = 4_000_000
-#: Seconds between two words about progress.
+#: Seconds between two progress events.
 _INTERVAL = 0.25
 
 
 def compute_checksums(
     wheels: Sequence[Path], stop: StopFlag
 ) -> Generator[Progress, None, dict[Path, str]]:
-    """Return the SHA-256 of each in hexadecimal digits; raises SetupCancelledError and OSError."""
+    """Return the SHA-256 of each wheel in hexadecimal digits; raises SetupCancelledError and
+    OSError.
+    """
     total = sum(wheel.stat().st_size for wheel in wheels)
     checksums: dict[Path, str] = {}
     done, said = 0, time.monotonic()
@@ -170,7 +175,7 @@ def compute_checksums(
 
 
 def write_index(wheels: Mapping[Path, str], into: Path) -> str:
-    """Return the address of an index in the folder, which holds these wheels with their checksums."""
+    """Write a package index of these wheels with their checksums, and return its URL."""
     pages: dict[str, list[str]] = defaultdict(list)
     for wheel, digest in wheels.items():
         address = html.escape(f"{wheel.resolve().as_uri()}#sha256={digest}")

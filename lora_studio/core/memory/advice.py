@@ -188,9 +188,7 @@ def _quantize(change: MemoryChange) -> MemoryChange | None:
     weights."""
     plan = change.plan
     done = plan.precision == "4bit" or plan.inspected.prequantized is not None
-    done = done or (
-        plan.processes > 1 and plan.model.sharding == "shard"
-    )  # 4-bit weights can't be sharded
+    done = done or (plan.processes > 1 and plan.model.sharding == "shard")  # 4-bit can't be sharded
     if done or plan.kind == "mps" or plan.lora.changes_base:
         return None
     model = plan.model.model_copy(update={"precision": "4bit"})

@@ -116,9 +116,7 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
     size, shape = plan.bytes_each, plan.shape
     norms = (size if shape.plain_norms and not plan.has_fp32_weights else 4) * shape.norm_width
     attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
-    if (
-        shape.fused_attention
-    ):  # values are a view of the fused layer's result, which keeps all of it
+    if shape.fused_attention:  # values are a view of the fused result, which is kept whole
         attention += size * (shape.query_width + shape.key_width)
     inner = shape.intermediate_size if not shape.experts_per_token else 0
     # A 4-bit layer returns 32-bit results for 32-bit inputs, an 8-bit one does not.

@@ -153,8 +153,9 @@ def _copy_progress(run: RunFolder, target: RunFolder) -> None:
 def _copy_model(
     project: Project, target: Path, taken: dict[str, str], on_copied: OnCopied, *, with_model: bool
 ) -> str:
-    """Return the model's source for the exported folder; Hub models and the built-in one are
-    downloaded on the cluster.
+    """Copy the model if wanted, and return its source as seen from the exported folder.
+
+    Hub models and the built-in one are downloaded on the cluster.
     """
     source = Path(project.model.source)
     if project.model.kind not in ("folder", "gguf"):
@@ -175,7 +176,7 @@ def _copy_data(
     spec: DatasetSpec, target: Path, taken: dict[str, str], on_copied: OnCopied
 ) -> DatasetSpec:
     def copy_source(path: str, number: int) -> str:
-        # Three parts: a name of two would look like a dataset ID of the hub.
+        # Three parts, since a name with two would look like a Hub dataset ID.
         name = f"{DATA}/{number}/{Path(path).name}"
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_dir():

@@ -83,9 +83,7 @@ def lock_devices(
         for device in sorted(set(devices), key=lambda device: device.key):
             lock = get_lock(device)
             while not lock.acquire(content):
-                if holder := find_holder(
-                    device
-                ):  # otherwise another process only checked the lock, or has just acquired it
+                if holder := find_holder(device):  # None: locked only for a check or just now
                     waits(device, holder)
                 time.sleep(_EVERY if holder else _EVERY / 10)
             taken.append(lock)

@@ -24,10 +24,7 @@ from lora_studio.core.dataset.spec import Message, ToolCall
 
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
-_UNREADABLE_PARTS = (
-    "redacted_thinking",
-    "cache_point",
-)  # reasoning that the provider encrypted or withheld
+_UNREADABLE_PARTS = ("redacted_thinking", "cache_point")  # encrypted or withheld content
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
 #: The kind of a part by its single field, normalized to letters.
 _BY_FIELD = {
