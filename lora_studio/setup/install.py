@@ -44,9 +44,7 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
     try:
         with CompilerProcess(engine, log) as compiler:
             yield from install_packages(plan, engine, compiler, stop, log)
-            with _delete_cache_meanwhile(
-                plan.root
-            ):  # its files are hard-linked into the engine by now
+            with _delete_cache_meanwhile(plan.root):  # its files are linked into the engine by now
                 yield from selfcheck.check_engine(engine, stop, log)
             yield from compiler.finish(stop)
         engine = engine.model_copy(update={"bytes": removal.measure_folder(engine.folder)})
