@@ -1,4 +1,4 @@
-"""The worker process: torch lives here and nowhere else."""
+"""The worker process, the only one that imports torch."""
 
 from lora_studio.engine.runtime import offline
 

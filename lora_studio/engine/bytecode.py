@@ -1,10 +1,10 @@
 """`python bytecode.py SITE_PACKAGES`: compile the modules that jobs import, in their import order.
 
-Runs during a set-up in the new engine's own Python, with nothing but the standard library. A line
-on stdin says that more packages are there, the line `end` that they were the last; when stdin ends
-earlier, the program stops at once. A module's imports are read from its top-level statements as it
-is compiled; Python compiles what they don't show when it is first imported. Nothing else is lost
-when this process is killed, since each file is written under a temporary name and renamed.
+Runs during a set-up in the new engine's own Python, with nothing but the standard library. Each line
+on stdin announces more installed packages, the line `end` the last ones; if stdin closes earlier, the
+program stops at once. A module's imports are read from its top-level statements as it is compiled;
+Python compiles any others when they are first imported. This process can be killed at any time, since
+each file is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from opcode import opmap, opname
 from pathlib import Path
 from types import CodeType
 
-#: What a training imports, in the order of the trial, then what it imports only where it is needed.
+#: Modules that a training imports, in the order of the trial, then those that it imports on demand.
 ROOTS = (
     "torch", "torch.onnx", "transformers", "transformers.models.auto.modeling_auto", "peft", "accelerate",
     "datasets", "dateutil.tz", "dateutil.parser", "safetensors", "sentencepiece", "pyarrow", "gguf", "ollama",
@@ -31,29 +31,29 @@ ROOTS = (
     "lora_studio.engine.backends.peft", "lora_studio.engine.backends.choice", "pydantic.main",
     "transformers.generation.utils", "transformers.models.llama.modeling_llama", "torch._dynamo", "unsloth",
 )  # fmt: skip
-#: Where torch.compile alone leads to: modules that a training imports name these, but not as they are imported.
+#: Modules that only torch.compile needs: others import them at the top level, but training never gets there.
 COMPILERS = ("functorch.compile", "torch._inductor.compile_fx")
 
 _NAME, _IMPORT = opmap["LOAD_NAME"], opmap["IMPORT_NAME"]
 _CONSTANT, _EXTENDED = opmap["LOAD_CONST"], opmap["EXTENDED_ARG"]
 _JUMPS = {number for number, name in enumerate(opname) if name.endswith("IF_FALSE")}
-#: Instructions between a name that is asked about and the jump, at most.
+#: Maximum number of instructions between loading TYPE_CHECKING and the jump that tests it.
 _NEAR = 3
 
 
 class BytecodeCompiler:
-    """Follow imports from the roots through a folder of packages that may still be filled.
+    """Compile the modules reachable from the roots, in a folder where packages may still be arriving.
 
-    Another process that imports the same modules at the same time, such as the trial of a new
-    engine, goes through them in the same order and compiles those that aren't compiled yet. Where
-    it has been already, the next root comes first; otherwise both would compile everything.
+    Another process, such as the trial of a new engine, may import the same modules in the same order
+    and compile them meanwhile. If it has already compiled a root's modules, this one continues with
+    the next root, so that the two don't compile the same files.
     """
 
     def __init__(self, site: Path) -> None:
         """Start in the folder `site`, with nothing compiled."""
         self._site = site
         self._met = set(COMPILERS)
-        # What each root still leads to, the next one last.
+        # The modules still to visit for each root, the next one last.
         self._waiting = deque([root] for root in ROOTS)
         self.compiled = 0
 
@@ -61,15 +61,15 @@ class BytecodeCompiler:
         """Compile all modules that can be reached now; missing ones are looked up again next time."""
         absent: list[str] = []
         while self._waiting:
-            ahead = self._follow(self._waiting[0], absent)
-            begun = self._waiting.popleft()
-            if ahead:
-                self._waiting.append(begun)
+            is_compiled_elsewhere = self._follow(self._waiting[0], absent)
+            modules = self._waiting.popleft()
+            if is_compiled_elsewhere:
+                self._waiting.append(modules)
         self._met.difference_update(absent)
         self._waiting.extend([one] for one in absent)
 
     def _follow(self, waiting: list[str], absent: list[str]) -> bool:
-        """Compile what one root imports; return whether another process works there too."""
+        """Compile what one root imports; return whether another process is compiling the same modules."""
         while waiting:
             module = waiting.pop()
             package = module.rpartition(".")[0]
@@ -82,49 +82,49 @@ class BytecodeCompiler:
             if not top.exists() and not top.with_suffix(".py").exists():
                 absent.append(module)
             self._met.add(module)
-            modules, there_before = self.compile_module(module, package)
+            modules, was_compiled = self.compile_module(module, package)
             waiting += reversed(modules)
-            if there_before:
+            if was_compiled:
                 return True
         return False
 
     def compile_module(self, module: str, package: str) -> tuple[list[str], bool]:
         """Return the modules that a module imports, and whether it was compiled before."""
         path = self._site.joinpath(*module.split("."))
-        inside, beside = path / "__init__.py", path.with_name(f"{path.name}.py")
-        file = inside if inside.is_file() else beside
+        inside, file_path = path / "__init__.py", path.with_name(f"{path.name}.py")
+        file = inside if inside.is_file() else file_path
         if not file.is_file():
             return [], False
-        there_before = Path(cache_from_source(file)).exists()
+        was_compiled = Path(cache_from_source(file)).exists()
         package = module if file == inside else package
         try:
-            # As an import does it: taken from what is compiled already, else compiled and written.
+            # Like an import: loads the bytecode if it exists, else compiles and writes it.
             code = SourceFileLoader(module, str(file)).get_code(module)
         except (SyntaxError, ValueError, OSError):
-            return [], False  # some packages carry files for other Pythons on purpose
+            return [], False  # some packages include files for other Python versions
         self.compiled += 1
         names = iter_imports(code, package) if code else ()
-        return [name for name in names if name not in self._met], there_before
+        return [name for name in names if name not in self._met], was_compiled
 
 
 def iter_imports(code: CodeType, package: str) -> Iterator[str]:
     """Yield what a module's code imports when it runs; imports for types only are left out."""
     content = code.co_code
-    before: tuple[object, object] = (0, None)
-    wide, asked, until = 0, -_NEAR - 1, -1
+    last_constants: tuple[object, object] = (0, None)
+    extended, check_position, until = 0, -_NEAR - 1, -1
     for position, (operation, low) in enumerate(zip(content[::2], content[1::2], strict=True)):
         if operation == _EXTENDED:
-            wide = (wide | low) << 8
+            extended = (extended | low) << 8
             continue
-        argument, wide = wide | low, 0
+        argument, extended = extended | low, 0
         if operation == _CONSTANT:
-            before = (before[1], code.co_consts[argument])
+            last_constants = (last_constants[1], code.co_consts[argument])
         elif operation == _NAME and code.co_names[argument] == "TYPE_CHECKING":
-            asked = position
-        elif operation in _JUMPS and position - asked <= _NEAR:
+            check_position = position
+        elif operation in _JUMPS and position - check_position <= _NEAR:
             until = position + argument
         elif operation == _IMPORT and position > until:
-            yield from _iter_module_names(code.co_names[argument], before, package)
+            yield from _iter_module_names(code.co_names[argument], last_constants, package)
 
 
 def _iter_module_names(name: str, before: tuple[object, object], package: str) -> Iterator[str]:

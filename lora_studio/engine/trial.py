@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-#: What jobs import, by the name that it is installed under.
+#: Modules that jobs import, by the name of their package.
 MODULES = {
     "torch": "torch", "transformers": "transformers", "peft": "peft", "accelerate": "accelerate",
     "datasets": "datasets", "safetensors": "safetensors", "sentencepiece": "sentencepiece",
@@ -33,9 +33,12 @@ _TEMPLATE = (
 
 
 def main(folder: Path) -> None:
-    """Report, prepare, work; `broken` names what can't be imported and why."""
+    """Report on the engine, write the model, and run as a worker.
+
+    In the report, `broken` has the modules that can't be imported, with the reason.
+    """
     broken: dict[str, str] = {}
-    gc.disable()  # to look for cycles in what imports make takes a quarter of their time
+    gc.disable()  # collecting cycles takes a quarter of the time of imports
     for package, module in MODULES.items():
         try:
             if module == "llama_cpp":

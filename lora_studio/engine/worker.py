@@ -122,7 +122,7 @@ def _hold_run(
         yield False
         return
     run = RunFolder(Path(getattr(command, "run")))  # noqa: B009  # every command that changes a run names it
-    run.load_project()  # refuses a folder that is not a run before anything is written into it
+    run.load_project()  # raises for a folder that is not a run, before anything is written into it
     is_after_kill = run.has_run_out_of_memory()
     lock = FileLock(run.lock_file)
     content = {"pid": os.getpid(), "command": command.id, "since": time.time()}
@@ -151,7 +151,7 @@ def _hold_run(
 def _start_guard(run: RunFolder) -> None:
     """Start a guard that restarts this worker if the system kills it to free memory.
 
-    The parent, which would do so, has ended.
+    Needed because the parent, which would otherwise do so, has ended.
     """
     if (guard := run_guard.from_environment()) is not None:
         try:

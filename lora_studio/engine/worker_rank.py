@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class NullChannel:
-    """The channel of a rank that does not report."""
+    """A channel that discards events, for a rank that does not report."""
 
     def emit(self, event: Any) -> None:
         """Discard the event."""
@@ -76,7 +76,7 @@ def ignore_signals() -> None:
 
 
 def _end_with_parent() -> None:
-    """Ask the kernel to end this process with its parent; if that is gone already, stdin is closed."""
+    """Ask the kernel to end this process with its parent; if the parent is gone already, stdin is closed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lora_studio.engine.backends.backend import Backend
 
 #: Values of `model_type` that Unsloth has fast layers for. Models with experts aren't listed: Unsloth would
-#: adapt the experts unasked.
+#: adapt the experts whatever the recipe selects.
 _FAST_MODEL_TYPES = (
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "cohere", "granite", "falcon_h1",
 )  # fmt: skip
@@ -35,7 +35,7 @@ _ENVIRONMENT = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
 
 
 def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
-    """Return "peft" or "unsloth", which is imported then; emits and records the choice.
+    """Return "peft", or "unsloth" after importing it; emits and records the choice.
 
     Call it before transformers is imported, since Unsloth patches it. A resumed training keeps its
     backend. Raises ProblemError for settings that exclude each other, or a backend that isn't available.
@@ -113,7 +113,7 @@ def _get_reason_against_unsloth(project: Project, job: JobContext) -> Text | Non
 def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[str, Text]:
     """Import Unsloth; where that fails and it wasn't configured by name, return PEFT."""
     os.environ.update(_ENVIRONMENT)
-    # Where it writes generated code; its default is the current folder.
+    # The folder for Unsloth's generated code; its default is the current folder.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.get_cache_folder() / "unsloth"))
     job.report_progress(text("importing Unsloth"), 0, None)
     try:

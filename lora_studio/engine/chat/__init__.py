@@ -1,1 +1,1 @@
-"""A chat in columns: what is loaded, whose turn it is, prompts in tokens, answers that grow."""
+"""A chat in columns: loaded models, scheduling, tokenized prompts, streamed answers."""

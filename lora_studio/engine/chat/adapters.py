@@ -108,7 +108,7 @@ class AdapterSwitch:
         self._tuned.base_model.enable_adapter_layers()
         try:
             self._tuned.base_model.set_adapter(list(weights), inference_mode=True)
-        except ValueError as error:  # two adapters that both trained one layer whole
+        except ValueError as error:  # two adapters that both trained a layer in full
             raise adapter_files.foreign_adapter_error(
                 Path(mix.adapters[-1].folder), str(error).split("\n")[0].rstrip(".")
             ) from error
@@ -120,7 +120,7 @@ class AdapterSwitch:
         key = _get_key(folder)
         if key in self._names:
             return self._names[key]
-        self._at_work = None  # loading makes the new adapter the only one at work
+        self._at_work = None  # loading makes the new adapter the only active one
         name = f"adapter{len(self._names)}"
         try:
             if self._tuned is None:

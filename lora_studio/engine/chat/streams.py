@@ -21,7 +21,7 @@ from lora_studio.engine.runtime.failures import CancelledError
 #: Longest wait for a server's next piece while other columns are active, in seconds.
 _NAP = 0.02
 
-#: What Ollama calls the settings for which it has another name.
+#: Settings that have another name in Ollama, with that name.
 _OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 
 Ending = Literal["end", "length", "stopped"]
@@ -52,7 +52,7 @@ class AnswerStream(Protocol):
 
 
 class TimedStream:
-    """A stream with the time of its own steps, without those of others."""
+    """A stream with the time spent in its own steps only."""
 
     def __init__(self, stream: AnswerStream) -> None:
         """Wrap a stream that hasn't started."""
@@ -83,7 +83,7 @@ class TokenStream:
         prompt_tokens: int,
         lane: str = "",
     ) -> None:
-        """`ends` returns whether a token ends an answer; `end` knows the texts that do."""
+        """Take `ends`, which returns whether a token ends an answer, and `end` with the stop texts."""
         self._tokens, self._decode, self._ends, self._end = tokens, decode, ends, end
         self._ids: list[int] = []
         self._text: tuple[int, str] = (0, "")
@@ -135,7 +135,7 @@ class TorchTokens(StoppingCriteria):
     """The tokens of transformers' `generate`, which pauses in a thread after each token.
 
     `activate` activates the right adapters before each token. Each answer has its own random
-    numbers, so a seed gives the same answer alone or beside others.
+    state, so a seed gives the same answer whether it runs alone or with others.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class TorchTokens(StoppingCriteria):
         seed: int,
         activate: Callable[[], object],
     ) -> None:
-        """`ids` is the prompt; nothing is computed before the first `next_token`."""
+        """Take the prompt, `ids`; nothing is computed before the first `next_token`."""
         self._network, self._ids, self._settings = network, list(ids), settings
         self._activate, self._random = activate, _Random(network.device, seed)
         self._wanted = threading.Semaphore(0)
@@ -263,7 +263,7 @@ def create_generation_config(
 
 
 class OllamaStream:
-    """An answer of a server, which computes while others do."""
+    """An answer that a server computes while this process computes others."""
 
     lane = ""
 

@@ -1,4 +1,4 @@
-"""Scheduling several chat columns: whose turn it is, for how long, and what is sent of an answer."""
+"""Schedule several chat columns: whose turn it is, for how long, and which text is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_studio.engine.chat.streams import AnswerStream, TimedStream
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, to_problem
 
-#: Seconds between two updates of a growing answer: as often as an eye notices.
+#: Seconds between two updates of a growing answer; more frequent ones wouldn't look smoother.
 UPDATE_INTERVAL = 0.05
 #: Seconds that one column computes before the next: switching adapters has a cost.
 _TURN = 0.1

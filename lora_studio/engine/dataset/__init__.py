@@ -1,1 +1,1 @@
-"""Rows -> what trains: split, prepared, batched, and looked at row by row."""
+"""From rows to training batches: split, tokenize, batch, and inspect rows."""

@@ -61,10 +61,10 @@ class BatchPlan:
 
     Every epoch goes through all rows once, in an order drawn from (seed, epoch). A step takes the
     next `micro_batch * accumulation` of them and sorts them by length before they are split, so
-    that rows of like length share a micro-batch; which rows a step has does not depend on it.
-    There is no state: any step can be asked for at any time.
+    that rows of similar length share a micro-batch; which rows a step has does not depend on it.
+    There is no state: any step can be computed at any time.
 
-    With `grouped`, rows of like length share a step as well.
+    With `grouped`, rows of similar length share a step as well.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class BatchPlan:
         self._lengths = np.asarray(lengths)
         #: Rows computed at once; may be changed at any time, the rows of a step stay the same.
         self.micro_batch = micro_batch
-        #: Tokens that more rows may fill up a micro-batch to; 0: it has `micro_batch` rows, no more.
+        #: Tokens up to which additional rows may fill a micro-batch; 0: it has at most `micro_batch` rows.
         self.room = 0
         self.per_step = micro_batch * accumulation
         self._seed = seed
@@ -96,7 +96,7 @@ class BatchPlan:
     def get_step(self, index: int) -> list[list[int]]:
         """Return the micro-batches of one step, counted from 0; the longest rows come first.
 
-        So memory is at its highest in the first micro-batch, and a lack of it shows at once.
+        So memory peaks in the first micro-batch, and running out of it shows at once.
         """
         epoch, position = divmod(index, self.steps_per_epoch)
         rows = self._order_epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]

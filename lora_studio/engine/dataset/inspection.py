@@ -1,4 +1,4 @@
-"""Inspect a dataset: what its sources are, and its rows page by page."""
+"""Inspect a dataset: describe its sources, and show its rows page by page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _searches: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
 
 
 def inspect(command: commands.InspectDataset, job: JobContext) -> None:
-    """Emit what the first rows show at once, then what all rows show; raises ProblemError.
+    """Emit a report on the first rows at once, then one on all rows; raises ProblemError.
 
     Sources that are small or cached need no first answer. A source that can't be read is reported
     with its problem; it is an error only if it is the only source.
@@ -232,8 +232,8 @@ def read_page(command: commands.ReadRows, job: JobContext) -> None:
 def _get_page(matching: Sequence[Positions], first: int, count: int) -> list[tuple[int, int]]:
     page: list[tuple[int, int]] = []
     for source, positions in enumerate(matching):
-        here = positions[first : first + count - len(page)]
-        page += [(source, int(position)) for position in here]
+        selected = positions[first : first + count - len(page)]
+        page += [(source, int(position)) for position in selected]
         first = max(0, first - len(positions))
     return page
 

@@ -32,11 +32,11 @@ from lora_studio.engine.tokens.encoder import Encoder
 #: Rows of a first estimate, spread over each source.
 SAMPLE = 2_000
 
-#: Edges at which counts are exact, and the grain of limits, in tokens.
+#: Number of edges at which counts are exact, and the step between limits, in tokens.
 _EDGES, _GRAIN = 400, 8
 _PERCENTILES = (50, 90, 95, 99, 100)
 
-#: Rows among which the heaviest step is searched, in how many orders, with up to how many rows a step.
+#: Search for the heaviest step: number of rows, number of random orders, maximum rows in a step.
 SAMPLED_ROWS, _ORDERS, _PER_STEP = 50_000, 3, 1024
 
 
@@ -123,7 +123,7 @@ def _sum_excess(ordered: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray
 
 
 def _choose_edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
-    """Return even steps of the grain up to where nearly all rows end, then growing ones."""
+    """Return evenly spaced edges up to where nearly all rows end, then ones with growing distances."""
     every = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     longest = int(every.max(initial=0))
     common = int(np.percentile(every, 99.5)) if len(every) else 0

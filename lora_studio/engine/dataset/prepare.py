@@ -92,9 +92,9 @@ def list_token_parts(rows: MixedRows) -> list[TokenPart]:
 
 
 def get_source_weights(rows: MixedRows) -> list[float]:
-    """Return how often a row of each source comes in an epoch; 1 for the validation file."""
-    given = [source.weight for source in rows.spec.sources]
-    return given + [1.0] * (len(rows.stores) - len(given))
+    """Return how often a row of each source occurs in an epoch; 1 for the validation file."""
+    weights = [source.weight for source in rows.spec.sources]
+    return weights + [1.0] * (len(rows.stores) - len(weights))
 
 
 def collect_skipped(

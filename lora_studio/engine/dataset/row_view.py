@@ -81,7 +81,7 @@ def _show_usable(
 def _get_row_problems(
     tokenized: list[TokenizedText] | UnusableRow, command: commands.ShowRow
 ) -> list[Problem]:
-    """Return what of a usable row is not trained or not shown, because of the chat template."""
+    """Return problems about the parts of a usable row that the chat template doesn't train or show."""
     sides = tokenized if isinstance(tokenized, list) else []
     remarks = []
     if left_out := sum(side.left_out for side in sides):

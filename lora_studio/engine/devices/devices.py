@@ -166,7 +166,7 @@ def _has_bfloat16(device: torch.device) -> bool:
     import torch
 
     if device.type == "cuda":
-        # As torch.cuda.is_bf16_supported has it, which asks about the current device alone.
+        # Same condition as torch.cuda.is_bf16_supported, which checks the current device only.
         return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)

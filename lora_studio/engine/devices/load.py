@@ -30,7 +30,7 @@ class DeviceLoad:
     """
 
     def __init__(self, device: torch.device, read: Callable[[], Load] | None = None) -> None:
-        """`read` measures once; the default depends on the device."""
+        """Take `read`, which measures once; the default depends on the device."""
         self._read = read or _create_reader(device)
         self._last: Load = {}
         self._begun = float("-inf")

@@ -70,7 +70,7 @@ def preview_card(run: RunFolder, project: Project, repository: str, what: What) 
     return model_card.build_card(what, repository, _get_facts(run, project, _get_files(run, what)))
 
 
-#: What to say and to do where a run lacks what is to be uploaded.
+#: Problem and remedy if a run lacks the files to upload.
 _MISSING: dict[What, tuple[Template, Template]] = {
     "adapter": ("This run has no adapter yet.", "Train first."),
     "merged": ("This run has no merged model yet.", "Merge first."),

@@ -20,7 +20,7 @@ PUBLISHER = "lora-studio"
 
 
 def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -> None:
-    """Link the files there, or copy them to another disk; warns when there is no models folder.
+    """Link the files into LM Studio's models folder, or copy them from another disk; warns without one.
 
     Raises ProblemError when the folder that the user chose doesn't exist, or the disk is full.
     """

@@ -129,19 +129,21 @@ def _get_declared(card: Path | None) -> list[dict[str, Any]]:
 
 def _get_entry_files(entry: dict[str, Any], data: list[str]) -> dict[str, list[str]]:
     """Return the files of one subset by split."""
-    base, given = str(entry.get("data_dir", "")), entry["data_files"]
-    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        return _group_by_split(_find_matching(given, base, data))
+    base, entries = str(entry.get("data_dir", "")), entry["data_files"]
+    if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
+        return _group_by_split(_find_matching(entries, base, data))
     return {
         str(item.get("split", "train")): _find_matching(item.get("path", []), base, data)
-        for item in given
+        for item in entries
     }
 
 
 def _find_matching(patterns: Any, base: str, data: list[str]) -> list[str]:
-    given = [str(item) for item in (patterns if isinstance(patterns, list) else [patterns])]
-    full = [str(PurePosixPath(base) / pattern) for pattern in given]
-    return [name for name in data if any(_is_match(name, pattern) for pattern in full)]
+    relative_patterns = [
+        str(item) for item in (patterns if isinstance(patterns, list) else [patterns])
+    ]
+    full_patterns = [str(PurePosixPath(base) / pattern) for pattern in relative_patterns]
+    return [name for name in data if any(_is_match(name, pattern) for pattern in full_patterns)]
 
 
 def _is_match(name: str, pattern: str) -> bool:

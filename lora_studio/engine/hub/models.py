@@ -24,7 +24,7 @@ from lora_studio.engine.runtime.channel import JobContext
 #: Configuration and tokenizer; never pickles, other frameworks' weights or pictures.
 _SMALL = ["*.json", "tokenizer.model", "*.jinja", "*.txt", "*.tiktoken", "LICENSE*", "README.md"]
 _WEIGHTS = ["*.safetensors"]
-#: The same model in other layouts, and adapters beside it.
+#: The same model in other layouts, and adapters in the same repository.
 _IGNORED = ["original/*", "*/*.safetensors", "adapter_model.safetensors"]
 
 _NO_ROOM_REMEDY = text(
@@ -63,7 +63,7 @@ def download_model(
     stage = text("downloading the model")
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
-        if listing is None:  # no Hub: what is on this computer must do
+        if listing is None:  # Hub unreachable: use the files on this computer
             return _download_snapshot(repository, revision, patterns, create_job_bar(job, stage))
         if not listing.weights:
             raise no_safetensors_error(repository, has_pickles=listing.has_pickles)
@@ -96,7 +96,7 @@ def get_remote_model_info(
 
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
-        if listing is None:  # no Hub: what is on this computer is all there is
+        if listing is None:  # Hub unreachable: describe the files on this computer
             patterns = _get_patterns(with_code, weights=True)
             folder = _download_snapshot(repository, revision, patterns, None)
             size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

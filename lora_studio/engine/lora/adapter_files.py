@@ -99,18 +99,18 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
             role += "-bias" if match["part"] == "bias" else "-table" if match["table"] else ""
             modules.setdefault(match["module"], {})[role] = tensor
         elif "lora_" not in name and name != tensor.name and (match := _WHOLE.match(name)):
-            whole = f"{match['module']}.{match['part']}"
-            adapter.replacements[whole] = tensor
+            parameter = f"{match['module']}.{match['part']}"
+            adapter.replacements[parameter] = tensor
             bias = match["part"] == "bias" and config.get("bias", "none") != "none"
             if bias or (not match["frozen"] and _is_saved_whole(match["module"], config)):
-                adapter.trained_whole.add(whole)
+                adapter.trained_whole.add(parameter)
         else:
             adapter.complication = adapter.complication or text(
                 "it contains {tensor}", tensor=tensor.name
             )
-    for module, held in modules.items():
+    for module, tensors in modules.items():
         try:
-            adapter.layers.append(_read_layer(adapter, module, held))
+            adapter.layers.append(_read_layer(adapter, module, tensors))
         except ProblemError:
             if adapter.complication is None:
                 raise

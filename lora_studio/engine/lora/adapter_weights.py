@@ -14,7 +14,7 @@ class AdapterMismatchError(Exception):
     """An adapter has weights that the model lacks, or the other way round; `reason` names one."""
 
     def __init__(self, reason: Text | str) -> None:
-        """Keep the reason as a message."""
+        """Use the reason as the message."""
         super().__init__(str(reason))
         self.reason = Text.model_validate(reason)
 
@@ -31,7 +31,7 @@ def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) 
         raise AdapterMismatchError(
             str(error).strip().split("\n")[-1].strip().rstrip(".")
         ) from error
-    # Of this adapter only: preference training may have loaded a reference beside it.
+    # Of this adapter only: preference training may also have loaded a reference.
     empty = [name for name in result.missing_keys if "default" in name.split(".")]
     if result.unexpected_keys:
         raise AdapterMismatchError(

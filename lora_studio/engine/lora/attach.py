@@ -242,18 +242,20 @@ def _find_by_name(
     experts: list[str],
 ) -> Targets:
     targets = Targets()
-    for wanted in names:
+    for target in names:
         matching = {
             name: layer
             for name, layer in layers.items()
-            if name == wanted or name.endswith(f".{wanted}")
+            if name == target or name.endswith(f".{target}")
         }
-        stacked = [name for name in experts if name == wanted or name.endswith(f".{wanted}")]
-        if not matching and not stacked:
-            why = text("It has no linear layer named {name}.", name=wanted)
+        matching_experts = [
+            name for name in experts if name == target or name.endswith(f".{target}")
+        ]
+        if not matching and not matching_experts:
+            why = text("It has no linear layer named {name}.", name=target)
             raise _nothing_trains_error(model, why)
         targets.layers |= matching
-        targets.experts += stacked
+        targets.experts += matching_experts
     if not targets.layers and not targets.experts:
         raise _nothing_trains_error(model, text("No target module is specified."))
     return targets
@@ -302,7 +304,7 @@ def _create_config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> 
 
 def _build_lora_config(**settings: Any) -> peft.LoraConfig:
     with warnings.catch_warnings():
-        # About PEFT's own conversion; `initialization.py` keeps the scale of each layer.
+        # The warning is about PEFT's own conversion; `initialization.py` preserves each layer's scale.
         warnings.filterwarnings("ignore", message="Using Rank-Stabilized LoRA with rank_pattern")
         return peft.LoraConfig(**settings)
 

@@ -207,7 +207,7 @@ def _combine_module(
     command: CombineAdapters, module: str, layers: list[Layer], rank: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return A [rank, in] and B [out, rank] of one module; unused ranks are zero."""
-    # A layer's scale holds the adapter's weight already.
+    # A layer's scale already includes the adapter's weight.
     factors = [(layer.a.read().float(), layer.b.read().float(), layer.scale) for layer in layers]
     if command.method == "cat":
         a, b = _concatenate(factors)
@@ -215,7 +215,7 @@ def _combine_module(
         a, b = _decompose(factors, rank)
     else:
         if command.method.startswith("dare"):
-            # The same module draws the same, whatever the order of the others.
+            # A seed for each module, so that the order of the modules doesn't matter.
             digest = hashlib.sha256(f"{command.seed} {module}".encode()).digest()
             torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         a, b = combine_factors(factors, command.method, command.density)

@@ -24,8 +24,8 @@ Apply = Callable[[torch.Tensor, int, int], torch.Tensor]
 #: Values in a block: two 32-bit copies of it fit into the second-level cache of one core.
 BLOCK = 1 << 17
 
-#: Fewest rows of a block. Matrix products of fewer rows go through other kernels of the BLAS, which
-#: add up in another order.
+#: Minimum number of rows in a block. For fewer, the BLAS uses other kernels, which sum in another
+#: order.
 _FEWEST_ROWS = 64
 
 
@@ -81,8 +81,8 @@ class LowRankFactor:
         if self.is_a:
             rank = self.stored.shape[0] // self.experts
             return self.stored.read_rows(self.expert * rank, (self.expert + 1) * rank).float()
-        whole = _to_32_bits(self.stored) if self.experts > 1 else self.stored.read().float()
-        part = whole[self.first : self.last]
+        weights = _to_32_bits(self.stored) if self.experts > 1 else self.stored.read().float()
+        part = weights[self.first : self.last]
         if self.experts > 1:
             part = part.reshape(len(part), -1, self.experts)[:, :, self.expert].contiguous()
         return part
@@ -136,7 +136,7 @@ class LowRankDelta:
             if block.dtype == torch.float32:
                 block += delta
                 return block
-            # The sum in 32 bits, rounded once: what adding 32 bits to 16 in place does, faster.
+            # Add in 32 bits and round once: the result of adding 32 bits to 16 in place, but faster.
             total = _get_scratch_memory("sum", block.shape).copy_(block).add_(delta)
             return block.copy_(total)
 
@@ -300,8 +300,8 @@ def _get_scratch_memory(name: str, shape: tuple[int, ...] | torch.Size) -> torch
     Fresh pages cost more than the arithmetic on them.
     """
     needed = math.prod(shape)
-    held = getattr(_threads, name, None)
-    if held is None or held.numel() < needed:
-        held = torch.empty(max(needed, 4 * BLOCK))
-        setattr(_threads, name, held)
-    return held[:needed].view(shape)
+    scratch = getattr(_threads, name, None)
+    if scratch is None or scratch.numel() < needed:
+        scratch = torch.empty(max(needed, 4 * BLOCK))
+        setattr(_threads, name, scratch)
+    return scratch[:needed].view(shape)

@@ -60,7 +60,7 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
             adapter = adapter_files.read(folder)
             note = adapter.complication
         except ProblemError as error:
-            # It may still be looked at; merging it is what this is about.
+            # It can still be shown; the problem only concerns merging it.
             if error.problems[0].code != "merging.changed_base":
                 raise
             adapter, note = Adapter(folder, config), error.problems[0].what
@@ -168,7 +168,7 @@ def _iter_adapter_folders(folder: Path, depth: int) -> Iterator[Path]:
     try:
         inside = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     except OSError:
-        return  # no such folder, or not ours to read
+        return  # missing or unreadable folder
     for entry in inside:
         if not entry.name.startswith(".") and not entry.is_symlink():
             yield from _iter_adapter_folders(entry, depth - 1)

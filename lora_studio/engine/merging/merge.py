@@ -48,7 +48,7 @@ from lora_studio.engine.runtime.channel import JobContext
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
-#: Raised whenever the same merge would give other bytes: an unfinished one is then begun again.
+#: Increase this whenever the same merge would give different bytes: unfinished merges then start over.
 _VERSION = 1
 
 
@@ -77,8 +77,8 @@ class MergePlan:
         if self.by_peft is not None:
             return int(2.2 * self.bytes)
         threads = torch.get_num_threads()
-        held = [merging_shards.estimate_memory(output, threads) for output in self.outputs]
-        return max(held, default=0)
+        sizes = [merging_shards.estimate_memory(output, threads) for output in self.outputs]
+        return max(sizes, default=0)
 
     @property
     def untied(self) -> bool:
@@ -154,17 +154,17 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
 
     Raises ProblemError when none remains.
     """
-    named = [parse_weighted(text) for text in spec.further]
-    own = WeightedAdapter(folder=str(run.adapter), weight=spec.weight)
-    used = [each for each in (own, *named) if each.weight != 0.0]
-    if not used:
+    further = [parse_weighted(text) for text in spec.further]
+    run_adapter = WeightedAdapter(folder=str(run.adapter), weight=spec.weight)
+    adapters = [adapter for adapter in (run_adapter, *further) if adapter.weight != 0.0]
+    if not adapters:
         raise fail(
             "merging.no_weight",
             "All adapter weights are 0, so there is nothing to merge.",
             "Set at least one weight. With 1 an adapter is merged as it was trained.",
             where=Where(step="merging", field="weight"),
         )
-    return used
+    return adapters
 
 
 def _read_adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:

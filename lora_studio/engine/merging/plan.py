@@ -30,8 +30,8 @@ _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings)\.weight")
 #: Heads under other names, which no embedding is tied to.
 _OTHER_HEAD = re.compile(r".+\.lm_head\.weight|(.*\.)?(embed_out|output)\.weight")
 
-#: Parameters that hold all experts of a layer in memory, and what their parts are called on disk,
-#: each as it follows the last along the outputs.
+#: Parameters that hold all experts of a layer in memory, and the names of their parts on disk, in
+#: their order along the outputs.
 _EXPERT_PARTS = {
     "gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")),
     "down_proj": (("down_proj",), ("w2",)),
@@ -44,7 +44,7 @@ class NeedsPeftError(Exception):
     """The merge can't be done tensor by tensor; `reason` says why."""
 
     def __init__(self, reason: Template | Text) -> None:
-        """Keep the reason as a message."""
+        """Use the reason as the message."""
         super().__init__(str(reason))
         self.reason = Text.model_validate(reason)
 
@@ -152,7 +152,7 @@ def _find_replacements(
                 raise _weighted_replacement_error(adapter, name)
             embedding = find_tied_embedding(sources)
             old = sources.get(target, sources.get(embedding))
-            # A vocabulary that grew while training brings its new rows with it.
+            # If the vocabulary grew for training, the stored tensor has more rows.
             grown = old is not None and old.shape[1:] == stored.shape[1:]
             grown = grown and target in (HEAD, embedding)
             if old is not None and not grown:

@@ -138,13 +138,13 @@ def _read_settings(base: Path) -> dict[str, Any]:
 def _create_packed(
     base: Path, name: str, tensor: StoredTensor, parts: dict[str, StoredTensor]
 ) -> PackedWeight:
-    held = (("", tensor), *parts.items())
+    stored = (("", tensor), *parts.items())
     if "SCB" in parts:  # only the model's settings tell what it was before
         config = read_config(base)
         before = config.get("dtype") or config.get("torch_dtype") or "float16"
-        return PackedWeight(name, held, tensor.shape, _get_dtype(str(before)))
+        return PackedWeight(name, stored, tensor.shape, _get_dtype(str(before)))
     state = _read_state(parts)
-    return PackedWeight(name, held, tuple(state["shape"]), _get_dtype(state["dtype"]))
+    return PackedWeight(name, stored, tuple(state["shape"]), _get_dtype(state["dtype"]))
 
 
 def _read_state(parts: dict[str, StoredTensor]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class ShardRecord:
             if record["key"] == key:
                 self._sums = dict(record["shards"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing finished, or nothing that can be trusted: all is done again
+            pass  # no usable record: write every shard again
         if not self._sums and not only_look:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -178,7 +178,7 @@ def compute_values(output: MergedTensor) -> torch.Tensor:
 
     Raises ProblemError when a value isn't finite.
     """
-    # The mode is a thread's own, and a tensor made in it cannot be written to by one outside it.
+    # Inference mode is set per thread, and no thread outside it can write to a tensor created in it.
     with torch.inference_mode(False), _create_thread_pool() as pool:
         changes = [update.load() for update in output.updates]
         result = torch.empty(output.source.shape, dtype=output.dtype)
@@ -224,8 +224,8 @@ def _write_shard(
                 sums += _compute(output, file, position, pool, job)
             done += output.planned.bytes
             job.report_progress(_STAGE, done, total, "bytes")
-    # Not flushed to the disk, which would take as long as all the rest again (2 s and more for each
-    # GB). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
+    # Not flushed to the disk, which would double the time (2 s and more for each GB). A kill loses
+    # no data; after a power cut, a resumed merge detects torn files.
     return _combine_checksums(sums)
 
 
@@ -267,7 +267,7 @@ def _compute_rows(
     output: MergedTensor, changes: list[Apply], block: tuple[int, int]
 ) -> torch.Tensor:
     """Return some rows after the merge; raises ProblemError when a value isn't finite."""
-    # First into the data type it will have: so does a model that is loaded in it and merged.
+    # Convert to the final data type first, like a model that is loaded in it and then merged.
     value = output.source.read_rows(*block).to(output.dtype)
     for change in changes:
         value = change(value, *block)

@@ -299,10 +299,10 @@ def _read_snapshot(folder: Path) -> ModelEntry | None:
 
 def find_ollama_stores() -> list[Path]:
     """Return the existing folders in which an Ollama server on this computer keeps its models."""
-    named = os.environ.get("OLLAMA_MODELS")
-    usual = [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
-    wanted = [Path(named)] if named else usual
-    return [folder for folder in wanted if (folder / "manifests").is_dir()]
+    configured = os.environ.get("OLLAMA_MODELS")
+    defaults = [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    folders = [Path(configured)] if configured else defaults
+    return [folder for folder in folders if (folder / "manifests").is_dir()]
 
 
 def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
@@ -316,9 +316,9 @@ def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         title = _get_ollama_title(manifest.relative_to(registry))
-        if (held := kinds.get("model")) is None:
+        if (model_layer := kinds.get("model")) is None:
             continue
-        blob = store / "blobs" / str(held["digest"]).replace(":", "-")
+        blob = store / "blobs" / str(model_layer["digest"]).replace(":", "-")
         entry = read_gguf_entry(blob, "ollama", title)
         if entry is None:
             continue

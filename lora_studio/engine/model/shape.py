@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.engine.model import loading
 
-#: Layers that read what the part before them made, rather than the block's normalized input.
+#: Layers whose input is the output of the part before them, not the block's normalized input.
 _READS_OWN = re.compile(
     r"(^|_)(o|out|down|fc2|w2|dense|c)(_proj|_lin)?$|dense_4h_to_h|fc_out|out_proj|wo$",
     re.IGNORECASE,

@@ -131,7 +131,7 @@ def from_gguf(file: Path, job: JobContext) -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Return whether a model was put there, by this process or by another, which may read it now."""
+    """Return whether the folder has a complete model, which another process may be reading."""
     return (folder / "config.json").is_file()
 
 

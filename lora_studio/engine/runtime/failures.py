@@ -67,7 +67,7 @@ def to_problem(exception: BaseException, title: Template | Text) -> Problem:
 
 
 def _offline_problem(exception: BaseException) -> Problem | None:
-    """Return the problem of offline mode when an exception goes back to it."""
+    """Return the problem of offline mode if that caused the exception, else None."""
     cause: BaseException | None = exception
     for _ in range(20):  # a chain may be circular
         if isinstance(cause, OfflineError):

@@ -138,15 +138,15 @@ class Llama:
         """Return logits after the tokens at `positions` (ascending), float32 [positions,
         vocabulary].
         """
-        wanted = set(positions)
+        requested = set(positions)
         result = np.empty((len(positions), self.vocabulary_size), dtype=np.float32)
         row = 0
         self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
         for start in range(0, len(ids), BATCH):
             end = min(start + BATCH, len(ids))
-            self._decode(ids[start:end], start, {p - start for p in wanted if start <= p < end})
+            self._decode(ids[start:end], start, {p - start for p in requested if start <= p < end})
             for position in range(start, end):
-                if position in wanted:
+                if position in requested:
                     result[row] = self._get_logits(position - start)
                     row += 1
         return result
@@ -223,7 +223,9 @@ class Llama:
         parameters.abort_callback = self._on_node
         if self._observer != self._ffi.NULL:
             parameters.cb_eval = self._observer
-            parameters.offload_kqv = parameters.op_offload = False  # what is looked at stays here
+            parameters.offload_kqv = parameters.op_offload = (
+                False  # observed values stay in main memory
+            )
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
             raise _loading_error(

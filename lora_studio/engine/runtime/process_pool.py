@@ -58,10 +58,10 @@ def map_in_processes(
         waiting = iter(pieces)
         # Few at a time, so that results never pile up in memory.
         first = [*islice(waiting, 2 * processes)]
-        with ThreadPoolExecutor(1) as starter:  # to submit is to wait for the fork server
+        with ThreadPoolExecutor(1) as starter:  # submitting waits for the fork server
             begun = starter.submit(lambda: [pool.submit(_run_piece, piece) for piece in first])
-            own = [*_compute_here(work, waiting, begun, job)] if helping else []
-            futures: deque[Future[R]] = deque([*begun.result(), *own])
+            local_results = [*_compute_here(work, waiting, begun, job)] if helping else []
+            futures: deque[Future[R]] = deque([*begun.result(), *local_results])
         while futures:
             while not wait([futures[0]], _POLL_SECONDS).done:
                 job.check()

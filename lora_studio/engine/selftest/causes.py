@@ -22,13 +22,13 @@ from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging import prequantized
 from lora_studio.engine.model import safetensors_files
 
-#: An update merged at 1 ± this is there; rounding to 16 bits blurs small updates.
+#: An update counts as merged if its factor is 1 ± this; rounding to 16 bits blurs small updates.
 _TOLERANCE = 0.05
 
 #: Rounding is reported as the cause when its errors exceed this share of the updates.
 _BLURRED = 0.1
 
-#: Of a larger weight so many rows are looked at, evenly spaced.
+#: Maximum number of rows of a weight to compare, evenly spaced.
 _ROWS = 256
 
 
@@ -111,7 +111,7 @@ def find_cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: 
             base, adapter_files.read(Path(chosen[0].folder), chosen[0].weight), merged
         )
     except (ProblemError, OSError, KeyError, ValueError):
-        return Cause()  # nothing can be said of files that cannot be compared
+        return Cause()  # the files can't be compared
     return facts.find_likely_cause()
 
 
@@ -204,12 +204,12 @@ def _iter_differences(header: dict[str, Any], config: dict[str, Any]) -> Iterato
         ("embedding_length", "hidden_size"),
         ("attention.head_count", "num_attention_heads"),
     ):
-        got, wanted = header.get(f"{architecture}.{key}"), config.get(name)
-        if got and wanted and got != wanted:
+        actual, wanted = header.get(f"{architecture}.{key}"), config.get(name)
+        if actual and wanted and actual != wanted:
             yield text(
                 "its {setting} is {actual} instead of {expected}",
                 setting=key,
-                actual=got,
+                actual=actual,
                 expected=wanted,
             )
 

@@ -59,7 +59,7 @@ def judge_stage(
     is_off = not limit.is_met(top1, kl)
     cause = stage.find_cause() if verdict == "failed" and is_off else Cause()
     if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
-        verdict = "lossy"  # the merge is right: its precision holds no more
+        verdict = "lossy"  # the merge is correct; only its precision limits it
     result = events.SelfTested(
         stage=stage.name,
         conversations=len(cases),

@@ -29,7 +29,7 @@ class Limit:
         return top1 >= self.top1 and kl <= self.kl
 
 
-#: Of weights that hold the same values: merged in the base's precision, or GGUF of 16 bits or more.
+#: For weights with the same values: merged in the base's precision, or GGUF of 16 bits or more.
 EXACT = Limit(0.97, 0.001, text("the weights have the same values"))
 
 #: The same where base + adapter is computed in 16 bits, whose own rounding is that large.
@@ -41,18 +41,18 @@ USABLE = Limit(0.80, 0.20)
 #: Parameters of the two models that `QuantFacts.kl` was measured with.
 _SMALL, _LARGE = 135e6, 8.0e9
 
-#: A right file may cost twice what is expected at its size: families differ by as much.
+#: A correct file may diverge twice as much as expected at its size: model families differ that much.
 _MARGIN = 2.0
 _LEAST = 0.05
 
-#: The share of other likeliest tokens is 0.45 · √KL (of Llama 3 8B, from Q8_0 to Q2_K) to 0.6 · √KL
-#: (of SmolLM2-135M); of limits the larger counts.
+#: The share of different top-1 tokens is 0.45 · √KL (Llama 3 8B, from Q8_0 to Q2_K) to 0.6 · √KL
+#: (SmolLM2-135M); limits use the larger one.
 _OTHERS = 0.6
 
-#: Where so few likeliest tokens may be left, a file of mere noise is not far away.
+#: A limit on top-1 agreement below this couldn't tell a quantized file from noise.
 _TELLING = 0.25
 
-#: Beyond any divergence of a distribution over tokens that is worth the name.
+#: A KL divergence, in nats, larger than that of any meaningful distribution over tokens.
 _NOISE = 50.0
 
 
@@ -108,7 +108,7 @@ def _create_unjudged(why: Text) -> Limit:
     return Limit(0.0, _NOISE, unjudged=why)
 
 
-#: One right stage in a hundred may be taken for a wrong one by the chance of few positions.
+#: With few positions, one correct stage in a hundred may fail by chance.
 _Z = 2.33
 
 

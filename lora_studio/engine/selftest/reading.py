@@ -20,16 +20,16 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder as token_encoder
 
-#: As many conversations are read as it takes to have at least so many of each.
+#: Conversations are read until there are at least so many conversations and positions.
 CONVERSATIONS = 32
 POSITIONS = 1000
 
-#: Longest part of a conversation that is read, and most positions compared in it.
+#: Maximum tokens of a conversation that are read, and maximum positions compared in it.
 LENGTH = 1024
 PER_CONVERSATION = 96
 
 
-#: Answers given greedily by every stage, to be read side by side; tokens of each at most.
+#: Number of greedy answers that every stage generates, and maximum tokens of each.
 ANSWERS = 3
 ANSWER_TOKENS = 48
 
@@ -122,7 +122,7 @@ def find_token_fault(
     """Return where the stage's tokens differ from those trained on; None if nowhere."""
     for number, case in enumerate(cases, 1):
         expected, actual = case.ids, list(tokenize(case.text))[: len(case.ids)]
-        # A template that ends no answer: training put an end-of-sequence token behind it.
+        # If the template doesn't end answers, training appended an end-of-sequence token.
         if actual != expected[: len(actual)] or len(expected) - len(actual) > 1:
             pairs = zip(expected, actual, strict=False)
             index = next((i for i, (a, b) in enumerate(pairs) if a != b), len(actual))

@@ -128,7 +128,7 @@ def _build_comparison(
     ]
 
 
-# --- what was found before --------------------------------------------------------------------
+# --- earlier results --------------------------------------------------------------------------
 
 
 def _compute_fingerprint(folder: RunFolder) -> str:

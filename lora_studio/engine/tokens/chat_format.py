@@ -178,8 +178,8 @@ class ChatFormat:
                 form = self._calls if with_calls else CallForm()
             except UnusableRow:
                 continue
-            said = turns if with_calls else [turns[0], *turns[2:]]
-            if "Zr0rZ" in self._try(list(self._iter_plain(said, "content", form, role))):
+            probe = turns if with_calls else [turns[0], *turns[2:]]
+            if "Zr0rZ" in self._try(list(self._iter_plain(probe, "content", form, role))):
                 return role
         raise refuse_template("the chat template doesn't support tool results")
 
@@ -275,7 +275,7 @@ def refuse_template(reason: Template, error: Exception | None = None) -> Unusabl
     return UnusableRow(reason, UnusableKind.TEMPLATE, **values)
 
 
-# --- conversations to find out with -----------------------------------------------------------
+# --- probe conversations ----------------------------------------------------------------------
 
 _SAMPLE_TOOL = {
     "name": "Zn0nZ",

@@ -1,6 +1,6 @@
 """Render conversations, and locate exactly the text that the model has to write.
 
-Trained is what the model will be asked to generate: from the end of the prompt to the mark that
+The trained text is what the model will have to generate: from the end of the prompt to the mark that
 ends the answer, including reasoning and tool calls. It is located by rendering, never by searching
 for the template's marks, which a user may have typed:
 
@@ -201,16 +201,16 @@ class ExactRenderer:
         """Return the span of an answer whose prompt differs slightly from the text before it; None
         if it differs in more than that.
         """
-        asked = find_answer_start(prompt, text, turns[index - 1])
-        if asked is None:
+        start = find_answer_start(prompt, text, turns[index - 1])
+        if start is None:
             bare = self._render_shown_prompt(turns, tools, index, answer_spans)
             if text.startswith(bare):
                 return len(bare), span[1]
-            asked = find_answer_start_in_round(bare, text, turns, index, span[0])
-        if asked is None:
+            start = find_answer_start_in_round(bare, text, turns, index, span[0])
+        if start is None:
             return None
         has_text = find_extent(answer_spans, index)[1] > 0
-        return (span[0] if has_text else asked), span[1]
+        return (span[0] if has_text else start), span[1]
 
     def _render_shown_prompt(
         self, turns: Sequence[Message], tools: Tools, index: int, answer_spans: AnswerSpans

@@ -17,9 +17,9 @@ def find_answer_start(prompt: str, text: str, question: Message) -> int | None:
 
     A template may open a thinking block in the prompt that it omits from the finished turn.
     """
-    asked = question.content.strip()
-    behind = prompt.rfind(asked) + len(asked)
-    if asked not in prompt or not text.startswith(prompt[:behind]):
+    question_text = question.content.strip()
+    behind = prompt.rfind(question_text) + len(question_text)
+    if question_text not in prompt or not text.startswith(prompt[:behind]):
         return None
     return _end_of_header(prompt[behind:], text, behind)
 
@@ -36,16 +36,16 @@ def find_answer_start_in_round(
     result = turns[index - 1].content.strip()
     if turns[index - 1].role != "tool" or not result or not users or not users[-1]:
         return None
-    said = prompt.rfind(users[-1]) + len(users[-1])
+    question_end = prompt.rfind(users[-1]) + len(users[-1])
     in_prompt, in_text = prompt.rfind(result), text.rfind(result, 0, begin)
-    if min(in_prompt, in_text) < said or not text.startswith(prompt[:said]):
+    if min(in_prompt, in_text) < question_end or not text.startswith(prompt[:question_end]):
         return None
     end = _end_of_header(prompt[in_prompt + len(result) :], text, in_text + len(result))
     return end if end <= begin else None
 
 
 def _end_of_header(header: str, text: str, behind: int) -> int:
-    """Return where the end of a prompt ends in a text, which may continue it or omit a part of it."""
+    """Return where a prompt's header ends in a text, which may continue it or omit a part of it."""
     begin = behind + count_common_prefix(header, text[behind:])
     # Two marks may have the same start: never split a mark.
     marks = MARK.finditer(text, behind)

@@ -50,10 +50,13 @@ def narrow_spans(rendered: Rendered, blocks: list[Span]) -> Rendered:
 def move_behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
     """Return the last answer appended to its true prompt; raises UnusableRow if they do not fit."""
     text, span = last.text, last.spans[0]
-    asked = question.content.strip()
-    in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])
-    header = prompt[in_prompt + len(asked) :]
-    begin = in_text + len(asked) + len(header)
+    question_text = question.content.strip()
+    in_prompt, in_text = (
+        prompt.rfind(question_text),
+        text.rfind(question_text, 0, span[0] or span[1]),
+    )
+    header = prompt[in_prompt + len(question_text) :]
+    begin = in_text + len(question_text) + len(header)
     if in_prompt < 0 or in_text < 0 or text[begin - len(header) : begin] != header:
         raise refuse_template(PROMPT_MISMATCH)
     shift = len(prompt) - begin

@@ -215,8 +215,8 @@ class ShapeRenderer:
         return Rendered(text, spans, thoughts, left_out=sample.left_out, unshown=sample.unshown)
 
     def _has_equal_prompts(self, turns: Sequence[Message], text: str, spans: list[Span]) -> bool:
-        wanted = (index for index, turn in enumerate(turns) if turn.trained)
-        for index, (begin, _) in zip(wanted, spans, strict=True):
+        answers = (index for index, turn in enumerate(turns) if turn.trained)
+        for index, (begin, _) in zip(answers, spans, strict=True):
             if index and self.exact.format.render(turns[:index], prompt=True) != text[:begin]:
                 return False
         return True

@@ -67,7 +67,7 @@ class ReadNotes:
     rows: int = 0
 
     def add_columns(self, values: dict[str, Any]) -> None:
-        """Note the columns of one row, except names with half a character: those can't be written."""
+        """Note the columns of one row, except names with a lone surrogate: those can't be written."""
         if not self.columns.keys() >= values.keys():
             self.columns |= dict.fromkeys(filter(is_writable, values))
 
@@ -78,7 +78,7 @@ class ReadNotes:
 
 
 def parse_values(raw: bytes | str) -> dict[str, Any]:
-    """Return the values of a usable row; escapes of half a character stay as Python reads them."""
+    """Return the values of a usable row; escaped lone surrogates stay as Python reads them."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -102,7 +102,7 @@ def build_block(
 ) -> RowBlock | None:
     """Return the rows if every one is a JSON object, else None: they have to be judged one by one.
 
-    Nearly all blocks are. Without a step in Python per row, this takes half the time.
+    Nearly all blocks qualify. Without running Python code for each row, this takes half the time.
     """
     try:
         values = list(map(orjson.loads, raws))
@@ -119,7 +119,7 @@ def build_block(
 def _judge_leniently(
     text: bytes, error: orjson.JSONDecodeError, row: int, notes: ReadNotes, encoding: str
 ) -> JudgedRow:
-    """Judge what a strict parser refuses: name the fault, or read the spelling of another program."""
+    """Handle a row that a strict parser refuses: return its fault, or read another program's spelling."""
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError:
@@ -148,7 +148,7 @@ def _judge_leniently(
     if constants:
         notes.add_oddity(row_faults.NAN, row)
     elif _is_strict_json(decoded):
-        # Half of a character, or a number of many digits: JSON for Python, and kept unchanged.
+        # A lone surrogate, or a number with many digits: valid JSON for Python, so kept unchanged.
         return text, None
     else:
         notes.add_oddity(row_faults.CONTROL_CHARACTERS, row)
@@ -183,7 +183,7 @@ def _is_strict_json(text: str) -> bool:
 
 
 def _to_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow:
-    """Return a bare list of turns as a conversation; anything else but an object is a fault."""
+    """Return a bare list of turns as a conversation; anything else than an object is a fault."""
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
             if all(keys <= turn.keys() for turn in value):

@@ -143,11 +143,11 @@ def _iter_tolerant_rows(reader: Iterator[list[str]]) -> Iterator[list[str] | Non
 
 
 def _is_header(names: tuple[str, ...]) -> bool:
-    given = [name.strip() for name in names if name.strip()]
-    is_distinct = len(set(given)) == len(given) >= 1 or count_known_names(given) > 1
+    filled = [name.strip() for name in names if name.strip()]
+    is_distinct = len(set(filled)) == len(filled) >= 1 or count_known_names(filled) > 1
     return is_distinct and all(
         len(name) <= _LONGEST_NAME and "\n" not in name and not re.fullmatch(r"[-+\d.,]+", name)
-        for name in given
+        for name in filled
     )
 
 
@@ -162,8 +162,8 @@ def _with_header(dialect: Dialect) -> Dialect:
 def get_column_names(dialect: Dialect) -> list[str]:
     """Return distinct names of the columns; "" for an index column, which holds no data."""
     names: list[str] = []
-    for index, given in enumerate(dialect.columns):
-        name = given.strip()
+    for index, title in enumerate(dialect.columns):
+        name = title.strip()
         if index == 0 and len(dialect.columns) > 1 and name in ("", "Unnamed: 0"):
             names.append("")
             continue

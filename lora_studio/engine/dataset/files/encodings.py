@@ -1,7 +1,7 @@
 """The encoding of a text file: its byte-order mark, whether it is UTF-8, else its likeliest code page.
 
-Code pages are the work of charset-normalizer. For Latin ones it is seconded by a table of the letters
-that languages have beside ASCII, since rows often have too few of them for statistics.
+charset-normalizer detects code pages. For Latin ones, a table of each language's non-ASCII letters
+supplements it, since rows often have too few of them for statistics.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MARKS = (
 )
 #: Code pages that charset-normalizer chooses from.
 _CANDIDATES = [name for name in TITLES if not name.startswith("utf")]
-#: Code pages with the letters that languages written in them have beside ASCII.
+#: Code pages with the non-ASCII letters of the languages that are written in them.
 _ALPHABETS = (
     ("cp1252", "àâæçéèêëîïôœùûüÿ"), ("cp1252", "äöüßé"), ("cp1252", "áéíñóúü"),
     ("cp1252", "áâãàçéêíóôõúü"), ("cp1252", "àèéìòùî"), ("cp1252", "åäöæøéü"),
@@ -136,7 +136,7 @@ def _count_utf8_runs(sample: bytes) -> tuple[int, int]:
 
 
 def _count_invalid_lines(sample: bytes) -> int:
-    """Return how many lines are not UTF-8; how many objects, where all are on one line."""
+    """Return how many lines are not UTF-8, or how many objects if all are on one line."""
     lines = sample.split(b"\n")[:-1] if b"\n" in sample.strip() else sample.split(b"}")
     return sum(not line.isascii() and _count_utf8_runs(line + b"\n")[1] > 0 for line in lines)
 

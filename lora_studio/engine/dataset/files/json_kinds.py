@@ -1,4 +1,4 @@
-"""Which of the ways to write rows as JSON a file uses, detected from its beginning."""
+"""Detect from the beginning of a file how its rows are written as JSON."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _IS_STRUCTURE[[_QUOTE, _LINE]] = True
 
 #: An object up to its first key.
 _FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
-#: Characters between items that have no meaning.
+#: Characters between items that are ignored.
 _FILLING = b" \t\r\n,"
 #: Bytes of an overlong item in which the first key of the items is searched.
 _OVERLAP = 4096
@@ -120,7 +120,7 @@ class JsonSplitter:
         steps = _STEP[kinds]
         depths = self._depth + np.cumsum(steps)
         outside = self._base - 1
-        # A list ends with its own bracket; any other that closes too much belongs to no item.
+        # A list ends with its own bracket; any other extra closing bracket belongs to no item.
         stray = (depths < max(outside, 0)) | ((depths == outside) & (kinds == _BRACE))
         closing = (depths == outside) & (steps < 0) if self._base > 1 else np.zeros_like(stray)
         rest = b""

@@ -23,8 +23,8 @@ def has_nested_rows(head: bytes) -> bool:
 def unnest_rows(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
     """Return a row for each question, with its paragraph and article; None for an empty paragraph.
 
-    None as a whole where the object is neither an article nor a paragraph. Fields of a question win
-    over those of its paragraph, and these over those of the article.
+    Returns None if the object is neither an article nor a paragraph. Fields of a question take
+    precedence over those of its paragraph, and these over those of the article.
     """
     if "instruction" in article and isinstance(given := article.get("instances"), list):
         about = _without(article, "instances")

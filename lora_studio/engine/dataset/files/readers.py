@@ -135,7 +135,7 @@ class _Judge:
         return build_block(raws, numbers, offsets.tolist(), self._notes)
 
     def block_of_items(self, splitter: JsonSplitter, items: list[JsonItem]) -> RowBlock:
-        """Return the rows that a splitter's items are."""
+        """Return a splitter's items as rows."""
         is_plain = not self._is_inside
         if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
             offsets = [item.offset if self._stream.is_exact else -1 for item in items]
@@ -153,7 +153,7 @@ class _Judge:
         return block
 
     def add(self, block: RowBlock, text: bytes, line: int, offset: int) -> None:
-        """Append the row that a text is, or those in it."""
+        """Append the row in a text, or the rows nested in it."""
         self._add_judged(block, text, line, offset, *self._judge(block, text))
 
     def add_raw(
@@ -210,7 +210,7 @@ class _Judge:
             self._add_judged(block, text, item.line, item.offset, raw, fault)
             return
         for piece in pieces:
-            # The last one may contain the end of the list; an object itself ends otherwise.
+            # The last piece may include the list's closing bracket; an object never ends with one.
             text = piece.text.strip(_SPACE + b",").rstrip(_SPACE + b",]")
             self.add(block, text, piece.line, piece.offset)
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a row of a file, and what is unusual about it and read all the same."""
+"""Faults that make a row of a file unusable, and oddities that are read anyway."""
 
 from __future__ import annotations
 

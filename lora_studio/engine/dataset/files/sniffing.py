@@ -1,4 +1,4 @@
-"""What kind of file it is: detected from its content, with the file extension as a hint at most."""
+"""Detect the kind of a file from its content; the file extension is only a hint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 
 Kind = JsonKind | Literal["csv", "text", "parquet", "arrow"]
 
-#: Bytes that the kind is detected from, and of a lone object as long as its rows have to be found.
+#: Bytes that the kind is detected from, and those of a lone object while its rows are searched.
 _HEAD, _OBJECT = 1024 * 1024, 16 * 1024 * 1024
 #: Pieces of the rest that the encoding of a file with an ASCII beginning is detected from.
 _PROBES, _PROBE = 16, 64 * 1024

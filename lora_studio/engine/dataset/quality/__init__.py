@@ -1,1 +1,1 @@
-"""Rows against each other: duplicates, leakage, outliers, and every finding in words."""
+"""Compare rows: duplicates, leakage, outliers, and the text of every finding."""

@@ -1,4 +1,4 @@
-"""Comparing rows: duplicates, leakage, contradictions, other columns, outliers."""
+"""Compare rows: duplicates, leakage, contradictions, other columns, outliers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from lora_studio.engine.runtime.channel import JobContext
 
 Mask = NDArray[np.bool_]
 
-#: A shape is foreign, and a length extreme, only if at most such a share of rows has it.
+#: Maximum share of rows that can count as having a foreign shape or an extreme length.
 _FOREIGN_SHARE = 0.1
 _EXTREME_SHARE = 0.01
-#: With fewer rows, nothing is known about what is usual.
+#: Minimum number of rows to tell what is usual.
 _ENOUGH = 20
 
 
@@ -72,11 +72,11 @@ def compare(
 def apply_repairs(
     compared: ComparisonResult, fixes: Collection[Repair], present: Mask
 ) -> tuple[dict[Repair, Mask], dict[Repair, Mask]]:
-    """Return, by repair, which of the rows `present` it concerns, and which it leaves out if recorded.
+    """Return, by repair, which of the rows `present` it affects, and which it drops if recorded.
 
-    Repairs go in a fixed order, and each sees what those before it left, so that the one row that
-    remains of several duplicates isn't one that another repair leaves out. Rows of the validation
-    file are never left out.
+    Repairs run in a fixed order, and each sees the rows that the ones before it kept, so that the row
+    kept of several duplicates isn't one that another repair drops. Rows of the validation file are
+    never dropped.
     """
     present = present & ~compared.held_out
     about: dict[Repair, Mask] = {}

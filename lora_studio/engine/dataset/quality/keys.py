@@ -1,4 +1,4 @@
-"""What is compared of a row: sides for near duplicates, 64-bit keys for equal parts, its shape."""
+"""The parts of a row that are compared: sides for near duplicates, 64-bit keys for equal parts, its shape."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ def normalize_sides(sample: Sample) -> Sides:
     """Return the question and the answers of a row, normalized for comparing.
 
     Earlier answers that are not trained belong to the question: rows of one conversation have nearly
-    the same turns, and each trains another answer.
+    the same turns, and each trains a different answer.
     """
     if sample.task == "text":
         return (normalize(sample.text),)
-    said = [turn for turn in sample.messages if turn.role != "system"]
+    spoken_turns = [turn for turn in sample.messages if turn.role != "system"]
     prompt = [
-        _get_spoken_text(turn) for turn in said if turn.role != "assistant" or not turn.trained
+        _get_spoken_text(turn)
+        for turn in spoken_turns
+        if turn.role != "assistant" or not turn.trained
     ]
-    answers = [[turn for turn in said if turn.role == "assistant" and turn.trained]]
+    answers = [[turn for turn in spoken_turns if turn.role == "assistant" and turn.trained]]
     if sample.task == "preference":
         answers = [[*sample.chosen], [*sample.rejected]]
     spoken = ["\n".join(_get_spoken_text(turn) for turn in turns) for turns in answers]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # it imports transformers, which takes seconds
 #: Rows listed in a finding.
 _NAMED = 1000
 
-#: A label that a smaller share of rows has is worth a warning.
+#: A warning is reported for a label that a smaller share of rows has.
 _RARE_LABEL = 0.1
 
 #: How many times the current limit a proposed one may be; memory grows with it.
@@ -76,7 +76,7 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     A finding whose repair is recorded is `fixed`, and the rows that the repair leaves out are not
     checked further. `tables` are the tokenized rows, if a model is known.
     """
-    # Row-wise repairs are made in the pass itself, which also collects the faults before them.
+    # The pass applies row-wise repairs itself, and also collects the faults before them.
     rows = mixture.open_dataset(spec.model_copy(update={"fixes": ()}), job)
     facts = row_facts.measure(rows, spec.fixes, job, with_faults=True)
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)

@@ -20,7 +20,7 @@ sketching them together.
 
 datasketch 2.0 (MinHashLSH, 128 permutations, the same shingles and threshold) was measured on the
 4,000 rows of tests/benchmarks/near_duplicates.py: 650 rows/s against 3,900 here, a recall of 0.80
-against 0.94 with one word in ten edited, and it needs SciPy (143 MB). So this module stays.
+against 0.94 with one word in ten edited, and it needs SciPy (143 MB). So it isn't used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ K = 9
 THRESHOLD = 0.6
 BINS, BANDS = 80, 20
 PER_BAND = BINS // BANDS
-#: Bins of which a byte is kept, to refuse most candidates by.
+#: Bins of which a byte is stored, to reject most candidates cheaply.
 PRINTS = 40
 
 #: A side with fewer characters has to be equal: one word changes what it says.
@@ -61,7 +61,7 @@ _AT_ONCE = 100_000
 
 Sides = tuple[str, ...]
 
-#: Punctuation as blanks. Not signs of arithmetic: 3 - 2 is not 3 / 2.
+#: Replaces punctuation by blanks, except signs of arithmetic: 3 - 2 is not 3 / 2.
 _SPACING = str.maketrans(dict.fromkeys(".,;:!?'\"“”‘’«»…¡¿،؛؟。、「」『』()`", " "))
 _EMPTY = np.uint32(0xFFFFFFFF)
 _LOW = np.uint64(0xFFFFFFFF)
@@ -114,7 +114,7 @@ def hash_shingles(sides: Sides) -> list[Hashes]:
 
 
 def find_boilerplate(sample: Sequence[Sides]) -> Hashes:
-    """Return shingles that so many rows share that they distinguish none: of templates, instructions.
+    """Return shingles that too many rows share to tell rows apart, as in templates and instructions.
 
     `sample` should have duplicates once. Boilerplate is ignored in comparisons, so that a long
     instruction before every question doesn't make the questions near duplicates.
@@ -131,15 +131,16 @@ def find_boilerplate(sample: Sequence[Sides]) -> Hashes:
 def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
     if not len(common):
         return np.ones(len(hashes), dtype=bool)
-    # Nearly all are not: a table of their last bits says so ten times as fast as a search.
+    # Nearly all hashes aren't common: a table of their last bits rules them out ten times as fast
+    # as a search.
     table = np.zeros(1 << 18, dtype=bool)
-    last = np.uint64(len(table) - 1)
-    table[(common & last).astype(np.int64)] = True
-    own = ~table[(hashes & last).astype(np.int64)]
-    perhaps = np.flatnonzero(~own)
-    nearest = common[np.searchsorted(common, hashes[perhaps]) % len(common)]
-    own[perhaps] = nearest != hashes[perhaps]
-    return own
+    mask = np.uint64(len(table) - 1)
+    table[(common & mask).astype(np.int64)] = True
+    is_rare = ~table[(hashes & mask).astype(np.int64)]
+    candidates = np.flatnonzero(~is_rare)
+    nearest = common[np.searchsorted(common, hashes[candidates]) % len(common)]
+    is_rare[candidates] = nearest != hashes[candidates]
+    return is_rare
 
 
 def compute_sketches(
@@ -170,8 +171,8 @@ def _compute_minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]
         _get_salts(int(side_numbers.max()) + 1)[side_numbers],
     )
     row = row_of_side[side]
-    own = _without(hashes, common)
-    compared = own | (np.bincount(row[own], minlength=len(rows))[row] == 0)
+    is_rare = _without(hashes, common)
+    compared = is_rare | (np.bincount(row[is_rare], minlength=len(rows))[row] == 0)
     hashes, row = hashes[compared], row[compared]
     least = np.full(len(rows) * BINS, _EMPTY, dtype=np.uint32)
     which = ((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)
@@ -233,7 +234,7 @@ class NearDuplicateSearch:
         if text == other:
             return True
         short, long = sorted((len(text), len(other)))
-        # J is at most the ratio of the sizes, which for what lies past LONGEST is all there is.
+        # J is at most the ratio of the sizes; nothing else is known of the text beyond LONGEST.
         if short < SHORT or (long > LONGEST and short < THRESHOLD * long):
             return False
         return jaccard_similarity(hashes, other_hashes, self._common) >= THRESHOLD
@@ -327,7 +328,7 @@ def _find_candidates(
     job: JobContext,
 ) -> NDArray[np.int64]:
     """Return pairs with equal keys and similar sketches, as first * rows + second, sorted."""
-    # Rows that share the next band's key as well come to stand side by side.
+    # Rows that share the next band's key as well become neighbors.
     order = np.lexsort((next_keys, keys))
     same = keys[order[1:]] == keys[order[:-1]]
     position = np.arange(1, len(order))

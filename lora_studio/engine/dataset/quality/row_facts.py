@@ -57,7 +57,7 @@ _MANY = 10_000
 _IN_FILES = 200_000
 _MOST_PROCESSES = 8
 
-#: Shapes that are stored: where there are more, rows have no common shape to differ from.
+#: Maximum number of shapes to store; with more, there is no common shape to differ from.
 _SHAPES = 10_000
 
 #: Rows listed for each fault and each reason.
@@ -180,7 +180,8 @@ class RowFactsReader:
 def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> Sample:
     """Return a row as a sample without the dataset's system prompt; raises UnusableRow.
 
-    What all rows share tells none from another, and may change without moving any.
+    The system prompt is the same for all rows, so it doesn't distinguish them, and changing it must
+    not change how they are grouped or split.
     """
     about = rows.sources[source]
     if about.format is None:

@@ -38,19 +38,19 @@ from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts
 from lora_studio.engine.runtime.channel import JobContext
 
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
-#: What else of a turn goes with its text.
+#: Other columns that belong to a turn.
 _BESIDE = (
     "tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking", "reasoning",
 )  # fmt: skip
-#: Rows that a reading is detected from; how much larger all rows may become.
+#: Rows that a reading is detected from; how much larger all rows may become: factor and free bytes.
 _TRIED, _MOST_GROWTH, _FREE = 500, 16, 64 * 1024 * 1024
 #: Batches of rows in memory at a time, of 4 MB each.
 _MAPPED = 12
 #: Names of parent columns that tables of other things, such as categories, have too.
 _PLAIN_NAMES = ("parentid", "parent", "parentuuid", "previousid")
-#: Average number of rows that continue from one row at most, from so many rows on.
+#: Maximum average number of rows that continue the same row, and the number of rows to check it from.
 _MOST_WAYS, _SOME = 8, 32
-#: Rows compared with their parents; words of a question at least; share of words that variants share.
+#: Rows compared with their parents; minimum words of a question; share of words that variants share.
 _PAIRS, _LEAST_WORDS, _ALIKE = 200, 6, 0.8
 
 NO_ANSWER = SkipReason(text("it is not an answer; it is read with the answers after it"))
@@ -70,7 +70,7 @@ _TOO_LONG = SkipReason(text("too many rows precede it"))
 def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     """Add the conversation before each row to the store's file; return the new facts of the scan.
 
-    Nothing changes where rows don't name others, or are of a kind that doesn't continue others.
+    Nothing changes if rows don't name others, or are of a kind that can't continue others.
     Raises CancelledError.
     """
     facts = store.facts
@@ -81,7 +81,7 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     if not links.count and not links.lost.any():
         return facts
     reading = _choose_reading(store)
-    if not links.count:  # a table of other things may be meant
+    if not links.count:  # possibly a table of other things
         are_turns = reading is not None and reading.format is None
         missing = (
             [_missing_parents_problem(names.before, links, reading, facts)] if are_turns else []
@@ -174,9 +174,9 @@ def _choose_reading(store: RowStore) -> _Reading | None:
     is_known = bool(role.words) and all(map(parse_speaker, role.words))
     if not is_known:
         return None
-    held = store.facts.columns
-    beside = tuple(name for name in _BESIDE if name in held)
-    media = tuple(name for name in held if normalize_name(name) in MEDIA_KEYS)
+    names = store.facts.columns
+    beside = tuple(name for name in _BESIDE if name in names)
+    media = tuple(name for name in names if normalize_name(name) in MEDIA_KEYS)
     return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
 
 
@@ -200,7 +200,7 @@ def _get_reason_against_joining(
 
 
 def _has_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
-    """Return whether most rows ask the same as the row that they name, in more or other words."""
+    """Return whether most rows are rephrased or longer versions of the question that they name."""
     if reading.format is None:
         return False
     rows = np.flatnonzero(links.before >= 0)

@@ -28,7 +28,7 @@ _SCOPES = (
 )  # fmt: skip
 #: Ids that mean “no row”.
 _NO_ROW = ("0", "-1", "None", "none", "null", "NULL", "nan", "NaN", "root", "ROOT")
-#: Rows before a row at most.
+#: Maximum number of rows before a row.
 _MOST_ROUNDS = 256
 _WHOLE = re.compile(r"-?\d+\.0")
 
@@ -39,7 +39,7 @@ Mask = NDArray[np.bool_]
 class LinkColumns:
     """Columns with ids of rows, with ids of the rows before them, and with ids of conversations.
 
-    Of several in `own`, the one counts whose ids `before` names.
+    If `own` has several, the one whose ids `before` refers to counts.
     """
 
     own: tuple[str, ...]
@@ -50,13 +50,13 @@ class LinkColumns:
     def detect(cls, columns: tuple[str, ...]) -> LinkColumns | None:
         """Return the columns by their names, None without ids or parent ids."""
         keys = {normalize_name(name): name for name in reversed(columns)}
-        before = next((key for key in _PARENTS if key in keys), None)
-        own = [key for key in _IDS if key in keys]
-        if before is None or not own:
+        parent_key = next((key for key in _PARENTS if key in keys), None)
+        id_keys = [key for key in _IDS if key in keys]
+        if parent_key is None or not id_keys:
             return None
-        own.sort(key=lambda key: f"parent{key}" != before)
+        id_keys.sort(key=lambda key: f"parent{key}" != parent_key)
         scope = next((keys[key] for key in _SCOPES if key in keys), None)
-        return cls(tuple(keys[key] for key in own), keys[before], scope)
+        return cls(tuple(keys[key] for key in id_keys), keys[parent_key], scope)
 
 
 @dataclass(frozen=True)
@@ -155,18 +155,18 @@ def _resolve(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions
         keys = mix64(ids[with_id] ^ salt[with_id])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        wanted = mix64(named[open_rows] ^ salt[open_rows])
-        begin = np.searchsorted(keys, wanted, "left")
-        held = np.searchsorted(keys, wanted, "right") - begin
-        one = held == 1
-        before[open_rows[one]] = with_id[order[begin[one]]]
-        unclear[open_rows[held > 1]] = True
-        open_rows = open_rows[held == 0]
+        parent_keys = mix64(named[open_rows] ^ salt[open_rows])
+        begin = np.searchsorted(keys, parent_keys, "left")
+        matches = np.searchsorted(keys, parent_keys, "right") - begin
+        is_unique = matches == 1
+        before[open_rows[is_unique]] = with_id[order[begin[is_unique]]]
+        unclear[open_rows[matches > 1]] = True
+        open_rows = open_rows[matches == 0]
     return before, unclear
 
 
 def _find_roots(before: Positions) -> tuple[Positions, Mask]:
-    """Return the first row before each, and whether there is none because of a circle."""
+    """Return the first row of each row's chain, and whether there is none because of a cycle."""
     up = np.where(before >= 0, before, np.arange(len(before)))
     for _ in range(len(before).bit_length()):  # the distance doubles every time
         up = up[up]

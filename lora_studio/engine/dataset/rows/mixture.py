@@ -199,9 +199,9 @@ def describe_rows(
     columns: tuple[str, ...],
     problems: Sequence[Problem] = (),
 ) -> SourceFound:
-    """Return what a source is by what is known so far: its first rows, title and columns.
+    """Return a description of a source from its first rows, title and columns.
 
-    Its `first` is the first row that can be read and is not too long to show, "" for none.
+    Its `first` is the first readable row that is short enough to show, "" if there is none.
     """
     examples = itertools.islice(rows, _EXAMPLES)
     return SourceFound(
@@ -266,7 +266,7 @@ def repeat_by_weight(
 ) -> NDArray[np.int64]:
     """Return the rows of one epoch: (source, position) pairs, [rows, 2], as often as their weights.
 
-    Rows with weight 2.5 come twice, and a seeded half of them once more. Which ones depends on seed,
+    Rows with weight 2.5 occur twice, and a seeded half of them once more. Which ones depends on seed,
     source and position alone, so that appending rows hardly changes it.
     """
     if all(weights[source] == 1.0 for source in np.unique(rows[:, 0])):
@@ -274,9 +274,9 @@ def repeat_by_weight(
     times = np.ones(len(rows), dtype=np.int64)
     for source, weight in enumerate(weights):
         positions = np.flatnonzero(rows[:, 0] == source)
-        whole = int(weight)
-        times[positions] = whole
-        more = round((weight - whole) * len(positions))
+        copies = int(weight)
+        times[positions] = copies
+        more = round((weight - copies) * len(positions))
         start = mix64(np.array([seed, source], dtype=np.uint64))
         numbers = mix64(rows[positions, 1].astype(np.uint64) ^ start[0] ^ mix64(start[1:]))
         times[positions[np.argsort(numbers, kind="stable")[:more]]] += 1

@@ -21,7 +21,7 @@ from lora_studio.engine.runtime import disk
 ROWS = "rows.arrow"
 #: Scans unused for so many days are deleted, and the longest unused ones beyond so many bytes.
 _DAYS, _MOST_BYTES = 30, 50_000_000_000
-#: Scans used within so many seconds stay: a job may be reading them.
+#: Scans used within so many seconds are never deleted: a job may be reading them.
 _IN_USE_SECONDS = 6 * 3600
 #: A scan needs up to so many times the disk space of its files.
 _GROWTH = 1.15
@@ -61,7 +61,7 @@ def find_scan(name: str, size: int) -> Path | None:
 
 @contextlib.contextmanager
 def create_scan_folder() -> Iterator[Path]:
-    """Create a folder to scan or unpack into; it is deleted after the block unless it was kept."""
+    """Create a folder to scan or unpack into; it is deleted after the block unless `keep_scan` moved it."""
     get_root_folder().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=get_root_folder()))
     try:

@@ -41,7 +41,7 @@ class Selection:
         return len(self.table)
 
     def subset(self, rows: np.ndarray) -> Selection:
-        """Return some of the rows, in the given order; a row may come more than once."""
+        """Return some of the rows, in the given order; a row may occur more than once."""
         columns = (self.table, self.index, self.begin, self.end)
         return Selection(self.tables, *(column[rows] for column in columns))
 
@@ -99,7 +99,7 @@ class Selection:
         return counts
 
     def get_encoded(self, row: int, side: str = "") -> Encoded:
-        """Return one row; `side` is "rejected_" for the other of a pair."""
+        """Return one row; `side` is "rejected_" for the rejected answer of a pair."""
         begin, end = int(self.begin[row]), int(self.end[row])
         item = self.tables[self.table[row]].get_item(int(self.index[row]), side)
         ids = np.array(item.ids[begin:end], np.int32)
@@ -196,7 +196,7 @@ def select(
     task: Task,
     limit: int,
 ) -> Selection:
-    """Return the rows given as (source, position) pairs; a row may come more than once.
+    """Return the rows given as (source, position) pairs; a row may occur more than once.
 
     A document becomes one row for each of its pieces. Rows that are in no table are ignored.
     """

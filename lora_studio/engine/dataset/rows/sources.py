@@ -24,7 +24,7 @@ from lora_studio.engine.dataset.files.sniffing import (
 from lora_studio.engine.hub import datasets
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Files of a folder at most; a folder with more was hardly meant.
+#: Maximum number of files in a folder; one with more was probably chosen by mistake.
 _MOST_FILES = 100_000
 _NAMED = 5
 

@@ -73,7 +73,7 @@ class TokenTable:
         return len(self.row)
 
     def get_item(self, index: int, side: str = "") -> TokenizedText:
-        """Return a tokenized row by its index in the table; `side` is "rejected_" for the other of a pair."""
+        """Return a tokenized row by its index in the table; `side` is "rejected_" for the rejected answer of a pair."""
         ids = self._lists[f"{side}ids"][index]
         edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
         return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[index]))

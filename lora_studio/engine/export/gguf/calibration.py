@@ -1,4 +1,4 @@
-"""The conversations that an importance matrix is measured on: the training rows, as trained on."""
+"""The conversations that an importance matrix is measured on: the training rows, rendered as in training."""
 
 from __future__ import annotations
 

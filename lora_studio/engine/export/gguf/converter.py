@@ -105,7 +105,7 @@ def _run_converter(
 def choose_model_name(name: str, merged: Path) -> str:
     """Return the name written into the file.
 
-    WORKAROUND: llama.cpp knows only from "phi-3" or "phi3" in this name that Phi-3's control tokens
+    WORKAROUND: llama.cpp infers only from "phi-3" or "phi3" in this name that Phi-3's control tokens
     swallow the white space after them, and refuses to load any other model with that name
     (src/llama-vocab.cpp, "set attributes by model/tokenizer/architecture name").
     """

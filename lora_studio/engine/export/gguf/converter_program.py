@@ -81,7 +81,7 @@ def has_bos(model: Path) -> bool:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError):
-            return True  # nothing can be said, so nothing is
+            return True  # unknown: don't change the file
     return not (model / "tokenizer_config.json").is_file()
 
 
@@ -91,17 +91,17 @@ def _main() -> None:
     parser.add_argument("--outline", action="store_true")
     parser.add_argument("--merging", type=Path)
     parser.add_argument("script", nargs=argparse.REMAINDER)
-    given = parser.parse_args()
-    sys.argv = given.script
+    arguments = parser.parse_args()
+    sys.argv = arguments.script
     script = sys.argv[0]
     sys.path.insert(0, str(Path(script).resolve().parent))
 
     def mend(gguf: Any) -> None:
         _deny_bos(gguf.SpecialVocab)
-        if given.outline:
+        if arguments.outline:
             gguf.GGUFWriter.write_tensors_to_file = _write_outline
-        if given.merging:
-            _merge_while_reading(gguf, given.merging)
+        if arguments.merging:
+            _merge_while_reading(gguf, arguments.merging)
 
     _call_after_import("gguf", mend)
     try:

@@ -34,11 +34,11 @@ from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Beside the folder of headers: what its weights are made of.
+#: File next to the folder of headers that says how to compute the weights.
 RECIPE = "recipe.json"
 
-#: The folder is called as a run's merged model is: the converter puts no name of its own into a file,
-#: but guesses some from the folder's.
+#: The folder is named like a run's merged model, because the converter guesses names in the file from
+#: the folder's name.
 _FOLDER = "merged"
 
 

@@ -70,12 +70,12 @@ class ActivationCollector:
         node = _get_tensor(address)
         weight = _weight(node)
         if weight is None:
-            return not ask  # when asked: not wanted; otherwise: continue
+            return not ask  # asked: values not needed; otherwise: continue
         if ask:
             return True
         try:
             self._add(weight, node)
-        except Exception as error:  # must not pass through C: kept, and raised by `measure`
+        except Exception as error:  # can't propagate through C: stored, and raised by `measure`
             self.error = error
             return False
         return True
@@ -179,7 +179,7 @@ def write(sums_by_tensor: dict[str, ActivationSums], file: Path, source: str) ->
     import gguf
 
     writer = gguf.GGUFWriter(file, "")
-    writer.kv_data[0].clear()  # an architecture, which a matrix has not
+    writer.kv_data[0].clear()  # remove the architecture, which a matrix doesn't have
     writer.add_string("general.type", "imatrix")
     writer.add_array("imatrix.datasets", [source])
     tokens = max(int(sums.counts.max()) for sums in sums_by_tensor.values())

@@ -205,7 +205,7 @@ class Quantizer:
         self.lib.llama_log_set(callback, self.ffi.NULL)
         try:
             yield messages
-        finally:  # the library outlives what nothing in Python points to
+        finally:  # the library must not call the callback after Python has freed it
             self.lib.llama_log_set(self.ffi.NULL, self.ffi.NULL)
 
     def _keep(self, thing: Any) -> Any:
@@ -228,7 +228,7 @@ def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
 
     quantizer = Quantizer()
     settings: dict[str, Any] = {"nthread": 1}
-    if imatrix == "1":  # that there is one is all a dry run asks of it
+    if imatrix == "1":  # a dry run only checks whether there is one
         settings["imatrix"] = quantizer.create_importance_matrix({"none": np.ones(1, np.float32)})
     for name in quantizations:
         with quantizer.capture_log() as messages:

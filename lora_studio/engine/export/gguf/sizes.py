@@ -41,7 +41,7 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
 def _open_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
     """Yield what a run would export: its merged model, or its adapter on its base."""
     if not (is_direct_export(spec, has_merged=run.has_merged) and run.has_adapter):
-        # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
+        # If not merged yet, use the base: the shapes are nearly always the same.
         base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
         yield direct_gguf.open_source(base)
         return

@@ -78,17 +78,23 @@ def compare_ids(
     which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
     contain rare Unicode white space, on which tokenizers differ for other reasons.
     """
-    own, odd = _get_test_conversations(run, derived), _get_proof_conversations(derived, _COMPARED)
+    dataset_talks, proof_talks = (
+        _get_test_conversations(run, derived),
+        _get_proof_conversations(derived, _COMPARED),
+    )
     today = date.today()
     template = GoTemplate(derived.template)
     front = _get_added_bos(tokenizer, gguf)
-    ours = [_tokenize_talk(tokenizer, talk, front) for talk in own + odd]
-    prompts = [template.render(build_template_data(talk), today=today) for talk in own + odd]
-    theirs = llama_cpp.tokenize_prompts(gguf, prompts)
-    equal = [one == two for one, two in zip(ours, theirs, strict=True)]
-    if not all(equal[: len(own)]):
+    expected = [_tokenize_talk(tokenizer, talk, front) for talk in dataset_talks + proof_talks]
+    prompts = [
+        template.render(build_template_data(talk), today=today)
+        for talk in dataset_talks + proof_talks
+    ]
+    actual = llama_cpp.tokenize_prompts(gguf, prompts)
+    equal = [one == two for one, two in zip(expected, actual, strict=True)]
+    if not all(equal[: len(dataset_talks)]):
         index = equal.index(False)
-        return _different_tokens_problem(own[index], ours[index], theirs[index])
+        return _different_tokens_problem(dataset_talks[index], expected[index], actual[index])
     message = counted(
         sum(equal),
         "TEMPLATE and chat template give the same tokens in {n} conversation.",

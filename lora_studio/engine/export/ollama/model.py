@@ -126,8 +126,8 @@ def _apply_command(project: Project, command: commands.CreateOllama) -> Project:
     if command.name:
         store.check_name(command.name)
     # Not validated: a password, which no project may hold, is fine in a command.
-    given = {key: value for key, value in changes.items() if value}
-    return project.model_copy(update={"export": project.export.model_copy(update=given)})
+    changed = {key: value for key, value in changes.items() if value}
+    return project.model_copy(update={"export": project.export.model_copy(update=changed)})
 
 
 def _create_on(
@@ -286,8 +286,8 @@ def _not_proven_problem(derived: DerivedTemplate) -> Problem:
 def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
     """Ask the new model a first question; warn if the server can't run it."""
     rows = (sample.messages for sample in run.read_heldout() if sample.messages)
-    asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
-    turns = asked or (Message(role="user", content="Hello! Who are you?"),)
+    question = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
+    turns = question or (Message(role="user", content="Hello! Who are you?"),)
     job.report_progress(text("testing the new model in Ollama"), 0, None)
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)

@@ -185,11 +185,11 @@ def chat(
 
     def ask() -> OllamaReply:
         pieces: list[str] = []
-        whole = _AnswerText()
+        answer = _AnswerText()
         with server.create_client() as client:
             for part in client.chat(name, turns, stream=True, options=dict(options)):
                 job.check()
-                pieces.append(whole.filter_text(part))
+                pieces.append(answer.filter_text(part))
                 if part.done:
                     finished = part.done_reason != "length"
                     prompt_tokens = part.prompt_eval_count or 0
@@ -216,11 +216,11 @@ def stream(
     """
     server = create_client(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-    whole = _AnswerText()
+    answer = _AnswerText()
     with translate_ollama_errors(server), server.create_client() as client:
         for part in client.chat(name, turns, stream=True, options=dict(options)):
             yield OllamaReply(
-                whole.filter_text(part),
+                answer.filter_text(part),
                 part.eval_count or 0 if part.done else 1,
                 bool(part.done) and part.done_reason != "length",
                 part.prompt_eval_count or 0,
@@ -229,7 +229,7 @@ def stream(
 
 
 class _AnswerText:
-    """Join thoughts, which a server sends separately, with the answer after them."""
+    """Join the reasoning, which a server sends separately, with the answer after it."""
 
     def __init__(self) -> None:
         self._thinks = False

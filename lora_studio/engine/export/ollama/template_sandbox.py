@@ -35,7 +35,7 @@ from lora_studio.engine.runtime.channel import JobContext
 DERIVE_SECONDS = 180.0
 RENDER_SECONDS = 30.0
 MEMORY_BYTES = 2 << 30
-#: By the clock a child may take so many times its limit: it may have to share the processor.
+#: A child's wall-clock limit as a multiple of its CPU limit, since it may have to share the processor.
 _PATIENCE = 4
 _TOO_LONG = getattr(signal, "SIGXCPU", None)
 
@@ -181,7 +181,7 @@ def _limit_process(seconds: float) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         allowed = int(seconds)
-        # The system kills at the second limit; a signal tells of the first.
+        # The first limit sends a signal; at the second one the system kills the process.
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 5))
 
 
