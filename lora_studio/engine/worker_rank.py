@@ -1,4 +1,4 @@
-"""A rank other than the first: started by a worker, it computes its share and reports nothing."""
+"""A rank other than 0, started by a worker: computes its share and reports nothing."""
 
 from __future__ import annotations
 

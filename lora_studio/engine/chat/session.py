@@ -155,44 +155,46 @@ class Session:
         speaker, sampling = question.speaker, question.sampling
         if isinstance(speaker, OllamaSpeaker):
             return OllamaStream(speaker.host, speaker.name, question.messages, sampling)
-        held = self._open(base, speaker, job)
-        if isinstance(held, _InLlama):
-            return self._stream_of_llama(base, held, question, job)
-        tokenizer = held.loaded.tokenizer
+        open_model = self._open(base, speaker, job)
+        if isinstance(open_model, _InLlama):
+            return self._stream_of_llama(base, open_model, question, job)
+        tokenizer = open_model.loaded.tokenizer
         ids = tokenizer(
             prompts.render_prompt(tokenizer, question.messages), add_special_tokens=False
         ).input_ids
         mix = _mix(speaker)
         tokens = TorchTokens(
-            held.loaded.model,
+            open_model.loaded.model,
             ids,
-            streams.create_generation_config(sampling, held.end.ids, tokenizer.pad_token_id),
+            streams.create_generation_config(sampling, open_model.end.ids, tokenizer.pad_token_id),
             sampling.seed,
-            lambda: held.switch.to(mix),
+            lambda: open_model.switch.to(mix),
         )
-        ends = held.end.ids
+        ends = open_model.end.ids
         return TokenStream(
             tokens,
             lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
             lambda token: token in ends,
-            held.end,
+            open_model.end,
             len(ids),
         )
 
     def _stream_of_llama(
-        self, base: _Base, held: _InLlama, question: ChatQuestion, job: JobContext
+        self, base: _Base, open_model: _InLlama, question: ChatQuestion, job: JobContext
     ) -> AnswerStream:
         sampling = question.sampling
-        ids = held.llama.tokenize(prompts.render_prompt(held.tokenizer, question.messages))
+        ids = open_model.llama.tokenize(
+            prompts.render_prompt(open_model.tokenizer, question.messages)
+        )
         needed = len(ids) + sampling.max_tokens + 8
-        if needed > held.llama.context_size:
-            held = cast(_InLlama, self._open(base, question.speaker, job, context=needed))
-        llama, ends = held.llama, held.end.ids
+        if needed > open_model.llama.context_size:
+            open_model = cast(_InLlama, self._open(base, question.speaker, job, context=needed))
+        llama, ends = open_model.llama, open_model.end.ids
         return TokenStream(
             llama.generate(ids, **sampling.model_dump()),
             llama.detokenize,
             lambda token: llama.is_end_of_generation(token) or token in ends,
-            held.end,
+            open_model.end,
             len(ids),
             lane=str(self._get_key(base, question.speaker)),
         )
@@ -204,10 +206,10 @@ class Session:
     ) -> events.PromptShown:
         if isinstance(speaker, OllamaSpeaker):
             return prompts.show_ollama_prompt(speaker, messages)
-        held = self._open(base, speaker, job)
-        if isinstance(held, _InLlama):
-            return prompts.show_gguf_prompt(held.llama, held.tokenizer, messages)
-        return prompts.show_torch_prompt(held.loaded.tokenizer, messages)
+        open_model = self._open(base, speaker, job)
+        if isinstance(open_model, _InLlama):
+            return prompts.show_gguf_prompt(open_model.llama, open_model.tokenizer, messages)
+        return prompts.show_torch_prompt(open_model.loaded.tokenizer, messages)
 
     # --- what is loaded -----------------------------------------------------------------------
 
@@ -218,16 +220,18 @@ class Session:
         if isinstance(speaker, OllamaSpeaker):
             raise TypeError("a server loads its models itself")
         key = self._get_key(base, speaker)
-        held = self._held.pop(key, None)
-        if isinstance(held, _InLlama) and context > held.llama.context_size:
-            held.close()
-            held = None
-        if held is None:
-            held = self._load_or_make_room(lambda: self._load(base, speaker, context, job), key)
-        self._held[key] = held
-        if isinstance(speaker, AdapterSpeaker) and isinstance(held, _InTorch):
-            _check_fit(speaker, held, base, job)
-        return held
+        open_model = self._held.pop(key, None)
+        if isinstance(open_model, _InLlama) and context > open_model.llama.context_size:
+            open_model.close()
+            open_model = None
+        if open_model is None:
+            open_model = self._load_or_make_room(
+                lambda: self._load(base, speaker, context, job), key
+            )
+        self._held[key] = open_model
+        if isinstance(speaker, AdapterSpeaker) and isinstance(open_model, _InTorch):
+            _check_fit(speaker, open_model, base, job)
+        return open_model
 
     def _load(
         self, base: _Base, speaker: AnySpeaker, context: int, job: JobContext
@@ -295,10 +299,10 @@ class Session:
 
     def _emit_ready(self, job: JobContext) -> None:
         devices = (
-            str(held.loaded.device) if isinstance(held, _InTorch) else "llama.cpp"
-            for held in self._held.values()
+            str(open_model.loaded.device) if isinstance(open_model, _InTorch) else "llama.cpp"
+            for open_model in self._held.values()
         )
-        size = sum(held.bytes for held in self._held.values())
+        size = sum(open_model.bytes for open_model in self._held.values())
         job.emit(events.ChatReady(devices=tuple(dict.fromkeys(devices)), memory_bytes=size))
 
 
@@ -371,13 +375,13 @@ def _load_gguf(
     return _InLlama(llama, tokenizer, end, file.stat().st_size)
 
 
-def _check_fit(speaker: AdapterSpeaker, held: _InTorch, base: _Base, job: JobContext) -> None:
+def _check_fit(speaker: AdapterSpeaker, open_model: _InTorch, base: _Base, job: JobContext) -> None:
     """Raise ProblemError unless every adapter of a speaker fits, and load those that are new."""
     for each in speaker.adapters:
-        if held.switch.has(Path(each.folder)):
+        if open_model.switch.has(Path(each.folder)):
             continue
         require_fit(Path(each.folder), base.spec, job)
-    held.switch.to(_mix(speaker))
+    open_model.switch.to(_mix(speaker))
 
 
 def _mix(speaker: AnySpeaker) -> AdapterMix:

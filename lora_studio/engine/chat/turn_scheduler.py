@@ -20,7 +20,7 @@ _TURN = 0.1
 
 
 def select_next_columns(active: dict[int, TimedStream]) -> list[int]:
-    """Return the columns whose turn it is: of those that share a lane only the first."""
+    """Return the columns whose turn it is; if several share a lane, only the first of them."""
     busy: set[str] = set()
     chosen = []
     for column, each in active.items():

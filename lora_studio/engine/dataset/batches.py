@@ -122,7 +122,7 @@ class BatchPlan:
 
         That is the one with the most tokens; if `padded`, each row counts as much as the longest one.
         """
-        most, longest_step = -1, 0
+        most_tokens, longest_step = -1, 0
         for epoch in range(math.ceil(steps / self.steps_per_epoch)):
             rows = self._order_epoch(epoch)[
                 : (steps - epoch * self.steps_per_epoch) * self.per_step
@@ -131,8 +131,8 @@ class BatchPlan:
             ends[: len(rows)] = self._lengths[rows]
             first = -np.sort(-ends.reshape(-1, self.per_step), axis=1)[:, : self.micro_batch]
             tokens = first[:, 0] * (first > 0).sum(axis=1) if padded else first.sum(axis=1)
-            if tokens.max() > most:
-                most = tokens.max()
+            if tokens.max() > most_tokens:
+                most_tokens = tokens.max()
                 longest_step = epoch * self.steps_per_epoch + int(tokens.argmax())
         return self.get_step(longest_step)[0]
 
@@ -151,7 +151,7 @@ def _group_by_length(
 ) -> np.ndarray:
     """Sort ranges of some steps by length, and shuffle the steps.
 
-    A step that is not full stays the last one, as without grouping.
+    If a step isn't full, it remains the last one, as without grouping.
     """
     together = STEPS_GROUPED * per_step
     stretches = [order[begin : begin + together] for begin in range(0, len(order), together)]

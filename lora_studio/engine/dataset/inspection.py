@@ -220,8 +220,10 @@ def read_page(command: commands.ReadRows, job: JobContext) -> None:
         for index in range(len(spec.sources))
     ]
     if command.only:
-        wanted = [(source, row - 1) for source, row in command.only if 0 <= source < len(matching)]
-        rows = [(source, row) for source, row in wanted if _has_position(matching[source], row)]
+        requested = [
+            (source, row - 1) for source, row in command.only if 0 <= source < len(matching)
+        ]
+        rows = [(source, row) for source, row in requested if _has_position(matching[source], row)]
         total, page = len(rows), rows[command.first : command.first + command.count]
     else:
         total, page = sum(map(len, matching)), _get_page(matching, command.first, command.count)

@@ -149,9 +149,9 @@ def _compute_percentiles(columns: Sequence[LengthTable]) -> dict[int, int]:
 
 
 def sample_epoch(columns: Sequence[LengthTable]) -> NDArray[np.int64]:
-    """Return the tokens of the rows of one epoch, [rows], `SAMPLED_ROWS` rows at most."""
-    wanted = sum(part.weight * len(part.computed) for part in columns)
-    share = min(1.0, SAMPLED_ROWS / max(1.0, wanted))
+    """Return the tokens of the rows of one epoch, [rows], for at most `SAMPLED_ROWS` rows."""
+    epoch_rows = sum(part.weight * len(part.computed) for part in columns)
+    share = min(1.0, SAMPLED_ROWS / max(1.0, epoch_rows))
     tokens = [np.zeros(0, np.int64)]
     for part in columns:
         rows = np.sort(part.computed)[::-1]

@@ -1,4 +1,4 @@
-"""Preparing a dataset for training: tokenize, fit to the limit, split; rows stay on disk."""
+"""Prepare a dataset for training: tokenize, apply the length limit, split; rows stay on disk."""
 
 from __future__ import annotations
 

@@ -186,25 +186,25 @@ def choose_held_out(
     `groups` [rows] is the group of each row, `numbers` [rows] the 64-bit number of its group.
     """
     rows = len(groups)
-    wanted = min(count or round(share * rows), rows - 1)
-    if rows < 2 or (wanted < 1 and not share):
+    requested = min(count or round(share * rows), rows - 1)
+    if rows < 2 or (requested < 1 and not share):
         return np.zeros(rows, dtype=bool)
-    wanted = max(wanted, 1)
+    requested = max(requested, 1)
     names, first, members, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
     )
     order = np.lexsort((names, numbers[first]))
     below = numbers[first] / 2.0**64 < share
-    least, most = wanted, wanted
+    lowest, highest = requested, requested
     if not count:
-        most = max(wanted, min(math.floor(wanted * (1 + _TOLERANCE)), rows - 1))
-        least = max(1, math.ceil(wanted * (1 - _TOLERANCE)))
+        highest = max(requested, min(math.floor(requested * (1 + _TOLERANCE)), rows - 1))
+        lowest = max(1, math.ceil(requested * (1 - _TOLERANCE)))
     held_out = np.zeros(len(names), dtype=bool)
     chosen = 0
     for group in order.tolist():
-        if chosen >= least and (count or not below[group]):
+        if chosen >= lowest and (count or not below[group]):
             break
-        if chosen + sizes[group] <= most:
+        if chosen + sizes[group] <= highest:
             held_out[group] = True
             chosen += int(sizes[group])
     if not chosen and len(names) > 1:

@@ -177,7 +177,7 @@ def has_bfloat16_instructions() -> bool:
     """Return whether the processor has instructions for bfloat16 products.
 
     WORKAROUND: PyTorch computes in bfloat16 on every processor, but without such instructions a
-    product takes up to 70 times as long as in 32 bits (measured on a Zen 2), and it does not say so.
+    product takes up to 70 times as long as in 32 bits (measured on a Zen 2), without any warning.
     Its own answer to the question (`torch.ops.mkldnn._is_mkldnn_bf16_supported`) is also yes where
     AVX-512 only emulates them.
     """

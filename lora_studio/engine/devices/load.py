@@ -1,4 +1,4 @@
-"""Utilization and temperature of a device, measured beside the work without slowing it down."""
+"""Utilization and temperature of a device, measured in the background without slowing down the work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Shortest time between two measurements, in seconds.
 INTERVAL = 1.0
 
-#: What a measurement gives, by the names of the fields of `events.StepDone`.
+#: A measurement, by the names of the fields of `events.StepDone`.
 Load = dict[str, float]
 
 

@@ -36,9 +36,9 @@ def get_card(index: int) -> tuple[Any, Any] | None:
 
 def get_free_bytes(index: int) -> int | None:
     """Return the free memory of a card in bytes; None if NVML can't tell."""
-    if (known := get_card(index)) is None:
+    if (card := get_card(index)) is None:
         return None
-    library, handle = known
+    library, handle = card
     try:
         return int(library.nvmlDeviceGetMemoryInfo(handle).free)
     except library.NVMLError:
@@ -47,9 +47,9 @@ def get_free_bytes(index: int) -> int | None:
 
 def read_load(index: int) -> dict[str, float]:
     """Return utilization in percent and temperature in °C, without what NVML can't tell."""
-    if (known := get_card(index)) is None:
+    if (card := get_card(index)) is None:
         return {}
-    library, handle = known
+    library, handle = card
     load: dict[str, float] = {}
     with contextlib.suppress(library.NVMLError):
         load["gpu_percent"] = float(library.nvmlDeviceGetUtilizationRates(handle).gpu)

@@ -66,15 +66,15 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
                     source.path, "README.md", repo_type="dataset", revision=source.revision
                 )
             )
-        wanted = _select_files(_choose_layout(card, names), names, source)
+        selected = _select_files(_choose_layout(card, names), names, source)
         folder = huggingface_hub.snapshot_download(
             source.path,
             repo_type="dataset",
             revision=source.revision,
-            allow_patterns=[_escape(name) for name in wanted],
+            allow_patterns=[_escape(name) for name in selected],
             tqdm_class=create_job_bar(job, text("downloading the dataset")),
         )
-    return [(Path(folder) / name, name) for name in wanted]
+    return [(Path(folder) / name, name) for name in selected]
 
 
 def _list_files(source: DataSource) -> list[str]:
@@ -178,14 +178,14 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
             if (inside := [name for name in files if subset in PurePosixPath(name).parts[:-1]])
         }
     if not splits:
-        known = sorted(layout.files) if "" not in layout.files else _get_folders(layout)
+        subsets = sorted(layout.files) if "" not in layout.files else _get_folders(layout)
         raise _dataset_error(
             "dataset.no_subset",
             "{dataset} has no subset {subset}." if subset else "{dataset} has several subsets.",
-            "Choose one of these subsets: {names}." if known else "Leave the subset empty.",
+            "Choose one of these subsets: {names}." if subsets else "Leave the subset empty.",
             dataset=source.path,
             subset=subset,
-            names=", ".join(known),
+            names=", ".join(subsets),
         )
     if not splits.get(source.split):
         raise _dataset_error(

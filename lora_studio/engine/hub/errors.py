@@ -197,14 +197,14 @@ def is_offline() -> bool:
 
 
 def get_unreachable_errors() -> tuple[type[BaseException], ...]:
-    """Return what is raised when the Hub can't be reached: a failing network or offline mode."""
+    """Return the exceptions raised when the Hub can't be reached: a failing network or offline mode."""
     from huggingface_hub import errors
 
     return (errors.OfflineModeIsEnabled, *get_network_errors())
 
 
 def get_network_errors() -> tuple[type[BaseException], ...]:
-    """Return what is raised when a connection fails."""
+    """Return the exceptions raised when a connection fails."""
     import httpx
 
     return (httpx.HTTPError, ConnectionError, TimeoutError)

@@ -168,8 +168,8 @@ def _list_files(repository: str, revision: str) -> _Listing | None:
 
 def _is_needed(name: str) -> bool:
     """Match a name against the patterns as the library does."""
-    wanted = any(fnmatch(name, pattern) for pattern in _SMALL + _WEIGHTS)
-    return wanted and not any(fnmatch(name, pattern) for pattern in _IGNORED)
+    is_listed = any(fnmatch(name, pattern) for pattern in _SMALL + _WEIGHTS)
+    return is_listed and not any(fnmatch(name, pattern) for pattern in _IGNORED)
 
 
 def _get_patterns(with_code: bool, *, weights: bool) -> list[str]:

@@ -63,7 +63,7 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
     config: dict[str, Any] = info.config or {}
     names = config.get("architectures") or [config.get("model_type") or ""]
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
-    most = max(counts, key=lambda name: counts[name], default="")
+    main_dtype = max(counts, key=lambda name: counts[name], default="")
     quantization = config.get("quantization_config")
     refusal = explain_refusal(config.get("architectures"))
     return ModelEntry(
@@ -75,7 +75,7 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
         architecture=str(names[0]),
         stored=str(quantization.get("quant_method", "quantized"))
         if isinstance(quantization, dict)
-        else _DTYPES.get(most, (most.lower(), 0))[0],
+        else _DTYPES.get(main_dtype, (main_dtype.lower(), 0))[0],
         license=next(
             (tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), ""
         ),
@@ -88,7 +88,7 @@ def to_model_entry(info: ModelInfo) -> ModelEntry:
 
 
 def _count_bytes(counts: dict[str, int]) -> int:
-    """Return the bytes of so many numbers of each format; an unknown format counts one byte."""
+    """Return the bytes of numbers by format; an unknown format counts one byte per number."""
     return sum(number * _DTYPES.get(name, ("", 1))[1] for name, number in counts.items())
 
 

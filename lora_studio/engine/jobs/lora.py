@@ -12,7 +12,7 @@ from lora_studio.engine.runtime.channel import JobContext
 
 @handles(commands.ImportAdapter)
 def import_adapter(command: commands.ImportAdapter, job: JobContext) -> None:
-    """Copy an adapter made elsewhere into a new run."""
+    """Copy an adapter that was trained elsewhere into a new run."""
     from lora_studio.engine.merging import imported_runs
 
     imported_runs.import_adapter(RunFolder(Path(command.run)), Path(command.adapter), job)

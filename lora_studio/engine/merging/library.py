@@ -151,8 +151,8 @@ def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, by_peft: Text)
             reason = text("The model has no {module}.", module=layer.module)
             return AdapterFit(model=spec.source, fits=False, reason=reason)
         weight = getattr(modules[layer.module], "weight", None)
-        wanted = {(layer.b.shape[0], layer.a.shape[1]), (layer.a.shape[1], layer.b.shape[0])}
-        if layer.of != "parameter" and (weight is None or tuple(weight.shape) not in wanted):
+        shapes = {(layer.b.shape[0], layer.a.shape[1]), (layer.a.shape[1], layer.b.shape[0])}
+        if layer.of != "parameter" and (weight is None or tuple(weight.shape) not in shapes):
             reason = text("{module} has a different shape in this model.", module=layer.module)
             return AdapterFit(model=spec.source, fits=False, reason=reason)
     warning = text("PEFT merges it with the model in memory: {reason}.", reason=by_peft)
@@ -214,8 +214,8 @@ def _get_base_warning(adapter: Adapter, spec: ModelSpec, base: Path) -> Text:
     """Return a warning when the adapter names another base, which shapes alone don't reveal."""
     named = str(adapter.config.get("base_model_name_or_path") or "")
     last = named.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
-    known = {Path(spec.source).name.lower(), spec.source.lower().rpartition(":")[2], base.name.lower()}  # fmt: skip
-    if not last or last in known or str(base) == named:
+    base_names = {Path(spec.source).name.lower(), spec.source.lower().rpartition(":")[2], base.name.lower()}  # fmt: skip
+    if not last or last in base_names or str(base) == named:
         return NO_TEXT
     return text(
         "It was trained on {named}. On another model of the same shape its output is meaningless.",

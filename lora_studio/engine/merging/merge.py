@@ -199,7 +199,7 @@ def merge_into(
 ) -> None:
     """Write the merged model to `target`, replacing an older one; raises ProblemError.
 
-    A killed merge leaves its finished shards beside `target`, and the same merge resumes from them;
+    A killed merge leaves its finished shards next to `target`, and the same merge resumes from them;
     one that fails or is cancelled leaves nothing.
     """
     scratch = get_scratch_folder(target)

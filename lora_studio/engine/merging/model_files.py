@@ -41,10 +41,14 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def _iter_small_files(folder: Path) -> Iterator[Path]:
-    wanted = {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken"}
+    suffixes = {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken"}
     for file in sorted(folder.iterdir()):
         plain = not file.name.endswith(".index.json") and file.name != "config.json"
-        if file.is_file() and plain and (file.suffix in wanted or file.name.startswith("LICENSE")):
+        if (
+            file.is_file()
+            and plain
+            and (file.suffix in suffixes or file.name.startswith("LICENSE"))
+        ):
             yield file
 
 

@@ -67,7 +67,7 @@ class WeightSource(Protocol):
 
 @dataclass(frozen=True)
 class MergedTensor:
-    """One tensor of the merged model: its source, and what is done to it, in that order."""
+    """One tensor of the merged model: its source, and the changes applied to it, in that order."""
 
     name: str
     source: WeightSource
@@ -175,17 +175,17 @@ def _untie(
     if HEAD in sources or not name:
         return
     ends = (HEAD, name)
-    whole = any(
+    is_replaced = any(
         _get_stored_name(n, sources) in ends for adapter in merged for n in adapter.trained_whole
     )
     embedding, head = new.get(name), new.get(HEAD)
     apart = bool({*ends} & updates.keys())
-    if head is None and embedding is not None and whole:
+    if head is None and embedding is not None and is_replaced:
         apart = True
     elif head is not None and not (embedding is not None and is_equal(head, embedding)):
         apart = apart or not is_equal(head, sources[name])
     if apart:
-        sources[HEAD] = head or (sources[name] if whole else embedding or sources[name])
+        sources[HEAD] = head or (sources[name] if is_replaced else embedding or sources[name])
     else:
         new.pop(HEAD, None)
 
@@ -237,25 +237,30 @@ def _plan_parameter(
     targets = [name.rpartition(".")[2] for name in adapter.config["target_parameters"]]
     outputs, inputs = layer.b.shape[0], layer.a.shape[1]
     for target in dict.fromkeys(targets):
-        each = adapter_files.get_parameter_layer(adapter, layer, target)
+        update = adapter_files.get_parameter_layer(adapter, layer, target)
         stored = sources.get(f"{layer.module}.{target}")
-        if stored is not None and stored.shape == (outputs, inputs) and each.experts == 1:
+        if stored is not None and stored.shape == (outputs, inputs) and update.experts == 1:
             change = LowRankDelta(
-                LowRankFactor(each.a, True), LowRankFactor(each.b, False), each.scale, rounded=True
+                LowRankFactor(update.a, True),
+                LowRankFactor(update.b, False),
+                update.scale,
+                rounded=True,
             )
             yield stored.name, change
             return
-        stacked = ((each.experts, outputs, inputs), (each.experts, inputs, outputs))
+        stacked = ((update.experts, outputs, inputs), (update.experts, inputs, outputs))
         if stored is not None and stored.shape in stacked:
             transposed = _is_transposed(stored, (outputs, inputs), settings)
-            experts = tuple(_create_expert_delta(each, e, transposed) for e in range(each.experts))
+            experts = tuple(
+                _create_expert_delta(update, e, transposed) for e in range(update.experts)
+            )
             yield stored.name, StackedDelta(experts)
             return
-        parts = _get_part_names(each, target, sources)
+        parts = _get_part_names(update, target, sources)
         if sum(sources[name].shape[0] for name in parts) == outputs and all(
             sources[name].shape[1] == inputs for name in parts
         ):
-            yield from _plan_separate_experts(each, parts, sources)
+            yield from _plan_separate_experts(update, parts, sources)
             return
     raise NeedsPeftError(
         text("the base model's files don't contain the parameters of {module}", module=layer.module)

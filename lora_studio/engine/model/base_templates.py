@@ -1,7 +1,7 @@
 """Chat templates for base models: chosen by name and fitted to the tokenizer's vocabulary.
 
 A template's marks help a model only where the vocabulary has them as tokens. New tokens would need
-new rows in the embedding, trained in full and included in every file made from the model, so none
+new rows in the embedding, trained in full and included in every exported file, so none
 are added. What matters is where an answer ends, since that stops the server: at the mark of the
 format if the vocabulary has it, otherwise at the end-of-sequence token, which every server stops
 at. A tokenizer that has neither gets the mark as plain text, with it as a stop string. Marks that

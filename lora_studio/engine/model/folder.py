@@ -98,7 +98,7 @@ def unreadable_model_error(folder: Path, reason: Template | Text) -> ProblemErro
 
 
 def get_identity(folder: Path) -> dict[str, Any]:
-    """Return what tells one base model from another, without reading all of it.
+    """Return a fingerprint of a base model, without reading all of it.
 
     `hash` covers the configuration and, of each weight file, name, size, header and 16 samples of
     64 KiB; `commit` is the Hub's when the folder is a snapshot of the Hub.
@@ -153,8 +153,8 @@ def get_stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
     for entry in headers.values():
         begin, end = entry["data_offsets"]
         sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - begin
-    most = max(sizes, key=lambda name: sizes[name], default="")
-    return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(most, most.lower())
+    main_dtype = max(sizes, key=lambda name: sizes[name], default="")
+    return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(main_dtype, main_dtype.lower())
 
 
 def read_license(folder: Path) -> str | None:

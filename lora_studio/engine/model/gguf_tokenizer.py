@@ -179,8 +179,8 @@ def _build_sentencepiece(
     merges: list[tuple[str, str]] = []
     for token in sorted(normal, key=lambda token: (-scores[vocabulary[token]], vocabulary[token])):
         pairs = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
-        known = [pair for pair in pairs if pair[0] in normal and pair[1] in normal]
-        merges += sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+        known_pairs = [pair for pair in pairs if pair[0] in normal and pair[1] in normal]
+        merges += sorted(known_pairs, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
     unknown = header.get("tokenizer.ggml.unknown_token_id", 0)
     backend = Tokenizer(
         models.BPE(

@@ -164,8 +164,8 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
     """
     raw = model_folder.read_config(folder)
     if raw.get("auto_map") and not spec.trust_remote_code:
-        known = raw.get("model_type") in _get_known_types()
-        if not known:
+        is_known = raw.get("model_type") in _get_known_types()
+        if not is_known:
             raise fail(
                 "model.remote_code",
                 "The model {name} needs its own Python code.",

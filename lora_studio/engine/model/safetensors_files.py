@@ -165,7 +165,7 @@ def get_dtype_name(dtype: torch.dtype) -> str:
 
 
 def make_shard_names(count: int) -> list[str]:
-    """Return the file names of a model in so many parts."""
+    """Return the file names of a model with this number of parts."""
     if count == 1:
         return [SINGLE]
     return [f"model-{part:05d}-of-{count:05d}.safetensors" for part in range(1, count + 1)]
@@ -190,7 +190,7 @@ def build_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
 
 
 def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Tensor]]]) -> None:
-    """Write a file whose tensors are made one at a time; readers never see an incomplete file."""
+    """Write a file whose tensors are produced one at a time; readers never see an incomplete file."""
     listed = list(tensors)
     header_bytes, _ = build_header([planned for planned, _ in listed])
     part = file.with_name(file.name + ".part")
@@ -230,7 +230,7 @@ def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, c
         try:
             moved = os.copy_file_range(source.fileno(), target.fileno(), count, start, position)
         except OSError as error:
-            # Two file systems, or one that cannot do it: copied by hand below.
+            # Two file systems, or one without support: copied in user space below.
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
             break

@@ -280,11 +280,11 @@ def _read_snapshot(folder: Path) -> ModelEntry | None:
     entry = read_folder_entry(folder, "cache")
     if entry is None:
         return None
-    begun = any(folder.parent.parent.joinpath("blobs").glob("*.incomplete"))
+    has_partial = any(folder.parent.parent.joinpath("blobs").glob("*.incomplete"))
     lacks = not any(folder.glob("*.safetensors")) and not any(
         path.suffix in _PICKLES for path in folder.iterdir()
     )
-    if entry.missing or begun or lacks:
+    if entry.missing or has_partial or lacks:
         unsaid = (
             entry.refusal
             if entry.architecture and explain_refusal([entry.architecture])

@@ -198,7 +198,7 @@ class Inbox:
         try:
             command = commands.parse(line)
         except ValidationError as error:
-            # Without what was sent: it may hold a token.
+            # Don't include the command: it may contain a token.
             details = error.errors(include_input=False, include_url=False, include_context=False)
             print(f"Invalid command: {details}", file=sys.stderr)
             return

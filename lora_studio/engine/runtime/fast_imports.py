@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def speed_up_imports() -> Iterator[None]:
-    """Import torch, and halve the time of what is imported inside the block.
+    """Import torch, and halve the time of imports inside the block.
 
     The garbage collector is off, since imports create few cycles, and functions that a library
     passes to torch.compile at import are compiled at their first call. bitsandbytes has some, and

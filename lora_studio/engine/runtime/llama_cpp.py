@@ -218,14 +218,15 @@ class Llama:
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx = tokens
         parameters.n_batch = parameters.n_ubatch = BATCH
-        parameters.n_outputs_max_per_seq = 0  # every position of a batch may be asked for
+        parameters.n_outputs_max_per_seq = (
+            0  # outputs may be requested at every position of a batch
+        )
         parameters.n_threads = parameters.n_threads_batch = count_threads()
         parameters.abort_callback = self._on_node
         if self._observer != self._ffi.NULL:
             parameters.cb_eval = self._observer
-            parameters.offload_kqv = parameters.op_offload = (
-                False  # observed values stay in main memory
-            )
+            # Observed values have to stay in main memory.
+            parameters.offload_kqv = parameters.op_offload = False
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
             raise _loading_error(
@@ -346,7 +347,7 @@ def _tokenize(ffi: Any, lib: Any, vocabulary: Any, text: str, *, add_special: bo
 
 @functools.cache
 def _load_library() -> tuple[Any, Any]:
-    """Return cffi and llama.cpp, which logs warnings and errors only: the rest is megabytes."""
+    """Return cffi and llama.cpp, which logs warnings and errors only: its full log has megabytes."""
     from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
     ffi, lib = get_ffi(), get_lib()

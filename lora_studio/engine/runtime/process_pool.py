@@ -59,9 +59,9 @@ def map_in_processes(
         # Few at a time, so that results never pile up in memory.
         first = [*islice(waiting, 2 * processes)]
         with ThreadPoolExecutor(1) as starter:  # submitting waits for the fork server
-            begun = starter.submit(lambda: [pool.submit(_run_piece, piece) for piece in first])
-            local_results = [*_compute_here(work, waiting, begun, job)] if helping else []
-            futures: deque[Future[R]] = deque([*begun.result(), *local_results])
+            submission = starter.submit(lambda: [pool.submit(_run_piece, piece) for piece in first])
+            local_results = [*_compute_here(work, waiting, submission, job)] if helping else []
+            futures: deque[Future[R]] = deque([*submission.result(), *local_results])
         while futures:
             while not wait([futures[0]], _POLL_SECONDS).done:
                 job.check()
@@ -94,10 +94,13 @@ def _process_died() -> ProblemError:
 
 
 def _compute_here(
-    work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: JobContext
+    work: Callable[[P], R],
+    waiting: Iterator[P],
+    submission: Future[list[Future[R]]],
+    job: JobContext,
 ) -> Iterator[Future[R]]:
     """Yield results that this process computes until another process has finished one."""
-    while not (begun.done() and any(future.done() for future in begun.result())):
+    while not (submission.done() and any(future.done() for future in submission.result())):
         job.check()
         mine = [*islice(waiting, 1)]
         if not mine:

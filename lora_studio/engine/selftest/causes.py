@@ -177,7 +177,7 @@ def _has_equal_factors(factors: list[float]) -> bool:
 def find_cause_in_gguf(file: Path, config: dict[str, Any]) -> Text:
     """Return the most likely cause of a wrong GGUF file; empty when its header looks right.
 
-    `config` are the settings of the merged model that it was made of.
+    `config` has the settings of the merged model that it was converted from.
     """
     try:
         header = _read_header(file)

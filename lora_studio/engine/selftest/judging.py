@@ -35,7 +35,7 @@ class Stage:
 
     `read` returns a case's logits, float32 [positions, vocabulary]; `token_fault` says where its
     tokens differ from those trained on, `faults` what else is wrong; `find_cause` looks for the most
-    likely cause of a failure; `inherited` is the divergence in nats of what it is made from.
+    likely cause of a failure; `inherited` is the divergence in nats of the model that it was made from.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The self-test: whether merged model and GGUF files predict what base + adapter predicts.
 
-Base + adapter is what was merged: at its weight, with the further adapters that were chosen. Every
+Base + adapter is the merged combination: the adapter at its weight, and any further ones. Every
 stage reads the same held-out conversations. At the positions where an answer is predicted, the
 top-1 token and the whole distribution are compared: KL(p ‖ q) = Σ p (log p − log q), in nats, where
 p is the distribution of base + adapter and q that of the stage (Kullback & Leibler 1951). The

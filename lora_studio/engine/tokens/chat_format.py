@@ -247,8 +247,8 @@ def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
     call_data: dict[str, Any] = {"type": "function", "function": about} if form.nested else about
     if form.ids:
         # Some templates require nine letters and digits.
-        own = len(call.id) == 9 and call.id.isascii() and call.id.isalnum()
-        call_data["id"] = call.id if own else number
+        is_usable = len(call.id) == 9 and call.id.isascii() and call.id.isalnum()
+        call_data["id"] = call.id if is_usable else number
     elif call.id:
         call_data["id"] = call.id
     return call_data

@@ -106,8 +106,8 @@ class ExactRenderer:
                 turn.tool_calls or turn.untrained for turn in messages
             ):
                 raise
-            wanted = [block for block, on in zip(blocks, trained, strict=True) if on]
-            return Rendered(text, [self._with_end(text, block) for block in wanted], at_prompts=False)  # fmt: skip
+            trained_blocks = [block for block, on in zip(blocks, trained, strict=True) if on]
+            return Rendered(text, [self._with_end(text, block) for block in trained_blocks], at_prompts=False)  # fmt: skip
         if blocks and rendered.text.startswith(text):
             return narrow_spans(rendered, blocks)
         return rendered
@@ -128,13 +128,13 @@ class ExactRenderer:
     def _render_exactly(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
         marked = mark_answers(turns, text)
         answer_spans = locate_answers(self.format.render(marked.messages, tools), marked, text)
-        wanted = [index for index, turn in enumerate(turns) if turn.trained]
+        answers = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
         thoughts: list[Span] = []
         holes: list[Span] = []
         left_out = 0
         at_prompts = True
-        for index in wanted:
+        for index in answers:
             text, span = self._answer_span(turns, tools, index, marked, answer_spans, text)
             self._require_calls(turns[index], text[slice(*span)])
             prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
@@ -145,7 +145,7 @@ class ExactRenderer:
             ):
                 span = moved
                 at_prompts = False
-            elif index == wanted[-1]:
+            elif index == answers[-1]:
                 last = Rendered(
                     text, [span], left_out=left_out + len(spans),
                     thoughts=[t for t in [self._find_thought(answer_spans, index, text, span)] if t],
@@ -159,7 +159,7 @@ class ExactRenderer:
             holes += iter_masked_spans(turns[index], index, answer_spans)
             if thought := self._find_thought(answer_spans, index, text, span):
                 thoughts.append(thought)
-        unshown = self._count_unshown(turns, answer_spans, wanted)
+        unshown = self._count_unshown(turns, answer_spans, answers)
         return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
     def _answer_span(
@@ -304,13 +304,13 @@ class ExactRenderer:
         return span[0], thought[1] + count_common_prefix(behind, self.format.between)
 
     def _count_unshown(
-        self, turns: Sequence[Message], answer_spans: AnswerSpans, wanted: list[int]
+        self, turns: Sequence[Message], answer_spans: AnswerSpans, answers: list[int]
     ) -> int:
         """Return how much reasoning of trained answers the text does not show; the last one must be
         shown.
         """
-        missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in answer_spans]
-        if wanted and wanted[-1] in missing:
+        missing = [i for i in answers if turns[i].thinking.strip() and (i, 0) not in answer_spans]
+        if answers and answers[-1] in missing:
             raise refuse_template("the chat template omits the reasoning of the last answer")
         return len(missing)
 

@@ -35,10 +35,10 @@ def narrow_spans(rendered: Rendered, blocks: list[Span]) -> Rendered:
     """Return the spans narrowed to the blocks they overlap, each still through the end of its turn."""
     spans: list[Span] = []
     for begin, end in rendered.spans:
-        met = [block for block in blocks if block[0] < end and block[1] > begin]
-        if not met:
+        overlapping = [block for block in blocks if block[0] < end and block[1] > begin]
+        if not overlapping:
             return rendered
-        pieces = [(max(begin, block[0]), min(end, block[1])) for block in met]
+        pieces = [(max(begin, block[0]), min(end, block[1])) for block in overlapping]
         pieces[-1] = pieces[-1][0], end
         for piece in pieces:
             if spans and spans[-1][1] == piece[0]:

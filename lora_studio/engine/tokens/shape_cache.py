@@ -137,16 +137,16 @@ class ShapeRenderer:
         key = None if tools else _get_key(turns)
         if key is None:
             return self.exact.render_answers(turns, tools)
-        known = self._shapes.get(key)
+        shape = self._shapes.get(key)
         if key not in self._shapes:
             # Analyzing a shape pays off from the second row on.
             self._store_shape(key, None)
             return self.exact.render_answers(turns)
-        if known is None:
-            known = self._take_apart(turns)
-            self._store_shape(key, known)
-        if known is not False:
-            rendered = self._read_along(known, turns)
+        if shape is None:
+            shape = self._take_apart(turns)
+            self._store_shape(key, shape)
+        if shape is not False:
+            rendered = self._read_along(shape, turns)
             if rendered is not None:
                 return rendered
         return self.exact.render_answers(turns)

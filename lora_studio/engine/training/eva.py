@@ -32,15 +32,15 @@ def initialize_from_data(
     Raises ProblemError where the rows have fewer such positions than the rank.
     """
     layers = dict(iter_lora_layers(tuned.model))
-    most = max(layer.r["default"] for layer in layers.values())
-    batches = list(_iter_batches(rows, micro_batch, most))
+    rank = max(layer.r["default"] for layer in layers.values())
+    batches = list(_iter_batches(rows, micro_batch, rank))
     if not batches:
         raise fail(
             "lora.eva_needs_more_data",
             "EVA needs at least {rank} trained tokens, as many as the rank; the rows have fewer.",
             "Add rows, lower the rank, or choose the default initialization.",
             where=Where(step="lora", field="init"),
-            rank=most,
+            rank=rank,
         )
     inputs = _InputDirections(layers)
     was_training = tuned.model.training
@@ -94,10 +94,10 @@ class _InputDirections:
         if leader != name:
             return
         if name not in self._components:
-            most = max(layer.r["default"] for layer in self._layers.values())
+            rank = max(layer.r["default"] for layer in self._layers.values())
             self._components[name] = IncrementalPCA(
-                n_components=min(most, inputs.shape[-1]), lowrank=True, lowrank_seed=0,
-                lowrank_q=min(2 * most, inputs.shape[-1]),
+                n_components=min(rank, inputs.shape[-1]), lowrank=True, lowrank_seed=0,
+                lowrank_q=min(2 * rank, inputs.shape[-1]),
             )  # fmt: skip
         self._components[name].partial_fit(inputs.flatten(0, -2)[self.positions].float())
 

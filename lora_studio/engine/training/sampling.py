@@ -38,7 +38,7 @@ class SamplePrompt:
 
 
 class Sampler:
-    """Generates greedy answers between steps; weights and random numbers stay as they are."""
+    """Generates greedy answers between steps, without changing weights or random state."""
 
     def __init__(
         self,

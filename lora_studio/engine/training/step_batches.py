@@ -49,7 +49,7 @@ class StepBatches:
         return self.plan.per_step
 
     def set_micro_batch(self, micro_batch: int, world_size: int = 1) -> None:
-        """Split steps into micro-batches of so many rows, or fewer, so that every rank gets one."""
+        """Split steps into micro-batches of up to `micro_batch` rows, so that every rank gets one."""
         share = math.ceil(self.plan.per_step / world_size)
         self.plan.micro_batch, self.plan.room = min(micro_batch, share), 0
         self._longest = self.plan.find_longest(self.total_steps, padded=self._padded)

@@ -323,8 +323,8 @@ class _Mlflow(AppendOnlySink):
         from mlflow.entities import Param
 
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", info.project.name)
-        known = self._client.get_experiment_by_name(name)
-        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        existing = self._client.get_experiment_by_name(name)
+        experiment = existing.experiment_id if existing else self._client.create_experiment(name)
         created = self._client.create_run(experiment, run_name=info.run.path.name)
         params = [Param(key, str(value)[:500]) for key, value in info.settings.items()]
         for begin in range(0, len(params), _MLFLOW_PARAMS):  # not one request for each setting

@@ -65,7 +65,7 @@ def train(
 
 
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
-    """Train as a rank other than 0, in a process of its own."""
+    """Train as a rank other than 0, in a separate process."""
     project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
     with checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch:
         _train_rank(run, project, job, ranks, scratch, resume=resume)

@@ -174,7 +174,7 @@ class Trainer:
                 self.optimizer.zero_grad()
 
     def _compile(self) -> None:
-        """Compile the model if that is faster; a resumed run keeps the choice, for equal results."""
+        """Compile the model if that is faster; a resumed run keeps the decision, so that results match."""
         if self.spec.torch_compile == "off":
             return
         if self.state.compiled is None:

@@ -59,8 +59,8 @@ def build_setup(
     """Build the objects of a step; raises ProblemError when the recipe isn't available here.
 
     The model isn't prepared by accelerate: it is on its device already, and a quantized one would be
-    refused on any GPU but the first. Nor is it wrapped for several ranks: `distributed/ranks.py` says
-    why.
+    refused on any GPU but the first. It isn't wrapped for several ranks either; `distributed/ranks.py`
+    explains why.
     """
     device, dtype = tuned.base.device, tuned.base.dtype
     # Only float16 needs its loss scaled; the trainer does the 16-bit computation itself.

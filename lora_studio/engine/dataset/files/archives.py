@@ -44,7 +44,7 @@ def open_entry(path: Path, name: str) -> Iterator[IO[bytes]]:
 def _is_tar(path: Path) -> bool:
     try:
         return tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, lzma.LZMAError):  # compressed, and truncated at once
+    except (EOFError, zlib.error, lzma.LZMAError):  # compressed, and truncated at the beginning
         return False
 
 

@@ -17,7 +17,7 @@ from lora_studio.core.messages import Text
 from lora_studio.engine.dataset.files import row_faults
 from lora_studio.engine.dataset.reasons import SkipReason
 
-#: Rows and bytes of a block at most.
+#: Maximum rows and bytes of a block.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
 
 #: A row as a JSON object, or b"" and why it is skipped.
@@ -193,7 +193,7 @@ def _to_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow
 
 
 def group_rows(rows: Iterable[LocatedRow]) -> Iterator[RowBlock]:
-    """Yield rows as blocks that grow from a few rows to a few thousand, so that the first come soon."""
+    """Yield rows as blocks that grow from a few rows to a few thousand, so that the first ones arrive soon."""
     block, size, limit = RowBlock(), 0, 64
     for raw, line, offset, fault in rows:
         block.add(raw, line, offset, fault)

@@ -21,7 +21,7 @@ from lora_studio.engine.dataset.files import archives
 
 Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
 
-#: Bytes read at a time. The first pieces are small, so that the first rows come at once.
+#: Bytes read at a time. The first pieces are small, so that the first rows arrive at once.
 FIRST_CHUNK, CHUNK = 64 * 1024, 4 * 1024 * 1024
 
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
@@ -47,7 +47,7 @@ def detect_compression(head: bytes) -> Compression:
 def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
     """Replace bytes that an encoding does not have.
 
-    Half of a surrogate pair becomes invalid UTF-8, so that only the row with it is found faulty.
+    Half of a surrogate pair becomes invalid UTF-8, so that only that row counts as faulty.
     """
     if not isinstance(error, UnicodeDecodeError):
         raise error
@@ -141,7 +141,7 @@ class ByteStream:
         if self._decoder is None:
             return data
         text = self._decoder.decode(data, final=not data)
-        while data and not text:  # half a character: the rest of it is in the next bytes
+        while data and not text:  # an incomplete character, which the next bytes complete
             data = self._step(CHUNK)
             text = self._decoder.decode(data, final=not data)
         return text.encode("utf-8", "surrogatepass")

@@ -25,9 +25,9 @@ from lora_studio.engine.dataset.files.sniffing import Container, file_error
 #: Makes an empty folder that is deleted at the end of the block.
 Scratch = Callable[[], contextlib.AbstractContextManager[Path]]
 
-#: Rows turned into Python values at a time, at most.
+#: Maximum number of rows converted to Python values at a time.
 _ROWS = 2048
-#: Rows of a damaged part that are counted at most.
+#: Maximum number of rows to count in a damaged part.
 _MOST_LOST = 10_000_000
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 
@@ -37,7 +37,7 @@ def read_columnar_blocks(
 ) -> Iterator[tuple[RowBlock, float]]:
     """Yield blocks of rows, each with the share of the file read so far; raises ProblemError.
 
-    `scratch` makes the folder that a packed file is unpacked into.
+    `scratch` creates the folder that a packed file is unpacked into.
     """
     with _unpack_to_file(container, scratch) as path:
         try:
@@ -124,8 +124,10 @@ def _read_arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]
 
 
 def _slice_batch(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
-    wanted = set(_get_columns(batch.schema))
-    batch = batch.select([index for index, name in enumerate(batch.schema.names) if name in wanted])
+    columns = set(_get_columns(batch.schema))
+    batch = batch.select(
+        [index for index, name in enumerate(batch.schema.names) if name in columns]
+    )
     size = _count_rows_at_once(batch.nbytes, batch.num_rows)
     for start in range(0, batch.num_rows, size):
         yield _block(batch.slice(start, size), notes)

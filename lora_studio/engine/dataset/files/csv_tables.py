@@ -30,7 +30,7 @@ _TITLES = {
 _DELIMITERS = [sign for sign in _TITLES if sign != _NO_DELIMITER]
 
 _NAMED = re.compile(r"\.(csv|tsv|tab|psv)\b", re.IGNORECASE)
-#: Rows that the dialect is detected from, and characters of a column's name at most.
+#: Rows that the dialect is detected from, and maximum characters of a column's name.
 _SAMPLE_ROWS, _LONGEST_NAME = 100, 100
 #: Names of columns as programs write them; prose with commas in it has none.
 _COLUMN = re.compile(r"[^\W\d][\w./-]*( [\w./-]+){0,3}")
@@ -41,7 +41,7 @@ _LONE_RETURN = re.compile(rb"(?<=\r)(?![\r\n])")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written. `columns` are those of its header, or made up where it has none.
+    """How a table is written. `columns` are those of its header, or generated if it has none.
 
     `quote` is None where quotation marks are ordinary characters.
     """
@@ -152,7 +152,7 @@ def _is_header(names: tuple[str, ...]) -> bool:
 
 
 def _with_header(dialect: Dialect) -> Dialect:
-    """Return the dialect, with made-up column names where the first line doesn't look like names."""
+    """Return the dialect, with generated column names if the first line doesn't look like names."""
     if _is_header(dialect.columns):
         return dialect
     names = tuple(f"column {number}" for number in range(1, len(dialect.columns) + 1))
@@ -261,7 +261,7 @@ def read_rows(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
 def _read_unquoted(dialect: Dialect, lines: _Lines) -> TableRow | None:
     """Return the current line with its quotation marks as ordinary characters.
 
-    Only for tables with tabs: most programs that write those quote nothing.
+    Only for tab-separated tables: most programs that write those don't quote.
     """
     if dialect.delimiter != "\t":
         return None

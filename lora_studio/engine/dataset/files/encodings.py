@@ -67,7 +67,7 @@ class Encoding:
 
     @property
     def title(self) -> str:
-        """Return the name that people know the encoding by."""
+        """Return the common name of the encoding."""
         return TITLES[self.codec]
 
 

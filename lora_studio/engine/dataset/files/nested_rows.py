@@ -26,21 +26,21 @@ def unnest_rows(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
     Returns None if the object is neither an article nor a paragraph. Fields of a question take
     precedence over those of its paragraph, and these over those of the article.
     """
-    if "instruction" in article and isinstance(given := article.get("instances"), list):
+    if "instruction" in article and isinstance(instances := article.get("instances"), list):
         about = _without(article, "instances")
-        return [about | one if isinstance(one, dict) else None for one in given or [None]]
+        return [about | one if isinstance(one, dict) else None for one in instances or [None]]
     paragraphs = article.get("paragraphs", [article] if "qas" in article else None)
     if not isinstance(paragraphs, list):
         return None
     above = {} if "qas" in article else _without(article, "paragraphs")
     rows: list[dict[str, Any] | None] = []
     for paragraph in paragraphs or [None]:
-        asked = paragraph.get("qas") if isinstance(paragraph, dict) else None
-        if not isinstance(asked, list) or not asked:
+        questions = paragraph.get("qas") if isinstance(paragraph, dict) else None
+        if not isinstance(questions, list) or not questions:
             rows.append(None)
             continue
         about = above | _without(paragraph, "qas")
-        rows += [about | one if isinstance(one, dict) else None for one in asked]
+        rows += [about | one if isinstance(one, dict) else None for one in questions]
     return rows
 
 

@@ -111,7 +111,7 @@ def _read_items(container: Container, stream: ByteStream, notes: ReadNotes) -> I
 
 
 class _Judge:
-    """Converts the texts of rows to rows; a text with nested questions gives several."""
+    """Converts texts to rows; a text with nested questions becomes several rows."""
 
     def __init__(self, container: Container, stream: ByteStream, notes: ReadNotes) -> None:
         assert container.shape is not None

@@ -268,7 +268,7 @@ def _recognize_json(container: Container, head: bytes, name: str, split: str) ->
         )
     shape = json_kinds.detect_shape(head, name, is_whole=len(head) < _HEAD, split=split)
     if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
-        # A long row, or an object whose list of rows comes late in it.
+        # A long row, or an object whose list of rows is near its end.
         size = _OBJECT if b"\n" in head else MAX_ROW
         head = _read_head(container, size)
         shape = json_kinds.detect_shape(head, name, is_whole=len(head) < size, split=split)

@@ -34,7 +34,7 @@ def normalize_sides(sample: Sample) -> Sides:
 
 
 def get_context(sample: Sample) -> str:
-    """Return what has to be equal in near duplicates: task, system message, tools and label."""
+    """Return the parts that have to be equal in near duplicates: task, system message, tools and label."""
     system = [_join_exactly(turn) for turn in sample.messages if turn.role == "system"]
     return "\x1d".join([sample.task, *system, str(sample.label), _format_tools(sample)])
 
@@ -51,10 +51,10 @@ def get_keys(sample: Sample) -> dict[str, int]:
     if sample.task == "preference":
         answer = _join_turns([_join_exactly(turn) for turn in sample.chosen])
     tools, text = _format_tools(sample), " ".join(sample.text.split())
-    whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
+    content = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
     return {
-        "length": len(whole),
-        "exact": hash_text(whole),
+        "length": len(content),
+        "exact": hash_text(content),
         "prompt": hash_text(prompt and prompt + tools),
         "answer": hash_text(answer),
         "other": hash_text(rejected),

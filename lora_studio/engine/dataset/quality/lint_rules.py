@@ -20,7 +20,7 @@ GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "hint": 2}
 
 @dataclass(frozen=True)
 class LintRule:
-    """What findings with one code say.
+    """The texts of findings with one code.
 
     `what` is a template with the fields `rows` ("1 row", "1,240 rows") and, where the finding has
     them, its own values.

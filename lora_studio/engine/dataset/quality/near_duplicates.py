@@ -2,7 +2,7 @@
 
 A row is compared by its *sides*: the question and the answer (of a pair, both answers). Two rows are
 near duplicates when all of their sides are: questions about one long document differ in their
-answers, and a template with another number in it asks something else.
+answers, and the same template with a different number is a different question.
 
 Sides are compared as sets of shingles, the K = 9 characters from each position on (9 as Leskovec,
 Rajaraman and Ullman advise for documents, *Mining of Massive Datasets*, 3.2.2), by their Jaccard
@@ -42,7 +42,7 @@ PER_BAND = BINS // BANDS
 #: Bins of which a byte is stored, to reject most candidates cheaply.
 PRINTS = 40
 
-#: A side with fewer characters has to be equal: one word changes what it says.
+#: A side with fewer characters has to be equal: a single word changes its meaning.
 SHORT = 40
 
 #: Characters of a side that are compared; of the rest only the length counts.
@@ -254,7 +254,7 @@ class DuplicateGroups:
     """Disjoint groups of rows 0 … n - 1; the leader of a group is its first row."""
 
     def __init__(self, rows: int) -> None:
-        """Start with every row as a group of its own."""
+        """Start with every row in a separate group."""
         self.parent = np.arange(rows, dtype=np.int64)
 
     def find_leader(self, row: int) -> int:

@@ -135,7 +135,7 @@ def measure(
 ) -> RowFacts:
     """Return the facts of all rows after the row-wise repairs in `fixes`; raises CancelledError.
 
-    `with_faults` also collects faults of rows before those repairs, a third of the time.
+    `with_faults` also collects faults of rows before those repairs, which is a third of the time.
     """
     total = sum(len(store) for store in rows.stores)
     work = _Work(rows, frozenset(fixes), with_faults, _find_boilerplate(rows, fixes, total, job))

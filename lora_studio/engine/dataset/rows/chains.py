@@ -1,8 +1,8 @@
 """Rows that name their parent row (`parent_id` refers to an `id`), joined to conversations.
 
-Each row stays a row. A question with its answer gets the rounds before it in a column “history”; a
-single answer gets the turns up to it in a column “messages”. Only the row's own answer is trained:
-those before it are trained in rows of their own, each once.
+The number of rows doesn't change. A question with its answer gets the rounds before it in a column
+“history”; a single answer gets the turns up to it in a column “messages”. Only the row's own answer
+is trained; earlier answers are trained in their own rows, each once.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     )
 
 
-# --- what a row says ------------------------------------------------------------------------------
+# --- turns in a row -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -137,22 +137,22 @@ class _Reading:
 
     def parse_turn(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the turn that a row is; raises UnusableRow."""
-        role, said = values.get(self.role), values.get(self.text)
+        role, content = values.get(self.role), values.get(self.text)
         if not isinstance(role, str) or parse_speaker(role) is None:
             raise _LOST.to_error()
         if fault := _get_withdrawal_reason(values):
             raise fault.to_error()
         refuse_media({name: values.get(name) for name in self.media})
-        given = {name: values.get(name) for name in self.beside}
+        extras = {name: values.get(name) for name in self.beside}
         beside = {
             name: value
-            for name, value in given.items()
+            for name, value in extras.items()
             if isinstance(value, str | list | dict) and not is_blank(value)
         }
         if parse_speaker(role) == "tool" and not is_blank(values.get("name")):
             beside["name"] = values["name"]
-        turn = {"role": role, "content": said, **beside}
-        if beside or not isinstance(said, str):
+        turn = {"role": role, "content": content, **beside}
+        if beside or not isinstance(content, str):
             read_conversation([turn])
         return turn
 
@@ -221,8 +221,8 @@ def _get_words(store: RowStore, reading: _Reading, row: int) -> set[str]:
         sample = convert(values, reading.format, reading.mapping)
     except UnusableRow:
         return set()
-    asked = (turn.content for turn in sample.messages if turn.role == "user")
-    return set(" ".join(asked).casefold().split())
+    questions = (turn.content for turn in sample.messages if turn.role == "user")
+    return set(" ".join(questions).casefold().split())
 
 
 def _to_plain(turn: Message) -> dict[str, Any]:
@@ -292,14 +292,14 @@ class _Chains:
         if self._reading.format is None and (fault := self._get_skip_reason(position, values)):
             return b"", fault
         try:
-            own = [self._reading.parse_turn(values)] if self._reading.format is None else []
+            own_turns = [self._reading.parse_turn(values)] if self._reading.format is None else []
         except UnusableRow as error:
             return b"", SkipReason.from_error(error)
         try:
-            said = [turn for row in self._get_lineage(position) for turn in self._said(row)]
+            history = [turn for row in self._get_lineage(position) for turn in self._said(row)]
         except UnusableRow:
             return b"", _LOST
-        return write_row(values | {self._reading.column: said + own})
+        return write_row(values | {self._reading.column: history + own_turns})
 
     def _get_lineage(self, position: int) -> list[int]:
         """Return the rows before one, the first of the conversation first."""

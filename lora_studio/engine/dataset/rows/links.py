@@ -64,8 +64,8 @@ class RowLinks:
     """For every row the position of its parent (-1: none) and of the first row of its conversation.
 
     Rows that miss the same parent are in one conversation, too. `unclear` marks rows that name
-    several others, `circular` those that lead back to themselves, `too_long` those after too many,
-    `lost` those whose parent is missing. `growth` are the bytes of the parents of all rows.
+    several others, `circular` those that lead back to themselves, `too_long` those with too many
+    ancestors, `lost` those whose parent is missing. `growth` is the total size of all ancestors in bytes.
     """
 
     before: Positions

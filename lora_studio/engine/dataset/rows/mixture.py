@@ -27,7 +27,7 @@ from lora_studio.engine.runtime.channel import JobContext
 #: Rows that a format is detected from, and the number of batches that they are taken from.
 _EVIDENCE, _BATCHES = 500, 20
 
-#: Rows among which an example for the mapping is searched, and its length at most in characters.
+#: Rows to search for an example for the mapping, and its maximum length in characters.
 _EXAMPLES, _LONGEST = 20, 65_536
 
 #: Formats that were recognized, by the content of the files and the settings of the source.
@@ -141,8 +141,8 @@ def _recognize_format(store: RowStore, source: DataSource) -> FormatVerdict:
 
 
 def _only_faults_problem(store: RowStore, source: DataSource) -> Problem:
-    most = max(store.facts.faults, key=lambda entry: entry.count)
-    first = store.read_raw(most.rows[0] - 1)
+    main_fault = max(store.facts.faults, key=lambda entry: entry.count)
+    first = store.read_raw(main_fault.rows[0] - 1)
     return error(
         "dataset.no_usable_rows",
         counted(
@@ -151,7 +151,7 @@ def _only_faults_problem(store: RowStore, source: DataSource) -> Problem:
             "None of the {n} rows of {name} can be read. Row {row:d}: {reason}.",
             name=Path(source.path).name,
             row=first.number,
-            reason=most.reason,
+            reason=main_fault.reason,
         ),
         "Correct the rows, or choose another file.",
         where=_get_location(store, first),
@@ -172,12 +172,12 @@ def sample_rows(store: RowStore) -> list[RawRow]:
     """Return readable rows from all over a source, from some batches only: reading one is costly."""
     count = len(store.facts.batches)
     batches = sorted({round(index * (count - 1) / (_BATCHES - 1)) for index in range(_BATCHES)})
-    each = -(-_EVIDENCE // len(batches))
+    per_batch = -(-_EVIDENCE // len(batches))
     sample = []
     for batch in batches:
         rows = store.read_batch(batch).num_rows
         first = store.facts.batches[batch][1]
-        for index in range(0, rows, max(1, rows // each)):
+        for index in range(0, rows, max(1, rows // per_batch)):
             row = store.read_raw(first + index)
             if row.values is not None:
                 sample.append(row)

@@ -1,7 +1,7 @@
 """Scanning a source: one pass that writes its rows to an Arrow file, which everything else reads.
 
 A scan is cached under the hash of the files' content, and looked up by their paths, sizes and times.
-Memory stays at a few blocks of rows, whatever the size of the files.
+Memory use is a few blocks of rows, whatever the size of the files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lora_studio.engine.dataset.rows.store import (
 )
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Increase this whenever a scan of the same file would come out differently.
+#: Increase this whenever a scan of the same file would give a different result.
 VERSION = 12
 
 

@@ -1,7 +1,7 @@
 """The cache of scans: looked up by key, complete or absent, and deleted when long unused.
 
 The folder of a scan is named after its content. The facts about it are stored under the key of the
-files that it was made from: the same rows may come from several places.
+files that it was made from, because the same rows may be in several places.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.engine.runtime import disk
 
 ROWS = "rows.arrow"
-#: Scans unused for so many days are deleted, and the longest unused ones beyond so many bytes.
+#: Days after which unused scans are deleted, and total bytes above which the longest unused ones are.
 _DAYS, _MOST_BYTES = 30, 50_000_000_000
-#: Scans used within so many seconds are never deleted: a job may be reading them.
+#: Seconds after its last use before a scan may be deleted: a job may still be reading it.
 _IN_USE_SECONDS = 6 * 3600
-#: A scan needs up to so many times the disk space of its files.
+#: Maximum size of a scan as a multiple of its files' size.
 _GROWTH = 1.15
 
 

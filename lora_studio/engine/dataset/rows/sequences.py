@@ -200,35 +200,37 @@ def select(
 
     A document becomes one row for each of its pieces. Rows that are in no table are ignored.
     """
-    asked = np.asarray(rows, np.int64).reshape(-1, 2)
+    requested = np.asarray(rows, np.int64).reshape(-1, 2)
     table_parts: list[np.ndarray] = []
     index_parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
     for number, table in enumerate(tables):
-        mine = np.flatnonzero(asked[:, 0] == number)
-        index = np.searchsorted(table.row, asked[mine, 1])
-        known = index < len(table)
-        known[known] = table.row[index[known]] == asked[mine[known], 1]
-        table_parts.append(np.full(int(known.sum()), number, np.int16))
-        index_parts.append(index[known])
-        order.append(mine[known])
-    by_asking = np.argsort(np.concatenate(order or [np.zeros(0, np.int64)]), kind="stable")
-    table_of = np.concatenate(table_parts or [np.zeros(0, np.int16)])[by_asking]
-    index_of = np.concatenate(index_parts or [np.zeros(0, np.int64)])[by_asking]
+        positions = np.flatnonzero(requested[:, 0] == number)
+        index = np.searchsorted(table.row, requested[positions, 1])
+        is_present = index < len(table)
+        is_present[is_present] = table.row[index[is_present]] == requested[positions[is_present], 1]
+        table_parts.append(np.full(int(is_present.sum()), number, np.int16))
+        index_parts.append(index[is_present])
+        order.append(positions[is_present])
+    request_order = np.argsort(np.concatenate(order or [np.zeros(0, np.int64)]), kind="stable")
+    table_of = np.concatenate(table_parts or [np.zeros(0, np.int16)])[request_order]
+    index_of = np.concatenate(index_parts or [np.zeros(0, np.int64)])[request_order]
     length = np.zeros(len(table_of), np.int64)
     for number, table in enumerate(tables):
         length[table_of == number] = table.length[index_of[table_of == number]]
-    whole = Selection(tables, table_of, index_of, np.zeros_like(length), np.minimum(length, limit))
-    return _divide(whole, length, limit) if task == "text" else whole
+    selection = Selection(
+        tables, table_of, index_of, np.zeros_like(length), np.minimum(length, limit)
+    )
+    return _divide(selection, length, limit) if task == "text" else selection
 
 
-def _divide(whole: Selection, length: np.ndarray, limit: int) -> Selection:
+def _divide(documents: Selection, length: np.ndarray, limit: int) -> Selection:
     """Return every document in pieces of the limit."""
     edges = [split_document(int(tokens), limit) for tokens in length]
     document = np.repeat(np.arange(len(edges)), [len(spans) for spans in edges])
     flat: list[Any] = [span for spans in edges for span in spans]
     begin, end = np.asarray(flat, np.int64).reshape(-1, 2).T
-    repeated = whole.subset(document)
-    divided = Selection(whole.tables, repeated.table, repeated.index, begin, end)
-    # In a text that says itself what is trained, a piece may have nothing to predict.
+    repeated = documents.subset(document)
+    divided = Selection(documents.tables, repeated.table, repeated.index, begin, end)
+    # If the text marks its trained parts itself, a piece may have nothing to predict.
     return divided.subset(np.flatnonzero(divided.count_predicted() > 0))

@@ -227,7 +227,7 @@ def get_exclusion_reason(name: str) -> Text | None:
 def _iter_split(
     candidates: list[FileCandidate], split: str, result: SourceFiles
 ) -> Iterator[FileCandidate]:
-    """Yield the files of a split, where the names tell it from others; else all of them."""
+    """Yield the files of a split if their names distinguish it from others, else all files."""
     meant = detect_split(split) or split
     splits = {
         one.name: detect_split(one.name) for one in candidates if not get_exclusion_reason(one.name)

@@ -177,7 +177,7 @@ class RowStore:
 
     @property
     def title(self) -> Text:
-        """Return the kinds of its files, for people."""
+        """Return the kinds of its files, for messages."""
         return join_titles(file.title for file in self.facts.files)
 
     def __len__(self) -> int:

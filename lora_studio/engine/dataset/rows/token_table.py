@@ -26,7 +26,7 @@ class SkippedRow:
     rows: list[int] = field(default_factory=list)
 
     def add(self, rows: Sequence[int], count: int | None = None) -> None:
-        """Add some rows; `count` is how many there are where `rows` are only the first."""
+        """Add some rows; `count` is their number if `rows` has only the first ones."""
         self.count += len(rows) if count is None else count
         self.rows = sorted([*self.rows, *rows[:NAMED]])[:NAMED]
 

@@ -16,7 +16,7 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder as token_encoder
 
-#: At most so many rows are rendered: far more than any matrix reads.
+#: Maximum number of rows to render: far more than any matrix reads.
 _ROWS = 2000
 
 

@@ -166,20 +166,20 @@ def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
     model), so that quantization starts from the exact weights: bfloat16 in float16 would lose
     values below 6e-8. It is 32 bits wide when F32 is requested of a model stored in 32 bits.
     """
-    wanted = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
+    quantizations = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
     shutil.rmtree(plan.scratch, ignore_errors=True)
     plan.scratch.mkdir(parents=True)
     try:
-        yield _make(plan, wanted, job)
+        yield _make(plan, quantizations, job)
     finally:
         shutil.rmtree(plan.scratch, ignore_errors=True)
 
 
-def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> GgufFiles:
+def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobContext) -> GgufFiles:
     """Convert, then write the quantizations from the largest to the smallest."""
     source = plan.model(plan.scratch)
-    first = choose_first_pass(source.tensors, wanted)
-    _require_space(plan, source, first, wanted)
+    first = choose_first_pass(source.tensors, quantizations)
+    _require_space(plan, source, first, quantizations)
     converted = plan.scratch / "converted.gguf"
     source, tool = _convert(plan, source, converted, first, job)
     _, quantizer_name = quantizer.find_quantizer(plan.spec.llama_cpp)
@@ -189,9 +189,9 @@ def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> 
         quantizer=quantizer_name,
     )
     job.emit(events.Log(text=message))
-    others = [quantization for quantization in wanted if quantization != first]
+    others = [quantization for quantization in quantizations if quantization != first]
     written = _quantize_all(plan, others, converted, job)
-    if first in wanted:  # last, because it moves the converted file
+    if first in quantizations:  # last, because it moves the converted file
         written[first] = _publish(converted, plan.file(first), first, tool=tool)
         job.emit(written[first])
     record: dict[str, Any] = {
@@ -209,13 +209,13 @@ def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> 
 
 
 def _quantize_all(
-    plan: ConversionPlan, wanted: list[Quantization], converted: Path, job: JobContext
+    plan: ConversionPlan, quantizations: list[Quantization], converted: Path, job: JobContext
 ) -> dict[Quantization, events.GgufWritten]:
     """Quantize the converted file to each of these; emits `GgufWritten` for every file."""
-    matrix = _measure_importance(plan, wanted, converted, job)
-    expected = _estimate_sizes(plan, converted, wanted, job) if wanted else {}
+    matrix = _measure_importance(plan, quantizations, converted, job)
+    expected = _estimate_sizes(plan, converted, quantizations, job) if quantizations else {}
     written: dict[Quantization, events.GgufWritten] = {}
-    for quantization in wanted:
+    for quantization in quantizations:
         part = plan.scratch / f"{quantization}.gguf"
         weights = matrix if should_use_imatrix(plan.spec, quantization) else None
         tool = quantize(converted, part, quantization, plan.spec.llama_cpp, job, imatrix=weights)
@@ -253,7 +253,9 @@ def _convert(
     return source, tool
 
 
-def choose_first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantization]) -> FirstPass:
+def choose_first_pass(
+    tensors: Sequence[PlannedFile], quantizations: Sequence[Quantization]
+) -> FirstPass:
     """Return the type of the file that all others are made from."""
     widths: Counter[str] = Counter()
     for tensor in tensors:
@@ -261,13 +263,13 @@ def choose_first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantizat
     stored = widths.most_common(1)[0][0] if widths else "F16"
     if stored == "BF16":
         return "BF16"
-    return "F32" if stored in ("F32", "F64") and "F32" in wanted else "F16"
+    return "F32" if stored in ("F32", "F64") and "F32" in quantizations else "F16"
 
 
 def _measure_importance(
-    plan: ConversionPlan, wanted: Sequence[Quantization], converted: Path, job: JobContext
+    plan: ConversionPlan, quantizations: Sequence[Quantization], converted: Path, job: JobContext
 ) -> Path | None:
-    if not any(should_use_imatrix(plan.spec, quantization) for quantization in wanted):
+    if not any(should_use_imatrix(plan.spec, quantization) for quantization in quantizations):
         return None
     sums_by_name = imatrix.measure(converted, plan.conversations(), job)
     file = plan.scratch / "imatrix.gguf"
@@ -286,7 +288,7 @@ def _measure_importance(
 
 
 def _estimate_sizes(
-    plan: ConversionPlan, converted: Path, wanted: Sequence[Quantization], job: JobContext
+    plan: ConversionPlan, converted: Path, quantizations: Sequence[Quantization], job: JobContext
 ) -> dict[Quantization, int]:
     """Return the size of each file from the quantizer's dry run.
 
@@ -294,10 +296,10 @@ def _estimate_sizes(
     """
     expected: dict[Quantization, int] = {}
     for helped in (False, True):
-        group = [name for name in wanted if should_use_imatrix(plan.spec, name) is helped]
+        group = [name for name in quantizations if should_use_imatrix(plan.spec, name) is helped]
         if group:
             expected |= quantizer.estimate_sizes(converted, group, job, imatrix=helped)
-    if unable := [name for name in wanted if name not in expected]:
+    if unable := [name for name in quantizations if name not in expected]:
         raise fail(
             "quantize.not_for_model",
             "This model can't be quantized to {names}: the rows of its weights don't fit the block "
@@ -363,11 +365,14 @@ def _write_adapter(
 
 
 def _require_space(
-    plan: ConversionPlan, source: TensorSource, first: FirstPass, wanted: Sequence[Quantization]
+    plan: ConversionPlan,
+    source: TensorSource,
+    first: FirstPass,
+    quantizations: Sequence[Quantization],
 ) -> None:
     """Check disk space with an estimate before the converter runs, exactly after it has run."""
     parameters = sum(math.prod(tensor.shape) for tensor in source.tensors)
-    types = {first, *wanted}
+    types = {first, *quantizations}
     needed = sum(int(parameters * BITS_PER_WEIGHT[name] / 8) + _HEADER for name in types)
     disk.require_free_space(plan.scratch, needed, "The export")
 

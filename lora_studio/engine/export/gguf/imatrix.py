@@ -28,7 +28,7 @@ from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 
-#: Tokens that are read, and of how many at most in one conversation. llama.cpp's users read 50,000
+#: Tokens that are read, and the maximum in one conversation. llama.cpp's users read 50,000
 #: to 100,000 tokens of any text; with the training data itself, the order of the columns converges much
 #: earlier.
 TOKENS = 20_000
@@ -143,7 +143,7 @@ def measure(
 
 
 def select_evenly(conversations: list[list[int]], tokens: int) -> list[list[int]]:
-    """Return as many conversations as contain so many tokens, evenly spaced over all of them."""
+    """Return conversations with about this many tokens in total, evenly spaced over all of them."""
     total = sum(map(len, conversations))
     if total <= tokens:
         return conversations

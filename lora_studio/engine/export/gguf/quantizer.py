@@ -1,6 +1,6 @@
 """Quantize a GGUF file, in a child process that may crash or be killed.
 
-The quantizer's dry run also tells the size of a file in advance, by the same rules.
+The quantizer's dry run also predicts the size of a file, by the same rules.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PLANNED = re.compile(
     r"\[\s*\d+/\s*\d+\]\s+\S+\s+- \[([\d, ]+)\], type =\s*(\w+), size =[^\[\n]*?MiB(?: \((\w+)\))?\n"
 )
 
-#: Tensors begin at multiples of so many bytes.
+#: Alignment of tensors in the file, in bytes.
 _ALIGNMENT = 32
 
 #: Values and bytes of a block of types that the package gguf does not know yet (ggml-common.h).
@@ -181,8 +181,8 @@ class Quantizer:
         parameters.dry_run = dry
         for name, value in settings.items():
             setattr(parameters, name, value)
-        held = self.ffi.new("llama_model_quantize_params *", parameters)
-        return int(self.lib.llama_model_quantize(source.encode(), target.encode(), held))
+        c_parameters = self.ffi.new("llama_model_quantize_params *", parameters)
+        return int(self.lib.llama_model_quantize(source.encode(), target.encode(), c_parameters))
 
     def create_importance_matrix(self, values: dict[str, Any]) -> Any:
         """Return an importance matrix for the quantizer, from float32 arrays by tensor name."""
@@ -208,9 +208,9 @@ class Quantizer:
         finally:  # the library must not call the callback after Python has freed it
             self.lib.llama_log_set(self.ffi.NULL, self.ffi.NULL)
 
-    def _keep(self, thing: Any) -> Any:
-        self._kept.append(thing)
-        return thing
+    def _keep(self, value: Any) -> Any:
+        self._kept.append(value)
+        return value
 
 
 def _quantize(source: str, target: str, quantization: str, count: str, *imatrix: str) -> int:

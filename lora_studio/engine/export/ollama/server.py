@@ -30,7 +30,7 @@ from lora_studio.engine.runtime.channel import JobContext
 
 T = TypeVar("T")
 QUICK = httpx.Timeout(10.0, connect=5.0)
-#: Loading or creating a large model can send nothing for minutes; a cancel works all the same.
+#: Loading or creating a large model can send nothing for minutes; canceling works nonetheless.
 _PATIENT = httpx.Timeout(60.0, connect=5.0, read=None)
 
 _WHERE = Where(step="export", field="ollama_host")

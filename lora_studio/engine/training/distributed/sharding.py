@@ -99,8 +99,8 @@ def shard_weights(tuned: AdaptedModel) -> None:
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=unsharded)
-    # WORKAROUND: by default the outermost module keeps what it gathered for a forward pass, and saving
-    # (`state_dict`, on rank 0 alone) frees it: the ranks would gather different weights.
+    # WORKAROUND: by default the outermost module keeps the weights gathered for a forward pass, and saving
+    # (`state_dict`, on rank 0 only) frees them, so that ranks would gather different weights.
     fully_shard(decoder, mesh=mesh, ignored_params=unsharded, reshard_after_forward=True)
     for value in chain(unsharded, tuned.model.buffers()):
         value.data = value.data.to(device)

@@ -250,7 +250,7 @@ def _round_up(tokens: int) -> int:
 
 @lru_cache
 def _block_size(tokens: int, heads: int) -> int:
-    """Return the number of queries in a block of a row with so many tokens."""
+    """Return the number of queries in a block of a row with this number of tokens."""
     queries = QUERIES_PER_BLOCK
     while queries > 32 and queries * tokens * heads > _SCORES:
         queries //= 2

@@ -69,7 +69,7 @@ class Scorer:
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
         rows are padded even where they could be packed; `with_liger` allows Liger's kernels where they are
         installed. With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute
-        in, where it differs from the base's: beside quantized weights everything is in 32-bit.
+        in, if it differs from the base's: with quantized weights, everything else is in 32-bit.
         """
         self.model, self._start = model, start
         self._dropout_layers: list[torch.nn.Module] = []

@@ -23,7 +23,7 @@ class MemoryPressureError(MemoryError):
     """Memory ran out, on this rank or another, or is so short that the system may kill the process."""
 
     def __init__(self, reason: Text) -> None:
-        """Take the sentence that says what ran out."""
+        """Take the sentence that says which memory ran out."""
         super().__init__(str(reason))
         self.reason = reason
 

@@ -129,9 +129,11 @@ def _inspect_model(project: Project, tuned: AdaptedModel) -> events.ModelInspect
 
 def _describe_device(used: torch.device) -> events.Device:
     """Return the device in use, with this process's own memory counted as free."""
-    known = devices.list_devices().devices
+    all_devices = devices.list_devices().devices
     name = str(used)
-    device = next((candidate for candidate in known if candidate.name == name), known[-1])
+    device = next(
+        (candidate for candidate in all_devices if candidate.name == name), all_devices[-1]
+    )
     own_bytes = (
         torch.cuda.memory_reserved(used)
         if used.type == "cuda"

@@ -48,7 +48,7 @@ class MemoryLimit:
     threshold: float = 0.0
 
     def reset(self) -> None:
-        """Take the current use as the baseline: half of what is left above it may be used."""
+        """Take the current use as the baseline; half of the memory left above it may be used."""
         self.threshold = 0.0
         self.baseline = self.used() or 0
 

@@ -90,7 +90,7 @@ def get_missing_packages() -> tuple[str, ...]:
 
 @contextmanager
 def use_inference_weights(optimizer: Optimizer) -> Iterator[None]:
-    """Switch the model to the weights to evaluate and save; restore those that train, exactly.
+    """Switch the model to the weights to evaluate and save; then restore the training weights exactly.
 
     A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Its own
     conversion from x back to y rounds, so a resumed training would differ in the last bit.

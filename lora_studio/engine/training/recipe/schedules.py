@@ -20,7 +20,7 @@ _FACTOR = 0.5
 
 
 def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> LRScheduler:
-    """Return torch's scheduler for a training of so many steps, to be stepped after each one.
+    """Return torch's scheduler for a training of `steps` steps; call its `step` after each one.
 
     A schedule-free optimizer gets a constant rate after warmup, whatever the recipe says.
     """

@@ -96,9 +96,9 @@ def can_convert_adapter(facts: ReproductionFacts) -> bool:
 
 
 def has_reference_dropout(tuned: AdaptedModel) -> bool:
-    """Return whether the reference has dropout of its own, in the base or in the start adapter.
+    """Return whether the reference model has dropout, in the base or in the start adapter.
 
-    Without it the script leaves the model in training mode: quantized layers round differently in
+    Without dropout, the script leaves the model in training mode: quantized layers round differently in
     evaluation mode.
     """
     adapter_dropout = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
