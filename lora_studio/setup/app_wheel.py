@@ -75,11 +75,11 @@ def format_project(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
     `torch` is `STANDARD`, the name of a build (passed to uv separately), or an index or folder for
     PyTorch alone.
     """
-    own = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
+    requirement = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
     away = ", ".join(f"\"{name}; sys_platform == 'none'\"" for name in WINDOW_ONLY)
     lines = [
         "[project]", 'name = "engine"', 'version = "0"', 'requires-python = ">=3.11"',
-        f'dependencies = ["{own}", "torch"]', "[tool.uv]", f"override-dependencies = [{away}]",
+        f'dependencies = ["{requirement}", "torch"]', "[tool.uv]", f"override-dependencies = [{away}]",
     ]  # fmt: skip
     if torch != STANDARD and not BUILD.fullmatch(torch):
         flat = Path(torch).expanduser().is_dir()

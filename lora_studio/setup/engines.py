@@ -302,13 +302,13 @@ def iter_deletion(folder: Path) -> Iterator[int]:
     try:
         (folder / MANIFEST).unlink(missing_ok=True)
         for parent, names, files in os.walk(folder, topdown=False, onerror=_reraise):
-            here = Path(parent)
-            links = [name for name in names if (here / name).is_symlink()]
+            directory = Path(parent)
+            links = [name for name in names if (directory / name).is_symlink()]
             gone = 0
-            for item in [here / name for name in [*files, *links]]:
+            for item in [directory / name for name in [*files, *links]]:
                 gone += item.lstat().st_size
                 item.unlink()
-            here.rmdir()
+            directory.rmdir()
             yield gone
     except FileNotFoundError:
         return

@@ -142,18 +142,18 @@ def list_pip_files(environ: Mapping[str, str]) -> list[Path]:
         return []
     if sys.platform == "win32":
         shared = [Path(environ.get("PROGRAMDATA", "C:\\ProgramData")) / "pip" / "pip.ini"]
-        own = [home / "pip" / "pip.ini", Path(environ.get("APPDATA", home)) / "pip" / "pip.ini"]
+        user = [home / "pip" / "pip.ini", Path(environ.get("APPDATA", home)) / "pip" / "pip.ini"]
     elif sys.platform == "darwin":
         support = Path("Library") / "Application Support" / "pip" / "pip.conf"
         shared = [Path("/") / support]
-        own = [home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf", home / support]
+        user = [home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf", home / support]
     else:
         xdg = environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
         shared = [Path(one) / "pip" / "pip.conf" for one in reversed(xdg.split(":")) if one]
         shared.append(Path("/etc/pip.conf"))
         config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-        own = [home / ".pip" / "pip.conf", config / "pip" / "pip.conf"]
+        user = [home / ".pip" / "pip.conf", config / "pip" / "pip.conf"]
     prefix = environ.get("VIRTUAL_ENV")
     ini = "pip.ini" if sys.platform == "win32" else "pip.conf"
     site = [Path(prefix) / ini] if prefix else []
-    return [*shared, *own, *site, *([Path(named)] if named else [])]
+    return [*shared, *user, *site, *([Path(named)] if named else [])]

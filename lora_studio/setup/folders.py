@@ -185,8 +185,8 @@ def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> Prob
     `file` is the affected path, `what` a sentence about the failed action, without its period.
     """
     number = reason.errno if isinstance(reason, OSError) else None
-    said = reason if isinstance(reason, str) else ""
-    if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(said):
+    output = reason if isinstance(reason, str) else ""
+    if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(output):
         return fail(
             "disk.full",
             "{task}: the disk is full." if what else "The disk is full.",
@@ -195,7 +195,7 @@ def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> Prob
             where=Where(file=str(file)),
             task=what,
         )
-    if number == errno.EROFS or _READ_ONLY.search(said):
+    if number == errno.EROFS or _READ_ONLY.search(output):
         return fail(
             "disk.read_only",
             "{task}: the disk is read-only." if what else "The disk is read-only.",

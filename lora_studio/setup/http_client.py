@@ -190,11 +190,12 @@ def _iter_passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str
                 called, url = "", address
             split = urlsplit(url)
             host = split.netloc.rpartition("@")[2]
-            own = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"  # a named index: name=URL
+            # a named index: name=URL
+            prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"
             if split.username:
                 yield host, (unquote(split.username), unquote(split.password or ""))
-            elif called and (user := environ.get(f"{own}_USERNAME")):
-                yield host, (user, environ.get(f"{own}_PASSWORD", ""))
+            elif called and (user := environ.get(f"{prefix}_USERNAME")):
+                yield host, (user, environ.get(f"{prefix}_PASSWORD", ""))
 
 
 class RetryWait:
@@ -207,10 +208,10 @@ class RetryWait:
     def next_pause(self, error: Exception, *, grown: bool = False) -> float | None:
         """Return the seconds to wait after a failure, or None to give up; `grown` means data was received."""
         self.failures = 1 if grown else self.failures + 1
-        asked = get_retry_after(error)
-        if self.failures >= ATTEMPTS or _is_final(error) or asked > PATIENCE:
+        retry_after = get_retry_after(error)
+        if self.failures >= ATTEMPTS or _is_final(error) or retry_after > PATIENCE:
             return None
-        return max(asked, min(PAUSE * 2.0 ** (self.failures - 1), LONGEST_PAUSE))
+        return max(retry_after, min(PAUSE * 2.0 ** (self.failures - 1), LONGEST_PAUSE))
 
 
 def get_retry_after(error: Exception) -> float:
@@ -282,14 +283,14 @@ _SAYS = re.compile(r"certificate (not valid yet|is not yet valid|(has )?expired)
 _ADDRESS = re.compile(r"https://[^\s`)]+")
 
 
-def clock_problem(said: str, address: str = "") -> ProblemError | None:
+def clock_problem(output: str, address: str = "") -> ProblemError | None:
     """Return the problem for a wrong system clock if the output indicates one.
 
     `address` is the requested URL, in case the output doesn't name it.
     """
-    if not _SAYS.search(said):
+    if not _SAYS.search(output):
         return None
-    named = _ADDRESS.search(said)
+    named = _ADDRESS.search(output)
     host = urlsplit(named[0] if named else address).hostname or text("the server")
     return fail(
         "engine.clock",

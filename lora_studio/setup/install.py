@@ -158,7 +158,7 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
     # Python.
     python = pythons.examine_python(path.expanduser().absolute(), stop, log)
     yield from delete_leftovers(root, log)
-    own = provide_wheel(root.downloads, stop, log)
+    app_wheel = provide_wheel(root.downloads, stop, log)
     name = engines.create_name("own", root)
     engine = Engine(
         name=name, variant="cpu", app_version=__version__, python_version=python.version,
@@ -166,7 +166,7 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
         folder=root.engines / name,
     )  # fmt: skip
     try:
-        with zipfile.ZipFile(own.path) as archive:
+        with zipfile.ZipFile(app_wheel.path) as archive:
             archive.extractall(engine.folder / "package")
         result = yield from selfcheck.check_engine(engine, stop, log)
         engine = engine.model_copy(

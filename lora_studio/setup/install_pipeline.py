@@ -78,10 +78,10 @@ def install_packages(
 def _list_downloads(plan: SetupPlan) -> list[DownloadFile]:
     """Download every wheel of the plan that isn't on this computer."""
     files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
-    wanted = {file.target.name for file in files} | {file.part.name for file in files}
+    expected = {file.target.name for file in files} | {file.part.name for file in files}
     plan.root.downloads.mkdir(parents=True, exist_ok=True)
     for old in plan.root.downloads.glob("*.whl*"):
-        if old.name not in wanted:
+        if old.name not in expected:
             old.unlink()
     return files
 
@@ -294,11 +294,11 @@ def _remove_unplanned(
     engine: Engine, environment: dict[str, str], stop: StopFlag, log: SetupLog
 ) -> None:
     """Remove packages of the previous engine that are no longer needed."""
-    there = {
+    installed = {
         engines.get_package_name(folder)
         for folder in engines.get_site_packages(engine).glob("*.dist-info")
     }
-    if extra := sorted(there - set(engine.packages)):
+    if extra := sorted(installed - set(engine.packages)):
         run(
             [find_uv(), "pip", "uninstall", "--python", engine.python, *extra],
             environment=environment, stop=stop, log=log,

@@ -127,11 +127,11 @@ class EngineSetup:
             yield from install_standalone(root, series, request.wheelhouse, self.stop, log)
             python = find_python(series, root, self.stop, log)
             assert python is not None
-        own = provide_wheel(root.downloads, self.stop, log, request.wheelhouse)
+        app_wheel = provide_wheel(root.downloads, self.stop, log, request.wheelhouse)
         source = choose_torch_source(accelerator, request.torch, build_uv_environment(), python.tag)
-        resolver = Resolver(root, own, self.stop, log, python, wheelhouse=request.wheelhouse)
+        resolver = Resolver(root, app_wheel, self.stop, log, python, wheelhouse=request.wheelhouse)
         torch, wheels = yield from resolver.resolve(accelerator.variant, source)
-        plan = SetupPlan(root, accelerator.variant, torch, python, own, wheels)
+        plan = SetupPlan(root, accelerator.variant, torch, python, app_wheel, wheels)
         if base is not None and base.variant == plan.variant:
             trusted = request.mode != "repair"
             plan = replace(plan, base=base, reused=self._reused(base, plan), trusted=trusted)
@@ -280,10 +280,10 @@ def _fill_wheelhouse(
         python = find_python(None, root, stop, log)
         series = ".".join(python.version.split(".")[:2]) if python else STANDALONE
         other = None if python else (PLATFORMS[sys.platform], STANDALONE)
-    own = provide_wheel(root.downloads, stop, log)
+    app_wheel = provide_wheel(root.downloads, stop, log)
     tag = f"cp{series.replace('.', '')}"
     source = choose_torch_source(accelerator, request.torch, build_uv_environment(), tag)
-    resolver = Resolver(root, own, stop, log, python, target=other, into=target)
+    resolver = Resolver(root, app_wheel, stop, log, python, target=other, into=target)
     _, wheels = yield from resolver.resolve(accelerator.variant, source)
     facts = wheelhouse.WheelhouseInfo(
         app_version=__version__, variant=accelerator.variant, python=series, platform=platform
@@ -291,7 +291,7 @@ def _fill_wheelhouse(
     if with_python:
         system = platform or PLATFORMS[sys.platform]
         yield from fetch_build(series, system, target, stop, log)
-    yield from wheelhouse.fill_wheelhouse(target, wheels, own, facts, stop, log)
+    yield from wheelhouse.fill_wheelhouse(target, wheels, app_wheel, facts, stop, log)
 
 
 #: Systems as uv names them.

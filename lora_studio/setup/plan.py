@@ -148,7 +148,11 @@ def find_reusable_packages(
         return ()
     unchanged = []
     for wheel in wheels:
-        there = base.packages.get(wheel.name)
-        if there and there.version == wheel.version and there.sha256 == wheel.file.sha256 != "":
+        installed = base.packages.get(wheel.name)
+        if (
+            installed
+            and installed.version == wheel.version
+            and installed.sha256 == wheel.file.sha256 != ""
+        ):
             unchanged.append(wheel.name)
     return tuple(unchanged)

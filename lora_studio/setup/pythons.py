@@ -47,45 +47,45 @@ class PythonInstallation:
 
 
 def find_python(
-    wanted: str | None, root: EngineRoot, stop: StopFlag, log: SetupLog
+    request: str | None, root: EngineRoot, stop: StopFlag, log: SetupLog
 ) -> PythonInstallation | None:
     """Return the interpreter to use; None if the system has no suitable one.
 
-    `wanted` is the path of an interpreter, or a version such as 3.12. Raises ProblemError if the
+    `request` is the path of an interpreter, or a version such as 3.12. Raises ProblemError if the
     interpreter can't be used.
     """
-    if wanted and Path(wanted).expanduser().is_file():
-        return examine_python(Path(wanted).expanduser().absolute(), stop, log)
-    for folder in sorted(root.pythons.glob(f"cpython-{wanted or '3'}.*"), reverse=True):
+    if request and Path(request).expanduser().is_file():
+        return examine_python(Path(request).expanduser().absolute(), stop, log)
+    for folder in sorted(root.pythons.glob(f"cpython-{request or '3'}.*"), reverse=True):
         interpreter = _find_interpreter(folder)
         if interpreter is not None:
             return examine_python(interpreter, stop, log)
     command = [
         find_uv(), "python", "find", "--system", "--python-preference", "only-system", "--no-config",
-        wanted or RANGE,
+        request or RANGE,
     ]  # fmt: skip
-    status, said = run(command, environment=build_uv_environment(), stop=stop, log=log)
-    if status and (problem := disk_problem(said, root.path)):  # uv caches what it has found
+    status, output = run(command, environment=build_uv_environment(), stop=stop, log=log)
+    if status and (problem := disk_problem(output, root.path)):  # uv caches what it has found
         raise problem
-    if status and "No interpreter" not in said:
+    if status and "No interpreter" not in output:
         raise fail(
             "engine.python",
             "The Python installations on this computer couldn't be listed: {reason}",
             "Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.",
             where=Where(file=str(log.file)),
-            reason=get_error_line(said),
+            reason=get_error_line(output),
         )
-    path = Path(said.strip().splitlines()[-1]) if said.strip() else Path()
+    path = Path(output.strip().splitlines()[-1]) if output.strip() else Path()
     return examine_python(path, stop, log) if status == 0 and path.is_file() else None
 
 
-def python_not_found_error(wanted: str) -> ProblemError:
+def python_not_found_error(request: str) -> ProblemError:
     """Return the error for a requested Python that doesn't exist."""
     return fail(
         "engine.python",
         "Python {version} wasn't found on this computer.",
         "Enter the path of a Python 3.11, 3.12, or 3.13 executable.",
-        version=wanted,
+        version=request,
     )
 
 
@@ -94,10 +94,10 @@ def examine_python(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallat
     suitable.
     """
     try:
-        status, said = run(
+        status, output = run(
             [path, "-I", "-c", _ASK], environment=build_child_environment(), stop=stop, log=log
         )
-        facts = json.loads(said.strip().splitlines()[-1])
+        facts = json.loads(output.strip().splitlines()[-1])
         major, minor = (int(part) for part in facts["version"].split(".")[:2])
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise fail(
@@ -176,14 +176,16 @@ def _find_download_url(series: str, stop: StopFlag, log: SetupLog, platform: str
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
         *(["--all-platforms", "--all-arches"] if platform else []), series,
     ]  # fmt: skip
-    said = run_checked(
+    output = run_checked(
         command, environment=build_uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
         code="engine.python", what="The available standalone Pythons couldn't be listed",
         remedy="Install Python 3.12, then start the setup again.",
     )  # fmt: skip
     try:
         builds = [
-            one for one in json.loads(said[said.index("[") :]) if _is_for_platform(one, platform)
+            one
+            for one in json.loads(output[output.index("[") :])
+            if _is_for_platform(one, platform)
         ]
         return str(builds[0]["url"])
     except (ValueError, KeyError, IndexError) as error:

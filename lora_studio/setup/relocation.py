@@ -126,10 +126,10 @@ def _copy_one(source: Path, target: Path, old: Path, new: Path) -> int:
 
 def _is_same_file(target: Path, facts: os.stat_result) -> bool:
     try:
-        there = target.stat()
+        existing = target.stat()
     except OSError:
         return False
-    return there.st_size == facts.st_size and int(there.st_mtime) == int(facts.st_mtime)
+    return existing.st_size == facts.st_size and int(existing.st_mtime) == int(facts.st_mtime)
 
 
 def repoint_environment(engine: Path, old: Path, new: Path) -> None:

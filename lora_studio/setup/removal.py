@@ -44,12 +44,12 @@ def _iter_deletion(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progres
     if not sizes:
         return
     total = sum(sizes.values())
-    done, said = 0, time.monotonic()
+    done, reported = 0, time.monotonic()
     yield Progress(stage=STAGE, done=0, total=total or None, unit="B")
     for folder in sizes:
         log.write(f"removing {folder.name}")
         for gone in engines.iter_deletion(folder):
             done += gone
-            if (now := time.monotonic()) - said >= _INTERVAL:
-                said = now
+            if (now := time.monotonic()) - reported >= _INTERVAL:
+                reported = now
                 yield Progress(stage=STAGE, done=min(done, total), total=total or None, unit="B")

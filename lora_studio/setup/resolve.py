@@ -71,24 +71,24 @@ class Resolver:
             sources.append(STANDARD)
         local = yield from self._local(torch, variant)
         warnings: list[Problem] = []
-        said = ""
+        output = ""
         for source in sources:
             against: dict[str, str] = {}
             for extra in extras:
-                said, wheels = self._compile(source, extra, local)
+                output, wheels = self._compile(source, extra, local)
                 if wheels is not None:
                     missing = [name for name in extras[0] if name not in extra]
                     warnings += [_LEFT_OUT[name](against[name]) for name in missing]
                     for problem in warnings:
                         yield Warned(problem=problem)
                     return source, self._measured(wheels)
-                if is_network_error(said):
+                if is_network_error(output):
                     break
-                against |= dict.fromkeys(extra, said)
-            if not is_network_error(said):
+                against |= dict.fromkeys(extra, output)
+            if not is_network_error(output):
                 break
-            warnings = [_standard_torch_warning(source, said)]
-        raise self._unresolved(said)
+            warnings = [_standard_torch_warning(source, output)]
+        raise self._unresolved(output)
 
     def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
         """Return the local wheels to choose from, with their checksums."""
@@ -114,9 +114,9 @@ class Resolver:
             if self.wheelhouse is not None:
                 return self._lock(STANDARD, extras, folder, index)
             if index and torch == STANDARD:
-                said, wheels = self._lock(index, extras, folder)
+                output, wheels = self._lock(index, extras, folder)
                 if wheels is not None:
-                    return said, wheels
+                    return output, wheels
             return self._lock(torch, extras, folder)
 
     def _own_torch(self, torch: str, variant: Variant) -> list[Path]:
@@ -141,14 +141,14 @@ class Resolver:
             environment.setdefault("MACOSX_DEPLOYMENT_TARGET", OLDEST_MACOS)
         if self.wheelhouse is not None:
             environment = without_indexes(environment)
-        status, said = run(
+        status, output = run(
             self._command(folder, lock, torch, index),
             environment=environment, stop=self.stop, log=self.log, cwd=folder,
         )  # fmt: skip
         if status:
-            return said, None
+            return output, None
         locked = tomllib.loads(lock.read_text("utf-8"))
-        return said, read_wheels(locked, self.into or self.root.downloads)
+        return output, read_wheels(locked, self.into or self.root.downloads)
 
     def _command(self, folder: Path, lock: Path, torch: str, index: str) -> list[object]:
         command: list[object] = [
@@ -172,8 +172,8 @@ class Resolver:
             for wheel, file in zip(wheels, files, strict=True)
         )
 
-    def _unresolved(self, said: str) -> ProblemError:
-        if problem := disk_problem(said, self.root.path):  # uv caches metadata
+    def _unresolved(self, output: str) -> ProblemError:
+        if problem := disk_problem(output, self.root.path):  # uv caches metadata
             return problem
         if self.wheelhouse is not None:
             return fail(
@@ -182,17 +182,17 @@ class Resolver:
                 "Create it again for this operating system and Python version: `lora-studio engine "
                 "wheelhouse FOLDER`.",
                 where=Where(file=str(self.wheelhouse)),
-                reason=get_error_line(said),
+                reason=get_error_line(output),
             )
-        if problem := clock_problem(said):
+        if problem := clock_problem(output):
             return problem
-        if is_network_error(said):
+        if is_network_error(output):
             return fail(
                 "engine.network",
                 "The package index can't be reached: {reason}.",
-                suggest_remedy(said),
+                suggest_remedy(output),
                 where=Where(file=str(self.log.file)),
-                reason=_get_last_line(said),
+                reason=_get_last_line(output),
             )
         return fail(
             "engine.unresolved",
@@ -200,7 +200,7 @@ class Resolver:
             "Try another Python version from 3.11 to 3.13, or other index settings. Full details are in "
             "the log.",
             where=Where(file=str(self.log.file)),
-            reason=get_error_line(said),
+            reason=get_error_line(output),
         )
 
 
@@ -255,9 +255,9 @@ _NETWORK = re.compile(
 )
 
 
-def suggest_remedy(said: str) -> Text:
+def suggest_remedy(output: str) -> Text:
     """Return what to do about a network error of uv."""
-    if re.search(r"\b407\b|proxy authorization required", said):
+    if re.search(r"\b407\b|proxy authorization required", output):
         return text(
             "The proxy requires a user name and password. Add them to HTTPS_PROXY: "
             "NAME:PASSWORD@HOST:PORT. They aren't written to the log."
@@ -268,37 +268,37 @@ def suggest_remedy(said: str) -> Text:
     )
 
 
-def is_network_error(said: str) -> bool:
-    return bool(_NETWORK.search(said))
+def is_network_error(output: str) -> bool:
+    return bool(_NETWORK.search(output))
 
 
-def _standard_torch_warning(source: str, said: str) -> Problem:
+def _standard_torch_warning(source: str, output: str) -> Problem:
     return warning(
         "engine.standard_torch",
         "PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your "
         "index instead, which can be larger.",
         "To choose where PyTorch comes from, set {variable}.",
         source=source,
-        reason=_get_last_line(said),
+        reason=_get_last_line(output),
         variable=VARIABLE,
     )
 
 
-def _no_unsloth_warning(said: str) -> Problem:
+def _no_unsloth_warning(output: str) -> Problem:
     return warning(
         "engine.no_unsloth",
         "Unsloth isn't installed because it isn't compatible with the other packages ({reason}).",
         "Training uses PEFT instead, which is slower but gives the same results.",
-        reason=_get_last_line(said),
+        reason=_get_last_line(output),
     )
 
 
-def _no_liger_warning(said: str) -> Problem:
+def _no_liger_warning(output: str) -> Problem:
     return warning(
         "engine.no_liger",
         "Liger kernels aren't installed because they aren't compatible with the other packages ({reason}).",
         "Training is slower without them but gives the same results.",
-        reason=_get_last_line(said),
+        reason=_get_last_line(output),
     )
 
 
@@ -309,9 +309,9 @@ _EXTRAS: tuple[tuple[str, ...], ...] = (
 _LEFT_OUT = {"unsloth": _no_unsloth_warning, "liger": _no_liger_warning}
 
 
-def _get_last_line(said: str) -> Text:
+def _get_last_line(output: str) -> Text:
     """Return the last line of a program's output, or that there is none."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     if not lines:
         return text("no reason was given")
     return text("{reason}", reason=without_secrets(lines[-1].removeprefix("cause: ")[:160]))

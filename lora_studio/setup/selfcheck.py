@@ -195,7 +195,7 @@ class _Trial:
 
 def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
     """Return an environment in which the trial stays offline and doesn't touch the user's data."""
-    own = {
+    private = {
         name: str(folder / "own")
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
@@ -203,7 +203,7 @@ def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
     less = {"TORCHDYNAMO_DISABLE": "1"}
     if engine.own_python:
         less["PYTHONDONTWRITEBYTECODE"] = ""  # empty: write missing byte-code, for the next start
-    return engine.environment | own | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
+    return engine.environment | private | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def _damaged_engine_error(why: Text, log: SetupLog) -> ProblemError:

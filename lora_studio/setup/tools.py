@@ -158,15 +158,15 @@ def run(
         stderr=subprocess.STDOUT, env=dict(environment), cwd=cwd,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )  # fmt: skip
-    said: list[str] = []
+    last_lines: list[str] = []
 
     def listen() -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
                 words = line.decode("utf-8", "replace").rstrip()
-                said.append(words)
-                del said[:-200]
+                last_lines.append(words)
+                del last_lines[:-200]
                 if on_line is not None:
                     on_line(words)
                 else:
@@ -185,7 +185,7 @@ def run(
         raise
     finally:
         listener.join(5.0)
-    return process.returncode, "\n".join(said)
+    return process.returncode, "\n".join(last_lines)
 
 
 def kill_tree(pid: int) -> None:
@@ -203,15 +203,15 @@ def run_checked(
 ) -> str:  # fmt: skip
     """Run a program and return its output; raises ProblemError with its last line if it fails."""
     try:
-        status, said = run(command, environment=environment, stop=stop, log=log)
+        status, output = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
         raise fail(
             code, "{task}: {reason}.", remedy, task=text(what), reason=describe_os_error(error)
         ) from error
-    if status and (problem := disk_problem(said, log.file, what)):
+    if status and (problem := disk_problem(output, log.file, what)):
         raise problem
     if status:
-        reason = get_error_line(said)
+        reason = get_error_line(output)
         raise fail(
             code,
             "{task}: {reason}" if reason else "{task}.",
@@ -220,12 +220,12 @@ def run_checked(
             task=text(what),
             reason=reason,
         )
-    return said
+    return output
 
 
-def get_error_line(said: str) -> str:
+def get_error_line(output: str) -> str:
     """Return the part of a program's output that says what went wrong, on one line."""
-    lines = [line.strip(" │├╰╭─▶×·").removeprefix("cause: ") for line in said.splitlines()]
+    lines = [line.strip(" │├╰╭─▶×·").removeprefix("cause: ") for line in output.splitlines()]
     lines = [
         line for line in lines if line and not line.startswith(("warning:", "Resolved", "Using"))
     ]

@@ -111,7 +111,7 @@ def _damaged_wheel_error(wheel: Path, reason: Text | str) -> ProblemError:
 def fill_wheelhouse(
     folder: Path,
     wheels: tuple[WheelFile, ...],
-    own: AppWheel,
+    app_wheel: AppWheel,
     facts: WheelhouseInfo,
     stop: StopFlag,
     log: SetupLog,
@@ -130,19 +130,19 @@ def fill_wheelhouse(
             free=free,
         )
     own_file = DownloadFile(
-        own.path.name, own.path.resolve().as_uri(), folder / own.path.name,
-        own.path.stat().st_size, own.sha256,
+        app_wheel.path.name, app_wheel.path.resolve().as_uri(), folder / app_wheel.path.name,
+        app_wheel.path.stat().st_size, app_wheel.sha256,
     )  # fmt: skip
     yield from download.fetch([*files, own_file], "Downloading", stop, log)
-    wanted = {file.target.name for file in [*files, own_file]}
+    expected = {file.target.name for file in [*files, own_file]}
     for old in folder.glob("*.whl*"):
-        if old.name not in wanted:
+        if old.name not in expected:
             old.unlink()
     checksums = {file.target.name: file.sha256 for file in [*files, own_file] if file.sha256}
     updated = facts.model_copy(update={"sha256": checksums})
     write_atomic(folder / FACTS, json.dumps(updated.model_dump(mode="json"), indent=2) + "\n")
     size = sum(file.stat().st_size for file in folder.glob("*.whl"))
-    yield WheelhouseReady(folder=str(folder), files=len(wanted), bytes=size)
+    yield WheelhouseReady(folder=str(folder), files=len(expected), bytes=size)
 
 
 #: Bytes read between two checks for a cancel.
@@ -159,7 +159,7 @@ def compute_checksums(
     """
     total = sum(wheel.stat().st_size for wheel in wheels)
     checksums: dict[Path, str] = {}
-    done, said = 0, time.monotonic()
+    done, reported = 0, time.monotonic()
     for wheel in wheels:
         digest = hashlib.sha256()
         with wheel.open("rb") as stream:
@@ -167,8 +167,8 @@ def compute_checksums(
                 stop.check()
                 digest.update(chunk)
                 done += len(chunk)
-                if (now := time.monotonic()) - said >= _INTERVAL:
-                    said = now
+                if (now := time.monotonic()) - reported >= _INTERVAL:
+                    reported = now
                     yield Progress(stage="Planning", done=done, total=total, unit="B")
         checksums[wheel] = digest.hexdigest()
     return checksums

@@ -120,8 +120,8 @@ def estimate_block_bytes(plan: MemoryPlan) -> float:
         attention += size * (shape.query_width + shape.key_width)
     inner = shape.intermediate_size if not shape.experts_per_token else 0
     # A 4-bit layer returns 32-bit results for 32-bit inputs, an 8-bit one does not.
-    given = 4 if plan.has_fp32_weights and plan.precision == "4bit" else size
-    mlp = given * inner * (1 if not shape.gated else 2 if shape.plain_gates else 3)
+    result_bytes = 4 if plan.has_fp32_weights and plan.precision == "4bit" else size
+    mlp = result_bytes * inner * (1 if not shape.gated else 2 if shape.plain_gates else 3)
     routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
     return norms + attention + mlp + size * routed
 
@@ -137,22 +137,22 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     # The engine's own attention for packed rows keeps its result already.
     in_16_bits = size == 2 and (plan.kind == "cuda" or plan.device.precision == "bf16")
     keeps_result = in_16_bits and plan.training.packing
-    ranks, shared, own = lora.rank_pattern(), {}, 0.0
+    ranks, shared, per_adapter = lora.rank_pattern(), {}, 0.0
     per_layer = max(1, plan.inspected.layers)
     for layer in list_adapted_layers(plan):
         share = layer.count / per_layer
-        own += size * share * ranks.get(layer.name, lora.rank)
+        per_adapter += size * share * ranks.get(layer.name, lora.rank)
         if plan.has_fp32_weights and not lora.dropout:
-            own += size * share * layer.inputs  # each layer casts the 32-bit input separately
+            per_adapter += size * share * layer.inputs  # each casts the 32-bit input separately
         elif lora.dropout:
-            own += (size + mask) * share * layer.inputs
+            per_adapter += (size + mask) * share * layer.inputs
         elif not (keeps_result and layer.is_attention_output):
             # Separate experts count more than once per block, but each sees only some of the
             # tokens.
             shared[layer.reads] = size * min(share, 1.0) * layer.inputs
         if lora.use_dora:
-            own += 2 * size * share * layer.outputs
-    return own + sum(shared.values())
+            per_adapter += 2 * size * share * layer.outputs
+    return per_adapter + sum(shared.values())
 
 
 def list_adapted_layers(plan: MemoryPlan) -> Sequence[LinearLayers]:

@@ -136,17 +136,17 @@ class MemoryPlan:
         return self.rows.count_micro_batch_tokens(self.micro_batch, among, self.limit)
 
 
-def pick_device(devices: DevicesFound, wanted: str) -> Device | None:
+def pick_device(devices: DevicesFound, setting: str) -> Device | None:
     """Return the device that an estimate is about: the first one for `auto`, and of several devices
     the one with the least free memory.
 
-    Returns None if this computer lacks one of the devices in `wanted`.
+    Returns None if this computer lacks one of the devices in `setting`.
     """
-    if wanted == "auto":
+    if setting == "auto":
         return next(iter(devices.devices), None)
     named = [
         next((device for device in devices.devices if device.name.startswith(name)), None)
-        for name in list_device_names(wanted)
+        for name in list_device_names(setting)
     ]
     known = [device for device in named if device is not None]
     if len(known) < len(named):

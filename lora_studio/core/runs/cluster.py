@@ -77,11 +77,11 @@ def export_project(
 
 def measure_copy_size(project: Project, folder: Path) -> int:
     """Return the most bytes that `export_project` copies; a model on the same disk is hard-linked."""
-    there = project.resolve(folder)
-    spec = there.dataset
+    resolved = project.resolve(folder)
+    spec = resolved.dataset
     names = [source.path for source in spec.sources if not source.is_hub]
-    names += [name for name in (spec.validation_file, there.lora.start_from) if name]
-    names += [there.model.source] if there.model.kind in ("folder", "gguf") else []
+    names += [name for name in (spec.validation_file, resolved.lora.start_from) if name]
+    names += [resolved.model.source] if resolved.model.kind in ("folder", "gguf") else []
     return sum(_measure_size(Path(name)) for name in names)
 
 
@@ -102,7 +102,7 @@ def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFold
 def list_missing_files(run: RunFolder) -> list[Problem]:
     """Return a problem for each file that the exported folder lacks."""
     frozen = run.load_project()
-    wanted = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
+    sources = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
     return [
         error(
             "cluster.missing",
@@ -111,7 +111,7 @@ def list_missing_files(run: RunFolder) -> list[Problem]:
             path=name,
             where=Where(file=name),
         )
-        for name in wanted
+        for name in sources
         if Path(name).is_absolute() and not Path(name).exists()
     ]
 
@@ -143,9 +143,9 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
 
 def _copy_progress(run: RunFolder, target: RunFolder) -> None:
     """Copy checkpoints, the best adapters that they refer to, and the base model's sample answers."""
-    for folder, there in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
+    for folder, copy in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
         if folder.is_dir():
-            shutil.copytree(folder, there, ignore=shutil.ignore_patterns(".*"))
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"))
     if run.samples_file.is_file():
         shutil.copyfile(run.samples_file, target.samples_file)
 

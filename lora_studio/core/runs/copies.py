@@ -67,11 +67,11 @@ def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
     about = GridSettings(name=name, fields=tuple(setting for setting, _ in axes))
     for values, project in frozen:
         run = folder.create_run(draft.folder / "runs", project, draft.folder)
-        said = (
+        value_tags = (
             f"{setting.partition('.')[2]}={table.format_value(value)}"
             for (setting, _), value in zip(axes, values, strict=True)
         )
-        run.write_about(RunAnnotations(tags=(name, *said), grid=about))
+        run.write_about(RunAnnotations(tags=(name, *value_tags), grid=about))
         yield run
 
 

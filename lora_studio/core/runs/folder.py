@@ -310,14 +310,14 @@ class RunFolder:
         parsed."""
         return self._parsed(lambda line: not any(mark in line for mark in _ROUTINE))
 
-    def _parsed(self, wanted: Callable[[bytes], bool]) -> Iterator[Event]:
+    def _parsed(self, is_wanted: Callable[[bytes], bool]) -> Iterator[Event]:
         try:
             file = self.events_file.open("rb")
         except OSError:
             return
         with file:
             for line in file:
-                if line.endswith(b"\n") and wanted(line):
+                if line.endswith(b"\n") and is_wanted(line):
                     with contextlib.suppress(ValidationError):
                         yield events.parse(line)
 

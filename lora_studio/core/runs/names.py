@@ -30,15 +30,15 @@ class RunNames:
     def get(self, run: RunSummary) -> str:
         """Return the name of a run."""
         tried, about = _format_searched_values(run), run.about
-        own = about.title or tried
+        label = about.title or tried
         if self._same[_get_key(run)] < 2:
-            return own or timestamps.format_short_time(run.created) or run.folder
+            return label or timestamps.format_short_time(run.created) or run.folder
         together = sorted(self._seconds.get((_get_key(run), int(run.created)), []))
         number = together.index(run.folder) + 1 if run.folder in together else 1
         moment = timestamps.format_short_time(run.created, seconds=True) + (
             f" ({number})" if number > 1 else ""
         )
-        return f"{own} · {moment}" if own else moment or run.folder
+        return f"{label} · {moment}" if label else moment or run.folder
 
 
 def read_run_name(run: RunFolder) -> str:

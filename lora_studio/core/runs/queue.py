@@ -55,10 +55,10 @@ def load(runs: Path) -> QueueFile:
         stored = QueueFile.model_validate_json((runs / FILE).read_bytes())
     except (OSError, ValidationError):
         return QueueFile()
-    there = (
+    entries = (
         entry for entry in stored.entries if RunFolder(runs / entry.run).project_file.is_file()
     )
-    return stored.model_copy(update={"entries": tuple(there)})
+    return stored.model_copy(update={"entries": tuple(entries)})
 
 
 def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:

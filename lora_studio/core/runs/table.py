@@ -78,20 +78,21 @@ def is_match(run: RunSummary, text: str) -> bool:
 
 def _has_value(run: RunSummary, word: str) -> bool:
     """Return whether `rank=16` or `learning_rate=1e-4` holds for a run, defaults included."""
-    name, sign, wanted = word.partition("=")
-    if not sign or not wanted:
+    name, sign, expected = word.partition("=")
+    if not sign or not expected:
         return False
     values = [run.value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
     return any(
-        format_value(value).lower() == wanted or _is_same_number(value, wanted) for value in values
+        format_value(value).lower() == expected or _is_same_number(value, expected)
+        for value in values
     )
 
 
-def _is_same_number(value: Any, wanted: str) -> bool:
+def _is_same_number(value: Any, expected: str) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
-        return float(wanted) == value
+        return float(expected) == value
     except ValueError:
         return False
 

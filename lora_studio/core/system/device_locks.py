@@ -63,7 +63,7 @@ def find_holder(device: DeviceIdentity) -> LockHolder | None:
 
 def lock_devices(
     devices: Sequence[DeviceIdentity],
-    own: LockHolder,
+    holder_info: LockHolder,
     waits: Callable[[DeviceIdentity, LockHolder], object],
 ) -> list[FileLock]:
     """Wait until all devices are free and lock them; release the locks to free them.
@@ -73,9 +73,9 @@ def lock_devices(
     """
     taken: list[FileLock] = []
     content = {
-        "pid": own.pid or os.getpid(),
-        "run": own.run,
-        "doing": own.doing,
+        "pid": holder_info.pid or os.getpid(),
+        "run": holder_info.run,
+        "doing": holder_info.doing,
         "since": time.time(),
     }
     try:

@@ -104,9 +104,9 @@ class KillCounter:
 
     def update(self) -> None:
         """Take a new sample as the baseline, at most every few seconds."""
-        own = list_control_groups(self._pid)
-        if own:
-            group = next((group for group in own if group.read_kills() is not None), None)
+        groups = list_control_groups(self._pid)
+        if groups:
+            group = next((group for group in groups if group.read_kills() is not None), None)
             if group != self._group:  # moved to another group, which has its own count
                 self._group, self._last = group, self._count_of(group)
         self._before, self._last = self._last, self._count_of(self._group)

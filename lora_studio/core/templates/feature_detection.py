@@ -32,28 +32,28 @@ def probe_template(prober: Prober) -> DerivationPlan:
 
     Raises NotDerivableError.
     """
-    absent, given, empty = (_try_samples(prober, state) for state in ("absent", "given", "empty"))
+    absent, present, empty = (_try_samples(prober, state) for state in ("absent", "given", "empty"))
     position: tuple[ProbedFact, ...] = (ProbedFact.FIRST, ProbedFact.LAST)
     if isinstance(absent, Exception):
         raise NotDerivableError(
             "the chat template rejects a conversation without a system message: {error}",
             error=str(absent),
         ) from absent
-    if isinstance(given, Exception):
+    if isinstance(present, Exception):
         refuses = ProbedFact.MESSAGE if isinstance(empty, Exception) else ProbedFact.SYSTEM
         plan = DerivationPlan(prober, tuple(absent), position, ("absent",), refuses)
     elif isinstance(empty, Exception) or _same(empty, absent):
         facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *position)
-        plan = DerivationPlan(prober, (*absent, *given), facts, ("absent", "given"))
+        plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
         if isinstance(empty, Exception):
             refused = (text("an empty system message, which the chat template rejects"),)
             plan = replace(plan, takes_empty_system=False, left_out=refused)
-    elif _same(empty, given):
+    elif _same(empty, present):
         facts = (ProbedFact.MESSAGE, *position)
-        plan = DerivationPlan(prober, (*absent, *given), facts, ("absent", "given"))
+        plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
     else:
         facts = (ProbedFact.SYSTEM, ProbedFact.MESSAGE, *position)
-        samples = (*absent, *given, *empty)
+        samples = (*absent, *present, *empty)
         plan = DerivationPlan(prober, samples, facts, ("absent", "given", "empty"))
     return _detect_features(plan)
 

@@ -73,7 +73,7 @@ def _quote_template(template: str) -> str:
 
 def _to_actions(text: str) -> str:
     return re.sub(
-        r'\{?("{3,}|[^ -~\n\t]+)',  # a brace would make three of the two that begin an action
+        r'\{?("{3,}|[^ -~\n\t]+)',  # another brace would turn {{ into {{{
         lambda match: (
             match[0]
             if _is_kept_by_parser(match[1]) and match[1][0] != '"'

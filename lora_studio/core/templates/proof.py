@@ -62,12 +62,12 @@ class TemplateProof:
         except GoTemplateError:
             return None
 
-    def difference(self, given: ProofCase, sent: ProofCase, today: date) -> RenderDifference | None:
-        """Return the first difference between the original's text of `given` and the TEMPLATE's
+    def difference(self, case: ProofCase, sent: ProofCase, today: date) -> RenderDifference | None:
+        """Return the first difference between the original's text of `case` and the TEMPLATE's
         text of `sent`.
         """
-        expected, actual = self.original(given, today), self.derived(sent, today)
-        if expected == actual or (expected is None and given.tools and self.may_refuse_tools):
+        expected, actual = self.original(case, today), self.derived(sent, today)
+        if expected == actual or (expected is None and case.tools and self.may_refuse_tools):
             return None
         one, two = expected or "", actual or ""
         pairs = enumerate(zip(one, two, strict=False))

@@ -25,7 +25,7 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
         field="validation_share",
         value=0.05,
     )
-    wanted: dict[str, tuple[Template, bool]] = {
+    needs: dict[str, tuple[Template, bool]] = {
         "early_stopping": (
             "Early stopping needs eval loss, but no rows are used for validation.",
             spec.early_stopping > 0,
@@ -43,8 +43,8 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
             where=Where(step="training", field=field),
             fix=fix,
         )
-        for field, (what, asked) in wanted.items()
-        if asked
+        for field, (what, is_set) in needs.items()
+        if is_set
     ]
 
 

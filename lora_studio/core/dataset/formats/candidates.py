@@ -70,11 +70,13 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
         mapping = {"chosen": talk.name, "rejected": rejected.name} | _find_extras(columns)
         return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
-    asked = _find_prompt_slots(columns)
+    prompt_slots = _find_prompt_slots(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
-    if asked and not (is_whole and normalize_name(asked["prompt"]) not in column_names.ASKED):
+    if prompt_slots and not (
+        is_whole and normalize_name(prompt_slots["prompt"]) not in column_names.ASKED
+    ):
         # Next to whole conversations, only a column named "prompt" is the prompt.
-        mapping = asked
+        mapping = prompt_slots
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
         mapping = {"prompt": talk.name}
     mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _find_extras(columns)
@@ -85,9 +87,11 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
 def _find_ranked(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, each with a rank or a score."""
     column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
-    if column is None or not (asked := _find_prompt_slots(columns, besides=(column,))):
+    if column is None or not (prompt_slots := _find_prompt_slots(columns, besides=(column,))):
         return []
-    mapping = asked | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
+    mapping = (
+        prompt_slots | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
+    )
     return [FormatCandidate("preference", mapping, 0.95, 0.85)]
 
 
@@ -100,10 +104,10 @@ def _find_rated(columns: Columns) -> list[FormatCandidate]:
     if (
         not answers
         or ratings is None
-        or not (asked := _find_prompt_slots(columns, besides=(answers[0],)))
+        or not (prompt_slots := _find_prompt_slots(columns, besides=(answers[0],)))
     ):
         return []
-    mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
+    mapping = prompt_slots | {"chosen": answers[0].name, "rejected": answers[0].name}
     mapping |= {"better": ratings.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
@@ -113,13 +117,15 @@ def _find_answer_lists(columns: Columns) -> list[FormatCandidate]:
     column = find_column(columns, ("output", "response"), "texts")
     if column is None or column.paired < column.filled:
         return []
-    asked = _find_prompt_slots(columns, besides=(column,))
-    if not asked or normalize_name(asked["prompt"]) not in (
+    prompt_slots = _find_prompt_slots(columns, besides=(column,))
+    if not prompt_slots or normalize_name(prompt_slots["prompt"]) not in (
         *column_names.INSTRUCTIONS,
         *column_names.PROMPTS,
     ):
         return []
-    mapping = asked | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
+    mapping = (
+        prompt_slots | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
+    )
     return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
 
@@ -128,9 +134,11 @@ def _find_compared(columns: Columns) -> list[FormatCandidate]:
     compared = []
     for slots in find_compared_answers(columns):
         besides = tuple(item for item in columns if item.name in slots.values())
-        asked = _find_prompt_slots(columns, besides) or _find_conversation_slots(columns, besides)
-        mapping = asked | slots | _find_extras(columns)
-        sure = 0.85 if asked or besides[0].kind == "turns" else 0.6
+        prompt_slots = _find_prompt_slots(columns, besides) or _find_conversation_slots(
+            columns, besides
+        )
+        mapping = prompt_slots | slots | _find_extras(columns)
+        sure = 0.85 if prompt_slots or besides[0].kind == "turns" else 0.6
         compared.append(FormatCandidate("preference", mapping, 1.0, sure))
     return compared
 
@@ -153,12 +161,14 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     sure = 0.97 if explicit else 0.75
     weight = 0.99 if explicit else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
-        asked = _find_prompt_slots(columns, besides=(answer, label))
+        prompt_slots = _find_prompt_slots(columns, besides=(answer, label))
         before = find_column(columns, column_names.CHOSEN, "turns")
-        if not asked and before is not None and 2 * before.asking > before.filled:
-            asked = {"prompt": before.name}
-        mapping = asked | {"completion": answer.name, "label": label.name} | _find_extras(columns)
-        return [FormatCandidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
+        if not prompt_slots and before is not None and 2 * before.asking > before.filled:
+            prompt_slots = {"prompt": before.name}
+        mapping = (
+            prompt_slots | {"completion": answer.name, "label": label.name} | _find_extras(columns)
+        )
+        return [FormatCandidate("kto", mapping, weight, sure if prompt_slots else 0.7 * sure)]
     if talk is not None and talk.kind == "turns":
         mapping = {"completion": talk.name, "label": label.name} | _find_extras(columns)
         return [FormatCandidate("kto", mapping, weight, sure)]
@@ -217,22 +227,22 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     template = find_choices_template(columns, keyed[0]) if choices is None and keyed else ""
     if template:
         answers = [keyed[0]]
-    asked = [item for item in formats_columns.find_questions(columns) if item not in answers]
+    questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
-    asked = [item for item in asked if item != choices]
-    if template and not asked:
-        asked = find_columns(columns, column_names.STEMS)[:1]
+    questions = [item for item in questions if item != choices]
+    if template and not questions:
+        questions = find_columns(columns, column_names.STEMS)[:1]
     # Rows with an empty instruction and the whole question in the input still have this format.
-    asked = [
+    questions = [
         item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled
-    ] + asked
-    if not asked:
+    ] + questions
+    if not questions:
         return _find_continued(columns, answer)
-    row_format, mapping = _choose_question_format(columns, asked[0], answer, choices)
+    row_format, mapping = _choose_question_format(columns, questions[0], answer, choices)
     if template:
-        row_format, mapping = _with_choices(mapping, asked[0], template)
+        row_format, mapping = _with_choices(mapping, questions[0], template)
     slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
     mapping[slot] = answer.name
     mapping |= _find_extras(columns)
@@ -244,7 +254,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
         and item.kind != "numbers"  # token ids of an answer, not another answer
         and item.name not in mapping.values()
     )
-    exact = answer.key in column_names.ANSWERS and asked[0].key in column_names.ASKED
+    exact = answer.key in column_names.ANSWERS and questions[0].key in column_names.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
     return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
@@ -259,34 +269,34 @@ def _find_queries(columns: Columns) -> list[DataColumn]:
 def _find_written_labels(columns: Columns) -> list[DataColumn]:
     """Return a label column next to a prompt whose values are texts, not classes."""
     label = find_column(columns, ("label", "labels"), "text")
-    asked = find_column(columns, column_names.PROMPTS, "text")
+    prompt = find_column(columns, column_names.PROMPTS, "text")
     is_text = label is not None and not label.words and 2 * label.phrased > label.filled
-    return [label] if label is not None and asked is not None and is_text else []
+    return [label] if label is not None and prompt is not None and is_text else []
 
 
 def _choose_question_format(
-    columns: Columns, asked: DataColumn, answer: DataColumn, choices: DataColumn | None
+    columns: Columns, question: DataColumn, answer: DataColumn, choices: DataColumn | None
 ) -> tuple[RowFormat, dict[str, str]]:
     """Return the format that fits the question columns, and the slots of the question."""
-    rest = [item for item in columns if item not in (asked, answer)]
-    is_instruction = asked.key in column_names.INSTRUCTIONS
+    rest = [item for item in columns if item not in (question, answer)]
+    is_instruction = question.key in column_names.INSTRUCTIONS
     find = find_optional_column if is_instruction else find_column
     history = find(rest, column_names.HISTORIES, "list", "turns", "texts", "text")
     if is_instruction or history is not None:
-        mapping = {"instruction": asked.name}
+        mapping = {"instruction": question.name}
         added = find_optional_column(rest, column_names.INPUTS)
         if added is not None and is_instruction:
             mapping["input"] = added.name
         if history is not None:
             mapping["history"] = history.name
         return "alpaca", mapping
-    is_prompt = asked.key in (*column_names.PROMPTS, "input", "inputs") or asked.kind in (
+    is_prompt = question.key in (*column_names.PROMPTS, "input", "inputs") or question.kind in (
         "turns",
         "turn",
     )
     if is_prompt and choices is None:
-        return "prompt_completion", {"prompt": asked.name}
-    mapping = {"question": asked.name}
+        return "prompt_completion", {"prompt": question.name}
+    mapping = {"question": question.name}
     context = _get_first(formats_columns.find_contexts(rest)) or find_optional_column(
         rest, column_names.CONTEXTS
     )
@@ -322,10 +332,10 @@ def _find_continued(columns: Columns, answer: DataColumn) -> list[FormatCandidat
 
 
 def _with_choices(
-    mapping: dict[str, str], asked: DataColumn, template: str
+    mapping: dict[str, str], question: DataColumn, template: str
 ) -> tuple[RowFormat, dict[str, str]]:
     context = {"context": mapping["context"]} if "context" in mapping else {}
-    return "question_answer", {"question": asked.name, **context, "choices": template}
+    return "question_answer", {"question": question.name, **context, "choices": template}
 
 
 def _find_transformed(columns: Columns) -> list[FormatCandidate]:
@@ -352,11 +362,11 @@ def _find_transformed(columns: Columns) -> list[FormatCandidate]:
 def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
     usual = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
-    asked = find_column(columns, usual, "text")
+    prompt = find_column(columns, usual, "text")
     text = find_column(columns, ("text", "content"), "text")
-    if asked is None or text is None or _is_other(columns):
+    if prompt is None or text is None or _is_other(columns):
         return []
-    mapping = {"prompt": asked.name, "completion": text.name} | _find_extras(columns)
+    mapping = {"prompt": prompt.name, "completion": text.name} | _find_extras(columns)
     return [
         FormatCandidate("prompt_completion", mapping | _find_thinking(columns, mapping), 0.6, 0.7)
     ]
@@ -372,12 +382,12 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
     column = find_column(columns, column_names.TEXTS, "text")
     if column is None or _is_other(columns):
         return []
-    asked = [
+    questions = [
         item
         for item in formats_columns.find_questions(columns)
         if item.kind == "text" and item != column
     ]
-    if column.key in column_names.CONTEXTS and asked:
+    if column.key in column_names.CONTEXTS and questions:
         return []  # a question about the text is a more specific format
     sure = 0.97 if column.key == "text" else 0.85
     return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
@@ -391,13 +401,17 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in aside]
     if _is_other(columns):
         return []
-    asked = formats_columns.find_questions(columns)
+    questions = formats_columns.find_questions(columns)
     is_nested = any(
         item.kind in ("object", "list", "turn") and item.key not in column_names.METADATA
         for item in columns
     )
     if len(texts) == 2:
-        if is_nested or (asked and texts[0] not in asked) or texts[1].key in column_names.CONTEXTS:
+        if (
+            is_nested
+            or (questions and texts[0] not in questions)
+            or texts[1].key in column_names.CONTEXTS
+        ):
             return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
         return [FormatCandidate("question_answer", mapping, 0.3, 0.4, guessed=True)]

@@ -226,9 +226,9 @@ def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -
     )
 
 
-def count_known_names(given: Iterable[str]) -> int:
+def count_known_names(names: Iterable[str]) -> int:
     """Return how many of these column names are known names in training data."""
-    return len({normalize_name(name) for name in given} & USUAL)
+    return len({normalize_name(name) for name in names} & USUAL)
 
 
 def find_conversations(columns: Columns) -> list[DataColumn]:

@@ -137,22 +137,22 @@ def _classify_part(part: Any) -> tuple[str, Any]:
 
 def _find_only_field(part: dict[str, Any]) -> str | None:
     """Return the single field that names the kind of a part."""
-    given = [name for name, item in part.items() if isinstance(item, dict)]
-    return given[0] if len(given) == 1 and normalize_name(given[0]) in _BY_FIELD else None
+    objects = [name for name, item in part.items() if isinstance(item, dict)]
+    return objects[0] if len(objects) == 1 and normalize_name(objects[0]) in _BY_FIELD else None
 
 
 def _read_result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
     """Return a tool result as a turn."""
     call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
     name = to_text(part.get("name")) or names.get(str(call), "")
-    given = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
-    if isinstance(given, list):
-        given = [_to_plain(item) for item in given]
-    elif isinstance(given, dict) and not is_part(given):
-        given = to_json(drop_nulls(given))
-    elif given is None:
+    content = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
+    if isinstance(content, list):
+        content = [_to_plain(item) for item in content]
+    elif isinstance(content, dict) and not is_part(content):
+        content = to_json(drop_nulls(content))
+    elif content is None:
         raise UnusableRow(_NOT_TEXT)
-    return Message(role="tool", content=read_parts(given).text, name=name)
+    return Message(role="tool", content=read_parts(content).text, name=name)
 
 
 def _to_plain(item: Any) -> Any:

@@ -141,14 +141,16 @@ def _with_extras(sample: Sample, slots: Slots) -> Sample:
 
 
 def _convert_alpaca(slots: Slots) -> Sample:
-    asked = _join_texts([slots.get("instruction"), slots.get("input")], "\n")
+    question = _join_texts([slots.get("instruction"), slots.get("input")], "\n")
     turns = read_pairs(slots.get("history"))
-    return _create_sft(slots, [*turns, *_read_questions(asked), _read_answer(slots, "output")])
+    return _create_sft(slots, [*turns, *_read_questions(question), _read_answer(slots, "output")])
 
 
 def _convert_question_answer(slots: Slots) -> Sample:
-    asked = _join_texts([join_passages(slots.get("context")), slots.get("question")], "\n\n")
-    question = _create_question(asked if "question" in slots else None)
+    question_text = _join_texts(
+        [join_passages(slots.get("context")), slots.get("question")], "\n\n"
+    )
+    question = _create_question(question_text if "question" in slots else None)
     answer = slots.get("answer")
     if choices := read_choices(slots.get("choices")):
         lines = "\n".join(f"{label}. {text}" for label, text in choices)
@@ -210,10 +212,10 @@ def _read_answer(slots: Slots, slot: str) -> Message:
 
 def _join_texts(values: Sequence[Any], joint: str) -> str | None:
     """Return the texts of the non-blank values, joined; None if all are missing."""
-    given = [value for value in values if value is not None]
-    if not given:
+    present = [value for value in values if value is not None]
+    if not present:
         return None
-    return joint.join(text for value in given if (text := _read_question_text(value)).strip())
+    return joint.join(text for value in present if (text := _read_question_text(value)).strip())
 
 
 def _read_question_text(value: Any) -> str:
@@ -244,17 +246,17 @@ def _convert_preference(slots: Slots) -> Sample:
     chosen, rejected = slots.get("chosen"), slots.get("rejected")
     if _has_spelled_turns(chosen, rejected):
         chosen, rejected = parse_literal(chosen), parse_literal(rejected)
-    asked = _get_prompt(slots)
+    prompt_value = _get_prompt(slots)
     if isinstance(chosen, list) and chosen and chosen == rejected and detect_style(chosen) is None:
         chosen, rejected = _pick_of_several(chosen, slots.get("better"))
     elif "better" in slots and not is_first_better(slots["better"]):
         chosen, rejected = rejected, chosen
-    if rounds := join_rounds(asked, chosen, rejected):
-        asked, chosen, rejected = None, *rounds
-    if isinstance(asked, dict) and "tools" not in slots:
-        slots = {**slots, "tools": asked.get("tools")}
-    prompt = _read_prompt(asked)
-    if isinstance(asked, str) and asked.endswith("Assistant:"):
+    if rounds := join_rounds(prompt_value, chosen, rejected):
+        prompt_value, chosen, rejected = None, *rounds
+    if isinstance(prompt_value, dict) and "tools" not in slots:
+        slots = {**slots, "tools": prompt_value.get("tools")}
+    prompt = _read_prompt(prompt_value)
+    if isinstance(prompt_value, str) and prompt_value.endswith("Assistant:"):
         # The blank after the marker belongs to neither turn.
         chosen, rejected = _without_blank(chosen), _without_blank(rejected)
     better, worse = _read_side(chosen, "chosen", prompt), _read_side(rejected, "rejected", prompt)
@@ -368,9 +370,12 @@ def _without_training(turns: Sequence[Message]) -> tuple[Message, ...]:
 
 def _without_prompt(prompt: list[Message], turns: list[Message]) -> list[Message]:
     """Return the turns without a repeated prompt."""
-    said = [(turn.role, turn.content) for turn in prompt]
-    if said and [(turn.role, turn.content) for turn in turns[: len(said)]] == said:
-        return turns[len(said) :]
+    prompt_texts = [(turn.role, turn.content) for turn in prompt]
+    if (
+        prompt_texts
+        and [(turn.role, turn.content) for turn in turns[: len(prompt_texts)]] == prompt_texts
+    ):
+        return turns[len(prompt_texts) :]
     return turns
 
 

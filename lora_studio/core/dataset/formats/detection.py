@@ -75,7 +75,7 @@ def detect(
     format and the mapped slots are used as given, and the other slots are detected.
     """
     sample = _pick_spread_rows([row for row in rows if isinstance(row, dict)])
-    given = dict(mapping or {})
+    user_mapping = dict(mapping or {})
     profiles = profile_columns(sample, columns)
     if not sample:
         return _refuse(unsupported.describe_empty())
@@ -83,8 +83,8 @@ def detect(
         _Trial.run(sample, candidate)
         for candidate in _collect_candidates(sample, profiles, columns)
     ]
-    if chosen != "auto" or given:
-        return _apply_choice(sample, profiles, tried, chosen, given)
+    if chosen != "auto" or user_mapping:
+        return _apply_choice(sample, profiles, tried, chosen, user_mapping)
     if problem := unsupported.find_unsupported(sample, profiles):
         return _refuse(problem)
     fitting = sorted((item for item in tried if item.share >= _MIN_SHARE), key=_Trial.rank)
@@ -217,13 +217,13 @@ def _apply_choice(
     columns: Sequence[DataColumn],
     tried: Sequence[_Trial],
     chosen: Literal["auto"] | RowFormat,
-    given: dict[str, str],
+    user_mapping: dict[str, str],
 ) -> FormatVerdict:
     """Return the verdict for a format or mapping that the user chose."""
     names = [column.name for column in columns]
-    row_format = _choose_format(chosen, given, tried)
+    row_format = _choose_format(chosen, user_mapping, tried)
     if row_format is None:
-        return _refuse(_describe_unknown_slots(given))
+        return _refuse(_describe_unknown_slots(user_mapping))
     detected = next(
         (
             item.candidate
@@ -232,15 +232,15 @@ def _apply_choice(
         ),
         None,
     )
-    mapping = {**(detected.mapping if detected else {}), **given}
+    mapping = {**(detected.mapping if detected else {}), **user_mapping}
     mapping = {slot: source for slot, source in mapping.items() if source}
-    problems = check_mapping(row_format, given, names)
+    problems = check_mapping(row_format, user_mapping, names)
     missing = [slot for slot in list_required_slots(row_format) if slot not in mapping]
     if missing:
         problems.append(_describe_missing_slots(row_format, missing, names))
     if problems:
         return _refuse(*problems, mapping=mapping)
-    sure = 1.0 if given or detected is None else detected.sure
+    sure = 1.0 if user_mapping or detected is None else detected.sure
     trial = _Trial.run(sample, FormatCandidate(row_format, mapping, 1.0, sure))
     if not trial.used:
         return _refuse(_describe_unusable(row_format, trial.main_reason[1]), mapping=mapping)
@@ -248,7 +248,7 @@ def _apply_choice(
 
 
 def _choose_format(
-    chosen: Literal["auto"] | RowFormat, given: Mapping[str, str], tried: Sequence[_Trial]
+    chosen: Literal["auto"] | RowFormat, user_mapping: Mapping[str, str], tried: Sequence[_Trial]
 ) -> RowFormat | None:
     """Return the chosen format, or the likeliest one that has the mapped slots."""
     if chosen != "auto":
@@ -257,7 +257,7 @@ def _choose_format(
         item.candidate.format for item in sorted(tried, key=_Trial.rank) if item.share >= _MIN_SHARE
     ]
     for row_format in [*ranked, *FORMATS]:
-        if not check_mapping(row_format, dict.fromkeys(given, ""), ()):
+        if not check_mapping(row_format, dict.fromkeys(user_mapping, ""), ()):
             return row_format
     return None
 
@@ -275,12 +275,12 @@ def _describe_missing_slots(
     )
 
 
-def _describe_unknown_slots(given: Mapping[str, str]) -> Problem:
+def _describe_unknown_slots(user_mapping: Mapping[str, str]) -> Problem:
     return dataset_error(
         "unknown_slot",
         "No format has all of {slots}.",
         "Choose the format first to see its slots.",
-        slots=quote_names(given),
+        slots=quote_names(user_mapping),
     )
 
 

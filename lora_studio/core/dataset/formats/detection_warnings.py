@@ -107,10 +107,10 @@ def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
         return False
     try:
         slots = fill_slots(row, candidate.mapping)
-        said = read_conversation(slots.get("messages", slots.get("conversations")))
+        turns = read_conversation(slots.get("messages", slots.get("conversations")))
     except (UnusableRow, RecursionError):
         return False
-    return any(turn.role == "assistant" for turn in said) and said[-1].role != "assistant"
+    return any(turn.role == "assistant" for turn in turns) and turns[-1].role != "assistant"
 
 
 def _is_prompt_split_off(mapping: Mapping[str, str], sample: Rows) -> bool:

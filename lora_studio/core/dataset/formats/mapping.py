@@ -126,8 +126,8 @@ def _get_labeled_choices(values: Mapping[str, Any], source: str) -> Any:
     if source in values or len(parts) < 5:
         return _get_value(values, source)
     labels = [text.strip().strip("().:") for text in parts[0:-1:2]]
-    given = zip(labels, [_get_column(values, name) for name in parts[1::2]], strict=True)
-    labeled = [(label, value) for label, value in given if not is_blank(value)]
+    choices = zip(labels, [_get_column(values, name) for name in parts[1::2]], strict=True)
+    labeled = [(label, value) for label, value in choices if not is_blank(value)]
     is_named = all(labels) and len(set(labels)) == len(labels)
     return (dict(labeled) if is_named else [value for _, value in labeled]) or None
 
@@ -142,10 +142,10 @@ def _get_column(values: Mapping[str, Any], name: str) -> Any:
 
 def _render_template(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
     """Return the text of a template; None if every column in it is missing."""
-    given = [_get_column(values, name) for name in pieces[1::2]]
-    if all(is_missing(value) for value in given):
+    columns = [_get_column(values, name) for name in pieces[1::2]]
+    if all(is_missing(value) for value in columns):
         return None
-    texts = [to_text(value) for value in given]
+    texts = [to_text(value) for value in columns]
     between = list(pieces[0::2])
     for index, given_text in enumerate(texts):
         # Drop the blanks before an empty value; for the first value, the blanks after it.

@@ -68,9 +68,9 @@ def _is_referred_to(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> b
 def _list_labels(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
     """Return the labels of choices: letters, or numbers where the answers count from 0 or 1."""
     count = len(suffixes)
-    given = {int(word) for word in answer.words if word.isdecimal()}
-    if given and len(given) == len(answer.words):
-        first = 0 if 0 in given else 1 if count in given or suffixes[0] == "1" else 0
+    numbers = {int(word) for word in answer.words if word.isdecimal()}
+    if numbers and len(numbers) == len(answer.words):
+        first = 0 if 0 in numbers else 1 if count in numbers or suffixes[0] == "1" else 0
         if suffixes[0].isdigit() or first:
             return [str(first + offset) for offset in range(count)]
     return list(_LETTERS[:count])
@@ -91,11 +91,11 @@ def read_choices(value: Any) -> Choices:
     if not isinstance(value, list | tuple):
         return []
     labels, texts = _list_letters(len(value)), [to_answer(item) for item in value]
-    own = [
+    prefixes = [
         re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)
     ]
-    if all(own):  # "A) …", "(B) …"
-        texts = [text[mark.end() :] for text, mark in zip(texts, own, strict=True) if mark]
+    if all(prefixes):  # "A) …", "(B) …"
+        texts = [text[mark.end() :] for text, mark in zip(texts, prefixes, strict=True) if mark]
     return list(zip(labels, texts, strict=True))
 
 

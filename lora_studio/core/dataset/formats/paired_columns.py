@@ -64,15 +64,15 @@ def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:
         column = next((item for item in columns if item.key == name and item.words), None)
         if column is None:
             continue
-        said = {word for word in column.words if not is_tie(word)}
-        if _is_side_column(column) if suffixes == "ab" else said <= set(suffixes):
+        sides = {word for word in column.words if not is_tie(word)}
+        if _is_side_column(column) if suffixes == "ab" else sides <= set(suffixes):
             return column
-        if suffixes == "12" and said and said <= {"left", "right"}:
+        if suffixes == "12" and sides and sides <= {"left", "right"}:
             return column
     return None
 
 
 def _is_side_column(column: DataColumn) -> bool:
     """Return whether a column's values mean a or b, in any spelling."""
-    said = [word for word in column.words if not is_tie(word)]
-    return bool(said) and all(map(parse_side, said))
+    sides = [word for word in column.words if not is_tie(word)]
+    return bool(sides) and all(map(parse_side, sides))

@@ -29,8 +29,14 @@ def split_turns(
 
 def _join_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
     """Return a prompt and its continuation, without the part of one that repeats the other."""
-    asked, said = [_get_content(turn) for turn in prompt], [_get_content(turn) for turn in common]
-    for one, other, whole in ((asked, said, common), (said, asked, prompt)):
+    prompt_texts, common_texts = (
+        [_get_content(turn) for turn in prompt],
+        [_get_content(turn) for turn in common],
+    )
+    for one, other, whole in (
+        (prompt_texts, common_texts, common),
+        (common_texts, prompt_texts, prompt),
+    ):
         if other[: len(one)] == one or other[len(other) - len(one) :] == one:
             return whole
     return [*prompt, *common]
@@ -59,18 +65,18 @@ def split_words(
     )
 
 
-def join_rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
+def join_rounds(prompt: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
     """Return both sides as conversations if prompt and answers are lists of equal length."""
-    lists = [parse_literal(value) for value in (asked, chosen, rejected)]
+    lists = [parse_literal(value) for value in (prompt, chosen, rejected)]
     if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
         return None
     if not all(text is None or isinstance(text, str) for one in lists for text in one):
         return None
-    said = list(zip(*lists, strict=True))
-    one = [turn for ask, answer, _ in said for turn in _build_round(ask, answer)]
-    return one, [turn for ask, _, answer in said for turn in _build_round(ask, answer)]
+    rounds = list(zip(*lists, strict=True))
+    one = [turn for ask, answer, _ in rounds for turn in _build_round(ask, answer)]
+    return one, [turn for ask, _, answer in rounds for turn in _build_round(ask, answer)]
 
 
-def _build_round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
-    turns = {"user": asked or "", "assistant": answer or ""}
+def _build_round(question: str | None, answer: str | None) -> list[dict[str, str]]:
+    turns = {"user": question or "", "assistant": answer or ""}
     return [{"role": role, "content": text} for role, text in turns.items()]

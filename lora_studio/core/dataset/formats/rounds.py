@@ -25,16 +25,16 @@ def find_rounds(value: Any) -> list[dict[str, Any]]:
     return [value[name] for name in order]
 
 
-def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def iter_round_turns(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the turns of a round. Calls have a notation of their own and stay texts."""
-    said = {normalize_name(str(name)): _strip_markers(text) for name, text in given.items()}
-    thought = _clean_text(said.pop("innerthoughts", ""))
+    texts = {normalize_name(str(name)): _strip_markers(text) for name, text in fields.items()}
+    thought = _clean_text(texts.pop("innerthoughts", ""))
     called, result = (
-        _clean_text(said.pop("commands", "")),
-        _clean_text(said.pop("toolresponses", "")),
+        _clean_text(texts.pop("commands", "")),
+        _clean_text(texts.pop("toolresponses", "")),
     )
-    answer = next((said.pop(name) for name in ("moss", "assistant", "bot") if name in said), None)
-    yield from ({"role": name, "content": text} for name, text in said.items())
+    answer = next((texts.pop(name) for name in ("moss", "assistant", "bot") if name in texts), None)
+    yield from ({"role": name, "content": text} for name, text in texts.items())
     if called:
         yield {"role": "assistant", "content": called, "reasoning_content": thought}
         yield {"role": "tool", "content": result}

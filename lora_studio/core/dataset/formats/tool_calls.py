@@ -54,11 +54,15 @@ def _list_functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
     schema = next((name for name in ("input_schema", "inputSchema") if name in tool), None)
     if schema is None or "parameters" in tool:
         return [tool]
-    given = tool[schema]
-    given = given["json"] if isinstance(given, dict) and set(given) == {"json"} else given
+    parameters = tool[schema]
+    parameters = (
+        parameters["json"]
+        if isinstance(parameters, dict) and set(parameters) == {"json"}
+        else parameters
+    )
     return [
         {"parameters" if key == schema else key: item for key, item in tool.items()}
-        | {"parameters": given}
+        | {"parameters": parameters}
     ]
 
 
@@ -114,8 +118,8 @@ def read_call(item: Any) -> ToolCall:
     if not isinstance(name, str):
         raise UnusableRow("a tool call has no name")
     names = ("arguments", "parameters", "args", "input")
-    given: Any = next((inner[key] for key in names if not is_missing(inner.get(key))), {})
-    arguments = parse_literal(given) if isinstance(given, str) else drop_nulls(given)
+    raw: Any = next((inner[key] for key in names if not is_missing(inner.get(key))), {})
+    arguments = parse_literal(raw) if isinstance(raw, str) else drop_nulls(raw)
     if is_blank(arguments):
         arguments = {}
     if not isinstance(arguments, dict):

@@ -66,8 +66,8 @@ def _read_exported(message: Any) -> dict[str, Any] | None:
     if hidden or content.get("content_type") in _UNSAID or not isinstance(author, dict):
         return None
     parts = content.get("parts", [content.get("text")])
-    said = [_read_part(part) for part in (parts if isinstance(parts, list) else []) if part]
-    return {"role": author.get("role"), "content": said} if said else None
+    texts = [_read_part(part) for part in (parts if isinstance(parts, list) else []) if part]
+    return {"role": author.get("role"), "content": texts} if texts else None
 
 
 def _read_part(part: Any) -> Any:

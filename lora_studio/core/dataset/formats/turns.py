@@ -265,29 +265,31 @@ def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     messages: list[Message] = []
     for mark, speaker, end in zip(marks, speakers, ends, strict=True):
-        said = text[mark.end() : end]
-        said = _strip_end_marker(said) if whole else said
-        if call := _INLINE_CALL.match(said):
+        content = text[mark.end() : end]
+        content = _strip_end_marker(content) if whole else content
+        if call := _INLINE_CALL.match(content):
             messages.append(
                 build_message("assistant", "", calls=read_calls(unquote_arguments(call[1].strip())))
             )
         elif speaker is not None and speaker != "call":
-            messages.append(build_message(speaker, said))
+            messages.append(build_message(speaker, content))
     return messages
 
 
-def _strip_end_marker(said: str) -> str:
+def _strip_end_marker(content: str) -> str:
     """Return a turn without trailing line breaks and end-of-text marker."""
-    end = said.rstrip()
-    return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else said).rstrip("\n")
+    end = content.rstrip()
+    return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else content).rstrip(
+        "\n"
+    )
 
 
 def _iter_messages(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
     if isinstance(turn, dict) and len(turn) == 2:
         for who, what in _PLAIN_KEYS:
-            name, said = turn.get(who), turn.get(what)
-            if isinstance(name, str) and isinstance(said, str) and name in _PLAIN_ROLES:
-                yield build_message(_PLAIN_ROLES[name], said)
+            name, content = turn.get(who), turn.get(what)
+            if isinstance(name, str) and isinstance(content, str) and name in _PLAIN_ROLES:
+                yield build_message(_PLAIN_ROLES[name], content)
                 return
     if isinstance(turn, list | tuple) and len(turn) == 2:
         first, second = turn
@@ -306,8 +308,8 @@ def _iter_messages(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
         output = read_parts(turn.get("output")).text
         yield build_message("tool", output, name=names.get(str(turn.get("call_id")), ""))
     elif turn.get("type") == _THOUGHT_ITEM:
-        given = turn.get("content") or turn.get("summary")
-        if thought := read_parts(given).text if given else "":
+        reasoning = turn.get("content") or turn.get("summary")
+        if thought := read_parts(reasoning).text if reasoning else "":
             yield build_message("assistant", "", thinking=thought)
     elif (field := _get_speaker(turn)) is None:
         yield from _iter_keyed(turn)
@@ -317,13 +319,15 @@ def _iter_messages(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
 
 def _iter_keyed(turn: dict[str, Any]) -> Iterator[Message]:
     """Yield turns named by their keys: {"input": …, "output": …}, {"human": …, "assistant": …}."""
-    said = {parse_speaker(str(key)): item for key, item in turn.items() if isinstance(item, str)}
+    contents = {
+        parse_speaker(str(key)): item for key, item in turn.items() if isinstance(item, str)
+    }
     known: tuple[Role, ...] = ("system", "user", "assistant")
-    if not any(role in said for role in known):
+    if not any(role in contents for role in known):
         raise UnusableRow("a turn has no role")
     for role in known:
-        if role in said:
-            yield build_message(role, said[role])
+        if role in contents:
+            yield build_message(role, contents[role])
 
 
 def _iter_spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterator[Message]:

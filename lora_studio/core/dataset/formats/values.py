@@ -67,11 +67,11 @@ def to_answer(value: Any) -> str:
     if isinstance(value, list | tuple):
         if not value:
             return ""
-        given = [item for item in value if not is_blank(item)]
-        if given and all(isinstance(item, str) for item in given):
-            return to_text(given[0])
-        if given and all(_find_text_field(item) for item in given):
-            return to_answer(given[0])
+        answers = [item for item in value if not is_blank(item)]
+        if answers and all(isinstance(item, str) for item in answers):
+            return to_text(answers[0])
+        if answers and all(_find_text_field(item) for item in answers):
+            return to_answer(answers[0])
     if field := _find_text_field(value):
         return to_answer(value[field])
     return to_text(value)

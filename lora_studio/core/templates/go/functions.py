@@ -250,11 +250,11 @@ def printf(pattern: Value, *values: Value) -> bytes:
     return text
 
 
-def _width(given: Value) -> str:
-    """Return the width given by a star."""
-    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= _WIDEST:
-        raise CallError(f"bad width: {type_name(given)}")
-    return str(given)
+def _width(value: Value) -> str:
+    """Return the width that a `*` takes from an argument."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _WIDEST:
+        raise CallError(f"bad width: {type_name(value)}")
+    return str(value)
 
 
 def _verb(match: re.Match[bytes], width: str, value: Value) -> bytes:
@@ -352,11 +352,11 @@ def call_builtin(name: str, arguments: Sequence[Value]) -> Value:
     """Call a function that needs only its arguments; raises CallError."""
     exact = {"not": 1, "len": 1, "json": 1, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}
     least = {"index": 1, "slice": 1, "eq": 1, "printf": 1}
-    wanted = exact.get(name, least.get(name, 0))
-    if len(arguments) < wanted or (name in exact and len(arguments) != wanted):
+    expected = exact.get(name, least.get(name, 0))
+    if len(arguments) < expected or (name in exact and len(arguments) != expected):
         more = "" if name in exact else "at least "
         raise CallError(
-            f"wrong number of args for {name}: want {more}{wanted} got {len(arguments)}"
+            f"wrong number of args for {name}: want {more}{expected} got {len(arguments)}"
         )
     match name:
         case "not":

@@ -75,9 +75,9 @@ class _Parser:
             self.index += 1
         return self.peek()
 
-    def expect(self, kind: str, wanted: str) -> GoToken:
+    def expect(self, kind: str, description: str) -> GoToken:
         if self.skip_space().kind != kind:
-            self.fail(f"expected {wanted}, found {self.peek().text or 'the end'!r}")
+            self.fail(f"expected {description}, found {self.peek().text or 'the end'!r}")
         return self.next()
 
     def word(self) -> str:

@@ -260,8 +260,10 @@ class _Fitter:
     """
 
     def __init__(self, samples: Sequence[ProbeSample], facts: Sequence[Question]) -> None:
-        asked = frozenset(facts)
-        places = list(dict.fromkeys((sample.facts & asked, sample.turn) for sample in samples))
+        known_facts = frozenset(facts)
+        places = list(
+            dict.fromkeys((sample.facts & known_facts, sample.turn) for sample in samples)
+        )
         self.all = (1 << len(places)) - 1
         self.turns: dict[Turn, int] = {}
         for bit, (_, turn) in enumerate(places):

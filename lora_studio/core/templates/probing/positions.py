@@ -44,11 +44,11 @@ def fit_by_position(samples: Sequence[ProbeSample], facts: Sequence[Question]) -
         return fit_tree(samples, facts)
     except NotDerivableError as error:
         refusal = error
-    for asked in (facts, (*facts, *_PLACES)):
+    for candidates in (facts, (*facts, *_PLACES)):
         trees: list[Form] = []
         for numbered in (*_numbered(samples), samples):
             with suppress(NotDerivableError):
-                trees.append(fit_tree(numbered, asked))
+                trees.append(fit_tree(numbered, candidates))
         if trees:
             return min(trees, key=lambda form: sum(1 for _ in iter_turns(form)))
     raise refusal

@@ -279,8 +279,8 @@ def _next_run(items: Sequence[Item], index: str, owner: str) -> slice | None:
         return None
     stop = places[0]
     for position in places[1:]:
-        here, last = items[position], items[stop]
-        if getattr(here, owner) != getattr(last, owner) or getattr(here, index) < getattr(
+        first, last = items[position], items[stop]
+        if getattr(first, owner) != getattr(last, owner) or getattr(first, index) < getattr(
             last, index
         ):
             break

@@ -51,26 +51,26 @@ class _ToolCall(Struct):
     tags: ClassVar[Mapping[str, str]] = {"ID": "id?", "Function": "function"}
 
 
-def _build_property(given: Mapping[str, Any]) -> _Property:
-    inner = given.get("properties")
+def _build_property(schema: Mapping[str, Any]) -> _Property:
+    inner = schema.get("properties")
     return _Property(
-        AnyOf=[_build_property(item) for item in given.get("anyOf") or ()],
-        Type=given.get("type"),
-        Items=given.get("items"),
-        Description=given.get("description", ""),
-        Enum=given.get("enum"),
+        AnyOf=[_build_property(item) for item in schema.get("anyOf") or ()],
+        Type=schema.get("type"),
+        Items=schema.get("items"),
+        Description=schema.get("description", ""),
+        Enum=schema.get("enum"),
         Properties={key: _build_property(item) for key, item in inner.items()} if inner else None,
-        Required=given.get("required"),
+        Required=schema.get("required"),
     )
 
 
-def _build_tool(given: Tool) -> _Tool:
-    function = given.get("function") or {}
+def _build_tool(tool: Tool) -> _Tool:
+    function = tool.get("function") or {}
     parameters = function.get("parameters") or {}
     properties = parameters.get("properties") or {}
     return _Tool(
-        Type=given.get("type", ""),
-        Items=given.get("items"),
+        Type=tool.get("type", ""),
+        Items=tool.get("items"),
         Function=_Function(
             Name=function.get("name", ""),
             Description=function.get("description", ""),
@@ -85,10 +85,10 @@ def _build_tool(given: Tool) -> _Tool:
     )
 
 
-def _build_call(given: Mapping[str, Any], index: int) -> _ToolCall:
-    function = given.get("function") or {}
+def _build_call(call: Mapping[str, Any], index: int) -> _ToolCall:
+    function = call.get("function") or {}
     return _ToolCall(
-        ID=given.get("id", ""),
+        ID=call.get("id", ""),
         Function=_CalledFunction(
             Index=index,
             Name=function.get("name", ""),

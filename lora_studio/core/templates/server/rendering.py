@@ -30,12 +30,12 @@ def render_as_server(source: str, request: RenderRequest, *, today: date | None 
     template = GoTemplate(source)
     names = set(_iter_names(template.tree))
     if not names & {"messages", "response"}:
-        # A TEMPLATE that doesn't show the response gets it at its end.
+        # Like the server, append the response to a TEMPLATE that doesn't contain it.
         response = ActionNode(PipeNode((CommandNode((FieldNode(("Response",)),), 0),), 0))
         template = GoTemplate(replace(template.tree, root=(*template.tree.root, response)))
     if request.prompt and request.suffix:
-        given = {"Prompt": request.prompt, "Suffix": request.suffix, "Response": ""}
-        return template.render(given, today=today)
+        legacy_data = {"Prompt": request.prompt, "Suffix": request.suffix, "Response": ""}
+        return template.render(legacy_data, today=today)
     messages = request.conversation
     if "messages" in names:
         data = build_template_data(messages, request.tools, request.think)
@@ -58,7 +58,7 @@ def _render_exchanges(
             now = dict(empty)
         if slot:
             now[slot] = message["content"]
-    # The shortened template has no {{define}} blocks, which is what the server does.
+    # Like the server, use the shortened template without its {{define}} blocks.
     shortened = TemplateTree(
         template.tree.source, _cut_at_response(template.tree.root, [False]), {}
     )

@@ -142,7 +142,7 @@ class _Emitter:
         """Return the loop that runs the code of each message's role."""
         system = bodies["system"] and f"{{{{if $i}}}}{bodies['system']}{{{{end}}}}"
         by_index = (ProbedFact.LAST, ProbedFact.LATEST, ProbedFact.FINAL)
-        needs_index = any(isinstance(asked, PositionPart) for _, asked in self.facts)
+        needs_index = any(isinstance(fact, PositionPart) for _, fact in self.facts)
         needs_index = needs_index or "message" in self.counted or any(map(self.asks, by_index))
         index = "$i, $_ := " * (bool(system) or needs_index)
         body, marks = f'{{{{if eq .Role "user"}}}}{bodies["user"]}', ""
@@ -168,12 +168,12 @@ class _Emitter:
         """Return code that counts a message. Go templates can't add, so this measures a text that
         grows by one blank.
         """
-        wanted = [of for of in counted if of in self.counted]
-        return "".join(f"{{{{${of}s = {_add_one(f'${of}s')}}}}}" for of in wanted)
+        counters = [of for of in counted if of in self.counted]
+        return "".join(f"{{{{${of}s = {_add_one(f'${of}s')}}}}}" for of in counters)
 
     def asks(self, fact: Question) -> bool:
         """Return whether anything depends on a fact."""
-        return any(asked is fact for _, asked in self.facts)
+        return any(tested is fact for _, tested in self.facts)
 
     @property
     def needs_first(self) -> bool:
@@ -313,13 +313,13 @@ class _Emitter:
     def parameters(self, loop: LoopPart, separator: str) -> str:
         """Return the loop over the parameters of the current tool, with the conditions on each."""
         code = self.code(self.items("parameter", loop.unit))
-        asked = {fact for role, fact in self.facts if role == "parameter"}
+        tested = {fact for role, fact in self.facts if role == "parameter"}
         head = "{{range $name, $_ := .Function.Parameters.Properties}}"
-        if asked.intersection(TYPES) or "{{$type}}" in code:
+        if tested.intersection(TYPES) or "{{$type}}" in code:
             head += "{{$type := print .Type}}"
-        if asked.intersection(ITEM_TYPES):
+        if tested.intersection(ITEM_TYPES):
             head += '{{$items := ""}}{{if .Items}}{{$items = print (index .Items "type")}}{{end}}'
-        if ProbedTrait.REQUIRED in asked:
+        if ProbedTrait.REQUIRED in tested:
             head += (
                 "{{$needed := false}}{{range $tool.Function.Parameters.Required}}"
                 "{{if eq . $name}}{{$needed = true}}{{end}}{{end}}"

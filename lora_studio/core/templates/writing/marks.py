@@ -60,8 +60,8 @@ def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
                 unit = part.unit[0] if isinstance(part.unit, tuple) and part.unit else None
                 opens = unit.text if isinstance(unit, FixedPart) else ""
                 before, brace, _ = (read_fixed_end(sample.turn[:index]) + opens).partition("{")
-                own = _cut_longest_prefix(before, prompts)
-                mark = _from_last_mark(before) if own is None else own
+                remainder = _cut_longest_prefix(before, prompts)
+                mark = _from_last_mark(before) if remainder is None else remainder
                 mark = mark.rpartition(thoughts[1])[2].strip() if thoughts else mark
                 marks[mark + brace] += 1
     mark = marks.most_common(1)[0][0] if marks else ""
@@ -112,8 +112,8 @@ def _cut_prompt(before: str, prompts: Sequence[str]) -> str:
     Otherwise return what the prompt ends with after it; if that is empty or unknown, the text from
     the last mark on.
     """
-    if own := _cut_longest_prefix(before, prompts):
-        return own
+    if remainder := _cut_longest_prefix(before, prompts):
+        return remainder
     begun = {p[len(before) :].strip() for p in prompts if p.startswith(before)} - {""}
     if len(begun) == 1 and "\n" not in (only := begun.pop()):
         return only

@@ -41,7 +41,7 @@ def quote_literal(text: str) -> str:
     marked = {i for match in _UNSAFE.finditer(text) for i in range(*match.span())}
     for index, character in enumerate(text):
         if index in marked or not (character.isprintable() or character in "\n\t"):
-            # A brace would turn the two that start an action into three.
+            # Another brace would turn {{ into {{{.
             brace = pieces.pop() if not unsafe and pieces[-1:] == ["{"] else ""
             unsafe += brace + character
             continue

@@ -65,12 +65,12 @@ def _define_trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> st
     tests = ""
     for size, blanks in _BLANKS_BY_SIZE.items():
         taken = trim.characters
-        wanted = [blank for blank in blanks if taken is None or blank in taken]
-        if wanted:
+        removed = [blank for blank in blanks if taken is None or blank in taken]
+        if removed:
             # `and` stops at the first false operand, so no slice is ever out of range.
             enough = "." if size == 1 else f"(ge (len .) {size})"
             piece = f"slice . (len (slice . {size}))" if at_end else f"slice . 0 {size}"
-            listed = " ".join(quote(blank.encode()) for blank in wanted)
+            listed = " ".join(quote(blank.encode()) for blank in removed)
             tests += (
                 f"{{{{if and {enough} (eq ({piece}) {listed})}}}}{{{{$n = {size}}}}}{{{{end}}}}"
             )
