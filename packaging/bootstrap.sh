@@ -49,9 +49,9 @@ missing_packages() {
         echo python3
         python=false version=python3
     fi
-    # Debian keeps these parts of Python in packages of their own.
+    # Debian has these parts of Python in separate packages.
     "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
-    # Small parts are compiled on the spot: by the tests, and by Triton on a GPU.
+    # The tests, and Triton on a GPU, compile small programs.
     command -v gcc >/dev/null || echo gcc libc6-dev
     if command -v nvidia-smi >/dev/null && ! "$python" -c \
         'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()' \
@@ -84,7 +84,7 @@ install_system_packages() {
     say "System packages: ${missing[*]%%/*}"
     "${as_root[@]}" apt-get -qq update
     for package in "${missing[@]}"; do
-        # The older name where the release does not know the newer one.
+        # The older name if the release doesn't have the newer one.
         if apt-cache show "${package%/*}" >/dev/null 2>&1; then
             names+=("${package%/*}")
         else
@@ -108,7 +108,7 @@ install_python_packages() {
         return
     fi
     say "Python packages ($extras) with $("$python" --version), into .venv"
-    # An environment whose Python has gone, or that was made elsewhere, is made anew.
+    # Recreate an environment whose Python is missing, or that was created elsewhere.
     if [ "$(.venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null)" != "$PWD/.venv" ]; then
         rm -rf .venv
         "$python" -m venv .venv
@@ -133,7 +133,7 @@ set_up() {
 
 run_tests() {
     export QT_QPA_PLATFORM=offscreen
-    # Where it is set, each of the hundreds of processes compiles this checkout's modules again.
+    # If it is set, each of the hundreds of processes compiles this checkout's modules again.
     unset PYTHONDONTWRITEBYTECODE
     say "Format, lint, types, import rules"
     ruff format --check .

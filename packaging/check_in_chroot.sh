@@ -31,7 +31,7 @@ make_bare_system() {
     mv "$chroot/making" "$chroot/bare"
 }
 
-# The bare system stays as it is: each run writes into a layer of its own.
+# The bare system isn't changed: each run writes to its own overlay.
 mount_system() {
     rm -rf "$chroot/changes" "$chroot/overlay"
     mkdir -p "$root" "$chroot"/{changes,overlay}
@@ -41,7 +41,7 @@ mount_system() {
     mount --rbind /dev "$root/dev"
 }
 
-# What this machine needs to reach the network, and nothing else of it.
+# Only what this machine needs to reach the network.
 copy_network_access() {
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     mkdir -p "$root/usr/local/share/ca-certificates"
@@ -79,7 +79,7 @@ from PySide6.QtWidgets import QApplication
 import lora_studio.gui.app
 application = QApplication([])
 print(\"window: Qt starts on\", application.platformName())'"
-    # The plug-ins for a real display, and everything that they link to.
+    # The plug-ins for a real display, and all libraries that they link to.
     timed 'cd .venv/lib/python3*/site-packages/PySide6/Qt/plugins/platforms
 ! ldd libqxcb.so libqwayland.so | grep "not found"'
 }

@@ -1,9 +1,12 @@
-"""A proxy whose line can be cut or slowed: `python3 packaging/cutting_proxy.py PORT FOLDER`.
+"""A proxy whose connection can be cut or throttled: `python3 packaging/cutting_proxy.py PORT FOLDER`.
 
-Passes CONNECT and plain HTTP on, to the proxy of HTTPS_PROXY where there is one. While FOLDER/cut
-exists, every connection ends at once and none is made. FOLDER/bytes holds how many bytes have come in
-so far; the line cuts itself, once, where FOLDER/cut-at names a number of bytes. FOLDER/speed holds how
-many bytes come in each second, over all connections, where that is to be limited.
+It forwards CONNECT and plain HTTP, through the proxy in HTTPS_PROXY if it is set. Files in FOLDER
+control it:
+
+- cut: while it exists, connections are closed immediately and none is opened.
+- cut-at: a number of bytes after which the connection is cut once.
+- speed: a limit in bytes per second for all connections together.
+- bytes: written by the proxy; the number of bytes received so far.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from urllib.parse import unquote, urlsplit
 
 
 class Line:
-    """What goes through, and whether anything does."""
+    """The connection through the proxy: counts, throttles and cuts the traffic."""
 
     def __init__(self, folder: Path) -> None:
-        """Files in `folder` control the line and tell about it."""
+        """Create it; files in `folder` control it and report its traffic."""
         self.folder = folder
         self.bytes = 0
         speed = folder / "speed"
@@ -31,11 +34,11 @@ class Line:
 
     @property
     def is_cut(self) -> bool:
-        """Whether nothing goes through."""
+        """Whether the connection is cut."""
         return (self.folder / "cut").exists()
 
     def count(self, number: int) -> None:
-        """Takes note of bytes that have come in."""
+        """Count received bytes, and cut the connection at the limit."""
         self.bytes += number
         limit = self.folder / "cut-at"
         if limit.exists() and self.bytes >= int(limit.read_text()):
@@ -43,14 +46,14 @@ class Line:
             (self.folder / "cut").touch()
 
     async def pace(self, number: int) -> None:
-        """Waits until the line has brought that many bytes, after all that it was bringing."""
+        """Wait as long as these bytes take at the limited speed, after those already waiting."""
         now = time.monotonic()
         self._busy_until = max(self._busy_until, now) + number * self._seconds
         if self._busy_until > now:
             await asyncio.sleep(self._busy_until - now)
 
     async def watch(self) -> None:
-        """Ends what is open when the line is cut, and tells how much has come."""
+        """Write the byte count regularly, and close open connections when the connection is cut."""
         while True:
             (self.folder / "bytes.new").write_text(str(self.bytes))
             (self.folder / "bytes.new").replace(self.folder / "bytes")
@@ -60,7 +63,7 @@ class Line:
             await asyncio.sleep(0.1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of a client."""
+        """Handle one connection of a client."""
         if self.is_cut:
             writer.transport.abort()
             return
@@ -99,14 +102,16 @@ class Line:
             opened = await asyncio.open_connection(host.strip("[]"), int(port))
             client.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             return opened
-        place = urlsplit(target)
-        opened = await asyncio.open_connection(place.hostname, place.port or 80)
-        path = (place.path or "/") + (f"?{place.query}" if place.query else "")
+        url = urlsplit(target)
+        opened = await asyncio.open_connection(url.hostname, url.port or 80)
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         lines = head.replace(target.encode(), path.encode(), 1).split(b"\r\n")
-        # One request for each connection: a second one would name the proxy's kind of address again.
-        kept = [line for line in lines if not line.lower().startswith((b"connection:", b"proxy-"))]
-        kept.insert(1, b"Connection: close")
-        opened[1].write(b"\r\n".join(kept))
+        # One request per connection, because a second one would have an absolute URL again.
+        forwarded = [
+            line for line in lines if not line.lower().startswith((b"connection:", b"proxy-"))
+        ]
+        forwarded.insert(1, b"Connection: close")
+        opened[1].write(b"\r\n".join(forwarded))
         return opened
 
     async def _pass(
@@ -125,7 +130,7 @@ class Line:
 
 
 async def main(port: int, folder: Path) -> None:
-    """Serves until it is killed."""
+    """Serve until the process is killed."""
     line = Line(folder)
     server = await asyncio.start_server(line.serve, "127.0.0.1", port)
     async with server:

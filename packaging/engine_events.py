@@ -1,7 +1,7 @@
-"""Looks over what `lora-studio engine install --json` said: `python3 engine_events.py FILE [BYTES]`.
+"""Check the output of `lora-studio engine install --json`: `python3 engine_events.py FILE [BYTES]`.
 
-BYTES is a file with the number of bytes that came over the line: after an interruption these have to
-be about what was planned, since what had come must not be fetched again.
+BYTES is a file with the number of downloaded bytes. Even after an interruption, it must be close to the
+planned number, because finished downloads must not be repeated.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 
 
 def main(file: Path, came: Path | None) -> str:
-    """A sentence about the set-up; raises SystemExit where it was not as it should be."""
-    said = [
+    """Return a sentence about the setup; raises SystemExit if it didn't go as planned."""
+    events = [
         json.loads(line) for line in file.read_text("utf-8").splitlines() if line.startswith("{")
     ]
-    plans = [event for event in said if event["kind"] == "engine_planned"]
-    ready = [event for event in said if event["kind"] == "engine_ready"]
-    if not plans or not ready or said[-1]["kind"] != "done":
-        sys.exit(f"The set-up did not end well: {said[-1] if said else 'nothing was said'}")
+    plans = [event for event in events if event["kind"] == "engine_planned"]
+    ready = [event for event in events if event["kind"] == "engine_ready"]
+    if not plans or not ready or events[-1]["kind"] != "done":
+        sys.exit(f"The set-up did not end well: {events[-1] if events else 'nothing was said'}")
     first = plans[0]
     parts = [
         f"Planned: {first['packages']} packages, {first['download'] / 1e6:.0f} MB to download, "
         f"{ready[-1]['bytes'] / 1e6:.0f} MB installed"
     ]
     if came is not None:
-        over = int(came.read_text())
-        parts.append(f"{over / 1e6:.0f} MB came over the line")
-        # Beside the wheels: the index's pages, and downloads in progress when the connection was cut.
-        if over > 1.15 * first["download"] + 40e6:
+        received = int(came.read_text())
+        parts.append(f"{received / 1e6:.0f} MB came over the line")
+        # Allows for the pages of the index, and for downloads in progress when the connection was cut.
+        if received > 1.15 * first["download"] + 40e6:
             sys.exit(f"{parts}: what had come was fetched again.")
     return "; ".join(parts)
 

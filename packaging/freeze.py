@@ -20,12 +20,12 @@ from PySide6.QtGui import QGuiApplication
 PACKAGING = Path(__file__).resolve().parent
 CHECKOUT = PACKAGING.parent
 
-#: Besides what this distribution needs: what the bundle is made with and carries along.
+#: Distributions in the bundle that aren't requirements of this one.
 ALSO_CARRIED = ("pyinstaller", "uv")
 
 
 def carried() -> Iterator[metadata.Distribution]:
-    """Every distribution in the bundle: what this one needs, what these need, and so on."""
+    """Return every distribution in the bundle: this one's requirements, their requirements, and so on."""
     waiting, seen = ["lora-studio", *ALSO_CARRIED], set()
     while waiting:
         name = waiting.pop(0)
@@ -36,7 +36,7 @@ def carried() -> Iterator[metadata.Distribution]:
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            continue  # for another system or Python
+            continue  # required only on another system or Python version
         if key not in ALSO_CARRIED:
             for line in distribution.requires or ():
                 if "extra ==" not in line:
@@ -48,7 +48,7 @@ def carried() -> Iterator[metadata.Distribution]:
 
 
 def licence_texts() -> str:
-    """The licences of everything in the bundle, as their own distributions state them."""
+    """Return the licenses of everything in the bundle, from the metadata of the distributions."""
     parts = [
         "LoRA Studio is under the Apache License 2.0. It carries the following with it.\n"
         "Qt and PySide6 are used under the GNU Lesser General Public License, version 3: their\n"
@@ -72,7 +72,7 @@ def licence_texts() -> str:
 
 
 def build_wheel(folder: Path) -> Path:
-    """The wheel of this version, for the engine's environment."""
+    """Build the wheel of this version for the engine's environment, and return its path."""
     subprocess.run(
         [
             sys.executable,
@@ -92,7 +92,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def draw_icons(folder: Path) -> None:
-    """What PyInstaller and the Windows installer want as files."""
+    """Write the icon files for PyInstaller and the Windows installer."""
     application = QGuiApplication.instance() or QGuiApplication([])
     for name in ("lora-studio", "lora-studio-project"):
         for ending in ("ico", "icns"):
@@ -101,19 +101,20 @@ def draw_icons(folder: Path) -> None:
 
 
 def tidy(bundle: Path) -> None:
-    """Programs and libraries without symbols, without a search path of their own, not executable (Linux).
+    """Strip symbols, library search paths, and the executable permission of libraries (Linux).
 
-    The starter sets where libraries are looked for; Debian accepts neither path nor right in a package.
+    The starter sets the library search path. Debian packages must not contain search paths or
+    executable libraries.
     """
     programs = [bundle / "lora-studio", bundle / "_internal" / "resources" / "bin" / "uv"]
     for file in [*programs, *bundle.rglob("*.so*")]:
         if not file.is_file() or file.is_symlink():
             continue
-        place = file.relative_to(bundle / "_internal").parts[0] if file not in programs else ""
-        # WORKAROUND: NumPy's wheel was changed with patchelf, and strip leaves such libraries with
-        # segments that no loader takes ("ELF load command address/offset not page-aligned").
-        # The starter has the whole program appended, which strip would cut off.
-        if place not in ("numpy", "numpy.libs") and file != programs[0]:
+        package = file.relative_to(bundle / "_internal").parts[0] if file not in programs else ""
+        # WORKAROUND: NumPy's wheel was modified by patchelf, and strip leaves such libraries with
+        # segments that no loader accepts ("ELF load command address/offset not page-aligned").
+        # The starter has the whole program appended, which strip would remove.
+        if package not in ("numpy", "numpy.libs") and file != programs[0]:
             subprocess.run(["strip", "--strip-unneeded", file], check=True)
         if file not in programs:
             subprocess.run(["patchelf", "--remove-rpath", file], check=True)
@@ -121,7 +122,7 @@ def tidy(bundle: Path) -> None:
 
 
 def main(out: Path) -> None:
-    """Freezes into a new folder `out`."""
+    """Freeze the program into the new folder `out`."""
     shutil.rmtree(out, ignore_errors=True)
     work = out / "work"
     work.mkdir(parents=True)

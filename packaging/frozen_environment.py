@@ -1,13 +1,13 @@
-"""PyInstaller runtime hook: what the program starts must not see the bundle's libraries and Qt.
+"""PyInstaller runtime hook that hides the bundle's libraries and Qt from child processes.
 
-The loader has read LD_LIBRARY_PATH by now, and Qt gets its own places from PySide6. Children (uv, the
-engine's Python, xdg-open, ollama) would load the bundle's libraries in place of their own.
+The loader has already read LD_LIBRARY_PATH, and Qt gets its paths from PySide6. Child processes (uv, the
+engine's Python, xdg-open, ollama) would load the bundle's libraries instead of their own.
 """
 
 import os
 import sys
 
-#: Where systems keep the certificates that they trust; the bundle's OpenSSL knows one of them only.
+#: Files with the trusted certificates of each system; the bundle's OpenSSL knows only one of them.
 _CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
@@ -18,9 +18,9 @@ _CERTIFICATES = (
 
 def _restore(name: str) -> None:
     os.environ.pop(name, None)
-    # NAME_ORIG stays: setup.environment goes by it where it makes a child's environment once more.
-    if before := os.environ.get(f"{name}_ORIG"):
-        os.environ[name] = before
+    # NAME_ORIG is kept, because setup.environment needs it to create a child's environment.
+    if original := os.environ.get(f"{name}_ORIG"):
+        os.environ[name] = original
 
 
 for _name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LIBPATH"):

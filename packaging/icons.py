@@ -1,4 +1,4 @@
-"""The drawn icons as the files that each system wants: `python packaging/icons.py SVG OUT`.
+"""Convert the SVG icons to the formats of each system: `python packaging/icons.py SVG OUT`.
 
 OUT is a folder for PNGs in the sizes of the hicolor theme, or ends in .ico (Windows) or .icns (macOS).
 """
@@ -18,7 +18,7 @@ from PySide6.QtSvg import QSvgRenderer
 
 HICOLOR = (16, 22, 24, 32, 48, 64, 128, 256, 512)
 ICO = (16, 24, 32, 48, 64, 256)
-#: Size in pixels -> type of the entry that holds a PNG of it (Apple's icns format).
+#: Size in pixels -> type of the entry with a PNG of this size (Apple's icns format).
 ICNS = {
     16: b"icp4",
     32: b"icp5",
@@ -31,7 +31,7 @@ ICNS = {
 
 
 def png(drawing: Path, size: int) -> bytes:
-    """The drawing as a PNG of size x size pixels; raises ValueError if it isn't an SVG."""
+    """Return the drawing as a PNG of size x size pixels; raises ValueError if it isn't an SVG."""
     renderer = QSvgRenderer(str(drawing))
     if not renderer.isValid():
         raise ValueError(f"{drawing} isn't an SVG.")
@@ -47,7 +47,7 @@ def png(drawing: Path, size: int) -> bytes:
 
 
 def ico(pictures: dict[int, bytes]) -> bytes:
-    """A Windows icon: a header, one 16-byte entry a picture, then the pictures (as PNGs)."""
+    """Return a Windows icon: a header, a 16-byte entry per picture, then the pictures as PNGs."""
     header = struct.pack("<HHH", 0, 1, len(pictures))
     offset = len(header) + 16 * len(pictures)
     entries = b""
@@ -59,7 +59,7 @@ def ico(pictures: dict[int, bytes]) -> bytes:
 
 
 def icns(pictures: dict[int, bytes]) -> bytes:
-    """An icon of macOS: a header with the length of it all, then type, length and PNG of each."""
+    """Return a macOS icon: a header with the total length, then type, length and PNG of each picture."""
     body = b"".join(
         ICNS[size] + struct.pack(">I", len(data) + 8) + data for size, data in pictures.items()
     )
@@ -67,16 +67,16 @@ def icns(pictures: dict[int, bytes]) -> bytes:
 
 
 def write(drawing: Path, out: Path) -> None:
-    """Writes what the name of `out` asks for."""
+    """Write the format that the name of `out` specifies."""
     if out.suffix == ".ico":
         out.write_bytes(ico({size: png(drawing, size) for size in ICO}))
     elif out.suffix == ".icns":
         out.write_bytes(icns({size: png(drawing, size) for size in ICNS}))
     else:
         for size in HICOLOR:
-            place = out / f"{size}x{size}"
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"{drawing.stem}.png").write_bytes(png(drawing, size))
+            size_folder = out / f"{size}x{size}"
+            size_folder.mkdir(parents=True, exist_ok=True)
+            (size_folder / f"{drawing.stem}.png").write_bytes(png(drawing, size))
 
 
 if __name__ == "__main__":

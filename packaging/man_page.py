@@ -1,4 +1,4 @@
-"""The manual page out of the command line itself: `python packaging/man_page.py > lora-studio.1`."""
+"""Generate the manual page from the command line: `python packaging/man_page.py > lora-studio.1`."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ ENVIRONMENT = (
 
 
 def roff(text: str) -> str:
-    """Text with what roff would take for requests made harmless, in one paragraph."""
+    """Return text as one paragraph, with everything escaped that roff would interpret."""
     text = re.sub(r"\s+", " ", text.replace("\\", "\\e").replace("-", "\\-")).strip()
     return re.sub(r"^([.'])", r"\\&\1", text)
 
 
 def commands_under(command: Any, path: str) -> list[tuple[str, Any]]:
-    """Each command with its whole name, groups opened, in the order of the alphabet."""
+    """Return all commands, including those in groups, with their full names in alphabetical order."""
     if not hasattr(command, "commands"):
         return [(path, command)]
-    found: list[tuple[str, Any]] = []
+    commands: list[tuple[str, Any]] = []
     for name, part in sorted(command.commands.items()):
         if not part.hidden:
-            found += commands_under(part, f"{path} {name}")
-    return found
+            commands += commands_under(part, f"{path} {name}")
+    return commands
 
 
 def described(path: str, command: Any) -> list[str]:
-    """The lines of roff for one command: synopsis, description, and options."""
+    """Return the roff lines for one command: synopsis, description, and options."""
     context = typer.Context(command, info_name=path)
     called = " ".join(command.collect_usage_pieces(context))
     lines = [f'.SS "{roff(path)} {roff(called)}"', roff(inspect.cleandoc(command.help or ""))]
@@ -65,7 +65,7 @@ def described(path: str, command: Any) -> list[str]:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the manual page."""
     command = typer.main.get_command(app)
     lines = [
         f'.TH LORA\\-STUDIO 1 "" "LoRA Studio {__version__}" "User Commands"',

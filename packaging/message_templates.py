@@ -16,10 +16,10 @@ from pathlib import Path
 
 _FIELD = re.compile(r"\{[^}]*\}")
 _TYPE = re.compile(r"\b(Text|Template)\b")
-#: Functions of the window that translate a literal, and those that only show what others wrote.
+#: Functions of the window that translate a literal, and functions that only format messages from elsewhere.
 _TRANSLATED = {"tr", "mark"}
 _SHOWING = {"render", "tell", "listed"}
-#: How many names are followed from a parameter to the literal.
+#: Maximum number of names that are followed from a parameter to the literal.
 _DEEPEST = 3
 
 #: Parameters that are messages: position and name.
@@ -32,7 +32,7 @@ class Templates:
 
     plain: set[str] = field(default_factory=set)
     counted: dict[str, str] = field(default_factory=dict)
-    #: File, line and code of each message that is put together before it is translated.
+    #: File, line and code of each message that is concatenated before it is translated.
     finished: list[tuple[Path, int, str]] = field(default_factory=list)
 
     @property
@@ -47,7 +47,7 @@ class _Declarations:
 
     functions: dict[str, Parameters] = field(default_factory=lambda: defaultdict(list))
     methods: dict[str, Parameters] = field(default_factory=lambda: defaultdict(list))
-    #: Names that are imported into the module: those of modules among them.
+    #: Names that the module imports, including modules.
     modules: frozenset[str] = frozenset()
 
     def parameters(self, func: ast.expr) -> Parameters:
@@ -71,14 +71,14 @@ def collect(files: Iterable[Path]) -> Templates:
         _declare(tree, public, private[file])
     templates = Templates()
     for file, tree in trees.items():
-        own = _Declarations(
+        declarations = _Declarations(
             {**public.functions, **private[file].functions},
             {**public.methods, **private[file].methods},
         )
         for name, alias in _imports(tree):
-            own.functions[alias] = public.functions.get(name, [])
-        own.modules = frozenset(alias for _, alias in _imports(tree))
-        _Collector(file, own, templates).collect(tree)
+            declarations.functions[alias] = public.functions.get(name, [])
+        declarations.modules = frozenset(alias for _, alias in _imports(tree))
+        _Collector(file, declarations, templates).collect(tree)
     return templates
 
 
@@ -87,21 +87,21 @@ def _declare(tree: ast.Module, public: _Declarations, private: _Declarations) ->
         declarations = private if node.name.startswith("_") and node.name != "__init__" else public
         if isinstance(node, ast.ClassDef):
             fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
-            found = [
+            messages = [
                 (position, item.target.id)
                 for position, item in enumerate(fields)
                 if _is_message(item.annotation) and isinstance(item.target, ast.Name)
             ]
-            declarations.functions[node.name] += found
+            declarations.functions[node.name] += messages
             continue
-        found = _parameters(node, is_method=owner is not None)
+        messages = _parameters(node, is_method=owner is not None)
         if node.name == "__init__" and owner is not None:
             declarations = private if owner.startswith("_") else public
-            declarations.functions[owner] += found
+            declarations.functions[owner] += messages
         elif owner is None:
-            declarations.functions[node.name] += found
-        elif found:
-            declarations.methods[node.name] += found
+            declarations.functions[node.name] += messages
+        elif messages:
+            declarations.methods[node.name] += messages
     for name in _SHOWING:
         public.functions.pop(name, None)
 
@@ -119,7 +119,7 @@ def _definitions(
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the names that a module imports from others, and what they are called here."""
+    """Yield the names that a module imports, and their local names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield from ((one.name, one.asname or one.name) for one in node.names)
@@ -143,7 +143,7 @@ def _is_message(annotation: ast.expr | None) -> bool:
 
 
 class _Collector(ast.NodeVisitor):
-    """Goes through one module and adds its templates."""
+    """Visits one module and adds its templates."""
 
     def __init__(self, file: Path, declarations: _Declarations, templates: Templates) -> None:
         self._file = file
@@ -198,7 +198,7 @@ class _Collector(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _add_literals(self, node: ast.expr) -> None:
-        """Add what is written where it is translated."""
+        """Add the literals in calls of translating functions."""
         if isinstance(node, ast.IfExp):
             self._add_literals(node.body)
             self._add_literals(node.orelse)
@@ -206,7 +206,7 @@ class _Collector(ast.NodeVisitor):
             self._templates.plain.add(node.value)
 
     def _add_typed(self, node: ast.expr, annotation: ast.expr | None) -> None:
-        """Add the literals of those parts of a value that its type declares to be messages."""
+        """Add the literals in the parts of a value that its type declares as messages."""
         if annotation is None or not _is_message(annotation):
             return
         match node, annotation:
@@ -256,7 +256,7 @@ class _Collector(ast.NodeVisitor):
 
 
 def _alternatives(node: ast.expr) -> list[ast.expr]:
-    """Return the parts of an expression that can become its value or an item of it."""
+    """Return the parts of an expression that can be its value or one of its items."""
     match node:
         case ast.IfExp(body=body, orelse=orelse):
             return [body, orelse]
@@ -283,7 +283,7 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
 
 
 def _assignments(scope: ast.AST, nested: bool) -> dict[str, list[ast.expr]]:
-    """Return what is assigned to each name of a module, or of a function and those inside it."""
+    """Return the values assigned to each name in a module, or in a function and its inner functions."""
     values: dict[str, list[ast.expr]] = defaultdict(list)
     for node in ast.walk(scope) if nested else ast.iter_child_nodes(scope):
         match node:

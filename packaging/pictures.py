@@ -1,4 +1,4 @@
-"""Take the documentation's pictures of a project that was trained and exported.
+"""Take the documentation's screenshots of a trained and exported project.
 
 `python packaging/pictures.py PROJECT OUT` opens the window on it with the real worker.
 """
@@ -21,7 +21,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 
-#: Colors that cover most of a picture, kept exactly; as many more are shared by the edges of letters.
+#: Number of the most frequent colors, which are exact; as many again approximate the edges of text.
 _EXACT_COLORS = 128
 
 #: Longest wait for the worker's answers, in seconds.

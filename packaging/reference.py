@@ -133,8 +133,10 @@ def entries(source: Path) -> list[Entry]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call):
                 for entry in _entry(node):
-                    known = problems.get(entry.code)
-                    if known is None or ("…" in (known.what, known.remedy) and _is_complete(entry)):
+                    existing = problems.get(entry.code)
+                    if existing is None or (
+                        "…" in (existing.what, existing.remedy) and _is_complete(entry)
+                    ):
                         problems[entry.code] = entry
     return [problems[code] for code in sorted(problems)]
 
@@ -149,7 +151,7 @@ def _entry(call: ast.Call) -> Iterator[Entry]:
         return
     named = {keyword.arg: _text(keyword.value) for keyword in call.keywords}
     for name in {"what", "remedy"} & set(named):
-        named[name] = named[name] or "…"  # made elsewhere, out of what is the case
+        named[name] = named[name] or "…"  # built elsewhere from the circumstances
     texts = [text for text in map(_text, call.args) if text]
     code = named.get("code") or (texts[0] if texts else "")
     if not _CODE.fullmatch(code):

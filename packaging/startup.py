@@ -1,10 +1,10 @@
-"""How long two programs take until their window is on the screen, by turns, against each other.
+"""Compare the startup times of two programs until their window is on the screen.
 
   python packaging/startup.py DISPLAY COMMAND… -- COMMAND…
 
-Prints seconds, and the median over the turns of how many times as long the first takes as the second
-right after it: whatever else the machine does meets both. The number of turns is fixed in advance. The
-exit status is 1 when the median is above 1.3. Needs an X server of its own, and xwininfo.
+It starts both in turn, so that other load on the machine affects both, and prints seconds and the
+median of the ratio of the first program's time to the second's. The number of turns is fixed. The exit
+status is 1 if the median ratio is above 1.3. Needs its own X server, and xwininfo.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 
-#: How often each is started, after a first time that fills the system's file cache.
+#: Number of measured starts of each program, after a first one that fills the system's file cache.
 TURNS = 7
 ALLOWED = 1.3
 PATIENCE = 60.0
 
 
 def shown(display: str) -> bool:
-    """Whether the program's window is mapped; Qt keeps a hidden one of the same name beside it."""
+    """Return whether the program's window is mapped; Qt also has a hidden one with the same name."""
     listed = _said("xwininfo", "-display", display, "-root", "-tree")
     return any(
         "IsViewable" in _said("xwininfo", "-display", display, "-id", window)
@@ -37,7 +37,7 @@ def _said(*command: str) -> str:
 
 
 def seconds(display: str, command: list[str]) -> float:
-    """Seconds from the start of the command until its window is there; then it is ended."""
+    """Return the seconds from the start of the command until its window is mapped, and kill it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         environment = os.environ | {"DISPLAY": display, "HOME": home, "QT_QPA_PLATFORM": "xcb"}
         began = time.monotonic()
@@ -47,25 +47,25 @@ def seconds(display: str, command: list[str]) -> float:
                 sys.exit(f"No window of {command[0]} came up.")
             time.sleep(0.01)
         took = time.monotonic() - began
-        process.kill()  # it has just begun: there is nothing to put in order
+        process.kill()  # nothing to clean up, because it has just started
         process.wait(PATIENCE)
     return took
 
 
 def main(display: str, first: list[str], second: list[str]) -> int:
-    """Measures by turns, the one that begins changing, and compares."""
+    """Measure in turn, alternating which program starts first, and compare."""
     taken: tuple[list[float], list[float]] = ([], [])
     for turn in range(TURNS + 1):
-        for which in (0, 1) if turn % 2 else (1, 0):
-            took = seconds(display, (first, second)[which])
+        for index in (0, 1) if turn % 2 else (1, 0):
+            took = seconds(display, (first, second)[index])
             if turn:
-                taken[which].append(took)
+                taken[index].append(took)
     for command, times in zip((first, second), taken, strict=True):
         each = ", ".join(f"{t:.2f}" for t in times)
         print(f"{statistics.median(times):.2f} s (median of {each}): {command[0]}")
-    found = [one / other for one, other in zip(*taken, strict=True)]
-    ratio = statistics.median(found)
-    print(f"ratio {ratio:.2f} ({min(found):.2f} to {max(found):.2f}), at most {ALLOWED} allowed")
+    ratios = [one / other for one, other in zip(*taken, strict=True)]
+    ratio = statistics.median(ratios)
+    print(f"ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), at most {ALLOWED} allowed")
     return 0 if ratio <= ALLOWED else 1
 
 

@@ -63,7 +63,7 @@ make_base() {
     mv "$work/making" "$work/base-$release"
 }
 
-# mount_layer ROOT CHANGES LOWER...: a system that writes into CHANGES alone.
+# mount_layer ROOT CHANGES LOWER...: mounts a system that writes only to CHANGES.
 mount_layer() {
     local root=$1 changes=$2 lower
     lower=$(IFS=:; echo "${*:3}")
@@ -76,8 +76,8 @@ mount_layer() {
     lend_network "$root"
 }
 
-# What this machine needs to reach the network and its own wheels, and nothing else of it. Certificates
-# lie in a folder of their own: what ca-certificates does in /etc, and undoes when it is purged, is its own.
+# Only what this machine needs to reach the network and its own wheels. Certificates are in a separate
+# folder, because ca-certificates manages /etc itself, also when it is purged.
 lend_network() {
     local root=$1 file
     cp /etc/resolv.conf "$root/etc/resolv.conf"
@@ -95,7 +95,7 @@ lend_network() {
     done
 }
 
-# Whether this machine trusts others than every Debian does, such as a proxy's.
+# Whether this machine trusts more certificates than every Debian, such as a proxy's.
 has_own_authorities() { [ -n "$(ls -A /usr/local/share/ca-certificates 2>/dev/null)" ]; }
 
 pip_values() { python3 -m pip config list 2>/dev/null | sed -nE "s/^.*\.$1='(.*)'$/\1/p" | sort -u; }
@@ -157,7 +157,7 @@ build() {
     rm -rf "$work/packages"
     mkdir "$work/packages"
     cp "$builder"/out/*.{deb,rpm,tar.xz} "$work/packages/"
-    grep -E '^[0-9.]+ MB: ' "$work/build.log" # build.sh refuses what is larger than 80 MB
+    grep -E '^[0-9.]+ MB: ' "$work/build.log" # build.sh refuses packages over 80 MB
 }
 
 lint() {
@@ -174,7 +174,7 @@ lint() {
         grep -xF \"\$name\" /tmp/requires
     done
     rpm --query --package --list /out/*.rpm | grep -x /usr/bin/lora-studio
-    # In place of the runtime a program with its mark in the same place.
+    # Instead of the runtime, a program with the same magic bytes at the same offset.
     cp /usr/bin/true /tmp/runtime
     printf 'AI\002' | dd of=/tmp/runtime bs=1 seek=8 conv=notrunc status=none
     mkdir -p '/tmp/an image' '/tmp/read back'
@@ -196,15 +196,15 @@ file_list() { (cd "$bare" && find usr etc | LC_ALL=C sort); }
 install_it() {
     say "Install into a bare system"
     cp "$deb" "$bare/lora-studio.deb"
-    # Every Debian that was installed has this file; netbase, which Python needs, makes it where it is missing.
+    # Every installed Debian has this file; netbase, which Python needs, creates it if it is missing.
     printf '127.0.0.1\tlocalhost\n' >"$bare/etc/hosts"
-    # A folder of another name than the account's: with a blank and with letters beyond ASCII.
+    # The folder's name differs from the account's: it has a space and non-ASCII letters.
     in_bare "useradd --no-create-home --home-dir '$home' --shell /bin/bash $user
     mkdir -p '$home' && chown $user: '$home'
     apt-get -qq update"
     file_list >"$work/before"
     quietly in_bare "apt-get -y --no-install-recommends install /lora-studio.deb"
-    # Everything that it loads is there.
+    # All libraries that it loads exist.
     in_bare "cd /usr/lib/lora-studio/_internal
     if find . -name '*.so*' -type f -exec env LD_LIBRARY_PATH=\$PWD ldd {} + 2>/dev/null | grep 'not found'; then exit 1; fi"
     as_user "lora-studio --version
@@ -238,14 +238,14 @@ open_window() {
         [ $((tries += 1)) -lt 100 ] || { cat "$work/window.log" >&2; fail "No window came up."; }
         kill -0 $window 2>/dev/null || { cat "$work/window.log" >&2; fail "The program has ended."; }
     done
-    # Mapped is not painted yet: a picture of many colors says so.
+    # A mapped window may not be painted yet; a screenshot with many colors shows that it is.
     tries=0
     until in_builder "import -display :99 -window root /tmp/window.png
         test \$(identify -format %k /tmp/window.png) -gt 200" 2>/dev/null; do
         sleep 0.5
         [ $((tries += 1)) -lt 60 ] || fail "The window stayed empty."
     done
-    sleep 1 # what is painted a moment later belongs to the picture too
+    sleep 1 # include what is painted a moment later
     in_builder "import -display :99 -window root /tmp/window.png"
     cp "$builder/tmp/window.png" "$work/window.png"
     kill -TERM "$(cat "$bare$home/window.pid")"
@@ -257,8 +257,8 @@ open_window() {
         /out/venv/bin/python -m lora_studio"
 }
 
-# Where pip has wheels of this machine's own, they are for its own Python: that is lent with them, in its
-# place. Elsewhere the engine is made with the Python that the package depends on.
+# If pip uses this machine's own wheels, they are for its own Python, so both are mounted. Otherwise, the
+# engine uses the Python that the package depends on.
 lend_python() {
     local place
     [ -n "$(pip_values find-links)" ] || return 0
@@ -312,7 +312,7 @@ train_sample() {
     as_user "test -d 'My first project' || cp -r /usr/lib/lora-studio/_internal/resources/sample 'My first project'
     lora-studio run 'My first project' --json --set training.max_steps=5" >"$work/run.jsonl" ||
         { tail -3 "$work/run.jsonl" >&2; fail "The sample project did not run."; }
-    # What was trained, and what came of it.
+    # The training and its results.
     as_user "cd \"\$(ls -dt 'My first project'/runs/*/ | head -1)\"
     ls -lh gguf/*.gguf adapter/adapter_model.safetensors
     test \$(grep -c '\"kind\":\"step_done\"' events.jsonl) = 5"
@@ -320,8 +320,8 @@ train_sample() {
 
 purge() {
     say "Purge"
-    # What came with it goes with it: also what another package (apt itself, of ca-certificates) would
-    # recommend, and which was not there before.
+    # Packages that were installed with it are removed with it, even if another package recommends them (as
+    # apt does ca-certificates), unless they were installed before.
     quietly in_bare "apt-get -y purge lora-studio
     apt-get -y autoremove --purge -o APT::AutoRemove::RecommendsImportant=0 -o APT::AutoRemove::SuggestsImportant=0"
     file_list >"$work/after"

@@ -45,12 +45,12 @@ def collect() -> Templates:
 
 
 def _of_tables() -> set[str]:
-    """What the specs and the tables beside them declare."""
+    """Return the texts that the specs and related tables declare."""
     texts: set[str] = set()
     for spec in (*project.SPECS.values(), chat.Sampling):
         for facts in list_facts(spec):
-            said = {words for value, words in facts.choices.items() if words != value}
-            texts |= {facts.title, facts.description, facts.unit, *said}
+            labels = {words for value, words in facts.choices.items() if words != value}
+            texts |= {facts.title, facts.description, facts.unit, *labels}
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text}
     for row_format in dataset_spec.FORMATS.values():
@@ -66,23 +66,23 @@ def _of_tables() -> set[str]:
 
 
 def read(language: str) -> dict[str, tuple[str, ...]]:
-    """Translations by their English text: one form, or several by number; none if unfinished."""
+    """Return finished translations by their English text: one form, or several plural forms."""
     return read_file(FOLDER / f"{language}.ts")
 
 
 def read_file(file: Path) -> dict[str, tuple[str, ...]]:
     """Return the finished translations in one .ts file, by their English text."""
-    found: dict[str, tuple[str, ...]] = {}
+    translations: dict[str, tuple[str, ...]] = {}
     if not file.exists():
-        return found
+        return translations
     for message in ET.parse(file).getroot().iter("message"):
         target = message.find("translation")
         if target is None:
             continue
         forms = [form.text or "" for form in target.iter("numerusform")] or [target.text or ""]
         if target.get("type") != "unfinished" and all(forms):
-            found[message.findtext("source") or ""] = tuple(forms)
-    return found
+            translations[message.findtext("source") or ""] = tuple(forms)
+    return translations
 
 
 def write_file(
@@ -113,7 +113,7 @@ def write_file(
 
 
 def compile_to(language: str, out: Path) -> None:
-    """Makes a .qm file of a .ts file with Qt's own tool, which comes with PySide6."""
+    """Compile a .ts file to a .qm file with Qt's tool, which PySide6 includes."""
     tool = Path(sys.executable).parent / "pyside6-lrelease"
     source = FOLDER / f"{language}.ts"
     subprocess.run([tool, "-silent", source, "-qm", out], check=True)
@@ -121,13 +121,15 @@ def compile_to(language: str, out: Path) -> None:
 
 def merge(base: Path, ours: Path, theirs: Path, language: str) -> None:
     """Merge three versions of a .ts file entry by entry into `ours`: a merge driver for git."""
-    old, mine, other = (read_file(file) for file in (base, ours, theirs))
-    both = mine | {text: forms for text, forms in other.items() if old.get(text) != forms}
-    write_file(ours, language, both, {text for text, forms in both.items() if len(forms) > 1})
+    base_texts, our_texts, their_texts = (read_file(file) for file in (base, ours, theirs))
+    merged = our_texts | {
+        text: forms for text, forms in their_texts.items() if base_texts.get(text) != forms
+    }
+    write_file(ours, language, merged, {text for text, forms in merged.items() if len(forms) > 1})
 
 
 def main() -> None:
-    """Bring the texts, every language and what the window loads up to date."""
+    """Update the collected texts, the .ts file of every language, and the compiled .qm files."""
     parser = argparse.ArgumentParser(description="Translations of the window.")
     parser.add_argument("--missing", action="store_true")
     parser.add_argument("--set", type=Path, dest="given")
@@ -143,24 +145,24 @@ def main() -> None:
         print(json.dumps(missing, ensure_ascii=False, indent=1))
         return
     for language in LANGUAGES.keys() - {"en"}:
-        known = read(language)
+        translated = read(language)
         if options.given and language == options.language:
-            given = json.loads(options.given.read_text("utf-8"))
-            known |= {
+            new_texts = json.loads(options.given.read_text("utf-8"))
+            translated |= {
                 text: (form,) if isinstance(form, str) else tuple(form)
-                for text, form in given.items()
+                for text, form in new_texts.items()
             }
-            for text in given.keys() - texts.every:
+            for text in new_texts.keys() - texts.every:
                 print(f"not a text of the program: {text}")
         write_file(
             FOLDER / f"{language}.ts",
             language,
-            {t: known.get(t, ()) for t in texts.every},
+            {t: translated.get(t, ()) for t in texts.every},
             set(texts.counted),
         )
         compile_to(language, FOLDER / f"{language}.qm")
-        left = len(texts.every - set(known))
-        print(f"{language}: {len(texts.every)} texts, {left} without a translation")
+        untranslated = len(texts.every - set(translated))
+        print(f"{language}: {len(texts.every)} texts, {untranslated} without a translation")
 
 
 if __name__ == "__main__":

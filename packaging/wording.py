@@ -39,7 +39,7 @@ PHRASES = {
     r"colours?|coloured|labelled|labelling|catalogue|cancelled by the": "American spelling",
 }
 _PATTERN = re.compile("|".join(rf"(?P<p{n}>\b(?:{p})\b)" for n, p in enumerate(PHRASES)), re.I)
-#: Code in a text, which keeps its names.
+#: Code in a text, which isn't checked.
 _CODE = re.compile(r"`[^`]*`")
 _ADVICE = list(PHRASES.values())
 

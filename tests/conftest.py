@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
-#: Default timeout of pytest-qt's waits, in milliseconds; its own 5 s are too short on a busy machine.
+#: Default timeout of pytest-qt's waits, in milliseconds; its default of 5 s is too short on a busy machine.
 PATIENCE = 120_000
 
 for wait in (QtBot.waitUntil, QtBot.waitSignal, QtBot.waitSignals, QtBot.waitExposed):
     assert wait.__kwdefaults__["timeout"] == 5000, "pytest-qt moved its default timeouts"
     wait.__kwdefaults__["timeout"] = PATIENCE
 
-# No deadline, because a busy machine may stop at any time; and the same examples in each run, so that
-# a change fails only for what it changed. `--hypothesis-profile=explore` tries other examples.
+# No deadline, because a busy machine may pause at any time; and the same examples in each run, so that
+# a failure is caused by the change itself. `--hypothesis-profile=explore` tries other examples.
 settings.register_profile(
     "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -40,8 +40,8 @@ def pytest_runtest_makereport(
     error = call.excinfo.value
     if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
         for name in ("stdout", "stderr"):
-            said = getattr(error, name) or ""
-            text = said.decode(errors="replace") if isinstance(said, bytes) else said
+            output = getattr(error, name) or ""
+            text = output.decode(errors="replace") if isinstance(output, bytes) else output
             report.sections.append((f"{name} of the process", text))
     folder = getattr(item, "funcargs", {}).get("tmp_path")
     for log in sorted(Path(folder).rglob("*log*")) if folder else ():
@@ -52,10 +52,10 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    before = os.environ.get("LORA_STUDIO_DATA")
+    previous = os.environ.get("LORA_STUDIO_DATA")
     os.environ["LORA_STUDIO_DATA"] = str(tmp_path_factory.mktemp("data"))
     yield
-    if before is None:
+    if previous is None:
         del os.environ["LORA_STUDIO_DATA"]
     else:
-        os.environ["LORA_STUDIO_DATA"] = before
+        os.environ["LORA_STUDIO_DATA"] = previous

@@ -70,15 +70,15 @@ def merge(
     """
     display = Display(as_json=as_json)
     settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
-    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     with exit_on_problem(display):
         if run is None:
-            _merge_outside(base, adapter or [], out, given, display)
+            _merge_outside(base, adapter or [], out, changes, display)
         if adapter:
-            given["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _parse_weighted(adapter))
+            changes["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _parse_weighted(adapter))
         if base is not None:
-            given["base"] = _to_absolute(base)
-        _merge_run(RunFolder(run.resolve()), given, plan, display)
+            changes["base"] = _to_absolute(base)
+        _merge_run(RunFolder(run.resolve()), changes, plan, display)
 
 
 def import_(

@@ -216,11 +216,11 @@ class _ChatSession:
 
     def _print_growth(self, shown: str, start: int, text: str) -> str:
         """Print new text; if earlier text changed, print the whole answer on a new line."""
-        whole = shown[:start] + text
+        answer = shown[:start] + text
         if not self.display.as_json:
-            more = whole.removeprefix(shown) if whole.startswith(shown) else f"\n{whole}"
+            more = answer.removeprefix(shown) if answer.startswith(shown) else f"\n{answer}"
             print(more, end="", flush=True)
-        return whole
+        return answer
 
     def _end(self, event: events.Answered) -> None:
         if not self.display.as_json:

@@ -68,8 +68,8 @@ def add_spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], 
             )
             for name, field in spec.model_fields.items()
         ]
-        *own, _ = signature.parameters.values()
-        command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        *parameters, _ = signature.parameters.values()
+        command.__signature__ = signature.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
         return command
 
     return decorate

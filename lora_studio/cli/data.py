@@ -240,8 +240,8 @@ def _show(report: dict[str, Any], display: Display) -> None:
 
 def _format_columns(names: Sequence[str]) -> str:
     more = len(names) - _COLUMNS_SHOWN
-    shown = ", ".join(names[:_COLUMNS_SHOWN])
-    return f"{shown} and {formatting.format_number(more)} more" if more > 0 else shown
+    listed = ", ".join(names[:_COLUMNS_SHOWN])
+    return f"{listed} and {formatting.format_number(more)} more" if more > 0 else listed
 
 
 def _format_total(report: dict[str, Any]) -> str:

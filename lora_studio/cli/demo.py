@@ -65,19 +65,19 @@ def run(folder: Path | None, display: Display) -> int:
     if draft is None:
         return headless.REFUSED
     try:
-        new = headless.create_run(draft)
+        run_folder = headless.create_run(draft)
     except ProblemError as error:
         display.print_problems(error.problems)
         return headless.FAILED
-    if status := headless.run_stages(new, tuple(headless.STAGES), display):
+    if status := headless.run_stages(run_folder, tuple(headless.STAGES), display):
         return status
     display.print_title("Comparison")
-    answers = _ask_answers(new, expected, display)
+    answers = _ask_answers(run_folder, expected, display)
     if answers is None:
         return headless.FAILED
     _print_showcase(expected, answers, display)
-    passed = _check(new, expected, answers, display)
-    display.print_line(text("Results: {folder}", folder=str(new.path)))
+    passed = _check(run_folder, expected, answers, display)
+    display.print_line(text("Results: {folder}", folder=str(run_folder.path)))
     display.print_line(text("Finished in {time:duration}.", time=time.monotonic() - began))
     return 0 if passed else headless.FAILED
 
@@ -173,8 +173,8 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
     tested = list_self_tests(target)
     checks += [(describe(event), event.passed) for event in tested]
     stages = {event.stage for event in tested}
-    wanted = {"merged", *target.load_project().export.quantizations}
-    checks.append((text("Self-tests ran for all stages"), wanted <= stages))
+    expected_stages = {"merged", *target.load_project().export.quantizations}
+    checks.append((text("Self-tests ran for all stages"), expected_stages <= stages))
     for check, passed in checks:
         display.print_line(text("✓ {check}" if passed else "✗ {check}", check=check))
     return all(passed for _, passed in checks)

@@ -355,21 +355,23 @@ def _cancel_on_signals() -> Iterator[StopFlag]:
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.ask()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous_handlers = {
+        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 def _parse_variant(name: str) -> Variant | None:
     if name == "auto":
         return None
-    known = next((one for one in detect.VARIANTS if one == name), None)
-    if known is None:
+    variant = next((one for one in detect.VARIANTS if one == name), None)
+    if variant is None:
         raise typer.BadParameter(f"Choose auto or one of: {', '.join(detect.VARIANTS)}.")
-    return known
+    return variant
 
 
 def _parse_folder(folder: Path | None) -> Path | None:

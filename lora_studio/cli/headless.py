@@ -192,11 +192,11 @@ def get_exit_status(ending: events.Ending | None) -> int:
 
 def find_missing(run: RunFolder, stage: str) -> Problem | None:
     """Return what a stage needs but the run doesn't have, or None."""
-    there = {
+    is_ready = {
         "Merge": run.adapter.is_dir(),
         "Export": run.adapter.is_dir() or run.merged.is_dir(),
     }.get(stage, True)
-    if there:
+    if is_ready:
         return None
     return Problem(
         code="run.incomplete",
@@ -240,9 +240,11 @@ def forward_ctrl_c(links: list[Link], command: commands.Job | commands.Question)
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not under nohup
         handlers[hangup] = on_hangup
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous_handlers = {
+        number: signal.signal(number, handler) for number, handler in handlers.items()
+    }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

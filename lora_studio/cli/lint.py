@@ -111,5 +111,5 @@ def _format_rows(finding: events.Finding) -> str:
     named = [f"{source + 1}:{row}" if several else f"{row}" for source, row in finding.rows]
     shown = ", ".join(named[:_SHOWN_ROWS])
     more = finding.count - min(len(named), _SHOWN_ROWS)
-    what = "Rows (source:row)" if several else "Rows" if finding.count > 1 else "Row"
-    return f"{what} {shown}{f' and {formatting.format_number(more)} more' if more else ''}"
+    heading = "Rows (source:row)" if several else "Rows" if finding.count > 1 else "Row"
+    return f"{heading} {shown}{f' and {formatting.format_number(more)} more' if more else ''}"

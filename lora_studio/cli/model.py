@@ -54,23 +54,23 @@ def list_(
     named = (str(path.expanduser().resolve()) for path in folder or [])
     folders = tuple(dict.fromkeys((*model_folders.list_added_folders(), *named)))
     with exit_on_problem(display):
-        wanted = location or old_location
-        if wanted and wanted not in LOCAL:
+        selected = location or old_location
+        if selected and selected not in LOCAL:
             raise fail(
                 "command.invalid",
                 "Unknown location: {name}.",
                 "Choose one of: {locations}.",
-                name=wanted,
+                name=selected,
                 locations=LOCAL,
             )
-    locations = [wanted] if wanted else [name for name in LOCAL if name != "folder" or folders]
+    locations = [selected] if selected else [name for name in LOCAL if name != "folder" or folders]
     questions = [
         commands.ListModels.model_validate({"location": name, "folders": folders})
         for name in locations
     ]
     with exit_on_problem(display):
-        said = ask_all(questions, display)
-    models = [x for event in said if isinstance(event, events.ModelsFound) for x in event.models]
+        answers = ask_all(questions, display)
+    models = [x for event in answers if isinstance(event, events.ModelsFound) for x in event.models]
     _show(models, display, as_json=as_json, nothing="No models on this computer yet.")
 
 
@@ -176,9 +176,9 @@ def _print_account(command: commands.Question, display: Display, *, as_json: boo
     elif not account.has_token:
         display.print_line("Not signed in.")
     else:
-        whose = f"Signed in as {account.name}." if account.name else "A token is stored, but the Hub didn't return the account."  # fmt: skip
+        account_line = f"Signed in as {account.name}." if account.name else "A token is stored, but the Hub didn't return the account."  # fmt: skip
         display.print_line(
-            whose + (" The token comes from HF_TOKEN." if account.from_environment else "")
+            account_line + (" The token comes from HF_TOKEN." if account.from_environment else "")
         )
 
 
@@ -217,12 +217,12 @@ def _show(
     ]
     usable = [pair for pair in fits if pair[0].is_usable]
     usable.sort(key=lambda pair: model_fit.get_fit_sort_key(pair[1]))
-    rest = [pair for pair in fits if not pair[0].is_usable]
+    unusable = [pair for pair in fits if not pair[0].is_usable]
     if as_json:
-        print_json([_dump_json(entry, fit) for entry, fit in (*usable, *rest)])
+        print_json([_dump_json(entry, fit) for entry, fit in (*usable, *unusable)])
         return
     table = Table("Model", "Parameters", "Size", "License", "Fits", box=None)
-    for entry, fit in (*usable, *rest):
+    for entry, fit in (*usable, *unusable):
         table.add_row(
             entry.title + (" (gated)" if entry.gated else ""),
             formatting.format_count(entry.parameters) if entry.parameters else "",

@@ -230,8 +230,8 @@ def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> N
         return
     for position, entry in enumerate(queue.entries, start=1):
         about = RunFolder(runs / entry.run).read_about()
-        said = [entry.run, about.title, ", ".join(about.tags), "resumes" * entry.resume]
-        line = "  ".join(part for part in said if part)
+        columns = [entry.run, about.title, ", ".join(about.tags), "resumes" * entry.resume]
+        line = "  ".join(part for part in columns if part)
         display.console.print(f"{position:>3}  {line}", soft_wrap=True, markup=False)
     if not queue.entries:
         display.print_line("The queue is empty.")

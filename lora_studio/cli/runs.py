@@ -57,10 +57,10 @@ def runs(
     with exit_on_problem(display):
         folder = project.find_file(path).resolve().parent / "runs"
         column = _parse_column(sort)
-        wanted = _parse_states(state or [])
+        states = _parse_states(state or [])
     text = " ".join(search or [])
     listed_runs = [run for run in index.read_summaries(folder) if run_table.is_match(run, text)]
-    listed_runs = [run for run in listed_runs if not wanted or run.state in wanted]
+    listed_runs = [run for run in listed_runs if not states or run.state in states]
     listed_runs = run_table.sort_runs(
         listed_runs, column, descending=(column == "begun") != reverse
     )
@@ -73,7 +73,7 @@ def runs(
     else:
         none = (
             "No runs match."
-            if text or wanted
+            if text or states
             else str(messages.text("No runs in {folder} yet.", folder=str(folder)))
         )
         display.console.print(none, soft_wrap=True, markup=False)
@@ -120,8 +120,8 @@ def _make_table(rows: list[RunSummary], width: int) -> Table:
     table = Table(box=None)
     table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in rows))
     left_out = () if width > _WIDE else ("data", "loss", "time", "tags")
-    shown = {column: title for column, title in _TITLES.items() if column not in left_out}
-    for column, title in shown.items():
+    columns = {column: title for column, title in _TITLES.items() if column not in left_out}
+    for column, title in columns.items():
         shortens = column in ("model", "data", "tags")
         table.add_column(
             title, justify="right" if column in _NUMBERS else "left", no_wrap=True,
@@ -129,7 +129,7 @@ def _make_table(rows: list[RunSummary], width: int) -> Table:
         )  # fmt: skip
     for run in rows:
         title = f"  {run.about.title}" if run.about.title else ""
-        cells = (run_table.format_cell(run, column) for column in shown)
+        cells = (run_table.format_cell(run, column) for column in columns)
         table.add_row(Text.assemble(run.folder, (title, "dim")), *map(Text, cells))
     return table
 

@@ -109,12 +109,12 @@ def render(
 
 def _request(file: Path, system: str, think: bool | None) -> RenderRequest:
     try:
-        given: Any = json.loads(_read(file))
-        given = {"messages": given} if isinstance(given, list) else given
-        if isinstance(given, dict):
-            given = given | ({"system": system} if system else {})
-            given = given | ({"think": think} if think is not None else {})
-        return RenderRequest.model_validate(given)
+        data: Any = json.loads(_read(file))
+        data = {"messages": data} if isinstance(data, list) else data
+        if isinstance(data, dict):
+            data = data | ({"system": system} if system else {})
+            data = data | ({"think": think} if think is not None else {})
+        return RenderRequest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

@@ -163,7 +163,7 @@ def quit_on_signals(app: QApplication) -> Callable[[], None]:
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {
         number: signal.signal(number, lambda *_: QTimer.singleShot(0, app, app.quit))
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -173,7 +173,7 @@ def quit_on_signals(app: QApplication) -> Callable[[], None]:
 
     def restore() -> None:
         notifier.setEnabled(False)
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(previous_fd)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         reader.close()

@@ -76,8 +76,8 @@ def install(app: QGuiApplication, choice: str) -> str:
 
 
 def _get_system_language() -> str:
-    for wanted in QLocale.system().uiLanguages():
-        code = wanted.split("-")[0].lower()
+    for preferred in QLocale.system().uiLanguages():
+        code = preferred.split("-")[0].lower()
         if code in LANGUAGES:
             return code
     return "en"

@@ -50,5 +50,5 @@ def localize_facts(spec: type[Spec], name: str) -> FieldFacts:
         field,
         title=tr(field.title),
         description=tr(field.description),
-        choices={value: tr(said) for value, said in field.choices.items()},
+        choices={value: tr(title) for value, title in field.choices.items()},
     )

@@ -1,4 +1,4 @@
-"""What the window remembers between starts: theme, geometry, recent projects."""
+"""Preferences that the window stores between sessions: theme, geometry, recent projects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 
-#: More recent projects, or sources of data, than this are forgotten, the oldest first.
+#: Maximum number of recent projects and of recent data sources.
 _RECENT = 12
 
 
@@ -21,9 +21,9 @@ TextSize = Literal[100, 125, 150]
 class TableLayout(BaseModel):
     """The layout of a table as the user arranged it."""
 
-    #: Column -> its width, in letters: it is right for another size of text, too.
+    #: Column -> width in characters, so that it also fits other text sizes.
     widths: dict[str, float] = {}
-    #: Columns from left to right, as far as they are known.
+    #: Columns from left to right; may lack columns of newer versions.
     order: list[str] = []
     sorted_by: str = ""
     descending: bool = True
@@ -35,36 +35,36 @@ class Preferences(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     theme: Literal["light", "dark", "system"] = "system"
-    #: Height of text in per cent.
+    #: Text size in percent.
     text_size: TextSize = 100
     #: A key of `gui.language.LANGUAGES`, or "system".
     language: str = "system"
-    #: QWidget.saveGeometry as hexadecimal digits, "" for the first time.
+    #: `QWidget.saveGeometry` as hexadecimal digits, "" before the first save.
     geometry: str = ""
-    #: The table of runs.
+    #: Layout of the table of runs.
     runs_table: TableLayout = TableLayout()
-    #: Shares of the Runs page in per cent: the table of what is above, all of that of the width.
+    #: Splitter positions of the Runs page in percent: table above plot, and both next to the side panel.
     runs_shares: list[float] = []
-    #: Where the last project was made.
+    #: Folder in which the last project was created.
     projects_folder: str = ""
-    #: Whether the tour has been shown, which happens by itself once.
+    #: Whether the tour has been shown; it starts automatically only once.
     tour_seen: bool = False
     #: Project files, the latest first.
     recent: list[str] = []
-    #: Files, folders and hub ids that were data of a project, the latest first.
+    #: Files, folders and Hub IDs used as data sources, the latest first.
     recent_data: list[str] = []
 
-    #: Folders that models are looked for in.
+    #: Folders that are searched for models.
     model_folders: list[str] = []
-    #: Nothing but this computer is spoken to.
+    #: Offline mode: whether to connect to this computer only.
     offline: bool = False
-    #: Folders outside projects that the adapter library looks in.
+    #: Folders outside projects that the adapter library searches.
     adapter_folders: list[str] = []
-    #: Whether a newer version of the program is asked for at the start; off until it is allowed.
+    #: Whether to check for updates at startup; off until the user allows it.
     look_for_updates: bool = False
-    #: Where to check for updates, "" for the address that the distributor has set.
+    #: URL to check for updates, "" for the distributor's.
     update_address: str = ""
-    #: When that was asked last, in seconds since 1970.
+    #: Time of the last check for updates, in seconds since 1970.
     updates_asked: float = 0.0
 
     @classmethod
@@ -76,7 +76,7 @@ class Preferences(BaseModel):
             return cls()
 
     def save(self) -> None:
-        """Save everything; errors of the disk are ignored."""
+        """Save all preferences; disk errors are ignored."""
         with contextlib.suppress(OSError):
             write_atomic(paths.get_window_file(), self.model_dump_json(indent=2) + "\n")
 

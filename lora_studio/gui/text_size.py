@@ -9,9 +9,9 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui.preferences import TextSize
 
-#: Heights of type in device-independent pixels at 100 %.
+#: Font sizes in device-independent pixels at 100 %.
 _TYPE = {"CAPTION": 12, "BODY": 13, "SECTION": 15, "TITLE": 20}
-#: What a control of one line gains in height where text is twice as high: the line alone grows.
+#: Pixels that a one-line control gains in height when the text size doubles; its padding doesn't scale.
 _LINE = 18
 SIZES: tuple[TextSize, ...] = get_args(TextSize)
 
@@ -56,7 +56,7 @@ class TextSizes:
         return pixels + round(_LINE * (self.percent / 100 - 1))
 
 
-#: One for the application; the theme changes it.
+#: The instance of the application; the theme changes its scale.
 Size = TextSizes()
 
 
@@ -65,7 +65,7 @@ def set_scaled_sizes(
 ) -> None:
     """Set sizes that scale with the text; give them in pixels at 100 %.
 
-    `width` and the `height` of one line are fixed; `at_least` is a height with room for text in it.
+    `width` and the `height` of one line are fixed; `at_least` is a minimum height for text.
     """
     widget.setProperty("sized", (width, height, at_least))
     _fix(widget)

@@ -29,9 +29,9 @@ from lora_studio.gui.preferences import TextSize
 from lora_studio.gui.text_size import Size as Size
 from lora_studio.gui.text_size import fit_again
 
-#: Icons that show a way, and show it the other way where everything goes from right to left.
+#: Icons with a direction, which are mirrored in right-to-left layouts.
 _DIRECTED = frozenset({"back", "chevron-right"})
-#: Pixels that each drawing is wide and high.
+#: Width and height of each icon's drawing in pixels.
 _SIDE = 20
 
 Mode = Literal["light", "dark", "system"]
@@ -47,7 +47,7 @@ class ColorPalette:
     card: str
     field: str
     line: str
-    edge: str  # outline of controls: has to be seen without the fill
+    edge: str  # outline of controls: must be visible without the fill
     hover: str
     selected: str
     text: str
@@ -128,7 +128,7 @@ class Theme(QObject):
     """The current theme.
 
     Signals:
-        changed: another palette was applied; custom-painted widgets paint again.
+        changed: another palette was applied; custom-painted widgets repaint.
     """
 
     changed = Signal()
@@ -254,7 +254,7 @@ def get_monospace_family() -> str:
 def icon(name: str, role: Role = "text", *, room: int = 0) -> QIcon:
     """Return an icon in a color of the current palette; `set_icon` follows theme changes.
 
-    `room` as in `pixmap`.
+    `room` is as in `pixmap`.
     """
     palette = get_palette()
     result = QIcon(pixmap(name, getattr(palette, role), room=room))
@@ -270,8 +270,10 @@ def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") 
 
 
 def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
-    """Return an icon in any color, sharp on every screen. `size` is in logical pixels where text is not
-    enlarged, and so is the `room` that it keeps from the words after it: both grow with the text."""
+    """Return an icon in any color, sharp on every screen.
+
+    `size`, and the `room` between the icon and the text after it, are in logical pixels at a text size
+    of 100 %; both scale with the text."""
     size, room = Size.scaled(size), Size.scaled(room)
     screens = QGuiApplication.instance()
     ratio = screens.devicePixelRatio() if isinstance(screens, QGuiApplication) else 1.0
@@ -317,7 +319,7 @@ def _is_mirrored() -> bool:
     return QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
 
 
-@functools.cache  # some dozen icons in a few colors
+@functools.cache  # a few dozen icons in a few colors
 def _tint_icon(name: str, tint: str, mirrored: bool = False) -> bytes:
     svg = (paths.get_resources_folder() / "icons" / f"{name}.svg").read_text("utf-8")
     if mirrored and name in _DIRECTED:
@@ -330,7 +332,7 @@ def _tint_icon(name: str, tint: str, mirrored: bool = False) -> bytes:
 def _refresh_icon(target: QAbstractButton | QAction) -> None:
     name = target.property("icon_name")
     if name:
-        # Qt's own distance of icon and words is too small, and no style sheet has a word for it.
+        # Qt's distance between icon and text is too small, and style sheets can't set it.
         room = 0
         if isinstance(target, QPushButton):
             room = 5

@@ -1,4 +1,4 @@
-"""Background work of the window: threads that yield to it, and threads that outlive their owner."""
+"""Background threads of the window, which yield to it and can outlive their owner."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lora_studio.core.system.files import describe_os_error
 
 _T = TypeVar("_T")
 
-#: Python runs one thread at a time: after this many seconds of work the window gets its turn.
+#: Seconds of work after which a thread yields to the window, because Python runs one thread at a time.
 _WORK_SECONDS = 0.003
-#: Seconds to sleep then; an idle window needs no more.
+#: Seconds to sleep when yielding; an idle window needs no more.
 _REST_SECONDS = 0.001
 
-#: Running threads. Qt aborts the program when the object of a running thread is deleted, so each
-#: one is referenced here until it has finished, whatever happens to its owner.
+#: Running threads. Qt aborts the program if the object of a running thread is deleted, so each
+#: thread is referenced here until it has finished, even if its owner is deleted.
 _RUNNING: set[DetachedThread] = set()
 
-#: Longest wait for all detached threads when the program ends, in seconds.
+#: Maximum seconds to wait for all detached threads when the program ends.
 _EXIT_TIMEOUT = 5.0
 
 
@@ -47,7 +47,7 @@ class BackgroundReader(QThread):
     def __init__(
         self, work: Callable[[BackgroundReader], object], parent: QObject | None = None
     ) -> None:
-        """Take the function to run; it is passed this object for its `cooperative_iter`."""
+        """Create it for a function, which is called with this object and can use its `cooperative_iter`."""
         super().__init__(parent)
         self._work = work
 
@@ -63,7 +63,7 @@ class BackgroundReader(QThread):
             return
 
     def cooperative_iter(self, items: Iterable[_T]) -> Iterator[_T]:
-        """Yield the items, sleeping now and then so that the window stays responsive.
+        """Yield the items, with short pauses that keep the window responsive.
 
         Raises `ObsoleteResult` when the thread was asked to end.
         """
@@ -97,8 +97,8 @@ class TaskRunner(QObject):
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> None:
         """Run `work` in a thread, then call `then` with its result in the window's thread."""
-        # The callback travels with the result: a slot that belongs to no QObject may be called in
-        # the worker thread.
+        # The callback is part of the result, because a slot that isn't a method of a QObject may be
+        # called in the worker thread.
         thread = BackgroundReader(lambda background: (then, work(background)), self)
         thread.done.connect(self._deliver)
         thread.failed.connect(self._on_failure)
@@ -129,10 +129,10 @@ class TaskRunner(QObject):
 
 
 class DetachedThread(QThread):
-    """A thread without an owner: its object lives until it has finished."""
+    """A thread without an owner, whose object exists until it has finished."""
 
     def __init__(self) -> None:
-        """Create it without a parent, which would delete it while it runs."""
+        """Create it without a parent, because a parent could delete it while it runs."""
         super().__init__()
         self.silent = False
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Builds what Linux installs: .deb, .rpm, a tar and an AppDir, out of this checkout, into a folder.
+# Builds the Linux packages of this checkout: .deb, .rpm, a tar file, and an AppDir.
 #   bash packaging/linux/build.sh [OUT]      default: dist
 # Needs Python 3.11 to 3.13 with venv and its shared library, and the programs binutils, patchelf and
-# dpkg-deb (Debian: python3-venv libpython3.11 binutils patchelf dpkg). What is built here runs on
-# systems with the C library of this one or a newer one, so build on the oldest that you support.
+# dpkg-deb (Debian: python3-venv libpython3.11 binutils patchelf dpkg). The packages run on
+# systems with this system's C library or a newer one, so build on the oldest that you support.
 # Environment:
-#   XZ_LEVEL           how hard to compress, 1 to 9 (default 6); 1 is quick and 13 % larger
-#   APPIMAGE_RUNTIME   the AppImage project's runtime file for x86-64: an .AppImage is made with it
+#   XZ_LEVEL           compression level, 1 to 9 (default 6); 1 is fast, and its packages are 13 % larger
+#   APPIMAGE_RUNTIME   the AppImage project's runtime file for x86-64, to also build an .AppImage
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 out=$(realpath -m "${1:-dist}")
-# No package may be larger, in bytes.
+# Maximum size of a package in bytes.
 readonly out packaging=$PWD/packaging root=$out/root largest=80000000
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 
@@ -25,23 +25,23 @@ freeze() {
     PATH=$out/venv/bin:$PATH "$out/venv/bin/python" packaging/freeze.py "$out/frozen"
 }
 
-# The oldest C library that everything in the bundle is content with, e.g. 2.34.
+# The oldest version of the C library that everything in the bundle runs with, such as 2.34.
 needed_glibc() {
     find "$out/frozen/lora-studio" -type f \( -name '*.so*' -o -name lora-studio -o -name uv \) \
         -exec objdump -T {} + 2>/dev/null | grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -1 | cut -d_ -f2
 }
 
-# Names of the libraries that something in the bundle needs and that are not in it.
+# Names of the libraries that the bundle needs but doesn't contain.
 needed_libraries() {
     comm -23 <(find "$out/frozen/lora-studio" -type f \( -name '*.so*' -o -name lora-studio -o -name uv \) \
         -exec objdump -p {} + 2>/dev/null | awk '$1 == "NEEDED" { print $2 }' | LC_ALL=C sort -u) \
         <(find "$out/frozen/lora-studio" -name '*.so*' -printf '%f\n' | LC_ALL=C sort -u)
 }
 
-# put MODE SOURCE PLACE: one file into the tree, its folders with it.
+# put MODE SOURCE PLACE: copies a file into the tree and creates its folders.
 put() { install -D -m "$1" "$2" "$root/$3"; }
 
-# fill_in FILE: the file with what stands for @NAMES@ in it.
+# fill_in FILE: prints the file with the values of its @NAMES@.
 fill_in() {
     sed "s|@VERSION@|$VERSION|; s|@DATE@|$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)|
         s|@IDENTIFIER@|$IDENTIFIER|; s|@DEVELOPER_ID@|$DEVELOPER_ID|; s|@DEVELOPER@|$DEVELOPER|
@@ -74,7 +74,7 @@ lay_out() {
         gzip -9nc "$name" >"$out/$name.gz"
         put 644 "$out/$name.gz" "usr/share/doc/lora-studio/$name.gz"
     done
-    # With the pictures that they show; there are larger ones for elsewhere.
+    # Only the pictures that the pages show; larger ones are for other uses.
     for name in packaging/docs/*.md $(cd packaging && grep -ohE 'images/[a-z]+\.png' docs/*.md | sort -u | sed 's,^,packaging/docs/,'); do
         put 644 "$name" "usr/share/doc/lora-studio/${name#packaging/}"
     done
@@ -86,14 +86,14 @@ lay_out() {
     put 644 "$out/changelog.gz" usr/share/doc/lora-studio/changelog.gz
     put 644 packaging/linux/lintian-overrides usr/share/lintian/overrides/lora-studio
     chmod -R u=rwX,go=rX "$root"
-    # What begins with #! is to be started, also where it waits to be copied into a project.
+    # Files that begin with #! are executable, including those that are copied into projects.
     grep -rlIZ --max-count=1 '^#!' "$root/usr/lib/lora-studio/_internal/resources" |
         xargs -0 --no-run-if-empty chmod 755
 }
 
 build_deb_and_rpm() {
     local deb=$out/lora-studio_${VERSION}_amd64.deb
-    # What Qt's own libraries lack, no distribution has: something of the bundle was left out by mistake.
+    # A missing library of Qt's own is in no distribution: it was left out of the bundle by mistake.
     if needed_libraries | grep -E '^lib(Qt6|icu|pyside|shiboken)'; then
         echo "The bundle needs these, and they are not in it." >&2
         exit 1

@@ -1,4 +1,4 @@
-"""What the disk image looks like: `dmgbuild -s dmg_settings.py -D app=PATH "LoRA Studio" OUT.dmg`."""
+"""Settings of the disk image: `dmgbuild -s dmg_settings.py -D app=PATH "LoRA Studio" OUT.dmg`."""
 
 # ruff: noqa: F821  (dmgbuild defines `defines`)
 

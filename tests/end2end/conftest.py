@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: one real Ollama server, and folders that aren't the user's."""
+"""Fixtures of the end-to-end tests: a real Ollama server, and folders that aren't the user's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 @pytest.fixture(scope="session")
 def ollama_server() -> Iterator[real_ollama.Server]:
-    """A real Ollama server; it manages models and cannot run them."""
+    """Yield a real Ollama server, which manages models but can't run them."""
     program = real_ollama.install()
     if isinstance(program, str):
         pytest.skip(program)

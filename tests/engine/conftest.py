@@ -18,26 +18,26 @@ TinyModel = Callable[[str], Path]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """Return the folder of a family's tiny model, created on first use. Tests must not change it."""
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def get(family: str) -> Path:
-        if family not in made:
-            made[family] = tiny_model(family, tmp_path_factory.mktemp(family) / f"tiny-{family}")
-        return made[family]
+        if family not in folders:
+            folders[family] = tiny_model(family, tmp_path_factory.mktemp(family) / f"tiny-{family}")
+        return folders[family]
 
     return get
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder of the program."""
+    """Yield an empty cache folder of the program."""
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedPython]:
-    """Python with torch and transformers imported, for this process's tests."""
+    """Yield a Python with torch and transformers imported, for this process's tests."""
     python = PreloadedPython(tmp_path_factory.mktemp("preloaded"))
     yield python
     python.close()

@@ -78,17 +78,20 @@ def _no_leaked_threads_or_processes(
     if "qtbot" not in request.fixturenames:
         yield
         return
-    before = {child.pid for child in _children()}
+    earlier_pids = {child.pid for child in _children()}
     yield
     qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     gc.collect()
-    # By type, since isinstance asks every object for __class__, which some of torch's answer with a
-    # warning.
-    kept = [item for item in gc.get_objects() if issubclass(type(item), QThread | QTimer)]
-    # A worker that was told to end takes its thread along a moment later: the window does not wait.
-    alive = _left_after(lambda: [item for item in kept if isValid(item) and _is_at_work(item)])
+    # Not isinstance, which reads `__class__` of every object and makes some of torch's warn.
+    threads_and_timers = [
+        item for item in gc.get_objects() if issubclass(type(item), QThread | QTimer)
+    ]
+    # A worker that is ending ends its thread a moment later; the window doesn't wait for it.
+    alive = _left_after(
+        lambda: [item for item in threads_and_timers if isValid(item) and _is_at_work(item)]
+    )
     assert not alive, f"threads or timers still at work: {alive}"
-    workers = _left_after(lambda: [item for item in _children() if item.pid not in before])
+    workers = _left_after(lambda: [item for item in _children() if item.pid not in earlier_pids])
     for process in workers:
         process.kill()
     assert not workers, f"processes still running: {workers}"
@@ -107,19 +110,19 @@ def _children() -> list[psutil.Process]:
 
 
 def _left_after(look: Callable[[], list[Any]], seconds: float = WAIT / 1000) -> list[Any]:
-    """Return what is still there after `seconds`; a worker takes a moment to end."""
+    """Return what is still left after `seconds`, because a worker takes a moment to end."""
     until = time.monotonic() + seconds
-    while (found := look()) and time.monotonic() < until:
+    while (leftovers := look()) and time.monotonic() < until:
         time.sleep(0.05)
-    return found
+    return leftovers
 
 
 @pytest.fixture
 def state(qapp: QApplication) -> Iterator[ProjectState]:
     """Yield an untitled project."""
-    made = ProjectState()
-    yield made
-    made.deleteLater()
+    project_state = ProjectState()
+    yield project_state
+    project_state.deleteLater()
 
 
 @pytest.fixture
@@ -139,18 +142,17 @@ def project_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """Yield a window with plain pages; close it and cancel its job after the test."""
-    made = make_window(
-        Preferences(), plain_pages.pages
-    )  # qtbot would delete it with its job at work
-    made.show()
-    yield made
-    if made.jobs.running:
-        made.jobs.cancel()
-        qtbot.waitUntil(lambda: not made.jobs.running, timeout=WAIT)
-        qtbot.waitUntil(lambda: not made.jobs.is_following, timeout=WAIT)
-    made.state.undo.setClean()
-    made.close()
-    made.deleteLater()
+    # Not added to qtbot, which would delete it while its job is running.
+    main_window = make_window(Preferences(), plain_pages.pages)
+    main_window.show()
+    yield main_window
+    if main_window.jobs.running:
+        main_window.jobs.cancel()
+        qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
+        qtbot.waitUntil(lambda: not main_window.jobs.is_following, timeout=WAIT)
+    main_window.state.undo.setClean()
+    main_window.close()
+    main_window.deleteLater()
 
 
 @pytest.fixture
@@ -158,11 +160,11 @@ def parts(
     qtbot: QtBot, state: ProjectState, project_folder: Path, scenario: Callable[..., None]
 ) -> Iterator[Parts]:
     """Yield the Runs page with a project that is ready to train, without the rest of the window."""
-    made = Parts(state)
+    page_parts = Parts(state)
     state.open(project_folder)
-    yield made
-    if made.jobs.running:
-        made.queue.leave()
-        made.jobs.cancel()
-    qtbot.waitUntil(lambda: not made.jobs.is_following, timeout=WAIT)
-    made.leave()
+    yield page_parts
+    if page_parts.jobs.running:
+        page_parts.queue.leave()
+        page_parts.jobs.cancel()
+    qtbot.waitUntil(lambda: not page_parts.jobs.is_following, timeout=WAIT)
+    page_parts.leave()

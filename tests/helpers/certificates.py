@@ -20,7 +20,7 @@ def make(folder: Path, begin: datetime, end: datetime) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -34,5 +34,5 @@ def make(folder: Path, begin: datetime, end: datetime) -> Path:
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file = folder / f"certificate {begin.year}.pem"
-    file.write_bytes(made.public_bytes(pem) + secret)
+    file.write_bytes(certificate.public_bytes(pem) + secret)
     return file

@@ -6,7 +6,7 @@ variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a list of step
     {"emit": {"kind": "log", "text": "…"}}   sends an event
     {"sleep": 0.1}                           waits; can be canceled
     {"await": "…/file"}                      waits until a file exists; can be canceled
-    {"touch": "…/file"}                      writes a file, to show how far the job is
+    {"touch": "…/file"}                      writes a file, to report the job's progress
     {"steps": 40, "seconds": 0.02}           trains: losses fall; can be stopped, paused and saved
                                              with "after": 1000, the first step is 1001
     {"make": ["adapter/adapter_model.safetensors"]}   writes files into the run
@@ -46,7 +46,7 @@ class ScenarioPlayer:
     """Carry out commands by playing a scenario."""
 
     def __init__(self, file: Path) -> None:
-        """Read the scenario from `file`, anew for every command."""
+        """Read the scenario from `file`, again for every command."""
         self._file = file
 
     def run_command(self, command: Any, job: JobContext) -> events.Ending:
@@ -94,9 +94,9 @@ def _play(step: dict[str, Any], job: JobContext, run: RunFolder | None) -> event
 
 def _sleep(seconds: float, job: JobContext) -> None:
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
+    while (remaining := until - time.monotonic()) > 0:
         job.check()
-        time.sleep(min(0.02, left))
+        time.sleep(min(0.02, remaining))
 
 
 def _train(

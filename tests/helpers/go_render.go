@@ -3,8 +3,8 @@
 // In:  {"template": "...", "data": {...}, "today": "2024-05-06", "structs": true}
 // Out: {"text": "base64", "error": "..."}
 //
-// With "structs" the messages and tools of the data become structs, as a server hands them over;
-// the functions and options are those a Modelfile TEMPLATE can count on.
+// With "structs" the messages and tools of the data become structs, as the server passes them;
+// the functions and options are those that a Modelfile TEMPLATE can use.
 package main
 
 import (

@@ -28,10 +28,10 @@ _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 class Hub:
     """The content of the server: `models` and `datasets` by id; `gated` ones need the token.
 
-    `break_after` cuts the next large file off after that many bytes, once. `asked` lists requests.
-    `status` is the answer to everything; files are `held` after that many bytes until `freed`.
-    `about` are further fields of the model list; its models need no folder. The owner of TOKEN is
-    `pim`. `claimed` are pretended sizes of files by name.
+    `break_after` cuts off the next large file after that many bytes, once. `asked` lists requests.
+    `status` is the answer to every request; files are `held` after that many bytes until `freed`.
+    `about` has more fields of the model list, whose models need no folder. The owner of TOKEN is
+    `pim`. `claimed` has fake sizes of files by name.
     """
 
     address: str
@@ -121,22 +121,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self) -> None:
         """Answer with models that match the search text and all filters, most downloaded first."""
-        asked = parse_qs(self.path.partition("?")[2])
-        self.hub.asked.append(f"LIST {json.dumps(asked, sort_keys=True)}")
-        found = []
+        query = parse_qs(self.path.partition("?")[2])
+        self.hub.asked.append(f"LIST {json.dumps(query, sort_keys=True)}")
+        models = []
         for name in {**self.hub.models, **self.hub.about}:
             about = {"tags": ["safetensors"], "downloads": 0, "likes": 0} | self.hub.about.get(
                 name, {}
             )
             about["gated"] = "manual" if name in self.hub.gated else False
-            named = all(word.lower() in name.lower() for word in asked.get("search", []))
-            tagged = set(asked.get("filter", [])) <= set(about["tags"])
-            opened = asked.get("gated", ["true"]) != ["false"] or not about["gated"]
+            named = all(word.lower() in name.lower() for word in query.get("search", []))
+            tagged = set(query.get("filter", [])) <= set(about["tags"])
+            opened = query.get("gated", ["true"]) != ["false"] or not about["gated"]
             if named and tagged and opened:
-                found.append({"id": name, "modelId": name, **about})
-        key = asked.get("sort", ["downloads"])[0]
-        found.sort(key=lambda item: item.get(key) or 0, reverse=True)
-        self._json(found[: int(asked.get("limit", ["1000"])[0])])
+                models.append({"id": name, "modelId": name, **about})
+        key = query.get("sort", ["downloads"])[0]
+        models.sort(key=lambda item: item.get(key) or 0, reverse=True)
+        self._json(models[: int(query.get("limit", ["1000"])[0])])
 
     def _whoami(self) -> None:
         if self.headers.get("Authorization") == f"Bearer {TOKEN}":
@@ -166,9 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
         file = folders[repository] / name
         data = file.read_bytes()
         start, end, ranged = 0, len(data), False
-        if wanted := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            start, ranged = int(wanted[1]), True
-            end = min(end, int(wanted[2]) + 1) if wanted[2] else end
+        if byte_range := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, ranged = int(byte_range[1]), True
+            end = min(end, int(byte_range[2]) + 1) if byte_range[2] else end
         facts = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if ranged:
             facts["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
@@ -194,12 +194,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        with suppress(ConnectionError):  # whoever cancels hangs up
+        with suppress(ConnectionError):  # a canceled download closes the connection
             for piece in pieces(body, self.hub.held, self.hub.freed, 1 << 16):
                 self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
-        """Log nothing: a test looks at `Hub.asked`."""
+        """Log nothing; tests look at `Hub.asked`."""
 
 
 def _files(folder: Path) -> list[str]:
@@ -209,7 +209,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _large(file: Path, size: int) -> dict[str, Any]:
-    """Return the entry of a file that is stored apart, as all weights are."""
+    """Return the entry of a large file, which is stored separately like all weights."""
     if file.suffix != ".safetensors":
         return {}
     return {"lfs": {"oid": _etag(file), "size": size, "pointerSize": 134}}

@@ -20,7 +20,7 @@ _REPOSITORY = re.compile(r"/api/models/([^/]+/[^/]+?)(?:/(preupload|commit|revis
 _BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 _OBJECT = re.compile(r"/objects/([0-9a-f]{64})")
 
-#: Files that go as large ones, by the end of their name, as the hub decides.
+#: Suffixes of files that the Hub treats as large.
 _LARGE = (".safetensors", ".gguf")
 
 
@@ -35,7 +35,7 @@ class Repository:
 
 @dataclass
 class Uploads:
-    """The content of the server. `refuse` is the status that every write is answered with, if any."""
+    """The content of the server. `refuse` is the status of the answer to every write, if any."""
 
     address: str
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -73,9 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/whoami-v2":
             self._json({"name": "someone", "type": "user", "auth": {}})
         elif match and match[1] in self.uploads.repositories:
-            held = self.uploads.repositories[match[1]]
+            repository = self.uploads.repositories[match[1]]
             self._json(
-                {"id": match[1], "modelId": match[1], "private": held.private, "sha": COMMIT}
+                {"id": match[1], "modelId": match[1], "private": repository.private, "sha": COMMIT}
             )
         else:
             self._json({"error": "not found"}, 404)
@@ -135,25 +135,25 @@ class _Handler(BaseHTTPRequestHandler):
     def _batch(self, asked: dict[str, Any]) -> None:
         """Answer where to put each object; nothing for objects that already exist."""
         objects = []
-        for wanted in asked["objects"]:
-            entry: dict[str, Any] = {"oid": wanted["oid"], "size": wanted["size"]}
-            if wanted["oid"] not in self.uploads.objects:
-                upload = {"href": f"{self.uploads.address}/objects/{wanted['oid']}"}
+        for uploaded in asked["objects"]:
+            entry: dict[str, Any] = {"oid": uploaded["oid"], "size": uploaded["size"]}
+            if uploaded["oid"] not in self.uploads.objects:
+                upload = {"href": f"{self.uploads.address}/objects/{uploaded['oid']}"}
                 entry["actions"] = {"upload": upload}
             objects.append(entry)
         self._json({"transfer": "basic", "objects": objects})
 
     def _commit(self, name: str, body: str) -> None:
-        held = self.uploads.repositories[name]
+        repository = self.uploads.repositories[name]
         for line in filter(None, body.split("\n")):
             entry = json.loads(line)
             value = entry["value"]
             if entry["key"] == "header":
-                held.messages.append(value["summary"])
+                repository.messages.append(value["summary"])
             elif entry["key"] == "file":
-                held.files[value["path"]] = base64.b64decode(value["content"])
+                repository.files[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
-                held.files[value["path"]] = self.uploads.objects[value["oid"]]
+                repository.files[value["path"]] = self.uploads.objects[value["oid"]]
         self._json(
             {
                 "commitUrl": f"{self.uploads.address}/{name}/commit/{COMMIT}",
@@ -186,4 +186,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
-        """Log nothing: a test looks at `Uploads.asked`."""
+        """Log nothing; tests look at `Uploads.asked`."""

@@ -24,9 +24,9 @@ def show_widget(qtbot: QtBot, page: StepPage) -> Any:
 
 def training_events(steps: int, total: int, start: int = 1) -> list[events.Event]:
     """Return falling losses with an evaluation every tenth step."""
-    made: list[events.Event] = []
+    result: list[events.Event] = []
     for step in range(start, steps + 1):
-        made.append(
+        result.append(
             events.StepDone(
                 id="t",
                 step=step,
@@ -43,8 +43,8 @@ def training_events(steps: int, total: int, start: int = 1) -> list[events.Event
         )
         if step % 10 == 0:
             loss = 1.3 + 1.2 * math.exp(-6 * step / total)
-            made.append(events.Evaluated(id="t", step=step, loss=loss))
-    return made
+            result.append(events.Evaluated(id="t", step=step, loss=loss))
+    return result
 
 
 def started_events(total: int = 60, step: int = 0) -> list[events.Event]:

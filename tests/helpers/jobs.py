@@ -24,11 +24,11 @@ E = TypeVar("E", bound=BaseModel)
 class RecordingChannel:
     """Record every event and, during a job, write the run's events file like the worker does.
 
-    `on_event` is called with each event as it comes and may set flags of the job.
+    `on_event` is called with each event as it arrives and may set flags of the job.
     """
 
     def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
-        """Starts with no events."""
+        """Start with no events."""
         self.events: list[Any] = []
         self._on_event = on_event
         self._file: Path | None = None
@@ -57,9 +57,9 @@ class RecordingChannel:
 
     def last(self, kind: type[E]) -> E:
         """Return the last event of a kind; fail if there is none."""
-        found = self.of(kind)
-        assert found, f"no {kind.__name__} among {[event.kind for event in self.events]}"
-        return found[-1]
+        matching = self.of(kind)
+        assert matching, f"no {kind.__name__} among {[event.kind for event in self.events]}"
+        return matching[-1]
 
 
 def make_job(channel: RecordingChannel | None = None) -> JobContext:

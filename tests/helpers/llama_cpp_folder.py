@@ -1,6 +1,6 @@
 """A llama.cpp folder of the user whose converter also knows the tiny models' tokenizers.
 
-llama.cpp identifies a byte-level BPE by a hash of the ids of one long text, so it refuses a tiny
+llama.cpp identifies a byte-level BPE by a hash of the IDs of one long text, so it refuses a tiny
 vocabulary although it splits text exactly like its family. This folder contains the packaged
 converter with the names of those splits added; nothing else is changed.
 """

@@ -27,7 +27,7 @@ _BEGIN = datetime(2026, 3, 1, 8, 0, 0)
 def make_runs(folder: Path, count: int, *, steps: int = 20) -> list[RunFolder]:
     """Create `count` trained runs in the folder `runs` of the project `folder`, oldest first.
 
-    Each has `steps` steps; the same number gives the same run. Every 50th was interrupted.
+    Each has `steps` steps; a run's content depends only on its number. Every 50th was interrupted.
     """
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     return [_make(folder, number, steps) for number in range(count)]

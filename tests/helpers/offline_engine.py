@@ -1,6 +1,6 @@
 """The real worker without a network: `python -m tests.helpers.offline_engine FILE`.
 
-Whatever it tries to reach is refused and written into FILE, one address a line.
+Connections are refused, and their addresses are written to FILE, one per line.
 """
 
 from __future__ import annotations

@@ -141,25 +141,25 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/api/blobs/"):
             self._blob(self.path.rpartition("/")[2])
             return
-        wanted = json.loads(self._body())
+        request = json.loads(self._body())
         match self.path:
             case "/api/create":
-                self._create(wanted)
+                self._create(request)
             case "/api/show":
-                model = self.state.models.get(_full(wanted["model"]))
+                model = self.state.models.get(_full(request["model"]))
                 self._json(200, _shown(model)) if model else self._json(404, {"error": "not found"})
             case "/api/copy":
-                model = self.state.models.get(_full(wanted["source"]))
+                model = self.state.models.get(_full(request["source"]))
                 if model:
-                    self.state.models[_full(wanted["destination"])] = dict(model)
+                    self.state.models[_full(request["destination"])] = dict(model)
                 self._json(200, {}) if model else self._json(404, {"error": "not found"})
             case "/api/chat":
-                self._chat(wanted)
+                self._chat(request)
 
     def do_DELETE(self) -> None:
         if self._admitted():
-            known = self.state.models.pop(_full(json.loads(self._body())["model"]), None)
-            self._json(200, {}) if known else self._json(404, {"error": "model not found"})
+            removed = self.state.models.pop(_full(json.loads(self._body())["model"]), None)
+            self._json(200, {}) if removed else self._json(404, {"error": "model not found"})
 
     def _admitted(self) -> bool:
         self.state.requests.append(f"{self.command} {self.path}")
@@ -214,10 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.state.faults.seconds_per_word)
             self._line({"message": {"role": "assistant", "content": word + " "}, "done": False})
             self.state.words_sent += 1
-        last = {"message": {"role": "assistant", "content": ""}, "done": True}
+        final = {"message": {"role": "assistant", "content": ""}, "done": True}
         reason = "length" if limit < len(words) else "stop"
         counts = {"eval_count": min(limit, len(words)), "prompt_eval_count": self._prompt(wanted)}
-        self._line(last | {"done_reason": reason} | counts)
+        self._line(final | {"done_reason": reason} | counts)
         self.wfile.write(b"0\r\n\r\n")
 
     def _prompt(self, wanted: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Six plain pages with every editor in one column, for the tests of the window's frame."""
+"""Six plain pages with every editor in one column, for tests of the window's frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOBS = {"training": "train", "merging": "merge", "export": "export"}
 
 
 class PlainPage(StepPage):
-    """The editors of one step; records the events that it receives."""
+    """A page with the editors of one step; records the events that it receives."""
 
     def __init__(self, state: ProjectState) -> None:
         """Add all fields, the advanced ones in a collapsed section."""
@@ -22,8 +22,8 @@ class PlainPage(StepPage):
         self.seen: list[object] = []
         card, more = Card(self.title), CollapsibleSection()
         for field in SPECS[self.step].model_fields:
-            made = self.add_editor(field)
-            (more if made.get_facts.advanced else card).add(made)
+            editor = self.add_editor(field)
+            (more if editor.get_facts.advanced else card).add(editor)
         card.add(more)
         self.body.addWidget(card)
         self.body.addStretch(1)
@@ -43,8 +43,8 @@ class PlainPage(StepPage):
 
 def pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
     """Return one page per step."""
-    made = []
+    step_pages = []
     for step, title in zip(STEPS, TITLES, strict=True):
         kind = type(f"Plain{title}", (PlainPage,), {"step": step, "title": title})
-        made.append(kind(state))
-    return made
+        step_pages.append(kind(state))
+    return step_pages

@@ -36,8 +36,8 @@ _PROMPT = (
 def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the answers of the chat and library workers; `folder` holds the adapters."""
     tokens = tuple(
-        events.Token(id=1000 + 7 * place, text=text, state="context", special=special)
-        for place, (text, special) in enumerate(_PROMPT)
+        events.Token(id=1000 + 7 * position, text=text, state="context", special=special)
+        for position, (text, special) in enumerate(_PROMPT)
     )
     text = "".join(text for text, _ in _PROMPT)
     return {

@@ -6,14 +6,14 @@ import contextlib
 import random
 import socket
 
-#: Below those that Linux, macOS and Windows hand out themselves: nobody who asks for any port, as every
-#: outgoing connection does, is given one of these between the look here and the program's own.
+#: Below the ephemeral ports of Linux, macOS and Windows, so that no outgoing connection can get a port
+#: between the check here and its use by the program.
 _FIRST, _LAST = 20_000, 30_000
 
 
 def free_port() -> int:
     """Return a port without a listener."""
-    chance = random.Random()  # whatever seed a test has set
+    chance = random.Random()  # independent of the seed that a test has set
     while True:
         port = chance.randint(_FIRST, _LAST)
         with socket.socket() as probe, contextlib.suppress(OSError):

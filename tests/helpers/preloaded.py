@@ -1,7 +1,7 @@
-"""Python processes that start in a moment: forks of one that has already imported torch and transformers.
+"""Python processes that start quickly: forks of one that has already imported torch and transformers.
 
-Importing both takes llama.cpp's converter eight seconds of processor time for each tiny model, and
-converting it half a second. `PreloadedPython.command` gives a command that behaves as
+llama.cpp's converter needs eight seconds of processor time to import both for each tiny model, and
+half a second to convert it. `PreloadedPython.command` gives a command that behaves as
 `python -m lora_studio.engine.runtime.child_process …` does: same program, arguments, working
 folder, environment, standard streams, and exit status; if it is killed, so is the program.
 """
@@ -41,7 +41,7 @@ class PreloadedPython:
     """A server process that forks; it starts with the first command, and ends with `close` or with this process."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` gets the server's socket."""
+        """Create it; the server's socket is created in `folder`."""
         self._address = str(folder / "preloaded")
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -136,7 +136,7 @@ def _run(arguments: list[str]) -> None:
     status: object = 0
     # llama.cpp's scripts bring a gguf package of their own.
     assert "gguf" not in sys.modules
-    # The streams of before may be pipes, and others now.
+    # The standard streams may have been pipes before, and are different now.
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", write_through=True)
         for number in (1, 2)

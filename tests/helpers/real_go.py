@@ -62,7 +62,7 @@ class RealGo:
             )
             for job in jobs
         ]
-        done = subprocess.run(
+        completed = subprocess.run(
             [self.program],
             input="\n".join(lines).encode(),
             capture_output=True,
@@ -70,14 +70,14 @@ class RealGo:
             timeout=600,
         )
         self.calls += len(lines)
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
-        assert len(answers) == len(lines), done.stderr.decode()
+        answers = [json.loads(line) for line in completed.stdout.splitlines()]
+        assert len(answers) == len(lines), completed.stderr.decode()
         return [Answer(base64.b64decode(a["text"] or ""), a["error"]) for a in answers]
 
 
 def _go_root() -> Path:
-    found = importlib.util.find_spec("go")
-    locations = list(found.submodule_search_locations or []) if found else []
+    spec = importlib.util.find_spec("go")
+    locations = list(spec.submodule_search_locations or []) if spec else []
     for location in locations:
         if (Path(location) / "bin" / "go").is_file():
             return Path(location)
@@ -96,7 +96,7 @@ def set_up() -> RealGo:
         building, scratch = program.with_suffix(f".{os.getpid()}"), cache / f"build-{os.getpid()}"
         environment = os.environ | {
             "GOROOT": str(root),
-            "GOCACHE": str(scratch),  # of its own: whoever is done deletes it
+            "GOCACHE": str(scratch),  # a separate folder for each process, deleted when done
             "GOPATH": str(cache / "go"),
             "GO111MODULE": "off",
             "GOTOOLCHAIN": "local",
@@ -105,13 +105,13 @@ def set_up() -> RealGo:
         }
         command = [str(root / "bin" / "go"), "build", "-p", "2", "-o", str(building), str(SOURCE)]
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command, env=environment, capture_output=True, timeout=BUILD_SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoGoError(f"Go could not build {SOURCE.name}: {error}") from error
-        if done.returncode:
-            raise NoGoError(f"Go could not build {SOURCE.name}: {done.stderr.decode()}")
+        if completed.returncode:
+            raise NoGoError(f"Go could not build {SOURCE.name}: {completed.stderr.decode()}")
         building.replace(program)
         shutil.rmtree(scratch, ignore_errors=True)
     return RealGo(program)

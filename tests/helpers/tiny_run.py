@@ -50,12 +50,12 @@ def heldout_rows(count: int = 40) -> list[dict[str, Any]]:
 def tiny_run(family: str, folder: Path, **export: Any) -> RunFolder:
     """Create the run in `folder`; `export` are fields of its ExportSpec."""
     base = tiny_model(family, folder / "base")
-    own = llama_cpp_folder(folder / "llama.cpp")
+    llama_cpp = llama_cpp_folder(folder / "llama.cpp")
     project = Project(
         name="Harbour",
         model=ModelSpec(source=str(base), device="cpu"),
         dataset=DatasetSpec(sources=(DataSource(path=str(folder / "rows.jsonl")),)),
-        export=ExportSpec(llama_cpp=str(own), **{"ollama_create": False} | export),
+        export=ExportSpec(llama_cpp=str(llama_cpp), **{"ollama_create": False} | export),
     )
     run = run_folder.create_run(folder / "runs", project, folder)
     random_adapter(base, run.adapter)

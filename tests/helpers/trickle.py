@@ -1,4 +1,4 @@
-"""Downloads that are held up halfway, for tests that interrupt or cancel them."""
+"""Downloads that are slowed down halfway, for tests that interrupt or cancel them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def pieces(
 ) -> Iterator[bytes]:
     """Yield 64 KiB at a time; from `held` on, `size_held` bytes ten times a second until released.
 
-    The download makes hardly any progress, however long a test takes, and never falls silent.
+    The download makes almost no progress, however long a test takes, but never stalls completely.
     """
     at = 0
     while at < len(content):

@@ -25,15 +25,15 @@ def trl_step(method: str, model: Path, rows: list[Any], folder: Path, base: Path
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "rows.json"
     file.write_text(json.dumps(rows), "utf-8")
-    given = [method, model, file, folder / "out", *([base] if base else [])]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.trl_loss", *map(str, given)],
+    arguments = [method, model, file, folder / "out", *([base] if base else [])]
+    completed = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.trl_loss", *map(str, arguments)],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    assert completed.returncode == 0, completed.stderr
+    logged: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+    return logged
 
 
 def _main(method: str, model: str, rows: list[dict[str, Any]], output: str, base: str = "") -> None:

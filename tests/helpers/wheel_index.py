@@ -22,7 +22,7 @@ from lora_studio import __version__
 from lora_studio.engine import bytecode
 from tests.helpers.trickle import pieces
 
-#: An engine's package that speaks the protocol in plain JSON: no library is needed to check it.
+#: A package of an engine that writes the protocol as plain JSON, so that it needs no library.
 _TRIAL = """
 import json, sys, pathlib
 import torch
@@ -55,26 +55,26 @@ def make_wheel(
 ) -> tuple[str, bytes]:
     """Return file name and bytes of a pure Python wheel; `padding` bytes don't compress."""
     module = name.replace("-", "_")
-    held: dict[str, bytes] = {
+    contents: dict[str, bytes] = {
         path: text.encode() for path, text in (files or {f"{module}/__init__.py": ""}).items()
     }
     if padding:
-        held[f"{module}/data.bin"] = hashlib.shake_256(name.encode()).digest(padding)
+        contents[f"{module}/data.bin"] = hashlib.shake_256(name.encode()).digest(padding)
     info = f"{module}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     metadata += [f"Requires-Dist: {one}" for one in requires]
     extras = (re.search(r"extra == '(\w+)'", one) for one in requires)
     metadata += [f"Provides-Extra: {extra[1]}" for extra in extras if extra]
-    held[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
-    held[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    contents[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
+    contents[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     lines = []
-    for path, content in held.items():
+    for path, content in contents.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         lines.append(f"{path},sha256={digest},{len(content)}")
-    held[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]).encode()
+    contents[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, content in held.items():
+        for path, content in contents.items():
             archive.writestr(path, content)
     return f"{module}-{version}-py3-none-any.whl", buffer.getvalue()
 
@@ -112,17 +112,17 @@ class Index:
     wheels: dict[str, bytes] = field(default_factory=dict)
     url: str = ""
     ranges: bool = True
-    #: Wheels whose connection is cut after so many bytes, so many times (None: always).
+    #: Wheels whose connection is cut, with the number of bytes and of times (None: always).
     cut: dict[str, tuple[int, int | None]] = field(default_factory=dict)
-    #: Wheels that are refused from their first cut on.
+    #: Wheels that are refused after their first cut.
     gone_after_cut: set[str] = field(default_factory=set)
-    #: Wheels of which other bytes are sent than the index promises.
+    #: Wheels whose content doesn't match the checksum in the index.
     falsified: set[str] = field(default_factory=set)
-    #: Wheels that a status is answered for in place of the file.
+    #: Wheels for which a status is sent instead of the file.
     refused: dict[str, int] = field(default_factory=dict)
-    #: Wheels that a status is answered for so many times, with what its Retry-After says ("" for none).
+    #: Wheels for which a status is sent a number of times, with its Retry-After header ("" for none).
     busy: dict[str, tuple[int, int, str]] = field(default_factory=dict)
-    #: Wheels that are held up after so many bytes, until `freed` is set.
+    #: Wheels that are slowed down after a number of bytes, until `freed` is set.
     held: dict[str, int] = field(default_factory=dict)
     freed: threading.Event = field(default_factory=threading.Event)
     sizes: bool = True
@@ -200,27 +200,27 @@ class _IndexHandler(BaseHTTPRequestHandler):
         if name in self.index.refused:
             self._send(self.index.refused[name], b"", {}, body)
             return
-        status, times, wait = self.index.busy.get(name, (0, 0, ""))
+        status, times, retry_after = self.index.busy.get(name, (0, 0, ""))
         if times:
-            self.index.busy[name] = (status, times - 1, wait)
-            self._send(status, b"", {"Retry-After": wait} if wait else {}, body)
+            self.index.busy[name] = (status, times - 1, retry_after)
+            self._send(status, b"", {"Retry-After": retry_after} if retry_after else {}, body)
             return
         content = self.index.wheels[name]
         if name in self.index.falsified:
             content = content[:-1] + bytes([content[-1] ^ 1])
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         first, last, headers, status = 0, len(content) - 1, {}, 200
         if self.index.ranges:
             headers["Accept-Ranges"] = "bytes"
-        if asked and self.index.ranges:
-            first = int(asked[1])
-            last = int(asked[2]) if asked[2] else last
+        if byte_range and self.index.ranges:
+            first = int(byte_range[1])
+            last = int(byte_range[2]) if byte_range[2] else last
             if first >= len(content):
                 self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"}, body)
                 return
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             status = 206
-        if (body and not asked) or (asked and not asked[2]):
+        if (body and not byte_range) or (byte_range and not byte_range[2]):
             self.index.starts.append((name, first))
         self._send(status, content[first : last + 1], headers, body, name)
 
@@ -242,7 +242,7 @@ class _IndexHandler(BaseHTTPRequestHandler):
             if name in self.index.gone_after_cut:
                 self.index.refused[name] = 404
         for piece in pieces(content, self.index.held.get(name), self.index.freed):
-            if name:  # counted before: whoever has received it may look at once
+            if name:  # counted before sending, because the client may look at it immediately
                 self.index.sent[name] += len(piece)
             try:
                 self.wfile.write(piece)
@@ -253,7 +253,7 @@ class _IndexHandler(BaseHTTPRequestHandler):
 
 
 class _IndexServer(ThreadingHTTPServer):
-    """A server of one index on a free local port."""
+    """A server for one index on a free local port."""
 
     daemon_threads = True
 

@@ -106,8 +106,8 @@ class ComboControl(Control):
         """Replace the choices and keep the shown value."""
         value = self.box.currentData()
         self.box.clear()
-        for key, words in choices.items():
-            self.box.addItem(tr(words), key)
+        for key, title in choices.items():
+            self.box.addItem(tr(title), key)
         widest = max(
             (self.box.fontMetrics().horizontalAdvance(tr(word)) for word in choices.values()),
             default=0,

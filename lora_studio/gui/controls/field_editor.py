@@ -121,15 +121,15 @@ class FieldEditor(QWidget):
     # --- helpers ------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        held = QHBoxLayout()
-        held.setSpacing(Spacing.S)
-        held.addWidget(self.control, 0 if self.get_facts.unit else 1)
+        control_row = QHBoxLayout()
+        control_row.setSpacing(Spacing.S)
+        control_row.addWidget(self.control, 0 if self.get_facts.unit else 1)
         if self.get_facts.unit:
-            held.addWidget(label(tr(self.get_facts.unit), "muted"))
-            held.addStretch(1)
+            control_row.addWidget(label(tr(self.get_facts.unit), "muted"))
+            control_row.addStretch(1)
         set_scaled_sizes(self._glyph, width=16, height=16)
-        said = column(self.error, row(self.fix_button, None), spacing=0)
-        error = row(self._glyph, said, spacing=Spacing.XS)
+        error_column = column(self.error, row(self.fix_button, None), spacing=0)
+        error = row(self._glyph, error_column, spacing=Spacing.XS)
         error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
         error.setStretch(1, 1)
         self._error_row.setLayout(error)
@@ -137,7 +137,7 @@ class FieldEditor(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.XS)
         layout.addLayout(row(self.label, self.mark, None, spacing=Spacing.XS))
-        layout.addLayout(held)
+        layout.addLayout(control_row)
         layout.addWidget(self._error_row)
         foot = row(self.help, self.other_mark, spacing=Spacing.XS)
         foot.setStretch(0, 1)
@@ -195,8 +195,8 @@ class FieldEditor(QWidget):
 
     def _show_problems(self, _: object = None) -> None:
         problems = self.state.list_problems(self.step, self.field)
-        wanted = self._touched or self.state.is_set(self.step, self.field)
-        problem = problems[0] if problems and wanted else None
+        is_visible = self._touched or self.state.is_set(self.step, self.field)
+        problem = problems[0] if problems and is_visible else None
         self.control.set_invalid(problem is not None and problem.severity == "error")
         self._error_row.setVisible(problem is not None)
         self._fix = problem

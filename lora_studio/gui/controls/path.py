@@ -116,8 +116,8 @@ class PathControl(Control):
         dialog.open()
 
     def _start(self) -> str:
-        now = (self.base or Path()) / Path(self._value).expanduser()
-        for candidate in (now, now.parent, self.base):
+        current = (self.base or Path()) / Path(self._value).expanduser()
+        for candidate in (current, current.parent, self.base):
             if self._value and candidate is not None and candidate.is_dir():
                 return str(candidate)
         home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)

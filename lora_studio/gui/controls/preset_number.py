@@ -44,7 +44,7 @@ class PresetNumberControl(Control):
         """Show a value on the line, and check its button if there is one."""
         self._value = value
         self.line.show_value(value)
-        match = next((words for words, preset in self._presets.items() if preset == value), "")
+        match = next((title for title, preset in self._presets.items() if preset == value), "")
         self.buttons.show_value(match)
 
     def commit(self) -> None:

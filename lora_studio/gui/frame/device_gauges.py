@@ -145,9 +145,9 @@ def find_gpu(
     if device is None or not device.name.startswith("cuda"):
         return None
     if device.identifier:
-        own = [gpu for gpu in sample.gpus if gpu.uuid.endswith(device.identifier)]
-        if own:
-            return own[0]
+        matches = [gpu for gpu in sample.gpus if gpu.uuid.endswith(device.identifier)]
+        if matches:
+            return matches[0]
     index = int(device.name.partition(":")[2] or 0)
     visible = [part.strip() for part in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     chosen = visible[index] if index < len(visible) and visible[index] else str(index)

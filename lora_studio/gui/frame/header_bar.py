@@ -182,12 +182,12 @@ class JobView(QWidget):
         self._bar.setVisible(share is not None)
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
-        shown = [] if share is None else [f"{100 * share:.0f} %"]
-        shown += (
+        progress_parts = [] if share is None else [f"{100 * share:.0f} %"]
+        progress_parts += (
             [localize(messages.describe_remaining(eta_s))]
             if eta_s is not None and not stopping
             else []
         )
-        self._remaining.setText(tr("Stopping…") if stopping else " · ".join(shown))
+        self._remaining.setText(tr("Stopping…") if stopping else " · ".join(progress_parts))
         set_role(self._remaining, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

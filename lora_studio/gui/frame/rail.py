@@ -100,14 +100,14 @@ class RailButton(QAbstractButton):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_background(painter)
-        palette, here, enabled = get_palette(), self.isChecked(), self.isEnabled()
-        tint = palette.disabled if not enabled else palette.accent if here else palette.muted
+        palette, selected, enabled = get_palette(), self.isChecked(), self.isEnabled()
+        tint = palette.disabled if not enabled else palette.accent if selected else palette.muted
         middle = self.height() // 2
         side, mark = Size.scaled(_ICON), Size.scaled(_GLYPH)
         icon = self._mirror(QRect(Spacing.M, middle - side // 2, side, side))
         painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint, _ICON))
         painter.setPen(color("text" if enabled else "disabled"))
-        painter.setFont(body_font(bold=here))
+        painter.setFont(body_font(bold=selected))
         left = Spacing.M + side + Spacing.M
         width = self.width() - left - mark - _GLYPH_MARGIN
         if not self._state.caption:
@@ -122,7 +122,9 @@ class RailButton(QAbstractButton):
         painter.drawText(self._mirror(QRect(left, top, width, title)), _ALIGNED, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
         self._paint_caption(painter, QRect(left, top + title, width, caption))
-        glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
+        glyph = (
+            "state-here" if selected and self._state.state == "todo" else _GLYPHS[self._state.state]
+        )
         tint = palette.accent if glyph == "state-here" else tint
         area = self._mirror(
             QRect(self.width() - mark - _GLYPH_MARGIN, middle - mark // 2, mark, mark)
@@ -194,8 +196,8 @@ class Rail(QFrame):
 
     def _fit(self) -> None:
         """Widen the rail to the longest title."""
-        wanted = (button.sizeHint().width() + 2 * Spacing.S for button in self._buttons.values())
-        self.setFixedWidth(max(wanted, default=WIDTH))
+        widths = (button.sizeHint().width() + 2 * Spacing.S for button in self._buttons.values())
+        self.setFixedWidth(max(widths, default=WIDTH))
 
     def add_gap(self, height: int = Spacing.M) -> None:
         """Append a gap between groups."""

@@ -138,8 +138,8 @@ class Shell(QMainWindow):
     @property
     def page_name(self) -> str:
         """The name of the shown page: a step, or the `name` of an app page."""
-        shown = self.stack.currentWidget()
-        return shown.step if isinstance(shown, StepPage) else cast(AppPage, shown).name
+        current = self.stack.currentWidget()
+        return current.step if isinstance(current, StepPage) else cast(AppPage, current).name
 
     def show_page(self, name: str) -> None:
         """Show the page of a step or an app page; steps need an open project."""
@@ -297,8 +297,8 @@ class Shell(QMainWindow):
         """Report the problem of a failed question, or that the question was answered."""
         problems = [problem] if problem else []
         if kind == "inspect_ollama":  # only a warning, and only if the project uses Ollama
-            wanted = problems if self.state.get("export", "ollama_create") is True else []
-            problems = [item.model_copy(update={"severity": "warning"}) for item in wanted]
+            relevant = problems if self.state.get("export", "ollama_create") is True else []
+            problems = [item.model_copy(update={"severity": "warning"}) for item in relevant]
         if kind == "inspect_dataset" and (data := self.state.facts.dataset) is not None:
             # One unreadable source prevents training on the others, too.
             problems += [item for item in data.problems if item.severity == "error"]

@@ -84,16 +84,16 @@ class JobControl(QObject):
     def start(self, command: RunJob, run: RunFolder) -> None:
         """Start a job in a new worker, once the previous one has released its memory."""
         assert not self.running, "one job at a time"
-        before, self._thread = self._thread, None
+        previous, self._thread = self._thread, None
         thread = WorkerThread.create(run)
         thread.send(command)
         self._follow(thread, run, live=True)
-        if before is not None:
-            before.event_received.disconnect(self._on_event)
-            before.ended.disconnect(self._on_thread_ended)
-            before.ended.connect(self._start_thread)
-            before.close()
-            self._before = before
+        if previous is not None:
+            previous.event_received.disconnect(self._on_event)
+            previous.ended.disconnect(self._on_thread_ended)
+            previous.ended.connect(self._start_thread)
+            previous.close()
+            self._before = previous
         else:
             self._start_thread()
         self._on_started(command.kind, command.id)

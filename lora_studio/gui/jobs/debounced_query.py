@@ -67,9 +67,9 @@ class DebouncedQuery(QObject):
 
     def forget(self) -> None:
         """Drop the current question, so that the next one is asked in any case."""
-        asked, self.asked = self.asked, None
+        command, self.asked = self.asked, None
         if self.busy:
-            self.outdated.emit(asked)
+            self.outdated.emit(command)
         self._set_busy(False)
 
     def on_event(self, event: object) -> None:

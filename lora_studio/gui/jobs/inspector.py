@@ -120,7 +120,9 @@ class Inspector(QObject):
         return self._threads[lane]
 
     def _on_event(self, event: events.Event) -> None:
-        kind = next((kind for kind, asked in self._latest.items() if asked.id == event.id), None)
+        kind = next(
+            (kind for kind, command in self._latest.items() if command.id == event.id), None
+        )
         if kind is None:
             return
         ended = isinstance(event, events.Ending)

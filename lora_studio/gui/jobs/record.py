@@ -44,8 +44,8 @@ class JobRecord:
             case events.Progress():
                 self.progress = event
             case events.Done():
-                how: Phase = "stopped" if event.stopped else "paused" if event.paused else "done"
-                self._end(how, event)
+                phase: Phase = "stopped" if event.stopped else "paused" if event.paused else "done"
+                self._end(phase, event)
             case events.Failed():
                 self.problem = event.problem
                 self._end("failed", event)

@@ -20,14 +20,14 @@ from lora_studio.gui.text_size import set_scaled_sizes
 
 Values = npt.NDArray[np.float64]
 
-#: Height of a number on an axis with the room around it, in heights of its type.
+#: Height of an axis label including its spacing, in multiples of the font height.
 _LINE = 1.25
-#: Milliseconds between two paintings of a chart that gets data all the time.
+#: Milliseconds between two repaints of a chart that receives data continuously.
 REDRAW_EVERY = 250
 
 
 class _View(pg.PlotWidget):
-    """A view that scrolls with the page, and zooms with the wheel while it has the focus."""
+    """A view whose wheel zooms only while it has the focus, and otherwise scrolls the page."""
 
     def __init__(self, chart: Chart, show_all: Callable[[], None]) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class _WholeNumbers(_Axis):
 class AxisScale(_Axis):
     """A vertical axis that writes small numbers as 2e-4 rather than 0.0002.
 
-    In a low chart some are left out, so that none stands on another.
+    In a low chart, some numbers are left out so that they don't overlap.
     """
 
     def tickValues(self, first: float, last: float, size: float) -> list[tuple[float, list[float]]]:
@@ -107,7 +107,7 @@ class Chart(QWidget):
     """A plot with a labeled axis on the left and at the bottom.
 
     Signals:
-        pointed(float | None): x under the mouse, None when it left.
+        pointed(float | None): x under the mouse, None after it has left the chart.
     """
 
     pointed = Signal(object)
@@ -124,10 +124,10 @@ class Chart(QWidget):
         super().__init__(parent)
         self._palette = palette
         self.view = _View(self, self.show_all)
-        # Tab stops once, at what holds the chart.
+        # Only the chart's parent is a Tab stop.
         self.view.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self._plot = self.view.getPlotItem()
-        # Steps and values grow to the right in every script, as they do in print.
+        # Steps and values increase to the right, even in right-to-left languages.
         for part in (self.view, self._plot):
             part.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._labels = {"bottom": x_label, "left": y_label}
@@ -149,7 +149,7 @@ class Chart(QWidget):
         theme.get_theme().changed.connect(self.repaint_all)
         self.repaint_all()
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def show_all(self) -> None:
         """Show all data."""
@@ -207,8 +207,8 @@ class Chart(QWidget):
             axis.setLabel(
                 tr(label), color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"}
             )
-            axis.resizeEvent()  # a label of another size belongs elsewhere
-        axis.enableAutoSIPrefix(False)  # setting a label turns it on again
+            axis.resizeEvent()  # repositions the label after its size has changed
+        axis.enableAutoSIPrefix(False)  # setting a label shows it again
         axis.setTickDensity(0.7)
         axis.setGrid(60 if name == "left" else False)
 
@@ -226,7 +226,7 @@ class Chart(QWidget):
 
 
 class Bars:
-    """Vertical bars between two edges each."""
+    """Vertical bars, each between two edges."""
 
     def __init__(self, chart: Chart) -> None:
         """Add bars without data to a chart."""
@@ -248,7 +248,7 @@ class DraggableLine:
     def __init__(
         self, chart: Chart, moved: Callable[[float], None], dropped: Callable[[float], None]
     ) -> None:
-        """Call `moved` while the line is dragged, and `dropped` at the end."""
+        """Call `moved` while the line is dragged, and `dropped` when it is released."""
         self._line = pg.InfiniteLine(angle=90, movable=True)
         self._line.setCursor(Qt.CursorShape.SplitHCursor)
         self._line.sigDragged.connect(lambda line: moved(float(line.value())))

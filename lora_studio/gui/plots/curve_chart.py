@@ -16,18 +16,18 @@ from lora_studio.gui.plots.chart import Chart
 from lora_studio.gui.plots.trace import Trace, TraceMarkers
 from lora_studio.gui.theme import ColorPalette
 
-#: Room around the curves, as a share of what they span.
+#: Margin around the curves, as a share of their range.
 _PAD_X, _PAD_Y = 0.015, 0.06
-#: Room for the caption above them, as another share.
+#: Margin for the caption above the curves, as a share of their range.
 _CAPTION = 0.5
-#: Least share of the height that curves fill before it is fitted again.
+#: Minimum share of the height that curves fill; below it, the range is fitted again.
 _FILLED = 0.8
-#: Least share of the width that the steps fill.
+#: Minimum share of the width that the steps fill.
 _FILLED_X = 0.96
 _AXIS = 58
-#: Pixels that the dot and the mark of the last step reach beyond it.
+#: Pixels that the dot and the mark of the last step extend beyond it.
 _LAST = 6
-#: Depth of what lies over all curves.
+#: Z value of items above all curves.
 _ABOVE = 1000
 
 
@@ -38,10 +38,10 @@ def measure_axis_width() -> int:
 
 
 class CurveChart(Chart):
-    """Shows traces and marks over the steps.
+    """A chart of traces and marks by step.
 
     Signals:
-        following_changed: whether it shows everything or a part that the user chose.
+        following_changed: it now shows all steps, or a range that the user chose.
     """
 
     following_changed = Signal()
@@ -49,7 +49,7 @@ class CurveChart(Chart):
     def __init__(
         self, y_label: str, parent: QWidget | None = None, *, palette: ColorPalette | None = None
     ) -> None:
-        """Create an empty chart; without `y_label` the quantity is named by `set_caption`."""
+        """Create an empty chart; without `y_label`, `set_caption` names the quantity."""
         super().__init__(mark("step"), y_label, parent, palette=palette)
         self._caption = pg.LabelItem(justify="left", size=f"{theme.Size.CAPTION}px")
         self._caption.setParentItem(self._plot.getViewBox())
@@ -72,7 +72,7 @@ class CurveChart(Chart):
         self._box.sigXRangeChanged.connect(self._fit_height)
         self._box.sigRangeChangedManually.connect(self._on_manual_range_change)
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def set_traces(self, traces: list[Trace]) -> None:
         """Replace all traces; later ones are drawn on top."""
@@ -124,7 +124,7 @@ class CurveChart(Chart):
     def follow(self, leader: CurveChart) -> None:
         """Show the same steps as another chart."""
         self._leader = leader
-        self._box.setLimits(xMin=None, xMax=None)  # those of the leader hold
+        self._box.setLimits(xMin=None, xMax=None)  # the leader's range applies
         leader._box.sigXRangeChanged.connect(lambda: self.set_x_range(*leader.get_x_range()))
         self.set_x_range(*leader.get_x_range())
 
@@ -176,13 +176,13 @@ class CurveChart(Chart):
     def _show_whole_width(self) -> None:
         low, high = self.get_step_range() or (0.0, 1.0)
         shown_low, shown_high = self.get_x_range()
-        after = self._get_right_margin(high - low)
-        fills = high - low >= _FILLED_X * (shown_high - shown_low - after)
-        if shown_low <= low and high + after <= shown_high and fills:
-            return  # a range that follows each point never rests, nor do the axes
+        margin = self._get_right_margin(high - low)
+        fills = high - low >= _FILLED_X * (shown_high - shown_low - margin)
+        if shown_low <= low and high + margin <= shown_high and fills:
+            return  # a range that followed each point would change the axes all the time
         pad = _PAD_X * (high - low) or 0.5
         self._box.setLimits(xMin=low - 0.5 * (high - low) - 1, xMax=high + 0.5 * (high - low) + 1)
-        self.set_x_range(low - pad, high + pad + after)
+        self.set_x_range(low - pad, high + pad + margin)
 
     def _get_right_margin(self, span: float) -> float:
         """Return the number of steps to keep free after the last one, for marks and letters."""
@@ -201,11 +201,11 @@ class CurveChart(Chart):
         below = self.marks.measure_height()
         low -= (high - low) * below / max(self._box.height(), 2.0 * below, 1.0)
         bottom, top = low - pad / 2, high + pad / 2 + room
-        shown, new = self._box.viewRange()[1], top - bottom
-        # Stays as it is while it fits: a height that follows each point never rests.
-        if shown[0] > bottom or shown[1] < top or new < _FILLED * (shown[1] - shown[0]):
+        current, height = self._box.viewRange()[1], top - bottom
+        # Unchanged while it fits, because a range that followed each point would change all the time.
+        if current[0] > bottom or current[1] < top or height < _FILLED * (current[1] - current[0]):
             self._plot.setYRange(low - pad, high + pad + room, padding=0.0)
-        self._box.updateMatrix()  # left to the next painting, it would cause another one after it
+        self._box.updateMatrix()  # during the next repaint, it would cause another one
 
     def _on_manual_range_change(self, *_: object) -> None:
         leader = self._leader or self

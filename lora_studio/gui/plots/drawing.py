@@ -15,13 +15,13 @@ from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import MarkKind, Trace, TraceStyle
 from lora_studio.gui.theme import ColorPalette
 
-#: Runs that can be shown beside one: as many as there are colors to tell them apart.
+#: Maximum number of other runs in the chart: the number of colors to distinguish them.
 MOST_OTHERS = 4
 
 MARK_GLYPHS: dict[MarkKind, str] = {
     "checkpoint": "◆", "recovered": "▲", "paused": "‖", "resumed": "▶", "note": "⚑",
 }  # fmt: skip
-#: A smoothed line averages over this many points at least.
+#: Minimum number of points that a smoothed line averages over.
 _NARROWEST = 5
 
 
@@ -30,15 +30,15 @@ def _make_role_color(name: str) -> Callable[[ColorPalette], str]:
 
 
 def _make_series_color(index: int) -> Callable[[ColorPalette], str]:
-    """Return the color of another run; the first two belong to loss and eval loss."""
+    """Return the color of another run; the first two colors are those of loss and eval loss."""
     return lambda palette: palette.series[2 + index]
 
 
 class Drawing:
-    """Fills the loss chart and a strip with another quantity."""
+    """Draws the curves of the loss chart and of the strip below it, which shows another quantity."""
 
     def __init__(self, chart: CurveChart, strip: CurveChart, run: RunCurves) -> None:
-        """Draw one run in the foreground."""
+        """Create the drawing with one run in the foreground."""
         self.chart, self.strip, self.run = chart, strip, run
         self.others: list[RunCurves] = []
         self.share = 0.04
@@ -103,13 +103,13 @@ class Drawing:
             for index, run in reversed(list(enumerate(self.others)))
             for trace in self._make_overlay_traces(index, run)
         ]
-        own = self._make_line(self.run, loss, _make_role_color("loss"), 2.0)
+        loss_line = self._make_line(self.run, loss, _make_role_color("loss"), 2.0)
         evaluated = Trace(
             self.run.evaluations.get_curve("loss"),
             TraceStyle(_make_role_color("evaluation"), 1.5, 0.75, dots=3.5),
             self.chart.get_palette, title=tr("eval loss"), measure=loss, mark="●", sparse=True,
         )  # fmt: skip
-        self.chart.set_traces([*own[:-1], *behind, evaluated, own[-1]])
+        self.chart.set_traces([*loss_line[:-1], *behind, evaluated, loss_line[-1]])
         self.strip.set_traces(self._make_strip_traces())
 
     def _make_overlay_traces(self, index: int, run: RunCurves) -> list[Trace]:
@@ -141,7 +141,7 @@ class Drawing:
         width: float,
         index: int | None = None,
     ) -> list[Trace]:
-        """Return a line, over its pale raw values if it is jagged and in the foreground."""
+        """Return a line, above its pale raw values if it is jagged and in the foreground."""
         curve = run.steps.get_curve(measure.name)
         tag = "" if index is None else _get_letter(index)
         name = _format_name(tr(measure.inline), tag)

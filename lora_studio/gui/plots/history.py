@@ -12,16 +12,16 @@ from lora_studio.core.curves.metrics import MetricColumn
 
 Values = npt.NDArray[np.float64]
 
-#: Values that become one block of the first level, and blocks of a level that become one of the next.
+#: Number of values in a block of the first level, and of blocks in a block of the next level.
 _FACTOR = 8
-#: Points that wait for somebody to look at most.
+#: Maximum number of points that are buffered before they are moved into the arrays.
 _MOST_PENDING = 2048
-#: A level is coarse enough when a pixel column holds this many of its blocks.
+#: Minimum number of blocks per pixel column in the level that is drawn.
 _BLOCKS_PER_COLUMN = 4
 
 
 class _Growing:
-    """An array that grows by half when it is full."""
+    """An array that grows by 50 % when it is full."""
 
     def __init__(self, fill: float = math.nan, size: int = 0) -> None:
         """Create it with `size` values of `fill`."""
@@ -48,7 +48,7 @@ class _Growing:
 class MetricHistory:
     """Quantities by ascending step; missing values are NaN.
 
-    Adding a point costs an append to a list; arrays grow by many at once, or when somebody looks.
+    Adding a point only appends to a list; `flush` moves many at once into the arrays.
     """
 
     def __init__(self) -> None:
@@ -67,18 +67,18 @@ class MetricHistory:
         self._pending.append((step, values))
         if (
             len(self._pending) >= _MOST_PENDING
-        ):  # not visible: a million at once would take a second
+        ):  # in batches, because a million at once would take a second
             self.flush()
 
     def fill(self, columns: Mapping[str, MetricColumn]) -> None:
         """Fill an empty history with whole columns."""
-        known = {name: column for name, column in columns.items() if len(column)}
-        every = [np.frombuffer(column.steps, np.int64) for column in known.values()]
+        measured = {name: column for name, column in columns.items() if len(column)}
+        every = [np.frombuffer(column.steps, np.int64) for column in measured.values()]
         steps = np.unique(np.concatenate(every)) if every else np.empty(0)
         self._steps.extend(steps.astype(np.float64))
-        for (name, column), own in zip(known.items(), every, strict=True):
+        for (name, column), target in zip(measured.items(), every, strict=True):
             values = np.full(len(steps), np.nan)
-            values[np.searchsorted(steps, own)] = np.frombuffer(column.values, np.float64)
+            values[np.searchsorted(steps, target)] = np.frombuffer(column.values, np.float64)
             self._columns[name] = _Growing()
             self._columns[name].extend(values)
 
@@ -100,7 +100,7 @@ class MetricHistory:
 
     @property
     def names(self) -> list[str]:
-        """Quantities that were measured, in order of appearance."""
+        """Recorded quantities, in order of appearance."""
         self.flush()
         return list(self._columns)
 
@@ -165,12 +165,12 @@ def _make_column(name: str, points: Iterable[Mapping[str, float | None]], count:
 class Curve:
     """One quantity with a pyramid of extremes and running sums, so that drawing is cheap.
 
-    Level k holds the lowest and highest value of blocks of 8^(k+1) points; the sums give the mean
-    of any window from two of their entries. Both grow with the history and are never rebuilt.
+    Level k stores the minimum and maximum of blocks of 8^(k+1) points. The mean of any window is
+    computed from two entries of the sums. Both grow with the history and are never rebuilt.
     """
 
     def __init__(self, history: MetricHistory, name: str) -> None:
-        """Use `MetricHistory.get_curve` instead."""
+        """Create the curve; call `MetricHistory.get_curve` instead of this."""
         self.history, self.name = history, name
         self._sums, self._counts = _Growing(0.0, 1), _Growing(0.0, 1)
         self._levels: list[tuple[_Growing, _Growing]] = []
@@ -186,7 +186,7 @@ class Curve:
         return self.history.values(self.name)
 
     def truncate(self, size: int) -> None:
-        """Forget what was computed from points after `size`."""
+        """Discard values computed from points after `size`."""
         for sums in (self._sums, self._counts):
             sums.truncate(size + 1)
         for number, level in enumerate(self._levels):
@@ -196,7 +196,7 @@ class Curve:
     def thin(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
         """Return the points to draw between two steps: all, or the extremes per column.
 
-        No peak is lost. One point on either side is included, so that a line continues to the edge.
+        No peak is lost. One point on each side is included, so that a line continues to the edge.
         """
         steps, values = self.steps, self.values
         first = max(0, int(np.searchsorted(steps, low)) - 1)
@@ -205,7 +205,7 @@ class Curve:
             return steps[first:last], _keep_finite(values[first:last])
         edges = np.linspace(low, high, columns + 1)
         begins, lows, highs = self._compute_extremes(first, last, columns)
-        # A block belongs to the column that its first point is in.
+        # A block belongs to the column of its first point.
         bounds = np.searchsorted(begins, edges)
         bounds[0], bounds[-1] = 0, len(begins)
         filled = np.flatnonzero(np.diff(bounds) > 0)
@@ -218,7 +218,7 @@ class Curve:
     def smooth(self, low: float, high: float, columns: int, width: int) -> tuple[Values, Values]:
         """Return means over `width` points between two steps, at most one per column.
 
-        Narrower at the ends; what is not finite is skipped.
+        The window is narrower at the ends; values that aren't finite are skipped.
         """
         steps = self.steps
         first = max(0, int(np.searchsorted(steps, low)) - 1)
@@ -237,7 +237,7 @@ class Curve:
         return [(int(step), float(value)) for step, value in zip(x, y, strict=True)]
 
     def compute_mean(self, index: npt.NDArray[np.int64], width: int) -> Values:
-        """Return the mean over `width` points around each of some points."""
+        """Return the mean over `width` points around each of the given points."""
         self._extend_sums()
         half, size = width // 2, len(self.steps)
         low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, size)
@@ -269,9 +269,9 @@ class Curve:
     def _extend_sums(self) -> None:
         fresh = self.values[self._sums.size - 1 :]
         if len(fresh):
-            known = np.isfinite(fresh)
-            self._sums.extend(self._sums.values[-1] + np.cumsum(np.where(known, fresh, 0.0)))
-            self._counts.extend(self._counts.values[-1] + np.cumsum(known))
+            finite = np.isfinite(fresh)
+            self._sums.extend(self._sums.values[-1] + np.cumsum(np.where(finite, fresh, 0.0)))
+            self._counts.extend(self._counts.values[-1] + np.cumsum(finite))
 
     def _extend_levels(self, count: int) -> None:
         while len(self._levels) < count:
@@ -279,12 +279,12 @@ class Curve:
         below = (_keep_finite(self.values[self._levels[0][0].size * _FACTOR :]),) * 2
         for number, level in enumerate(self._levels):
             if number:
-                done = level[0].size * _FACTOR
+                covered = level[0].size * _FACTOR
                 lower = self._levels[number - 1]
-                below = (lower[0].values[done:], lower[1].values[done:])
+                below = (lower[0].values[covered:], lower[1].values[covered:])
             for extremes, part, reduce in zip(level, below, (np.fmin, np.fmax), strict=True):
-                whole = len(part) // _FACTOR
-                extremes.extend(reduce.reduce(part[: whole * _FACTOR].reshape(whole, _FACTOR), 1))
+                blocks = len(part) // _FACTOR
+                extremes.extend(reduce.reduce(part[: blocks * _FACTOR].reshape(blocks, _FACTOR), 1))
 
 
 def _keep_finite(values: Values) -> Values:

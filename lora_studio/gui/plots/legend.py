@@ -12,12 +12,12 @@ from lora_studio.gui import theme
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import FlowLayout
 
-#: What a curve is called, its mark, and its color in a palette.
+#: The name of a curve, its mark, and its color in a palette.
 Entry = tuple[str, str, Callable[[ColorPalette], str]]
 
 
 class Legend(QWidget):
-    """Entries side by side, wrapping into more rows."""
+    """Legend entries side by side, wrapped into rows."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty legend."""

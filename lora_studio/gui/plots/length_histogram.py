@@ -16,7 +16,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.plots.chart import Bars, Chart, DraggableLine, Values
 from lora_studio.gui.widgets.basics import button, label, row
 
-#: The line moves in steps of this many tokens: graphics cards like lengths divisible by 8.
+#: Tokens per step of the line; GPUs are faster with lengths divisible by 8.
 GRAIN = 8
 _BINS = 48
 
@@ -25,7 +25,7 @@ class LengthData:
     """Row and token counts of a dataset by length, interpolated between edges."""
 
     def __init__(self, measured: events.LengthsMeasured) -> None:
-        """Take the counts that a worker measured."""
+        """Create it from the counts that a worker measured."""
         self.rows, self.tokens = measured.rows, measured.tokens
         self.trained_tokens = measured.trained_tokens
         self.percentiles = measured.percentiles
@@ -51,7 +51,7 @@ class LengthData:
 
 
 class LengthHistogram(QWidget):
-    """Shows the rows by number of tokens.
+    """A histogram of the rows by number of tokens.
 
     Signals:
         limit_chosen(int): the line was dropped, moved by key, or fitted to the longest row.
@@ -141,7 +141,7 @@ class LengthHistogram(QWidget):
         longest = self._lengths.longest if self._lengths else 16
         return max(16, GRAIN * -(-longest // GRAIN))
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _count_bins(self) -> None:
         """Count the rows per bar; a few very long rows may fall outside."""
@@ -149,7 +149,7 @@ class LengthHistogram(QWidget):
         common = self._lengths.percentiles.get(99, longest) if self._lengths else 1
         reach = longest if longest <= 3 * common else 2 * common
         end = float(max(reach * 1.1, min(self._limit * 1.04, reach * 1.6)))
-        # Whole tokens per bin, or some bins would hold more lengths than others.
+        # Whole tokens per bin, because otherwise some bins would cover more lengths than others.
         width = max(1, -(-reach // _BINS))
         self._edges = np.arange(0, reach + width + 1, width, dtype=np.float64)
         self._heights = (

@@ -33,17 +33,17 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
-#: Milliseconds between two paintings of a chart that gets data all the time.
+#: Milliseconds between two repaints of a chart that receives data continuously.
 REDRAW_EVERY = 250
 
 
 class LossPlot(QWidget):
-    """Adds a point per event and repaints on a timer when there is something new.
+    """Plots the metrics of a training run; repaints on a timer if there are new points.
 
     Signals:
         save_picture_clicked, save_values_clicked: the user wants the curves as a file.
         compare_opened: the menu of other runs opens; `bar.set_runs` fills it.
-        compare_chosen(paths): the other runs that are to be shown.
+        compare_chosen(paths): the other runs to show.
         redrawn: the loss chart was repainted; the strip follows a moment later.
     """
 
@@ -61,7 +61,7 @@ class LossPlot(QWidget):
         self._reading: float | None = None
         self._timer = QTimer(self, interval=REDRAW_EVERY, singleShot=True)
         self._timer.timeout.connect(self._redraw)
-        # Both charts at once would hold up the event loop for twice as long.
+        # Separate timers, because both charts at once would block the event loop twice as long.
         self._strip_timer = QTimer(self, interval=REDRAW_EVERY // 2, singleShot=True)
         self.chart, self.strip = CurveChart(measures.get_measure("loss").label), CurveChart("")
         self.drawing = Drawing(self.chart, self.strip, self.run)
@@ -84,7 +84,7 @@ class LossPlot(QWidget):
             self._on_changed()
 
     def set_notes(self, steps: Sequence[int]) -> None:
-        """Mark the steps that have a note of the user."""
+        """Mark the steps that the user's notes mention."""
         if self.run.set_notes(steps):
             self._on_changed()
 
@@ -102,7 +102,7 @@ class LossPlot(QWidget):
         self.drawing.set_others(self.others)
         self._redraw()
 
-    # --- reading out --------------------------------------------------------------------------
+    # --- reading values -----------------------------------------------------------------------
 
     def read_at(self, step: float | None) -> None:
         """Show the values nearest to a step; None hides them."""
@@ -148,8 +148,8 @@ class LossPlot(QWidget):
                 return False
         if count:
             self.read_at(float(steps.steps[min(max(index, 0), count - 1)]))
-            said = QAccessibleAnnouncementEvent(self, self.readout.text())
-            QAccessible.updateAccessibility(said)
+            announcement = QAccessibleAnnouncementEvent(self, self.readout.text())
+            QAccessible.updateAccessibility(announcement)
         return True
 
     def _zoom_by_key(self, event: QKeyEvent) -> bool:
@@ -167,7 +167,7 @@ class LossPlot(QWidget):
         return True
 
     def _get_run(self) -> RunCurves:
-        """Return the run whose steps are read: this one if it has any."""
+        """Return the run whose steps are read: this one if it has steps, or else another."""
         return next((run for run in (self.run, *self.others) if len(run.steps)), self.run)
 
     def _list_values(self, at: float) -> list[ReadoutValue]:
@@ -191,7 +191,7 @@ class LossPlot(QWidget):
     # --- painting -----------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Draw what arrived while the plot was hidden."""
+        """Draw the data that arrived while the plot was hidden."""
         super().showEvent(event)
         if self._new:
             self._redraw()
@@ -306,7 +306,7 @@ def _make_mark_color(kind: str) -> Callable[[theme.ColorPalette], str]:
 
 
 def _get_value(curve: Curve, step: float, width: int, reach: float | None) -> float | None:
-    """Return the value nearest to a step (a mean over `width` points), None if there is none near."""
+    """Return the value nearest to a step (a mean over `width` points), None if there is none nearby."""
     index = curve.history.find_nearest(step)
     if index is None:
         return None

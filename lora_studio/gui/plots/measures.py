@@ -15,7 +15,7 @@ _GIB = float(2**30)
 class Measure:
     """A quantity that a training run records at each step.
 
-    `title` starts a line, `inline` is the name within one, and `label` is for an axis whose unit is
+    `title` is the name at the start of a line, `inline` within a line, and `label` for an axis with a unit of
     1 / `scale` of the recorded one. A `jagged` quantity varies between batches and is smoothed.
     """
 

@@ -1,4 +1,4 @@
-"""Renders the curves of a training run as a picture of any size."""
+"""Render the curves of a training run as a picture of any size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_studio.gui.plots.drawing import Drawing
 from lora_studio.gui.plots.legend import Entry
 from lora_studio.gui.theme import ColorPalette, Size, Spacing
 
-#: Pixels of a picture for one pixel of a screen: letters stay readable on paper and slides.
+#: Scale of the picture relative to the screen, so that text is readable on paper and slides.
 SCALE = 2.0
 
 
@@ -60,7 +60,7 @@ def _copy_charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     copy.refresh_strip()
     holder.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
     holder.resize(size)
-    holder.show()  # lays out; on no screen
+    holder.show()  # computes the layout without showing the widget
     chart.set_x_range(*shown.chart.get_x_range())
     return holder
 

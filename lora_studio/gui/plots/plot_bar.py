@@ -15,19 +15,19 @@ from lora_studio.gui.plots.drawing import MOST_OTHERS
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
 
-#: Shares of all steps that the slider offers to average over.
+#: Stops of the slider: shares of all steps to average over.
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.24)
 _USUAL = 4
 
 
 class PlotBar(QWidget):
-    """Offers quantity, smoothing, comparison and export; its owner draws.
+    """Controls for quantity, smoothing, comparison and export; the owner draws the curves.
 
     Signals:
-        measure_chosen(name): what the strip below the loss shows; "" for nothing.
+        measure_chosen(name): the quantity in the strip below the loss, "" for none.
         smoothing_chosen(share), log_toggled(on): how curves are drawn.
-        compare_opened: the menu of other runs is about to be read.
-        compare_chosen(keys): the other runs that are ticked, in the order of ticking.
+        compare_opened: the menu of other runs is about to open.
+        compare_chosen(keys): the checked runs, in the order of checking.
     """
 
     measure_chosen = Signal(str)
@@ -37,7 +37,7 @@ class PlotBar(QWidget):
     compare_chosen = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Offer the learning rate until others have been measured."""
+        """Offer the learning rate until other quantities have been recorded."""
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.strip.setAccessibleName(tr("Below the loss"))
@@ -61,21 +61,21 @@ class PlotBar(QWidget):
         self._make_menu(self.compare).aboutToShow.connect(self.compare_opened)
         self._describe_smoothing()
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def measure(self) -> str:
         """Return the quantity of the strip."""
         return str(self.strip.currentData() or "")
 
     def offer(self, names: Iterable[str]) -> None:
-        """Offer quantities for the strip; the chosen one stays."""
-        wanted = ["learning_rate", *(name for name in names if name != "learning_rate"), ""]
-        wanted[:-1] = measures.sort_names(wanted[:-1])
-        if wanted == [self.strip.itemData(n) for n in range(self.strip.count())]:
+        """Offer quantities for the strip; the selected one is kept."""
+        offered = ["learning_rate", *(name for name in names if name != "learning_rate"), ""]
+        offered[:-1] = measures.sort_names(offered[:-1])
+        if offered == [self.strip.itemData(n) for n in range(self.strip.count())]:
             return
         chosen = self.measure() if self.strip.count() else "learning_rate"
         self.strip.clear()
-        for name in wanted:
+        for name in offered:
             self.strip.addItem(
                 tr(measures.get_measure(name).title) if name else tr("Loss only"), name
             )
@@ -123,15 +123,15 @@ class PlotBar(QWidget):
             self._tick(key, False)
 
     def _tick(self, key: str, on: bool) -> None:
-        self._ticked = [known for known in self._ticked if known != key] + [key] * on
+        self._ticked = [ticked for ticked in self._ticked if ticked != key] + [key] * on
         self.compare_chosen.emit(self.list_checked())
 
     # --- building -----------------------------------------------------------------------------
 
     def _fill_view(self) -> None:
         menu = self._make_menu(self.view)
-        # WORKAROUND: actions that Qt makes itself, here by `QMenu.addAction(text)`, can lose their Python
-        # side while they live ("already deleted", after long use); those made here do not.
+        # WORKAROUND: PySide can lose the Python wrappers of actions that Qt creates, as in
+        # `QMenu.addAction(text)` ("already deleted", after long use), but not of those created here.
         self.log = QAction(tr("Logarithmic"), self)
         self.log.setCheckable(True)
         self.log.toggled.connect(self.log_toggled)

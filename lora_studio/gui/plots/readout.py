@@ -25,10 +25,10 @@ class ReadoutValue:
 
 
 class Readout(QFrame):
-    """Floats in an upper corner of a chart."""
+    """A card that floats in an upper corner of a chart."""
 
     def __init__(self, chart: CurveChart) -> None:
-        """Create it hidden, below the caption of the chart."""
+        """Create the card, hidden, below the caption of the chart."""
         super().__init__(chart)
         self.setProperty("surface", "card")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -47,7 +47,7 @@ class Readout(QFrame):
         return self._words
 
     def show_values(self, head: str, values: list[ReadoutValue], *, at: float) -> None:
-        """Show a heading and values, on the right, or on the left where
+        """Show a heading and values on the right, or on the left if
         the step that is read out would be covered."""
         self._words = "  ·  ".join([head, *(f"{v.name} {v.text}".strip() for v in values)])
         ink = theme.get_palette().text
@@ -89,6 +89,6 @@ class Readout(QFrame):
         )
 
     def _get_left_edge(self) -> int:
-        """Return the left edge if it is on the right, beside the letters of runs."""
+        """Return the left edge for a card on the right, next to the letters of runs."""
         letters = tags.measure_margin() if self._chart.has_letters else 0
         return self._chart.width() - self.width() - Spacing.M - letters

@@ -9,14 +9,14 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.plots.history import MetricHistory
 from lora_studio.gui.plots.trace import MarkKind
 
-#: Fields of StepDone that are plotted; the objective's own figures come on top.
+#: Fields of `StepDone` that are plotted, in addition to the objective's own metrics.
 STEP_FIELDS = (
     "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", *LOAD_VALUES,
 )  # fmt: skip
 
 
 class RunCurves:
-    """The histories of training steps and evaluations, and marks of what happened."""
+    """The histories of training steps and evaluations, and marks of events."""
 
     def __init__(self, name: str = "") -> None:
         """Create empty curves of a run called `name`."""
@@ -28,7 +28,7 @@ class RunCurves:
 
     @classmethod
     def from_series(cls, name: str, series: MetricSeries) -> RunCurves:
-        """Return the curves of a run that was read completely."""
+        """Return the curves of a run whose series were read completely."""
         curve = cls(name)
         columns = {
             name: series.get_columns()[name] for name in STEP_FIELDS if name in series.get_columns()
@@ -66,25 +66,25 @@ class RunCurves:
 
     @property
     def marks(self) -> list[tuple[float, MarkKind]]:
-        """Return what happened and the user's notes, each with its step."""
+        """Return events and the user's notes, each with its step."""
         return [*((step, "note") for step in self._notes), *self._marks]
 
     def set_notes(self, steps: Iterable[float]) -> bool:
         """Set the steps with notes; return whether they changed."""
-        before, self._notes = self._notes, tuple(steps)
-        return self._notes != before
+        previous, self._notes = self._notes, tuple(steps)
+        return self._notes != previous
 
     def mark_kinds(self) -> list[MarkKind]:
-        """Return what happened at least once, in order of first occurrence."""
+        """Return the kinds of events that happened, in order of first occurrence."""
         noted: list[MarkKind] = ["note"] if self._notes else []
         return [*self._kinds, *noted]
 
     def list_marks_near(self, step: float, reach: float) -> list[MarkKind]:
-        """Return what happened within `reach` steps of a step, each kind once."""
+        """Return the kinds of events within `reach` steps of a step, each once."""
         return list(dict.fromkeys(kind for at, kind in self.marks if abs(at - step) <= reach))
 
     def _begin(self, step: int) -> None:
-        """Remove everything after `step`: training starts or resumes there."""
+        """Remove everything after `step`, where training starts or resumes."""
         self._rewind(step)
         if step:
             self._mark(step, "resumed")

@@ -28,13 +28,13 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import button, flow_row, label, row
 
-#: Runs in one chart: as many as there are colors to tell them apart.
+#: Maximum number of runs in one chart: the number of colors to distinguish them.
 MOST = len(theme.LIGHT.series)
 LETTERS = "ABCDEF"
-#: What stands before the name of a quantity of the evaluations.
+#: Prefix of the names of evaluation quantities.
 _EVAL = "eval:"
 _NARROWEST = 5
-#: Pixels of the chart's height at least: below a table it gets what is left.
+#: Minimum height of the chart in pixels; the table above it takes the rest.
 _LOWEST = 110
 
 
@@ -104,7 +104,7 @@ class RunOverlay(QWidget):
         self._draw()
         self.read_at(self._reading)
 
-    # --- reading out --------------------------------------------------------------------------
+    # --- reading values -----------------------------------------------------------------------
 
     def read_at(self, step: float | None) -> None:
         """Show the values of every run near a step; None hides them."""
@@ -134,19 +134,21 @@ class RunOverlay(QWidget):
             super().keyPressEvent(event)
 
     def _read_by_key(self, key: int) -> bool:
-        known = [trace.curve.steps for trace in self.chart.traces if len(trace.curve.steps)]
-        steps = np.unique(np.concatenate(known)) if known else np.empty(0)
-        now = self._reading
+        step_arrays = [trace.curve.steps for trace in self.chart.traces if len(trace.curve.steps)]
+        steps = np.unique(np.concatenate(step_arrays)) if step_arrays else np.empty(0)
+        current = self._reading
         match key:
             case Qt.Key.Key_Left:
-                index = len(steps) - 1 if now is None else int(np.searchsorted(steps, now)) - 1
+                index = (
+                    len(steps) - 1 if current is None else int(np.searchsorted(steps, current)) - 1
+                )
             case Qt.Key.Key_Right:
-                index = 0 if now is None else int(np.searchsorted(steps, now, "right"))
+                index = 0 if current is None else int(np.searchsorted(steps, current, "right"))
             case Qt.Key.Key_Home:
                 index = 0
             case Qt.Key.Key_End:
                 index = len(steps) - 1
-            case Qt.Key.Key_Escape if now is not None:
+            case Qt.Key.Key_Escape if current is not None:
                 self.read_at(None)
                 return True
             case _:
@@ -176,12 +178,12 @@ class RunOverlay(QWidget):
         steps = {name for run in self.runs for name in run.steps.names} | {"loss"}
         evaluated = {name for run in self.runs for name in run.evaluations.names} | {"loss"}
         ordered = measures.sort_names(steps)
-        wanted = [ordered[0], *(_EVAL + n for n in measures.sort_names(evaluated)), *ordered[1:]]
-        if wanted == [self.choice.itemData(n) for n in range(self.choice.count())]:
+        offered = [ordered[0], *(_EVAL + n for n in measures.sort_names(evaluated)), *ordered[1:]]
+        if offered == [self.choice.itemData(n) for n in range(self.choice.count())]:
             return
         chosen = self.measure
         self.choice.clear()
-        for name in wanted:
+        for name in offered:
             self.choice.addItem(_format_title(name), name)
         self.choice.setCurrentIndex(max(0, self.choice.findData(chosen)))
 
@@ -258,9 +260,9 @@ class RunOverlay(QWidget):
         layout.setSpacing(Spacing.S)
         smooth = QWidget()
         smooth.setLayout(row(caption, self.smoothing))
-        how = flow_row(smooth, self.log)
-        bar = row(self.choice, self.show_all, how)
-        bar.setAlignment(how, Qt.AlignmentFlag.AlignVCenter)
+        view_options = flow_row(smooth, self.log)
+        bar = row(self.choice, self.show_all, view_options)
+        bar.setAlignment(view_options, Qt.AlignmentFlag.AlignVCenter)
         layout.addLayout(bar)
         layout.addWidget(self.legend)
         surface = QFrame()

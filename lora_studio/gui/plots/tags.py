@@ -13,10 +13,10 @@ from lora_studio.gui.plots.history import Values
 from lora_studio.gui.plots.trace import PixelItem, Trace
 from lora_studio.gui.theme import ColorPalette
 
-#: Side of a letter's box at 100 %, its distance from the end of the line, and how far it is moved at a
-#: time to be free; in pixels.
+#: Size of a letter's box at 100 %, its distance from the end of the line, and the distance of one move
+#: to a free position; in pixels.
 _SIDE, _GAP, _STEP = 14, 5, 3
-#: How often it is moved up and down before it stands where it touches least.
+#: Maximum number of moves up and down before the position with the fewest overlaps is used.
 _TRIES = 16
 
 
@@ -26,7 +26,7 @@ def measure_margin() -> int:
 
 
 class Tags(PixelItem):
-    """Letters that overlap neither lines nor each other, as far as there is space."""
+    """Letters that overlap neither lines nor each other, if there is space."""
 
     def __init__(
         self, palette: Callable[[], ColorPalette], traces: Callable[[], Sequence[Trace]]
@@ -42,10 +42,10 @@ class Tags(PixelItem):
         ]
         tagged, ends = [], []
         for trace, px, py in lines:
-            known = np.flatnonzero(np.isfinite(py))
-            if trace.tag and not trace.look.dots and len(known):
+            finite = np.flatnonzero(np.isfinite(py))
+            if trace.tag and not trace.look.dots and len(finite):
                 tagged.append(trace)
-                ends.append(QPointF(px[known[-1]], py[known[-1]]))
+                ends.append(QPointF(px[finite[-1]], py[finite[-1]]))
         view = transform.mapRect(self.boundingRect())
         return list(
             zip(tagged, arrange_boxes(ends, [line[1:] for line in lines], view), strict=True)
@@ -64,7 +64,7 @@ def arrange_boxes(
     ends: Sequence[QPointF], lines: Sequence[tuple[Values, Values]], view: QRectF
 ) -> list[QRectF]:
     """Return a box behind each end, in the vertical order of the ends; those of equal ends are
-    under one another, and all of them together are moved to where the fewest lines go through."""
+    below one another, and all of them together are moved to where the fewest lines cross them."""
     side = float(theme.Size.scaled(_SIDE))
     lefts = [min(end.x() + _GAP, view.right() - side) for end in ends]
     box_of: dict[int, QRectF] = {}

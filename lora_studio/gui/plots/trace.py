@@ -19,13 +19,13 @@ from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.theme import ColorPalette
 
-#: Pixels between two points of a smoothed line: wide lines cost by the point.
+#: Pixels between two points of a smoothed line; the cost of wide lines is per point.
 _SMOOTH_EVERY = 3
-#: More dots than this on a line say nothing: the line alone is drawn.
+#: Maximum number of dots on a line; with more points, only the line is drawn.
 _DOTS = 120
-#: Half the size of a mark in pixels, and the least distance between two of a kind.
+#: Half the size of a mark, and the minimum distance between two of a kind, in pixels.
 _MARK, _MARK_GAP = 4.0, 12.0
-#: Half the size of the dot that a curve of a single point is.
+#: Half the size of the dot for a curve with a single point, in pixels.
 _FIRST = 2.5
 
 
@@ -39,7 +39,7 @@ class TraceStyle:
     dots: float = 0.0  # radius in pixels
 
     def pen(self, palette: ColorPalette) -> QPen:
-        """Return the pen; a pale color is mixed, not transparent: overlaps stay even, painting fast."""
+        """Return the pen; a pale color is mixed instead of transparent, for even overlaps and fast painting."""
         pen = QPen(mix_colors(self.color(palette), palette.card, self.strength))
         pen.setWidthF(self.width)
         pen.setJoinStyle(Qt.PenJoinStyle.BevelJoin)
@@ -54,7 +54,7 @@ def mix_colors(color: str, background: str, strength: float) -> QColor:
 
 
 class PixelItem(pg.GraphicsObject):
-    """An item that covers the view and is painted in pixels."""
+    """A plot item that covers the view and is painted in pixels."""
 
     def __init__(self, palette: Callable[[], ColorPalette]) -> None:
         super().__init__()
@@ -98,10 +98,10 @@ class Trace(PixelItem):
         tag: str = "",
         sparse: bool = False,
     ) -> None:
-        """Create the trace; `smoothing` returns the width of the mean in points, None draws every peak.
+        """Create the trace; `smoothing` returns the window size in points; None draws every peak.
 
-        `title` and `mark` name it where its values are read out, `tag` is the letter at its end. A
-        `sparse` one has values at few steps, which are read out near them only.
+        `title` and `mark` identify the trace in the readout, and `tag` is the letter at its end. A
+        `sparse` trace has values at few steps and is read only near them.
         """
         super().__init__(palette)
         self.curve, self.look, self._smoothing = curve, look, smoothing
@@ -116,7 +116,7 @@ class Trace(PixelItem):
         return self._smoothing(self.curve) if self._smoothing else 0
 
     def get_points(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
-        """Return the points drawn between two steps; on a logarithmic axis the powers of ten."""
+        """Return the points drawn between two steps; on a logarithmic axis, values are powers of ten."""
         width = self.width()
         key = (low, high, columns, width, self.log)
         if key != self._key:
@@ -151,11 +151,11 @@ class Trace(PixelItem):
             return
         palette = self.palette()
         pen = self.look.pen(palette)
-        # A jagged line looks the same without smooth edges and is several times as fast.
+        # A jagged line looks the same without antialiasing, which makes it several times as fast.
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.look.width > 1)
         painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        if len(px) == 1 and not self.look.dots:  # there is no line yet, but there is a value
+        if len(px) == 1 and not self.look.dots:  # a single value, so there is no line yet
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QBrush(pen.color()))
             painter.drawEllipse(QPointF(px[0], py[0]), _FIRST, _FIRST)
@@ -175,21 +175,21 @@ class Trace(PixelItem):
 def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
     """Draw pairs of extremes as one vertical line per pixel column.
 
-    Filled rectangles take less than half the time of that line.
+    Filled rectangles take less than half the time of a polyline.
     """
     width = pen.widthF()
     lower, upper = np.fmax(py[0::2], py[1::2]), np.fmin(py[0::2], py[1::2])  # y grows downwards
-    # Far enough to meet the column before, as the line would.
+    # Extended to meet the previous column, as the line would.
     bottom, top = lower.copy(), upper.copy()
     bottom[1:], top[1:] = np.fmax(lower[1:], upper[:-1]), np.fmin(upper[1:], lower[:-1])
-    known = np.isfinite(bottom) & np.isfinite(top)
+    finite = np.isfinite(bottom) & np.isfinite(top)
     rects = PrimitiveArray(QRectF, 4)
-    rects.resize(int(known.sum()))
+    rects.resize(int(finite.sum()))
     corners = rects.ndarray()
-    corners[:, 0] = px[0::2][known] - width / 2
-    corners[:, 1] = top[known] - width / 2
+    corners[:, 0] = px[0::2][finite] - width / 2
+    corners[:, 1] = top[finite] - width / 2
     corners[:, 2] = width
-    corners[:, 3] = (bottom - top)[known] + width
+    corners[:, 3] = (bottom - top)[finite] + width
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(pen.color())
     painter.drawRects(*rects.drawargs())
@@ -197,7 +197,7 @@ def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
 
 MarkKind = Literal["checkpoint", "recovered", "paused", "resumed", "note"]
 
-#: Names of the marks in the legend and when read out.
+#: Names of the marks in the legend and the readout.
 MARK_NAMES: dict[MarkKind, str] = {
     "checkpoint": mark("checkpoint"),
     "recovered": mark("memory ran out"),
@@ -211,7 +211,7 @@ _MARK_ROLES: dict[MarkKind, str] = {
 }  # fmt: skip
 
 
-#: Pixels beside its step: a training is resumed at the step that it was paused at.
+#: Horizontal offset in pixels, because a training is resumed at the step where it was paused.
 _ASIDE: dict[MarkKind, float] = {"paused": -_MARK - 1, "resumed": _MARK + 1}
 
 

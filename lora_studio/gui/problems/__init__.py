@@ -1,1 +1,1 @@
-"""Messages and problems before the user, and the one thing to press for each."""
+"""Messages and problems in the window, each with a suggested action."""

@@ -13,7 +13,7 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
-#: Milliseconds that an info message stays, and its minimum when the user changes the page.
+#: Milliseconds that an info message is shown, and the minimum if the user changes the page.
 _INFO_TIME, _READ_TIME = 6000, 1500
 
 _LOOKS: dict[Level, tuple[str, Role]] = {
@@ -49,7 +49,7 @@ class MessageBar(QFrame):
             tr("What now?"), lambda: self._emit(self.explanation_requested), kind="link"
         )
         self._timer = QTimer(self, singleShot=True, interval=_INFO_TIME)
-        # The remaining time is compared below, and a coarse timer may be off by 5 %.
+        # `on_page_left` compares the remaining time, and a coarse timer can be off by 5 %.
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.hide)
         layout = QHBoxLayout(self)

@@ -38,11 +38,11 @@ class Messages(QObject):
         self._connected = False
 
     def info(self, text: Text | str) -> None:
-        """Post good news."""
+        """Post information, such as a success."""
         self._post(Toast("info", text))
 
     def warning(self, text: Text | str) -> None:
-        """Post something that needs attention but stops nothing."""
+        """Post a warning: it needs attention but doesn't stop anything."""
         self._post(Toast("warning", text))
 
     def error(self, text: Text | str) -> None:
@@ -50,7 +50,7 @@ class Messages(QObject):
         self._post(Toast("error", text))
 
     def problem(self, problem: Problem) -> None:
-        """Post a problem that belongs to no field, or that ended what the user had started."""
+        """Post a problem that has no field, or that ended an action of the user."""
         self._post(Toast(problem.severity, problem.what, problem))
 
     def connect_view(self) -> None:

@@ -19,10 +19,10 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class ProblemDialog(Dialog):
-    """Opened by every "What now?" button.
+    """The dialog that every "What now?" button opens.
 
     Signals:
-        field_requested(page, field): show the place of the problem.
+        field_requested(page, field): show the field of the problem.
         fix_requested(problem): apply its fix.
         hub_requested(problem): leave offline mode, or sign in.
         engine_requested(problem): set up or repair the engine.
@@ -95,6 +95,6 @@ class ProblemDialog(Dialog):
 
 
 def open_file(problem: Problem) -> None:
-    """Open the problem's file or folder in the system's program for it."""
+    """Open the problem's file or folder in the system's default program."""
     if problem.where.file:
         QDesktopServices.openUrl(QUrl.fromLocalFile(problem.where.file))

@@ -22,7 +22,7 @@ from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap,
 from lora_studio.gui.widgets.basics import button, label, separator
 from lora_studio.gui.widgets.glyph import ElidedLink
 
-#: Problems that the folded strip shows.
+#: Maximum number of problems that the folded strip shows.
 _IN_LINE = 2
 
 
@@ -30,7 +30,7 @@ class ProblemStrip(QFrame):
     """One line that unfolds to a list; hidden without problems.
 
     Signals:
-        field_requested(step, field): show the place of a problem; `field` may be empty.
+        field_requested(step, field): show the field of a problem; `field` may be empty.
         fix_requested(problem): apply its fix.
         explanation_requested(problem): explain it.
     """
@@ -44,7 +44,7 @@ class ProblemStrip(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "strip")
         self._problems: list[Problem] = []
-        self._index = -1  # of the problem that `show_next` has shown
+        self._index = -1  # index of the problem that `show_next` has shown
         self._glyph = QLabel()
         set_scaled_sizes(self._glyph, width=16, height=16)
         self.count = label("", "label")
@@ -84,7 +84,7 @@ class ProblemStrip(QFrame):
         self._show()
 
     def show_next(self) -> None:
-        """Show the place of the next problem that has one, starting over after the last."""
+        """Show the field or step of the next problem that has one, and start over after the last."""
         located = [problem for problem in self._problems if problem.where.step is not None]
         if located:
             following = (
@@ -190,7 +190,7 @@ _GLYPHS: dict[Role, str] = {"error": "error", "warn": "warning", "muted": "state
 
 
 def is_todo(problem: Problem) -> bool:
-    """Return whether nothing is wrong: something has simply not been chosen yet."""
+    """Return whether the problem is only a choice that the user hasn't made yet."""
     return problem.code.endswith(".none")
 
 

@@ -1,4 +1,4 @@
-"""The one button that helps most with a problem: a fix, a page, a file, the engine, the hub."""
+"""The most helpful action for a problem: a fix, a page, a file, the engine, or the Hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENGINE_PROBLEMS = (
     "engine.missing", "engine.version", "engine.gone", "engine.check", "engine.python_lacks",
 )  # fmt: skip
 
-#: Problems that a token of the hub solves.
+#: Problems that a Hub token solves.
 _TOKEN_PROBLEMS = (
     "model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token",
     "hub.not_allowed",
@@ -48,7 +48,7 @@ STEP_TITLES: dict[str, str] = {
     "training": mark("Train"), "merging": mark("Merge"), "export": mark("Export"),
 }  # fmt: skip
 
-#: Pages that belong to no step, except Home.
+#: Pages that aren't steps, except Home.
 PAGE_TITLES: dict[str, str] = {
     "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
 }  # fmt: skip
@@ -56,7 +56,7 @@ PAGE_TITLES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class SuggestedAction:
-    """What a button beside a problem does, its label, and the `page` that a "page" action shows."""
+    """The action of a button next to a problem, its label, and the `page` of a "page" action."""
 
     kind: ActionKind
     label: str

@@ -39,7 +39,7 @@ class ProjectCommands(QObject):
         )
 
     def locate(self, lost: Path) -> None:
-        """Ask where a moved project is now."""
+        """Ask for the new path of a moved project."""
         start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
         title = tr("Locate {name}").format(name=lost.stem)
         self._choose(title, start).fileSelected.connect(

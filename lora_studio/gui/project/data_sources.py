@@ -81,7 +81,7 @@ def get_weight(source: Plain) -> float:
 
 
 def select_fields(dataset: DatasetSpec, fields: Iterable[str]) -> DatasetSpec:
-    """Return the dataset with only these fields set, so that other changes ask nothing again."""
+    """Return the dataset with only these fields set, so that other changes don't trigger a new query."""
     return DatasetSpec(**{name: getattr(dataset, name) for name in fields})
 
 

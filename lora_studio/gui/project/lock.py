@@ -15,7 +15,7 @@ CODE = "project.open_elsewhere"
 
 
 class ProjectLock(QObject):
-    """A hidden file beside the project file, locked by the window that has the project open.
+    """A hidden file next to the project file, locked by the window that has the project open.
 
     Signals:
         called: bring this window to the front; another one was asked to open its project.
@@ -24,7 +24,7 @@ class ProjectLock(QObject):
     called = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Hold no lock."""
+        """Create it without a lock."""
         super().__init__(parent)
         self._lock: FileLock | None = None
         self._file: Path | None = None
@@ -60,7 +60,7 @@ class ProjectLock(QObject):
         self._lock = self._file = None
 
     def call(self, project: Path) -> None:
-        """Ask the window that has a project open to come to the front; it watches its lock file."""
+        """Ask the window that has a project open to come to the front, through the lock file that it watches."""
         with contextlib.suppress(OSError):
             os.utime(_get_lock_file(project))
 

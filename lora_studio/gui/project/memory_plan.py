@@ -1,4 +1,4 @@
-"""The input of the memory and time estimate, from the open project."""
+"""The input of the memory and time estimate, built from the open project."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from lora_studio.gui.project.state import ProjectState
 def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     """Return the memory plan, optionally with another precision.
 
-    None while a value is invalid, or model or device are not known yet.
-
-    Rows that are not measured yet count as long as the limit allows. Of several devices the one with
-    the least room counts.
+    None while a value is invalid or the model or device isn't known yet. Rows that haven't been
+    measured yet are assumed to have the maximum length. Among several devices, the one with the least
+    memory counts.
     """
     model, lora, dataset, training = (
         state.get_spec("model"), state.get_spec("lora"), state.get_spec("dataset"), state.get_spec("training"),
@@ -72,8 +71,8 @@ def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
 
 
 def with_adapter_size(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
-    """Return the model with the adapter's size: exact if widths alone determine it, else as the
-    engine counted it last."""
+    """Return the model with the adapter's size: exact if the widths determine it, or else as the
+    engine last counted it."""
     adapter = adapter_size.count_parameters(model, lora)
     return model if adapter is None else model.model_copy(update={"adapter": adapter})
 

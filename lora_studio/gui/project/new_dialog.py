@@ -26,7 +26,7 @@ class NewProjectDialog(Dialog):
     def __init__(
         self, parent_folder: Path, parent: QWidget | None = None, title: str = mark("New project")
     ) -> None:
-        """Offer a free name; the project's own folder is created inside `parent_folder`."""
+        """Suggest an unused name; the project's own folder is created inside `parent_folder`."""
         super().__init__(tr(title), "", parent)
         self.name = QLineEdit(_find_free_name(parent_folder))
         self.name.setMinimumWidth(DIALOG_WIDTH)

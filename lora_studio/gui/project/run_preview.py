@@ -18,7 +18,7 @@ from lora_studio.gui.project.state import ProjectState
 
 @dataclass(frozen=True)
 class SplitPreview:
-    """Training rows per epoch and validation rows; `separate` if those come from a file."""
+    """Training rows per epoch and validation rows; `separate` if the latter come from a file."""
 
     train: int
     validation: int
@@ -44,12 +44,12 @@ def split(state: ProjectState) -> SplitPreview | None:
         return None
     used = data.rows_used
     separate = bool(state.get("dataset", "validation_file"))
-    held = 0 if separate else min(used, count) if count > 0 else round(float(share) * used)
+    validation = 0 if separate else min(used, count) if count > 0 else round(float(share) * used)
     per_epoch = data_sources.count_rows_per_epoch(
         data_sources.to_plain(state.get("dataset", "sources")), [item.used for item in data.sources]
     )
-    train = per_epoch * (used - held) / used if used else 0.0
-    return SplitPreview(train=round(train), validation=held, separate=separate)
+    train = per_epoch * (used - validation) / used if used else 0.0
+    return SplitPreview(train=round(train), validation=validation, separate=separate)
 
 
 def describe_steps(training: TrainingSpec, rows: int | None) -> str:
@@ -79,9 +79,9 @@ def describe_steps(training: TrainingSpec, rows: int | None) -> str:
 
 def count_steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
     """Return the optimizer steps of the training, and whether the step limit ends it."""
-    wanted = math.ceil(rows / training.effective_batch * training.epochs)
-    limited = 0 < training.max_steps < wanted
-    return (training.max_steps if limited else wanted), limited
+    steps = math.ceil(rows / training.effective_batch * training.epochs)
+    limited = 0 < training.max_steps < steps
+    return (training.max_steps if limited else steps), limited
 
 
 def describe_backend(state: ProjectState) -> str:

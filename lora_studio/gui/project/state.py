@@ -24,7 +24,7 @@ from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.undo import UNSET, Change, Edit, UndoStack, restore
 
-#: Milliseconds without a change after which a project that has a file saves itself.
+#: Milliseconds without a change after which a project with a file is saved.
 AUTOSAVE_DELAY = 800
 
 
@@ -58,17 +58,17 @@ _FACT_OF: dict[type, str] = {
 
 
 class ProjectState(QObject):
-    """Wraps the draft of the open project.
+    """The draft of the open project with its problems, facts and run.
 
     Signals:
         opening: another project is about to be opened, so listeners of `opened` must exist.
         opened: another project is open; read everything again.
         value_changed(step, field): one field has another value.
-        problems_changed(list[Problem]): every problem there is now.
+        problems_changed(list[Problem]): all current problems.
         saved(Path): the project file was written.
-        dirty_changed(bool): whether there are changes that are in no file yet.
-        facts_changed(name): the attribute of `facts` with this name is new or gone.
-        run_changed: `run`, `running` or `stopping` is another one.
+        dirty_changed(bool): whether there are unsaved changes.
+        facts_changed(name): this attribute of `facts` was set or cleared.
+        run_changed: `run`, `running` or `stopping` has changed.
     """
 
     opening = Signal()
@@ -85,12 +85,12 @@ class ProjectState(QObject):
         super().__init__(parent)
         self.messages = messages or Messages(self)
         self.draft = Draft()
-        self._specs: dict[Step, Spec | None] = {}  # as they are resolved now
+        self._specs: dict[Step, Spec | None] = {}  # as last resolved
         self.facts = ProjectFacts()
         self.run: RunFolder | None = None
         #: Kind of the running job: "train", "merge", "export", or "" for none.
         self.running = ""
-        #: Whether that job has been told to end and has not ended yet.
+        #: Whether the running job was asked to stop and hasn't ended yet.
         self.stopping = False
         self.undo = QUndoStack(self)
         self.undo.cleanChanged.connect(self._on_clean_changed)
@@ -99,7 +99,7 @@ class ProjectState(QObject):
         self._autosave = QTimer(self, singleShot=True, interval=AUTOSAVE_DELAY)
         self._autosave.timeout.connect(self._save_by_itself)
 
-    # --- one project after another ------------------------------------------------------------
+    # --- opening and saving -------------------------------------------------------------------
 
     def new(self) -> None:
         """Start an untitled project with default values."""
@@ -149,25 +149,32 @@ class ProjectState(QObject):
     def save_as(self, folder: Path, name: str) -> bool:
         """Save a copy in a folder of its own and continue with it.
 
-        Files beside the old project are named by their full path from now on. Runs stay behind.
+        Files in the old project's folder are referred to by their full paths. Runs aren't copied.
         """
-        before = self.draft.folder
+        old_folder = self.draft.folder
         draft = copy.deepcopy(self.draft)
         draft.loaded_problems = [item for item in draft.loaded_problems if item != draft.read_only]
         draft.name, draft.read_only, draft.keep_backup = name, None, False
-        if before and (sources := data_sources.to_plain(draft.values["dataset"].get("sources"))):
-            draft.values["dataset"]["sources"] = data_sources.move_sources(sources, before)
+        if old_folder and (
+            sources := data_sources.to_plain(draft.values["dataset"].get("sources"))
+        ):
+            draft.values["dataset"]["sources"] = data_sources.move_sources(sources, old_folder)
         for step, spec in SPECS.items():
             for about in list_facts(spec):
                 value = draft.values[step].get(about.name)
-                if before and about.path and isinstance(value, str) and (before / value).exists():
-                    draft.values[step][about.name] = str(before / value) if value else value
+                if (
+                    old_folder
+                    and about.path
+                    and isinstance(value, str)
+                    and (old_folder / value).exists()
+                ):
+                    draft.values[step][about.name] = str(old_folder / value) if value else value
         try:
             draft.save(folder.absolute() / f"{project.to_file_name(name)}{project.SUFFIX}")
         except ProblemError as error:
             self._report_error(error)
             return False
-        self.undo.setClean()  # the changes went into the copy
+        self.undo.setClean()  # the changes were saved in the copy
         self._load_draft(draft)
         return True
 
@@ -207,7 +214,7 @@ class ProjectState(QObject):
     def change(self, title: str, changes: Iterable[Change], *, merges: bool = False) -> None:
         """Change several fields as one undo step, skipping equal values.
 
-        `merges`: with the same change just before, as while a slider moves.
+        With `merges`, it is merged with the same change just before, as while a slider moves.
         """
         real = [
             (step, name, value)
@@ -215,10 +222,10 @@ class ProjectState(QObject):
             if self._is_different(step, name, value)
         ]
         if real:
-            before = [
+            old_values = [
                 (step, name, self.draft.values[step].get(name, UNSET)) for step, name, _ in real
             ]
-            self.undo.push(Edit(self._put, title, before, real, merges=merges))
+            self.undo.push(Edit(self._put, title, old_values, real, merges=merges))
 
     def restore_history(self, history: UndoStack) -> None:
         """Restore the undo history of another window on the same project."""
@@ -234,14 +241,14 @@ class ProjectState(QObject):
     def get_ollama_host(self) -> str:
         """Return the address of Ollama; "" means this computer.
 
-        An address with a password stands in this process's environment only, which workers that
-        are at work already do not see.
+        An address with a password is only in this process's environment, which workers that are
+        already running don't see.
         """
         return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
 
     def get_spec(self, step: Step) -> Spec | None:
         """Return the spec of a step with absolute paths, None if a value in it is invalid."""
-        if step not in self._specs:  # asked some hundred times with every edit
+        if step not in self._specs:  # called hundreds of times per edit
             self._specs[step] = self.draft.spec(step)
         return self._specs[step]
 
@@ -264,7 +271,7 @@ class ProjectState(QObject):
 
     def check_again(self) -> None:
         """Check the project, including the disk, and emit `problems_changed` if problems changed."""
-        self._specs.clear()  # whether a name is a folder or one of the hub depends on the disk
+        self._specs.clear()  # whether a name is a folder or a Hub ID depends on the disk
         problems = checks.check(self.draft)
         problems += _deduplicate(item for source in self._reported.values() for item in source)
         if problems != self._problems:
@@ -288,15 +295,15 @@ class ProjectState(QObject):
             self.run, self.running, self.stopping = run, running, stopping
             self.run_changed.emit()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
     def _is_different(self, step: Step, field: str, value: Any) -> bool:
-        now = self.get(step, field)
-        same_type = type(now) is type(value) or {type(now), type(value)} == {list, tuple}
+        current = self.get(step, field)
+        same_type = type(current) is type(value) or {type(current), type(value)} == {list, tuple}
         return not same_type or (
-            list(now) != list(value)
-            if same_type and isinstance(now, list | tuple)
-            else now != value
+            list(current) != list(value)
+            if same_type and isinstance(current, list | tuple)
+            else current != value
         )
 
     def _apply(self, step: Step, field: str, value: Any) -> None:

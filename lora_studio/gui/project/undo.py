@@ -10,13 +10,13 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from lora_studio.core.problems import Step
 
-#: Stands for a field that is not set and takes its default.
+#: Represents a field that isn't set and uses its default.
 UNSET = object()
 
 #: A field of a step, and a value for it.
 Change = tuple[Step, str, Any]
 
-#: Gives fields their values.
+#: A function that sets fields to values.
 Put = Callable[[Sequence[Change]], None]
 
 
@@ -33,9 +33,10 @@ class Edit(QUndoCommand):
         merges: bool = False,
         asleep: bool = False,
     ) -> None:
-        """Create an edit; `before` and `after` have the same fields. `merges`: with the same edit just before.
+        """Create an edit; `before` and `after` have the same fields.
 
-        While it is `asleep` it changes nothing, whatever its stack does with it.
+        With `merges`, it is merged with the same edit just before.
+        While it is `asleep`, undo and redo change nothing.
         """
         super().__init__(title)
         self.before, self.after, self.merges = tuple(before), tuple(after), merges
@@ -52,8 +53,8 @@ class Edit(QUndoCommand):
 
     def id(self) -> int:
         """Return an ID; Qt merges neighbors with the same ID, and -1 never merges."""
-        held = any(isinstance(value, list | tuple) for _, _, value in self.after)
-        if self.asleep or held or (len(self.after) != 1 and not self.merges):
+        has_list = any(isinstance(value, list | tuple) for _, _, value in self.after)
+        if self.asleep or has_list or (len(self.after) != 1 and not self.merges):
             return -1
         return hash(tuple(self.list_fields())) & 0x3FFFFFFF
 
@@ -84,7 +85,7 @@ def get_undo_stack(stack: QUndoStack) -> UndoStack:
 
 
 def restore(stack: QUndoStack, saved: UndoStack, put: Put, titled: Callable[[Edit], str]) -> None:
-    """Fill an empty stack with the edits of another; values don't change and count as saved.
+    """Fill an empty stack with the edits of another one; values don't change and count as saved.
 
     `titled` gives each edit a new name.
     """

@@ -1,1 +1,1 @@
-"""Reusable widgets that know neither pages nor the window."""
+"""Reusable widgets that depend on neither pages nor the window."""

@@ -50,7 +50,7 @@ def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QL
     text_label = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
     text_label.setProperty("role", role)
     if QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft:
-        # A label goes by the script of its own words, which here may be a name or a number only.
+        # A label's direction follows its text, which may be only a name or a number.
         text_label.setAlignment(_RIGHT)
     if wrap:
         policy = text_label.sizePolicy()
@@ -100,7 +100,7 @@ def tool_button(
 
 
 def folder_button(folder: Callable[[], Path | None]) -> QPushButton:
-    """Return a "Show folder" button; `folder` is asked on each click, None does nothing."""
+    """Return a "Show folder" button; `folder` is called on each click; nothing happens if it returns None."""
 
     def show() -> None:
         if (path := folder()) is not None:
@@ -255,9 +255,10 @@ class FlowLayout(QLayout):
     def addWidget(self, widget: QWidget) -> None:
         """Append a widget.
 
-        WORKAROUND: Qt's own `addWidget` makes the item in C++, and shiboken may forget such an item
-        while it lives, whenever it takes a holder of this layout for gone: asked for its size, it raises
-        "already deleted", and an exception out of a layout ends the program. Those made here it knows.
+        WORKAROUND: Qt's own `addWidget` creates the item in C++. When shiboken considers a parent of
+        this layout deleted, it invalidates its wrapper of such an item, although the item still exists.
+        Asking the item for its size then raises "already deleted", and an exception in a layout ends
+        the program. Items that are created in Python stay valid.
         """
         self.addChildWidget(widget)
         self.addItem(QWidgetItem(widget))
@@ -297,9 +298,9 @@ class FlowLayout(QLayout):
 
     def sizeHint(self) -> QSize:
         """Return the size of a single row."""
-        shown = self._list_visible()
-        width = sum(item.sizeHint().width() + self.spacing() for item in shown)
-        height = max((item.sizeHint().height() for item in shown), default=0)
+        visible = self._list_visible()
+        width = sum(item.sizeHint().width() + self.spacing() for item in visible)
+        height = max((item.sizeHint().height() for item in visible), default=0)
         return QSize(max(0, width - self.spacing()), height)
 
     def minimumSize(self) -> QSize:

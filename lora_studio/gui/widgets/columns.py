@@ -1,4 +1,4 @@
-"""Two parts side by side: stacked where the window is narrow, or with a movable divider."""
+"""Two parts side by side: stacked if the window is narrow, or with a movable divider."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ResponsiveColumns(QWidget):
     ) -> None:
         """Create the columns; `stretch` divides the width, 0 takes the minimum.
 
-        `right_width` pixels, more where text is larger, are what the right part gets beside the left one; below it, it is as
-        wide as there is room.
+        `right_width` is the width of the right part in pixels at a text size of 100 %. Below the left
+        part, the right one uses the full width.
         """
         super().__init__(parent)
         self._parts = [_to_widget(left), _to_widget(right)]
@@ -52,10 +52,10 @@ class ResponsiveColumns(QWidget):
 
     def event(self, event: QEvent) -> bool:
         """Rearrange the columns when a part changes its size."""
-        done = super().event(event)
+        handled = super().event(event)
         if event.type() == QEvent.Type.LayoutRequest:
             self._arrange()
-        return done
+        return handled
 
     def _arrange(self) -> None:
         left, right = self._list_widths()
@@ -66,8 +66,8 @@ class ResponsiveColumns(QWidget):
             self._box.setDirection(direction)
             self.updateGeometry()
         if self._right_width:
-            # A fixed width below the left part would be given too little height: wrapped words are
-            # measured at the width of the column.
+            # A fixed width below the left part would get too little height, because wrapped text is
+            # measured at the full width.
             if fits:
                 self._parts[1].setFixedWidth(self._count_columns())
             else:

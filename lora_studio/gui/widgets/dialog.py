@@ -9,7 +9,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import column, label, row
 
-#: Least width of a dialog's content; setting it on the dialog itself would let its buttons shrink.
+#: Minimum width of a dialog's content; set on the dialog itself, it would let the buttons shrink.
 DIALOG_WIDTH = 440
 
 

@@ -24,7 +24,7 @@ _WIDTH, _HEIGHT, _LIST_WIDTH = 880, 620, 210
 
 
 class DocsViewer(QDialog):
-    """Lists topics on the left and shows the document on the right; it is not modal."""
+    """A non-modal window with topics on the left and the document on the right."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create the viewer at the first topic."""
@@ -46,9 +46,9 @@ class DocsViewer(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(Spacing.L, Spacing.L, Spacing.L, Spacing.L)
         layout.setSpacing(Spacing.M)
-        held = row(self.topics, self.page, spacing=Spacing.M)
-        held.setStretch(1, 1)
-        layout.addLayout(held)
+        content = row(self.topics, self.page, spacing=Spacing.M)
+        content.setStretch(1, 1)
+        layout.addLayout(content)
         layout.addLayout(row(None, close))
         self.page.resized.connect(lambda: self._scroll_to(self.topic))
         self.topics.currentItemChanged.connect(lambda item, _: self._on_chosen(item))
@@ -106,7 +106,7 @@ class _Page(QTextBrowser):
     """A text browser that reports when it is resized.
 
     Signals:
-        resized: every place in it is elsewhere now.
+        resized: all positions in the text have changed.
     """
 
     resized = Signal()

@@ -10,9 +10,9 @@ from lora_studio.core.project.project import SUFFIX
 
 
 def get_dropped_paths(event: QDropEvent) -> list[Path]:
-    """Return all local paths of a drag, or none if it has anything else.
+    """Return all local paths of a drag, or none if it contains anything else.
 
-    A project is none of them: wherever it is dropped, it is opened.
+    Projects aren't returned, because dropping one anywhere opens it.
     """
     urls = event.mimeData().urls()
     if not urls or not all(url.isLocalFile() for url in urls) or get_dropped_project(event):

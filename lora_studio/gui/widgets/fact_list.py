@@ -12,19 +12,19 @@ from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
-#: Where a line of a value may end.
+#: Matches where a line of a value may end.
 _BREAK = re.compile(r"[\s/\\]|(?<=-)(?=\D)")
-#: Pixels that a word alone may claim.
+#: Maximum pixels that are reserved for a single word.
 _LONGEST = 160
 
-#: Name and value; an empty value leaves the line out.
+#: Name and value; lines with an empty value are hidden.
 Fact = tuple[str, str]
 
 
 def align_at_top(part: QLabel) -> None:
     """Make a label selectable and align it at the top.
 
-    Names beside values are made so, too: Qt lays out words that can be selected a pixel higher.
+    Use it for names next to values, too: Qt lays out selectable text a pixel higher.
     """
     part.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     sideways = part.alignment() & Qt.AlignmentFlag.AlignHorizontal_Mask
@@ -46,17 +46,17 @@ class FactList(QWidget):
 
     def show_facts(self, facts: Sequence[Fact]) -> None:
         """Replace all lines."""
-        shown = [fact for fact in facts if fact[1]]
-        while len(self.labels) < len(shown):
+        filled = [fact for fact in facts if fact[1]]
+        while len(self.labels) < len(filled):
             self._add()
         for index, (name, value) in enumerate(self.labels):
-            here = index < len(shown)
-            name.setVisible(here)
-            value.setVisible(here)
-            if here:
-                name.setText(shown[index][0])
-                value.setText(shown[index][1])
-                value.setAccessibleName(": ".join(shown[index]))
+            is_used = index < len(filled)
+            name.setVisible(is_used)
+            value.setVisible(is_used)
+            if is_used:
+                name.setText(filled[index][0])
+                value.setText(filled[index][1])
+                value.setAccessibleName(": ".join(filled[index]))
         self.updateGeometry()
 
     def minimumSizeHint(self) -> QSize:

@@ -94,7 +94,7 @@ class ElidedLink(QPushButton):
     def get_elided_text(self) -> str:
         """Return the text as shown, elided if necessary."""
         lacking = self.sizeHint().width() - self.width()
-        if lacking <= 0:  # fractions of a pixel are no reason to cut
+        if lacking <= 0:  # a fraction of a pixel is no reason to elide
             return self.text()
         metrics = self.fontMetrics()
         room = metrics.horizontalAdvance(self.text()) - lacking
@@ -107,7 +107,7 @@ class ElidedLabel(QLabel):
     def __init__(self, text: str = "", role: LabelRole = "body") -> None:
         """Create a label that shrinks as needed."""
         super().__init__(text, textFormat=Qt.TextFormat.PlainText)
-        self.full = ""  # what the tooltip says also where nothing is cut
+        self.full = ""  # a tooltip to show even if the text isn't elided
         self.setProperty("role", role)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
@@ -126,14 +126,14 @@ class ElidedLabel(QLabel):
         self._update_tooltip()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint what fits, eliding the middle, because names differ at their ends."""
+        """Paint the text, elided in the middle because names differ at their ends."""
         painter = QPainter(self)
-        shown = self.fontMetrics().elidedText(
+        elided = self.fontMetrics().elidedText(
             self.text(), Qt.TextElideMode.ElideMiddle, self.width()
         )
         painter.setPen(self.palette().color(self.foregroundRole()))
-        # Isolated: from right to left the first slash of a path would go to its end.
-        painter.drawText(self.rect(), int(self.alignment()), f"\u2068{shown}\u2069")
+        # Isolated, because a right-to-left layout would move the first slash of a path to its end.
+        painter.drawText(self.rect(), int(self.alignment()), f"\u2068{elided}\u2069")
         painter.end()
 
     def _update_tooltip(self) -> None:

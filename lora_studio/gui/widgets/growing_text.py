@@ -35,17 +35,17 @@ class GrowingText(QTextEdit):
         get_theme().changed.connect(self._tint)
 
     def show_text(self, text: str, role: str = "text") -> None:
-        """Replace the text but keep the common beginning, so that a selection in it stays."""
-        now = self.toPlainText()
+        """Replace the text after the common beginning, so that a selection there is kept."""
+        current = self.toPlainText()
         if role != self._role:
             self._role = role
             self._tint()
-        if text == now:
+        if text == current:
             return
         cursor = QTextCursor(self.document())
-        if text.startswith(now):
+        if text.startswith(current):
             cursor.movePosition(QTextCursor.MoveOperation.End)
-            text = text[len(now) :]
+            text = text[len(current) :]
         else:
             cursor.select(QTextCursor.SelectionType.Document)
         look = cursor.charFormat()

@@ -1,4 +1,4 @@
-"""What all tables with row selection have in common."""
+"""Common setup of tables with row selection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROW = 30
 def set_up_table(table: QTableView) -> None:
     """Select single rows by mouse or arrow keys; Tab leaves the table.
 
-    No grid, no numbers at the left, rows of one height that grows with the text.
+    The table has no grid and no row numbers; all rows have the same height, which scales with the text.
     """
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -34,7 +34,7 @@ def set_up_table(table: QTableView) -> None:
 def enable_copying(table: QTableView, words: Callable[[QModelIndex], str] | None = None) -> None:
     """Copy the selected cells as tab-separated text with Ctrl+C, in visual order.
 
-    `words` says what a cell is copied as, if not as it is shown.
+    `words` returns the text to copy for a cell, if it differs from the displayed text.
     """
     say = words or (lambda index: str(index.data() or ""))
 

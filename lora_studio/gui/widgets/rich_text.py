@@ -1,4 +1,4 @@
-"""Read-only text in the colors of the theme, and its formats."""
+"""Read-only rich text in the colors of the theme, and functions for its formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.gui.theme import Size, color, get_monospace_family, get_theme
 
 
 class RichText(QTextEdit):
-    """A text that repaints when the theme changes; selectable by keyboard too."""
+    """A read-only text that is repainted when the theme changes; selectable by keyboard, too."""
 
     def __init__(self, paint: Callable[[], None], name: str) -> None:
         """Create it; `name` is the accessible name, and Tab leaves the text."""

@@ -1,4 +1,4 @@
-"""The Tab order follows the layout, whatever the order in which widgets were created."""
+"""Make the Tab order follow the layout instead of the order in which widgets were created."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from PySide6.QtWidgets import (
 def move_focus(window: QWidget, forwards: bool) -> bool:
     """Focus the next or previous Tab stop of `window`; return False if there is none.
 
-    Parts follow one another as they are laid out; Qt's own order is that in which they were made.
+    The order is that of the layout; Qt's own order is that of creation.
 
-    WORKAROUND: Qt stops at a widget whose focus proxy is one of its parts as if it were that part:
-    Tab jumps over what stands before the part, or goes back to it for ever. Here the parts alone
-    are stops.
+    WORKAROUND: Qt treats a widget whose focus proxy is one of its children as if it were that child,
+    so Tab skips what comes before the child, or returns to it forever. Here, only the children are
+    stops.
     """
-    here = window.focusWidget() or window
+    focused = window.focusWidget() or window
     place_of = _make_position_lookup(window)
     stops = _list_stops(window, place_of)
-    if not stops or stops == [here]:
+    if not stops or stops == [focused]:
         return False
-    if here in stops:
-        index = stops.index(here) + (1 if forwards else -1)
-    else:  # such as a page as a whole, which holds stops
-        before = sum(place_of(widget) <= place_of(here) for widget in stops)
-        index = before if forwards else before - 1
+    if focused in stops:
+        index = stops.index(focused) + (1 if forwards else -1)
+    else:  # for example a page, which contains stops
+        preceding = sum(place_of(widget) <= place_of(focused) for widget in stops)
+        index = preceding if forwards else preceding - 1
     reason = Qt.FocusReason.TabFocusReason if forwards else Qt.FocusReason.BacktabFocusReason
     window.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
     stops[index % len(stops)].setFocus(reason)
@@ -49,7 +49,7 @@ def list_focus_order(window: QWidget) -> list[QWidget]:
 
 def _list_stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]:
     stops = [widget for widget in _list_focus_chain(window) if _is_stop(widget, window)]
-    return sorted(stops, key=place_of)  # those without a layout stay in Qt's order
+    return sorted(stops, key=place_of)  # widgets without a layout stay in Qt's order
 
 
 def _list_focus_chain(window: QWidget) -> list[QWidget]:
@@ -98,8 +98,8 @@ def _is_stop(widget: QWidget, window: QWidget) -> bool:
 def _get_focus_policy(widget: QWidget) -> Qt.FocusPolicy:
     """Return the focus policy of a widget; a button group has the most permissive of its buttons.
 
-    Once one of them has had the focus, Qt takes Tab from the others, and gives it back to none that is
-    chosen by the program later.
+    Once a button has had the focus, Qt removes TabFocus from the others, and doesn't restore it for a
+    button that the program checks later.
     """
     policy = widget.focusPolicy()
     group = widget.group() if isinstance(widget, QAbstractButton) else None
@@ -110,7 +110,7 @@ def _get_focus_policy(widget: QWidget) -> Qt.FocusPolicy:
 
 
 def _is_skipped_in_group(widget: QWidget) -> bool:
-    """Return whether another button of its group is checked, from which arrow keys lead here."""
+    """Return whether another button of its group is checked, so that only arrow keys reach this one."""
     group = widget.group() if isinstance(widget, QAbstractButton) else None
     chosen = group.checkedButton() if group is not None and group.exclusive() else None
     return chosen is not None and chosen is not widget and chosen.isEnabled()
@@ -136,17 +136,17 @@ def _list_parts(widget: QWidget) -> list[QWidget]:
 def _iterate_widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
     """Yield the widgets that a layout and its nested layouts hold, in order.
 
-    WORKAROUND: asks where each of them is, since `itemAt` can return an item that has been deleted:
-    nothing tells Python when Qt deletes an item, and a new one may be made where it was ("already
-    deleted", after a while of Tab over lists that are filled again and again).
+    WORKAROUND: uses `indexOf` because `itemAt` can return a deleted item: PySide doesn't notice when Qt
+    deletes an item, and Qt may create a new one at the same address ("already deleted", after pressing
+    Tab for a while in lists that are refilled repeatedly).
     """
-    held: list[tuple[int, QWidget | QLayout]] = [
+    items: list[tuple[int, QWidget | QLayout]] = [
         (index, part) for part in inside if (index := layout.indexOf(part)) >= 0
     ]
-    held += [
+    items += [
         (layout.indexOf(part), part) for part in layout.children() if isinstance(part, QLayout)
     ]
-    for _, part in sorted(held, key=lambda each: each[0]):
+    for _, part in sorted(items, key=lambda each: each[0]):
         if isinstance(part, QWidget):
             yield part
         else:

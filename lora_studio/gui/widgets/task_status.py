@@ -36,7 +36,7 @@ class TaskStatus(QWidget):
 
     Signals:
         cancel_clicked(kind): cancel the shown task.
-        resume_clicked(kind): start it again.
+        resume_clicked(kind): restart the task.
     """
 
     cancel_clicked = Signal(str)
@@ -62,17 +62,17 @@ class TaskStatus(QWidget):
     def show_running(self, kind: str, progress: events.Progress | None) -> None:
         """Show a running task."""
         self.kind = kind
-        done = progress.done / progress.total if progress and progress.total else None
+        share = progress.done / progress.total if progress and progress.total else None
         doing = localize(progress.stage) if progress else localize(COMMANDS[kind].title)
-        parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
+        parts = [f"{doing}…" if share is None else f"{doing}  {100 * share:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
             parts.append(
                 tr("{time} left").format(time=localize(messages.describe_remaining(progress.eta_s)))
             )
         self.words.setText("  ·  ".join(parts))
-        self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))
+        self.bar.setValue(round(_UNITS * min(1.0, share or 0.0)))
         self.bar.setAccessibleName(self.words.text())
-        self.bar.setVisible(done is not None)
+        self.bar.setVisible(share is not None)
         self.cancel.setToolTip(tr(_CANCEL[kind]))
         self.cancel.setAccessibleName(self.cancel.toolTip())
         self.cancel.show()

@@ -17,9 +17,9 @@ from lora_studio.gui.widgets.basics import FlowLayout, button, label
 from lora_studio.gui.widgets.glyph import ElidedLabel
 from lora_studio.gui.widgets.rich_text import RichText, make_block_format, make_text_format
 
-#: Tokens painted at first; a row of a hundred thousand would take seconds.
+#: Maximum number of tokens painted at first; a hundred thousand would take seconds.
 SHOWN = 8000
-#: Role of the color, mark beside the color, words.
+#: Token state -> color role, mark in addition to the color, and name.
 _STATES = {
     "trained": ("accent", "text-decoration: underline", mark("trained")),
     "context": ("muted", "", mark("context")),
@@ -110,14 +110,14 @@ class TokenView(QWidget):
     # --- painting -----------------------------------------------------------------------------
 
     def _paint(self) -> None:
-        shown = self._tokens if self._all else self._tokens[:SHOWN]
-        self._starts = []  # before the cursor moves: it asks what stands there
+        visible = self._tokens if self._all else self._tokens[:SHOWN]
+        self._starts = []  # set before the cursor moves, which looks up the token under it
         cursor = self.box.start_document()
-        cursor.beginEditBlock()  # one layout at the end instead of one per token
+        cursor.beginEditBlock()  # one layout pass at the end instead of one per token
         looks = _Looks()
-        before: Token | None = None
-        for number, token in enumerate(shown):
-            if before is not None and _is_turn_start(before, token):
+        previous: Token | None = None
+        for number, token in enumerate(visible):
+            if previous is not None and _is_turn_start(previous, token):
                 if not cursor.atBlockStart():
                     cursor.insertBlock()
                 cursor.setBlockFormat(make_block_format(Spacing.S))
@@ -127,12 +127,12 @@ class TokenView(QWidget):
             for line in rest:
                 cursor.insertBlock(make_block_format())
                 cursor.insertText(line, looks.format_for(token, number))
-            if token.text.strip() or before is None:
-                before = token
+            if token.text.strip() or previous is None:
+                previous = token
         cursor.endEditBlock()
         self.box.moveCursor(QTextCursor.MoveOperation.Start)
         self.box.setPlaceholderText(self._empty)
-        hidden = len(self._tokens) - len(shown)
+        hidden = len(self._tokens) - len(visible)
         self.more.setVisible(hidden > 0)
         self.more.setText(tr_n("Show {n} more token", "Show {n} more tokens", hidden))
         self._show_legend()

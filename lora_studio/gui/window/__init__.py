@@ -1,1 +1,1 @@
-"""The window whole: its frame with help, appearance and closing, every signal and shortcut wired."""
+"""The complete main window: frame, help, appearance and closing, with all signals and shortcuts connected."""

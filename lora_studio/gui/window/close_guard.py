@@ -1,4 +1,4 @@
-"""Decides whether the window may close: asks about a job, a copy and unsaved changes."""
+"""Decide whether the window may close: ask about a job, a copy and unsaved changes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lora_studio.gui.window.closing_dialogs import ClosingDialog, CopyingDialog,
 
 
 class CloseGuard(QObject):
-    """Asks about one thing after another, and closes when nothing is left to ask.
+    """Asks one question after another before the window closes.
 
     Signals:
-        close_now: what the window waited for has ended; it may be closed again.
+        close_now: the window can be closed now, because what it waited for has ended.
     """
 
     close_now = Signal()

@@ -1,4 +1,4 @@
-"""Arranges the parts of the window: rail, header, message bar, page, problem strip."""
+"""Arrange the parts of the window: rail, header, message bar, page, problem strip."""
 
 from __future__ import annotations
 

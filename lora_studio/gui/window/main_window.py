@@ -16,7 +16,7 @@ from lora_studio.gui.window import layout
 from lora_studio.gui.window.appearance import Appearance
 from lora_studio.gui.window.close_guard import CloseGuard
 
-#: Milliseconds until a shown window is painted and the gauges can start.
+#: Milliseconds after showing the window until it is painted and the gauges can start.
 _PAINTED = 300
 
 
@@ -65,7 +65,7 @@ class Window(Shell):
         return tab_order.move_focus(self, forwards)
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Close now, or later when the running job has ended as the user chose."""
+        """Close now, or when the running job has ended, as the user chose."""
         self.commit()
         if self.closing.can_close():
             self.leave()

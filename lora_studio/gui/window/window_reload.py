@@ -1,4 +1,4 @@
-"""Replaces the window when the language changes: its texts are translated when it is created."""
+"""Replace the window when the language changes, because texts are translated when widgets are created."""
 
 from __future__ import annotations
 
@@ -35,27 +35,29 @@ class WindowReload(QObject):
 
     def reload(self) -> None:
         """Show the same page of the same project in the chosen language; undo history is kept."""
-        old = self.window
-        old.commit()
-        if old.cluster.is_writing or old.engine.control.running:
-            old.messages.info(tr("Wait until the running task ends, then change the language."))
+        old_window = self.window
+        old_window.commit()
+        if old_window.cluster.is_writing or old_window.engine.control.running:
+            old_window.messages.info(
+                tr("Wait until the running task ends, then change the language.")
+            )
             return
-        if old.has_project and old.state.dirty and not old.save():
-            return  # `save` has shown the reason
+        if old_window.has_project and old_window.state.dirty and not old_window.save():
+            return  # `save` has reported the reason
         project, page_name, edits = (
-            old.state.draft.path,
-            old.page_name,
-            get_undo_stack(old.state.undo),
+            old_window.state.draft.path,
+            old_window.page_name,
+            get_undo_stack(old_window.state.undo),
         )
-        old.leave()
-        language.install(self._app, old.preferences.language)
+        old_window.leave()
+        language.install(self._app, old_window.preferences.language)
         message_translation.clear_cache()
-        new = self.window = self._make(old.preferences)
-        new.reload_requested.connect(self._schedule)
-        new.setGeometry(old.geometry())
-        new.show()
-        if project is not None and new.open_project(project):
-            new.state.restore_history(edits)
-        new.show_page(page_name)
-        old.close()
-        old.deleteLater()
+        new_window = self.window = self._make(old_window.preferences)
+        new_window.reload_requested.connect(self._schedule)
+        new_window.setGeometry(old_window.geometry())
+        new_window.show()
+        if project is not None and new_window.open_project(project):
+            new_window.state.restore_history(edits)
+        new_window.show_page(page_name)
+        old_window.close()
+        old_window.deleteLater()

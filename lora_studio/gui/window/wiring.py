@@ -1,4 +1,4 @@
-"""Connects the signals of the window's parts, and adds every action with its shortcut."""
+"""Connect the signals of the window's parts, and add every action with its shortcut."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _wire_project(window: Window) -> None:
     window.stack.currentChanged.connect(lambda _: window.message_bar.on_page_left())
     window.message_bar.action_requested.connect(window.help.run_action)
     window.message_bar.explanation_requested.connect(window.help.explain)
-    # Slots connected while a signal is emitted don't receive it: create the pages before.
+    # Slots that are connected while a signal is emitted don't receive it, so create the pages before.
     state.opening.connect(window.lazy_pages.create)
     state.opened.connect(window.on_project_opened)
     state.problems_changed.connect(window.on_problems_changed)

@@ -70,11 +70,14 @@ class MessagesView(RichText):
                 )
             for call in message.tool_calls:
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
-                said = tr("Tool call: {name}({arguments})").format(
+                call_text = tr("Tool call: {name}({arguments})").format(
                     name=call.name, arguments=arguments
                 )
                 add_paragraph(
-                    cursor, make_block_format(Spacing.XS), said, make_text_format("text", mono=True)
+                    cursor,
+                    make_block_format(Spacing.XS),
+                    call_text,
+                    make_text_format("text", mono=True),
                 )
         if self._plain:
             add_paragraph(cursor, make_block_format(), self._plain, make_text_format("text"))

@@ -56,19 +56,19 @@ class DatasetFooter(QWidget):
 
     def _fill(self) -> None:
         while (item := self._flow.takeAt(0)) is not None:
-            if (old := item.widget()) is not None:
-                old.hide()
-                old.deleteLater()
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
         skipped = self._shown or ()
         for skip in skipped[:_REASONS]:
-            said = tr_n(
+            caption = tr_n(
                 "{n} row skipped: {reason}",
                 "{n} rows skipped: {reason}",
                 skip.count,
                 reason=localize(skip.reason),
             )
             show = button(
-                said,
+                caption,
                 self._make_click_handler(skip.reason),
                 kind="link",
                 icon="warning",
@@ -94,13 +94,13 @@ class DatasetFooter(QWidget):
 
 
 def _show_them(item: events.Skipped) -> str:
-    first = ", ".join(map(formatting.format_number, item.rows[:5]))
-    if not first:
+    row_numbers = ", ".join(map(formatting.format_number, item.rows[:5]))
+    if not row_numbers:
         return tr("Show these rows")
     more = ", …" if item.count > len(item.rows[:5]) else ""
     return tr_n(
         "Show these rows: row {rows}",
         "Show these rows: rows {rows}",
         item.count,
-        rows=first + more,
+        rows=row_numbers + more,
     )

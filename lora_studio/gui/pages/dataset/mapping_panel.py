@@ -108,8 +108,8 @@ class MappingPanel(QWidget):
             if self._detected and self._detected.format == self._format
             else {}
         )
-        own = self._source.get("mapping")
-        return {**detected, **own} if isinstance(own, dict) else dict(detected)
+        user_mapping = self._source.get("mapping")
+        return {**detected, **user_mapping} if isinstance(user_mapping, dict) else dict(detected)
 
     @property
     def _format(self) -> RowFormat | None:
@@ -119,10 +119,10 @@ class MappingPanel(QWidget):
         return self._detected.format if self._detected else None
 
     def _show_slots(self) -> None:
-        wanted = FORMATS[self._format].slots if self._format else ()
-        names = [slot.rstrip("*") for slot in wanted]
+        slot_names = FORMATS[self._format].slots if self._format else ()
+        names = [slot.rstrip("*") for slot in slot_names]
         if list(self.slots) != names:
-            self._make_slots(wanted)
+            self._make_slots(slot_names)
         columns = self._detected.columns if self._detected else ()
         first, filled = _get_first_row(self._detected), self.mapping()
         for name, slot in self.slots.items():
@@ -153,9 +153,9 @@ class MappingPanel(QWidget):
             name for name, slot in self.slots.items() if not slot.needed and name not in filled
         ]
         for name, slot in self.slots.items():
-            shown = self._all or name not in unused
-            slot.setVisible(shown)
-            self._names[name].setVisible(shown)
+            is_visible = self._all or name not in unused
+            slot.setVisible(is_visible)
+            self._names[name].setVisible(is_visible)
         self.others.setVisible(bool(unused) and not self._all)
         self.others.setText(
             tr("Show optional fields: {fields}").format(
@@ -168,10 +168,10 @@ class MappingPanel(QWidget):
         self._hide_optional_slots(self.mapping())
 
     def _make_slots(self, wanted: tuple[str, ...]) -> None:
-        for old in (*self.slots.values(), *self._names.values()):
-            self._grid.removeWidget(old)
-            old.hide()
-            old.deleteLater()
+        for widget in (*self.slots.values(), *self._names.values()):
+            self._grid.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
         self.slots, self._names, self._all = {}, {}, False
         for number, spelled in enumerate(wanted):
             name = spelled.rstrip("*")

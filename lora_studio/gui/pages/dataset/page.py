@@ -83,8 +83,8 @@ class DatasetPage(StepPage):
         self.tabs.setCornerWidget(self.status)
         self.tabs.setMinimumHeight(340)
         self.tabs.tabBar().setAccessibleName(tr("Dataset views"))
-        shown = QWidget()
-        shown.setLayout(column(self.tabs, self.footer))
+        results = QWidget()
+        results.setLayout(column(self.tabs, self.footer))
         self.data.addWidget(
             EmptyState(
                 tr("No rows yet"),
@@ -98,7 +98,7 @@ class DatasetPage(StepPage):
                 ),
             )
         )
-        self.data.addWidget(shown)
+        self.data.addWidget(results)
         card = Card()
         card.setMinimumWidth(520)
         card.add(self.data)
@@ -235,11 +235,11 @@ class DatasetPage(StepPage):
     def _on_sources_changed(self) -> None:
         """Keep the previous facts until the new answer, unless all their sources were removed."""
         answer = self.state.facts.dataset
-        before = {self._to_absolute(item.path) for item in answer.sources} if answer else set()
-        now = {
+        answered = {self._to_absolute(item.path) for item in answer.sources} if answer else set()
+        current = {
             self._to_absolute(item["path"]) for item in data_sources.to_plain(self._get_sources())
         }
-        if not before & now:
+        if not answered & current:
             for name in ("dataset", "lengths", "findings"):
                 self.state.forget(name)
         self._show_sources()
@@ -268,11 +268,13 @@ class DatasetPage(StepPage):
 
     def _show_sources(self) -> None:
         answer = self.state.facts.dataset
-        known = {self._to_absolute(item.path): item for item in answer.sources} if answer else {}
+        detected_sources = (
+            {self._to_absolute(item.path): item for item in answer.sources} if answer else {}
+        )
         sources = data_sources.to_plain(self._get_sources())
-        detected = [known.get(self._to_absolute(item["path"])) for item in sources]
+        detected = [detected_sources.get(self._to_absolute(item["path"])) for item in sources]
         self.sources.show_detected(detected, busy=self.queries.is_busy("inspect_dataset"))
-        columns = {name: name for item in known.values() for name in item.columns}
+        columns = {name: name for item in detected_sources.values() for name in item.columns}
         if columns != self._columns:
             self._columns = columns
             self.group.set_choices({"": tr("None")} | columns)
@@ -288,12 +290,14 @@ class DatasetPage(StepPage):
         if answer is None:
             self.rows.set_dataset(None)
             return
-        asked = self.queries.get_inspected_dataset() if answer.complete else None
+        inspected = self.queries.get_inspected_dataset() if answer.complete else None
         self.rows.set_dataset(
-            asked, answer.preview, rows=answer.rows_read, task=answer.task,
+            inspected, answer.preview, rows=answer.rows_read, task=answer.task,
             sources=len(answer.sources),
         )  # fmt: skip
-        self.rows.set_token_inputs(*(self.queries.get_token_inputs() if asked else (None, None)))
+        self.rows.set_token_inputs(
+            *(self.queries.get_token_inputs() if inspected else (None, None))
+        )
 
     def _show_limit(self) -> None:
         limit, too_long = self.state.get(_STEP, "max_length"), self.state.get(_STEP, "too_long")
@@ -373,14 +377,14 @@ class DatasetPage(StepPage):
 
     def _describe_setting(self, field: str, value: Any) -> str:
         about = self.state.get_facts(_STEP, field)
-        shown = about.choices.get(
+        title = about.choices.get(
             str(value), formatting.format_number(value) if type(value) is int else value
         )
         if about.unit:
             return tr("{setting}: {value} {unit}").format(
-                setting=about.title, value=shown, unit=tr(about.unit)
+                setting=about.title, value=title, unit=tr(about.unit)
             )
-        return tr("{setting}: {value}").format(setting=about.title, value=shown)
+        return tr("{setting}: {value}").format(setting=about.title, value=title)
 
 
 def _make_finding_filter(finding: events.Finding) -> RowFilter:

@@ -111,8 +111,8 @@ class DatasetQueries(QObject):
 
     def get_inspected_dataset(self) -> DatasetSpec | None:
         """Return the dataset of the latest inspection."""
-        asked = self._queries["inspect_dataset"].asked
-        return asked.dataset if isinstance(asked, commands.InspectDataset) else None
+        command = self._queries["inspect_dataset"].asked
+        return command.dataset if isinstance(command, commands.InspectDataset) else None
 
     def get_token_inputs(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
         """Return the dataset and the model that a row's tokens depend on."""
@@ -155,8 +155,8 @@ class DatasetQueries(QObject):
         if inspected is None or dataset is None or kind in self._canceled:
             return None
         current = self.get_inspected_dataset() == select_fields(dataset, _ROWS)
-        whole = inspected.complete and inspected.task is not None and inspected.rows_used > 0
-        return dataset if current and whole else None
+        is_usable = inspected.complete and inspected.task is not None and inspected.rows_used > 0
+        return dataset if current and is_usable else None
 
     def _get_model(self) -> ModelSpec | None:
         model = self.state.get_spec("model")

@@ -130,12 +130,12 @@ class RowBrowser(QWidget):
         elif self._is_narrowed():
             self._reload()
         else:
-            known = [
+            leading_rows = [
                 row
                 for position, row in enumerate(first, 1)
                 if (row.source, row.row) == (0, position)
             ]
-            self.table.rows.reset(known, rows)
+            self.table.rows.reset(leading_rows, rows)
         self._show_count()
 
     def set_token_inputs(self, dataset: DatasetSpec | None, model: ModelSpec | None) -> None:
@@ -148,10 +148,10 @@ class RowBrowser(QWidget):
         """Set additional filters; reload the rows if the selected filter was removed or changed."""
         if list(filters) == self._filters:
             return
-        before = self._get_filter()
+        previous = self._get_filter()
         self._filters = list(filters)
         self._fill_filter()
-        if self._get_filter() != before:
+        if self._get_filter() != previous:
             self._reload()
 
     def show_only(self, wanted: RowFilter) -> None:
@@ -250,10 +250,10 @@ class RowBrowser(QWidget):
         self.count.setText(tr_n("{n} row", "{n} rows", count) if count or self._dataset else "")
 
     def _fill_filter(self) -> None:
-        before = self.filter.currentData()
+        selected_key = self.filter.currentData()
         self.filter.clear()
-        for which, title in zip(_WHICH, (tr("All rows"), tr("Used"), tr("Skipped")), strict=True):
-            self.filter.addItem(title, which)
+        for key, title in zip(_WHICH, (tr("All rows"), tr("Used"), tr("Skipped")), strict=True):
+            self.filter.addItem(title, key)
         for special in self._list_status_filters():
             self.filter.addItem(special.title, special.key)
-        self.filter.setCurrentIndex(max(0, self.filter.findData(before)))
+        self.filter.setCurrentIndex(max(0, self.filter.findData(selected_key)))

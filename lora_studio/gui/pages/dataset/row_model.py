@@ -198,8 +198,8 @@ def _format_cell(row: RowPreview, column: int) -> str:
         case 2:
             if row.text:
                 return _to_line(row.text)
-            said = _to_line(_find_first(row.messages, "user"))
-            return said or (
+            prompt = _to_line(_find_first(row.messages, "user"))
+            return prompt or (
                 f"⚠ {localize(row.fault)}" if row.fault else _to_line(_find_first(row.messages, ""))
             )
         case _:

@@ -73,9 +73,9 @@ class RowTable(QTableView):
         header = self.horizontalHeader()
         width = self.fontMetrics().horizontalAdvance(digits) + 24
         width = max(width, header.sectionSizeHint(NUMBER))
-        for column, wanted in ((NUMBER, width), (SOURCE, header.sectionSizeHint(SOURCE))):
-            if not self.isColumnHidden(column) and self.columnWidth(column) != wanted:
-                self.setColumnWidth(column, wanted)
+        for column, needed_width in ((NUMBER, width), (SOURCE, header.sectionSizeHint(SOURCE))):
+            if not self.isColumnHidden(column) and self.columnWidth(column) != needed_width:
+                self.setColumnWidth(column, needed_width)
 
     def _on_row_chosen(self, index: QModelIndex) -> None:
         row = self.rows.row_at(index.row()) if index.isValid() else None

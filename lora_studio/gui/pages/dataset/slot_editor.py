@@ -107,13 +107,13 @@ class SlotEditor(QWidget):
 
     def _make_chips(self) -> None:
         while (item := self._flow.takeAt(0)) is not None:
-            if (old := item.widget()) is not None:
-                old.hide()
-                old.deleteLater()
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
         for name in (*self._columns, _NEW_LINE):
-            words = tr("line break") if name == _NEW_LINE else name
+            title = tr("line break") if name == _NEW_LINE else name
             text = name if name == _NEW_LINE else f"{{{name}}}"
-            chip = button(words, kind="")
+            chip = button(title, kind="")
             chip.setProperty("kind", "chip")
             chip.setToolTip(tr("Insert {text}").format(text=text))
             chip.clicked.connect(self._make_inserter(text))
@@ -128,8 +128,8 @@ class SlotEditor(QWidget):
         return insert
 
     def _format_preview(self, value: str) -> None:
-        given = mapping.fill_slots(self._first, {self.name: value}) if value else {}
-        self.preview.setText(_to_line(_to_text(given.get(self.name))))
+        filled_slots = mapping.fill_slots(self._first, {self.name: value}) if value else {}
+        self.preview.setText(_to_line(_to_text(filled_slots.get(self.name))))
 
 
 def is_template(value: str, columns: Sequence[str]) -> bool:

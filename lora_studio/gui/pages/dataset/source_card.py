@@ -185,14 +185,14 @@ def _describe_format(
         ), "error"
     title = tr(FORMATS[detected.format].name)
     chosen = source.get("format", "auto") != "auto"
-    how = tr("selected by you") if chosen else _describe_confidence(detected.confidence)
+    certainty = tr("selected by you") if chosen else _describe_confidence(detected.confidence)
     sure = chosen or detected.confidence >= _LIKELY
     if evidence := localize(detected.evidence):
         text = tr("{format} ({confidence}): {evidence}").format(
-            format=title, confidence=how, evidence=evidence
+            format=title, confidence=certainty, evidence=evidence
         )
     else:
-        text = tr("{format} ({confidence})").format(format=title, confidence=how)
+        text = tr("{format} ({confidence})").format(format=title, confidence=certainty)
     return text, "ok" if sure else "warn"
 
 

@@ -92,10 +92,10 @@ class SourceList(Control):
         self._value = value
         sources = data_sources.to_plain(value)
         while len(self.cards) > len(sources):
-            old = self.cards.pop()
-            self._list.removeWidget(old)
-            old.hide()
-            old.deleteLater()
+            card = self.cards.pop()
+            self._list.removeWidget(card)
+            card.hide()
+            card.deleteLater()
         while len(self.cards) < len(sources):
             self._add_card()
         self.hint.setVisible(not sources)
@@ -115,10 +115,10 @@ class SourceList(Control):
         menu = QMenu(self.recent)
         for path in recent:
             menu.addAction(path, self._make_adder(path))
-        before = self.recent.menu()
+        previous_menu = self.recent.menu()
         self.recent.setMenu(menu)
-        if before is not None:
-            before.deleteLater()
+        if previous_menu is not None:
+            previous_menu.deleteLater()
 
     def set_hot(self, hot: bool) -> None:
         """Highlight the drop zone while files hover over the page."""
@@ -127,8 +127,8 @@ class SourceList(Control):
     def _show_cards(self) -> None:
         sources = data_sources.to_plain(self._value)
         for index, (card, source) in enumerate(zip(self.cards, sources, strict=True)):
-            known = index < len(self._detected) and len(self._detected) == len(sources)
-            detected = self._detected[index] if known else None
+            is_detected = index < len(self._detected) and len(self._detected) == len(sources)
+            detected = self._detected[index] if is_detected else None
             missing = detected is None and self._is_missing(source)
             card.show_source(source, detected, busy=self._busy, missing=missing)
 
@@ -155,11 +155,11 @@ class SourceList(Control):
 
     def add(self, paths: Sequence[str]) -> None:
         """Add paths and Hub IDs as sources, except existing ones."""
-        before = data_sources.to_plain(self._value)
-        after = data_sources.add_sources(self._value, paths)
-        if len(after) > len(before):
-            self.edited.emit(after)
-            self.added.emit([source["path"] for source in after[len(before) :]])
+        old_sources = data_sources.to_plain(self._value)
+        new_sources = data_sources.add_sources(self._value, paths)
+        if len(new_sources) > len(old_sources):
+            self.edited.emit(new_sources)
+            self.added.emit([source["path"] for source in new_sources[len(old_sources) :]])
         self.left.emit()
 
     def _make_adder(self, path: str) -> Any:

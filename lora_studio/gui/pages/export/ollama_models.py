@@ -44,9 +44,9 @@ class OllamaModels(QWidget):
         self.names = [model.name for model in models]
         while self._grid.count():
             item = self._grid.takeAt(0)
-            if item is not None and (old := item.widget()) is not None:
-                old.hide()
-                old.deleteLater()
+            if item is not None and (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
         for line, model in enumerate(models):
             self._add(line, model)
 

@@ -330,8 +330,8 @@ class ExportPage(StepPage):
         """Name the file that Ollama uses, and hide the LM Studio folder if it isn't used."""
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
         chosen = self.table.rows.chosen
-        first = tr("Ollama uses {name}.").format(name=chosen[0]) if chosen else ""
-        table.set_help(f"{table.get_facts.description} {first}" if chosen else "")
+        ollama_hint = tr("Ollama uses {name}.").format(name=chosen[0]) if chosen else ""
+        table.set_help(f"{table.get_facts.description} {ollama_hint}" if chosen else "")
         llama = self.editors["llama_cpp"]
         llama.set_help(export_text.describe_tools(llama.get_facts.description, self.sizes))
         self.disk_space.setText(export_text.describe_disk_space(self.sizes, chosen))
@@ -344,20 +344,20 @@ class ExportPage(StepPage):
         return max(self._jobs, key=lambda job: job.begun).problem
 
     def _show_status(self, running: bool) -> None:
-        what, advice, failed = "", "", False
+        status, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
-            what = tr("Creating the model in Ollama…")
+            status = tr("Creating the model in Ollama…")
         elif self.uploading.is_running(self.state.running):
-            what = tr("Uploading to the Hub…")
+            status = tr("Uploading to the Hub…")
         elif running:
-            what = tr("Exporting…")
+            status = tr("Exporting…")
         elif problem := self._get_problem():
-            what, advice, failed = f"✗ {localize(problem.what)}", localize(problem.remedy), True
+            status, advice, failed = f"✗ {localize(problem.what)}", localize(problem.remedy), True
         elif self.record.phase == "cancelled":
-            what = tr("Export canceled")
+            status = tr("Export canceled")
             advice = tr("Completed files were kept.")
         elif self.record.was_cut_off(self.state.running):
-            what = tr("⚠ Export stopped unexpectedly")
+            status = tr("⚠ Export stopped unexpectedly")
             advice = tr(
                 "The process exited without reporting a result. Export again to continue; "
                 "completed files are reused."
@@ -365,17 +365,17 @@ class ExportPage(StepPage):
         elif self.is_done():
             pass
         elif (self.merged or self.adapter) and self._is_direct():
-            what = tr("Ready to export")
+            status = tr("Ready to export")
             advice = tr(
                 "Files are created directly from the base model and the adapter, without a merged"
                 " copy. If you want to keep or upload a merged model, merge first."
             )
         elif self.merged is None:
-            what = tr("Nothing to export yet")
+            status = tr("Nothing to export yet")
             advice = self.find_blocker() or ""
         set_role(self.what, "error" if failed else "section")
         self.what_now.setVisible(failed)
-        self.what.setText(what)
+        self.what.setText(status)
         self.advice.setText(advice)
         self.advice.setVisible(bool(advice))
-        self.status.setVisible(bool(what))
+        self.status.setVisible(bool(status))

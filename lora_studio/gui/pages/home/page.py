@@ -94,9 +94,9 @@ class HomePage(AppPage):
     def show_recent(self, files: list[Path]) -> None:
         """List the projects at once, then read their runs in the background."""
         self.leave()
-        known = {item.file: item for item in self.summaries}
+        previous = {item.file: item for item in self.summaries}
         self._set_summaries(
-            [known.get(file) or ProjectSummary(file, 0.0, is_loaded=False) for file in files]
+            [previous.get(file) or ProjectSummary(file, 0.0, is_loaded=False) for file in files]
         )
         self.scan = ProjectScan(files)
         self.scan.scanned.connect(self._on_scanned)
@@ -126,11 +126,11 @@ class HomePage(AppPage):
 
     def _fill(self) -> None:
         unfinished = [summary for summary in self.summaries if summary.is_unfinished]
-        rest = [summary for summary in self.summaries if not summary.is_unfinished]
+        finished = [summary for summary in self.summaries if not summary.is_unfinished]
         self._fill_list(self._unfinished_rows, unfinished)
         self.unfinished.setVisible(bool(unfinished))
-        self._fill_list(self._rows, rest)
-        self._recent.setVisible(bool(rest) or not self.summaries)
+        self._fill_list(self._rows, finished)
+        self._recent.setVisible(bool(finished) or not self.summaries)
         if not self.summaries:
             self._rows.addWidget(
                 EmptyState(
@@ -164,13 +164,15 @@ class HomePage(AppPage):
             )
             resume.setAccessibleName(tr("Resume {name}").format(name=summary.name))
             project_row.tools.addWidget(resume)
-        word, said = (
+        word, accessible_name = (
             (tr("Locate…"), tr("Locate {name}, {state}"))
             if summary.is_missing
             else (tr("Open"), tr("Open {name}, {state}"))
         )
         opener = button(word, lambda: clicked.emit(summary.file), kind="link")
-        opener.setAccessibleName(said.format(name=summary.name, state=summary.status_text))
+        opener.setAccessibleName(
+            accessible_name.format(name=summary.name, state=summary.status_text)
+        )
         project_row.tools.addWidget(opener)
         project_row.tools.addWidget(
             tool_button(
@@ -207,8 +209,8 @@ class _ProjectRow(QFrame):
         glyph.setPixmap(pixmap(icon, tint))
         folder = ElidedLabel(_shorten_folder(summary.file), "caption")
         folder.full = str(summary.file)
-        known = summary.is_loaded and not summary.is_missing
-        ago = f" · {_format_age(time.time() - summary.changed)}" if known else ""
+        has_state = summary.is_loaded and not summary.is_missing
+        ago = f" · {_format_age(time.time() - summary.changed)}" if has_state else ""
         state = label(summary.status_text + ago, "caption")
         self.tools = row()
         names = column(

@@ -44,8 +44,8 @@ class BlendPanel(QWidget):
 
     def show_adapters(self, adapters: Sequence[WeightedAdapter]) -> None:
         """Show adapters and weights; rows are rebuilt only if the adapters differ."""
-        before, self._adapters = self._adapters, tuple(adapters)
-        if [each.folder for each in before] != [each.folder for each in adapters]:
+        previous, self._adapters = self._adapters, tuple(adapters)
+        if [each.folder for each in previous] != [each.folder for each in adapters]:
             self._build()
         for number, slider, each in zip(self.numbers, self.sliders, adapters, strict=True):
             for part, value in ((number, each.weight), (slider, round(each.weight * _STEPS))):
@@ -66,8 +66,8 @@ class BlendPanel(QWidget):
     def _make_row(self, index: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
         name = localize(chat.format_speaker_name(AdapterSpeaker(adapters=(alone,))))
-        shown = ElidedLabel(name, "caption")
-        shown.full = adapter.folder
+        name_label = ElidedLabel(name, "caption")
+        name_label.full = adapter.folder
         slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))
         number = WeightEditor(adapter.weight, name)
         slider.valueChanged.connect(lambda value: self._set_weight(index, value / _STEPS))
@@ -81,7 +81,7 @@ class BlendPanel(QWidget):
         layout = QHBoxLayout(widget_row)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
-        layout.addWidget(shown, 1)
+        layout.addWidget(name_label, 1)
         layout.addWidget(slider, 1)
         layout.addWidget(number)
         layout.addWidget(remove)

@@ -92,9 +92,9 @@ class BlockDrawing(QWidget):
         if [slot.name for slot in self._slots] == list(names):
             return
         on = self.list_enabled()
-        for old in self.buttons.values():
-            old.hide()
-            old.deleteLater()
+        for layer_button in self.buttons.values():
+            layer_button.hide()
+            layer_button.deleteLater()
         self._slots = list_block_slots(names)
         self.buttons = {slot.name: self._make_button(slot) for slot in self._slots}
         self.show_chosen(on)
@@ -107,10 +107,10 @@ class BlockDrawing(QWidget):
 
     def show_chosen(self, names: Iterable[str]) -> None:
         """Toggle the layers without emitting `toggled`."""
-        wanted = set(names)
-        self._extra = wanted - set(self.buttons)
+        chosen = set(names)
+        self._extra = chosen - set(self.buttons)
         for name, chip in self.buttons.items():
-            chip.setChecked(name in wanted)
+            chip.setChecked(name in chosen)
 
     def list_enabled(self) -> list[str]:
         """Return the names of the enabled layers; names that the model doesn't have come last."""

@@ -93,9 +93,9 @@ class CombinePanel(QWidget):
 
     def choose(self, adapters: Sequence[AdapterFacts]) -> None:
         """Set the adapters to combine; weights already entered are kept."""
-        known = {each.folder: each.weight for each in self._adapters}
+        weights = {each.folder: each.weight for each in self._adapters}
         self._adapters = tuple(
-            WeightedAdapter(folder=each.folder, weight=known.get(each.folder, 1.0))
+            WeightedAdapter(folder=each.folder, weight=weights.get(each.folder, 1.0))
             for each in adapters
         )
         self._ranks = {rank for each in adapters for rank in each.ranks}

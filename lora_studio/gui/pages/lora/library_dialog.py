@@ -153,8 +153,8 @@ class AdapterLibraryDialog(Dialog):
         folders = [str(each / part) for each in projects for part in ("runs", "adapters")]
         folders += self._preferences.adapter_folders
         self.status.set_status(tr("Searching for adapters…"))
-        wanted = tuple(dict.fromkeys(folders))
-        self.link.send(commands.ListAdapters(folders=wanted, model=self._get_model()))
+        unique_folders = tuple(dict.fromkeys(folders))
+        self.link.send(commands.ListAdapters(folders=unique_folders, model=self._get_model()))
 
     def pick(self) -> None:
         """Ask for another folder to list."""
@@ -200,15 +200,15 @@ class AdapterLibraryDialog(Dialog):
         """Return the project's model if it is complete on this computer; nothing is downloaded
         here.
         """
-        spec, known = self._state.get_spec("model"), self._state.facts.model
+        spec, model = self._state.get_spec("model"), self._state.facts.model
         if not isinstance(spec, ModelSpec) or not spec.source:
             return None
-        whole = known is not None and known.source == spec.source and not known.missing_bytes
-        return spec if whole or spec.kind == "folder" else None
+        is_complete = model is not None and model.source == spec.source and not model.missing_bytes
+        return spec if is_complete or spec.kind == "folder" else None
 
     def _fill(self, adapters: Sequence[AdapterFacts], fits: Mapping[str, AdapterFit]) -> None:
-        before = self.get_selected()
-        wanted = self._choose_next or (before.folder if before is not None else "")
+        selected = self.get_selected()
+        folder = self._choose_next or (selected.folder if selected is not None else "")
         ticked = {each.folder for each in self._list_ticked()}
         self._choose_next = ""
         self.adapters = tuple(adapters)
@@ -224,7 +224,7 @@ class AdapterLibraryDialog(Dialog):
         none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
         self.status.set_status(count if adapters else none)
         self.adapters_listed.emit(tuple(each.folder for each in adapters if each.problem is None))
-        places = [line for line, each in enumerate(adapters) if each.folder == wanted]
+        places = [line for line, each in enumerate(adapters) if each.folder == folder]
         if adapters:
             self.table.setCurrentCell(places[0] if places else 0, _NAME)
             self._on_chosen(self.table.currentRow())

@@ -101,11 +101,11 @@ class NormBars(QWidget):
         painter.setPen(color("line"))
         painter.drawLine(0, base, self.width(), base)
         painter.setPen(color("muted"))
-        words = QRectF(0, base + 2, self.width(), below)
-        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, self._groups[0][0])
+        label_area = QRectF(0, base + 2, self.width(), below)
+        painter.drawText(label_area, Qt.AlignmentFlag.AlignLeft, self._groups[0][0])
         last = self._groups[-1][0] if len(self._groups) > 1 else ""
-        painter.drawText(words, Qt.AlignmentFlag.AlignRight, last)
-        painter.drawText(words, Qt.AlignmentFlag.AlignHCenter, tr("layer"))
+        painter.drawText(label_area, Qt.AlignmentFlag.AlignRight, last)
+        painter.drawText(label_area, Qt.AlignmentFlag.AlignHCenter, tr("layer"))
         painter.end()
 
     def event(self, event: QEvent) -> bool:

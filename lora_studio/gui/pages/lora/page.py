@@ -218,10 +218,10 @@ class LoraPage(StepPage):
         self.drawing.set_layers(model.linear_names if model else DEFAULT_LAYERS)
         targets, names = self._get_effective("targets"), self._get_effective("target_names")
         named = [str(name) for name in names] if isinstance(names, list | tuple) else []
-        known = targets in list(self.state.get_facts(_STEP, "targets").choices)
+        is_preset = targets in list(self.state.get_facts(_STEP, "targets").choices)
         chosen = (
             list_targeted_names(cast(Targets, targets), named, self.drawing.get_slots())
-            if known
+            if is_preset
             else set()
         )
         self.drawing.show_chosen(chosen)

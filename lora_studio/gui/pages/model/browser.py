@@ -116,8 +116,8 @@ class ModelBrowser(QWidget):
         self.sources.setCurrentRow(0)
 
     def _build_layout(self) -> None:
-        where = Card(tr("Source"))
-        where.add(self.sources)
+        source_card = Card(tr("Source"))
+        source_card.add(self.sources)
         models = Card(tr("Models"))
         models.head.addWidget(self.account)
         models.head.addWidget(self.sign_in)
@@ -125,7 +125,7 @@ class ModelBrowser(QWidget):
         models.add(self.filters, self.folders, self.status)
         models.add(row(self.online, self.retry, None), self.list)
         models.body.setStretchFactor(self.list, 1)
-        layout = row(where, models, spacing=Spacing.L)
+        layout = row(source_card, models, spacing=Spacing.L)
         layout.setStretch(1, 1)
         self.setLayout(layout)
 

@@ -156,8 +156,8 @@ class _Lines(QAbstractListModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return entry.title
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            said = (entry.title, describe(entry), judge_fit(entry, fit)[0])
-            return ", ".join(part for part in said if part)
+            texts = (entry.title, describe(entry), judge_fit(entry, fit)[0])
+            return ", ".join(part for part in texts if part)
         if role == Qt.ItemDataRole.ToolTipRole:
             return _format_tooltip(entry, fit)
         return None
@@ -201,16 +201,16 @@ class _Delegate(QStyledItemDelegate):
         # The painter mirrors alignments in a right-to-left layout.
         start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         text, role = judge_fit(entry, fit)
-        whole = inner if entry.refusal or not text else left  # no bar next to it
+        title_area = inner if entry.refusal or not text else left  # no bar next to it
         self._paint_text(
             painter,
-            whole if not text else left,
+            title_area if not text else left,
             entry.title,
             "muted" if entry.refusal else "text",
             start,
             0,
         )
-        self._paint_text(painter, whole, describe(entry, brief=True), "muted", start, 1)
+        self._paint_text(painter, title_area, describe(entry, brief=True), "muted", start, 1)
         self._paint_text(painter, side, text, role, end, 0)
         if fit is not None and not entry.refusal and not entry.missing:
             self._paint_bar(painter, side, fit, role, right_to_left=right_to_left)
@@ -242,21 +242,21 @@ class _Delegate(QStyledItemDelegate):
         painter.setPen(theme.color(role))
         metrics = painter.fontMetrics()
         cut = Qt.TextElideMode.ElideRight if line else Qt.TextElideMode.ElideMiddle
-        shown = metrics.elidedText(text, cut, room.width())
+        elided = metrics.elidedText(text, cut, room.width())
         upright = Qt.AlignmentFlag.AlignBottom if line else Qt.AlignmentFlag.AlignTop
-        painter.drawText(room, int(side | upright), shown)
+        painter.drawText(room, int(side | upright), elided)
 
     def _paint_bar(
         self, painter: QPainter, room: QRect, fit: ModelFit, role: str, *, right_to_left: bool
     ) -> None:
-        whole = QRectF(room.left(), room.bottom() - _BAR - 2, room.width(), _BAR)
+        track = QRectF(room.left(), room.bottom() - _BAR - 2, room.width(), _BAR)
         path = QPainterPath()
-        path.addRoundedRect(whole, _BAR / 2, _BAR / 2)
+        path.addRoundedRect(track, _BAR / 2, _BAR / 2)
         painter.fillPath(path, theme.color("line"))
-        filled = QRectF(whole)
-        filled.setWidth(whole.width() * min(1.0, max(0.02, fit.share)))
+        filled = QRectF(track)
+        filled.setWidth(track.width() * min(1.0, max(0.02, fit.share)))
         if right_to_left:
-            filled.moveRight(whole.right())
+            filled.moveRight(track.right())
         painter.setClipPath(path)
         painter.fillRect(filled, theme.color(role))
         painter.setClipping(False)

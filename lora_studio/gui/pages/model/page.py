@@ -118,11 +118,11 @@ class ModelPage(StepPage):
             button(tr("GGUF file…"), self.source.pick_file, icon="file"),
             button(tr("Built-in model"), self._choose_builtin, icon="model"),
         )
-        held = row(source, *ways)
-        held.setStretch(0, 1)
+        source_row = row(source, *ways)
+        source_row.setStretch(0, 1)
         for part in ways:
-            held.setAlignment(part, Qt.AlignmentFlag.AlignTop)
-        card.add(held, self.kind)
+            source_row.setAlignment(part, Qt.AlignmentFlag.AlignTop)
+        card.add(source_row, self.kind)
         return card
 
     def _make_precision_card(self) -> Card:

@@ -280,8 +280,8 @@ class ChatController(QObject):
 
     def get_next_sampling(self, column: int, turn: int) -> Sampling:
         """Return the sampling settings with a new seed for every version of an answer."""
-        given = len(self.conversation.turns[turn].get_answers(column).takes)
-        seed = (self.conversation.sampling.seed + given) % (2**31 - 1)
+        versions = len(self.conversation.turns[turn].get_answers(column).takes)
+        seed = (self.conversation.sampling.seed + versions) % (2**31 - 1)
         return self.conversation.sampling.model_copy(update={"seed": seed})
 
     def get_model_spec(self) -> ModelSpec | None:
@@ -375,8 +375,8 @@ class ChatController(QObject):
         self.changed.emit()
 
     def _on_loaded(self, conversations: list[Conversation]) -> None:
-        known = {each.id for each in self.history}
-        self.history += [each for each in conversations if each.id not in known]
+        known_ids = {each.id for each in self.history}
+        self.history += [each for each in conversations if each.id not in known_ids]
         if (
             self.history and self.conversation is self._blank
         ):  # unless the user has started a conversation

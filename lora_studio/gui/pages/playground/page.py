@@ -248,10 +248,10 @@ class PlaygroundPage(AppPage):
         turns = self.controller.conversation.turns
         text = self.prompt.text().strip() or (turns[-1].user if turns else "")
         prompts = self.state.get("training", "sample_prompts")
-        known = [str(each) for each in prompts] if isinstance(prompts, list | tuple) else []
-        if text and text not in known:
+        saved_prompts = [str(each) for each in prompts] if isinstance(prompts, list | tuple) else []
+        if text and text not in saved_prompts:
             title = tr("Add sample prompt")
-            self.state.change(title, [("training", "sample_prompts", [*known, text])])
+            self.state.change(title, [("training", "sample_prompts", [*saved_prompts, text])])
             self.state.messages.info(
                 tr(
                     "Added to the sample prompts. The model answers it at every evaluation during "

@@ -109,8 +109,8 @@ class SpeakerMenu(QPushButton):
     def fill(self) -> None:
         """Rebuild the menu."""
         menu = self._menu
-        for old in menu.findChildren(QMenu):
-            old.deleteLater()
+        for submenu in menu.findChildren(QMenu):
+            submenu.deleteLater()
         menu.clear()
         self._add(menu, tr("Base model"), AdapterSpeaker())
         self._add_own(menu)
@@ -128,14 +128,14 @@ class SpeakerMenu(QPushButton):
         return [choice for choice in self._choices if choice.group is group]
 
     def _add_own(self, menu: QMenu) -> None:
-        own = {
+        project_speakers = {
             tr("Base model as GGUF"): self._list_options(SpeakerGroup.BASE),
             tr("Adapter library"): self._list_options(SpeakerGroup.LIBRARY),
         }
-        for title, choices in own.items():
+        for title, choices in project_speakers.items():
             if choices:
                 self._add_group(menu, title, choices)
-        if any(own.values()) and self._list_options(SpeakerGroup.RUN):
+        if any(project_speakers.values()) and self._list_options(SpeakerGroup.RUN):
             menu.addSeparator()
 
     def _add_runs(self, menu: QMenu) -> None:

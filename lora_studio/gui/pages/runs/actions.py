@@ -175,10 +175,10 @@ class RunActions(QObject):
 
     def _enqueue(self) -> None:
         runs = [run for run in self.chosen if run.state not in ("unreadable", "running")]
-        wanted = [
+        pairs = [
             (self._get_folder(run), run.state != "new" and not _is_unfinished(run)) for run in runs
         ]
-        self._begin(partial(_make_copies, wanted), self._add_entries)
+        self._begin(partial(_make_copies, pairs), self._add_entries)
 
     def _copy_settings(self) -> None:
         run = self._get_folder(self.chosen[0])

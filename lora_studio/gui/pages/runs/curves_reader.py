@@ -43,8 +43,8 @@ class RunCurvesReader(QObject):
 
     def set_runs(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:
         """Set the plotted runs as (folder, summary, name), and read those that have changed."""
-        wanted = {summary.folder for _, summary, _ in runs}
-        for name in [name for name in self._curves if name not in wanted]:
+        folders = {summary.folder for _, summary, _ in runs}
+        for name in [name for name in self._curves if name not in folders]:
             self._drop(name)
             del self._curves[name]
             self._as_of.pop(name, None)

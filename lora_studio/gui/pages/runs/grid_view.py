@@ -163,9 +163,9 @@ def _make_cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
     is_best = run is grid.best
     state = STATES[run.state]
     loss = run_table.format_cell(run, "eval")
-    done = run.state in ("trained", "merged", "exported")
+    is_finished = run.state in ("trained", "merged", "exported")
     item.setText(
-        f"{'★ ' if is_best else ''}{loss}{'' if done else f' {state.glyph}'}"
+        f"{'★ ' if is_best else ''}{loss}{'' if is_finished else f' {state.glyph}'}"
         if loss
         else state.glyph
     )

@@ -118,13 +118,13 @@ class _Scan(DetachedThread):
 
     def run(self) -> None:
         """Emit lists of runs until the scan is complete or canceled."""
-        if known := self._index.load():
-            self.scanned.emit(self, known)
+        if cached := self._index.load():
+            self.scanned.emit(self, cached)
         with contextlib.suppress(ObsoleteResult):
-            for known in self._index.refresh(self._cooperative_iter):
+            for cached in self._index.refresh(self._cooperative_iter):
                 if self.silent:
                     return
-                self.scanned.emit(self, known)
+                self.scanned.emit(self, cached)
         self.over.emit(self)
 
     def _cooperative_iter(self, names: Iterable[str]) -> Iterator[str]:

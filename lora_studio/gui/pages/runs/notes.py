@@ -79,10 +79,10 @@ class RunNotes(QWidget):
                     "tags": tags, "title": self.title.text().strip(),
                     "notes": self.notes.toPlainText().strip(),
                 }  # fmt: skip
-            after = RunAnnotations.model_validate(about.model_dump() | edits)
-            if after != about:
-                run.about = after
-                changes.append((run.folder, after))
+            annotations = RunAnnotations.model_validate(about.model_dump() | edits)
+            if annotations != about:
+                run.about = annotations
+                changes.append((run.folder, annotations))
         if changes:
             self.edited.emit(changes)
 
@@ -99,9 +99,9 @@ class RunNotes(QWidget):
         return [tag for tag in first.tags if all(tag in run.tags for run in others)]
 
     def _refresh(self) -> None:
-        one = self._runs[0].about if len(self._runs) == 1 else RunAnnotations()
-        self.title.setText(one.title)
-        self.notes.setPlainText(one.notes)
+        annotations = self._runs[0].about if len(self._runs) == 1 else RunAnnotations()
+        self.title.setText(annotations.title)
+        self.notes.setPlainText(annotations.notes)
         self.tags.setText(", ".join(self._list_shared_tags()))
         self.title.setPlaceholderText(self._name if len(self._runs) == 1 else "")
         self.title.setEnabled(len(self._runs) == 1)

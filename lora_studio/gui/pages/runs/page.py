@@ -165,12 +165,12 @@ class RunsPage(AppPage):
                     (not state or rows.get_state(run) == state) and table.is_match(run, text)
                 )
             )
-        shown, known = rows.rowCount(), len(rows.runs)
+        listed, total = rows.rowCount(), len(rows.runs)
         self.count.setText(
-            tr_n("{n} run", "{n} runs", known)
-            if shown == known
+            tr_n("{n} run", "{n} runs", total)
+            if listed == total
             else tr("{shown} of {known}").format(
-                shown=formatting.format_number(shown), known=formatting.format_number(known)
+                shown=formatting.format_number(listed), known=formatting.format_number(total)
             )
         )
         self._show_chosen()

@@ -142,9 +142,9 @@ class RunQueue(QObject):
         """Show runs that another program queued, without starting them, because that program may be
         about to.
         """
-        known = set(self.names)
+        previous_names = set(self.names)
         self.reload()
-        if set(self.names) - known and not (self._jobs.running or self._held):
+        if set(self.names) - previous_names and not (self._jobs.running or self._held):
             self._held = True
             self.changed.emit()
 

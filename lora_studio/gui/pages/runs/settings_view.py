@@ -125,8 +125,10 @@ class RunSettings(QWidget):
         self._fill()
 
     def _fill(self) -> None:
-        one = len(self._runs) == 1
-        self.differences_only.setText(tr("Non-default only") if one else tr("Differences only"))
+        is_single = len(self._runs) == 1
+        self.differences_only.setText(
+            tr("Non-default only") if is_single else tr("Differences only")
+        )
         self.lines.show(self._runs, self._heads, everything=not self.differences_only.isChecked())
         empty = not self.lines.lines
         self.differences_only.setVisible(bool(self._runs))
@@ -134,7 +136,7 @@ class RunSettings(QWidget):
         self.view.setVisible(not empty)
         if not self._runs:
             self.hint.setText(tr("Select a run to see its settings, or several to compare them."))
-        elif one:
+        elif is_single:
             self.hint.setText(tr("All settings have their default values."))
         else:
             count = len(self._runs)
@@ -146,7 +148,7 @@ class RunSettings(QWidget):
                 )
             )
         self.view.setAccessibleName(
-            tr("Run settings") if one else tr("Differences between the runs")
+            tr("Run settings") if is_single else tr("Differences between the runs")
         )
         self.view.fit()
 

@@ -59,9 +59,10 @@ class RunSide(QTabWidget):
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:
         """Show the queued runs by their folders."""
-        known = {run.folder: run for run in self._rows.runs}
+        runs_by_folder = {run.folder: run for run in self._rows.runs}
         entries = [
-            (name, self._rows.names.get(known[name]) if name in known else name) for name in names
+            (name, self._rows.names.get(runs_by_folder[name]) if name in runs_by_folder else name)
+            for name in names
         ]
         self.queue.show_queue(entries, paused=paused, running=running)
         title = tr("Queue")

@@ -114,9 +114,9 @@ class RunTable(QTableView):
     def restore_layout(self, saved: TableLayout) -> None:
         """Restore a saved layout."""
         header = self.horizontalHeader()
-        known = [column for column in COLUMNS if column in saved.order]
-        if len(known) == len(COLUMNS):
-            for position, name in enumerate(name for name in saved.order if name in known):
+        ordered = [column for column in COLUMNS if column in saved.order]
+        if len(ordered) == len(COLUMNS):
+            for position, name in enumerate(name for name in saved.order if name in ordered):
                 header.moveSection(header.visualIndex(COLUMNS.index(name)), position)
         self._user_widths = {
             c: w for c in COLUMNS if c != "name" and (w := saved.widths.get(c, 0)) > 0
@@ -148,17 +148,17 @@ class RunTable(QTableView):
             if sum(width for name, width in widths.items() if name not in hidden) <= room:
                 break
             hidden.append(column)
-        shown = [column for column in COLUMNS if column not in hidden]
-        growing = [c for c in _GROWING if c in shown and c not in self._user_widths]
-        left = room - sum(widths[column] for column in shown)
+        visible = [column for column in COLUMNS if column not in hidden]
+        growing = [c for c in _GROWING if c in visible and c not in self._user_widths]
+        remaining = room - sum(widths[column] for column in visible)
         most = _MAX_GROWTH * self.fontMetrics().averageCharWidth()
         for column in growing:
-            widths[column] += max(0, min(most, left // (len(growing) + 1)))
+            widths[column] += max(0, min(most, remaining // (len(growing) + 1)))
         self._fitting = True
         for number, column in enumerate(COLUMNS):
             if self.isColumnHidden(number) != (column in hidden):
                 self.setColumnHidden(number, column in hidden)
-            if column != "name" and column in shown:
+            if column != "name" and column in visible:
                 self.setColumnWidth(number, widths[column])
         self._fitting = False
 

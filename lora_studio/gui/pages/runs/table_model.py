@@ -146,8 +146,10 @@ class RunModel(QAbstractTableModel):
         """Check or uncheck runs for the plot."""
         ticked = [name for name in self.ticked if name not in names]
         if on:
-            known = {run.folder: run for run in self.runs}
-            plottable = [name for name in names if name in known and known[name].step]
+            runs_by_folder = {run.folder: run for run in self.runs}
+            plottable = [
+                name for name in names if name in runs_by_folder and runs_by_folder[name].step
+            ]
             ticked = [*self.ticked, *(name for name in plottable if name not in self.ticked)]
             if len(plottable) < len(names):
                 self.refused.emit(tr("Runs without completed steps have no metrics to plot."))

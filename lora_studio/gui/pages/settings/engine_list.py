@@ -64,7 +64,7 @@ class EngineActions(QWidget):
 
     def refresh(self, *, running: bool = False) -> None:
         """Show the installed engines and the possible actions."""
-        installed, current, before = (
+        installed, current, previous = (
             engines.list_engines(),
             engines.get_current(),
             engines.get_previous(),
@@ -79,15 +79,15 @@ class EngineActions(QWidget):
         can = {
             self.update_: current is not None and not current.fits,
             self.repair: current is not None,
-            self.rollback: before is not None,
+            self.rollback: previous is not None,
             self.move_: bool(installed),
             self.remove: bool(installed),
         }
-        for part, shown in can.items():
-            part.setVisible(shown and not running)
-        if before is not None:
+        for part, is_possible in can.items():
+            part.setVisible(is_possible and not running)
+        if previous is not None:
             self.rollback.setToolTip(
-                tr("Switch back to {name}").format(name=format_engine_title(before))
+                tr("Switch back to {name}").format(name=format_engine_title(previous))
             )
 
 
@@ -104,13 +104,13 @@ def _describe_state(current: Engine | None, installed: list[Engine]) -> str:
 
 def _make_distinct_titles(installed: list[Engine]) -> dict[str, str]:
     """Return a title for each engine by name, with the creation time if titles are equal."""
-    texts = {one.name: format_engine_title(one) for one in installed}
+    texts = {engine.name: format_engine_title(engine) for engine in installed}
     often = Counter(texts.values())
-    for one in installed:
-        if often[texts[one.name]] > 1:
-            created = one.created[:16].replace("T", " ")
-            texts[one.name] = tr("{engine} (created {date})").format(
-                engine=texts[one.name], date=created
+    for engine in installed:
+        if often[texts[engine.name]] > 1:
+            created = engine.created[:16].replace("T", " ")
+            texts[engine.name] = tr("{engine} (created {date})").format(
+                engine=texts[engine.name], date=created
             )
     return texts
 

@@ -151,10 +151,12 @@ class EngineManager(QObject):
         dialog = Dialog(tr("Remove all engines?"), text, self._window)
         dialog.add_button(button(tr("Cancel"), dialog.reject), default=True)
         if current is not None and len(installed) > 1:
-            own = formatting.format_size(current.bytes)
-            one = button(tr("Remove active engine only ({size})").format(size=own))
-            one.clicked.connect(lambda: self._remove(dialog, current.name))
-            dialog.add_button(one)
+            active_size = formatting.format_size(current.bytes)
+            remove_active = button(
+                tr("Remove active engine only ({size})").format(size=active_size)
+            )
+            remove_active.clicked.connect(lambda: self._remove(dialog, current.name))
+            dialog.add_button(remove_active)
         everything = button(
             tr("Remove all ({size})").format(size=size), kind="danger", icon="trash"
         )

@@ -66,11 +66,11 @@ class SettingsPage(AppPage):
         """Create the page; it shows devices when the inspector has found them."""
         super().__init__(parent)
         self._state = state
-        known = preferences or Preferences()
-        look = self._make_appearance_card(known)
+        stored = preferences or Preferences()
+        look = self._make_appearance_card(stored)
         self.updates = UpdateCard(
-            allowed=known.look_for_updates,
-            address=known.update_address,
+            allowed=stored.look_for_updates,
+            address=stored.update_address,
             default=app_update.get_server_address(""),
         )
         self._engine = Card(tr("Engine"))
@@ -85,10 +85,10 @@ class SettingsPage(AppPage):
             column(self._engine, self._make_folders_card(), None, spacing=Spacing.L),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
-        held = row(inner, None, spacing=0)
-        held.setStretch(0, 1)
-        held.setStretch(1, 0)  # takes no space until the columns have their maximum width
-        self.body.addLayout(held)
+        centered_row = row(inner, None, spacing=0)
+        centered_row.setStretch(0, 1)
+        centered_row.setStretch(1, 0)  # takes no space until the columns have their maximum width
+        self.body.addLayout(centered_row)
         self.body.addStretch(1)
         state.facts_changed.connect(self._on_facts_changed)
         self._fill_engine()

@@ -142,7 +142,9 @@ class EngineDialog(Dialog):
         self.control.prepare(request)
 
     def _choose_variant(self, name: str) -> None:
-        variant = next((one for one in detect.VARIANTS if one == name), None)
+        variant = next(
+            (known_variant for known_variant in detect.VARIANTS if known_variant == name), None
+        )
         self._restart_plan(replace(self._request, variant=variant))
 
     def _choose_folder(self) -> None:
@@ -221,7 +223,7 @@ class EngineDialog(Dialog):
 
     def _show_notes(self) -> None:
         plan = self.control.plan
-        notes = [localize_problem(one.problem) for one in self.control.warnings]
+        notes = [localize_problem(warning.problem) for warning in self.control.warnings]
         if self.control.planned and plan is not None and plan.needed > plan.free:
             notes.append(tr("Not enough disk space. Free up some space, or choose another folder."))
         self.note.setText("\n".join(notes))

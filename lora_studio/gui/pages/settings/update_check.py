@@ -67,9 +67,9 @@ class UpdateCheck(QObject):
 
     def check_at_startup(self) -> None:
         """Check if it is allowed and due."""
-        due = time.time() - self._preferences.updates_asked >= INTERVAL
+        is_due = time.time() - self._preferences.updates_asked >= INTERVAL
         allowed = self._preferences.look_for_updates and not offline.is_on()
-        if allowed and due and self.address:
+        if allowed and is_due and self.address:
             self._check(on_request=False)
 
     def check_now(self) -> None:

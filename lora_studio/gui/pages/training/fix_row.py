@@ -43,10 +43,10 @@ class FixRow(QWidget):
         self._caption.setVisible(bool(caption))
         if list(fixes) != self._fixes:
             self._fixes = list(fixes)
-            for old in self.buttons:
-                self._flow.removeWidget(old)
-                old.hide()
-                old.deleteLater()
+            for fix_button in self.buttons:
+                self._flow.removeWidget(fix_button)
+                fix_button.hide()
+                fix_button.deleteLater()
             self.buttons = [self._add_button(fix) for fix in self._fixes]
         self._check_applied()
 

@@ -80,11 +80,11 @@ def describe(needed: MemoryEstimate | None) -> str:
 def _format_free(needed: MemoryEstimate | None) -> str:
     if needed is None or needed.available is None:
         return ""
-    left = needed.available - needed.total
+    free = needed.available - needed.total
     return (
-        tr("{left} free").format(left=formatting.format_memory(left))
-        if left >= 0
-        else tr("{missing} over the limit").format(missing=formatting.format_memory(-left))
+        tr("{left} free").format(left=formatting.format_memory(free))
+        if free >= 0
+        else tr("{missing} over the limit").format(missing=formatting.format_memory(-free))
     )
 
 
@@ -109,10 +109,10 @@ class _Bar(QWidget):
         """Return the rectangle of each component, in pixels."""
         if (needed := self._estimate) is None:
             return []
-        whole = max(needed.total, needed.available or 0, 1)
+        span = max(needed.total, needed.available or 0, 1)
         x, rectangles = 0.0, []
         for name, size in needed.parts.items():
-            width = self.width() * size / whole
+            width = self.width() * size / span
             rectangles.append((name, QRectF(x, 0.0, width, float(self.height()))))
             x += width
         return rectangles

@@ -95,9 +95,9 @@ class SampleView(QScrollArea):
 
     def _fill(self, *_: object) -> None:
         while (item := self._grid.takeAt(0)) is not None:
-            if (old := item.widget()) is not None:
-                old.hide()
-                old.deleteLater()
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
         answers = self.get_answers()
         sources = [source for source in _NAMES if any(key[1] == source for key in answers)]
         for column, source in enumerate(sources, start=1):
