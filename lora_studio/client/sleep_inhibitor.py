@@ -21,7 +21,7 @@ class SleepInhibitor(Protocol):
         """Keep the system awake until `release` or until the process `worker` ends."""
 
     def release(self) -> None:
-        """Allow the system to sleep again. Does nothing if it was allowed before."""
+        """Allow the system to sleep again; do nothing if it is allowed already."""
 
     def detach(self) -> None:
         """Prepare for the window closing: if possible, keep the system awake for the worker."""

@@ -134,41 +134,39 @@ class ChatQuestion(_Part):
 
 
 def get_speaker_key(speaker: AnySpeaker) -> str:
-    """Return a short, stable name of a speaker; votes are counted by it."""
+    """Return a short, stable name for a speaker, by which votes are counted."""
     return _get_key(speaker, str, "{run}, {step}")
 
 
 def format_speaker_name(speaker: AnySpeaker) -> str:
-    """Return a name of a speaker for people, with runs named by their start time."""
+    """Return the display name of a speaker; runs are named by their start time."""
     return _get_key(speaker, timestamps.format_run_name, "{run}, step {step}")
 
 
-def _get_key(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:
+def _get_key(speaker: AnySpeaker, label: Callable[[str], str], checkpoint: str) -> str:
     match speaker:
         case AdapterSpeaker(adapters=()):
             return "Base model"
         case AdapterSpeaker():
-            names = (
-                _get_folder_label(each.folder, called, checkpoint) for each in speaker.adapters
-            )
+            names = (_get_folder_label(each.folder, label, checkpoint) for each in speaker.adapters)
             weights = (each.weight for each in speaker.adapters)
             pairs = zip(names, weights, strict=True)
             return " + ".join(name if w == 1 else f"{name} × {w:g}" for name, w in pairs)
         case ModelSpeaker():
-            return _get_folder_label(speaker.folder, called, checkpoint)
+            return _get_folder_label(speaker.folder, label, checkpoint)
         case GgufSpeaker():
             return Path(speaker.file).name
         case OllamaSpeaker():
             return speaker.name
 
 
-def _get_folder_label(folder: str, called: Callable[[str], str], checkpoint: str) -> str:
+def _get_folder_label(folder: str, label: Callable[[str], str], checkpoint: str) -> str:
     """Return the folder's name; for the adapter of a run or checkpoint, the name of that run or
     checkpoint."""
     path = Path(folder)
     if path.name in ("adapter", "merged"):
         path = path.parent
     if path.parent.name == "checkpoints":
-        step = path.name if called is str else path.name.removeprefix("step-").lstrip("0")
-        return checkpoint.format(run=called(path.parent.parent.name), step=step or "0")
-    return called(path.name) or folder
+        step = path.name if label is str else path.name.removeprefix("step-").lstrip("0")
+        return checkpoint.format(run=label(path.parent.parent.name), step=step or "0")
+    return label(path.name) or folder

@@ -58,8 +58,8 @@ def format_percent(share: float) -> str:
         return "< 0.01 %"
     if 99.9 < value < 100:
         return "> 99.9 %"
-    shown = f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}".removesuffix(".0")
-    return f"{shown} %"
+    digits = f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}".removesuffix(".0")
+    return f"{digits} %"
 
 
 def format_duration(seconds: float | None) -> str:
@@ -99,8 +99,8 @@ def format_rate(per_second: float, unit: str = "tokens") -> str:
     """Return a speed: `1,240 tokens/s`, `3.4 tokens/s`."""
     if not math.isfinite(per_second):
         return _UNKNOWN
-    shown = _set_thousands(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
-    return f"{shown} {unit}/s"
+    digits = _set_thousands(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
+    return f"{digits} {unit}/s"
 
 
 def join_names(items: Sequence[str], joint: str = "and") -> str:
@@ -129,8 +129,8 @@ def _format_scaled(value: float, base: int, units: tuple[str, ...], whole_below:
     while index + 1 < len(units) and _round_for_display(scaled, index, whole_below)[0] >= base:
         scaled, index = scaled / base, index + 1
     rounded, decimals = _round_for_display(scaled, index, whole_below)
-    shown = _set_thousands(f"{rounded:,.{decimals}f}".removesuffix(".0"))
-    return f"{shown} {units[index]}".strip()
+    digits = _set_thousands(f"{rounded:,.{decimals}f}".removesuffix(".0"))
+    return f"{digits} {units[index]}".strip()
 
 
 def _round_for_display(scaled: float, index: int, whole_below: int) -> tuple[float, int]:

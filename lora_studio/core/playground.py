@@ -92,7 +92,7 @@ class Conversation(_Stored):
         return text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…"
 
     def messages(self, column: int, turn: int) -> tuple[Message, ...]:
-        """Return the messages before and including a turn, as a column has answered them."""
+        """Return the messages up to and including a turn, with the answers of a column."""
         messages = [Message(role="system", content=self.system)] if self.system.strip() else []
         for each in self.turns[:turn]:
             messages.append(Message(role="user", content=each.user))

@@ -42,14 +42,14 @@ def provide_wheel(
     Building needs the network, so a wheel in the wheel folder takes precedence if one is used.
     Raises ProblemError if there is none.
     """
-    if named := os.environ.get(VARIABLE):
-        return _hash_wheel(Path(named))
+    if configured := os.environ.get(VARIABLE):
+        return _hash_wheel(Path(configured))
     pattern = f"lora_studio-{__version__}-*.whl"
     brought = [file for folder in list_bundled_folders("wheels") for file in folder.glob(pattern)]
     if brought and (is_frozen() or _find_checkout() is None):
         return _hash_wheel(brought[0])
-    if wheelhouse is not None and (held := next(wheelhouse.glob(pattern), None)):
-        return _hash_wheel(held)
+    if wheelhouse is not None and (included := next(wheelhouse.glob(pattern), None)):
+        return _hash_wheel(included)
     checkout = _find_checkout()
     if checkout is None:
         raise fail(
@@ -76,10 +76,10 @@ def format_project(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
     PyTorch alone.
     """
     requirement = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
-    away = ", ".join(f"\"{name}; sys_platform == 'none'\"" for name in WINDOW_ONLY)
+    excluded = ", ".join(f"\"{name}; sys_platform == 'none'\"" for name in WINDOW_ONLY)
     lines = [
         "[project]", 'name = "engine"', 'version = "0"', 'requires-python = ">=3.11"',
-        f'dependencies = ["{requirement}", "torch"]', "[tool.uv]", f"override-dependencies = [{away}]",
+        f'dependencies = ["{requirement}", "torch"]', "[tool.uv]", f"override-dependencies = [{excluded}]",
     ]  # fmt: skip
     if torch != STANDARD and not BUILD.fullmatch(torch):
         flat = Path(torch).expanduser().is_dir()

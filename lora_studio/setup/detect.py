@@ -224,12 +224,12 @@ def _get_processor_name() -> str:
 
 def _run_program(program: str, *arguments: str) -> str:
     """Return the output of a program, or "" if it is missing, fails, or hangs."""
-    where = shutil.which(program)
-    if where is None:
+    path = shutil.which(program)
+    if path is None:
         return ""
     try:
         done = subprocess.run(
-            [where, *arguments], capture_output=True, timeout=_SECONDS, check=False,
+            [path, *arguments], capture_output=True, timeout=_SECONDS, check=False,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

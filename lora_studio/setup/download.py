@@ -210,12 +210,12 @@ def measure_sizes(
     files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog
 ) -> list[DownloadFile]:
     """Return the files with missing sizes looked up locally or requested from the servers."""
-    known = [
+    with_local_sizes = [
         replace(one, size=one.local.stat().st_size) if one.size is None and one.local else one
         for one in files
     ]
-    if all(one.size is not None for one in known):
-        return known
+    if all(one.size is not None for one in with_local_sizes):
+        return with_local_sizes
 
     sizes: dict[DownloadFile, int | None] = {}
     with HttpClient() as web:
@@ -226,10 +226,10 @@ def measure_sizes(
             except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
                 raise _size_error(error) from error
 
-        unknown = [file for file in known if file.size is None]
+        unknown = [file for file in with_local_sizes if file.size is None]
         for _ in _process_in_threads(ask, unknown, 2 * AT_ONCE, web, stop):
             pass
-    return [replace(one, size=sizes.get(one, one.size)) for one in known]
+    return [replace(one, size=sizes.get(one, one.size)) for one in with_local_sizes]
 
 
 def _size_error(error: Exception) -> ProblemError:

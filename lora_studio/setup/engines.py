@@ -41,7 +41,8 @@ class Engine(BaseModel):
     """An engine as described by its manifest, which is written last: a folder without one isn't an
     engine.
 
-    `interpreter` is set for an existing Python of the user's, which the engine only refers to.
+    `interpreter` is set for an existing Python installation of the user, which the engine only
+    refers to.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -275,8 +276,8 @@ def require_idle(engine: Engine) -> None:
 def is_in_use(engine: Engine) -> bool:
     """Return whether any process runs in one of our engines, whichever program started it.
 
-    A Python of the user's also runs other programs, perhaps this one: only processes that load our
-    package from the engine's folder count.
+    A user's Python installation also runs other programs, perhaps this one: only processes that
+    load our package from the engine's folder count.
     """
     python, package = str(engine.python), engine.environment["PYTHONPATH"]
     for process in psutil.process_iter(["cmdline"]):
@@ -304,12 +305,12 @@ def iter_deletion(folder: Path) -> Iterator[int]:
         for parent, names, files in os.walk(folder, topdown=False, onerror=_reraise):
             directory = Path(parent)
             links = [name for name in names if (directory / name).is_symlink()]
-            gone = 0
+            deleted = 0
             for item in [directory / name for name in [*files, *links]]:
-                gone += item.lstat().st_size
+                deleted += item.lstat().st_size
                 item.unlink()
             directory.rmdir()
-            yield gone
+            yield deleted
     except FileNotFoundError:
         return
     except OSError as error:
@@ -329,7 +330,7 @@ def _reraise(error: OSError) -> None:
 def list_outdated_engines(at: EngineRoot, keep: Engine) -> list[Engine]:
     """Return engines of the same variant that aren't a rollback target and aren't running a job.
 
-    A Python of the user's is never outdated: only the user decides about it.
+    A user's Python installation is never outdated: only the user decides about it.
     """
     spared = {keep.name, _read_pointer(at).before}
     return [

@@ -137,8 +137,8 @@ def read_pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 def list_pip_files(environ: Mapping[str, str]) -> list[Path]:
     """Return the configuration files of pip, highest precedence last."""
     home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
-    named = environ.get("PIP_CONFIG_FILE", "")
-    if named == os.devnull:
+    configured = environ.get("PIP_CONFIG_FILE", "")
+    if configured == os.devnull:
         return []
     if sys.platform == "win32":
         shared = [Path(environ.get("PROGRAMDATA", "C:\\ProgramData")) / "pip" / "pip.ini"]
@@ -156,4 +156,4 @@ def list_pip_files(environ: Mapping[str, str]) -> list[Path]:
     prefix = environ.get("VIRTUAL_ENV")
     ini = "pip.ini" if sys.platform == "win32" else "pip.conf"
     site = [Path(prefix) / ini] if prefix else []
-    return [*shared, *user, *site, *([Path(named)] if named else [])]
+    return [*shared, *user, *site, *([Path(configured)] if configured else [])]

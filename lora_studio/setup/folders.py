@@ -109,7 +109,10 @@ class EngineRoot:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the setup lock; raises ProblemError if another setup is running or the folder isn't writable."""
+        """Hold the setup lock.
+
+        Raises ProblemError if another setup is running or the folder isn't writable.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / "setup.lock")

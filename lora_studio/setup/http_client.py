@@ -158,8 +158,8 @@ def _create_client(
 def _read_pip_proxy(variables: Mapping[str, str]) -> str:
     """Return the proxy in pip's settings, "" for none: httpx reads only environment variables."""
     proxy = variables.get("ALL_PROXY", "")
-    known = getproxies()
-    if not proxy or "all" in known or "*" in known.get("no", ""):
+    proxies = getproxies()
+    if not proxy or "all" in proxies or "*" in proxies.get("no", ""):
         return ""
     return proxy
 
@@ -185,16 +185,16 @@ def _iter_passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
     for name in names:
         for address in environ.get(name, "").replace(",", " ").split():
-            called, _, url = address.partition("=")
-            if "://" in called:
-                called, url = "", address
+            index_name, _, url = address.partition("=")
+            if "://" in index_name:
+                index_name, url = "", address
             split = urlsplit(url)
             host = split.netloc.rpartition("@")[2]
             # a named index: name=URL
-            prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"
+            prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', index_name.upper())}"
             if split.username:
                 yield host, (unquote(split.username), unquote(split.password or ""))
-            elif called and (user := environ.get(f"{prefix}_USERNAME")):
+            elif index_name and (user := environ.get(f"{prefix}_USERNAME")):
                 yield host, (user, environ.get(f"{prefix}_PASSWORD", ""))
 
 
@@ -290,8 +290,8 @@ def clock_problem(output: str, address: str = "") -> ProblemError | None:
     """
     if not _SAYS.search(output):
         return None
-    named = _ADDRESS.search(output)
-    host = urlsplit(named[0] if named else address).hostname or text("the server")
+    url_match = _ADDRESS.search(output)
+    host = urlsplit(url_match[0] if url_match else address).hostname or text("the server")
     return fail(
         "engine.clock",
         "According to this computer's clock ({now}), the certificate of {host} isn't valid.",

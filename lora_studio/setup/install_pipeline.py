@@ -193,11 +193,11 @@ class Installer:
             self._install(requirements)
 
     def _install(self, requirements: list[str]) -> None:
-        listed = self._engine.folder / "requirements.txt"
-        listed.write_text("\n".join(requirements) + "\n", "utf-8")
+        requirements_file = self._engine.folder / "requirements.txt"
+        requirements_file.write_text("\n".join(requirements) + "\n", "utf-8")
         command: list[object] = [
             find_uv(), "pip", "install", "--python", self._engine.python, "--offline", "--no-index",
-            "--no-deps", "--requirements", listed,
+            "--no-deps", "--requirements", requirements_file,
             *(part for folder in self._places for part in ("--find-links", folder)),
         ]  # fmt: skip
         if self._anew:  # only these packages, since uv unpacks reinstalled ones again

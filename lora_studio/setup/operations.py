@@ -106,7 +106,7 @@ class EngineSetup:
             yield from install.install_engine(self.plan, self.stop, log)
 
     def _foreign(self, root: EngineRoot) -> Engine | None:
-        """Update or repair a Python of the user's, in which only our own package may change."""
+        """Update or repair a user's Python installation, in which only our own package may change."""
         base = engines.get_current(root) if self.request.mode != "install" else None
         return base if base and not base.own_python else None
 
@@ -236,7 +236,7 @@ def make_wheelhouse(
     *,
     with_python: bool = False,
 ) -> Iterator[Event]:
-    """Fill a folder from which another computer can install an engine without a network.
+    """Create a wheel folder from which another computer can install an engine offline.
 
     `platform` is another system as uv names it (linux, windows, macos); the request's Python is
     then a version such as 3.12. `with_python` puts a standalone build of it there too.
@@ -299,7 +299,7 @@ PLATFORMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 
 
 def adopt_python(path: Path, stop: StopFlag) -> Iterator[Event]:
-    """Switch to an existing Python of the user's."""
+    """Switch to an existing Python installation of the user."""
 
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.get_root()

@@ -48,8 +48,8 @@ def _iter_deletion(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progres
     yield Progress(stage=STAGE, done=0, total=total or None, unit="B")
     for folder in sizes:
         log.write(f"removing {folder.name}")
-        for gone in engines.iter_deletion(folder):
-            done += gone
+        for deleted in engines.iter_deletion(folder):
+            done += deleted
             if (now := time.monotonic()) - reported >= _INTERVAL:
                 reported = now
                 yield Progress(stage=STAGE, done=min(done, total), total=total or None, unit="B")

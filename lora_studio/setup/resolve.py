@@ -73,18 +73,18 @@ class Resolver:
         warnings: list[Problem] = []
         output = ""
         for source in sources:
-            against: dict[str, str] = {}
+            failures: dict[str, str] = {}
             for extra in extras:
                 output, wheels = self._compile(source, extra, local)
                 if wheels is not None:
                     missing = [name for name in extras[0] if name not in extra]
-                    warnings += [_LEFT_OUT[name](against[name]) for name in missing]
+                    warnings += [_LEFT_OUT[name](failures[name]) for name in missing]
                     for problem in warnings:
                         yield Warned(problem=problem)
                     return source, self._measured(wheels)
                 if is_network_error(output):
                     break
-                against |= dict.fromkeys(extra, output)
+                failures |= dict.fromkeys(extra, output)
             if not is_network_error(output):
                 break
             warnings = [_standard_torch_warning(source, output)]

@@ -200,10 +200,12 @@ def _build_isolated_environment(engine: Engine, folder: Path) -> dict[str, str]:
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
     # bitsandbytes calls torch.compile during import, which would load the whole compiler.
-    less = {"TORCHDYNAMO_DISABLE": "1"}
+    overrides = {"TORCHDYNAMO_DISABLE": "1"}
     if engine.own_python:
-        less["PYTHONDONTWRITEBYTECODE"] = ""  # empty: write missing byte-code, for the next start
-    return engine.environment | private | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
+        overrides["PYTHONDONTWRITEBYTECODE"] = (
+            ""  # empty: write missing byte-code, for the next start
+        )
+    return engine.environment | private | overrides | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def _damaged_engine_error(why: Text, log: SetupLog) -> ProblemError:
@@ -216,7 +218,7 @@ def _damaged_engine_error(why: Text, log: SetupLog) -> ProblemError:
 
 
 def _get_trial_command(engine: Engine) -> list[str]:
-    """Return the command line of the trial; for a Python of the user's, the trial is run as a file.
+    """Return the command line of the trial; in a user's Python installation, it runs as a file.
 
     As a module, it would fail at the first import of our own package and couldn't report missing
     packages.

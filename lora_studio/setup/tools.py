@@ -108,9 +108,9 @@ def find_uv() -> Path:
     Raises ProblemError if there is none.
     """
     name = "uv.exe" if os.name == "nt" else "uv"
-    named = os.environ.get(VARIABLE)
+    configured = os.environ.get(VARIABLE)
     for candidate in (
-        Path(named) if named else None,
+        Path(configured) if configured else None,
         *list_bundled_folders("bin", name),
         _find_on_path(name),
     ):

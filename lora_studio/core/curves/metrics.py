@@ -155,8 +155,8 @@ def _iter_rows(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
             while places[number] < len(column) and column.steps[places[number]] < step:
                 places[number] += 1
             position = places[number]
-            is_there = position < len(column) and column.steps[position] == step
-            line.append(_format_cell(column.values[position]) if is_there else "")
+            has_value = position < len(column) and column.steps[position] == step
+            line.append(_format_cell(column.values[position]) if has_value else "")
         yield line
 
 

@@ -66,9 +66,9 @@ class TrainingMonitor:
             return
         if len(self._first) < _FIRST:
             self._first.append(event.loss)
-        keep = 0.5 ** (1 / _HALF_LIFE)
-        self._weight = keep * self._weight + 1 - keep
-        self._smooth += (1 - keep) / self._weight * (event.loss - self._smooth)
+        decay = 0.5 ** (1 / _HALF_LIFE)
+        self._weight = decay * self._weight + 1 - decay
+        self._smooth += (1 - decay) / self._weight * (event.loss - self._smooth)
         if self._steps <= _FIRST or self._smooth < self._lowest:
             self._lowest = self._smooth
 
@@ -76,8 +76,8 @@ class TrainingMonitor:
         if self._steps < _ENOUGH:
             return None
         began = sum(self._first) / len(self._first)
-        back = self._lowest + 0.25 * (began - self._lowest)
-        if self._smooth <= max(1.5 * self._lowest, back):
+        threshold = self._lowest + 0.25 * (began - self._lowest)
+        if self._smooth <= max(1.5 * self._lowest, threshold):
             return None
         return verdict.divergence_verdict(
             text(

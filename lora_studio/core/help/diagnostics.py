@@ -155,8 +155,10 @@ def _mask_setting(step: Any, name: str, value: object) -> object:
 
 def _iter_run_entries(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     lines = _read_last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
-    shown = [json.dumps(without_texts(event), ensure_ascii=False) for event in _iter_parsed(lines)]
-    yield ArchiveEntry("run/events.jsonl", "Events of the latest run, without your texts.", redact("\n".join(shown)))  # fmt: skip
+    redacted = [
+        json.dumps(without_texts(event), ensure_ascii=False) for event in _iter_parsed(lines)
+    ]
+    yield ArchiveEntry("run/events.jsonl", "Events of the latest run, without your texts.", redact("\n".join(redacted)))  # fmt: skip
     manifest = json.dumps(without_texts(run.read_manifest()), indent=2, ensure_ascii=False)
     yield ArchiveEntry(
         "run/manifest.json", "Versions and numbers of the latest run.", redact(manifest)

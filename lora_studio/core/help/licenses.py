@@ -59,8 +59,8 @@ def read_license_name(about: metadata.PackageMetadata) -> str:
         if entry.startswith(_CLASSIFIER)
     ]
     plain = _read_first_line(about, "License")
-    named = plain if plain and "\n" not in plain and len(plain) <= _LONGEST_NAME else ""
-    return named or "; ".join(entry for entry in classified if entry) or "see the package"
+    short_name = plain if plain and "\n" not in plain and len(plain) <= _LONGEST_NAME else ""
+    return short_name or "; ".join(entry for entry in classified if entry) or "see the package"
 
 
 def _read_first_line(about: metadata.PackageMetadata, field: str) -> str:

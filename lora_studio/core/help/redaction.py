@@ -48,7 +48,7 @@ _PATH = re.compile(r"(?<![\w…])(?:[A-Za-z]:)?[/\\][^\s“”\"',;]*[^\s“”\
 
 
 class Redactor:
-    """Removes names of the user and the computer from a text, and whatever looks like a key."""
+    """Removes names of the user and the computer from a text, and anything that looks like a key."""
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class Redactor:
         `folders` maps paths to the names that replace them.
         """
         variables = os.environ if environment is None else environment
-        named = [value for name, value in variables.items() if _SECRET_NAME.search(name)]
-        self._secrets = sorted((value for value in named if len(value) >= 6), key=len, reverse=True)
+        secrets = [value for name, value in variables.items() if _SECRET_NAME.search(name)]
+        self._secrets = sorted(
+            (value for value in secrets if len(value) >= 6), key=len, reverse=True
+        )
         self._folders = {**(folders or {}), str(Path.home()): "~"}
         names = {_get_user_name(): "USER", socket.gethostname(): "HOST"}
         self._names = [

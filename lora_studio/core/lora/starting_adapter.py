@@ -145,12 +145,12 @@ def list_unused_settings(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
         same = key is not None and _to_plain(config.get(key)) == _to_plain(value)
         if value == about.default or same:
             continue
-        shown = about.choices.get(str(value), value)
+        label = about.choices.get(str(value), value)
         differing.append(
             text(
                 "{title} {value}",
                 title=text(about.title),
-                value=" ".join(value) if isinstance(value, tuple) else text(str(shown)),
+                value=" ".join(value) if isinstance(value, tuple) else text(str(label)),
             )
         )
     return differing

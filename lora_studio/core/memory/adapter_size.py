@@ -48,10 +48,10 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
 
 
 def _select_layers(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]:
-    known = [layer for layer in linear if not _ROUTER.search(layer.name)]
+    candidates = [layer for layer in linear if not _ROUTER.search(layer.name)]
     if lora.targets == "names":
-        return [layer for layer in known if layer.name in lora.target_names]
-    return [layer for layer in known if _is_target(layer, lora.targets)]
+        return [layer for layer in candidates if layer.name in lora.target_names]
+    return [layer for layer in candidates if _is_target(layer, lora.targets)]
 
 
 def _is_target(layer: LinearLayers, targets: Targets) -> bool:

@@ -98,18 +98,18 @@ def learn(plan: MemoryPlan, estimate: MemoryEstimate, peak: int, speed: float) -
     """Update the calibration from a training's estimate and its measured bytes and tokens per
     second.
     """
-    known = load()
+    calibration = load()
     name = get_device_model(plan.device)
     certain = estimate.reported - estimate.guessed
     measured = max(0.0, peak - certain) / max(1, estimate.guessed)
-    learned = known.get(name, plan.precision).with_run(
+    learned = calibration.get(name, plan.precision).with_run(
         ratio=min(HIGHEST, max(LOWEST, measured)),
         share=estimate.guessed / max(1, estimate.reported),
         source=plan.model.source,
         parameters=plan.inspected.parameters,
         speed=speed * (RECOMPUTING if plan.checkpoints else 1.0),
     )
-    save(known.with_record(name, plan.precision, learned))
+    save(calibration.with_record(name, plan.precision, learned))
 
 
 def get_path() -> Path:

@@ -99,9 +99,9 @@ def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
         )
         counted = adapter_size.count_parameters(inspected, settings.lora)
         plan = replace(plan, inspected=inspected.model_copy(update={"adapter": counted}))
-        for tried in (plan, _with_least_memory(plan)):
-            needed = estimate(tried).total
-            result = ModelFit(precision, needed, settings.device.free_bytes, tried is not plan)
+        for candidate in (plan, _with_least_memory(plan)):
+            needed = estimate(candidate).total
+            result = ModelFit(precision, needed, settings.device.free_bytes, candidate is not plan)
             if result.fits:
                 return result
     return result
@@ -119,19 +119,19 @@ def resolve_outline(entry: ModelEntry) -> ModelInspected | None:
     for its size; None without a size.
     """
     parameters = entry.parameters
-    known = _complete_outline(entry.outline, parameters)
-    if not parameters or not known.hidden_size:
+    outline = _complete_outline(entry.outline, parameters)
+    if not parameters or not outline.hidden_size:
         return None
-    shape = _limit_shape(_build_llama_shape(known), parameters)
+    shape = _limit_shape(_build_llama_shape(outline), parameters)
     return ModelInspected(
         source=entry.source,
         folder="",
         architecture=entry.architecture,
         parameters=parameters,
-        layers=known.layers,
-        hidden_size=known.hidden_size,
-        vocabulary=known.vocabulary,
-        context=known.context or None,
+        layers=outline.layers,
+        hidden_size=outline.hidden_size,
+        vocabulary=outline.vocabulary,
+        context=outline.context or None,
         stored_dtype=entry.stored,
         license=entry.license or None,
         has_chat_template=True,

@@ -144,11 +144,11 @@ def pick_device(devices: DevicesFound, setting: str) -> Device | None:
     """
     if setting == "auto":
         return next(iter(devices.devices), None)
-    named = [
+    matches = [
         next((device for device in devices.devices if device.name.startswith(name)), None)
         for name in list_device_names(setting)
     ]
-    known = [device for device in named if device is not None]
-    if len(known) < len(named):
+    present = [device for device in matches if device is not None]
+    if len(present) < len(matches):
         return None
-    return min(known, key=lambda device: device.free_bytes)
+    return min(present, key=lambda device: device.free_bytes)

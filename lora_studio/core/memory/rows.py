@@ -63,8 +63,8 @@ class RowStatistics:
         """Return the tokens of the `count` longest rows of the heaviest step of `size` rows; a
         missing row counts as the last known one."""
         rows = self.heaviest.get(size) or (min(self.longest, limit),)
-        known = sum(min(tokens, limit) for tokens in rows[:count])
-        return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
+        total = sum(min(tokens, limit) for tokens in rows[:count])
+        return total + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else total
 
 
 def build_row_statistics(

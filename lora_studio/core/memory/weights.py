@@ -61,9 +61,9 @@ def _estimate_shardable_bytes(plan: MemoryPlan) -> int:
     """Return the bytes that can be sharded: all but embeddings and the output layer, which stay
     whole."""
     model, shape = plan.inspected, plan.shape
-    known = sum(layer.parameters for layer in shape.linear) + shape.expert_parameters
+    counted = sum(layer.parameters for layer in shape.linear) + shape.expert_parameters
     ends = (1 if shape.tied else 2) * model.vocabulary * model.hidden_size
-    return BYTES[plan.precision] * (known or max(0, model.parameters - ends))
+    return BYTES[plan.precision] * (counted or max(0, model.parameters - ends))
 
 
 def estimate_dequantized_bytes(plan: MemoryPlan) -> int:

@@ -13,7 +13,7 @@ SourceKind = Literal["none", "builtin", "gguf", "folder", "hub"]
 BUILTIN_PREFIX = "builtin:"
 DEFAULT_BUILTIN = "SmolLM2-135M-Instruct"
 
-#: A GGUF file as Ollama stores it, under the digest of its content.
+#: A GGUF file in Ollama's store, named by the digest of its content.
 _BLOB = re.compile(r"(^|[/\\])sha256-[0-9a-f]{64}\Z")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 

@@ -38,14 +38,14 @@ def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
         )
         return text(template, title=title)
     is_quoted = isinstance(value, str | list | tuple)
-    shown = text("“{name}”", name=_mask_value(value)) if is_quoted else repr(value)
+    quoted = text("“{name}”", name=_mask_value(value)) if is_quoted else repr(value)
     if kind == "int_from_float" or (kind.startswith("int") and about.kind == "integer"):
         template = "{title}: {value} isn't a whole number."
     elif kind == "string_type":
         template = "{title}: {value} isn't text."
     else:
         template = _FAULTS.get(kind.partition("_")[0], "{title}: {value} can't be used.")
-    return text(template, title=title, value=shown)
+    return text(template, title=title, value=quoted)
 
 
 def describe_allowed(about: FieldFacts) -> Text:
@@ -77,5 +77,5 @@ def _mask_value(value: object) -> str:
     """Return a value that is safe to show: in an address, the part before the @ can be a password."""
     if isinstance(value, float):
         return formatting.format_setting(value)
-    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", shown)
+    printed = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", printed)

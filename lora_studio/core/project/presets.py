@@ -117,13 +117,13 @@ def find_preset(name: str) -> Preset:
     """Return the preset with a name; otherwise raises ProblemError, which lists the available ones."""
     match = next((preset for preset in PRESETS if preset.name == name), None)
     if match is None:
-        known = listed([preset.name for preset in PRESETS])
+        names = listed([preset.name for preset in PRESETS])
         raise fail(
             "project.unknown_preset",
             "There is no preset named {name}.",
             "Available presets: {known}.",
             name=name,
-            known=known,
+            known=names,
         )
     return match
 

@@ -199,7 +199,7 @@ def load(path: Path) -> Draft:
     try:
         content = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = (
+        reason = (
             describe_os_error(error) if isinstance(error, OSError) else text("it isn't UTF-8 text")
         )
         raise fail(
@@ -207,7 +207,7 @@ def load(path: Path) -> Draft:
             "Couldn't read {file}: {reason}.",
             "Choose another project file, or restore this one from a backup.",
             file=file.name,
-            reason=why,
+            reason=reason,
             where=Where(file=str(file)),
         ) from error
     draft = Draft(name=file.stem, path=file)

@@ -110,8 +110,8 @@ class Answered(BaseEvent):
     @property
     def tokens_per_s(self) -> float | None:
         """Speed after the first token; None if the answer is too short to tell."""
-        taken = self.seconds - self.first_s
-        return (self.tokens - 1) / taken if self.tokens > 1 and taken > 0 else None
+        seconds = self.seconds - self.first_s
+        return (self.tokens - 1) / seconds if self.tokens > 1 and seconds > 0 else None
 
 
 class AnswerRefused(BaseEvent):

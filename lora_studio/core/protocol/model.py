@@ -176,7 +176,7 @@ class ModelInspected(BaseEvent):
 
 
 class ModelsFound(BaseEvent):
-    """Models in one location; `folders` are those that were searched."""
+    """Models in one location; `folders` are the searched folders."""
 
     kind: Literal["models_found"] = "models_found"
     location: ModelLocation

@@ -117,13 +117,13 @@ def list_missing_files(run: RunFolder) -> list[Problem]:
 
 
 def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bool) -> None:
-    taken: dict[str, str] = {}
-    model = _copy_model(project, target, taken, on_copied, with_model=with_model)
-    dataset = _copy_data(project.dataset, target, taken, on_copied)
+    originals: dict[str, str] = {}
+    model = _copy_model(project, target, originals, on_copied, with_model=with_model)
+    dataset = _copy_data(project.dataset, target, originals, on_copied)
     lora = project.lora
     if lora.start_from:
         shutil.copytree(lora.start_from, target / START, copy_function=_make_copier(on_copied))
-        taken[START] = lora.start_from
+        originals[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
     device = "cpu" if project.model.devices[0] == "cpu" else "auto"
     changed = project.model_copy(
@@ -135,7 +135,7 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     )
     run = RunFolder(target)
     write_atomic(run.project_file, changed.to_toml())
-    run.update_manifest(name=project.name, created=run_folder.format_now(), taken_along=taken)
+    run.update_manifest(name=project.name, created=run_folder.format_now(), taken_along=originals)
     for name, text in _build_files(changed).items():
         write_atomic(target / name, text)
     (target / COMMAND).chmod(0o755)
@@ -151,7 +151,12 @@ def _copy_progress(run: RunFolder, target: RunFolder) -> None:
 
 
 def _copy_model(
-    project: Project, target: Path, taken: dict[str, str], on_copied: OnCopied, *, with_model: bool
+    project: Project,
+    target: Path,
+    originals: dict[str, str],
+    on_copied: OnCopied,
+    *,
+    with_model: bool,
 ) -> str:
     """Copy the model if wanted, and return its source as seen from the exported folder.
 
@@ -168,12 +173,12 @@ def _copy_model(
     elif with_model:
         (target / MODEL).mkdir()
         _link_or_copy(str(source), str(target / name), on_copied=on_copied)
-    taken[name] = project.model.source
+    originals[name] = project.model.source
     return name
 
 
 def _copy_data(
-    spec: DatasetSpec, target: Path, taken: dict[str, str], on_copied: OnCopied
+    spec: DatasetSpec, target: Path, originals: dict[str, str], on_copied: OnCopied
 ) -> DatasetSpec:
     def copy_source(path: str, number: int) -> str:
         # Three parts, since a name with two would look like a Hub dataset ID.
@@ -183,7 +188,7 @@ def _copy_data(
             shutil.copytree(path, target / name, copy_function=_make_copier(on_copied))
         else:
             copy_file(path, target / name, on_copied)
-        taken[name] = path
+        originals[name] = path
         return name
 
     sources = tuple(

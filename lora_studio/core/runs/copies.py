@@ -60,8 +60,8 @@ def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
         for (setting, _), value in zip(axes, values, strict=True):
             step, name = split_setting(setting)
             changed.set(step, name, value)
-        if wrong := checks.filter_errors(checks.check(changed)):
-            raise ProblemError(wrong[0])
+        if errors := checks.filter_errors(checks.check(changed)):
+            raise ProblemError(errors[0])
         frozen.append((values, changed.freeze()))
     name = f"grid {datetime.now():%Y-%m-%d %H:%M:%S}"
     about = GridSettings(name=name, fields=tuple(setting for setting, _ in axes))

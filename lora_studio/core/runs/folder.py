@@ -237,12 +237,14 @@ class RunFolder:
         A run exported to a cluster refers to its copies by relative paths; it may be copied back
         without them.
         """
-        taken: dict[str, str] = self.read_manifest().get("taken_along", {})
+        originals: dict[str, str] = self.read_manifest().get("taken_along", {})
 
         def original(name: str) -> str:
-            return taken[name] if name in taken and not (self.path / name).exists() else name
+            return (
+                originals[name] if name in originals and not (self.path / name).exists() else name
+            )
 
-        if not taken:
+        if not originals:
             return frozen
         dataset = frozen.dataset
         sources = tuple(s.model_copy(update={"path": original(s.path)}) for s in dataset.sources)
@@ -417,8 +419,8 @@ def list_started_runs(runs: Path, most: int) -> list[RunFolder]:
     except OSError:
         return []
     folders = (RunFolder(runs / name) for name in names)
-    begun = (run for run in folders if run.events_file.is_file() and run.project_file.is_file())
-    return list(itertools.islice(begun, most))
+    started = (run for run in folders if run.events_file.is_file() and run.project_file.is_file())
+    return list(itertools.islice(started, most))
 
 
 def list_runs(runs: Path) -> list[RunFolder]:

@@ -32,8 +32,10 @@ def list_searchable_settings() -> dict[str, FieldFacts]:
 def check_value(draft: Draft, setting: str, value: Any) -> Problem | None:
     """Return why a setting can't have a value."""
     step, name = split_setting(setting)
-    tried = Draft(draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step})
-    return next((p for p in tried.problems() if p.where.field == name), None)
+    draft_with_value = Draft(
+        draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step}
+    )
+    return next((p for p in draft_with_value.problems() if p.where.field == name), None)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ class GridTable:
     @property
     def best(self) -> RunSummary | None:
         """The run with the lowest eval loss."""
-        known = [run for line in self.cells for run in line if run and run.best_eval is not None]
-        return min(known, key=lambda run: run.best_eval or 0.0, default=None)
+        evaluated = [
+            run for line in self.cells for run in line if run and run.best_eval is not None
+        ]
+        return min(evaluated, key=lambda run: run.best_eval or 0.0, default=None)
 
     def share(self, run: RunSummary) -> float | None:
         """Return the position of a run's eval loss in its search: 0 for the lowest, 1 for the

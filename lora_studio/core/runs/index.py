@@ -159,14 +159,14 @@ class RunIndex:
         """
         self.load()
         names = _list_folders(self.runs)
-        gone = self._entries.keys() - set(names)
-        for name in gone:
+        deleted = self._entries.keys() - set(names)
+        for name in deleted:
             del self._entries[name]
-        self._changed = self._changed or bool(gone)
+        self._changed = self._changed or bool(deleted)
         stamps = {name: _read_stamp(f"{self.runs}/{name}") for name in names}
-        fresh = [name for name in names if name not in self._entries or
+        changed = [name for name in names if name not in self._entries or
                  self._entries[name].stamp != stamps[name]]  # fmt: skip
-        for number, name in enumerate(gently(fresh), start=1):
+        for number, name in enumerate(gently(changed), start=1):
             self._read(name, stamps[name])
             if number % 200 == 0:
                 yield self.list_summaries()
@@ -176,8 +176,8 @@ class RunIndex:
 
     def list_summaries(self) -> list[RunSummary]:
         """Return the current summaries, newest first."""
-        known = [entry.summary for entry in self._entries.values()]
-        return sorted(known, key=lambda run: (run.created, run.folder), reverse=True)
+        summaries = [entry.summary for entry in self._entries.values()]
+        return sorted(summaries, key=lambda run: (run.created, run.folder), reverse=True)
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     about = run.read_about()
     sizes = run_facts.measure_sizes(run)
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "folder": run.path.name,
         "about": about,
         "created": _read_creation_time(run),
@@ -251,20 +251,20 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         frozen = run_facts.read_frozen_settings(run)
     except ProblemError as error:
         return RunSummary(
-            **known,
+            **values,
             name=about.title or run.path.name,
             state="unreadable",
             reason=error.problems[0].what,
         )
     settings = frozen.settings
-    shown = RunSummary(**known, settings=settings)
+    summary = RunSummary(**values, settings=settings)
     return replace(
-        shown,
+        summary,
         name=about.title or frozen.name,
         state=progress.state.state,
-        model=run_facts.get_short_name(str(shown.value("model.source"))),
+        model=run_facts.get_short_name(str(summary.value("model.source"))),
         data=", ".join(frozen.data),
-        rank=_to_whole(shown.value("lora.rank")),
+        rank=_to_whole(summary.value("lora.rank")),
         reason=progress.problem if progress.state.state == "failed" else NO_TEXT,
     )
 

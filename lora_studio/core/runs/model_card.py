@@ -128,8 +128,8 @@ def _build_training(facts: CardFacts) -> str:
         ("Base model precision", manifest.get("precision")),
         ("Seed", manifest.get("seed")),
     ]
-    known = [f"| {name} | {value} |" for name, value in rows if value not in (None, "")]
-    return "\n".join(["## Training", "", "| | |", "|---|---|", *known])
+    lines = [f"| {name} | {value} |" for name, value in rows if value not in (None, "")]
+    return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
 
 
 def _get_source_name(path: str) -> str:
@@ -149,8 +149,8 @@ def _build_curve(stream: Iterable[events.Event]) -> str:
         return ""
     best = min(evaluated, key=lambda event: event.loss)
     stride = -(-len(evaluated) // _ROWS)
-    shown = sorted({*range(0, len(evaluated), stride), len(evaluated) - 1})
-    table = [f"| {evaluated[at].step} | {evaluated[at].loss:.4f} |" for at in shown]
+    indices = sorted({*range(0, len(evaluated), stride), len(evaluated) - 1})
+    table = [f"| {evaluated[at].step} | {evaluated[at].loss:.4f} |" for at in indices]
     return "\n".join(
         [
             "## Evaluation",

@@ -29,12 +29,12 @@ class RunNames:
 
     def get(self, run: RunSummary) -> str:
         """Return the name of a run."""
-        tried, about = _format_searched_values(run), run.about
-        label = about.title or tried
+        grid_values, about = _format_searched_values(run), run.about
+        label = about.title or grid_values
         if self._same[_get_key(run)] < 2:
             return label or timestamps.format_short_time(run.created) or run.folder
-        together = sorted(self._seconds.get((_get_key(run), int(run.created)), []))
-        number = together.index(run.folder) + 1 if run.folder in together else 1
+        same_second = sorted(self._seconds.get((_get_key(run), int(run.created)), []))
+        number = same_second.index(run.folder) + 1 if run.folder in same_second else 1
         moment = timestamps.format_short_time(run.created, seconds=True) + (
             f" ({number})" if number > 1 else ""
         )

@@ -64,17 +64,17 @@ def load(runs: Path) -> QueueFile:
 def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
     """Append runs; one that is already queued keeps its position. Raises ProblemError."""
     with _edit_queue(runs) as edit:
-        known = set(edit[0].names)
-        fresh = tuple(entry for entry in entries if entry.run not in known)
-        edit[0] = edit[0].model_copy(update={"entries": edit[0].entries + fresh})
+        queued = set(edit[0].names)
+        added = tuple(entry for entry in entries if entry.run not in queued)
+        edit[0] = edit[0].model_copy(update={"entries": edit[0].entries + added})
     return edit[0]
 
 
 def remove(runs: Path, names: Iterable[str]) -> QueueFile:
     """Remove runs from the queue; their folders stay. Raises ProblemError."""
-    gone = set(names)
+    removed = set(names)
     with _edit_queue(runs) as edit:
-        left = tuple(entry for entry in edit[0].entries if entry.run not in gone)
+        left = tuple(entry for entry in edit[0].entries if entry.run not in removed)
         edit[0] = edit[0].model_copy(update={"entries": left})
     return edit[0]
 
@@ -123,10 +123,10 @@ def _edit_queue(runs: Path) -> Iterator[list[QueueFile]]:
             time.sleep(0.02)
         try:
             before = load(runs)
-            held = [before]
-            yield held
-            if held[0] != before:
-                write_atomic(runs / FILE, held[0].model_dump_json(indent=2) + "\n")
+            editor = [before]
+            yield editor
+            if editor[0] != before:
+                write_atomic(runs / FILE, editor[0].model_dump_json(indent=2) + "\n")
         finally:
             lock.release()
     except OSError as error:

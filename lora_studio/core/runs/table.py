@@ -62,12 +62,12 @@ def get_sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
 def sort_runs(runs: Iterable[RunSummary], column: Column, *, descending: bool) -> list[RunSummary]:
     """Return runs sorted by a column, those without a value last in both directions."""
     keyed = [(get_sort_key(run, column), run) for run in runs]
-    known = sorted(
+    with_value = sorted(
         ((key, run) for key, run in keyed if key != (1,)),
         key=lambda pair: pair[0],
         reverse=descending,
     )
-    return [run for _, run in known] + [run for key, run in keyed if key == (1,)]
+    return [run for _, run in with_value] + [run for key, run in keyed if key == (1,)]
 
 
 def is_match(run: RunSummary, text: str) -> bool:

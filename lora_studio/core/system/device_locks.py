@@ -71,7 +71,7 @@ def lock_devices(
     `waits` is called repeatedly with the busy device; what it raises ends the wait with nothing locked.
     Every job locks devices in the same order, so that no two jobs wait for each other.
     """
-    taken: list[FileLock] = []
+    locks: list[FileLock] = []
     content = {
         "pid": holder_info.pid or os.getpid(),
         "run": holder_info.run,
@@ -86,14 +86,14 @@ def lock_devices(
                 if holder := find_holder(device):  # None: locked only for a check or just now
                     waits(device, holder)
                 time.sleep(_EVERY if holder else _EVERY / 10)
-            taken.append(lock)
+            locks.append(lock)
     except OSError:  # a read-only data folder doesn't prevent training
-        return taken
+        return locks
     except BaseException:
-        for lock in taken:
+        for lock in locks:
             lock.release()
         raise
-    return taken
+    return locks
 
 
 def device_busy_problem(device: DeviceIdentity, holder: LockHolder) -> Problem:

@@ -55,25 +55,25 @@ def create_folder_atomic(
     keep a folder that another process has created there in the meantime.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
-        fresh.chmod(0o777 & ~_get_umask())
-        yield fresh
-        for file in fresh.rglob("*"):
+        temporary.chmod(0o777 & ~_get_umask())
+        yield temporary
+        for file in temporary.rglob("*"):
             if file.is_file():
                 _flush_to_disk(file)
-        old = fresh.with_suffix(".old")
+        old = temporary.with_suffix(".old")
         if path.exists() and not stays(path):
             path.rename(old)
         try:
-            fresh.rename(path)
+            temporary.rename(path)
         except OSError:
             if not stays(path):
                 raise
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 

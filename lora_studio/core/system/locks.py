@@ -1,9 +1,9 @@
 """File locks held by the operating system, which releases them when the holding process ends.
 
-Why not the package filelock (4.3.1, checked): it can't test whether another process holds a lock
-without acquiring it (`is_locked` is about the object itself), and a test that acquires can make a real
-holder fail. On Windows it locks byte 0 with LockFileEx (read in its source, not tried), where the
-content about the holder is. It would be a new dependency of the window without an engine, and its
+The package filelock (4.3.1) doesn't fit: it can't test whether another process holds a lock without
+acquiring it (`is_locked` is about the object itself), and such a test can make another process fail
+to acquire it. On Windows, according to its source, it locks byte 0 with LockFileEx, where the
+content about the holder is. It would also be an additional dependency of the window, and its
 acquire and release took 625 µs against 55 µs here.
 """
 
@@ -51,7 +51,7 @@ class FileLock:
         return True
 
     def note(self, content: dict[str, Any]) -> None:
-        """Replace the content about the holder; only while the lock is held."""
+        """Replace the content about the holder; call it only while holding the lock."""
         assert self._file is not None
         self._file.truncate(0)
         self._file.write(json.dumps(content).encode())

@@ -47,13 +47,13 @@ def offline_error(what: Text, where: Where | None = None) -> ProblemError:
 
 def is_local_host(host: object) -> bool:
     """Return whether an address is this computer's own: loopback, or a socket that is a file."""
-    known = format_host(host)
-    if known in ("", "None") or known.startswith(("/", "\0")):
+    name = format_host(host)
+    if name in ("", "None") or name.startswith(("/", "\0")):
         return True
-    if known.lower().rstrip(".") in _LOCAL_NAMES:
+    if name.lower().rstrip(".") in _LOCAL_NAMES:
         return True
     try:
-        address = ipaddress.ip_address(known.partition("%")[0])
+        address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified

@@ -97,12 +97,12 @@ def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
     for name, (feature, _) in CONCESSIONS.items():
         if feature not in plan.features:
             continue
-        less = case if name == "refused_tools" else simplify(name, case)
-        prepared = replace(less, messages=merge_messages(less.messages))
+        simpler = case if name == "refused_tools" else simplify(name, case)
+        prepared = replace(simpler, messages=merge_messages(simpler.messages))
         if name == "refused_tools":
             if case.tools and proof.original(prepared, today) is None:
                 yield name
-        elif less != case and proof.difference(prepared, less, today) is None:
+        elif simpler != case and proof.difference(prepared, simpler, today) is None:
             yield name
 
 
@@ -110,7 +110,7 @@ def _learn_and_prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplat
     """Prove the TEMPLATE; after each failure, add a conversation of that shape to the samples and
     retry.
     """
-    known = set[ProbeConversation]()
+    learned = set[ProbeConversation]()
     for _ in range(MOST_LESSONS):
         proven = _prove_once(plan, frozen)
         if proven.difference is None or not plan.features:
@@ -119,9 +119,9 @@ def _learn_and_prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplat
         talk = ProbeConversation.like(
             merge_messages(case.messages), 2 if case.tools else 0, case.think
         )
-        if talk in known:
+        if talk in learned:
             return proven
-        known.add(talk)
+        learned.add(talk)
         plan = replace(plan, samples=(*plan.samples, *plan.observe(talk)))
     return proven
 

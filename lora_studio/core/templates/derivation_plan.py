@@ -171,16 +171,16 @@ class DerivationPlan:
         return rendered is not None and all(f"Zn{number}nZ" in rendered for number in range(calls))
 
     def _conversations(self) -> Iterator[ProbeConversation]:
-        has = self.features.__contains__
+        has_feature = self.features.__contains__
         # A single tool doesn't show whether each tool or the whole list is written.
-        counts = (3, 2) if has(TemplateFeature.TOOLS) else ()
-        switch = (None, False) if has(TemplateFeature.SWITCH) else (None,)
+        counts = (3, 2) if has_feature(TemplateFeature.TOOLS) else ()
+        switch = (None, False) if has_feature(TemplateFeature.SWITCH) else (None,)
         for system in self.systems:
             for think in switch:
                 for tools in counts:
                     for shape in WITH_TOOLS:
                         yield ProbeConversation(shape, system, tools, think=think)
-                if has(TemplateFeature.CALLS):
+                if has_feature(TemplateFeature.CALLS):
                     for shape in self._shapes_with_calls():
                         yield ProbeConversation(shape, system, counts[1] if counts else 0, think)
                         for thoughtful in self._with_thoughts(shape):
@@ -190,19 +190,19 @@ class DerivationPlan:
                 if think is False:
                     for shape in PLAIN[:3]:
                         yield ProbeConversation(shape, system, think=think)
-                if has(TemplateFeature.THOUGHTS):
+                if has_feature(TemplateFeature.THOUGHTS):
                     for shape in WITH_THOUGHTS:
                         yield ProbeConversation(shape, system, think=think)
-            if has(TemplateFeature.BEGINNINGS) and has(TemplateFeature.ENDINGS):
+            if has_feature(TemplateFeature.BEGINNINGS) and has_feature(TemplateFeature.ENDINGS):
                 yield ProbeConversation("a u a", system)
         takes_empty = self.refuses_system is None and self.takes_empty_system
         empty: tuple[SystemState, ...] = ("empty",) if takes_empty else ()
         for feature, shapes in UNUSUAL.items():
-            if has(feature):
+            if has_feature(feature):
                 systems = dict.fromkeys((*self.systems, *empty))
                 for shape, system, think in product(shapes, systems, switch):
                     yield ProbeConversation(shape, system, think=think)
-                    if has(TemplateFeature.TOOLS) and feature is TemplateFeature.BEGINNINGS:
+                    if has_feature(TemplateFeature.TOOLS) and feature is TemplateFeature.BEGINNINGS:
                         yield ProbeConversation(shape, system, 2, think)
 
     def _with_thoughts(self, shape: str) -> Iterator[str]:

@@ -78,21 +78,21 @@ def _with_any_padding(
 
     Unusual white space is probed only if the usual one does not lead to a proof.
     """
-    usual: tuple[DerivationPlan, ProvenTemplate, list[Text]] | NotDerivableError
+    first_result: tuple[DerivationPlan, ProvenTemplate, list[Text]] | NotDerivableError
     try:
         plan = probe_template(prober)
-        usual = plan, *_richest(plan, frozen)
+        first_result = plan, *_richest(plan, frozen)
     except NotDerivableError as error:
-        usual = error
-    if isinstance(usual, NotDerivableError) or usual[1].difference is not None:
+        first_result = error
+    if isinstance(first_result, NotDerivableError) or first_result[1].difference is not None:
         with contextlib.suppress(NotDerivableError):
             plan = probe_template(replace(prober, padding=ODD_PADDING, _seen={}))
             proven, left_out = _richest(plan, frozen)
             if proven.difference is None:
                 return plan, proven, left_out
-    if isinstance(usual, NotDerivableError):
-        raise usual
-    return usual
+    if isinstance(first_result, NotDerivableError):
+        raise first_result
+    return first_result
 
 
 def _richest(plan: DerivationPlan, frozen: date | None) -> tuple[ProvenTemplate, list[Text]]:
@@ -137,14 +137,14 @@ def _with_feature(
     """Return the plan and the proven TEMPLATE with one more feature, or why it can't be added."""
     reason: Text | None = None
     for forbidden in (plan.forbidden, *(WITHOUT if feature is TemplateFeature.CALLS else ())):
-        less = replace(plan, forbidden=forbidden)
+        without_feature = replace(plan, forbidden=forbidden)
         try:
-            richer = prove(less.with_features(included | {feature}), frozen)
+            richer = prove(without_feature.with_features(included | {feature}), frozen)
         except NotDerivableError as error:
             reason = reason or error.reason
             continue
         if (difference := richer.difference) is None:
-            return less, richer
+            return without_feature, richer
         reason = reason or text(
             "{expected} would become {actual}",
             expected=repr(difference.expected),

@@ -209,8 +209,8 @@ def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
         now = replace(able, tools=False, calls=False) if number % 4 == 2 else able
-        known = TOOLS + TERSE_TOOLS * now.terse_tools
-        tools = tuple(dice.sample(known, dice.randint(1, 3))) if now.tools else ()
+        offered = TOOLS + TERSE_TOOLS * now.terse_tools
+        tools = tuple(dice.sample(offered, dice.randint(1, 3))) if now.tools else ()
         think = dice.choice((None, False, True)) if able.switch else None
         yield ProofCase(_with_abilities(dice, now), tools, think)
     for messages in generate_conversations(thinks=able.thinks_in_answers):
@@ -257,8 +257,8 @@ def _iter_call_round(dice: random.Random, able: TemplateAbilities) -> Iterator[M
     for _ in range(number):
         name = dice.choice(TOOLS)["function"]["name"]
         identity = "".join(dice.choices("abcdefghijkmnpqrstuvwxyz23456789", k=9))
-        known = _ARGUMENTS + _NESTED * able.nested_arguments + ({},) * able.empty_arguments
-        arguments = dice.choice(known)
+        argument_sets = _ARGUMENTS + _NESTED * able.nested_arguments + ({},) * able.empty_arguments
+        arguments = dice.choice(argument_sets)
         function = {"name": name, "arguments": arguments}
         calls.append({"id": identity, "function": function})
     message["tool_calls"] = calls

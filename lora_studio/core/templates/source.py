@@ -49,16 +49,16 @@ def read_source(
     folder = path if path.is_dir() else path.parent
     config = _read_json(folder / "tokenizer_config.json")
     text = _read_folder(path, config) if path.is_dir() else _read_file(path)
-    known = _read_special_tokens(folder, config)
-    known |= {f"{name}_token": t for name, t in (("bos", bos), ("eos", eos)) if t is not None}
+    tokens = _read_special_tokens(folder, config)
+    tokens |= {f"{name}_token": t for name, t in (("bos", bos), ("eos", eos)) if t is not None}
     assumed: list[str] = []
-    for name, usual in (("bos_token", USUAL_BOS), ("eos_token", USUAL_EOS)):
-        if name not in known and not config and re.search(rf"\b{name}\b", text):
-            known[name] = usual
+    for name, default in (("bos_token", USUAL_BOS), ("eos_token", USUAL_EOS)):
+        if name not in tokens and not config and re.search(rf"\b{name}\b", text):
+            tokens[name] = default
             assumed.append(name)
     if adds_bos is None:
-        adds_bos = _has_add_bos(folder, config, known.get("bos_token", ""))
-    return TemplateSource(text, known, adds_bos, tuple(assumed))
+        adds_bos = _has_add_bos(folder, config, tokens.get("bos_token", ""))
+    return TemplateSource(text, tokens, adds_bos, tuple(assumed))
 
 
 def _read_file(path: Path) -> str:
@@ -91,8 +91,8 @@ def _read_folder(folder: Path, config: dict[str, Any]) -> str:
 def _read_config(config: dict[str, Any], path: Path) -> str:
     template = config.get("chat_template")
     if isinstance(template, list):  # several named templates
-        named = {str(item.get("name")): item.get("template") for item in template}
-        template = named.get("default") or next(iter(named.values()), None)
+        templates = {str(item.get("name")): item.get("template") for item in template}
+        template = templates.get("default") or next(iter(templates.values()), None)
     if not isinstance(template, str) or not template:
         raise fail(
             "template.missing",

@@ -261,11 +261,11 @@ def _find_blocked_values(
 def _iter_reasons(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[Text]:
     """Return reasons that a field's new value adds to those that apply anyway."""
     spec = getattr(chosen, step)
-    tried = chosen._replace(**{step: spec.model_copy(update={field: value})})
+    with_value = chosen._replace(**{step: spec.model_copy(update={field: value})})
     if getattr(spec, field) == value:
         return
     current = {str(problem) for problem in check(*chosen)}
-    for problem in check(*tried):
+    for problem in check(*with_value):
         if str(problem) not in current:
             yield problem.what
             return

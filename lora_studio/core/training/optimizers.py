@@ -109,7 +109,7 @@ TITLES: dict[str, str] = {name: about.title for name, about in OPTIMIZERS.items(
 
 
 def explain_unavailable(optimizer: Optimizer, device: str, missing: Collection[str] = ()) -> Text:
-    """Return why an optimizer isn't available, in one sentence; empty where it is.
+    """Return why an optimizer isn't available, in one sentence; empty if it is.
 
     `device` is the kind or name of a device (cpu, mps, cuda:0, auto), `missing` are packages that
     the engine lacks.

@@ -133,18 +133,16 @@ def _find_compared(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of two answer columns and a third that names the preferred one."""
     compared = []
     for slots in find_compared_answers(columns):
-        besides = tuple(item for item in columns if item.name in slots.values())
-        prompt_slots = _find_prompt_slots(columns, besides) or _find_conversation_slots(
-            columns, besides
-        )
+        used = tuple(item for item in columns if item.name in slots.values())
+        prompt_slots = _find_prompt_slots(columns, used) or _find_conversation_slots(columns, used)
         mapping = prompt_slots | slots | _find_extras(columns)
-        sure = 0.85 if prompt_slots or besides[0].kind == "turns" else 0.6
+        sure = 0.85 if prompt_slots or used[0].kind == "turns" else 0.6
         compared.append(FormatCandidate("preference", mapping, 1.0, sure))
     return compared
 
 
-def _find_conversation_slots(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
-    rest = [item for item in columns if item not in besides]
+def _find_conversation_slots(columns: Columns, excluded: tuple[DataColumn, ...]) -> dict[str, str]:
+    rest = [item for item in columns if item not in excluded]
     history = find_column(rest, column_names.HISTORIES, "text", "turns", "list")
     return {"prompt": history.name} if history is not None else {}
 
@@ -201,8 +199,14 @@ def _find_conversation(columns: Columns) -> list[FormatCandidate]:
         openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
         slot = "messages" if openai else "conversations"
-        usual = column.key in column_names.CONVERSATIONS
-        sure = 0.99 if usual and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
+        has_usual_name = column.key in column_names.CONVERSATIONS
+        sure = (
+            0.99
+            if has_usual_name and column.kind == "turns"
+            else 0.9
+            if column.kind == "turns"
+            else 0.8
+        )
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
         mapping = {slot: column.name} | _find_extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
@@ -346,8 +350,10 @@ def _find_transformed(columns: Columns) -> list[FormatCandidate]:
     )
     # Next to a summary, "source" names the text's origin, not the text.
     is_plain = target is not None and target.key in ("target", "tgt", "translation")
-    usual = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
-    source = find_column(columns, usual, "text")
+    source_names = [
+        name for name in column_names.SOURCES if is_plain or name not in ("source", "src")
+    ]
+    source = find_column(columns, source_names, "text")
     if target is None:
         source, target = (
             find_column(columns, column_names.DESCRIBED, "text"),
@@ -361,8 +367,8 @@ def _find_transformed(columns: Columns) -> list[FormatCandidate]:
 
 def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
-    usual = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
-    prompt = find_column(columns, usual, "text")
+    prompt_names = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
+    prompt = find_column(columns, prompt_names, "text")
     text = find_column(columns, ("text", "content"), "text")
     if prompt is None or text is None or _is_other(columns):
         return []
@@ -397,8 +403,10 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns with unknown names: two texts are question and answer, a single
     one is plain text.
     """
-    aside = column_names.TOOLS + column_names.SYSTEMS
-    texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in aside]
+    extra_names = column_names.TOOLS + column_names.SYSTEMS
+    texts = [
+        item for item in formats_columns.find_free_texts(columns) if item.key not in extra_names
+    ]
     if _is_other(columns):
         return []
     questions = formats_columns.find_questions(columns)

@@ -62,13 +62,13 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     """Return the parts of a turn's content; raises UnusableRow. `names` maps call IDs to tool
     names.
     """
-    listed = [value] if isinstance(value, dict) and is_part(value) else value
-    if not isinstance(listed, list | tuple):
+    items = [value] if isinstance(value, dict) and is_part(value) else value
+    if not isinstance(items, list | tuple):
         return Parts(to_text(value))
-    if any(map(_is_foreign, listed)):
+    if any(map(_is_foreign, items)):
         raise UnusableRow(_NOT_TEXT)
-    if not all(isinstance(part, str) or is_part(part) for part in listed):
-        if any(isinstance(part, dict) and is_part(part) for part in listed):
+    if not all(isinstance(part, str) or is_part(part) for part in items):
+        if any(isinstance(part, dict) and is_part(part) for part in items):
             raise UnusableRow(_NOT_TEXT)
         return Parts(to_text(value))
     texts: list[str] = []
@@ -77,7 +77,7 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     results: list[Message] = []
     untrained: list[tuple[int, int]] = []
     length = 0
-    for whole in listed:
+    for whole in items:
         kind, part = _classify_part(whole)
         if kind.startswith(_MEDIA_PARTS):
             raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
@@ -105,8 +105,8 @@ def is_part(part: Any) -> bool:
         return False
     kind = part.get("type")
     if isinstance(kind, str):
-        known = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
-        return kind in known or kind.startswith(_MEDIA_PARTS)
+        known_kinds = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
+        return kind in known_kinds or kind.startswith(_MEDIA_PARTS)
     return kind is None and (
         isinstance(part.get("text"), str) or _find_only_field(part) is not None
     )

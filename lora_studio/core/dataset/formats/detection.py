@@ -79,17 +79,17 @@ def detect(
     profiles = profile_columns(sample, columns)
     if not sample:
         return _refuse(unsupported.describe_empty())
-    tried = [
+    trials = [
         _Trial.run(sample, candidate)
         for candidate in _collect_candidates(sample, profiles, columns)
     ]
     if chosen != "auto" or user_mapping:
-        return _apply_choice(sample, profiles, tried, chosen, user_mapping)
+        return _apply_choice(sample, profiles, trials, chosen, user_mapping)
     if problem := unsupported.find_unsupported(sample, profiles):
         return _refuse(problem)
-    fitting = sorted((item for item in tried if item.share >= _MIN_SHARE), key=_Trial.rank)
+    fitting = sorted((item for item in trials if item.share >= _MIN_SHARE), key=_Trial.rank)
     if not fitting:
-        return _refuse(_explain_no_fit(sample, profiles, tried))
+        return _refuse(_explain_no_fit(sample, profiles, trials))
     return _build_verdict(fitting[0], sample, _list_others(fitting))
 
 
@@ -215,19 +215,19 @@ def _describe_evidence(best: _Trial) -> Text:
 def _apply_choice(
     sample: Rows,
     columns: Sequence[DataColumn],
-    tried: Sequence[_Trial],
+    trials: Sequence[_Trial],
     chosen: Literal["auto"] | RowFormat,
     user_mapping: dict[str, str],
 ) -> FormatVerdict:
     """Return the verdict for a format or mapping that the user chose."""
     names = [column.name for column in columns]
-    row_format = _choose_format(chosen, user_mapping, tried)
+    row_format = _choose_format(chosen, user_mapping, trials)
     if row_format is None:
         return _refuse(_describe_unknown_slots(user_mapping))
     detected = next(
         (
             item.candidate
-            for item in sorted(tried, key=_Trial.rank)
+            for item in sorted(trials, key=_Trial.rank)
             if item.candidate.format == row_format
         ),
         None,
@@ -248,13 +248,15 @@ def _apply_choice(
 
 
 def _choose_format(
-    chosen: Literal["auto"] | RowFormat, user_mapping: Mapping[str, str], tried: Sequence[_Trial]
+    chosen: Literal["auto"] | RowFormat, user_mapping: Mapping[str, str], trials: Sequence[_Trial]
 ) -> RowFormat | None:
     """Return the chosen format, or the likeliest one that has the mapped slots."""
     if chosen != "auto":
         return chosen
     ranked = [
-        item.candidate.format for item in sorted(tried, key=_Trial.rank) if item.share >= _MIN_SHARE
+        item.candidate.format
+        for item in sorted(trials, key=_Trial.rank)
+        if item.share >= _MIN_SHARE
     ]
     for row_format in [*ranked, *FORMATS]:
         if not check_mapping(row_format, dict.fromkeys(user_mapping, ""), ()):
@@ -298,10 +300,10 @@ def _describe_unusable(row_format: RowFormat, reason: Text) -> Problem:
 
 
 def _explain_no_fit(
-    sample: Rows, columns: Sequence[DataColumn], tried: Sequence[_Trial]
+    sample: Rows, columns: Sequence[DataColumn], trials: Sequence[_Trial]
 ) -> Problem:
     """Return why no candidate converts any row."""
-    best = min(tried, key=_Trial.rank, default=None)
+    best = min(trials, key=_Trial.rank, default=None)
     if best is None or not best.reasons:
         return unsupported.explain_mismatch(sample, columns)
     kind, reason = best.main_reason

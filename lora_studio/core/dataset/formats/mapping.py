@@ -53,7 +53,7 @@ def check_mapping(
     row_format: RowFormat, mapping: Mapping[str, str], columns: Iterable[str]
 ) -> list[Problem]:
     """Return the problems of a mapping that the user wrote: unknown slots and columns."""
-    known, problems = list(columns), []
+    known_columns, problems = list(columns), []
     for slot, source in mapping.items():
         if slot not in list_slots(row_format):
             problems.append(
@@ -67,7 +67,9 @@ def check_mapping(
             )
             continue
         missing = [
-            name for name in find_column_names(source, known) if not _has_column(name, known)
+            name
+            for name in find_column_names(source, known_columns)
+            if not _has_column(name, known_columns)
         ]
         if missing:
             problems.append(
@@ -82,7 +84,7 @@ def check_mapping(
                     ),
                     text(
                         "The columns are: {columns}. Enter one of them, or a template such as {example}.",
-                        columns=_shorten_names(known),
+                        columns=_shorten_names(known_columns),
                         example=r"{question}\n{context}",
                     ),
                 )

@@ -34,8 +34,10 @@ def find_choices_template(columns: Columns, answer: DataColumn) -> str:
             stems.setdefault(match[1], {})[match[2]] = column
     for stem, by_suffix in sorted(stems.items()):
         suffixes = sorted(by_suffix)
-        enough = len(suffixes) >= _FEWEST.get(stem, 2)
-        if not (enough and _is_consecutive(suffixes) and _is_referred_to(answer, stem, suffixes)):
+        has_enough = len(suffixes) >= _FEWEST.get(stem, 2)
+        if not (
+            has_enough and _is_consecutive(suffixes) and _is_referred_to(answer, stem, suffixes)
+        ):
             continue
         labels = _list_labels(answer, suffixes)
         return r"\n".join(
@@ -55,7 +57,7 @@ def _is_consecutive(suffixes: Sequence[str]) -> bool:
 def _is_referred_to(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
     """Return whether answers refer to these columns by letter or number.
 
-    Columns whose names contain "choice" are accepted whatever the answers are.
+    Columns whose names contain "choice" are accepted regardless of the answers.
     """
     numbers = {str(number) for number in range(len(suffixes) + 1)}
     letters = set("abcdefghij"[: len(suffixes)])
@@ -66,7 +68,7 @@ def _is_referred_to(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> b
 
 
 def _list_labels(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
-    """Return the labels of choices: letters, or numbers where the answers count from 0 or 1."""
+    """Return the labels of choices: letters, or numbers if the answers count from 0 or 1."""
     count = len(suffixes)
     numbers = {int(word) for word in answer.words if word.isdecimal()}
     if numbers and len(numbers) == len(answer.words):

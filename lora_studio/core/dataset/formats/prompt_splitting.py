@@ -53,9 +53,9 @@ def split_words(
     one, other = better.content, worse.content
     differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     limit = min(len(one.rstrip()), len(other.rstrip()))
-    # The last blank that both texts share, or that one has where the other differs.
-    alike = min(next(differing, limit) + 1, limit)
-    shared = max((i for i in range(alike) if one[i].isspace()), default=0)
+    # Cut at the last blank in the shared part, or at a blank at the first difference.
+    common_end = min(next(differing, limit) + 1, limit)
+    shared = max((i for i in range(common_end) if one[i].isspace()), default=0)
     if not one[:shared].strip():
         return [], [better], [worse]
     return (

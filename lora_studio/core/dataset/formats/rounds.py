@@ -29,14 +29,14 @@ def iter_round_turns(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the turns of a round. Calls have a notation of their own and stay texts."""
     texts = {normalize_name(str(name)): _strip_markers(text) for name, text in fields.items()}
     thought = _clean_text(texts.pop("innerthoughts", ""))
-    called, result = (
+    calls, result = (
         _clean_text(texts.pop("commands", "")),
         _clean_text(texts.pop("toolresponses", "")),
     )
     answer = next((texts.pop(name) for name in ("moss", "assistant", "bot") if name in texts), None)
     yield from ({"role": name, "content": text} for name, text in texts.items())
-    if called:
-        yield {"role": "assistant", "content": called, "reasoning_content": thought}
+    if calls:
+        yield {"role": "assistant", "content": calls, "reasoning_content": thought}
         yield {"role": "tool", "content": result}
         thought = ""
     if answer is not None:

@@ -87,14 +87,14 @@ def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
 
 def find_calls(value: Any) -> tuple[ToolCall, ...]:
     """Return the tool calls that an answer consists of, () if it is something else."""
-    listed = parse_literal(value)
-    if isinstance(listed, dict):
-        listed = [listed]
-    if not isinstance(listed, list | tuple) or not listed:
+    items = parse_literal(value)
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list | tuple) or not items:
         return ()
-    if not all(isinstance(item, dict) and {"name", "arguments"} <= set(item) for item in listed):
+    if not all(isinstance(item, dict) and {"name", "arguments"} <= set(item) for item in items):
         return ()
-    return read_calls(listed)
+    return read_calls(items)
 
 
 def read_calls(value: Any) -> tuple[ToolCall, ...]:
@@ -102,10 +102,10 @@ def read_calls(value: Any) -> tuple[ToolCall, ...]:
     value = parse_literal(value)
     if is_blank(value):
         return ()
-    listed = [value] if isinstance(value, dict) else value
-    if not isinstance(listed, list | tuple):
+    items = [value] if isinstance(value, dict) else value
+    if not isinstance(items, list | tuple):
         raise UnusableRow("the tool calls are not a list")
-    return tuple(read_call(parse_literal(item)) for item in listed if not is_missing(item))
+    return tuple(read_call(parse_literal(item)) for item in items if not is_missing(item))
 
 
 def read_call(item: Any) -> ToolCall:

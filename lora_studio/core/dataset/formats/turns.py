@@ -102,8 +102,8 @@ def detect_style(value: Any) -> Style | None:
         return None
     if all(_get_speaker(turn) is None for turn in turns[:4]):
         # {"answer": …, "model": …} alone is not a turn of a conversation.
-        named = {parse_speaker(str(key)) for turn in turns[:4] for key in turn}
-        return "sharegpt" if {"user", "assistant"} <= named else None
+        speakers = {parse_speaker(str(key)) for turn in turns[:4] for key in turn}
+        return "sharegpt" if {"user", "assistant"} <= speakers else None
     openai = "role" in turns[0] and not {"value", "text"} & set(turns[0])
     return "messages" if openai else "sharegpt"
 
@@ -152,8 +152,8 @@ def _is_turn(turn: dict[str, Any]) -> bool:
         return True
     if _get_speaker(turn) is not None:
         return _get_content(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
-    named = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
-    return bool(named) and None not in named
+    speakers = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
+    return bool(speakers) and None not in speakers
 
 
 def _list_turns(value: Any) -> list[Any] | None:
@@ -322,10 +322,10 @@ def _iter_keyed(turn: dict[str, Any]) -> Iterator[Message]:
     contents = {
         parse_speaker(str(key)): item for key, item in turn.items() if isinstance(item, str)
     }
-    known: tuple[Role, ...] = ("system", "user", "assistant")
-    if not any(role in contents for role in known):
+    known_roles: tuple[Role, ...] = ("system", "user", "assistant")
+    if not any(role in contents for role in known_roles):
         raise UnusableRow("a turn has no role")
-    for role in known:
+    for role in known_roles:
         if role in contents:
             yield build_message(role, contents[role])
 
@@ -372,8 +372,8 @@ def _iter_spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> I
 
 def _find_tool_name(turn: dict[str, Any], names: Mapping[str, str]) -> str:
     """Return the tool of a result, by its name or by its call."""
-    called = turn.get("tool_call_id") or turn.get("call_id")
-    return to_text(turn.get("name")) or names.get(str(called), "")
+    call_id = turn.get("tool_call_id") or turn.get("call_id")
+    return to_text(turn.get("name")) or names.get(str(call_id), "")
 
 
 def build_message(

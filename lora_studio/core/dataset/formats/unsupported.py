@@ -36,15 +36,15 @@ def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
     ):  # fmt: skip
         if problem := explain(rows, columns):
             return problem
-    shown = tuple(text("{name}", name=item.name) for item in columns if item.filled)
+    filled = tuple(text("{name}", name=item.name) for item in columns if item.filled)
     return dataset_error(
         "unknown_format",
         "We couldn't tell which columns hold the prompt and the answer. The columns are: {columns}."
-        if shown
+        if filled
         else "We couldn't tell which columns hold the prompt and the answer. All columns are empty.",
         "Choose a format and map the columns, or rename them: instruction and output, messages, "
         "prompt and completion, question and answer, text, or prompt, chosen, and rejected.",
-        columns=shown[:_COLUMNS_SHOWN],
+        columns=filled[:_COLUMNS_SHOWN],
     )
 
 

@@ -85,10 +85,10 @@ def join_passages(value: Any) -> Any:
     """
     if isinstance(value, dict):
         titles = value.get("title")
-        held = next((value[name] for name in _PASSAGES if not is_blank(value.get(name))), None)
-        if isinstance(titles, list) and isinstance(held, list) and len(titles) == len(held):
-            held = [list(item) for item in zip(titles, held, strict=True)]
-        return value if held is None else join_passages(held)
+        passages = next((value[name] for name in _PASSAGES if not is_blank(value.get(name))), None)
+        if isinstance(titles, list) and isinstance(passages, list) and len(titles) == len(passages):
+            passages = [list(item) for item in zip(titles, passages, strict=True)]
+        return value if passages is None else join_passages(passages)
     if not isinstance(value, list | tuple) or not value:
         return value
     texts = [_read_passage(item) for item in value]

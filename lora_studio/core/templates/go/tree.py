@@ -9,7 +9,9 @@ class GoTemplateError(ValueError):
     """A template that cannot be parsed or rendered; `line` and `column` count from 1."""
 
     def __init__(self, what: str, source: str, position: int) -> None:
-        """`position` is a character offset into `source`."""
+        """Store the message and the line and column of `position`, a character offset into
+        `source`.
+        """
         self.what = what
         self.line = source.count("\n", 0, position) + 1
         self.column = position - (source.rfind("\n", 0, position) + 1) + 1

@@ -284,8 +284,8 @@ class _Fitter:
     def _fit(self, samples: int, most: int) -> tuple[int, Form] | None:
         """Return the number of turns and the tree, if one with at most `most` turns exists."""
         if samples in self.known:
-            known = self.known[samples]
-            return known if known[0] <= most else None
+            cached = self.known[samples]
+            return cached if cached[0] <= most else None
         turns = [turn for turn, where in self.turns.items() if where & samples]
         if len(turns) == 1:
             self.known[samples] = 1, turns[0]

@@ -57,8 +57,8 @@ class ProbeStyle:
         arguments = function["arguments"]
         if self.arguments == "json":
             arguments = json.dumps(arguments, ensure_ascii=False)
-        called = {"name": function["name"], "arguments": arguments}
-        return {"id": call.get("id", ""), "type": "function", "function": called}
+        function_call = {"name": function["name"], "arguments": arguments}
+        return {"id": call.get("id", ""), "type": "function", "function": function_call}
 
 
 # ------------------------------------------------------------------------------------------- marks
@@ -209,12 +209,12 @@ class ProbeConversation:
                 case _:
                     content = "" if word[0] in "cn" else write(f"Za{index}aZ")
                     message = {"role": "assistant", "content": content}
-                    if called := count_calls(word):
+                    if call_count := count_calls(word):
                         numbers = "n" in word
                         message["tool_calls"] = [
-                            build_marked_call(calls + n, numbers=numbers) for n in range(called)
+                            build_marked_call(calls + n, numbers=numbers) for n in range(call_count)
                         ]
-                    calls += called
+                    calls += call_count
                     if word.endswith("k"):
                         message["thinking"] = write(f"Zk{index}kZ")
             messages.append(message)
@@ -252,7 +252,7 @@ class ProbeConversation:
         end = len(codes) if index is None else index
         word = "" if index is None else codes[index]
         before, after = codes[:end], codes[end + 1 :]
-        mine = [w for w in before if parse_role(w) == parse_role(word or "a")]
+        same_role = [w for w in before if parse_role(w) == parse_role(word or "a")]
         left = len(codes) - end
         true = {
             ProbedFact.SYSTEM: self.system == "given",
@@ -264,7 +264,7 @@ class ProbeConversation:
             ProbedFact.AFTER_TOOL: before[-1:] == ["t"],
             ProbedFact.CALLED: any(map(count_calls, before)),
             ProbedFact.RETURNED: "t" in before,
-            ProbedFact.FIRST: not mine and parse_role(word) in ("user", "assistant", "tail"),
+            ProbedFact.FIRST: not same_role and parse_role(word) in ("user", "assistant", "tail"),
             ProbedFact.LAST: left == (1 if word == "u" else 2),
             ProbedFact.FINAL: left == 1,
             ProbedFact.LATEST: "u" not in after,

@@ -133,16 +133,16 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     required.
     """
     loops = [part for part in strict if isinstance(part, LoopPart) and _is_parameters(part)]
-    less = len(loops) - sum(map(_is_parameters, loose))
+    vanished = len(loops) - sum(map(_is_parameters, loose))
     bare = [
         index
         for index, loop in enumerate(loops)
         if {p.name for p in iter_parts(_to_turn(loop.unit)) if isinstance(p, ValuePart)}
         == {"parameter"}
     ]
-    if not less:
+    if not vanished:
         return None
-    if less > 1 or not bare:
+    if vanished > 1 or not bare:
         raise NotDerivableError("optional parameters are not written like required ones")
     return bare[-1]
 
@@ -181,9 +181,9 @@ def _fill_loop(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
 def _fit_parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
     """Return the tree for a parameter, with its type as a value if that leads to fewer forms."""
     forms = [
-        fit_tree([ProbeSample("parameter", offer.parameter_traits, _generalize_turn(turn, offer, named=named))
+        fit_tree([ProbeSample("parameter", offer.parameter_traits, _generalize_turn(turn, offer, named=with_type))
              for offer, turn in seen], _OF_PARAMETER)
-        for named in (True, False)
+        for with_type in (True, False)
     ]  # fmt: skip
     return min(forms, key=lambda form: sum(1 for _ in iter_turns(form)))
 

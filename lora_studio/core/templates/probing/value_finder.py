@@ -65,12 +65,12 @@ def find_values(
     `callers` are the indices of the messages that make the calls. Raises NotDerivableError if a
     part of a tool or call remains that is not a known value.
     """
-    known, pattern = _list_known_values(tools, tuple(callers), offer)
+    known_values, pattern = _list_known_values(tools, tuple(callers), offer)
     at = 0
     for match in pattern.finditer(text) if pattern else ():
         if match.start() > at:
             yield _check_text(text[at : match.start()])
-        yield known[match.group()]
+        yield known_values[match.group()]
         at = match.end()
     if at < len(text):
         yield _check_text(text[at:])
@@ -93,29 +93,31 @@ def _check_text(text: str) -> str:
 def _list_known_values(
     tools: int, callers: tuple[int, ...], offer: ToolOffer
 ) -> tuple[dict[str, ValueMatch], re.Pattern[str] | None]:
-    known: dict[str, ValueMatch] = {}
+    known_values: dict[str, ValueMatch] = {}
     marked = [build_marked_tool(number, offer) for number in range(tools)]
     for layout in LAYOUTS:
         functions = [tool["function"] for tool in marked]
         if tools and not offer.apart:
-            known[dump_json(marked, layout)] = ValueMatch(ValuePart("tools", layout))
-            known[dump_json(functions, layout)] = ValueMatch(ValuePart("functions", layout))
+            known_values[dump_json(marked, layout)] = ValueMatch(ValuePart("tools", layout))
+            known_values[dump_json(functions, layout)] = ValueMatch(ValuePart("functions", layout))
         for number, tool in enumerate(marked):
             for name, value in _list_values(tool, apart=offer.apart).items():
-                known[dump_json(value, layout)] = ValueMatch(ValuePart(name, layout), tool=number)
+                known_values[dump_json(value, layout)] = ValueMatch(
+                    ValuePart(name, layout), tool=number
+                )
     for number, tool in enumerate(marked):
-        known[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
+        known_values[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
         if offer.described:
-            known[tool["function"]["description"]] = ValueMatch(
+            known_values[tool["function"]["description"]] = ValueMatch(
                 ValuePart("description"), tool=number
             )
-        _add_parameters(known, number, tool["function"]["parameters"])
+        _add_parameters(known_values, number, tool["function"]["parameters"])
     for number, message in enumerate(callers):
-        _add_call(known, number, message)
-    if not known:
-        return known, None
-    longest_first = sorted(known, key=len, reverse=True)
-    return known, re.compile("|".join(map(re.escape, longest_first)))
+        _add_call(known_values, number, message)
+    if not known_values:
+        return known_values, None
+    longest_first = sorted(known_values, key=len, reverse=True)
+    return known_values, re.compile("|".join(map(re.escape, longest_first)))
 
 
 def _list_values(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
@@ -133,43 +135,47 @@ def _list_values(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def _add_parameters(known: dict[str, ValueMatch], tool: int, parameters: dict[str, Any]) -> None:
+def _add_parameters(
+    known_values: dict[str, ValueMatch], tool: int, parameters: dict[str, Any]
+) -> None:
     for index, (name, schema) in enumerate(parameters["properties"].items()):
         parameter = ValueMatch(ValuePart("parameter"), tool=tool, parameter=index)
-        known[name] = parameter
+        known_values[name] = parameter
         values: dict[Any, Any] = {"property": schema}
         if "description" in schema:
             values["about"] = schema["description"]
-            known[schema["description"]] = replace(parameter, value=ValuePart("about"))
+            known_values[schema["description"]] = replace(parameter, value=ValuePart("about"))
         if "enum" in schema:
             values["enum"] = schema["enum"]
         for layout in LAYOUTS:
             for what, value in values.items():
                 # A description without quotation marks is the same in every layout; spaced means JSON.
-                known.setdefault(
+                known_values.setdefault(
                     dump_json(value, layout), replace(parameter, value=ValuePart(what, layout))
                 )
         for number, choice in enumerate(schema.get("enum", ())):
-            known[choice] = replace(parameter, value=ValuePart("choice"), choice=number)
+            known_values[choice] = replace(parameter, value=ValuePart("choice"), choice=number)
 
 
-def _add_call(known: dict[str, ValueMatch], number: int, message: int) -> None:
+def _add_call(known_values: dict[str, ValueMatch], number: int, message: int) -> None:
     numbers = build_marked_call(number, numbers=True)["function"]["arguments"]
     for index, value in enumerate(numbers.values()):
-        known[str(value)] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
+        known_values[str(value)] = ValueMatch(
+            ValuePart("value"), message, call=number, argument=index
+        )
     call = build_marked_call(number)
     function = call["function"]
     for layout in LAYOUTS:
-        known[dump_json(function["arguments"], layout)] = ValueMatch(
+        known_values[dump_json(function["arguments"], layout)] = ValueMatch(
             ValuePart("arguments", layout), message, call=number
         )
-    known[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
-    known[call["id"]] = ValueMatch(ValuePart("id"), message, call=number)
+    known_values[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
+    known_values[call["id"]] = ValueMatch(ValuePart("id"), message, call=number)
     for index, (key, value) in enumerate(function["arguments"].items()):
-        known[key] = ValueMatch(ValuePart("key"), message, call=number, argument=index)
-        known[value] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
+        known_values[key] = ValueMatch(ValuePart("key"), message, call=number, argument=index)
+        known_values[value] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
         spaced: Layout = "spaced"
-        known[dump_json(value, spaced)] = ValueMatch(
+        known_values[dump_json(value, spaced)] = ValueMatch(
             ValuePart("value", spaced), message, call=number, argument=index
         )
 
@@ -229,9 +235,9 @@ class JsonFolder:
         self, over: _Over, unit: Turn, around: tuple[str, str], betweens: list[str]
     ) -> _Frame:
         before, after = around
-        known = self.known.setdefault((over, unit), [])
+        frames = self.known.setdefault((over, unit), [])
         if not betweens:
-            fits = [f for f in known if before.endswith(f.lead) and after.startswith(f.trail)]
+            fits = [f for f in frames if before.endswith(f.lead) and after.startswith(f.trail)]
             return max(fits, key=lambda frame: len(frame.lead + frame.trail), default=_Frame())
         between = betweens[0]
         if over == "parameters" or ValuePart("name") in unit:
@@ -245,8 +251,8 @@ class JsonFolder:
             between = between[: len(between) - len(lead)]
             trail = _get_common_prefix(after, between)
             frame = _Frame(lead, trail, between[len(trail) :])
-        if frame not in known:
-            known.append(frame)
+        if frame not in frames:
+            frames.append(frame)
         return frame
 
 

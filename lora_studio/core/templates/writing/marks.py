@@ -44,8 +44,8 @@ def find_thinking_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | Non
         for turn in answers
         for part in turn
     )
-    begun = any(prompt.rstrip().endswith(USUAL[0]) for prompt in prompts)
-    return USUAL if cuts or begun else None
+    opens_in_prompt = any(prompt.rstrip().endswith(USUAL[0]) for prompt in prompts)
+    return USUAL if cuts or opens_in_prompt else None
 
 
 def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
@@ -114,8 +114,8 @@ def _cut_prompt(before: str, prompts: Sequence[str]) -> str:
     """
     if remainder := _cut_longest_prefix(before, prompts):
         return remainder
-    begun = {p[len(before) :].strip() for p in prompts if p.startswith(before)} - {""}
-    if len(begun) == 1 and "\n" not in (only := begun.pop()):
+    prompt_ends = {p[len(before) :].strip() for p in prompts if p.startswith(before)} - {""}
+    if len(prompt_ends) == 1 and "\n" not in (only := prompt_ends.pop()):
         return only
     return _from_last_mark(before)
 

@@ -64,16 +64,14 @@ def _define_trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> st
     """Return a definition that drops characters at one end, then runs `then`."""
     tests = ""
     for size, blanks in _BLANKS_BY_SIZE.items():
-        taken = trim.characters
-        removed = [blank for blank in blanks if taken is None or blank in taken]
+        characters = trim.characters
+        removed = [blank for blank in blanks if characters is None or blank in characters]
         if removed:
             # `and` stops at the first false operand, so no slice is ever out of range.
-            enough = "." if size == 1 else f"(ge (len .) {size})"
+            is_long_enough = "." if size == 1 else f"(ge (len .) {size})"
             piece = f"slice . (len (slice . {size}))" if at_end else f"slice . 0 {size}"
-            listed = " ".join(quote(blank.encode()) for blank in removed)
-            tests += (
-                f"{{{{if and {enough} (eq ({piece}) {listed})}}}}{{{{$n = {size}}}}}{{{{end}}}}"
-            )
+            arguments = " ".join(quote(blank.encode()) for blank in removed)
+            tests += f"{{{{if and {is_long_enough} (eq ({piece}) {arguments})}}}}{{{{$n = {size}}}}}{{{{end}}}}"
     rest = "slice . 0 (len (slice . $n))" if at_end else "slice . $n"
     return (
         f'{{{{define "{name}"}}}}{{{{$n := 0}}}}{tests}'
