@@ -68,22 +68,22 @@ class BytecodeCompiler:
         self._met.difference_update(absent)
         self._waiting.extend([one] for one in absent)
 
-    def _follow(self, waiting: list[str], absent: list[str]) -> bool:
+    def _follow(self, pending: list[str], absent: list[str]) -> bool:
         """Compile what one root imports; return whether another process is compiling the same modules."""
-        while waiting:
-            module = waiting.pop()
+        while pending:
+            module = pending.pop()
             package = module.rpartition(".")[0]
             if module in self._met:
                 continue
             if package and package not in self._met:
-                waiting += [module, package]
+                pending += [module, package]
                 continue
             top = self._site / module.partition(".")[0]
             if not top.exists() and not top.with_suffix(".py").exists():
                 absent.append(module)
             self._met.add(module)
             modules, was_compiled = self.compile_module(module, package)
-            waiting += reversed(modules)
+            pending += reversed(modules)
             if was_compiled:
                 return True
         return False
@@ -91,12 +91,12 @@ class BytecodeCompiler:
     def compile_module(self, module: str, package: str) -> tuple[list[str], bool]:
         """Return the modules that a module imports, and whether it was compiled before."""
         path = self._site.joinpath(*module.split("."))
-        inside, file_path = path / "__init__.py", path.with_name(f"{path.name}.py")
-        file = inside if inside.is_file() else file_path
+        package_file, module_file = path / "__init__.py", path.with_name(f"{path.name}.py")
+        file = package_file if package_file.is_file() else module_file
         if not file.is_file():
             return [], False
         was_compiled = Path(cache_from_source(file)).exists()
-        package = module if file == inside else package
+        package = module if file == package_file else package
         try:
             # Like an import: loads the bytecode if it exists, else compiles and writes it.
             code = SourceFileLoader(module, str(file)).get_code(module)
@@ -111,7 +111,7 @@ def iter_imports(code: CodeType, package: str) -> Iterator[str]:
     """Yield what a module's code imports when it runs; imports for types only are left out."""
     content = code.co_code
     last_constants: tuple[object, object] = (0, None)
-    extended, check_position, until = 0, -_NEAR - 1, -1
+    extended, check_position, skip_end = 0, -_NEAR - 1, -1
     for position, (operation, low) in enumerate(zip(content[::2], content[1::2], strict=True)):
         if operation == _EXTENDED:
             extended = (extended | low) << 8
@@ -122,20 +122,20 @@ def iter_imports(code: CodeType, package: str) -> Iterator[str]:
         elif operation == _NAME and code.co_names[argument] == "TYPE_CHECKING":
             check_position = position
         elif operation in _JUMPS and position - check_position <= _NEAR:
-            until = position + argument
-        elif operation == _IMPORT and position > until:
+            skip_end = position + argument
+        elif operation == _IMPORT and position > skip_end:
             yield from _iter_module_names(code.co_names[argument], last_constants, package)
 
 
 def _iter_module_names(name: str, before: tuple[object, object], package: str) -> Iterator[str]:
-    level, taken = before
+    level, names = before
     if isinstance(level, int) and level:
         base = package.split(".")
         base = base[: len(base) - level + 1]
         name = ".".join([*base, name] if name else base)
     if name:
         yield name
-        for one in taken if isinstance(taken, tuple) else ():
+        for one in names if isinstance(names, tuple) else ():
             if one != "*":
                 yield f"{name}.{one}"
 

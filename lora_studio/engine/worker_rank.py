@@ -49,13 +49,15 @@ def main() -> None:
         is_peer_lost,
     )
 
-    meeting = Rendezvous(**json.loads(sys.argv[1]))
+    rendezvous = Rendezvous(**json.loads(sys.argv[1]))
     if not sys.stdin.readline():
         os._exit(1)
     threading.Thread(target=_exit_with_worker, daemon=True).start()
     try:
-        run = RunFolder(Path(meeting.run))
-        train_run.follow(run, meeting.process_group(), create_silent_job(), resume=meeting.resume)
+        run = RunFolder(Path(rendezvous.run))
+        train_run.follow(
+            run, rendezvous.process_group(), create_silent_job(), resume=rendezvous.resume
+        )
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
@@ -63,7 +65,7 @@ def main() -> None:
             os._exit(EXIT_PEER_LOST)
         with contextlib.suppress(OSError):
             write_atomic(
-                meeting.problem_file, to_problem(error, commands.Train.title).model_dump_json()
+                rendezvous.problem_file, to_problem(error, commands.Train.title).model_dump_json()
             )
         os._exit(1)
     os._exit(0)

@@ -74,11 +74,11 @@ def create_backend(name: str) -> Backend:
 
 def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
     """Return the name and the reason for it."""
-    wanted = project.training.backend
-    if wanted != "auto":
-        if wanted == "unsloth" and importlib.util.find_spec("unsloth") is None:
+    configured = project.training.backend
+    if configured != "auto":
+        if configured == "unsloth" and importlib.util.find_spec("unsloth") is None:
             raise ProblemError(_unavailable_problem(text("Unsloth isn't installed.")))
-        return wanted, text("It is set in the recipe.")
+        return configured, text("It is set in the recipe.")
     reason = _get_reason_against_unsloth(project, job)
     return (
         ("peft", reason)

@@ -24,7 +24,9 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
 
     Each adapter is in memory once, however many mixes use it; a switch only sets scales.
     """
-    for folder in dict.fromkeys(each.folder for mix in command.mixes for each in mix.adapters):
+    for folder in dict.fromkeys(
+        adapter.folder for mix in command.mixes for adapter in mix.adapters
+    ):
         require_fit(Path(folder), project.model, job)
     loaded = loading.load(generation.widen_on_cpu(project.model, job), job, project.dataset)
     switch = AdapterSwitch(loaded.model)
@@ -86,7 +88,7 @@ class AdapterSwitch:
 
         Raises ProblemError when one of them can't be loaded.
         """
-        names = [self._load(Path(each.folder)) for each in mix.adapters]
+        names = [self._load(Path(adapter.folder)) for adapter in mix.adapters]
         if self._tuned is None or self._at_work == mix.adapters:
             return self.network
         self._at_work = None
@@ -99,8 +101,8 @@ class AdapterSwitch:
 
     def _enable(self, names: Sequence[str], mix: AdapterMix) -> None:
         weights: dict[str, float] = {}
-        for name, each in zip(names, mix.adapters, strict=True):
-            weights[name] = weights.get(name, 0.0) + each.weight
+        for name, adapter in zip(names, mix.adapters, strict=True):
+            weights[name] = weights.get(name, 0.0) + adapter.weight
         for module in self._tuned.modules():
             if hasattr(module, "set_scale"):
                 for name, weight in weights.items():

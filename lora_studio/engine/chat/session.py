@@ -111,7 +111,7 @@ class Session:
                         self._open(base, speaker, job)
                 self._emit_ready(job)
             case commands.AskChat():
-                with _hold_device(base, [each.speaker for each in command.asked]):
+                with _hold_device(base, [question.speaker for question in command.asked]):
                     self._answer(base, command.asked, job)
             case commands.ShowPrompt():
                 job.emit(self._render_prompt(base, command.speaker, command.messages, job))
@@ -123,33 +123,35 @@ class Session:
     # --- answers ------------------------------------------------------------------------------
 
     def _answer(self, base: _Base, questions: Sequence[ChatQuestion], job: JobContext) -> None:
-        clocked: dict[int, TimedStream] = {}
-        with self._close_unfinished(clocked, job):
-            for each in questions:
-                with turn_scheduler.refuse_column_on_error(each.column, clocked, job):
-                    clocked[each.column] = TimedStream(self._stream(base, each, job))
+        timed_streams: dict[int, TimedStream] = {}
+        with self._close_unfinished(timed_streams, job):
+            for question in questions:
+                with turn_scheduler.refuse_column_on_error(question.column, timed_streams, job):
+                    timed_streams[question.column] = TimedStream(self._stream(base, question, job))
             self._emit_ready(job)
-            sent = dict.fromkeys(clocked, ("", 0.0))
-            active = dict(clocked)
+            sent = dict.fromkeys(timed_streams, ("", 0.0))
+            active = dict(timed_streams)
             while active:
                 for column in turn_scheduler.select_next_columns(active):
                     with turn_scheduler.refuse_column_on_error(column, active, job):
                         sent[column] = turn_scheduler.advance(column, active, sent[column], job)
 
     @contextmanager
-    def _close_unfinished(self, clocked: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
+    def _close_unfinished(
+        self, timed_streams: dict[int, TimedStream], job: JobContext
+    ) -> Iterator[None]:
         """Report unfinished answers when the chat is canceled."""
         try:
             yield
         except CancelledError:
-            for column, each in clocked.items():
-                if each.stream.tokens:
-                    each.stream.ending = "stopped"
-                    job.emit(turn_scheduler.create_answered_event(column, each))
+            for column, timed_stream in timed_streams.items():
+                if timed_stream.stream.tokens:
+                    timed_stream.stream.ending = "stopped"
+                    job.emit(turn_scheduler.create_answered_event(column, timed_stream))
             raise
         finally:
-            for each in clocked.values():
-                each.stream.close()
+            for timed_stream in timed_streams.values():
+                timed_stream.stream.close()
 
     def _stream(self, base: _Base, question: ChatQuestion, job: JobContext) -> AnswerStream:
         speaker, sampling = question.speaker, question.sampling
@@ -327,7 +329,7 @@ def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
             run=Path(holder.run).name,
         )
 
-    needed = any(not isinstance(each, OllamaSpeaker) for each in speakers)
+    needed = any(not isinstance(speaker, OllamaSpeaker) for speaker in speakers)
     devices = device_lock.get_lockable_devices(base.spec) if needed else []
     locks = device_locks.lock_devices(devices, LockHolder("", "chat"), refuse)
     try:
@@ -377,10 +379,10 @@ def _load_gguf(
 
 def _check_fit(speaker: AdapterSpeaker, open_model: _InTorch, base: _Base, job: JobContext) -> None:
     """Raise ProblemError unless every adapter of a speaker fits, and load those that are new."""
-    for each in speaker.adapters:
-        if open_model.switch.has(Path(each.folder)):
+    for adapter in speaker.adapters:
+        if open_model.switch.has(Path(adapter.folder)):
             continue
-        require_fit(Path(each.folder), base.spec, job)
+        require_fit(Path(adapter.folder), base.spec, job)
     open_model.switch.to(_mix(speaker))
 
 

@@ -249,16 +249,16 @@ def create_generation_config(
     sampling: Sampling, ends: Sequence[int], pad: int | None
 ) -> GenerationConfig:
     """Return the requested settings alone: a model's sampling defaults differ from llama.cpp's."""
-    drawn: dict[str, Any] = {"do_sample": False}
+    sampling_settings: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         common = {"max_tokens", "repetition_penalty", "seed"}
-        drawn = {"do_sample": True} | sampling.model_dump(exclude=common)
+        sampling_settings = {"do_sample": True} | sampling.model_dump(exclude=common)
     return GenerationConfig(
         max_new_tokens=sampling.max_tokens,
         eos_token_id=list(ends) or None,
         pad_token_id=pad,
         repetition_penalty=sampling.repetition_penalty,
-        **drawn,
+        **sampling_settings,
     )
 
 

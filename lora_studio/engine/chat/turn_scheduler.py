@@ -21,12 +21,12 @@ _TURN = 0.1
 
 def select_next_columns(active: dict[int, TimedStream]) -> list[int]:
     """Return the columns whose turn it is; if several share a lane, only the first of them."""
-    busy: set[str] = set()
+    busy_lanes: set[str] = set()
     chosen = []
-    for column, each in active.items():
-        if not each.stream.lane or each.stream.lane not in busy:
+    for column, timed_stream in active.items():
+        if not timed_stream.stream.lane or timed_stream.stream.lane not in busy_lanes:
             chosen.append(column)
-            busy.add(each.stream.lane)
+            busy_lanes.add(timed_stream.stream.lane)
     return chosen
 
 
@@ -34,16 +34,16 @@ def advance(
     column: int, active: dict[int, TimedStream], sent: tuple[str, float], job: JobContext
 ) -> tuple[str, float]:
     """Advance one answer by a turn and send what is new; returns the text sent and when."""
-    clocked, until = active[column], time.perf_counter() + _TURN
-    is_growing = clocked.step(job.check)
-    while is_growing and (len(active) == 1 or time.perf_counter() < until):
+    timed_stream, deadline = active[column], time.perf_counter() + _TURN
+    is_growing = timed_stream.step(job.check)
+    while is_growing and (len(active) == 1 or time.perf_counter() < deadline):
         if time.perf_counter() - sent[1] >= UPDATE_INTERVAL:
-            sent = send_update(column, clocked.stream, sent[0], job)
-        is_growing = clocked.step(job.check)
+            sent = send_update(column, timed_stream.stream, sent[0], job)
+        is_growing = timed_stream.step(job.check)
     if is_growing:
-        return send_update(column, clocked.stream, sent[0], job)
-    job.emit(create_answered_event(column, clocked))
-    clocked.stream.close()
+        return send_update(column, timed_stream.stream, sent[0], job)
+    job.emit(create_answered_event(column, timed_stream))
+    timed_stream.stream.close()
     del active[column]
     return sent
 

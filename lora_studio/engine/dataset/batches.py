@@ -1,4 +1,4 @@
-"""Which rows make up which optimizer step, and their tensors: a pure function of the seed."""
+"""Assign rows to optimizer steps, as a pure function of the seed, and collate them into tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lora_studio.engine.tokens.encoder import Encoded
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows end to end, and which of their tokens train.
+    """A batch of rows end to end, with the positions of the trained tokens.
 
     `ids` [tokens] int64; `lengths` of the rows add up to `tokens`. Trained token i is `targets[i]`,
     an id, and is predicted at `sources[i]`, the position before it in `ids`; it belongs to row
@@ -154,8 +154,8 @@ def _group_by_length(
     If a step isn't full, it remains the last one, as without grouping.
     """
     together = STEPS_GROUPED * per_step
-    stretches = [order[begin : begin + together] for begin in range(0, len(order), together)]
-    ordered = [part[np.argsort(-lengths[part], kind="stable")] for part in stretches]
+    ranges = [order[begin : begin + together] for begin in range(0, len(order), together)]
+    ordered = [part[np.argsort(-lengths[part], kind="stable")] for part in ranges]
     steps = [
         part[begin : begin + per_step]
         for part in ordered

@@ -190,9 +190,11 @@ def merge_skipped(sources: Sequence[SourceFound]) -> tuple[Skipped, ...]:
     """Return the reasons of all sources; row numbers are those of the first source that has some."""
     total: dict[Text, Skipped] = {}
     for entry in (entry for source in sources for entry in source.skipped):
-        before = total.get(entry.reason)
+        existing = total.get(entry.reason)
         total[entry.reason] = (
-            before.model_copy(update={"count": before.count + entry.count}) if before else entry
+            existing.model_copy(update={"count": existing.count + entry.count})
+            if existing
+            else entry
         )
     return tuple(sorted(total.values(), key=lambda entry: -entry.count))
 

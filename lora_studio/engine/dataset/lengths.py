@@ -1,4 +1,4 @@
-"""The lengths of a dataset's rows in tokens, and what any length limit would cut.
+"""Measure the lengths of a dataset's rows in tokens, and what any length limit would cut.
 
 Rows longer than x and trained tokens after x are sums over all rows; both are computed exactly at
 a few hundred edges: Σ max(0, e − x) − max(0, b − x) over all trained ranges b to e, by sorting.

@@ -1,4 +1,4 @@
-"""Why rows are skipped, as data: in memory, in Arrow files and in caches."""
+"""Reasons for skipping rows, as data: in memory, in Arrow files and in caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row in full: as in its file, and token by token as the model sees it."""
+"""Show one row in full: as in its file, and token by token as the model sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting a dataset into training and validation rows.
+"""Split a dataset into training and validation rows.
 
 Rows that are duplicates, near duplicates, of one conversation (where rows name the row before them)
 or have the same value in the group column form a group, and a group is never split. The side of a
@@ -7,8 +7,8 @@ share it is held out. So appending a row changes nothing for earlier rows, unles
 groups, which then both take the side of the earlier one.
 
 That alone would hold out 50 ± 7 of 1000 rows at a share of 5 %. Where it would miss the share by more
-than a tenth, the groups next in order of their numbers make up for it: few rows change sides when
-others are appended, and none of a large dataset. A requested count is met exactly as far as groups
+than a tenth, the groups next in order of their numbers make up for it. Few rows then change sides
+when others are appended, and in a large dataset none. A requested count is met exactly as far as groups
 allow, by those with the smallest numbers. A group that is too large stays in training.
 """
 

@@ -1,4 +1,4 @@
-"""Locking the GPUs that a job uses, and waiting for a job that holds them."""
+"""Lock the GPUs that a job uses, or wait for the job that holds them."""
 
 from __future__ import annotations
 

@@ -54,6 +54,6 @@ def read_load(index: int) -> dict[str, float]:
     with contextlib.suppress(library.NVMLError):
         load["gpu_percent"] = float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
     with contextlib.suppress(library.NVMLError):
-        heat = library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)
-        load["gpu_celsius"] = float(heat)
+        temperature = library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)
+        load["gpu_celsius"] = float(temperature)
     return load

@@ -1,4 +1,4 @@
-"""Uploading from a run to the Hugging Face Hub: adapter, merged model or GGUF files."""
+"""Upload from a run to the Hugging Face Hub: adapter, merged model or GGUF files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding GGUF files to LM Studio: models folder / publisher / model / file."""
+"""Add GGUF files to LM Studio, as models folder / publisher / model / file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in to the Hugging Face Hub: the token is saved in the Hub library's own store only."""
+"""Sign in to the Hugging Face Hub; the token is saved in the Hub library's own store only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets on the Hugging Face Hub: downloading the files of one subset and split."""
+"""Download the files of one subset and split of a dataset from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
 
 
 def _list_files(source: DataSource) -> list[str]:
-    """Return the files of a revision; those on this computer when the Hub can't be reached."""
+    """Return the files of a revision, or those on this computer if the Hub can't be reached."""
     import huggingface_hub
     from huggingface_hub import errors
 

@@ -1,4 +1,4 @@
-"""Failures of the Hugging Face Hub as problems: which exception means what, and what to do next."""
+"""Translate failures of the Hugging Face Hub into problems, with what to do next."""
 
 from __future__ import annotations
 

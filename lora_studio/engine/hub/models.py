@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: downloading only the files that are needed."""
+"""Download models from the Hugging Face Hub, only the files that are needed."""
 
 from __future__ import annotations
 

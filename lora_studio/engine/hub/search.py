@@ -1,4 +1,4 @@
-"""Searching the Hugging Face Hub for base models."""
+"""Search the Hugging Face Hub for base models."""
 
 from __future__ import annotations
 

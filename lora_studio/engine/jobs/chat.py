@@ -1,4 +1,4 @@
-"""Generating answers with the models of a run, and chatting with models that stay loaded."""
+"""Generate answers with the models of a run, and chat with models that stay loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets: recognizing, paging through, measuring and checking them."""
+"""Recognize, page through, measure and check datasets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure_dataset(command: commands.MeasureDataset, job: JobContext) -> None:
 
 @handles(commands.LintDataset)
 def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
-    """Report faults in the data; with a model also those that only tokens show."""
+    """Report faults in the data; with a model, also faults that only show in tokens."""
     from lora_studio.engine.dataset.quality import lint
 
     if command.model is None:

@@ -1,4 +1,4 @@
-"""Adapters: finding, showing, importing and combining them."""
+"""Find, show, import and combine adapters."""
 
 from __future__ import annotations
 

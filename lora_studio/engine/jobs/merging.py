@@ -1,4 +1,4 @@
-"""Merging a run's adapter into its base model, or adapters into any base model."""
+"""Merge a run's adapter into its base model, or adapters into any base model."""
 
 from __future__ import annotations
 

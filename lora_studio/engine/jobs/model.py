@@ -1,4 +1,4 @@
-"""Base models: inspecting, listing, searching and downloading them, and signing in to the Hub."""
+"""Inspect, list, search and download base models, and sign in to the Hub."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def download_model(command: commands.DownloadModel, job: JobContext) -> None:
 
 @handles(commands.InspectAccount)
 def inspect_account(_command: commands.InspectAccount, job: JobContext) -> None:
-    """Report whose token is used at the Hub."""
+    """Report which account the Hub token belongs to."""
     from lora_studio.engine.hub import account
 
     job.emit(account.read_account(job))

@@ -1,4 +1,4 @@
-"""Training a run, and the devices that it can run on."""
+"""Train a run, and list the devices that it can run on."""
 
 from __future__ import annotations
 

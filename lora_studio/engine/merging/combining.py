@@ -39,7 +39,9 @@ Factors = tuple[torch.Tensor, torch.Tensor, float]
 
 def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined:
     """Write the combined adapter to the folder `out`; raises ProblemError."""
-    merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
+    merged = [
+        adapter_files.read(Path(adapter.folder), adapter.weight) for adapter in command.adapters
+    ]
     out = Path(command.out)
     if out.exists() and any(out.iterdir()):
         raise fail(
@@ -219,9 +221,9 @@ def _combine_module(
             digest = hashlib.sha256(f"{command.seed} {module}".encode()).digest()
             torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         a, b = combine_factors(factors, command.method, command.density)
-    whole_a, whole_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
-    whole_a[: len(a)], whole_b[:, : b.shape[1]] = a, b
-    return whole_a, whole_b
+    padded_a, padded_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
+    padded_a[: len(a)], padded_b[:, : b.shape[1]] = a, b
+    return padded_a, padded_b
 
 
 def _concatenate(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Importing into a new run: an adapter to merge, or a model to export."""
+"""Import into a new run: an adapter to merge, or a model to export."""
 
 from __future__ import annotations
 

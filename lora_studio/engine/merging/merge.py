@@ -110,7 +110,9 @@ def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
             where=Where(file=str(out)),
             folder=str(out),
         )
-    merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
+    merged = [
+        adapter_files.read(Path(adapter.folder), adapter.weight) for adapter in command.adapters
+    ]
     base = resolve_base(command.base, command.merging, job)
     if out.resolve() == base.resolve():
         raise fail(
@@ -169,8 +171,8 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
 
 def _read_adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
     return [
-        adapter_files.read(Path(each.folder), each.weight)
-        for each in get_chosen_adapters(run, spec)
+        adapter_files.read(Path(adapter.folder), adapter.weight)
+        for adapter in get_chosen_adapters(run, spec)
     ]
 
 

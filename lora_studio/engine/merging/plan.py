@@ -1,4 +1,4 @@
-"""The plan of a merge: where each tensor comes from and what changes it, before any is read."""
+"""Plan a merge before reading any tensor: where each one comes from and what changes it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 
 HEAD = "lm_head.weight"
-#: What the embedding is called in the families that have one tensor for it and the head.
+#: Names of the embedding in families where it shares one tensor with the head.
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings)\.weight")
-#: Heads under other names, which no embedding is tied to.
+#: Other names of the head; such heads aren't tied to the embedding.
 _OTHER_HEAD = re.compile(r".+\.lm_head\.weight|(.*\.)?(embed_out|output)\.weight")
 
 #: Parameters that hold all experts of a layer in memory, and the names of their parts on disk, in
@@ -151,12 +151,12 @@ def _find_replacements(
             if adapter.weight != 1.0 and name in adapter.trained_whole:
                 raise _weighted_replacement_error(adapter, name)
             embedding = find_tied_embedding(sources)
-            old = sources.get(target, sources.get(embedding))
+            original = sources.get(target, sources.get(embedding))
             # If the vocabulary grew for training, the stored tensor has more rows.
-            grown = old is not None and old.shape[1:] == stored.shape[1:]
-            grown = grown and target in (HEAD, embedding)
-            if old is not None and not grown:
-                _check(adapter, name, old, stored.shape)
+            has_grown = original is not None and original.shape[1:] == stored.shape[1:]
+            has_grown = has_grown and target in (HEAD, embedding)
+            if original is not None and not has_grown:
+                _check(adapter, name, original, stored.shape)
             replacements[target] = stored
     return replacements
 
@@ -179,12 +179,12 @@ def _untie(
         _get_stored_name(n, sources) in ends for adapter in merged for n in adapter.trained_whole
     )
     embedding, head = new.get(name), new.get(HEAD)
-    apart = bool({*ends} & updates.keys())
+    is_untied = bool({*ends} & updates.keys())
     if head is None and embedding is not None and is_replaced:
-        apart = True
+        is_untied = True
     elif head is not None and not (embedding is not None and is_equal(head, embedding)):
-        apart = apart or not is_equal(head, sources[name])
-    if apart:
+        is_untied = is_untied or not is_equal(head, sources[name])
+    if is_untied:
         sources[HEAD] = head or (sources[name] if is_replaced else embedding or sources[name])
     else:
         new.pop(HEAD, None)

@@ -1,4 +1,4 @@
-"""A base model that exists only quantized with bitsandbytes: its weights, dequantized."""
+"""Dequantize a base model that is available only quantized with bitsandbytes."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def unpack_tensors(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str,
             method=str(settings.get("quant_method")),
         )
     sources: dict[str, WeightSource] = {}
-    beside: dict[str, dict[str, StoredTensor]] = {}
+    parts_by_weight: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in tensors.items():
         module, of_weight, part = name.partition(".weight.")
         if of_weight:
-            beside.setdefault(f"{module}.weight", {})[part] = tensor
+            parts_by_weight.setdefault(f"{module}.weight", {})[part] = tensor
     for name, tensor in tensors.items():
         if name.endswith(".weight"):
-            parts = beside.get(name, {})
+            parts = parts_by_weight.get(name, {})
             scale = tensors.get(name.removesuffix("weight") + "SCB")
             if scale is not None:
                 parts = {"SCB": scale}

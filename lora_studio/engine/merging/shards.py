@@ -167,9 +167,9 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
 
 def write_index(shards: Sequence[Shard], folder: Path) -> None:
     """Write which tensor is in which file."""
-    placed = {output.name: shard.file for shard in shards for output in shard.outputs}
+    file_by_tensor = {output.name: shard.file for shard in shards for output in shard.outputs}
     total = sum(shard.bytes for shard in shards)
-    index = {"metadata": {"total_size": total}, "weight_map": placed}
+    index = {"metadata": {"total_size": total}, "weight_map": file_by_tensor}
     write_atomic(folder / safetensors_files.INDEX, json.dumps(index, indent=2) + "\n")
 
 

@@ -192,8 +192,8 @@ def _open(file: Path) -> Any:
 
 
 def _check_architecture(file: Path, architecture: str) -> None:
-    known = list_architectures()
-    if architecture not in known:
+    supported = list_architectures()
+    if architecture not in supported:
         raise fail(
             "model.gguf_architecture",
             "{file} has the architecture {architecture}, which can't be unpacked for training.",
@@ -202,7 +202,7 @@ def _check_architecture(file: Path, architecture: str) -> None:
             where=Where(step="model", field="source", file=str(file)),
             file=file.name,
             architecture=architecture or text("(none)"),
-            names=", ".join(known),
+            names=", ".join(supported),
         )
 
 

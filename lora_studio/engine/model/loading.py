@@ -333,7 +333,7 @@ def count_weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, 
     3). 8-bit: one byte and a 32-bit scale per row. All other layers, and the output layer, stay in
     the unquantized format.
     """
-    everything = count_parameters(model)
+    total = count_parameters(model)
     linear = [
         module.weight
         for name, module in model.named_modules()
@@ -341,11 +341,11 @@ def count_weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, 
     ]
     quantized_weights = sum(weight.numel() for weight in linear)
     rows = sum(weight.shape[0] for weight in linear)
-    rest = exact.itemsize * (everything - quantized_weights)
+    rest = exact.itemsize * (total - quantized_weights)
     return {
-        "bf16": 2 * everything,
-        "fp16": 2 * everything,
-        "fp32": 4 * everything,
+        "bf16": 2 * total,
+        "fp16": 2 * total,
+        "fp32": 4 * total,
         "8bit": rest + quantized_weights + 4 * rows,
         "4bit": rest
         + quantized_weights // 2

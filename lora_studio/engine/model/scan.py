@@ -82,28 +82,28 @@ def get_searched_folders(location: ModelLocation, folders: Sequence[Path]) -> li
 
 def _walk(top: Path, location: ModelLocation, job: JobContext) -> Iterator[ModelEntry]:
     """Yield the models in a folder and its subfolders, without hidden ones."""
-    waiting = [(top.expanduser(), 0)]
-    while waiting:
-        folder, depth = waiting.pop()
+    pending = [(top.expanduser(), 0)]
+    while pending:
+        folder, depth = pending.pop()
         job.check()
         try:
-            inside = sorted(folder.iterdir())
+            entries = sorted(folder.iterdir())
         except OSError:
             continue
-        names = {path.name for path in inside}
+        names = {path.name for path in entries}
         if "config.json" in names and (entry := read_folder_entry(folder, location)):
             yield entry.model_copy(update={"title": _get_title(folder, top)})
-        for path in inside:
+        for path in entries:
             if path.suffix.lower() == ".gguf":
                 if entry := read_gguf_entry(path, location):
                     yield entry
             elif depth < _DEPTH and not path.name.startswith(".") and path.is_dir():
-                waiting.append((path, depth + 1))
+                pending.append((path, depth + 1))
 
 
 def _get_title(folder: Path, top: Path) -> str:
-    below = folder.relative_to(top.expanduser())
-    return "/".join(below.parts[-2:]) or folder.name
+    relative = folder.relative_to(top.expanduser())
+    return "/".join(relative.parts[-2:]) or folder.name
 
 
 def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | None:
@@ -281,10 +281,10 @@ def _read_snapshot(folder: Path) -> ModelEntry | None:
     if entry is None:
         return None
     has_partial = any(folder.parent.parent.joinpath("blobs").glob("*.incomplete"))
-    lacks = not any(folder.glob("*.safetensors")) and not any(
+    has_no_weights = not any(folder.glob("*.safetensors")) and not any(
         path.suffix in _PICKLES for path in folder.iterdir()
     )
-    if entry.missing or has_partial or lacks:
+    if entry.missing or has_partial or has_no_weights:
         unsaid = (
             entry.refusal
             if entry.architecture and explain_refusal([entry.architecture])

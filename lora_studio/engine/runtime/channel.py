@@ -75,13 +75,13 @@ class Channel:
         self._pump.join(seconds)
 
     def _mirror(self, pipe: BinaryIO) -> None:
-        gone = False
+        is_pipe_closed = False
         while (line := self._lines.get()) is not None:
-            if not gone:
+            if not is_pipe_closed:
                 try:
                     _write_all(pipe, line)
                 except OSError:
-                    gone = True
+                    is_pipe_closed = True
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions become problems: the only module of the engine that phrases an unexpected failure."""
+"""Translate exceptions into problems; no other module of the engine phrases unexpected failures."""
 
 from __future__ import annotations
 

@@ -55,18 +55,18 @@ def map_in_processes(
     cancelled = context.Event()
     pool = ProcessPoolExecutor(processes, context, _init_process, (work, cancelled))
     try:
-        waiting = iter(pieces)
+        remaining = iter(pieces)
         # Few at a time, so that results never pile up in memory.
-        first = [*islice(waiting, 2 * processes)]
+        first = [*islice(remaining, 2 * processes)]
         with ThreadPoolExecutor(1) as starter:  # submitting waits for the fork server
             submission = starter.submit(lambda: [pool.submit(_run_piece, piece) for piece in first])
-            local_results = [*_compute_here(work, waiting, submission, job)] if helping else []
+            local_results = [*_compute_here(work, remaining, submission, job)] if helping else []
             futures: deque[Future[R]] = deque([*submission.result(), *local_results])
         while futures:
             while not wait([futures[0]], _POLL_SECONDS).done:
                 job.check()
             result = futures.popleft().result()
-            futures.extend(pool.submit(_run_piece, piece) for piece in islice(waiting, 1))
+            futures.extend(pool.submit(_run_piece, piece) for piece in islice(remaining, 1))
             yield result
     except BrokenProcessPool as error:
         raise _process_died() from error
@@ -95,14 +95,14 @@ def _process_died() -> ProblemError:
 
 def _compute_here(
     work: Callable[[P], R],
-    waiting: Iterator[P],
+    remaining: Iterator[P],
     submission: Future[list[Future[R]]],
     job: JobContext,
 ) -> Iterator[Future[R]]:
     """Yield results that this process computes until another process has finished one."""
     while not (submission.done() and any(future.done() for future in submission.result())):
         job.check()
-        mine = [*islice(waiting, 1)]
+        mine = [*islice(remaining, 1)]
         if not mine:
             return
         future: Future[R] = Future()

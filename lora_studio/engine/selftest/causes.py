@@ -1,4 +1,4 @@
-"""The most likely cause of a failed self-test stage, from an inspection of the files.
+"""Find the most likely cause of a failed self-test stage by inspecting the files.
 
 It runs only after a failure, so it may be slow: it compares every update of the adapter with the
 merged weights, and a GGUF file's header with the merged model's settings.
@@ -204,13 +204,13 @@ def _iter_differences(header: dict[str, Any], config: dict[str, Any]) -> Iterato
         ("embedding_length", "hidden_size"),
         ("attention.head_count", "num_attention_heads"),
     ):
-        actual, wanted = header.get(f"{architecture}.{key}"), config.get(name)
-        if actual and wanted and actual != wanted:
+        actual, configured = header.get(f"{architecture}.{key}"), config.get(name)
+        if actual and configured and actual != configured:
             yield text(
                 "its {setting} is {actual} instead of {expected}",
                 setting=key,
                 actual=actual,
-                expected=wanted,
+                expected=configured,
             )
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a stage of the self-test: how well it agrees with base + adapter, and what that means."""
+"""Judge a stage of the self-test by how well it agrees with base + adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The self-test: whether merged model and GGUF files predict what base + adapter predicts.
+"""The self-test: check that merged model and GGUF files predict what base + adapter predicts.
 
 Base + adapter is the merged combination: the adapter at its weight, and any further ones. Every
 stage reads the same held-out conversations. At the positions where an answer is predicted, the
@@ -244,8 +244,8 @@ def _test_merged(
     if any(renderer.render_text(case.sample) != case.text for case in cases):
         faults.append(text("its chat template renders conversations differently"))
     stops = loaded.model.generation_config.eos_token_id
-    known = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
-    faults += reading.find_stop_faults(cases, known.__contains__)
+    stop_ids = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
+    faults += reading.find_stop_faults(cases, stop_ids.__contains__)
     stage = Stage(
         name="merged",
         read=lambda case: reading.read_in_torch(loaded.model, case),

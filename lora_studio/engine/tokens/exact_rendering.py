@@ -106,7 +106,9 @@ class ExactRenderer:
                 turn.tool_calls or turn.untrained for turn in messages
             ):
                 raise
-            trained_blocks = [block for block, on in zip(blocks, trained, strict=True) if on]
+            trained_blocks = [
+                block for block, is_trained in zip(blocks, trained, strict=True) if is_trained
+            ]
             return Rendered(text, [self._with_end(text, block) for block in trained_blocks], at_prompts=False)  # fmt: skip
         if blocks and rendered.text.startswith(text):
             return narrow_spans(rendered, blocks)
@@ -403,9 +405,9 @@ class ExactRenderer:
 
     def _with_end(self, text: str, block: Span) -> Span:
         """Return a generation block, extended exactly through the mark that ends the turn."""
-        inside = text[block[0] : block[1]].rstrip()
-        end = block[0] + len(inside)
-        if any(inside.endswith(mark) for mark in self._marks):
+        content = text[block[0] : block[1]].rstrip()
+        end = block[0] + len(content)
+        if any(content.endswith(mark) for mark in self._marks):
             return block[0], end
         return block[0], end + len(self._mark_at_start(text[end:]))
 

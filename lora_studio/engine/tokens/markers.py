@@ -1,4 +1,4 @@
-"""Replace answers by markers, to locate each part of an answer in a rendered conversation."""
+"""Replace answers with markers, to locate each part of an answer in a rendered conversation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AnswerSpans = dict[tuple[int, int], Span]  # (turn, part) -> span in the text
 
 @dataclass(frozen=True)
 class MarkedConversation:
-    """A conversation with answers replaced by markers; `cores` maps markers to their texts."""
+    """A conversation with answers replaced with markers; `cores` maps markers to their texts."""
 
     messages: list[Message]
     cores: dict[tuple[int, int], str]
@@ -42,10 +42,10 @@ class MarkedConversation:
 
 
 def mark_answers(turns: Sequence[Message], text: str) -> MarkedConversation:
-    """Return the conversation with answers replaced by markers.
+    """Return the conversation with answers replaced with markers.
 
     Blanks around an answer are kept, so that a template that strips them does so here too. The
-    reasoning before an answer gets a marker of its own: templates move or omit it.
+    reasoning before an answer gets a separate marker, because templates move or omit it.
     """
     nonce = make_unused_word("zqmark", text)
     cores: dict[tuple[int, int], str] = {}

@@ -1,4 +1,4 @@
-"""The loss on the validation rows."""
+"""Compute the loss on the validation rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run records besides the adapter: manifest entries and held-out conversations."""
+"""Record the manifest entries and held-out conversations of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ZIP and tar archives: their entries, read without unpacking them to disk."""
+"""Read the entries of ZIP and tar archives without unpacking them to disk."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def open_entry(path: Path, name: str) -> Iterator[IO[bytes]]:
             yield file
         return
     with tarfile.open(path) as tar:
-        member = tar.extractfile(name)
-        assert member is not None, "entries are files"
-        with member:
-            yield member
+        entry = tar.extractfile(name)
+        assert entry is not None, "entries are files"
+        with entry:
+            yield entry
 
 
 def _is_tar(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Blocks of rows: what every reader yields, as JSON text with lines, offsets and faults."""
+"""Blocks of rows, as all readers yield them: JSON text with lines, offsets and faults."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RowBlock:
 
 @dataclass
 class ReadNotes:
-    """What reading a source has shown: its columns in order, and unusual spellings.
+    """Notes taken while reading a source: its columns in order, and unusual spellings.
 
     `oddities` maps a spelling to the number of rows that have it and the number of the first.
     """

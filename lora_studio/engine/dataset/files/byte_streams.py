@@ -195,7 +195,7 @@ def _decompress(file: io.BufferedReader, compression: Compression) -> io.Buffere
 
 
 class _ArrowUnpacked(io.RawIOBase):
-    """Zstandard and LZ4, which Python itself can't unpack, through pyarrow."""
+    """A reader of Zstandard and LZ4, which pyarrow unpacks because Python itself can't."""
 
     def __init__(self, file: io.BufferedReader, compression: str) -> None:
         import pyarrow

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as rows: nested values included, index columns and binary ones left out."""
+"""Read Parquet and Arrow files as rows, with nested values, without index and binary columns."""
 
 from __future__ import annotations
 

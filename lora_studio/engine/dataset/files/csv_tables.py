@@ -1,4 +1,4 @@
-"""CSV, TSV and similar tables: detecting their dialect and reading their rows one by one."""
+"""Detect the dialect of CSV, TSV and similar tables, and read their rows one by one."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class _Lines:
         return line.decode("utf-8", "surrogateescape")
 
     def advance(self, lines: int | None = None) -> None:
-        """End the current row after all of its lines, or after the first ones alone."""
+        """End the current row after all of its lines, or after the first few only."""
         done = self.current[:lines]
         self._pushed_back.extendleft(reversed(self.current[len(done) :]))
         self.offset += sum(map(len, done))

@@ -1,4 +1,4 @@
-"""The encoding of a text file: its byte-order mark, whether it is UTF-8, else its likeliest code page.
+"""Detect the encoding of a text file: by its byte-order mark, as UTF-8, or as the likeliest code page.
 
 charset-normalizer detects code pages. For Latin ones, a table of each language's non-ASCII letters
 supplements it, since rows often have too few of them for statistics.
@@ -60,7 +60,7 @@ _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 
 @dataclass(frozen=True)
 class Encoding:
-    """A codec of Python; `is_guessed` where only the likelihood of the text supports it."""
+    """A Python codec; `is_guessed` if it was chosen only because it makes the text likely."""
 
     codec: str
     is_guessed: bool = False

@@ -31,7 +31,7 @@ _LINES = 20
 
 @dataclass(frozen=True)
 class JsonShape:
-    """How rows are written. Those of a list in an object begin at `offset`, after its bracket.
+    """How rows are written as JSON. Rows of a list in an object begin at `offset`, after its bracket.
 
     `lists` are the object's other lists of rows, or all of them where it isn't known which is meant.
     `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of

@@ -1,4 +1,4 @@
-"""Rows nested in others: the questions of SQuAD's articles, the instances of Self-Instruct's tasks."""
+"""Unnest rows: the questions in SQuAD's articles, the instances of Self-Instruct's tasks."""
 
 from __future__ import annotations
 

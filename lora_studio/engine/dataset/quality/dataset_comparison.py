@@ -123,11 +123,11 @@ def find_contradictions(compared: ComparisonResult, present: Mask) -> Mask:
     """Return both rows where one prefers, or labels good, what the other rejects, or labels bad."""
     facts = compared.facts
     pairs = present & (facts["other"] != 0) & (facts["answer"] != facts["other"])
-    there_and_back = [
+    opposed = [
         _join_hashes(facts["prompt"], facts["answer"], facts["other"]),
         _join_hashes(facts["prompt"], facts["other"], facts["answer"]),
     ]
-    swapped = pairs & np.isin(there_and_back[0], there_and_back[1][pairs])
+    swapped = pairs & np.isin(opposed[0], opposed[1][pairs])
     labeled = present & (facts["label"] >= 0)
     judged = _join_hashes(facts["prompt"], facts["answer"])
     good, bad = (judged[labeled & (facts["label"] == label)] for label in (1, 0))
@@ -173,15 +173,15 @@ def _parse_shape(shape: str) -> dict[str, str]:
 
 def _find_usual_kinds(shapes: list[dict[str, str]], counts: NDArray[np.int64]) -> dict[str, str]:
     """Return the kind that each column has in most rows."""
-    votes: dict[str, dict[str, int]] = {}
+    counts_by_kind: dict[str, dict[str, int]] = {}
     for shape, count in zip(shapes, counts.tolist(), strict=True):
         for column, kind in shape.items():
-            votes.setdefault(column, {}).setdefault(kind, 0)
-            votes[column][kind] += count
+            counts_by_kind.setdefault(column, {}).setdefault(kind, 0)
+            counts_by_kind[column][kind] += count
     half = counts.sum() / 2
     return {
         column: max(kinds, key=lambda kind: kinds[kind])
-        for column, kinds in votes.items()
+        for column, kinds in counts_by_kind.items()
         if sum(kinds.values()) > half
     }
 

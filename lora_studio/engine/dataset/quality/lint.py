@@ -1,4 +1,4 @@
-"""The data check: which rows have faults, and what can be done. `lint_rules` has the texts."""
+"""Check the data: find rows with faults and propose repairs. `lint_rules` has the texts."""
 
 from __future__ import annotations
 

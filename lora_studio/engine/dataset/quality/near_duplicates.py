@@ -175,9 +175,9 @@ def _compute_minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]
     compared = is_rare | (np.bincount(row[is_rare], minlength=len(rows))[row] == 0)
     hashes, row = hashes[compared], row[compared]
     least = np.full(len(rows) * BINS, _EMPTY, dtype=np.uint32)
-    which = ((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)
+    bin_number = ((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)
     value = np.minimum(hashes & _LOW, _LOW - np.uint64(1)).astype(np.uint32)
-    np.minimum.at(least, row * BINS + which.astype(np.int64), value)
+    np.minimum.at(least, row * BINS + bin_number.astype(np.int64), value)
     return least.reshape(len(rows), BINS)
 
 
@@ -207,9 +207,9 @@ def _compute_bands(bins: NDArray[np.uint32], contexts: Hashes) -> NDArray[np.uin
 
 def jaccard_similarity(one: Hashes, other: Hashes, common: Hashes) -> float:
     """Return the Jaccard similarity of two sets of shingles, without boilerplate if more remains."""
-    own_one, own_other = one[_without(one, common)], other[_without(other, common)]
-    if len(own_one) + len(own_other):
-        one, other = own_one, own_other
+    rare_one, rare_other = one[_without(one, common)], other[_without(other, common)]
+    if len(rare_one) + len(rare_other):
+        one, other = rare_one, rare_other
     shared = len(np.intersect1d(one, other, assume_unique=True))
     return shared / (len(one) + len(other) - shared)
 

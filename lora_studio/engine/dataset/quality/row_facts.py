@@ -1,4 +1,4 @@
-"""One pass over all rows that collects what comparing them needs: keys, lengths, faults, sketches.
+"""Collect in one pass over all rows what comparing them needs: keys, lengths, faults, sketches.
 
 About 200 bytes per row, in files if there are many, so that two million rows need little memory. The
 pass takes about 0.2 ms per row and runs on all cores.
@@ -197,7 +197,7 @@ def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> S
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process needs to read some of the rows."""
+    """Everything that a process needs to read some of the rows."""
 
     rows: MixedRows
     fixes: frozenset[Repair]

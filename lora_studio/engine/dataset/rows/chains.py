@@ -1,4 +1,4 @@
-"""Rows that name their parent row (`parent_id` refers to an `id`), joined to conversations.
+"""Join rows that name their parent row (`parent_id` refers to an `id`) into conversations.
 
 The number of rows doesn't change. A question with its answer gets the rounds before it in a column
 “history”; a single answer gets the turns up to it in a column “messages”. Only the row's own answer
@@ -144,15 +144,15 @@ class _Reading:
             raise fault.to_error()
         refuse_media({name: values.get(name) for name in self.media})
         extras = {name: values.get(name) for name in self.beside}
-        beside = {
+        extra_values = {
             name: value
             for name, value in extras.items()
             if isinstance(value, str | list | dict) and not is_blank(value)
         }
         if parse_speaker(role) == "tool" and not is_blank(values.get("name")):
-            beside["name"] = values["name"]
-        turn = {"role": role, "content": content, **beside}
-        if beside or not isinstance(content, str):
+            extra_values["name"] = values["name"]
+        turn = {"role": role, "content": content, **extra_values}
+        if extra_values or not isinstance(content, str):
             read_conversation([turn])
         return turn
 
@@ -205,12 +205,12 @@ def _has_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
         return False
     rows = np.flatnonzero(links.before >= 0)
     rows = rows[:: len(rows) // _PAIRS + 1]
-    alike = [
+    are_similar = [
         len(words & _get_words(store, reading, row)) >= _ALIKE * len(words)
         for row, before in zip(rows.tolist(), links.before[rows].tolist(), strict=True)
         if len(words := _get_words(store, reading, before)) >= _LEAST_WORDS
     ]
-    return 2 * sum(alike) > len(rows)
+    return 2 * sum(are_similar) > len(rows)
 
 
 def _get_words(store: RowStore, reading: _Reading, row: int) -> set[str]:

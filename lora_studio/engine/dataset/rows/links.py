@@ -1,4 +1,4 @@
-"""Which row continues from which: columns such as `parent_id` that refer to an `id`."""
+"""Find the parent of each row, by columns such as `parent_id` that refer to an `id`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LinkColumns:
 
 @dataclass(frozen=True)
 class RowLinks:
-    """For every row the position of its parent (-1: none) and of the first row of its conversation.
+    """The position of every row's parent (-1: none) and of the first row of its conversation.
 
     Rows that miss the same parent are in one conversation, too. `unclear` marks rows that name
     several others, `circular` those that lead back to themselves, `too_long` those with too many
@@ -94,8 +94,8 @@ class RowLinks:
         hashes, sizes = _hash_columns(store, columns, job)
         named = hashes[len(names.own)]
         salts = _get_salts(store, hashes[-1] if names.scope else None)
-        tried = [_resolve(ids, named, salts) for ids in hashes[: len(names.own)]]
-        before, unclear = max(tried, key=lambda result: np.count_nonzero(result[0] >= 0))
+        candidates = [_resolve(ids, named, salts) for ids in hashes[: len(names.own)]]
+        before, unclear = max(candidates, key=lambda result: np.count_nonzero(result[0] >= 0))
         lost = (named != 0) & (before < 0) & ~unclear
         lost &= ~np.isin(named, np.array([_hash(word) for word in _NO_ROW], np.uint64))
         before[before == np.arange(len(before))] = -1
@@ -150,43 +150,43 @@ def _resolve(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions
     """Return the row that each row names, -1 for none, and whether it names several."""
     before = np.full(len(ids), -1, np.int64)
     unclear = np.zeros(len(ids), np.bool_)
-    with_id, open_rows = np.flatnonzero(ids), np.flatnonzero(named)
+    with_id, unresolved = np.flatnonzero(ids), np.flatnonzero(named)
     for salt in salts:
         keys = mix64(ids[with_id] ^ salt[with_id])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        parent_keys = mix64(named[open_rows] ^ salt[open_rows])
+        parent_keys = mix64(named[unresolved] ^ salt[unresolved])
         begin = np.searchsorted(keys, parent_keys, "left")
         matches = np.searchsorted(keys, parent_keys, "right") - begin
         is_unique = matches == 1
-        before[open_rows[is_unique]] = with_id[order[begin[is_unique]]]
-        unclear[open_rows[matches > 1]] = True
-        open_rows = open_rows[matches == 0]
+        before[unresolved[is_unique]] = with_id[order[begin[is_unique]]]
+        unclear[unresolved[matches > 1]] = True
+        unresolved = unresolved[matches == 0]
     return before, unclear
 
 
 def _find_roots(before: Positions) -> tuple[Positions, Mask]:
     """Return the first row of each row's chain, and whether there is none because of a cycle."""
-    up = np.where(before >= 0, before, np.arange(len(before)))
+    ancestors = np.where(before >= 0, before, np.arange(len(before)))
     for _ in range(len(before).bit_length()):  # the distance doubles every time
-        up = up[up]
-    return up, before[up] >= 0
+        ancestors = ancestors[ancestors]
+    return ancestors, before[ancestors] >= 0
 
 
 def _check_depths(before: Positions, circular: Mask, sizes: Positions) -> tuple[Mask, int]:
     """Return which rows have too many before them, and the bytes before all the others."""
     rows = np.flatnonzero((before >= 0) & ~circular)
     parents = before[rows]
-    above = np.zeros(len(before), np.int64)
+    ancestor_bytes = np.zeros(len(before), np.int64)
     for _ in range(_MOST_ROUNDS):
         if not len(rows):
             break
-        above[rows] += sizes[parents]
+        ancestor_bytes[rows] += sizes[parents]
         parents = before[parents]
         rows, parents = rows[parents >= 0], parents[parents >= 0]
     too_long = np.zeros(len(before), np.bool_)
     too_long[rows] = True
-    return too_long, int(above[~too_long].sum())
+    return too_long, int(ancestor_bytes[~too_long].sum())
 
 
 def _join_roots(roots: Positions, named: Hashes, lost: Mask) -> Positions:

@@ -1,4 +1,4 @@
-"""Several sources as one dataset: the format of each, one sample per row, and weights."""
+"""Mix several sources into one dataset: the format of each, one sample per row, and weights."""
 
 from __future__ import annotations
 

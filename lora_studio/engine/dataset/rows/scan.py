@@ -1,4 +1,4 @@
-"""Scanning a source: one pass that writes its rows to an Arrow file, which everything else reads.
+"""Scan a source: one pass that writes its rows to an Arrow file, which everything else reads.
 
 A scan is cached under the hash of the files' content, and looked up by their paths, sizes and times.
 Memory use is a few blocks of rows, whatever the size of the files.
@@ -189,7 +189,7 @@ class _Scan:
 
 @dataclass
 class _End:
-    """What is known of a file after reading it: the hash of its bytes, and why its end is missing."""
+    """The result of reading a file: the hash of its bytes, and why its end is missing, if it is."""
 
     sha256: str = ""
     broken: str = ""

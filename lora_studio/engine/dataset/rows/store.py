@@ -69,7 +69,7 @@ class ScannedFile(BaseModel):
 
 
 class ScanFacts(BaseModel):
-    """What is known of a scan without reading its rows.
+    """Facts about a scan that are known without reading its rows.
 
     `faults` are the rows that no row could be read from; `batches` are the offsets of the record
     batches in the Arrow file, with the position of the first row of each.
@@ -162,7 +162,7 @@ class RowStore:
         self._last: tuple[int, pa.RecordBatch] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the folder alone: other processes read the same files."""
+        """Pickle the folder only, because other processes read the same files."""
         return RowStore, (self.folder, self.facts)
 
     @property

@@ -1,4 +1,4 @@
-"""Which rows of a source are usable, and why the others are skipped: one cached verdict per row."""
+"""Judge which rows of a source are usable, and why others aren't: one cached verdict per row."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _read(file: Path, rows: int) -> Verdicts | None:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process needs to judge some rows."""
+    """Everything that a process needs to judge some rows."""
 
     store: RowStore
     format: RowFormat | None

@@ -1,4 +1,4 @@
-"""From a model to GGUF files: llama.cpp's converter once, then its quantizer."""
+"""Convert a model to GGUF files: run llama.cpp's converter once, then its quantizer."""
 
 from __future__ import annotations
 

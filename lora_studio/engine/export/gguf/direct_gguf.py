@@ -1,4 +1,4 @@
-"""Exporting directly from base model and adapter: a merged model whose weights are never on disk.
+"""Export directly from base model and adapter, without ever writing the merged weights to disk.
 
 On disk is a model folder as a merge would write it, with complete settings, tokenizer and chat
 template, but only the headers of the weights: names, dtypes, shapes, offsets. llama.cpp's converter
@@ -53,7 +53,7 @@ class DirectMerge(BaseModel):
 
     def read(self) -> list[Adapter]:
         """Return the adapters; raises ProblemError."""
-        return [adapters.read(Path(each.folder), each.weight) for each in self.adapters]
+        return [adapters.read(Path(adapter.folder), adapter.weight) for adapter in self.adapters]
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def plan_direct_merge(run: RunFolder, project: Project, job: JobContext) -> Dire
     base = merging.resolve_base(project.model, project.merging, job)
     chosen = tuple(merging.get_chosen_adapters(run, project.merging))
     spec = project.merging
-    asked_for = spec.dtype != "auto" or "BF16" in project.export.quantizations
-    if not asked_for and merging.get_stored_dtype(base) == torch.bfloat16:
+    is_requested = spec.dtype != "auto" or "BF16" in project.export.quantizations
+    if not is_requested and merging.get_stored_dtype(base) == torch.bfloat16:
         spec = spec.model_copy(update={"dtype": "fp16"})
     return DirectMerge(base=base, adapters=chosen, merging=spec)
 

@@ -78,23 +78,27 @@ def compare_ids(
     which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
     contain rare Unicode white space, on which tokenizers differ for other reasons.
     """
-    dataset_talks, proof_talks = (
+    dataset_conversations, proof_conversations = (
         _get_test_conversations(run, derived),
         _get_proof_conversations(derived, _COMPARED),
     )
     today = date.today()
     template = GoTemplate(derived.template)
-    front = _get_added_bos(tokenizer, gguf)
-    expected = [_tokenize_talk(tokenizer, talk, front) for talk in dataset_talks + proof_talks]
+    bos = _get_added_bos(tokenizer, gguf)
+    expected = [
+        _tokenize_talk(tokenizer, talk, bos) for talk in dataset_conversations + proof_conversations
+    ]
     prompts = [
         template.render(build_template_data(talk), today=today)
-        for talk in dataset_talks + proof_talks
+        for talk in dataset_conversations + proof_conversations
     ]
     actual = llama_cpp.tokenize_prompts(gguf, prompts)
     equal = [one == two for one, two in zip(expected, actual, strict=True)]
-    if not all(equal[: len(dataset_talks)]):
+    if not all(equal[: len(dataset_conversations)]):
         index = equal.index(False)
-        return _different_tokens_problem(dataset_talks[index], expected[index], actual[index])
+        return _different_tokens_problem(
+            dataset_conversations[index], expected[index], actual[index]
+        )
     message = counted(
         sum(equal),
         "TEMPLATE and chat template give the same tokens in {n} conversation.",
@@ -211,8 +215,8 @@ def count_prompts(
             return checked
         own = recipe.system and talk[0]["role"] != "system"
         system = [{"role": "system", "content": recipe.system}] if own else []
-        ours = len(_tokenize_talk(tokenizer, [*system, *talk], _get_added_bos(tokenizer, gguf)))
-        if reply.prompt and reply.prompt != ours:
+        expected = len(_tokenize_talk(tokenizer, [*system, *talk], _get_added_bos(tokenizer, gguf)))
+        if reply.prompt and reply.prompt != expected:
             raise fail(
                 "ollama.other_prompt",
                 "Ollama reads {actual} tokens where the model was trained on {expected}.",
@@ -220,6 +224,6 @@ def count_prompts(
                 "Ollama and create it again. Check whether the server rewrites prompts.",
                 where=_WHERE,
                 actual=reply.prompt,
-                expected=ours,
+                expected=expected,
             )
     return len(talks)

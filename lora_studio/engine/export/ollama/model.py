@@ -1,4 +1,4 @@
-"""From a GGUF file to an Ollama model: TEMPLATE and stop strings, Modelfile, the model itself."""
+"""Turn a GGUF file into an Ollama model: TEMPLATE and stop strings, Modelfile, the model itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An Ollama server: connecting to it, creating a model in it from a GGUF file, chatting with it."""
+"""Connect to an Ollama server, create a model in it from a GGUF file, and chat with it."""
 
 from __future__ import annotations
 
@@ -78,10 +78,14 @@ def create_client(host: str) -> OllamaClient:
     `user:password@` in an address becomes a Basic authorization header (RFC 7617). An address without
     credentials, as in a saved conversation, gets those that OLLAMA_HOST has for the same server.
     """
-    usual = os.environ.get("OLLAMA_HOST", "").strip()
-    named = _parse_address(host.strip() or usual or "127.0.0.1:11434")
-    if not named.headers and "@" in usual and (known := _parse_address(usual)).host == named.host:
-        return known
+    from_environment = os.environ.get("OLLAMA_HOST", "").strip()
+    named = _parse_address(host.strip() or from_environment or "127.0.0.1:11434")
+    if (
+        not named.headers
+        and "@" in from_environment
+        and (environment_server := _parse_address(from_environment)).host == named.host
+    ):
+        return environment_server
     return named
 
 

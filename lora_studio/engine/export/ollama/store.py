@@ -1,4 +1,4 @@
-"""Models stored in an Ollama server: showing, copying, removing and verifying them."""
+"""Show, copy, remove and verify the models stored in an Ollama server."""
 
 from __future__ import annotations
 
@@ -143,14 +143,14 @@ def _translate_missing(error: official.ResponseError, host: str, name: str) -> E
 
 
 def _missing_model_error(host: str, name: str) -> ProblemError:
-    known = ollama_server.inspect_server(host).models
+    models = ollama_server.inspect_server(host).models
     return fail(
         "ollama.no_model",
         "Ollama has no model {model}.",
-        "Available models: {names}." if known else "It has no models yet.",
+        "Available models: {names}." if models else "It has no models yet.",
         where=_WHERE,
         model=name,
-        names=", ".join(known[:8]),
+        names=", ".join(models[:8]),
     )
 
 

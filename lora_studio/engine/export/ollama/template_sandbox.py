@@ -117,9 +117,11 @@ def render(
 
 def _run_in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
     with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
-        asked, answer = Path(folder, "work.json"), Path(folder, "answer.json")
-        asked.write_text(work.model_dump_json(), "utf-8")
-        command = child_process.get_python_command(__name__, str(asked), str(answer), str(seconds))
+        request, answer = Path(folder, "work.json"), Path(folder, "answer.json")
+        request.write_text(work.model_dump_json(), "utf-8")
+        command = child_process.get_python_command(
+            __name__, str(request), str(answer), str(seconds)
+        )
         clock = _Clock(job, time.monotonic() + _PATIENCE * seconds)
         try:
             ended = child_process.run(command, clock, lambda _: None)
@@ -207,11 +209,11 @@ def _run_work(work: _Derive | _Render) -> BaseModel | str:
 
 
 def _main() -> None:
-    asked, answer, seconds = sys.argv[1:]
+    request, answer, seconds = sys.argv[1:]
     # Deep templates recurse; a thread's stack can be larger than the main one's.
     threading.stack_size(64 << 20)
     _limit_process(float(seconds))
-    result = _run_work(_Work.validate_json(Path(asked).read_bytes()))
+    result = _run_work(_Work.validate_json(Path(request).read_bytes()))
     Path(answer).write_bytes(TypeAdapter(type(result)).dump_json(result))
 
 

@@ -214,8 +214,8 @@ class RankPool:
                 process.stdin.write(b"go\n")
                 process.stdin.flush()
         others = self._rendezvous[1:]
-        while waiting := [other for other in others if not other.ready_file.exists()]:
-            done = len(others) - len(waiting)
+        while not_ready := [other for other in others if not other.ready_file.exists()]:
+            done = len(others) - len(not_ready)
             self._job.report_progress(
                 text("starting the other processes"), done, len(others), "processes"
             )
@@ -230,7 +230,7 @@ class RankPool:
 
         Exit status 0 isn't a failure.
         """
-        until = time.monotonic() + within
+        deadline = time.monotonic() + within
         while True:
             failed = [
                 (status, rendezvous, process.pid)
@@ -244,7 +244,7 @@ class RankPool:
                 if is_killed and self._kill_counters[pid].has_risen():
                     return _killed_for_memory_problem(rendezvous)
                 return _read_failure(rendezvous, status)
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 return None
             time.sleep(_POLL_INTERVAL)
 

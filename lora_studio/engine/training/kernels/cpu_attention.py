@@ -1,4 +1,4 @@
-"""Attention of packed rows on a CPU, with a backward pass of whole-matrix products.
+"""Attention for packed rows on a CPU, with a backward pass that uses large matrix products.
 
 PyTorch's kernel computes the backward pass in small tiles, which takes a third of a 16-bit training and
 is one to three times slower than the products below: with 9 query heads of 64 and 3 key heads, 128 tokens
@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lora_studio.engine.devices.devices import has_bfloat16_instructions
 from lora_studio.engine.training.kernels import numerical_equivalence
 
-#: Columns to add to queries and keys: three are used, and a round number is faster.
+#: Columns to add to queries and keys: three are needed, and an aligned size is faster.
 _EXTRA = 16
 
 #: Queries at a time; keys that none of them attends to are skipped.
@@ -66,11 +66,11 @@ class _CausalAttention(torch.autograd.Function):
         # PyTorch's own kernel, which also returns l; AttributeError in versions without it.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         groups = query.shape[1] // key.shape[1]
-        keys, values = (each.repeat_interleave(groups, 1) for each in (key, value))
+        keys, values = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
         y = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
         sums = query.new_empty(query.shape[1], query.shape[2], dtype=torch.float32)
         for q, k, v, out, log_sum in zip(
-            *(each.split(documents, 2) for each in (query, keys, values)),
+            *(tensor.split(documents, 2) for tensor in (query, keys, values)),
             y.split(documents, 1), sums.split(documents, 1), strict=True,
         ):  # fmt: skip
             attended, log_sums = kernel(q, k, v, 0.0, is_causal=True, scale=scale)
@@ -100,7 +100,7 @@ class _CausalAttention(torch.autograd.Function):
         )
         grads = layout.gather(_add_columns(outer[0].transpose(1, 2), -d), layout.query_index)
         keys, values = (
-            layout.gather(_add_columns(each), layout.key_index) for each in (key, value)
+            layout.gather(_add_columns(tensor), layout.key_index) for tensor in (key, value)
         )
         d_query = queries.new_empty(count, queries.shape[1], size)
         sum_dtype = torch.float32 if layout.sums_key_gradients else keys.dtype
@@ -111,7 +111,7 @@ class _CausalAttention(torch.autograd.Function):
             q, g = queries[:, block.queries], grads[:, block.queries]
             k, v = keys[:, block.keys], values[:, block.keys]
             shape = count, q.shape[1], k.shape[1]
-            p, z = (each[: math.prod(shape)].view(shape) for each in buffers)
+            p, z = (tensor[: math.prod(shape)].view(shape) for tensor in buffers)
             torch.baddbmm(p, q, k.mT, beta=0, alpha=scale, out=p).exp_()
             p.unflatten(1, (heads // count, -1))[..., block.offset :].tril_()
             torch.bmm(g, v.mT, out=z).mul_(p)
@@ -133,11 +133,11 @@ def _add_columns(
     parts up in a product. The last token is padding; `padding_offset` is subtracted from its scores.
     """
     _, heads, tokens, size = vectors.shape
-    wide = vectors.new_zeros(tokens + 1, heads, size + _EXTRA)
-    wide[:-1, :, :size] = vectors[0].transpose(0, 1)
-    wide[:-1, :, size : size + 3] = 1 if addend is None else split_in_three(addend)
-    wide[-1, :, size] = -padding_offset
-    return wide
+    extended = vectors.new_zeros(tokens + 1, heads, size + _EXTRA)
+    extended[:-1, :, :size] = vectors[0].transpose(0, 1)
+    extended[:-1, :, size : size + 3] = 1 if addend is None else split_in_three(addend)
+    extended[-1, :, size] = -padding_offset
+    return extended
 
 
 @dataclass(frozen=True)

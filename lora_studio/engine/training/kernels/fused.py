@@ -95,7 +95,9 @@ def is_plain_lora(layer: Any) -> bool:
     frozen = not any(value.requires_grad for value in base.parameters(recurse=False))
     plain = not layer.lora_variant and not layer.fan_in_fan_out
     plain = plain and not any(layer.lora_bias.values())
-    dropless = all(isinstance(each, torch.nn.Identity) for each in layer.lora_dropout.values())
+    dropless = all(
+        isinstance(dropout, torch.nn.Identity) for dropout in layer.lora_dropout.values()
+    )
     hooked = base._forward_hooks or base._forward_pre_hooks
     return bool(frozen and plain and dropless and not hooked and base.weight.is_floating_point())
 

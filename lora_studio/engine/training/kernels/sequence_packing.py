@@ -92,7 +92,7 @@ def rowwise_attention(
     windows = [_get_window_mask(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and any(should_repeat_keys(query, key, value, window) for window in windows):
-        key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
+        key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
     parts = [
         F.scaled_dot_product_attention(
             q,
@@ -276,8 +276,8 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     Returns whether it did, after comparing two short rows, packed and alone: three passes over 24
     tokens. `decoder` is the part of the model below its output layer.
     """
-    before = model.config._attn_implementation
-    if before != "sdpa":
+    implementation = model.config._attn_implementation
+    if implementation != "sdpa":
         return False
     device = next(model.parameters()).device
     lengths = 9, 15  # long enough, on average, for every kernel here to be used
@@ -287,8 +287,8 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     model.eval()
     fits = False
     try:
-        alone = [decoder(input_ids=part).last_hidden_state for part in ids.split(lengths, 1)]
-        expected = torch.cat(alone, 1).float()
+        unpacked = [decoder(input_ids=part).last_hidden_state for part in ids.split(lengths, 1)]
+        expected = torch.cat(unpacked, 1).float()
         model.config._attn_implementation = _NAME
         with use_packed_rows():
             packed = decoder(
@@ -304,5 +304,5 @@ def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
     finally:
         model.train(was_training)
         if not fits:
-            model.config._attn_implementation = before
+            model.config._attn_implementation = implementation
     return fits

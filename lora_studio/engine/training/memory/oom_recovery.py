@@ -87,7 +87,7 @@ class StepLayout(Protocol):
 
 
 class OomRecovery:
-    """Runs the parts of a training so that each one survives a lack of memory."""
+    """Runs the parts of a training and recovers each one from running out of memory."""
 
     def __init__(
         self,
@@ -182,10 +182,10 @@ class OomRecovery:
         self._optimizer.zero_grad()
         release_memory()
         if self._scaler is not None:
-            before = self._scaler.state_dict()
+            scaler_state = self._scaler.state_dict()
             with contextlib.suppress(AssertionError):  # nothing has been unscaled
                 self._scaler.update()
-                self._scaler.load_state_dict(before)
+                self._scaler.load_state_dict(scaler_state)
 
     def _report(self, level: MemoryLevel, reason: Text) -> None:
         accumulation = level.count_micro_batches(self._batches.rows_per_step)

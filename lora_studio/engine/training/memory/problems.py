@@ -33,13 +33,13 @@ def memory_exhausted_error(
     `lengths` are those of the training rows in tokens.
     """
     rows = np.asarray(lengths)
-    longest, usual = int(rows.max()), int(np.percentile(rows, 95))
-    limit = max(64, -(-usual // 8) * 8)
+    longest, percentile_95 = int(rows.max()), int(np.percentile(rows, 95))
+    limit = max(64, -(-percentile_95 // 8) * 8)
     what = text(
         "{reason} Even one row at a time doesn't fit, with gradient checkpointing.", reason=reason
     )
     if longest >= 1.5 * limit:
-        return ProblemError(_cut_long_rows(what, rows, longest, usual, limit))
+        return ProblemError(_cut_long_rows(what, rows, longest, percentile_95, limit))
     if precision != "4bit":
         return fail(
             "device.out_of_memory",

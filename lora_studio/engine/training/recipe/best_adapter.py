@@ -43,13 +43,13 @@ def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bo
     """
     if not spec.early_stopping:
         return False
-    lowest, waited = math.inf, 0
+    lowest, without_improvement = math.inf, 0
     for evaluation in evaluations:
         if evaluation.loss < lowest - spec.early_stopping_delta:
-            lowest, waited = evaluation.loss, 0
+            lowest, without_improvement = evaluation.loss, 0
         else:
-            waited += 1
-    return waited >= spec.early_stopping
+            without_improvement += 1
+    return without_improvement >= spec.early_stopping
 
 
 class BestAdapterStore:

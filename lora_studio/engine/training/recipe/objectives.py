@@ -199,9 +199,9 @@ class Kto:
         rewards = self._compute_rewards([row.answer for row in rows])
         good = torch.tensor([row.label for row in rows], device=rewards.device)
         margin = self.beta * (rewards - self._shift.to(rewards.device))
-        right = (margin > 0) == good
+        is_correct = (margin > 0) == good
         total = (1 - torch.sigmoid(torch.where(good, margin, -margin))).sum()
-        return Loss(total, {"accuracy": right.sum().detach()})
+        return Loss(total, {"accuracy": is_correct.sum().detach()})
 
     def _compute_rewards(self, rows: Sequence[Encoded]) -> torch.Tensor:
         """Return log π(y|x) − log π_ref(y|x), [rows]."""

@@ -98,14 +98,14 @@ def use_inference_weights(optimizer: Optimizer) -> Iterator[None]:
     if not _is_schedule_free(optimizer):
         yield
         return
-    before = _get_values(optimizer)
+    training_weights = _get_values(optimizer)
     schedule_free: Any = optimizer  # untyped, like the library
     schedule_free.eval()
     try:
         yield
     finally:
         schedule_free.train()
-        _set_values(optimizer, before)
+        _set_values(optimizer, training_weights)
 
 
 def get_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:

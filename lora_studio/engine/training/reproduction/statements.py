@@ -132,13 +132,13 @@ def _get_quantization(facts: ReproductionFacts) -> list[str] | None:
 
 def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     """Return the entries of LoraConfig that differ from PEFT's defaults."""
-    config, usual = tuned.model.peft_config["default"], peft.LoraConfig()
+    config, defaults = tuned.model.peft_config["default"], peft.LoraConfig()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
     values = {name: getattr(config, name) for name in names}
     return {
         name: _to_plain(value)
         for name, value in values.items()
-        if name in _ALWAYS_SHOWN or value != getattr(usual, name)
+        if name in _ALWAYS_SHOWN or value != getattr(defaults, name)
     }
 
 
@@ -152,11 +152,11 @@ def build_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     kind = type(optimizer)
     package = kind.__module__.partition(".")[0]
     module = f"{package}.optim" if package in ("torch", "bitsandbytes") else kind.__module__
-    usual, shown = inspect.signature(kind).parameters, ("weight_decay",)
+    defaults, shown = inspect.signature(kind).parameters, ("weight_decay",)
     settings = [
         f"{name}={format_literal(value)}"
         for name, value in optimizer.defaults.items()
-        if name in usual and name != "lr" and (name in shown or value != usual[name].default)
+        if name in defaults and name != "lr" and (name in shown or value != defaults[name].default)
     ]
     name = f"torch.optim.{kind.__name__}" if package == "torch" else kind.__name__
     return {
