@@ -93,7 +93,7 @@ def test_model_page_searches_downloads_resumes_and_signs_in(
 
     # Details come before the weights; then the download is started, canceled and resumed.
     until(qtbot, lambda: window.state.facts.model is not None)
-    assert page.facts.facts()["Architecture"] == "LlamaForCausalLM"
+    assert page.facts.get_facts()["Architecture"] == "LlamaForCausalLM"
     assert page.download.start.text().startswith("Download 8")
     hub.held = 1_000_000  # of 80, from where one comes in two seconds
     page.download.start.click()

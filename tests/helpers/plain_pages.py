@@ -23,7 +23,7 @@ class PlainPage(StepPage):
         card, more = Card(self.title), CollapsibleSection()
         for field in SPECS[self.step].model_fields:
             editor = self.add_editor(field)
-            (more if editor.get_facts.advanced else card).add(editor)
+            (more if editor.facts.advanced else card).add(editor)
         card.add(more)
         self.body.addWidget(card)
         self.body.addStretch(1)

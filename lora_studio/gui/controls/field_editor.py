@@ -54,15 +54,15 @@ class FieldEditor(QWidget):
         """Bind any control to a field."""
         super().__init__(parent)
         self.state, self.step, self.field, self.control = state, step, field, control
-        self.get_facts = state.get_facts(step, field)
+        self.facts = state.get_facts(step, field)
         self._touched = False
         self._fix: Problem | None = None
         self._blocked: dict[Any, Text] | None = None
-        self.label = label(self.get_facts.title, "label")
+        self.label = label(self.facts.title, "label")
         if control.has_title:  # showing a widget without a parent would open it as a window
             self.label.hide()
-        self.help = label(self.get_facts.description, "caption", wrap=True)
-        self.mark, self.other_mark = _Mark(self.get_facts), _Mark(self.get_facts)
+        self.help = label(self.facts.description, "caption", wrap=True)
+        self.mark, self.other_mark = _Mark(self.facts), _Mark(self.facts)
         for mark in (self.mark, self.other_mark):
             mark.clicked.connect(self.explain)
         self.error = label("", "error", wrap=True)
@@ -92,7 +92,7 @@ class FieldEditor(QWidget):
 
     def explain(self) -> None:
         """Open the documentation of this setting."""
-        docs_viewer.show(self.get_facts.help_topic, self)
+        docs_viewer.show(self.facts.help_topic, self)
 
     def event(self, event: QEvent) -> bool:
         """Claim F1 before the window's own shortcut."""
@@ -123,9 +123,9 @@ class FieldEditor(QWidget):
     def _build(self) -> None:
         control_row = QHBoxLayout()
         control_row.setSpacing(Spacing.S)
-        control_row.addWidget(self.control, 0 if self.get_facts.unit else 1)
-        if self.get_facts.unit:
-            control_row.addWidget(label(tr(self.get_facts.unit), "muted"))
+        control_row.addWidget(self.control, 0 if self.facts.unit else 1)
+        if self.facts.unit:
+            control_row.addWidget(label(tr(self.facts.unit), "muted"))
             control_row.addStretch(1)
         set_scaled_sizes(self._glyph, width=16, height=16)
         error_column = column(self.error, row(self.fix_button, None), spacing=0)
@@ -149,14 +149,14 @@ class FieldEditor(QWidget):
 
     def _show_marks(self) -> None:
         """Show one of the two help buttons: beside the label, or beside the help text if there is no label."""
-        explained = bool(self.get_facts.help_topic)
+        explained = bool(self.facts.help_topic)
         self.mark.setVisible(explained and not self.label.isHidden())
         self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
 
     def _describe(self) -> None:
-        name_control(self.control, self.get_facts.title, self.get_facts.description)
-        self.control.setToolTip(_format_tooltip(self.get_facts))
-        self.label.setToolTip(_format_tooltip(self.get_facts))
+        name_control(self.control, self.facts.title, self.facts.description)
+        self.control.setToolTip(_format_tooltip(self.facts))
+        self.label.setToolTip(_format_tooltip(self.facts))
 
     def _on_opened(self) -> None:
         self._touched = False
@@ -181,13 +181,13 @@ class FieldEditor(QWidget):
 
     def _show_blocked(self) -> None:
         """Disable choices that can't be combined with the other settings."""
-        if self.get_facts.kind != "choice" or self.step not in _TOGETHER:
+        if self.facts.kind != "choice" or self.step not in _TOGETHER:
             return
         specs = [self.state.get_spec(step) for step in _TOGETHER]
         if None in specs:
             return
         chosen = combinations.Combination(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
-        values = list(self.get_facts.choices)
+        values = list(self.facts.choices)
         blocked = combinations.find_blocked_values(chosen, self.step, self.field, values)
         if blocked != self._blocked:
             self._blocked = blocked

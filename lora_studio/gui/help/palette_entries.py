@@ -100,8 +100,8 @@ def _format_short_value(editor: FieldEditor) -> str:
     if isinstance(value, bool):
         return tr("on") if value else tr("off")
     text = "" if value is None or isinstance(value, list | tuple | dict) else str(value)
-    choice = editor.get_facts.choices.get(text, text)
-    unit = f" {editor.get_facts.unit}" if editor.get_facts.unit and choice else ""
+    choice = editor.facts.choices.get(text, text)
+    unit = f" {editor.facts.unit}" if editor.facts.unit and choice else ""
     return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
 
 

@@ -103,10 +103,10 @@ def test_every_field_has_title_help_and_accessible_name(form: Form) -> None:
             proxy = made.control.focusProxy()
             assert proxy is not None
             named = made.control if isinstance(proxy, QAbstractButton) else proxy
-            assert named.accessibleName() == made.get_facts.title
-            assert named.accessibleDescription() == made.get_facts.description
-            assert made.help.text() == made.get_facts.description
-            assert made.get_facts.description in made.control.toolTip()
+            assert named.accessibleName() == made.facts.title
+            assert named.accessibleDescription() == made.facts.description
+            assert made.help.text() == made.facts.description
+            assert made.facts.description in made.control.toolTip()
 
 
 def test_typed_value_is_applied_on_enter(form: Form, state: ProjectState) -> None:
@@ -262,7 +262,7 @@ def test_unknown_choice_selects_nothing_and_shows_an_error(form: Form, state: Pr
     state.set("lora", "bias", "zigzag")
     made = form.add("lora", "bias")
     biases = control(made, SegmentsControl)
-    assert not any(biases.button(name).isChecked() for name in made.get_facts.choices)
+    assert not any(biases.button(name).isChecked() for name in made.facts.choices)
     assert "zigzag" in made.error.text()
     biases.button("none").click()
     assert state.get("lora", "bias") == "none"

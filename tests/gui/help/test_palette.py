@@ -60,7 +60,7 @@ def test_setting_is_found_and_focused_by_keyboard(
     found = {(entry.title, entry.page) for entry in palette.matches if entry.kind == "setting"}
     for page in window.pages.values():
         for made in page.editors.values():
-            assert (made.get_facts.title, page.title) in found
+            assert (made.facts.title, page.title) in found
     palette.reject()
 
 

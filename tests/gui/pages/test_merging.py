@@ -45,7 +45,7 @@ def test_merge_shows_progress_and_result(qtbot: QtBot, state: ProjectState, run:
         page.cancel.click()
     play_events(page, merge_events(run)[2:])
     state.set_run(run, "")
-    facts = page.facts.facts()
+    facts = page.facts.get_facts()
     assert facts["Size"] == "6.4 GB"
     assert facts["Self-test"] == "✓ top-1 98.7 %, KL 0.004"
     assert facts["Duration"] == "31 s"
@@ -77,7 +77,7 @@ def test_merge_plan_shows_tensors_and_disk_space(
     qtbot.waitUntil(lambda: bool(asked), timeout=WAIT)
     assert asked[-1].run == str(run.path)
     play_events(page, [planned(free=1_000_000_000, finished_shards=1, by_peft="it uses x")])
-    facts = page.facts.facts()
+    facts = page.facts.get_facts()
     assert facts["Tensors to update"] == "196 of 290 tensors"
     assert facts["Disk space"] == "✗ 6.4 GB required, only 1 GB available"
     assert facts["Completed files"] == "1 of 2 (from an earlier attempt)"

@@ -102,7 +102,7 @@ def test_advanced_fields_are_in_collapsible_sections(pages: dict[str, StepPage])
     shown_anyway = {("model", "device"), ("dataset", "fixes")}
     for step, page in pages.items():
         for field, editor in page.editors.items():
-            advanced = editor.get_facts.advanced and (step, field) not in shown_anyway
+            advanced = editor.facts.advanced and (step, field) not in shown_anyway
             assert folded(editor) == advanced or field == "llama_cpp", f"{step}.{field}"
 
 

@@ -331,9 +331,9 @@ class ExportPage(StepPage):
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
         chosen = self.table.rows.chosen
         ollama_hint = tr("Ollama uses {name}.").format(name=chosen[0]) if chosen else ""
-        table.set_help(f"{table.get_facts.description} {ollama_hint}" if chosen else "")
+        table.set_help(f"{table.facts.description} {ollama_hint}" if chosen else "")
         llama = self.editors["llama_cpp"]
-        llama.set_help(export_text.describe_tools(llama.get_facts.description, self.sizes))
+        llama.set_help(export_text.describe_tools(llama.facts.description, self.sizes))
         self.disk_space.setText(export_text.describe_disk_space(self.sizes, chosen))
         self.disk_space.setVisible(bool(self.disk_space.text()))
         uses_lm_studio = self.state.get(_STEP, "lm_studio") is True

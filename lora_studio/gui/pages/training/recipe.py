@@ -184,7 +184,7 @@ class RecipeForm(QWidget):
 
     def _set_help(self, field: str, unused: str) -> None:
         field_editor = self._editors[field]
-        field_editor.set_help(unused or field_editor.get_facts.description)
+        field_editor.set_help(unused or field_editor.facts.description)
 
     def _report_unavailable(self) -> None:
         """Report an optimizer or trackers that don't work with this machine's devices or packages."""

@@ -52,7 +52,7 @@ def test_preference_fields_say_when_the_data_does_not_use_them(
     assert beta.help.text() == "Not used: your data has neither answer pairs nor labeled answers."
     state.set_answer(model_facts.dataset(task="kto"))
     assert "Not used" in method.help.text()
-    assert beta.help.text() == beta.about.description
+    assert beta.help.text() == beta.facts.description
 
 
 def test_error_in_any_step_blocks_training(
@@ -258,5 +258,5 @@ def test_samples_are_shown_side_by_side(qtbot: QtBot, state: ProjectState, run: 
                 )
             ],
         )
-    assert page.samples.answers() == {(0, "base"): "base says", (0, "tuned"): "tuned says"}
+    assert page.samples.get_answers() == {(0, "base"): "base says", (0, "tuned"): "tuned says"}
     assert page.tabs.indexOf(page.samples) == 1
