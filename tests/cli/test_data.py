@@ -57,6 +57,7 @@ def report(*arguments: str, folder: Path | None = None) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_recognized_file_accounts_for_every_row(tmp_path: Path) -> None:
     rows = [GOOD, {**GOOD, "output": ""}, "no object", {**GOOD, "output": None}, GOOD]
     file = write_rows(tmp_path / "rows.jsonl", rows)
@@ -72,6 +73,7 @@ def test_recognized_file_accounts_for_every_row(tmp_path: Path) -> None:
     assert 0.4 < found["confidence"] < 0.6  # half of the objects are usable
 
 
+@pytest.mark.slow
 def test_refused_file_gives_a_report_with_the_reason(tmp_path: Path) -> None:
     found = report(str(write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Who?"}] * 3)))
     assert (found["task"], found["rows"], found["used"]) == ("unsupported", 3, 0)
@@ -94,6 +96,7 @@ def test_columns_are_mapped_by_name_and_template(tmp_path: Path) -> None:
     assert found["mapping"] == {"question": r"{t}\n{b}", "answer": "r"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -111,6 +114,7 @@ def test_invalid_option_is_refused_with_the_valid_values(
     assert says in found["problems"][0]["remedy"]["text"]
 
 
+@pytest.mark.slow
 def test_text_output_has_the_same_facts_as_json(tmp_path: Path) -> None:
     rows = [GOOD] * 3 + [{**GOOD, "output": "[b]" if n else ""} for n in range(2)]
     result = data("rows.jsonl", folder=write_rows(tmp_path / "rows.jsonl", rows).parent)

@@ -122,6 +122,7 @@ def test_preset_is_estimated_and_unknown_preset_refused(folder: Path, facts: Pla
     assert "magic" in refused.stdout
 
 
+@pytest.mark.slow
 def test_estimate_uses_the_device_with_the_least_free_memory(folder: Path, facts: Play) -> None:
     found = model_facts.devices(23 * model_facts.GIB)
     first = next(device for device in found.devices if device.name == "cuda:0")
@@ -138,6 +139,7 @@ def test_estimate_uses_the_device_with_the_least_free_memory(folder: Path, facts
     assert divided["activations"] == told["activations"]
 
 
+@pytest.mark.slow
 def test_rank_of_the_starting_adapter_is_used(folder: Path, facts: Play, tmp_path: Path) -> None:
     facts(23, inspect_model=[emit(plans.inspected())])
     totals = []

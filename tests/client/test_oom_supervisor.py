@@ -112,6 +112,7 @@ def _train(run: RunFolder) -> list[events.Event]:
     return sent
 
 
+@pytest.mark.slow
 def test_oom_killed_worker_restarts_with_lower_memory(
     group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +285,7 @@ def test_resume_after_unguarded_oom_uses_less_memory_once(
     assert _log_texts(run)[1:] == ["resumed, lower: False"], "once is enough"
 
 
+@pytest.mark.slow
 def test_killed_detached_training_is_not_restarted(hungry_train: Command, run: RunFolder) -> None:
     window = RestartingWorker.start(run)
     _start_training(window, hungry_train)

@@ -79,6 +79,7 @@ def test_missing_model_is_reported(here: RunFolder, tmp_path: Path) -> None:
     run.update_manifest(taken_along=manifest["taken_along"])
 
 
+@pytest.mark.slow
 def test_started_run_exports_its_checkpoint_and_adapter(
     here: RunFolder, tiny: TinyModel, tmp_path: Path
 ) -> None:

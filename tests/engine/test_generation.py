@@ -97,6 +97,7 @@ def test_batch_gives_the_same_answers_as_single_prompts(run: RunFolder) -> None:
         assert (event.tokens, event.finished) == (12, False)
 
 
+@pytest.mark.slow
 def test_merged_model_answers_like_the_adapter_unlike_the_base(
     run: RunFolder,
 ) -> None:

@@ -80,6 +80,7 @@ def _last_step(run: RunFolder) -> int:
     return max(event.step for event in run.events() if isinstance(event, events.StepDone))
 
 
+@pytest.mark.slow
 def test_question_is_answered_between_started_and_done() -> None:
     command = commands.InspectDevices()
     sent = _ask(command)

@@ -88,6 +88,7 @@ def _read_until(process: subprocess.Popen[str], word: str) -> None:
     pytest.fail(f"the window ended before it said {word}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_changes_and_ends_every_process(
@@ -105,6 +106,7 @@ def test_signal_saves_changes_and_ends_every_process(
     assert not alive
 
 
+@pytest.mark.slow
 def test_file_open_event_opens_the_project(
     scenario: Callable[..., None], project_folder: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_signal_before_the_event_loop_quits_the_app(qapp: QApplication) -> None:
         end_listening()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
 def test_training_survives_a_killed_window(
     scenario: Callable[..., None], project_folder: Path, tmp_path: Path

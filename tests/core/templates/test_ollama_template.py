@@ -144,6 +144,7 @@ def test_template_of_every_family_is_derived_and_proven(name: str) -> None:
     assert len(found.template) < (5500 if found.tools else 3200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_derived_template_renders_the_same_in_real_go(real_go: RealGo, name: str) -> None:
     template, found = family(name), family_derived(name)
@@ -534,6 +535,7 @@ def test_refused_empty_system_message_is_listed_as_a_limit() -> None:
     assert "an empty system message, which the chat template rejects" in map(str, found.limits)
 
 
+@pytest.mark.slow
 def test_tools_refused_by_the_chat_template_are_a_limit() -> None:
     source = (
         "{% for t in tools or [] %}{% for p in t.function.parameters.properties.values() %}"
@@ -546,6 +548,7 @@ def test_tools_refused_by_the_chat_template_are_a_limit() -> None:
     assert "tools that the chat template rejects" in map(str, found.limits)
 
 
+@pytest.mark.slow
 def test_thinking_between_calls_matches_the_chat_template(
     real_go: RealGo,
 ) -> None:

@@ -135,6 +135,7 @@ def test_offline_without_a_copy_is_reported(hub: Hub, tmp_path: Path) -> None:
     assert fetch(hub, tmp_path, "tiny/llama")["code"] == "model.offline"
 
 
+@pytest.mark.slow
 def test_unreachable_hub_is_reported(hub: Hub, tmp_path: Path) -> None:
     problem = fetch(hub, tmp_path, "tiny/llama", HF_ENDPOINT="http://127.0.0.1:9")
     assert problem["code"] == "model.offline"

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 import torch
 
 from lora_studio.engine.runtime import fast_imports
 
 
+@pytest.mark.slow
 def test_training_does_not_import_the_compiler() -> None:
     code = (
         "import sys\n"

@@ -47,17 +47,20 @@ def say_and_sleep(_: int) -> None:
     time.sleep(1200)
 
 
+@pytest.mark.slow
 def test_results_keep_the_order_of_inputs() -> None:
     results = map_in_processes(squared, range(9), 2, make_job())
     assert list(results) == [number * number for number in range(9)]
 
 
+@pytest.mark.slow
 def test_killed_worker_process_raises_problem() -> None:
     with pytest.raises(ProblemError) as caught:
         list(map_in_processes(end, range(3), 2, make_job()))
     assert "A worker process stopped" in str(caught.value.problems[0].what)
 
 
+@pytest.mark.slow
 def test_cancel_reaches_running_tasks(tmp_path: Path) -> None:
     job = make_job()
 

@@ -83,6 +83,7 @@ def from_tensorboard(run: RunFolder, name: str) -> list[tuple[int, float]]:
     return [(entry.step, entry.value) for entry in result.Scalars(name)]
 
 
+@pytest.mark.slow
 @needs("tensorboard")
 def test_tensorboard_has_each_step_once_after_a_resume(tmp_path: Path, tiny: TinyModel) -> None:
     run = make_run(tmp_path, tiny, "tensorboard")
@@ -95,6 +96,7 @@ def test_tensorboard_has_each_step_once_after_a_resume(tmp_path: Path, tiny: Tin
     assert [step for step, _ in from_tensorboard(run, "eval/loss")] == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 @needs("mlflow")
 def test_mlflow_has_each_step_once_after_a_resume(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
@@ -114,6 +116,7 @@ def test_mlflow_has_each_step_once_after_a_resume(
     assert result.data.params["dataset.max_length"] == "256"
 
 
+@pytest.mark.slow
 @needs("mlflow")
 def test_mlflow_shows_paused_canceled_and_finished_runs(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
@@ -147,6 +150,7 @@ def test_mlflow_shows_paused_canceled_and_finished_runs(
     assert seen == ["RUNNING"]
 
 
+@pytest.mark.slow
 def test_steps_repeated_after_oom_are_logged_once(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +184,7 @@ def test_steps_repeated_after_oom_are_logged_once(
     assert logged == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_restarted_training_is_logged_anew(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +234,7 @@ def test_missing_tracker_package_is_reported_with_a_fix(
     assert not channel.of(events.ModelLoaded)
 
 
+@pytest.mark.slow
 def test_failing_tracker_is_reported_once_and_training_continues(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

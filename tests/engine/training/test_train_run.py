@@ -76,6 +76,7 @@ def problem_of(channel: RecordingChannel) -> Any:
 # --- learning ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_falls_and_only_the_adapter_changes(
     start: Start, tiny: TinyModel, family: str
@@ -206,6 +207,7 @@ def test_reduced_precision_base_learns_on_the_cpu(start: Start, precision: str) 
     assert {value.dtype for value in adapter_of(run).values()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

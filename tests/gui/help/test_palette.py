@@ -96,6 +96,7 @@ def test_palette_finds_commands_pages_and_projects(
     assert not palette.isVisible()
 
 
+@pytest.mark.slow
 def test_shortcuts_are_unique_and_listed_on_the_sheet(qtbot: QtBot, window: Window) -> None:
     qtbot.keyClick(window, Qt.Key.Key_F1)
     (sheet,) = window.findChildren(ShortcutSheet)
@@ -128,6 +129,7 @@ def test_f8_moves_to_the_next_problem(qtbot: QtBot, window: Window, project_fold
     assert set(seen) == {"lora", "training"}
 
 
+@pytest.mark.slow
 def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["about"].trigger()
     (dialog,) = window.findChildren(AboutDialog)
@@ -248,6 +250,7 @@ def test_problem_message_offers_fix_page_or_explanation(
     dialog.reject()
 
 
+@pytest.mark.slow
 def test_diagnostics_are_previewed_and_selected_before_saving(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
@@ -17,6 +18,7 @@ def _marks(window: Window) -> CoachMarks:
     return window.findChildren(CoachMarks)[-1]
 
 
+@pytest.mark.slow
 def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["tour"].trigger()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
@@ -38,6 +40,7 @@ def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> Non
     assert not window.tour.is_running
 
 
+@pytest.mark.slow
 def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window) -> None:
     assert not window.preferences.tour_seen
     window.tour.start()
@@ -51,6 +54,7 @@ def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window)
     window.tour.end()
 
 
+@pytest.mark.slow
 def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
     window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)

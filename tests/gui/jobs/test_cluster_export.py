@@ -33,6 +33,7 @@ class Opened(QObject):
         self.places.append(place.toLocalFile())
 
 
+@pytest.mark.slow
 def test_cluster_folder_is_written_and_shown(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
@@ -54,6 +55,7 @@ def test_cluster_folder_is_written_and_shown(
     assert [m.problem.code for m in said if m.problem] == ["cluster.exists"]
 
 
+@pytest.mark.slow
 def test_cluster_export_asks_for_a_folder_or_reports_errors(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
@@ -79,6 +81,7 @@ def _no_link(*_: object) -> None:
     raise OSError("another disk")
 
 
+@pytest.mark.slow
 def test_closing_while_copying_asks_and_removes_the_folder(
     qtbot: QtBot,
     window: Window,
@@ -102,6 +105,7 @@ def test_closing_while_copying_asks_and_removes_the_folder(
     assert [entry.name for entry in tmp_path.iterdir() if "out" in entry.name] == []
 
 
+@pytest.mark.slow
 def test_copying_is_canceled_from_the_header(
     qtbot: QtBot,
     window: Window,
@@ -120,6 +124,7 @@ def test_copying_is_canceled_from_the_header(
     assert "The incomplete folder was removed" in window.message_bar.text
 
 
+@pytest.mark.slow
 def test_training_page_offers_cluster_export(qtbot: QtBot, state: ProjectState) -> None:
     page = TrainingPage(state)
     qtbot.addWidget(page)

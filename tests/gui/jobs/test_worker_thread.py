@@ -89,6 +89,7 @@ def test_events_arrive_in_order_and_end_with_done(follow: Follow, scenario: Scen
     follower.wait_for_end()
 
 
+@pytest.mark.slow
 def test_killed_worker_fails_its_command(
     follow: Follow, scenario: Scenario, run: RunFolder
 ) -> None:
@@ -165,6 +166,7 @@ def test_run_of_another_process_is_replayed_and_can_be_stopped(
     _wait_until_gone(owner)
 
 
+@pytest.mark.slow
 def test_replaying_a_long_history_keeps_the_window_responsive(
     qtbot: QtBot, follow: Follow, run: RunFolder
 ) -> None:

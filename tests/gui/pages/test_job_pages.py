@@ -55,6 +55,7 @@ def emit(*made: events.Event) -> list[dict[str, object]]:
     return [{"emit": event.model_dump(mode="json", exclude={"id", "time"})} for event in made]
 
 
+@pytest.mark.slow
 def test_primary_button_leads_from_model_to_ollama(
     qtbot: QtBot, window: Window, scenario: Callable[..., None], project_folder: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_primary_button_leads_from_model_to_ollama(
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_buttons_are_disabled_while_a_job_is_ending(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -63,6 +64,7 @@ def test_tab_reaches_a_button_before_a_focus_proxy(qtbot: QtBot) -> None:
     assert _focus_path(qtbot, window, Qt.Key.Key_Backtab) == [way[0], *reversed(way[1:])]
 
 
+@pytest.mark.slow
 def test_tab_order_survives_repeated_rebuilds_of_the_strip(
     window: Window, project_folder: Path
 ) -> None:

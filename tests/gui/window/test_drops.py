@@ -33,6 +33,7 @@ def _drop(target: QWidget, *paths: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_dropped_project_is_opened(window: Window, project_folder: Path, what: str) -> None:
     file = project_folder / "support bot.lorastudio"

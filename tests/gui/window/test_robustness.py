@@ -71,6 +71,7 @@ def test_binary_project_file_is_refused(window: Window, tmp_path: Path) -> None:
     assert window.message_bar.action.text() == "Open file"
 
 
+@pytest.mark.slow
 def test_project_of_a_newer_version_is_read_only(window: Window, project_folder: Path) -> None:
     file = _file(project_folder)
     file.write_text("schema_version = 99\n")
@@ -198,6 +199,7 @@ def test_full_disk_keeps_changes_until_saving_succeeds(
     assert project.load(project_folder).get("lora", "rank") == 8
 
 
+@pytest.mark.slow
 def test_missing_engine_is_reported_and_projects_stay_editable(
     qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def _choose_german(window_reload: WindowReload, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: window_reload.window is not window, timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_language_change_keeps_the_open_project_and_page(
     window_reload: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_language_change_keeps_the_open_project_and_page(
     assert Preferences.load().language == "de"
 
 
+@pytest.mark.slow
 def test_undo_history_survives_a_language_change(
     window_reload: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_undo_history_survives_a_language_change(
     assert not state.undo.canUndo()
 
 
+@pytest.mark.slow
 def test_training_continues_during_a_language_change(
     window_reload: WindowReload, qtbot: QtBot, project_folder: Path, scenario: Scenario
 ) -> None:
@@ -115,6 +118,7 @@ def test_training_continues_during_a_language_change(
     )
 
 
+@pytest.mark.slow
 def test_unsavable_changes_prevent_the_reload(
     window_reload: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_any_row_converts_to_a_sample_or_a_reason(
             assert outcome.task == FORMATS[row_format].task
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(ROWS | JSON, max_size=6), mapping=MAPPINGS, data=st.data())
 def test_any_rows_get_a_consistent_verdict(

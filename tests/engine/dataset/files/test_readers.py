@@ -939,6 +939,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.lists(st.fixed_dictionaries({"a": _JSON, "b": _JSON}), min_size=1, max_size=5),

@@ -16,12 +16,14 @@ LOOPS = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
 DOUBLES = "{% set n = namespace(x='x' * 99) %}{% for _ in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}"
 
 
+@pytest.mark.slow
 def test_looping_chat_template_is_stopped_at_its_time_limit() -> None:
     job, _ = recorded_job()
     with pytest.raises(ProblemError, match=r"it ran for more than [14] s"):
         template_sandbox.derive(TemplateSource(LOOPS), job, seconds=1)
 
 
+@pytest.mark.slow
 def test_memory_filling_chat_template_is_not_proven() -> None:
     job, _ = recorded_job()
     result = template_sandbox.derive(TemplateSource(DOUBLES), job).derived

@@ -43,6 +43,7 @@ def test_interpreted_kernels_match_the_plain_layers() -> None:
     assert "skipped" not in done.stdout
 
 
+@pytest.mark.slow
 def test_cpu_and_mps_do_not_import_liger() -> None:
     script = """
 import sys, torch

@@ -50,6 +50,7 @@ def trained(tiny: TinyModel, folder: Path, rows: list[dict[str, str]], limit: in
     return handle(commands.Train(run=str(run.path)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "rows"), [("sft", SFT), ("preference", PAIRS), ("text", TEXT)])
 def test_memory_estimate_is_sent_before_the_first_step(
     tiny: TinyModel, tmp_path: Path, data_folder: Path, task: Task, rows: list[dict[str, str]]
@@ -65,6 +66,7 @@ def test_memory_estimate_is_sent_before_the_first_step(
     assert estimate.total > estimate.weights > 0
 
 
+@pytest.mark.slow
 def test_training_calibrates_the_speed_of_this_machine(
     tiny: TinyModel, tmp_path: Path, data_folder: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_dropped_files_and_folders_are_added_in_one_undo_step(
     assert played.state.get("dataset", "sources") == ["rows.jsonl"]
 
 
+@pytest.mark.slow
 def test_existing_source_is_not_added_twice(played: Played, project_folder: Path) -> None:
     played.page.dropEvent(drop(project_folder / "rows.jsonl"))
     assert played.state.get("dataset", "sources") == ["rows.jsonl"]

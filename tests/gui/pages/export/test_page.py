@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
@@ -26,6 +27,7 @@ from tests.helpers.job_events import (
 )
 
 
+@pytest.mark.slow
 def test_quantizations_are_checked_by_keyboard_and_one_stays(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -63,6 +64,7 @@ def test_run_that_cannot_be_resumed_is_not_reported(project_folder: Path) -> Non
     assert _messages(project_folder / "support bot.lorastudio") == []
 
 
+@pytest.mark.slow
 def test_resume_in_the_message_opens_the_project_and_continues(
     window: Window, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:

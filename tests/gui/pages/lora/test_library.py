@@ -75,6 +75,7 @@ def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterLibraryDialog:
     return dialog
 
 
+@pytest.mark.slow
 def test_adapters_are_listed_inspected_and_combined(
     plays: Path, state: ProjectState, qtbot: QtBot, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
     assert combine.make.isVisible()
 
 
+@pytest.mark.slow
 def test_adapter_opens_in_playground_and_as_training_start(
     window: Window, plays: Path, qtbot: QtBot
 ) -> None:
@@ -158,6 +160,7 @@ def test_norm_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
     assert "self_attn.q_proj  6" in bars.accessibleDescription()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plays")
 def test_narrow_adapter_list_hides_all_but_essential_columns(
     qtbot: QtBot, window: Window, project_folder: Path

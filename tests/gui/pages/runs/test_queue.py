@@ -78,6 +78,7 @@ def test_queue_continues_after_a_failure_with_a_message(
     assert any("The queue continues with the next run." in text for text in parts.said)
 
 
+@pytest.mark.slow
 def test_canceling_a_run_pauses_the_queue(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:
@@ -94,6 +95,7 @@ def test_canceling_a_run_pauses_the_queue(
     assert run_queue.load(project_folder / "runs").paused
 
 
+@pytest.mark.slow
 def test_run_started_during_training_is_queued(
     parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
 ) -> None:

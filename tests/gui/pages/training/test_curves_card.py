@@ -63,6 +63,7 @@ def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
     qtbot.waitUntil(lambda: all(len(run.steps) for run in card.plot.others), timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_earlier_runs_are_picked_from_a_menu_and_plotted(qtbot: QtBot, card: CurvesCard) -> None:
     card.plot.bar.compare_opened.emit()
     offered = [action.text() for action in card.plot.bar.compare.menu().actions()]

@@ -41,6 +41,7 @@ def test_settings_show_the_planned_number_of_steps(
     assert asked.args == ["train"]
 
 
+@pytest.mark.slow
 def test_preference_fields_say_when_the_data_does_not_use_them(
     qtbot: QtBot, state: ProjectState
 ) -> None:

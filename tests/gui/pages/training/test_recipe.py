@@ -51,6 +51,7 @@ def test_preset_is_previewed_before_it_is_applied(qtbot: QtBot, page: TrainingPa
     assert page.state.undo.count() == 0
 
 
+@pytest.mark.slow
 def test_preset_is_applied_and_undone_in_one_step(qtbot: QtBot, page: TrainingPage) -> None:
     state, panel = page.state, page.recipe.presets
     click(qtbot, page, "memory")
@@ -66,6 +67,7 @@ def test_preset_is_applied_and_undone_in_one_step(qtbot: QtBot, page: TrainingPa
     assert panel.cards.cards["balanced"].radio.isChecked()
 
 
+@pytest.mark.slow
 def test_custom_settings_match_no_preset(qtbot: QtBot, page: TrainingPage) -> None:
     page.state.set("training", "epochs", 2.0)
     cards = page.recipe.presets.cards.cards.values()
