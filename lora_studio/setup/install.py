@@ -149,13 +149,11 @@ def _install_error(plan: SetupPlan, error: OSError) -> Exception:
 def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Create an engine from an interpreter with PyTorch; requires the root's lock.
 
-    Only this program's own package is added, in a separate folder. Raises ProblemError that names
-    missing packages.
+    Adds only this program's package, in its own folder. Raises ProblemError for missing packages.
     """
     began = time.monotonic()
     yield Progress(stage="Checking Python")
-    # Absolute without following links: a virtual environment's interpreter links to the base
-    # Python.
+    # Don't resolve links: a virtual environment's interpreter links to its base.
     python = pythons.examine_python(path.expanduser().absolute(), stop, log)
     yield from delete_leftovers(root, log)
     app_wheel = provide_wheel(root.downloads, stop, log)

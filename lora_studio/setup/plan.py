@@ -148,11 +148,7 @@ def find_reusable_packages(
         return ()
     unchanged = []
     for wheel in wheels:
-        installed = base.packages.get(wheel.name)
-        if (
-            installed
-            and installed.version == wheel.version
-            and installed.sha256 == wheel.file.sha256 != ""
-        ):
+        entry = base.packages.get(wheel.name)
+        if entry and entry.version == wheel.version and entry.sha256 == wheel.file.sha256 != "":
             unchanged.append(wheel.name)
     return tuple(unchanged)

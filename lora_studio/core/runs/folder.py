@@ -31,7 +31,7 @@ from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
 
-#: Content of most lines in a run's events file; quotes inside a text would be escaped.
+#: Content of most lines of a run's events; quotes inside a text would be escaped.
 _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
 
 #: The most seconds by which the clocks of a computer and a network drive may differ.
@@ -237,14 +237,12 @@ class RunFolder:
         A run exported to a cluster refers to its copies by relative paths; it may be copied back
         without them.
         """
-        originals: dict[str, str] = self.read_manifest().get("taken_along", {})
+        paths: dict[str, str] = self.read_manifest().get("taken_along", {})
 
         def original(name: str) -> str:
-            return (
-                originals[name] if name in originals and not (self.path / name).exists() else name
-            )
+            return paths[name] if name in paths and not (self.path / name).exists() else name
 
-        if not originals:
+        if not paths:
             return frozen
         dataset = frozen.dataset
         sources = tuple(s.model_copy(update={"path": original(s.path)}) for s in dataset.sources)
@@ -342,9 +340,7 @@ class RunFolder:
         return FileLock(self.guard_file).is_held()
 
     def has_run_out_of_memory(self) -> bool:
-        """Return whether the system killed the last worker for lack of memory; False on systems
-        that don't count such kills.
-        """
+        """Return whether the system killed the last worker for lack of memory; False if unknown."""
         return memory_limits.has_risen(FileLock(self.lock_file).read_stale_holder().get("kills"))
 
     def read_state(self) -> State:

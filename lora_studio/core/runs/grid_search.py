@@ -32,10 +32,8 @@ def list_searchable_settings() -> dict[str, FieldFacts]:
 def check_value(draft: Draft, setting: str, value: Any) -> Problem | None:
     """Return why a setting can't have a value."""
     step, name = split_setting(setting)
-    draft_with_value = Draft(
-        draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step}
-    )
-    return next((p for p in draft_with_value.problems() if p.where.field == name), None)
+    trial = Draft(draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step})
+    return next((p for p in trial.problems() if p.where.field == name), None)
 
 
 @dataclass(frozen=True)

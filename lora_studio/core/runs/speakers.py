@@ -73,10 +73,8 @@ def list_gguf_files(run: RunFolder) -> list[Path]:
 def create_gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
     """Return the speaker for a run's GGUF file, with the chat template used in training."""
     folders = (run.merged, run.adapter)
-    tokenizer_folder = next(
-        (each for each in folders if (each / "tokenizer_config.json").is_file()), ""
-    )
-    return GgufSpeaker(file=str(file), tokenizer=str(tokenizer_folder))
+    tokenizer = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
+    return GgufSpeaker(file=str(file), tokenizer=str(tokenizer))
 
 
 def iter_library_speakers(folders: Iterable[str]) -> Iterator[SpeakerOption]:

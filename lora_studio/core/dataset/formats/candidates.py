@@ -70,13 +70,11 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
         mapping = {"chosen": talk.name, "rejected": rejected.name} | _find_extras(columns)
         return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
-    prompt_slots = _find_prompt_slots(columns)
+    prompt = _find_prompt_slots(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
-    if prompt_slots and not (
-        is_whole and normalize_name(prompt_slots["prompt"]) not in column_names.ASKED
-    ):
+    if prompt and not (is_whole and normalize_name(prompt["prompt"]) not in column_names.ASKED):
         # Next to whole conversations, only a column named "prompt" is the prompt.
-        mapping = prompt_slots
+        mapping = prompt
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
         mapping = {"prompt": talk.name}
     mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _find_extras(columns)
@@ -87,11 +85,9 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
 def _find_ranked(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, each with a rank or a score."""
     column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
-    if column is None or not (prompt_slots := _find_prompt_slots(columns, besides=(column,))):
+    if column is None or not (prompt := _find_prompt_slots(columns, besides=(column,))):
         return []
-    mapping = (
-        prompt_slots | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
-    )
+    mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.85)]
 
 
@@ -104,10 +100,10 @@ def _find_rated(columns: Columns) -> list[FormatCandidate]:
     if (
         not answers
         or ratings is None
-        or not (prompt_slots := _find_prompt_slots(columns, besides=(answers[0],)))
+        or not (prompt := _find_prompt_slots(columns, besides=(answers[0],)))
     ):
         return []
-    mapping = prompt_slots | {"chosen": answers[0].name, "rejected": answers[0].name}
+    mapping = prompt | {"chosen": answers[0].name, "rejected": answers[0].name}
     mapping |= {"better": ratings.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
@@ -117,15 +113,13 @@ def _find_answer_lists(columns: Columns) -> list[FormatCandidate]:
     column = find_column(columns, ("output", "response"), "texts")
     if column is None or column.paired < column.filled:
         return []
-    prompt_slots = _find_prompt_slots(columns, besides=(column,))
-    if not prompt_slots or normalize_name(prompt_slots["prompt"]) not in (
+    prompt = _find_prompt_slots(columns, besides=(column,))
+    if not prompt or normalize_name(prompt["prompt"]) not in (
         *column_names.INSTRUCTIONS,
         *column_names.PROMPTS,
     ):
         return []
-    mapping = (
-        prompt_slots | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
-    )
+    mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
     return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
 
@@ -134,9 +128,9 @@ def _find_compared(columns: Columns) -> list[FormatCandidate]:
     compared = []
     for slots in find_compared_answers(columns):
         used = tuple(item for item in columns if item.name in slots.values())
-        prompt_slots = _find_prompt_slots(columns, used) or _find_conversation_slots(columns, used)
-        mapping = prompt_slots | slots | _find_extras(columns)
-        sure = 0.85 if prompt_slots or used[0].kind == "turns" else 0.6
+        prompt = _find_prompt_slots(columns, used) or _find_conversation_slots(columns, used)
+        mapping = prompt | slots | _find_extras(columns)
+        sure = 0.85 if prompt or used[0].kind == "turns" else 0.6
         compared.append(FormatCandidate("preference", mapping, 1.0, sure))
     return compared
 
@@ -159,14 +153,12 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     sure = 0.97 if explicit else 0.75
     weight = 0.99 if explicit else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
-        prompt_slots = _find_prompt_slots(columns, besides=(answer, label))
+        prompt = _find_prompt_slots(columns, besides=(answer, label))
         before = find_column(columns, column_names.CHOSEN, "turns")
-        if not prompt_slots and before is not None and 2 * before.asking > before.filled:
-            prompt_slots = {"prompt": before.name}
-        mapping = (
-            prompt_slots | {"completion": answer.name, "label": label.name} | _find_extras(columns)
-        )
-        return [FormatCandidate("kto", mapping, weight, sure if prompt_slots else 0.7 * sure)]
+        if not prompt and before is not None and 2 * before.asking > before.filled:
+            prompt = {"prompt": before.name}
+        mapping = prompt | {"completion": answer.name, "label": label.name} | _find_extras(columns)
+        return [FormatCandidate("kto", mapping, weight, sure if prompt else 0.7 * sure)]
     if talk is not None and talk.kind == "turns":
         mapping = {"completion": talk.name, "label": label.name} | _find_extras(columns)
         return [FormatCandidate("kto", mapping, weight, sure)]
@@ -199,14 +191,8 @@ def _find_conversation(columns: Columns) -> list[FormatCandidate]:
         openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
         slot = "messages" if openai else "conversations"
-        has_usual_name = column.key in column_names.CONVERSATIONS
-        sure = (
-            0.99
-            if has_usual_name and column.kind == "turns"
-            else 0.9
-            if column.kind == "turns"
-            else 0.8
-        )
+        exact = column.key in column_names.CONVERSATIONS
+        sure = 0.99 if exact and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
         mapping = {slot: column.name} | _find_extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
@@ -350,10 +336,8 @@ def _find_transformed(columns: Columns) -> list[FormatCandidate]:
     )
     # Next to a summary, "source" names the text's origin, not the text.
     is_plain = target is not None and target.key in ("target", "tgt", "translation")
-    source_names = [
-        name for name in column_names.SOURCES if is_plain or name not in ("source", "src")
-    ]
-    source = find_column(columns, source_names, "text")
+    names = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
+    source = find_column(columns, names, "text")
     if target is None:
         source, target = (
             find_column(columns, column_names.DESCRIBED, "text"),
@@ -400,13 +384,9 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
 
 
 def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of columns with unknown names: two texts are question and answer, a single
-    one is plain text.
-    """
-    extra_names = column_names.TOOLS + column_names.SYSTEMS
-    texts = [
-        item for item in formats_columns.find_free_texts(columns) if item.key not in extra_names
-    ]
+    """Return the reading of columns with unknown names: question and answer, or one text."""
+    extra = column_names.TOOLS + column_names.SYSTEMS
+    texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in extra]
     if _is_other(columns):
         return []
     questions = formats_columns.find_questions(columns)

@@ -53,7 +53,7 @@ def check_mapping(
     row_format: RowFormat, mapping: Mapping[str, str], columns: Iterable[str]
 ) -> list[Problem]:
     """Return the problems of a mapping that the user wrote: unknown slots and columns."""
-    known_columns, problems = list(columns), []
+    names, problems = list(columns), []
     for slot, source in mapping.items():
         if slot not in list_slots(row_format):
             problems.append(
@@ -67,9 +67,7 @@ def check_mapping(
             )
             continue
         missing = [
-            name
-            for name in find_column_names(source, known_columns)
-            if not _has_column(name, known_columns)
+            name for name in find_column_names(source, names) if not _has_column(name, names)
         ]
         if missing:
             problems.append(
@@ -84,7 +82,7 @@ def check_mapping(
                     ),
                     text(
                         "The columns are: {columns}. Enter one of them, or a template such as {example}.",
-                        columns=_shorten_names(known_columns),
+                        columns=_shorten_names(names),
                         example=r"{question}\n{context}",
                     ),
                 )

@@ -65,12 +65,12 @@ def find_values(
     `callers` are the indices of the messages that make the calls. Raises NotDerivableError if a
     part of a tool or call remains that is not a known value.
     """
-    known_values, pattern = _list_known_values(tools, tuple(callers), offer)
+    matches, pattern = _list_known_values(tools, tuple(callers), offer)
     at = 0
     for match in pattern.finditer(text) if pattern else ():
         if match.start() > at:
             yield _check_text(text[at : match.start()])
-        yield known_values[match.group()]
+        yield matches[match.group()]
         at = match.end()
     if at < len(text):
         yield _check_text(text[at:])
@@ -93,31 +93,29 @@ def _check_text(text: str) -> str:
 def _list_known_values(
     tools: int, callers: tuple[int, ...], offer: ToolOffer
 ) -> tuple[dict[str, ValueMatch], re.Pattern[str] | None]:
-    known_values: dict[str, ValueMatch] = {}
+    matches: dict[str, ValueMatch] = {}
     marked = [build_marked_tool(number, offer) for number in range(tools)]
     for layout in LAYOUTS:
         functions = [tool["function"] for tool in marked]
         if tools and not offer.apart:
-            known_values[dump_json(marked, layout)] = ValueMatch(ValuePart("tools", layout))
-            known_values[dump_json(functions, layout)] = ValueMatch(ValuePart("functions", layout))
+            matches[dump_json(marked, layout)] = ValueMatch(ValuePart("tools", layout))
+            matches[dump_json(functions, layout)] = ValueMatch(ValuePart("functions", layout))
         for number, tool in enumerate(marked):
             for name, value in _list_values(tool, apart=offer.apart).items():
-                known_values[dump_json(value, layout)] = ValueMatch(
-                    ValuePart(name, layout), tool=number
-                )
+                matches[dump_json(value, layout)] = ValueMatch(ValuePart(name, layout), tool=number)
     for number, tool in enumerate(marked):
-        known_values[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
+        matches[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
         if offer.described:
-            known_values[tool["function"]["description"]] = ValueMatch(
+            matches[tool["function"]["description"]] = ValueMatch(
                 ValuePart("description"), tool=number
             )
-        _add_parameters(known_values, number, tool["function"]["parameters"])
+        _add_parameters(matches, number, tool["function"]["parameters"])
     for number, message in enumerate(callers):
-        _add_call(known_values, number, message)
-    if not known_values:
-        return known_values, None
-    longest_first = sorted(known_values, key=len, reverse=True)
-    return known_values, re.compile("|".join(map(re.escape, longest_first)))
+        _add_call(matches, number, message)
+    if not matches:
+        return matches, None
+    longest_first = sorted(matches, key=len, reverse=True)
+    return matches, re.compile("|".join(map(re.escape, longest_first)))
 
 
 def _list_values(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
@@ -135,47 +133,43 @@ def _list_values(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def _add_parameters(
-    known_values: dict[str, ValueMatch], tool: int, parameters: dict[str, Any]
-) -> None:
+def _add_parameters(matches: dict[str, ValueMatch], tool: int, parameters: dict[str, Any]) -> None:
     for index, (name, schema) in enumerate(parameters["properties"].items()):
         parameter = ValueMatch(ValuePart("parameter"), tool=tool, parameter=index)
-        known_values[name] = parameter
+        matches[name] = parameter
         values: dict[Any, Any] = {"property": schema}
         if "description" in schema:
             values["about"] = schema["description"]
-            known_values[schema["description"]] = replace(parameter, value=ValuePart("about"))
+            matches[schema["description"]] = replace(parameter, value=ValuePart("about"))
         if "enum" in schema:
             values["enum"] = schema["enum"]
         for layout in LAYOUTS:
             for what, value in values.items():
                 # A description without quotation marks is the same in every layout; spaced means JSON.
-                known_values.setdefault(
+                matches.setdefault(
                     dump_json(value, layout), replace(parameter, value=ValuePart(what, layout))
                 )
         for number, choice in enumerate(schema.get("enum", ())):
-            known_values[choice] = replace(parameter, value=ValuePart("choice"), choice=number)
+            matches[choice] = replace(parameter, value=ValuePart("choice"), choice=number)
 
 
-def _add_call(known_values: dict[str, ValueMatch], number: int, message: int) -> None:
+def _add_call(matches: dict[str, ValueMatch], number: int, message: int) -> None:
     numbers = build_marked_call(number, numbers=True)["function"]["arguments"]
     for index, value in enumerate(numbers.values()):
-        known_values[str(value)] = ValueMatch(
-            ValuePart("value"), message, call=number, argument=index
-        )
+        matches[str(value)] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
     call = build_marked_call(number)
     function = call["function"]
     for layout in LAYOUTS:
-        known_values[dump_json(function["arguments"], layout)] = ValueMatch(
+        matches[dump_json(function["arguments"], layout)] = ValueMatch(
             ValuePart("arguments", layout), message, call=number
         )
-    known_values[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
-    known_values[call["id"]] = ValueMatch(ValuePart("id"), message, call=number)
+    matches[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
+    matches[call["id"]] = ValueMatch(ValuePart("id"), message, call=number)
     for index, (key, value) in enumerate(function["arguments"].items()):
-        known_values[key] = ValueMatch(ValuePart("key"), message, call=number, argument=index)
-        known_values[value] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
+        matches[key] = ValueMatch(ValuePart("key"), message, call=number, argument=index)
+        matches[value] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
         spaced: Layout = "spaced"
-        known_values[dump_json(value, spaced)] = ValueMatch(
+        matches[dump_json(value, spaced)] = ValueMatch(
             ValuePart("value", spaced), message, call=number, argument=index
         )
 
