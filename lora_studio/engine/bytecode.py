@@ -31,7 +31,7 @@ ROOTS = (
     "lora_studio.engine.backends.peft", "lora_studio.engine.backends.choice", "pydantic.main",
     "transformers.generation.utils", "transformers.models.llama.modeling_llama", "torch._dynamo", "unsloth",
 )  # fmt: skip
-#: Modules that only torch.compile needs: others import them at the top level, but training never gets there.
+#: Modules that only torch.compile needs. Others name them in top-level imports that don't run on import.
 COMPILERS = ("functorch.compile", "torch._inductor.compile_fx")
 
 _NAME, _IMPORT = opmap["LOAD_NAME"], opmap["IMPORT_NAME"]
@@ -45,8 +45,8 @@ class BytecodeCompiler:
     """Compile the modules reachable from the roots, in a folder where packages may still be arriving.
 
     Another process, such as the trial of a new engine, may import the same modules in the same order
-    and compile them meanwhile. If it has already compiled a root's modules, this one continues with
-    the next root, so that the two don't compile the same files.
+    and compile them meanwhile. Where it is ahead, this one moves on to the next root and comes back
+    later, so that the two don't compile the same files.
     """
 
     def __init__(self, site: Path) -> None:

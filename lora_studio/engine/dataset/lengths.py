@@ -128,10 +128,10 @@ def _choose_edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int6
     longest = int(every.max(initial=0))
     common = int(np.percentile(every, 99.5)) if len(every) else 0
     step = max(_GRAIN, -(-common // (_EDGES * _GRAIN)) * _GRAIN)
-    even = np.arange(0, min(common, longest) + step, step)
+    evenly_spaced = np.arange(0, min(common, longest) + step, step)
     rising = np.geomspace(max(common, 1), max(longest, 1), 64).astype(np.int64)
     powers = 2 ** np.arange(4, 21)
-    chosen = np.concatenate([even, rising, powers[powers < longest], [limit, longest]])
+    chosen = np.concatenate([evenly_spaced, rising, powers[powers < longest], [limit, longest]])
     return np.unique(chosen).astype(np.int64)
 
 

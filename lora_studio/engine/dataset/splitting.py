@@ -7,9 +7,9 @@ share it is held out. So appending a row changes nothing for earlier rows, unles
 groups, which then both take the side of the earlier one.
 
 That alone would hold out 50 ± 7 of 1000 rows at a share of 5 %. Where it would miss the share by more
-than a tenth, the groups next in order of their numbers make up for it. Few rows then change sides
-when others are appended, and in a large dataset none. A requested count is met exactly as far as groups
-allow, by those with the smallest numbers. A group that is too large stays in training.
+than a tenth, groups are added or left out in the order of their numbers. Few rows then change sides
+when others are appended, and in a large dataset none. A requested number of rows is held out exactly, as
+far as groups allow, from the groups with the smallest numbers. A group that is too large is trained on.
 """
 
 from __future__ import annotations

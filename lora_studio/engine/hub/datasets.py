@@ -173,9 +173,9 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
     if splits is None and "" in layout.files and source.subset:
         # Without a card a subset is a folder.
         splits = {
-            split: inside
+            split: in_subset
             for split, files in layout.files[""].items()
-            if (inside := [name for name in files if subset in PurePosixPath(name).parts[:-1]])
+            if (in_subset := [name for name in files if subset in PurePosixPath(name).parts[:-1]])
         }
     if not splits:
         subsets = sorted(layout.files) if "" not in layout.files else _get_folders(layout)

@@ -328,14 +328,14 @@ def _get_blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
 def _get_modules_to_save(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None:
     """Return the modules to train in full; raises ProblemError for a name that no module has."""
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    for wanted in spec.modules_to_save:
-        if wanted.rpartition(".")[2] not in names:
+    for module_name in spec.modules_to_save:
+        if module_name.rpartition(".")[2] not in names:
             raise fail(
                 "lora.no_such_module",
                 "The model has no module named {name} to train in full.",
                 "Common ones are lm_head and embed_tokens.",
                 where=Where(step="lora", field="modules_to_save"),
-                name=wanted,
+                name=module_name,
             )
     return list(spec.modules_to_save) or None
 

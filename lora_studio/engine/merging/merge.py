@@ -310,12 +310,12 @@ def _get_key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
 
 def _swap_in(merged: Path, target: Path) -> None:
     """Replace an older folder with the finished one."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    backup = target.with_name(f".{target.name}.old")
+    shutil.rmtree(backup, ignore_errors=True)
     if target.exists():
-        target.replace(old)
+        target.replace(backup)
     merged.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(backup, ignore_errors=True)
 
 
 def get_stored_dtype(base: Path) -> torch.dtype:

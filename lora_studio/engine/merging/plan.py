@@ -112,7 +112,7 @@ def make_outputs(
     for adapter in merged:
         if adapter.complication:
             raise NeedsPeftError(adapter.complication)
-    if len(merged) > 1 and any(layer.magnitude for each in merged for layer in each.layers):
+    if len(merged) > 1 and any(layer.magnitude for other in merged for layer in other.layers):
         raise NeedsPeftError(text("several adapters are merged and one of them is a DoRA adapter"))
     sources = dict(tensors)
     new = _find_replacements(sources, merged)

@@ -4,7 +4,7 @@ The trained text is what the model will have to generate: from the end of the pr
 ends the answer, including reasoning and tool calls. It is located by rendering, never by searching
 for the template's marks, which a user may have typed:
 
-1. Every answer is replaced by a marker and the conversation is rendered again. If putting the
+1. Every answer is replaced with a marker and the conversation is rendered again. If putting the
 answers back gives the original text, the template shows them unchanged and their positions are
 exact; otherwise the row is skipped with that reason. The end of tool calls is located by adding one
 more argument to the last call.
@@ -12,8 +12,8 @@ more argument to the last call.
 2. The prompt for an answer is rendered as it will be at inference. The answer starts at its end (so
 an empty thinking block that the template writes is trained as well). Some templates write earlier
 turns differently once they are answered, for example without the system message: then the text of
-the last answer is appended to its true prompt, and earlier answers do not train. If only the
-reasoning of earlier turns was dropped since, the prompt without it is used.
+the last answer is appended to its true prompt, and earlier answers do not train. If the template has
+since dropped only the reasoning of earlier turns, the prompt without it is used.
 
 3. The text after the answer in a conversation that ends with it starts with the end of the turn.
 
@@ -247,18 +247,20 @@ class ExactRenderer:
         end-of-sequence token ends the last one.
         """
         is_last = index == len(turns) - 1
-        alone = behind
+        rendered_after = behind
         if not is_last and turns[index].tool_calls:
-            alone = self.format.render(turns[: index + 1], tools)
-            alone = alone[self._end_of_calls(turns[: index + 1], tools, alone, index) :]
+            rendered_after = self.format.render(turns[: index + 1], tools)
+            rendered_after = rendered_after[
+                self._end_of_calls(turns[: index + 1], tools, rendered_after, index) :
+            ]
         elif not is_last:
-            alone = self.format.render([*turns[:index], marked.messages[index]], tools)
-            alone = alone[marked.find_end(alone) :]
-        ending: str | None = self._mark_at_start(alone) or alone.rstrip()
+            rendered_after = self.format.render([*turns[:index], marked.messages[index]], tools)
+            rendered_after = rendered_after[marked.find_end(rendered_after) :]
+        ending: str | None = self._mark_at_start(rendered_after) or rendered_after.rstrip()
         if turns[index].tool_calls:
-            ending = self._find_shared_end(alone, behind)
+            ending = self._find_shared_end(rendered_after, behind)
         if ending is None or not behind.startswith(ending):
-            # Some templates end answers within a chat with another mark than the last one.
+            # Some templates end earlier answers with a different mark from the last one.
             other = MARK.match(behind)
             return other[0] if other and not is_last else None
         if self._ends_turns and ending:

@@ -89,20 +89,20 @@ def _read_lines(container: Container, stream: ByteStream, notes: ReadNotes) -> I
 def _read_items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """Yield the items of a list, or objects one after another."""
     assert container.shape is not None
-    inside = container.shape.offset
-    depth = 2 if inside else 1 if container.kind == "json list" else 0
+    list_offset = container.shape.offset
+    depth = 2 if list_offset else 1 if container.kind == "json list" else 0
     splitter: JsonSplitter | None = None
     judge = _Judge(container, stream, notes)
     seen = b""
     for chunk in stream.iter_chunks():
         if splitter is None:
             seen += chunk
-            if len(seen) < inside:
+            if len(seen) < list_offset:
                 continue
-            line = 1 + seen.count(b"\n", 0, inside)
-            start = stream.offset + len(chunk) - len(seen) + inside
+            line = 1 + seen.count(b"\n", 0, list_offset)
+            start = stream.offset + len(chunk) - len(seen) + list_offset
             splitter = JsonSplitter(depth, offset=start, line=line)
-            chunk, seen = seen[inside:], b""
+            chunk, seen = seen[list_offset:], b""
         yield judge.block_of_items(splitter, splitter.feed(chunk))
         if splitter.is_over:
             return

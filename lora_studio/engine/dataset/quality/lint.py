@@ -115,8 +115,8 @@ def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
 
 def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
     """Report what comparing rows shows; return the rows that recorded repairs leave, [rows]."""
-    everything = np.ones(len(compared.facts), dtype=bool)
-    about, out = dataset_comparison.apply_repairs(compared, report.fixes, everything)
+    all_rows = np.ones(len(compared.facts), dtype=bool)
+    about, out = dataset_comparison.apply_repairs(compared, report.fixes, all_rows)
     for code in COMPARED:
         fix = RULES[code].fix
         assert fix is not None
@@ -138,8 +138,8 @@ def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
             case _:
                 report.add(code, tally)
     for mask in out.values():
-        everything &= ~mask
-    return everything & ~compared.held_out
+        all_rows &= ~mask
+    return all_rows & ~compared.held_out
 
 
 def _count_rows(count: int) -> Text:

@@ -147,7 +147,7 @@ def _get_salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:
 
 
 def _resolve(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions, Mask]:
-    """Return the row that each row names, -1 for none, and whether it names several."""
+    """Return the row that each row names as its parent, -1 for none, and whether it names several."""
     before = np.full(len(ids), -1, np.int64)
     unclear = np.zeros(len(ids), np.bool_)
     with_id, unresolved = np.flatnonzero(ids), np.flatnonzero(named)
@@ -174,7 +174,7 @@ def _find_roots(before: Positions) -> tuple[Positions, Mask]:
 
 
 def _check_depths(before: Positions, circular: Mask, sizes: Positions) -> tuple[Mask, int]:
-    """Return which rows have too many before them, and the bytes before all the others."""
+    """Return which rows have too many ancestors, and the total bytes of the others' ancestors."""
     rows = np.flatnonzero((before >= 0) & ~circular)
     parents = before[rows]
     ancestor_bytes = np.zeros(len(before), np.int64)

@@ -38,8 +38,8 @@ from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.process_pool import count_cores
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
-#: How long ranks wait for each other: one may write a checkpoint while the others are idle. A rank
-#: that dies is noticed at once by other means.
+#: How long ranks wait for each other. It is long because one may write a checkpoint while the others are
+#: idle; a rank that dies is detected at once by other means.
 TIMEOUT = timedelta(days=1)
 
 #: Seconds between two checks of the other processes.

@@ -64,7 +64,7 @@ def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> boo
     dtype = devices.get_dtype(spec.precision, device)
     weights = loading.count_weight_bytes(loading.load_on_meta(folder, spec), dtype)
     name = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
-    indices = [devices.choose_device(each).index for each in names]
+    indices = [devices.choose_device(device_name).index for device_name in names]
     smallest = min(
         torch.cuda.get_device_properties(index).total_memory
         for index in indices or range(torch.cuda.device_count())

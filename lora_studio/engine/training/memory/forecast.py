@@ -75,11 +75,15 @@ def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> M
     selection, task = data.training.selection, data.task
     tokens = np.asarray(selection.lengths)
     if task == "preference":
-        both = [
+        computed_by_table = [
             np.minimum(table.computed, 2 * project.dataset.max_length) for table in selection.tables
         ]
         tokens = np.array(
-            [both[t][p] for t, p in zip(selection.table, selection.index, strict=True)], np.int64
+            [
+                computed_by_table[t][p]
+                for t, p in zip(selection.table, selection.index, strict=True)
+            ],
+            np.int64,
         )
     rows = RowStatistics(
         heaviest=lengths.find_heaviest_steps(tokens),
