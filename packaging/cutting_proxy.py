@@ -81,8 +81,8 @@ class Line:
             )
         finally:
             self.writers -= pair
-            for one in pair:
-                one.transport.abort()
+            for end in pair:
+                end.transport.abort()
 
     async def _open(
         self, head: bytes, client: asyncio.StreamWriter

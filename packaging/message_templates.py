@@ -122,7 +122,9 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Yield the names that a module imports, and their local names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            yield from ((one.name, one.asname or one.name) for one in node.names)
+            yield from (
+                (imported.name, imported.asname or imported.name) for imported in node.names
+            )
 
 
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -> Parameters:
@@ -134,7 +136,11 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -
         for position, argument in enumerate(arguments)
         if _is_message(argument.annotation)
     ]
-    keywords = [(-1, one.arg) for one in node.args.kwonlyargs if _is_message(one.annotation)]
+    keywords = [
+        (-1, argument_node.arg)
+        for argument_node in node.args.kwonlyargs
+        if _is_message(argument_node.annotation)
+    ]
     return positional + keywords
 
 
@@ -192,9 +198,9 @@ class _Collector(ast.NodeVisitor):
             for position, keyword in self._declarations.parameters(node.func):
                 if 0 <= position < len(node.args):
                     self._add(node.args[position])
-                for given in node.keywords:
-                    if given.arg == keyword:
-                        self._add(given.value)
+                for named in node.keywords:
+                    if named.arg == keyword:
+                        self._add(named.value)
         self.generic_visit(node)
 
     def _add_literals(self, node: ast.expr) -> None:
@@ -276,7 +282,7 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
         case ast.Call(func=ast.Name(id="next"), args=[_, fallback]):
             return [fallback]
         case ast.Call(func=ast.Name(id="field" | "Field"), keywords=keywords):
-            return [one.value for one in keywords if one.arg == "default"]
+            return [keyword.value for keyword in keywords if keyword.arg == "default"]
         case ast.Call(func=ast.Name(id="MappingProxyType" | "frozenset" | "dict"), args=[table]):
             return [table]
     return []
@@ -303,8 +309,8 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(target, ast.Name):
         yield target.id, value
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        for one, part in zip(target.elts, value.elts, strict=False):
-            yield from _pairs(one, part)
+        for element, part in zip(target.elts, value.elts, strict=False):
+            yield from _pairs(element, part)
 
 
 def _name(func: ast.expr) -> str:

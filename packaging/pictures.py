@@ -62,7 +62,7 @@ def _wait_for_answers(window: Window) -> None:
 
 
 def _save(window: Window, file: Path) -> None:
-    """Write a picture with a palette, which makes it a third as large."""
+    """Write a picture with a palette, which reduces it to a third of its size."""
     window.grab().save(str(file))
     picture = Image.open(file).convert("RGB")
     counts: Any = picture.getcolors(1 << 24)

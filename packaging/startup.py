@@ -63,7 +63,7 @@ def main(display: str, first: list[str], second: list[str]) -> int:
     for command, times in zip((first, second), taken, strict=True):
         each = ", ".join(f"{t:.2f}" for t in times)
         print(f"{statistics.median(times):.2f} s (median of {each}): {command[0]}")
-    ratios = [one / other for one, other in zip(*taken, strict=True)]
+    ratios = [first_time / second_time for first_time, second_time in zip(*taken, strict=True)]
     ratio = statistics.median(ratios)
     print(f"ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), at most {ALLOWED} allowed")
     return 0 if ratio <= ALLOWED else 1

@@ -49,7 +49,11 @@ def _of_tables() -> set[str]:
     texts: set[str] = set()
     for spec in (*project.SPECS.values(), chat.Sampling):
         for facts in list_facts(spec):
-            labels = {words for value, words in facts.choices.items() if words != value}
+            labels = {
+                choice_title
+                for value, choice_title in facts.choices.items()
+                if choice_title != value
+            }
             texts |= {facts.title, facts.description, facts.unit, *labels}
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text}

@@ -1,7 +1,7 @@
 """Check the wording of code and documentation: `python packaging/wording.py`.
 
 Searches strings, docstrings, and comments in `lora_studio/`, the user documentation, and the texts of the window for
-phrases that read stilted and for British spelling. Prints each place and exits with 1 if there is any.
+stilted phrases and British spelling. Prints each match and exits with 1 if there is any.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def texts() -> Iterator[tuple[str, int, str]]:
 
 
 def main() -> int:
-    """Print every place and return how many there are, at most 1."""
+    """Print every match and return 1 if there is any, else 0."""
     places = 0
     for name, line, text in texts():
         text = _CODE.sub("", text)

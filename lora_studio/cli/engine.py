@@ -38,7 +38,7 @@ app = typer.Typer(
     help="Set up, repair, update, and switch the engine that runs jobs.", no_args_is_help=True
 )
 
-#: For commands that return at once: print the current engine, or the problems.
+#: For commands that return immediately: print the current engine, or the problems.
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before downloading.")]
 PythonOption = Annotated[
     str | None, typer.Option("--python", help="Python to use: a path or a version.")
@@ -141,7 +141,7 @@ def status(as_json: JsonObjectOption = False) -> None:
         "folder": str(folders.get_root().path),
         "machine": machine.model_dump(mode="json", context=READABLE),
         "can_roll_back_to": earlier.name if (earlier := engines.get_previous()) else None,
-        "problems": [one.model_dump(mode="json", context=READABLE) for one in problem.problems]
+        "problems": [item.model_dump(mode="json", context=READABLE) for item in problem.problems]
         if problem
         else [],
     }
@@ -160,18 +160,23 @@ def list_(
     current = engines.get_current()
     installed = engines.list_engines()
     if as_json:
-        print_json([_dump_engine(one) | {"in_use": one == current} for one in installed])
+        print_json(
+            [
+                _dump_engine(environment) | {"in_use": environment == current}
+                for environment in installed
+            ]
+        )
         return
     table = Table("", "Engine", "Version", "PyTorch", "Python", "Size", box=None)
-    for one in installed:
-        mark = "✓" if one == current else ""
+    for environment in installed:
+        mark = "✓" if environment == current else ""
         table.add_row(
             mark,
-            one.name,
-            one.app_version,
-            one.torch,
-            one.python_version,
-            formatting.format_size(one.bytes),
+            environment.name,
+            environment.app_version,
+            environment.torch,
+            environment.python_version,
+            formatting.format_size(environment.bytes),
         )
     Display().console.print(table if installed else "No engines are installed.")
 
@@ -279,8 +284,8 @@ def remove(
     root = folders.get_root()
     with exit_on_problem(display):
         doomed = [engines.get_engine(name, root)] if name else engines.list_engines(root)
-    size = formatting.format_size(sum(one.bytes for one in doomed))
-    names = ", ".join(one.name for one in doomed) or "leftover files"
+    size = formatting.format_size(sum(environment.bytes for environment in doomed))
+    names = ", ".join(environment.name for environment in doomed) or "leftover files"
     if _should_ask(yes, display) and not typer.confirm(
         str(text("Delete {names} ({size})?", names=names, size=size))
     ):
@@ -332,7 +337,7 @@ def _should_ask(yes: bool, display: Display) -> bool:
 
 
 def _run_now(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> None:
-    """Run an action that returns at once, under the lock, and print the current engine."""
+    """Run an action that returns immediately while holding the lock, and print the current engine."""
     display = Display(as_json=as_json)
     root = folders.get_root()
     with exit_on_problem(display), root.lock():
@@ -368,7 +373,7 @@ def _cancel_on_signals() -> Iterator[StopFlag]:
 def _parse_variant(name: str) -> Variant | None:
     if name == "auto":
         return None
-    variant = next((one for one in detect.VARIANTS if one == name), None)
+    variant = next((candidate for candidate in detect.VARIANTS if candidate == name), None)
     if variant is None:
         raise typer.BadParameter(f"Choose auto or one of: {', '.join(detect.VARIANTS)}.")
     return variant

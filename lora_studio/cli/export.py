@@ -166,11 +166,11 @@ def push(
 def parse_quantizations(given: list[str]) -> tuple[Quantization, ...]:
     """Return the quantizations named on the command line, ignoring case; raises ProblemError."""
     named = [part.strip().upper() for text in given for part in text.split(",") if part.strip()]
-    known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
+    choices: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     for name in named:
-        if name not in known:
-            raise _make_unknown_error("--quant", name, tuple(known))
-    return tuple(known[name] for name in dict.fromkeys(named))
+        if name not in choices:
+            raise _make_unknown_error("--quant", name, tuple(choices))
+    return tuple(choices[name] for name in dict.fromkeys(named))
 
 
 def _make_unknown_error(option: str, given: str, known: tuple[str, ...]) -> ProblemError:
@@ -229,11 +229,13 @@ def _show_sizes(
         print(estimate.model_dump_json(context=READABLE))
         return
     table = Table("Quantization", "Size", "Loss", "", box=None)
-    for name, known in QUANTIZATIONS.items():
+    for name, quantization in QUANTIZATIONS.items():
         if name in estimate.bytes:
-            note = "needs an importance matrix" if known.needs_imatrix else ""
-            only = f"only for {known.only_for}" if known.only_for else note
-            table.add_row(name, formatting.format_size(estimate.bytes[name]), known.loss, only)
+            note = "needs an importance matrix" if quantization.needs_imatrix else ""
+            only = f"only for {quantization.only_for}" if quantization.only_for else note
+            table.add_row(
+                name, formatting.format_size(estimate.bytes[name]), quantization.loss, only
+            )
     display.console.print(table)
     display.print_line(text("Tools: {tools}.", tools=estimate.tools))
 

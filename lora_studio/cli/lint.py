@@ -57,14 +57,16 @@ def lint(
 ) -> None:
     """Find problems in a dataset. Your files aren't changed: repairs are project settings."""
     display = Display(as_json=as_json)
-    known = {name: name for name in get_args(Repair)}
-    if wrong := [name for name in fix or () if name not in known]:
-        raise typer.BadParameter(f"Unknown repair: {wrong[0]}. Choose one of: {', '.join(known)}.")
+    repairs = {name: name for name in get_args(Repair)}
+    if wrong := [name for name in fix or () if name not in repairs]:
+        raise typer.BadParameter(
+            f"Unknown repair: {wrong[0]}. Choose one of: {', '.join(repairs)}."
+        )
     with exit_on_problem(display):
         dataset = DatasetSpec(
             sources=tuple(data.parse_source(each) for each in source),
             validation_file=str(validation.expanduser().resolve()) if validation else "",
-            fixes=tuple(known[name] for name in fix or ()),
+            fixes=tuple(repairs[name] for name in fix or ()),
             max_length=max_length,
         )
     command = commands.LintDataset(dataset=dataset, model=parse_model(model) if model else None)

@@ -93,15 +93,15 @@ def _parse_column(name: str) -> Column:
 
 
 def _parse_states(names: list[str]) -> set[str]:
-    known = [*get_args(run_state.State), "unreadable"]
+    valid_states = [*get_args(run_state.State), "unreadable"]
     for name in names:
-        if name not in known:
+        if name not in valid_states:
             raise fail(
                 "command.invalid",
                 "Unknown state: {name}.",
                 "Choose one of: {states}.",
                 name=name,
-                states=tuple(known),
+                states=tuple(valid_states),
             )
     return set(names)
 

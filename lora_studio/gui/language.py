@@ -59,9 +59,9 @@ def install(app: QGuiApplication, choice: str) -> str:
     """
     global _current
     code = _current = choice if choice in LANGUAGES else _get_system_language()
-    for old in app.findChildren(QTranslator):
-        app.removeTranslator(old)
-        old.deleteLater()
+    for installed in app.findChildren(QTranslator):
+        app.removeTranslator(installed)
+        installed.deleteLater()
     formatting.set_thousands_mark("," if code == "en" else NARROW_SPACE)
     names = [QLocale(code).standaloneMonthName(n, _SHORT) for n in range(1, 13)]
     if code != "en":

@@ -143,7 +143,7 @@ class DetachedThread(QThread):
         super().start(priority)
 
     def forget(self) -> None:
-        """Ask the thread to end soon and to emit nothing more; return at once."""
+        """Ask the thread to end soon and to emit nothing more; return immediately."""
         self.silent = True
         self.requestInterruption()
 

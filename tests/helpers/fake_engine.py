@@ -11,7 +11,7 @@ variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a list of step
                                              with "after": 1000, the first step is 1001
     {"make": ["adapter/adapter_model.safetensors"]}   writes files into the run
     {"fail": {"code": …, "what": …, "remedy": …}}     ends with a problem
-    {"exit": 3} {"kill": true}               ends the process at once
+    {"exit": 3} {"kill": true}               ends the process immediately
 
 A kind without an entry ends immediately and successfully.
 """

@@ -68,7 +68,7 @@ def as_search(runs: list[RunFolder], name: str = "grid 1 Mar 08:00:00") -> None:
 
 
 def damage(folder: Path) -> dict[str, str]:
-    """Add damaged run folders; return name -> a word of the expected reason."""
+    """Add damaged run folders; return a word of the expected reason by name."""
     runs = folder / "runs"
     broken: dict[str, tuple[str, str]] = {
         "20260101-000001-torn": ('name = "torn"\n[model\n', "damaged"),

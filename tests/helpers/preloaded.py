@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> None:
     from lora_studio.engine.runtime import child_process
 
     status: object = 0
-    # llama.cpp's scripts bring a gguf package of their own.
+    # llama.cpp's scripts include their own gguf package.
     assert "gguf" not in sys.modules
     # The standard streams may have been pipes before, and are different now.
     sys.stdout, sys.stderr = (

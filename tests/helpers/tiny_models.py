@@ -35,7 +35,7 @@ FAMILIES = (
     "llama3", "qwen3", "gemma3", "mistral", "phi3", "granite", "smollm3", "qwen3_moe",
 )  # fmt: skip
 
-#: What the tokenizers are trained on: words and marks that the tests' conversations use.
+#: Training text of the tokenizers: words and punctuation from the tests' conversations.
 SENTENCES = (
     "The harbour master writes every ship into the blue book before the tide turns.",
     "Which lamp burns longest? The one that is lit last, said the keeper and laughed.",

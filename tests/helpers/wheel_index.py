@@ -62,8 +62,8 @@ def make_wheel(
         contents[f"{module}/data.bin"] = hashlib.shake_256(name.encode()).digest(padding)
     info = f"{module}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    metadata += [f"Requires-Dist: {one}" for one in requires]
-    extras = (re.search(r"extra == '(\w+)'", one) for one in requires)
+    metadata += [f"Requires-Dist: {requirement}" for requirement in requires]
+    extras = (re.search(r"extra == '(\w+)'", requirement) for requirement in requires)
     metadata += [f"Provides-Extra: {extra[1]}" for extra in extras if extra]
     contents[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
     contents[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -193,7 +193,7 @@ class _IndexHandler(BaseHTTPRequestHandler):
 
     def _metadata(self, name: str, body: bool) -> None:
         with zipfile.ZipFile(io.BytesIO(self.index.wheels[name])) as archive:
-            entry = next(one for one in archive.namelist() if one.endswith("/METADATA"))
+            entry = next(member for member in archive.namelist() if member.endswith("/METADATA"))
             self._send(200, archive.read(entry), {}, body)
 
     def _file(self, name: str, body: bool) -> None:

@@ -148,7 +148,7 @@ class FieldEditor(QWidget):
         self.label.setBuddy(self.control)
 
     def _show_marks(self) -> None:
-        """Show one of the two help buttons: beside the label, or beside the help text if there is no label."""
+        """Show one of the two help buttons: next to the label, or next to the help text if there is no label."""
         explained = bool(self.facts.help_topic)
         self.mark.setVisible(explained and not self.label.isHidden())
         self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
@@ -220,7 +220,7 @@ class _Mark(QLabel):
     """A clickable question mark; F1 in the field does the same.
 
     Signals:
-        clicked: the user wants to know more.
+        clicked: show the documentation.
     """
 
     clicked = Signal()

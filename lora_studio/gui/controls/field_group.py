@@ -33,8 +33,8 @@ class FieldGroup(QWidget):
 
     def show_only(self, fields: Collection[str]) -> None:
         """Show the editors of these fields and hide the others."""
-        wanted = set(fields)
-        shown = [editor for editor in self._editors if editor.field in wanted]
+        names = set(fields)
+        shown = [editor for editor in self._editors if editor.field in names]
         if shown == self._shown:
             return
         self._shown = shown

@@ -39,9 +39,9 @@ class HeaderBar(QFrame):
     """Shows the project menu on the left, device and job on the right.
 
     Signals:
-        stop_clicked: the user wants the running job to stop.
-        job_clicked: the user wants to see the running job.
-        queue_clicked: the user wants to see the queued runs.
+        stop_clicked: stop the running job.
+        job_clicked: show the running job.
+        queue_clicked: show the queued runs.
     """
 
     stop_clicked = Signal()

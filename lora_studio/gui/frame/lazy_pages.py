@@ -60,7 +60,7 @@ class LazyPages(QObject):
         make_pages: MakePages = make_step_pages,
         parent: QObject | None = None,
     ) -> None:
-        """Create nothing yet; `make_pages` returns one page per step."""
+        """Store how to create the pages; `make_pages` returns one page per step."""
         super().__init__(parent)
         self._state, self._preferences, self._queue = state, preferences, queue
         self._make_pages = make_pages

@@ -33,7 +33,7 @@ def get_step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> Rai
 
 
 def describe_saved(state: ProjectState) -> str:
-    """Return whether the project is saved, in words."""
+    """Return text that says whether the project is saved."""
     if state.draft.path is None:
         return ""
     if state.draft.read_only is not None:

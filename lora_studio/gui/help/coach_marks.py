@@ -1,4 +1,4 @@
-"""Highlights one widget of the window, with a text beside it and the rest dimmed."""
+"""Highlight one widget of the window, with a text next to it and the rest dimmed."""
 
 from __future__ import annotations
 

@@ -39,9 +39,9 @@ class SearchEntry:
 def find(entries: Iterable[SearchEntry], query: str) -> list[SearchEntry]:
     """Return the entries that match, best first; all of them for an empty query.
 
-    Every word has to match. Matches rank in this order: start of the title, start of a word in it,
-    within the title, a synonym, the detail. If words don't match, all letters of the query in order
-    within the title also match. Among equal ranks, an exact title comes first, then the order of `entries`.
+    Every word must match. Matches rank in this order: start of the title, start of a word in it,
+    within the title, a synonym, the detail. If a word doesn't match, titles with all letters of the query in order
+    also match. Among equal ranks, an exact title comes first, then the order of `entries`.
     """
     words = _normalize(query).split()
     if not words:

@@ -87,7 +87,7 @@ SYNONYMS: dict[str, str] = {
     "settings.language": "translation locale",
 }
 
-#: British beginnings and middles of words, and the American ones that the search uses.
+#: British spellings of parts of words, and the American ones that the search uses.
 _AMERICAN = (
     (r"(quanti|optimi|tokeni|normali|initiali|regulari|visuali|summari|stabili|organi)s(e|a|i)", r"\1z\2"),
     (r"colour", "color"),

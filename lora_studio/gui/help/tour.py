@@ -15,7 +15,7 @@ from lora_studio.gui.language import mark, tr
 
 @dataclass(frozen=True)
 class TourStop:
-    """A page, the widget highlighted on it, and the text beside it."""
+    """A page, the widget highlighted on it, and the text next to it."""
 
     page: str
     target: Callable[[Shell], QWidget]

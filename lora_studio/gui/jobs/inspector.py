@@ -56,7 +56,7 @@ class Inspector(QObject):
             self._get_worker(question.lane).send(question)
 
     def prepare_worker(self, kind: str) -> None:
-        """Start the worker for a kind of question, which makes the first answer half a second faster."""
+        """Start the worker for a kind of question, so that the first answer arrives half a second earlier."""
         if not (self._is_shut_down or self._paused):
             self._get_worker(_get_lane(kind))
 
@@ -105,7 +105,7 @@ class Inspector(QObject):
                 self._ask_again(lane)
 
     def shut_down(self) -> None:
-        """End the workers at once; questions have nothing to save."""
+        """End the workers immediately, because questions have nothing to save."""
         self._is_shut_down = True
         for thread in self._threads.values():
             thread.kill()

@@ -69,7 +69,7 @@ class OnDemandWorker(QObject):
             self.busy_changed.emit(True)
 
     def cancel(self, only: str = "") -> None:
-        """End everything in progress, or one command; the answer so far comes before the
+        """Cancel all commands, or one; the partial answer is emitted before the
         ending."""
         if self._thread is not None:
             for command in list(self._open):

@@ -1,4 +1,4 @@
-"""A thread that owns one worker: commands go in, events come out as signals."""
+"""A thread that owns one worker, sends it commands, and emits its events as signals."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class WorkerThread(DetachedThread):
     # --- for the window's thread --------------------------------------------------------------
 
     def send(self, command: Command) -> None:
-        """Send a command, now or as soon as the worker is ready."""
+        """Send a command as soon as the worker is ready."""
         self._call_link(lambda link: link.send(command), command)
 
     def cancel(self, target: str) -> None:
@@ -108,7 +108,7 @@ class WorkerThread(DetachedThread):
         self._release_worker(lambda link: link.kill())
 
     def forget(self) -> None:
-        """Detach and emit nothing more; return at once."""
+        """Detach and emit nothing more; return immediately."""
         super().forget()
         self.detach()
 

@@ -76,8 +76,8 @@ class CurveChart(Chart):
 
     def set_traces(self, traces: list[Trace]) -> None:
         """Replace all traces; later ones are drawn on top."""
-        for old in self._traces:
-            self._plot.removeItem(old)
+        for previous in self._traces:
+            self._plot.removeItem(previous)
         self._traces = list(traces)
         for depth, trace in enumerate(traces):
             trace.log = self.is_log

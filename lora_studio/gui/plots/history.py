@@ -139,10 +139,10 @@ class MetricHistory:
         steps = np.array([step for step, _ in points], np.float64)
         if self._steps.size and steps[0] <= self._steps.values[-1]:
             self._truncate(int(np.searchsorted(self._steps.values, steps[0])))
-        known = dict.fromkeys(
+        names = dict.fromkeys(
             name for _, values in points for name, v in values.items() if v is not None
         )
-        for name in known:
+        for name in names:
             if name not in self._columns:
                 self._columns[name] = _Growing(size=self._steps.size)
         for name, column in self._columns.items():
@@ -258,10 +258,10 @@ class Curve:
             part = _keep_finite(self.values[first:last])
             return self.steps[first:last], part, part
         self._extend_levels(level + 1)
-        begin, whole = first // block, last // block
-        lows, highs = (extremes.values[begin:whole] for extremes in self._levels[level])
-        if whole * block < last:
-            rest = _keep_finite(self.values[whole * block : last])
+        begin, end = first // block, last // block
+        lows, highs = (extremes.values[begin:end] for extremes in self._levels[level])
+        if end * block < last:
+            rest = _keep_finite(self.values[end * block : last])
             lows = np.append(lows, np.fmin.reduce(rest))
             highs = np.append(highs, np.fmax.reduce(rest))
         return self.steps[begin * block : last : block], lows, highs

@@ -41,7 +41,7 @@ class LossPlot(QWidget):
     """Plots the metrics of a training run; repaints on a timer if there are new points.
 
     Signals:
-        save_picture_clicked, save_values_clicked: the user wants the curves as a file.
+        save_picture_clicked, save_values_clicked: save the curves as an image or a CSV file.
         compare_opened: the menu of other runs opens; `bar.set_runs` fills it.
         compare_chosen(paths): the other runs to show.
         redrawn: the loss chart was repainted; the strip follows a moment later.

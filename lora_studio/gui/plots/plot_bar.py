@@ -118,7 +118,7 @@ class PlotBar(QWidget):
             self.compare_chosen.emit([])
 
     def drop(self, key: str) -> None:
-        """Uncheck a run that has nothing to show."""
+        """Uncheck a run without curves."""
         if key in self._ticked:
             self._tick(key, False)
 

@@ -54,7 +54,7 @@ class Messages(QObject):
         self._post(Toast(problem.severity, problem.what, problem))
 
     def connect_view(self) -> None:
-        """Emit the queued messages now and later ones at once."""
+        """Emit the queued messages now, and later messages immediately."""
         self._connected = True
         waiting, self._waiting = self._waiting, []
         for message in waiting:

@@ -147,7 +147,7 @@ class ProjectState(QObject):
         return True
 
     def save_as(self, folder: Path, name: str) -> bool:
-        """Save a copy in a folder of its own and continue with it.
+        """Save a copy in its own folder and continue with it.
 
         Files in the old project's folder are referred to by their full paths. Runs aren't copied.
         """
@@ -204,7 +204,7 @@ class ProjectState(QObject):
         return self.draft.get(step, field)
 
     def is_set(self, step: Step, field: str) -> bool:
-        """Return whether the field has a value of its own."""
+        """Return whether the field has been set explicitly."""
         return field in self.draft.values[step]
 
     def set(self, step: Step, field: str, value: Any) -> None:

@@ -226,8 +226,8 @@ class EmptyState(QWidget):
         layout.setSpacing(Spacing.M)
         layout.addStretch(1)
         headings: tuple[tuple[str, LabelRole], ...] = ((title, "section"), (text, "muted"))
-        for words, role in headings:
-            part = label(words, role, wrap=True)
+        for heading, role in headings:
+            part = label(heading, role, wrap=True)
             part.setAlignment(Qt.AlignmentFlag.AlignHCenter)
             layout.addWidget(part)
         if action is not None:

@@ -1,4 +1,4 @@
-"""The settings reference in a window of its own."""
+"""The settings reference in a separate window."""
 
 from __future__ import annotations
 

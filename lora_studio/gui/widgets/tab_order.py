@@ -96,7 +96,7 @@ def _is_stop(widget: QWidget, window: QWidget) -> bool:
 
 
 def _get_focus_policy(widget: QWidget) -> Qt.FocusPolicy:
-    """Return the focus policy of a widget; a button group has the most permissive of its buttons.
+    """Return the focus policy of a widget; a grouped button has the combined policy of its group.
 
     Once a button has had the focus, Qt removes TabFocus from the others, and doesn't restore it for a
     button that the program checks later.

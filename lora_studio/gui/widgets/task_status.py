@@ -32,7 +32,7 @@ _RESUME = {
 
 
 class TaskStatus(QWidget):
-    """Shows one task at a time, or nothing.
+    """Shows one task at a time; empty without a task.
 
     Signals:
         cancel_clicked(kind): cancel the shown task.

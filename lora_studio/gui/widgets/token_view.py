@@ -87,7 +87,7 @@ class TokenView(QWidget):
     def get_legend(self) -> str:
         """Return the legend as plain text."""
         counts = self.count_tokens()
-        named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
+        named = {state: tr(title) for state, (_, _, title) in _STATES.items()}
         return ", ".join(
             f"{named[state]} {formatting.format_number(counts[state])}" for state in _STATES
         )

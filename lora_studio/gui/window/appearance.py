@@ -1,4 +1,4 @@
-"""Theme, text size and language of the window, applied at once and saved in the preferences."""
+"""Theme, text size and language of the window, applied immediately and saved in the preferences."""
 
 from __future__ import annotations
 

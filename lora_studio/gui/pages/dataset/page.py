@@ -36,7 +36,7 @@ from lora_studio.gui.widgets.task_status import TaskStatus
 
 _STEP: Step = "dataset"
 _ROWS, _LENGTHS, _FINDINGS = range(3)
-#: Width of the settings beside the rows, in pixels.
+#: Width of the settings next to the rows, in pixels.
 _SETTINGS = 320
 
 

@@ -92,7 +92,7 @@ class HomePage(AppPage):
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
-        """List the projects at once, then read their runs in the background."""
+        """List the projects immediately, then read their runs in the background."""
         self.leave()
         previous = {item.file: item for item in self.summaries}
         self._set_summaries(

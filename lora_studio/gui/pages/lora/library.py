@@ -21,7 +21,7 @@ class AdapterLibrary(QObject):
     Signals:
         adapters_listed(folders): usable adapters, for other pages that offer them.
         chat_requested(folder): open an adapter in the playground.
-        training_requested(folder): the user wants to continue training from an adapter.
+        training_requested(folder): continue training from an adapter.
         merge_requested(folder): create a run that merges an adapter.
     """
 

@@ -191,7 +191,7 @@ class LoraPage(StepPage):
             part.setEnabled(starting is None)
 
     def _get_effective(self, field: str) -> object:
-        """Return the value that training uses: the starting adapter's where it determines the
+        """Return the value that training uses: the starting adapter's if it determines the
         field.
         """
         if self._started is not None and field in starting_adapter.TAKEN:

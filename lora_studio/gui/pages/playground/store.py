@@ -164,7 +164,7 @@ class PlaygroundStore(QObject):
         thread, then, result = outcome
         if thread in self._threads:
             self._threads.remove(thread)
-            thread.wait()  # returns at once: the work is done
+            thread.wait()  # returns immediately, because the work is done
             thread.deleteLater()
         then(result)
 

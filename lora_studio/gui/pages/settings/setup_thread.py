@@ -68,7 +68,7 @@ class SetupThread(DetachedThread):
         self._stop = stop
 
     def run(self) -> None:
-        """Iterate to the end; every stream ends with an ending of its own."""
+        """Iterate to the end; every stream ends with its own ending."""
         for event in self._work():
             if not self.silent:
                 self.event_received.emit(event)
