@@ -234,7 +234,7 @@ class Bars:
         chart.add_item(self._item)
 
     def set_data(self, edges: Values, heights: Values, colors: list[QColor]) -> None:
-        """Set the bars; `edges` has one entry more than `heights` and `get_palette`."""
+        """Set the bars; `edges` has one entry more than `heights` and `colors`."""
         brushes = [pg.mkBrush(color) for color in colors]
         gap = 0.08 * np.diff(edges)
         self._item.setOpts(
