@@ -240,11 +240,9 @@ def forward_ctrl_c(links: list[Link], command: commands.Job | commands.Question)
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not under nohup
         handlers[hangup] = on_hangup
-    previous_handlers = {
-        number: signal.signal(number, handler) for number, handler in handlers.items()
-    }
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in previous_handlers.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

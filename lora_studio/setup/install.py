@@ -178,16 +178,17 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
     except BaseException:
         engines.delete_folder(engine.folder)
         raise
-    for old in engines.list_engines(root):
-        # An engine that a job is using stays until the next setup; the new one is used from now on.
-        if (
-            old.interpreter == engine.interpreter
-            and old.name != name
-            and not engines.is_in_use(old)
-        ):
-            engines.remove_engine(old, root)
+    _remove_older(engine, root)
     engines.switch_engine(engine, root)
     yield EngineReady(
         name=name, folder=str(engine.folder), python=str(python.path), bytes=engine.bytes,
         seconds=time.monotonic() - began,
     )  # fmt: skip
+
+
+def _remove_older(engine: Engine, root: EngineRoot) -> None:
+    """Remove other engines of the same interpreter, except those that a job is using."""
+    for old in engines.list_engines(root):
+        is_replaced = old.interpreter == engine.interpreter and old.name != engine.name
+        if is_replaced and not engines.is_in_use(old):
+            engines.remove_engine(old, root)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -158,21 +159,12 @@ def run(
         stderr=subprocess.STDOUT, env=dict(environment), cwd=cwd,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )  # fmt: skip
-    last_lines: list[str] = []
-
-    def listen() -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
-                words = line.decode("utf-8", "replace").rstrip()
-                last_lines.append(words)
-                del last_lines[:-200]
-                if on_line is not None:
-                    on_line(words)
-                else:
-                    log.write(words)
-
-    listener = threading.Thread(target=listen, name="program output", daemon=True)
+    last_lines: deque[str] = deque(maxlen=200)
+    assert process.stdout is not None
+    listener = threading.Thread(
+        target=_pass_on, args=(process.stdout, last_lines, on_line or log.write),
+        name="program output", daemon=True,
+    )  # fmt: skip
     listener.start()
     try:
         while process.poll() is None:
@@ -186,6 +178,15 @@ def run(
     finally:
         listener.join(5.0)
     return process.returncode, "\n".join(last_lines)
+
+
+def _pass_on(output: IO[bytes], last_lines: deque[str], on_line: Callable[[str], None]) -> None:
+    """Pass each line of a program's output to `on_line`, and keep the last ones."""
+    with output:
+        for line in output:
+            decoded = line.decode("utf-8", "replace").rstrip()
+            last_lines.append(decoded)
+            on_line(decoded)
 
 
 def kill_tree(pid: int) -> None:

@@ -128,10 +128,8 @@ class DerivationPlan:
             left_out = (*left_out, CONTENT_BESIDE_CALLS)
         thoughtful = beside and self._takes("u Cck t")
         if beside and not thoughtful and TemplateFeature.THOUGHTS in self.features:
-            left_out = (
-                *left_out,
-                text("reasoning in a message with both an answer and tool calls"),
-            )
+            reasoning = text("reasoning in a message with both an answer and tool calls")
+            left_out = (*left_out, reasoning)
         return replace(
             self,
             prober=prober,

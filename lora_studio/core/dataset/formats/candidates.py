@@ -204,6 +204,17 @@ def _find_conversation(columns: Columns) -> list[FormatCandidate]:
 # --- questions and answers --------------------------------------------------------------------
 
 
+def _find_rivals(answers: Columns, mapping: dict[str, str]) -> tuple[str, ...]:
+    """Return the names of unmapped columns that could hold the answer as well as the first one."""
+    return tuple(
+        item.name
+        for item in answers[1:]
+        if item.filled * 2 > answers[0].filled
+        and item.kind != "numbers"  # token ids of an answer, not another answer
+        and item.name not in mapping.values()
+    )
+
+
 def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
     answers = (
@@ -237,13 +248,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     mapping[slot] = answer.name
     mapping |= _find_extras(columns)
     mapping |= _find_thinking(columns, mapping)
-    rivals = tuple(
-        item.name
-        for item in answers[1:]
-        if item.filled * 2 > answer.filled
-        and item.kind != "numbers"  # token ids of an answer, not another answer
-        and item.name not in mapping.values()
-    )
+    rivals = _find_rivals(answers, mapping)
     exact = answer.key in column_names.ANSWERS and questions[0].key in column_names.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
