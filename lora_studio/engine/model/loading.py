@@ -101,9 +101,7 @@ def load(
         dtype=dtype,
         device_map=_choose_device_map(spec, device, training=training),
         trust_remote_code=spec.trust_remote_code,
-        quantization_config=_create_quantization_config(spec, dtype)
-        if precision is None and spec.precision in ("4bit", "8bit")
-        else None,
+        quantization_config=None if precision else _create_quantization_config(spec, dtype),
     )
     job.check()
     model.config.use_cache = not training
@@ -243,7 +241,9 @@ def check_prequantized(stored: str) -> None:
         )
 
 
-def _create_quantization_config(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+def _create_quantization_config(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if spec.precision not in ("4bit", "8bit"):
+        return None
     if importlib.util.find_spec("bitsandbytes") is None:
         raise fail(
             "model.no_bitsandbytes",

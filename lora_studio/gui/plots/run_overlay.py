@@ -215,6 +215,10 @@ class RunOverlay(QWidget):
             if self.runs
             else tr("To see their curves, select runs in the table.")
         )
+        self._describe(name)
+
+    def _describe(self, name: str) -> None:
+        """Update the tooltip of the smoothing and what a screen reader says of the plot."""
         share = SMOOTHING[self.smoothing.value()]
         self.smoothing.setToolTip(
             tr("Smoothing: mean over {share} of all steps").format(

@@ -62,15 +62,13 @@ def quantize(
             quantization=quantization,
         )
     binary, tool = find_quantizer(llama_cpp)
+    stage = _get_stage(quantization)
     order = [str(source), str(target), quantization, str(count_threads())]
     if binary:
         command = [str(binary), *(["--imatrix", str(imatrix)] if imatrix else []), *order]
     else:
-        command = child_process.get_python_command(
-            __name__, "quantize", *order, *([str(imatrix)] if imatrix else [])
-        )
-
-    stage = _get_stage(quantization)
+        matrix = [str(imatrix)] if imatrix else []
+        command = child_process.get_python_command(__name__, "quantize", *order, *matrix)
 
     def on_line(line: str) -> None:
         if match := _TENSOR.search(line):

@@ -78,27 +78,18 @@ def compare_ids(
     which adds BOS by its own rule. Conversations from the dataset decide; those of the proof
     contain rare Unicode white space, on which tokenizers differ for other reasons.
     """
-    dataset_conversations, proof_conversations = (
-        _get_test_conversations(run, derived),
-        _get_proof_conversations(derived, _COMPARED),
-    )
+    from_dataset = _get_test_conversations(run, derived)
+    conversations = from_dataset + _get_proof_conversations(derived, _COMPARED)
     today = date.today()
     template = GoTemplate(derived.template)
     bos = _get_added_bos(tokenizer, gguf)
-    expected = [
-        _tokenize_talk(tokenizer, talk, bos) for talk in dataset_conversations + proof_conversations
-    ]
-    prompts = [
-        template.render(build_template_data(talk), today=today)
-        for talk in dataset_conversations + proof_conversations
-    ]
+    expected = [_tokenize_talk(tokenizer, talk, bos) for talk in conversations]
+    prompts = [template.render(build_template_data(talk), today=today) for talk in conversations]
     actual = llama_cpp.tokenize_prompts(gguf, prompts)
     equal = [one == two for one, two in zip(expected, actual, strict=True)]
-    if not all(equal[: len(dataset_conversations)]):
+    if not all(equal[: len(from_dataset)]):
         index = equal.index(False)
-        return _different_tokens_problem(
-            dataset_conversations[index], expected[index], actual[index]
-        )
+        return _different_tokens_problem(conversations[index], expected[index], actual[index])
     message = counted(
         sum(equal),
         "TEMPLATE and chat template give the same tokens in {n} conversation.",
