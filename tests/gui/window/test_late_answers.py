@@ -44,7 +44,7 @@ class Lane(QObject):
     made: list[Lane]
 
     @classmethod
-    def starting(cls) -> Lane:
+    def create(cls) -> Lane:
         lane = cls()
         lane.sent, lane.killed = [], False
         cls.made.append(lane)
