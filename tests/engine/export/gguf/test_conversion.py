@@ -131,7 +131,7 @@ def test_model_name_marks_phi3_and_only_phi3(llama: Path, tmp_path: Path) -> Non
 def test_conversion_reports_progress_and_converter(llama: Path, own: str, tmp_path: Path) -> None:
     job, recorder = recorded_job()
     tool = conversion.convert(llama, tmp_path / "f16.gguf", "Harbour", own, job)
-    assert tool == f"llama.cpp in {own}"
+    assert str(tool) == f"llama.cpp in {own}"
     shown = [progress.done for progress in recorder.of(events.Progress)]
     assert shown[0] == 0
     assert shown[-1] == 100
@@ -262,7 +262,7 @@ def test_custom_quantizer_takes_precedence_and_reports_a_crash(
     program.chmod(0o755)
     job, recorder = recorded_job()
     tool = quantizer.quantize(sixteen_bit, tmp_path / "q.gguf", "Q6_K", str(tmp_path), job)
-    assert tool == f"llama.cpp in {tmp_path}"
+    assert str(tool) == f"llama.cpp in {tmp_path}"
     assert recorder.of(events.Progress)[0].total == 2
     program.write_text("#!/bin/sh\nkill -SEGV $$\n", "utf-8")
     with pytest.raises(ProblemError) as caught:
