@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
@@ -28,6 +27,7 @@ Mode = Literal["install", "repair", "update"]
 _Make = Callable[[StopFlag], Iterator[Event]]
 
 
+# Methods import `setup.operations` when they need it: it takes 7 % of the window's startup time.
 class EngineManager(QObject):
     """Runs engine actions for the window; work continues when the dialog is closed.
 
@@ -80,13 +80,15 @@ class EngineManager(QObject):
 
     def run_action(self, action: str) -> None:
         """Run the action of a button in Settings."""
+        from lora_studio.setup import operations
+
         match action:
             case "install" | "repair" | "update":
                 self.open(action)
             case "show":
                 self.open("install")
             case "rollback":
-                self._start(lambda stop: _import_operations().rollback(stop))
+                self._start(lambda stop: operations.roll_back(stop))
             case "move":
                 self._ask_where()
             case "remove":
@@ -94,9 +96,11 @@ class EngineManager(QObject):
 
     def open(self, mode: Mode) -> None:
         """Open the dialog, or bring it to the front."""
+        from lora_studio.setup import operations
+
         if self._dialog is None:
             self._dialog = EngineDialog(
-                self.control, _import_operations().SetupRequest(mode=mode), self._window
+                self.control, operations.SetupRequest(mode=mode), self._window
             )
             self._dialog.finished.connect(self._on_closed)
             self._dialog.python_chosen.connect(self.adopt_python)
@@ -105,13 +109,17 @@ class EngineManager(QObject):
 
     def activate(self, name: str) -> None:
         """Activate another installed engine."""
+        from lora_studio.setup import operations
+
         current = engines.get_current()
         if current is None or current.name != name:
-            self._start(lambda stop: _import_operations().switch(name, stop))
+            self._start(lambda stop: operations.switch_engine(name, stop))
 
     def adopt_python(self, path: Path) -> None:
         """Use the user's own Python as the engine."""
-        self._start(lambda stop: _import_operations().adopt_python(path, stop))
+        from lora_studio.setup import operations
+
+        self._start(lambda stop: operations.adopt_python(path, stop))
 
     def leave(self) -> None:
         """Cancel a setup because the window is closing; downloads are kept."""
@@ -136,8 +144,10 @@ class EngineManager(QObject):
 
     def move_to(self, folder: str) -> None:
         """Move all engines to another folder."""
+        from lora_studio.setup import operations
+
         self.clearing.emit()
-        self._start(lambda stop: _import_operations().move(Path(folder), stop))
+        self._start(lambda stop: operations.move_engines(Path(folder), stop))
 
     def _ask_remove(self) -> None:
         current = engines.get_current()
@@ -166,9 +176,11 @@ class EngineManager(QObject):
         dialog.open()
 
     def _remove(self, dialog: Dialog, name: str) -> None:
+        from lora_studio.setup import operations
+
         dialog.accept()
         self.clearing.emit()
-        self._start(lambda stop: _import_operations().remove(name, stop))
+        self._start(lambda stop: operations.remove_engines(name, stop))
 
     def _on_closed(self) -> None:
         self._dialog = None
@@ -183,10 +195,3 @@ class EngineManager(QObject):
             self._messages.info(
                 tr("The engine is ready.") if engine else tr("No engine is installed.")
             )
-
-
-def _import_operations() -> ModuleType:
-    """Return the operations module, imported late because it takes 7 % of the window's startup time."""
-    from lora_studio.setup import operations
-
-    return operations
