@@ -88,8 +88,8 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     tokens = page.rows.detail.tokens
     wait(lambda: bool(tokens.text()))
     assert "Shipping: How long does a parcel take?" in tokens.text()
-    assert tokens.counts()["trained"] > 2
-    assert tokens.counts()["context"] > tokens.counts()["special"] > 0
+    assert tokens.count_tokens()["trained"] > 2
+    assert tokens.count_tokens()["context"] > tokens.count_tokens()["special"] > 0
     assert '"reply"' in page.rows.detail.raw_text()
 
     page.rows.search.setText("NORWAY")
