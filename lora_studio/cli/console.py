@@ -20,7 +20,7 @@ from lora_studio.core.protocol import events
 
 #: Seconds after which a finished job rings the terminal's bell: most terminals then highlight the window or notify.
 LONG = 60.0
-#: Seconds between two lines about training steps when there is no progress bar.
+#: Seconds between two lines about training steps without a progress bar.
 PLAIN_INTERVAL = 5.0
 
 

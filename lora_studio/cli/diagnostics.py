@@ -13,6 +13,7 @@ from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
 from lora_studio.core.messages import READABLE, text
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup import engines
@@ -107,5 +108,4 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
         if ollama
         else text("Ollama: not running")
     )
-    for problem in report["problems"]:
-        display.print_line(f"{problem['what']} {problem['remedy']}")
+    display.print_problems(Problem.model_validate(problem) for problem in report["problems"])

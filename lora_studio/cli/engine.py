@@ -21,7 +21,7 @@ from lora_studio.cli.event_text import describe_machine
 from lora_studio.client import worker
 from lora_studio.core import formatting
 from lora_studio.core.messages import READABLE, text
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.setup import detect, engines, folders, operations
 from lora_studio.setup.detect import Variant
@@ -416,5 +416,4 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
                 name=report["can_roll_back_to"],
             )
         )
-    for problem in report["problems"]:
-        display.print_line(f"{problem['what']} {problem['remedy']}")
+    display.print_problems(Problem.model_validate(problem) for problem in report["problems"])

@@ -4507,6 +4507,10 @@
             <translation>Noch keine Modelle im Cache. Modelle, die Sie oder andere Programme vom Hub herunterladen, erscheinen hier.</translation>
         </message>
         <message>
+            <source>No chat template was found in {path}.</source>
+            <translation>In {path} wurde keine Chat-Vorlage gefunden.</translation>
+        </message>
+        <message>
             <source>No column contains the prompt. The text that both answers start with is used as the prompt.</source>
             <translation>Keine Spalte enthält den Prompt. Als Prompt wird der Text verwendet, mit dem beide Antworten beginnen.</translation>
         </message>
@@ -4589,6 +4593,10 @@
         <message>
             <source>No project</source>
             <translation>Kein Projekt</translation>
+        </message>
+        <message>
+            <source>No project was found at {path}.</source>
+            <translation>Unter {path} wurde kein Projekt gefunden.</translation>
         </message>
         <message>
             <source>No projects yet</source>
@@ -7833,10 +7841,6 @@
             <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
         </message>
         <message>
-            <source>There is no chat template in {path}.</source>
-            <translation>In {path} gibt es keine Chat-Vorlage.</translation>
-        </message>
-        <message>
             <source>There is no checkpoint to resume from.</source>
             <translation>Es gibt keinen Checkpoint zum Fortsetzen.</translation>
         </message>
@@ -7863,10 +7867,6 @@
         <message>
             <source>There is no previous engine to return to.</source>
             <translation>Es gibt keine vorherige Engine, zu der Sie zurückkehren können.</translation>
-        </message>
-        <message>
-            <source>There is no project at {path}.</source>
-            <translation>Unter {path} gibt es kein Projekt.</translation>
         </message>
         <message>
             <source>There is no setting named {setting}.</source>
@@ -11334,8 +11334,8 @@
             <translation>{name} kann nicht bis zum Ende gelesen werden: {reason}. Die Zeilen davor werden verwendet.</translation>
         </message>
         <message>
-            <source>{name} can't be read: there is no such file or folder.</source>
-            <translation>{name} kann nicht gelesen werden: Die Datei oder der Ordner ist nicht vorhanden.</translation>
+            <source>{name} can't be read: the file or folder doesn't exist.</source>
+            <translation>{name} kann nicht gelesen werden: Die Datei oder der Ordner existiert nicht.</translation>
         </message>
         <message>
             <source>{name} can't be read: {reason}.</source>

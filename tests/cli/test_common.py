@@ -21,6 +21,7 @@ from lora_studio.cli.common import ask, collect_answers, parse_model
 from lora_studio.cli.console import Display
 from lora_studio.cli.data import parse_source
 from lora_studio.core.chat import Sampling
+from lora_studio.core.problems import error
 from lora_studio.core.protocol import commands, events
 from tests.helpers import fake_engine
 
@@ -120,3 +121,17 @@ def test_chat_has_an_option_for_every_sampling_setting(name: str) -> None:
     (verb,) = (command for command in app.registered_commands if command.name == "chat")
     assert verb.callback is not None
     assert name in inspect.signature(verb.callback).parameters
+
+
+def test_doctor_prints_problems_as_sentences(scenario: Path) -> None:
+    problem = error(
+        "ollama.down", "No server answers at {host}.", "Start {name}.", host="h", name="it"
+    )
+    failed = events.Failed(id="", problem=problem).model_dump(mode="json")
+    scenario.write_text(json.dumps({"inspect_ollama": [{"emit": failed}]}))
+    printed = CliRunner().invoke(app, ["doctor"]).stdout
+    assert "No server answers at h." in printed
+    assert "Start it." in printed
+    assert "template" not in printed
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert report["problems"][0]["what"]["text"] == "No server answers at h."

@@ -18,7 +18,7 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core.help.redaction import Redactor, without_quotes, without_texts
-from lora_studio.core.messages import Template
+from lora_studio.core.messages import READABLE, Template
 from lora_studio.core.problems import STEPS, ProblemError
 from lora_studio.core.project import project
 from lora_studio.core.project.project import SPECS
@@ -68,7 +68,7 @@ def add_event(report: dict[str, Any], event: object) -> None:
         case events.OllamaFound():
             report["ollama"] = {"host": event.host, "version": event.version}
         case events.Failed():
-            problem = event.problem.model_dump(mode="json")
+            problem = event.problem.model_dump(mode="json", context=READABLE)
             if problem not in report["problems"]:  # without an engine every command fails like this
                 report["problems"].append(problem)
 

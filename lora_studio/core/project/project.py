@@ -250,7 +250,7 @@ def find_file(path: Path) -> Path:
     if not path.is_file():
         raise fail(
             "project.not_found",
-            "There is no project at {path}.",
+            "No project was found at {path}.",
             "Choose a project folder or a file that ends in {suffix}.",
             path=str(path),
             suffix=SUFFIX,

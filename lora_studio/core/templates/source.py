@@ -96,7 +96,7 @@ def _read_config(config: dict[str, Any], path: Path) -> str:
     if not isinstance(template, str) or not template:
         raise fail(
             "template.missing",
-            "There is no chat template in {path}.",
+            "No chat template was found in {path}.",
             "Choose a folder with chat_template.jinja or tokenizer_config.json, or the template file.",
             where=Where(file=str(path)),
             path=str(path),

@@ -105,7 +105,7 @@ class Nvml:
             self._cards = [self.library.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
         except Exception:
             # A missing package (macOS) or driver and a version mismatch raise different errors;
-            # all of them mean that there is no GPU to show.
+            # in all these cases, no GPU is shown.
             self._cards = []
 
     def read_gpus(self) -> tuple[GpuSample, ...]:

@@ -155,7 +155,7 @@ class Trace(PixelItem):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.look.width > 1)
         painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        if len(px) == 1 and not self.look.dots:  # a single value, so there is no line yet
+        if len(px) == 1 and not self.look.dots:  # one value is drawn as a dot
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QBrush(pen.color()))
             painter.drawEllipse(QPointF(px[0], py[0]), _FIRST, _FIRST)

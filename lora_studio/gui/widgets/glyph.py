@@ -94,7 +94,7 @@ class ElidedLink(QPushButton):
     def get_elided_text(self) -> str:
         """Return the text as shown, elided if necessary."""
         lacking = self.sizeHint().width() - self.width()
-        if lacking <= 0:  # a fraction of a pixel is no reason to elide
+        if lacking <= 0:  # fractions of a pixel are ignored
             return self.text()
         metrics = self.fontMetrics()
         room = metrics.horizontalAdvance(self.text()) - lacking

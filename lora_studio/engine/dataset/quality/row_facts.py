@@ -57,7 +57,7 @@ _MANY = 10_000
 _IN_FILES = 200_000
 _MOST_PROCESSES = 8
 
-#: Maximum number of shapes to store; with more, there is no common shape to differ from.
+#: Maximum number of shapes to store. Rows of a dataset with more have no common shape.
 _SHAPES = 10_000
 
 #: Rows listed for each fault and each reason.

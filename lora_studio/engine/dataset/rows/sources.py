@@ -156,7 +156,7 @@ def _get_local_files(
     raise file_error(
         path,
         "dataset.unreadable",
-        "{name} can't be read: there is no such file or folder.",
+        "{name} can't be read: the file or folder doesn't exist.",
         "Choose the file again.",
         name=path.name,
     )

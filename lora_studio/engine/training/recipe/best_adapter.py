@@ -69,7 +69,7 @@ class BestAdapterStore:
     ) -> Path | None:
         """Return the folder to save the adapter in if the last evaluation is the best, else None.
 
-        Also returns None if the recipe doesn't keep the best. Deletes the adapters that are no longer needed.
+        Also returns None if the recipe doesn't keep the best. Deletes outdated adapters.
         """
         best = find_best_evaluation(evaluations)
         if not spec.keep_best or best is None or best is not evaluations[-1]:

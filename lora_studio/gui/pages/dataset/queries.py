@@ -197,10 +197,7 @@ class DatasetQueries(QObject):
             self._canceled.clear()
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
-        if field in (
-            "sources",
-            "fixes",
-        ):  # caused by a drop or a click, so there is no typing to wait for
+        if field in ("sources", "fixes"):  # set by a drop or a click, not by typing
             self._queries["inspect_dataset"].ask_now()
         elif field in _ROWS:
             self._queries["inspect_dataset"].schedule()
