@@ -20,7 +20,7 @@ def set_thousands_mark(mark: str) -> None:
 
 def format_number(value: int) -> str:
     """Return a whole number with thousands separators: `12,345`."""
-    return _set_thousands(f"{value:,}")
+    return _insert_thousands_mark(f"{value:,}")
 
 
 def format_plural(count: int, singular: str, several: str = "") -> str:
@@ -99,7 +99,9 @@ def format_rate(per_second: float, unit: str = "tokens") -> str:
     """Return a speed: `1,240 tokens/s`, `3.4 tokens/s`."""
     if not math.isfinite(per_second):
         return _UNKNOWN
-    digits = _set_thousands(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
+    digits = (
+        _insert_thousands_mark(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
+    )
     return f"{digits} {unit}/s"
 
 
@@ -114,7 +116,7 @@ def join_names(items: Sequence[str], joint: str = "and") -> str:
     return f"{', '.join(items[:-1])}{comma} {joint} {items[-1]}"
 
 
-def _set_thousands(digits: str) -> str:
+def _insert_thousands_mark(digits: str) -> str:
     return digits if _thousands == "," else digits.replace(",", _thousands)
 
 
@@ -129,7 +131,7 @@ def _format_scaled(value: float, base: int, units: tuple[str, ...], whole_below:
     while index + 1 < len(units) and _round_for_display(scaled, index, whole_below)[0] >= base:
         scaled, index = scaled / base, index + 1
     rounded, decimals = _round_for_display(scaled, index, whole_below)
-    digits = _set_thousands(f"{rounded:,.{decimals}f}".removesuffix(".0"))
+    digits = _insert_thousands_mark(f"{rounded:,.{decimals}f}".removesuffix(".0"))
     return f"{digits} {units[index]}".strip()
 
 

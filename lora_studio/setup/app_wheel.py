@@ -12,7 +12,7 @@ from pathlib import Path
 from lora_studio import __version__
 from lora_studio.core.problems import fail
 from lora_studio.setup.environment import build_uv_environment, is_frozen
-from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, list_bundled_folders, run_checked
+from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, list_bundled_paths, run_checked
 
 NAME = "lora-studio"
 #: For builders: environment variable with the wheel of this program to install into engines.
@@ -45,7 +45,7 @@ def provide_wheel(
     if configured := os.environ.get(VARIABLE):
         return _hash_wheel(Path(configured))
     pattern = f"lora_studio-{__version__}-*.whl"
-    brought = [file for folder in list_bundled_folders("wheels") for file in folder.glob(pattern)]
+    brought = [file for folder in list_bundled_paths("wheels") for file in folder.glob(pattern)]
     if brought and (is_frozen() or _find_checkout() is None):
         return _hash_wheel(brought[0])
     if wheelhouse is not None and (included := next(wheelhouse.glob(pattern), None)):

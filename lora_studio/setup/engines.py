@@ -343,7 +343,7 @@ def list_outdated_engines(at: EngineRoot, keep: Engine) -> list[Engine]:
     ]
 
 
-def list_unfinished_folders(at: EngineRoot) -> Iterator[Path]:
+def iter_unfinished_folders(at: EngineRoot) -> Iterator[Path]:
     """Return the folders of interrupted setups."""
     if at.engines.is_dir():
         yield from (

@@ -243,7 +243,7 @@ def prepare_root(to: Path) -> EngineRoot:
 
 @contextlib.contextmanager
 def use_root(to: Path | None) -> Iterator[None]:
-    """Use another `get_root` for this thread while a setup runs there.
+    """Use another engine folder in this thread while a setup runs there.
 
     The engines in the current folder stay in use until `move_root`. Raises ProblemError if the
     folder isn't writable.

@@ -97,7 +97,7 @@ def _delete_cache_meanwhile(root: EngineRoot) -> Iterator[None]:
 
 def delete_leftovers(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
     """Delete leftovers of killed setups except downloads; raises ProblemError."""
-    left = list(engines.list_unfinished_folders(root))
+    left = list(engines.iter_unfinished_folders(root))
     for folder in left:
         log.write(f"{folder.name} was never finished")
         _kill_leftovers(folder)

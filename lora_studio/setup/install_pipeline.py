@@ -76,7 +76,7 @@ def install_packages(
 
 
 def _list_downloads(plan: SetupPlan) -> list[DownloadFile]:
-    """Download every wheel of the plan that isn't on this computer."""
+    """Return the wheels of the plan to download; deletes outdated ones from the folder."""
     files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
     expected = {file.target.name for file in files} | {file.part.name for file in files}
     plan.root.downloads.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ class Installer:
             self._changed.notify()
 
     def mark_downloaded(self, file: DownloadFile) -> None:
-        """Count a downloaded file."""
+        """Queue a downloaded wheel for installation."""
         self.add(file.name)
 
     def finish_downloads(self) -> None:

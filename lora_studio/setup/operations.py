@@ -106,7 +106,7 @@ class EngineSetup:
             yield from install.install_engine(self.plan, self.stop, log)
 
     def _foreign(self, root: EngineRoot) -> Engine | None:
-        """Update or repair a user's Python installation, in which only our own package may change."""
+        """Return the engine in the user's own Python that is updated or repaired, else None."""
         base = engines.get_current(root) if self.request.mode != "install" else None
         return base if base and not base.own_python else None
 

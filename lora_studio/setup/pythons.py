@@ -20,7 +20,7 @@ from lora_studio.setup.tools import (
     StopFlag,
     find_uv,
     get_error_line,
-    list_bundled_folders,
+    list_bundled_paths,
     run,
     run_checked,
 )
@@ -127,7 +127,7 @@ def install_standalone(
     """
     url = _find_download_url(series, stop, log)
     release, name = _split_url(url)
-    places = list_bundled_folders("python", release, name)
+    places = list_bundled_paths("python", release, name)
     if wheelhouse is not None:
         places.insert(0, wheelhouse / "python" / release / name)
     brought = next((one for one in places if one.is_file()), None)

@@ -112,7 +112,7 @@ def find_uv() -> Path:
     configured = os.environ.get(VARIABLE)
     for candidate in (
         Path(configured) if configured else None,
-        *list_bundled_folders("bin", name),
+        *list_bundled_paths("bin", name),
         _find_on_path(name),
     ):
         if candidate is not None and candidate.is_file():
@@ -130,7 +130,7 @@ def find_uv() -> Path:
     )
 
 
-def list_bundled_folders(*parts: str) -> list[Path]:
+def list_bundled_paths(*parts: str) -> list[Path]:
     """Return the paths where a bundled file can be: in the resources, or beside the app's program."""
     candidates = []
     with contextlib.suppress(FileNotFoundError):

@@ -133,7 +133,7 @@ def test_estimate_uses_the_device_with_the_least_free_memory(folder: Path, facts
     facts(23, inspect_devices=[emit(both)])
     settings = ("--set", "model.device=cuda:0,cuda:1", "--set", "model.sharding=replicate")
     told = json.loads(estimate(folder, "--json", *settings).stdout)
-    assert (told["device"]["text"], told["available"]) == ("Full GPU", 20 * model_facts.GIB)
+    assert (told["device"], told["available"]) == ("Full GPU", 20 * model_facts.GIB)
     divided = json.loads(estimate(folder, "--json", *settings[:3], "model.sharding=shard").stdout)
     assert told["weights"] / 2 < divided["weights"] < told["weights"]
     assert divided["activations"] == told["activations"]

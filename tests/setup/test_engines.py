@@ -105,7 +105,7 @@ def test_outdated_engines_exclude_variants_and_rollback_target(
 def test_folder_without_a_manifest_is_unfinished(root: EngineRoot) -> None:
     (root.engines / "cpu-9" / "venv").mkdir(parents=True)
     assert engines.list_engines() == []
-    assert [folder.name for folder in engines.list_unfinished_folders(root)] == ["cpu-9"]
+    assert [folder.name for folder in engines.iter_unfinished_folders(root)] == ["cpu-9"]
 
 
 def test_removing_the_current_engine_restores_the_previous_one(root: EngineRoot) -> None:
@@ -156,7 +156,7 @@ def test_partially_deleted_engine_is_unfinished(root: EngineRoot) -> None:
     (engine.folder / "part").mkdir()
     next(engines.iter_deletion(engine.folder))
     assert engines.list_engines(root) == []
-    assert [folder.name for folder in engines.list_unfinished_folders(root)] == ["cpu-1"]
+    assert [folder.name for folder in engines.iter_unfinished_folders(root)] == ["cpu-1"]
 
 
 def test_only_our_workers_count_as_jobs_in_a_user_python(root: EngineRoot) -> None:

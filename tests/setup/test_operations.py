@@ -458,7 +458,7 @@ def test_read_only_disk_is_reported_and_setup_resumes(
     assert current.python.exists()
     assert ready(run(SetupRequest(mode="update"))).name != before
     assert index.starts.count((torch, 0)) == 1
-    assert not list(engines.list_unfinished_folders(root))
+    assert not list(engines.iter_unfinished_folders(root))
 
 
 def test_all_downloads_use_the_proxy_of_the_environment(
@@ -523,7 +523,7 @@ def test_canceled_setup_keeps_the_old_engine(index: Index, root: EngineRoot) -> 
     assert last is not None
     assert last.kind == "cancelled"
     assert [one.name for one in engines.list_engines()] == [first.name]
-    assert not list(engines.list_unfinished_folders(root))
+    assert not list(engines.iter_unfinished_folders(root))
 
 
 def test_wheel_folder_installs_without_a_network(

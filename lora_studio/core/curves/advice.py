@@ -12,7 +12,7 @@ from lora_studio.core.problems import Fix
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.spec import TrainingSpec
 
-#: The highest and the lowest rank that advice suggests.
+#: The rank from which advice doesn't double it, and the lowest that advice suggests.
 _HIGHEST_RANK, _LOWEST_RANK = 128, 8
 
 
@@ -44,11 +44,11 @@ def suggest_fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
 
 
 def _suggest_lower_rates(training: TrainingSpec) -> Iterator[Fix]:
-    yield _set_rate(training.learning_rate / 3)
+    yield _suggest_rate(training.learning_rate / 3)
     if training.max_grad_norm == 0 or training.max_grad_norm > 1:
-        yield _set_training_field(text("Clip gradients at {value}", value=1), "max_grad_norm", 1.0)
+        yield _suggest_value(text("Clip gradients at {value}", value=1), "max_grad_norm", 1.0)
     if training.warmup_steps == 0 and training.warmup_share < 0.1:
-        yield _set_training_field(text("Warm up over 10 % of the steps"), "warmup_share", 0.1)
+        yield _suggest_value(text("Warm up over 10 % of the steps"), "warmup_share", 0.1)
 
 
 def _suggest_less_training(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
@@ -56,15 +56,15 @@ def _suggest_less_training(verdict: TrainingVerdict, recipe: RecipeFacts) -> Ite
     # Round to half epochs: the exact turning point of the curve is mostly noise.
     epochs = max(0.5, round(2 * verdict.best_step / recipe.steps_per_epoch) / 2)
     if epochs < training.epochs:
-        yield _set_training_field(_format_epochs(epochs), "epochs", epochs)
+        yield _suggest_value(_format_epochs(epochs), "epochs", epochs)
     if lora.dropout < 0.1:
         yield Fix(
             label=text("Dropout {value}", value="0.1"), step="lora", field="dropout", value=0.1
         )
     if lora.rank > _LOWEST_RANK:
-        yield _set_rank(lora, max(_LOWEST_RANK, lora.rank // 2))
+        yield _suggest_rank(lora, max(_LOWEST_RANK, lora.rank // 2))
     if not training.keep_best:
-        yield _set_training_field(text("Keep the best adapter"), "keep_best", True)
+        yield _suggest_value(text("Keep the best adapter"), "keep_best", True)
 
 
 def _suggest_more_capacity(recipe: RecipeFacts) -> Iterator[Fix]:
@@ -72,10 +72,10 @@ def _suggest_more_capacity(recipe: RecipeFacts) -> Iterator[Fix]:
     about = OPTIMIZERS[training.optimizer]
     rate = max(3 * training.learning_rate, about.lowest)
     if rate <= about.highest / 2:
-        yield _set_rate(rate)
+        yield _suggest_rate(rate)
     yield from _suggest_wider_adapter(recipe.lora)
     if recipe.lora.rank < _HIGHEST_RANK:
-        yield _set_rank(recipe.lora, 2 * recipe.lora.rank)
+        yield _suggest_rank(recipe.lora, 2 * recipe.lora.rank)
 
 
 def _suggest_wider_adapter(lora: LoraSpec) -> Iterator[Fix]:
@@ -90,21 +90,19 @@ def _suggest_wider_adapter(lora: LoraSpec) -> Iterator[Fix]:
 def _suggest_more_epochs(training: TrainingSpec) -> Fix:
     if training.max_steps:
         steps = 2 * training.max_steps
-        return _set_training_field(
+        return _suggest_value(
             counted(steps, "Train for {n} step", "Train for {n} steps"), "max_steps", steps
         )
     epochs = min(1000.0, 2 * training.epochs)
-    return _set_training_field(_format_epochs(epochs), "epochs", epochs)
+    return _suggest_value(_format_epochs(epochs), "epochs", epochs)
 
 
-def _set_rate(rate: float) -> Fix:
+def _suggest_rate(rate: float) -> Fix:
     value = float(f"{rate:.1g}")
-    return _set_training_field(
-        text("Learning rate {value:small}", value=value), "learning_rate", value
-    )
+    return _suggest_value(text("Learning rate {value:small}", value=value), "learning_rate", value)
 
 
-def _set_rank(lora: LoraSpec, rank: int) -> Fix:
+def _suggest_rank(lora: LoraSpec, rank: int) -> Fix:
     """Return a change of the rank that keeps the ratio of alpha to rank."""
     alpha = max(1, round(lora.alpha * rank / lora.rank))
     return Fix(
@@ -122,5 +120,5 @@ def _format_epochs(epochs: float) -> Text:
     return text("Train for {epochs} epochs", epochs=f"{epochs:g}")
 
 
-def _set_training_field(label: Text, field: str, value: object) -> Fix:
+def _suggest_value(label: Text, field: str, value: object) -> Fix:
     return Fix(label=label, step="training", field=field, value=value)

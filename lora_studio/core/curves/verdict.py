@@ -66,8 +66,8 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
     validation loss is noticeably above an earlier lowest one; if the lowest was the first
     evaluation, only if the training loss fell meanwhile. Not learning: less than 2 % lower at the
     end. Still falling: another 2 % lower over the last third of the steps (or the last evaluation),
-    beyond the noise; with three or more evaluations, the last drop must also exceed half the
-    average drop. Improved: everything else.
+    beyond the noise; with three or more evaluations, also if the last one is the best and the last
+    drop exceeds half the average drop. Improved: everything else.
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):

@@ -88,8 +88,20 @@ class Redactor:
         return text
 
 
+#: Fields of a stored message, `core.messages.Text`.
+_MESSAGE = {"template", "values", "singular"}
+
+
 def without_texts(value: Any, key: str = "") -> Any:
     """Return the value without texts, except under names whose text comes from the program."""
+    if isinstance(value, dict) and value.keys() >= _MESSAGE:
+        if not value["values"]:  # possibly not a template, but somebody's text
+            return without_texts(value["template"], key)
+        return {name: value[name] for name in ("template", "singular")} | {
+            "values": {
+                name: without_texts(item, "values") for name, item in value["values"].items()
+            }
+        }
     if isinstance(value, dict):
         inside = "packages" if key in ("packages", "versions") else ""
         return {name: without_texts(item, inside or name) for name, item in value.items()}

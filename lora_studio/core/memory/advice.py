@@ -71,7 +71,7 @@ def find_largest_micro_batch(plan: MemoryPlan) -> int | None:
 def find_cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
     """Return the cheapest change that makes the training fit, or None.
 
-    Changes are cumulative and tried in order of their cost: smaller micro-batches (a little time),
+    Except for micro-batches, changes add up. They are tried in order of their cost: smaller micro-batches (a little time),
     recomputing activations (a third of the speed), both, an 8-bit optimizer, weights sharded across
     several GPUs (communication), a 4-bit base (some quality), and a shorter sequence length (part
     of the data).
@@ -123,7 +123,7 @@ def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
     if (shorter := _shorten_sequences(MemoryChange(NO_TEXT, (), plan))) is not None:
         yield shorter
     if (
-        shorter := _shorten_sequences(_add_change(current, *_set_micro_batch(current.plan, 1)))
+        shorter := _shorten_sequences(_add_change(current, *_change_micro_batch(current.plan, 1)))
     ) is not None:
         yield shorter
 
@@ -132,10 +132,10 @@ def _with_smaller_micro_batch(change: MemoryChange) -> Iterator[MemoryChange]:
     """Return the change to the largest smaller micro-batch that fits."""
     size = find_largest_micro_batch(change.plan)
     if size is not None and size < change.plan.training.micro_batch:
-        yield _add_change(change, *_set_micro_batch(change.plan, size))
+        yield _add_change(change, *_change_micro_batch(change.plan, size))
 
 
-def _set_micro_batch(
+def _change_micro_batch(
     plan: MemoryPlan, size: int
 ) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
     smaller = with_micro_batch(plan, size)

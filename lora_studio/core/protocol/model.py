@@ -108,7 +108,7 @@ class Device(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str  # auto, cpu, mps, cuda:0 …
-    title: Text | str  # a card's own name stays a string
+    title: str | Text  # a card's own name stays a string
     total_bytes: int
     free_bytes: int
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"

@@ -65,7 +65,7 @@ class MemoryEstimate(BaseModel):
     uncounted: int = 0
     guessed: int = 0
     available: int | None = None
-    device: Text | str = ""
+    device: str | Text = ""
     seconds: float | None = None
 
     @property

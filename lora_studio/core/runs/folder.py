@@ -408,7 +408,7 @@ def find_latest(runs: Path) -> RunFolder | None:
 
 
 def list_started_runs(runs: Path, most: int) -> list[RunFolder]:
-    """Yield the started runs, newest first, reading no more folders than requested."""
+    """Return the started runs, newest first, reading no more folders than requested."""
     try:
         with os.scandir(runs) as entries:
             names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)

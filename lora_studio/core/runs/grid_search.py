@@ -84,23 +84,23 @@ def _build_table(name: str, runs: list[RunSummary]) -> GridTable:
     columns = _list_values(runs, second) if second else [None]
     placed = {
         (
-            _get_sort_key(run.value(first)),
-            _get_sort_key(run.value(second)) if second else _get_sort_key(None),
+            _get_cell_key(run.value(first)),
+            _get_cell_key(run.value(second)) if second else _get_cell_key(None),
         ): run
         for run in reversed(runs)
     }
     cells = [
-        [placed.get((_get_sort_key(row), _get_sort_key(column))) for column in columns]
+        [placed.get((_get_cell_key(row), _get_cell_key(column))) for column in columns]
         for row in rows
     ]
     return GridTable(name, grid.fields, rows, columns, cells)
 
 
 def _list_values(runs: list[RunSummary], setting: str) -> list[Any]:
-    values = {_get_sort_key(run.value(setting)): run.value(setting) for run in runs}
+    values = {_get_cell_key(run.value(setting)): run.value(setting) for run in runs}
     numbers = all(isinstance(value, int | float) for value in values.values())
     return sorted(values.values(), key=None if numbers else str)
 
 
-def _get_sort_key(value: Any) -> str:
+def _get_cell_key(value: Any) -> str:
     return repr(value)

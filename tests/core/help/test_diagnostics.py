@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.help import diagnostics
 from lora_studio.core.help.redaction import Redactor, without_texts
+from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
@@ -182,6 +183,17 @@ def test_texts_under_unknown_names_are_removed(event: dict[str, str]) -> None:
     kept = without_texts({"kind": "log", **event})
     assert kept.pop("kind") == "log"
     assert all(value == f"[{len(event[name])} characters]" for name, value in kept.items())
+
+
+def test_messages_keep_their_template_and_lose_their_values() -> None:
+    inner = text("the file {name} is damaged", name=SECRET_ROW)
+    message = text("{reason}: {version} of {n} rows.", reason=inner, version=SECRET_ROW, n=3)
+    for dumped in (message.model_dump(mode="json"), message.model_dump(context=READABLE)):
+        redacted = json.dumps(without_texts({"reason": dumped, "template": SECRET_ROW}))
+        assert "{reason}: {version} of {n} rows." in redacted
+        assert "the file {name} is damaged" in redacted
+        assert '"n": 3' in redacted
+        assert SECRET_ROW not in redacted
 
 
 def test_archive_contains_only_the_chosen_entries(project_folder: Path, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def split_turns(
 def _join_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
     """Return a prompt and its continuation, without the part of one that repeats the other."""
     prompt_texts, common_texts = (
-        [_get_content(turn) for turn in prompt],
-        [_get_content(turn) for turn in common],
+        [_get_role_and_content(turn) for turn in prompt],
+        [_get_role_and_content(turn) for turn in common],
     )
     for one, other, whole in (
         (prompt_texts, common_texts, common),
@@ -42,7 +42,7 @@ def _join_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
     return [*prompt, *common]
 
 
-def _get_content(turn: Message) -> tuple[str, str]:
+def _get_role_and_content(turn: Message) -> tuple[str, str]:
     return turn.role, turn.content
 
 

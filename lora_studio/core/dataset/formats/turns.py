@@ -100,7 +100,7 @@ def detect_style(value: Any) -> Style | None:
     turns = _list_turns(value)
     if not turns or not all(isinstance(turn, dict) and _is_turn(turn) for turn in turns[:4]):
         return None
-    if all(_get_speaker(turn) is None for turn in turns[:4]):
+    if all(_find_speaker_field(turn) is None for turn in turns[:4]):
         # {"answer": …, "model": …} alone is not a turn of a conversation.
         speakers = {parse_speaker(str(key)) for turn in turns[:4] for key in turn}
         return "sharegpt" if {"user", "assistant"} <= speakers else None
@@ -110,7 +110,7 @@ def detect_style(value: Any) -> Style | None:
 
 def read_system(value: Any) -> str:
     """Return the text of a system message: text, parts, or a turn; raises UnusableRow."""
-    if isinstance(value, dict) and (what := _get_content(value)):
+    if isinstance(value, dict) and (what := _find_content_field(value)):
         value = value[what]
     return read_parts(value).text
 
@@ -123,7 +123,7 @@ def is_turn(value: Any) -> bool:
 def has_turns(value: Any) -> bool:
     """Return whether a value is a list in which at least one item is a turn with a role."""
     return isinstance(value, list | tuple) and any(
-        isinstance(item, dict) and _get_speaker(item) is not None for item in value
+        isinstance(item, dict) and _find_speaker_field(item) is not None for item in value
     )
 
 
@@ -135,7 +135,7 @@ def is_tree(value: Any) -> bool:
 def is_answer_first(value: Any) -> bool:
     """Return whether the first turn of a conversation is the assistant's (or it is empty)."""
     for turn in _list_turns(value) or ():
-        who = _get_speaker(turn) if isinstance(turn, dict) else None
+        who = _find_speaker_field(turn) if isinstance(turn, dict) else None
         return who is not None and parse_speaker(str(turn[who])) in ("assistant", "call")
     return True
 
@@ -143,15 +143,17 @@ def is_answer_first(value: Any) -> bool:
 def is_question_last(value: Any) -> bool:
     """Return whether the last turn of a conversation is the user's."""
     turns = _list_turns(value) or [None]
-    who = _get_speaker(turns[-1]) if isinstance(turns[-1], dict) else None
+    who = _find_speaker_field(turns[-1]) if isinstance(turns[-1], dict) else None
     return who is not None and parse_speaker(str(turns[-1][who])) == "user"
 
 
 def _is_turn(turn: dict[str, Any]) -> bool:
     if turn.get("type") in _ITEMS:
         return True
-    if _get_speaker(turn) is not None:
-        return _get_content(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
+    if _find_speaker_field(turn) is not None:
+        return _find_content_field(turn) is not None or any(
+            turn.get(name) for name in _CALLS + _THINKING
+        )
     speakers = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
     return bool(speakers) and None not in speakers
 
@@ -179,14 +181,14 @@ def _list_turns(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, list | tuple) else None
 
 
-def _get_speaker(turn: dict[str, Any]) -> str | None:
+def _find_speaker_field(turn: dict[str, Any]) -> str | None:
     names = (name for name in _WHO if isinstance(turn.get(name), str))
     who = next(names, None)
     # In {"user": "Hello"}, the key names the speaker.
-    return None if who == "user" and not _get_content(turn) else who
+    return None if who == "user" and not _find_content_field(turn) else who
 
 
-def _get_content(turn: dict[str, Any]) -> str | None:
+def _find_content_field(turn: dict[str, Any]) -> str | None:
     return next((name for name in _WHAT if not is_missing(turn.get(name))), None)
 
 
@@ -226,7 +228,7 @@ def _is_answer_item(turn: Any) -> bool:
     """Return whether a turn is only a call or only a thought, which may belong to the next answer."""
     if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
         return False
-    who = _get_speaker(turn)
+    who = _find_speaker_field(turn)
     is_call = who is not None and parse_speaker(str(turn[who])) == "call"
     return is_call or turn.get("type") in (_CALL_ITEM, _THOUGHT_ITEM)
 
@@ -311,7 +313,7 @@ def _iter_messages(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
         reasoning = turn.get("content") or turn.get("summary")
         if thought := read_parts(reasoning).text if reasoning else "":
             yield build_message("assistant", "", thinking=thought)
-    elif (field := _get_speaker(turn)) is None:
+    elif (field := _find_speaker_field(turn)) is None:
         yield from _iter_keyed(turn)
     else:
         yield from _iter_spoken(str(turn[field]), turn, names)
@@ -338,7 +340,7 @@ def _iter_spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> I
         )
     if is_cut_short(turn):
         raise UnusableRow(CUT_SHORT)
-    what = _get_content(turn)
+    what = _find_content_field(turn)
     value = turn[what] if what else None
     if speaker == "call":
         yield _read_call_turn(value)
