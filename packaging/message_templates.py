@@ -18,7 +18,7 @@ _FIELD = re.compile(r"\{[^}]*\}")
 _TYPE = re.compile(r"\b(Text|Template)\b")
 #: Functions of the window that translate a literal, and functions that only format messages from elsewhere.
 _TRANSLATED = {"tr", "mark"}
-_SHOWING = {"render", "tell", "listed"}
+_SHOWING = {"render", "listed"}
 #: Maximum number of names that are followed from a parameter to the literal.
 _DEEPEST = 3
 

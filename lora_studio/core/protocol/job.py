@@ -46,7 +46,7 @@ class Shutdown(BaseCommand):
 
 
 #: Protocol version, incremented whenever a command or an event changes its meaning.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class Hello(BaseEvent):

@@ -41,7 +41,7 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
     except errors.HfHubHTTPError as error:
         raise http_error(error, kind, repository=repository) from error
     except get_network_errors() as error:
-        raise _download_interrupted(repository, kind, error) from error
+        raise _download_interrupted_error(repository, kind, error) from error
 
 
 def hub_error(
@@ -132,7 +132,7 @@ def _no_readable_weights_error(repository: str, kind: RepositoryKind) -> Problem
     )
 
 
-def _download_interrupted(
+def _download_interrupted_error(
     repository: str, kind: RepositoryKind, error: BaseException
 ) -> ProblemError:
     return hub_error(

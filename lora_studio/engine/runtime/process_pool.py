@@ -51,7 +51,7 @@ def map_in_processes(
     once for all processes. With `helping` this process works on pieces itself until the first of the
     others has finished one; those results stay in memory, so they must be small.
     """
-    context = _process_context(preload)
+    context = _create_process_context(preload)
     cancelled = context.Event()
     pool = ProcessPoolExecutor(processes, context, _init_process, (work, cancelled))
     try:
@@ -69,13 +69,13 @@ def map_in_processes(
             futures.extend(pool.submit(_run_piece, piece) for piece in islice(remaining, 1))
             yield result
     except BrokenProcessPool as error:
-        raise _process_died() from error
+        raise _process_died_error() from error
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _process_context(preload: Sequence[str]) -> BaseContext:
+def _create_process_context(preload: Sequence[str]) -> BaseContext:
     """Return the context of a fork server with these modules, or of spawned processes."""
     method = "forkserver" if preload and sys.platform != "win32" else "spawn"
     context = multiprocessing.get_context(method)
@@ -84,7 +84,7 @@ def _process_context(preload: Sequence[str]) -> BaseContext:
     return context
 
 
-def _process_died() -> ProblemError:
+def _process_died_error() -> ProblemError:
     return fail(
         "dataset.process_died",
         "A worker process stopped unexpectedly, most likely because memory ran out.",

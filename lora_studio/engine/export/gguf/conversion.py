@@ -176,7 +176,7 @@ def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
 
 
 def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobContext) -> GgufFiles:
-    """Convert, then write the quantizations from the largest to the smallest."""
+    """Convert, then write the quantizations from largest to smallest; the converted type comes last."""
     source = plan.model(plan.scratch)
     first = choose_first_pass(source.tensors, quantizations)
     _require_space(plan, source, first, quantizations)

@@ -87,7 +87,7 @@ def estimate_sizes(
 ) -> dict[Quantization, int]:
     """Return the bytes that each quantization of `source` would need, by the packaged library.
 
-    Only shapes and types of `source` matter: `gguf.outline` writes a file without weights. With an
+    Only shapes and types of `source` matter: `converter.convert(outline=True)` leaves out weights. With an
     importance matrix the quantizer chooses other types for some tensors. Quantizations that are
     impossible for this model are left out. Raises ProblemError when the file can't be read.
     """

@@ -220,28 +220,29 @@ def is_gated_mlp(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
     )
 
 
-def _rotate_by_liger(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    cosine: torch.Tensor,
-    sine: torch.Tensor,
-    unsqueeze_dim: int = 1,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotate queries and keys with one kernel; raises NotImplementedError for another layout."""
-    if unsqueeze_dim != 1:
-        raise NotImplementedError("heads in another layout")
-    return liger.rotary_embedding(query, key, cosine, sine)
-
-
 @cache
-def _create_rotating_forward(
-    kind: type[torch.nn.Module], rotate: Callable[..., Any]
-) -> Callable[..., Any] | None:
-    """Return an attention's forward with `rotate` instead of its module's function; None if the module has no such function."""
+def _create_rotating_forward(kind: type[torch.nn.Module]) -> Callable[..., Any] | None:
+    """Return an attention's forward that rotates with Liger's kernel, None if it doesn't rotate.
+
+    The module's own function stays for heads in another layout than Liger's.
+    """
     forward = kind.forward
     code = getattr(forward, "__code__", None)
     if code is None or _ROTATION not in code.co_names or forward.__closure__:
         return None
+    own_rotation = forward.__globals__[_ROTATION]
+
+    def rotate(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        cosine: torch.Tensor,
+        sine: torch.Tensor,
+        unsqueeze_dim: int = 1,
+    ) -> Any:
+        if unsqueeze_dim != 1:
+            return own_rotation(query, key, cosine, sine, unsqueeze_dim=unsqueeze_dim)
+        return liger.rotary_embedding(query, key, cosine, sine)
+
     names = {**forward.__globals__, _ROTATION: rotate}
     replaced = types.FunctionType(code, names, forward.__name__, forward.__defaults__)
     replaced.__kwdefaults__ = forward.__kwdefaults__
@@ -293,7 +294,7 @@ def _get_liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replaceme
         replacements.append(_Replacement(partial(_liger_gated_forward, kind="silu"), "gates"))
     if gates_by_liger and is_gated_mlp(layer, GELUTanh):
         replacements.append(_Replacement(partial(_liger_gated_forward, kind="gelu"), "gates"))
-    rotated = _create_rotating_forward(layer.__class__, _rotate_by_liger)
+    rotated = _create_rotating_forward(layer.__class__)
     if rotated is not None:
         replacements.append(_Replacement(rotated, "rotations"))
     return replacements

@@ -109,7 +109,7 @@ class Scorer:
             self._head = self._with_liger_loss(self._head)
 
     def load_reference(self) -> None:
-        """Prepare for `reference`; raises ProblemError where the model can't serve as its own reference."""
+        """Prepare for `switch_to_reference`; raises ProblemError where the model can't serve as its own reference."""
         if self.model.peft_config["default"].bias != "none":
             raise fail(
                 "training.reference_has_biases",

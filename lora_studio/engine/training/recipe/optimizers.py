@@ -38,8 +38,8 @@ def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.
         raise ProblemError(optimizer_unavailable_error(reason))
     about = OPTIMIZERS[spec.optimizer]
     # Paged memory can move from the GPU to main memory; on a CPU there is nowhere to move to.
-    is_paged = device.type == "cuda"
-    name = about.class_name if is_paged else about.class_name.removeprefix("Paged")
+    can_page = device.type == "cuda"
+    name = about.class_name if can_page else about.class_name.removeprefix("Paged")
     create = getattr(importlib.import_module(_MODULES[about.library]), name)
     optimizer = create(
         groups, lr=spec.learning_rate, weight_decay=spec.weight_decay, **about.arguments

@@ -668,7 +668,7 @@ def test_file_without_rows_is_refused_with_one_clear_problem(
 
 
 def test_missing_file_and_empty_folder_are_reported(tmp_path: Path) -> None:
-    assert "no such file" in str(refusal(tmp_path / "none.json").what)
+    assert "doesn't exist" in str(refusal(tmp_path / "none.json").what)
     (tmp_path / "empty").mkdir()
     assert "contains no data files" in str(refusal(tmp_path / "empty").what)
 
