@@ -75,9 +75,10 @@ def collect(files: Iterable[Path]) -> Templates:
             {**public.functions, **private[file].functions},
             {**public.methods, **private[file].methods},
         )
-        for name, alias in _imports(tree):
+        imported = list(_imports(tree))
+        for name, alias in imported:
             declarations.functions[alias] = public.functions.get(name, [])
-        declarations.modules = frozenset(alias for _, alias in _imports(tree))
+        declarations.modules = frozenset(alias for _, alias in imported)
         _Collector(file, declarations, templates).collect(tree)
     return templates
 
@@ -114,17 +115,17 @@ def _definitions(
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield owner, child
             yield from _definitions(child, child.name if isinstance(child, ast.ClassDef) else None)
-        else:
+        elif not isinstance(child, ast.expr):
             yield from _definitions(child, owner)
 
 
-def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
     """Yield the names that a module imports, and their local names."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            yield from (
-                (imported.name, imported.asname or imported.name) for imported in node.names
-            )
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ImportFrom):
+            yield from ((name.name, name.asname or name.name) for name in child.names)
+        elif not isinstance(child, ast.expr):
+            yield from _imports(child)
 
 
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -> Parameters:
@@ -145,7 +146,10 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -
 
 
 def _is_message(annotation: ast.expr | None) -> bool:
-    return annotation is not None and _TYPE.search(ast.unparse(annotation)) is not None
+    if annotation is None:
+        return False
+    names = (getattr(node, "id", getattr(node, "value", None)) for node in ast.walk(annotation))
+    return any(isinstance(name, str) and _TYPE.search(name) for name in names)
 
 
 class _Collector(ast.NodeVisitor):

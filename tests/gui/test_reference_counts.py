@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 CALLS = 2000
 
 
+@pytest.mark.slow
 def test_qt_calls_do_not_change_the_reference_count_of_none(qtbot: QtBot) -> None:
     label = QLabel()
     qtbot.addWidget(label)

@@ -252,6 +252,7 @@ TALK_WITH_CALLS: list[Message] = [
 ]
 
 
+@pytest.mark.slow
 def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> None:
     found = family_derived("caller")
     assert (found.tools, found.thinking) == (True, True)
@@ -266,6 +267,7 @@ def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> Non
     assert '<result>a "thing"</result>' in text
 
 
+@pytest.mark.slow
 def test_call_ids_and_indented_tools_are_rendered(real_go: RealGo) -> None:
     found = family_derived("tagger")
     assert ServerNeed.CALL_IDS in found.needs
@@ -737,6 +739,7 @@ def test_omitted_or_repeated_contents_are_derived(source: str, real_go: RealGo) 
     assert equal_in_go(real_go, template, found) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [

@@ -128,6 +128,7 @@ def test_trainable_weights_are_32_bit_outputs_keep_base_dtype(
             assert layer(inputs).dtype == dtype
 
 
+@pytest.mark.slow
 def test_norm_of_16_bit_base_learns_below_its_rounding(start: Start, tiny: TinyModel) -> None:
     run = start({"modules_to_save": ["norm"]}, "bf16", learning_rate=1e-4)
     channel = train(run)

@@ -87,7 +87,9 @@ def unbroken(start: Start) -> RunFolder:
     return run
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, 12])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow), 12]
+)
 def test_resume_after_pause_matches_an_unbroken_run(
     start: Start, unbroken: RunFolder, step: int
 ) -> None:

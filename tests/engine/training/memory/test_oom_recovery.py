@@ -105,7 +105,7 @@ def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
         pytest.param("sft", {}, 1, id="sft"),
         pytest.param("pairs", {}, 2, id="dpo", marks=pytest.mark.slow),
         pytest.param("pairs", {"preference": "orpo"}, 2, id="orpo", marks=pytest.mark.slow),
-        pytest.param("labels", {}, 1, id="kto"),
+        pytest.param("labels", {}, 1, id="kto", marks=pytest.mark.slow),
     ],
 )
 def test_oom_keeps_the_curve_with_smaller_micro_batches(
@@ -144,7 +144,9 @@ def test_hopeless_oom_is_a_problem_with_the_cheapest_fix(start: Start, limit: Li
     assert not channel.of(events.StepDone)
 
 
-@pytest.mark.parametrize("at", [2, pytest.param(5, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize(
+    "at", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
+)
 def test_oom_in_the_middle_repeats_only_that_step(start: Start, limit: Limit, at: int) -> None:
     """Micro-batches of 2 rows: one probe, 3 in each step, 3 in each evaluation of 5 rows."""
     recipe = {"micro_batch": 2, "gradient_accumulation": 3}
@@ -329,15 +331,16 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
 
 
 #: In the order of writing: the beginning; the best and a checkpoint at steps 2 and 4; the end.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("calls", "codes"),
     [
         pytest.param({1}, [], id="the beginning, once"),
-        pytest.param({2}, [], id="the best, once", marks=pytest.mark.slow),
+        pytest.param({2}, [], id="the best, once"),
         pytest.param({2, 3}, ["training.no_memory_for_best"], id="the best"),
-        pytest.param({3}, [], id="a checkpoint, once", marks=pytest.mark.slow),
+        pytest.param({3}, [], id="a checkpoint, once"),
         pytest.param({3, 4}, ["training.no_memory_for_checkpoint"], id="a checkpoint"),
-        pytest.param({6}, [], id="the end, once", marks=pytest.mark.slow),
+        pytest.param({6}, [], id="the end, once"),
     ],
 )
 def test_oom_while_saving_does_not_end_training(

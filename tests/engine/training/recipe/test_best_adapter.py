@@ -391,6 +391,7 @@ def sampled(channel: RecordingChannel) -> list[tuple[int, int, str]]:
     return [(item.step, item.index, item.source) for item in channel.of(events.Sampled)]
 
 
+@pytest.mark.slow
 def test_samples_are_answered_at_each_evaluation(start: Start) -> None:
     run = start(sample_prompts=["What is 3, and 4?"], sample_rows=1, sample_tokens=6)
     channel = train(run)

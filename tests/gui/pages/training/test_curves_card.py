@@ -134,6 +134,7 @@ def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
     qtbot.waitUntil(file.exists, timeout=WAIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("palette", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
 def test_exported_image_has_the_chosen_size_and_theme(
     qtbot: QtBot, card: CurvesCard, tmp_path: Path, palette: theme.ColorPalette
