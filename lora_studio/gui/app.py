@@ -115,7 +115,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # also called when the desktop session ends
     window.show()
     window.engine.open_if_missing()
-    window.updates.check_at_startup()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))

@@ -30,7 +30,7 @@ class TableLayout(BaseModel):
 
 
 class Preferences(BaseModel):
-    """Preferences in one JSON file; unknown entries of newer versions are ignored."""
+    """Preferences in one JSON file; unknown entries of other versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -60,12 +60,6 @@ class Preferences(BaseModel):
     offline: bool = False
     #: Folders outside projects that the adapter library searches.
     adapter_folders: list[str] = []
-    #: Whether to check for updates at startup; off until the user allows it.
-    look_for_updates: bool = False
-    #: URL to check for updates, "" for the distributor's.
-    update_address: str = ""
-    #: Time of the last check for updates, in seconds since 1970.
-    updates_asked: float = 0.0
 
     @classmethod
     def load(cls) -> Preferences:

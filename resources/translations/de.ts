@@ -1050,10 +1050,6 @@
             <translation>ChatML</translation>
         </message>
         <message>
-            <source>Check for updates at startup, at most once a day</source>
-            <translation>Beim Start nach Updates suchen, höchstens einmal am Tag</translation>
-        </message>
-        <message>
             <source>Check its log (`ollama serve` prints it) and export again.</source>
             <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus) und exportieren Sie noch einmal.</translation>
         </message>
@@ -1064,10 +1060,6 @@
         <message>
             <source>Check its log (`ollama serve` prints it). Updating Ollama often helps.</source>
             <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus). Oft hilft ein Update von Ollama.</translation>
-        </message>
-        <message>
-            <source>Check now</source>
-            <translation>Jetzt suchen</translation>
         </message>
         <message>
             <source>Check some rows. If they are not conversations, remove that column.</source>
@@ -1150,10 +1142,6 @@
             <translation>Prüfen Sie die Netzwerkverbindung und versuchen Sie es noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
         </message>
         <message>
-            <source>Check the network connection and the address in Settings.</source>
-            <translation>Prüfen Sie die Netzwerkverbindung und die Adresse in den Einstellungen.</translation>
-        </message>
-        <message>
             <source>Check the network connection, or set up the engine from an installed app.</source>
             <translation>Prüfen Sie die Netzwerkverbindung oder richten Sie die Engine aus einer installierten App ein.</translation>
         </message>
@@ -1228,10 +1216,6 @@
         <message>
             <source>Checking the token…</source>
             <translation>Das Token wird geprüft…</translation>
-        </message>
-        <message>
-            <source>Checking…</source>
-            <translation>Wird gesucht…</translation>
         </message>
         <message>
             <source>Checkpoint every</source>
@@ -2015,10 +1999,6 @@
         <message>
             <source>Couldn't change the queue: {reason}.</source>
             <translation>Die Warteschlange konnte nicht geändert werden: {reason}.</translation>
-        </message>
-        <message>
-            <source>Couldn't check for updates: {reason}.</source>
-            <translation>Die Suche nach Updates ist fehlgeschlagen: {reason}.</translation>
         </message>
         <message>
             <source>Couldn't create the run folder: {reason}.</source>
@@ -3829,24 +3809,12 @@
             <translation>LoRA</translation>
         </message>
         <message>
-            <source>LoRA Studio checks for updates at one address, which Settings shows. Nothing else needs that address.</source>
-            <translation>LoRA Studio sucht unter einer einzigen Adresse nach Aktualisierungen; sie steht in den Einstellungen. Nichts anderes braucht diese Adresse.</translation>
-        </message>
-        <message>
             <source>LoRA Studio connects only to this computer: no Hugging Face Hub, no downloads, no remote Ollama server. An Ollama server on this computer still works.</source>
             <translation>LoRA Studio verbindet sich nur mit diesem Computer: kein Hugging Face Hub, keine Downloads, kein entfernter Ollama-Server. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
         </message>
         <message>
-            <source>LoRA Studio doesn't check for updates unless you turn this on. It then reads one URL, sends nothing about you or this computer, and installs nothing.</source>
-            <translation>LoRA Studio sucht nur nach Updates, wenn Sie dies einschalten. Es liest dann eine einzige Adresse, sendet nichts über Sie oder diesen Computer und installiert nichts.</translation>
-        </message>
-        <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
-        </message>
-        <message>
-            <source>LoRA Studio is up to date.</source>
-            <translation>LoRA Studio ist aktuell.</translation>
         </message>
         <message>
             <source>LoRA Studio keeps the previous engine after an update or repair. Install another engine instead.</source>
@@ -3859,10 +3827,6 @@
         <message>
             <source>LoRA Studio ran into an unexpected error: {exception}</source>
             <translation>In LoRA Studio ist ein unerwarteter Fehler aufgetreten: {exception}</translation>
-        </message>
-        <message>
-            <source>LoRA Studio {version} is available.</source>
-            <translation>LoRA Studio {version} ist verfügbar.</translation>
         </message>
         <message>
             <source>LoRA Studio {version}, Python {python_version}</source>
@@ -4655,10 +4619,6 @@
             <translation>Keine trainierbaren Parameter: Dieses Modell hat keine der ausgewählten Schichten.</translation>
         </message>
         <message>
-            <source>No update URL is set. Enter one above.</source>
-            <translation>Keine Update-Adresse angegeben. Geben Sie oben eine ein.</translation>
-        </message>
-        <message>
             <source>No usable rows found. {evidence}</source>
             <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
         </message>
@@ -4810,10 +4770,6 @@
         <message>
             <source>Offline mode is on, and {repository} is not complete on this computer.</source>
             <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Computer nicht vollständig.</translation>
-        </message>
-        <message>
-            <source>Offline mode is on, so LoRA Studio can't check for updates.</source>
-            <translation>Der Offline-Modus ist an, daher sucht LoRA Studio nicht nach Updates.</translation>
         </message>
         <message>
             <source>Offline mode is on, so nothing can be downloaded.</source>
@@ -4974,10 +4930,6 @@
         <message>
             <source>Open project</source>
             <translation>Projekt öffnen</translation>
-        </message>
-        <message>
-            <source>Open release page</source>
-            <translation>Versionsseite öffnen</translation>
         </message>
         <message>
             <source>Open the project at its new location, or save it under another name.</source>
@@ -8448,10 +8400,6 @@
             <translation>Typ</translation>
         </message>
         <message>
-            <source>URL</source>
-            <translation>Adresse</translation>
-        </message>
-        <message>
             <source>Unbalanced labels</source>
             <translation>Ungleiche Bewertungen</translation>
         </message>
@@ -8596,10 +8544,6 @@
             <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Tools. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
-            <source>Update URL</source>
-            <translation>Update-Adresse</translation>
-        </message>
-        <message>
             <source>Update strength by layer</source>
             <translation>Stärke der Änderung je Schicht</translation>
         </message>
@@ -8618,10 +8562,6 @@
         <message>
             <source>Updated tensors</source>
             <translation>Geänderte Tensoren</translation>
-        </message>
-        <message>
-            <source>Updates</source>
-            <translation>Updates</translation>
         </message>
         <message>
             <source>Updates the engine to this version of LoRA Studio. Only changed packages are downloaded. You can roll back afterwards.</source>
@@ -9541,10 +9481,6 @@
         <message>
             <source>high confidence</source>
             <translation>sicher</translation>
-        </message>
-        <message>
-            <source>https://…</source>
-            <translation>https://…</translation>
         </message>
         <message>
             <source>importing Unsloth</source>
@@ -10475,18 +10411,6 @@
             <translation>die Überlegungen früherer Antworten</translation>
         </message>
         <message>
-            <source>the response has no field named {name}</source>
-            <translation>die Antwort enthält kein Feld namens {name}</translation>
-        </message>
-        <message>
-            <source>the response is too large</source>
-            <translation>die Antwort ist zu groß</translation>
-        </message>
-        <message>
-            <source>the response isn't a JSON object</source>
-            <translation>die Antwort ist kein JSON-Objekt</translation>
-        </message>
-        <message>
             <source>the row contains a NUL byte</source>
             <translation>die Zeile enthält ein NUL-Byte</translation>
         </message>
@@ -10625,10 +10549,6 @@
         <message>
             <source>the server doesn't respond</source>
             <translation>der Server antwortet nicht</translation>
-        </message>
-        <message>
-            <source>the server returned status {status:d}</source>
-            <translation>der Server meldete den Status {status:d}</translation>
         </message>
         <message>
             <source>the server starts with {bos}, the chat template doesn't</source>
@@ -12219,10 +12139,6 @@
         <message>
             <source>“{slot}” is missing</source>
             <translation>„{slot}“ fehlt</translation>
-        </message>
-        <message>
-            <source>“{version}” isn't a version number</source>
-            <translation>„{version}“ ist keine Versionsnummer</translation>
         </message>
         <message>
             <source>“{weight}” isn't a weight.</source>

@@ -34,7 +34,6 @@ from lora_studio.gui.pages.lora.library import AdapterLibrary
 from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.pages.settings.engine_manager import EngineManager
-from lora_studio.gui.pages.settings.update_check import UpdateCheck
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.message_bar import MessageBar
 from lora_studio.gui.problems.messages import Messages
@@ -68,7 +67,6 @@ class Shell(QMainWindow):
         self.projects = ProjectCommands(self.state, self.preferences, self)
         self.lock = ProjectLock(self)
         self.engine = EngineManager(self.messages, self)
-        self.updates = UpdateCheck(preferences, self.messages, self)
         self.library = AdapterLibrary(self.state, self.preferences, self)
         self.interrupted = InterruptedRuns(self.messages, self)
         self.home = HomePage()

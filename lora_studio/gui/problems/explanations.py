@@ -103,10 +103,6 @@ _EXPLANATIONS = {
         "The settings on the Train page are checked before each start. A message next to a setting "
         "tells you if it doesn't fit your data or device."
     ),
-    "update": mark(
-        "LoRA Studio checks for updates at one address, which Settings shows. Nothing else needs "
-        "that address."
-    ),
     "worker": mark(
         "Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and "
         "adapters are intact. The log of the run shows its last output."

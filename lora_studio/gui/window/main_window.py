@@ -81,8 +81,8 @@ class Window(Shell):
         self.lock.release()
         self._gauges_delay.stop()
         for part in (
-            self.gauges, self.desktop, self.notifications, self.cluster, self.engine, self.library,
-            self.updates, self.queue,
+            self.gauges, self.desktop, self.notifications, self.cluster, self.engine,
+            self.library, self.queue,
         ):  # fmt: skip
             part.leave()
         self.jobs.detach()  # before the pages, which read its state

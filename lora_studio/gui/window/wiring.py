@@ -111,10 +111,6 @@ def _wire_engine(window: Window) -> None:
     engine.clearing.connect(window.inspector.pause)
     engine.switched.connect(window.inspector.restart_workers)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
-    settings.updates.allowed.connect(window.updates.set_allowed)
-    settings.updates.address_chosen.connect(window.updates.set_address)
-    settings.updates.check_requested.connect(window.updates.check_now)
-    window.updates.result_ready.connect(settings.updates.show_result)
 
 
 def _wire_library(window: Window) -> None:

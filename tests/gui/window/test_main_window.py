@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -773,6 +774,21 @@ def test_unreadable_preferences_fall_back_to_defaults(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text('{"theme": "plaid"')
     assert Preferences.load() == Preferences()
+
+
+def test_removed_preferences_of_an_old_file_are_ignored(tmp_path: Path) -> None:
+    file = tmp_path / "config" / "window.json"
+    file.parent.mkdir(parents=True)
+    removed = {
+        "look_for_updates": True,
+        "update_address": "https://example.org",
+        "updates_asked": 1.5,
+    }
+    file.write_text(json.dumps({"theme": "dark", **removed}))
+    preferences = Preferences.load()
+    assert preferences == Preferences(theme="dark")
+    preferences.save()
+    assert not removed.keys() & json.loads(file.read_text()).keys()
 
 
 def test_unexpected_error_is_shown_without_a_traceback(window: Window, tmp_path: Path) -> None:

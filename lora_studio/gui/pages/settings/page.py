@@ -1,4 +1,4 @@
-"""Settings: appearance, network, updates, engine, folders."""
+"""Settings: appearance, network, engine, folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
-from lora_studio.gui.pages.settings.update_card import UpdateCard
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import SIZES, Size
@@ -31,14 +30,13 @@ from lora_studio.gui.theme import Spacing, get_theme
 from lora_studio.gui.widgets.basics import Card, button, column, label, row
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import align_at_top
-from lora_studio.setup import app_update
 
 #: Maximum width of both columns together, in pixels; longer lines are hard to read.
 _WIDTH = 1520
 
 
 class SettingsPage(AppPage):
-    """Appearance, network, updates, engine and folders.
+    """Appearance, network, engine and folders.
 
     Signals:
         theme_chosen(mode): "light", "dark" or "system".
@@ -68,11 +66,6 @@ class SettingsPage(AppPage):
         self._state = state
         stored = preferences or Preferences()
         look = self._make_appearance_card(stored)
-        self.updates = UpdateCard(
-            allowed=stored.look_for_updates,
-            address=stored.update_address,
-            default=app_update.get_server_address(""),
-        )
         self._engine = Card(tr("Engine"))
         self._facts = QGridLayout()
         self._facts.setHorizontalSpacing(Spacing.L)
@@ -81,7 +74,7 @@ class SettingsPage(AppPage):
         self.engine = EngineActions()
         self._engine.add(self._facts, self.engine)
         inner = ResponsiveColumns(
-            column(look, self._make_network_card(), self.updates, None, spacing=Spacing.L),
+            column(look, self._make_network_card(), None, spacing=Spacing.L),
             column(self._engine, self._make_folders_card(), None, spacing=Spacing.L),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))

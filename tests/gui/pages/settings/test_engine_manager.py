@@ -17,8 +17,7 @@ from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.window.main_window import Window
-from lora_studio.setup import app_update, engines, folders
-from lora_studio.setup.app_update import Release
+from lora_studio.setup import engines, folders
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import (
     Failed,
@@ -277,32 +276,3 @@ def test_removing_the_engine_asks_first_and_keeps_projects(qtbot: QtBot, window:
     assert not engine.folder.exists()
     assert project.is_dir()
     assert engines.get_current() is None
-
-
-def test_update_check_needs_consent_and_runs_once_a_day(
-    qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def find_newer_release(url: str) -> Release:
-        asked.append(url)
-        return Release("99.0", "https://example.org/99")
-
-    monkeypatch.setattr(app_update, "find_newer_release", find_newer_release)
-    card = window.settings.updates
-    card.address.setText("http://127.0.0.1/latest")
-    card.address.editingFinished.emit()
-    window.updates.check_at_startup()
-    assert not asked, "nobody has allowed it"
-    card.box.click()
-    with qtbot.waitSignal(window.updates.result_ready):
-        window.updates.check_at_startup()
-    assert asked == ["http://127.0.0.1/latest"]
-    assert card.note.text() == "LoRA Studio 99.0 is available."
-    assert not card.page.isHidden()
-    window.updates.check_at_startup()
-    assert len(asked) == 1, "today it was asked already"
-    with qtbot.waitSignal(window.updates.result_ready):
-        card.check.click()
-    assert len(asked) == 2
-    qtbot.waitUntil(lambda: not window.updates.is_checking)
