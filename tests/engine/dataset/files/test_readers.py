@@ -331,26 +331,14 @@ def test_values_without_json_type_become_text(tmp_path: Path) -> None:
         ("utf-8", "UTF-8", "Zażółć 日本 🙂"),
         ("utf-8-sig", "UTF-8", "Zażółć 日本 🙂"),
         ("utf-16", "UTF-16", "Zażółć 日本 🙂"),
-        ("utf-16-le", "UTF-16", "Zażółć 日本 🙂"),
         ("utf-32", "UTF-32", "Zażółć 日本 🙂"),
         ("cp1252", "Windows-1252", "Où est l’hôtel ? Über die Brücke, señor."),
         ("cp1250", "Windows-1250", "Zażółć gęślą jaźń, proszę państwa, dziękuję bardzo."),
-        ("cp1250", "Windows-1250", "Jó reggelt, kérek egy kis tejet és őszibarackot a fűről."),
-        ("cp1250", "Windows-1250", "Gdje je čovjek, šeće li još žurno kroz đački park?"),
         ("cp1252", "Windows-1252", "Hvað ertu að gera, spurði þýðandinn og fór út í myrkrið."),
-        ("mac_roman", "Mac Roman", "Déjà là, près de l’hôtel, où l’été reçoit ses fêtes."),
-        ("cp1254", "Windows-1254", "Işık söndü, çocuğun şarkısı güneş doğana dek sürdü."),
-        ("cp1257", "Windows-1257", "Šiandien žiemą labai šalta, o mūsų miške tyli paukščiai."),
         ("cp1251", "Windows-1251", "Съешь же ещё этих мягких французских булок."),
         ("shift_jis", "Shift-JIS", "これは日本語の文章です。質問に答えてください。"),
         ("gb18030", "GB 18030", "这是一个中文句子。请回答下面的问题。"),
         ("euc_kr", "EUC-KR", "이것은 한국어 문장입니다. 서울은 수도입니다."),
-        ("iso2022_jp", "ISO-2022-JP", "これは日本語の文章です。質問に答えてください。"),
-        ("cp850", "DOS Western (850)", "Größere Brücken über süße Flüsse, schöne Grüße!"),
-        ("cp850", "DOS Western (850)", "Voilà où l'été reçoit ses fêtes, près de la forêt."),
-        ("cp852", "DOS Central European (852)", "Zażółć gęślą jaźń, proszę państwa, dziękuję."),
-        ("iso8859_2", "ISO-8859-2", "Zażółć gęślą jaźń, proszę państwa, dziękuję bardzo."),
-        ("iso8859_5", "ISO-8859-5", "Съешь же ещё этих мягких французских булок, да выпей чаю."),
         ("koi8_u", "KOI8-U", "Яка столиця України і де вона є? Київ на річці Дніпро."),
     ],
     ids=lambda value: value if value.isascii() and len(value) < 30 else "text",
@@ -371,20 +359,18 @@ def test_encoding_is_detected_and_a_guess_is_reported(
     assert str(store.title).endswith(title)
     assert values(store) == ([{"text": written}] if kind == "txt" else rows)
     guessed = [p.code for p in store.facts.problems] == ["dataset.encoding_guessed"]
-    assert guessed == (not encoding.startswith(("utf", "iso2022")))
+    assert guessed == (not encoding.startswith("utf"))
 
 
-@pytest.mark.parametrize(
-    ("codec", "text"),
-    [
-        ("cp1252", "a×b÷c or a±b"),
-        ("cp1252", "„Straße“ – ‚Öl‘ … ½ ¾ §5"),
-        ("gb18030", "这是一个中文句子，请回答：下面的问题。"),
-    ],
-    ids=["arithmetic", "German quotes", "Chinese"],
-)
-def test_symbols_between_letters_do_not_suggest_dos_encoding(codec: str, text: str) -> None:
-    assert detect_encoding(f"{text}\n".encode(codec) * 20).codec == codec
+@pytest.mark.parametrize("text", ["Yes!\0", "No, ¿qué?"], ids=["ASCII", "Spanish"])
+def test_utf16_without_byte_order_mark_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        scan_text(tmp_path, "rows.txt", (text * 50).encode("utf-16-le"))
+    assert caught.value.problems[0].code == "dataset.not_text"
+
+
+def test_few_bytes_beyond_ascii_are_read_as_windows_1252() -> None:
+    assert detect_encoding("question,answer\nCafé?,déjà vu\n".encode("cp1252")).codec == "cp1252"
 
 
 @pytest.mark.slow
@@ -883,18 +869,9 @@ def test_trailing_comma_inside_a_string_is_kept(tmp_path: Path) -> None:
     assert problem.code == "dataset.odd_spelling"
 
 
-def test_mac_cyrillic_is_distinguished_from_windows_cyrillic() -> None:
-    text = (
-        "Её дядя всегда ел яблоки осенью. Здесь, где начинается лес, живут ещё три семьи, и я "
-        "знаю их имена.\n"
-    )
-    rows = "question;answer\n" + f"What is said here?;{text}" * 5
-    for codec in ("mac_cyrillic", "cp1251", "koi8_r"):
-        assert detect_encoding(rows.encode(codec)).codec == codec
-
-
 def test_single_line_json_in_cp1252_is_decoded(tmp_path: Path) -> None:
-    rows = [{"question": f"Où {number} ?", "answer": "Là-bas, déjà."} for number in range(4)]
+    answer = "La préfecture a annoncé hier que l’été arrive."
+    rows = [{"question": f"Où ? {number}", "answer": answer} for number in range(4)]
     text = json.dumps(rows, ensure_ascii=False)
     store = scan_text(tmp_path, "rows.json", text.encode("cp1252"))
     assert values(store) == rows
