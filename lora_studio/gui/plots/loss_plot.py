@@ -6,13 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import (
-    QAccessible,
-    QAccessibleAnnouncementEvent,
-    QHideEvent,
-    QKeyEvent,
-    QShowEvent,
-)
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
@@ -23,11 +17,12 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
-from lora_studio.gui.plots.history import Curve
+from lora_studio.gui.plots.history import Values
 from lora_studio.gui.plots.legend import Entry, Legend
 from lora_studio.gui.plots.plot_bar import PlotBar
-from lora_studio.gui.plots.readout import Readout, ReadoutValue
+from lora_studio.gui.plots.readout import ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.step_plot import StepPlot
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
@@ -37,7 +32,7 @@ from lora_studio.gui.widgets.basics import label
 REDRAW_EVERY = 250
 
 
-class LossPlot(QWidget):
+class LossPlot(StepPlot):
     """Plots the metrics of a training run; repaints on a timer if there are new points.
 
     Signals:
@@ -53,25 +48,22 @@ class LossPlot(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty plot."""
-        super().__init__(parent)
+        super().__init__(measures.get_measure("loss").label, parent)
         self.run = RunCurves(tr("this run"))
         self.others: list[RunCurves] = []
         self.redraws = 0
         self._new = False
-        self._reading: float | None = None
         self._timer = QTimer(self, interval=REDRAW_EVERY, singleShot=True)
         self._timer.timeout.connect(self._redraw)
         # Separate timers, because both charts at once would block the event loop twice as long.
         self._strip_timer = QTimer(self, interval=REDRAW_EVERY // 2, singleShot=True)
-        self.chart, self.strip = CurveChart(measures.get_measure("loss").label), CurveChart("")
+        self.strip = CurveChart("")
         self.drawing = Drawing(self.chart, self.strip, self.run)
         self._strip_timer.timeout.connect(self.drawing.refresh_strip)
         self.legend, self.bar = Legend(), PlotBar()
-        self.readout = Readout(self.chart)
         self.empty = label(tr("The curve starts at the first step."), "muted")
         self._build_layout()
         self._wire()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Loss curve"))
         self._show_strip(self.bar.measure())
         self._describe()
@@ -121,50 +113,9 @@ class LossPlot(QWidget):
             at=at,
         )
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Read values with the arrow keys, Home and End; zoom with +, - and 0."""
-        if not self._read_by_key(event) and not self._zoom_by_key(event):
-            super().keyPressEvent(event)
-
-    def _read_by_key(self, event: QKeyEvent) -> bool:
-        steps = self._get_run().steps
-        count = len(steps)
-        now = steps.find_nearest(self._reading) if self._reading is not None else None
-        far = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
-        stride = max(1, count // 100) if far else 1
-        match event.key():
-            case Qt.Key.Key_Left:
-                index = count - 1 if now is None else now - stride
-            case Qt.Key.Key_Right:
-                index = 0 if now is None else now + stride
-            case Qt.Key.Key_Home:
-                index = 0
-            case Qt.Key.Key_End:
-                index = count - 1
-            case Qt.Key.Key_Escape if self._reading is not None:
-                self.read_at(None)
-                return True
-            case _:
-                return False
-        if count:
-            self.read_at(float(steps.steps[min(max(index, 0), count - 1)]))
-            announcement = QAccessibleAnnouncementEvent(self, self.readout.text())
-            QAccessible.updateAccessibility(announcement)
-        return True
-
-    def _zoom_by_key(self, event: QKeyEvent) -> bool:
-        match event.text():
-            case "+":
-                self.chart.zoom(0.5)
-            case "-":
-                self.chart.zoom(2.0)
-            case "0":
-                self.chart.show_all()
-            case "," | ".":
-                self.chart.pan(0.25 if event.text() == "." else -0.25)
-            case _:
-                return False
-        return True
+    def get_readable_steps(self) -> Values:
+        """Return the steps of the run that is read."""
+        return self._get_run().steps.steps
 
     def _get_run(self) -> RunCurves:
         """Return the run whose steps are read: this one if it has steps, or else another."""
@@ -176,11 +127,10 @@ class LossPlot(QWidget):
         reach = max(0.5, 0.006 * (high - low))
         values: list[ReadoutValue] = []
         for trace in self.drawing.list_shown_traces():
-            text = _get_value(trace.curve, at, trace.width(), reach if trace.sparse else None)
-            if text is not None:
+            if (value := trace.get_value_near(at, reach)) is not None:
                 color = trace.look.color(palette)
                 values.append(
-                    ReadoutValue(trace.title, trace.measure.format(text), color, trace.mark)
+                    ReadoutValue(trace.title, trace.measure.format(value), color, trace.mark)
                 )
         values += [
             ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
@@ -293,8 +243,7 @@ class LossPlot(QWidget):
         self.chart.following_changed.connect(
             lambda: self.bar.show_all.setVisible(not self.chart.following)
         )
-        for chart in (self.chart, self.strip):
-            chart.pointed.connect(self.read_at)
+        self.strip.pointed.connect(self.read_at)
 
     def _set_smoothing(self, share: float) -> None:
         self.drawing.set_smoothing(share)
@@ -303,21 +252,3 @@ class LossPlot(QWidget):
 
 def _make_mark_color(kind: str) -> Callable[[theme.ColorPalette], str]:
     return lambda palette: mark_color(kind, palette)  # type: ignore[arg-type]  # a kind of mark, as a plot knows it
-
-
-def _get_value(curve: Curve, step: float, width: int, reach: float | None) -> float | None:
-    """Return the value nearest to a step (a mean over `width` points), None if there is none nearby."""
-    index = curve.history.find_nearest(step)
-    if index is None:
-        return None
-    steps = curve.steps
-    if reach is not None and abs(float(steps[index]) - step) > reach:
-        return None
-    if reach is None and not (steps[0] <= step <= steps[-1]):
-        return None
-    value = (
-        float(curve.compute_mean(np.array([index]), width)[0])
-        if width > 1
-        else float(curve.values[index])
-    )
-    return None if np.isnan(value) else value

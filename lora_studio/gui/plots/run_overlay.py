@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
@@ -16,13 +15,13 @@ from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import measures
-from lora_studio.gui.plots.curve_chart import CurveChart
-from lora_studio.gui.plots.history import Curve
+from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.legend import Entry, Legend
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.plots.plot_bar import SMOOTHING
-from lora_studio.gui.plots.readout import Readout, ReadoutValue
+from lora_studio.gui.plots.readout import ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.step_plot import StepPlot
 from lora_studio.gui.plots.trace import Trace, TraceStyle
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing
@@ -43,7 +42,7 @@ def make_letter_color(index: int) -> Callable[[ColorPalette], str]:
     return lambda palette: palette.series[index]
 
 
-class RunOverlay(QWidget):
+class RunOverlay(StepPlot):
     """Shows each run with a letter and a color.
 
     Signals:
@@ -54,9 +53,8 @@ class RunOverlay(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty chart."""
-        super().__init__(parent)
+        super().__init__("", parent)
         self.runs: list[RunCurves] = []
-        self._reading: float | None = None
         self.choice = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.choice.setAccessibleName(tr("Plotted quantity"))
         self.choice.setToolTip(tr("Metric to plot for the selected runs"))
@@ -68,9 +66,8 @@ class RunOverlay(QWidget):
         self.log = QCheckBox(tr("Logarithmic"))
         self.show_all = button(tr("Show all"), kind="link", role="accent")
         self.show_all.hide()
-        self.chart = CurveChart("")
         set_scaled_sizes(self.chart, at_least=_LOWEST)
-        self.legend, self.readout = Legend(), Readout(self.chart)
+        self.legend = Legend()
         self.empty = label(tr("To see their curves, select runs in the table."), "muted")
         self._build_layout()
         self._offer()
@@ -81,8 +78,6 @@ class RunOverlay(QWidget):
         self.chart.following_changed.connect(
             lambda: self.show_all.setVisible(not self.chart.following)
         )
-        self.chart.pointed.connect(self.read_at)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(tr("Curves of the selected runs"))
         self._draw()
 
@@ -123,54 +118,15 @@ class RunOverlay(QWidget):
                 trace.title, trace.measure.format(value), trace.look.color(palette), trace.mark
             )
             for trace in sorted(drawn, key=lambda trace: trace.title)
-            if (value := _get_value(trace, at)) is not None
+            if (value := trace.get_value_near(at)) is not None
         ]
         head = tr("step {step}").format(step=formatting.format_number(int(at)))
         self.readout.show_values(head, values, at=at)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Read values with the arrow keys, Home and End; zoom with +, - and 0."""
-        if not self._read_by_key(event.key()) and not self._zoom_by_key(event.text()):
-            super().keyPressEvent(event)
-
-    def _read_by_key(self, key: int) -> bool:
+    def get_readable_steps(self) -> Values:
+        """Return the steps of all runs."""
         step_arrays = [trace.curve.steps for trace in self.chart.traces if len(trace.curve.steps)]
-        steps = np.unique(np.concatenate(step_arrays)) if step_arrays else np.empty(0)
-        current = self._reading
-        match key:
-            case Qt.Key.Key_Left:
-                index = (
-                    len(steps) - 1 if current is None else int(np.searchsorted(steps, current)) - 1
-                )
-            case Qt.Key.Key_Right:
-                index = 0 if current is None else int(np.searchsorted(steps, current, "right"))
-            case Qt.Key.Key_Home:
-                index = 0
-            case Qt.Key.Key_End:
-                index = len(steps) - 1
-            case Qt.Key.Key_Escape if current is not None:
-                self.read_at(None)
-                return True
-            case _:
-                return False
-        if len(steps):
-            self.read_at(float(steps[min(max(index, 0), len(steps) - 1)]))
-            QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, self.readout.text()))
-        return True
-
-    def _zoom_by_key(self, text: str) -> bool:
-        match text:
-            case "+":
-                self.chart.zoom(0.5)
-            case "-":
-                self.chart.zoom(2.0)
-            case "0":
-                self.chart.show_all()
-            case "," | ".":
-                self.chart.pan(0.25 if text == "." else -0.25)
-            case _:
-                return False
-        return True
+        return np.unique(np.concatenate(step_arrays)) if step_arrays else np.empty(0)
 
     # --- drawing ------------------------------------------------------------------------------
 
@@ -288,18 +244,3 @@ def _get_nearest(curve: Curve, step: float) -> float:
     index = curve.history.find_nearest(step)
     assert index is not None
     return float(curve.steps[index])
-
-
-def _get_value(trace: Trace, step: float) -> float | None:
-    """Return the value of a run nearest to a step, None if it had ended by then."""
-    curve, steps = trace.curve, trace.curve.steps
-    if not steps[0] <= step <= steps[-1] and not trace.sparse:
-        return None
-    index = curve.history.find_nearest(step)
-    width = trace.width()
-    value = (
-        curve.compute_mean(np.array([index]), max(1, width))[0]
-        if width > 1
-        else curve.values[index]
-    )
-    return None if np.isnan(value) else float(value)

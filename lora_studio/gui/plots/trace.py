@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,6 +115,28 @@ class Trace(PixelItem):
     def width(self) -> int:
         """Return the number of points averaged; 0 without smoothing."""
         return self._smoothing(self.curve) if self._smoothing else 0
+
+    def get_value_near(self, step: float, reach: float = math.inf) -> float | None:
+        """Return the value nearest to a step, averaged as drawn; None if there is none.
+
+        A sparse trace has a value up to `reach` steps away, any other from its first to its last
+        step.
+        """
+        index = self.curve.history.find_nearest(step)
+        if index is None:
+            return None
+        steps, width = self.curve.steps, self.width()
+        if self.sparse:
+            if abs(float(steps[index]) - step) > reach:
+                return None
+        elif not steps[0] <= step <= steps[-1]:
+            return None
+        value = (
+            float(self.curve.compute_mean(np.array([index]), width)[0])
+            if width > 1
+            else float(self.curve.values[index])
+        )
+        return None if np.isnan(value) else value
 
     def get_points(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
         """Return the points drawn between two steps; on a logarithmic axis, values are powers of ten."""
