@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import ssl
 import threading
 import time
@@ -21,7 +20,7 @@ from urllib.request import url2pathname
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
-from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.files import describe_os_error, link_or_copy
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.http_client import (
     DownloadError,
@@ -271,7 +270,7 @@ def _fetch_one(
         file.target.parent.mkdir(parents=True, exist_ok=True)
         local = file.local
         if local is not None:
-            _link_or_copy(local, file, counter)
+            _take_local_file(local, file, counter)
         else:
             _download(web, file, counter, stop, log)
     except OSError as error:
@@ -288,15 +287,12 @@ def _fetch_one(
         ) from error
 
 
-def _link_or_copy(local: Path, file: DownloadFile, counter: ByteCounter) -> None:
+def _take_local_file(local: Path, file: DownloadFile, counter: ByteCounter) -> None:
     """Link a local file to its target, or copy it where links aren't supported."""
     if file.part.exists():
         counter.add(-file.part.stat().st_size)
         file.part.unlink()
-    try:
-        os.link(local, file.part)
-    except OSError:
-        shutil.copyfile(local, file.part)
+    link_or_copy(local, file.part)
     if not _is_complete(file.part, file):
         file.part.unlink()
         raise _checksum_error(file)

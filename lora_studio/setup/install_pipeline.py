@@ -15,6 +15,7 @@ from threading import Condition, Thread
 from lora_studio import __version__
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.events import Progress
+from lora_studio.core.system.files import link_or_copy
 from lora_studio.setup import download, engines
 from lora_studio.setup.app_wheel import NAME
 from lora_studio.setup.download import DownloadFile
@@ -277,17 +278,8 @@ def _copy_packages(
         target_folder = target / Path(folder).relative_to(source)
         target_folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            link_or_copy(Path(folder) / name, target_folder / name)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link a file on the same disk, or copy it."""
-    if target.exists():
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+            if not (target_folder / name).exists():
+                link_or_copy(Path(folder) / name, target_folder / name, shutil.copy2)
 
 
 def _remove_unplanned(

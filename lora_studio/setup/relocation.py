@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Progress
-from lora_studio.setup import engines, folders, install_pipeline, selfcheck
+from lora_studio.core.system.files import link_or_copy
+from lora_studio.setup import engines, folders, selfcheck
 from lora_studio.setup.events import Event
 from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.tools import SetupLog, StopFlag
@@ -99,10 +100,10 @@ def copy_engines(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -
                 source = Path(parent) / name
                 facts = source.lstat()
                 twin = copied.setdefault((facts.st_dev, facts.st_ino), target / name)
-                if twin != target / name:  # hard-linked by several engines, also at the target
-                    install_pipeline.link_or_copy(twin, target / name)
-                else:
+                if twin == target / name:
                     done += _copy_one(source, target / name, old.path, new.path)
+                elif not (target / name).exists():  # hard-linked by several engines, here too
+                    link_or_copy(twin, target / name, shutil.copy2)
             if number % 32 == 0:
                 stop.check()
                 yield Progress(stage=_STAGE, done=min(done, total), total=total, unit="B")

@@ -6,8 +6,6 @@ The folder is a run like any other, but includes the data and the model and uses
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +22,7 @@ from lora_studio.core.system.files import (
     copy_file,
     create_folder_atomic,
     describe_os_error,
+    link_file,
     write_atomic,
 )
 
@@ -207,11 +206,10 @@ def _make_copier(on_copied: OnCopied) -> Callable[[str, str], str]:
 
 def _link_or_copy(source: str, target: str, *, on_copied: OnCopied) -> str:
     """Hard-link a large file, or copy it if the target is on another disk."""
-    with contextlib.suppress(OSError):
-        os.link(Path(source).resolve(), target)
-        on_copied(Path(target).stat().st_size)
-        return target
-    return copy_file(source, target, on_copied)
+    if not link_file(Path(source).resolve(), Path(target)):
+        return copy_file(source, target, on_copied)
+    on_copied(Path(target).stat().st_size)
+    return target
 
 
 def _build_files(project: Project) -> dict[str, str]:

@@ -87,6 +87,27 @@ def copy_file(source: str | Path, target: str | Path, on_copied: Callable[[int],
     return str(target)
 
 
+def link_file(source: Path, target: Path) -> bool:
+    """Hard-link a file and return whether that worked.
+
+    It fails if the two are on different disks, or on one whose file system has no hard links. Of a
+    symbolic link, Linux links the link itself: resolve it first.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def link_or_copy(
+    source: Path, target: Path, copy: Callable[[Path, Path], object] = shutil.copyfile
+) -> None:
+    """Hard-link a file, which takes no space, or copy it with `copy` if that isn't possible."""
+    if not link_file(source, target):
+        copy(source, target)
+
+
 def describe_os_error(error: BaseException) -> Text | str:
     """Return why a file can't be used: our reason, or the system's without error number and path."""
     if isinstance(error, InvalidContentError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import events
+from lora_studio.core.system.files import link_file
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -63,9 +63,7 @@ def _put(file: Path, target: Path) -> None:
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
-        try:
-            os.link(file, part)
-        except OSError:  # another disk, or one without links
+        if not link_file(file, part):
             disk.require_free_space(target.parent, file.stat().st_size, "The copy for LM Studio")
             shutil.copyfile(file, part)
         part.replace(target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import create_folder_atomic
+from lora_studio.core.system.files import create_folder_atomic, link_file, link_or_copy
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library, model_files
 from lora_studio.engine.model import safetensors_files, sources
@@ -76,7 +75,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
         for done, file in enumerate(files):
             job.report_progress(text("importing the model"), done, len(files), "files")
             if linked and file.suffix == ".safetensors":
-                os.link(file.resolve(), folder / file.name)
+                link_or_copy(file.resolve(), folder / file.name)
             else:
                 shutil.copyfile(file, folder / file.name)
     model_files.stop_at_turn_end(run.merged, trust=spec.trust_remote_code)
@@ -117,11 +116,9 @@ def _can_link(files: list[Path], target: Path) -> bool:
     if not all(file.stat().st_dev == device for file in heavy):
         return False
     probe = target / ".link-probe"
-    try:
-        os.link(heavy[0], probe)
-        probe.unlink()
-    except OSError:
+    if not link_file(heavy[0], probe):
         return False
+    probe.unlink()
     return True
 
 
