@@ -7,7 +7,6 @@ import contextlib
 import csv
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lora_studio import __version__
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.packages import normalize_package_name
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot, get_root, not_writable_error
 
@@ -400,7 +400,7 @@ def find_damaged_packages(engine: Engine, look: Callable[[], None] = lambda: Non
 def get_package_name(dist_info: Path) -> str:
     """Return the normalized package name of a .dist-info folder."""
     name = dist_info.name.removesuffix(".dist-info").rsplit("-", 1)[0]
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return normalize_package_name(name)
 
 
 def _is_intact(record: Path, site: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -126,11 +125,6 @@ def find_own_torch_wheels(environ: Mapping[str, str], tag: str, variant: Variant
             ):
                 wheels.append(file)
     return wheels
-
-
-def normalize_name(name: str) -> str:
-    """Return a package's normalized name, for comparisons."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _get_series(version: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.system.packages import normalize_package_name
 from lora_studio.setup import download, wheelhouse
 from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, format_project
 from lora_studio.setup.detect import Variant
@@ -21,7 +22,7 @@ from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
 from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable_error
 from lora_studio.setup.http_client import clock_problem
-from lora_studio.setup.plan import VARIABLE, WheelFile, find_own_torch_wheels, normalize_name
+from lora_studio.setup.plan import VARIABLE, WheelFile, find_own_torch_wheels
 from lora_studio.setup.pythons import PythonInstallation
 from lora_studio.setup.tools import (
     SetupLog,
@@ -218,7 +219,7 @@ def read_wheels(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
     """Return the wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
     wheels = []
     for package in lock.get("packages", ()):
-        name = normalize_name(package["name"])
+        name = normalize_package_name(package["name"])
         if name == NAME:
             continue
         files = package.get("wheels") or ([package["archive"]] if "archive" in package else [])

@@ -18,12 +18,13 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.packages import normalize_package_name
 from lora_studio.setup import download
 from lora_studio.setup.app_wheel import AppWheel
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.events import Event, WheelhouseReady
-from lora_studio.setup.plan import WheelFile, normalize_name
+from lora_studio.setup.plan import WheelFile
 from lora_studio.setup.tools import SetupLog, StopFlag
 
 #: File that describes the folder; written last.
@@ -180,7 +181,7 @@ def write_index(wheels: Mapping[Path, str], into: Path) -> str:
     for wheel, digest in wheels.items():
         address = html.escape(f"{wheel.resolve().as_uri()}#sha256={digest}")
         line = f'<a href="{address}">{html.escape(wheel.name)}</a>'
-        pages[normalize_name(wheel.name.partition("-")[0])].append(line)
+        pages[normalize_package_name(wheel.name.partition("-")[0])].append(line)
     for name, lines in pages.items():
         page = into / name / "index.html"
         page.parent.mkdir(parents=True)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
+from lora_studio.core.system.packages import normalize_package_name, resolve_closure
+
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 _CLASSIFIER = "License :: "
 #: Longer texts in the license field are the license itself, not its name.
@@ -26,26 +28,20 @@ def list_packages(root: str = "lora-studio") -> list[LicensedPackage]:
 
     Optional groups for developers are not followed; packages that aren't installed are left out.
     """
-    licensed: dict[str, LicensedPackage] = {}
-    waiting = [root]
-    while waiting:
-        name = waiting.pop()
-        key = _normalize_name(name)
-        if key in licensed:
-            continue
-        try:
-            about = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        licensed[key] = LicensedPackage(
-            about.name, about.version, read_license_name(about.metadata)
-        )
-        waiting += [
+
+    def list_needed(package: metadata.Distribution) -> list[str]:
+        is_root = normalize_package_name(package.name) == normalize_package_name(root)
+        return [
             match[0]
-            for needed in about.requires or []
-            if _is_wanted(needed, root if name == root else "") and (match := _NAME.match(needed))
+            for needed in package.requires or []
+            if _is_wanted(needed, is_root=is_root) and (match := _NAME.match(needed))
         ]
-    return sorted(licensed.values(), key=lambda item: item.name.lower())
+
+    licensed = [
+        LicensedPackage(package.name, package.version, read_license_name(package.metadata))
+        for package in resolve_closure([root], list_needed).values()
+    ]
+    return sorted(licensed, key=lambda item: item.name.lower())
 
 
 def read_license_name(about: metadata.PackageMetadata) -> str:
@@ -67,14 +63,10 @@ def _read_first_line(about: metadata.PackageMetadata, field: str) -> str:
     return str((about.get_all(field) or [""])[0]).strip()
 
 
-def _is_wanted(needed: str, root: str) -> bool:
+def _is_wanted(needed: str, *, is_root: bool) -> bool:
     """Return whether a requirement is needed to run the program; optional ones count only for
-    `root`.
+    the root.
     """
     if "extra ==" not in needed:
         return True
-    return bool(root) and "extra == 'test'" not in needed and 'extra == "test"' not in needed
-
-
-def _normalize_name(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return is_root and "extra == 'test'" not in needed and 'extra == "test"' not in needed

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import platform
-import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
+
+from lora_studio.core.system.packages import resolve_closure
 
 #: Packages that every generated script imports, directly or through transformers.
 _ALWAYS = ("accelerate", "numpy", "peft", "safetensors", "torch", "transformers")
@@ -22,10 +23,10 @@ def list_locked_requirements(modules: Iterable[str] = ()) -> str:
     """
     owners = _get_owners()
     roots = {*_ALWAYS, *(owner for module in modules for owner in owners.get(module, ()))}
-    versions = sorted(_resolve_closure(roots).items())
+    packages = sorted(resolve_closure(roots, _get_dependencies).items())
     lines = [
         f"# Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        *(f"{name}=={Version(version).public}" for name, version in versions),
+        *(f"{name}=={Version(package.version).public}" for name, package in packages),
     ]
     return "\n".join(lines) + "\n"
 
@@ -36,23 +37,6 @@ def _get_owners() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
 
 
-def _resolve_closure(roots: Iterable[str]) -> dict[str, str]:
-    """Return the versions of packages and of their dependencies; absent ones are left out."""
-    versions: dict[str, str] = {}
-    pending = [_normalize(name) for name in roots]
-    while pending:
-        name = pending.pop()
-        if name in versions:
-            continue
-        try:
-            package = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        versions[name] = package.version
-        pending += [_normalize(dependency) for dependency in _get_dependencies(package)]
-    return versions
-
-
 def _get_dependencies(package: metadata.Distribution) -> Iterable[str]:
     for line in package.requires or ():
         try:
@@ -61,8 +45,3 @@ def _get_dependencies(package: metadata.Distribution) -> Iterable[str]:
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield requirement.name
-
-
-def _normalize(name: str) -> str:
-    """Return a package's name as the package index spells it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
