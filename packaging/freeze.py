@@ -26,13 +26,13 @@ ALSO_CARRIED = ("pyinstaller", "uv")
 
 def carried() -> Iterator[metadata.Distribution]:
     """Return every distribution in the bundle: this one's requirements, their requirements, and so on."""
-    waiting, seen = ["lora-studio", *ALSO_CARRIED], set()
+    waiting, visited = ["lora-studio", *ALSO_CARRIED], set()
     while waiting:
         name = waiting.pop(0)
         key = re.sub(r"[-_.]+", "-", name).lower()
-        if key in seen:
+        if key in visited:
             continue
-        seen.add(key)
+        visited.add(key)
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:

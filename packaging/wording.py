@@ -74,15 +74,15 @@ def texts() -> Iterator[tuple[str, int, str]]:
 
 def main() -> int:
     """Print every match and return 1 if there is any, else 0."""
-    places = 0
+    count = 0
     for name, line, text in texts():
         text = _CODE.sub("", text)
         for match in _PATTERN.finditer(text):
             advice = _ADVICE[int((match.lastgroup or "p0")[1:])]
             around = " ".join(text[max(0, match.start() - 30) : match.end() + 30].split())
             print(f"{name}:{line}: “{match[0]}”: {advice} (… {around} …)")
-            places += 1
-    return min(places, 1)
+            count += 1
+    return min(count, 1)
 
 
 if __name__ == "__main__":

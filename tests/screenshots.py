@@ -341,25 +341,25 @@ _WARNING = Problem(
 
 def main() -> None:
     """Take all screenshots, or those named on the command line."""
-    asked = _arguments()
-    asked.out.mkdir(parents=True, exist_ok=True)
+    arguments = _arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     app = QApplication(sys.argv[:1])
-    language.install(app, asked.language)
-    if asked.rtl:
+    language.install(app, arguments.language)
+    if arguments.rtl:
         app.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
-    for mode in asked.theme or THEMES:
+    for mode in arguments.theme or THEMES:
         for width, height in SIZES:
-            if asked.width not in (None, width):
+            if arguments.width not in (None, width):
                 continue
             with tempfile.TemporaryDirectory() as name:
                 isolate_settings(Path(name))
-                theme.apply(app, mode).set_text_size(asked.text_size)
+                theme.apply(app, mode).set_text_size(arguments.text_size)
                 for shot, widget in shots(Path(name)):
                     if isinstance(widget, Window):
                         widget.resize(width, height)
                     QTest.qWait(60)
-                    if not asked.only or shot.startswith(tuple(asked.only)):
-                        widget.grab().save(str(asked.out / f"{shot}-{width}-{mode}.png"))
+                    if not arguments.only or shot.startswith(tuple(arguments.only)):
+                        widget.grab().save(str(arguments.out / f"{shot}-{width}-{mode}.png"))
                 app.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
 
 

@@ -23,7 +23,7 @@ def test_public_class_names_are_unique() -> None:
     modules = defaultdict(list)
     for module, name in definitions((ast.ClassDef,)):
         modules[name].append(module)
-    assert {name: places for name, places in modules.items() if len(places) > 1} == {}
+    assert {name: defining for name, defining in modules.items() if len(defining) > 1} == {}
 
 
 #: Words that say nothing to a reader who hasn't seen the code.

@@ -48,10 +48,10 @@ def test_no_message_is_formatted_before_translation(
 def test_translations_have_the_same_fields_as_their_texts(code: str) -> None:
     wrong = []
     for text, forms in translations.read(code).items():
-        wanted = sorted(_PLACE.findall(text))
+        expected = sorted(_PLACE.findall(text))
         for form in forms[-1:]:  # that for one may do without the number
-            found = sorted(_PLACE.findall(form))
-            if found != wanted:
+            actual = sorted(_PLACE.findall(form))
+            if actual != expected:
                 wrong.append((text, form))
     assert not wrong
 

@@ -61,7 +61,7 @@ def write_talks(file: Path, rows: int, turns: int, seed: int = 1) -> Path:
 def tokenize(rows: int, turns: int, rounds: int) -> None:
     """Run both ways in turn and print tokens per second."""
     cores = len(os.sched_getaffinity(0))
-    kept = os.environ.get("LORA_STUDIO_CACHE")
+    previous_cache = os.environ.get("LORA_STUDIO_CACHE")
     job = make_job()
     folder = sources.resolve(ModelSpec(source=_MODEL), job)
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,14 +69,14 @@ def tokenize(rows: int, turns: int, rounds: int) -> None:
         spec = DatasetSpec(sources=(DataSource(path=str(file)),))
         tokenizer = load_tokenizer(folder, spec)
         os.environ["LORA_STUDIO_CACHE"] = scratch
-        found = mixture.open_dataset(spec, job)
+        dataset = mixture.open_dataset(spec, job)
         plain_rows = datasets.Dataset.from_list([json.loads(line) for line in file.open()])
         plain_rows.save_to_disk(f"{scratch}/plain")
 
         def ours(turn: int) -> int:
             os.environ["LORA_STUDIO_CACHE"] = f"{scratch}/ours{turn}"
             tables = token_cache.tokenize(
-                prepare.list_token_parts(found), tokenizer, spec, "sft", job
+                prepare.list_token_parts(dataset), tokenizer, spec, "sft", job
             )
             return int(tables[0].length.sum())
 
@@ -101,8 +101,8 @@ def tokenize(rows: int, turns: int, rounds: int) -> None:
                 seconds = time.perf_counter() - began
                 rates[name].append(tokens / seconds)
                 print(f"{name:6} {rows:,} rows {tokens:,} tokens {seconds:6.1f} s {tokens / seconds:12,.0f} tokens/s")  # fmt: skip
-    if kept is not None:
-        os.environ["LORA_STUDIO_CACHE"] = kept
+    if previous_cache is not None:
+        os.environ["LORA_STUDIO_CACHE"] = previous_cache
     ratio = statistics.median(rates["ours"]) / statistics.median(rates["plain"])
     print(f"ours / plain: {ratio:.2f} ({cores} processes, load {os.getloadavg()[0]:.1f})")
 
@@ -115,12 +115,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
-    given = parser.parse_args()
-    if given.part == "scan":
-        data_scan.scan(given.gb)
+    arguments = parser.parse_args()
+    if arguments.part == "scan":
+        data_scan.scan(arguments.gb)
         return
     datasets.disable_progress_bars()
-    tokenize(given.rows, given.turns, given.rounds)
+    tokenize(arguments.rows, arguments.turns, arguments.rounds)
 
 
 if __name__ == "__main__":

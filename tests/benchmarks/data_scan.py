@@ -123,8 +123,8 @@ def _ours(file: Path, size: int, rows: int) -> None:
         "the rows left out": commands.ReadRows(dataset=spec, which="skipped"),
     }.items():
         began = time.perf_counter()
-        found = [e for e in _asked(worker, happening, question) if isinstance(e, events.RowsRead)]
-        print(f"{name}: {time.perf_counter() - began:.2f} s, {found[0].matching:,} rows match")
+        pages = [e for e in _asked(worker, happening, question) if isinstance(e, events.RowsRead)]
+        print(f"{name}: {time.perf_counter() - began:.2f} s, {pages[0].matching:,} rows match")
     worker.close()
     for _ in happening:
         continue
@@ -169,7 +169,7 @@ def _plain(file: Path, size: int, rows: int, folder: Path) -> None:
     )
     peak = Peak(process.pid)
     with peak.watched():
-        said, _ = process.communicate()
+        output, _ = process.communicate()
     seconds = time.perf_counter() - began
-    assert int(said) == rows
+    assert int(output) == rows
     print(f"plain load_dataset: {seconds:.1f} s, {size / 1e6 / seconds:,.0f} MB/s, peak {peak.tree / 1e6:,.0f} MB")  # fmt: skip

@@ -92,7 +92,7 @@ app.exec()
 
 def start(rounds: int) -> list[str]:
     """Compare the first painting and the memory at rest of our window and a bare one, in turn."""
-    found: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
+    samples: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
     for _ in range(rounds + 1):
         for name, code in (("bare", _BARE), ("ours", _OURS)):
             with _own_folders():
@@ -103,8 +103,8 @@ def start(rounds: int) -> list[str]:
                     check=True,
                     timeout=120,
                 )
-            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
-    for side in found.values():
+            samples[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    for side in samples.values():
         side.pop(0)  # fills the disk's cache and byte code
     wrong = []
     for key, limit, unit, scale in (
@@ -112,7 +112,7 @@ def start(rounds: int) -> list[str]:
         ("memory", MEMORY_RATIO, "MB", 1e-6),
     ):  # fmt: skip
         bare, ours = (
-            scale * statistics.median(one[key] for one in found[name]) for name in ("bare", "ours")
+            scale * statistics.median(one[key] for one in samples[name]) for name in ("bare", "ours")
         )
         words = {"clock": "first painting, clock", "processor": "first painting, processor"}
         name = words.get(key, "memory at rest (USS)")
@@ -187,9 +187,9 @@ def memory(count: int) -> list[str]:
         page: Any = window.pages["training"]
         window.stack.setCurrentWidget(page)
         window.on_job_event(events.Started(id="t", command="train"))
-        for kind, make, kept in (
+        for kind, make, curve_bytes in (
             ("steps", _step, 8 * 9),  # nine quantities of a step are plotted
-            ("progress and log", _told, 0),
+            ("progress and log", _progress_event, 0),
         ):
             _send(application, window, make, 0, count // 5)
             before = _settled()
@@ -197,9 +197,9 @@ def memory(count: int) -> list[str]:
             grown = (_settled() - before) / count
             print(
                 f"{count:,} events, {kind:18} {grown:6.1f} bytes each"
-                + (f", of which the curves keep about {1.6 * kept:.0f}" if kept else "")
+                + (f", of which the curves keep about {1.6 * curve_bytes:.0f}" if curve_bytes else "")
             )
-            if grown > 2 * kept + LEFT_BEHIND:
+            if grown > 2 * curve_bytes + LEFT_BEHIND:
                 wrong.append(f"memory of {kind}")
     return wrong
 
@@ -252,12 +252,12 @@ def _columns(points: int) -> dict[str, MetricColumn]:
     steps = array("q", range(1, points + 1))
     noise = np.random.default_rng(0).normal(0, 0.12, points)
     loss = 1.1 + 1.4 * np.exp(-3.5 * np.arange(points) / points) + noise
-    made = {}
+    columns = {}
     for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes"):
         column = MetricColumn()
         column.steps, column.values = steps, array("d", loss.tobytes())
-        made[name] = column
-    return made
+        columns[name] = column
+    return columns
 
 
 def _step(number: int) -> events.Event:
@@ -268,7 +268,7 @@ def _step(number: int) -> events.Event:
     )  # fmt: skip
 
 
-def _told(number: int) -> events.Event:
+def _progress_event(number: int) -> events.Event:
     if number % 2:
         return events.Log(id="t", text="A line of the log, as workers write them.")
     return events.Progress(id="t", stage="training", done=number, total=10**7)
@@ -292,11 +292,11 @@ def _settled() -> int:
 
 
 def _application() -> QApplication:
-    found = QApplication.instance()
-    made = found if isinstance(found, QApplication) else QApplication([])
-    theme.apply(made, "light")
+    running = QApplication.instance()
+    application = running if isinstance(running, QApplication) else QApplication([])
+    theme.apply(application, "light")
     sys.setswitchinterval(app.SWITCH_INTERVAL)
-    return made
+    return application
 
 
 @contextmanager
@@ -353,15 +353,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--events", type=int, default=100_000)
     chosen = parser.parse_args()
-    wanted = every if "all" in str(chosen.what) else str(chosen.what)
+    selected = every if "all" in str(chosen.what) else str(chosen.what)
     wrong: list[str] = []
-    if "start" in wanted:
+    if "start" in selected:
         wrong += start(chosen.rounds)
-    if "latency" in wanted:
+    if "latency" in selected:
         wrong += latency(chosen.seconds, chosen.points)
-    if "open" in wanted:
+    if "open" in selected:
         wrong += open_project(chosen.runs)
-    if "memory" in wanted:
+    if "memory" in selected:
         wrong += memory(chosen.events)
     if wrong:
         raise SystemExit(f"over the limit: {', '.join(wrong)}")

@@ -180,9 +180,9 @@ def write_model(about: Random, folder: Path) -> None:
     if "layer_types" in settings:
         kinds = settings["layer_types"] or ["full_attention"]
         settings["layer_types"] = [kinds[n % len(kinds)] for n in range(about.layers)]
-    made = AutoConfig.for_model(**settings)
+    model_config = AutoConfig.for_model(**settings)
     torch.manual_seed(1)
-    AutoModelForCausalLM.from_config(made, dtype=torch.bfloat16).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(model_config, dtype=torch.bfloat16).save_pretrained(folder)
 
 
 def write_rows(kind: str, length: int, file: Path) -> Path:
@@ -302,15 +302,15 @@ class Result:
 
 
 def results(
-    cases: tuple[Case, ...], keep: Path | None, only: list[str] | None, *, kept: bool = False
+    cases: tuple[Case, ...], keep: Path | None, only: list[str] | None, *, saved_only: bool = False
 ) -> list[Result]:
-    """Return measured results, or with `kept` only those saved earlier."""
+    """Return measured results, or with `saved_only` only those saved earlier."""
     from lora_studio.engine.devices import devices as engine_devices
 
     devices = engine_devices.list_devices()
     name = devices.devices[0].name.partition(":")[0]
     known: dict[str, int] = json.loads(keep.read_text("utf-8")) if keep and keep.is_file() else {}
-    found: list[Result] = []
+    measurements: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="memory-") as models:
         # These trainings are not to teach the estimates of this machine's user anything.
         os.environ["LORA_STUDIO_DATA"] = str(Path(models) / "data")
@@ -318,7 +318,7 @@ def results(
             if only and not any(part in case.name for part in only):
                 continue
             key = f"{name} {case.name}"
-            if kept and key not in known:
+            if saved_only and key not in known:
                 continue
             folder = Path(models) / f"case-{number}"
             folder.mkdir()
@@ -328,8 +328,8 @@ def results(
                 known[key] = measured(project, folder)[0]
                 if keep:
                     keep.write_text(json.dumps(known, indent=1), "utf-8")
-            found.append(Result(case, plan_of(project, devices), known[key]))
-    return found
+            measurements.append(Result(case, plan_of(project, devices), known[key]))
+    return measurements
 
 
 # --- the fit ----------------------------------------------------------------------------------
@@ -339,13 +339,13 @@ def results(
 FITTED = {"process": 400 << 20, "logit": 1.0, "held": 0.0}
 
 
-def fit(found: list[Result]) -> Constants:
+def fit(measurements: list[Result]) -> Constants:
     """Return the constants with the least mean squared relative error, by coordinate descent."""
     best = CONSTANTS
     step = dict.fromkeys(FITTED, 0.2)
 
     def badness(constants: Constants) -> float:
-        return sum(result.error(constants) ** 2 for result in found)
+        return sum(result.error(constants) ** 2 for result in measurements)
 
     least = badness(best)
     while max(step.values()) > 0.002:
@@ -361,20 +361,20 @@ def fit(found: list[Result]) -> Constants:
     return best
 
 
-def table(found: list[Result], constants: Constants = CONSTANTS) -> str:
+def table(measurements: list[Result], constants: Constants = CONSTANTS) -> str:
     """Return one line per case, and whether the goals are met."""
-    width = max(len(result.case.name) for result in found)
+    width = max(len(result.case.name) for result in measurements)
     lines = [f"{'configuration':{width}}  predicted   measured   error"]
-    for result in found:
-        told, took = result.predicted(constants) / 2**20, result.measured / 2**20
+    for result in measurements:
+        predicted, took = result.predicted(constants) / 2**20, result.measured / 2**20
         error = result.error(constants)
         mark = "" if abs(error) <= GOAL_EACH else "  misses"
         lines.append(
-            f"{result.case.name:{width}}  {told:5.0f} MiB  {took:5.0f} MiB  {error:+6.1%}{mark}"
+            f"{result.case.name:{width}}  {predicted:5.0f} MiB  {took:5.0f} MiB  {error:+6.1%}{mark}"
         )
-    errors = [abs(result.error(constants)) for result in found]
+    errors = [abs(result.error(constants)) for result in measurements]
     lines.append(
-        f"{len(found)} configurations: median error {statistics.median(errors):.1%} "
+        f"{len(measurements)} configurations: median error {statistics.median(errors):.1%} "
         f"(goal {GOAL_MEDIAN:.0%}), largest {max(errors):.1%} (goal {GOAL_EACH:.0%})"
     )
     return "\n".join(lines)
@@ -388,20 +388,20 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="file of measured peaks")
     parser.add_argument("--kept", action="store_true", help="run nothing that is not kept")
     parser.add_argument("--json", action="store_true", help="one object")
-    given = parser.parse_args()
-    cases = FITTING if given.fit else REPORTED
-    found = results(cases, given.keep, given.only, kept=given.kept)
-    if given.fit:
-        constants = fit(found)
-        print(table(found, constants))
+    arguments = parser.parse_args()
+    cases = FITTING if arguments.fit else REPORTED
+    measurements = results(cases, arguments.keep, arguments.only, saved_only=arguments.kept)
+    if arguments.fit:
+        constants = fit(measurements)
+        print(table(measurements, constants))
         print(constants)
-    elif given.json:
+    elif arguments.json:
         rows = [
-            {"name": r.case.name, "predicted": r.predicted(), "measured": r.measured} for r in found
+            {"name": r.case.name, "predicted": r.predicted(), "measured": r.measured} for r in measurements
         ]
         print(json.dumps(rows, indent=1))
     else:
-        print(table(found))
+        print(table(measurements))
 
 
 if __name__ == "__main__":

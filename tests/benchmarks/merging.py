@@ -179,8 +179,8 @@ def measure(way: str, work: Path) -> dict[str, float]:
         str(work),
     ]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found: dict[str, float] = json.loads(out.splitlines()[-1])
-    return found
+    result: dict[str, float] = json.loads(out.splitlines()[-1])
+    return result
 
 
 def differing(one: Path, other: Path) -> list[str]:
@@ -206,17 +206,17 @@ def main() -> int:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.way:
-        work = given.folder
-        print(json.dumps(WAYS[given.way](work / "base", work / "adapter", work / given.way)))
+    arguments = parser.parse_args()
+    if arguments.way:
+        work = arguments.folder
+        print(json.dumps(WAYS[arguments.way](work / "base", work / "adapter", work / arguments.way)))
         return 0
-    work = Path(tempfile.mkdtemp(prefix="merging-", dir=given.folder))
+    work = Path(tempfile.mkdtemp(prefix="merging-", dir=arguments.folder))
     try:
-        report = compare(work, given.gb * 1e9, given.rounds)
+        report = compare(work, arguments.gb * 1e9, arguments.rounds)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(json.dumps(report, indent=2) if given.json else in_words(report))
+    print(json.dumps(report, indent=2) if arguments.json else in_words(report))
     missed = [name for name, goal in GOALS.items() if report["ratios"][name] > goal]
     return 1 if missed or report["differing"] else 0
 
@@ -230,10 +230,10 @@ def compare(work: Path, size: float, rounds: int) -> dict[str, Any]:
         for way in WAYS:
             runs[way].append(measure(way, work))
     seconds = {
-        way: statistics.median(run["seconds"] for run in found) for way, found in runs.items()
+        way: statistics.median(run["seconds"] for run in measurements) for way, measurements in runs.items()
     }
-    peak = {way: max(run["peak"] for run in found) for way, found in runs.items()}
-    above = {way: max(run["peak"] - run["idle"] for run in found) for way, found in runs.items()}
+    peak = {way: max(run["peak"] for run in measurements) for way, measurements in runs.items()}
+    above = {way: max(run["peak"] - run["idle"] for run in measurements) for way, measurements in runs.items()}
     largest = 2 * VOCABULARY * HIDDEN
     return {
         "gigabytes": sum(f.stat().st_size for f in (work / "base").glob("*.safetensors")) / 1e9,

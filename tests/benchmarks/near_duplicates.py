@@ -54,9 +54,9 @@ class Writer:
     def edited(self, text: str, share: float) -> str:
         """Return the text with a share of its words edited, at least one."""
         words = text.split()
-        for place in sorted(self.rng.sample(range(len(words)), max(1, round(share * len(words)))), reverse=True):  # fmt: skip
+        for index in sorted(self.rng.sample(range(len(words)), max(1, round(share * len(words)))), reverse=True):  # fmt: skip
             new = self.rng.choices(self._words, cum_weights=self._weights)
-            words[place : place + 1] = self.rng.choice((new, [], [words[place], *new]))
+            words[index : index + 1] = self.rng.choice((new, [], [words[index], *new]))
         return " ".join(words)
 
 

@@ -127,9 +127,9 @@ class Peer:
         self.widget.resize(*SIZE)
         self.widget.show()
 
-    def _line(self, place: int, x: np.ndarray, y: np.ndarray, thinned: bool) -> None:
+    def _line(self, index: int, x: np.ndarray, y: np.ndarray, thinned: bool) -> None:
         item = pg.PlotDataItem(x, y, pen=pg.mkPen("#2F5FE3"))
-        self.plots[place].addItem(item)
+        self.plots[index].addItem(item)
         if thinned:
             item.setDownsampling(auto=True, method="peak")
             item.setClipToView(True)
@@ -161,20 +161,20 @@ class Peer:
 
 def measured(side: Ours | Peer, app: QApplication) -> Times:
     """Repeat each action, painting included; leave the first time of each out."""
-    found: Times = {}
+    times: Times = {}
     for action in ("add", "pan", "zoom", "hover"):
         side.whole()
         for _ in range(3):
             app.processEvents()
-        found[action] = []
+        times[action] = []
         for turn in range(side.repeats + 1):
             clock, processor = time.perf_counter(), time.process_time()
             getattr(side, action)(turn + 1)
             app.processEvents()  # paints what has changed, as a window does
             spent = (time.perf_counter() - clock, time.process_time() - processor)
-            found[action].append((1e3 * spent[0], 1e3 * spent[1]))
-        found[action].pop(0)
-    return found
+            times[action].append((1e3 * spent[0], 1e3 * spent[1]))
+        times[action].pop(0)
+    return times
 
 
 def report(name: str, times: Times, ours: Times | None) -> None:
@@ -234,11 +234,11 @@ def write_run(path: Path, steps: int) -> RunFolder:
 def freezes(app: QApplication, folder: Path, steps: int) -> None:
     """Measure reading a run for comparison, and showing a running one."""
     run = write_run(folder / "runs" / "20260101-000000-long", steps)
-    found: list[object] = []
+    results: list[object] = []
     thread = BackgroundReader(lambda thread: _read_series(run, thread))
-    thread.done.connect(found.append)
+    thread.done.connect(results.append)
     thread.start()
-    gap, taken = longest_gap(app, lambda: bool(found), 600)
+    gap, taken = longest_gap(app, lambda: bool(results), 600)
     thread.wait()
     print(f"reading {steps:,} steps to compare: {taken:.1f} s, longest freeze {gap:.0f} ms")
     for name in ("DATA", "CACHE", "CONFIG", "LOGS"):

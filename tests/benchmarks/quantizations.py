@@ -104,12 +104,12 @@ def write_model(folder: Path) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     dice = torch.Generator().manual_seed(7)
-    made: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for name, stored in safetensors_files.read_index(source).items():
         weight = stored.read()
         plain = dithered(weight, dice) if weight.ndim == 2 else weight.float()
-        made[name] = padded(name, plain).half()
-    entries = [(PlannedFile(name, "F16", tuple(value.shape)), lambda v=value: v) for name, value in made.items()]  # fmt: skip
+        weights[name] = padded(name, plain).half()
+    entries = [(PlannedFile(name, "F16", tuple(value.shape)), lambda v=value: v) for name, value in weights.items()]  # fmt: skip
     safetensors_files.save(folder / safetensors_files.SINGLE, entries)
 
 
@@ -128,11 +128,11 @@ def conversations(
         dataset=DatasetSpec(sources=(DataSource(path=str(work / "rows.jsonl")),)),
     )
     run = run_folder.create_run(work / "runs", project, work)
-    found: list[list[SelfTestCase]] = []
+    parts: list[list[SelfTestCase]] = []
     for part in (rows[::2], rows[1::2]):
         run.heldout_file.write_text("\n".join(part) + "\n", "utf-8")
-        found.append(reading.read_cases(run, project, tokenizer))
-    return found[0], [case.ids for case in found[1]]
+        parts.append(reading.read_cases(run, project, tokenizer))
+    return parts[0], [case.ids for case in parts[1]]
 
 
 def reference(model: Path, cases: list[SelfTestCase]) -> np.ndarray:
@@ -140,8 +140,8 @@ def reference(model: Path, cases: list[SelfTestCase]) -> np.ndarray:
     from transformers import AutoModelForCausalLM
 
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    found = [reading.log_softmax(reading.read_in_torch(network, c)) for c in cases]
-    return np.concatenate(found)
+    log_probabilities = [reading.log_softmax(reading.read_in_torch(network, c)) for c in cases]
+    return np.concatenate(log_probabilities)
 
 
 def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tuple[float, float]:
@@ -155,7 +155,7 @@ def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tupl
     return same / done, divergence / done
 
 
-def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[dict[str, Any]]:
+def measured(work: Path, quantizations: list[Quantization], *, both: bool) -> Iterator[dict[str, Any]]:
     """Yield one row per quantization, or two: with an importance matrix and without."""
     from transformers import AutoTokenizer
 
@@ -169,7 +169,7 @@ def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[
     converter.convert(model, sixteen, "SmolLM2", "", job)
     matrix = work / "imatrix.gguf"
     imatrix.write(imatrix.measure(sixteen, rest, job), matrix, "sample")
-    for name in wanted:
+    for name in quantizations:
         facts = QUANTIZATIONS[name]
         for helped in (True,) if facts.needs_imatrix else (False, True) if both else (False,):
             if helped and facts.bits >= 8:  # takes no notice of one
@@ -211,18 +211,18 @@ def main() -> int:
     parser.add_argument("--both", action="store_true")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
-    wanted = [known[name] for name in given.types.split(",")]
-    work = Path(tempfile.mkdtemp(prefix="quantizations-", dir=given.folder))
+    quantizations = [known[name] for name in arguments.types.split(",")]
+    work = Path(tempfile.mkdtemp(prefix="quantizations-", dir=arguments.folder))
     rows: list[dict[str, Any]] = []
     print(f"{'type':10} {'bits':>5} {'matrix':6} {'top-1':>7} {'KL, nats':>9}  limits")
     try:
-        for row in measured(work, wanted, both=given.both):
+        for row in measured(work, quantizations, both=arguments.both):
             rows.append(row)
             print(in_words(row), flush=True)
-            if given.json:
-                given.json.write_text(json.dumps(rows, indent=1), "utf-8")
+            if arguments.json:
+                arguments.json.write_text(json.dumps(rows, indent=1), "utf-8")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     beyond = [r["name"] for r in rows if "kl" in r and not limit_of(r).is_met(r["top1"], r["kl"])]

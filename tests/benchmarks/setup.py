@@ -126,9 +126,9 @@ def measure(
         computed = processor()
         stages = set_up(folder / "engines")
         whole = sum(stages.values()), processor() - computed
-    made = engines.get_current()
-    assert made is not None
-    return taken | {"set-up": whole + starts(made.python)}, stages
+    engine = engines.get_current()
+    assert engine is not None
+    return taken | {"set-up": whole + starts(engine.python)}, stages
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
     worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
     process = psutil.Process(worker.pid)
-    clock, losses, peak, said = [], [], 0, []
+    clock, losses, peak, logs = [], [], 0, []
     for event in worker.events():
         match event:
             case events.StepDone():
@@ -155,12 +155,12 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
                 losses.append(event.loss)
                 peak = event.memory_bytes
             case events.Log():
-                said.append(event.text)
+                logs.append(event.text)
             case events.Failed():
                 raise SystemExit(event.problem.model_dump_json())
             case events.Done():
                 worker.close()
-    return {"clock": clock, "losses": losses, "peak": peak, "said": said}
+    return {"clock": clock, "losses": losses, "peak": peak, "said": logs}
 
 
 def by_trl(work: Path) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def by_trl(work: Path) -> dict[str, Any]:
         output_dir=str(work / "trl"), use_cpu=not torch.cuda.is_available(), **_common(work)
     )
     trainer = (SFTTrainer if torch.cuda.is_available() else OnProcessor)(
-        model=_found(work)["model"],
+        model=_prepared_facts(work)["model"],
         args=config,
         train_dataset=_dataset(work),
         peft_config=peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=LAYERS),
@@ -197,7 +197,7 @@ def by_unsloth(work: Path) -> dict[str, Any]:
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
-        model_name=_found(work)["model"], max_seq_length=2048, dtype=None, load_in_4bit=False
+        model_name=_prepared_facts(work)["model"], max_seq_length=2048, dtype=None, load_in_4bit=False
     )
     model = unsloth.FastLanguageModel.get_peft_model(
         model,
@@ -237,9 +237,9 @@ def _common(work: Path) -> dict[str, Any]:
     }
 
 
-def _found(work: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((work / "found.json").read_text())
-    return found
+def _prepared_facts(work: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((work / "found.json").read_text())
+    return facts
 
 
 def _dataset(work: Path) -> Any:
@@ -294,7 +294,7 @@ def limit(work: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(_found(work)["model"])
+    config = AutoConfig.from_pretrained(_prepared_facts(work)["model"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     hidden, inner = config.hidden_size, config.intermediate_size
     query = config.num_attention_heads * config.head_dim
@@ -304,8 +304,8 @@ def limit(work: Path) -> dict[str, Any]:
     for tokens, trained in _micro_batches(work):
         parts = [(n, tokens, *shape, config.num_hidden_layers, RANK) for shape, n in shapes.items()]
         for count, *about in [*parts, (1, trained, config.vocab_size, hidden, 1, 0)]:
-            found = _products(device, *about)
-            wall, used = wall + count * found[0], used + count * found[1]
+            times = _products(device, *about)
+            wall, used = wall + count * times[0], used + count * times[1]
     return {"clock": [(0.0, 0.0), (wall, used)], "computed_with": _computed_with(device)}
 
 
@@ -319,26 +319,26 @@ def _computed_with(device: Any) -> str:
         "bfloat16 products": torch.cpu._is_avx512_bf16_supported(),
         "AMX": torch.cpu._is_amx_tile_supported(),
     }
-    found = [torch.backends.cpu.get_cpu_capability(), *(name for name, has in known.items() if has)]
+    capabilities = [torch.backends.cpu.get_cpu_capability(), *(name for name, has in known.items() if has)]
     at_most = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    return ", ".join(found) + (f", of which oneDNN uses {at_most} at most" if at_most else "")
+    return ", ".join(capabilities) + (f", of which oneDNN uses {at_most} at most" if at_most else "")
 
 
 def _micro_batches(work: Path) -> list[tuple[int, int]]:
     """Return tokens and trained tokens of each micro-batch after the first step in our loop."""
     recipe = load_recipe(work)
-    found = []
+    micro_batches = []
     for step in json.loads((work / "steps.json").read_text())[1:]:
         rows = sorted(step, key=lambda row: -len(row["input_ids"]))
         for begin in range(0, len(rows), recipe.micro_batch):
             part = rows[begin : begin + recipe.micro_batch]
-            found.append(
+            micro_batches.append(
                 (
                     sum(len(row["input_ids"]) for row in part),
                     sum(label != -100 for row in part for label in row["labels"][1:]),
                 )
             )
-    return found
+    return micro_batches
 
 
 def _products(
@@ -399,8 +399,8 @@ def measure(way: str, work: Path) -> dict[str, Any]:
     """Run one way in a fresh process; its other output goes to a log."""
     command = [sys.executable, "-m", "tests.benchmarks.training", "--way", way, "--work", str(work)]
     root = Path(__file__).parents[2]
-    found = os.environ.get("PYTHONPATH", "")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), found]))}
+    python_path = os.environ.get("PYTHONPATH", "")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), python_path]))}
     with (work / "log.txt").open("ab") as log:
         done = subprocess.run(
             command, stdout=log, stderr=log, cwd=work, env=environment, check=False
@@ -416,9 +416,9 @@ def compare(
 ) -> dict[str, Any]:
     """Run all ways in turns; return medians over rounds and ratios."""
     (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
-    found = measure("prepare", work)
-    (work / "found.json").write_text(json.dumps(found))
-    tokens = sum(found["tokens"][1:])
+    prepared = measure("prepare", work)
+    (work / "found.json").write_text(json.dumps(prepared))
+    tokens = sum(prepared["tokens"][1:])
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
@@ -441,7 +441,7 @@ def compare(
         "ratios": _ratios(speed, peak),
         "computed_with": runs["limit"][0]["computed_with"] if "limit" in runs else None,
         "said": {way: runs[way][0]["said"] for way in peak},
-        "runs": {way: [r["tokens_per_s"] for r in found] for way, found in runs.items()},
+        "runs": {way: [r["tokens_per_s"] for r in way_runs] for way, way_runs in runs.items()},
     }
 
 
@@ -499,21 +499,21 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.way:
-        result = prepare(given.work) if given.way == "prepare" else WAYS[given.way](given.work)
-        (given.work / f"{given.way}.json").write_text(json.dumps(result))
+    arguments = parser.parse_args()
+    if arguments.way:
+        result = prepare(arguments.work) if arguments.way == "prepare" else WAYS[arguments.way](arguments.work)
+        (arguments.work / f"{arguments.way}.json").write_text(json.dumps(result))
         return 0
-    steps, rounds = (2, 1) if given.quick else (given.steps, given.rounds)
-    recipe = Recipe(str(given.data.resolve()), given.micro_batch, given.accumulation, steps)
+    steps, rounds = (2, 1) if arguments.quick else (arguments.steps, arguments.rounds)
+    recipe = Recipe(str(arguments.data.resolve()), arguments.micro_batch, arguments.accumulation, steps)
     work = Path(tempfile.mkdtemp(prefix="training-"))
     try:
-        if given.busy:
+        if arguments.busy:
             os.environ["OMP_NUM_THREADS"] = "1"
-        report = compare(work, recipe, rounds, given.only, busy=given.busy)
+        report = compare(work, recipe, rounds, arguments.only, busy=arguments.busy)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(json.dumps(report, indent=2) if given.json else in_words(report))
+    print(json.dumps(report, indent=2) if arguments.json else in_words(report))
     missed = [name for name, ratio in report["ratios"].items() if ratio < GOALS[name]]
     return 1 if missed or not report["same_loss"] else 0
 

@@ -146,20 +146,20 @@ def test_background_training_is_paused_and_metrics_are_csv(
 def test_system_stays_awake_only_while_a_job_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scenario, told = tmp_path / "scenario.json", tmp_path / "told.txt"
-    scenario.write_text(json.dumps({"train": [{"await": str(told)}]}))  # no job that nothing holds
+    scenario, record = tmp_path / "scenario.json", tmp_path / "told.txt"
+    scenario.write_text(json.dumps({"train": [{"await": str(record)}]}))  # no job that nothing holds
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     program = tmp_path / "systemd-inhibit"
     program.write_text(
-        f'#!/bin/sh\necho "$@ $$" > {told}.part && mv {told}.part {told}\nsleep 60\n'
+        f'#!/bin/sh\necho "$@ $$" > {record}.part && mv {record}.part {record}\nsleep 60\n'
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     assert studio("resume", str(run.path)).returncode == 0
-    *said, pid = told.read_text().split()
-    assert "--what=sleep:idle" in said
+    *arguments, pid = record.read_text().split()
+    assert "--what=sleep:idle" in arguments
     assert not psutil.pid_exists(int(pid))
 
 

@@ -35,7 +35,7 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "place"),
+    ("arguments", "option"),
     [
         (["data", "lint", "rows.jsonl", "--max-length", "2000000"], "max_length"),
         (["data", "render", "rows.jsonl", "--model", "m", "--max-length", "2000000"], "max-length"),
@@ -57,11 +57,11 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "shard-size",
     ],
 )
-def test_invalid_option_value_is_refused_with_its_name(arguments: list[str], place: str) -> None:
+def test_invalid_option_value_is_refused_with_its_name(arguments: list[str], option: str) -> None:
     result = CliRunner().invoke(app, arguments, input="Hello\n")
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == headless.REFUSED
-    assert place in result.stdout
+    assert option in result.stdout
 
 
 def _interrupt_once_there_is(begun: Path) -> None:

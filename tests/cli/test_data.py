@@ -46,54 +46,54 @@ def report(*arguments: str, folder: Path | None = None) -> dict[str, Any]:
     """Return the JSON object on stdout after checking the invariants of every report."""
     result = data(*arguments, "--json", folder=folder)
     assert "Traceback" not in result.stdout + result.stderr
-    found: dict[str, Any] = json.loads(result.stdout)
-    assert set(found) == KEYS
-    assert found["rows"] == found["used"] + found["skipped"]
-    assert found["skipped"] == sum(entry["count"] for entry in found["reasons"])
-    assert (found["task"] == "unsupported") == (found["format"] is None)
-    refused = found["task"] == "unsupported" or not found["used"]
+    summary: dict[str, Any] = json.loads(result.stdout)
+    assert set(summary) == KEYS
+    assert summary["rows"] == summary["used"] + summary["skipped"]
+    assert summary["skipped"] == sum(entry["count"] for entry in summary["reasons"])
+    assert (summary["task"] == "unsupported") == (summary["format"] is None)
+    refused = summary["task"] == "unsupported" or not summary["used"]
     assert result.returncode == (2 if refused else 0)
-    assert found["problems"] or not refused
-    return found
+    assert summary["problems"] or not refused
+    return summary
 
 
 @pytest.mark.slow
 def test_recognized_file_accounts_for_every_row(tmp_path: Path) -> None:
     rows = [GOOD, {**GOOD, "output": ""}, "no object", {**GOOD, "output": None}, GOOD]
     file = write_rows(tmp_path / "rows.jsonl", rows)
-    found = report(str(file))
-    assert (found["format"], found["task"]) == ("alpaca", "sft")
-    assert found["columns"] == ["instruction", "input", "output"]
-    assert found["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
-    assert (found["rows"], found["used"]) == (5, 2)
-    reasons = {entry["reason"]["text"]: entry["rows"] for entry in found["reasons"]}
+    summary = report(str(file))
+    assert (summary["format"], summary["task"]) == ("alpaca", "sft")
+    assert summary["columns"] == ["instruction", "input", "output"]
+    assert summary["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
+    assert (summary["rows"], summary["used"]) == (5, 2)
+    reasons = {entry["reason"]["text"]: entry["rows"] for entry in summary["reasons"]}
     assert reasons["the answer is empty"] == [2]
     assert reasons["the row contains no answer"] == [4]
     assert [3] in reasons.values()
-    assert 0.4 < found["confidence"] < 0.6  # half of the objects are usable
+    assert 0.4 < summary["confidence"] < 0.6  # half of the objects are usable
 
 
 @pytest.mark.slow
 def test_refused_file_gives_a_report_with_the_reason(tmp_path: Path) -> None:
-    found = report(str(write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Who?"}] * 3)))
-    assert (found["task"], found["rows"], found["used"]) == ("unsupported", 3, 0)
-    assert found["problems"][0]["code"] == "dataset.prompts_only"
-    assert found["problems"][0]["remedy"]["text"]
+    summary = report(str(write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Who?"}] * 3)))
+    assert (summary["task"], summary["rows"], summary["used"]) == ("unsupported", 3, 0)
+    assert summary["problems"][0]["code"] == "dataset.prompts_only"
+    assert summary["problems"][0]["remedy"]["text"]
 
 
 @pytest.mark.end2end
 def test_missing_file_is_refused_with_a_report(tmp_path: Path) -> None:
-    found = report(str(tmp_path / "nothing.jsonl"))
-    assert (found["task"], found["rows"]) == ("unsupported", 0)
-    assert "nothing.jsonl" in found["problems"][0]["what"]["text"]
+    summary = report(str(tmp_path / "nothing.jsonl"))
+    assert (summary["task"], summary["rows"]) == ("unsupported", 0)
+    assert "nothing.jsonl" in summary["problems"][0]["what"]["text"]
 
 
 @pytest.mark.end2end
 def test_columns_are_mapped_by_name_and_template(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [{"t": "Who?", "b": "Me", "r": "I."}])
-    found = report(str(file), "--map", r"question={t}\n{b}", "--map", "answer=r")
-    assert (found["format"], found["confidence"]) == ("question_answer", 1.0)
-    assert found["mapping"] == {"question": r"{t}\n{b}", "answer": "r"}
+    summary = report(str(file), "--map", r"question={t}\n{b}", "--map", "answer=r")
+    assert (summary["format"], summary["confidence"]) == ("question_answer", 1.0)
+    assert summary["mapping"] == {"question": r"{t}\n{b}", "answer": "r"}
 
 
 @pytest.mark.slow
@@ -109,9 +109,9 @@ def test_columns_are_mapped_by_name_and_template(tmp_path: Path) -> None:
 def test_invalid_option_is_refused_with_the_valid_values(
     tmp_path: Path, options: tuple[str, ...], says: str
 ) -> None:
-    found = report(str(write_rows(tmp_path / "rows.jsonl", [GOOD])), *options)
-    assert found["task"] == "unsupported"
-    assert says in found["problems"][0]["remedy"]["text"]
+    summary = report(str(write_rows(tmp_path / "rows.jsonl", [GOOD])), *options)
+    assert summary["task"] == "unsupported"
+    assert says in summary["problems"][0]["remedy"]["text"]
 
 
 @pytest.mark.slow
@@ -129,8 +129,8 @@ def test_text_output_has_the_same_facts_as_json(tmp_path: Path) -> None:
 def test_folder_is_read_as_one_dataset(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "a.jsonl", [CHAT] * 3)
     (tmp_path / "data" / "b.json").write_text(json.dumps([CHAT] * 2), encoding="utf-8")
-    found = report("data", folder=tmp_path)
-    assert (found["format"], found["used"]) == ("messages", 5)
+    summary = report("data", folder=tmp_path)
+    assert (summary["format"], summary["used"]) == ("messages", 5)
 
 
 # --- files that are broken --------------------------------------------------------------------
@@ -168,5 +168,5 @@ BROKEN: dict[str, tuple[bytes, int, str]] = {
 def test_broken_file_gives_usable_rows_or_one_refusal(name: str, tmp_path: Path) -> None:
     content, used, task = BROKEN[name]
     (tmp_path / name).write_bytes(content)
-    found = report(name, folder=tmp_path)
-    assert (found["task"], found["used"]) == (task, used), found
+    summary = report(name, folder=tmp_path)
+    assert (summary["task"], summary["used"]) == (task, used), summary

@@ -27,6 +27,6 @@ def _tested(stage: str, top1: float) -> events.SelfTested:
 def test_only_the_last_self_test_of_a_stage_is_listed(tmp_path: Path) -> None:
     draft = project.create(tmp_path / "p", "Sample", {})
     run = folder.create_run(tmp_path / "p" / "runs", draft.freeze(), tmp_path / "p")
-    found = [_tested("merged", 0.97), _tested("merged", 1.0), _tested("Q8_0", 0.99)]
-    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in found))
-    assert demo.list_self_tests(run) == found[1:]
+    recorded = [_tested("merged", 0.97), _tested("merged", 1.0), _tested("Q8_0", 0.99)]
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in recorded))
+    assert demo.list_self_tests(run) == recorded[1:]

@@ -30,20 +30,20 @@ def engine(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["engine", *arguments])
 
 
-def told(result: Result) -> Any:
+def printed_json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
 def test_status_shows_engine_folder_and_machine(root: EngineRoot) -> None:
-    status = told(engine("status", "--json"))
+    status = printed_json(engine("status", "--json"))
     assert status["engine"] is None
     assert status["folder"] == str(root.path)
     assert status["machine"]["variant"] in ("cpu", "cuda", "rocm", "mps")
-    made = make(root, "cpu-1")
-    engines.switch_engine(made, root)
-    status = told(engine("status", "--json"))
+    installed = make(root, "cpu-1")
+    engines.switch_engine(installed, root)
+    status = printed_json(engine("status", "--json"))
     assert status["engine"]["name"] == "cpu-1"
-    assert status["python"] == str(made.python)
+    assert status["python"] == str(installed.python)
 
 
 def test_status_fails_for_an_engine_of_another_version(
@@ -52,29 +52,29 @@ def test_status_fails_for_an_engine_of_another_version(
     engines.switch_engine(make(root, "cpu-1", app_version="0.0.1"), root)
     result = engine("status", "--json")
     assert result.exit_code == 1
-    assert told(result)["problems"][0]["code"] == "engine.version"
+    assert printed_json(result)["problems"][0]["code"] == "engine.version"
 
 
 def test_list_marks_the_engine_in_use(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
     engines.switch_engine(make(root, "cpu-1"), root)
-    listed = {one["name"]: one["in_use"] for one in told(engine("list", "--json"))}
+    listed = {one["name"]: one["in_use"] for one in printed_json(engine("list", "--json"))}
     assert listed == {"cpu-1": True, "cuda-1": False}
 
 
 def test_use_and_rollback_switch_between_engines(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
     engines.switch_engine(make(root, "cpu-1"), root)
-    assert told(engine("use", "cuda", "--json"))["name"] == "cuda-1"
-    assert told(engine("rollback", "--json"))["name"] == "cpu-1"
+    assert printed_json(engine("use", "cuda", "--json"))["name"] == "cuda-1"
+    assert printed_json(engine("rollback", "--json"))["name"] == "cpu-1"
 
 
 def test_switching_to_another_version_shows_a_warning(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
     engines.switch_engine(make(root, "cpu-1"), root)
-    said = " ".join(engine("use", "cuda").stdout.split())
-    assert "Switched to engine cuda-1. The engine has version 0.0.1" in said
-    assert "`lora-studio engine update`" in said
+    output = " ".join(engine("use", "cuda").stdout.split())
+    assert "Switched to engine cuda-1. The engine has version 0.0.1" in output
+    assert "`lora-studio engine update`" in output
     assert "version" not in engine("use", "cpu").stdout
 
 
@@ -102,13 +102,13 @@ def test_unknown_engine_is_refused_with_the_installed_ones(root: EngineRoot) -> 
     make(root, "cpu-1")
     result = engine("use", "rocm", "--json")
     assert result.exit_code == 2
-    assert "cpu-1" in told(result)["problems"][0]["remedy"]["text"]
+    assert "cpu-1" in printed_json(result)["problems"][0]["remedy"]["text"]
 
 
 def test_remove_needs_a_name_or_the_all_option(root: EngineRoot) -> None:
-    made = make(root, "cpu-1")
+    installed = make(root, "cpu-1")
     assert engine("remove", "--yes").exit_code == 2
-    assert made.folder.exists()
+    assert installed.folder.exists()
     (root.path / "holiday.jpg").write_text("not ours")
     assert engine("remove", "--all", "--yes").exit_code == 0
     assert [item.name for item in root.path.iterdir()] == ["holiday.jpg"]

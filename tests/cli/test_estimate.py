@@ -72,19 +72,19 @@ def test_json_has_every_component_and_their_sum(folder: Path, facts: Play) -> No
     facts(23)
     result = estimate(folder, "--json")
     assert result.returncode == 0, result.stdout + result.stderr
-    found = json.loads(result.stdout)
-    assert sum(found[name] for name in COMPONENTS) == found["total"]
-    assert found["fits"] is True
-    assert found["cheapest_change"] is None
-    assert found["largest_micro_batch_that_fits"] >= 4
+    report = json.loads(result.stdout)
+    assert sum(report[name] for name in COMPONENTS) == report["total"]
+    assert report["fits"] is True
+    assert report["cheapest_change"] is None
+    assert report["largest_micro_batch_that_fits"] >= 4
 
 
 @pytest.mark.slow
 def test_suggested_change_makes_the_training_fit(folder: Path, facts: Play) -> None:
     facts(9)
-    found = json.loads(estimate(folder, "--json").stdout)
-    assert found["fits"] is False
-    changes = found["cheapest_change"]["changes"]
+    report = json.loads(estimate(folder, "--json").stdout)
+    assert report["fits"] is False
+    changes = report["cheapest_change"]["changes"]
     settings = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
     assert json.loads(estimate(folder, "--json", *settings).stdout)["fits"] is True
 
@@ -124,19 +124,19 @@ def test_preset_is_estimated_and_unknown_preset_refused(folder: Path, facts: Pla
 
 @pytest.mark.slow
 def test_estimate_uses_the_device_with_the_least_free_memory(folder: Path, facts: Play) -> None:
-    found = model_facts.devices(23 * model_facts.GIB)
-    first = next(device for device in found.devices if device.name == "cuda:0")
+    devices = model_facts.devices(23 * model_facts.GIB)
+    first = next(device for device in devices.devices if device.name == "cuda:0")
     second = first.model_copy(
         update={"name": "cuda:1", "title": "Full GPU", "free_bytes": 20 * model_facts.GIB}
     )
-    both = found.model_copy(update={"devices": (first, second)})
+    both = devices.model_copy(update={"devices": (first, second)})
     facts(23, inspect_devices=[emit(both)])
     settings = ("--set", "model.device=cuda:0,cuda:1", "--set", "model.sharding=replicate")
-    told = json.loads(estimate(folder, "--json", *settings).stdout)
-    assert (told["device"], told["available"]) == ("Full GPU", 20 * model_facts.GIB)
+    replicated = json.loads(estimate(folder, "--json", *settings).stdout)
+    assert (replicated["device"], replicated["available"]) == ("Full GPU", 20 * model_facts.GIB)
     divided = json.loads(estimate(folder, "--json", *settings[:3], "model.sharding=shard").stdout)
-    assert told["weights"] / 2 < divided["weights"] < told["weights"]
-    assert divided["activations"] == told["activations"]
+    assert replicated["weights"] / 2 < divided["weights"] < replicated["weights"]
+    assert divided["activations"] == replicated["activations"]
 
 
 @pytest.mark.slow

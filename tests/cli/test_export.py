@@ -24,10 +24,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     (tmp_path / "scenario.json").write_text("{}")
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(tmp_path / "scenario.json"))
     project = Project(name="bot", model=ModelSpec(source=str(tmp_path)))
-    made = folder.create_run(tmp_path / "runs", project, tmp_path)
-    made.merged.mkdir()
-    (made.merged / "config.json").write_text("{}")
-    return made
+    new_run = folder.create_run(tmp_path / "runs", project, tmp_path)
+    new_run.merged.mkdir()
+    (new_run.merged / "config.json").write_text("{}")
+    return new_run
 
 
 def studio(*arguments: str) -> tuple[int, str]:

@@ -50,24 +50,24 @@ def test_invalid_parameter_counts_are_refused(text: str) -> None:
 
 def test_larger_models_need_fewer_bits_until_none_fits() -> None:
     settings = model_fit.build_default_settings(device(20))
-    found = [model_fit.estimate_fit(entry(size * 10**9), settings) for size in (1, 8, 14, 24, 70)]
-    assert all(found)
-    assert [(fit.precision, fit.fits) for fit in found if fit] == [
+    fits = [model_fit.estimate_fit(entry(size * 10**9), settings) for size in (1, 8, 14, 24, 70)]
+    assert all(fits)
+    assert [(fit.precision, fit.fits) for fit in fits if fit] == [
         ("auto", True), ("auto", True), ("8bit", True), ("4bit", True), ("4bit", False),
     ]  # fmt: skip
-    assert [model_fit.get_fit_sort_key(fit) for fit in (*found, None)] == [0, 0, 0, 0, 1, 2]
+    assert [model_fit.get_fit_sort_key(fit) for fit in (*fits, None)] == [0, 0, 0, 0, 1, 2]
 
 
 def test_known_configuration_overrides_the_size_based_guess() -> None:
     settings = model_fit.build_default_settings(device(20))
     wide = ModelOutline(layers=16, hidden_size=2048, intermediate_size=8192, heads=32, kv_heads=8, vocabulary=256_000)  # fmt: skip
     deep = wide.model_copy(update={"layers": 48})
-    found = [
+    fits = [
         model_fit.estimate_fit(entry(1_240_000_000, outline=outline), settings)
         for outline in (wide, deep)
     ]
-    assert all(found)
-    assert found[0] != found[1]
+    assert all(fits)
+    assert fits[0] != fits[1]
 
 
 def test_size_based_estimate_is_close_to_the_exact_one() -> None:
@@ -95,18 +95,18 @@ def test_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> No
             "LORA_STUDIO_LOGS": str(tmp_path / "logs"), "OLLAMA_MODELS": str(tmp_path / "none"),
         }  # fmt: skip
 
-        def run(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
             return subprocess.run(
                 [sys.executable, "-m", "lora_studio", "model", *arguments],
-                env=environment, input=said, capture_output=True, text=True, timeout=600,
+                env=environment, input=stdin, capture_output=True, text=True, timeout=600,
             )  # fmt: skip
 
-        found = json.loads(run("search", "llama", "--json").stdout)
-        assert [item["source"] for item in found] == ["tiny/llama"]
+        matches = json.loads(run("search", "llama", "--json").stdout)
+        assert [item["source"] for item in matches] == ["tiny/llama"]
         refused = run("download", "tiny/llama")
         assert refused.returncode == 1
         assert "accept its terms" in refused.stdout + refused.stderr
-        assert "pim" in run("login", said=f"{TOKEN}\n").stdout
+        assert "pim" in run("login", stdin=f"{TOKEN}\n").stdout
         done = run("download", "tiny/llama")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Downloaded tiny/llama: " in done.stdout
@@ -144,10 +144,10 @@ def test_command_line_uses_model_folders_of_the_window(
 def test_old_option_spellings_are_still_accepted(
     arguments: list[str], field: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[BaseCommand] = []
+    sent: list[BaseCommand] = []
     nothing = ModelsFound(location="hub", models=())
-    monkeypatch.setattr(model, "ask", lambda command, *_: asked.append(command) or nothing)
-    monkeypatch.setattr(model, "ask_all", lambda questions, _: asked.extend(questions) or [])
+    monkeypatch.setattr(model, "ask", lambda command, *_: sent.append(command) or nothing)
+    monkeypatch.setattr(model, "ask_all", lambda questions, _: sent.extend(questions) or [])
     result = CliRunner().invoke(model.app, arguments)
     assert result.exit_code == 0, result.output
-    assert [getattr(command, field) for command in asked] == [value]
+    assert [getattr(command, field) for command in sent] == [value]

@@ -52,11 +52,11 @@ def test_derived_template_renders_like_the_chat_template(
     file = tmp_path / "template.jinja"
     file.write_text(CHATML, "utf-8")
     result = studio("template", "derive", str(file), "--json")
-    found = json.loads(result.stdout)
+    derivation = json.loads(result.stdout)
     assert result.returncode == 0
-    assert (found["proven"], found["first_difference"], found["alternative"]) == (True, None, None)
-    assert found["stops"] == ["<|im_end|>", "<|im_start|>"]
-    (tmp_path / "TEMPLATE").write_text(found["template"], "utf-8")
+    assert (derivation["proven"], derivation["first_difference"], derivation["alternative"]) == (True, None, None)
+    assert derivation["stops"] == ["<|im_end|>", "<|im_start|>"]
+    (tmp_path / "TEMPLATE").write_text(derivation["template"], "utf-8")
     messages = tmp_path / "messages.json"
     messages.write_text(json.dumps(HELLO), "utf-8")
     text = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
@@ -71,9 +71,9 @@ def test_model_folder_provides_tokens_and_bos_setting(tmp_path: Path) -> None:
         tmp_path, chat_template=WITH_TOKENS, bos_token="<b>", eos_token={"content": "<e>"},
         add_bos_token=False,
     )  # fmt: skip
-    kept = json.loads(studio("template", "derive", str(folder), "--json").stdout)
-    assert kept["template"].count("<b>") >= 1
-    assert "<e>" in kept["stops"]
+    own_bos = json.loads(studio("template", "derive", str(folder), "--json").stdout)
+    assert own_bos["template"].count("<b>") >= 1
+    assert "<e>" in own_bos["stops"]
     left = json.loads(
         studio("template", "derive", str(folder), "--json", "--server-adds-bos").stdout
     )
@@ -86,21 +86,21 @@ def test_template_file_uses_given_or_default_tokens(tmp_path: Path) -> None:
     file.write_text(WITH_TOKENS, "utf-8")
     usual = json.loads(studio("template", "derive", str(file), "--json").stdout)
     assert "</s>" in usual["template"]
-    given = json.loads(studio("template", "derive", str(file), "--json", "--eos", "<|end|>").stdout)
-    assert "<|end|>" in given["template"]
-    assert given["stops"][0] == "<|end|>"
+    with_eos = json.loads(studio("template", "derive", str(file), "--json", "--eos", "<|end|>").stdout)
+    assert "<|end|>" in with_eos["template"]
+    assert with_eos["stops"][0] == "<|end|>"
 
 
 def test_unproven_template_shows_the_difference_and_exits_1(tmp_path: Path) -> None:
     file = tmp_path / "template.jinja"
     file.write_text(CHATML.replace("m.content", "m.content.replace('yes', 'no')"), "utf-8")
     result = studio("template", "derive", str(file), "--json")
-    found = json.loads(result.stdout)
+    derivation = json.loads(result.stdout)
     assert result.returncode == 1
-    assert not found["proven"]
-    assert 'said "no"' in found["first_difference"]["expected"]
-    assert "the method replace in line 1" in found["reason"]["text"]
-    assert found["alternative"]["derived"]["proven"]
+    assert not derivation["proven"]
+    assert 'said "no"' in derivation["first_difference"]["expected"]
+    assert "the method replace in line 1" in derivation["reason"]["text"]
+    assert derivation["alternative"]["derived"]["proven"]
     shown = studio("template", "derive", str(file))
     assert "Closest verified alternative: without the method replace in line 1." in shown.stdout
 
@@ -110,13 +110,13 @@ def test_render_supports_tools_and_the_older_template_form(
 ) -> None:
     older = "{{ .System }}|{{ .Prompt }}|{{ .Response }}!"
     talk = [*HELLO, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "On"}]
-    asked = studio("template", "render", "-", _file(tmp_path, talk), "--system", "S", stdin=older)
-    assert asked.stdout == "S|Hello|Yes!|On|"
+    by_prompt = studio("template", "render", "-", _file(tmp_path, talk), "--system", "S", stdin=older)
+    assert by_prompt.stdout == "S|Hello|Yes!|On|"
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     request = {"messages": HELLO, "tools": [tool], "think": False}
     source = "{{ range .Tools }}{{ .Function.Name }}{{ end }}{{ .IsThinkSet }}{{ range .Messages }}{{ end }}"
-    given = studio("template", "render", "-", _file(tmp_path, request), stdin=source)
-    assert given.stdout == "ftrue"
+    with_tools = studio("template", "render", "-", _file(tmp_path, request), stdin=source)
+    assert with_tools.stdout == "ftrue"
 
 
 def _file(folder: Path, content: object) -> str:
@@ -126,7 +126,7 @@ def _file(folder: Path, content: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("template", "messages", "said"),
+    ("template", "messages", "expected"),
     [
         ("{{ .Content", HELLO, "line 1, column 3: unclosed action"),
         ("{{ .Prompt }}", [{"role": "robot", "content": "x"}], "needs one of the roles"),
@@ -135,11 +135,11 @@ def _file(folder: Path, content: object) -> str:
     ids=["unclosed-action", "unknown-role", "unknown-field"],
 )
 def test_invalid_template_or_messages_are_refused(
-    tmp_path: Path, template: str, messages: object, said: str
+    tmp_path: Path, template: str, messages: object, expected: str
 ) -> None:
     result = studio("template", "render", "-", _file(tmp_path, messages), stdin=template)
     assert result.returncode in (1, 2)
-    assert said in result.stdout
+    assert expected in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
 

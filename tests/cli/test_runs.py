@@ -32,11 +32,11 @@ def _run(*arguments: str) -> tuple[int, str]:
 
 def test_runs_are_filtered_by_words_and_sorted(project_folder: Path) -> None:
     status, printed = _run(str(project_folder), "rank=64", "night", "--sort", "eval", "--json")
-    found = json.loads(printed)
+    runs = json.loads(printed)
     assert status == 0
-    assert len(found) == 15
-    assert [run["rank"] for run in found] == [64] * 15
-    losses = [run["eval"] for run in found]
+    assert len(runs) == 15
+    assert [run["rank"] for run in runs] == [64] * 15
+    losses = [run["eval"] for run in runs]
     assert losses == sorted(losses)
 
 
@@ -87,8 +87,8 @@ def _queue(project: Path, *arguments: str) -> tuple[int, str]:
 
 
 def _waiting(project: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(_queue(project, "list", "--json")[1])["runs"]
-    return found
+    queued: list[dict[str, Any]] = json.loads(_queue(project, "list", "--json")[1])["runs"]
+    return queued
 
 
 def test_queued_runs_keep_their_settings(queued: Path) -> None:

@@ -221,8 +221,8 @@ def test_detached_training_restarts_with_less_memory_after_oom(
     _until(run.is_guarded)  # by a process of its own now
     watched = WatchedRun(run)
     (run.path / "go").touch()
-    seen = [event.kind for event in watched.events()]
-    assert seen == ["started", "training_started", "started", "training_started", "log", "done"]
+    kinds = [event.kind for event in watched.events()]
+    assert kinds == ["started", "training_started", "started", "training_started", "log", "done"]
     assert _log_texts(run) == ["resumed, lower: True"]
     _until(lambda: not run.is_guarded())
 

@@ -90,12 +90,12 @@ def test_durations_have_at_most_two_units(seconds: float | None, expected: str) 
 
 @given(st.floats(min_value=0, max_value=1e15))
 def test_scaled_numbers_stay_below_the_next_unit(value: float) -> None:
-    for said, base in (
+    for text, base in (
         (formatting.format_size(value), 1000),
         (formatting.format_memory(value), 1024),
     ):
-        figure = float(said.split()[0].replace(",", ""))
-        assert figure < base or said.endswith(("TB", "TiB"))
+        figure = float(text.split()[0].replace(",", ""))
+        assert figure < base or text.endswith(("TB", "TiB"))
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9))
@@ -104,8 +104,8 @@ def test_small_numbers_parse_back_to_the_same_value(value: float) -> None:
 
 
 def test_learning_rates_use_short_scientific_notation() -> None:
-    said = [formatting.format_setting(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
-    assert said == ["2e-4", "1.5e-5", "0.05", "0", "3"]
+    formatted = [formatting.format_setting(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
+    assert formatted == ["2e-4", "1.5e-5", "0.05", "0", "3"]
 
 
 def test_nouns_follow_their_number() -> None:
@@ -115,8 +115,8 @@ def test_nouns_follow_their_number() -> None:
 
 
 def test_names_are_listed_as_one_phrase() -> None:
-    said = [formatting.join_names(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
-    assert said == ["", "q", "q and k", "q, k, v, and o"]
+    phrases = [formatting.join_names(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
+    assert phrases == ["", "q", "q and k", "q, k, v, and o"]
 
 
 def test_losses_and_speeds_keep_significant_digits() -> None:

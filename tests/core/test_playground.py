@@ -37,16 +37,16 @@ def talk(*answers: str) -> Conversation:
 
 
 def test_column_history_contains_its_own_answers() -> None:
-    kept = talk("one", "two").with_turn(1, Turn(user="And now?"))
-    heard = [(each.role, each.content) for each in kept.messages(1, 1)]
-    assert heard == [
+    conversation = talk("one", "two").with_turn(1, Turn(user="And now?"))
+    history = [(each.role, each.content) for each in conversation.messages(1, 1)]
+    assert history == [
         ("system", "Be brief."),
         ("user", "Question 0"),
         ("assistant", "one"),
         ("user", "And now?"),
     ]
     # The other column did not answer the first question: roles still take turns.
-    assert [each.role for each in kept.messages(0, 1)] == ["system", "user"]
+    assert [each.role for each in conversation.messages(0, 1)] == ["system", "user"]
 
 
 def test_regenerated_answer_keeps_earlier_versions() -> None:
@@ -56,13 +56,13 @@ def test_regenerated_answer_keeps_earlier_versions() -> None:
 
 
 def test_branch_keeps_the_original_conversation(tmp_path: Path) -> None:
-    place = Playground(tmp_path)
+    playground = Playground(tmp_path)
     before = talk("one", "two")
-    place.save(before)
+    playground.save(before)
     branch = before.branch(1)
-    place.save(branch)
-    assert place.load_conversations()[0] == branch
-    assert {each.id: len(each.turns) for each in place.load_conversations()} == {
+    playground.save(branch)
+    assert playground.load_conversations()[0] == branch
+    assert {each.id: len(each.turns) for each in playground.load_conversations()} == {
         before.id: 2,
         branch.id: 1,
     }
@@ -71,43 +71,43 @@ def test_branch_keeps_the_original_conversation(tmp_path: Path) -> None:
 def test_conversations_load_with_speakers_and_skip_torn_files(
     tmp_path: Path,
 ) -> None:
-    place = Playground(tmp_path)
+    playground = Playground(tmp_path)
     mix = (WeightedAdapter(folder="/a", weight=0.5), WeightedAdapter(folder="/b"))
     who = (
         AdapterSpeaker(adapters=mix),
         GgufSpeaker(file="/m.gguf"),
         OllamaSpeaker(name="m:latest"),
     )
-    kept = Conversation(speakers=who, draft="not sent yet")
-    place.save(kept)
-    (place.folder / "conversation-torn.json").write_text('{"id": ')
-    assert place.load_conversations() == [kept]
-    assert kept.title == "not sent yet"
+    conversation = Conversation(speakers=who, draft="not sent yet")
+    playground.save(conversation)
+    (playground.folder / "conversation-torn.json").write_text('{"id": ')
+    assert playground.load_conversations() == [conversation]
+    assert conversation.title == "not sent yet"
     assert [chat.get_speaker_key(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
 
 
 def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> None:
-    place = Playground(tmp_path)
+    playground = Playground(tmp_path)
     for winner in (0, 0, 1, None):
-        place.vote(
+        playground.vote(
             Vote(prompt="Hi, you", names=("base", "tuned"), answers=("a", "b"), winner=winner)
         )
-    found = {
-        each.name: (each.votes, each.wins, each.rate) for each in count_votes(place.load_votes())
+    counts = {
+        each.name: (each.votes, each.wins, each.rate) for each in count_votes(playground.load_votes())
     }
-    assert found == {"base": (4, 2, 0.625), "tuned": (4, 1, 0.375)}
-    lines = to_csv(place.load_votes()).splitlines()
+    assert counts == {"base": (4, 2, 0.625), "tuned": (4, 1, 0.375)}
+    lines = to_csv(playground.load_votes()).splitlines()
     assert lines[0].startswith("time,prompt,winner,name_1,answer_1")
     assert lines[4].endswith('Z,"Hi, you",tie,base,a,tuned,b')
 
 
 def test_unreadable_votes_are_never_overwritten(tmp_path: Path) -> None:
-    place = Playground(tmp_path)
-    place.folder.mkdir()
-    place.votes_file.write_text("[torn")
+    playground = Playground(tmp_path)
+    playground.folder.mkdir()
+    playground.votes_file.write_text("[torn")
     with pytest.raises(ProblemError):
-        place.vote(Vote(prompt="x", names=("a", "b"), answers=("1", "2")))
-    assert place.votes_file.read_text() == "[torn"
+        playground.vote(Vote(prompt="x", names=("a", "b"), answers=("1", "2")))
+    assert playground.votes_file.read_text() == "[torn"
 
 
 def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> None:
@@ -120,20 +120,20 @@ def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> No
     for name in ("x-Q4_K_M", "x-adapter"):
         (run.gguf / f"{name}.gguf").write_text("")
     (run.adapter / "tokenizer_config.json").write_text("{}")
-    found = speakers.list_run_speakers(run)
-    assert [str(each.title) for each in found] == [
+    options = speakers.list_run_speakers(run)
+    assert [str(each.title) for each in options] == [
         "Adapter",
         "Checkpoint, step 40",
         "Checkpoint, step 20",
         "x-Q4_K_M.gguf",
     ]
-    assert isinstance(found[-1].speaker, GgufSpeaker)
-    assert found[-1].speaker.tokenizer == str(run.adapter)
-    assert chat.get_speaker_key(found[1].speaker) == f"{run.path.name}, step-00000040"
+    assert isinstance(options[-1].speaker, GgufSpeaker)
+    assert options[-1].speaker.tokenizer == str(run.adapter)
+    assert chat.get_speaker_key(options[1].speaker) == f"{run.path.name}, step-00000040"
     assert (
-        chat.format_speaker_name(found[1].speaker)
+        chat.format_speaker_name(options[1].speaker)
         == f"{timestamps.format_run_name(run.path.name)}, step 40"
     )
-    assert found[0].run == timestamps.format_run_name(run.path.name)
+    assert options[0].run == timestamps.format_run_name(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
     assert speakers.list_run_speakers(run)[0].run == "My best"

@@ -102,10 +102,10 @@ def test_model_page_searches_downloads_resumes_and_signs_in(
     until(qtbot, lambda: not page.download.is_running)
     until(qtbot, lambda: page.download.start.isVisible())
     hub.freed.set()
-    hub.asked.clear()
+    hub.requests.clear()
     page.download.start.click()
     until(qtbot, lambda: page.download.isHidden())
-    ranges = [line for line in hub.asked if line.startswith("RANGE")]
+    ranges = [line for line in hub.requests if line.startswith("RANGE")]
     assert any(not line.startswith("RANGE 0-") for line in ranges), "the download started over"
     page.browser.show_source("cache")
     until(qtbot, lambda: page.browser.list.lines.rowCount() == 1)
@@ -155,10 +155,10 @@ def test_download_checks_space_resumes_and_respects_sign_out(
     # With enough space, the connection drops in the middle of the weights.
     hub.claimed.clear()
     hub.break_after = 3_000_000
-    hub.asked.clear()
+    hub.requests.clear()
     page.download.start.click()
     until(qtbot, lambda: page.download.isHidden())
-    ranges = [line for line in hub.asked if line.startswith("RANGE")]
+    ranges = [line for line in hub.requests if line.startswith("RANGE")]
     assert any(not line.startswith("RANGE 0-") for line in ranges), "the download started over"
 
     # Signed in, a gated model opens; signed out, it is locked again and the token is deleted.

@@ -34,25 +34,25 @@ WAIT = 180_000
 @pytest.fixture
 def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
     theme.apply(qapp, "light")
-    made = make_window(Preferences(), lazy_pages.make_step_pages)
-    made.show()
-    yield made
-    if made.jobs.running:
-        made.jobs.cancel()
-    qtbot.waitUntil(lambda: not made.jobs.running, timeout=WAIT)
-    made.state.undo.setClean()
-    made.close()
-    made.deleteLater()
+    main_window = make_window(Preferences(), lazy_pages.make_step_pages)
+    main_window.show()
+    yield main_window
+    if main_window.jobs.running:
+        main_window.jobs.cancel()
+    qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
+    main_window.state.undo.setClean()
+    main_window.close()
+    main_window.deleteLater()
 
 
 @pytest.fixture
 def folder(tmp_path: Path, ollama_server: Server) -> Path:
     """A project where only the locations of llama.cpp and Ollama are set."""
-    made = tmp_path / "harbour desk"
+    project_folder = tmp_path / "harbour desk"
     llama_cpp = str(llama_cpp_folder(tmp_path / "llama.cpp"))
     values = {"llama_cpp": llama_cpp, "ollama_host": ollama_server.host}
-    project.create(made, "Harbour desk", {"export": values})
-    return made
+    project.create(project_folder, "Harbour desk", {"export": values})
+    return project_folder
 
 
 def _type(qtbot: QtBot, editor: QWidget, text: str) -> None:

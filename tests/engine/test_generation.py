@@ -65,14 +65,14 @@ def answers(
     by_source: dict[str, list[events.Generated]] = {source: [] for source in sources}
     for event in recorder.of(events.Generated):
         by_source[event.source].append(event)
-    for given in by_source.values():
-        given.sort(key=lambda event: event.index)
-        assert [event.index for event in given] == [0, 1, 2]
+    for generated in by_source.values():
+        generated.sort(key=lambda event: event.index)
+        assert [event.index for event in generated] == [0, 1, 2]
     return by_source, recorder
 
 
-def texts(given: list[events.Generated]) -> list[str]:
-    return [event.text for event in given]
+def texts(generated: list[events.Generated]) -> list[str]:
+    return [event.text for event in generated]
 
 
 # --- by torch ---------------------------------------------------------------------------------
@@ -80,12 +80,12 @@ def texts(given: list[events.Generated]) -> list[str]:
 
 @pytest.mark.slow
 def test_batch_gives_the_same_answers_as_single_prompts(run: RunFolder) -> None:
-    given, _ = answers(run, "tuned")
+    generated, _ = answers(run, "tuned")
     project = run.load_project()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
     base = AutoModelForCausalLM.from_pretrained(project.model.source, dtype=torch.float32)
     tuned = generation.with_adapter(base, run)
-    for conversation, event in zip(CONVERSATIONS, given["tuned"], strict=True):
+    for conversation, event in zip(CONVERSATIONS, generated["tuned"], strict=True):
         ids = tokenizer.apply_chat_template(
             [turn.model_dump(include={"role", "content"}) for turn in conversation],
             add_generation_prompt=True,
@@ -101,9 +101,9 @@ def test_batch_gives_the_same_answers_as_single_prompts(run: RunFolder) -> None:
 def test_merged_model_answers_like_the_adapter_unlike_the_base(
     run: RunFolder,
 ) -> None:
-    given, recorder = answers(run, "base", "tuned", "merged")
-    assert texts(given["base"]) != texts(given["tuned"])
-    assert texts(given["merged"])[0] == texts(given["tuned"])[0]
+    generated, recorder = answers(run, "base", "tuned", "merged")
+    assert texts(generated["base"]) != texts(generated["tuned"])
+    assert texts(generated["merged"])[0] == texts(generated["tuned"])[0]
     assert len(recorder.of(events.ModelLoaded)) == 2  # base and tuned share one
 
 
@@ -232,9 +232,9 @@ def test_adds_bos_is_read_from_the_file(file: Path) -> None:
 
 
 def test_gguf_file_answers_like_the_tuned_model(run: RunFolder) -> None:
-    given, _ = answers(run, "tuned", "gguf", max_tokens=4)
-    assert texts(given["gguf"]) == texts(given["tuned"])
-    assert [event.tokens for event in given["gguf"]] == [4, 4, 4]
+    generated, _ = answers(run, "tuned", "gguf", max_tokens=4)
+    assert texts(generated["gguf"]) == texts(generated["tuned"])
+    assert [event.tokens for event in generated["gguf"]] == [4, 4, 4]
 
 
 # --- all together -----------------------------------------------------------------------------
@@ -245,9 +245,9 @@ def test_ollama_uses_project_name_and_command_settings(
 ) -> None:
     with fake_ollama() as server:
         monkeypatch.setenv("OLLAMA_HOST", server.host)
-        given, _ = answers(run, "ollama", max_tokens=3)
-    assert texts(given["ollama"])[0] == "longest? burns lamp "
-    assert [event.finished for event in given["ollama"]] == [False, True, False]
+        generated, _ = answers(run, "ollama", max_tokens=3)
+    assert texts(generated["ollama"])[0] == "longest? burns lamp "
+    assert [event.finished for event in generated["ollama"]] == [False, True, False]
 
 
 def test_cancel_stops_an_answer_between_tokens(run: RunFolder) -> None:

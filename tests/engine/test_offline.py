@@ -121,7 +121,7 @@ def test_network_commands_report_that_offline_mode_is_on(tiny: TinyModel) -> Non
             commands.DownloadModel(model=ModelSpec(source="builtin:SmolLM2-135M-Instruct")),
             commands.InspectOllama(host=f"http://{UNREACHABLE}:11434"),
         )
-        assert hub.asked == []
+        assert hub.requests == []
     for about in answers:
         problem = about[-1].problem
         assert "ffline mode is on" in str(problem.what), problem

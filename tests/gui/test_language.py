@@ -95,9 +95,9 @@ def test_engine_messages_are_fully_translated(text: str | Text, shown: str) -> N
 def test_text_is_right_aligned_in_right_to_left_layout(qapp: QApplication, wrap: bool) -> None:
     qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
     try:
-        made = label("Rank", wrap=wrap)
-        made.resize(400, 30)
-        picture = made.grab().toImage()
+        caption = label("Rank", wrap=wrap)
+        caption.resize(400, 30)
+        picture = caption.grab().toImage()
     finally:
         qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
     empty = picture.pixel(0, 0)

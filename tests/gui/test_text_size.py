@@ -47,8 +47,8 @@ def test_text_size_setting_resizes_text_and_widgets(
 
 def test_settings_remember_text_size_and_language() -> None:
     Preferences(text_size=125, language="de").save()
-    kept = Preferences.load()
-    assert (kept.text_size, kept.language) == (125, "de")
+    loaded = Preferences.load()
+    assert (loaded.text_size, loaded.language) == (125, "de")
 
 
 def test_language_choice_applies_at_the_next_start(

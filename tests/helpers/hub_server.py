@@ -45,7 +45,7 @@ class Hub:
     freed: threading.Event = field(default_factory=threading.Event)
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def size(self, file: Path) -> int:
         """Return the claimed size of a file."""
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        self.hub.asked.append(f"{self.command} {path}")
+        self.hub.requests.append(f"{self.command} {path}")
         if self.hub.broken:
             self._answer(503, b"")
         elif self.hub.status is not None:
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self) -> None:
         """Answer with models that match the search text and all filters, most downloaded first."""
         query = parse_qs(self.path.partition("?")[2])
-        self.hub.asked.append(f"LIST {json.dumps(query, sort_keys=True)}")
+        self.hub.requests.append(f"LIST {json.dumps(query, sort_keys=True)}")
         models = []
         for name in {**self.hub.models, **self.hub.about}:
             about = {"tags": ["safetensors"], "downloads": 0, "likes": 0} | self.hub.about.get(
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         facts = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if ranged:
             facts["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
-            self.hub.asked.append(f"RANGE {start}-{end} {name}")
+            self.hub.requests.append(f"RANGE {start}-{end} {name}")
         self._answer(206 if ranged else 200, data[start:end], facts)
 
     def _json(self, value: Any) -> None:
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
-        """Log nothing; tests look at `Hub.asked`."""
+        """Log nothing; tests look at `Hub.requests`."""
 
 
 def _files(folder: Path) -> list[str]:

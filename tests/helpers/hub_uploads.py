@@ -40,7 +40,7 @@ class Uploads:
     address: str
     repositories: dict[str, Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     refuse: int | None = None
 
 
@@ -110,17 +110,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._json({"error": "not found"}, 404)
 
-    def _create(self, asked: dict[str, Any]) -> None:
-        name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+    def _create(self, body: dict[str, Any]) -> None:
+        name = f"{body.get('organization') or 'someone'}/{body['name']}"
         address = {"url": f"{self.uploads.address}/{name}", "name": name, "id": "1"}
         if name in self.uploads.repositories:
             self._json({"error": "You already created this model repo"} | address, 409)
             return
-        private = bool(asked.get("private") or asked.get("visibility") == "private")
+        private = bool(body.get("private") or body.get("visibility") == "private")
         self.uploads.repositories[name] = Repository(private)
         self._json(address)
 
-    def _preupload(self, asked: dict[str, Any]) -> None:
+    def _preupload(self, body: dict[str, Any]) -> None:
         modes = [
             {
                 "path": file["path"],
@@ -128,14 +128,14 @@ class _Handler(BaseHTTPRequestHandler):
                 "shouldIgnore": False,
                 "oid": None,
             }
-            for file in asked["files"]
+            for file in body["files"]
         ]
         self._json({"files": modes, "commitOid": COMMIT})
 
-    def _batch(self, asked: dict[str, Any]) -> None:
+    def _batch(self, body: dict[str, Any]) -> None:
         """Answer where to put each object; nothing for objects that already exist."""
         objects = []
-        for uploaded in asked["objects"]:
+        for uploaded in body["objects"]:
             entry: dict[str, Any] = {"oid": uploaded["oid"], "size": uploaded["size"]}
             if uploaded["oid"] not in self.uploads.objects:
                 upload = {"href": f"{self.uploads.address}/objects/{uploaded['oid']}"}
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _heard(self) -> str:
         path = self.path.partition("?")[0]
-        self.uploads.asked.append(f"{self.command} {path}")
+        self.uploads.requests.append(f"{self.command} {path}")
         return path
 
     def _body(self) -> bytes:
@@ -186,4 +186,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
-        """Log nothing; tests look at `Uploads.asked`."""
+        """Log nothing; tests look at `Uploads.requests`."""

@@ -63,8 +63,8 @@ def finished_events(stopped: bool = False) -> list[events.Event]:
     ]
 
 
-def play_events(page: StepPage, made: list[events.Event]) -> None:
-    for event in made:
+def play_events(page: StepPage, sequence: list[events.Event]) -> None:
+    for event in sequence:
         page.on_event(event)
 
 

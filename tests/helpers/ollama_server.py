@@ -188,24 +188,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.state.blobs[digest] = content
         self._answer(201, b"")
 
-    def _create(self, wanted: dict[str, Any]) -> None:
+    def _create(self, body: dict[str, Any]) -> None:
         lines: list[dict[str, Any]] = [{"status": "parsing GGUF"}]
-        missing = [name for name in wanted["files"].values() if name not in self.state.blobs]
+        missing = [name for name in body["files"].values() if name not in self.state.blobs]
         if self.state.faults.create_error:
             lines.append({"error": self.state.faults.create_error})
         elif missing:
             lines.append({"error": f"no blob {missing[0]}"})
         elif not self.state.faults.create_breaks_off:
             lines += [{"status": "writing manifest"}, {"status": "success"}]
-            self.state.models[_full(wanted["model"])] = wanted | self.state.faults.stores
+            self.state.models[_full(body["model"])] = body | self.state.faults.stores
         self._lines(lines)
 
-    def _chat(self, wanted: dict[str, Any]) -> None:
+    def _chat(self, body: dict[str, Any]) -> None:
         if self.state.faults.chat_error:
             self._json(500, {"error": self.state.faults.chat_error})
             return
-        words = wanted["messages"][-1]["content"].split()[::-1]
-        limit = wanted.get("options", {}).get("num_predict", len(words))
+        words = body["messages"][-1]["content"].split()[::-1]
+        limit = body.get("options", {}).get("num_predict", len(words))
         self._begin_lines()
         for word in self.state.thought.split():
             thought = {"role": "assistant", "content": "", "thinking": word + " "}
@@ -216,18 +216,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.state.words_sent += 1
         final = {"message": {"role": "assistant", "content": ""}, "done": True}
         reason = "length" if limit < len(words) else "stop"
-        counts = {"eval_count": min(limit, len(words)), "prompt_eval_count": self._prompt(wanted)}
+        counts = {"eval_count": min(limit, len(words)), "prompt_eval_count": self._prompt(body)}
         self._line(final | {"done_reason": reason} | counts)
         self.wfile.write(b"0\r\n\r\n")
 
-    def _prompt(self, wanted: dict[str, Any]) -> int:
+    def _prompt(self, body: dict[str, Any]) -> int:
         """Return the number of prompt tokens, as llama.cpp counts them for the TEMPLATE's output."""
-        model = self.state.models.get(_full(wanted["model"]))
+        model = self.state.models.get(_full(body["model"]))
         if model is None or not self.state.counts_tokens:
             return 0
         (digest,) = model["files"].values()
         request = RenderRequest(
-            messages=tuple(wanted["messages"]), system=model.get("system") or ""
+            messages=tuple(body["messages"]), system=model.get("system") or ""
         )
         text = render_as_server(model["template"], request)
         with tempfile.TemporaryDirectory() as folder:

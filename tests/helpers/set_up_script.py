@@ -39,8 +39,8 @@ NO_NETWORK = Problem(
 class Script:
     """A setup that reports given events; `hold` keeps it running until it is canceled."""
 
-    def __init__(self, *told: Event, hold: bool = False, plan: Event | None = None) -> None:
-        self.told, self.hold, self.plan = told, hold, plan or PLAN
+    def __init__(self, *sequence: Event, hold: bool = False, plan: Event | None = None) -> None:
+        self.sequence, self.hold, self.plan = sequence, hold, plan or PLAN
         self.requests: list[SetupRequest] = []
         self.stop = StopFlag()
 
@@ -59,8 +59,8 @@ class Script:
         yield Done()
 
     def carry_out(self) -> Iterator[Event]:
-        yield from self.told
+        yield from self.sequence
         while self.hold and not self.stop.asked:
             time.sleep(0.01)
-        if not any(isinstance(event, Failed) for event in self.told):
+        if not any(isinstance(event, Failed) for event in self.sequence):
             yield Cancelled() if self.hold else Done()

@@ -39,9 +39,9 @@ def load(name: str) -> ModuleType:
 
 @pytest.mark.parametrize("page", ["settings.md", "errors.md"])
 def test_reference_pages_are_up_to_date(page: str) -> None:
-    made = load("reference").PAGES[page]()
+    generated = load("reference").PAGES[page]()
     written = (PACKAGING / "docs" / page).read_text("utf-8")
-    assert written == made, "Run: python packaging/reference.py"
+    assert written == generated, "Run: python packaging/reference.py"
 
 
 def test_troubleshooting_mentions_only_existing_codes() -> None:
@@ -125,13 +125,13 @@ def test_frozen_program_restores_user_variables_for_children(tmp_path: Path) -> 
     }  # fmt: skip
     program = f"import runpy, subprocess, sys; runpy.run_path({str(hook)!r}); "
     program += f"subprocess.run([sys.executable, '-c', {shown!r}], check=True)"
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert "LD_LIBRARY_PATH=/mine" in said
-    assert "SSL_CERT_FILE=/chosen" in said
-    assert "bundle" not in said
-    assert "PYTHONPATH" not in said
+    assert "LD_LIBRARY_PATH=/mine" in output
+    assert "SSL_CERT_FILE=/chosen" in output
+    assert "bundle" not in output
+    assert "PYTHONPATH" not in output
 
 
 def test_frozen_program_uses_the_system_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,11 +178,11 @@ def test_every_system_opens_the_same_project_files() -> None:
 
 def macos_app(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the arguments of PyInstaller's BUNDLE and the data files of the app."""
-    told: dict[str, Any] = {}
+    bundle: dict[str, Any] = {}
     data: list[tuple[str, str]] = []
 
-    def analysis(*_: object, **given: Any) -> SimpleNamespace:
-        data.extend(given["datas"])
+    def analysis(*_: object, **options: Any) -> SimpleNamespace:
+        data.extend(options["datas"])
         return SimpleNamespace(binaries=[], pure=[], datas=[], scripts=[])
 
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -196,23 +196,23 @@ def macos_app(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str, A
     monkeypatch.setitem(sys.modules, "uv", SimpleNamespace(find_uv_bin=lambda: "uv"))
     monkeypatch.setitem(sys.modules, "identity", load("identity"))
     names = dict.fromkeys(("PYZ", "EXE", "COLLECT"), lambda *_, **__: None)
-    names |= {"Analysis": analysis, "BUNDLE": lambda _, **given: told.update(given)}
+    names |= {"Analysis": analysis, "BUNDLE": lambda _, **options: bundle.update(options)}
     spec = PACKAGING / "lora-studio.spec"
     exec(compile(spec.read_text("utf-8"), spec, "exec"), {"SPECPATH": str(PACKAGING), **names})
-    return told, [source for source, _ in data]
+    return bundle, [source for source, _ in data]
 
 
 def test_macos_app_declares_file_types_and_minimum_system(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    told, data = macos_app(monkeypatch, tmp_path)
-    says = plistlib.loads(plistlib.dumps(told["info_plist"]))
-    (made,), (opened,) = says["UTExportedTypeDeclarations"], says["CFBundleDocumentTypes"]
-    assert made["UTTypeTagSpecification"] == {"public.filename-extension": [SUFFIX[1:]]}
-    assert opened["LSItemContentTypes"] == [made["UTTypeIdentifier"]]
+    bundle, data = macos_app(monkeypatch, tmp_path)
+    says = plistlib.loads(plistlib.dumps(bundle["info_plist"]))
+    (exported,), (opened,) = says["UTExportedTypeDeclarations"], says["CFBundleDocumentTypes"]
+    assert exported["UTTypeTagSpecification"] == {"public.filename-extension": [SUFFIX[1:]]}
+    assert opened["LSItemContentTypes"] == [exported["UTTypeIdentifier"]]
     assert str(tmp_path / opened["CFBundleTypeIconFile"]) in data
     assert says["LSMinimumSystemVersion"] == OLDEST_MACOS
-    assert says["CFBundleVersion"] == told["version"]
+    assert says["CFBundleVersion"] == bundle["version"]
 
 
 def test_macos_entitlements_are_boolean_switches() -> None:
@@ -263,20 +263,20 @@ def test_publisher_identity_is_defined_in_one_file() -> None:
 
 
 def test_package_metadata_has_no_unfilled_placeholders() -> None:
-    said = subprocess.run(
+    identity = subprocess.run(
         [sys.executable, PACKAGING / "identity.py"], capture_output=True, text=True, check=True
     ).stdout
     script = (PACKAGING / "linux" / "build.sh").read_text("utf-8")
     fill_in = re.search(r"^fill_in\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
     assert fill_in is not None
-    made = {}
+    filled = {}
     for name in ("metainfo.xml", "copyright"):
-        program = f"{said}\nVERSION=1.2.3 SOURCE_DATE_EPOCH=0\n{fill_in.group()}\nfill_in {name}"
-        made[name] = subprocess.run(
+        program = f"{identity}\nVERSION=1.2.3 SOURCE_DATE_EPOCH=0\n{fill_in.group()}\nfill_in {name}"
+        filled[name] = subprocess.run(
             ["bash", "-euc", program], cwd=PACKAGING / "linux", capture_output=True, check=True
         ).stdout.decode()
-        assert not re.findall(r"@[A-Z_]+@", made[name])
-    metainfo = ElementTree.fromstring(made["metainfo.xml"])
+        assert not re.findall(r"@[A-Z_]+@", filled[name])
+    metainfo = ElementTree.fromstring(filled["metainfo.xml"])
     assert metainfo.findtext("url[@type='homepage']") == load("identity").HOME_PAGE
     assert metainfo.find("releases/release").attrib == {"version": "1.2.3", "date": "1970-01-01"}  # type: ignore[union-attr]
 

@@ -41,11 +41,11 @@ def test_cuda_build_supports_the_gpu_and_the_driver(
 
 def test_weakest_gpu_decides_the_build() -> None:
     table = "NVIDIA GeForce RTX 4090, 570.86.15, 24564, 8.9\nNVIDIA TITAN X (Pascal), 570.86.15, 12288, 6.1\n"
-    found = parse_nvidia_smi(table, (12, 8))
-    assert found is not None
-    assert (found.title, found.count, found.capability) == ("NVIDIA GeForce RTX 4090", 2, (6, 1))
-    assert found.memory == 24564 << 20
-    assert choose_cuda_build(found.cuda, found.capability) == "cu126"
+    gpu = parse_nvidia_smi(table, (12, 8))
+    assert gpu is not None
+    assert (gpu.title, gpu.count, gpu.capability) == ("NVIDIA GeForce RTX 4090", 2, (6, 1))
+    assert gpu.memory == 24564 << 20
+    assert choose_cuda_build(gpu.cuda, gpu.capability) == "cu126"
 
 
 def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
@@ -57,9 +57,9 @@ def test_driver_too_old_is_reported_and_cpu_is_used(
 ) -> None:
     old = parse_nvidia_smi("Tesla K80, 450.10, 11441, 3.7\n", (11, 0))
     monkeypatch.setattr(detect, "_query_nvml", lambda: old)
-    found = detect.detect_accelerator()
-    assert found.variant == "cpu"
-    assert "too old" in str(found.note)
+    accelerator = detect.detect_accelerator()
+    assert accelerator.variant == "cpu"
+    assert "too old" in str(accelerator.note)
 
 
 def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
@@ -70,11 +70,11 @@ def test_amd_gpus_are_detected_from_kernel_files(tmp_path: Path) -> None:
             f"simd_count {simd}\nvendor_id {vendor}\ngfx_target_version 110000\n"
         )
         (bank / "properties").write_text("heap_type 1\nsize_in_bytes 25753026560\n")
-    found = detect.detect_amd(tmp_path)
-    assert found is not None
-    assert (found.variant, found.count, found.memory) == ("rocm", 1, 25753026560)
-    assert found.title == "AMD GPU (gfx1100)"
-    assert found.torch.startswith("rocm")
+    accelerator = detect.detect_amd(tmp_path)
+    assert accelerator is not None
+    assert (accelerator.variant, accelerator.count, accelerator.memory) == ("rocm", 1, 25753026560)
+    assert accelerator.title == "AMD GPU (gfx1100)"
+    assert accelerator.torch.startswith("rocm")
 
 
 def test_amd_generations_have_gfx_names() -> None:
@@ -92,8 +92,8 @@ def test_local_torch_wheel_must_match_device_and_python(
     processor = detect.get_cpu()
     graphics = processor.model_copy(update={"variant": "cuda", "torch": "cu128"})
 
-    def source(found: detect.Accelerator, tag: str = "cp311") -> str:
-        return plan.choose_torch_source(found, None, environ, tag)
+    def source(accelerator: detect.Accelerator, tag: str = "cp311") -> str:
+        return plan.choose_torch_source(accelerator, None, environ, tag)
 
     assert source(processor) == app_wheel.STANDARD
     assert source(processor, "cp313") == "cpu"

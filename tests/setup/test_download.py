@@ -32,10 +32,10 @@ SIZE = 900_000
 def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setattr(http_client, "PAUSE", 0.01)
     monkeypatch.setattr(http_client, "LONGEST_PAUSE", 0.02)
-    made = Index()
-    made.add(make_wheel("alpha", padding=SIZE), make_wheel("beta", padding=SIZE // 3))
-    with serve(made):
-        yield made
+    package_index = Index()
+    package_index.add(make_wheel("alpha", padding=SIZE), make_wheel("beta", padding=SIZE // 3))
+    with serve(package_index):
+        yield package_index
 
 
 def file_of(index: Index, name: str, folder: Path, *, known: bool = True) -> DownloadFile:
@@ -51,11 +51,11 @@ def fetch(files: list[DownloadFile], folder: Path, stop: StopFlag | None = None)
     """Download files and return the reported progress, in bytes."""
     log = SetupLog(folder / "log.txt")
     try:
-        told = list(download.fetch(files, "Downloading", stop or StopFlag(), log))
+        progress = list(download.fetch(files, "Downloading", stop or StopFlag(), log))
     finally:
         log.close()
-    assert all(one.total == told[0].total for one in told)
-    return [one.done for one in told]
+    assert all(one.total == progress[0].total for one in progress)
+    return [one.done for one in progress]
 
 
 def test_several_files_share_one_progress_total(index: Index, tmp_path: Path) -> None:
@@ -136,18 +136,18 @@ def test_busy_server_is_retried_after_its_delay(index: Index, tmp_path: Path, st
 
 
 def test_retry_after_accepts_dates_and_seconds() -> None:
-    def asked(told: str) -> float:
-        answer = httpx.Response(503, headers={"Retry-After": told})
+    def get_delay(header: str) -> float:
+        answer = httpx.Response(503, headers={"Retry-After": header})
         request = httpx.Request("GET", "http://server/file")
         return http_client.get_retry_after(
             httpx.HTTPStatusError("busy", request=request, response=answer)
         )
 
     at = datetime.now(UTC) + timedelta(seconds=50)
-    assert 40 < asked(format_datetime(at, usegmt=True)) <= 50
-    assert asked(format_datetime(at - timedelta(hours=1), usegmt=True)) == 0
-    assert asked("17") == 17
-    assert asked("soon") == asked("") == asked("-3") == 0
+    assert 40 < get_delay(format_datetime(at, usegmt=True)) <= 50
+    assert get_delay(format_datetime(at - timedelta(hours=1), usegmt=True)) == 0
+    assert get_delay("17") == 17
+    assert get_delay("soon") == get_delay("") == get_delay("-3") == 0
 
 
 def test_long_retry_delay_fails_and_is_reported(index: Index, tmp_path: Path) -> None:
@@ -332,13 +332,13 @@ def test_pip_proxy_is_used_for_downloads(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    asked: list[bytes] = []
+    request_lines: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as proxy:
 
         def answer() -> None:
             connection, _ = proxy.accept()
             with connection:
-                asked.append(connection.recv(1 << 16).partition(b"\r\n")[0])
+                request_lines.append(connection.recv(1 << 16).partition(b"\r\n")[0])
                 connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
         server = threading.Thread(target=answer)
@@ -348,7 +348,7 @@ def test_pip_proxy_is_used_for_downloads(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ProblemError, match="404"):
             fetch([DownloadFile("alpha.whl", url, tmp_path / "alpha.whl", 10)], tmp_path)
         server.join()
-    assert asked == [b"GET http://files.example/alpha.whl HTTP/1.1"]
+    assert request_lines == [b"GET http://files.example/alpha.whl HTTP/1.1"]
 
 
 @pytest.mark.parametrize(

@@ -95,11 +95,11 @@ def test_rollback_without_an_earlier_engine_is_refused(root: EngineRoot) -> None
 def test_outdated_engines_exclude_variants_and_rollback_target(
     root: EngineRoot,
 ) -> None:
-    made = [make(root, f"cpu-{n}") for n in range(1, 4)]
+    installed = [make(root, f"cpu-{n}") for n in range(1, 4)]
     make(root, "cuda-1", variant="cuda")
-    for engine in made:
+    for engine in installed:
         engines.switch_engine(engine, root)
-    assert [one.name for one in engines.list_outdated_engines(root, made[-1])] == ["cpu-1"]
+    assert [one.name for one in engines.list_outdated_engines(root, installed[-1])] == ["cpu-1"]
 
 
 def test_folder_without_a_manifest_is_unfinished(root: EngineRoot) -> None:
@@ -133,22 +133,22 @@ def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
 
 
 def test_deleting_reports_sizes_and_follows_no_links(root: EngineRoot, tmp_path: Path) -> None:
-    kept = tmp_path / "models"
-    kept.mkdir()
-    (kept / "mine.txt").write_text("mine")
+    linked = tmp_path / "models"
+    linked.mkdir()
+    (linked / "mine.txt").write_text("mine")
     engine = make(root, "cpu-1")
     for number in range(3):
         (engine.folder / f"part-{number}").mkdir()
         (engine.folder / f"part-{number}" / "data").write_bytes(bytes(1000))
     link = engine.folder / "elsewhere"
-    link.symlink_to(kept, target_is_directory=True)
+    link.symlink_to(linked, target_is_directory=True)
     size = link.lstat().st_size + removal.measure_folder(engine.folder)
     manifest = (engine.folder / engines.MANIFEST).stat().st_size
     steps = list(engines.iter_deletion(engine.folder))
     assert sum(steps) == size - manifest
     assert len(steps) > 3
     assert not engine.folder.exists()
-    assert (kept / "mine.txt").read_text() == "mine"
+    assert (linked / "mine.txt").read_text() == "mine"
 
 
 def test_partially_deleted_engine_is_unfinished(root: EngineRoot) -> None:

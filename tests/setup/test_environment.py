@@ -52,8 +52,8 @@ def test_frozen_app_restores_user_variables_for_children() -> None:
 def test_source_checkout_keeps_variables_unless_cleared() -> None:
     base = {"PYTHONPATH": "/work", "LD_LIBRARY_PATH": "/lib"}
     assert build_child_environment(base=base, bundled=False) == base
-    given = build_child_environment({"PYTHONPATH": "", "A": "1"}, base, bundled=False)
-    assert given == {"LD_LIBRARY_PATH": "/lib", "A": "1"}
+    child = build_child_environment({"PYTHONPATH": "", "A": "1"}, base, bundled=False)
+    assert child == {"LD_LIBRARY_PATH": "/lib", "A": "1"}
 
 
 def test_uv_gets_the_settings_of_pip(pip_file: Path) -> None:
@@ -62,12 +62,12 @@ def test_uv_gets_the_settings_of_pip(pip_file: Path) -> None:
         "proxy = http://proxy:3128\n[install]\nfind-links =\n    /opt/my wheels\n    /srv/more\n"
         "constraint = /etc/c.txt\n"
     )
-    made = build_uv_environment()
-    assert made["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
-    assert made["UV_FIND_LINKS"] == "/opt/my wheels,/srv/more"
-    assert made["UV_CONSTRAINT"] == "/etc/c.txt"
-    assert made["SSL_CERT_FILE"] == "/etc/ca.pem"
-    assert made["ALL_PROXY"] == "http://proxy:3128"
+    uv_settings = build_uv_environment()
+    assert uv_settings["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert uv_settings["UV_FIND_LINKS"] == "/opt/my wheels,/srv/more"
+    assert uv_settings["UV_CONSTRAINT"] == "/etc/c.txt"
+    assert uv_settings["SSL_CERT_FILE"] == "/etc/ca.pem"
+    assert uv_settings["ALL_PROXY"] == "http://proxy:3128"
 
 
 def test_uv_variables_take_precedence_over_pip_settings(
@@ -75,9 +75,9 @@ def test_uv_variables_take_precedence_over_pip_settings(
 ) -> None:
     pip_file.write_text("[global]\nindex-url = https://mirror.example/simple\n")
     monkeypatch.setenv("UV_INDEX_URL", "https://own.example/simple")
-    made = build_uv_environment()
-    assert "UV_DEFAULT_INDEX" not in made
-    assert made["UV_INDEX_URL"] == "https://own.example/simple"
+    uv_settings = build_uv_environment()
+    assert "UV_DEFAULT_INDEX" not in uv_settings
+    assert uv_settings["UV_INDEX_URL"] == "https://own.example/simple"
 
 
 def test_unrelated_uv_variables_are_not_passed_on(
@@ -85,17 +85,17 @@ def test_unrelated_uv_variables_are_not_passed_on(
 ) -> None:
     for name in ("LINK_MODE", "PYTHON", "MANAGED_PYTHON", "REQUIRE_HASHES", "PROJECT", "VENV_SEED"):
         monkeypatch.setenv(f"UV_{name}", "symlink")
-    kept = {
+    passed_on = {
         "UV_INDEX": "my=https://own.example/simple",
         "UV_INDEX_MY_USERNAME": "zoë",
         "UV_HTTP_TIMEOUT": "90",
         "UV_EXCLUDE_NEWER": "2026-01-01",
     }
-    for name, value in kept.items():
+    for name, value in passed_on.items():
         monkeypatch.setenv(name, value)
-    made = build_uv_environment()
+    uv_settings = build_uv_environment()
     of_the_set_up = {"UV_NO_PROGRESS", "UV_PYTHON_DOWNLOADS", "UV_CACHE_DIR"}
-    assert {name for name in made if name.startswith("UV_")} == set(kept) | of_the_set_up
+    assert {name for name in uv_settings if name.startswith("UV_")} == set(passed_on) | of_the_set_up
 
 
 def test_pip_variables_take_precedence_over_pip_files(
@@ -104,8 +104,8 @@ def test_pip_variables_take_precedence_over_pip_files(
     pip_file.write_text("[global]\nindex-url = https://a.example\n")
     monkeypatch.setenv("PIP_INDEX_URL", "https://b.example")
     monkeypatch.setenv("PIP_FIND_LINKS", "/x /y")
-    found = read_pip_settings(os.environ)
-    assert found["index-url"] == "https://b.example"
+    settings = read_pip_settings(os.environ)
+    assert settings["index-url"] == "https://b.example"
     assert build_uv_environment()["UV_FIND_LINKS"] == "/x,/y"
 
 
@@ -116,9 +116,9 @@ def test_unreadable_pip_file_is_ignored(pip_file: Path) -> None:
 
 def test_devnull_as_pip_file_disables_all_files() -> None:
     assert environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
-    found = environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
-    assert found[-1] == Path("/mine.conf")
-    assert Path("/h/.config/pip/pip.conf") in found
+    files = environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
+    assert files[-1] == Path("/mine.conf")
+    assert Path("/h/.config/pip/pip.conf") in files
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what Linux calls page faults")

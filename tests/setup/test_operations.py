@@ -52,14 +52,14 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
     monkeypatch.setenv(plan.VARIABLE, app_wheel.STANDARD)
     monkeypatch.setattr(http_client, "PAUSE", 0.01)
-    made = Index()
-    made.add(
+    served = Index()
+    served.add(
         torch_wheel(padding=300_000), make_wheel("alpha", requires=("beta",)), make_wheel("beta")
     )
-    with serve(made):
-        monkeypatch.setenv("UV_DEFAULT_INDEX", made.simple)
+    with serve(served):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", served.simple)
         _bring_own(tmp_path, monkeypatch, own_wheel())
-        yield made
+        yield served
 
 
 @pytest.fixture
@@ -82,33 +82,35 @@ def run(request: SetupRequest | None = None) -> list[Event]:
     return list(work.carry_out())
 
 
-def ready(told: list[Event]) -> EngineReady:
+def ready(events: list[Event]) -> EngineReady:
     """Return the engine that the setup installed."""
-    assert told[-1].kind == "done", told[-1]
-    return next(event for event in told if isinstance(event, EngineReady))
+    assert events[-1].kind == "done", events[-1]
+    return next(event for event in events if isinstance(event, EngineReady))
 
 
-def problem(told: list[Event]) -> Problem:
+def problem(events: list[Event]) -> Problem:
     """Return the problem that the setup failed with."""
-    assert isinstance(told[-1], Failed), told[-1]
-    return told[-1].problem
+    assert isinstance(events[-1], Failed), events[-1]
+    return events[-1].problem
 
 
 def test_engine_is_planned_installed_checked_and_activated(index: Index, root: EngineRoot) -> None:
-    told = run()
-    made = ready(told)
-    planned = next(event for event in told if isinstance(event, SetupPlanned))
+    events = run()
+    engine = ready(events)
+    planned = next(event for event in events if isinstance(event, SetupPlanned))
     assert planned.packages == 3
     assert planned.download == sum(len(content) for content in index.wheels.values())
-    stages = list(dict.fromkeys(str(event.stage) for event in told if isinstance(event, Progress)))
+    stages = list(
+        dict.fromkeys(str(event.stage) for event in events if isinstance(event, Progress))
+    )
     if stages[-1] == "Compiling":  # beside the others, and after them where it takes longer
         stages.pop()
     assert stages == ["Planning", "Downloading", "Installing", "Checking"]
-    assert str(engines.get_python()) == made.python
+    assert str(engines.get_python()) == engine.python
     code = "import torch, beta; print(torch.__version__)"
-    done = subprocess.run([made.python, "-c", code], capture_output=True, check=True, text=True)
+    done = subprocess.run([engine.python, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "2.5"
-    site = engines.get_site_packages(engines.get_engine(made.name))
+    site = engines.get_site_packages(engines.get_engine(engine.name))
     assert not list(site.glob("*yside*"))
     assert not root.downloads.exists()
 
@@ -140,10 +142,10 @@ def test_update_downloads_only_changed_packages(
     first = ready(run())
     index.sent.clear()
     index.add(make_wheel("alpha", "1.1"))
-    told = run(SetupRequest(mode="update"))
-    second = ready(told)
+    events = run(SetupRequest(mode="update"))
+    second = ready(events)
     assert list(index.sent) == ["alpha-1.1-py3-none-any.whl"]
-    planned = next(event for event in told if isinstance(event, SetupPlanned))
+    planned = next(event for event in events if isinstance(event, SetupPlanned))
     assert planned.reused == 1
     new = engines.get_engine(second.name)
     assert new.packages["alpha"].version == "1.1"
@@ -190,8 +192,10 @@ def test_user_folders_are_never_removed(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
-    kept = [home / name / "a file" for name in ("downloads", "python", "cache", "engines/own")]
-    for file in kept:
+    user_files = [
+        home / name / "a file" for name in ("downloads", "python", "cache", "engines/own")
+    ]
+    for file in user_files:
         file.parent.mkdir(parents=True)
         file.write_text("mine")
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
@@ -202,7 +206,7 @@ def test_user_folders_are_never_removed(
     monkeypatch.delenv(folders.VARIABLE)
     assert Path(ready(run(SetupRequest(variant="cpu", to=home))).folder).is_relative_to(home)
     assert list(operations.remove_engines("", StopFlag()))[-1].kind == "done"
-    assert [file.read_text() for file in kept] == ["mine"] * 4
+    assert [file.read_text() for file in user_files] == ["mine"] * 4
     assert len(list(home.iterdir())) == 4
 
 
@@ -232,12 +236,12 @@ def test_undeletable_outdated_engine_is_only_a_warning(
         remove(path)
 
     monkeypatch.setattr(Path, "rmdir", refuse)
-    told = run()
-    warned = next(event.problem for event in told if isinstance(event, Warned))
+    events = run()
+    warned = next(event.problem for event in events if isinstance(event, Warned))
     assert (warned.code, warned.severity) == ("engine.not_removed", "warning")
     current = engines.get_current(root)
     assert current is not None
-    assert current.name == ready(told).name
+    assert current.name == ready(events).name
     assert not engines.find_engine(outdated.name, root)
 
 
@@ -263,19 +267,19 @@ def test_gpu_engine_adds_available_accelerators(
     _bring_own(tmp_path, monkeypatch, own_wheel(more=more))
     index.add(*map(make_wheel, there))
     work = EngineSetup(SetupRequest(variant="cuda", torch=app_wheel.STANDARD), StopFlag())
-    told = [event.problem.code for event in work.prepare() if isinstance(event, Warned)]
+    codes = [event.problem.code for event in work.prepare() if isinstance(event, Warned)]
     assert work.plan is not None
     assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta", *there}
     lacks = {"unsloth": "engine.no_unsloth", "liger-kernel": "engine.no_liger"}
-    assert told == [code for name, code in lacks.items() if name not in there]
+    assert codes == [code for name, code in lacks.items() if name not in there]
 
 
 def test_engine_that_fails_its_check_is_not_activated(index: Index, root: EngineRoot) -> None:
     first = ready(run())
     index.add(torch_wheel("2.6", broken="{'peft': 'ImportError: no'}"))
-    told = run(SetupRequest(mode="update"))
-    assert problem(told).code == "engine.check"
-    assert "peft" in str(problem(told).what)
+    events = run(SetupRequest(mode="update"))
+    assert problem(events).code == "engine.check"
+    assert "peft" in str(problem(events).what)
     assert str(engines.get_python()) == first.python
     assert [one.name for one in engines.list_engines()] == [first.name]
 
@@ -314,9 +318,9 @@ def test_insufficient_disk_space_is_reported_before_downloading(
         total, used, free = 10**9, 10**9 - 5000, 5000
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
-    found = problem(run())
-    assert found.code == "disk.full"
-    assert found.where.file == str(root.path)
+    failure = problem(run())
+    assert failure.code == "disk.full"
+    assert failure.where.file == str(root.path)
     assert not index.starts
 
 
@@ -331,9 +335,9 @@ def test_full_disk_during_planning_is_reported(
     )
     script.chmod(0o755)
     monkeypatch.setenv("LORA_STUDIO_UV", str(script))
-    found = problem(run())
-    assert found.code == "disk.full"
-    assert found.where.file == str(root.path)
+    failure = problem(run())
+    assert failure.code == "disk.full"
+    assert failure.where.file == str(root.path)
 
 
 def test_unreachable_index_is_a_network_problem(
@@ -341,13 +345,13 @@ def test_unreachable_index_is_a_network_problem(
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    found = problem(run())
-    assert found.code == "engine.network"
-    assert "wheel folder" in str(found.remedy)
+    failure = problem(run())
+    assert failure.code == "engine.network"
+    assert "wheel folder" in str(failure.remedy)
 
 
 @pytest.mark.parametrize(
-    ("said", "word"),
+    ("error", "word"),
     [
         ("HTTP status client error (407 Proxy Authentication Required) for url (…)", "password"),
         ("tunnel error: proxy authorization required", "password"),
@@ -355,8 +359,8 @@ def test_unreachable_index_is_a_network_problem(
     ],
     ids=["http-407", "proxy-tunnel", "dns"],
 )
-def test_network_remedy_depends_on_the_error(said: str, word: str) -> None:
-    assert word in str(suggest_remedy(said))
+def test_network_remedy_depends_on_the_error(error: str, word: str) -> None:
+    assert word in str(suggest_remedy(error))
 
 
 @pytest.mark.parametrize("year", [2001, 2090])
@@ -368,11 +372,11 @@ def test_index_certificate_date_error_blames_the_clock(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with serve(other, certificate):
         monkeypatch.setenv("UV_DEFAULT_INDEX", other.simple)
-        found = problem(run())
-    assert found.code == "engine.clock"
-    assert "clock" in str(found.what)
-    assert "127.0.0.1" in str(found.what)
-    assert "date and time" in str(found.remedy)
+        failure = problem(run())
+    assert failure.code == "engine.clock"
+    assert "clock" in str(failure.what)
+    assert "127.0.0.1" in str(failure.what)
+    assert "date and time" in str(failure.remedy)
     assert not other.starts
 
 
@@ -415,15 +419,15 @@ def apart(tmp_path: Path) -> list[str]:
     folder = tmp_path / "mounted"
     folder.mkdir()
     mounts = f"cd {tmp_path} && mount --bind mounted mounted && mount -o remount,bind,ro mounted"
-    said = "this is not Linux"
+    reason = "this is not Linux"
     for rights in ([], ["--user", "--map-root-user"]):
         command = ["unshare", "--mount", *rights]
         if sys.platform == "linux" and shutil.which("unshare"):
             done = subprocess.run([*command, "sh", "-c", mounts], capture_output=True, text=True)
             if done.returncode == 0:
                 return command
-            said = done.stderr.strip()
-    pytest.skip(f"nothing can be mounted here: {said}")
+            reason = done.stderr.strip()
+    pytest.skip(f"nothing can be mounted here: {reason}")
 
 
 @pytest.mark.parametrize("stage", ["Downloading", "Checking"])
@@ -449,9 +453,9 @@ def test_read_only_disk_is_reported_and_setup_resumes(
     _, errors = process.communicate()
     assert process.returncode == 0, "".join(lines) + errors
     assert "read-only\n" in lines
-    found = problem([parse(lines[-1].encode())])
-    assert found.code == "disk.read_only", found
-    assert "kept" in str(found.remedy)
+    failure = problem([parse(lines[-1].encode())])
+    assert failure.code == "disk.read_only", failure
+    assert "kept" in str(failure.remedy)
     current = engines.get_current()
     assert current is not None
     assert current.name == before
@@ -476,9 +480,9 @@ def test_all_downloads_use_the_proxy_of_the_environment(
             time.sleep(0.05)
         for name in ("HTTP_PROXY", "http_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-        told = run()
-        ready(told)
-        planned = next(event for event in told if isinstance(event, SetupPlanned))
+        events = run()
+        ready(events)
+        planned = next(event for event in events if isinstance(event, SetupPlanned))
         until = time.monotonic() + 300  # it writes what it has counted ten times a second
         while int(counted.read_text() or 0) <= planned.download:
             assert time.monotonic() < until
@@ -530,18 +534,18 @@ def test_wheel_folder_installs_without_a_network(
     index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "Räder für später"
-    made = list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
-    assert made[-1].kind == "done"
+    built = list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
+    assert built[-1].kind == "done"
     assert len(list(folder.glob("*.whl"))) == 4
     monkeypatch.delenv(
         app_wheel.VARIABLE
     )  # a checkout would have to build its own with the network
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     index.starts.clear()
-    told = run(SetupRequest(wheelhouse=folder))
-    ready(told)
+    events = run(SetupRequest(wheelhouse=folder))
+    ready(events)
     assert not index.starts
-    planned = next(event for event in told if isinstance(event, SetupPlanned))
+    planned = next(event for event in events if isinstance(event, SetupPlanned))
     assert planned.download == 0
 
 
@@ -554,8 +558,8 @@ def test_macos_wheel_folder_targets_the_oldest_supported_macos(
         index.add((f"gamma-1.0-py3-none-{system}.whl", gamma))
     folder = tmp_path / "wheels"
     request = SetupRequest(variant="cpu", python="3.12")
-    made = list(operations.make_wheelhouse(folder, request, StopFlag(), platform="macos"))
-    assert made[-1].kind == "done", made[-1]
+    events = list(operations.make_wheelhouse(folder, request, StopFlag(), platform="macos"))
+    assert events[-1].kind == "done", events[-1]
     assert [one.name for one in folder.glob("gamma*")] == [
         "gamma-1.0-py3-none-macosx_14_0_arm64.whl"
     ]
@@ -567,9 +571,9 @@ def test_incomplete_wheel_folder_names_the_missing_package(
     folder = tmp_path / "wheels"
     list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
     (folder / "beta-1.0-py3-none-any.whl").unlink()
-    found = problem(run(SetupRequest(wheelhouse=folder)))
-    assert found.code == "engine.wheelhouse"
-    assert "beta" in str(found.what)
+    failure = problem(run(SetupRequest(wheelhouse=folder)))
+    assert failure.code == "engine.wheelhouse"
+    assert "beta" in str(failure.what)
 
 
 def test_empty_wheel_folder_does_not_use_the_network(
@@ -610,9 +614,9 @@ def test_damaged_wheel_is_reported_before_installing(
     content = bytearray(torch.read_bytes())
     content[len(content) // 2] ^= 1
     torch.write_bytes(content)
-    found = problem(run(SetupRequest(wheelhouse=folder)))
-    assert (found.code, found.where.file) == ("engine.wheelhouse", str(torch))
-    assert "damaged" in str(found.what)
+    failure = problem(run(SetupRequest(wheelhouse=folder)))
+    assert (failure.code, failure.where.file) == ("engine.wheelhouse", str(torch))
+    assert "damaged" in str(failure.what)
     assert not list(root.engines.glob("*"))
     index.starts.clear()
     list(
@@ -626,8 +630,8 @@ def test_file_in_place_of_a_folder_is_reported(index: Index, root: EngineRoot) -
     root.path.mkdir(parents=True)
     (root.path / "setup.lock").touch()  # of a set-up before
     root.downloads.write_text("not a folder")
-    found = problem(run())
-    assert (found.code, found.where.file) == ("engine.install", str(root.downloads))
+    failure = problem(run())
+    assert (failure.code, failure.where.file) == ("engine.install", str(root.downloads))
     root.downloads.unlink()
     ready(run())
 
@@ -640,9 +644,9 @@ def test_leftovers_of_a_killed_setup_are_removed_with_progress(
     (left / "venv" / "data").write_bytes(bytes(7000))
     (root.path / "setup.lock").touch()
     (root.engines / "desktop.ini").write_text("a file manager's")
-    told = run()
-    ready(told)
-    removing = [one for one in told if isinstance(one, Progress) and str(one.stage) == "Removing"]
+    events = run()
+    ready(events)
+    removing = [one for one in events if isinstance(one, Progress) and str(one.stage) == "Removing"]
     assert removing[0].total == 7000
     assert not left.exists()
     assert (root.engines / "desktop.ini").exists()
@@ -654,19 +658,19 @@ def test_moved_engine_works_in_its_new_folder(
     monkeypatch.delenv(folders.VARIABLE, raising=False)
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     old = folders.get_root()
-    made = ready(run())
+    engine = ready(run())
     target = tmp_path / "andere Platte"
     target.mkdir()
     (target / "holiday.jpg").write_text("not ours")
-    told = list(operations.move_engines(target, StopFlag()))
-    assert told[-1].kind == "done", told[-1]
+    events = list(operations.move_engines(target, StopFlag()))
+    assert events[-1].kind == "done", events[-1]
     assert folders.get_root().path == target / "LoRA Studio engine"
     python = engines.get_python()
     assert python is not None
     assert target in python.parents
     subprocess.run([python, "-c", "import torch"], check=True)
     assert not old.path.exists()
-    assert not Path(made.python).exists()
+    assert not Path(engine.python).exists()
     folders.get_root().delete()
     assert [item.name for item in target.iterdir()] == ["holiday.jpg"]
 
@@ -685,12 +689,12 @@ def test_new_folder_is_used_once_its_engine_works(
     problem(run(elsewhere))
     assert str(engines.get_python()) == first.python
     index.refused = {}
-    told = run(elsewhere)
-    second = ready(told)
+    events = run(elsewhere)
+    second = ready(events)
     assert str(engines.get_python()) == second.python
     assert folders.get_root().path == elsewhere.to
     assert Path(first.python).exists()
-    warned = next(event.problem for event in told if isinstance(event, Warned))
+    warned = next(event.problem for event in events if isinstance(event, Warned))
     assert warned.code == "engine.left_behind"
     assert warned.where.file == str(folders.get_default_root())
 
@@ -753,9 +757,9 @@ def test_existing_python_without_pytorch_is_refused(
         for file in package.rglob("*.py"):
             archive.write(file, Path("lora_studio") / file.relative_to(package))
     monkeypatch.setenv(app_wheel.VARIABLE, str(whole))
-    told = list(operations.adopt_python(engines.get_venv_python(bare), StopFlag()))
-    assert problem(told).code == "engine.python_lacks"
-    assert " -m pip install torch transformers " in str(problem(told).remedy)
+    events = list(operations.adopt_python(engines.get_venv_python(bare), StopFlag()))
+    assert problem(events).code == "engine.python_lacks"
+    assert " -m pip install torch transformers " in str(problem(events).remedy)
     assert engines.get_current() is None
 
 
@@ -773,8 +777,8 @@ def test_killed_setup_resumes_its_download(index: Index, root: EngineRoot) -> No
     came = part.stat().st_size
     index.freed.set()
     done = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
-    told = [parse(line) for line in done.stdout.splitlines()]
-    ready(told)
+    events = [parse(line) for line in done.stdout.splitlines()]
+    ready(events)
     assert came
     # Files come side by side: another one may have been cut too, and begin after this one.
     assert (torch, came) in index.starts
@@ -795,9 +799,9 @@ def test_ctrl_c_keeps_completed_downloads(index: Index, root: EngineRoot) -> Non
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[0].decode()
-    assert process.returncode == 130, said
-    assert "Completed downloads are kept" in said
+    output = process.communicate()[0].decode()
+    assert process.returncode == 130, output
+    assert "Completed downloads are kept" in output
     assert part.exists()
 
 

@@ -41,9 +41,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[SetupLog]:
-    made = SetupLog(tmp_path / "log.txt")
-    yield made
-    made.close()
+    setup_log = SetupLog(tmp_path / "log.txt")
+    yield setup_log
+    setup_log.close()
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_named_python_is_examined(root: EngineRoot, log: SetupLog) -> None:
-    found = pythons.find_python(sys.executable, root, StopFlag(), log)
-    assert found is not None
-    assert found.path == Path(sys.executable)
-    assert found.version == sys.version.split()[0]
+    python = pythons.find_python(sys.executable, root, StopFlag(), log)
+    assert python is not None
+    assert python.path == Path(sys.executable)
+    assert python.version == sys.version.split()[0]
 
 
 def test_file_that_is_not_a_python_is_refused(
@@ -117,7 +117,7 @@ def test_file_that_is_not_a_python_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("output", "code"),
     [
         ("error: failed to write `x`: No space left on device (os error 28)", "disk.full"),
         ("error: Failed to initialize cache: Not a directory", "engine.python"),
@@ -129,11 +129,11 @@ def test_failed_python_search_is_a_problem(
     root: EngineRoot,
     log: SetupLog,
     monkeypatch: pytest.MonkeyPatch,
-    said: str,
+    output: str,
     code: str,
 ) -> None:
     script = tmp_path / "uv"
-    script.write_text(f"#!/bin/sh\necho '{said}'\nexit 2\n")
+    script.write_text(f"#!/bin/sh\necho '{output}'\nexit 2\n")
     script.chmod(0o755)
     monkeypatch.setenv(tools.VARIABLE, str(script))
     with pytest.raises(ProblemError) as caught:
@@ -150,9 +150,9 @@ def test_standalone_python_is_downloaded_and_verified(
     assert {str(event.stage) for event in stages if event.kind == "progress"} == {
         "Downloading Python"
     }
-    found = pythons.find_python("3.12", root, StopFlag(), log)
-    assert found is not None
-    assert root.pythons in found.path.parents
+    python = pythons.find_python("3.12", root, StopFlag(), log)
+    assert python is not None
+    assert root.pythons in python.path.parents
 
 
 @pytest.mark.slow
@@ -174,6 +174,6 @@ def test_standalone_python_in_a_wheel_folder_needs_no_network(
     folder = tmp_path / "wheels"
     (folder / "python").mkdir(parents=True)
     mirror.parent.rename(folder / "python" / RELEASE)
-    told = list(pythons.install_standalone(root, "3.12", folder, StopFlag(), log))
-    assert not told
+    events = list(pythons.install_standalone(root, "3.12", folder, StopFlag(), log))
+    assert not events
     assert pythons.find_python("3.12", root, StopFlag(), log) is not None

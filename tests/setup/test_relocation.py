@@ -19,9 +19,9 @@ def test_files_shared_by_engines_stay_shared_after_a_move(tmp_path: Path) -> Non
     os.link(first, second)
     total = relocation.measure_total_size((old.engines, old.pythons))
     assert total == 1000
-    told = list(relocation.copy_engines(old, new, total, StopFlag()))
+    progress = list(relocation.copy_engines(old, new, total, StopFlag()))
     assert new.engines.joinpath("cpu-1/torch.so").samefile(new.engines / "cpu-2" / "torch.so")
-    assert told[0].kind == "progress"
+    assert progress[0].kind == "progress"
 
 
 def test_links_into_the_old_folder_are_updated(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def failing(text: str, tmp_path: Path) -> ProblemError:
 
 
 def test_resolver_reason_is_joined_from_wrapped_lines() -> None:
-    said = """error: No solution found when resolving dependencies
+    output = """error: No solution found when resolving dependencies
   cause: Because beta was not found in the
          provided package locations and all
          versions of alpha depend on beta, we
@@ -41,7 +41,7 @@ def test_resolver_reason_is_joined_from_wrapped_lines() -> None:
          And because this needs alpha, we can
          conclude that your requirements are
          unsatisfiable."""
-    assert tools.get_error_line(said).startswith(
+    assert tools.get_error_line(output).startswith(
         "Because beta was not found in the provided package"
     )
 
@@ -55,8 +55,8 @@ def test_failed_program_is_a_problem_with_output_and_log(tmp_path: Path) -> None
 
 
 def test_full_disk_is_recognized_in_program_output(tmp_path: Path) -> None:
-    said = "error: failed to copy\n  cause: No space left on device (os error 28)"
-    assert failing(said, tmp_path).problems[0].code == "disk.full"
+    output = "error: failed to copy\n  cause: No space left on device (os error 28)"
+    assert failing(output, tmp_path).problems[0].code == "disk.full"
 
 
 def test_canceled_program_ends_with_its_children(tmp_path: Path) -> None:

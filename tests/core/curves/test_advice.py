@@ -39,8 +39,8 @@ def watched(
 
 
 def kind_of(watch: TrainingMonitor) -> Kind | None:
-    found = watch.get_verdict()
-    return found.kind if found else None
+    verdict = watch.get_verdict()
+    return verdict.kind if verdict else None
 
 
 def falling(count: int, seed: int = 1, noise: float = 0.1) -> list[float]:
@@ -73,10 +73,10 @@ def test_rising_loss_is_diverging_until_it_recovers() -> None:
         number += 1
         watch.on_event(step(number, 2.6))
         assert number < 110, "it was noticed too late"
-    found = watch.get_verdict()
-    assert found is not None
-    assert found.kind == "diverged"
-    assert "The loss is rising: from 1." in str(found.what)
+    verdict = watch.get_verdict()
+    assert verdict is not None
+    assert verdict.kind == "diverged"
+    assert "The loss is rising: from 1." in str(verdict.what)
     for again in range(number + 1, number + 60):
         watch.on_event(step(again, 1.3))
     assert kind_of(watch) is None
@@ -101,9 +101,9 @@ def test_zero_gradient_is_reported_after_five_steps() -> None:
 def test_two_evaluations_above_the_best_are_overfitting() -> None:
     losses = falling(300)
     turned = {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.6}
-    found = watched(losses, turned).get_verdict()
-    assert found is not None
-    assert (found.kind, found.best_step) == ("overfitting", 100)
+    verdict = watched(losses, turned).get_verdict()
+    assert verdict is not None
+    assert (verdict.kind, verdict.best_step) == ("overfitting", 100)
     assert kind_of(watched(losses, {50: 1.6, 100: 1.4, 150: 1.5})) is None
     assert kind_of(watched(losses, {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.39})) is None
 
@@ -165,11 +165,11 @@ def test_proposed_changes_are_valid_and_differ_from_current(kind: Kind) -> None:
     draft = Draft()
     before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
     recipe = advice.RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)
-    found = advice.suggest_fixes(_verdict(kind, 60), recipe)
-    assert found
-    for fix in found:
-        for place, name, value in fix.changes:
-            assert getattr(before[place], name) != value
-            draft.set(place, name, value)
+    fixes = advice.suggest_fixes(_verdict(kind, 60), recipe)
+    assert fixes
+    for fix in fixes:
+        for section, name, value in fix.changes:
+            assert getattr(before[section], name) != value
+            draft.set(section, name, value)
     assert draft.problems() == []
     assert not [item for item in checks.check(draft) if item.where.step in ("lora", "training")]

@@ -26,29 +26,29 @@ def started(at: int) -> events.TrainingStarted:
 
 
 def test_resumed_steps_replace_those_of_a_killed_worker() -> None:
-    found = metrics.build_series(
+    series = metrics.build_series(
         [
             started(0), step(1, 4.0), step(2, 3.0), events.Evaluated(step=2, loss=3.5),
             events.CheckpointSaved(step=2, folder="x"), step(3, 9.0), step(4, 9.0),
             events.Evaluated(step=4, loss=9.0), started(2), step(3, 2.0),
         ]
     )  # fmt: skip
-    assert list(found.loss.steps) == [1, 2, 3]
-    assert list(found.loss.values) == [4.0, 3.0, 2.0]
-    assert list(found.evaluations.steps) == [2]
-    assert found.checkpoints == [2]
+    assert list(series.loss.steps) == [1, 2, 3]
+    assert list(series.loss.values) == [4.0, 3.0, 2.0]
+    assert list(series.evaluations.steps) == [2]
+    assert series.checkpoints == [2]
 
 
 def test_steps_after_the_checkpoint_are_dropped_on_resume() -> None:
-    found = metrics.build_series([started(0), step(1), step(2), started(1)])
-    assert found.last_step == 1
+    series = metrics.build_series([started(0), step(1), step(2), started(1)])
+    assert series.last_step == 1
 
 
 def test_restarted_training_drops_earlier_metrics() -> None:
     recovered = events.Recovered(step=1, micro_batch=1, gradient_accumulation=4,
                                  gradient_checkpointing=False, why="w")  # fmt: skip
-    found = metrics.build_series([started(0), step(1), recovered, started(0)])
-    assert (found.last_step, found.recoveries, found.checkpoints) == (0, [], [])
+    series = metrics.build_series([started(0), step(1), recovered, started(0)])
+    assert (series.last_step, series.recoveries, series.checkpoints) == (0, [], [])
 
 
 def test_all_recoveries_of_a_step_are_kept() -> None:
@@ -61,17 +61,17 @@ def test_all_recoveries_of_a_step_are_kept() -> None:
 
 
 def test_objective_metrics_get_their_own_series() -> None:
-    found = metrics.build_series(
+    series = metrics.build_series(
         [step(1, figures={"accuracy": 0.5}), step(2, figures={"accuracy": 1.0})]
     )
-    assert list(found.figures["accuracy"].values) == [0.5, 1.0]
+    assert list(series.figures["accuracy"].values) == [0.5, 1.0]
 
 
 def test_csv_has_one_line_per_step() -> None:
-    found = metrics.build_series(
+    series = metrics.build_series(
         [step(1, 0.25), step(2, float("nan")), events.Evaluated(step=2, loss=3)]
     )
-    lines = found.to_csv().splitlines()
+    lines = series.to_csv().splitlines()
     assert lines[0].startswith("step,epoch,loss,learning_rate")
     assert lines[1].split(",")[:3] == ["1", "0.1", "0.25"]
     assert lines[2].split(",")[2] == "nan"
@@ -90,8 +90,8 @@ def test_each_step_appears_once_after_repeated_kills(
         stream.append(started(begin))
         stream += [step(number) for number in range(begin + 1, begin + count + 1)]
         reached = begin + count
-    found = metrics.build_series(stream)
-    assert list(found.loss.steps) == list(range(1, reached + 1))
+    series = metrics.build_series(stream)
+    assert list(series.loss.steps) == list(range(1, reached + 1))
 
 
 def test_metrics_are_read_from_the_run_folder(tmp_path: Path) -> None:

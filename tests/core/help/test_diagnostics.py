@@ -42,7 +42,7 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     draft = project.load(file)
     run = run_folder.create_run(folder / "runs", draft.freeze(), folder)
-    told = [
+    recorded = [
         events.Started(id="a", command="train"),
         events.Log(id="a", text=SECRET_ROW),
         events.StepDone(
@@ -53,7 +53,7 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             id="a", problem=Problem(code="a.b", what=f"Row “{SECRET_ROW}” is odd.", remedy="Mend.")
         ),
     ]  # fmt: skip
-    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in recorded))
     run.log_file.write_text(f"loaded {folder}/patients.jsonl\nAuthorization: Bearer {TOKEN}\n")
     paths.get_log_folder().mkdir(parents=True)
     (paths.get_log_folder() / "window.log").write_text(
@@ -63,22 +63,22 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_bundle_contains_settings_events_and_logs(project_folder: Path) -> None:
-    found = {
+    entries = {
         item.name: item.text
         for item in diagnostics.collect_entries(diagnostics.build_report(), project_folder)
     }
-    assert set(found) == {
+    assert set(entries) == {
         "doctor.json", "window.log", "project.json", "run/events.jsonl", "run/manifest.json",
         "run/log.txt",
     }  # fmt: skip
-    settings = json.loads(found["project.json"])["settings"]
+    settings = json.loads(entries["project.json"])["settings"]
     assert settings["lora"]["rank"] == 8
     assert settings["model"]["precision"] == "4bit"
-    steps = [json.loads(line) for line in found["run/events.jsonl"].splitlines()]
+    steps = [json.loads(line) for line in entries["run/events.jsonl"].splitlines()]
     assert [step["kind"] for step in steps] == ["started", "log", "step_done", "failed"]
     assert steps[2]["loss"] == 1.25
     assert steps[3]["problem"]["code"] == "a.b"
-    assert "PROJECT/patients.jsonl" in found["run/log.txt"]
+    assert "PROJECT/patients.jsonl" in entries["run/log.txt"]
     assert steps[2]["tokens_per_s"] == 5.0
 
 
@@ -143,12 +143,12 @@ def test_bundle_contains_no_private_data(project_folder: Path) -> None:
     ],
 )
 def test_secrets_are_redacted(secret: str) -> None:
-    said = Redactor({})(f"before {secret} after")
-    assert said.startswith("before ")
-    assert said.endswith(" after")
-    assert "[removed]" in said
+    redacted = Redactor({})(f"before {secret} after")
+    assert redacted.startswith("before ")
+    assert redacted.endswith(" after")
+    assert "[removed]" in redacted
     for part in ("abcdef", "pass@", "hunter22", "Sflk"):
-        assert part not in said
+        assert part not in redacted
 
 
 @pytest.mark.parametrize(
@@ -160,18 +160,18 @@ def test_token_counts_are_not_redacted(harmless: str) -> None:
 
 
 def test_redaction_removes_names_and_home_folders_of_all_users() -> None:
-    said = Redactor({}, {"/data/acme": "PROJECT"})(
+    redacted = Redactor({}, {"/data/acme": "PROJECT"})(
         "/home/erika/x C:\\Users\\erika\\x erika.m@clinic.example /data/acme/rows.jsonl"
     )
-    assert said == "/home/USER/x C:\\Users\\USER\\x MAIL PROJECT/rows.jsonl"
+    assert redacted == "/home/USER/x C:\\Users\\USER\\x MAIL PROJECT/rows.jsonl"
 
 
 def test_invalid_choice_value_is_redacted(project_folder: Path) -> None:
     file = project_folder / "clinic.lorastudio"
     file.write_text(file.read_text().replace('"4bit"', f'"{SECRET_ROW}"'))
-    found = {item.name: item.text for item in diagnostics.collect_entries({}, project_folder)}
-    assert SECRET_ROW not in found["project.json"]
-    assert '"precision": "[27 characters]"' in found["project.json"]
+    entries = {item.name: item.text for item in diagnostics.collect_entries({}, project_folder)}
+    assert SECRET_ROW not in entries["project.json"]
+    assert '"precision": "[27 characters]"' in entries["project.json"]
 
 
 @given(
@@ -180,9 +180,9 @@ def test_invalid_choice_value_is_redacted(project_folder: Path) -> None:
     )
 )
 def test_texts_under_unknown_names_are_removed(event: dict[str, str]) -> None:
-    kept = without_texts({"kind": "log", **event})
-    assert kept.pop("kind") == "log"
-    assert all(value == f"[{len(event[name])} characters]" for name, value in kept.items())
+    redacted = without_texts({"kind": "log", **event})
+    assert redacted.pop("kind") == "log"
+    assert all(value == f"[{len(event[name])} characters]" for name, value in redacted.items())
 
 
 def test_messages_keep_their_template_and_lose_their_values() -> None:
@@ -208,5 +208,5 @@ def test_unreadable_project_is_reported_in_the_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
-    found = diagnostics.collect_entries({}, tmp_path)
-    assert [item.name for item in found] == ["doctor.json", "project.txt"]
+    entries = diagnostics.collect_entries({}, tmp_path)
+    assert [item.name for item in entries] == ["doctor.json", "project.txt"]

@@ -34,12 +34,12 @@ from tests.helpers.plans import (
 )
 
 
-def with_model(made: Any, **fields: Any) -> Any:
-    return replace(made, model=made.model.model_copy(update=fields))
+def with_model(training_plan: Any, **fields: Any) -> Any:
+    return replace(training_plan, model=training_plan.model.model_copy(update=fields))
 
 
-def with_lora(made: Any, **fields: Any) -> Any:
-    return replace(made, lora=made.lora.model_copy(update=fields))
+def with_lora(training_plan: Any, **fields: Any) -> Any:
+    return replace(training_plan, lora=training_plan.lora.model_copy(update=fields))
 
 
 class TestWeights:
@@ -48,9 +48,9 @@ class TestWeights:
         assert estimate(with_model(plan(), precision="fp32")).weights == 4 * PARAMETERS
 
     def test_auto_precision_follows_the_device(self) -> None:
-        made = with_model(plan(), precision="auto")
-        narrow = replace(made, device=device().model_copy(update={"precision": "fp32"}))
-        assert (estimate(made).weights, estimate(narrow).weights) == (
+        training_plan = with_model(plan(), precision="auto")
+        narrow = replace(training_plan, device=device().model_copy(update={"precision": "fp32"}))
+        assert (estimate(training_plan).weights, estimate(narrow).weights) == (
             2 * PARAMETERS,
             4 * PARAMETERS,
         )
@@ -59,10 +59,10 @@ class TestWeights:
     def test_4_bit_weights_have_scales_and_float16_widens_the_rest(
         self, computing: str, each: int
     ) -> None:
-        made = replace(plan(), device=device().model_copy(update={"precision": computing}))
+        training_plan = replace(plan(), device=device().model_copy(update={"precision": computing}))
         rest = each * (PARAMETERS - QUANTISED)
-        twice = estimate(with_model(made, precision="4bit")).weights
-        once = estimate(with_model(made, precision="4bit", double_quant=False)).weights
+        twice = estimate(with_model(training_plan, precision="4bit")).weights
+        once = estimate(with_model(training_plan, precision="4bit", double_quant=False)).weights
         assert twice == pytest.approx(rest + QUANTISED * (0.5 + 1 / 64 + 4 / 64 / 256), abs=2)
         assert once == pytest.approx(rest + QUANTISED * (0.5 + 4 / 64), abs=2)
 
@@ -73,10 +73,10 @@ class TestWeights:
 
 class TestTrainedParameters:
     def test_gradients_take_4_bytes_and_optimizer_states_8_bytes(self) -> None:
-        found = estimate(plan())
+        estimated = estimate(plan())
         trained = inspected().adapter.trainable  # type: ignore[union-attr]
-        assert found.gradients == 4 * trained
-        assert found.optimizer == 8 * trained
+        assert estimated.gradients == 4 * trained
+        assert estimated.optimizer == 8 * trained
 
     def test_optimizer_8bit_takes_a_quarter_of_the_state(self) -> None:
         small = estimate(plan(optimizer="adamw_8bit")).optimizer
@@ -93,11 +93,17 @@ class TestActivations:
         assert estimate_adapter_bytes(plan()) == pytest.approx(inputs + ranks)
 
     def test_attention_adapters_keep_no_mlp_inputs(self) -> None:
-        made = plan()
-        adapter = made.inspected.adapter.model_copy(update={"targets": ("q_proj", "v_proj")})  # type: ignore[union-attr]
-        only = replace(made, inspected=made.inspected.model_copy(update={"adapter": adapter}))
+        training_plan = plan()
+        adapter = training_plan.inspected.adapter.model_copy(
+            update={"targets": ("q_proj", "v_proj")}
+        )  # type: ignore[union-attr]
+        only = replace(
+            training_plan, inspected=training_plan.inspected.model_copy(update={"adapter": adapter})
+        )
         dropped = 2 * (HIDDEN + INNER) + 2 * 5 * 16
-        assert estimate_adapter_bytes(made) - estimate_adapter_bytes(only) == pytest.approx(dropped)
+        assert estimate_adapter_bytes(training_plan) - estimate_adapter_bytes(
+            only
+        ) == pytest.approx(dropped)
 
     def test_activations_double_with_the_micro_batch(self) -> None:
         rows = replace(plan().rows, heaviest={1 << n: (500,) * (1 << n) for n in range(7)})
@@ -191,26 +197,26 @@ class TestLogits:
 
 class TestOverhead:
     def test_gpu_overhead_includes_unreported_memory(self) -> None:
-        found = estimate(plan())
-        assert found.total - found.reported == found.uncounted > 0
+        estimated = estimate(plan())
+        assert estimated.total - estimated.reported == estimated.uncounted > 0
 
     def test_cpu_overhead_includes_the_process(self) -> None:
-        found = estimate(plan(name="cpu"))
-        assert found.overhead >= CONSTANTS.process
-        assert found.total == found.reported
+        estimated = estimate(plan(name="cpu"))
+        assert estimated.overhead >= CONSTANTS.process
+        assert estimated.total == estimated.reported
 
 
 class TestLargestMicroBatch:
     def test_largest_micro_batch_fits_and_the_next_does_not(self) -> None:
-        made = plan(free=6, micro_batch=16, gradient_accumulation=2)
-        size = advice.find_largest_micro_batch(made)
+        training_plan = plan(free=6, micro_batch=16, gradient_accumulation=2)
+        size = advice.find_largest_micro_batch(training_plan)
         assert size is not None
         assert size < 16
-        sizes = advice.list_micro_batches(made)
+        sizes = advice.list_micro_batches(training_plan)
         larger = sizes[sizes.index(size) - 1]
-        assert estimate(advice.with_micro_batch(made, size)).fits
-        assert not estimate(advice.with_micro_batch(made, larger)).fits
-        assert advice.with_micro_batch(made, size).training.effective_batch == 32
+        assert estimate(advice.with_micro_batch(training_plan, size)).fits
+        assert not estimate(advice.with_micro_batch(training_plan, larger)).fits
+        assert advice.with_micro_batch(training_plan, size).training.effective_batch == 32
 
     def test_largest_micro_batch_is_unknown_if_weights_do_not_fit(self) -> None:
         assert advice.find_largest_micro_batch(plan(free=1)) is None
@@ -230,8 +236,8 @@ class TestCheapestChange:
     def test_cheapest_change_costs_more_with_less_memory(
         self, free: float, changed: list[str]
     ) -> None:
-        made = plan(free=free, micro_batch=16, gradient_accumulation=1)
-        change = advice.find_cheapest_change(made)
+        training_plan = plan(free=free, micro_batch=16, gradient_accumulation=1)
+        change = advice.find_cheapest_change(training_plan)
         assert change is not None
         assert estimate(change.plan).fits
         assert set(changed) <= {field for _, field, _ in change.changes}
@@ -242,29 +248,29 @@ class TestCheapestChange:
         assert "of the rows" in str(change.title)
 
     def test_model_too_large_at_any_precision_has_no_change(self) -> None:
-        made = plan(free=0.5)
-        found = advice.check_fit(made, estimate(made))
-        assert advice.find_cheapest_change(made) is None
-        assert found is not None
-        assert found.fix is None
-        assert "smaller model" in str(found.remedy)
+        training_plan = plan(free=0.5)
+        problem = advice.check_fit(training_plan, estimate(training_plan))
+        assert advice.find_cheapest_change(training_plan) is None
+        assert problem is not None
+        assert problem.fix is None
+        assert "smaller model" in str(problem.remedy)
 
     def test_fix_makes_training_fit_with_the_same_batch_size(self) -> None:
-        made = plan(free=6, micro_batch=16, gradient_accumulation=2)
-        found = advice.check_fit(made, estimate(made))
-        assert found is not None
-        assert found.fix is not None
-        values = {field: value for _, field, value in found.fix.changes}
-        recipe = made.training.model_copy(update=values)
-        assert estimate(replace(made, training=recipe)).fits
-        assert recipe.effective_batch == made.training.effective_batch
+        training_plan = plan(free=6, micro_batch=16, gradient_accumulation=2)
+        problem = advice.check_fit(training_plan, estimate(training_plan))
+        assert problem is not None
+        assert problem.fix is not None
+        values = {field: value for _, field, value in problem.fix.changes}
+        recipe = training_plan.training.model_copy(update=values)
+        assert estimate(replace(training_plan, training=recipe)).fits
+        assert recipe.effective_batch == training_plan.training.effective_batch
 
     def test_fitting_training_has_no_problem(self) -> None:
         assert advice.check_fit(plan(), estimate(plan())) is None
 
     def test_pissa_initialization_keeps_the_weight_precision(self) -> None:
-        made = with_lora(plan(free=2.5, micro_batch=16), init="pissa")
-        change = advice.find_cheapest_change(made)
+        training_plan = with_lora(plan(free=2.5, micro_batch=16), init="pissa")
+        change = advice.find_cheapest_change(training_plan)
         assert change is None or "precision" not in {field for _, field, _ in change.changes}
 
 
@@ -291,16 +297,16 @@ class TestMachine:
         self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-        made = plan()
-        told = estimate(made)
-        peak = told.reported + told.guessed // 2
-        calibration.learn(made, told, peak, 50.0)
-        again = estimate(calibration.apply_correction(made, calibration.load()))
-        assert told.reported < again.reported < peak
+        training_plan = plan()
+        estimated = estimate(training_plan)
+        peak = estimated.reported + estimated.guessed // 2
+        calibration.learn(training_plan, estimated, peak, 50.0)
+        again = estimate(calibration.apply_correction(training_plan, calibration.load()))
+        assert estimated.reported < again.reported < peak
         for _ in range(8):
-            now = calibration.apply_correction(made, calibration.load())
+            now = calibration.apply_correction(training_plan, calibration.load())
             calibration.learn(now, estimate(now), peak, 50.0)
-        settled = calibration.apply_correction(made, calibration.load())
+        settled = calibration.apply_correction(training_plan, calibration.load())
         assert estimate(settled).reported == pytest.approx(peak, rel=0.02)
         assert settled.tokens_per_s == pytest.approx(50.0)
 
@@ -313,8 +319,8 @@ class TestMachine:
         )
         calibration.save(MachineCalibration().with_record("RTX", "bf16", learned))
         known = calibration.load()
-        made = calibration.apply_correction(plan(), known)
-        assert (made.correction, made.tokens_per_s) == (1.5, 50.0)
+        training_plan = calibration.apply_correction(plan(), known)
+        assert (training_plan.correction, training_plan.tokens_per_s) == (1.5, 50.0)
         other = calibration.apply_correction(with_model(plan(), precision="fp32"), known)
         assert (other.correction, other.tokens_per_s) == (1.0, None)
 
@@ -331,8 +337,8 @@ class TestMachine:
         assert (more.weights, more.optimizer) == (plain.weights, plain.optimizer)
 
     def test_duration_follows_from_speed_of_earlier_runs(self) -> None:
-        made = replace(plan(epochs=2.0), tokens_per_s=50.0)
-        assert estimate(made).seconds == pytest.approx(2 * 100_000 / 50)
+        training_plan = replace(plan(epochs=2.0), tokens_per_s=50.0)
+        assert estimate(training_plan).seconds == pytest.approx(2 * 100_000 / 50)
         limited = replace(plan(max_steps=10), tokens_per_s=50.0)
         assert estimate(limited).seconds == pytest.approx(10 * 16 * 500 / 50)
         again = replace(plan(epochs=2.0, gradient_checkpointing="on"), tokens_per_s=50.0)
@@ -355,18 +361,18 @@ class TestSeveralDevices:
         assert two.parts == one.parts
 
     def test_sharded_processes_hold_a_part_of_the_blocks(self) -> None:
-        made = with_model(plan(), device=self.TWO, sharding="shard")
+        training_plan = with_model(plan(), device=self.TWO, sharding="shard")
         at_work = 2 / LAYERS
         expected = 2 * (PARAMETERS - QUANTISED) + 2 * QUANTISED * (1 / 2 + at_work)
-        found = estimate(made)
-        assert found.weights == pytest.approx(expected, abs=2)
-        whole = estimate(with_model(made, sharding="replicate"))
-        assert found.total - found.weights == whole.total - whole.weights
+        estimated = estimate(training_plan)
+        assert estimated.weights == pytest.approx(expected, abs=2)
+        whole = estimate(with_model(training_plan, sharding="replicate"))
+        assert estimated.total - estimated.weights == whole.total - whole.weights
 
     def test_weights_too_large_for_one_device_are_sharded(self) -> None:
-        made = with_model(plan(), device=self.TWO)
-        small = replace(made, device=device().model_copy(update={"total_bytes": 2 * GIB}))
-        assert not is_sharded(made)
+        training_plan = with_model(plan(), device=self.TWO)
+        small = replace(training_plan, device=device().model_copy(update={"total_bytes": 2 * GIB}))
+        assert not is_sharded(training_plan)
         assert is_sharded(small)
         assert not is_sharded(with_model(small, precision="4bit")), (
             "quantized ones are never divided"
@@ -385,22 +391,25 @@ class TestSeveralDevices:
         assert divided.weights == pytest.approx(two.weights + parts, abs=4)
 
     def test_micro_batch_is_reduced_so_that_every_device_has_rows(self) -> None:
-        made = plan(micro_batch=4, gradient_accumulation=1)
-        assert with_model(made, device=self.TWO).micro_batch == 2
-        assert estimate(with_model(made, device=self.TWO)).tokens < estimate(made).tokens
+        training_plan = plan(micro_batch=4, gradient_accumulation=1)
+        assert with_model(training_plan, device=self.TWO).micro_batch == 2
+        assert (
+            estimate(with_model(training_plan, device=self.TWO)).tokens
+            < estimate(training_plan).tokens
+        )
 
     def test_single_device_speed_gives_no_time_for_several(self) -> None:
-        made = replace(plan(), tokens_per_s=100.0)
-        assert estimate(made).seconds
-        assert estimate(with_model(made, device=self.TWO)).seconds is None
+        training_plan = replace(plan(), tokens_per_s=100.0)
+        assert estimate(training_plan).seconds
+        assert estimate(with_model(training_plan, device=self.TWO)).seconds is None
 
     def test_advice_shards_weights_before_it_quantizes_them(self) -> None:
-        made = with_model(plan(free=2.5), device=self.TWO, sharding="replicate")
-        found = advice.find_cheapest_change(made)
-        assert found is not None
-        assert ("model", "sharding", "shard") in found.changes
-        assert not [change for change in found.changes if change[1] == "precision"]
-        assert estimate(found.plan).fits
+        training_plan = with_model(plan(free=2.5), device=self.TWO, sharding="replicate")
+        suggestion = advice.find_cheapest_change(training_plan)
+        assert suggestion is not None
+        assert ("model", "sharding", "shard") in suggestion.changes
+        assert not [change for change in suggestion.changes if change[1] == "precision"]
+        assert estimate(suggestion.plan).fits
 
 
 def test_available_memory_decides_whether_training_fits() -> None:

@@ -18,16 +18,16 @@ from lora_studio.core.project.project import Draft
 def test_every_preset_gives_a_valid_recipe(preset: Preset) -> None:
     draft = Draft()
     presets.apply_preset(draft, preset)
-    found = checks.check(draft)
-    assert not [item for item in found if item.where.step in ("lora", "training")]
+    problems = checks.check(draft)
+    assert not [item for item in problems if item.where.step in ("lora", "training")]
     assert draft.problems() == []
 
 
 def test_presets_differ_and_balanced_is_the_default() -> None:
     assert len({str(presets.get_values(preset)) for preset in PRESETS}) == len(PRESETS)
-    found = presets.find_current(Draft().get)
-    assert found is not None
-    assert found.name == "balanced"
+    current = presets.find_current(Draft().get)
+    assert current is not None
+    assert current.name == "balanced"
 
 
 @pytest.mark.parametrize("first", PRESETS, ids=lambda preset: preset.name)
@@ -52,9 +52,9 @@ def test_low_memory_preset_keeps_the_effective_batch() -> None:
 def test_precision_stays_unless_the_preset_sets_it() -> None:
     draft = Draft()
     draft.set("model", "precision", "8bit")
-    found = presets.find_current(draft.get)
-    assert found is not None
-    assert found.name == "balanced"
+    current = presets.find_current(draft.get)
+    assert current is not None
+    assert current.name == "balanced"
     presets.apply_preset(draft, presets.find_preset("memory"))
     assert draft.get("model", "precision") == "4bit"
     presets.apply_preset(draft, presets.find_preset("best"))
@@ -64,20 +64,20 @@ def test_precision_stays_unless_the_preset_sets_it() -> None:
 def test_differences_name_fields_by_their_titles() -> None:
     draft = Draft()
     draft.set("training", "learning_rate", 5e-4)
-    said = [
+    differences = [
         str(item.text)
         for item in presets.list_differences(draft.get, presets.find_preset("memory"))
     ]
-    assert "Learning rate 5e-4 → 2e-4" in said
-    assert "Precision Best for this device → 4-bit (QLoRA)" in said
-    assert "Optimizer AdamW → AdamW 8-bit, paged" in said
+    assert "Learning rate 5e-4 → 2e-4" in differences
+    assert "Precision Best for this device → 4-bit (QLoRA)" in differences
+    assert "Optimizer AdamW → AdamW 8-bit, paged" in differences
 
 
 def test_preset_replaces_an_invalid_value() -> None:
     draft = Draft()
     draft.set("lora", "rank", "many")
-    (found,) = presets.apply_preset(draft, presets.find_preset("balanced"))
-    assert str(found.text) == "Rank many → 16"
+    (difference,) = presets.apply_preset(draft, presets.find_preset("balanced"))
+    assert str(difference.text) == "Rank many → 16"
     assert draft.problems() == []
 
 

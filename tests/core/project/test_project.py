@@ -89,13 +89,13 @@ def test_invalid_values_are_kept_and_reported_with_lines(tmp_path: Path) -> None
     )
     draft = project.load(file)
     assert draft.get("lora", "rank") == "many"
-    found = {(p.where.step, p.where.field): p for p in draft.problems()}
-    assert found["lora", "rank"].where.line == 4
-    assert found["lora", "dropout"].where.line == 5
-    assert "0.9" in str(found["lora", "dropout"].remedy)
-    assert found["training", "learning_rate"].where.line == 7
-    assert found["training", "speed"].code == "project.unknown_field"
-    assert found[None, None].code == "project.unknown_section"
+    problems = {(p.where.step, p.where.field): p for p in draft.problems()}
+    assert problems["lora", "rank"].where.line == 4
+    assert problems["lora", "dropout"].where.line == 5
+    assert "0.9" in str(problems["lora", "dropout"].remedy)
+    assert problems["training", "learning_rate"].where.line == 7
+    assert problems["training", "speed"].code == "project.unknown_field"
+    assert problems[None, None].code == "project.unknown_section"
     with pytest.raises(ProblemError) as raised:
         draft.freeze()
     assert len(raised.value.problems) == 5
@@ -145,9 +145,9 @@ def test_invalid_value_is_explained_with_a_remedy(
 ) -> None:
     draft = project.Draft()
     draft.set(step, field, value)
-    (found,) = draft.problems()
-    assert what in str(found.what)
-    assert remedy in str(found.remedy)
+    (problem,) = draft.problems()
+    assert what in str(problem.what)
+    assert remedy in str(problem.remedy)
 
 
 def test_unknown_entries_are_written_back(tmp_path: Path) -> None:

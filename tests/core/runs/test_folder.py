@@ -40,9 +40,9 @@ def test_new_run_stores_the_project_with_absolute_paths(tmp_path: Path) -> None:
 
 
 def test_runs_created_in_the_same_second_have_unique_names(tmp_path: Path) -> None:
-    made = {folder.create_run(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
-    assert len(made) == 5
-    assert {run.path for run in folder.list_runs(tmp_path)} == made
+    created = {folder.create_run(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
+    assert len(created) == 5
+    assert {run.path for run in folder.list_runs(tmp_path)} == created
 
 
 def test_state_follows_the_events(run: RunFolder) -> None:
@@ -188,10 +188,10 @@ def test_only_merging_and_export_change_after_training(run: RunFolder, tmp_path:
 def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.read_heldout() == []
-    asked = {"role": "user", "content": "line\u2028separator, line\nfeed, ü"}
+    question = {"role": "user", "content": "line\u2028separator, line\nfeed, ü"}
     answered = {"role": "assistant", "content": "Yes.", "trained": True}
-    rows = [{"messages": [asked, answered]}, {"messages": [asked]}]
+    rows = [{"messages": [question, answered]}, {"messages": [question]}]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     run.heldout_file.write_text("".join(lines), "utf-8")
-    first, second = (Message.model_validate(turn) for turn in (asked, answered))
+    first, second = (Message.model_validate(turn) for turn in (question, answered))
     assert run.read_heldout() == [Sample("sft", (first, second)), Sample("sft", (first,))]

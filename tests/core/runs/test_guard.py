@@ -25,25 +25,25 @@ def test_guard_starts_with_run_and_window_environment(
     run = folder.create_run(tmp_path, Project(name="x"), tmp_path)
     for name, value in (("A", "the worker's"), ("B", "the worker's"), ("C", "both")):
         monkeypatch.setenv(name, value)
-    told = run_guard.Guard(
+    variable = run_guard.Guard(
         (sys.executable, "-c", TELLS), {"A": "the window's", "B": None}
     ).to_text()
-    monkeypatch.setenv(run_guard.VARIABLE, told)
+    monkeypatch.setenv(run_guard.VARIABLE, variable)
     guard = run_guard.from_environment()
     assert guard is not None
     guard.start(run)
     until = time.monotonic() + 120
-    while not (said := run.log_file.read_text()).endswith("\n"):
+    while not (log_text := run.log_file.read_text()).endswith("\n"):
         assert time.monotonic() < until
         time.sleep(0.02)
-    assert json.loads(said) == [str(run.path), "the window's", None, "both"]
+    assert json.loads(log_text) == [str(run.path), "the window's", None, "both"]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "variable",
     ["", "{", "[]", '{"command": 1}', '"x"'],
     ids=["empty", "truncated", "list", "command-not-a-list", "string"],
 )
-def test_invalid_guard_variable_starts_no_guard(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(run_guard.VARIABLE, told)
+def test_invalid_guard_variable_starts_no_guard(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(run_guard.VARIABLE, variable)
     assert run_guard.from_environment() is None

@@ -23,9 +23,9 @@ from lora_studio.core.training.spec import TrainingSpec
 from tests.helpers.many_runs import damage, make_runs
 
 
-def _append(run: RunFolder, *told: events.Event) -> None:
+def _append(run: RunFolder, *recorded: events.Event) -> None:
     with run.events_file.open("ab") as file:
-        for event in told:
+        for event in recorded:
             file.write(events.to_line(event).encode() + b"\n")
 
 
@@ -67,14 +67,20 @@ def test_summary_has_the_columns_of_the_table(tmp_path: Path) -> None:
     _append(run, _step(2, 1.5, 1020.0), events.Done(id="t", time=1060.0))
     run.adapter.mkdir()
     (run.adapter / "adapter_model.safetensors").write_bytes(bytes(1000))
-    told = _read(tmp_path)
-    assert (told.name, told.model, told.data) == ("bot", "some-model-1B", "rows.jsonl, letters.csv")
-    assert (told.rank, told.loss, told.best_eval, told.step) == (32, 1.5, 1.9, 2)
-    assert (told.state, told.seconds, told.has_adapter) == ("trained", 60.0, True)
-    assert told.bytes == sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
-    assert told.settings["training.learning_rate"] == 1e-4
-    assert "training.epochs" not in told.settings
-    assert told.value("training.epochs") == TrainingSpec().epochs
+    summary = _read(tmp_path)
+    assert (summary.name, summary.model, summary.data) == (
+        "bot",
+        "some-model-1B",
+        "rows.jsonl, letters.csv",
+    )
+    assert (summary.rank, summary.loss, summary.best_eval, summary.step) == (32, 1.5, 1.9, 2)
+    assert (summary.state, summary.seconds, summary.has_adapter) == ("trained", 60.0, True)
+    assert summary.bytes == sum(
+        file.stat().st_size for file in run.path.rglob("*") if file.is_file()
+    )
+    assert summary.settings["training.learning_rate"] == 1e-4
+    assert "training.epochs" not in summary.settings
+    assert summary.value("training.epochs") == TrainingSpec().epochs
 
 
 def test_best_evaluation_ignores_steps_that_were_repeated(tmp_path: Path) -> None:
@@ -106,9 +112,9 @@ def test_vanished_worker_leaves_interrupted_run_with_reason(tmp_path: Path) -> N
     index = RunIndex(tmp_path / "runs")
     assert [run.state for run in list(index.refresh())[-1]] == ["running"]
     lock.release()  # no file of the run changes when its worker is killed
-    (told,) = list(index.refresh())[-1]
-    assert (told.state, told.is_resumable) == ("interrupted", True)
-    assert "process was killed" in str(told.reason)
+    (summary,) = list(index.refresh())[-1]
+    assert (summary.state, summary.is_resumable) == ("interrupted", True)
+    assert "process was killed" in str(summary.reason)
 
 
 def test_run_older_than_the_boot_was_interrupted_by_shutdown(tmp_path: Path) -> None:
@@ -120,21 +126,21 @@ def test_only_changed_runs_are_read_again(tmp_path: Path) -> None:
     runs = make_runs(tmp_path, 30)
     run_index.read_summaries(tmp_path / "runs")
     index = RunIndex(tmp_path / "runs")
-    seen: list[str] = []
+    read: list[str] = []
 
     def noted(names: object) -> list[str]:
         assert isinstance(names, list)
-        seen.extend(names)
+        read.extend(names)
         return names
 
     _append(runs[3], _step(99, 0.5, 9e9))
     runs[5].write_about(RunAnnotations(title="the good one"))
     runs[7].checkpoint(3).mkdir(parents=True)
-    found = {run.folder: run for run in list(index.refresh(noted))[-1]}
-    assert seen == [runs[n].path.name for n in (3, 5, 7)]
-    assert found[runs[3].path.name].loss == 0.5
-    assert found[runs[5].path.name].name == "the good one"
-    assert found[runs[7].path.name].checkpoints == 1
+    summaries = {run.folder: run for run in list(index.refresh(noted))[-1]}
+    assert read == [runs[n].path.name for n in (3, 5, 7)]
+    assert summaries[runs[3].path.name].loss == 0.5
+    assert summaries[runs[5].path.name].name == "the good one"
+    assert summaries[runs[7].path.name].checkpoints == 1
 
 
 def test_cached_summaries_load_without_reading_runs(tmp_path: Path) -> None:
@@ -173,11 +179,11 @@ def test_damaged_run_folder_is_listed_with_a_reason(tmp_path: Path) -> None:
     reasons = damage(tmp_path)
     (tmp_path / "runs" / "a file").write_text("is no run")
     (tmp_path / "runs" / ".being-made.tmp").mkdir()
-    found = {run.folder: run for run in run_index.read_summaries(tmp_path / "runs")}
-    assert len(found) == 2 + len(reasons)
+    summaries = {run.folder: run for run in run_index.read_summaries(tmp_path / "runs")}
+    assert len(summaries) == 2 + len(reasons)
     for name, word in reasons.items():
-        assert found[name].state == "unreadable"
-        assert word in str(found[name].reason)
+        assert summaries[name].state == "unreadable"
+        assert word in str(summaries[name].reason)
 
 
 def test_run_with_unreadable_settings_is_listed(tmp_path: Path) -> None:
@@ -193,32 +199,34 @@ def test_missing_runs_folder_gives_no_runs(tmp_path: Path) -> None:
 def test_search_covers_names_tags_notes_and_settings(tmp_path: Path) -> None:
     run = _one(tmp_path, model={"source": "org/Llama-1B"}, lora=LoraSpec(rank=64))
     run.write_about(RunAnnotations(tags=(" night , shift ", "night"), notes="Rude answers"))
-    told = _read(tmp_path)
-    assert told.tags == ("night", "shift")
+    summary = _read(tmp_path)
+    assert summary.tags == ("night", "shift")
     for text in ("LLAMA", "rank=64", "night rude", "bot shift", ""):
-        assert table.is_match(told, text)
-    assert not table.is_match(told, "night rank=8")
+        assert table.is_match(summary, text)
+    assert not table.is_match(summary, "night rank=8")
 
 
 def test_search_matches_default_settings_in_any_notation(
     tmp_path: Path,
 ) -> None:
     _one(tmp_path, lora=LoraSpec(rank=16), training=TrainingSpec(learning_rate=1e-4))
-    told = _read(tmp_path)
+    summary = _read(tmp_path)
     for text in ("rank=16", "learning_rate=1e-4", "learning_rate=0.0001", "epochs=3"):
-        assert table.is_match(told, text)
+        assert table.is_match(summary, text)
     for text in ("rank=8", "learning_rate=2e-4", "rank=", "no_setting=1", "=16"):
-        assert not table.is_match(told, text)
+        assert not table.is_match(summary, text)
 
 
 def test_differences_follow_the_order_of_the_specs(tmp_path: Path) -> None:
     for rank, rate in ((8, 1e-4), (16, 2e-4)):
         _one(tmp_path, lora=LoraSpec(rank=rank), training=TrainingSpec(learning_rate=rate))
-    found = run_index.read_summaries(tmp_path / "runs")
-    told = {name: sorted(values) for name, values in table.find_differences(found).items()}
-    assert told == {"lora.rank": [8, 16], "training.learning_rate": [1e-4, 2e-4]}
-    assert list(told) == ["lora.rank", "training.learning_rate"]
-    everything = table.find_differences(found, everything=True)
+    summaries = run_index.read_summaries(tmp_path / "runs")
+    differences = {
+        name: sorted(values) for name, values in table.find_differences(summaries).items()
+    }
+    assert differences == {"lora.rank": [8, 16], "training.learning_rate": [1e-4, 2e-4]}
+    assert list(differences) == ["lora.rank", "training.learning_rate"]
+    everything = table.find_differences(summaries, everything=True)
     assert everything["training.epochs"] == [TrainingSpec().epochs] * 2
 
 
@@ -261,7 +269,7 @@ def test_interrupted_merge_is_not_resumable(tmp_path: Path) -> None:
     _append(run, *_begun(), _step(1, 1.0, 1010), events.Done(id="t", time=1020))
     run.checkpoint(1).mkdir(parents=True)
     _append(run, events.Started(id="m", time=2000, command="merge"))
-    told = _read(tmp_path)
-    assert (told.state, told.command, told.is_resumable) == ("interrupted", "merge", False)
+    summary = _read(tmp_path)
+    assert (summary.state, summary.command, summary.is_resumable) == ("interrupted", "merge", False)
     _append(run, events.Started(id="u", time=3000, command="train"))
     assert _read(tmp_path).is_resumable

@@ -17,15 +17,15 @@ _YEAR = datetime.now().year
 
 def _run(second: int = 0, minute: int = 5, folder: str = "", **more: object) -> RunSummary:
     created = datetime(_YEAR, 11, 24, 14, minute, second).timestamp()
-    made = RunSummary(folder or f"{minute}-{second}", created=created)
+    summary = RunSummary(folder or f"{minute}-{second}", created=created)
     for name, value in more.items():
-        setattr(made, name, value)
-    return made
+        setattr(summary, name, value)
+    return summary
 
 
 def _names(*runs: RunSummary) -> list[str]:
-    found = RunNames(runs)
-    return [found.get(run) for run in runs]
+    run_names = RunNames(runs)
+    return [run_names.get(run) for run in runs]
 
 
 def test_run_name_is_its_title_or_start_time() -> None:

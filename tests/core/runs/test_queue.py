@@ -103,9 +103,9 @@ def _trained(folder: Path) -> RunFolder:
 
 def test_repeated_run_has_the_same_settings_and_tags(tmp_path: Path) -> None:
     run = _trained(tmp_path)
-    made = copies.repeat_run(run)
-    assert made.load_project() == run.load_project()
-    assert (made.read_about().tags, made.read_about().title) == (("keep",), "")
+    repeated = copies.repeat_run(run)
+    assert repeated.load_project() == run.load_project()
+    assert (repeated.read_about().tags, repeated.read_about().title) == (("keep",), "")
 
 
 def test_continued_training_needs_an_adapter(tmp_path: Path) -> None:
@@ -129,20 +129,20 @@ def _ready(folder: Path) -> Draft:
 def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
-    made = list(copies.create_grid_runs(draft, axes))
-    frozen = [run.load_project() for run in made]
-    found = [(each.lora.rank, each.training.learning_rate) for each in frozen]
-    assert found == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
+    runs = list(copies.create_grid_runs(draft, axes))
+    frozen = [run.load_project() for run in runs]
+    combinations = [(each.lora.rank, each.training.learning_rate) for each in frozen]
+    assert combinations == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
     assert {each.dataset.sources[0].path for each in frozen} == {str(draft.folder / "rows.jsonl")}
-    about = made[0].read_about()
+    about = runs[0].read_about()
     assert about.grid is not None
     assert about.grid.fields == ("lora.rank", "training.learning_rate")
     assert about.tags == (about.grid.name, "rank=8", "learning_rate=1e-4")
     assert draft.get("lora", "rank") == 16
-    (table,) = grid_search.build_tables(index.read_summaries(made[0].path.parent))
+    (table,) = grid_search.build_tables(index.read_summaries(runs[0].path.parent))
     assert (table.rows, table.columns) == ([8, 16], [1e-4, 2e-4])
     assert [[run and run.folder for run in line] for line in table.cells] == [
-        [made[0].path.name, made[1].path.name], [made[2].path.name, made[3].path.name],
+        [runs[0].path.name, runs[1].path.name], [runs[2].path.name, runs[3].path.name],
     ]  # fmt: skip
     assert table.best is None
 

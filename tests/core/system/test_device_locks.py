@@ -37,16 +37,16 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
 
 
 def test_second_job_waits_and_learns_the_lock_holder(other: subprocess.Popen[str]) -> None:
-    told: list[LockHolder] = []
+    holders: list[LockHolder] = []
 
     def waits(device: DeviceIdentity, holder: LockHolder) -> None:
         assert device == FIRST
-        told.append(holder)
-        if len(told) == 2:
+        holders.append(holder)
+        if len(holders) == 2:
             other.kill()  # the system frees the lock
 
     locks = device_locks.lock_devices([FIRST], LockHolder("/p/other/runs/r2", "training"), waits)
-    assert told[0] == LockHolder("/p/bot/runs/r1", "training", other.pid)
+    assert holders[0] == LockHolder("/p/bot/runs/r1", "training", other.pid)
     held = device_locks.find_holder(FIRST)
     assert held is not None
     assert held.run == "/p/other/runs/r2"

@@ -77,36 +77,39 @@ def expected(template: ChatTemplate, messages: list[Message], today: date) -> st
     return text.removeprefix("<s>")
 
 
-def able(found: DerivedTemplate) -> TemplateAbilities:
+def able(derivation: DerivedTemplate) -> TemplateAbilities:
     """Return what a TEMPLATE supports."""
     return TemplateAbilities(
         **{
-            name.lower(): TemplateFeature[name] in found.covers
+            name.lower(): TemplateFeature[name] in derivation.covers
             for name in TemplateFeature.__members__
         },
         several_calls=True,
         content_beside_calls=True,
         nested_arguments=True,
-        system=found.system != "refused",
+        system=derivation.system != "refused",
     )
 
 
-def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> list[str]:
+def equal_in_go(go: RealGo, template: ChatTemplate, derivation: DerivedTemplate) -> list[str]:
     """Return conversations with tools, calls and thinking that differ in real Go, as text."""
     prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
     style = probe_template(prober).prober
-    talks = list(generate_cases(able(found)))
+    talks = list(generate_cases(able(derivation)))
     jobs = [
         Job(
-            found.template, build_template_data(c.messages, c.tools, c.think), DAYS[0], structs=True
+            derivation.template,
+            build_template_data(c.messages, c.tools, c.think),
+            DAYS[0],
+            structs=True,
         )
         for c in talks
     ]
     return [
-        f"{case.messages}: {text!r} instead of {wanted!r}"
+        f"{case.messages}: {text!r} instead of {original!r}"
         for case, answer in zip(talks, go.render(jobs), strict=True)
         if (text := "(refused)" if answer.error else answer.text.decode())
-        != (wanted := refused_or(style, replace(case, messages=merge_messages(case.messages))))
+        != (original := refused_or(style, replace(case, messages=merge_messages(case.messages))))
     ]
 
 
@@ -116,18 +119,19 @@ def refused_or(prober: Prober, case: ProofCase) -> str:
 
 
 def go_differences(
-    go: RealGo, template: ChatTemplate, found: DerivedTemplate, talks: list[list[Message]]
+    go: RealGo, template: ChatTemplate, derivation: DerivedTemplate, talks: list[list[Message]]
 ) -> list[tuple[list[Message], str, str]]:
     """Return conversations that differ between real Go and the chat template."""
     cases = [(talk, day) for talk in talks for day in DAYS[:2]]
     jobs = [
-        Job(found.template, build_template_data(talk), day, structs=True) for talk, day in cases
+        Job(derivation.template, build_template_data(talk), day, structs=True)
+        for talk, day in cases
     ]
     different = []
     for (talk, day), answer in zip(cases, go.render(jobs), strict=True):
         text = "" if answer.error else answer.text.decode()
-        if text != (wanted := expected(template, talk, day)):
-            different.append((talk, wanted, text or answer.error))
+        if text != (original := expected(template, talk, day)):
+            different.append((talk, original, text or answer.error))
     return different
 
 
@@ -137,18 +141,22 @@ def go_differences(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_template_of_every_family_is_derived_and_proven(name: str) -> None:
-    found = family_derived(name)
-    assert (found.proven, found.first_difference, str(found.reason)) == (True, None, "")
-    assert found.conversations >= 144
-    assert found.system == {"gemma2": "refused", "headings": "ignored"}.get(name, "used")
-    assert len(found.template) < (5500 if found.tools else 3200)
+    derivation = family_derived(name)
+    assert (derivation.proven, derivation.first_difference, str(derivation.reason)) == (
+        True,
+        None,
+        "",
+    )
+    assert derivation.conversations >= 144
+    assert derivation.system == {"gemma2": "refused", "headings": "ignored"}.get(name, "used")
+    assert len(derivation.template) < (5500 if derivation.tools else 3200)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_derived_template_renders_the_same_in_real_go(real_go: RealGo, name: str) -> None:
-    template, found = family(name), family_derived(name)
-    assert equal_in_go(real_go, template, found) == []
+    template, derivation = family(name), family_derived(name)
+    assert equal_in_go(real_go, template, derivation) == []
 
 
 def literal_characters(template: str) -> Iterator[int]:
@@ -171,18 +179,18 @@ def _outside_actions(template: str) -> Iterator[int]:
     [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in FAMILIES],
 )
 def test_proof_notices_any_missing_literal_character(name: str) -> None:
-    template, found = family(name), family_derived(name)
+    template, derivation = family(name), family_derived(name)
     prober = probe_template(
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
     ).prober
-    days = DAYS if "currentDate" in found.template else DAYS[:1]
+    days = DAYS if "currentDate" in derivation.template else DAYS[:1]
     # The proof's own conversations, those without a system message first: they tell the most.
     talks = sorted(
-        generate_cases(able(found)),
+        generate_cases(able(derivation)),
         key=lambda c: (c.messages[0]["role"] == "system", len(c.messages)),
     )
-    original = TemplateProof(prober, found.template)
-    wanted = {
+    original = TemplateProof(prober, derivation.template)
+    originals = {
         (i, day): original.original(replace(talk, messages=merge_messages(talk.messages)), day)
         for i, talk in enumerate(talks)
         for day in (days if i < 2 else days[:1])
@@ -190,15 +198,15 @@ def test_proof_notices_any_missing_literal_character(name: str) -> None:
 
     def caught(mutant: str) -> bool:
         proof = TemplateProof(prober, mutant)
-        return any(proof.derived(talks[i], day) != text for (i, day), text in wanted.items())
+        return any(proof.derived(talks[i], day) != text for (i, day), text in originals.items())
 
-    assert not caught(found.template)
-    places = list(literal_characters(found.template))
-    assert len(places) > 20
+    assert not caught(derivation.template)
+    positions = list(literal_characters(derivation.template))
+    assert len(positions) > 20
     lost = [
-        found.template[max(0, at - 20) : at + 20]
-        for at in places[:: len(places) // 100 + 1]
-        if not caught(found.template[:at] + found.template[at + 1 :])
+        derivation.template[max(0, at - 20) : at + 20]
+        for at in positions[:: len(positions) // 100 + 1]
+        if not caught(derivation.template[:at] + derivation.template[at + 1 :])
     ]
     assert lost == []
 
@@ -254,10 +262,10 @@ TALK_WITH_CALLS: list[Message] = [
 
 @pytest.mark.slow
 def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> None:
-    found = family_derived("caller")
-    assert (found.tools, found.thinking) == (True, True)
+    derivation = family_derived("caller")
+    assert (derivation.tools, derivation.thinking) == (True, True)
     data = build_template_data(TALK_WITH_CALLS, [TOOL], None)
-    text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
+    text = real_go.render([Job(derivation.template, data, structs=True)])[0].text.decode()
     # Go's own JSON has no blanks, escapes < and has "required" first.
     assert json.dumps(TOOL, ensure_ascii=False) in text
     assert (
@@ -269,10 +277,10 @@ def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> Non
 
 @pytest.mark.slow
 def test_call_ids_and_indented_tools_are_rendered(real_go: RealGo) -> None:
-    found = family_derived("tagger")
-    assert ServerNeed.CALL_IDS in found.needs
+    derivation = family_derived("tagger")
+    assert ServerNeed.CALL_IDS in derivation.needs
     data = build_template_data(TALK_WITH_CALLS, [TOOL], None)
-    text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
+    text = real_go.render([Job(derivation.template, data, structs=True)])[0].text.decode()
     assert text == (
         f"[TOOLS]{json.dumps([TOOL], indent=2)}[/TOOLS][ASK]Hi[/ASK]"
         "[CALL id=a1b2c3d4e]look_up\nabout=<x>[/CALL]</s>"
@@ -303,10 +311,13 @@ WITH_CALLS = (
 )
 def test_template_has_a_hint_for_the_tool_call_prefix(calls: str, mark: str) -> None:
     # It takes the first text behind the first {{if .ToolCalls}}, up to a brace.
-    found = derived(WITH_CALLS.replace("[CALLS]", calls))
-    assert TemplateFeature.TOOLS in found.covers
+    derivation = derived(WITH_CALLS.replace("[CALLS]", calls))
+    assert TemplateFeature.TOOLS in derivation.covers
     hint = "{{if false}}{{if .ToolCalls}}" + mark + " {{end}}{{end}}"
-    assert (".ToolCalls" in found.template.partition(hint)[0], hint in found.template) == (
+    assert (
+        ".ToolCalls" in derivation.template.partition(hint)[0],
+        hint in derivation.template,
+    ) == (
         False,
         True,
     )
@@ -357,23 +368,23 @@ def test_template_has_a_hint_for_the_thinking_markers(
 def test_thinking_markers_are_those_of_the_chat_template(
     answer: str, tail: str, marks: tuple[str, str]
 ) -> None:
-    found = derived(
+    derivation = derived(
         "{% for m in messages %}{% if m.role == 'user' %}<u>{{m.content}}<e>{% else %}"
         + answer
         + "{% endif %}{% endfor %}"
         + tail
     )
-    assert found.proven
-    assert "{{if false}}" + "{{.Thinking}}".join(marks) + "{{end}}" in found.template
+    assert derivation.proven
+    assert "{{if false}}" + "{{.Thinking}}".join(marks) + "{{end}}" in derivation.template
 
 
 def test_disabled_thinking_matches_the_chat_template(
     real_go: RealGo,
 ) -> None:
-    found = family_derived("caller")
+    derivation = family_derived("caller")
     talk = [{"role": "user", "content": "Hi"}]
     jobs = [
-        Job(found.template, build_template_data(talk, think=think), structs=True)
+        Job(derivation.template, build_template_data(talk, think=think), structs=True)
         for think in (None, True, False)
     ]
     plain, on, off = (answer.text.decode() for answer in real_go.render(jobs))
@@ -420,10 +431,10 @@ WEATHER: dict[str, object] = {
 def test_tool_parameters_are_rendered_by_their_types(
     real_go: RealGo, name: str, written: str
 ) -> None:
-    found = family_derived(name)
-    assert (found.proven, found.tools, found.notes) == (True, True, ())
+    derivation = family_derived(name)
+    assert (derivation.proven, derivation.tools, derivation.notes) == (True, True, ())
     data = build_template_data([{"role": "user", "content": "Hi"}], [WEATHER], None)
-    text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
+    text = real_go.render([Job(derivation.template, data, structs=True)])[0].text.decode()
     assert written in text
 
 
@@ -454,12 +465,12 @@ def test_calls_are_numbered_and_results_matched_to_them(
 ) -> None:
     source = CALLER.replace("CALL", call, 1).replace("RESULT", result, 1)
     template = ChatTemplate(source, TOKENS)
-    found = derived_from(template)
-    assert (found.proven, TemplateFeature.CALLS in found.covers) == (True, True)
-    assert found.notes == ()
-    assert equal_in_go(real_go, template, found) == []
-    told = "results in a different order than their calls" in map(str, found.limits)
-    assert told == ("tool_call_id" in result)
+    derivation = derived_from(template)
+    assert (derivation.proven, TemplateFeature.CALLS in derivation.covers) == (True, True)
+    assert derivation.notes == ()
+    assert equal_in_go(real_go, template, derivation) == []
+    is_limit = "results in a different order than their calls" in map(str, derivation.limits)
+    assert is_limit == ("tool_call_id" in result)
 
 
 def test_content_after_call_results_is_listed_as_a_limit() -> None:
@@ -470,14 +481,14 @@ def test_content_after_call_results_is_listed_as_a_limit() -> None:
         "{% set ns.late = m.content %}{% else %}{{ ns.late }}{{ m.role[0] + ':' + m.content + ';' }}"
         "{% set ns.late = '' %}{% endif %}{% endfor %}{{ ns.late }}"
     )
-    found = derived("{% set ns = namespace(late='') %}" + source)
-    assert (found.proven, TemplateFeature.CALLS in found.covers) == (True, True)
-    assert CONTENT_BESIDE_CALLS in found.limits
+    derivation = derived("{% set ns = namespace(late='') %}" + source)
+    assert (derivation.proven, TemplateFeature.CALLS in derivation.covers) == (True, True)
+    assert CONTENT_BESIDE_CALLS in derivation.limits
 
 
-def calls_of(found: DerivedTemplate) -> bool:
+def calls_of(derivation: DerivedTemplate) -> bool:
     """Return whether tool calls and their results are derived and proven."""
-    return found.proven and TemplateFeature.CALLS in found.covers
+    return derivation.proven and TemplateFeature.CALLS in derivation.covers
 
 
 PLAIN_CALL = "<{{ c.function.name }} " + ARGUMENTS + ">"
@@ -490,25 +501,29 @@ def test_template_that_writes_one_call_of_several_is_matched(
     template = ChatTemplate(
         source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1), TOKENS
     )
-    found = derived_from(template)
-    assert calls_of(found)
-    assert SEVERAL_CALLS not in found.limits
-    assert equal_in_go(real_go, template, found) == []
+    derivation = derived_from(template)
+    assert calls_of(derivation)
+    assert SEVERAL_CALLS not in derivation.limits
+    assert equal_in_go(real_go, template, derivation) == []
 
 
 def test_refused_parallel_calls_are_listed_as_a_limit() -> None:
     refuse = "{% if m.tool_calls | length > 1 %}{{ raise_exception('one call') }}{% endif %}"
     source = CALLER.replace("{{ m.content }}{% for c", refuse + "{{ m.content }}{% for c")
-    found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
-    assert calls_of(found)
-    assert SEVERAL_CALLS in found.limits
+    derivation = derived(
+        source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1)
+    )
+    assert calls_of(derivation)
+    assert SEVERAL_CALLS in derivation.limits
 
 
 def test_calls_replaced_by_content_are_listed_as_a_limit() -> None:
     source = CALLER.replace("{% elif m.tool_calls %}", "{% elif m.tool_calls and not m.content %}")
-    found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
-    assert calls_of(found)
-    assert CONTENT_BESIDE_CALLS in found.limits
+    derivation = derived(
+        source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1)
+    )
+    assert calls_of(derivation)
+    assert CONTENT_BESIDE_CALLS in derivation.limits
 
 
 def test_marker_of_the_first_tool_result_is_written_once(
@@ -523,18 +538,18 @@ def test_marker_of_the_first_tool_result_is_written_once(
         )
     ).replace("{% set ns = namespace(made=0) %}", "")
     template = ChatTemplate(source.replace("{% set ns.made = ns.made + 1 %}", ""), TOKENS)
-    found = derived_from(template)
-    assert calls_of(found)
-    assert equal_in_go(real_go, template, found) == []
+    derivation = derived_from(template)
+    assert calls_of(derivation)
+    assert equal_in_go(real_go, template, derivation) == []
 
 
 def test_refused_empty_system_message_is_listed_as_a_limit() -> None:
-    found = derived(
+    derivation = derived(
         "{% for m in messages %}{% if m.role == 'system' and not m.content %}"
         "{{ raise_exception('empty') }}{% endif %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
     )
-    assert (found.proven, found.system) == (True, "used")
-    assert "an empty system message, which the chat template rejects" in map(str, found.limits)
+    assert (derivation.proven, derivation.system) == (True, "used")
+    assert "an empty system message, which the chat template rejects" in map(str, derivation.limits)
 
 
 @pytest.mark.slow
@@ -545,9 +560,9 @@ def test_tools_refused_by_the_chat_template_are_a_limit() -> None:
         "{% endfor %}{{ t | tojson }};{% endfor %}"
         "{% for m in messages %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
     )
-    found = derived(source)
-    assert (found.proven, found.tools, found.notes) == (True, True, ())
-    assert "tools that the chat template rejects" in map(str, found.limits)
+    derivation = derived(source)
+    assert (derivation.proven, derivation.tools, derivation.notes) == (True, True, ())
+    assert "tools that the chat template rejects" in map(str, derivation.limits)
 
 
 @pytest.mark.slow
@@ -565,10 +580,10 @@ def test_thinking_between_calls_matches_the_chat_template(
         "{% if add_generation_prompt %}A:<think>{% endif %}"
     )
     template = ChatTemplate(source, TOKENS)
-    found = derived_from(template)
-    assert calls_of(found)
-    assert TemplateFeature.THOUGHTS in found.covers
-    assert equal_in_go(real_go, template, found) == []
+    derivation = derived_from(template)
+    assert calls_of(derivation)
+    assert TemplateFeature.THOUGHTS in derivation.covers
+    assert equal_in_go(real_go, template, derivation) == []
 
 
 def test_inexpressible_tools_are_left_out_with_a_reason() -> None:
@@ -576,9 +591,11 @@ def test_inexpressible_tools_are_left_out_with_a_reason() -> None:
         "{% for t in tools or [] %}{{ t.function.name | upper }};{% endfor %}"
         "{% for m in messages %}{{ m.role + ':' + m.content + '\\n' }}{% endfor %}"
     )
-    found = derived(source)
-    assert (found.proven, found.tools) == (True, False)
-    assert [note.values["feature"] for note in found.notes] == [TemplateFeature.TOOLS.description]
+    derivation = derived(source)
+    assert (derivation.proven, derivation.tools) == (True, False)
+    assert [note.values["feature"] for note in derivation.notes] == [
+        TemplateFeature.TOOLS.description
+    ]
 
 
 # --------------------------------------------------------------------------- templates in the wild
@@ -593,12 +610,12 @@ def test_trl_chat_templates_are_derived_and_equal_in_real_go(
     wrong = []
     for file in files:
         template = ChatTemplate(file.read_text("utf-8"), TOKENS)
-        found = derived_from(template)
-        if not found.proven:
-            wrong.append((file.name, found.reason))
+        derivation = derived_from(template)
+        if not derivation.proven:
+            wrong.append((file.name, derivation.reason))
         elif "Zu0uZ" in template_text(template):
             talks = list(generate_conversations())[:30]
-            if differences := go_differences(real_go, template, found, talks):
+            if differences := go_differences(real_go, template, derivation, talks):
                 wrong.append((file.name, str(differences[0])))
     assert wrong == []
 
@@ -623,13 +640,13 @@ def test_empty_system_message_can_have_its_own_form() -> None:
         "{{ '[' + s + ']' if s else '[none]' }}{% else %}[default]{% endif %}"
         "{% for m in messages if m.role != 'system' %}{{ m.role[0] + ':' + m.content + ';' }}{% endfor %}"
     )
-    found = derived(source)
-    assert found.proven
+    derivation = derived(source)
+    assert derivation.proven
     for system, start in [("x", "[x]"), ("", "[none]"), (None, "[default]")]:
         talk = [{"role": "user", "content": "Hi"}]
         if system is not None:
             talk.insert(0, {"role": "system", "content": system})
-        text = TemplateProof(Prober(ChatTemplate(source).render), found.template).derived(
+        text = TemplateProof(Prober(ChatTemplate(source).render), derivation.template).derived(
             ProofCase(talk), DAYS[0]
         )
         assert text == f"{start}u:Hi;"
@@ -638,23 +655,23 @@ def test_empty_system_message_can_have_its_own_form() -> None:
 def test_text_that_would_break_a_modelfile_is_quoted() -> None:
     nasty = '{{ "{{x}} {%}" }}{ """ \u00a0\u200b\r}} {'
     source = "{% raw %}" + nasty + "{% endraw %}" + CHATML
-    found = derived(source)
-    assert found.proven
-    assert '"""' not in found.template
-    assert set(re.findall(r"[^\x20-\x7e\n\t]", found.template)) == set()
+    derivation = derived(source)
+    assert derivation.proven
+    assert '"""' not in derivation.template
+    assert set(re.findall(r"[^\x20-\x7e\n\t]", derivation.template)) == set()
 
 
 def test_earlier_thinking_is_omitted_like_in_the_chat_template(
     real_go: RealGo,
 ) -> None:
-    found = family_derived("qwen3")
-    assert "an earlier answer with a <think> block" not in map(str, found.limits)
+    derivation = family_derived("qwen3")
+    assert "an earlier answer with a <think> block" not in map(str, derivation.limits)
     talk = [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"},
         {"role": "user", "content": "On"},
     ]
-    text = real_go.render([Job(found.template, build_template_data(talk), structs=True)])[
+    text = real_go.render([Job(derivation.template, build_template_data(talk), structs=True)])[
         0
     ].text.decode()
     assert "hm" not in text
@@ -664,9 +681,9 @@ def test_earlier_thinking_is_omitted_like_in_the_chat_template(
 def test_refused_system_message_is_an_error_in_go(
     real_go: RealGo,
 ) -> None:
-    found = family_derived("gemma2")
+    derivation = family_derived("gemma2")
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    answer = real_go.render([Job(found.template, build_template_data(talk), structs=True)])[0]
+    answer = real_go.render([Job(derivation.template, build_template_data(talk), structs=True)])[0]
     assert SYSTEM_REFUSED in answer.error
 
 
@@ -677,16 +694,16 @@ def test_content_parts_are_tried_if_plain_text_is_refused() -> None:
 
 def test_bos_in_only_some_conversations_is_refused() -> None:
     source = "{% if messages|length < 3 %}{{ bos_token }}{% endif %}" + CHATML
-    found = derived(source)
-    assert (found.proven, found.template) == (False, "")
-    assert str(found.reason) == "only some conversations start with <s>"
+    derivation = derived(source)
+    assert (derivation.proven, derivation.template) == (False, "")
+    assert str(derivation.reason) == "only some conversations start with <s>"
 
 
 def test_bos_follows_whether_the_server_adds_it() -> None:
     with_bos, without = ChatTemplate("{{ bos_token }}" + CHATML, TOKENS), ChatTemplate(CHATML)
-    kept = derive(with_bos.render, bos="<s>", server_adds_bos=False)
-    assert kept.proven
-    assert "<s><|im_start|>" in kept.template
+    own_bos = derive(with_bos.render, bos="<s>", server_adds_bos=False)
+    assert own_bos.proven
+    assert "<s><|im_start|>" in own_bos.template
     left = derive(with_bos.render, bos="<s>", server_adds_bos=True)
     assert "<s>" not in left.template
     alone = derive(without.render, bos="<s>", server_adds_bos=True)
@@ -716,9 +733,9 @@ def test_bos_follows_whether_the_server_adds_it() -> None:
     ids=["raises", "upper-case", "length", "reversed", "needs-system-message", "hour"],
 )
 def test_underivable_template_is_refused_with_a_reason(source: str, reason: str) -> None:
-    found = derived(source)
-    assert (found.proven, found.template) == (False, "")
-    assert reason in str(found.reason)
+    derivation = derived(source)
+    assert (derivation.proven, derivation.template) == (False, "")
+    assert reason in str(derivation.reason)
 
 
 @pytest.mark.parametrize(
@@ -734,9 +751,9 @@ def test_underivable_template_is_refused_with_a_reason(source: str, reason: str)
 )
 def test_omitted_or_repeated_contents_are_derived(source: str, real_go: RealGo) -> None:
     template = ChatTemplate(source, TOKENS)
-    found = derived_from(template)
-    assert (found.proven, str(found.reason)) == (True, "")
-    assert equal_in_go(real_go, template, found) == []
+    derivation = derived_from(template)
+    assert (derivation.proven, str(derivation.reason)) == (True, "")
+    assert equal_in_go(real_go, template, derivation) == []
 
 
 @pytest.mark.slow
@@ -766,9 +783,9 @@ def test_omitted_or_repeated_contents_are_derived(source: str, real_go: RealGo) 
 )
 def test_numbering_windows_and_json_contents_are_expressed(source: str, real_go: RealGo) -> None:
     template = ChatTemplate(source, TOKENS)
-    found = derived_from(template)
-    assert (found.proven, str(found.reason)) == (True, "")
-    assert equal_in_go(real_go, template, found) == []
+    derivation = derived_from(template)
+    assert (derivation.proven, str(derivation.reason)) == (True, "")
+    assert equal_in_go(real_go, template, derivation) == []
 
 
 @pytest.mark.parametrize(
@@ -794,12 +811,12 @@ def test_numbering_windows_and_json_contents_are_expressed(source: str, real_go:
     ids=["filter", "method", "number-comparison", "text-search"],
 )
 def test_inexpressible_construct_is_named_with_an_alternative(source: str, construct: str) -> None:
-    found = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
-    assert not found.proven
-    assert str(found.reason).endswith(f"a Go template can't express {construct}")
-    assert found.alternative is not None
-    assert str(found.alternative.what) == f"without {construct}"
-    assert found.alternative.derived.proven
+    derivation = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
+    assert not derivation.proven
+    assert str(derivation.reason).endswith(f"a Go template can't express {construct}")
+    assert derivation.alternative is not None
+    assert str(derivation.alternative.what) == f"without {construct}"
+    assert derivation.alternative.derived.proven
 
 
 @pytest.mark.parametrize(
@@ -810,35 +827,39 @@ def test_inexpressible_construct_is_named_with_an_alternative(source: str, const
 def test_selective_whitespace_stripping_is_matched(
     content: str,
 ) -> None:
-    found = derived(CHATML.replace("m.content", f"m.content.{content!s}"))
-    assert (found.proven, str(found.reason)) == (True, "")
+    derivation = derived(CHATML.replace("m.content", f"m.content.{content!s}"))
+    assert (derivation.proven, str(derivation.reason)) == (True, "")
 
 
 def test_inexpressible_date_is_offered_as_a_fixed_date() -> None:
-    found = derive_from(ChatTemplate("{{ strftime_now('%H:%M') }}\n" + CHATML, TOKENS))
-    assert not found.proven
-    assert found.alternative is not None
-    assert found.alternative.derived.proven
-    assert str(found.alternative.what).startswith("with the fixed date")
+    derivation = derive_from(ChatTemplate("{{ strftime_now('%H:%M') }}\n" + CHATML, TOKENS))
+    assert not derivation.proven
+    assert derivation.alternative is not None
+    assert derivation.alternative.derived.proven
+    assert str(derivation.alternative.what).startswith("with the fixed date")
 
 
 def test_content_dependent_template_is_not_proven() -> None:
     source = "{% for m in messages %}{{ m.role + ':' + m.content.replace('yes', 'no') + '\\n' }}{% endfor %}"
-    found = derived(source)
-    assert not found.proven
-    difference = found.first_difference
+    derivation = derived(source)
+    assert not derivation.proven
+    difference = derivation.first_difference
     assert difference is not None
     assert 'system:He said "no"' in difference.expected
     assert 'system:He said "yes"' in difference.actual
     assert difference.position == len('system:He said "')
-    assert str(found.reason) == "the two templates write different texts"
+    assert str(derivation.reason) == "the two templates write different texts"
 
 
 def test_frozen_date_supports_any_date_format(real_go: RealGo) -> None:
     template = ChatTemplate("{{ strftime_now('%A, %d %b %Y %H:%M') }}\n" + CHATML, TOKENS)
-    found = derived_from(template, frozen=date(2025, 7, 4))
-    assert (found.proven, found.needs, "currentDate" in found.template) == (True, (), False)
-    assert "Friday, 04 Jul 2025 00:00" in found.template
+    derivation = derived_from(template, frozen=date(2025, 7, 4))
+    assert (derivation.proven, derivation.needs, "currentDate" in derivation.template) == (
+        True,
+        (),
+        False,
+    )
+    assert "Friday, 04 Jul 2025 00:00" in derivation.template
 
 
 @pytest.mark.parametrize(
@@ -856,13 +877,13 @@ def test_frozen_date_supports_any_date_format(real_go: RealGo) -> None:
 )
 def test_date_formats_are_derived_from_current_date(real_go: RealGo, form: str) -> None:
     template = ChatTemplate("{{ strftime_now('" + form + "') }}\n" + CHATML, TOKENS)
-    found = derived_from(template)
-    assert found.proven
-    assert found.needs == (ServerNeed.DATE,)
+    derivation = derived_from(template)
+    assert derivation.proven
+    assert derivation.needs == (ServerNeed.DATE,)
     days = [date(2026, month, day) for month in range(1, 13) for day in (1, 9, 10, 28)]
     talk = [{"role": "user", "content": "Hi"}]
     answers = real_go.render(
-        [Job(found.template, build_template_data(talk), day, True) for day in days]
+        [Job(derivation.template, build_template_data(talk), day, True) for day in days]
     )
     assert [a.text.decode().split("\n")[0] for a in answers] == [d.strftime(form) for d in days]
 
@@ -933,12 +954,12 @@ def test_quoted_literal_prints_its_exact_text(real_go: RealGo, text: str) -> Non
 
 
 def test_modelfile_has_template_stops_system_and_parameters() -> None:
-    found = DerivedTemplate(
+    derivation = DerivedTemplate(
         template='{{range .Messages}}"""{{.Content}}{{end}}', stops=("</s>", "a b")
     )
     text = build_modelfile(
         Path("/models/tuned.gguf"),
-        found,
+        derivation,
         "Be brief.",
         {"temperature": 0.7, "num_ctx": 4096, "stop": "x"},
     )
@@ -985,9 +1006,11 @@ def test_real_ollama_returns_the_derived_template_and_stops(tmp_path: Path) -> N
         for name in FAMILIES:
             template = family(name)
             frozen = date(2025, 7, 4)
-            found = derived_from(template, frozen=frozen)
-            given = system if found.system != "refused" else None
-            text = build_modelfile(tmp_path / "tiny model.gguf", found, given, {"temperature": 0.5})
+            derivation = derived_from(template, frozen=frozen)
+            prompt = system if derivation.system != "refused" else None
+            text = build_modelfile(
+                tmp_path / "tiny model.gguf", derivation, prompt, {"temperature": 0.5}
+            )
             (tmp_path / "Modelfile").write_text(text, "utf-8")
             environment = os.environ | {"OLLAMA_HOST": server.host, "HOME": str(tmp_path)}
             command = [str(program), "create", name, "-f", str(tmp_path / "Modelfile")]
@@ -996,9 +1019,11 @@ def test_real_ollama_returns_the_derived_template_and_stops(tmp_path: Path) -> N
             )
             assert done.returncode == 0, (name, done.stderr)
             shown = show(server.host, name)
-            assert shown["template"] == found.template
-            assert shown.get("system", "") == (given or "")
-            assert re.findall(r'^stop +"(.*)"$', shown["parameters"], re.M) == list(found.stops)
+            assert shown["template"] == derivation.template
+            assert shown.get("system", "") == (prompt or "")
+            assert re.findall(r'^stop +"(.*)"$', shown["parameters"], re.M) == list(
+                derivation.stops
+            )
 
 
 def show(host: str, name: str) -> dict[str, str]:

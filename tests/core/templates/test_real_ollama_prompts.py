@@ -58,10 +58,10 @@ def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def created(client: ollama.Client, name: str) -> tuple[ChatTemplate, DerivedTemplate]:
     """Create a model for a family; return its chat template and derived TEMPLATE."""
     template = ChatTemplate((FOLDER / f"{name}.jinja").read_text("utf-8"), TOKENS)
-    found = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=DAY)
-    stops = {"stop": list(found.stops)}
-    client.create(model=name, from_="tiny", template=found.template, parameters=stops)
-    return template, found
+    derivation = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=DAY)
+    stops = {"stop": list(derivation.stops)}
+    client.create(model=name, from_="tiny", template=derivation.template, parameters=stops)
+    return template, derivation
 
 
 def prober_of(template: ChatTemplate) -> Prober:
@@ -79,7 +79,7 @@ def understood(case: ProofCase) -> bool:
     return ("tool", "tool") not in pairwise(roles) and not any(t in TERSE_TOOLS for t in case.tools)
 
 
-def asked(server: Server, client: ollama.Client, name: str, case: ProofCase) -> str:
+def get_server_prompt(server: Server, client: ollama.Client, name: str, case: ProofCase) -> str:
     """Return the prompt that the server builds from a conversation."""
     reply = client.chat(
         name, case.messages, tools=case.tools, think=case.think, options={"num_ctx": 1 << 15}
@@ -93,22 +93,22 @@ def asked(server: Server, client: ollama.Client, name: str, case: ProofCase) -> 
 def test_real_server_prompt_equals_the_chat_template(
     server: Server, client: ollama.Client, name: str
 ) -> None:
-    template, found = created(client, name)
-    named = "ToolName" in found.template or ".ID" in found.template
+    template, derivation = created(client, name)
+    named = "ToolName" in derivation.template or ".ID" in derivation.template
     able = TemplateAbilities(
         **{
-            key.lower(): TemplateFeature[key] in found.covers for key in TemplateFeature.__members__
+            key.lower(): TemplateFeature[key] in derivation.covers for key in TemplateFeature.__members__
         },
-        system=found.system != "refused",
+        system=derivation.system != "refused",
     )
     able = replace(able, calls=able.calls and not named)
-    original = TemplateProof(prober_of(template), found.template)
+    original = TemplateProof(prober_of(template), derivation.template)
     compared = 0
     for case in islice(filter(understood, generate_cases(able)), ASKED):
-        wanted = original.original(replace(case, messages=merge_messages(case.messages)), DAY)
-        if wanted is None:
+        expected = original.original(replace(case, messages=merge_messages(case.messages)), DAY)
+        if expected is None:
             continue
-        assert asked(server, client, name, case) == wanted, case
+        assert get_server_prompt(server, client, name, case) == expected, case
         compared += 1
     assert compared >= ASKED // 2
 

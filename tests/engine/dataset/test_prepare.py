@@ -97,10 +97,10 @@ def test_cached_tokens_match_the_encoder(file: Path, tokenizer: PreTrainedTokeni
     spec = spec_of(file, max_length=140)
     rows = mixture.open_dataset(spec, make_job())
     (table,) = dataset_prepare.tokenize(rows, tokenizer, make_job())
-    places = [(0, row) for row in (3, 0, 39, 3)]
-    result = EncodedRows(select([table], places, "sft", spec.max_length))
+    picks = [(0, row) for row in (3, 0, 39, 3)]
+    result = EncodedRows(select([table], picks, "sft", spec.max_length))
     encoder = Encoder(tokenizer, spec)
-    for (_, row), encoded in zip(places, result, strict=True):
+    for (_, row), encoded in zip(picks, result, strict=True):
         expected = encoder.encode_sample(rows.sample(0, row))[0]
         assert encoded.ids.tolist() == expected.ids.tolist()
         assert encoded.trained.tolist() == expected.trained.tolist()

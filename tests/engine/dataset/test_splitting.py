@@ -51,11 +51,11 @@ def test_groups_stay_whole_and_neither_side_is_empty(
 @given(st.integers(2, 400), st.floats(0.01, 0.5), st.integers(0, 50))
 def test_single_rows_meet_the_share_or_the_exact_count(rows: int, share: float, count: int) -> None:
     held_out = sum(chosen(list(range(rows)), share, count))
-    wanted = min(max(count or round(share * rows), 1), rows - 1)
+    expected = min(max(count or round(share * rows), 1), rows - 1)
     if count:
-        assert held_out == wanted
+        assert held_out == expected
     else:
-        assert abs(held_out - wanted) <= 0.1 * wanted
+        assert abs(held_out - expected) <= 0.1 * expected
 
 
 def test_zero_share_holds_out_no_rows() -> None:

@@ -43,10 +43,10 @@ def test_slow_driver_does_not_block_and_is_queried_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(device_load, "INTERVAL", 0.0)
-    answered, asked = threading.Event(), []
+    answered, queries = threading.Event(), []
 
     def read() -> Load:
-        asked.append(time.monotonic())
+        queries.append(time.monotonic())
         assert answered.wait(120)
         return {"gpu_percent": 97.0}
 
@@ -55,17 +55,17 @@ def test_slow_driver_does_not_block_and_is_queried_once(
     for _ in range(200):
         assert load.get_latest() == {}
     assert time.monotonic() - begun < 100.0  # the driver answers after two minutes
-    assert len(asked) == 1
+    assert len(queries) == 1
     answered.set()
     assert measured(load) == {"gpu_percent": 97.0}
 
 
 def test_measurements_are_at_least_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, now = [], [100.0]
+    queries, now = [], [100.0]
     monkeypatch.setattr(device_load, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def read() -> Load:
-        asked.append(1)
+        queries.append(1)
         return {"gpu_percent": 1.0}
 
     load = DeviceLoad(CPU, read)
@@ -74,11 +74,11 @@ def test_measurements_are_at_least_a_second_apart(monkeypatch: pytest.MonkeyPatc
     now[0] += 0.9
     load.get_latest()
     wait_for_measurement()
-    assert len(asked) == 1
+    assert len(queries) == 1
     now[0] += 0.2
     load.get_latest()
     wait_for_measurement()
-    assert len(asked) == 2
+    assert len(queries) == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

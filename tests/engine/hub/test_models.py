@@ -65,7 +65,7 @@ def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     monkeypatch.delenv("HF_TOKEN", raising=False)
     workers: list[client_worker.Worker] = []
 
-    def asked(
+    def run_command(
         command: Any, on_event: Callable[[Any, client_worker.Worker], None] | None = None
     ) -> list[Any]:
         worker = client_worker.Worker.start()
@@ -78,7 +78,7 @@ def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
                 on_event(event, worker)
         return result
 
-    yield asked
+    yield run_command
     for worker in workers:
         worker.kill()
         worker.close()
@@ -103,7 +103,7 @@ def test_search_filters_are_sent_to_the_hub_and_applied(hub: Hub, ask: Ask) -> N
     )
     result = event_of(ask(command), events.ModelsFound).models
     assert [entry.source for entry in result] == ["org/Small-1B"]
-    sent = json.loads(next(line for line in hub.asked if line.startswith("LIST"))[5:])
+    sent = json.loads(next(line for line in hub.requests if line.startswith("LIST"))[5:])
     assert sent["filter"] == ["safetensors", "license:apache-2.0"]
     assert (sent["gated"], sent["num_parameters"]) == (["false"], ["max:8000000000"])
     assert (sent["sort"], sent["pipeline_tag"]) == (["likes"], ["text-generation"])
@@ -131,8 +131,8 @@ def test_inspecting_a_hub_model_does_not_fetch_its_weights(hub: Hub, ask: Ask) -
     whole = (hub.models["tiny/llama"] / "model.safetensors").stat().st_size
     assert result.missing_bytes == whole
     assert result.disk_bytes > whole
-    assert not any(line.startswith("GET") and "model.safetensors" in line and f"/{COMMIT}/" in line for line in hub.asked)  # fmt: skip
-    assert any(line.startswith("RANGE 0-") for line in hub.asked)
+    assert not any(line.startswith("GET") and "model.safetensors" in line and f"/{COMMIT}/" in line for line in hub.requests)  # fmt: skip
+    assert any(line.startswith("RANGE 0-") for line in hub.requests)
 
 
 def test_pickle_only_model_is_refused_before_download(hub: Hub, ask: Ask) -> None:
@@ -141,7 +141,7 @@ def test_pickle_only_model_is_refused_before_download(hub: Hub, ask: Ask) -> Non
         commands.DownloadModel(model=ModelSpec(source="tiny/pickled")),
     ):
         assert ask(command)[-1].problem.code == "model.pickle"
-    assert not any("pytorch_model.bin" in line for line in hub.asked)
+    assert not any("pytorch_model.bin" in line for line in hub.requests)
 
 
 def test_download_reports_bytes_and_ends_in_the_shared_cache(
@@ -175,10 +175,10 @@ def test_canceled_download_resumes(hub: Hub, ask: Ask) -> None:
     entry = event_of(listed, events.ModelsFound).models[0]
     assert (entry.source, entry.missing) == ("tiny/llama", 1)
     hub.freed.set()
-    hub.asked.clear()
+    hub.requests.clear()
     second_try = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
     assert isinstance(ask(second_try)[-1], events.Done)
-    resumed = [line for line in hub.asked if line.startswith("RANGE")]
+    resumed = [line for line in hub.requests if line.startswith("RANGE")]
     assert resumed
     assert int(resumed[0].split()[1].split("-")[0]) > 0
     entry = event_of(ask(commands.ListModels(location="cache")), events.ModelsFound).models[0]
@@ -250,19 +250,19 @@ def test_invalid_token_is_not_stored(ask: Ask, tmp_path: Path) -> None:
 def test_token_is_stored_only_by_the_hub_library(
     hub: Hub, ask: Ask, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[str] = []
+    visible_texts: list[str] = []
 
     def look(event: Any, worker: client_worker.Worker) -> None:
         process = Path(f"/proc/{worker.pid}")
         with suppress(OSError):  # it may have exited, and only Linux has /proc
-            seen.append((process / "cmdline").read_text() + (process / "environ").read_text())
+            visible_texts.append((process / "cmdline").read_text() + (process / "environ").read_text())
 
     command = commands.SignIn(token=SecretStr(TOKEN))
     sent = ask(command, look)
     ask(commands.DownloadModel(model=ModelSpec(source="tiny/gated")), look)
-    seen += [event.model_dump_json() for event in sent]
-    seen += [events.to_line(command), repr(command), str(command), *capfd.readouterr()]
-    assert not any(TOKEN in text for text in seen)
+    visible_texts += [event.model_dump_json() for event in sent]
+    visible_texts += [events.to_line(command), repr(command), str(command), *capfd.readouterr()]
+    assert not any(TOKEN in text for text in visible_texts)
     assert TOKEN.encode() in commands.to_pipe(command)
     holding = {
         file.relative_to(tmp_path).as_posix()

@@ -101,10 +101,10 @@ def test_upload_contains_no_local_paths(exported_run: RunFolder, hub: Uploads) -
 
 def test_unchanged_files_are_not_uploaded_again(exported_run: RunFolder, hub: Uploads) -> None:
     push(exported_run)
-    sent = [line for line in hub.asked if line.startswith("PUT")]
+    sent = [line for line in hub.requests if line.startswith("PUT")]
     assert len(sent) == 1
     push(exported_run)
-    assert [line for line in hub.asked if line.startswith("PUT")] == sent
+    assert [line for line in hub.requests if line.startswith("PUT")] == sent
 
 
 def test_public_repository_is_used_with_a_warning(exported_run: RunFolder, hub: Uploads) -> None:
@@ -125,7 +125,7 @@ def test_missing_token_is_refused_without_a_request(
         huggingface_hub.constants, "HF_TOKEN_PATH", str(exported_run.path / "no token")
     )
     assert refused(exported_run).code == "hub.no_token"
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(

@@ -281,8 +281,8 @@ def test_frozen_embedding_is_kept_in_a_combination(base: Path, tmp_path: Path) -
     )
     folder = combined([one, two], tmp_path / "new", "linear", layers=2 + 1)
     name = "base_model.model.model.embed_tokens.base_layer.weight"
-    kept = load_file(folder / adapter_files.WEIGHTS)[name]
-    assert torch.equal(kept, load_file(one / adapter_files.WEIGHTS)[name])
+    frozen = load_file(folder / adapter_files.WEIGHTS)[name]
+    assert torch.equal(frozen, load_file(one / adapter_files.WEIGHTS)[name])
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     wrapped = PeftModel.from_pretrained(model, folder)
     embedding = wrapped.base_model.model.model.embed_tokens

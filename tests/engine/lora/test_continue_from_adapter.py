@@ -172,10 +172,10 @@ def test_settings_overridden_by_the_adapter_give_a_warning(tiny: TinyModel, tmp_
 
 def test_parameter_count_is_that_of_the_adapter(tiny: TinyModel, tmp_path: Path) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", r=4, target_modules=["q_proj"])
-    asked = commands.InspectModel(
+    command = commands.InspectModel(
         model={"source": str(tiny("llama3"))}, lora=LoraSpec(start_from=str(adapter))
     )
-    counted = handle(asked).last(events.ModelInspected).adapter
+    counted = handle(command).last(events.ModelInspected).adapter
     assert counted is not None
     assert counted.trainable == 2 * 4 * (64 + 64)
     assert counted.targets == ("q_proj",)

@@ -87,13 +87,13 @@ def test_finished_shards_are_kept_after_an_interruption(
 ) -> None:
     merge(llama, adapter, tmp_path / "whole")
     interrupted(llama, adapter, tmp_path / "target", after=2)
-    kept = sorted((tmp_path / "target").glob("*.safetensors"))
-    before = [file.stat().st_mtime_ns for file in kept]
-    assert len(kept) == 2
+    finished = sorted((tmp_path / "target").glob("*.safetensors"))
+    before = [file.stat().st_mtime_ns for file in finished]
+    assert len(finished) == 2
     recorder = merge(llama, adapter, tmp_path / "target")
     written = recorder.of(events.ShardWritten)
     assert [shard.reused for shard in written][:3] == [True, True, False]
-    assert [file.stat().st_mtime_ns for file in kept] == before
+    assert [file.stat().st_mtime_ns for file in finished] == before
     one, two = tensors(tmp_path / "whole"), tensors(tmp_path / "target")
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -87,9 +87,9 @@ def test_hub_model_is_downloaded_once_then_used_offline(
     whole = (tiny("llama3") / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == whole
     assert result["progress"]
-    asked = len(hub.asked)
+    request_count = len(hub.requests)
     offline = fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")
-    assert (offline["folder"], len(hub.asked)) == (result["folder"], asked)
+    assert (offline["folder"], len(hub.requests)) == (result["folder"], request_count)
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_only_needed_files_are_downloaded(hub: Hub, tmp_path: Path, tiny: TinyMo
         (folder / name).write_bytes(b"x" * 10)
     hub.models["tiny/llama"] = folder
     fetch(hub, tmp_path, "tiny/llama")
-    fetched = " ".join(hub.asked)
+    fetched = " ".join(hub.requests)
     assert "model.safetensors" in fetched
     assert not any(name in fetched for name in (".bin", ".msgpack", ".onnx", ".png"))
 

@@ -28,10 +28,10 @@ def test_training_does_not_import_the_compiler() -> None:
 
 
 def test_compilation_is_deferred_to_the_first_call() -> None:
-    seen: list[Any] = []
+    graphs: list[Any] = []
 
     def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Any:
-        seen.append(graph)
+        graphs.append(graph)
         return graph.forward
 
     with fast_imports.speed_up_imports():
@@ -42,10 +42,10 @@ def test_compilation_is_deferred_to_the_first_call() -> None:
             return values * 2
 
     assert (doubled.__name__, doubled.__doc__) == ("doubled", "Twice as much.")
-    assert not seen
+    assert not graphs
     for _ in range(2):
         assert doubled(torch.ones(3)).tolist() == [2.0, 2.0, 2.0]
-    assert len(seen) == 1
+    assert len(graphs) == 1
 
 
 def test_previous_state_is_restored_after_an_error() -> None:

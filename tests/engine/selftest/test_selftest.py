@@ -183,10 +183,10 @@ def test_correct_merge_and_conversion_pass(family: str, tmp_path: Path) -> None:
         assert result.tokens_equal
         assert result.conversations >= 32
         assert result.positions >= 1000
-    kept = json.loads(run.selftest_file.read_text("utf-8"))
-    assert kept["passed"] is True
-    assert kept["reference"] == "base + adapter, computed in float32"
-    assert [stage["stage"] for stage in kept["stages"]] == list(results)
+    report = json.loads(run.selftest_file.read_text("utf-8"))
+    assert report["passed"] is True
+    assert report["reference"] == "base + adapter, computed in float32"
+    assert [stage["stage"] for stage in report["stages"]] == list(results)
     assert not list(run.temporary.iterdir())
 
 
@@ -226,12 +226,12 @@ def test_cancel_stops_the_test_and_leaves_no_files(run: RunFolder) -> None:
 
 def merge_wrongly(run: RunFolder, change: Callable[[Path], None]) -> None:
     """Merge a changed adapter, while the run keeps the correct one."""
-    kept = run.path / "kept"
-    shutil.copytree(run.adapter, kept)
+    correct = run.path / "kept"
+    shutil.copytree(run.adapter, correct)
     change(run.adapter)
     merge.merge(run, recorded_job()[0])
     shutil.rmtree(run.adapter)
-    kept.rename(run.adapter)
+    correct.rename(run.adapter)
 
 
 def wrong_scale(adapter: Path, by: float = 1.1) -> None:

@@ -102,10 +102,10 @@ def test_tokens_before_the_last_answer_are_its_prompt(
 ) -> None:
     chat = (turn("system", "Be short."), *CHAT)
     encoded = encode(tokenizer, chat, DatasetSpec())
-    asked = encode_prompt(tokenizer, chat[:-1])
-    assert encoded.ids[: len(asked)].tolist() == asked
-    assert not encoded.trained[len(asked) - 1]
-    assert encoded.trained[len(asked)]
+    prompt = encode_prompt(tokenizer, chat[:-1])
+    assert encoded.ids[: len(prompt)].tolist() == prompt
+    assert not encoded.trained[len(prompt) - 1]
+    assert encoded.trained[len(prompt)]
 
 
 def test_labels_are_minus_100_where_nothing_trains(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -47,9 +47,9 @@ NASTY = (
 CLOSE = "</think>"
 
 nasty = st.lists(st.sampled_from(NASTY), min_size=1, max_size=6).map("".join)
-asked = nasty.filter(str.strip)
+questions = nasty.filter(str.strip)
 systems = st.one_of(st.none(), st.sampled_from(["", "  ", "Be short."]), nasty)
-rounds = st.lists(st.tuples(asked, asked), min_size=1, max_size=3)
+rounds = st.lists(st.tuples(questions, questions), min_size=1, max_size=3)
 
 
 @pytest.fixture(params=NAMES)
@@ -106,10 +106,10 @@ def test_answers_with_their_end_train_once_and_nothing_else(
         return
     result = renderer.exact.render_answers(chat)
     answers = [f"Word{index}" for index, turn in enumerate(chat) if turn.trained]
-    kept = len(answers) - expected.left_out
+    trained_count = len(answers) - expected.left_out
     texts = trained(expected)
-    assert len(texts) == len(result.spans) == kept
-    for (_, answer), word, shown, text in zip(turns[-kept:], answers[-kept:], trained(result), texts, strict=True):  # fmt: skip
+    assert len(texts) == len(result.spans) == trained_count
+    for (_, answer), word, shown, text in zip(turns[-trained_count:], answers[-trained_count:], trained(result), texts, strict=True):  # fmt: skip
         before, after = text.split(word)
         assert after.strip(), "the end of the turn trains"
         assert not re.search(r"Word\d", before + after), "nothing of another turn"
@@ -356,7 +356,7 @@ def test_answers_after_tool_results_train_in_earlier_rounds(
 
 
 @quick
-@given(system=systems, before=rounds, first=asked, left=asked, rest=asked, blanks=st.sampled_from(["", " ", "\n"]))  # fmt: skip
+@given(system=systems, before=rounds, first=questions, left=questions, rest=questions, blanks=st.sampled_from(["", " ", "\n"]))  # fmt: skip
 def test_untrained_parts_of_an_answer_are_context(
     tokenizer: PreTrainedTokenizerBase,
     system: str | None,

@@ -76,8 +76,8 @@ def assert_same_outcome(run: RunFolder, expected: RunFolder) -> None:
     assert actual.evaluations.steps == whole.evaluations.steps
     assert actual.evaluations.values == whole.evaluations.values
     name = "adapter_model.safetensors"
-    trained, wanted = load_file(run.adapter / name), load_file(expected.adapter / name)
-    assert all(torch.equal(value, wanted[key]) for key, value in trained.items())
+    trained, reference = load_file(run.adapter / name), load_file(expected.adapter / name)
+    assert all(torch.equal(value, reference[key]) for key, value in trained.items())
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +225,10 @@ def test_worker_pauses_on_command_signal_or_mailbox(start: Start, how: str) -> N
     worker = client_worker.Worker.start(run)
     worker.send(command)
     ending: Event | None = None
-    asked = False
+    sent = False
     for event in iter_until_ended(worker, command.id):
-        if isinstance(event, events.StepDone) and event.step >= 3 and not asked:
-            asked = True
+        if isinstance(event, events.StepDone) and event.step >= 3 and not sent:
+            sent = True
             match how:
                 case "pause":
                     worker.send(commands.Pause(target=command.id))

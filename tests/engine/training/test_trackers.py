@@ -125,7 +125,7 @@ def test_mlflow_shows_paused_canceled_and_finished_runs(
     from mlflow import MlflowClient
 
     run = make_run(tmp_path, tiny, "mlflow")
-    seen: list[str] = []
+    statuses: list[str] = []
 
     def status() -> str:
         client = MlflowClient((run.trackers / "mlflow").resolve().as_uri())
@@ -136,7 +136,7 @@ def test_mlflow_shows_paused_canceled_and_finished_runs(
         def on_event(event: Event, flags: Flags) -> None:
             if isinstance(event, events.StepDone) and event.step == step:
                 if step > 2:
-                    seen.append(status())
+                    statuses.append(status())
                 getattr(flags, flag).set()
 
         return on_event
@@ -147,7 +147,7 @@ def test_mlflow_shows_paused_canceled_and_finished_runs(
     assert status() == "KILLED"
     assert train(run, resume=True).of(events.Done)
     assert status() == "FINISHED"
-    assert seen == ["RUNNING"]
+    assert statuses == ["RUNNING"]
 
 
 @pytest.mark.slow
@@ -169,12 +169,12 @@ def test_steps_repeated_after_oom_are_logged_once(
 
     update, failures = torch.optim.AdamW.step, [3]
 
-    def step(self: torch.optim.AdamW, *given: Any) -> Any:
+    def step(self: torch.optim.AdamW, *arguments: Any) -> Any:
         done = max((int(state["step"]) for state in self.state.values()), default=0)
         if done in failures:
             failures.remove(done)
             raise MemoryError
-        return update(self, *given)
+        return update(self, *arguments)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setitem(trackers.SINKS, "tensorboard", RecordingSink)

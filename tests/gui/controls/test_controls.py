@@ -49,16 +49,16 @@ class Form(QWidget):
             self.activateWindow()
 
     def add(self, step: Step, field: str, style: Style = "auto") -> FieldEditor:
-        made = make_editor(self.state, step, field, style=style)
-        self.column.addWidget(made)
+        editor = make_editor(self.state, step, field, style=style)
+        self.column.addWidget(editor)
         QApplication.processEvents()
-        return made
+        return editor
 
     def line(self, step: Step, field: str) -> tuple[FieldEditor, LineEdit]:
-        made = self.add(step, field)
-        assert isinstance(made.control, LineControl | PathControl | ListControl)
-        made.control.line.setFocus()
-        return made, made.control.line
+        editor = self.add(step, field)
+        assert isinstance(editor.control, LineControl | PathControl | ListControl)
+        editor.control.line.setFocus()
+        return editor, editor.control.line
 
     def retype(self, line: LineEdit, text: str) -> None:
         line.selectAll()
@@ -70,9 +70,9 @@ def form(qtbot: QtBot, state: ProjectState) -> Form:
     return Form(qtbot, state)
 
 
-def control(made: FieldEditor, kind: type[ControlT]) -> ControlT:
-    assert isinstance(made.control, kind)
-    return made.control
+def control(editor: FieldEditor, kind: type[ControlT]) -> ControlT:
+    assert isinstance(editor.control, kind)
+    return editor.control
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_field_kind_determines_the_control(
 def test_every_field_has_title_help_and_accessible_name(form: Form) -> None:
     for step in STEPS:
         for field in SPECS[step].model_fields:
-            made = form.add(step, field)
-            proxy = made.control.focusProxy()
+            editor = form.add(step, field)
+            proxy = editor.control.focusProxy()
             assert proxy is not None
-            named = made.control if isinstance(proxy, QAbstractButton) else proxy
-            assert named.accessibleName() == made.facts.title
-            assert named.accessibleDescription() == made.facts.description
-            assert made.help.text() == made.facts.description
-            assert made.facts.description in made.control.toolTip()
+            named = editor.control if isinstance(proxy, QAbstractButton) else proxy
+            assert named.accessibleName() == editor.facts.title
+            assert named.accessibleDescription() == editor.facts.description
+            assert editor.help.text() == editor.facts.description
+            assert editor.facts.description in editor.control.toolTip()
 
 
 def test_typed_value_is_applied_on_enter(form: Form, state: ProjectState) -> None:
@@ -155,12 +155,12 @@ def test_error_appears_on_leaving_the_field_not_while_typing(
     form: Form, state: ProjectState
 ) -> None:
     other, _ = form.line("lora", "alpha")
-    made, line = form.line("lora", "rank")
+    editor, line = form.line("lora", "rank")
     form.retype(line, "lots")
-    assert not made.error.isVisible()
+    assert not editor.error.isVisible()
     other.control.setFocus()
-    assert made.error.isVisible()
-    assert "lots" in made.error.text()
+    assert editor.error.isVisible()
+    assert "lots" in editor.error.text()
     assert state.get("lora", "rank") == "lots"
     assert line.text() == "lots"
     assert line.property("invalid") is True
@@ -168,18 +168,18 @@ def test_error_appears_on_leaving_the_field_not_while_typing(
 
 def test_fix_button_repairs_the_value(form: Form, state: ProjectState) -> None:
     state.set("lora", "rank", 0)
-    made = form.add("lora", "rank")
-    assert made.error.isVisible()
-    made.fix_button.click()
+    editor = form.add("lora", "rank")
+    assert editor.error.isVisible()
+    editor.fix_button.click()
     assert state.get("lora", "rank") == 16
-    assert not made.error.isVisible()
+    assert not editor.error.isVisible()
 
 
 def test_missing_value_is_an_error_only_after_focus(form: Form) -> None:
-    made = form.add("model", "source")
-    assert not made.error.isVisible()
-    made.focus()
-    assert made.error.isVisible()
+    editor = form.add("model", "source")
+    assert not editor.error.isVisible()
+    editor.focus()
+    assert editor.error.isVisible()
 
 
 def test_undo_updates_the_control(form: Form, state: ProjectState) -> None:
@@ -198,12 +198,12 @@ def test_undo_updates_the_control(form: Form, state: ProjectState) -> None:
 def test_opening_a_project_updates_the_control(
     form: Form, state: ProjectState, project_folder: Path
 ) -> None:
-    made, line = form.line("dataset", "validation_file")
+    editor, line = form.line("dataset", "validation_file")
     state.set("dataset", "validation_file", "held.jsonl")
     assert line.text() == "held.jsonl"
     state.open(project_folder)
     assert line.text() == ""
-    assert control(made, PathControl).base == project_folder
+    assert control(editor, PathControl).base == project_folder
 
 
 def _wheel(line: LineEdit, up: bool = True) -> QWheelEvent:
@@ -260,10 +260,10 @@ def test_choice_is_selected_by_click(form: Form, state: ProjectState) -> None:
 
 def test_unknown_choice_selects_nothing_and_shows_an_error(form: Form, state: ProjectState) -> None:
     state.set("lora", "bias", "zigzag")
-    made = form.add("lora", "bias")
-    biases = control(made, SegmentsControl)
-    assert not any(biases.button(name).isChecked() for name in made.facts.choices)
-    assert "zigzag" in made.error.text()
+    editor = form.add("lora", "bias")
+    biases = control(editor, SegmentsControl)
+    assert not any(biases.button(name).isChecked() for name in editor.facts.choices)
+    assert "zigzag" in editor.error.text()
     biases.button("none").click()
     assert state.get("lora", "bias") == "none"
 
@@ -302,8 +302,8 @@ def test_names_are_split_at_commas_and_spaces(form: Form, state: ProjectState) -
 def test_long_text_is_applied_on_leaving_and_reverted_by_escape(
     form: Form, state: ProjectState
 ) -> None:
-    made = form.add("export", "system_prompt", style="text")
-    box = control(made, TextControl).box
+    editor = form.add("export", "system_prompt", style="text")
+    box = control(editor, TextControl).box
     other, _ = form.line("lora", "alpha")
     box.setFocus()
     form.qtbot.keyClicks(box, "Be brief.")
@@ -319,8 +319,8 @@ def test_file_dropped_from_the_project_gets_a_relative_path(
     form: Form, state: ProjectState, project_folder: Path
 ) -> None:
     state.open(project_folder)
-    made = form.add("dataset", "validation_file")
-    _drop(made.control, project_folder / "rows.jsonl")
+    editor = form.add("dataset", "validation_file")
+    _drop(editor.control, project_folder / "rows.jsonl")
     assert state.get("dataset", "validation_file") == "rows.jsonl"
 
 

@@ -40,9 +40,9 @@ STEPS = get_facts(SPECS["training"], "max_steps")
     ids=lambda value: value.name if isinstance(value, FieldFacts) else None,
 )
 def test_typed_number_is_parsed(text: str, about: FieldFacts, value: float) -> None:
-    found = parse(text, about)
-    assert found == pytest.approx(value)
-    assert isinstance(found, int if about.kind == "integer" else float)
+    number = parse(text, about)
+    assert number == pytest.approx(value)
+    assert isinstance(number, int if about.kind == "integer" else float)
 
 
 @pytest.mark.parametrize("text", ["", "abc", "1.2.3", "two", "8kk", "1,2,3", "nan", "2e", "0x10"])

@@ -154,8 +154,8 @@ def test_end_of_a_long_job_sends_a_notification(
     scene.go()
     scene.now = LONG
     scene.end(ending)
-    ((said, more),) = scene.desktop.told
-    assert said == title
+    ((heading, more),) = scene.desktop.told
+    assert heading == title
     assert more.startswith(text)
 
 
@@ -213,14 +213,14 @@ import time; time.sleep(1)
     reason="there is no session bus to start here",
 )
 def test_dock_receives_progress_over_the_session_bus(tmp_path: Path) -> None:
-    heard = tmp_path / "heard.txt"
+    log = tmp_path / "heard.txt"
     probe = "dbus-send --session --type=signal / com.canonical.Unity.LauncherEntry.Probe"
     script = (
-        f"dbus-monitor --session \"interface='com.canonical.Unity.LauncherEntry'\" > {heard} & "
+        f"dbus-monitor --session \"interface='com.canonical.Unity.LauncherEntry'\" > {log} & "
         # It listens from some moment on, which a probe tells.
-        f"until grep -q member=Probe {heard}; do {probe}; sleep 0.1; done; "
+        f"until grep -q member=Probe {log}; do {probe}; sleep 0.1; done; "
         f"{sys.executable} -c '{_LISTENER}'; "
-        f"for n in $(seq 100); do [ $(grep -c member=Update {heard}) -lt 2 ] || break; sleep 0.1; done; "
+        f"for n in $(seq 100); do [ $(grep -c member=Update {log}) -lt 2 ] || break; sleep 0.1; done; "
         "kill %1"
     )
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
@@ -231,27 +231,27 @@ def test_dock_receives_progress_over_the_session_bus(tmp_path: Path) -> None:
         timeout=600,
         stderr=subprocess.DEVNULL,
     )
-    said = heard.read_text()
-    assert said.count("member=Update") == 2
-    assert "variant             double 0.25" in said
-    assert "application://lora-studio.desktop" in said
+    signals = log.read_text()
+    assert signals.count("member=Update") == 2
+    assert "variant             double 0.25" in signals
+    assert "application://lora-studio.desktop" in signals
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="notify-send is a program of Linux desktops")
 def test_notification_uses_notify_send_without_a_tray(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = tmp_path / "told.txt"
+    output = tmp_path / "told.txt"
     program = tmp_path / "notify-send"
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}.part && mv {told}.part {told}\n')
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {output}.part && mv {output}.part {output}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     window = QWidget()
     qtbot.addWidget(window)
     DesktopNotifications(window).notify("Nobody", "is here")
     DesktopNotifications(window, seen=True).notify("Training finished", "--not-an-option")
-    qtbot.waitUntil(told.is_file, timeout=WAIT)
-    assert told.read_text().splitlines()[-3:] == ["--", "Training finished", "--not-an-option"]
+    qtbot.waitUntil(output.is_file, timeout=WAIT)
+    assert output.read_text().splitlines()[-3:] == ["--", "Training finished", "--not-an-option"]
 
 
 def test_without_a_desktop_sleep_and_task_bar_are_left_alone() -> None:

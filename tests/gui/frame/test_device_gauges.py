@@ -63,18 +63,18 @@ class Driver:
 
 
 def test_all_gpus_of_the_driver_are_read() -> None:
-    found = Nvml(Driver(cards=2)).read_gpus()
-    assert [(gpu.name, gpu.load, gpu.celsius) for gpu in found] == [
+    gpus = Nvml(Driver(cards=2)).read_gpus()
+    assert [(gpu.name, gpu.load, gpu.celsius) for gpu in gpus] == [
         ("NVIDIA card 0", 50, 61),
         ("NVIDIA card 1", 51, 61),
     ]
-    assert found[1].used_bytes == 2 * GIB
+    assert gpus[1].used_bytes == 2 * GIB
 
 
 def test_gpu_without_temperature_sensor_reports_other_values() -> None:
-    (found,) = Nvml(Driver(heat=None)).read_gpus()
-    assert found.celsius is None
-    assert found.load == 50
+    (gpu,) = Nvml(Driver(heat=None)).read_gpus()
+    assert gpu.celsius is None
+    assert gpu.load == 50
 
 
 def test_missing_driver_gives_no_gpus_and_no_error() -> None:
@@ -155,9 +155,9 @@ def test_sampling_runs_in_its_own_thread_and_stops_at_once(qtbot: QtBot) -> None
         return DeviceSample(1.0, GIB, 2 * GIB)
 
     gauges = DeviceGauges(read, every=60)
-    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as seen:
+    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as signal:
         gauges.start()
-    assert seen.args == [DeviceSample(1.0, GIB, 2 * GIB)]
+    assert signal.args == [DeviceSample(1.0, GIB, 2 * GIB)]
     assert where == [where[0]]
     assert where[0] != threading.get_ident()
     gauges.leave()

@@ -39,7 +39,7 @@ def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
         qtbot.keyClick(window, Qt.Key.Key_K, CTRL)
     else:
         window.actions_.commands["find"].trigger()
-    (palette,) = [made for made in window.findChildren(CommandPalette) if made.isVisible()]
+    (palette,) = [candidate for candidate in window.findChildren(CommandPalette) if candidate.isVisible()]
     return palette
 
 
@@ -57,10 +57,10 @@ def test_setting_is_found_and_focused_by_keyboard(
     editor = window.pages["lora"].editors["dropout"]
     assert editor.control.focusProxy() is window.focusWidget()
     palette = _palette(qtbot, window)
-    found = {(entry.title, entry.page) for entry in palette.matches if entry.kind == "setting"}
+    settings = {(entry.title, entry.page) for entry in palette.matches if entry.kind == "setting"}
     for page in window.pages.values():
-        for made in page.editors.values():
-            assert (made.facts.title, page.title) in found
+        for field_editor in page.editors.values():
+            assert (field_editor.facts.title, page.title) in settings
     palette.reject()
 
 
@@ -101,10 +101,10 @@ def test_shortcuts_are_unique_and_listed_on_the_sheet(qtbot: QtBot, window: Wind
     qtbot.keyClick(window, Qt.Key.Key_F1)
     (sheet,) = window.findChildren(ShortcutSheet)
     assert sheet.isVisible()
-    told = {item.description for item in list_shortcuts(window)}
+    descriptions = {item.description for item in list_shortcuts(window)}
     for action in window.findChildren(QAction):
         if action.shortcuts():
-            assert action.text().removesuffix("…") in told
+            assert action.text().removesuffix("…") in descriptions
     assert all(item.keys and item.description for item in list_shortcuts(window))
     sheet.reject()
     keys = [
@@ -122,11 +122,11 @@ def test_f8_moves_to_the_next_problem(qtbot: QtBot, window: Window, project_fold
     window.state.set("training", "seed", -1)
     window.state.set("lora", "rank", 0)
     window.show_page("model")
-    seen = []
+    pages = []
     for _ in range(2):
         qtbot.keyClick(window, Qt.Key.Key_F8)
-        seen.append(window.page_name)
-    assert set(seen) == {"lora", "training"}
+        pages.append(window.page_name)
+    assert set(pages) == {"lora", "training"}
 
 
 @pytest.mark.slow
@@ -134,8 +134,8 @@ def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) 
     window.actions_.commands["about"].trigger()
     (dialog,) = window.findChildren(AboutDialog)
     assert dialog.facts.get_facts()["LoRA Studio"] == __version__
-    found = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
-    window.state.set_answer(found)
+    devices = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
+    window.state.set_answer(devices)
     assert dialog.facts.get_facts()["torch"] == "9.8.7"
     qtbot.waitUntil(lambda: dialog.table.rowCount() > 1, timeout=WAIT)
     licence = {
@@ -229,9 +229,9 @@ def test_problem_message_offers_fix_page_or_explanation(
     window.messages.problem(_problem(where=Where(step="model", field="source")))
     window.message_bar.more.click()
     (dialog,) = window.findChildren(ProblemDialog)
-    said = [made.text() for made in dialog.findChildren(QLabel)]
-    assert any("model.odd" in text for text in said)
-    assert explain_kind(_problem()) in said
+    texts = [widget.text() for widget in dialog.findChildren(QLabel)]
+    assert any("model.odd" in text for text in texts)
+    assert explain_kind(_problem()) in texts
     dialog.copy.click()
     assert "model.odd" in QGuiApplication.clipboard().text()
     dialog.docs.click()
@@ -243,7 +243,7 @@ def test_problem_message_offers_fix_page_or_explanation(
     dialog.action.click()
     assert window.page_name == "model"
     window.state.report("x", [_problem()])
-    links = [made for made in window.strip.findChildren(QPushButton) if "odd" in made.text()]
+    links = [widget for widget in window.strip.findChildren(QPushButton) if "odd" in widget.text()]
     links[-1].click()
     dialog = window.findChildren(ProblemDialog)[-1]
     assert dialog.isVisible(), "a problem of no step is explained at once"

@@ -41,18 +41,18 @@ def test_adapter_formulas_are_in_the_topics_of_their_fields() -> None:
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState) -> LoraPage:
-    made = LoraPage(state)
-    qtbot.addWidget(made)
-    made.resize(1100, 740)
-    made.show()
-    qtbot.waitExposed(made)
-    return made
+    lora_page = LoraPage(state)
+    qtbot.addWidget(lora_page)
+    lora_page.resize(1100, 740)
+    lora_page.show()
+    qtbot.waitExposed(lora_page)
+    return lora_page
 
 
 def viewer_of(page: LoraPage) -> DocsViewer:
-    found = page.window().findChildren(DocsViewer)
-    assert len(found) == 1, "one document, whatever was asked"
-    return found[0]
+    viewers = page.window().findChildren(DocsViewer)
+    assert len(viewers) == 1, "one document, whatever was asked"
+    return viewers[0]
 
 
 def first_words(viewer: DocsViewer) -> str:

@@ -23,11 +23,11 @@ def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> Non
     window.actions_.commands["tour"].trigger()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     assert not window.has_project, "nothing is opened before the user goes on"
-    places = []
+    pages = []
     marks = _marks(window)
     for at, stop in enumerate(STOPS):
         qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
-        places.append(window.page_name)
+        pages.append(window.page_name)
         target = stop.target(window)
         assert target.isVisible(), f"stop {at} shows something that is not there"
         assert marks.highlight().isValid()
@@ -35,7 +35,7 @@ def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> Non
         assert marks.focusWidget() is marks.next
         assert stop.text in marks.next.accessibleDescription()
         qtbot.keyClick(marks.next, Qt.Key.Key_Right if at % 2 else Qt.Key.Key_Space)
-    assert places == [stop.page for stop in STOPS]
+    assert pages == [stop.page for stop in STOPS]
     assert window.state.draft.folder is not None
     assert not window.tour.is_running
 
@@ -59,11 +59,11 @@ def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Wind
     window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     marks = _marks(window)
-    seen: set[QWidget | None] = set()
+    focused: set[QWidget | None] = set()
     for _ in range(4):
         marks.focusNextPrevChild(True)
-        seen.add(marks.focusWidget())
-    assert seen == {marks.skip, marks.next}
+        focused.add(marks.focusWidget())
+    assert focused == {marks.skip, marks.next}
     qtbot.keyClick(marks.next, Qt.Key.Key_Right)
     qtbot.waitUntil(lambda: not marks.back.isHidden(), timeout=WAIT)
     qtbot.keyClick(marks.next, Qt.Key.Key_Left)
@@ -79,13 +79,13 @@ def test_bubble_stays_inside_the_window_for_any_target(qtbot: QtBot, qapp: QAppl
     target = QWidget(over)
     marks = CoachMarks(over)
     over.show()
-    for place in (
+    for rectangle in (
         QRect(0, 0, 184, 640), QRect(900, 0, 60, 40), QRect(0, 600, 960, 40),
         QRect(184, 40, 776, 600), QRect(400, 300, 100, 40),
     ):  # fmt: skip
-        target.setGeometry(place)
+        target.setGeometry(rectangle)
         marks.show_mark(target, "A title", "Some words that take a line or two. " * 4, 1, 3)
-        assert over.rect().contains(marks.bubble.geometry()), place
+        assert over.rect().contains(marks.bubble.geometry()), rectangle
         # A line that is cut by a pixel has lost the tails of its letters.
         assert marks.text.height() >= marks.text.heightForWidth(marks.text.width())
     over.resize(1280, 800)

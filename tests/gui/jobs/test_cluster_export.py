@@ -29,17 +29,17 @@ class Opened(QObject):
         self.places: list[str] = []
 
     @Slot(QUrl)
-    def take(self, place: QUrl) -> None:
-        self.places.append(place.toLocalFile())
+    def take(self, url: QUrl) -> None:
+        self.places.append(url.toLocalFile())
 
 
 @pytest.mark.slow
 def test_cluster_folder_is_written_and_shown(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
-    opened, said = Opened(), list[Toast]()
+    opened, posted = Opened(), list[Toast]()
     window.open_project(project_folder)
-    window.messages.posted.connect(said.append)
+    window.messages.posted.connect(posted.append)
     QDesktopServices.setUrlHandler("file", opened, "take")
     try:
         out = tmp_path / "for the cluster"
@@ -52,7 +52,7 @@ def test_cluster_folder_is_written_and_shown(
     assert opened.places == [str(out)]
     assert RunFolder(out).load_project().model.source == str(out / "model")
     assert (out / "train.sh").is_file()
-    assert [m.problem.code for m in said if m.problem] == ["cluster.exists"]
+    assert [m.problem.code for m in posted if m.problem] == ["cluster.exists"]
 
 
 @pytest.mark.slow
@@ -60,15 +60,15 @@ def test_cluster_export_asks_for_a_folder_or_reports_errors(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    said: list[Toast] = []
-    window.messages.posted.connect(said.append)
+    posted: list[Toast] = []
+    window.messages.posted.connect(posted.append)
     window.actions_.commands["cluster"].trigger()
     dialog = window.findChild(QFileDialog)
     assert dialog is not None
     dialog.reject()
     window.state.set("model", "source", "")
     window.cluster.ask_for_folder()
-    assert [m.problem.code for m in said if m.problem] == ["model.none"]
+    assert [m.problem.code for m in posted if m.problem] == ["model.none"]
 
 
 def _slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +129,6 @@ def test_training_page_offers_cluster_export(qtbot: QtBot, state: ProjectState) 
     page = TrainingPage(state)
     qtbot.addWidget(page)
     page.show()
-    with qtbot.waitSignal(page.run_requested) as asked:
+    with qtbot.waitSignal(page.run_requested) as signal:
         page.cluster.click()
-    assert asked.args == ["cluster"]
+    assert signal.args == ["cluster"]

@@ -273,13 +273,13 @@ def test_deleting_a_window_with_running_workers_does_not_crash(
     scenario: Scenario, how: str, after: int
 ) -> None:
     scenario(inspect_devices=[{"sleep": 30}])
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", FORGOTTEN.format(how=how, after=after)],
         capture_output=True, text=True, timeout=600,
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == "ended 0"
-    assert "QThread" not in found.stderr
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "ended 0"
+    assert "QThread" not in process.stderr
 
 
 def _wait_until_gone(follower: Follower) -> None:

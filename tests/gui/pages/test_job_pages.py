@@ -39,20 +39,20 @@ from tests.helpers.job_events import (
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """Yield the window with the real pages."""
-    made = make_window(Preferences(), lazy_pages.make_step_pages)
-    qtbot.addWidget(made)
-    made.show()
-    yield made
-    if made.jobs.running:
-        made.jobs.cancel()
-        qtbot.waitUntil(lambda: not made.jobs.running, timeout=WAIT)
-    made.state.undo.setClean()
-    made.close()
+    main_window = make_window(Preferences(), lazy_pages.make_step_pages)
+    qtbot.addWidget(main_window)
+    main_window.show()
+    yield main_window
+    if main_window.jobs.running:
+        main_window.jobs.cancel()
+        qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
+    main_window.state.undo.setClean()
+    main_window.close()
 
 
-def emit(*made: events.Event) -> list[dict[str, object]]:
+def emit(*sequence: events.Event) -> list[dict[str, object]]:
     """Return scenario steps that emit events; the worker fills in their ids."""
-    return [{"emit": event.model_dump(mode="json", exclude={"id", "time"})} for event in made]
+    return [{"emit": event.model_dump(mode="json", exclude={"id", "time"})} for event in sequence]
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_buttons_are_disabled_while_a_job_is_ending(
     assert training.stop.isEnabled()
     state.set_run(run, "train", stopping=True)
     assert not any(
-        made.isEnabled() for made in (training.pause, training.stop, training.checkpoint)
+        button.isEnabled() for button in (training.pause, training.stop, training.checkpoint)
     )
     state.set_run(run, "merge", stopping=True)
     assert not merging.cancel.isEnabled()
@@ -143,9 +143,9 @@ def test_failed_job_offers_an_explanation(
     assert what_now.isHidden()
     state.set_run(run)
     page.on_event(events.Failed(id="t", problem=problem))
-    with qtbot.waitSignal(page.explain_requested) as asked:
+    with qtbot.waitSignal(page.explain_requested) as signal:
         what_now.click()
-    assert asked.args == [problem]
+    assert signal.args == [problem]
 
 
 @pytest.mark.slow  # every page, twice around
@@ -155,16 +155,16 @@ def test_tab_order_is_the_same_in_both_directions(
     scenario(inspect_dataset=emit(model_facts.dataset()))
     window.open_project(project_folder)
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
-    for place in (*STEPS, *window.app_pages):
-        window.show_page(place)
-        ways = [_focus_path(window, place, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
+    for page in (*STEPS, *window.app_pages):
+        window.show_page(page)
+        ways = [_focus_path(window, page, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
         assert len(ways[0]) > 3
-        assert set(ways[0]) == set(ways[1]), place
+        assert set(ways[0]) == set(ways[1]), page
 
 
-def _focus_path(window: Window, place: str, key: Qt.Key) -> list[QWidget]:
+def _focus_path(window: Window, page: str, key: Qt.Key) -> list[QWidget]:
     """Return the widgets that the key visits from a page's rail button back to it."""
-    start = window.rail.button(place)
+    start = window.rail.button(page)
     start.setFocus()
     way: list[QWidget] = []
     while start not in way:

@@ -30,9 +30,9 @@ def test_merge_is_blocked_without_an_adapter(
     play_events(page, [*started_events(), *finished_events()])
     assert page.find_blocker() is None
     assert page.what.text() == "Ready to merge"
-    with qtbot.waitSignal(page.run_requested) as asked:
+    with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
-    assert asked.args == ["merge"]
+    assert signal.args == ["merge"]
 
 
 def test_merge_shows_progress_and_result(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
@@ -71,11 +71,11 @@ def test_merge_plan_shows_tensors_and_disk_space(
 ) -> None:
     page = show_widget(qtbot, MergingPage(state))
     state.set_run(run, "")
-    asked: list[Any] = []
-    page.ask.connect(asked.append)
+    questions: list[Any] = []
+    page.ask.connect(questions.append)
     play_events(page, [*started_events(), *finished_events()])
-    qtbot.waitUntil(lambda: bool(asked), timeout=WAIT)
-    assert asked[-1].run == str(run.path)
+    qtbot.waitUntil(lambda: bool(questions), timeout=WAIT)
+    assert questions[-1].run == str(run.path)
     play_events(page, [planned(free=1_000_000_000, finished_shards=1, by_peft="it uses x")])
     facts = page.facts.get_facts()
     assert facts["Tensors to update"] == "196 of 290 tensors"
@@ -83,7 +83,7 @@ def test_merge_plan_shows_tensors_and_disk_space(
     assert facts["Completed files"] == "1 of 2 (from an earlier attempt)"
     assert facts["PEFT merge"] == "it uses x"
     state.set("merging", "dtype", "fp16")
-    qtbot.waitUntil(lambda: asked[-1].merging.dtype == "fp16", timeout=WAIT)
+    qtbot.waitUntil(lambda: questions[-1].merging.dtype == "fp16", timeout=WAIT)
 
 
 def test_further_adapters_are_added_weighted_and_removed(
@@ -109,9 +109,9 @@ def test_run_can_start_from_an_imported_adapter(
 ) -> None:
     page = show_widget(qtbot, MergingPage(state))
     assert page.import_adapter.isVisible()
-    with qtbot.waitSignal(page.import_requested) as asked:
+    with qtbot.waitSignal(page.import_requested) as signal:
         page.export_base.click()
-    assert asked.args == ["model", ""]
+    assert signal.args == ["model", ""]
     state.set_run(run, "")
     play_events(page, [events.AdapterSaved(id="i", step=0, folder=str(run.adapter), bytes=1)])
     assert page.find_blocker() is None

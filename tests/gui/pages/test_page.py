@@ -22,11 +22,11 @@ from lora_studio.gui.widgets.basics import CollapsibleSection
 
 @pytest.fixture
 def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, StepPage]]:
-    made = {page.step: page for page in lazy_pages.make_step_pages(state, Preferences())}
-    for page in made.values():
+    step_pages = {page.step: page for page in lazy_pages.make_step_pages(state, Preferences())}
+    for page in step_pages.values():
         qtbot.addWidget(page)
         page.resize(1100, 740)
-    yield made
+    yield step_pages
     state.undo.setClean()
 
 

@@ -24,7 +24,7 @@ from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, plans
 
 
-class Asked:
+class FakeInspector:
     """The questions of a page; `answer` plays the inspector and the window around it."""
 
     def __init__(self, page: StepPage) -> None:
@@ -37,9 +37,9 @@ class Asked:
         if isinstance(question, InspectModel):
             self.questions.append(question)
 
-    def answer(self, *found: events.Event, ending: events.Event | None = None) -> None:
+    def answer(self, *answers: events.Event, ending: events.Event | None = None) -> None:
         about = self.questions[-1].id
-        for event in (*found, ending or events.Done()):
+        for event in (*answers, ending or events.Done()):
             own = event.model_copy(update={"id": about})
             self.page.state.set_answer(own)
             self.page.on_event(own)
@@ -65,13 +65,13 @@ def opened(state: ProjectState, project_folder: Path) -> Iterator[ProjectState]:
 
 def test_model_is_inspected_once_typing_pauses(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
-    asked = Asked(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    inspector = FakeInspector(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
     for rank in (8, 9, 10):
         opened.set("lora", "rank", rank)
-    assert len(asked.questions) == 1
-    qtbot.waitUntil(lambda: len(asked.questions) == 2)
-    question = asked.questions[1]
+    assert len(inspector.questions) == 1
+    qtbot.waitUntil(lambda: len(inspector.questions) == 2)
+    question = inspector.questions[1]
     assert isinstance(question, InspectModel)
     assert question.lora.rank == 10
     assert Path(question.model.source).is_absolute()
@@ -80,30 +80,30 @@ def test_model_is_inspected_once_typing_pauses(qtbot: QtBot, opened: ProjectStat
 def test_changing_precision_or_device_does_not_inspect_again(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
-    asked = Asked(shown(qtbot, ModelPage(opened)))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    inspector = FakeInspector(shown(qtbot, ModelPage(opened)))
+    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
     opened.set("model", "precision", "4bit")
     opened.set("model", "device", "cpu")
-    asked.page.on_shown()
+    inspector.page.on_shown()
     qtbot.wait(2 * PAUSE)
-    assert len(asked.questions) == 1
+    assert len(inspector.questions) == 1
 
 
 def test_missing_model_is_not_inspected(qtbot: QtBot, opened: ProjectState) -> None:
-    asked = Asked(shown(qtbot, ModelPage(opened)))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    inspector = FakeInspector(shown(qtbot, ModelPage(opened)))
+    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
     opened.set("model", "source", "./nowhere")
     qtbot.wait(2 * PAUSE)
-    assert len(asked.questions) == 1
-    assert "doesn't exist" in (asked.page.find_blocker() or "")
+    assert len(inspector.questions) == 1
+    assert "doesn't exist" in (inspector.page.find_blocker() or "")
 
 
 def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
-    asked = Asked(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    inspector = FakeInspector(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
     assert page.note.text() == "Reading model details…"
-    asked.answer(model_facts.model(has_chat_template=False, license=None))
+    inspector.answer(model_facts.model(has_chat_template=False, license=None))
     facts = page.facts.get_facts()
     assert facts["Parameters"] == "3.2 B"
     assert facts["Context length"] == "131,072 tokens"
@@ -185,9 +185,9 @@ def test_devices_are_listed_as_choices(qtbot: QtBot, opened: ProjectState) -> No
 def test_several_gpus_can_be_ticked(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    found = model_facts.devices().devices
-    second = found[0].model_copy(update={"name": "cuda:1"})
-    opened.set_answer(events.DevicesFound(devices=(found[0], second, found[1])))
+    devices = model_facts.devices().devices
+    second = devices[0].model_copy(update={"name": "cuda:1"})
+    opened.set_answer(events.DevicesFound(devices=(devices[0], second, devices[1])))
     first, other = page.device.ticks["cuda:0"], page.device.ticks["cuda:1"]
     assert first.isVisible()
     other.click()
@@ -209,8 +209,8 @@ def test_failed_inspection_shows_its_problem_at_the_field(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
     page = ModelPage(opened)
-    asked = Asked(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    inspector = FakeInspector(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
     problem = Problem.model_validate(
         {
             "code": "model.unreadable",
@@ -219,13 +219,13 @@ def test_failed_inspection_shows_its_problem_at_the_field(
             "where": {"step": "model", "field": "source"},
         }
     )
-    asked.answer(ending=events.Failed(problem=problem))
+    inspector.answer(ending=events.Failed(problem=problem))
     opened.report("inspect_model", [problem])
     error = page.editors["source"].error
     assert error.isVisible()
     assert error.text() == "config.json is no JSON. Download the model again."
     page.on_shown()
-    assert len(asked.questions) == 2, "the disk may be mended: ask again"
+    assert len(inspector.questions) == 2, "the disk may be mended: ask again"
 
 
 def test_changing_the_model_hides_the_previous_facts(qtbot: QtBot, opened: ProjectState) -> None:
@@ -392,8 +392,8 @@ def test_drawing_shows_the_layers_of_the_model(qtbot: QtBot, opened: ProjectStat
     shown(qtbot, page)
     fused = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "router")
     opened.set_answer(model_facts.model(linear_names=fused))
-    places = {slot.title: slot.column for slot in page.drawing.get_slots()}
-    assert places == {
+    columns = {slot.title: slot.column for slot in page.drawing.get_slots()}
+    assert columns == {
         "qkv": "in", "o": "out", "gate_up": "up", "down": "down", "router": "other",
     }  # fmt: skip
     opened.set("lora", "targets", "attention")

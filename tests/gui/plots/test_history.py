@@ -14,54 +14,54 @@ from lora_studio.gui.plots.history import MetricHistory
 
 
 def history(values: list[float], first: int = 1) -> MetricHistory:
-    made = MetricHistory()
+    metrics = MetricHistory()
     for step, value in enumerate(values, start=first):
-        made.add(step, {"loss": value})
-    return made
+        metrics.add(step, {"loss": value})
+    return metrics
 
 
 def test_late_metric_has_a_gap_before_its_first_point() -> None:
-    made = MetricHistory()
+    metrics = MetricHistory()
     for step in range(1000):
-        made.add(step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0})
-    assert made.steps.tolist() == list(range(1000))
-    assert made.values("loss").tolist() == [step * 0.5 for step in range(1000)]
-    assert made.names == ["loss", "rate"]
-    assert np.isnan(made.values("rate")).sum() == 600
-    assert np.isnan(made.values("never")).all()
+        metrics.add(step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0})
+    assert metrics.steps.tolist() == list(range(1000))
+    assert metrics.values("loss").tolist() == [step * 0.5 for step in range(1000)]
+    assert metrics.names == ["loss", "rate"]
+    assert np.isnan(metrics.values("rate")).sum() == 600
+    assert np.isnan(metrics.values("never")).all()
 
 
 def test_unmeasured_value_adds_no_metric() -> None:
-    made = MetricHistory()
-    made.add(1, {"loss": 2.0, "gpu_percent": None})
-    assert made.names == ["loss"]
+    metrics = MetricHistory()
+    metrics.add(1, {"loss": 2.0, "gpu_percent": None})
+    assert metrics.names == ["loss"]
 
 
 def test_resumed_training_replaces_repeated_steps() -> None:
-    made = history([1.0] * 10)
-    assert len(made) == 10
+    metrics = history([1.0] * 10)
+    assert len(metrics) == 10
     for step in (6, 7):
-        made.add(step, {"loss": 2.0})
-    assert made.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert made.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 2]
+        metrics.add(step, {"loss": 2.0})
+    assert metrics.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert metrics.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 2]
 
 
 def test_steps_repeated_before_reading_are_replaced() -> None:
-    made = history([1.0, 1.0, 1.0, 1.0])
-    made.add(2, {"loss": 2.0})
-    made.add(3, {"loss": 2.0})
-    made.add(3, {"loss": 3.0})
-    assert made.steps.tolist() == [1, 2, 3]
-    assert made.values("loss").tolist() == [1, 2, 3]
+    metrics = history([1.0, 1.0, 1.0, 1.0])
+    metrics.add(2, {"loss": 2.0})
+    metrics.add(3, {"loss": 2.0})
+    metrics.add(3, {"loss": 3.0})
+    assert metrics.steps.tolist() == [1, 2, 3]
+    assert metrics.values("loss").tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
 def test_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
-    made = MetricHistory()
-    assert made.find_nearest(1) is None
+    metrics = MetricHistory()
+    assert metrics.find_nearest(1) is None
     for known in (10, 20, 30):
-        made.add(known, {})
-    assert made.find_nearest(step) == index
+        metrics.add(known, {})
+    assert metrics.find_nearest(step) == index
 
 
 def test_few_points_are_drawn_with_one_neighbor_on_either_side() -> None:
@@ -78,9 +78,9 @@ def test_spike_among_a_million_points_is_drawn() -> None:
     column = MetricColumn()
     column.steps.extend(range(len(values)))
     column.values.extend(values)
-    made = MetricHistory()
-    made.fill({"loss": column})
-    x, y = made.get_curve("loss").thin(0, 1_000_000, 1000)
+    metrics = MetricHistory()
+    metrics.fill({"loss": column})
+    x, y = metrics.get_curve("loss").thin(0, 1_000_000, 1000)
     assert len(x) == 2000
     assert y.max() == 50.0
     assert y.min() == -50.0
@@ -106,43 +106,43 @@ def test_thinning_keeps_extremes_and_smoothing_is_the_mean(
     columns: int,
 ) -> None:
     steps = np.cumsum(gaps).astype(float)
-    wanted = np.resize(np.array(values), len(steps))
-    made = MetricHistory()
-    curve = made.get_curve("loss")
+    expected = np.resize(np.array(values), len(steps))
+    metrics = MetricHistory()
+    curve = metrics.get_curve("loss")
     for step in steps:
-        made.add(step, {"loss": 7.0})
+        metrics.add(step, {"loss": 7.0})
     curve.thin(0, steps[-1], 3)  # builds what the resume has to take back
     curve.smooth(0, steps[-1], 10**6, 9)
-    kept = int(resumed * (len(steps) - 1))
-    wanted[:kept] = 7.0
-    for step, value in zip(steps[kept:], wanted[kept:], strict=True):
-        made.add(step, {"loss": value})
+    resumed_at = int(resumed * (len(steps) - 1))
+    expected[:resumed_at] = 7.0
+    for step, value in zip(steps[resumed_at:], expected[resumed_at:], strict=True):
+        metrics.add(step, {"loss": value})
 
     low, high = sorted(share * steps[-1] for share in view)
     x, y = curve.thin(low, high, columns)
-    inside = wanted[(steps >= low) & (steps <= high) & np.isfinite(wanted)]
+    inside = expected[(steps >= low) & (steps <= high) & np.isfinite(expected)]
     if len(inside):
         assert np.nanmax(y) >= inside.max()
         assert np.nanmin(y) <= inside.min()
     assert len(x) <= 2 * columns
 
     smooth = curve.smooth(0, steps[-1], 10**6, 9)[1]
-    for index, found in enumerate(smooth):
-        window = wanted[max(0, index - 4) : index + 5]
+    for index, mean in enumerate(smooth):
+        window = expected[max(0, index - 4) : index + 5]
         finite = window[np.isfinite(window)]
-        assert found == pytest.approx(finite.mean(), abs=1e-9) if len(finite) else np.isnan(found)
+        assert mean == pytest.approx(finite.mean(), abs=1e-9) if len(finite) else np.isnan(mean)
 
 
 def test_adding_a_point_updates_sums_incrementally(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = history([1.0] * 100_000)
-    curve = made.get_curve("loss")
+    metrics = history([1.0] * 100_000)
+    curve = metrics.get_curve("loss")
     curve.thin(0, 100_000, 100)
     curve.smooth(0, 100_000, 100, 50)
     sizes: list[int] = []
     cumsum = np.cumsum
     monkeypatch.setattr(np, "cumsum", lambda values: sizes.append(len(values)) or cumsum(values))
     for step in range(100_001, 100_011):
-        made.add(step, {"loss": 2.0})
+        metrics.add(step, {"loss": 2.0})
         curve.thin(0, step, 100)
         curve.smooth(0, step, 100, 50)
     assert max(sizes) == 1

@@ -31,23 +31,23 @@ NO_MODIFIER = Qt.KeyboardModifier.NoModifier
 @pytest.fixture
 def plot(qtbot: QtBot, qapp: QApplication) -> LossPlot:
     theme.apply(qapp, "light")
-    made = LossPlot()
-    qtbot.addWidget(made)
-    made.resize(700, 400)
-    made.show()
-    qtbot.waitExposed(made)
-    return made
+    loss_plot = LossPlot()
+    qtbot.addWidget(loss_plot)
+    loss_plot.resize(700, 400)
+    loss_plot.show()
+    qtbot.waitExposed(loss_plot)
+    return loss_plot
 
 
 @pytest.fixture
 def histogram(qtbot: QtBot, qapp: QApplication) -> LengthHistogram:
     theme.apply(qapp, "light")
-    made = LengthHistogram()
-    qtbot.addWidget(made)
-    made.resize(700, 300)
-    made.show()
-    qtbot.waitExposed(made)
-    return made
+    length_histogram = LengthHistogram()
+    qtbot.addWidget(length_histogram)
+    length_histogram.resize(700, 300)
+    length_histogram.show()
+    qtbot.waitExposed(length_histogram)
+    return length_histogram
 
 
 def step_done(step: int, loss: float, total: int = 100, **more: Any) -> events.StepDone:
@@ -71,15 +71,15 @@ def other(name: str, loss: float, steps: int = 60) -> RunCurves:
 
 
 def trace(plot: LossPlot, title: str) -> Trace:
-    (found,) = [item for item in plot.drawing.list_shown_traces() if item.title == title]
-    return found
+    (shown_trace,) = [item for item in plot.drawing.list_shown_traces() if item.title == title]
+    return shown_trace
 
 
 def pixels(plot: LossPlot, color: str) -> int:
     """Return how many pixels of the loss chart have exactly this color."""
     shot = plot.chart.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
-    seen = np.frombuffer(shot.constBits(), np.uint32) & 0xFFFFFF
-    return int((seen == int(color[1:], 16)).sum())
+    colors = np.frombuffer(shot.constBits(), np.uint32) & 0xFFFFFF
+    return int((colors == int(color[1:], 16)).sum())
 
 
 def choose(plot: LossPlot, name: str) -> None:
@@ -127,10 +127,10 @@ def test_strip_is_painted_after_the_loss_chart(qtbot: QtBot, plot: LossPlot) -> 
     plot.redraw_now()
     assert shown.get_shown_points()[1].max() == 7.0, "`redraw_now` paints both at once"
     plot.add_event(step_done(1002, 1.0, grad_norm=9.0))
-    seen: list[float] = []  # of the lower chart when the upper one has just been painted
-    plot.redrawn.connect(lambda: seen.append(shown.get_shown_points()[1].max()))
-    qtbot.waitUntil(lambda: bool(seen))
-    assert seen[0] == 7.0
+    maxima: list[float] = []  # of the lower chart when the upper one has just been painted
+    plot.redrawn.connect(lambda: maxima.append(shown.get_shown_points()[1].max()))
+    qtbot.waitUntil(lambda: bool(maxima))
+    assert maxima[0] == 7.0
     qtbot.waitUntil(lambda: shown.get_shown_points()[1].max() == 9.0)
 
 
@@ -152,12 +152,12 @@ def test_charts_show_all_steps_until_zoomed(qtbot: QtBot, plot: LossPlot) -> Non
     assert plot.strip.get_x_range() == plot.chart.get_x_range()
     qtbot.keyClicks(plot, "+")
     assert not plot.bar.show_all.isHidden()
-    seen = plot.chart.get_x_range()
-    assert 48 < seen[1] - seen[0] < 52
-    assert plot.strip.get_x_range() == seen
+    zoomed = plot.chart.get_x_range()
+    assert 48 < zoomed[1] - zoomed[0] < 52
+    assert plot.strip.get_x_range() == zoomed
     plot.add_event(step_done(150, 1.0))
     plot.redraw_now()
-    assert plot.chart.get_x_range() == seen, "new steps do not move what is looked at"
+    assert plot.chart.get_x_range() == zoomed, "new steps do not move what is looked at"
     plot.bar.show_all.click()
     assert plot.chart.get_x_range()[1] > 150
     assert plot.bar.show_all.isHidden()
@@ -182,8 +182,8 @@ def test_axis_numbers_do_not_overlap(qapp: QApplication, height: int) -> None:
             for value in level
         ]
         assert values
-        places = sorted(height * (value - low) / (high - low) for value in values)
-        apart = [after - before for before, after in itertools.pairwise(places)]
+        positions = sorted(height * (value - low) / (high - low) for value in values)
+        apart = [after - before for before, after in itertools.pairwise(positions)]
         assert all(distance >= theme.Size.CAPTION for distance in apart)
 
 
@@ -426,10 +426,10 @@ def test_dragging_the_line_sets_the_limit_once(qtbot: QtBot, histogram: LengthHi
         return view.mapFromScene(box.mapViewToScene(QPointF(tokens, 0.5)))
 
     def mouse(kind: QEvent.Type, tokens: float, held: Qt.MouseButton) -> None:
-        place = QPointF(at(tokens))
+        position = QPointF(at(tokens))
         button = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseMove else LEFT
         event = QMouseEvent(
-            kind, place, view.viewport().mapToGlobal(place), button, held, NO_MODIFIER
+            kind, position, view.viewport().mapToGlobal(position), button, held, NO_MODIFIER
         )
         QApplication.sendEvent(view.viewport(), event)
         qtbot.wait(30)

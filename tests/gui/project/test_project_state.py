@@ -16,10 +16,10 @@ from tests.gui.conftest import WAIT
 
 
 def _messages(state: ProjectState) -> list[Toast]:
-    found: list[Toast] = []
-    state.messages.posted.connect(found.append)
+    posted: list[Toast] = []
+    state.messages.posted.connect(posted.append)
     state.messages.connect_view()
-    return found
+    return posted
 
 
 def test_change_is_undone_and_redone(qtbot: QtBot, state: ProjectState) -> None:
@@ -117,7 +117,7 @@ def test_failed_save_is_reported_and_keeps_the_change(
     qtbot: QtBot, state: ProjectState, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.open(project_folder)
-    told = _messages(state)
+    messages = _messages(state)
 
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -125,8 +125,8 @@ def test_failed_save_is_reported_and_keeps_the_change(
     monkeypatch.setattr(project, "write_atomic", no_room)
     state.set("lora", "rank", 64)
     assert not state.save()
-    assert told[0].problem is not None
-    assert told[0].problem.code == "project.not_saved"
+    assert messages[0].problem is not None
+    assert messages[0].problem.code == "project.not_saved"
     assert state.dirty
 
 
@@ -148,10 +148,10 @@ def test_opening_a_missing_project_keeps_the_open_one(
     state: ProjectState, project_folder: Path, tmp_path: Path
 ) -> None:
     state.open(project_folder)
-    told = _messages(state)
+    messages = _messages(state)
     assert not state.open(tmp_path / "nowhere")
     assert state.name == "support bot"
-    assert told[0].level == "error"
+    assert messages[0].level == "error"
 
 
 def test_reported_problems_stay_until_the_next_report(state: ProjectState) -> None:
@@ -175,11 +175,11 @@ def test_repeated_problem_is_listed_once_with_highest_severity(
 
 
 def test_answer_is_kept_until_it_is_cleared(qtbot: QtBot, state: ProjectState) -> None:
-    found = events.DevicesFound(devices=())
+    devices = events.DevicesFound(devices=())
     with qtbot.waitSignal(state.facts_changed) as signal:
-        state.set_answer(found)
+        state.set_answer(devices)
     assert signal.args == ["devices"]
-    assert state.facts.devices is found
+    assert state.facts.devices is devices
     state.forget("devices")
     assert state.facts.devices is None
 
@@ -187,8 +187,8 @@ def test_answer_is_kept_until_it_is_cleared(qtbot: QtBot, state: ProjectState) -
 def test_messages_are_queued_until_a_view_connects(state: ProjectState) -> None:
     state.messages.info("One.")
     state.messages.error("Two.")
-    told = _messages(state)
+    messages = _messages(state)
     state.messages.warning("Three.")
-    assert [(item.level, item.text) for item in told] == [
+    assert [(item.level, item.text) for item in messages] == [
         ("info", "One."), ("error", "Two."), ("warning", "Three."),
     ]  # fmt: skip

@@ -54,14 +54,14 @@ def window(
     file.write_text(json.dumps(screenshots.scenario(tmp_path)))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
     _look(qapp, code, size, Qt.LayoutDirection.RightToLeft if mirrored else None)
-    made = make_window(Preferences(tour_seen=True), lazy_pages.make_step_pages)
-    made.resize(1280, 800)
-    made.show()
-    made.open_project(screenshots.make_project(tmp_path))
-    yield made
-    made.leave()
-    made.close()
-    made.deleteLater()
+    main_window = make_window(Preferences(tour_seen=True), lazy_pages.make_step_pages)
+    main_window.resize(1280, 800)
+    main_window.show()
+    main_window.open_project(screenshots.make_project(tmp_path))
+    yield main_window
+    main_window.leave()
+    main_window.close()
+    main_window.deleteLater()
     qapp.processEvents()
     _look(qapp, "en", 100, Qt.LayoutDirection.LeftToRight)
 
@@ -104,25 +104,25 @@ def _dialogs(window: Window) -> Iterator[Dialog]:
 @pytest.mark.parametrize("window", LOOKS, indirect=True)
 def test_pages_have_no_cut_texts_or_unreachable_controls(window: Window) -> None:
     wrong = []
-    for place in _visit(window):
-        shown = window.findChildren(Dialog) if place.endswith("Dialog") else [window]
-        wrong += [f"{place}: {item}" for item in _faults(shown)]
+    for name in _visit(window):
+        shown = window.findChildren(Dialog) if name.endswith("Dialog") else [window]
+        wrong += [f"{name}: {item}" for item in _faults(shown)]
     assert not wrong, "\n" + "\n".join(dict.fromkeys(wrong))
 
 
 def _faults(shown: Sequence[QWidget]) -> list[str]:
     """Return layout faults that persist; a busy machine needs time for the layout."""
     for _ in range(_LOOKS_AT_MOST):
-        found = [
+        faults = [
             f"{what}: {item}"
             for root in shown
             for what, look in _KINDS.items()
             for item in look(root)
         ]
-        if not found:
+        if not faults:
             break
         QTest.qWait(200)
-    return found
+    return faults
 
 
 @pytest.fixture

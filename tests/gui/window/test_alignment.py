@@ -56,12 +56,12 @@ def test_settings_stay_left_at_their_maximum_width(qtbot: QtBot, state: ProjectS
     assert columns.x() == Spacing.PAGE
 
 
-def _first_ink(picture: QImage, place: QRect) -> int:
+def _first_ink(picture: QImage, area: QRect) -> int:
     """Return the top row, in pixels, with ink in the first letter."""
     return next(
         y
-        for y in range(place.top(), place.bottom() + 1)
-        for x in range(place.left(), place.left() + 8)
+        for y in range(area.top(), area.bottom() + 1)
+        for x in range(area.left(), area.left() + 8)
         if picture.pixelColor(x, y).lightness() < 160
     )
 
@@ -165,5 +165,5 @@ def test_missing_source_is_marked_on_its_card(qtbot: QtBot, tmp_path: Path) -> N
     qtbot.addWidget(sources)
     sources.base = tmp_path
     sources.show_value(({"path": "there.jsonl"}, {"path": "gone.jsonl"}, {"path": "org/name"}))
-    said = [card.verdict.text() for card in sources.cards]
-    assert ["not found" in text for text in said] == [False, True, False]
+    verdicts = [card.verdict.text() for card in sources.cards]
+    assert ["not found" in text for text in verdicts] == [False, True, False]

@@ -71,14 +71,14 @@ def test_only_an_adapter_dropped_on_merge_starts_an_import(
     page = MergingPage(state)
     qtbot.addWidget(page)
     page.show()
-    asked: list[tuple[str, str]] = []
-    page.import_requested.connect(lambda what, place: asked.append((what, place)))
+    requests: list[tuple[str, str]] = []
+    page.import_requested.connect(lambda what, path: requests.append((what, path)))
     folder = tmp_path / "style"
     folder.mkdir()
     assert not _drop(page, folder)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     assert _drop(page, folder)
-    assert asked == [("adapter", str(folder))]
+    assert requests == [("adapter", str(folder))]
     state.undo.setClean()
 
 

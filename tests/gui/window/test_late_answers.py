@@ -41,13 +41,13 @@ class Lane(QObject):
 
     event_received = Signal(object)
     ended = Signal()
-    made: list[Lane]
+    created: list[Lane]
 
     @classmethod
     def create(cls) -> Lane:
         lane = cls()
         lane.sent, lane.killed = [], False
-        cls.made.append(lane)
+        cls.created.append(lane)
         return lane
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class Lane(QObject):
         return True
 
 
-class Asked:
+class InspectionSession:
     """A window with its real pages over fake worker threads."""
 
     def __init__(self, window: Window) -> None:
@@ -78,167 +78,175 @@ class Asked:
 
     def questions(self, kind: str) -> list[Any]:
         """Return the questions to all live threads, latest last."""
-        sent = [question for lane in Lane.made for question in lane.sent if not lane.killed]
+        sent = [question for lane in Lane.created for question in lane.sent if not lane.killed]
         return [question for question in sent if question.kind == kind]
 
     def lane(self, question: Any) -> Lane:
-        return next(lane for lane in reversed(Lane.made) if question in lane.sent)
+        return next(lane for lane in reversed(Lane.created) if question in lane.sent)
 
-    def tell(self, question: Any, *found: events.Event) -> None:
+    def tell(self, question: Any, *answers: events.Event) -> None:
         """Emit events although the question may be outdated."""
-        for event in found:
+        for event in answers:
             self.lane(question).event_received.emit(event.model_copy(update={"id": question.id}))
 
-    def answer(self, question: Any, *found: events.Event) -> None:
-        self.tell(question, *found, events.Done())
+    def answer(self, question: Any, *answers: events.Event) -> None:
+        self.tell(question, *answers, events.Done())
 
 
 @pytest.fixture
-def asked(
+def session(
     qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, project_folder: Path,
     scenario: Callable[..., None],
-) -> Iterator[Asked]:  # fmt: skip
+) -> Iterator[InspectionSession]:  # fmt: skip
     """Yield a window whose inspector was asked about a model and a dataset."""
-    Lane.made = []
+    Lane.created = []
     monkeypatch.setattr(inspector, "WorkerThread", Lane)
     window = make_window(Preferences())
     window.show()
     window.open_project(project_folder)
-    for place in ("model", "dataset"):
-        window.show_page(place)
-    found = Asked(window)
-    qtbot.waitUntil(lambda: bool(found.questions("inspect_model")), timeout=WAIT)
-    yield found
+    for page in ("model", "dataset"):
+        window.show_page(page)
+    opened = InspectionSession(window)
+    qtbot.waitUntil(lambda: bool(opened.questions("inspect_model")), timeout=WAIT)
+    yield opened
     window.state.undo.setClean()
     window.close()
     window.deleteLater()
 
 
-def latest(asked: Asked, kind: str) -> Any:
-    return asked.questions(kind)[-1]
+def latest(session: InspectionSession, kind: str) -> Any:
+    return session.questions(kind)[-1]
 
 
 # --- about what was chosen before -----------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_facts_of_the_previous_model_are_dropped(asked: Asked) -> None:
-    before = latest(asked, "inspect_model")
-    asked.state.set("model", "source", "org/other")
-    asked.answer(before, model_facts.model(missing_bytes=10**9))
-    assert asked.state.facts.model is None
-    page = asked.window.pages["model"]
+def test_facts_of_the_previous_model_are_dropped(session: InspectionSession) -> None:
+    before = latest(session, "inspect_model")
+    session.state.set("model", "source", "org/other")
+    session.answer(before, model_facts.model(missing_bytes=10**9))
+    assert session.state.facts.model is None
+    page = session.window.pages["model"]
     assert not page.download.start.isVisibleTo(page)  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
-def test_facts_are_dropped_when_the_new_source_is_missing(asked: Asked) -> None:
-    before = latest(asked, "inspect_model")
-    asked.state.set("model", "source", "./nowhere")  # nothing is asked about it
-    asked.answer(before, model_facts.model())
-    assert asked.state.facts.model is None
+def test_facts_are_dropped_when_the_new_source_is_missing(session: InspectionSession) -> None:
+    before = latest(session, "inspect_model")
+    session.state.set("model", "source", "./nowhere")  # nothing is asked about it
+    session.answer(before, model_facts.model())
+    assert session.state.facts.model is None
 
 
 @pytest.mark.slow
 def test_problem_of_the_previous_model_is_dropped(
-    asked: Asked,
+    session: InspectionSession,
 ) -> None:
-    before = latest(asked, "inspect_model")
-    asked.state.set("model", "source", "org/other")
-    asked.tell(before, events.Failed(problem=GATED))
-    assert not asked.state.list_problems("model", "source")
+    before = latest(session, "inspect_model")
+    session.state.set("model", "source", "org/other")
+    session.tell(before, events.Failed(problem=GATED))
+    assert not session.state.list_problems("model", "source")
 
 
 @pytest.mark.slow
-def test_model_restored_by_undo_is_inspected_again(asked: Asked, qtbot: QtBot) -> None:
-    before = latest(asked, "inspect_model")
-    asked.state.set("model", "source", "org/other")
-    asked.state.undo.undo()
-    asked.answer(before, model_facts.model())
-    qtbot.waitUntil(lambda: latest(asked, "inspect_model") != before, timeout=WAIT)
-    asked.answer(latest(asked, "inspect_model"), model_facts.model())
-    assert asked.state.facts.model is not None
+def test_model_restored_by_undo_is_inspected_again(
+    session: InspectionSession, qtbot: QtBot
+) -> None:
+    before = latest(session, "inspect_model")
+    session.state.set("model", "source", "org/other")
+    session.state.undo.undo()
+    session.answer(before, model_facts.model())
+    qtbot.waitUntil(lambda: latest(session, "inspect_model") != before, timeout=WAIT)
+    session.answer(latest(session, "inspect_model"), model_facts.model())
+    assert session.state.facts.model is not None
 
 
 @pytest.mark.slow
-def test_rows_of_a_removed_source_do_not_come_back(asked: Asked) -> None:
-    question = latest(asked, "inspect_dataset")
-    asked.tell(question, model_facts.dataset(complete=False))
-    assert asked.state.facts.dataset is not None
-    asked.state.set("dataset", "sources", [])
-    asked.answer(question, model_facts.dataset())
-    assert asked.state.facts.dataset is None
+def test_rows_of_a_removed_source_do_not_come_back(session: InspectionSession) -> None:
+    question = latest(session, "inspect_dataset")
+    session.tell(question, model_facts.dataset(complete=False))
+    assert session.state.facts.dataset is not None
+    session.state.set("dataset", "sources", [])
+    session.answer(question, model_facts.dataset())
+    assert session.state.facts.dataset is None
 
 
 @pytest.mark.slow
 def test_lengths_and_findings_of_the_previous_rows_are_dropped(
-    asked: Asked, project_folder: Path
+    session: InspectionSession, project_folder: Path
 ) -> None:
-    asked.answer(latest(asked, "inspect_model"), model_facts.model())
-    asked.answer(latest(asked, "inspect_dataset"), model_facts.dataset())
-    asked.window.show_page("dataset")
-    measuring, linting = latest(asked, "measure_dataset"), latest(asked, "lint_dataset")
+    session.answer(latest(session, "inspect_model"), model_facts.model())
+    session.answer(latest(session, "inspect_dataset"), model_facts.dataset())
+    session.window.show_page("dataset")
+    measuring, linting = latest(session, "measure_dataset"), latest(session, "lint_dataset")
     (project_folder / "other.jsonl").write_text("{}\n")
-    asked.state.set("dataset", "sources", [{"path": "other.jsonl"}])
-    asked.answer(measuring, model_facts.lengths())
-    asked.answer(linting, model_facts.findings())
-    assert asked.state.facts.lengths is None
-    assert asked.state.facts.findings is None
+    session.state.set("dataset", "sources", [{"path": "other.jsonl"}])
+    session.answer(measuring, model_facts.lengths())
+    session.answer(linting, model_facts.findings())
+    assert session.state.facts.lengths is None
+    assert session.state.facts.findings is None
 
 
 @pytest.mark.slow
-def test_progress_of_the_previous_inspection_is_cleared(asked: Asked, project_folder: Path) -> None:
-    question = latest(asked, "inspect_dataset")
-    asked.tell(question, events.Progress(stage="Reading rows.jsonl", done=50, total=100, eta_s=3))
-    page: Any = asked.window.pages["dataset"]
+def test_progress_of_the_previous_inspection_is_cleared(
+    session: InspectionSession, project_folder: Path
+) -> None:
+    question = latest(session, "inspect_dataset")
+    session.tell(question, events.Progress(stage="Reading rows.jsonl", done=50, total=100, eta_s=3))
+    page: Any = session.window.pages["dataset"]
     assert "50 %" in page.status.words.text()
     (project_folder / "other.jsonl").write_text("{}\n")
-    asked.state.set("dataset", "sources", [{"path": "other.jsonl"}])
+    session.state.set("dataset", "sources", [{"path": "other.jsonl"}])
     assert "50 %" not in page.status.words.text()
 
 
 @pytest.mark.slow
-def test_export_sizes_of_the_previous_model_are_dropped(asked: Asked) -> None:
-    asked.answer(latest(asked, "inspect_model"), model_facts.model())
-    asked.window.show_page("export")
-    question = latest(asked, "estimate_sizes")
-    asked.state.set("model", "source", "org/other")
-    asked.answer(question, model_facts.sizes())
-    page: Any = asked.window.pages["export"]
+def test_export_sizes_of_the_previous_model_are_dropped(session: InspectionSession) -> None:
+    session.answer(latest(session, "inspect_model"), model_facts.model())
+    session.window.show_page("export")
+    question = latest(session, "estimate_sizes")
+    session.state.set("model", "source", "org/other")
+    session.answer(question, model_facts.sizes())
+    page: Any = session.window.pages["export"]
     assert page.sizes is None
 
 
 @pytest.mark.slow
-def test_merge_plan_of_the_previous_run_is_dropped(asked: Asked, project_folder: Path) -> None:
-    page: Any = asked.window.pages["merging"]
+def test_merge_plan_of_the_previous_run_is_dropped(
+    session: InspectionSession, project_folder: Path
+) -> None:
+    page: Any = session.window.pages["merging"]
     first, second = (
         folder.create_run(project_folder / "runs", Project(name=name), project_folder)
         for name in ("a", "b")
     )
-    asked.state.set_run(first)
+    session.state.set_run(first)
     page.on_event(events.AdapterSaved(folder=str(first.adapter), bytes=9, step=1))
     page.on_shown()
-    question = latest(asked, "plan_merge")
-    asked.state.set_run(second)
-    asked.answer(question, PLAN)
+    question = latest(session, "plan_merge")
+    session.state.set_run(second)
+    session.answer(question, PLAN)
     assert page.plan is None
 
 
 @pytest.mark.slow
-def test_failed_download_is_not_shown_for_another_model(asked: Asked, qtbot: QtBot) -> None:
-    page: Any = asked.window.pages["model"]
-    asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**9))
+def test_failed_download_is_not_shown_for_another_model(
+    session: InspectionSession, qtbot: QtBot
+) -> None:
+    page: Any = session.window.pages["model"]
+    session.answer(latest(session, "inspect_model"), model_facts.model(missing_bytes=10**9))
     page.download.start.click()
-    question = latest(asked, "download_model")
-    asked.state.set("model", "source", "org/other")
+    question = latest(session, "download_model")
+    session.state.set("model", "source", "org/other")
     qtbot.waitUntil(
-        lambda: latest(asked, "inspect_model").model.source == "org/other", timeout=WAIT
+        lambda: latest(session, "inspect_model").model.source == "org/other", timeout=WAIT
     )
-    asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**6))
-    asked.tell(question, events.Failed(problem=GATED))
+    session.answer(latest(session, "inspect_model"), model_facts.model(missing_bytes=10**6))
+    session.tell(question, events.Failed(problem=GATED))
     assert page.download.status.text() == ""
     assert not page.download.page.isVisibleTo(page)
-    assert "It is gated." in asked.window.message_bar.text
+    assert "It is gated." in session.window.message_bar.text
 
 
 # --- workers that are replaced ------------------------------------------------------------------
@@ -246,47 +254,47 @@ def test_failed_download_is_not_shown_for_another_model(asked: Asked, qtbot: QtB
 
 @pytest.mark.slow
 def test_pending_question_moves_to_the_replacement_worker(
-    asked: Asked,
+    session: InspectionSession,
 ) -> None:
-    question = latest(asked, "inspect_dataset")
-    lane = asked.lane(question)
-    asked.window.inspector.restart_workers()
+    question = latest(session, "inspect_dataset")
+    lane = session.lane(question)
+    session.window.inspector.restart_workers()
     assert lane.killed
-    assert not asked.state.list_problems("dataset"), "that it was killed is no answer"
-    asked.window.inspector.restart_workers()  # offline mode on and off at once
+    assert not session.state.list_problems("dataset"), "that it was killed is no answer"
+    session.window.inspector.restart_workers()  # offline mode on and off at once
     lane.ended.emit()
-    assert asked.questions("inspect_dataset") == [question]
-    asked.answer(question, model_facts.dataset())
-    assert asked.state.facts.dataset is not None
+    assert session.questions("inspect_dataset") == [question]
+    session.answer(question, model_facts.dataset())
+    assert session.state.facts.dataset is not None
 
 
 @pytest.mark.slow
-def test_no_worker_starts_while_the_engine_is_being_moved(asked: Asked) -> None:
-    engine = asked.window.engine
-    question = latest(asked, "inspect_dataset")
-    before = list(Lane.made)
+def test_no_worker_starts_while_the_engine_is_being_moved(session: InspectionSession) -> None:
+    engine = session.window.engine
+    question = latest(session, "inspect_dataset")
+    before = list(Lane.created)
     engine.clearing.emit()
     for lane in before:
         lane.ended.emit()
-    asked.window.inspector.ask(commands.InspectOllama())
-    asked.window.inspector.prepare_worker("read_rows")
-    assert Lane.made == before
+    session.window.inspector.ask(commands.InspectOllama())
+    session.window.inspector.prepare_worker("read_rows")
+    assert Lane.created == before
     engine.changed.emit()  # it was moved
-    assert asked.questions("inspect_dataset") == [question]
-    assert len(asked.questions("inspect_ollama")) == 1
+    assert session.questions("inspect_dataset") == [question]
+    assert len(session.questions("inspect_ollama")) == 1
 
 
 # --- the account at the hub -----------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_sign_in_is_noticed_despite_a_concurrent_account_check(asked: Asked) -> None:
-    page: Any = asked.window.pages["model"]
+def test_sign_in_is_noticed_despite_a_concurrent_account_check(session: InspectionSession) -> None:
+    page: Any = session.window.pages["model"]
     page.sign_in()
     page.account.dialog.token_entered.emit("hf_x")
     page.account.dialog.reject()
     page.browser.show_source("hub")  # the first look at the account
-    asked.answer(latest(asked, "sign_in"), events.AccountFound(name="pim", has_token=True))
+    session.answer(latest(session, "sign_in"), events.AccountFound(name="pim", has_token=True))
     assert page.account.current.name == "pim"
     assert page.account.was_changed_by_user
 
@@ -295,8 +303,8 @@ def test_sign_in_is_noticed_despite_a_concurrent_account_check(asked: Asked) -> 
 
 
 @pytest.fixture
-def controller(asked: Asked) -> ChatController:
-    return asked.window.playground.controller
+def controller(session: InspectionSession) -> ChatController:
+    return session.window.playground.controller
 
 
 @pytest.fixture
@@ -318,8 +326,8 @@ def test_column_is_not_removed_while_another_awaits_an_answer(
     controller.remove_column(0)
     receive(events.Answered(id=question, column=1, text="Two.", tokens=1))
     receive(events.Done(id=question))
-    said = [controller.conversation.turns[0].get_answers(column).current for column in (0, 1)]
-    assert [take.text if take else "" for take in said] == ["One.", "Two."]
+    answers = [controller.conversation.turns[0].get_answers(column).current for column in (0, 1)]
+    assert [take.text if take else "" for take in answers] == ["One.", "Two."]
 
 
 @pytest.mark.slow
@@ -352,7 +360,7 @@ def test_history_loaded_late_keeps_the_current_conversation(
 def test_speaker_options_come_from_the_latest_scan(
     controller: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[list[SpeakerOption]] = []
+    deliveries: list[list[SpeakerOption]] = []
     new_scan_delivered = threading.Event()
     new, old = (
         SpeakerOption(SpeakerGroup.LIBRARY, name, AdapterSpeaker()) for name in ("new", "old")
@@ -366,14 +374,14 @@ def test_speaker_options_come_from_the_latest_scan(
 
     store = controller.store
     qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
-    store.choices_found.connect(told.append)
+    store.choices_found.connect(deliveries.append)
     monkeypatch.setattr(speakers, "iter_library_speakers", find)
     for folder_name in ("/old", "/new"):
         store.find_speakers(project_folder / "runs", "", (folder_name,))
-    qtbot.waitUntil(lambda: told == [[new]], timeout=WAIT)
+    qtbot.waitUntil(lambda: deliveries == [[new]], timeout=WAIT)
     new_scan_delivered.set()
     qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
-    assert told == [[new]]
+    assert deliveries == [[new]]
 
 
 @pytest.mark.slow

@@ -79,10 +79,10 @@ def test_without_a_project_step_pages_are_disabled(window: Window) -> None:
     assert not any(window.rail.button(step).isEnabled() for step in STEPS)
     window.show_page("training")
     assert window.page_name == "home"
-    for place in ("runs", "playground", "settings"):
-        window.rail.button(place).click()
-        assert window.page_name == place
-        assert window.rail.button(place).isChecked()
+    for page in ("runs", "playground", "settings"):
+        window.rail.button(page).click()
+        assert window.page_name == page
+        assert window.rail.button(page).isChecked()
 
 
 @pytest.mark.slow
@@ -101,15 +101,15 @@ def test_project_opens_at_the_first_incomplete_step(
 
 @pytest.mark.slow
 def test_lazy_pages_receive_the_opened_signal(window: Window, project_folder: Path) -> None:
-    heard: list[str] = []
+    projects: list[str] = []
     opened = window.state.opened
     window.lazy_pages.created.connect(
-        lambda: opened.connect(lambda: heard.append(window.state.draft.name))
+        lambda: opened.connect(lambda: projects.append(window.state.draft.name))
     )
 
     window.open_project(project_folder)
 
-    assert heard == ["support bot"]
+    assert projects == ["support bot"]
 
 
 @pytest.mark.slow
@@ -131,9 +131,9 @@ def test_every_page_has_a_shortcut(qtbot: QtBot, window: Window, project_folder:
             window, getattr(Qt.Key, f"Key_{number}"), Qt.KeyboardModifier.ControlModifier
         )
         assert window.page_name == step
-    for key, place in (("7", "runs"), ("8", "playground"), ("9", "settings"), ("0", "home")):
+    for key, page in (("7", "runs"), ("8", "playground"), ("9", "settings"), ("0", "home")):
         qtbot.keyClick(window, getattr(Qt.Key, f"Key_{key}"), Qt.KeyboardModifier.ControlModifier)
-        assert window.page_name == place
+        assert window.page_name == page
 
 
 @pytest.mark.slow
@@ -186,9 +186,9 @@ def test_tab_order_is_rail_header_page_problems(
     way = tab_order.list_focus_order(window)
     assert window.strip.isVisible()
     parts = (window.rail, window.header, window.pages["model"], window.strip)
-    found = [next(part for part in parts if part.isAncestorOf(stop)) for stop in way]
-    assert found == sorted(found, key=parts.index)
-    assert set(found) == set(parts)
+    order = [next(part for part in parts if part.isAncestorOf(stop)) for stop in way]
+    assert order == sorted(order, key=parts.index)
+    assert set(order) == set(parts)
 
 
 @pytest.mark.slow
@@ -260,16 +260,16 @@ def test_recent_projects_list_unfinished_ones_first(
         id="a", step=7, steps=20, epoch=0.3, loss=1.0, learning_rate=1e-4, grad_norm=1.0, tokens=1,
         tokens_per_s=1.0, memory_bytes=1, eta_s=1.0,
     )  # fmt: skip
-    told = [events.Started(id="a", command="train"), step]
-    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    recorded = [events.Started(id="a", command="train"), step]
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in recorded))
     run.checkpoint(10).mkdir(parents=True)
     window.state.create(tmp_path / "later", "later")
     window.show_page("home")
     assert len(window.home.summaries) == 2, "listed before their runs are read"
     qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
-    assert [seen.name for seen in window.home.summaries] == ["support bot", "later"]
+    assert [summary.name for summary in window.home.summaries] == ["support bot", "later"]
     assert window.home.summaries[0].status_text == "Interrupted, step 7 of 20"
-    unfinished = [made.text() for made in window.home.unfinished.findChildren(QLabel)]
+    unfinished = [label.text() for label in window.home.unfinished.findChildren(QLabel)]
     assert "support bot" in unfinished
     assert "later" not in unfinished
     assert window.home.summaries[0].is_resumable
@@ -287,7 +287,7 @@ def test_late_result_of_an_old_project_scan_is_ignored(
     window.open_project(project_folder)
     window.show_page("home")
     qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
-    assert [seen.name for seen in window.home.summaries] == ["support bot"]
+    assert [summary.name for summary in window.home.summaries] == ["support bot"]
 
 
 @pytest.mark.slow
@@ -323,7 +323,9 @@ def test_paused_training_is_resumed_from_home(
     window.show_page("home")
     qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
     assert window.home.summaries[0].status_text.startswith("Paused, step ")
-    (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
+    (resume,) = [
+        button for button in window.home.findChildren(QPushButton) if button.text() == "Resume"
+    ]
     resume.click()
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
     assert window.page_name == "training"
@@ -347,12 +349,14 @@ def test_moved_project_is_marked_missing_and_can_be_located(
     moved = project_folder.rename(tmp_path / "elsewhere")
     window.show_page("home")
     qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
-    assert [(seen.name, seen.is_missing) for seen in window.home.summaries] == [
+    assert [(summary.name, summary.is_missing) for summary in window.home.summaries] == [
         ("later", False),
         ("support bot", True),
     ]
     assert "Not found" in window.home.summaries[1].status_text
-    (locate,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Locate…"]
+    (locate,) = [
+        button for button in window.home.findChildren(QPushButton) if button.text() == "Locate…"
+    ]
     locate.click()
     (dialog,) = window.findChildren(QFileDialog)
     dialog.fileSelected.emit(str(moved / "support bot.lorastudio"))
@@ -372,7 +376,7 @@ def test_clicking_a_problem_reveals_and_focuses_its_field(
     window.state.set("training", "seed", -1)
     window.show_page("model")
     links = [
-        made for made in window.strip.findChildren(QPushButton) if made.text().startswith("Seed")
+        link for link in window.strip.findChildren(QPushButton) if link.text().startswith("Seed")
     ]
     links[0].click()
     assert window.page_name == "training"
@@ -386,7 +390,11 @@ def test_clicking_a_problem_reveals_and_focuses_its_field(
 def test_long_problem_link_is_elided(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", "a very long value that is certainly no number at all")
-    links = [made for made in window.strip.findChildren(ElidedLink) if "Seed" in made.text()]
+    links = [
+        link_in_strip
+        for link_in_strip in window.strip.findChildren(ElidedLink)
+        if "Seed" in link_in_strip.text()
+    ]
     link = links[-1]
     assert link.minimumSizeHint().width() < link.sizeHint().width() / 2
     link.resize(link.sizeHint())
@@ -421,8 +429,8 @@ def test_fix_in_the_problem_strip_is_applied(window: Window, project_folder: Pat
     window.state.set("training", "seed", -1)
     window.strip.set_open(True)
     fixes = [
-        made for made in window.strip.findChildren(QPushButton)
-        if made.text() == "Use the default (42)"
+        button for button in window.strip.findChildren(QPushButton)
+        if button.text() == "Use the default (42)"
     ]  # fmt: skip
     fixes[0].click()
     assert window.state.get("training", "seed") == 42
@@ -463,8 +471,8 @@ def test_refused_source_is_a_problem_of_the_dataset(
     where = Where(step="dataset", field="sources", file="a.xlsx")
     refused = Problem(code="dataset.not_text", what="a.xlsx is no rows.", remedy="…", where=where)
     hint = refused.model_copy(update={"code": "dataset.odd_spelling", "severity": "warning"})
-    found = model_facts.dataset(problems=(refused, hint))
-    scenario(inspect_dataset=[{"emit": found.model_dump(mode="json", exclude={"id", "time"})}])
+    inspection = model_facts.dataset(problems=(refused, hint))
+    scenario(inspect_dataset=[{"emit": inspection.model_dump(mode="json", exclude={"id", "time"})}])
     window.open_project(project_folder)
     spec = window.state.get_spec("dataset")
     window.pages["dataset"].ask.emit(commands.InspectDataset.model_validate({"dataset": spec}))
@@ -490,8 +498,8 @@ def test_missing_ollama_is_only_a_warning(window: Window, project_folder: Path) 
 def test_only_the_latest_inspection_of_a_kind_is_answered(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
-    found = {"emit": {"kind": "devices_found", "devices": []}}
-    scenario(inspect_devices=[{"sleep": 0.3}, found])
+    answer = {"emit": {"kind": "devices_found", "devices": []}}
+    scenario(inspect_devices=[{"sleep": 0.3}, answer])
     window.open_project(project_folder)
     first, second = commands.InspectDevices(), commands.InspectDevices()
     window.inspector.ask(first)
@@ -874,12 +882,12 @@ def test_header_shows_queued_runs_and_links_to_the_queue(
 ) -> None:
     window.open_project(project_folder)
     assert window.header.queue.isHidden()
-    made = [
+    runs = [
         run_folder.create_run(project_folder / "runs", window.state.draft.freeze(), project_folder)
         for _ in range(2)
     ]
     window.queue.pause()
-    window.queue.add([QueuedRun(run=run.path.name) for run in made])
+    window.queue.add([QueuedRun(run=run.path.name) for run in runs])
     window.queue.pause()
     assert window.header.queue.text() == "2 queued"
     window.header.queue.click()

@@ -27,12 +27,12 @@ from tests.helpers import plain_pages
 @pytest.fixture
 def other(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """Yield a second window; locks belong to an open file, so one process can stand for two."""
-    made = make_window(Preferences(), plain_pages.pages)
-    made.show()
-    yield made
-    made.state.undo.setClean()
-    made.close()
-    made.deleteLater()
+    second_window = make_window(Preferences(), plain_pages.pages)
+    second_window.show()
+    yield second_window
+    second_window.state.undo.setClean()
+    second_window.close()
+    second_window.deleteLater()
 
 
 def _file(folder: Path) -> Path:
@@ -210,7 +210,7 @@ def test_missing_engine_is_reported_and_projects_stay_editable(
     assert window.message_bar.isVisible()
     window.message_bar.more.click()
     (dialog,) = window.findChildren(ProblemDialog)
-    assert any(made.text() == "Close" for made in dialog.findChildren(QPushButton))
+    assert any(button.text() == "Close" for button in dialog.findChildren(QPushButton))
     dialog.reject()
     window.state.set("lora", "rank", 32)
     assert window.save()

@@ -26,17 +26,17 @@ Scenario = Callable[..., None]
 def window_reload(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[WindowReload]:
     first = make_window(Preferences(language="en"), plain_pages.pages)
     first.show()
-    made = WindowReload(
+    reload = WindowReload(
         qapp, first, lambda preferences: make_window(preferences, plain_pages.pages)
     )
-    yield made
-    if made.window.jobs.running:
-        made.window.jobs.cancel()
-        qtbot.waitUntil(lambda: not made.window.jobs.running, timeout=WAIT)
-    made.window.state.undo.setClean()
-    made.window.close()
-    made.window.deleteLater()
-    made.deleteLater()
+    yield reload
+    if reload.window.jobs.running:
+        reload.window.jobs.cancel()
+        qtbot.waitUntil(lambda: not reload.window.jobs.running, timeout=WAIT)
+    reload.window.state.undo.setClean()
+    reload.window.close()
+    reload.window.deleteLater()
+    reload.deleteLater()
     language.install(qapp, "en")
     message_translation.clear_cache()
 

@@ -19,7 +19,7 @@ def user(text: str) -> Message:
     return Message(role="user", content=text)
 
 
-def told(text: str, **fields: Any) -> Message:
+def untrained_answer(text: str, **fields: Any) -> Message:
     """Return an untrained answer."""
     return Message(role="assistant", content=text, **fields)
 
@@ -81,7 +81,7 @@ ALPACA: list[tuple[dict[str, Any], Sample]] = [
     ({"query": "Why?", "response": "So.", "history": [["Who?", "I."]]}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
     ({"instruction": "Who?", "output": ["I."]}, QA),
     ({"instruction": "Who?", "output": ["I.", "Me.", "Myself."]}, QA),
-    ({"instruction": "Human:Hi\nAssistant:Yes?\nHuman:Who?\nAssistant:", "input": "", "output": "I."}, sft(user("Hi"), told("Yes?"), user("Who?"), answer("I."))),
+    ({"instruction": "Human:Hi\nAssistant:Yes?\nHuman:Who?\nAssistant:", "input": "", "output": "I."}, sft(user("Hi"), untrained_answer("Yes?"), user("Who?"), answer("I."))),
     ({"instruction": "Add 1 and 2.", "output": 3}, sft(user("Add 1 and 2."), answer("3"))),
     ({"instruction": "Half?", "output": 0.5}, sft(user("Half?"), answer("0.5"))),
     ({"instruction": "List.", "output": {"a": [1, "é"]}}, sft(user("List."), answer('{"a": [1, "é"]}'))),
@@ -134,7 +134,7 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]}, QA),
     (
         {"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]},
-        sft(system("S"), user("Hi"), told("Yes"), user("Who?"), answer("I.")),
+        sft(system("S"), user("Hi"), untrained_answer("Yes"), user("Who?"), answer("I.")),
     ),
     ({"prompt": [{"role": "user", "content": "Who?"}], "completion": "I."}, QA),
     ({"prompt": "[{'role': 'user', 'content': 'Who?'}]", "completion": '[{"role": "assistant", "content": "I."}]'}, QA),
@@ -143,11 +143,11 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"question": MESSAGES[:1], "answer": "I."}, QA),
     ({"input": "Who?", "reasoning_content": "Hm.", "content": "I."}, sft(user("Who?"), answer("I.", thinking="Hm."))),
     ({"messages": MESSAGES[:1], "reasoning": "Hm.", "answer": "I.", "model": "m"}, sft(user("Who?"), answer("I.", thinking="Hm."))),
-    ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}], "response": "So."}, sft(user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}], "response": "So."}, sft(user("Who?"), untrained_answer("I."), user("Why?"), answer("So."))),
     ({"input": MESSAGES[:1], "output": "I.", "reasoning": "on", "version": "v1"}, QA),
     (
         {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]}, {"type": "function_call", "call_id": "c1", "id": "fc", "name": "weather", "arguments": '{"city": "Rome"}'}, {"type": "function_call_output", "call_id": "c1", "output": "sun"}], "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Sunny."}]}]},
-        sft(user("Weather?"), told("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun", "weather"), answer("Sunny.")),
+        sft(user("Weather?"), untrained_answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun", "weather"), answer("Sunny.")),
     ),
     (
         {"request": {"messages": MESSAGES[:1]}, "response": {"role": "assistant", "content": [{"type": "text", "text": "I look."}, {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}], "stop_reason": "tool_use"}},
@@ -236,7 +236,7 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": [{"role": "developer", "content": "S"}, *MESSAGES]}, sft(system("S"), user("Who?"), answer("I."))),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Wh"}, {"type": "text", "text": "o?"}]}, {"role": "Assistant", "content": "I."}]}, QA),
     ({"messages": [{"role": "user", "content": [{"type": "text", "content": "Who?"}]}, {"role": "assistant", "content": "I."}]}, QA),
-    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "weight": 0}, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So.", "weight": 1}]}, sft(user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "weight": 0}, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So.", "weight": 1}]}, sft(user("Who?"), untrained_answer("I."), user("Why?"), answer("So."))),
     ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "reasoning_content": "Hm."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
     ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "thinking": "Hm."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
     ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "reasoning": "Hm."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
@@ -248,13 +248,13 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome", "unit": None}}}]}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)))),
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}}, {"role": "function", "name": "weather", "content": {"sun": True}}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tool('{"sun": true}', "weather"), answer("Sunny."))),
     ({"messages": [{"role": "user", "content": [{"type": "text", "value": "Weather?"}]}, {"role": "assistant", "content": [{"type": "reasoning", "value": "Hm."}, {"type": "tool_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'}, {"type": "tool_call", "value": '[{"name": "weather", "arguments": {}}]'}]}]}, sft(user("Weather?"), answer("", thinking="Hm.", tool_calls=(call("weather", city="Rome"), call("weather"))))),
-    ({"messages": [{**MESSAGES[0], "loss_weight": 0.0}, {**MESSAGES[1], "loss_weight": 0.0}, MESSAGES[0], {**MESSAGES[1], "loss_weight": 1.0}]}, sft(user("Who?"), told("I."), user("Who?"), answer("I."))),
+    ({"messages": [{**MESSAGES[0], "loss_weight": 0.0}, {**MESSAGES[1], "loss_weight": 0.0}, MESSAGES[0], {**MESSAGES[1], "loss_weight": 1.0}]}, sft(user("Who?"), untrained_answer("I."), user("Who?"), answer("I."))),
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun", "weather"), answer("Sunny."))),
     ({"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "I."}]}]}, QA),
     ({"title": "Me", "mapping": EXPORTED, "current_node": "d"}, QA),
     (
         {"messages": [MESSAGES[0], {"role": "assistant", "content": "Me.", "masked": True}, {"role": "user", "content": "Why?", "masked": True}, {"role": "assistant", "content": "So.", "masked": False}]},
-        sft(user("Who?"), told("Me."), user("Why?"), answer("So.")),
+        sft(user("Who?"), untrained_answer("Me."), user("Why?"), answer("So.")),
     ),
     (
         {"system": [{"text": "S"}], "messages": [{"role": "user", "content": [{"text": "Weather?"}]}, {"role": "assistant", "content": [{"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "x"}}}, {"toolUse": {"toolUseId": "c1", "name": "weather", "input": {"city": "Rome"}}}]}, {"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "content": [{"json": {"sun": True}}], "status": "success"}}]}, {"role": "assistant", "content": [{"text": "Sunny."}]}], "toolConfig": {"tools": [{"toolSpec": {"name": "weather", "description": "Tells it.", "inputSchema": {"json": {"type": "object"}}}}]}},
@@ -320,7 +320,7 @@ PREFERENCE: list[tuple[dict[str, Any], Sample]] = [
         {"input": {"messages": MESSAGES[:1], "tools": [WEATHER], "parallel_tool_calls": True}, "preferred_output": MESSAGES[1:], "non_preferred_output": [{"role": "assistant", "content": "You."}]},
         pair([user("Who?")], [answer("I.")], [answer("You.")], tools=(WEATHER,)),
     ),
-    ({"chosen": HH + "I.", "rejected": HH + "You."}, pair([user("Hi"), told("Yes?"), user("Who?")], [answer("I.")], [answer("You.")])),
+    ({"chosen": HH + "I.", "rejected": HH + "You."}, pair([user("Hi"), untrained_answer("Yes?"), user("Who?")], [answer("I.")], [answer("You.")])),
     ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "chosen": " I.", "rejected": " You."}, GOOD_BAD),
     ({"chosen": "The sky is blue.", "rejected": "The sky is green."}, pair([user("The sky is")], [answer(" blue.")], [answer(" green.")])),
     ({"chosen": "Blue.", "rejected": "Green."}, pair([], [answer("Blue.")], [answer("Green.")])),
@@ -330,7 +330,7 @@ PREFERENCE: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "Who?", "chosen": '[{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]', "rejected": '[{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "You."}]'}, GOOD_BAD),
     (
         {"chosen": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "rejected": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Dunno."}]},
-        pair([user("Who?"), told("I."), user("Why?")], [answer("So.")], [answer("Dunno.")]),
+        pair([user("Who?"), untrained_answer("I."), user("Why?")], [answer("So.")], [answer("Dunno.")]),
     ),
     (
         {"prompt": MESSAGES[:1], "chosen": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": "b"}}}]}, {"role": "tool", "name": "f", "content": "c"}, {"role": "assistant", "content": "I."}], "rejected": [{"role": "assistant", "content": "You."}], "tools": [{"type": "function", "function": WEATHER}]},
@@ -368,7 +368,7 @@ KTO: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "Who?", "response": "I.", "thumbs": "thumbs_up"}, kto(True, user("Who?"), answer("I."))),
     ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}], "label": False}, kto(False, user("Who?"), answer("I."))),
     ({"instruction": "Add.", "input": "1 2", "output": "3", "kto_tag": True}, kto(True, user("Add.\n1 2"), answer("3"))),
-    ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "label": True}, kto(True, user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "label": True}, kto(True, user("Who?"), untrained_answer("I."), user("Why?"), answer("So."))),
     ({"chosen": MESSAGES[:1], "completion": MESSAGES[1:], "label": True}, kto(True, user("Who?"), answer("I."))),
     ({"completion": "I.", "label": False}, kto(False, answer("I."))),
 ]  # fmt: skip
@@ -792,17 +792,17 @@ def test_chosen_format_that_fits_no_row_gives_the_reason() -> None:
 )
 def test_choice_labels_follow_the_style_of_the_answers(answers: list[Any], labels: str) -> None:
     texts = {"opa": "x", "opb": "y", "opc": "z"}
-    rows = [{"question": "Q", **texts, "answer": given} for given in answers]
+    rows = [{"question": "Q", **texts, "answer": answer} for answer in answers]
     verdict = detect(rows, list(rows[0]))
     assert verdict.format == "question_answer"
     for row in rows:
-        asked, said = convert(row, verdict.format, verdict.mapping).messages
-        assert asked.content == "Q\n" + "\n".join(
+        question, reply = convert(row, verdict.format, verdict.mapping).messages
+        assert question.content == "Q\n" + "\n".join(
             f"{label}. {text}" for label, text in zip(labels, "xyz", strict=True)
         )
-        place = answers.index(row["answer"])
-        expected = {"A": 0, "b": 1, "C": 2, "x": 0, "y": 1, "z": 2}.get(row["answer"], place)
-        assert said.content == f"{labels[expected]}. {'xyz'[expected]}"
+        position = answers.index(row["answer"])
+        expected = {"A": 0, "b": 1, "C": 2, "x": 0, "y": 1, "z": 2}.get(row["answer"], position)
+        assert reply.content == f"{labels[expected]}. {'xyz'[expected]}"
 
 
 def test_ties_keep_compared_conversations_a_preference_dataset() -> None:
@@ -866,32 +866,32 @@ def test_untrained_spans_of_an_answer_are_read_from_the_turn(
 
 
 def test_training_marks_in_a_question_are_ignored() -> None:
-    asked = {"role": "user", "content": "Who?", "train_detail": [detail(0, 3, True)]}
-    assert convert({"messages": [asked, MESSAGES[1]]}, "messages") == QA
+    question = {"role": "user", "content": "Who?", "train_detail": [detail(0, 3, True)]}
+    assert convert({"messages": [question, MESSAGES[1]]}, "messages") == QA
 
 
 def test_answer_with_loss_scale_zero_is_not_trained() -> None:
     turns = [MESSAGES[0], {**MESSAGES[1], "loss_scale": 0.0}, *MESSAGES]
-    expected = sft(user("Who?"), told("I."), user("Who?"), answer("I."))
+    expected = sft(user("Who?"), untrained_answer("I."), user("Who?"), answer("I."))
     assert convert({"messages": turns}, "messages") == expected
 
 
 def test_labeled_segments_become_text_with_untrained_spans() -> None:
     pieces = [("<s>Who? ", False), ("I.</s>", True), ("", False), (" And? ", False), ("You.", True)]
     row = {"segments": [{"text": text, "label": label} for text, label in pieces]}
-    found = detect([row])
-    assert (found.format, found.task, found.mapping) == ("text", "text", {"text": "segments"})
+    verdict = detect([row])
+    assert (verdict.format, verdict.task, verdict.mapping) == ("text", "text", {"text": "segments"})
     expected = Sample("text", text="<s>Who? I.</s> And? You.", untrained=((0, 8), (14, 20)))
-    assert convert(row, "text", found.mapping) == expected
+    assert convert(row, "text", verdict.mapping) == expected
 
 
 def test_classified_sentences_are_not_labeled_segments() -> None:
-    found = detect(
+    verdict = detect(
         [{"sentences": [{"text": "Yes.", "label": True}, {"text": "No.", "label": False}]}]
     )
-    assert found.format is None
+    assert verdict.format is None
 
 
 def test_segments_without_labels_are_not_a_text() -> None:
-    found = detect([{"segments": [{"start": 0.0, "text": "Who?"}, {"start": 1.5, "text": "I."}]}])
-    assert found.format is None
+    verdict = detect([{"segments": [{"start": 0.0, "text": "Who?"}, {"start": 1.5, "text": "I."}]}])
+    assert verdict.format is None

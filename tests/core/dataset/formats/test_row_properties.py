@@ -142,23 +142,23 @@ LITERAL = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(
 
 
 @settings(max_examples=80, deadline=None)
-@given(asked=LITERAL, said=LITERAL)
-def test_text_is_preserved_exactly(asked: str, said: str) -> None:
-    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
-    talk = [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]
+@given(question=LITERAL, answer=LITERAL)
+def test_text_is_preserved_exactly(question: str, answer: str) -> None:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    talk = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
     rows: dict[RowFormat, dict[str, Any]] = {
-        "alpaca": {"instruction": asked, "output": said},
-        "question_answer": {"question": asked, "answer": said},
+        "alpaca": {"instruction": question, "output": answer},
+        "question_answer": {"question": question, "answer": answer},
         "messages": {"messages": turns},
         "sharegpt": {"conversations": talk},
     }
     for row_format, row in rows.items():
         first, second = convert(row, row_format).messages
-        assert (first.content, second.content) == (asked, said)
-    assert convert({"text": said}, "text").text == said
+        assert (first.content, second.content) == (question, answer)
+    assert convert({"text": answer}, "text").text == answer
     mapping = {"question": "Q: {a}\nB: {b}", "answer": "b"}
-    sample = convert({"a": asked, "b": said}, "question_answer", mapping)
-    assert sample.messages[0].content == f"Q: {asked}\nB: {said}"
+    sample = convert({"a": question, "b": answer}, "question_answer", mapping)
+    assert sample.messages[0].content == f"Q: {question}\nB: {answer}"
 
 
 @pytest.mark.parametrize("depth", [50, 500, 900])
@@ -178,6 +178,6 @@ def test_deeply_nested_row_converts_or_gives_a_reason(depth: int) -> None:
 def test_long_whitespace_in_a_transcript_takes_linear_time(between: str) -> None:
     talk = f"Human: a{between}b\nAssistant: c{between}d{between}<|endoftext|>{between}"
     began = time.process_time()
-    asked, said = convert({"chat": talk}, "sharegpt", {"conversations": "chat"}).messages
+    question, answer = convert({"chat": talk}, "sharegpt", {"conversations": "chat"}).messages
     assert time.process_time() - began < 2
-    assert (asked.content, said.content) == (f"a{between}b", f"c{between}d")
+    assert (question.content, answer.content) == (f"a{between}b", f"c{between}d")

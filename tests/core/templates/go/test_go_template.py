@@ -323,7 +323,7 @@ def test_infinite_nested_recursion_is_an_error_not_a_crash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "place"),
+    ("template", "position"),
     [
         ("{{.A}}\n  {{nope .A}}", (2, 5)),
         ("a\n{{if .A}}x", (2, 11)),
@@ -332,11 +332,11 @@ def test_infinite_nested_recursion_is_an_error_not_a_crash() -> None:
     ],
     ids=["unknown-function", "unclosed-block", "index-out-of-range", "multibyte-line"],
 )
-def test_error_names_line_and_column(template: str, place: tuple[int, int]) -> None:
+def test_error_names_line_and_column(template: str, position: tuple[int, int]) -> None:
     with pytest.raises(GoTemplateError) as caught:
         render(template, {"A": "x"})
-    assert (caught.value.line, caught.value.column) == place
-    assert f"line {place[0]}, column {place[1]}" in str(caught.value)
+    assert (caught.value.line, caught.value.column) == position
+    assert f"line {position[0]}, column {position[1]}" in str(caught.value)
 
 
 def test_current_date_is_the_date_given_to_render() -> None:

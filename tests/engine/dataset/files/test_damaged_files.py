@@ -84,15 +84,15 @@ PIECES = (
 )  # fmt: skip
 CODECS = ("utf-16", "utf-16-le", "utf-32", "cp1252", "utf-8-sig", "shift_jis")
 
-places = st.floats(0, 1)
+positions = st.floats(0, 1)
 damages = st.one_of(
-    st.tuples(st.just("cut"), places, places),
-    st.tuples(st.just("end"), places, places),
-    st.tuples(st.just("repeat"), places, places),
-    st.tuples(st.just("zero"), places, places),
-    st.tuples(st.just("insert"), places, st.sampled_from(PIECES)),
-    st.tuples(st.just("lines"), places, st.sampled_from([b"\r", b"\r\n", b"\n\n"])),
-    st.tuples(st.just("encode"), places, st.sampled_from(CODECS)),
+    st.tuples(st.just("cut"), positions, positions),
+    st.tuples(st.just("end"), positions, positions),
+    st.tuples(st.just("repeat"), positions, positions),
+    st.tuples(st.just("zero"), positions, positions),
+    st.tuples(st.just("insert"), positions, st.sampled_from(PIECES)),
+    st.tuples(st.just("lines"), positions, st.sampled_from([b"\r", b"\r\n", b"\n\n"])),
+    st.tuples(st.just("encode"), positions, st.sampled_from(CODECS)),
 )
 
 

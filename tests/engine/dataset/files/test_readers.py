@@ -546,7 +546,7 @@ def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> Non
     (carded / "README.md").write_text(card, "utf-8")
     (carded / "en1.csv").write_text("question,answer\nwho,me\n", "utf-8")
     (carded / "fr" / "rows.jsonl").write_text('{"question": "qui", "answer": "moi"}', "utf-8")
-    asked = [
+    sources = [
         {"path": "some/plain"},
         {"path": "some/plain", "split": "test"},
         {"path": "some/plain", "split": "other"},
@@ -575,7 +575,7 @@ def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> Non
             assert done.returncode == 0, done.stderr
             return [json.loads(line) for line in done.stdout.splitlines()]
 
-        answers = ask(asked)
+        answers = ask(sources)
     assert answers[0] == [{"question": "Q", "answer": "A"}]
     assert answers[1] == [CHAT]
     assert "one of these splits: test, train" in answers[2]
@@ -585,7 +585,7 @@ def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> Non
     assert "no branch, tag, or commit named none" in answers[6]
     assert "some/missing doesn't exist on the Hub" in answers[7]
     # Downloaded files work offline, too.
-    assert ask(asked[:1], HF_HUB_OFFLINE="1") == answers[:1]
+    assert ask(sources[:1], HF_HUB_OFFLINE="1") == answers[:1]
 
 
 # --- files without data ---------------------------------------------------------------------------

@@ -108,15 +108,15 @@ PLANTED: dict[str, list[Row]] = {
 
 def test_planted_fault_is_reported_for_exactly_its_row(tmp_path: Path) -> None:
     rows = sound(200)
-    places = {}
+    expected = {}
     rng = random.Random(3)
     for planted in PLANTED.values():
         for row in planted:
             rows.insert(rng.randrange(len(rows)), row)
     for code, planted in PLANTED.items():
-        places[code] = [rows.index(row) for row in planted]
+        expected[code] = [rows.index(row) for row in planted]
     reported = findings(tmp_path, rows)
-    assert {code: rows_of(finding) for code, finding in reported.items()} == places
+    assert {code: rows_of(finding) for code, finding in reported.items()} == expected
 
 
 @pytest.mark.parametrize("code", [code for code in PLANTED if RULES[code].fix])
@@ -134,8 +134,8 @@ def test_fix_marks_finding_fixed_and_accounts_for_every_row(tmp_path: Path, code
 
 def test_duplicates_are_distinguished_from_near_duplicates(tmp_path: Path) -> None:
     rows = sound(40)
-    asked, answered = (turn["content"] for turn in rows[3]["messages"])
-    rows += [chat(f"{asked} ", f" {answered}"), chat(LONG, LONG), chat(LONG.upper(), LONG[:-1])]
+    question, answered = (turn["content"] for turn in rows[3]["messages"])
+    rows += [chat(f"{question} ", f" {answered}"), chat(LONG, LONG), chat(LONG.upper(), LONG[:-1])]
     rows += [chat(LONG, LONG.replace("morning", "noon"))]
     reported = findings(tmp_path, rows)
     assert rows_of(reported["lint.duplicates"]) == [40]
@@ -308,9 +308,9 @@ def test_rows_leaked_from_validation_file_are_dropped(
 ) -> None:
     writer = Writer(2)
     rows, others = sound(40), sound(12, seed=5)
-    asked, answered = (turn["content"] for turn in rows[11]["messages"])
-    edited = chat(f"{asked}!", writer.edited(answered + " " + LONG, 0.03))
-    rows[11] = chat(asked, f"{answered} {LONG}")
+    question, answered = (turn["content"] for turn in rows[11]["messages"])
+    edited = chat(f"{question}!", writer.edited(answered + " " + LONG, 0.03))
+    rows[11] = chat(question, f"{answered} {LONG}")
     file = write_rows(tmp_path / "validation.jsonl", [*others, rows[4], edited])
     reported = findings(tmp_path, rows, validation_file=str(file))
     assert rows_of(reported["lint.leaked"]) == [4, 11]
@@ -355,9 +355,9 @@ def test_dropping_duplicates_keeps_one_of_each(contents: list[int], fixes: set[s
         file = write_rows(Path(folder, "rows.jsonl"), [known[content] for content in contents])
         spec = DatasetSpec.model_validate({"sources": [str(file)], "fixes": sorted(fixes)})
         division = split(mixture.open_dataset(spec, make_job()), 1, make_job())
-    kept = sorted(index for _, index in [*division.training, *division.validation])
-    assert kept == sorted({contents.index(content) for content in contents})
-    assert len(kept) + sum(map(len, division.dropped.values())) == len(contents)
+    remaining = sorted(index for _, index in [*division.training, *division.validation])
+    assert remaining == sorted({contents.index(content) for content in contents})
+    assert len(remaining) + sum(map(len, division.dropped.values())) == len(contents)
 
 
 @pytest.mark.slow

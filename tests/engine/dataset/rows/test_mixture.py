@@ -215,16 +215,16 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_rows(tmp_path / "a.jsonl", rows), second
 
 
-def places(answer: events.RowsRead) -> list[tuple[int, int]]:
+def row_positions(answer: events.RowsRead) -> list[tuple[int, int]]:
     return [(row.source, row.row) for row in answer.rows]
 
 
 def test_pages_span_all_sources(files: tuple[Path, Path]) -> None:
     answer = page(*files, first=28, count=4)
     assert (answer.first, answer.matching) == (28, 40)
-    assert places(answer) == [(0, 29), (0, 30), (1, 1), (1, 2)]
+    assert row_positions(answer) == [(0, 29), (0, 30), (1, 1), (1, 2)]
     assert answer.rows[1].messages[0].content == "Ask\nnumber 29"
-    assert places(page(*files, first=38)) == [(1, 9), (1, 10)]
+    assert row_positions(page(*files, first=38)) == [(1, 9), (1, 10)]
     assert page(*files, first=100).rows == ()
 
 
@@ -232,14 +232,14 @@ def test_skipped_rows_are_shown_with_reason_and_raw_text(
     files: tuple[Path, Path],
 ) -> None:
     answer = page(*files, which="skipped")
-    assert places(answer) == [(0, 5), (1, 3)]
+    assert row_positions(answer) == [(0, 5), (1, 3)]
     assert answer.rows[0].fault
     assert json.loads(answer.rows[0].text) == BAD
     assert (str(answer.rows[1].fault), answer.rows[1].text) == (
         "the row is not valid JSON",
         "{broken",
     )
-    assert places(page(*files, reason="the row is not valid JSON")) == [(1, 3)]
+    assert row_positions(page(*files, reason="the row is not valid JSON")) == [(1, 3)]
     assert page(*files, which="used").matching == 38
 
 
@@ -293,15 +293,15 @@ def test_search_ignores_case_and_escapes_and_column_names(
         rows = [json.loads(line) for line in files[0].read_text("utf-8").splitlines()]
         files[0].write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     answer = page(*files, search=words)
-    assert places(answer) == expected
+    assert row_positions(answer) == expected
     assert answer.matching == len(expected)
 
 
 def test_search_within_selected_rows_keeps_their_order(files: tuple[Path, Path]) -> None:
     only = ((1, 4), (0, 9), (0, 5), (0, 2), (5, 1), (0, 999))
-    assert places(page(*files, only=only)) == [(1, 4), (0, 9), (0, 5), (0, 2)]
-    assert places(page(*files, only=only, search="number")) == [(0, 9), (0, 2)]
-    assert places(page(*files, only=only, which="used", first=1, count=1)) == [(0, 9)]
+    assert row_positions(page(*files, only=only)) == [(1, 4), (0, 9), (0, 5), (0, 2)]
+    assert row_positions(page(*files, only=only, search="number")) == [(0, 9), (0, 2)]
+    assert row_positions(page(*files, only=only, which="used", first=1, count=1)) == [(0, 9)]
 
 
 def test_long_texts_are_truncated_in_pages(tmp_path: Path) -> None:
@@ -336,8 +336,8 @@ def test_sampled_half_depends_on_seed_and_survives_appending() -> None:
         return set(repeat_by_weight(rows, [0.5], seed)[:, 1].tolist())
 
     assert half(1000, 1) != half(1000, 2)
-    kept = half(1100, 1) & set(range(1000))
-    assert len(kept & half(1000, 1)) > 450
+    common = half(1100, 1) & set(range(1000))
+    assert len(common & half(1000, 1)) > 450
 
 
 # --- other people's data --------------------------------------------------------------------------

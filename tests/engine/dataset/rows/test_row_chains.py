@@ -375,8 +375,8 @@ def trees(path: Path) -> list[int]:
     rows: list[dict[str, Any]] = []
     for row in range(480):
         before = None if row % 12 == 0 else row - random.randint(1, min(2, row % 12))
-        asked, answer = (" ".join(random.choices(words, k=30)) for _ in range(2))
-        rows.append({"id": row, "parent_id": before, "instruction": asked, "output": answer})
+        question, answer = (" ".join(random.choices(words, k=30)) for _ in range(2))
+        rows.append({"id": row, "parent_id": before, "instruction": question, "output": answer})
     lines(path, rows)
     return [row // 12 for row in range(480)]
 

@@ -204,17 +204,17 @@ def test_cancel_kills_the_child_process_immediately(tmp_path: Path) -> None:
     script = tmp_path / "sleeper.py"
     script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)", "utf-8")
     job, _ = recorded_job()
-    seen: list[int] = []
+    pids: list[int] = []
 
     def on_line(line: str) -> None:
-        seen.append(int(line))
+        pids.append(int(line))
         job.flags.cancel.set()
 
     began = time.monotonic()
     with pytest.raises(CancelledError):
         child_process.run(child_process.get_python_command(str(script)), job, on_line)
     assert time.monotonic() - began < 300  # it would sleep for ten minutes
-    assert not _is_alive(seen[0])
+    assert not _is_alive(pids[0])
 
 
 def test_child_process_ends_with_its_parent(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_impossible_export_is_refused_before_it_starts(
 
 
 @pytest.mark.parametrize(
-    ("stored", "wanted", "expected"),
+    ("stored", "quantizations", "expected"),
     [
         ("bfloat16", ("Q4_K_M", "F16"), "BF16"),
         ("float16", ("Q4_K_M",), "F16"),
@@ -330,10 +330,10 @@ def test_impossible_export_is_refused_before_it_starts(
     ],
 )
 def test_first_pass_keeps_the_exact_weights(
-    stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
+    stored: str, quantizations: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
-    assert conversion.choose_first_pass(direct_gguf.open_source(model).tensors, wanted) == expected
+    assert conversion.choose_first_pass(direct_gguf.open_source(model).tensors, quantizations) == expected
 
 
 @pytest.mark.slow

@@ -216,8 +216,8 @@ def test_export_without_merge_is_tested_against_base_and_adapter(tmp_path: Path)
     tested = recorder.of(events.SelfTested)
     assert [result.stage for result in tested] == ["converted", "Q8_0"]
     assert all(result.passed and result.tokens_equal for result in tested)
-    kept = json.loads(run.selftest_file.read_text("utf-8"))
-    assert kept["answers"][0].keys() == {"prompt", "base + adapter", "converted", "Q8_0"}
+    report = json.loads(run.selftest_file.read_text("utf-8"))
+    assert report["answers"][0].keys() == {"prompt", "base + adapter", "converted", "Q8_0"}
     assert run.modelfile.is_file()
     assert sorted(file.name for file in run.gguf.iterdir()) == [
         "Harbour-Q8_0.gguf",
@@ -234,8 +234,8 @@ def test_estimated_size_matches_the_model_as_merged(tmp_path: Path) -> None:
     with_adapter(run, target_modules=["q_proj", "lm_head"])  # adds an untied output layer
     job, recorder = recorded_job()
     project = run.load_project()
-    asked = commands.EstimateSizes(model=project.model, export=project.export, run=str(run.path))
-    jobs.run_command(asked, job)
+    command = commands.EstimateSizes(model=project.model, export=project.export, run=str(run.path))
+    jobs.run_command(command, job)
     (result,) = recorder.of(events.SizesEstimated)
     file, _ = written(run)
     assert abs(result.bytes["BF16"] - file.stat().st_size) < 200  # the name in the header

@@ -133,14 +133,14 @@ def test_llama_cpp_requires_imatrix_exactly_where_we_say(
 ) -> None:
     file = outline(tmp_path / "outline.gguf")
     quantizer = gguf_quantizer.Quantizer()
-    asked = set()
+    requiring = set()
     for name in QUANTIZATIONS:
         with quantizer.capture_log() as log_lines:
             assert quantizer.run(str(file), "", name, dry=True) == 0
         if "will require an imatrix" in "".join(log_lines):
-            asked.add(name)
+            requiring.add(name)
     # IQ3_XS requires it for attention only, which this outline has.
-    assert asked == {name for name, facts in QUANTIZATIONS.items() if facts.needs_imatrix}
+    assert requiring == {name for name, facts in QUANTIZATIONS.items() if facts.needs_imatrix}
 
 
 def test_imatrix_always_skips_types_that_ignore_it() -> None:

@@ -34,11 +34,11 @@ def _run_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     methods, and it doesn't support libdevice functions."""
     convert = interpreter._implicit_cvt
 
-    def converted(given: object) -> object:
-        if isinstance(given, float):
-            handle = interpreter.TensorHandle(np.array([given], np.float32), tl.float32)
+    def converted(value: object) -> object:
+        if isinstance(value, float):
+            handle = interpreter.TensorHandle(np.array([value], np.float32), tl.float32)
             return tl.tensor(handle, tl.float32)
-        return convert(given)
+        return convert(value)
 
     monkeypatch.setattr(interpreter, "_implicit_cvt", converted)
     monkeypatch.setattr(rms_norm, "rsqrt", lambda x: tl.rsqrt(x))

@@ -35,8 +35,8 @@ def both(
     assert actual.shape == expected.shape
     g = torch.randn_like(actual)
     gradients = torch.autograd.grad(actual, inputs, g)
-    wanted = torch.autograd.grad(expected, exact, g.float())
-    return [(actual.detach(), expected.detach()), *zip(gradients, wanted, strict=True)]
+    expected_gradients = torch.autograd.grad(expected, exact, g.float())
+    return [(actual.detach(), expected.detach()), *zip(gradients, expected_gradients, strict=True)]
 
 
 def difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
@@ -103,8 +103,8 @@ def test_large_query_and_key_biases_change_nothing(bias: float) -> None:
             ),
         )
     )
-    for ours, pytorchs, wanted in zip(actual, usual, expected, strict=True):
-        assert difference(ours, wanted) < 2.0 * difference(pytorchs, wanted) + 5e-3
+    for ours, pytorchs, reference in zip(actual, usual, expected, strict=True):
+        assert difference(ours, reference) < 2.0 * difference(pytorchs, reference) + 5e-3
 
 
 @needs_products

@@ -36,10 +36,10 @@ def varlen(
         position = torch.arange(end - start)
         distance = position[:, None] - position[None, :]
         left, right = window_size
-        seen = (distance >= -right) & ((distance <= left) if left >= 0 else True)
+        mask = (distance >= -right) & ((distance <= left) if left >= 0 else True)
         q, k, v = (t[start:end].transpose(0, 1)[None] for t in (query, key, value))
         actual = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+            q, k, v, attn_mask=mask, scale=scale, enable_gqa=enable_gqa
         )
         parts.append(actual[0].transpose(0, 1))
     return torch.cat(parts)
@@ -64,10 +64,10 @@ def test_cpu_does_not_use_the_varlen_kernel() -> None:
 def test_varlen_kernel_gets_queries_in_autocast_dtype(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen: list[torch.dtype] = []
+    dtypes: list[torch.dtype] = []
 
     def varlen_attention(query: torch.Tensor, *others: Any) -> torch.Tensor:
-        seen.extend(tensor.dtype for tensor in (query, *others[:2]))
+        dtypes.extend(tensor.dtype for tensor in (query, *others[:2]))
         return query
 
     monkeypatch.setattr(sequence_packing, "can_use_varlen_kernel", lambda *_: True)
@@ -80,7 +80,7 @@ def test_varlen_kernel_gets_queries_in_autocast_dtype(
             monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind, on=is_casting: on)
             monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
             sequence_packing.packed_attention(module, query, key, key, None, documents=(5, 7))
-    assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
+    assert dtypes == [torch.float32] * 3 + [torch.bfloat16] * 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -126,8 +126,8 @@ def test_varlen_kernel_is_unused_where_missing_or_different(
     sequence_packing.is_varlen_equal.cache_clear()
     assert not sequence_packing.is_varlen_equal(*about)  # PyTorch has it only for GPUs
 
-    def other(*given: Any, **named: Any) -> torch.Tensor:
-        return torch.zeros_like(given[0]) * given[0]
+    def other(*tensors: Any, **named: Any) -> torch.Tensor:
+        return torch.zeros_like(tensors[0]) * tensors[0]
 
     monkeypatch.setattr(sequence_packing, "load_varlen_kernel", lambda: other)
     sequence_packing.is_varlen_equal.cache_clear()

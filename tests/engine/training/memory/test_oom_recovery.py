@@ -163,18 +163,18 @@ def test_oom_in_the_middle_repeats_only_that_step(start: Start, limit: Limit, at
 
 @pytest.mark.slow
 def test_longest_batch_is_probed_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+    token_counts: list[int] = []
     own = Scorer.__call__
 
     def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
         if torch.is_grad_enabled():
-            seen.append(batch.tokens)
+            token_counts.append(batch.tokens)
         return own(scorer, batch)
 
     monkeypatch.setattr(Scorer, "__call__", score)
     train(start(micro_batch=2, gradient_accumulation=3))
-    assert len(seen) == 1 + 3 + 3 + 3 + 1, "19 rows are three steps of 6 and one of a row"
-    assert seen[0] == max(seen)
+    assert len(token_counts) == 1 + 3 + 3 + 3 + 1, "19 rows are three steps of 6 and one of a row"
+    assert token_counts[0] == max(token_counts)
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -400,11 +400,11 @@ def test_oom_in_kto_lookahead_repeats_the_step_or_evaluation(
 def test_levels_halve_rows_then_recompute() -> None:
     spec = TrainingSpec(micro_batch=5, gradient_accumulation=3)
     level: MemoryLevel | None = ladder.choose_starting_level(spec)
-    seen = []
+    levels = []
     while level is not None:
-        seen.append((level.micro_batch, level.count_micro_batches(15), level.recomputing))
+        levels.append((level.micro_batch, level.count_micro_batches(15), level.recomputing))
         level = level.get_next_lower(can_recompute=True)
-    assert seen == [(5, 3, False), (2, 8, False), (1, 15, False), (1, 15, True)]
+    assert levels == [(5, 3, False), (2, 8, False), (1, 15, False), (1, 15, True)]
 
 
 def test_cutting_one_very_long_row_is_the_cheapest_fix() -> None:

@@ -72,9 +72,9 @@ def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None
 
         def evaluate(self: Trainer) -> None:
             done = len(self.state.evaluations)
-            wanted = losses[min(done, len(losses) - 1)]
+            loss = losses[min(done, len(losses) - 1)]
             objective = self.objective
-            self.objective = _Fixed(objective, wanted)
+            self.objective = _Fixed(objective, loss)
             try:
                 own(self)
             finally:
@@ -150,8 +150,8 @@ def test_adapter_with_the_lowest_eval_loss_is_kept(
     saved = channel.last(events.AdapterSaved)
     assert (saved.step, saved.best_loss) == (4, pytest.approx(1.5))
     assert run.read_manifest()["results"]["kept"] == {"step": 4, "loss": pytest.approx(1.5)}
-    kept, then = adapter_of(run.adapter), adapter_of(run.checkpoint(4))
-    assert all(torch.equal(value, then[name]) for name, value in kept.items())
+    adapter, then = adapter_of(run.adapter), adapter_of(run.checkpoint(4))
+    assert all(torch.equal(value, then[name]) for name, value in adapter.items())
     assert (run.adapter / "tokenizer_config.json").is_file()
     assert [folder.name for folder in run.best.iterdir()] == ["step-00000004"]
 
@@ -162,10 +162,10 @@ def test_resuming_a_finished_run_keeps_its_best_adapter(
     eval_losses([1.5, 1.7])
     run = start()
     train(run)
-    kept = adapter_of(run.adapter)
+    adapter = adapter_of(run.adapter)
     resumed = train(run, resume=True)
     assert resumed.last(events.AdapterSaved).step == 4
-    assert all(torch.equal(value, kept[name]) for name, value in adapter_of(run.adapter).items())
+    assert all(torch.equal(value, adapter[name]) for name, value in adapter_of(run.adapter).items())
 
 
 @pytest.mark.slow
@@ -218,9 +218,9 @@ def test_last_adapter_is_kept_without_keep_best(
     assert not run.best.exists()
 
 
-@pytest.mark.parametrize(("losses", "kept"), [([1.5, 1.4], 6), ([1.5, 1.7], 2)])
+@pytest.mark.parametrize(("losses", "saved_step"), [([1.5, 1.4], 6), ([1.5, 1.7], 2)])
 def test_stop_keeps_last_adapter_unless_eval_loss_has_risen(
-    start: Start, eval_losses: Callable[[list[float]], None], losses: list[float], kept: int
+    start: Start, eval_losses: Callable[[list[float]], None], losses: list[float], saved_step: int
 ) -> None:
     eval_losses(losses)
 
@@ -230,7 +230,7 @@ def test_stop_keeps_last_adapter_unless_eval_loss_has_risen(
 
     channel = train(start(eval_every=2), stop)
     assert channel.last(events.Done).stopped
-    assert channel.last(events.AdapterSaved).step == min(kept, 5)
+    assert channel.last(events.AdapterSaved).step == min(saved_step, 5)
 
 
 @pytest.mark.slow
@@ -410,7 +410,7 @@ def test_base_samples_are_those_of_the_model_without_adapter(start: Start) -> No
     run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
     (result,) = [item for item in train(run).of(events.Sampled) if item.source == "base"]
     turns = ({"role": "user", "content": "What is 3?"},)
-    asked = commands.Generate.model_validate(
+    command = commands.Generate.model_validate(
         {
             "run": str(run.path),
             "sources": ("base", "tuned"),
@@ -418,7 +418,7 @@ def test_base_samples_are_those_of_the_model_without_adapter(start: Start) -> No
             "max_tokens": 6,
         }
     )
-    base, tuned = handle(asked).of(events.Generated)
+    base, tuned = handle(command).of(events.Generated)
     assert base.text == result.text
     (after,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
     assert after.text == tuned.text
@@ -513,7 +513,7 @@ def test_schedule_free_samples_use_averaged_weights(start: Start) -> None:
                 optimizer="schedule_free_adamw")  # fmt: skip
     (result,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
     turns = ({"role": "user", "content": "What is 3?"},)
-    asked = commands.Generate.model_validate(
+    command = commands.Generate.model_validate(
         {"run": str(run.path), "sources": ("tuned",), "conversations": (turns,), "max_tokens": 6}
     )
-    assert handle(asked).last(events.Generated).text == result.text
+    assert handle(command).last(events.Generated).text == result.text

@@ -185,10 +185,10 @@ def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, tmp_path: Path) -> Non
 
 def test_scores_return_from_output_layer_on_another_gpu() -> None:
     """On several GPUs, an output layer that is tied to the embeddings is on the first one."""
-    seen = []
+    devices = []
 
     def score(logits: torch.Tensor, targets: torch.Tensor, _: bool) -> torch.Tensor:
-        seen.append((str(logits.device), str(targets.device)))
+        devices.append((str(logits.device), str(targets.device)))
         return torch.empty(len(logits), device=logits.device)
 
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -196,11 +196,11 @@ def test_scores_return_from_output_layer_on_another_gpu() -> None:
         layer.weight = torch.nn.Parameter(torch.empty(40, 8, device="cuda:0"), requires_grad=False)
         hidden = torch.empty(5, 8, device="cuda:1")
         head = logprobs.OutputHead(layer, lambda logits: logits, score)
-        layer.register_forward_pre_hook(lambda _, given: (given[0].to("cuda:0"),))
+        layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
         actual = logprobs.ChunkedLogprobs.apply(hidden, targets, head)
         assert (actual.shape, actual.device) == ((5,), hidden.device)
-    assert seen == [("cuda:0", "cuda:0")]
+    assert devices == [("cuda:0", "cuda:0")]
 
 
 # --- preference objectives --------------------------------------------------------------------

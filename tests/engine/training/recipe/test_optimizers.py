@@ -117,14 +117,14 @@ def test_state_size_of_8_bit_optimizer_matches_its_facts(name: Optimizer) -> Non
     optimizer = optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 1)
     # Quantization tables and block scales aren't counted: they don't grow with the square of the size.
-    kept = sum(
+    state_bytes = sum(
         value.nbytes
         for held in optimizer.state.values()
         for key, value in held.items()
         if key.startswith("state") and isinstance(value, torch.Tensor)
     )
     parameters = sum(value.numel() for value in model.parameters())
-    assert kept == OPTIMIZERS[name].state_bytes * parameters
+    assert state_bytes == OPTIMIZERS[name].state_bytes * parameters
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if OPTIMIZERS[name].schedule_free])

@@ -55,9 +55,9 @@ class Played:
         self.qtbot.waitUntil(lambda: len(self.questions(kind)) >= count)
         return self.questions(kind)[-1]
 
-    def answer(self, question: Question, *found: events.Event, ending: bool = True) -> None:
+    def answer(self, question: Question, *answers: events.Event, ending: bool = True) -> None:
         """Deliver events about a question, then its end."""
-        for event in (*found, *([events.Done()] if ending else [])):
+        for event in (*answers, *([events.Done()] if ending else [])):
             own = event.model_copy(update={"id": question.id})
             self.state.set_answer(own)
             self.page.on_event(own)
@@ -158,14 +158,14 @@ def test_source_card_shows_format_confidence_and_evidence(played: Played) -> Non
 
 
 @pytest.mark.parametrize(
-    ("confidence", "said"), [(0.8, "medium confidence"), (0.4, "low confidence")]
+    ("confidence", "label"), [(0.8, "medium confidence"), (0.4, "low confidence")]
 )
 def test_uncertain_format_shows_its_confidence(
-    played: Played, confidence: float, said: str
+    played: Played, confidence: float, label: str
 ) -> None:
     path = str(played.state.draft.folder) + "/rows.jsonl"
     played.read(sources=(model_facts.source(path, confidence=confidence),))
-    assert played.page.sources.cards[0].verdict.text().startswith(f"Alpaca ({said}): ")
+    assert played.page.sources.cards[0].verdict.text().startswith(f"Alpaca ({label}): ")
 
 
 def test_refused_source_shows_problem_and_remedy(played: Played) -> None:
@@ -175,9 +175,9 @@ def test_refused_source_shows_problem_and_remedy(played: Played) -> None:
     path = str(played.state.draft.folder) + "/rows.jsonl"
     refused = model_facts.source(path, format=None, task=None, problems=(refusal,), used=0)
     played.read(sources=(refused,), task=None, rows_used=0, preview=())
-    said = played.page.sources.cards[0].verdict
-    assert said.text() == "The rows hold images. Choose a dataset of text."
-    assert said.label.property("role") == "error"
+    verdict = played.page.sources.cards[0].verdict
+    assert verdict.text() == "The rows hold images. Choose a dataset of text."
+    assert verdict.label.property("role") == "error"
     played.qtbot.wait(2 * PAUSE)
     assert not played.questions(MeasureDataset)
     assert not played.questions(LintDataset)
@@ -230,8 +230,8 @@ def test_tab_order_follows_the_layout(played: Played) -> None:
         page.footer.reasons.findChildren(QPushButton)[0],
         page.editors["train_on"].control.focusProxy(),
     ]  # fmt: skip
-    places = [way.index(stop) for stop in stops if stop is not None]
-    assert places == sorted(places)
+    positions = [way.index(stop) for stop in stops if stop is not None]
+    assert positions == sorted(positions)
 
 
 # --- mapping ----------------------------------------------------------------------------------
@@ -275,8 +275,8 @@ def test_template_is_built_from_chips_with_a_preview(played: Played) -> None:
     chips["context"].click()
     assert slot.preview.text() == "Who? ↵ A {reply} in braces", "braces in the data stay literal"
     slot.line.entered.emit()
-    kept = played.state.get("dataset", "sources")[0]["mapping"]
-    assert kept["question"] == "{question}\\n{context}"
+    mapping = played.state.get("dataset", "sources")[0]["mapping"]
+    assert mapping["question"] == "{question}\\n{context}"
 
 
 def test_changing_the_format_changes_slots_and_inspects_again(played: Played) -> None:
@@ -315,8 +315,8 @@ def test_only_visible_row_pages_are_read(played: Played) -> None:
     assert (question.first, question.count) == (1_999_900, 100)
     assert table.rows.data(table.rows.index(1_999_990, 2)) == "…"
     page = tuple(model_facts.row(1_999_901 + n, f"Question {n}") for n in range(100))
-    found = events.RowsRead(first=1_999_900, matching=2_000_000, rows=page)
-    played.answer(question, found)
+    rows_event = events.RowsRead(first=1_999_900, matching=2_000_000, rows=page)
+    played.answer(question, rows_event)
     assert table.rows.data(table.rows.index(1_999_990, 2)) == "Question 90"
     assert table.rows.data(table.rows.index(1_999_990, 0)) == "1,999,991"
 
@@ -499,10 +499,10 @@ def test_row_filter_follows_changed_findings(played: Played) -> None:
     played.state.set_answer(model_facts.findings())
     page.tabs.setCurrentIndex(2)
     _press(page, "Show rows: Duplicate rows")
-    asked = len(played.questions(ReadRows))
+    earlier = len(played.questions(ReadRows))
     played.state.set_answer(events.DatasetLinted(rows=100, findings=()))
     assert page.rows.filter.currentText() == "All rows"
-    question = played.wait_for(ReadRows, asked + 1)
+    question = played.wait_for(ReadRows, earlier + 1)
     assert isinstance(question, ReadRows)
     assert question.only == ()
 
@@ -533,12 +533,12 @@ def test_finding_offers_a_suggested_setting(played: Played) -> None:
 
 
 def _press(page: DatasetPage, name: str) -> None:
-    found = [
+    buttons = [
         part
         for part in page.findings.findChildren(QPushButton)
         if part.accessibleName() == name and not part.isHidden()
     ]
-    found[-1].click()
+    buttons[-1].click()
 
 
 # --- footer and progress ----------------------------------------------------------------------

@@ -22,27 +22,27 @@ from lora_studio.gui.project.state import ProjectState
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     """Yield a run of the open project with an adapter and a GGUF file."""
     assert state.open(project_folder)
-    made = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
-    for folder, name in ((made.gguf, "bot.gguf"), (made.adapter, "adapter_config.json")):
+    new_run = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
+    for folder, name in ((new_run.gguf, "bot.gguf"), (new_run.adapter, "adapter_config.json")):
         folder.mkdir()
         (folder / name).write_bytes(b"{}")
-    yield made
+    yield new_run
     state.undo.setClean()
 
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
-    made = ExportPage(state)
-    qtbot.addWidget(made)
-    made.resize(1200, 900)
-    made.show()
-    qtbot.waitExposed(made)
-    return made
+    export_page = ExportPage(state)
+    qtbot.addWidget(export_page)
+    export_page.resize(1200, 900)
+    export_page.show()
+    qtbot.waitExposed(export_page)
+    return export_page
 
 
 def dialog(page: ExportPage) -> PushDialog:
-    (found,) = page.window().findChildren(PushDialog)
-    return found
+    (shown,) = page.window().findChildren(PushDialog)
+    return shown
 
 
 def test_upload_is_disabled_without_a_run(page: ExportPage) -> None:
@@ -59,17 +59,17 @@ def test_upload_previews_the_card_and_is_private_by_default(
     page.ask.connect(questions.append)
     page.push_requested.connect(lambda *wish: wishes.append(wish))
     page.hub.upload.click()
-    asked = dialog(page)
-    assert not asked.upload.isEnabled()
+    push_dialog = dialog(page)
+    assert not push_dialog.upload.isEnabled()
     assert isinstance(questions[-1], commands.PreviewCard)
     assert str(questions[-1].what) == "gguf"
     page.on_event(events.CardPreviewed(text="# bot\nA model."))
-    assert asked.card.toPlainText() == "# bot\nA model."
-    asked.what.button("adapter").click()
+    assert push_dialog.card.toPlainText() == "# bot\nA model."
+    push_dialog.what.button("adapter").click()
     assert str(questions[-1].what) == "adapter"
-    qtbot.keyClicks(asked.repository, "me/bot")
+    qtbot.keyClicks(push_dialog.repository, "me/bot")
     qtbot.waitUntil(lambda: questions[-1].repository == "me/bot")
-    asked.upload.click()
+    push_dialog.upload.click()
     assert wishes == [("me/bot", "adapter", True)]
 
 

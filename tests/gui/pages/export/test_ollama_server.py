@@ -38,62 +38,62 @@ FOUND = events.OllamaFound(
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     """Yield a run of the open project with a GGUF file."""
     assert state.open(project_folder)
-    made = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
-    made.gguf.mkdir()
-    made.get_gguf_file("bot", "Q4_K_M").write_bytes(b"GGUF")
-    yield made
+    folder = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
+    folder.gguf.mkdir()
+    folder.get_gguf_file("bot", "Q4_K_M").write_bytes(b"GGUF")
+    yield folder
     state.undo.setClean()
 
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
-    made = ExportPage(state)
-    qtbot.addWidget(made)
-    made.resize(1200, 900)
-    made.show()
-    qtbot.waitExposed(made)
+    export_page = ExportPage(state)
+    qtbot.addWidget(export_page)
+    export_page.resize(1200, 900)
+    export_page.show()
+    qtbot.waitExposed(export_page)
     state.set_run(run, "")
     state.set_answer(FOUND)
-    return made
+    return export_page
 
 
 def dialog(page: ExportPage, kind: type[Any]) -> Any:
     """Return the open dialog."""
-    (found,) = page.window().findChildren(kind)
-    return found
+    (shown_dialog,) = page.window().findChildren(kind)
+    return shown_dialog
 
 
 @pytest.mark.slow
 def test_replacing_an_ollama_model_asks_for_confirmation(qtbot: QtBot, page: ExportPage) -> None:
-    asked: list[str] = []
-    page.run_requested.connect(asked.append)
+    requests: list[str] = []
+    page.run_requested.connect(requests.append)
     page.ollama.create_button.click()
     dialog(page, ConfirmDialog).cancel.click()
-    assert asked == []
+    assert requests == []
     qtbot.waitUntil(lambda: not page.window().findChildren(ConfirmDialog))
     page.ollama.create_button.click()
     dialog(page, ConfirmDialog).confirm.click()
-    assert asked == ["create_ollama"]
+    assert requests == ["create_ollama"]
 
 
 def test_suggested_free_name_needs_no_confirmation(page: ExportPage, state: ProjectState) -> None:
-    asked: list[str] = []
-    page.run_requested.connect(asked.append)
+    requests: list[str] = []
+    page.run_requested.connect(requests.append)
     assert page.ollama.other_name.text() == "Use support-bot:v2 instead"
     page.ollama.other_name.click()
     assert state.get("export", "ollama_name") == "support-bot:v2"
     assert page.ollama.other_name.isHidden()
     page.ollama.create_button.click()
-    assert asked == ["create_ollama"]
+    assert requests == ["create_ollama"]
 
 
 def test_export_asks_before_it_replaces_a_model(page: ExportPage) -> None:
-    asked: list[str] = []
-    page.run_requested.connect(asked.append)
+    requests: list[str] = []
+    page.run_requested.connect(requests.append)
     page.on_primary()
-    assert asked == []
+    assert requests == []
     dialog(page, ConfirmDialog).confirm.click()
-    assert asked == ["export"]
+    assert requests == ["export"]
 
 
 def test_create_is_disabled_without_a_gguf_file(
@@ -106,12 +106,12 @@ def test_create_is_disabled_without_a_gguf_file(
 
 
 def test_ollama_models_can_be_removed_and_copied(qtbot: QtBot, page: ExportPage) -> None:
-    asked: list[Any] = []
-    page.ask.connect(asked.append)
+    questions: list[Any] = []
+    page.ask.connect(questions.append)
     page.ollama.more.set_open(True)
     press(page, "Remove other:v1")
     dialog(page, ConfirmDialog).confirm.click()
-    (question,) = asked
+    (question,) = questions
     assert isinstance(question, commands.RemoveOllama)
     assert question.name == "other:v1"
     press(page, "Copy other:v1")
@@ -121,7 +121,7 @@ def test_ollama_models_can_be_removed_and_copied(qtbot: QtBot, page: ExportPage)
     assert not copying.copy.isEnabled()
     copying.name.setText("kept")
     copying.copy.click()
-    assert (asked[1].source, asked[1].target) == ("other:v1", "kept")
+    assert (questions[1].source, questions[1].target) == ("other:v1", "kept")
 
 
 def press(page: ExportPage, name: str) -> None:
@@ -132,14 +132,14 @@ def press(page: ExportPage, name: str) -> None:
 def test_lossy_quantization_can_be_created_after_confirmation(
     page: ExportPage, state: ProjectState, run: RunFolder
 ) -> None:
-    asked: list[str] = []
-    page.run_requested.connect(asked.append)
+    requests: list[str] = []
+    page.run_requested.connect(requests.append)
     lossy = Problem(code="ollama.lossy", what="Q2_K loses so much.", remedy="Choose more bits.")
     state.set_run(run, "create_ollama")
     page.on_event(events.Started(id="c", command="create_ollama"))
     page.on_event(events.Failed(id="c", problem=lossy))
     dialog(page, ConfirmDialog).confirm.click()
-    assert asked == ["create_ollama_anyway"]
+    assert requests == ["create_ollama_anyway"]
 
 
 def test_replayed_failure_opens_no_dialog(page: ExportPage) -> None:
@@ -153,11 +153,11 @@ def test_replayed_failure_opens_no_dialog(page: ExportPage) -> None:
 def test_template_is_derived_before_training(
     page: ExportPage, state: ProjectState, tmp_path: Path
 ) -> None:
-    asked: list[Any] = []
-    page.ask.connect(asked.append)
+    questions: list[Any] = []
+    page.ask.connect(questions.append)
     state.set_answer(model_facts.model(folder=str(tmp_path)))
     page.on_shown()
-    (question,) = [item for item in asked if isinstance(item, commands.DeriveTemplate)]
+    (question,) = [item for item in questions if isinstance(item, commands.DeriveTemplate)]
     assert question.path == str(tmp_path)
     derived = DerivedTemplate(
         template="{{ range .Messages }}…", stops=("<end>",), proven=True, conversations=264,
@@ -202,13 +202,13 @@ def test_server_password_is_used_but_never_saved(
     page: ExportPage, state: ProjectState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    asked: list[Any] = []
-    page.ask.connect(asked.append)
+    questions: list[Any] = []
+    page.ask.connect(questions.append)
     address = "http://me:secret@example.org"
     state.set("export", "ollama_host", address)
     assert state.get("export", "ollama_host") == ""
     page.queries.server.ask_now()
-    assert asked[-1].host == os.environ["OLLAMA_HOST"] == address
+    assert questions[-1].host == os.environ["OLLAMA_HOST"] == address
     assert state.save()
     assert state.draft.folder is not None
     files = [file for file in state.draft.folder.rglob("*") if file.is_file()]
@@ -230,13 +230,13 @@ def test_password_in_a_project_file_is_refused_and_hidden(
 def test_sizes_and_template_are_requested_for_a_known_model(
     page: ExportPage, state: ProjectState, tmp_path: Path
 ) -> None:
-    asked: list[commands.Question] = []
-    page.ask.connect(asked.append)
+    questions: list[commands.Question] = []
+    page.ask.connect(questions.append)
     state.set("model", "source", "org/model")
     state.set_answer(model_facts.model(folder=str(tmp_path)))
     page.queries.sizes.ask_now()  # without the pause
     page.queries.template.ask_now()
-    assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]
+    assert [question.kind for question in questions] == ["estimate_sizes", "derive_template"]
 
 
 def test_new_project_hides_the_previous_template(page: ExportPage, state: ProjectState) -> None:

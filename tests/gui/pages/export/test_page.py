@@ -75,10 +75,10 @@ def test_checked_files_show_disk_space_and_llama_cpp(
     assert page.disk_space.isHidden()
     state.set("export", "quantizations", ["Q8_0", "Q4_K_M"])
     sizes = {"F16": 6_400_000_000, "Q8_0": 3_400_000_000, "Q4_K_M": 2_000_000_000}
-    found = events.SizesEstimated(
+    estimate = events.SizesEstimated(
         bytes=sizes, pass_kind="F16", free=10_000_000_000, tools="llama.cpp in /opt"
     )
-    play_events(page, [found])
+    play_events(page, [estimate])
     assert page.disk_space.text() == (
         "Disk space: 5.4 GB, plus 6.4 GB during the export. ✗ Only 10 GB is available."
     )
@@ -95,12 +95,12 @@ def test_export_needs_an_adapter_and_shows_every_result(
     state.set_run(run, "")
     play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
     assert page.find_blocker() is None
-    with qtbot.waitSignal(page.run_requested) as asked:
+    with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
-    assert asked.args == ["export"]
+    assert signal.args == ["export"]
     run.modelfile.write_text("FROM ./bot.gguf\n")
-    said = {"prompt": "Who are you?", "base + adapter": "I am Pim.", "Q4_K_M": "I am Pim!"}
-    run.selftest_file.write_text(json.dumps({"answers": [said]}))
+    answers = {"prompt": "Who are you?", "base + adapter": "I am Pim.", "Q4_K_M": "I am Pim!"}
+    run.selftest_file.write_text(json.dumps({"answers": [answers]}))
     play_events(page, export_events(run))
     assert page.result.answers.toPlainText() == (
         "» Who are you?\n\nbase + adapter:\nI am Pim.\n\nQ4_K_M:\nI am Pim!"
@@ -133,8 +133,8 @@ def test_chat_uses_the_file_without_an_ollama_model(
     adapter = events.GgufWritten(
         id="e", file=str(run.gguf / "bot-adapter.gguf"), quantization="adapter", bytes=9, tool="l"
     )
-    begun, *made, done = export_events(run)
-    here = [event for event in made if not isinstance(event, events.OllamaCreated)]
+    begun, *exported, done = export_events(run)
+    here = [event for event in exported if not isinstance(event, events.OllamaCreated)]
     play_events(page, [*merge_events(run), begun, adapter, *here, done])
     with qtbot.waitSignal(page.chat_requested) as talk:
         page.results.open_chat.click()
@@ -170,10 +170,10 @@ def test_ollama_name_is_suggested_and_reported_if_taken(
 ) -> None:
     page = show_widget(qtbot, ExportPage(state))
     assert page.name.line.placeholderText() == "support-bot"
-    found = events.OllamaFound(
+    server = events.OllamaFound(
         host="http://127.0.0.1:11434", version="0.12.6", models=("support-bot:latest",)
     )
-    state.set_answer(found)
+    state.set_answer(server)
     assert page.server.text().startswith("✓ Connected to Ollama 0.12.6 at http://127.0.0.1:11434.")
     assert "will be replaced" in page.server.text()
     state.set("export", "ollama_name", "other")

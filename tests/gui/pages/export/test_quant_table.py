@@ -15,10 +15,10 @@ from lora_studio.gui.widgets.self_test_text import describe_self_test, format_ba
 
 @pytest.fixture
 def table(qtbot: QtBot) -> QuantTable:
-    made = QuantTable()
-    qtbot.addWidget(made)
-    made.show_value(["Q4_K_M"])
-    return made
+    quant_table = QuantTable()
+    qtbot.addWidget(quant_table)
+    quant_table.show_value(["Q4_K_M"])
+    return quant_table
 
 
 def cell(table: QuantTable, name: str, column: int) -> QModelIndex:
@@ -72,8 +72,8 @@ def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> N
     assert "by the quantizer" in table.rows.data(size, about)
     assert table.rows.data(cell(table, "Q8_0", 2)) == "not supported"
     assert "block size" in table.rows.data(cell(table, "Q8_0", 2), about)
-    made = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
-    table.show_results([made], [])
+    written = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
+    table.show_results([written], [])
     assert table.rows.data(size, about) == "File size"
 
 
@@ -94,15 +94,15 @@ def test_verdict_has_glyph_and_color(
 ) -> None:
     event = verdict_of("Q4_K_M", verdict)
     table.show_results([], [event])
-    place = cell(table, "Q4_K_M", 4)
-    assert table.rows.data(place) == format_badge(event)
+    index = cell(table, "Q4_K_M", 4)
+    assert table.rows.data(index) == format_badge(event)
     assert format_badge(event).startswith(glyph)
-    assert table.rows.data(place, Qt.ItemDataRole.ForegroundRole) == color(tint)
+    assert table.rows.data(index, Qt.ItemDataRole.ForegroundRole) == color(tint)
 
 
 def test_failed_self_test_names_the_likely_cause() -> None:
-    said = describe_self_test(
+    description = describe_self_test(
         verdict_of("merged", "failed", cause="the adapter has not been merged at all")
     )
-    assert said.startswith("Failed")
-    assert "Most likely cause: the adapter has not been merged at all." in said
+    assert description.startswith("Failed")
+    assert "Most likely cause: the adapter has not been merged at all." in description

@@ -23,7 +23,7 @@ from tests.gui.conftest import WAIT
 def _interrupted_run(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
     """Return a run whose worker vanished at step 7 of 20."""
     run = run_folder.create_run(folder / "runs", Project(name="support bot"), folder)
-    told: list[events.Event] = [
+    recorded: list[events.Event] = [
         events.Started(id="t", time=at, command="train"),
         events.TrainingStarted(
             id="t", time=at, steps=20, steps_per_epoch=10, effective_batch=8
@@ -33,21 +33,21 @@ def _interrupted_run(folder: Path, *, at: float, checkpoint: bool = True) -> Run
             grad_norm=1.0, tokens=1, tokens_per_s=1.0, memory_bytes=1,
         ),
     ]  # fmt: skip
-    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in recorded))
     if checkpoint:
         run.checkpoint(5).mkdir(parents=True)
     return run
 
 
 def _messages(*files: Path) -> list[Toast]:
-    said: list[Toast] = []
+    posted: list[Toast] = []
     messages = Messages()
-    messages.posted.connect(said.append)
+    messages.posted.connect(posted.append)
     messages.connect_view()
     interrupted = InterruptedRuns(messages)
     for _ in range(2):  # a look each time that Home is shown
         interrupted.report([summarize_project(file) for file in files])
-    return said
+    return posted
 
 
 def test_interrupted_training_is_reported_once_with_its_reason(project_folder: Path) -> None:

@@ -52,16 +52,16 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
     """Set up a project with two usable adapters and a broken one; return its folder."""
     broken = Problem(code="x.y", what="It has no weights.", remedy="Train it again.")
     style, facts_, torn = (tmp_path / name for name in ("style", "facts", "torn"))
-    found = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
+    adapters = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
     fit = AdapterFit(model="m", fits=True)
     shown = events.AdapterShown(adapter=facts(style, layers=layers()), fit=fit)
-    made = events.AdapterCombined(
+    combined = events.AdapterCombined(
         folder=str(project_folder / "adapters" / "both"), method="cat", rank=48, layers=8, bytes=9
     )
     scenario(
-        list_adapters=[emit(events.AdaptersFound(adapters=found, fits={str(style): fit}))],
+        list_adapters=[emit(events.AdaptersFound(adapters=adapters, fits={str(style): fit}))],
         show_adapter=[emit(shown)],
-        combine_adapters=[emit(events.Progress(stage="combining", done=1, total=8)), emit(made)],
+        combine_adapters=[emit(events.Progress(stage="combining", done=1, total=8)), emit(combined)],
     )
     return project_folder
 
@@ -86,7 +86,7 @@ def test_adapters_are_listed_inspected_and_combined(
     usable: list[Any] = []
     owner.adapters_listed.connect(usable.append)
     library = opened(owner, qtbot)
-    cells = [library.table.item(0, place).text() for place in range(6)]  # type: ignore[union-attr]
+    cells = [library.table.item(0, column).text() for column in range(6)]  # type: ignore[union-attr]
     assert cells == ["style", "✓", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
     assert library.fit.text() == "Compatible with the project's model."
     assert library.facts.get_facts()["Target modules"] == "q_proj, v_proj"

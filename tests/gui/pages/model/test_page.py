@@ -39,15 +39,15 @@ class Worker:
     def last(self, kind: str) -> Any:
         return [question for question in self.asked if question.kind == kind][-1]
 
-    def tell(self, kind: str, *found: events.Event, ending: events.Event | None = None) -> None:
+    def tell(self, kind: str, *answers: events.Event, ending: events.Event | None = None) -> None:
         about_ = self.last(kind).id
-        for event in (*found, *([ending] if ending else [])):
+        for event in (*answers, *([ending] if ending else [])):
             own = event.model_copy(update={"id": about_})
             self.page.state.set_answer(own)
             self.page.on_event(own)
 
-    def answer(self, kind: str, *found: events.Event) -> None:
-        self.tell(kind, *found, ending=events.Done())
+    def answer(self, kind: str, *answers: events.Event) -> None:
+        self.tell(kind, *answers, ending=events.Done())
 
     def fail(self, kind: str, code: str, what: str = "It failed.") -> None:
         where = Where(step="model", field="source")
@@ -58,20 +58,20 @@ class Worker:
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[ModelPage]:
     assert state.open(project_folder)
-    made = ModelPage(state, Preferences())
-    qtbot.addWidget(made)
-    made.resize(1180, 720)
-    made.show()
-    qtbot.waitExposed(made)
-    yield made
+    model_page = ModelPage(state, Preferences())
+    qtbot.addWidget(model_page)
+    model_page.resize(1180, 720)
+    model_page.show()
+    qtbot.waitExposed(model_page)
+    yield model_page
     state.undo.setClean()
 
 
 @pytest.fixture
 def worker(page: ModelPage) -> Worker:
-    made = Worker(page)
+    fake_worker = Worker(page)
     page.on_shown()
-    return made
+    return fake_worker
 
 
 def titles(page: ModelPage) -> list[str]:
@@ -88,8 +88,8 @@ def answer_local_lists(worker: Worker) -> None:
 
 def test_model_sources_are_listed_once_in_sequence(worker: Worker) -> None:
     answer_local_lists(worker)
-    places = [question.location for question in worker.asked if question.kind == "list_models"]
-    assert places == ["folder", "cache", "ollama", "lm_studio"]
+    locations = [question.location for question in worker.asked if question.kind == "list_models"]
+    assert locations == ["folder", "cache", "ollama", "lm_studio"]
     worker.page.on_shown()
     assert len([q for q in worker.asked if q.kind == "list_models"]) == 4
 
@@ -124,8 +124,8 @@ def test_ollama_blob_is_chosen_as_a_gguf_file(
     answer_local_lists(worker)
     page.browser.show_source("gguf")
     models = page.browser.list
-    place = models.visualRect(models.lines.index(0)).center()
-    qtbot.mouseClick(models.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    center = models.visualRect(models.lines.index(0)).center()
+    qtbot.mouseClick(models.viewport(), Qt.MouseButton.LeftButton, pos=center)
     assert "sha256-" in page.state.get("model", "source")
     assert page.kind.text().startswith("A GGUF file")
 
@@ -136,11 +136,11 @@ def test_model_rows_have_accessible_descriptions(page: ModelPage, worker: Worker
     page.state.set_answer(model_facts.devices())
     lines = page.browser.list.lines
     role = Qt.ItemDataRole.AccessibleTextRole
-    said = [lines.index(i).data(role) for i in range(3)]
-    assert said[0].startswith("HuggingFaceTB/SmolLM2-360M-Instruct, 360 M parameters · 720 MB")
-    assert said[0].endswith("fits in 16-bit")
-    assert said[1].endswith("incomplete")
-    assert "it classifies text and can't generate it" in said[2]
+    descriptions = [lines.index(i).data(role) for i in range(3)]
+    assert descriptions[0].startswith("HuggingFaceTB/SmolLM2-360M-Instruct, 360 M parameters · 720 MB")
+    assert descriptions[0].endswith("fits in 16-bit")
+    assert descriptions[1].endswith("incomplete")
+    assert "it classifies text and can't generate it" in descriptions[2]
 
 
 def test_hub_search_starts_on_enter_and_can_filter_by_fit(
@@ -174,9 +174,9 @@ def test_size_license_and_sort_filters_search_again(page: ModelPage, worker: Wor
         index = control.box.findText(shown)
         control.box.setCurrentIndex(index)
         control.box.activated.emit(index)
-    asked = worker.last("search_models")
-    assert (asked.smallest, asked.largest) == (4_000_000_000, 9_000_000_000)
-    assert (asked.license, asked.sort) == ("apache-2.0", "updated")
+    search = worker.last("search_models")
+    assert (search.smallest, search.largest) == (4_000_000_000, 9_000_000_000)
+    assert (search.license, search.sort) == ("apache-2.0", "updated")
 
 
 def test_unreachable_hub_is_reported_and_can_be_retried(page: ModelPage, worker: Worker) -> None:
@@ -251,8 +251,8 @@ def test_gated_model_asks_for_a_token_that_is_never_saved(
     page.browser.show_source("hub")
     assert page.browser.account.text() == "Signed in as pim"
     page.state.save()
-    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert not any(SECRET.encode() in file.read_bytes() for file in kept)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not any(SECRET.encode() in file.read_bytes() for file in files)
     page.browser.sign_out.click()
     worker.answer("sign_out", events.AccountFound(name="", has_token=False))
     assert page.browser.sign_in.isVisible()
@@ -261,14 +261,14 @@ def test_gated_model_asks_for_a_token_that_is_never_saved(
 def test_failed_sign_out_is_reported_and_can_be_retried(
     page: ModelPage, worker: Worker, state: ProjectState
 ) -> None:
-    said: list[str] = []
-    state.messages.posted.connect(lambda message: said.append(str(message.text)))
+    posted: list[str] = []
+    state.messages.posted.connect(lambda message: posted.append(str(message.text)))
     state.messages.connect_view()
     page.browser.show_source("hub")
     worker.answer("inspect_account", events.AccountFound(name="pim", has_token=True))
     page.browser.sign_out.click()
     worker.fail("sign_out", "model.token", "The token cannot be deleted.")
-    assert any("The token cannot be deleted." in text for text in said)
+    assert any("The token cannot be deleted." in text for text in posted)
     assert page.browser.sign_out.isVisible()
 
 

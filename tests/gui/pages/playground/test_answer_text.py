@@ -37,12 +37,12 @@ def burns(lamp):
 @pytest.fixture
 def view(qtbot: QtBot) -> Iterator[AnswerText]:
     """Yield an empty answer in a narrow column."""
-    made = AnswerText("Answer")
-    made.resize(300, 20)
-    made.show()
-    yield made
-    made.close()
-    made.deleteLater()
+    answer_text = AnswerText("Answer")
+    answer_text.resize(300, 20)
+    answer_text.show()
+    yield answer_text
+    answer_text.close()
+    answer_text.deleteLater()
 
 
 def test_markdown_is_rendered_once_the_answer_is_complete(view: AnswerText) -> None:
@@ -111,11 +111,11 @@ def test_raw_text_of_an_answer_is_one_click_away(qtbot: QtBot) -> None:
 
 
 def _blocks(view: AnswerText) -> list:  # type: ignore[type-arg]  # blocks of a document
-    block, found = view.document().begin(), []
+    block, blocks = view.document().begin(), []
     while block.isValid():
-        found.append(block)
+        blocks.append(block)
         block = block.next()
-    return found
+    return blocks
 
 
 def test_code_follows_the_text_size(view: AnswerText) -> None:

@@ -52,10 +52,10 @@ BOTH = [
 @pytest.fixture
 def run(project_folder: Path) -> RunFolder:
     """Return a run of the project with an adapter."""
-    made = create_run(project_folder / "runs", Project(name="support bot"), project_folder)
-    made.adapter.mkdir()
-    (made.adapter / "adapter_config.json").write_text("{}")
-    return made
+    folder = create_run(project_folder / "runs", Project(name="support bot"), project_folder)
+    folder.adapter.mkdir()
+    (folder.adapter / "adapter_config.json").write_text("{}")
+    return folder
 
 
 @pytest.fixture
@@ -64,15 +64,15 @@ def page(
     scenario: Callable[..., None],
 ) -> Iterator[PlaygroundPage]:  # fmt: skip
     """Yield the page of a project with one run, the base model beside its adapter."""
-    made = PlaygroundPage(state)
-    made.resize(1000, 700)
-    made.show()
+    playground_page = PlaygroundPage(state)
+    playground_page.resize(1000, 700)
+    playground_page.show()
     state.open(project_folder)
-    qtbot.waitUntil(lambda: len(made.controller.conversation.speakers) == 2, timeout=WAIT)
-    yield made
-    made.leave()
-    made.close()
-    made.deleteLater()
+    qtbot.waitUntil(lambda: len(playground_page.controller.conversation.speakers) == 2, timeout=WAIT)
+    yield playground_page
+    playground_page.leave()
+    playground_page.close()
+    playground_page.deleteLater()
 
 
 def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
@@ -113,11 +113,11 @@ def test_prompt_is_answered_in_every_column_and_saved(
 def test_page_created_late_loads_the_saved_conversations(
     state: ProjectState, project_folder: Path, qtbot: QtBot
 ) -> None:
-    kept = Conversation(draft="Half a thought")
-    Playground(project_folder).save(kept)
+    conversation = Conversation(draft="Half a thought")
+    Playground(project_folder).save(conversation)
     state.open(project_folder)
     late = PlaygroundPage(state)
-    qtbot.waitUntil(lambda: late.controller.conversation == kept, timeout=WAIT)
+    qtbot.waitUntil(lambda: late.controller.conversation == conversation, timeout=WAIT)
     late.leave()
     late.deleteLater()
 
@@ -129,9 +129,9 @@ def test_latest_adapter_is_preselected_until_the_user_chooses(
     later.adapter.mkdir()
     (later.adapter / "adapter_config.json").write_text("{}")
     page.controller.find_speakers()
-    wanted = WeightedAdapter(folder=str(later.adapter))
+    latest = WeightedAdapter(folder=str(later.adapter))
     qtbot.waitUntil(
-        lambda: page.controller.conversation.speakers[1].adapters == (wanted,), timeout=WAIT
+        lambda: page.controller.conversation.speakers[1].adapters == (latest,), timeout=WAIT
     )
     mine = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     page.controller.choose(1, mine)
@@ -150,13 +150,13 @@ def test_columns_are_asked_with_their_history_and_sampling(
     page.card.panel.greedy.click()
     qtbot.keyClicks(page.prompt, "Hi")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
-    opened, asked = sent
+    opened, question = sent
     assert [each.kind for each in sent] == ["open_chat", "ask_chat"]
     assert opened.speakers == page.controller.conversation.speakers
     assert opened.speakers[0] == AdapterSpeaker()
     assert opened.speakers[1].adapters[0].folder == str(run.adapter)
-    assert [turn.role for turn in asked.asked[0].messages] == ["system", "user"]
-    assert asked.asked[1].sampling == Sampling(temperature=0)
+    assert [turn.role for turn in question.asked[0].messages] == ["system", "user"]
+    assert question.asked[1].sampling == Sampling(temperature=0)
     page.controller.link.send = send  # type: ignore[method-assign]
     page.controller.waiting = {}
 
@@ -269,8 +269,8 @@ def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     assert not any(each.menu.isVisible() or each.blend.isVisible() for each in shown)
     assert not any(each.turns[0].facts.text() for each in shown)
     assert page.votes.isVisible()
-    place = page.blind_vote.order.index(1)
-    page.votes.better[place].click()
+    index = page.blind_vote.order.index(1)
+    page.votes.better[index].click()
     assert all(each.menu.isVisible() for each in shown)
     qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file(), timeout=WAIT)
     ask(page, qtbot, "And now?")  # a comparison of its own
@@ -282,7 +282,7 @@ def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     dialog = page.findChild(TallyDialog)
     assert isinstance(dialog, TallyDialog)
     rows = [
-        [dialog.table.item(line, place).text() for place in range(5)]  # type: ignore[union-attr]
+        [dialog.table.item(line, index).text() for index in range(5)]  # type: ignore[union-attr]
         for line in range(2)
     ]
     assert rows[0][1:] == ["2", "1", "1", "75 %"]

@@ -47,8 +47,8 @@ def _names(page: RunsPage) -> list[str]:
     return [run.folder for run in page.table.rows.shown]
 
 
-def _choose(page: RunsPage, *places: int) -> list[str]:
-    names = [_names(page)[place] for place in places]
+def _choose(page: RunsPage, *indexes: int) -> list[str]:
+    names = [_names(page)[index] for index in indexes]
     page.table.choose(names)
     page.table.setFocus()
     return names
@@ -168,9 +168,9 @@ def test_title_and_tags_are_saved_in_the_run(page: RunsPage, qtbot: QtBot) -> No
     about = page.library.run(name).read_about()
     assert (about.title, about.tags) == ("the polite one", ("polite", "keep"))
     _until_seen(page, qtbot, 12)
-    found = page.library.get(name)
-    assert found is not None
-    assert found.name == "the polite one"
+    summary = page.library.get(name)
+    assert summary is not None
+    assert summary.name == "the polite one"
 
 
 def test_typed_notes_are_saved_when_another_project_opens(
@@ -229,9 +229,9 @@ def test_run_again_starts_a_run_with_the_same_settings(
     page.run_actions.actions["repeat"].trigger()
     _until_seen(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
-    made = list_runs(page.library.run(name).path.parent)[0]
-    assert made.load_project() == page.library.run(name).load_project()
-    assert made.read_state() == "trained"
+    new_run = list_runs(page.library.run(name).path.parent)[0]
+    assert new_run.load_project() == page.library.run(name).load_project()
+    assert new_run.read_state() == "trained"
 
 
 @pytest.mark.slow
@@ -243,8 +243,8 @@ def test_continue_training_starts_from_the_adapter_of_the_run(
     page.run_actions.actions["continue"].trigger()
     _until_seen(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
-    made = list_runs(page.library.run(name).path.parent)[0]
-    assert made.load_project().lora.start_from == str(page.library.run(name).adapter)
+    new_run = list_runs(page.library.run(name).path.parent)[0]
+    assert new_run.load_project().lora.start_from == str(page.library.run(name).adapter)
 
 
 def _open_deletion(page: RunsPage, qtbot: QtBot) -> DeleteDialog:
@@ -283,7 +283,7 @@ def test_checkpoints_can_be_deleted_alone(
     (run.checkpoint(5) / "state.bin").write_bytes(bytes(7000))
     page.library.refresh()
     qtbot.waitUntil(
-        lambda: (found := page.library.get(name)) is not None and found.checkpoints == 1,
+        lambda: (summary := page.library.get(name)) is not None and summary.checkpoints == 1,
         timeout=WAIT,
     )
     _choose(page, 0)
@@ -318,9 +318,9 @@ def test_menu_enables_only_possible_actions(page: RunsPage, qtbot: QtBot) -> Non
 
 def test_right_click_selects_the_run_under_the_pointer(page: RunsPage, qtbot: QtBot) -> None:
     page.table.menu_requested.disconnect()
-    place = page.table.visualRect(page.table.rows.index(2, 2)).center()
+    position = page.table.visualRect(page.table.rows.index(2, 2)).center()
     with qtbot.waitSignal(page.table.menu_requested):
-        page.table.customContextMenuRequested.emit(place)
+        page.table.customContextMenuRequested.emit(position)
     assert [run.folder for run in page.table.list_selected()] == [_names(page)[2]]
 
 
@@ -332,10 +332,10 @@ def test_shown_runs_are_exported_as_csv(page: RunsPage, tmp_path: Path, qtbot: Q
 
 def test_home_and_end_select_the_first_and_last_run(page: RunsPage, qtbot: QtBot) -> None:
     names = _names(page)
-    for key, wanted in ((Qt.Key.Key_Home, names[0]), (Qt.Key.Key_End, names[-1])):
+    for key, expected in ((Qt.Key.Key_Home, names[0]), (Qt.Key.Key_End, names[-1])):
         page.table.clearSelection()
         qtbot.keyClick(page.table, key)
-        assert [run.folder for run in page.table.list_selected()] == [wanted]
+        assert [run.folder for run in page.table.list_selected()] == [expected]
     qtbot.keyClick(page.table, Qt.Key.Key_Home)
     assert [run.folder for run in page.table.list_selected()] == [names[0]]
 

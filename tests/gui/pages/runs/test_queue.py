@@ -164,17 +164,17 @@ def test_queue_is_reordered_by_keyboard(parts: Parts, project_folder: Path, qtbo
 def test_queued_runs_are_resumed_if_interrupted_and_else_copied(
     parts: Parts, project_folder: Path, qtbot: QtBot
 ) -> None:
-    made = make_runs(project_folder, 50)  # the last one was interrupted
+    runs = make_runs(project_folder, 50)  # the last one was interrupted
     parts.queue.pause()
     page = parts.page
     page.on_shown()
     qtbot.waitUntil(lambda: len(page.library.runs) == 50, timeout=WAIT)
-    page.table.choose([made[49].path.name, made[0].path.name])
+    page.table.choose([runs[49].path.name, runs[0].path.name])
     page.run_actions.actions["queue"].trigger()
     qtbot.waitUntil(lambda: len(parts.queue.items) == 2, timeout=WAIT)
     first, second = parts.queue.items
-    assert first == QueuedRun(run=made[49].path.name, resume=True)
+    assert first == QueuedRun(run=runs[49].path.name, resume=True)
     assert not second.resume
     copy = RunFolder(project_folder / "runs" / second.run)
-    assert copy.load_project() == made[0].load_project()
+    assert copy.load_project() == runs[0].load_project()
     qtbot.waitUntil(lambda: not page.library.is_scanning, timeout=WAIT)

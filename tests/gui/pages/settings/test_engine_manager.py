@@ -31,7 +31,7 @@ from tests.helpers.set_up_script import NO_NETWORK, PLAN, READY, Script
 @pytest.fixture
 def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
     """Yield a function that opens a dialog with a script and waits for its plan."""
-    made: list[EngineDialog] = []
+    dialogs: list[EngineDialog] = []
 
     def make(script: Script, mode: str = "install") -> EngineDialog:
         control = EngineControl(make=script)
@@ -40,11 +40,11 @@ def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
             dialog = EngineDialog(control, request)
         qtbot.addWidget(dialog)
         dialog.show()
-        made.append(dialog)
+        dialogs.append(dialog)
         return dialog
 
     yield make
-    for dialog in made:
+    for dialog in dialogs:
         dialog.control.leave()
 
 
@@ -167,8 +167,8 @@ def test_outdated_plan_is_replaced_by_the_requested_one(
 def test_setup_continues_after_its_dialog_is_closed(qtbot: QtBot) -> None:
     messages = Messages()
     messages.connect_view()
-    told: list[str] = []
-    messages.posted.connect(lambda message: told.append(message.text))
+    posted: list[str] = []
+    messages.posted.connect(lambda message: posted.append(message.text))
     window = EngineActions()
     qtbot.addWidget(window)
     manager = EngineManager(messages, window)
@@ -179,7 +179,7 @@ def test_setup_continues_after_its_dialog_is_closed(qtbot: QtBot) -> None:
     assert manager.dialog is not None
     manager.dialog.go.click()
     manager.dialog.reject()
-    qtbot.waitUntil(lambda: bool(told))
+    qtbot.waitUntil(lambda: bool(posted))
     assert manager.dialog is None
     manager.leave()
 

@@ -27,12 +27,12 @@ def made_run(folder: Path, name: str, loss: float, steps: int = 40, **more: obje
     run = RunFolder(folder / "runs" / name)
     run.path.mkdir(parents=True)
     run.project_file.write_text("")
-    told = [
+    recorded = [
         events.TrainingStarted(steps=steps, steps_per_epoch=20, effective_batch=4),
         *(step_done(step, loss + 0.1 / step, steps, **more) for step in range(1, steps + 1)),
         events.Evaluated(step=steps, loss=loss + 0.2),
     ]
-    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in recorded))
     return run
 
 
@@ -44,14 +44,14 @@ def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Cu
     run = made_run(project_folder, "20260104-101500-third", 2.0)
     state.open(project_folder)
     state.set_run(run)
-    made = CurvesCard(state)
+    curves_card = CurvesCard(state)
     for event in run.events():
-        made.on_event(event)
-    qtbot.addWidget(made)
-    made.resize(800, 520)
-    made.show()
-    yield made
-    made.leave()
+        curves_card.on_event(event)
+    qtbot.addWidget(curves_card)
+    curves_card.resize(800, 520)
+    curves_card.show()
+    yield curves_card
+    curves_card.leave()
 
 
 def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
@@ -85,13 +85,13 @@ def test_run_without_steps_is_reported(
     qtbot: QtBot, card: CurvesCard, project_folder: Path
 ) -> None:
     made_run(project_folder, "20260101-000000-empty", 2.0, steps=0)
-    said: list[str] = []
-    card.state.messages.posted.connect(lambda message: said.append(message.text))
+    posted: list[str] = []
+    card.state.messages.posted.connect(lambda message: posted.append(message.text))
     card.state.messages.connect_view()
     card.plot.bar.compare_opened.emit()
     card.plot.bar.compare.menu().actions()[2].trigger()
-    qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
-    assert said == ["1 Jan, 00:00:00 · empty has no training steps to compare."]
+    qtbot.waitUntil(lambda: bool(posted), timeout=WAIT)
+    assert posted == ["1 Jan, 00:00:00 · empty has no training steps to compare."]
     assert card.plot.bar.list_checked() == []
 
 
@@ -100,12 +100,12 @@ def test_unreadable_run_is_reported_and_unticked(
 ) -> None:
     card.plot.bar.compare_opened.emit()
     (project_folder / "runs" / "20260102-090000-first" / "events.jsonl").unlink()
-    said: list[str] = []
-    card.state.messages.posted.connect(lambda message: said.append(message.text))
+    posted: list[str] = []
+    card.state.messages.posted.connect(lambda message: posted.append(message.text))
     card.state.messages.connect_view()
     card.plot.bar.compare.menu().actions()[1].trigger()
-    qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
-    assert "events.jsonl" in str(said[0])
+    qtbot.waitUntil(lambda: bool(posted), timeout=WAIT)
+    assert "events.jsonl" in str(posted[0])
     assert card.plot.bar.list_checked() == []
     assert card.plot.others == []
 
@@ -149,10 +149,10 @@ def test_exported_image_has_the_chosen_size_and_theme(
     save(qtbot, card, tmp_path / "curves.png")
     image = QImage(str(tmp_path / "curves.png"))
     assert image.size() == QSize(1000, 640)
-    seen = {image.pixelColor(x, y).name().upper() for x in range(1000) for y in range(0, 640, 2)}
+    colors = {image.pixelColor(x, y).name().upper() for x in range(1000) for y in range(0, 640, 2)}
     assert image.pixelColor(2, 2).name().upper() == palette.card
     for color in (palette.loss, palette.evaluation, palette.series[2], palette.learning_rate):
-        assert color in seen
+        assert color in colors
 
 
 def test_exported_csv_has_every_metric_of_every_shown_run(
@@ -186,8 +186,8 @@ def test_csv_export_finishes_when_another_run_starts(
 
 
 def test_unwritable_csv_file_is_reported(qtbot: QtBot, card: CurvesCard, tmp_path: Path) -> None:
-    said: list[str] = []
-    card.state.messages.posted.connect(lambda message: said.append(message.text))
+    posted: list[str] = []
+    card.state.messages.posted.connect(lambda message: posted.append(message.text))
     card.state.messages.connect_view()
     (tmp_path / "file").write_text("")
     card.save_values()
@@ -195,6 +195,6 @@ def test_unwritable_csv_file_is_reported(qtbot: QtBot, card: CurvesCard, tmp_pat
     assert dialog is not None
     dialog.fileSelected.emit(str(tmp_path / "file" / "values.csv"))
     dialog.close()
-    qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
-    assert "File exists" in str(said[0])
+    qtbot.waitUntil(lambda: bool(posted), timeout=WAIT)
+    assert "File exists" in str(posted[0])
     QCoreApplication.processEvents()

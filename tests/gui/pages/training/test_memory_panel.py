@@ -27,54 +27,54 @@ from tests.helpers.plans import plan
 def page(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[TrainingPage]:
     """Yield the training page of a project whose model, rows and 24 GiB device are known."""
     assert state.open(project_folder)
-    made = TrainingPage(state)
-    qtbot.addWidget(made)
-    made.resize(1100, 740)
-    made.show()
+    training_page = TrainingPage(state)
+    qtbot.addWidget(training_page)
+    training_page.resize(1100, 740)
+    training_page.show()
     state.set_answer(model_facts.devices())
     state.set_answer(model_facts.lengths(range(200, 1200, 10)))
     state.set_answer(model_facts.model())
-    yield made
+    yield training_page
     state.undo.setClean()
 
 
 def bar_of(qtbot: QtBot, free: float, **recipe: int) -> MemoryBar:
-    made = MemoryBar()
-    qtbot.addWidget(made)
-    made.resize(400, 80)
-    made.show_estimate(estimate(plan(free=free, **recipe)))
-    made.show()
-    qtbot.waitExposed(made)
-    return made
+    memory_bar = MemoryBar()
+    qtbot.addWidget(memory_bar)
+    memory_bar.resize(400, 80)
+    memory_bar.show_estimate(estimate(plan(free=free, **recipe)))
+    memory_bar.show()
+    qtbot.waitExposed(memory_bar)
+    return memory_bar
 
 
 class TestBar:
     def test_segment_width_is_its_share_of_the_memory(self, qtbot: QtBot) -> None:
-        found = estimate(plan(free=24))
-        made = bar_of(qtbot, 24)
-        bar = made.bar
-        for name, place in bar.list_segments():
-            share = found.parts[name] / (found.available or 1)
-            assert place.width() == pytest.approx(bar.width() * share, abs=0.01)
+        estimated = estimate(plan(free=24))
+        memory_bar = bar_of(qtbot, 24)
+        bar = memory_bar.bar
+        for name, rectangle in bar.list_segments():
+            share = estimated.parts[name] / (estimated.available or 1)
+            assert rectangle.width() == pytest.approx(bar.width() * share, abs=0.01)
         assert bar.get_limit_position() is None
 
     def test_line_marks_the_available_memory(self, qtbot: QtBot) -> None:
-        found = estimate(plan(free=3, micro_batch=16))
-        made = bar_of(qtbot, 3, micro_batch=16)
-        bar = made.bar
+        estimated = estimate(plan(free=3, micro_batch=16))
+        memory_bar = bar_of(qtbot, 3, micro_batch=16)
+        bar = memory_bar.bar
         assert bar.get_limit_position() == pytest.approx(
-            bar.width() * (found.available or 0) / found.total
+            bar.width() * (estimated.available or 0) / estimated.total
         )
         assert bar.list_segments()[-1][1].right() == pytest.approx(bar.width())
 
     def test_legend_and_accessible_name_list_every_component(self, qtbot: QtBot) -> None:
-        made = bar_of(qtbot, 24)
-        legend = [entry.text.text() for entry in made.entries.values()]
+        memory_bar = bar_of(qtbot, 24)
+        legend = [entry.text.text() for entry in memory_bar.entries.values()]
         assert [text.split(" ")[0] for text in legend] == list(COMPONENTS.values())
-        heard = made.bar.accessibleName()
-        assert all(text in heard for text in legend)
-        assert made.free.text() in heard
-        assert "free" in made.free.text()
+        accessible_name = memory_bar.bar.accessibleName()
+        assert all(text in accessible_name for text in legend)
+        assert memory_bar.free.text() in accessible_name
+        assert "free" in memory_bar.free.text()
 
     def test_description_says_how_much_memory_is_missing(self) -> None:
         assert "over the limit" in describe(estimate(plan(free=1)))
@@ -84,34 +84,34 @@ class TestBar:
         self, qtbot: QtBot, qapp: QApplication, mode: theme.Mode
     ) -> None:
         theme.apply(qapp, mode)
-        made = bar_of(qtbot, 12)
-        bar = made.bar
+        memory_bar = bar_of(qtbot, 12)
+        bar = memory_bar.bar
         image = bar.grab().toImage()
         ratio = image.devicePixelRatio()
-        for name, place in bar.list_segments():
-            if place.width() > 6:
+        for name, rectangle in bar.list_segments():
+            if rectangle.width() > 6:
                 at = image.pixelColor(
-                    round(place.center().x() * ratio), round(place.center().y() * ratio)
+                    round(rectangle.center().x() * ratio), round(rectangle.center().y() * ratio)
                 )
                 assert at.name() == get_component_color(name).name(), name
 
 
 class TestPanel:
     def test_empty_panel_says_which_facts_are_missing(self, qtbot: QtBot) -> None:
-        made = MemoryPanel()
-        qtbot.addWidget(made)
-        assert "when the model and device are known" in made.sentence.text()
-        assert made.larger.isHidden()
-        assert made.fit.isHidden()
+        panel = MemoryPanel()
+        qtbot.addWidget(panel)
+        assert "when the model and device are known" in panel.sentence.text()
+        assert panel.larger.isHidden()
+        assert panel.fit.isHidden()
 
     def test_panel_says_when_training_does_not_fit(self, qtbot: QtBot) -> None:
-        made = MemoryPanel()
-        qtbot.addWidget(made)
-        assert made.show_plan(plan(free=24)) is None
-        assert made.sentence.text().startswith("✓")
-        problem = made.show_plan(plan(free=4, micro_batch=16))
+        panel = MemoryPanel()
+        qtbot.addWidget(panel)
+        assert panel.show_plan(plan(free=24)) is None
+        assert panel.sentence.text().startswith("✓")
+        problem = panel.show_plan(plan(free=4, micro_batch=16))
         assert problem is not None
-        assert "but only" in made.sentence.text()
+        assert "but only" in panel.sentence.text()
 
 
 class TestPage:

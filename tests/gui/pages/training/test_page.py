@@ -30,15 +30,15 @@ def test_settings_show_the_planned_number_of_steps(
     page = show_widget(qtbot, TrainingPage(state))
     assert "appears once the dataset is read" in page.recipe.estimate.text()
     state.set_answer(model_facts.dataset())
-    said = page.recipe.estimate.text()
-    assert said == "Effective batch size: 16 rows. About 18 steps, 6 per epoch."
+    estimate = page.recipe.estimate.text()
+    assert estimate == "Effective batch size: 16 rows. About 18 steps, 6 per epoch."
     state.set("training", "max_steps", 10)
     assert "About 10 steps (step limit)" in page.recipe.estimate.text()
     assert page.recipe.summary.get_facts()["Rows"] == "95 training rows, 5 validation rows"
     assert page.header.primary.text() == "Start training"
-    with qtbot.waitSignal(page.run_requested) as asked:
+    with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
-    assert asked.args == ["train"]
+    assert signal.args == ["train"]
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_preference_fields_say_when_the_data_does_not_use_them(
 ) -> None:
     page = show_widget(qtbot, TrainingPage(state))
     method, beta = page.editors["preference"], page.editors["beta"]
-    assert not any("Not used" in made.help.text() for made in (method, beta))
+    assert not any("Not used" in editor.help.text() for editor in (method, beta))
     state.set_answer(model_facts.dataset())
     assert method.help.text() == "Not used: your data has no pairs of chosen and rejected answers."
     assert beta.help.text() == "Not used: your data has neither answer pairs nor labeled answers."
@@ -159,9 +159,9 @@ def test_training_whose_process_vanished_can_be_resumed(
     assert "stopped unexpectedly" in page.verdict.what.text()
     assert "checkpoint at step 20" in page.verdict.advice.text()
     assert page.header.primary.text() == "Resume"
-    with qtbot.waitSignal(page.run_requested) as asked:
+    with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
-    assert asked.args == ["resume"]
+    assert signal.args == ["resume"]
 
 
 def test_training_is_paused_and_resumed_by_click(
@@ -182,9 +182,9 @@ def test_training_is_paused_and_resumed_by_click(
     assert not page.pause.isVisible()
     assert page.header.primary.text() == "Resume"
     assert not page.is_done()
-    with qtbot.waitSignal(page.run_requested) as asked:
+    with qtbot.waitSignal(page.run_requested) as signal:
         page.header.primary.click()
-    assert asked.args == ["resume"]
+    assert signal.args == ["resume"]
 
 
 def test_pause_leaves_the_focus_in_the_notes(

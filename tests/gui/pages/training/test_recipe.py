@@ -20,12 +20,12 @@ from tests.helpers import model_facts
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState) -> Iterator[TrainingPage]:
-    made = TrainingPage(state)
-    qtbot.addWidget(made)
-    made.resize(1100, 740)
-    made.show()
-    qtbot.waitExposed(made)
-    yield made
+    training_page = TrainingPage(state)
+    qtbot.addWidget(training_page)
+    training_page.resize(1100, 740)
+    training_page.show()
+    qtbot.waitExposed(training_page)
+    yield training_page
     state.undo.setClean()
 
 
@@ -103,9 +103,9 @@ def test_unavailable_optimizer_is_reported_with_a_fix(qtbot: QtBot, page: Traini
     page.state.set_answer(lacking)
     page.state.set("training", "optimizer", "adamw_8bit")
     page.focus_field("optimizer")
-    made = page.editors["optimizer"]
-    assert "needs the package bitsandbytes" in made.error.text()
-    qtbot.mouseClick(made.fix_button, Qt.MouseButton.LeftButton)
+    editor = page.editors["optimizer"]
+    assert "needs the package bitsandbytes" in editor.error.text()
+    qtbot.mouseClick(editor.fix_button, Qt.MouseButton.LeftButton)
     assert page.state.get("training", "optimizer") == "adamw"
     assert not page.state.list_problems("training", "optimizer")
 
@@ -155,11 +155,11 @@ def test_samples_of_earlier_steps_can_be_selected(
 @pytest.mark.slow
 def test_sample_prompts_are_entered_one_per_line(qtbot: QtBot, page: TrainingPage) -> None:
     page.focus_field("sample_prompts")
-    made = page.editors["sample_prompts"]
-    qtbot.keyClicks(made.control.box, "Where, please, is it?")  # type: ignore[attr-defined]
-    qtbot.keyClick(made.control.box, Qt.Key.Key_Return)  # type: ignore[attr-defined]
-    qtbot.keyClicks(made.control.box, " Who? ")  # type: ignore[attr-defined]
-    made.commit()
+    editor = page.editors["sample_prompts"]
+    qtbot.keyClicks(editor.control.box, "Where, please, is it?")  # type: ignore[attr-defined]
+    qtbot.keyClick(editor.control.box, Qt.Key.Key_Return)  # type: ignore[attr-defined]
+    qtbot.keyClicks(editor.control.box, " Who? ")  # type: ignore[attr-defined]
+    editor.commit()
     assert page.state.get("training", "sample_prompts") == ["Where, please, is it?", "Who?"]
     assert not page.state.list_problems("training")
 
@@ -212,7 +212,7 @@ def test_overfitting_fix_changes_the_recipe_and_shows_it(qtbot: QtBot, page: Tra
         "⚠ Eval loss was lowest at step 100 (1.30) and has since risen to 1.70."
     )
     assert "The best adapter, from step 100, was kept." in page.verdict.advice.text()
-    assert [made.text() for made in page.verdict.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
+    assert [button.text() for button in page.verdict.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
     qtbot.mouseClick(page.verdict.fixes.buttons[2], Qt.MouseButton.LeftButton)
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (8, 16)
     assert page.recipe.isVisible()
@@ -231,7 +231,7 @@ def test_zero_gradient_is_still_reported_after_training(page: TrainingPage) -> N
     page.on_event(events.Done(id="t"))
     page.state.set_run(None, "")
     assert "The gradient is zero" in page.verdict.what.text()
-    assert [made.text() for made in page.verdict.fixes.buttons] == ["Adapt all linear layers"]
+    assert [button.text() for button in page.verdict.fixes.buttons] == ["Adapt all linear layers"]
     QApplication.processEvents()
     assert page.verdict.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
 
@@ -252,14 +252,14 @@ def test_buttons_are_disabled_while_a_pause_is_pending(qtbot: QtBot, page: Train
     run_of(page, [2.0], {})
     with qtbot.waitSignal(page.pause_requested):
         qtbot.mouseClick(page.pause, Qt.MouseButton.LeftButton)
-    assert not any(made.isEnabled() for made in (page.pause, page.stop, page.checkpoint))
+    assert not any(button.isEnabled() for button in (page.pause, page.stop, page.checkpoint))
     page.on_event(events.Done(id="t", paused=True))
     run_of(page, [2.0], {})  # goes on
-    assert all(made.isEnabled() for made in (page.pause, page.stop, page.checkpoint))
+    assert all(button.isEnabled() for button in (page.pause, page.stop, page.checkpoint))
 
 
 @pytest.mark.parametrize(
-    ("installed", "setting", "said"),
+    ("installed", "setting", "expected"),
     [
         (False, None, "PEFT (Unsloth isn't installed)"),
         (True, None, "Unsloth if it supports the model, otherwise PEFT"),
@@ -270,11 +270,11 @@ def test_buttons_are_disabled_while_a_pause_is_pending(qtbot: QtBot, page: Train
     ids=["not-installed", "installed", "cpu", "biases", "peft-chosen"],
 )
 def test_backend_is_shown_with_its_reason(
-    state: ProjectState, installed: bool, setting: tuple[Any, str, Any] | None, said: str
+    state: ProjectState, installed: bool, setting: tuple[Any, str, Any] | None, expected: str
 ) -> None:
     if setting is not None:
         state.set(*setting)
     assert run_preview.describe_backend(state) == "Chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
     state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
-    assert run_preview.describe_backend(state) == said
+    assert run_preview.describe_backend(state) == expected
     state.undo.setClean()

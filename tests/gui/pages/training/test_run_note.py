@@ -26,25 +26,25 @@ from lora_studio.gui.text_size import Size
 def run(state: ProjectState, project_folder: Path) -> RunFolder:
     """Return a run that has a title."""
     assert state.open(project_folder)
-    made = folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
-    made.write_about(RunAnnotations(title="Best", tags=("night",)))
-    return made
+    new_run = folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
+    new_run.write_about(RunAnnotations(title="Best", tags=("night",)))
+    return new_run
 
 
 @pytest.fixture
 def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> Iterator[TrainingPage]:
     """Yield the page of a run at its second step."""
-    made = TrainingPage(state)
-    made.resize(1100, 740)
-    made.show()
+    training_page = TrainingPage(state)
+    training_page.resize(1100, 740)
+    training_page.show()
     state.set_run(run, "train")
-    made.on_event(events.Started(id="t", command="train", time=1000))
+    training_page.on_event(events.Started(id="t", command="train", time=1000))
     for step in (1, 2):
-        made.on_event(_step(step))
-    yield made
-    made.leave()
-    made.close()
-    made.deleteLater()
+        training_page.on_event(_step(step))
+    yield training_page
+    training_page.leave()
+    training_page.close()
+    training_page.deleteLater()
 
 
 def _step(step: int) -> events.StepDone:
@@ -122,10 +122,10 @@ def test_curve_of_one_step_is_visible(qtbot: QtBot, qapp: QApplication) -> None:
     qapp.processEvents()
     image = plot.chart.grab().toImage()
     color = theme.get_palette().loss.lower()
-    found = {
+    colors = {
         image.pixelColor(x, y).name() for x in range(image.width()) for y in range(image.height())
     }
-    assert color in found
+    assert color in colors
 
 
 def test_plots_follow_the_text_size(qtbot: QtBot, qapp: QApplication) -> None:
