@@ -9124,6 +9124,10 @@
             <translation>ein Beitrag hat keine Rolle</translation>
         </message>
         <message>
+            <source>a turn has parts in the notation of Bedrock or Gemini, which isn't supported</source>
+            <translation>ein Beitrag enthält Teile in der Schreibweise von Bedrock oder Gemini, die nicht unterstützt wird</translation>
+        </message>
+        <message>
             <source>a turn has the unknown role “{role}”</source>
             <translation>ein Beitrag hat die unbekannte Rolle „{role}“</translation>
         </message>

@@ -112,7 +112,8 @@ def start(rounds: int) -> list[str]:
         ("memory", MEMORY_RATIO, "MB", 1e-6),
     ):  # fmt: skip
         bare, ours = (
-            scale * statistics.median(one[key] for one in samples[name]) for name in ("bare", "ours")
+            scale * statistics.median(one[key] for one in samples[name])
+            for name in ("bare", "ours")
         )
         words = {"clock": "first painting, clock", "processor": "first painting, processor"}
         name = words.get(key, "memory at rest (USS)")
@@ -197,7 +198,11 @@ def memory(count: int) -> list[str]:
             grown = (_settled() - before) / count
             print(
                 f"{count:,} events, {kind:18} {grown:6.1f} bytes each"
-                + (f", of which the curves keep about {1.6 * curve_bytes:.0f}" if curve_bytes else "")
+                + (
+                    f", of which the curves keep about {1.6 * curve_bytes:.0f}"
+                    if curve_bytes
+                    else ""
+                )
             )
             if grown > 2 * curve_bytes + LEFT_BEHIND:
                 wrong.append(f"memory of {kind}")

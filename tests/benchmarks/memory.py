@@ -397,7 +397,8 @@ def main() -> None:
         print(constants)
     elif arguments.json:
         rows = [
-            {"name": r.case.name, "predicted": r.predicted(), "measured": r.measured} for r in measurements
+            {"name": r.case.name, "predicted": r.predicted(), "measured": r.measured}
+            for r in measurements
         ]
         print(json.dumps(rows, indent=1))
     else:

@@ -209,7 +209,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.way:
         work = arguments.folder
-        print(json.dumps(WAYS[arguments.way](work / "base", work / "adapter", work / arguments.way)))
+        print(
+            json.dumps(WAYS[arguments.way](work / "base", work / "adapter", work / arguments.way))
+        )
         return 0
     work = Path(tempfile.mkdtemp(prefix="merging-", dir=arguments.folder))
     try:
@@ -230,10 +232,14 @@ def compare(work: Path, size: float, rounds: int) -> dict[str, Any]:
         for way in WAYS:
             runs[way].append(measure(way, work))
     seconds = {
-        way: statistics.median(run["seconds"] for run in measurements) for way, measurements in runs.items()
+        way: statistics.median(run["seconds"] for run in measurements)
+        for way, measurements in runs.items()
     }
     peak = {way: max(run["peak"] for run in measurements) for way, measurements in runs.items()}
-    above = {way: max(run["peak"] - run["idle"] for run in measurements) for way, measurements in runs.items()}
+    above = {
+        way: max(run["peak"] - run["idle"] for run in measurements)
+        for way, measurements in runs.items()
+    }
     largest = 2 * VOCABULARY * HIDDEN
     return {
         "gigabytes": sum(f.stat().st_size for f in (work / "base").glob("*.safetensors")) / 1e9,

@@ -155,7 +155,9 @@ def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tupl
     return same / done, divergence / done
 
 
-def measured(work: Path, quantizations: list[Quantization], *, both: bool) -> Iterator[dict[str, Any]]:
+def measured(
+    work: Path, quantizations: list[Quantization], *, both: bool
+) -> Iterator[dict[str, Any]]:
     """Yield one row per quantization, or two: with an importance matrix and without."""
     from transformers import AutoTokenizer
 

@@ -197,7 +197,10 @@ def by_unsloth(work: Path) -> dict[str, Any]:
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
-        model_name=_prepared_facts(work)["model"], max_seq_length=2048, dtype=None, load_in_4bit=False
+        model_name=_prepared_facts(work)["model"],
+        max_seq_length=2048,
+        dtype=None,
+        load_in_4bit=False,
     )
     model = unsloth.FastLanguageModel.get_peft_model(
         model,
@@ -319,9 +322,14 @@ def _computed_with(device: Any) -> str:
         "bfloat16 products": torch.cpu._is_avx512_bf16_supported(),
         "AMX": torch.cpu._is_amx_tile_supported(),
     }
-    capabilities = [torch.backends.cpu.get_cpu_capability(), *(name for name, has in known.items() if has)]
+    capabilities = [
+        torch.backends.cpu.get_cpu_capability(),
+        *(name for name, has in known.items() if has),
+    ]
     at_most = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    return ", ".join(capabilities) + (f", of which oneDNN uses {at_most} at most" if at_most else "")
+    return ", ".join(capabilities) + (
+        f", of which oneDNN uses {at_most} at most" if at_most else ""
+    )
 
 
 def _micro_batches(work: Path) -> list[tuple[int, int]]:
@@ -400,7 +408,9 @@ def measure(way: str, work: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.training", "--way", way, "--work", str(work)]
     root = Path(__file__).parents[2]
     python_path = os.environ.get("PYTHONPATH", "")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), python_path]))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), python_path]))
+    }
     with (work / "log.txt").open("ab") as log:
         done = subprocess.run(
             command, stdout=log, stderr=log, cwd=work, env=environment, check=False
@@ -501,11 +511,17 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
-        result = prepare(arguments.work) if arguments.way == "prepare" else WAYS[arguments.way](arguments.work)
+        result = (
+            prepare(arguments.work)
+            if arguments.way == "prepare"
+            else WAYS[arguments.way](arguments.work)
+        )
         (arguments.work / f"{arguments.way}.json").write_text(json.dumps(result))
         return 0
     steps, rounds = (2, 1) if arguments.quick else (arguments.steps, arguments.rounds)
-    recipe = Recipe(str(arguments.data.resolve()), arguments.micro_batch, arguments.accumulation, steps)
+    recipe = Recipe(
+        str(arguments.data.resolve()), arguments.micro_batch, arguments.accumulation, steps
+    )
     work = Path(tempfile.mkdtemp(prefix="training-"))
     try:
         if arguments.busy:

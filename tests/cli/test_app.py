@@ -147,7 +147,9 @@ def test_system_stays_awake_only_while_a_job_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario, record = tmp_path / "scenario.json", tmp_path / "told.txt"
-    scenario.write_text(json.dumps({"train": [{"await": str(record)}]}))  # no job that nothing holds
+    scenario.write_text(
+        json.dumps({"train": [{"await": str(record)}]})
+    )  # no job that nothing holds
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     program = tmp_path / "systemd-inhibit"

@@ -64,7 +64,11 @@ def test_recognized_file_accounts_for_every_row(tmp_path: Path) -> None:
     summary = report(str(file))
     assert (summary["format"], summary["task"]) == ("alpaca", "sft")
     assert summary["columns"] == ["instruction", "input", "output"]
-    assert summary["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
+    assert summary["mapping"] == {
+        "instruction": "instruction",
+        "input": "input",
+        "output": "output",
+    }
     assert (summary["rows"], summary["used"]) == (5, 2)
     reasons = {entry["reason"]["text"]: entry["rows"] for entry in summary["reasons"]}
     assert reasons["the answer is empty"] == [2]

@@ -54,7 +54,11 @@ def test_derived_template_renders_like_the_chat_template(
     result = studio("template", "derive", str(file), "--json")
     derivation = json.loads(result.stdout)
     assert result.returncode == 0
-    assert (derivation["proven"], derivation["first_difference"], derivation["alternative"]) == (True, None, None)
+    assert (derivation["proven"], derivation["first_difference"], derivation["alternative"]) == (
+        True,
+        None,
+        None,
+    )
     assert derivation["stops"] == ["<|im_end|>", "<|im_start|>"]
     (tmp_path / "TEMPLATE").write_text(derivation["template"], "utf-8")
     messages = tmp_path / "messages.json"
@@ -86,7 +90,9 @@ def test_template_file_uses_given_or_default_tokens(tmp_path: Path) -> None:
     file.write_text(WITH_TOKENS, "utf-8")
     usual = json.loads(studio("template", "derive", str(file), "--json").stdout)
     assert "</s>" in usual["template"]
-    with_eos = json.loads(studio("template", "derive", str(file), "--json", "--eos", "<|end|>").stdout)
+    with_eos = json.loads(
+        studio("template", "derive", str(file), "--json", "--eos", "<|end|>").stdout
+    )
     assert "<|end|>" in with_eos["template"]
     assert with_eos["stops"][0] == "<|end|>"
 
@@ -110,7 +116,9 @@ def test_render_supports_tools_and_the_older_template_form(
 ) -> None:
     older = "{{ .System }}|{{ .Prompt }}|{{ .Response }}!"
     talk = [*HELLO, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "On"}]
-    by_prompt = studio("template", "render", "-", _file(tmp_path, talk), "--system", "S", stdin=older)
+    by_prompt = studio(
+        "template", "render", "-", _file(tmp_path, talk), "--system", "S", stdin=older
+    )
     assert by_prompt.stdout == "S|Hello|Yes!|On|"
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     request = {"messages": HELLO, "tools": [tool], "think": False}

@@ -93,7 +93,8 @@ def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> Non
             Vote(prompt="Hi, you", names=("base", "tuned"), answers=("a", "b"), winner=winner)
         )
     counts = {
-        each.name: (each.votes, each.wins, each.rate) for each in count_votes(playground.load_votes())
+        each.name: (each.votes, each.wins, each.rate)
+        for each in count_votes(playground.load_votes())
     }
     assert counts == {"base": (4, 2, 0.625), "tuned": (4, 1, 0.375)}
     lines = to_csv(playground.load_votes()).splitlines()

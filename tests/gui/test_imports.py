@@ -12,5 +12,7 @@ def test_gui_import_does_not_load_engine_libraries() -> None:
     code = (
         f"import sys, lora_studio.gui.app\nprint([name for name in {HEAVY} if name in sys.modules])"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert process.stdout.strip() == "[]"

@@ -226,9 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         if model is None or not self.state.counts_tokens:
             return 0
         (digest,) = model["files"].values()
-        request = RenderRequest(
-            messages=tuple(body["messages"]), system=model.get("system") or ""
-        )
+        request = RenderRequest(messages=tuple(body["messages"]), system=model.get("system") or "")
         text = render_as_server(model["template"], request)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.gguf")

@@ -271,7 +271,9 @@ def test_package_metadata_has_no_unfilled_placeholders() -> None:
     assert fill_in is not None
     filled = {}
     for name in ("metainfo.xml", "copyright"):
-        program = f"{identity}\nVERSION=1.2.3 SOURCE_DATE_EPOCH=0\n{fill_in.group()}\nfill_in {name}"
+        program = (
+            f"{identity}\nVERSION=1.2.3 SOURCE_DATE_EPOCH=0\n{fill_in.group()}\nfill_in {name}"
+        )
         filled[name] = subprocess.run(
             ["bash", "-euc", program], cwd=PACKAGING / "linux", capture_output=True, check=True
         ).stdout.decode()

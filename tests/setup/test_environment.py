@@ -95,7 +95,9 @@ def test_unrelated_uv_variables_are_not_passed_on(
         monkeypatch.setenv(name, value)
     uv_settings = build_uv_environment()
     of_the_set_up = {"UV_NO_PROGRESS", "UV_PYTHON_DOWNLOADS", "UV_CACHE_DIR"}
-    assert {name for name in uv_settings if name.startswith("UV_")} == set(passed_on) | of_the_set_up
+    assert {name for name in uv_settings if name.startswith("UV_")} == set(
+        passed_on
+    ) | of_the_set_up
 
 
 def test_pip_variables_take_precedence_over_pip_files(

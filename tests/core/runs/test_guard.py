@@ -44,6 +44,8 @@ def test_guard_starts_with_run_and_window_environment(
     ["", "{", "[]", '{"command": 1}', '"x"'],
     ids=["empty", "truncated", "list", "command-not-a-list", "string"],
 )
-def test_invalid_guard_variable_starts_no_guard(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_guard_variable_starts_no_guard(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(run_guard.VARIABLE, variable)
     assert run_guard.from_environment() is None

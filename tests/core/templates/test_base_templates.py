@@ -19,7 +19,11 @@ def test_ollama_template_of_every_base_template_is_proven(file: Path) -> None:
     source = file.read_text("utf-8").replace("set begin = ''", "set begin = '<s>'")
     template = ChatTemplate(source, {"bos_token": "<s>", "eos_token": "</s>"})
     derivation = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"])
-    assert (derivation.proven, derivation.first_difference, str(derivation.reason)) == (True, None, "")
+    assert (derivation.proven, derivation.first_difference, str(derivation.reason)) == (
+        True,
+        None,
+        "",
+    )
     assert derivation.system == "used"
 
 

@@ -58,7 +58,9 @@ def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def created(client: ollama.Client, name: str) -> tuple[ChatTemplate, DerivedTemplate]:
     """Create a model for a family; return its chat template and derived TEMPLATE."""
     template = ChatTemplate((FOLDER / f"{name}.jinja").read_text("utf-8"), TOKENS)
-    derivation = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=DAY)
+    derivation = derive(
+        template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=DAY
+    )
     stops = {"stop": list(derivation.stops)}
     client.create(model=name, from_="tiny", template=derivation.template, parameters=stops)
     return template, derivation
@@ -97,7 +99,8 @@ def test_real_server_prompt_equals_the_chat_template(
     named = "ToolName" in derivation.template or ".ID" in derivation.template
     able = TemplateAbilities(
         **{
-            key.lower(): TemplateFeature[key] in derivation.covers for key in TemplateFeature.__members__
+            key.lower(): TemplateFeature[key] in derivation.covers
+            for key in TemplateFeature.__members__
         },
         system=derivation.system != "refused",
     )

@@ -255,7 +255,9 @@ def test_token_is_stored_only_by_the_hub_library(
     def look(event: Any, worker: client_worker.Worker) -> None:
         process = Path(f"/proc/{worker.pid}")
         with suppress(OSError):  # it may have exited, and only Linux has /proc
-            visible_texts.append((process / "cmdline").read_text() + (process / "environ").read_text())
+            visible_texts.append(
+                (process / "cmdline").read_text() + (process / "environ").read_text()
+            )
 
     command = commands.SignIn(token=SecretStr(TOKEN))
     sent = ask(command, look)

@@ -243,7 +243,9 @@ def test_notification_uses_notify_send_without_a_tray(
 ) -> None:
     output = tmp_path / "told.txt"
     program = tmp_path / "notify-send"
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {output}.part && mv {output}.part {output}\n')
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {output}.part && mv {output}.part {output}\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     window = QWidget()

@@ -39,7 +39,9 @@ def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
         qtbot.keyClick(window, Qt.Key.Key_K, CTRL)
     else:
         window.actions_.commands["find"].trigger()
-    (palette,) = [candidate for candidate in window.findChildren(CommandPalette) if candidate.isVisible()]
+    (palette,) = [
+        candidate for candidate in window.findChildren(CommandPalette) if candidate.isVisible()
+    ]
     return palette
 
 

@@ -39,7 +39,7 @@ SYSTEMS = (
     "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
 )  # fmt: skip
 HISTORIES = ("history", "histories", "chathistory", "previousturns")
-TOOLS = ("tools", "functions", "tooldefinitions", "availabletools", "toolconfig")
+TOOLS = ("tools", "functions", "tooldefinitions", "availabletools")
 #: Several model answers to a prompt, and their ratings; higher is better.
 SEVERAL = ("generations", "responses", "completions", "outputs", "answers", "candidates")
 RATINGS = ("ratings", "rating", "scores", "score", "rewards", "reward")

@@ -1,12 +1,11 @@
 """Turns whose content is a list of parts: texts, reasoning, tool calls, and tool results.
 
-Parts have a `type`, as in the APIs of OpenAI and Anthropic, or a single field that names their
-kind, as in Bedrock (`toolUse`) and Gemini (`functionCall`).
+Parts have a `type`, as in the APIs of OpenAI and Anthropic, or only a `text`. Tool calls and files in
+the notation of Bedrock (`toolUse`) and Gemini (`functionCall`) make the row unusable.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls
 from lora_studio.core.dataset.formats.values import (
     drop_nulls,
     is_missing,
-    normalize_name,
     to_json,
     to_text,
 )
@@ -24,25 +22,21 @@ from lora_studio.core.dataset.spec import Message, ToolCall
 
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
-_UNREADABLE_PARTS = ("redacted_thinking", "cache_point")  # encrypted or withheld content
+_UNREADABLE_PART = "redacted_thinking"  # encrypted content
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
-#: The kind of a part by its single field, normalized to letters.
-_BY_FIELD = {
-    "tooluse": "tool_use", "functioncall": "tool_use", "toolresult": "tool_result",
-    "functionresponse": "tool_result", "reasoningcontent": "reasoning", "cachepoint": "cache_point",
-    "image": "image", "video": "video", "inlinedata": "file", "filedata": "file",
-}  # fmt: skip
+#: Objects in parts of other APIs, which say that a part is not the text or the JSON of a turn.
+_OTHER_NOTATIONS = (
+    "toolUse", "toolResult", "reasoningContent", "functionCall", "functionResponse", "inlineData",
+    "fileData", "function_call", "function_response", "inline_data", "file_data",
+)  # fmt: skip
+#: Ends of the kinds of calls that a server carries out itself, and of their results.
+_SERVER_PARTS = ("_tool_use", "_tool_result")
 #: Field names under which a result refers to its call.
-_CALL_IDS = ("tool_use_id", "toolUseId", "tool_call_id", "call_id")
-_REASONS = ("reasoningText", "text", "content", "value", "summary")
-_RESULTS = ("content", "response", "output")
+_CALL_IDS = ("tool_use_id", "tool_call_id", "call_id")
+_REASONS = ("text", "content", "value", "summary")
+_RESULTS = ("content", "output")
 _NOT_TEXT = "a turn contains something other than text"
-#: Fields that mark a part as a server-side call, its result, or a file.
-_FOREIGN = (
-    (re.compile(r"\w+_tool_use"), "input", dict),
-    (re.compile(r"\w+_tool_result"), "tool_use_id", str),
-    (re.compile("document"), "source", dict),
-)
+_OTHER_API = "a turn has parts in the notation of Bedrock or Gemini, which isn't supported"
 
 
 class Parts(NamedTuple):
@@ -65,8 +59,7 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     items = [value] if isinstance(value, dict) and is_part(value) else value
     if not isinstance(items, list | tuple):
         return Parts(to_text(value))
-    if any(map(_is_foreign, items)):
-        raise UnusableRow(_NOT_TEXT)
+    _refuse_foreign_parts(items)
     if not all(isinstance(part, str) or is_part(part) for part in items):
         if any(isinstance(part, dict) and is_part(part) for part in items):
             raise UnusableRow(_NOT_TEXT)
@@ -77,13 +70,13 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     results: list[Message] = []
     untrained: list[tuple[int, int]] = []
     length = 0
-    for whole in items:
-        kind, part = _classify_part(whole)
+    for part in items:
+        kind = (part.get("type") or "text") if isinstance(part, dict) else "text"
         if kind.startswith(_MEDIA_PARTS):
             raise UnusableRow("a turn contains an image, audio, or video", UnusableKind.MEDIA)
         if isinstance(part, str):
             texts.append(to_text(part))
-        elif kind in _UNREADABLE_PARTS:
+        elif kind == _UNREADABLE_PART:
             continue
         elif kind in ("thinking", "reasoning"):
             thoughts.append(_read_part_text(part, (kind, *_REASONS)))
@@ -105,40 +98,23 @@ def is_part(part: Any) -> bool:
         return False
     kind = part.get("type")
     if isinstance(kind, str):
-        known_kinds = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
+        known_kinds = (*_TEXT_PARTS, *_OTHER_PARTS, _UNREADABLE_PART)
         return kind in known_kinds or kind.startswith(_MEDIA_PARTS)
-    return kind is None and (
-        isinstance(part.get("text"), str) or _find_only_field(part) is not None
-    )
+    return kind is None and isinstance(part.get("text"), str)
 
 
-def _is_foreign(part: Any) -> bool:
-    """Return whether an object is a part that is not text, rather than JSON that the turn contains."""
-    kind = part.get("type") if isinstance(part, dict) else None
-    return isinstance(kind, str) and any(
-        name.fullmatch(kind) and isinstance(part.get(field), sort) for name, field, sort in _FOREIGN
-    )
-
-
-def _classify_part(part: Any) -> tuple[str, Any]:
-    """Return the kind of a part, and the object with its details."""
-    if isinstance(part, str):
-        return "text", part
-    if isinstance(kind := part.get("type"), str):
-        return kind, part
-    if isinstance(part.get("text"), str):
-        return "thinking" if part.get("thought") is True else "text", part
-    field = _find_only_field(part)
-    assert field is not None  # is_part checked that
-    kind, inner = _BY_FIELD[normalize_name(field)], part[field]
-    is_empty = kind == "reasoning" and all(is_missing(inner.get(name)) for name in _REASONS)
-    return ("redacted_thinking" if is_empty else kind), inner
-
-
-def _find_only_field(part: dict[str, Any]) -> str | None:
-    """Return the single field that names the kind of a part."""
-    objects = [name for name, item in part.items() if isinstance(item, dict)]
-    return objects[0] if len(objects) == 1 and normalize_name(objects[0]) in _BY_FIELD else None
+def _refuse_foreign_parts(items: Sequence[Any]) -> None:
+    """Raise UnusableRow for parts that are neither supported nor JSON that the turn contains."""
+    for part in items:
+        if not isinstance(part, dict):
+            continue
+        is_other = any(isinstance(part.get(name), dict) for name in _OTHER_NOTATIONS)
+        if is_other or part.get("thought") is True:
+            raise UnusableRow(_OTHER_API)
+        kind = str(part.get("type"))
+        is_file = kind == "document" and isinstance(part.get("source"), dict)
+        if is_file or kind.endswith(_SERVER_PARTS):
+            raise UnusableRow(_NOT_TEXT)
 
 
 def _read_result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
@@ -146,18 +122,11 @@ def _read_result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
     call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
     name = to_text(part.get("name")) or names.get(str(call), "")
     content = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
-    if isinstance(content, list):
-        content = [_to_plain(item) for item in content]
-    elif isinstance(content, dict) and not is_part(content):
+    if isinstance(content, dict) and not is_part(content):
         content = to_json(drop_nulls(content))
     elif content is None:
         raise UnusableRow(_NOT_TEXT)
     return Message(role="tool", content=read_parts(content).text, name=name)
-
-
-def _to_plain(item: Any) -> Any:
-    """Return an item of a result as text; {"json": …} becomes its JSON."""
-    return to_json(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
 
 
 def _read_part_text(part: dict[str, Any], names: Sequence[str]) -> str:

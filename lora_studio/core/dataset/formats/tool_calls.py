@@ -18,6 +18,8 @@ from lora_studio.core.dataset.formats.values import (
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import ToolCall
 
+#: Fields of function descriptions for Bedrock and Gemini.
+_OTHER_TOOLS = {"toolSpec", "functionDeclarations", "function_declarations"}
 _QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DOTALL)
 
 
@@ -25,8 +27,8 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
     """Return function descriptions: a list, a single one, or either as JSON text; raises
     UnusableRow.
 
-    Null fields are dropped. Field names of Gemini, Bedrock and Anthropic are renamed to those that
-    chat templates look for. Everything else is unchanged.
+    Null fields are dropped, and Anthropic's `input_schema` becomes `parameters`, which chat templates
+    look for. Everything else is unchanged.
     """
     if is_blank(value):
         return ()
@@ -38,32 +40,18 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, list | tuple):
         raise UnusableRow("the tools are not a list of function descriptions")
     entries = [drop_nulls(parse_literal(tool)) for tool in value if not is_blank(tool)]
-    if not all(isinstance(tool, dict) for tool in entries):
+    if not all(isinstance(tool, dict) and not _OTHER_TOOLS & tool.keys() for tool in entries):
         raise UnusableRow("the tools are not a list of function descriptions")
     require_valid_text(to_json(entries))
-    return tuple(tool for one in entries for tool in _list_functions(one))
+    return tuple(map(_rename_schema, entries))
 
 
-def _list_functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the functions in one entry of a list of tools."""
-    for name in ("functionDeclarations", "function_declarations"):
-        if isinstance(declared := tool.get(name), list):
-            return [one for one in declared if isinstance(one, dict)]
-    inner = tool.get("toolSpec")
-    tool = inner if isinstance(inner, dict) else tool
+def _rename_schema(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return a function description with `parameters` in place of an input schema."""
     schema = next((name for name in ("input_schema", "inputSchema") if name in tool), None)
     if schema is None or "parameters" in tool:
-        return [tool]
-    parameters = tool[schema]
-    parameters = (
-        parameters["json"]
-        if isinstance(parameters, dict) and set(parameters) == {"json"}
-        else parameters
-    )
-    return [
-        {"parameters" if key == schema else key: item for key, item in tool.items()}
-        | {"parameters": parameters}
-    ]
+        return tool
+    return {"parameters" if key == schema else key: item for key, item in tool.items()}
 
 
 def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
@@ -129,7 +117,7 @@ def read_call(item: Any) -> ToolCall:
     return ToolCall(
         name=to_text(name),
         arguments=arguments,
-        id=to_text(item.get("call_id") or item.get("toolUseId") or item.get("id")),
+        id=to_text(item.get("call_id") or item.get("id")),
     )
 
 

@@ -232,7 +232,9 @@ def test_verdicts_of_several_processes_match_and_are_cached(
         file.unlink()
     monkeypatch.setattr(verdicts, "_MANY", 100)
     together = verdicts.judge_source(store, source_found, spec, make_job())
-    cached = verdicts.judge_source(store, source_found, spec, make_job(channel := RecordingChannel()))
+    cached = verdicts.judge_source(
+        store, source_found, spec, make_job(channel := RecordingChannel())
+    )
     assert not channel.events
     for other in (together, cached):
         assert np.array_equal(alone.codes, other.codes)

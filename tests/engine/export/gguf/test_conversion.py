@@ -333,7 +333,10 @@ def test_first_pass_keeps_the_exact_weights(
     stored: str, quantizations: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
-    assert conversion.choose_first_pass(direct_gguf.open_source(model).tensors, quantizations) == expected
+    assert (
+        conversion.choose_first_pass(direct_gguf.open_source(model).tensors, quantizations)
+        == expected
+    )
 
 
 @pytest.mark.slow

@@ -204,7 +204,9 @@ def test_run_of_two_processes_pauses_and_resumes_in_one(
     alone, both = start("cpu", epochs=2), start("cpu:2", epochs=2)
     handle(commands.Train(run=str(alone.path)))
     # The pause arrives during the third of ten steps.
-    pause_arrived = "any(type(o).__name__ == 'Flags' and o.pause.is_set() for o in gc.get_objects())"
+    pause_arrived = (
+        "any(type(o).__name__ == 'Flags' and o.pause.is_set() for o in gc.get_objects())"
+    )
     wait = f"while len(calls) == 6 and not {pause_arrived}: time.sleep(0.02)"
     patch_process(
         "lora_studio.engine",

@@ -113,7 +113,9 @@ def kept_bytes(model: peft.PeftModel, narrow: bool) -> int:
 
     ids = torch.arange(TOKENS) % 300 + 20
     positions = torch.arange(TOKENS - 1)
-    batch = Batch(ids, (TOKENS // 4, TOKENS * 3 // 4), positions, ids[1:], torch.zeros_like(positions))
+    batch = Batch(
+        ids, (TOKENS // 4, TOKENS * 3 // 4), positions, ids[1:], torch.zeros_like(positions)
+    )
     with (
         disable_input_dtype_casting(model, active=narrow),
         torch.autocast("cpu", torch.bfloat16, enabled=narrow),

@@ -61,7 +61,10 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
     scenario(
         list_adapters=[emit(events.AdaptersFound(adapters=adapters, fits={str(style): fit}))],
         show_adapter=[emit(shown)],
-        combine_adapters=[emit(events.Progress(stage="combining", done=1, total=8)), emit(combined)],
+        combine_adapters=[
+            emit(events.Progress(stage="combining", done=1, total=8)),
+            emit(combined),
+        ],
     )
     return project_folder
 

@@ -137,7 +137,9 @@ def test_model_rows_have_accessible_descriptions(page: ModelPage, worker: Worker
     lines = page.browser.list.lines
     role = Qt.ItemDataRole.AccessibleTextRole
     descriptions = [lines.index(i).data(role) for i in range(3)]
-    assert descriptions[0].startswith("HuggingFaceTB/SmolLM2-360M-Instruct, 360 M parameters · 720 MB")
+    assert descriptions[0].startswith(
+        "HuggingFaceTB/SmolLM2-360M-Instruct, 360 M parameters · 720 MB"
+    )
     assert descriptions[0].endswith("fits in 16-bit")
     assert descriptions[1].endswith("incomplete")
     assert "it classifies text and can't generate it" in descriptions[2]

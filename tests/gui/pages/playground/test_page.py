@@ -68,7 +68,9 @@ def page(
     playground_page.resize(1000, 700)
     playground_page.show()
     state.open(project_folder)
-    qtbot.waitUntil(lambda: len(playground_page.controller.conversation.speakers) == 2, timeout=WAIT)
+    qtbot.waitUntil(
+        lambda: len(playground_page.controller.conversation.speakers) == 2, timeout=WAIT
+    )
     yield playground_page
     playground_page.leave()
     playground_page.close()
