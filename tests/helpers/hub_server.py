@@ -28,7 +28,7 @@ _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 class Hub:
     """The content of the server: `models` and `datasets` by id; `gated` ones need the token.
 
-    `break_after` cuts off the next large file after that many bytes, once. `asked` lists requests.
+    `break_after` cuts off the next large file after that many bytes, once. `requests` lists what was requested.
     `status` is the answer to every request; files are `held` after that many bytes until `freed`.
     `about` has more fields of the model list, whose models need no folder. The owner of TOKEN is
     `pim`. `claimed` has fake sizes of files by name.

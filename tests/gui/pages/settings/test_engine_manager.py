@@ -98,7 +98,7 @@ def test_failed_setup_can_be_continued_by_one_click(
     with qtbot.waitSignal(dialog.control.ended):
         qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
     assert dialog.go.text() == "Try again"
-    script.told = (READY,)
+    script.sequence = (READY,)
     with qtbot.waitSignal(dialog.control.switched):
         qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
     assert dialog.outcome.text() == "The engine is ready."
