@@ -107,7 +107,7 @@ def _on_device(frozen: Project, device: str) -> Project:
 
 def _find_ollama_speaker(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
     """Return the Ollama model last created from the run, or the one that its project would create."""
-    created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
+    created = [e for e in run.iter_events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
         return OllamaSpeaker(name=created[-1].name, host=created[-1].host)
     name = frozen.export.ollama_name or suggest_ollama_name(frozen.name)
@@ -174,7 +174,7 @@ class _ChatSession:
     display: Display
 
     def __post_init__(self) -> None:
-        self._events = self.worker.events()
+        self._events = self.worker.iter_events()
 
     def talk(self, system: str, prompts: Iterator[str]) -> None:
         """Answer every prompt with the turns before it, then end the worker."""

@@ -116,7 +116,7 @@ def ask_all(questions: Sequence[commands.Question], display: Display) -> list[ev
         for question in questions:
             worker.send(question)
         waiting = {question.id for question in questions}
-        for event in display.show_progress(worker.events()):
+        for event in display.show_progress(worker.iter_events()):
             replies.append(event)
             match event:
                 case events.Failed() if event.id in waiting:

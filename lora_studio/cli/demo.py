@@ -182,7 +182,7 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
 
 def list_self_tests(target: RunFolder) -> list[events.SelfTested]:
     """Return the last test of each stage; both merge and export test the merged model."""
-    tests = (event for event in target.events() if isinstance(event, events.SelfTested))
+    tests = (event for event in target.iter_events() if isinstance(event, events.SelfTested))
     return list({event.stage: event for event in tests}.values())
 
 

@@ -71,9 +71,9 @@ def estimate_(
 
 def make_plan(draft: Draft, display: Display) -> MemoryPlan:
     """Ask a worker about the model, rows, and devices and return the plan; raises ProblemError."""
-    model = cast(ModelSpec, draft.spec("model"))
-    dataset = cast(DatasetSpec, draft.spec("dataset"))
-    lora = cast(LoraSpec, draft.spec("lora"))
+    model = cast(ModelSpec, draft.get_spec("model"))
+    dataset = cast(DatasetSpec, draft.get_spec("dataset"))
+    lora = cast(LoraSpec, draft.get_spec("lora"))
     shape = starting_adapter.resolve_lora(lora)
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
@@ -90,7 +90,7 @@ def make_plan(draft: Draft, display: Display) -> MemoryPlan:
         inspected=inspected,
         model=model,
         lora=shape,
-        training=cast(TrainingSpec, draft.spec("training")),
+        training=cast(TrainingSpec, draft.get_spec("training")),
         rows=build_row_statistics(
             _find_last(replies, events.LengthsMeasured),
             rows.task,
@@ -118,6 +118,7 @@ def _dump_json(
     memory: MemoryEstimate, largest: int | None, helps: MemoryChange | None
 ) -> dict[str, object]:
     return memory.model_dump(mode="json", context=READABLE) | {
+        "device": str(memory.device),
         "total": memory.total,
         "fits": memory.fits,
         "largest_micro_batch_that_fits": largest,

@@ -241,5 +241,5 @@ def _show_sizes(
 
 
 def _list_stages(path: Path, command: str) -> list[events.SelfTested]:
-    log = RunFolder(path.resolve()).events()
+    log = RunFolder(path.resolve()).iter_events()
     return [e for e in log if isinstance(e, events.SelfTested) and e.id == command]

@@ -152,7 +152,7 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
 def watch(run: RunFolder, display: Display) -> int:
     """Show the events of a run from the start and follow it while it is running."""
     oom_supervisor.start_guard(run)
-    ending = display.follow(WatchedRun(run).events())
+    ending = display.follow(WatchedRun(run).iter_events())
     return 0 if ending is None else get_exit_status(ending)
 
 
@@ -173,7 +173,7 @@ def pause(run: RunFolder, display: Display) -> int:
     watched.send(commands.Pause(target=command))
     display.print_line("Training will pause after the current step.")
     ending = None
-    for event in watched.events():
+    for event in watched.iter_events():
         if isinstance(event, events.Ending) and event.id == command:
             ending = event
             display.show(event)

@@ -24,7 +24,7 @@ class Link(Protocol):
     def send(self, command: Command) -> None:
         """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
 
-    def events(self) -> Iterator[Event]:
+    def iter_events(self) -> Iterator[Event]:
         """Yield events until the worker ends. Blocks; every command gets its ending event."""
 
     def cancel(self, target: str) -> None:
@@ -42,7 +42,7 @@ class Link(Protocol):
 
 def iter_until_ended(link: Link, command_id: str) -> Iterator[Event]:
     """Yield a worker's events up to the ending of one command, then close the connection."""
-    for event in link.events():
+    for event in link.iter_events():
         if isinstance(event, events.Ending) and event.id == command_id:
             link.close()
         yield event

@@ -81,11 +81,11 @@ class RestartingWorker:
                 self._requests.append(command)
             self._worker.send(command)
 
-    def events(self) -> Iterator[Event]:
+    def iter_events(self) -> Iterator[Event]:
         """Yield the events of all workers in turn; ends with the last one."""
         while True:
             is_replaced = is_training = False
-            for event in self._worker.events():
+            for event in self._worker.iter_events():
                 is_training = is_training or isinstance(event, TrainingStarted)
                 if is_training and isinstance(event, Failed) and self._replace(event):
                     yield Warned(id=event.id, problem=self._as_warning(event.problem))

@@ -46,7 +46,7 @@ class WatchedRun:
                 reason=describe_os_error(error),
             ) from error
 
-    def events(self) -> Iterator[Event]:
+    def iter_events(self) -> Iterator[Event]:
         """Yield all events of the run so far, then new ones until no worker is running.
 
         A worker that its guard is about to restart counts as running.

@@ -114,7 +114,7 @@ class Worker:
                 self._process.stdin.write(commands.to_pipe(command))
                 self._process.stdin.flush()
 
-    def events(self) -> Iterator[Event]:
+    def iter_events(self) -> Iterator[Event]:
         """Yield events until the worker ends. Blocks; can be iterated once.
 
         A command that the worker didn't finish gets its `Failed` or `Cancelled` event here.

@@ -91,7 +91,7 @@ class Conversation(_Stored):
         text = " ".join((self.turns[0].user if self.turns else self.draft).split())
         return text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…"
 
-    def messages(self, column: int, turn: int) -> tuple[Message, ...]:
+    def build_messages(self, column: int, turn: int) -> tuple[Message, ...]:
         """Return the messages up to and including a turn, with the answers of a column."""
         messages = [Message(role="system", content=self.system)] if self.system.strip() else []
         for each in self.turns[:turn]:
@@ -167,13 +167,13 @@ class Playground:
                 continue
         return [each for _, each in sorted(dated, key=lambda pair: -pair[0])]
 
-    def file(self, conversation: Conversation) -> Path:
+    def get_file(self, conversation: Conversation) -> Path:
         """Return the path of a conversation."""
         return self.folder / f"conversation-{conversation.id}.json"
 
     def save(self, conversation: Conversation) -> None:
         """Write a conversation; raises ProblemError."""
-        self._write(self.file(conversation), conversation.model_dump_json(indent=1) + "\n")
+        self._write(self.get_file(conversation), conversation.model_dump_json(indent=1) + "\n")
 
     def load_votes(self) -> list[Vote]:
         """Return every vote so far; raises ProblemError if the file can't be read, so that no vote

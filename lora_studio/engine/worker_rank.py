@@ -56,7 +56,7 @@ def main() -> None:
     try:
         run = RunFolder(Path(rendezvous.run))
         train_run.follow(
-            run, rendezvous.process_group(), create_silent_job(), resume=rendezvous.resume
+            run, rendezvous.connect_process_group(), create_silent_job(), resume=rendezvous.resume
         )
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)

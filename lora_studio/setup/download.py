@@ -92,7 +92,7 @@ class ByteCounter:
         with self._lock:
             self.done += count
 
-    def progress(self, stage: str) -> Progress:
+    def get_progress(self, stage: str) -> Progress:
         """Return the bytes so far and the estimated remaining seconds at the recent speed."""
         with self._lock:
             now = time.monotonic()
@@ -119,7 +119,7 @@ def fetch(
     counter = ByteCounter(total, sum(file.present for file in files))
     largest_first = sorted(files, key=lambda file: -(file.size or 0))
     with HttpClient() as web:
-        yield counter.progress(stage)
+        yield counter.get_progress(stage)
         each = _process_in_threads(
             lambda file, halt: _fetch_one(web, file, counter, halt, log),
             largest_first, AT_ONCE, web, stop,
@@ -127,7 +127,7 @@ def fetch(
         for done in each:
             if done is not None:
                 on_finished(done)
-            yield counter.progress(stage)
+            yield counter.get_progress(stage)
 
 
 def _process_in_threads(
@@ -221,7 +221,7 @@ def measure_sizes(
 
         def ask(file: DownloadFile, halt: StopFlag) -> None:
             try:
-                sizes[file] = _retry(lambda: web.size(file.url), file, halt, log)
+                sizes[file] = _retry(lambda: web.fetch_size(file.url), file, halt, log)
             except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
                 raise _size_error(error) from error
 
@@ -252,7 +252,7 @@ def _retry(
             return ask()
         except httpx.HTTPError as error:
             log.write(f"{file.name}: {describe_error(error)}")
-            if (pause := waiting.next_pause(error)) is None:
+            if (pause := waiting.compute_pause(error)) is None:
                 raise
             halt.wait(pause)
 
@@ -317,7 +317,7 @@ def _download(
         ) as error:
             stop.check()
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
-            pause = waiting.next_pause(error, grown=grown)
+            pause = waiting.compute_pause(error, grown=grown)
             log.write(f"{file.name}: {describe_error(error)} (attempt {waiting.failures})")
             if pause is None:
                 raise _download_error(file, error) from error

@@ -124,7 +124,7 @@ class HttpClient:
             extensions={"trace": self._note},
         )
 
-    def size(self, url: str) -> int | None:
+    def fetch_size(self, url: str) -> int | None:
         """Return the size of a file in bytes, or None if the server doesn't report it; raises httpx.HTTPError."""
         answer = self._of(url).head(
             url, auth=self._auth(url), headers={"Accept-Encoding": "identity"},
@@ -205,7 +205,7 @@ class RetryWait:
         """Start without failures."""
         self.failures = 0
 
-    def next_pause(self, error: Exception, *, grown: bool = False) -> float | None:
+    def compute_pause(self, error: Exception, *, grown: bool = False) -> float | None:
         """Return the seconds to wait after a failure, or None to give up; `grown` means data was received."""
         self.failures = 1 if grown else self.failures + 1
         retry_after = get_retry_after(error)

@@ -74,7 +74,7 @@ def _run_training(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> Non
     trial.send(commands.Train(run=str(run.path)))
     ending: events.Event | None = None
     trained = 0
-    for event in trial.events():
+    for event in trial.iter_events():
         match event:
             case events.Hello() if event.app_version != __version__:
                 raise ProblemError(version_mismatch_problem(event.app_version))
@@ -165,7 +165,7 @@ class _Trial:
                 self._log,
             ) from error
 
-    def events(self) -> Iterator[events.Event]:
+    def iter_events(self) -> Iterator[events.Event]:
         """Yield the events of the worker until it ends."""
         for line in self._iter_lines():
             try:

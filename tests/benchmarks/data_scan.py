@@ -107,7 +107,7 @@ def scan(gigabytes: float) -> None:
 
 def _ours(file: Path, size: int, rows: int) -> None:
     worker = Worker.start()
-    happening = worker.events()
+    happening = worker.iter_events()
     next(event for event in happening if isinstance(event, events.Hello))
     peak = Peak(worker.pid)
     idle = peak.look()

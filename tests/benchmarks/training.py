@@ -148,7 +148,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
     worker.send(commands.Train(run=str(run.path)))
     process = psutil.Process(worker.pid)
     clock, losses, peak, logs = [], [], 0, []
-    for event in worker.events():
+    for event in worker.iter_events():
         match event:
             case events.StepDone():
                 clock.append(_now(process))

@@ -128,7 +128,7 @@ def test_background_training_is_paused_and_metrics_are_csv(
     assert "No training is in progress" in studio("pause", str(run.path)).stdout
     worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
-    stream = worker.events()
+    stream = worker.iter_events()
     next(event for event in stream if isinstance(event, events.StepDone))
     worker.detach()
     result = studio("pause", str(run.path))

@@ -195,7 +195,7 @@ def hungry_train(
 
 def _start_training(worker: Link, command: Command) -> None:
     worker.send(command)
-    for event in worker.events():
+    for event in worker.iter_events():
         if isinstance(event, events.TrainingStarted):
             return
 
@@ -208,7 +208,7 @@ def _until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 def _log_texts(run: RunFolder) -> list[str]:
-    return [str(event.text) for event in run.events() if isinstance(event, events.Log)]
+    return [str(event.text) for event in run.iter_events() if isinstance(event, events.Log)]
 
 
 def test_detached_training_restarts_with_less_memory_after_oom(
@@ -221,7 +221,7 @@ def test_detached_training_restarts_with_less_memory_after_oom(
     _until(run.is_guarded)  # by a process of its own now
     watched = WatchedRun(run)
     (run.path / "go").touch()
-    kinds = [event.kind for event in watched.events()]
+    kinds = [event.kind for event in watched.iter_events()]
     assert kinds == ["started", "training_started", "started", "training_started", "log", "done"]
     assert _log_texts(run) == ["resumed, lower: True"]
     _until(lambda: not run.is_guarded())
@@ -243,7 +243,7 @@ def test_training_of_killed_window_restarts_after_oom(
 ) -> None:
     del hungry_train  # the window sends its own
     window = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WINDOW, str(run.path)])
-    _until(lambda: any(isinstance(event, events.TrainingStarted) for event in run.events()))
+    _until(lambda: any(isinstance(event, events.TrainingStarted) for event in run.iter_events()))
     window.kill()
     window.wait()
     _until(run.is_guarded)  # by a process that the worker has started
@@ -276,7 +276,7 @@ def test_resume_after_unguarded_oom_uses_less_memory_once(
     window.detach()
     (run.path / "go").touch()
     _until(lambda: not run.is_running())
-    last_event = list(WatchedRun(run).events())[-1]
+    last_event = list(WatchedRun(run).iter_events())[-1]
     assert isinstance(last_event, events.Failed)
     assert last_event.problem.code == "worker.out_of_memory"
     list(client_worker.perform(commands.Train(run=str(run.path), resume=True)))
@@ -296,7 +296,7 @@ def test_killed_detached_training_is_not_restarted(hungry_train: Command, run: R
     os.kill(pid, signal.SIGKILL)
     _until(lambda: not run.is_guarded())
     assert run.read_state() == "interrupted"
-    last_event = list(WatchedRun(run).events())[-1]
+    last_event = list(WatchedRun(run).iter_events())[-1]
     assert isinstance(last_event, events.Failed)
     assert last_event.problem.code == "worker.crashed"
 

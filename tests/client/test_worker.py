@@ -174,7 +174,7 @@ def test_sending_to_exited_worker_reports_a_crash(engine: Engine, run: RunFolder
     worker.wait()
     command = commands.Train(run=str(run.path))
     worker.send(command)
-    sent = list(worker.events())
+    sent = list(worker.iter_events())
     assert [event.id for event in sent] == [command.id]
     assert _problem_code(sent) == "worker.crashed"
 
@@ -183,12 +183,12 @@ def test_watched_run_replays_events_of_finished_run(run: RunFolder) -> None:
     past = [events.Started(id="a", command="train"), events.Log(id="a", text="hm"),
             events.Done(id="a")]  # fmt: skip
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in past))
-    assert list(WatchedRun(run).events()) == past
+    assert list(WatchedRun(run).iter_events()) == past
 
 
 def test_watched_run_reports_crash_when_worker_vanished(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
-    assert _problem_code(list(WatchedRun(run).events())) == "worker.crashed"
+    assert _problem_code(list(WatchedRun(run).iter_events())) == "worker.crashed"
 
 
 def test_crash_remedy_mentions_checkpoint_only_if_resumable(run: RunFolder) -> None:

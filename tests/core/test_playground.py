@@ -38,7 +38,7 @@ def talk(*answers: str) -> Conversation:
 
 def test_column_history_contains_its_own_answers() -> None:
     conversation = talk("one", "two").with_turn(1, Turn(user="And now?"))
-    history = [(each.role, each.content) for each in conversation.messages(1, 1)]
+    history = [(each.role, each.content) for each in conversation.build_messages(1, 1)]
     assert history == [
         ("system", "Be brief."),
         ("user", "Question 0"),
@@ -46,7 +46,7 @@ def test_column_history_contains_its_own_answers() -> None:
         ("user", "And now?"),
     ]
     # The other column did not answer the first question: roles still take turns.
-    assert [each.role for each in conversation.messages(0, 1)] == ["system", "user"]
+    assert [each.role for each in conversation.build_messages(0, 1)] == ["system", "user"]
 
 
 def test_regenerated_answer_keeps_earlier_versions() -> None:

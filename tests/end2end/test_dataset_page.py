@@ -126,7 +126,7 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert window.page_name == "training"
     reopened = project.load(tmp_path / "shop")
-    assert reopened.problems() == []
+    assert reopened.list_problems() == []
     assert reopened.get("dataset", "sources") == state.get("dataset", "sources")
     assert table.read_bytes() == _TABLE, "the user's file stays as it is"
 

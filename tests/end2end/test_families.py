@@ -48,7 +48,7 @@ def _carry_out(run: RunFolder) -> list[events.Event]:
     for job in jobs:
         worker.send(job)
     worker.close()
-    return list(worker.events())
+    return list(worker.iter_events())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

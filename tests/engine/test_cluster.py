@@ -142,7 +142,7 @@ def test_exported_run_trains_the_same_and_can_be_merged(here: RunFolder, tmp_pat
     specs = project.model_dump(mode="json", exclude={"name"})
     expected = new_run(tmp_path, **specs | {"model": specs["model"] | {"device": "cpu"}})
     alone = handle(commands.Train(run=str(expected.path)))
-    sent = {e.step: e.loss for e in back.events() if isinstance(e, events.StepDone)}
+    sent = {e.step: e.loss for e in back.iter_events() if isinstance(e, events.StepDone)}
     assert sent == {e.step: pytest.approx(e.loss, rel=1e-4) for e in alone.of(events.StepDone)}
     ours = load_file(expected.adapter / "adapter_model.safetensors")
     for name, value in load_file(back.adapter / "adapter_model.safetensors").items():

@@ -97,7 +97,7 @@ def ask_worker(*questions: Any) -> list[list[Any]]:
             worker.send(question)
         sent: dict[str, list[Any]] = {question.id: [] for question in questions}
         waiting = set(sent)
-        for event in worker.events():
+        for event in worker.iter_events():
             if event.id in sent:
                 sent[event.id].append(event)
             if isinstance(event, events.Ending):

@@ -77,7 +77,7 @@ def _until_step(stream: Iterator[events.Event], step: int) -> None:
 
 
 def _last_step(run: RunFolder) -> int:
-    return max(event.step for event in run.events() if isinstance(event, events.StepDone))
+    return max(event.step for event in run.iter_events() if isinstance(event, events.StepDone))
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_killed_worker_is_reported_and_its_run_resumes(long_run: RunFolder) -> N
     assert started.step >= 6
     workers[1].send(commands.Stop(target=resume_command.id))
     assert list(stream)[-1] == events.Done(
-        id=resume_command.id, stopped=True, time=list(long_run.events())[-1].time
+        id=resume_command.id, stopped=True, time=list(long_run.iter_events())[-1].time
     )
     assert (long_run.adapter / "adapter_model.safetensors").is_file()
     assert long_run.read_state() == "trained"
@@ -170,7 +170,7 @@ def test_run_outlives_its_parent_and_can_be_watched_and_stopped(
 
     watched = WatchedRun(long_run)
     before = _last_step(long_run)
-    stream = watched.events()
+    stream = watched.iter_events()
     _until_step(stream, before + 5)
     target = find_unfinished_command(long_run)
     assert target is not None
@@ -209,7 +209,7 @@ def test_cancel_is_obeyed_and_keeps_checkpoints(
     _until_step(stream, 4)
     workers[0].cancel(command.id)
     assert isinstance(list(stream)[-1], events.Cancelled)
-    assert list(long_run.events())[-1].kind == "cancelled"  # written by the worker itself
+    assert list(long_run.iter_events())[-1].kind == "cancelled"  # written by the worker itself
     assert long_run.read_state() == "stopped"
     assert long_run.list_checkpoint_steps()
 
@@ -223,4 +223,4 @@ def test_pipe_and_file_hold_the_same_events(long_run: RunFolder) -> None:
         sent.append(event)
         if isinstance(event, events.StepDone) and event.step == 3:
             workers[0].send(commands.Stop(target=command.id))
-    assert sent[1:] == list(long_run.events())
+    assert sent[1:] == list(long_run.iter_events())

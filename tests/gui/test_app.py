@@ -158,4 +158,4 @@ def test_training_survives_a_killed_window(
 
 
 def _steps(run: folder.RunFolder) -> int:
-    return sum(event.kind == "step_done" for event in run.events())
+    return sum(event.kind == "step_done" for event in run.iter_events())

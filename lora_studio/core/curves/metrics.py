@@ -170,7 +170,7 @@ def build_series(stream: Iterable[object]) -> MetricSeries:
 
 def read_metrics(run: RunFolder) -> MetricSeries:
     """Return the metrics in the events file of a run."""
-    return build_series(run.events())
+    return build_series(run.iter_events())
 
 
 def _put_all(

@@ -133,7 +133,7 @@ def _format_settings(draft: project.Draft) -> str:
             "field": str(problem.where.field),
             "what": without_quotes(str(problem.what)),
         }
-        for problem in draft.problems()
+        for problem in draft.list_problems()
     ]
     return json.dumps(content, indent=2, ensure_ascii=False, default=str)
 

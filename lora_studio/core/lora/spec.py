@@ -181,6 +181,7 @@ class LoraSpec(Spec):
         """
         return self.init in ("pissa", "olora", "loftq") and not self.start_from
 
+    @property
     def block_numbers(self) -> list[int] | None:
         """Return the blocks to adapt in ascending order, None for all."""
         if not self.blocks:
@@ -188,10 +189,12 @@ class LoraSpec(Spec):
         ranges = (range(first, last + 1) for first, last in _parse_block_ranges(self.blocks))
         return sorted(set().union(*ranges))
 
+    @property
     def rank_pattern(self) -> dict[str, int]:
         """Return module name -> rank, for modules with a rank of their own."""
         return {name: rank for name, rank, _ in self._own()}
 
+    @property
     def alpha_pattern(self) -> dict[str, int]:
         """Return module name -> alpha; a module without its own alpha keeps the ratio to its rank."""
         return {

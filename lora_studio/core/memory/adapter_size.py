@@ -30,10 +30,10 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
     if model.shape is None or lora.bias != "none" or lora.modules_to_save or lora.start_from:
         return None
     layers = _select_layers(model.shape.linear, lora)
-    blocks = lora.block_numbers()
+    blocks = lora.block_numbers
     if not layers or not _is_plain(model, lora, layers, blocks):
         return None
-    ranks = lora.rank_pattern()
+    ranks = lora.rank_pattern
     trainable = 0
     for layer in layers:
         rank = ranks.get(layer.name, lora.rank)
@@ -74,7 +74,7 @@ def _is_plain(
     names = [layer.name for layer in layers]
     if lora.targets == "names" and set(lora.target_names) != set(names):
         return False
-    if set(lora.rank_pattern()) - set(names):
+    if set(lora.rank_pattern) - set(names):
         return False
     if not blocks:
         return True

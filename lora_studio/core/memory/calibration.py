@@ -34,7 +34,7 @@ class CalibrationRecord(BaseModel):
     work_per_s: float = 0.0
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
 
-    def speed(self, source: str, parameters: int) -> float | None:
+    def estimate_speed(self, source: str, parameters: int) -> float | None:
         """Return the expected tokens per second for a model; derived from `work_per_s` if it was
         never trained.
         """
@@ -90,7 +90,7 @@ def get_device_model(device: Device) -> str:
 def apply_correction(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
     """Return the plan with the measured correction of its device."""
     learned = known.get(get_device_model(plan.device), plan.precision)
-    speed = learned.speed(plan.model.source, plan.inspected.parameters)
+    speed = learned.estimate_speed(plan.model.source, plan.inspected.parameters)
     return replace(plan, correction=learned.factor, tokens_per_s=speed)
 
 

@@ -137,7 +137,7 @@ def estimate_adapter_bytes(plan: MemoryPlan) -> float:
     # The engine's own attention for packed rows keeps its result already.
     in_16_bits = size == 2 and (plan.kind == "cuda" or plan.device.precision == "bf16")
     keeps_result = in_16_bits and plan.training.packing
-    ranks, shared, per_adapter = lora.rank_pattern(), {}, 0.0
+    ranks, shared, per_adapter = lora.rank_pattern, {}, 0.0
     per_layer = max(1, plan.inspected.layers)
     for layer in list_adapted_layers(plan):
         share = layer.count / per_layer
@@ -177,7 +177,7 @@ def _find_adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
 
     Nothing is kept for the blocks before the first one.
     """
-    chosen = plan.lora.block_numbers()
+    chosen = plan.lora.block_numbers
     if not chosen or plan.lora.modules_to_save:
         return 0, len(chosen) if chosen else plan.inspected.layers
     return chosen[0], len(chosen)

@@ -19,17 +19,21 @@ from lora_studio.core.training.spec import TrainingSpec
 
 def check(draft: Draft) -> list[Problem]:
     """Return every problem of a project that can be detected without loading a model."""
-    problems = draft.problems()
+    problems = draft.list_problems()
     for step in STEPS:
-        spec = draft.spec(step)
+        spec = draft.get_spec(step)
         if spec is not None:
             problems += _check_spec(spec)
-    model, lora, training = draft.spec("model"), draft.spec("lora"), draft.spec("training")
+    model, lora, training = (
+        draft.get_spec("model"),
+        draft.get_spec("lora"),
+        draft.get_spec("training"),
+    )
     if isinstance(model, ModelSpec) and isinstance(training, TrainingSpec):
         problems += recipe_checks.check_on(model, training)
         if isinstance(lora, LoraSpec):
             problems += combinations.check(model, lora, training)
-    data = draft.spec("dataset")
+    data = draft.get_spec("dataset")
     if isinstance(data, DatasetSpec) and isinstance(training, TrainingSpec):
         problems += recipe_checks.check_with(data, training)
     return problems

@@ -56,9 +56,11 @@ class Project(BaseModel):
 
     def resolve(self, folder: Path) -> Project:
         """Return the project with every local path made absolute against `folder`."""
-        return self.model_copy(update={step: resolve(self.spec(step), folder) for step in STEPS})
+        return self.model_copy(
+            update={step: resolve(self.get_spec(step), folder) for step in STEPS}
+        )
 
-    def spec(self, step: Step) -> Spec:
+    def get_spec(self, step: Step) -> Spec:
         """Return the spec of one step."""
         value = getattr(self, step)
         assert isinstance(value, Spec)
@@ -66,7 +68,9 @@ class Project(BaseModel):
 
     def to_toml(self) -> str:
         """Return the project as a TOML document."""
-        return _dump(self.name, {step: self.spec(step).model_dump(mode="json") for step in STEPS})
+        return _dump(
+            self.name, {step: self.get_spec(step).model_dump(mode="json") for step in STEPS}
+        )
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Draft:
         """Set one field; invalid values are stored as well."""
         self.values[step][name] = value
 
-    def spec(self, step: Step) -> Spec | None:
+    def get_spec(self, step: Step) -> Spec | None:
         """Return the spec of one step with absolute paths, None if it is invalid."""
         try:
             spec = SPECS[step].model_validate(self.values[step])
@@ -111,7 +115,7 @@ class Draft:
             return None
         return resolve(spec, self.folder) if self.folder else spec
 
-    def problems(self) -> list[Problem]:
+    def list_problems(self) -> list[Problem]:
         """Return the problems of the values themselves, for all fields at once."""
         problems = list(self.loaded_problems)
         for step in STEPS:
@@ -123,7 +127,7 @@ class Draft:
 
     def freeze(self) -> Project:
         """Return the validated project; raises ProblemError with every problem."""
-        problems = [problem for problem in self.problems() if problem.severity == "error"]
+        problems = [problem for problem in self.list_problems() if problem.severity == "error"]
         if problems:
             raise ProblemError(problems)
         return Project.model_validate({"name": self.name, **self.values})

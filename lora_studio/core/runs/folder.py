@@ -301,7 +301,7 @@ class RunFolder:
         except OSError as error:
             raise _not_written_error(self.about_file, describe_os_error(error)) from error
 
-    def events(self) -> Iterator[events.Event]:
+    def iter_events(self) -> Iterator[events.Event]:
         """Yield every event so far; incomplete and unknown lines are skipped."""
         return self._parsed(lambda line: True)
 

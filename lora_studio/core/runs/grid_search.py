@@ -33,7 +33,7 @@ def check_value(draft: Draft, setting: str, value: Any) -> Problem | None:
     """Return why a setting can't have a value."""
     step, name = split_setting(setting)
     trial = Draft(draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step})
-    return next((p for p in trial.problems() if p.where.field == name), None)
+    return next((p for p in trial.list_problems() if p.where.field == name), None)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _build_table(name: str, runs: list[RunSummary]) -> GridTable:
     columns = _list_values(runs, second) if second else [None]
     placed = {
         (
-            _get_cell_key(run.value(first)),
-            _get_cell_key(run.value(second)) if second else _get_cell_key(None),
+            _get_cell_key(run.get_value(first)),
+            _get_cell_key(run.get_value(second)) if second else _get_cell_key(None),
         ): run
         for run in reversed(runs)
     }
@@ -97,7 +97,7 @@ def _build_table(name: str, runs: list[RunSummary]) -> GridTable:
 
 
 def _list_values(runs: list[RunSummary], setting: str) -> list[Any]:
-    values = {_get_cell_key(run.value(setting)): run.value(setting) for run in runs}
+    values = {_get_cell_key(run.get_value(setting)): run.get_value(setting) for run in runs}
     numbers = all(isinstance(value, int | float) for value in values.values())
     return sorted(values.values(), key=None if numbers else str)
 

@@ -91,7 +91,7 @@ class RunSummary:
             and bool(self.checkpoints)
         )
 
-    def value(self, setting: str) -> Any:
+    def get_value(self, setting: str) -> Any:
         """Return a setting of the run, `step.field`, its default included; raises KeyError if
         unknown."""
         if setting in self.settings:
@@ -262,9 +262,9 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
         summary,
         name=about.title or frozen.name,
         state=progress.state.state,
-        model=run_facts.get_short_name(str(summary.value("model.source"))),
+        model=run_facts.get_short_name(str(summary.get_value("model.source"))),
         data=", ".join(frozen.data),
-        rank=_to_whole(summary.value("lora.rank")),
+        rank=_to_whole(summary.get_value("lora.rank")),
         reason=progress.problem if progress.state.state == "failed" else NO_TEXT,
     )
 

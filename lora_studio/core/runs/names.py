@@ -58,7 +58,9 @@ def _format_searched_values(run: RunSummary) -> str:
     searched = []
     for setting in run.about.grid.fields:
         try:
-            searched.append(f"{setting.partition('.')[2]}={table.format_value(run.value(setting))}")
+            searched.append(
+                f"{setting.partition('.')[2]}={table.format_value(run.get_value(setting))}"
+            )
         except KeyError:  # a setting that this version does not know
             continue
     return ", ".join(searched)

@@ -81,7 +81,7 @@ def _has_value(run: RunSummary, word: str) -> bool:
     name, sign, expected = word.partition("=")
     if not sign or not expected:
         return False
-    values = [run.value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
+    values = [run.get_value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
     return any(
         format_value(value).lower() == expected or _is_same_number(value, expected)
         for value in values
@@ -103,7 +103,7 @@ def find_differences(
     """Return the settings that differ among runs, or all: the value in each run, in the order of
     the specs."""
     names = facts.DEFAULTS if everything else {n for run in runs for n in run.settings}
-    columns = {name: [run.value(name) for run in runs] for name in facts.sort_settings(names)}
+    columns = {name: [run.get_value(name) for run in runs] for name in facts.sort_settings(names)}
     if everything:
         return columns
     return {name: values for name, values in columns.items() if has_differences(values)}

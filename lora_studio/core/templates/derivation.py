@@ -100,9 +100,9 @@ def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
         simpler = case if name == "refused_tools" else simplify(name, case)
         prepared = replace(simpler, messages=merge_messages(simpler.messages))
         if name == "refused_tools":
-            if case.tools and proof.original(prepared, today) is None:
+            if case.tools and proof.render_original(prepared, today) is None:
                 yield name
-        elif simpler != case and proof.difference(prepared, simpler, today) is None:
+        elif simpler != case and proof.find_difference(prepared, simpler, today) is None:
             yield name
 
 

@@ -43,18 +43,18 @@ class TemplateProof:
             prepared = replace(case, messages=merge_messages(case.messages))
             for today in days[:2] if number >= ON_EVERY_DAY else days:
                 checked += 1
-                if difference := self.difference(prepared, case, today):
+                if difference := self.find_difference(prepared, case, today):
                     return checked, difference
         return checked, None
 
-    def original(self, case: ProofCase, today: date) -> str | None:
+    def render_original(self, case: ProofCase, today: date) -> str | None:
         """Return the chat template's text without BOS; None if it refuses the conversation."""
         try:
             return self.prober.text(case.messages, case.tools, case.think, today.strftime)
         except Exception:  # foreign code may raise anything
             return None
 
-    def derived(self, case: ProofCase, today: date) -> str | None:
+    def render_derived(self, case: ProofCase, today: date) -> str | None:
         """Return the TEMPLATE's text; None if it raises."""
         try:
             data = build_template_data(case.messages, case.tools, case.think)
@@ -62,11 +62,13 @@ class TemplateProof:
         except GoTemplateError:
             return None
 
-    def difference(self, case: ProofCase, sent: ProofCase, today: date) -> RenderDifference | None:
+    def find_difference(
+        self, case: ProofCase, sent: ProofCase, today: date
+    ) -> RenderDifference | None:
         """Return the first difference between the original's text of `case` and the TEMPLATE's
         text of `sent`.
         """
-        expected, actual = self.original(case, today), self.derived(sent, today)
+        expected, actual = self.render_original(case, today), self.render_derived(sent, today)
         if expected == actual or (expected is None and case.tools and self.may_refuse_tools):
             return None
         one, two = expected or "", actual or ""
@@ -87,7 +89,7 @@ class TemplateProof:
         """Yield the unusual conversations on which the chat template and the TEMPLATE differ."""
         for description, short in _UNUSUAL.items():
             case = ProofCase(_expand_conversation(short))
-            if self.difference(case, case, today):
+            if self.find_difference(case, case, today):
                 yield text(description)
 
 

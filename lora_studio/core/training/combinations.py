@@ -101,7 +101,7 @@ _RULES: tuple[CombinationRule, ...] = (
         "init",
         lambda chosen: (
             _is_initialization(chosen, "orthogonal")
-            and any(rank % 2 for rank in (chosen.lora.rank, *chosen.lora.rank_pattern().values()))
+            and any(rank % 2 for rank in (chosen.lora.rank, *chosen.lora.rank_pattern.values()))
         ),
         "Orthogonal initialization needs even ranks.",
         "Use even ranks, or the default initialization.",

@@ -405,11 +405,11 @@ class TrainingSpec(Spec):
         """Rows per optimizer step."""
         return self.micro_batch * self.gradient_accumulation
 
-    def warmup(self, steps: int) -> int:
+    def count_warmup_steps(self, steps: int) -> int:
         """Return the warmup steps of a training of `steps` steps."""
         return min(self.warmup_steps, steps) or math.ceil(self.warmup_share * steps)
 
-    def steps_between(self, every: float, steps_per_epoch: float) -> int:
+    def count_steps_between(self, every: float, steps_per_epoch: float) -> int:
         """Return `eval_every` or `save_every` in optimizer steps, 0 if it is 0."""
         if every == 0:
             return 0

@@ -209,7 +209,7 @@ def _estimate(
             job.report_progress("estimating lengths", inspected, share, "rows")
             inspected += 1
             try:
-                (sides,) = encoder.tokenize([rows.sample(source, int(position))])
+                (sides,) = encoder.tokenize([rows.read_sample(source, int(position))])
             except UnusableRow:
                 continue
             if not isinstance(sides, UnusableRow):

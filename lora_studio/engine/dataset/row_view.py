@@ -30,7 +30,7 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     raw = rows.stores[source].read_text(position)
     preview = RowPreview(row=command.row, source=source)
     try:
-        sample = rows.sample(source, position)
+        sample = rows.read_sample(source, position)
     except UnusableRow as reason:
         job.emit(_show_unusable(preview, raw, reason, command))
         return

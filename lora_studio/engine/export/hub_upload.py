@@ -139,7 +139,7 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
     return CardFacts(
         project=project,
         manifest=manifest,
-        events=tuple(run.events()),
+        events=tuple(run.iter_events()),
         selftest=selftest,
         # Also None when the base has moved: it is not needed here.
         license_name=read_license(Path(base)) if base else None,

@@ -290,8 +290,8 @@ def _create_config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> 
         # PEFT's own LoftQ and EVA aren't used: `initialization.py` and `training/eva.py` set initial values.
         init_lora_weights=True if spec.init in ("default", "loftq", "eva") else spec.init,
         layers_to_transform=_get_blocks(model, spec),
-        rank_pattern=spec.rank_pattern(),
-        alpha_pattern=spec.alpha_pattern(),
+        rank_pattern=spec.rank_pattern,
+        alpha_pattern=spec.alpha_pattern,
         modules_to_save=_get_modules_to_save(model, spec),
         lora_dropout=spec.dropout,
         bias=spec.bias,
@@ -311,7 +311,7 @@ def _build_lora_config(**settings: Any) -> peft.LoraConfig:
 
 def _get_blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
     """Return the blocks to adapt; raises ProblemError for one that the model doesn't have."""
-    blocks, count = spec.block_numbers(), model.config.get_text_config().num_hidden_layers
+    blocks, count = spec.block_numbers, model.config.get_text_config().num_hidden_layers
     if blocks and blocks[-1] >= count:
         raise fail(
             "lora.no_such_block",

@@ -66,7 +66,7 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
 def _set_special_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, header: GgufTokenizerHeader
 ) -> None:
-    ends = header.end_tokens(tokenizer)
+    ends = header.list_end_tokens(tokenizer)
     for settings in (model.config, model.generation_config):
         settings.bos_token_id = tokenizer.bos_token_id
         settings.pad_token_id = tokenizer.pad_token_id

@@ -93,7 +93,7 @@ class GgufTokenizerHeader:
         """Return the value of a key as text, "" when it is missing."""
         return str(self.get(key, ""))
 
-    def end_tokens(self, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    def list_end_tokens(self, tokenizer: PreTrainedTokenizerFast) -> list[int]:
         """Return the IDs that end an answer: end of sequence, then of turn and message."""
         ids = [tokenizer.eos_token_id]
         ids += [self.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom")]

@@ -99,7 +99,7 @@ class CheckpointManager:
         seconds = 60 * self._spec.save_minutes
         if seconds and self._ranks.broadcast(time.monotonic() - self.saved_at >= seconds):
             return True
-        every = self._spec.steps_between(self._spec.save_every, steps_per_epoch)
+        every = self._spec.count_steps_between(self._spec.save_every, steps_per_epoch)
         return is_last or bool(every and state.step % every == 0)
 
     def load_last(self) -> TrainerState | None:

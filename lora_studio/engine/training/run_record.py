@@ -65,7 +65,7 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     Without a validation split, training rows are used instead, and the manifest records that.
     """
     chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
-    samples = [rows.sample(*position) for position in chosen]
+    samples = [rows.read_sample(*position) for position in chosen]
     write_atomic(run.heldout_file, "".join(f"{_format_line(sample)}\n" for sample in samples))
     run.update_manifest(
         heldout={

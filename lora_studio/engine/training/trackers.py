@@ -223,7 +223,7 @@ class _Mirror:
 def _read_last_logged(run: RunFolder) -> tuple[int, int]:
     """Return the last step and the last evaluation in the run's events."""
     last_step = last_evaluation = 0
-    for event in run.events():
+    for event in run.iter_events():
         match event:
             case events.StepDone():
                 last_step = max(last_step, event.step)

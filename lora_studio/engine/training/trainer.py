@@ -298,7 +298,7 @@ class Trainer:
 
     def _is_evaluation_due(self) -> bool:
         per_epoch = self.batches.steps_per_epoch
-        every = self.spec.steps_between(self.spec.eval_every, per_epoch) or per_epoch
+        every = self.spec.count_steps_between(self.spec.eval_every, per_epoch) or per_epoch
         has_work = bool(self.data.validation) or bool(self.spec.sample_prompts)
         return has_work and (self.state.step % every == 0 or self.state.step == self.total_steps)
 

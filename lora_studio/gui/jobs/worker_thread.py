@@ -119,7 +119,7 @@ class WorkerThread(DetachedThread):
         try:
             link = self._make()
             self._set_link(link)
-            for event in link.events():
+            for event in link.iter_events():
                 self._put(event)
                 while len(self._events) > _AHEAD and not self._hurry.wait(0.002):
                     pass

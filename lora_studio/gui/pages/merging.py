@@ -167,7 +167,7 @@ class MergingPage(StepPage):
 
     def _make_query(self) -> commands.PlanMerge | None:
         """Return the request for the plan, None without an adapter or while a job is running."""
-        spec = self.state.draft.spec("merging")
+        spec = self.state.draft.get_spec("merging")
         ready = self.adapter is not None and not self.state.running and not self.is_done()
         if not ready or self.state.run is None or not isinstance(spec, MergingSpec):
             return None

@@ -249,7 +249,7 @@ class ProjectState(QObject):
     def get_spec(self, step: Step) -> Spec | None:
         """Return the spec of a step with absolute paths, None if a value in it is invalid."""
         if step not in self._specs:  # called hundreds of times per edit
-            self._specs[step] = self.draft.spec(step)
+            self._specs[step] = self.draft.get_spec(step)
         return self._specs[step]
 
     # --- problems and facts -------------------------------------------------------------------

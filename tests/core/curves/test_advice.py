@@ -171,5 +171,5 @@ def test_proposed_changes_are_valid_and_differ_from_current(kind: Kind) -> None:
         for section, name, value in fix.changes:
             assert getattr(before[section], name) != value
             draft.set(section, name, value)
-    assert draft.problems() == []
+    assert draft.list_problems() == []
     assert not [item for item in checks.check(draft) if item.where.step in ("lora", "training")]

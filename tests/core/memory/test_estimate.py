@@ -349,8 +349,8 @@ class TestMachine:
         learned = CalibrationRecord().with_run(
             ratio=1.0, source="small", parameters=100, speed=80.0
         )
-        assert learned.speed("small", 100) == 80.0
-        assert learned.speed("other", 200) == pytest.approx(40.0)
+        assert learned.estimate_speed("small", 100) == 80.0
+        assert learned.estimate_speed("other", 200) == pytest.approx(40.0)
 
 
 class TestSeveralDevices:

@@ -20,7 +20,7 @@ def test_every_preset_gives_a_valid_recipe(preset: Preset) -> None:
     presets.apply_preset(draft, preset)
     problems = checks.check(draft)
     assert not [item for item in problems if item.where.step in ("lora", "training")]
-    assert draft.problems() == []
+    assert draft.list_problems() == []
 
 
 def test_presets_differ_and_balanced_is_the_default() -> None:
@@ -78,7 +78,7 @@ def test_preset_replaces_an_invalid_value() -> None:
     draft.set("lora", "rank", "many")
     (difference,) = presets.apply_preset(draft, presets.find_preset("balanced"))
     assert str(difference.text) == "Rank many → 16"
-    assert draft.problems() == []
+    assert draft.list_problems() == []
 
 
 def test_command_line_applies_the_preset_before_settings(

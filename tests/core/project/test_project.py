@@ -20,7 +20,7 @@ EVERY_FIELD = [(step, facts) for step in STEPS for facts in list_facts(SPECS[ste
 
 
 def test_defaults_of_every_spec_are_valid() -> None:
-    assert Draft().problems() == []
+    assert Draft().list_problems() == []
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_valid_project_round_trips_through_its_file(
     frozen = draft.freeze()
     path = draft.save(tmp_path_factory.mktemp("p") / "a b é.lorastudio")
     again = project.load(path)
-    assert again.problems() == []
+    assert again.list_problems() == []
     assert again.freeze() == frozen
 
 
@@ -89,7 +89,7 @@ def test_invalid_values_are_kept_and_reported_with_lines(tmp_path: Path) -> None
     )
     draft = project.load(file)
     assert draft.get("lora", "rank") == "many"
-    problems = {(p.where.step, p.where.field): p for p in draft.problems()}
+    problems = {(p.where.step, p.where.field): p for p in draft.list_problems()}
     assert problems["lora", "rank"].where.line == 4
     assert problems["lora", "dropout"].where.line == 5
     assert "0.9" in str(problems["lora", "dropout"].remedy)
@@ -145,7 +145,7 @@ def test_invalid_value_is_explained_with_a_remedy(
 ) -> None:
     draft = project.Draft()
     draft.set(step, field, value)
-    (problem,) = draft.problems()
+    (problem,) = draft.list_problems()
     assert what in str(problem.what)
     assert remedy in str(problem.remedy)
 
@@ -177,23 +177,23 @@ def test_broken_toml_is_reported_by_line_and_backed_up(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text('name = "x"\n[lora\nrank = 8\n')
     draft = project.load(file)
-    (problem,) = draft.problems()
+    (problem,) = draft.list_problems()
     assert problem.code == "project.syntax"
     assert problem.where.line == 2
     draft.save()
     assert (tmp_path / "x.lorastudio.bak").read_text().startswith('name = "x"\n[lora\n')
-    assert project.load(file).problems() == []
+    assert project.load(file).list_problems() == []
 
 
 def test_project_of_newer_version_opens_read_only(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text(f'schema_version = {migrations.CURRENT_VERSION + 1}\nname = "x"\n')
     draft = project.load(file)
-    assert [p.code for p in draft.problems()] == ["project.newer"]
+    assert [p.code for p in draft.list_problems()] == ["project.newer"]
     with pytest.raises(ProblemError, match="newer version"):
         draft.save()
     draft.save(tmp_path / "copy.lorastudio")
-    assert project.load(tmp_path / "copy.lorastudio").problems() == []
+    assert project.load(tmp_path / "copy.lorastudio").list_problems() == []
 
 
 def test_project_moved_while_open_is_not_saved_to_old_path(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_version_1_project_opens_with_its_file_as_source(tmp_path: Path) -> None
         "max_length = 64\n"
     )
     draft = project.load(tmp_path)
-    assert draft.problems() == []
+    assert draft.list_problems() == []
     dataset = draft.freeze().dataset
     assert [(source.path, source.format) for source in dataset.sources] == [("rows.json", "alpaca")]
     assert dataset.max_length == 64
@@ -294,7 +294,7 @@ def test_boolean_gradient_checkpointing_is_refused_in_version_3(tmp_path: Path) 
     (tmp_path / "new.lorastudio").write_text(
         "schema_version = 3\n[training]\ngradient_checkpointing = true\n"
     )
-    (problem,) = project.load(tmp_path).problems()
+    (problem,) = project.load(tmp_path).list_problems()
     assert problem.where.field == "gradient_checkpointing"
 
 
@@ -310,7 +310,7 @@ def test_source_given_as_path_round_trips(tmp_path: Path) -> None:
 def test_invalid_source_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
     file.write_text('schema_version = 2\n[dataset]\n[[dataset.sources]]\npath = "a"\nweight = -1\n')
-    (problem,) = project.load(file).problems()
+    (problem,) = project.load(file).list_problems()
     assert (problem.where.field, problem.where.line) == ("sources", 3)
 
 
@@ -340,18 +340,18 @@ def test_migrations_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> No
 def test_valid_ollama_name_is_accepted(name: str) -> None:
     draft = Draft()
     draft.set("export", "ollama_name", name)
-    assert draft.problems() == []
+    assert draft.list_problems() == []
 
 
 @pytest.mark.parametrize("name", ["with space", ":tag", "a/b/c/d", "x:"])
 def test_invalid_ollama_name_is_refused(name: str) -> None:
     draft = Draft()
     draft.set("export", "ollama_name", name)
-    assert [p.where.field for p in draft.problems()] == ["ollama_name"]
+    assert [p.where.field for p in draft.list_problems()] == ["ollama_name"]
 
 
 @pytest.mark.parametrize("blocks", ["7-0", "1, 9-8", "0-99999999999", "a", "1,,2", "-3"])
 def test_invalid_blocks_are_reported_at_the_field(blocks: str) -> None:
     draft = Draft()
     draft.set("lora", "blocks", blocks)
-    assert [problem.where.field for problem in draft.problems()] == ["blocks"]
+    assert [problem.where.field for problem in draft.list_problems()] == ["blocks"]

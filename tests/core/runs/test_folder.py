@@ -74,7 +74,7 @@ def test_incomplete_last_line_is_ignored(run: RunFolder) -> None:
     _write(run, events.Started(id="a", command="train"))
     with run.events_file.open("a") as file:
         file.write('{"kind":"done","id"')
-    assert [event.kind for event in run.events()] == ["started"]
+    assert [event.kind for event in run.iter_events()] == ["started"]
 
 
 def test_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_summary_has_the_columns_of_the_table(tmp_path: Path) -> None:
     )
     assert summary.settings["training.learning_rate"] == 1e-4
     assert "training.epochs" not in summary.settings
-    assert summary.value("training.epochs") == TrainingSpec().epochs
+    assert summary.get_value("training.epochs") == TrainingSpec().epochs
 
 
 def test_best_evaluation_ignores_steps_that_were_repeated(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_unsloth_matches_peft_offline_and_after_resume(
         training={"gradient_checkpointing": "unsloth"},
     )  # fmt: skip
     worker = Worker.start()
-    incoming = worker.events()
+    incoming = worker.iter_events()
 
     def perform(command: commands.Job, stop: bool = False) -> list[Event]:
         worker.send(command)

@@ -101,7 +101,7 @@ def test_cached_tokens_match_the_encoder(file: Path, tokenizer: PreTrainedTokeni
     result = EncodedRows(select([table], picks, "sft", spec.max_length))
     encoder = Encoder(tokenizer, spec)
     for (_, row), encoded in zip(picks, result, strict=True):
-        expected = encoder.encode_sample(rows.sample(0, row))[0]
+        expected = encoder.encode_sample(rows.read_sample(0, row))[0]
         assert encoded.ids.tolist() == expected.ids.tolist()
         assert encoded.trained.tolist() == expected.trained.tolist()
         assert encoded.full_length == expected.full_length
@@ -309,7 +309,7 @@ def test_segment_pieces_without_trained_tokens_are_left_out(
     learnt = [token for row in rows for token in row.ids[row.trained].tolist()]
     expected = tokenizer(f" {answer}", add_special_tokens=False).input_ids
     assert learnt == expected * 3
-    sample = result.rows.sample(0, 0)
+    sample = result.rows.read_sample(0, 0)
     alone = Encoder(tokenizer, spec).encode_sample(sample)
     assert [one.ids.tolist() for one in alone] == [row.ids.tolist() for row in rows[: len(alone)]]
 
@@ -374,7 +374,7 @@ def test_length_histogram_is_exact_at_every_edge(file: Path, tiny: TinyModel) ->
     measured = handle(command).last(events.LengthsMeasured)
     encoder = Encoder(load_tokenizer(folder), spec_of(file, max_length=1_000_000))
     rows = mixture.open_dataset(spec, make_job())
-    encoded = [encoder.encode_sample(rows.sample(0, row))[0] for row in range(40)]
+    encoded = [encoder.encode_sample(rows.read_sample(0, row))[0] for row in range(40)]
     lengths = np.array([len(row.ids) for row in encoded])
     assert measured.complete
     assert measured.rows == 40

@@ -283,7 +283,7 @@ def test_invalid_command_is_logged_without_its_token(
     monkeypatch.setattr(commands, "to_pipe", lambda _: line)
     worker.send(commands.SignOut())
     worker.close()
-    list(worker.events())
+    list(worker.iter_events())
     log = (tmp_path / "logs" / "worker.log").read_text()
     assert "Invalid command" in log
     assert TOKEN not in log

@@ -245,13 +245,13 @@ def test_invalid_init_combination_is_reported_with_a_fix(
 
 @pytest.mark.parametrize(("blocks", "numbers"), [("", None), ("3", [3]), ("0-2, 5", [0, 1, 2, 5])])
 def test_blocks_are_parsed_as_ranges(blocks: str, numbers: list[int] | None) -> None:
-    assert attach.LoraSpec(blocks=blocks).block_numbers() == numbers
+    assert attach.LoraSpec(blocks=blocks).block_numbers == numbers
 
 
 def test_own_rank_keeps_the_alpha_ratio_by_default() -> None:
     spec = attach.LoraSpec(rank=8, alpha=16, own_ranks=("q_proj=32", "v_proj=4:4"))
-    assert spec.rank_pattern() == {"q_proj": 32, "v_proj": 4}
-    assert spec.alpha_pattern() == {"q_proj": 64, "v_proj": 4}
+    assert spec.rank_pattern == {"q_proj": 32, "v_proj": 4}
+    assert spec.alpha_pattern == {"q_proj": 64, "v_proj": 4}
 
 
 def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel) -> None:

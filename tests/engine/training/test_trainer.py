@@ -123,7 +123,7 @@ def _of_trainer(
     known: dict[str, Any] = {
         "optim": "adamw_torch_fused", "lr_scheduler_type": "linear",
         "per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "max_steps": STEPS,
-        "warmup_steps": spec.warmup(STEPS), "train_sampling_strategy": "sequential",
+        "warmup_steps": spec.count_warmup_steps(STEPS), "train_sampling_strategy": "sequential",
         "logging_steps": 1, "report_to": "none", "use_cpu": True, "save_strategy": "no",
         "disable_tqdm": True,
     }  # fmt: skip

@@ -139,7 +139,7 @@ def test_detached_worker_finishes_its_job(
     while run.is_running() and time.monotonic() < until:
         time.sleep(0.05)
     assert run.read_state() == "trained"
-    steps = [event.step for event in run.events() if isinstance(event, events.StepDone)]
+    steps = [event.step for event in run.iter_events() if isinstance(event, events.StepDone)]
     assert steps == list(range(1, 41))
     _wait_until_gone(follower)
 
@@ -219,7 +219,7 @@ class BrokenLink(worker.Worker):
     """A worker whose events become unreadable, as after a disk failure."""
 
     def events(self) -> Iterator[events.Event]:
-        yield from itertools.islice(super().events(), 1)
+        yield from itertools.islice(super().iter_events(), 1)
         self.kill()
         raise ConnectionResetError("the disk has gone")
 

@@ -101,7 +101,7 @@ def test_further_adapters_are_added_weighted_and_removed(
     )
     first.click()
     assert state.draft.get("merging", "further") == ["/adapters/facts=0.25"]
-    assert state.draft.spec("merging").further == ("/adapters/facts=0.25",)
+    assert state.draft.get_spec("merging").further == ("/adapters/facts=0.25",)
 
 
 def test_run_can_start_from_an_imported_adapter(

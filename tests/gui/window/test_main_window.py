@@ -572,7 +572,7 @@ def test_run_all_executes_every_step_on_one_run(
     qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=3 * WAIT)
     _until_idle(window, qtbot)
     (run,) = run_folder.list_runs(project_folder / "runs")
-    started = [event.command for event in run.events() if isinstance(event, events.Started)]
+    started = [event.command for event in run.iter_events() if isinstance(event, events.Started)]
     assert started == ["train", "merge", "export"]
     assert run.read_state() == "exported"
     assert window.page_name == "export"

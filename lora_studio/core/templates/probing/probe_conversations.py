@@ -186,7 +186,7 @@ class ProbeConversation:
         """Return the codes of the messages."""
         return self.shape.split()
 
-    def messages(self, write: Callable[[str], str] = lambda mark: mark) -> list[Message]:
+    def build_messages(self, write: Callable[[str], str] = lambda mark: mark) -> list[Message]:
         """Return the conversation as the server has it; `write` turns marks into contents."""
         messages: list[Message] = []
         if self.system != "absent":

@@ -200,7 +200,7 @@ class Prober:
 
     def talk(self, talk: ProbeConversation, write: Write = lambda mark: mark) -> str:
         """Return the rendering of a marked conversation."""
-        return self.text(talk.messages(write), talk.tool_list(), talk.think)
+        return self.text(talk.build_messages(write), talk.tool_list(), talk.think)
 
     def samples(self, talk: ProbeConversation) -> list[ProbeSample]:
         """Return what is written for every message of a conversation, and after the last one;

@@ -52,7 +52,7 @@ def probe_calls(prober: Prober) -> Prober | None:
 
 def _probe_other_unit(prober: Prober) -> Turn:
     """Return how a non-text argument is written; empty if it is written as a text is."""
-    messages = ProbeConversation("u n t").messages()
+    messages = ProbeConversation("u n t").build_messages()
 
     def written(value: object) -> str:
         messages[1]["tool_calls"][0]["function"]["arguments"] = {"Zv0vZ": value}

@@ -53,7 +53,9 @@ def compare(
     reader = RowFactsReader(rows, fixes)
 
     def sides(row: int) -> tuple[str, ...]:
-        return normalize_sides(reader.sample(int(facts["source"][row]), int(facts["index"][row])))
+        return normalize_sides(
+            reader.read_sample(int(facts["source"][row]), int(facts["index"][row]))
+        )
 
     groups = DuplicateGroups(len(facts))
     groups.join_equal(facts["near"])

@@ -165,7 +165,7 @@ class RowFactsReader:
         self._rows, self._fixes = rows, fixes
         self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
 
-    def sample(self, source: int, index: int) -> Sample:
+    def read_sample(self, source: int, index: int) -> Sample:
         """Return one row in the form in which rows are compared; raises UnusableRow."""
         batches = self._rows.stores[source].facts.batches
         number = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
@@ -290,7 +290,7 @@ def _find_boilerplate(
         for index in range(0, len(store), step):
             job.check()
             try:
-                distinct[normalize_sides(reader.sample(source, index))] = None
+                distinct[normalize_sides(reader.read_sample(source, index))] = None
             except UnusableRow:
                 continue
     return find_boilerplate(list(distinct))

@@ -48,7 +48,7 @@ class MixedRows:
     sources: tuple[SourceFound, ...]
     stores: tuple[RowStore, ...]
 
-    def sample(self, source: int, position: int) -> Sample:
+    def read_sample(self, source: int, position: int) -> Sample:
         """Return one row by its source and its position there, from 0; raises UnusableRow."""
         row = self.stores[source].read_raw(position)
         if row.values is None:

@@ -54,7 +54,7 @@ def _tokenize_samples(
         for row in range(0, len(store.data), max(1, total // _ROWS)):
             job.check()
             try:
-                sample = rows.sample(source, row)
+                sample = rows.read_sample(source, row)
                 if _get_key(sample) not in held_out:
                     conversations.append(encoder.encode_sample(sample)[0].ids.tolist())
             except UnusableRow:

@@ -79,7 +79,7 @@ def check_name(name: str) -> None:
     if not is_ollama_name(name):
         draft = Draft()
         draft.set("export", "ollama_name", name)
-        raise ProblemError(draft.problems())
+        raise ProblemError(draft.list_problems())
 
 
 def name_exists_error(name: str, host: str) -> ProblemError:

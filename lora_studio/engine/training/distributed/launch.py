@@ -93,7 +93,7 @@ class Rendezvous:
             timeout=TIMEOUT,
         )
 
-    def process_group(self) -> ProcessGroup:
+    def connect_process_group(self) -> ProcessGroup:
         """Return this process as a rank that rank 0 started."""
 
         def connect() -> None:

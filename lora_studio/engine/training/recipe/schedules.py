@@ -24,7 +24,7 @@ def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> LR
 
     A schedule-free optimizer gets a constant rate after warmup, whatever the recipe says.
     """
-    warmup = spec.warmup(steps)
+    warmup = spec.count_warmup_steps(steps)
     if get_scheduler_name(spec) == "reduce_on_plateau":
         return WarmupPlateau(optimizer, warmup, spec.lowest_rate)
     return get_scheduler(

@@ -184,7 +184,7 @@ def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
         "learning_rate": spec.learning_rate,
         "lora_plus": spec.lora_plus_ratio if spec.lora_plus_ratio != 1 else None,
         "exempts": bool(spec.weight_decay) and not all(group["weight_decay"] for group in groups),
-        "warmup": spec.warmup(facts.steps),
+        "warmup": spec.count_warmup_steps(facts.steps),
         "schedule_free": spec.schedule_free,
         "scheduler": statements.build_scheduler(spec, facts.steps),
         "plateau": schedules.get_scheduler_name(spec) == "reduce_on_plateau",

@@ -179,7 +179,7 @@ def build_scheduler(spec: TrainingSpec, steps: int) -> str:
         "WARMUP_STEPS",
         "STEPS",
     ]
-    settings = schedules.scheduler_kwargs(spec, steps, spec.warmup(steps))
+    settings = schedules.scheduler_kwargs(spec, steps, spec.count_warmup_steps(steps))
     if settings:
         arguments.append(format_literal(settings, indent=4))
     return format_call("scheduler = transformers.get_scheduler", arguments)

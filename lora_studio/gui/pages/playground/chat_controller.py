@@ -230,7 +230,7 @@ class ChatController(QObject):
                 model=spec,
                 chat_template=self._get_template(),
                 speaker=self.conversation.speakers[column],
-                messages=self.conversation.messages(column, turn),
+                messages=self.conversation.build_messages(column, turn),
             )
             self._prompt_id = command.id
             self.link.send(command)
@@ -266,7 +266,7 @@ class ChatController(QObject):
             ChatQuestion(
                 column=column,
                 speaker=self.conversation.speakers[column],
-                messages=self.conversation.messages(column, last),
+                messages=self.conversation.build_messages(column, last),
                 sampling=self.get_next_sampling(column, last),
             )
             for column in columns

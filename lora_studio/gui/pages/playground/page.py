@@ -401,6 +401,6 @@ class PlaygroundPage(AppPage):
         self.controller.store.flush()
         folder = self.state.draft.folder
         if folder is not None:
-            file = playground.Playground(folder).file(self.controller.conversation)
+            file = playground.Playground(folder).get_file(self.controller.conversation)
             if not file.exists() or QFile.moveToTrash(str(file)):
                 self.controller.remove_current()

@@ -93,4 +93,4 @@ class RunCurvesReader(QObject):
 
 def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
     run.events_file.stat()  # raises if the file is missing, which `events` ignores
-    return metrics.build_series(thread.cooperative_iter(run.events()))
+    return metrics.build_series(thread.cooperative_iter(run.iter_events()))

@@ -128,7 +128,7 @@ class GridView(QWidget):
             self.summary.setText(tr("No run in this grid search has an eval loss yet."))
             return
         values = (
-            f"{about.title} {format_setting(about, best.value(setting))}"
+            f"{about.title} {format_setting(about, best.get_value(setting))}"
             for setting in grid.settings
             for about in (_get_facts(setting),)
         )

@@ -249,7 +249,7 @@ class RunModel(QAbstractTableModel):
             case "state":
                 return localize(run.reason) or None
             case "model":
-                return str(run.value("model.source"))
+                return str(run.get_value("model.source"))
             case "size" if run.checkpoint_bytes:
                 return tr("{size} of this is checkpoints").format(
                     size=formatting.format_size(run.checkpoint_bytes)

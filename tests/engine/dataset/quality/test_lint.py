@@ -78,7 +78,7 @@ def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
     skipped: dict[str, int] = {}
     for index in range(len(rows.stores[0])):
         try:
-            rows.sample(0, index)
+            rows.read_sample(0, index)
         except UnusableRow as verdict:
             skipped[str(verdict)] = skipped.get(str(verdict), 0) + 1
     division = split(rows, 42, make_job())

@@ -73,17 +73,17 @@ def test_each_source_is_read_in_its_own_format(tmp_path: Path) -> None:
     )
     assert rows.task == "sft"
     assert [source.format for source in rows.sources] == ["alpaca", "sharegpt"]
-    assert [turn.content for turn in rows.sample(0, 0).messages] == ["Ask\nmore", "Answer"]
-    assert [turn.content for turn in rows.sample(1, 0).messages] == ["Q", "A"]
+    assert [turn.content for turn in rows.read_sample(0, 0).messages] == ["Ask\nmore", "Answer"]
+    assert [turn.content for turn in rows.read_sample(1, 0).messages] == ["Q", "A"]
     with pytest.raises(UnusableRow, match="empty"):
-        rows.sample(0, 1)
+        rows.read_sample(0, 1)
 
 
 def test_system_prompt_is_added_to_rows_without_one(tmp_path: Path) -> None:
     own = {"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}  # fmt: skip
     file = write_rows(tmp_path / "a.jsonl", [own, {"messages": own["messages"][1:]}])
     rows = opened(file, system_prompt="Be short.")
-    assert [rows.sample(0, position).messages[0].content for position in (0, 1)] == [
+    assert [rows.read_sample(0, position).messages[0].content for position in (0, 1)] == [
         "own",
         "Be short.",
     ]
@@ -93,7 +93,7 @@ def test_fixes_of_single_rows_are_applied(tmp_path: Path) -> None:
     turns = [("user", "Q"), ("user", "more"), ("assistant", "A")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     rows = opened(write_rows(tmp_path / "a.jsonl", [row]), fixes=("merge_turns",))
-    assert [turn.content for turn in rows.sample(0, 0).messages] == ["Q\n\nmore", "A"]
+    assert [turn.content for turn in rows.read_sample(0, 0).messages] == ["Q\n\nmore", "A"]
 
 
 def test_chosen_format_and_mapping_are_used(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_chosen_format_and_mapping_are_used(tmp_path: Path) -> None:
         "mapping": {"question": "Say {x}", "answer": "y"},
     }
     rows = opened(source)
-    assert [turn.content for turn in rows.sample(0, 0).messages] == ["Say Q", "A {x}"]
+    assert [turn.content for turn in rows.read_sample(0, 0).messages] == ["Say Q", "A {x}"]
 
 
 def test_mixed_tasks_and_unusable_sources_are_refused(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_validation_file_rows_come_last(tmp_path: Path) -> None:
     held_out = write_rows(tmp_path / "valid.jsonl", [GOOD | {"output": "held out"}])
     rows = opened(write_rows(tmp_path / "a.jsonl", [GOOD]), validation_file=str(held_out))
     assert len(rows.stores) == len(rows.sources) == 2
-    assert rows.sample(1, 0).messages[-1].content == "held out"
+    assert rows.read_sample(1, 0).messages[-1].content == "held out"
 
 
 # --- inspection -----------------------------------------------------------------------------------

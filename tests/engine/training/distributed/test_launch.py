@@ -282,7 +282,7 @@ def test_no_process_survives_a_killed_rank_or_a_cancel(
     monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)
     sent = train_in_worker(run, at_step(lambda event, worker: worker.cancel(event.id)), resume=True)
     assert events_of(sent, events.Cancelled)
-    assert list(run.events())[-1].kind == "cancelled"
+    assert list(run.iter_events())[-1].kind == "cancelled"
     assert have_ended(others)
 
 

@@ -69,9 +69,9 @@ def test_first_step_has_the_highest_rate_without_warmup(schedule: Schedule) -> N
 
 
 def test_warmup_steps_take_precedence_over_the_share() -> None:
-    assert TrainingSpec(warmup_share=0.2).warmup(50) == 10
-    assert TrainingSpec(warmup_share=0.2, warmup_steps=3).warmup(50) == 3
-    assert TrainingSpec(warmup_steps=900).warmup(50) == 50
+    assert TrainingSpec(warmup_share=0.2).count_warmup_steps(50) == 10
+    assert TrainingSpec(warmup_share=0.2, warmup_steps=3).count_warmup_steps(50) == 3
+    assert TrainingSpec(warmup_steps=900).count_warmup_steps(50) == 50
 
 
 def test_plateau_halves_the_rate_down_to_the_lowest() -> None:

@@ -213,8 +213,8 @@ def test_settings_of_a_run_are_copied_in_one_undo_step(
     run = page.table.list_selected()[0]
     page.run_actions.actions["settings"].trigger()
     qtbot.waitUntil(lambda: parts.state.get("lora", "rank") == run.rank, timeout=WAIT)
-    assert parts.state.get("training", "epochs") == run.value("training.epochs")
-    assert parts.state.get("training", "seed") == run.value("training.seed")
+    assert parts.state.get("training", "epochs") == run.get_value("training.epochs")
+    assert parts.state.get("training", "seed") == run.get_value("training.seed")
     parts.state.undo.undo()
     assert parts.state.get("training", "epochs") == 7.0
     assert parts.state.get("lora", "rank") == 16
@@ -400,7 +400,7 @@ def test_grid_view_shows_the_best_eval_loss(page: RunsPage, qtbot: QtBot) -> Non
     table = page.side.grids.table
     assert [table.verticalHeaderItem(n).text() for n in range(4)] == ["8", "16", "32", "64"]
     assert [table.horizontalHeaderItem(n).text() for n in range(3)] == ["5e-5", "1e-4", "2e-4"]
-    runs = {(run.rank, run.value("training.learning_rate")): run for run in page.library.runs}
+    runs = {(run.rank, run.get_value("training.learning_rate")): run for run in page.library.runs}
     lowest = min(runs, key=lambda key: runs[key].best_eval or 9.0)
     assert page.side.grids.summary.text().endswith(
         f"with Rank {lowest[0]}, Learning rate {format_decimal(lowest[1])}."

@@ -46,7 +46,7 @@ def _until_over(parts: Parts, qtbot: QtBot) -> None:
 
 def _started(runs: list[RunFolder]) -> list[RunFolder]:
     begun = [run for run in runs if run.events_file.is_file()]
-    return sorted(begun, key=lambda run: next(iter(run.events())).time)
+    return sorted(begun, key=lambda run: next(iter(run.iter_events())).time)
 
 
 @pytest.mark.slow

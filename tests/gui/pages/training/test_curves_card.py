@@ -45,7 +45,7 @@ def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Cu
     state.open(project_folder)
     state.set_run(run)
     curves_card = CurvesCard(state)
-    for event in run.events():
+    for event in run.iter_events():
         curves_card.on_event(event)
     qtbot.addWidget(curves_card)
     curves_card.resize(800, 520)
