@@ -191,14 +191,18 @@ def test_proof_notices_any_missing_literal_character(name: str) -> None:
     )
     original = TemplateProof(prober, derivation.template)
     originals = {
-        (i, day): original.render_original(replace(talk, messages=merge_messages(talk.messages)), day)
+        (i, day): original.render_original(
+            replace(talk, messages=merge_messages(talk.messages)), day
+        )
         for i, talk in enumerate(talks)
         for day in (days if i < 2 else days[:1])
     }
 
     def caught(mutant: str) -> bool:
         proof = TemplateProof(prober, mutant)
-        return any(proof.render_derived(talks[i], day) != text for (i, day), text in originals.items())
+        return any(
+            proof.render_derived(talks[i], day) != text for (i, day), text in originals.items()
+        )
 
     assert not caught(derivation.template)
     positions = list(literal_characters(derivation.template))
@@ -646,9 +650,9 @@ def test_empty_system_message_can_have_its_own_form() -> None:
         talk = [{"role": "user", "content": "Hi"}]
         if system is not None:
             talk.insert(0, {"role": "system", "content": system})
-        text = TemplateProof(Prober(ChatTemplate(source).render), derivation.template).render_derived(
-            ProofCase(talk), DAYS[0]
-        )
+        text = TemplateProof(
+            Prober(ChatTemplate(source).render), derivation.template
+        ).render_derived(ProofCase(talk), DAYS[0])
         assert text == f"{start}u:Hi;"
 
 

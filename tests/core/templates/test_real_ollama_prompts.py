@@ -108,7 +108,9 @@ def test_real_server_prompt_equals_the_chat_template(
     original = TemplateProof(prober_of(template), derivation.template)
     compared = 0
     for case in islice(filter(understood, generate_cases(able)), ASKED):
-        expected = original.render_original(replace(case, messages=merge_messages(case.messages)), DAY)
+        expected = original.render_original(
+            replace(case, messages=merge_messages(case.messages)), DAY
+        )
         if expected is None:
             continue
         assert get_server_prompt(server, client, name, case) == expected, case
