@@ -17,7 +17,6 @@ from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
@@ -345,8 +344,6 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     app = QApplication(sys.argv[:1])
     language.install(app, arguments.language)
-    if arguments.rtl:
-        app.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
     for mode in arguments.theme or THEMES:
         for width, height in SIZES:
             if arguments.width not in (None, width):
@@ -371,7 +368,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, choices=[width for width, _ in SIZES])
     parser.add_argument("--language", choices=list(language.LANGUAGES), default="en")
     parser.add_argument("--text-size", type=int, choices=SIZES_OF_TEXT, default=100)
-    parser.add_argument("--rtl", action="store_true", help="laid out from right to left")
     return parser.parse_args()
 
 

@@ -71,7 +71,7 @@ def install(app: QGuiApplication, choice: str) -> str:
             if translator.load(name, folder):
                 app.installTranslator(translator)
     timestamps.set_date_names(names, tr("{day} {month}"))
-    app.setLayoutDirection(_get_direction(code))
+    app.setLayoutDirection(Qt.LayoutDirection.LeftToRight)  # of all LANGUAGES
     return code
 
 
@@ -81,10 +81,6 @@ def _get_system_language() -> str:
         if code in LANGUAGES:
             return code
     return "en"
-
-
-def _get_direction(code: str) -> Qt.LayoutDirection:
-    return QLocale(code).textDirection()
 
 
 def _get_folder() -> Path:

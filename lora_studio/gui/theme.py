@@ -29,11 +29,6 @@ from lora_studio.gui.preferences import TextSize
 from lora_studio.gui.text_size import Size as Size
 from lora_studio.gui.text_size import fit_again
 
-#: Icons with a direction, which are mirrored in right-to-left layouts.
-_DIRECTED = frozenset({"back", "chevron-right"})
-#: Width and height of each icon's drawing in pixels.
-_SIDE = 20
-
 Mode = Literal["light", "dark", "system"]
 Role = Literal["text", "muted", "accent", "on_accent", "ok", "warn", "error"]
 
@@ -195,11 +190,9 @@ class Theme(QObject):
 
     def _write_tinted_image(self, name: str, role: Role) -> str:
         """Return a tinted icon as a file, because style sheets accept only files."""
-        mirrored = _is_mirrored()
-        way = "-mirrored" if mirrored else ""
-        file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}{way}.svg"
+        file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}.svg"
         if not file.exists():
-            file.write_bytes(_tint_icon(name, getattr(self.palette, role), mirrored))
+            file.write_bytes(_tint_icon(name, getattr(self.palette, role)))
         return f'"{file.as_posix()}"'
 
     def _tint_again(self) -> None:
@@ -277,8 +270,7 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     size, room = Size.scaled(size), Size.scaled(room)
     screens = QGuiApplication.instance()
     ratio = screens.devicePixelRatio() if isinstance(screens, QGuiApplication) else 1.0
-    mirrored = _is_mirrored()
-    key = f"lora_studio {name} {tint} {size} {ratio} {room} {mirrored}"
+    key = f"lora_studio {name} {tint} {size} {ratio} {room}"
     made_before = QPixmap()
     if QPixmapCache.find(key, made_before):
         return made_before
@@ -286,9 +278,7 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     result = QPixmap(QSize(round((size + room) * ratio), side))
     result.fill(Qt.GlobalColor.transparent)
     painter = QPainter(result)
-    begin = result.width() - side if mirrored else 0
-    drawing = QSvgRenderer(QByteArray(_tint_icon(name, tint, mirrored)))
-    drawing.render(painter, QRectF(begin, 0, side, side))
+    QSvgRenderer(QByteArray(_tint_icon(name, tint))).render(painter, QRectF(0, 0, side, side))
     painter.end()
     result.setDevicePixelRatio(ratio)
     QPixmapCache.insert(key, result)
@@ -314,18 +304,9 @@ def _list_constants(holder: type) -> list[tuple[str, int]]:
     return [(key, value) for key, value in vars(holder).items() if isinstance(value, int)]
 
 
-def _is_mirrored() -> bool:
-    """Return whether the layout is right to left."""
-    return QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
-
-
 @functools.cache  # a few dozen icons in a few colors
-def _tint_icon(name: str, tint: str, mirrored: bool = False) -> bytes:
+def _tint_icon(name: str, tint: str) -> bytes:
     svg = (paths.get_resources_folder() / "icons" / f"{name}.svg").read_text("utf-8")
-    if mirrored and name in _DIRECTED:
-        begin, end = svg.index(">") + 1, svg.rindex("</svg>")
-        flip = f'<g transform="matrix(-1 0 0 1 {_SIDE} 0)">'
-        svg = f"{svg[:begin]}{flip}{svg[begin:end]}</g>{svg[end:]}"
     return svg.replace("currentColor", tint).encode()
 
 

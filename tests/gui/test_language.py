@@ -1,4 +1,4 @@
-"""Translation of the window, dates, and right-to-left layout."""
+"""Translation of the window and dates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
-from pytestqt.qtbot import QtBot
 
 from lora_studio.core import timestamps
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.messages import Text
 from lora_studio.gui import language, message_translation
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import label
 
 
 def test_untranslated_text_is_returned_unchanged() -> None:
@@ -89,42 +85,3 @@ def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
 )
 def test_engine_messages_are_fully_translated(text: str | Text, shown: str) -> None:
     assert message_translation.localize(text) == shown
-
-
-@pytest.mark.parametrize("wrap", [False, True])
-def test_text_is_right_aligned_in_right_to_left_layout(qapp: QApplication, wrap: bool) -> None:
-    qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
-    try:
-        caption = label("Rank", wrap=wrap)
-        caption.resize(400, 30)
-        picture = caption.grab().toImage()
-    finally:
-        qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-    empty = picture.pixel(0, 0)
-    inked = [
-        x
-        for x in range(picture.width())
-        if any(picture.pixel(x, y) != empty for y in range(picture.height()))
-    ]
-    assert inked
-    assert min(inked) > picture.width() / 2
-
-
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_cards_are_centered_beside_a_scroll_bar(
-    qtbot: QtBot, qapp: QApplication, mirrored: bool
-) -> None:
-    ways = (Qt.LayoutDirection.LeftToRight, Qt.LayoutDirection.RightToLeft)
-    qapp.setLayoutDirection(ways[mirrored])
-    try:
-        page = MergingPage(ProjectState())
-        qtbot.addWidget(page)
-        page.resize(900, 300)
-        page.show()
-        qtbot.waitUntil(page.area.verticalScrollBar().isVisible)
-        card = page.body.itemAt(0).widget()
-        left = card.mapTo(page, card.rect().topLeft()).x()
-        right = page.width() - left - card.width()
-        assert left == right
-    finally:
-        qapp.setLayoutDirection(ways[0])

@@ -6,8 +6,7 @@ import re
 from itertools import product
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QImage, QPalette
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
@@ -71,31 +70,6 @@ def test_application_has_one_theme_object(qapp: QApplication) -> None:
 
 def test_every_style_sheet_token_has_a_value(qapp: QApplication) -> None:
     assert "@{" not in qapp.styleSheet()
-
-
-def test_directional_icons_are_mirrored_in_right_to_left_layout(qapp: QApplication) -> None:
-    names = ("chevron-right", "back", "chevron-down", "play")
-    before = {name: theme.pixmap(name, "#FF0000").toImage() for name in names}
-    qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
-    try:
-        after = {name: theme.pixmap(name, "#FF0000").toImage() for name in names}
-        theme.apply(qapp, "dark")  # the style sheet is made anew
-        assert "chevron-right-mirrored.svg" in qapp.styleSheet()
-    finally:
-        qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-        theme.apply(qapp, "light")
-    for name in names:
-        turned = name in ("chevron-right", "back")
-        assert _middle(after[name]) == pytest.approx(
-            20 - _middle(before[name]) if turned else _middle(before[name]), abs=0.1
-        ), name
-    assert _middle(before["chevron-right"]) > 10 > _middle(after["chevron-right"])
-
-
-def _middle(image: QImage) -> float:
-    """Return the mean x position, in pixels, of the ink in a drawing's middle row."""
-    inked = [x for x in range(20) if image.pixelColor(x, 10).alpha() > 100]
-    return sum(inked) / len(inked) + 0.5
 
 
 def test_icons_are_drawn_in_the_given_color(qapp: QApplication) -> None:

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
     QSizePolicy,
-    QStyle,
     QVBoxLayout,
     QWidget,
 )
@@ -34,7 +33,6 @@ WIDTH = 184
 #: Sizes of the icon and the glyph at a text size of 100 %, and margin around the glyph, in pixels.
 _ICON, _GLYPH, _GLYPH_MARGIN = 20, 18, 10
 
-#: Vertically centered, at the leading edge: Qt mirrors AlignLeft according to the painter's direction.
 _ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 
@@ -104,32 +102,25 @@ class RailButton(QAbstractButton):
         tint = palette.disabled if not enabled else palette.accent if selected else palette.muted
         middle = self.height() // 2
         side, mark = Size.scaled(_ICON), Size.scaled(_GLYPH)
-        icon = self._mirror(QRect(Spacing.M, middle - side // 2, side, side))
-        painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint, _ICON))
+        painter.drawPixmap(Spacing.M, middle - side // 2, pixmap(self._icon, tint, _ICON))
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=selected))
         left = Spacing.M + side + Spacing.M
         width = self.width() - left - mark - _GLYPH_MARGIN
         if not self._state.caption:
-            painter.drawText(
-                self._mirror(QRect(left, 0, width + 20, self.height())),
-                _ALIGNED,
-                self.text(),
-            )
+            painter.drawText(QRect(left, 0, width + 20, self.height()), _ALIGNED, self.text())
             return
         title, caption = _measure_heights()
         top = middle - (title + caption) // 2
-        painter.drawText(self._mirror(QRect(left, top, width, title)), _ALIGNED, self.text())
+        painter.drawText(QRect(left, top, width, title), _ALIGNED, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
         self._paint_caption(painter, QRect(left, top + title, width, caption))
         glyph = (
             "state-here" if selected and self._state.state == "todo" else _GLYPHS[self._state.state]
         )
         tint = palette.accent if glyph == "state-here" else tint
-        area = self._mirror(
-            QRect(self.width() - mark - _GLYPH_MARGIN, middle - mark // 2, mark, mark)
-        )
-        painter.drawPixmap(area.topLeft(), pixmap(glyph, tint, _GLYPH))
+        x = self.width() - mark - _GLYPH_MARGIN
+        painter.drawPixmap(x, middle - mark // 2, pixmap(glyph, tint, _GLYPH))
 
     def _paint_caption(self, painter: QPainter, area: QRect) -> None:
         is_calm = self._state.state in ("todo", "ready")
@@ -139,10 +130,7 @@ class RailButton(QAbstractButton):
         text = painter.fontMetrics().elidedText(
             self._state.caption, Qt.TextElideMode.ElideRight, area.width()
         )
-        painter.drawText(self._mirror(area), _ALIGNED, text)
-
-    def _mirror(self, area: QRect) -> QRect:
-        return QStyle.visualRect(self.layoutDirection(), self.rect(), area)
+        painter.drawText(area, _ALIGNED, text)
 
     def _paint_background(self, painter: QPainter) -> None:
         area = self.rect().adjusted(1, 1, -1, -1)

@@ -98,13 +98,11 @@ class CoachMarks(QWidget):
             super().keyPressEvent(event)
 
     def _handle_key(self, key: Qt.Key) -> bool:
-        forwards = Qt.Key.Key_Right if self.isLeftToRight() else Qt.Key.Key_Left
-        backwards = Qt.Key.Key_Left if self.isLeftToRight() else Qt.Key.Key_Right
         if key == Qt.Key.Key_Escape:
             self.ended.emit()
-        elif key == forwards:
+        elif key == Qt.Key.Key_Right:
             self.moved.emit(1)
-        elif key == backwards and not self.back.isHidden():
+        elif key == Qt.Key.Key_Left and not self.back.isHidden():
             self.moved.emit(-1)
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             focused = [part for part in (self.skip, self.back) if part.hasFocus()]

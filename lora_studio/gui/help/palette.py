@@ -96,7 +96,6 @@ class _Line(QStyledItemDelegate):
             inner.left(), inner.top(), inner.width(), top if entry.detail else inner.height()
         )
         lower = QRect(inner.left(), inner.top() + top, inner.width(), inner.height() - top)
-        # The painter mirrors alignments in a right-to-left layout.
         near, far = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         middle = Qt.AlignmentFlag.AlignVCenter
         painter.drawText(upper, far | middle, side)

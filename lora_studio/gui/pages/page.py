@@ -210,12 +210,7 @@ class StepPage(QWidget):
     def _fit_margins(self, _lowest: int, highest: int) -> None:
         """Let the scroll bar use the margin, so that the cards keep their width."""
         bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0
-        left, right = Spacing.PAGE, Spacing.PAGE - bar
-        if (
-            self.isRightToLeft()
-        ):  # right to left: margins aren't mirrored, and the bar is on the left
-            left, right = right, left
-        self.body.setContentsMargins(left, Spacing.S, right, Spacing.PAGE)
+        self.body.setContentsMargins(Spacing.PAGE, Spacing.S, Spacing.PAGE - bar, Spacing.PAGE)
 
     def refresh(self, *_: object) -> None:
         """Update the primary button and the rail from `find_blocker`."""

@@ -127,9 +127,6 @@ class Chart(QWidget):
         # Only the chart's parent is a Tab stop.
         self.view.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self._plot = self.view.getPlotItem()
-        # Steps and values increase to the right, even in right-to-left languages.
-        for part in (self.view, self._plot):
-            part.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._labels = {"bottom": x_label, "left": y_label}
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()

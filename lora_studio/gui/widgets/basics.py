@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QLayoutItem,
     QPushButton,
     QSizePolicy,
-    QStyle,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -30,10 +29,6 @@ from lora_studio.gui.theme import Role, Spacing, set_icon
 LabelRole = Literal[
     "body", "title", "section", "label", "muted", "caption", "ok", "warn", "error", "accent"
 ]
-
-_RIGHT = (
-    Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter
-)
 
 _Box = TypeVar("_Box", bound=QBoxLayout)
 
@@ -49,9 +44,6 @@ def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QL
     """Return a plain-text label in a role of the style sheet."""
     text_label = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
     text_label.setProperty("role", role)
-    if QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft:
-        # A label's direction follows its text, which may be only a name or a number.
-        text_label.setAlignment(_RIGHT)
     if wrap:
         policy = text_label.sizePolicy()
         policy.setHorizontalPolicy(QSizePolicy.Policy.Expanding)
@@ -240,7 +232,7 @@ class EmptyState(QWidget):
 
 
 class FlowLayout(QLayout):
-    """A layout that wraps into more rows; mirrored in right-to-left languages."""
+    """A layout that wraps into more rows."""
 
     def __init__(
         self, parent: QWidget | None = None, spacing: int = Spacing.S, *, at_end: bool = False
@@ -321,8 +313,7 @@ class FlowLayout(QLayout):
             x = rect.x() + max(0, rect.width() - width if self._at_end else 0)
             height = max(hint.height() for hint in hints)
             for item, hint in zip(items, hints, strict=True) if move else ():
-                area = QRect(QPoint(x, y + (height - hint.height()) // 2), hint)
-                item.setGeometry(QStyle.visualRect(self._get_direction(), rect, area))
+                item.setGeometry(QRect(QPoint(x, y + (height - hint.height()) // 2), hint))
                 x += hint.width() + self.spacing()
             y += height + self.spacing()
         return max(0, y - self.spacing() - rect.y())
@@ -340,10 +331,6 @@ class FlowLayout(QLayout):
                 rows.append([item])
                 taken = needed
         return rows
-
-    def _get_direction(self) -> Qt.LayoutDirection:
-        holder = self.parentWidget()
-        return holder.layoutDirection() if holder else Qt.LayoutDirection.LeftToRight
 
 
 def flow_row(*parts: QWidget) -> QWidget:

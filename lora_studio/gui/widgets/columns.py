@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QLayout, QSplitter, QWidget
 
 from lora_studio.gui.text_size import Size
@@ -87,7 +87,7 @@ def make_splitter(
 ) -> QSplitter:
     """Return two parts with a movable divider between them and a margin on each side of it.
 
-    `shares` are the stretch factors. The margins are mirrored in a right-to-left layout.
+    `shares` are the stretch factors.
     """
     splitter = QSplitter(orientation)
     splitter.setHandleWidth(1)
@@ -97,8 +97,6 @@ def make_splitter(
         holder = QWidget()
         layout = column(part)
         before, after = (Spacing.M, 0) if number else (0, Spacing.M)
-        if horizontal and QGuiApplication.isRightToLeft():
-            before, after = after, before
         layout.setContentsMargins(
             before if horizontal else 0, 0 if horizontal else before,
             after if horizontal else 0, 0 if horizontal else after,

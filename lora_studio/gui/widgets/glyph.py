@@ -132,8 +132,7 @@ class ElidedLabel(QLabel):
             self.text(), Qt.TextElideMode.ElideMiddle, self.width()
         )
         painter.setPen(self.palette().color(self.foregroundRole()))
-        # Isolated, because a right-to-left layout would move the first slash of a path to its end.
-        painter.drawText(self.rect(), int(self.alignment()), f"\u2068{elided}\u2069")
+        painter.drawText(self.rect(), int(self.alignment()), elided)
         painter.end()
 
     def _update_tooltip(self) -> None:

@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.gui import theme
 from lora_studio.gui.frame.rail import Rail
 from lora_studio.gui.pages.dataset.source_list import SourceList
+from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.playground.prompt_box import PromptBox
 from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
@@ -24,7 +25,7 @@ from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button, tool_button
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph
+from lora_studio.gui.widgets.glyph import Glyph
 from lora_studio.gui.window.main_window import Window
 
 
@@ -127,38 +128,6 @@ def test_tab_order_includes_the_rail_on_every_page(window: Window) -> None:
         assert window.rail.button(name) in tab_order.list_focus_order(window)
 
 
-def _first_column(picture: QImage) -> int:
-    """Return how many pixels of the first inked column have ink: few for a slash, many for an h."""
-    for x in range(picture.width()):
-        inked = [picture.pixelColor(x, y).lightness() < 160 for y in range(picture.height())]
-        if any(inked):
-            return sum(inked)
-    return 0
-
-
-@pytest.fixture
-def _reset_layout_direction(qapp: QApplication) -> Iterator[None]:
-    yield
-    qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
-
-
-@pytest.mark.usefixtures("_reset_layout_direction")
-def test_path_starts_with_its_slash_in_right_to_left_layout(
-    qtbot: QtBot, qapp: QApplication
-) -> None:
-    qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
-    columns = []
-    for text in ("/home/ada", "home/ada/"):
-        holder = QWidget()
-        qtbot.addWidget(holder)
-        QVBoxLayout(holder).addWidget(ElidedLabel(text))
-        holder.resize(300, 60)
-        holder.show()
-        columns.append(_first_column(holder.grab().toImage()))
-    slash, letter = columns
-    assert 0 < 2 * slash < letter
-
-
 def test_missing_source_is_marked_on_its_card(qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_text("{}", "utf-8")
     sources = SourceList()
@@ -167,3 +136,14 @@ def test_missing_source_is_marked_on_its_card(qtbot: QtBot, tmp_path: Path) -> N
     sources.show_value(({"path": "there.jsonl"}, {"path": "gone.jsonl"}, {"path": "org/name"}))
     verdicts = [card.verdict.text() for card in sources.cards]
     assert ["not found" in text for text in verdicts] == [False, True, False]
+
+
+def test_cards_are_centered_beside_a_scroll_bar(qtbot: QtBot) -> None:
+    page = MergingPage(ProjectState())
+    qtbot.addWidget(page)
+    page.resize(900, 300)
+    page.show()
+    qtbot.waitUntil(page.area.verticalScrollBar().isVisible)
+    card = page.body.itemAt(0).widget()
+    left = card.mapTo(page, card.rect().topLeft()).x()
+    assert left == page.width() - left - card.width()

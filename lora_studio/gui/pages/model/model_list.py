@@ -191,14 +191,9 @@ class _Delegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_background(painter, rect, state)
         inner = rect.adjusted(Spacing.M, Spacing.S, -Spacing.M, -Spacing.S)
-        right_to_left = option.direction == Qt.LayoutDirection.RightToLeft
         width = Size.scaled(_BAR_WIDTH)
         side = QRect(inner.right() - width + 1, inner.top(), width, inner.height())
         left = inner.adjusted(0, 0, -width - Spacing.M, 0)
-        if right_to_left:
-            side.moveLeft(inner.left())
-            left = inner.adjusted(width + Spacing.M, 0, 0, 0)
-        # The painter mirrors alignments in a right-to-left layout.
         start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         text, role = judge_fit(entry, fit)
         title_area = inner if entry.refusal or not text else left  # no bar next to it
@@ -213,7 +208,7 @@ class _Delegate(QStyledItemDelegate):
         self._paint_text(painter, title_area, describe(entry, brief=True), "muted", start, 1)
         self._paint_text(painter, side, text, role, end, 0)
         if fit is not None and not entry.refusal and not entry.missing:
-            self._paint_bar(painter, side, fit, role, right_to_left=right_to_left)
+            self._paint_bar(painter, side, fit, role)
         painter.restore()
 
     def _paint_background(self, painter: QPainter, rect: QRect, state: QStyle.StateFlag) -> None:
@@ -246,17 +241,13 @@ class _Delegate(QStyledItemDelegate):
         upright = Qt.AlignmentFlag.AlignBottom if line else Qt.AlignmentFlag.AlignTop
         painter.drawText(room, int(side | upright), elided)
 
-    def _paint_bar(
-        self, painter: QPainter, room: QRect, fit: ModelFit, role: str, *, right_to_left: bool
-    ) -> None:
+    def _paint_bar(self, painter: QPainter, room: QRect, fit: ModelFit, role: str) -> None:
         track = QRectF(room.left(), room.bottom() - _BAR - 2, room.width(), _BAR)
         path = QPainterPath()
         path.addRoundedRect(track, _BAR / 2, _BAR / 2)
         painter.fillPath(path, theme.color("line"))
         filled = QRectF(track)
         filled.setWidth(track.width() * min(1.0, max(0.02, fit.share)))
-        if right_to_left:
-            filled.moveRight(track.right())
         painter.setClipPath(path)
         painter.fillRect(filled, theme.color(role))
         painter.setClipping(False)

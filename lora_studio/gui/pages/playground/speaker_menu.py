@@ -79,16 +79,14 @@ class SpeakerMenu(QPushButton):
         self._elide_text()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint the arrow of a combo box at the trailing edge."""
+        """Paint the arrow of a combo box on the right."""
         super().paintEvent(event)
         arrow = pixmap(
             "chevron-down", get_palette().muted if self.isEnabled() else get_palette().line, 16
         )
-        is_right_to_left = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
         painter = QPainter(self)
         side = Size.scaled(16)
-        x = Spacing.S if is_right_to_left else self.width() - side - Spacing.S
-        painter.drawPixmap(x, (self.height() - side) // 2, arrow)
+        painter.drawPixmap(self.width() - side - Spacing.S, (self.height() - side) // 2, arrow)
         painter.end()
 
     def _elide_text(self) -> None:
