@@ -11,8 +11,9 @@ from typing import Any
 
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.catalog import explain_refusal
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.engine.model import safetensors_header
 
 _SOURCE = Where(step="model", field="source")
 
@@ -109,7 +110,7 @@ def get_identity(folder: Path) -> dict[str, Any]:
         length = file.stat().st_size
         size += length
         digest.update(f"{file.name}:{length}".encode())
-        digest.update(_read_header(file))
+        digest.update(safetensors_header.read_header_bytes(file))
         with file.open("rb") as stream:
             for sample in range(16):
                 stream.seek(length * sample // 16)
@@ -118,36 +119,23 @@ def get_identity(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "hash": digest.hexdigest(), "bytes": size, "commit": commit}
 
 
-def read_safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
+def read_safetensors_headers(folder: Path) -> safetensors_header.Header:
     """Return tensor name -> {dtype, shape, data_offsets} of every weight file; reads headers only.
 
-    Raises ProblemError when a file is truncated.
+    Raises ProblemError when a file is invalid or truncated.
     """
-    headers: dict[str, dict[str, Any]] = {}
+    headers: safetensors_header.Header = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            raw = _read_header(file)
-            header = json.loads(raw)
-        except (OSError, ValueError) as error:
+            header, _ = safetensors_header.read_header(file)
+        except (OSError, InvalidContentError) as error:
             reason = text("{file} ({reason})", file=file.name, reason=describe_os_error(error))
             raise unreadable_model_error(folder, reason) from error
-        header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if file.stat().st_size < 8 + len(raw) + end:
-            raise unreadable_model_error(folder, text("{file} is truncated", file=file.name))
         headers |= header
     return headers
 
 
-def _read_header(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > file.stat().st_size:
-            raise ValueError("no safetensors header")
-        return stream.read(length)
-
-
-def get_stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
+def get_stored_dtype(headers: safetensors_header.Header) -> str:
     """Return the dtype that most weights are stored in, as the precision setting names it."""
     sizes: dict[str, int] = {}
     for entry in headers.values():

@@ -4,9 +4,6 @@
 7,000 tensors), but doesn't report where a tensor's bytes are. Merging needs that: it copies
 unchanged tensors within the kernel, writes blocks from several threads, and verifies shards after a
 kill.
-
-Format: 8 bytes little-endian length, a JSON header {name: {dtype, shape, data_offsets}}, the data
-(https://github.com/huggingface/safetensors#format).
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ import torch
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
-from lora_studio.core.system.files import describe_os_error
+from lora_studio.engine.model import safetensors_header
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -120,33 +117,22 @@ def read_index(folder: Path) -> dict[str, StoredTensor]:
 def read_header(file: Path) -> list[StoredTensor]:
     """Return the tensors of one file; raises ProblemError unless it is a complete safetensors file."""
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > file.stat().st_size:
-                raise InvalidContentError("the header is longer than the file")
-            entries = json.loads(opened.read(length))
-        entries.pop("__metadata__", None)
-        base = 8 + length
-        tensors = [
-            StoredTensor(
-                name,
-                file,
-                entry["dtype"],
-                tuple(entry["shape"]),
-                base + entry["data_offsets"][0],
-                base + entry["data_offsets"][1],
-            )
-            for name, entry in entries.items()
-        ]
+        header, start = safetensors_header.read_header(file)
     except FileNotFoundError:
         raise _unreadable_file_error(file, text("the file is missing")) from None
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise _unreadable_file_error(
-            file, text("its header is invalid ({reason})", reason=describe_os_error(error))
-        ) from error
-    if max((tensor.end for tensor in tensors), default=base) > file.stat().st_size:
-        raise _unreadable_file_error(file, text("the file is truncated"))
-    return tensors
+    except InvalidContentError as error:
+        raise _unreadable_file_error(file, error.reason) from error
+    return [
+        StoredTensor(
+            name,
+            file,
+            entry["dtype"],
+            tuple(entry["shape"]),
+            start + entry["data_offsets"][0],
+            start + entry["data_offsets"][1],
+        )
+        for name, entry in header.items()
+    ]
 
 
 def count_parameters(folder: Path) -> int:

@@ -137,7 +137,7 @@ def test_truncated_weight_file_is_unreadable(copy: Path) -> None:
     file = copy / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
     assert problem_of(copy).code == "model.unreadable"
-    with pytest.raises(ProblemError, match="is truncated"):
+    with pytest.raises(ProblemError, match="the file is truncated"):
         attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job())
 
 
