@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from lora_studio.core.messages import text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import describe_os_error, link_or_copy
 from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.http_client import (
-    DownloadError,
     HttpClient,
     LazyModule,
     RetryWait,
@@ -309,7 +307,7 @@ def _download(
         try:
             _continue(web, file, counter, stop)
         except (
-            DownloadError,
+            InvalidContentError,
             httpx.HTTPError,
             httpx.StreamError,
             httpx.InvalidURL,
@@ -347,7 +345,7 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
         if (have and answer.status_code == 416) or (file.size is not None and have > file.size):
             counter.add(-have)
             file.part.unlink()
-            raise DownloadError(text("the part already downloaded belongs to a different file"))
+            raise InvalidContentError("the part already downloaded belongs to a different file")
         answer.raise_for_status()
         goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(
             f"bytes {have}-"
@@ -362,12 +360,8 @@ def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: S
                 counter.add(len(chunk))
     received = file.part.stat().st_size
     if file.size is not None and received < file.size:
-        raise DownloadError(
-            text(
-                "the connection ended after {done:size} of {size:size}",
-                done=received,
-                size=file.size,
-            )
+        raise InvalidContentError(
+            "the connection ended after {done:size} of {size:size}", done=received, size=file.size
         )
 
 

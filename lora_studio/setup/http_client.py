@@ -19,7 +19,7 @@ from urllib.request import getproxies
 import certifi
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.setup.environment import build_uv_environment
@@ -245,18 +245,9 @@ def _is_final(error: Exception) -> bool:
     )
 
 
-class DownloadError(Exception):
-    """Raised when a download broke off or can't be resumed; `describe_error` says why."""
-
-    def __init__(self, reason: Text) -> None:
-        """Store the reason."""
-        super().__init__(str(reason))
-        self.reason = reason
-
-
 def describe_error(error: Exception) -> Text:
     """Return a short reason for a failed request."""
-    if isinstance(error, DownloadError):
+    if isinstance(error, InvalidContentError):
         return error.reason
     if isinstance(error, httpx.HTTPStatusError):
         response, seconds = error.response, get_retry_after(error)
