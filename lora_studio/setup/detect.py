@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.system.nvml import Nvml
 
 #: The kind of accelerator that an engine supports; engines for several can be installed side by
 #: side.
@@ -101,35 +102,26 @@ def choose_cuda_build(
 
 def _query_nvml() -> Accelerator | None:
     """Query NVML, the library of the driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    nvml = Nvml()
+    if not (cards := nvml.list_cards()):
         return None
-    try:
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
-        ]
-        if not handles:
-            return None
-        capabilities = [pynvml.nvmlDeviceGetCudaComputeCapability(one) for one in handles]
-        version = pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        return Accelerator(
-            variant="cuda",
-            title=_decode(pynvml.nvmlDeviceGetName(handles[0])),
-            count=len(handles),
-            memory=int(pynvml.nvmlDeviceGetMemoryInfo(handles[0]).total),
-            driver=_decode(pynvml.nvmlSystemGetDriverVersion()),
-            cuda=(version // 1000, version % 1000 // 10),
-            capability=min((int(major), int(minor)) for major, minor in capabilities),
-            torch="",
-        )
-    except pynvml.NVMLError:
+    capabilities = [nvml.query("nvmlDeviceGetCudaComputeCapability", card) for card in cards]
+    version = nvml.query("nvmlSystemGetCudaDriverVersion_v2")
+    memory = nvml.read_memory(cards[0])
+    title = nvml.read_text("nvmlDeviceGetName", cards[0])
+    driver = nvml.read_text("nvmlSystemGetDriverVersion")
+    if memory is None or not (title and driver and version) or None in capabilities:
         return None
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    return Accelerator(
+        variant="cuda",
+        title=title,
+        count=len(cards),
+        memory=int(memory.total),
+        driver=driver,
+        cuda=(version // 1000, version % 1000 // 10),
+        capability=min((int(major), int(minor)) for major, minor in capabilities),
+        torch="",
+    )
 
 
 def _query_nvidia_smi() -> Accelerator | None:
@@ -235,7 +227,3 @@ def _run_program(program: str, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
-
-
-def _decode(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

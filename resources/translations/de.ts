@@ -11055,10 +11055,6 @@
             <translation>{file} ist leer.</translation>
         </message>
         <message>
-            <source>{file} is truncated</source>
-            <translation>{file} ist unvollständig</translation>
-        </message>
-        <message>
             <source>{file} uses {scaling} position scaling, which can't be unpacked for training.</source>
             <translation>{file} verwendet die Positionsskalierung {scaling}, die sich nicht zum Trainieren entpacken lässt.</translation>
         </message>

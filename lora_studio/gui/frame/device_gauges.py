@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
 from PySide6.QtCore import QThread, Signal
 
 from lora_studio.core.protocol import events
+from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.threads import DetachedThread
 
 #: Seconds between two samples: frequent enough to follow, rare enough to cost little.
@@ -87,55 +88,24 @@ class DeviceGauges(DetachedThread):
             self.wait(_SHUTDOWN_MS)
 
 
-@dataclass
-class Nvml:
-    """NVIDIA's management library; without a GPU or driver, it reports no GPUs."""
+def read_gpus(nvml: Nvml, cards: Sequence[Any]) -> tuple[GpuSample, ...]:
+    """Return a sample of every GPU, except ones that stopped responding."""
+    samples = (_read_gpu(nvml, card) for card in cards)
+    return tuple(gpu for gpu in samples if gpu is not None)
 
-    library: Any = None
-    _cards: list[object] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        """Find the GPUs once; a failure lasts until the program restarts."""
-        try:
-            import pynvml
-
-            self.library = self.library or pynvml
-            self.library.nvmlInit()
-            count = self.library.nvmlDeviceGetCount()
-            self._cards = [self.library.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
-        except Exception:
-            # A missing package (macOS) or driver and a version mismatch raise different errors;
-            # in all these cases, no GPU is shown.
-            self._cards = []
-
-    def read_gpus(self) -> tuple[GpuSample, ...]:
-        """Return a sample of every GPU, except ones that stopped responding."""
-        samples = (self._read_gpu(card) for card in self._cards)
-        return tuple(gpu for gpu in samples if gpu is not None)
-
-    def _read_gpu(self, card: object) -> GpuSample | None:
-        query, library = self._query, self.library
-        memory = query(library.nvmlDeviceGetMemoryInfo, card)
-        name = query(library.nvmlDeviceGetName, card)
-        if memory is None or name is None:
-            return None
-        load = query(library.nvmlDeviceGetUtilizationRates, card)
-        heat = query(library.nvmlDeviceGetTemperature, card, library.NVML_TEMPERATURE_GPU)
-        return GpuSample(
-            name=_decode(name),
-            uuid=_decode(query(library.nvmlDeviceGetUUID, card) or ""),
-            used_bytes=int(memory.used),
-            total_bytes=int(memory.total),
-            load=int(load.gpu) if load is not None else None,
-            celsius=int(heat) if heat is not None else None,
-        )
-
-    def _query(self, function: Callable[..., object], *arguments: object) -> Any:
-        """Return a value, or None if the GPU doesn't provide it (a MIG slice has no temperature)."""
-        try:
-            return function(*arguments)
-        except Exception:
-            return None
+def _read_gpu(nvml: Nvml, card: Any) -> GpuSample | None:
+    memory, name = nvml.read_memory(card), nvml.read_text("nvmlDeviceGetName", card)
+    if memory is None or name is None:
+        return None
+    return GpuSample(
+        name=name,
+        uuid=nvml.read_text("nvmlDeviceGetUUID", card) or "",
+        used_bytes=int(memory.used),
+        total_bytes=int(memory.total),
+        load=nvml.read_utilization(card),
+        celsius=nvml.read_celsius(card),
+    )
 
 
 def find_gpu(
@@ -162,16 +132,13 @@ def find_gpu(
 
 def _make_reader() -> Callable[[], DeviceSample]:
     nvml = Nvml()
+    cards = nvml.list_cards()
     psutil.cpu_percent()  # starts the measurement: the first result is meaningless
 
     def read() -> DeviceSample:
         ram = psutil.virtual_memory()
         return DeviceSample(
-            psutil.cpu_percent(), ram.total - ram.available, ram.total, nvml.read_gpus()
+            psutil.cpu_percent(), ram.total - ram.available, ram.total, read_gpus(nvml, cards)
         )
 
     return read
-
-
-def _decode(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

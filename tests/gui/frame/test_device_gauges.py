@@ -10,12 +10,13 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
+from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.frame.device_gauges import (
     DeviceGauges,
     DeviceSample,
     GpuSample,
-    Nvml,
     find_gpu,
+    read_gpus,
 )
 from lora_studio.gui.frame.gauges_view import GaugesView
 from tests.gui.conftest import WAIT
@@ -62,8 +63,13 @@ class Driver:
         return self.heat
 
 
+def _read(driver: Driver) -> tuple[GpuSample, ...]:
+    nvml = Nvml(driver)
+    return read_gpus(nvml, nvml.list_cards())
+
+
 def test_all_gpus_of_the_driver_are_read() -> None:
-    gpus = Nvml(Driver(cards=2)).read_gpus()
+    gpus = _read(Driver(cards=2))
     assert [(gpu.name, gpu.load, gpu.celsius) for gpu in gpus] == [
         ("NVIDIA card 0", 50, 61),
         ("NVIDIA card 1", 51, 61),
@@ -72,7 +78,7 @@ def test_all_gpus_of_the_driver_are_read() -> None:
 
 
 def test_gpu_without_temperature_sensor_reports_other_values() -> None:
-    (gpu,) = Nvml(Driver(heat=None)).read_gpus()
+    (gpu,) = _read(Driver(heat=None))
     assert gpu.celsius is None
     assert gpu.load == 50
 
@@ -82,7 +88,7 @@ def test_missing_driver_gives_no_gpus_and_no_error() -> None:
         def nvmlInit(self) -> None:
             raise RuntimeError("Driver Not Loaded")
 
-    assert Nvml(NoDriver()).read_gpus() == ()
+    assert _read(NoDriver()) == ()
 
 
 @pytest.mark.parametrize(
@@ -155,9 +161,9 @@ def test_sampling_runs_in_its_own_thread_and_stops_at_once(qtbot: QtBot) -> None
         return DeviceSample(1.0, GIB, 2 * GIB)
 
     gauges = DeviceGauges(read, every=60)
-    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as signal:
+    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as seen:
         gauges.start()
-    assert signal.args == [DeviceSample(1.0, GIB, 2 * GIB)]
+    assert seen.args == [DeviceSample(1.0, GIB, 2 * GIB)]
     assert where == [where[0]]
     assert where[0] != threading.get_ident()
     gauges.leave()
