@@ -25,14 +25,14 @@ PATIENCE = 60.0
 
 def shown(display: str) -> bool:
     """Return whether the program's window is mapped; Qt also has a hidden one with the same name."""
-    listed = _said("xwininfo", "-display", display, "-root", "-tree")
+    listed = _read_output("xwininfo", "-display", display, "-root", "-tree")
     return any(
-        "IsViewable" in _said("xwininfo", "-display", display, "-id", window)
+        "IsViewable" in _read_output("xwininfo", "-display", display, "-id", window)
         for window in re.findall(r'(0x[0-9a-f]+) "LoRA Studio": \("', listed)
     )
 
 
-def _said(*command: str) -> str:
+def _read_output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 

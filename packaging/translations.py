@@ -136,7 +136,7 @@ def main() -> None:
     """Update the collected texts, the .ts file of every language, and the compiled .qm files."""
     parser = argparse.ArgumentParser(description="Translations of the window.")
     parser.add_argument("--missing", action="store_true")
-    parser.add_argument("--set", type=Path, dest="given")
+    parser.add_argument("--set", type=Path, dest="new_texts")
     parser.add_argument("--language", default="de")
     parser.add_argument("--merge", nargs=3, type=Path)
     options = parser.parse_args()
@@ -150,8 +150,8 @@ def main() -> None:
         return
     for language in LANGUAGES.keys() - {"en"}:
         translated = read(language)
-        if options.given and language == options.language:
-            new_texts = json.loads(options.given.read_text("utf-8"))
+        if options.new_texts and language == options.language:
+            new_texts = json.loads(options.new_texts.read_text("utf-8"))
             translated |= {
                 text: (form,) if isinstance(form, str) else tuple(form)
                 for text, form in new_texts.items()

@@ -249,7 +249,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
         open_it()
         dialog = window.findChild(kind)
         assert dialog is not None
-        QTest.qWait(1500)  # some of them read first
+        QTest.qWait(1500)  # some dialogs load their content first
         yield name, dialog
         dialog.reject()
     yield from _engine_shots(window)
@@ -304,7 +304,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     dialog = page.curves.findChild(ImageExportDialog)
     yield "dialog-picture", dialog
     dialog.reject()
-    window.launcher.request("train")  # another run, beside which the first one is shown
+    window.launcher.request("train")  # another run to compare with
     _until(lambda: (window.jobs.progress.share or 0) > 0.5, 30)
     page.plot.bar.compare_opened.emit()
     page.plot.bar.compare.menu().actions()[0].trigger()

@@ -49,7 +49,7 @@ def test_translations_have_the_same_fields_as_their_texts(code: str) -> None:
     wrong = []
     for text, forms in translations.read(code).items():
         expected = sorted(_PLACE.findall(text))
-        for form in forms[-1:]:  # that for one may do without the number
+        for form in forms[-1:]:  # the singular form may omit the number
             actual = sorted(_PLACE.findall(form))
             if actual != expected:
                 wrong.append((text, form))

@@ -67,7 +67,7 @@ class Peak:
             try:
                 sizes.append(process.memory_full_info().uss)
             except psutil.Error:
-                sizes.append(0)  # it has just ended
+                sizes.append(0)  # the process has just ended
         self.alone, self.tree = max(self.alone, sizes[0]), max(self.tree, sum(sizes))
         return sum(sizes)
 
@@ -123,14 +123,16 @@ def _ours(file: Path, size: int, rows: int) -> None:
         "the rows left out": commands.ReadRows(dataset=spec, which="skipped"),
     }.items():
         began = time.perf_counter()
-        pages = [e for e in _asked(worker, happening, question) if isinstance(e, events.RowsRead)]
+        pages = [
+            e for e in _iter_answer(worker, happening, question) if isinstance(e, events.RowsRead)
+        ]
         print(f"{name}: {time.perf_counter() - began:.2f} s, {pages[0].matching:,} rows match")
     worker.close()
     for _ in happening:
         continue
 
 
-def _asked(
+def _iter_answer(
     worker: Worker, happening: Iterator[events.Event], question: commands.Question
 ) -> Iterator[events.Event]:
     """Yield the events of one question up to its ending."""
@@ -145,7 +147,7 @@ def _inspect(
     worker: Worker, happening: Iterator[events.Event], spec: DatasetSpec, size: int, rows: int
 ) -> None:
     began, stages = time.perf_counter(), {}
-    for event in _asked(worker, happening, commands.InspectDataset(dataset=spec)):
+    for event in _iter_answer(worker, happening, commands.InspectDataset(dataset=spec)):
         now = time.perf_counter() - began
         if isinstance(event, events.Progress):
             first, _ = stages.get(event.stage, (now, now))

@@ -105,7 +105,7 @@ def start(rounds: int) -> list[str]:
                 )
             samples[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
     for side in samples.values():
-        side.pop(0)  # fills the disk's cache and byte code
+        side.pop(0)  # warms up the disk cache and the bytecode
     wrong = []
     for key, limit, unit, scale in (
         ("clock", PAINT_RATIO, "s", 1.0), ("processor", PAINT_RATIO, "s", 1.0),
@@ -189,7 +189,7 @@ def memory(count: int) -> list[str]:
         window.stack.setCurrentWidget(page)
         window.on_job_event(events.Started(id="t", command="train"))
         for kind, make, curve_bytes in (
-            ("steps", _step, 8 * 9),  # nine quantities of a step are plotted
+            ("steps", _step, 8 * 9),  # nine metrics of a step are plotted
             ("progress and log", _progress_event, 0),
         ):
             _send(application, window, make, 0, count // 5)

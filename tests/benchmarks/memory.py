@@ -312,7 +312,7 @@ def results(
     known: dict[str, int] = json.loads(keep.read_text("utf-8")) if keep and keep.is_file() else {}
     measurements: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="memory-") as models:
-        # These trainings are not to teach the estimates of this machine's user anything.
+        # Keep these runs out of the calibration of this machine's user.
         os.environ["LORA_STUDIO_DATA"] = str(Path(models) / "data")
         for number, case in enumerate(cases):
             if only and not any(part in case.name for part in only):
@@ -384,9 +384,9 @@ def main() -> None:
     """Print the table, or the constants that fit the fitting set best."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fit", action="store_true", help="fit the constants")
-    parser.add_argument("--only", nargs="*", help="configurations whose name has this in it")
+    parser.add_argument("--only", nargs="*", help="only configurations whose name contains this")
     parser.add_argument("--keep", type=Path, help="file of measured peaks")
-    parser.add_argument("--kept", action="store_true", help="run nothing that is not kept")
+    parser.add_argument("--kept", action="store_true", help="report saved measurements only")
     parser.add_argument("--json", action="store_true", help="one object")
     arguments = parser.parse_args()
     cases = FITTING if arguments.fit else REPORTED

@@ -72,7 +72,7 @@ def grouped(rows: Sequence[Sides]) -> list[int]:
 
 
 def measure(rows: int, share: float, seed: int = 1) -> tuple[float, float]:
-    """Return (precision, recall) over pairs of rows, of which a fifth are edited copies.
+    """Return (precision, recall) over pairs of rows; a fifth of the rows are edited copies.
 
     Precision is 1 if no pair was found.
     """

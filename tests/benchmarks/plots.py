@@ -170,7 +170,7 @@ def measured(side: Ours | Peer, app: QApplication) -> Times:
         for turn in range(side.repeats + 1):
             clock, processor = time.perf_counter(), time.process_time()
             getattr(side, action)(turn + 1)
-            app.processEvents()  # paints what has changed, as a window does
+            app.processEvents()  # paints changes like a window
             spent = (time.perf_counter() - clock, time.process_time() - processor)
             times[action].append((1e3 * spent[0], 1e3 * spent[1]))
         times[action].pop(0)
@@ -247,7 +247,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     window.resize(1920, 1080)
     window.show()
     lock = FileLock(run.lock_file)
-    lock.acquire({"pid": os.getpid()})  # as a worker that is at work holds it
+    lock.acquire({"pid": os.getpid()})  # like a running worker
     page: Any = window.pages["training"]
     window.stack.setCurrentWidget(page)
     app.processEvents()

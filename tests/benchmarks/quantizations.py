@@ -13,7 +13,7 @@ two ways, neither of which affects its output by more than a 4-bit quantization 
 
 Compared are the predictions of torch in float32 on the padded model with those of llama.cpp on the
 quantized file, at the positions of answers in the sample data, like in the self-test; importance
-matrices come from the other half of that data. A type is made with one if it needs one, with `--both`
+matrices come from the other half of that data. A type is quantized with one if it needs one, with `--both`
 also if it doesn't.
 """
 
@@ -174,7 +174,7 @@ def measured(
     for name in quantizations:
         facts = QUANTIZATIONS[name]
         for helped in (True,) if facts.needs_imatrix else (False, True) if both else (False,):
-            if helped and facts.bits >= 8:  # takes no notice of one
+            if helped and facts.bits >= 8:  # ignores the matrix
                 continue
             file = work / f"{name}.gguf"
             row: dict[str, Any] = {"name": name, "imatrix": helped, "positions": len(expected)}

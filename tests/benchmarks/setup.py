@@ -117,7 +117,7 @@ def measure(
     os.environ[folders.VARIABLE] = str(folder / "engines")
     os.environ.pop(app_wheel.VARIABLE, None)
     wheel = app_wheel.provide_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
-    os.environ[app_wheel.VARIABLE] = str(wheel)  # an installed program brings it
+    os.environ[app_wheel.VARIABLE] = str(wheel)  # an installed program includes it
     taken: dict[str, tuple[float, ...]] = {}
     with line(folder / "line", megabits):
         for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):

@@ -289,7 +289,7 @@ def limit(work: Path) -> dict[str, Any]:
     """Seconds that the matrix products of all steps after the first take, nothing else.
 
     For each adapted layer: x·Wᵀ and its gradient g·W, the five small ones of the adapter (x·Aᵀ and
-    h·Bᵀ; g·B, gᵀ·h and (g·B)ᵀ·x, of which (g·B)·A is left out in favour of a fused one), and at the
+    h·Bᵀ; g·B, gᵀ·h and (g·B)ᵀ·x, of which (g·B)·A is left out in favor of a fused one), and at the
     positions that train, the output layer's and its gradient. Neither attention nor recomputation.
     Weights are those of as many layers as the model has, so that no cache holds them by accident;
     results go into memory that is there already.

@@ -149,7 +149,7 @@ def test_system_stays_awake_only_while_a_job_runs(
     scenario, record = tmp_path / "scenario.json", tmp_path / "told.txt"
     scenario.write_text(
         json.dumps({"train": [{"await": str(record)}]})
-    )  # no job that nothing holds
+    )  # the job runs until the program has started
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     program = tmp_path / "systemd-inhibit"
@@ -192,7 +192,9 @@ def test_sigterm_pauses_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
         next(line for line in lines if events.parse(line).kind == "step_done")
         process.terminate()
         ending = events.parse(list(lines)[-1])
-    assert process.returncode == headless.INTERRUPTED  # nothing that takes the adapter is to follow
+    assert (
+        process.returncode == headless.INTERRUPTED
+    )  # so that no command that needs the adapter follows
     assert isinstance(ending, events.Done)
     assert ending.paused
     assert run.read_state() == "paused"
@@ -208,7 +210,7 @@ def test_training_survives_a_closed_terminal_with_a_guard(
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     run = folder.create_run(tmp_path / "runs", Project(name="x"), tmp_path)
     command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
-    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have changed
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would have changed it
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         signal.signal(signal.SIGHUP, inherited)
         assert process.stdout is not None

@@ -68,7 +68,7 @@ def _interrupt_once_there_is(begun: Path) -> None:
     until = time.monotonic() + 120
     while not begun.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    # As a terminal does: to the thread that waits, which nothing else would wake.
+    # Like a terminal: send it to the waiting thread, which nothing else would wake.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 

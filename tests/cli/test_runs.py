@@ -121,7 +121,7 @@ def test_queue_runs_to_the_end_after_a_failure(queued: Path) -> None:
     for rank in (8, 16):
         _queue(queued, "add", "--set", f"lora.rank={rank}")
     first, second = (RunFolder(queued / "runs" / run["run"]) for run in _waiting(queued))
-    first.lock_file.mkdir()  # this one cannot be locked and fails
+    first.lock_file.mkdir()  # this run can't be locked and fails
     status, printed = _queue(queued, "run")
     assert status == 1, printed
     assert "1 run failed" in printed

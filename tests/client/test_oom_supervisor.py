@@ -310,7 +310,7 @@ def test_kill_count_from_before_reboot_is_ignored() -> None:
     assert memory_limits.has_risen(less)
     assert not memory_limits.has_risen(less | {"boot": "another"})
     gone = before | {"group": ["/sys/fs/cgroup/gone", 2, 0], "all": count - 1}
-    assert memory_limits.has_risen(gone), "a group that is gone leaves the count of all"
+    assert memory_limits.has_risen(gone), "without the group, the count of the whole system decides"
     for nonsense in (None, {}, [], before | {"group": ["x"]}):
         assert not memory_limits.has_risen(nonsense)
 

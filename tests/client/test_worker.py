@@ -85,7 +85,7 @@ def test_killed_worker_is_reported_with_its_signal(engine: Engine, run: RunFolde
     sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert isinstance(sent[-1], events.Failed)
     assert "SIGKILL" in str(sent[-1].problem.what)
-    assert "memory" not in str(sent[-1].problem), "nothing says that it was for lack of memory"
+    assert "memory" not in str(sent[-1].problem), "nothing indicates that memory ran out"
 
 
 def test_children_of_crashed_worker_are_killed(engine: Engine, run: RunFolder) -> None:

@@ -128,7 +128,7 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     reopened = project.load(tmp_path / "shop")
     assert reopened.list_problems() == []
     assert reopened.get("dataset", "sources") == state.get("dataset", "sources")
-    assert table.read_bytes() == _TABLE, "the user's file stays as it is"
+    assert table.read_bytes() == _TABLE, "the user's file stays unchanged"
 
 
 def _page(window: Window) -> Any:

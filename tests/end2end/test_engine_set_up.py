@@ -38,7 +38,7 @@ def test_cpu_engine_is_installed_and_trains_five_steps(
     assert [event.done for event in loads] == sorted(event.done for event in loads)
     assert loads[-1].done == loads[-1].total
 
-    # Only the modules that training imports are byte-compiled, and few others.
+    # Few modules are byte-compiled beyond those that training imports.
     site = engines.get_site_packages(engines.get_engine(ready.name))
     before = set(site.rglob("*.pyc"))
     assert 2000 < len(before) < len(list(site.rglob("*.py"))) / 2

@@ -95,7 +95,7 @@ def test_model_page_searches_downloads_resumes_and_signs_in(
     until(qtbot, lambda: window.state.facts.model is not None)
     assert page.facts.get_facts()["Architecture"] == "LlamaForCausalLM"
     assert page.download.start.text().startswith("Download 8")
-    hub.held = 1_000_000  # of 80, from where one comes in two seconds
+    hub.held = 1_000_000  # of 80 MB; from there, each megabyte takes two seconds
     page.download.start.click()
     until(qtbot, lambda: " MB of " in page.download.progress.doing.text())
     page.download.stop.click()

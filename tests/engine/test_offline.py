@@ -139,7 +139,7 @@ def test_local_commands_still_run_offline(tiny: TinyModel) -> None:
         )
     assert any(isinstance(event, events.ModelInspected) for event in inspected)
     assert any(isinstance(event, events.ModelsFound) and event.models for event in listed)
-    assert "ffline" not in str(ollama[-1].problem.what), "the server answers, in another protocol"
+    assert "ffline" not in str(ollama[-1].problem.what), "the server answers in another protocol"
 
 
 class _listening:  # noqa: N801 - used like a function

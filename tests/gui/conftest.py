@@ -90,7 +90,7 @@ def _no_leaked_threads_or_processes(
     alive = _left_after(
         lambda: [item for item in threads_and_timers if isValid(item) and _is_at_work(item)]
     )
-    assert not alive, f"threads or timers still at work: {alive}"
+    assert not alive, f"threads or timers still running: {alive}"
     workers = _left_after(lambda: [item for item in _children() if item.pid not in earlier_pids])
     for process in workers:
         process.kill()

@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.uploads  # type: ignore[attr-defined,no-any-return]  # set above
 
     def do_GET(self) -> None:
-        path = self._heard()
+        path = self._log_request()
         match = _REPOSITORY.fullmatch(path)
         if path == "/api/whoami-v2":
             self._json({"name": "someone", "type": "user", "auth": {}})
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"error": "not found"}, 404)
 
     def do_PUT(self) -> None:
-        match = _OBJECT.fullmatch(self._heard())
+        match = _OBJECT.fullmatch(self._log_request())
         body = self._body()
         assert match is not None
         if hashlib.sha256(body).hexdigest() != match[1]:
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({})
 
     def do_POST(self) -> None:
-        path = self._heard()
+        path = self._log_request()
         body = self._body()
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._json({"error": "Invalid credentials"}, 401)
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
         )
 
-    def _heard(self) -> str:
+    def _log_request(self) -> str:
         path = self.path.partition("?")[0]
         self.uploads.requests.append(f"{self.command} {path}")
         return path

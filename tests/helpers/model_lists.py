@@ -25,7 +25,7 @@ def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
 
 def hub() -> events.ModelsFound:
     """Return search results of all sizes, one of them gated."""
-    return _found(
+    return _models_found(
         "hub",
         entry("Qwen/Qwen3-8B", 8.2, downloads=4_200_000),
         entry("meta-llama/Llama-3.1-70B-Instruct", 70.6, license="llama3.1", gated=True, downloads=900_000),
@@ -37,7 +37,7 @@ def hub() -> events.ModelsFound:
 
 def cache() -> events.ModelsFound:
     """Return the Hub cache: one incomplete download, and one model that isn't a base model."""
-    return _found(
+    return _models_found(
         "cache",
         entry("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, location="cache"),
         entry("Qwen/Qwen3-4B", 4.0, location="cache", missing=2),
@@ -54,7 +54,7 @@ def cache() -> events.ModelsFound:
 def ollama() -> events.ModelsFound:
     """Return the models of Ollama."""
     blob = "/usr/share/ollama/.ollama/models/blobs/sha256-" + "ab" * 32
-    return _found(
+    return _models_found(
         "ollama",
         entry(
             "llama3.2:3b", 3.2, location="ollama", stored="Q4_K_M", source=blob, bytes=2_019_000_000
@@ -70,7 +70,7 @@ def ollama() -> events.ModelsFound:
 
 def folder() -> events.ModelsFound:
     """Return the models of the user's own folder."""
-    return _found(
+    return _models_found(
         "folder",
         entry("org/Harbour-3B", 3.2, location="folder", source="/models/org/Harbour-3B"),
         entry(
@@ -82,5 +82,5 @@ def folder() -> events.ModelsFound:
     )
 
 
-def _found(location: ModelLocation, *models: ModelEntry) -> events.ModelsFound:
+def _models_found(location: ModelLocation, *models: ModelEntry) -> events.ModelsFound:
     return events.ModelsFound(location=location, models=models)

@@ -19,7 +19,7 @@ class PlainPage(StepPage):
     def __init__(self, state: ProjectState) -> None:
         """Add all fields, the advanced ones in a collapsed section."""
         super().__init__(state)
-        self.seen: list[object] = []
+        self.received: list[object] = []
         card, more = Card(self.title), CollapsibleSection()
         for field in SPECS[self.step].model_fields:
             editor = self.add_editor(field)
@@ -31,7 +31,7 @@ class PlainPage(StepPage):
 
     def on_event(self, event: object) -> None:
         """Record the event."""
-        self.seen.append(event)
+        self.received.append(event)
 
     def on_primary(self) -> None:
         """Start the step's job, or continue to the next step."""

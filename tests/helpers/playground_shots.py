@@ -46,7 +46,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
             _emit(_answer(1, _TUNED, 27, 0.9)),
         ],
         "show_prompt": [_emit(events.PromptShown(text=text, tokens=tokens))],
-        "list_adapters": [_emit(_found(folder))],
+        "list_adapters": [_emit(_adapters_found(folder))],
         "show_adapter": [
             _emit(
                 events.AdapterShown(
@@ -111,7 +111,7 @@ def _answer(column: int, text: str, tokens: int, seconds: float, ending: Any = "
     )  # fmt: skip
 
 
-def _found(folder: Path) -> events.AdaptersFound:
+def _adapters_found(folder: Path) -> events.AdaptersFound:
     adapters = _adapters(folder)
     fits = {each.folder: AdapterFit(model="m", fits=each.rank < 32) for each in adapters}
     return events.AdaptersFound(adapters=adapters, fits=fits)

@@ -15,8 +15,8 @@ class Parts:
 
     def __init__(self, state: ProjectState, preferences: Preferences | None = None) -> None:
         self.state = state
-        self.said: list[str] = []
-        state.messages.posted.connect(lambda message: self.said.append(str(message.text)))
+        self.posted: list[str] = []
+        state.messages.posted.connect(lambda message: self.posted.append(str(message.text)))
         state.messages.connect_view()
         self.jobs = JobControl()
         self.launcher = JobLauncher(state, self.jobs)

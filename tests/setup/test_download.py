@@ -174,7 +174,7 @@ def test_canceling_does_not_wait_for_a_silent_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     monkeypatch.setattr(http_client, "_TIMEOUT", 120.0)
-    monkeypatch.setattr(download, "_END", 120.0)  # the threads have ended when it is over
+    monkeypatch.setattr(download, "_END", 120.0)  # the threads have ended by then
     stop = StopFlag()
     log = SetupLog(tmp_path / "log.txt")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -187,16 +187,16 @@ def test_canceling_does_not_wait_for_a_silent_server(
             else:
                 download.measure_sizes([file], stop, log)
 
-        def cancel_once_asked() -> None:
+        def cancel_on_request() -> None:
             connection, _ = silent.accept()
             with connection:
                 connection.settimeout(60.0)
                 connection.recv(1)
                 stop.ask()
-                while connection.recv(1 << 16):  # until the other side lets go
+                while connection.recv(1 << 16):  # until the client disconnects
                     pass
 
-        server = threading.Thread(target=cancel_once_asked)
+        server = threading.Thread(target=cancel_on_request)
         server.start()
         try:
             with pytest.raises(SetupCancelledError):

@@ -165,7 +165,7 @@ def test_only_our_workers_count_as_jobs_in_a_user_python(root: EngineRoot) -> No
     folder.mkdir(parents=True)
     values = {"name": "own-1", "variant": "cpu", "app_version": __version__, "folder": folder}
     engine = Engine.model_validate(values | facts | {"python_version": "3.11.7"})
-    assert not engines.is_in_use(engine), "this very program runs in that Python"
+    assert not engines.is_in_use(engine), "this program runs in that Python"
     job = subprocess.Popen(
         [sys.executable, "-c", "input()"],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | engine.environment,

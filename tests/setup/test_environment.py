@@ -127,7 +127,7 @@ def test_devnull_as_pip_file_disables_all_files() -> None:
 def test_unpacking_many_files_causes_few_page_faults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import resource  # there on Unix alone
+    import resource  # exists only on Unix
 
     monkeypatch.setenv(VARIABLE, str(tmp_path / "engines"))
     monkeypatch.delenv("_RJEM_MALLOC_CONF", raising=False)

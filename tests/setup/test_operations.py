@@ -103,7 +103,7 @@ def test_engine_is_planned_installed_checked_and_activated(index: Index, root: E
     stages = list(
         dict.fromkeys(str(event.stage) for event in events if isinstance(event, Progress))
     )
-    if stages[-1] == "Compiling":  # beside the others, and after them where it takes longer
+    if stages[-1] == "Compiling":  # runs in parallel and may end last
         stages.pop()
     assert stages == ["Planning", "Downloading", "Installing", "Checking"]
     assert str(engines.get_python()) == engine.python
@@ -171,7 +171,7 @@ def test_repair_reuses_no_bytecode(index: Index, root: EngineRoot) -> None:
     first = engines.get_engine(ready(run()).name)
     site = engines.get_site_packages(first)
     code = next((site / "torch" / "__pycache__").glob("__init__.*.pyc"))
-    head = code.read_bytes()[:16]  # by which Python decides whether the code is that of the source
+    head = code.read_bytes()[:16]  # Python compares it with the source to validate the bytecode
     code.write_bytes(head)
     import_it = "import torch; torch.__version__"
     assert subprocess.run([first.python, "-c", import_it], capture_output=True).returncode
@@ -474,7 +474,7 @@ def test_all_downloads_use_the_proxy_of_the_environment(
     counted = tmp_path / "bytes"
     try:
         until = time.monotonic() + 300
-        while not counted.exists():  # it listens by then
+        while not counted.exists():  # the proxy is listening
             assert proxy.poll() is None
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -483,7 +483,7 @@ def test_all_downloads_use_the_proxy_of_the_environment(
         events = run()
         ready(events)
         planned = next(event for event in events if isinstance(event, SetupPlanned))
-        until = time.monotonic() + 300  # it writes what it has counted ten times a second
+        until = time.monotonic() + 300  # the proxy writes its count ten times a second
         while int(counted.read_text() or 0) <= planned.download:
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -539,7 +539,7 @@ def test_wheel_folder_installs_without_a_network(
     assert len(list(folder.glob("*.whl"))) == 4
     monkeypatch.delenv(
         app_wheel.VARIABLE
-    )  # a checkout would have to build its own with the network
+    )  # a checkout would build its own, which needs the network
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     index.starts.clear()
     events = run(SetupRequest(wheelhouse=folder))
@@ -621,14 +621,14 @@ def test_damaged_wheel_is_reported_before_installing(
     index.starts.clear()
     list(
         operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag())
-    )  # as the remedy says
+    )  # as the remedy suggests
     assert [name for name, _ in index.starts] == [torch.name]
     ready(run(SetupRequest(wheelhouse=folder)))
 
 
 def test_file_in_place_of_a_folder_is_reported(index: Index, root: EngineRoot) -> None:
     root.path.mkdir(parents=True)
-    (root.path / "setup.lock").touch()  # of a set-up before
+    (root.path / "setup.lock").touch()  # left by an earlier setup
     root.downloads.write_text("not a folder")
     failure = problem(run())
     assert (failure.code, failure.where.file) == ("engine.install", str(root.downloads))
@@ -722,7 +722,7 @@ def test_existing_python_is_used_unchanged(index: Index, root: EngineRoot, tmp_p
     ready(list(operations.adopt_python(existing, StopFlag())))
     ready(
         list(operations.adopt_python(existing, StopFlag()))
-    )  # as a repair does, in the same second perhaps
+    )  # like a repair, possibly in the same second
     assert [one.name for one in engines.list_engines()][1:] == [before.name]
     earlier = engines.get_previous()
     assert earlier is not None
@@ -780,7 +780,7 @@ def test_killed_setup_resumes_its_download(index: Index, root: EngineRoot) -> No
     events = [parse(line) for line in done.stdout.splitlines()]
     ready(events)
     assert came
-    # Files come side by side: another one may have been cut too, and begin after this one.
+    # Files are downloaded in parallel: another one may have been interrupted, too, and resume after this one.
     assert (torch, came) in index.starts
 
 

@@ -72,7 +72,7 @@ def test_rising_loss_is_diverging_until_it_recovers() -> None:
     while kind_of(watch) is None:
         number += 1
         watch.on_event(step(number, 2.6))
-        assert number < 110, "it was noticed too late"
+        assert number < 110, "detected too late"
     verdict = watch.get_verdict()
     assert verdict is not None
     assert verdict.kind == "diverged"

@@ -86,7 +86,7 @@ class TestTrainedParameters:
 class TestActivations:
     def test_activations_of_a_block_follow_the_formula(self) -> None:
         norms, attention = 2 * 2 * HIDDEN, 2 * 2 * (HIDDEN + KEYS) + 4 * 32
-        # What attention gives is kept once, for it and for the layer behind it.
+        # Attention's output is saved once, for attention and for the next layer.
         mlp, inputs = 2 * 3 * INNER, 2 * (HIDDEN + HIDDEN + INNER)
         ranks = 2 * 7 * 16
         assert estimate_block_bytes(plan()) == pytest.approx(norms + attention + mlp)
@@ -375,10 +375,10 @@ class TestSeveralDevices:
         assert not is_sharded(training_plan)
         assert is_sharded(small)
         assert not is_sharded(with_model(small, precision="4bit")), (
-            "quantized ones are never divided"
+            "quantized weights are never sharded"
         )
         assert not is_sharded(with_model(small, device="cuda:0"))
-        assert is_sharded(replace(with_model(small, device="cuda:0"), ranks=4)), "as on a cluster"
+        assert is_sharded(replace(with_model(small, device="cuda:0"), ranks=4)), "like on a cluster"
 
     def test_cpu_processes_share_one_memory(self) -> None:
         one = estimate(plan(name="cpu"))
@@ -386,7 +386,7 @@ class TestSeveralDevices:
         assert two.parts == {name: 2 * size for name, size in one.parts.items()}
         assert two.reported == 2 * one.reported
         divided = estimate(with_model(plan(name="cpu"), device="cpu:2", sharding="shard"))
-        # The file stays mapped as a whole besides the parts: 2656 MiB whole, 3066 divided (llama-250M).
+        # The whole file stays mapped in addition to the shards: 2656 MiB whole, 3066 sharded (llama-250M).
         parts = 2 * 2 * QUANTISED * (1 / 2 + 2 / LAYERS)
         assert divided.weights == pytest.approx(two.weights + parts, abs=4)
 

@@ -105,7 +105,7 @@ def test_lock_is_released_when_its_holder_is_killed(run: RunFolder) -> None:
     assert not run.is_running()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock for all who look")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no shared lock")
 def test_concurrent_lock_checks_do_not_report_a_holder(
     run: RunFolder,
 ) -> None:
@@ -113,9 +113,9 @@ def test_concurrent_lock_checks_do_not_report_a_holder(
 
     run.lock_file.touch()
     with run.lock_file.open("r+b") as other:
-        fcntl.flock(other, fcntl.LOCK_SH)  # the moment of another look
+        fcntl.flock(other, fcntl.LOCK_SH)  # another process is checking
         assert not run.is_running()
-        assert not FileLock(run.lock_file).acquire({}), "nor can it be taken meanwhile"
+        assert not FileLock(run.lock_file).acquire({}), "and it can't be acquired in the meantime"
 
 
 def test_held_lock_is_visible_and_exclusive(run: RunFolder) -> None:
@@ -135,10 +135,10 @@ def test_only_killed_holders_leave_content_in_the_lock(
     lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})
     lock.note({"pid": 4712})
-    assert FileLock(run.lock_file).read_stale_holder() == {}, "it is held"
+    assert FileLock(run.lock_file).read_stale_holder() == {}, "the lock is held"
     lock.release()
     assert FileLock(run.lock_file).read_stale_holder() == {}
-    run.lock_file.write_text('{"pid": 4712}')  # as a process leaves it that is killed
+    run.lock_file.write_text('{"pid": 4712}')  # left by a killed process
     assert FileLock(run.lock_file).read_stale_holder() == {"pid": 4712}
 
 

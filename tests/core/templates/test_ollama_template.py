@@ -184,7 +184,7 @@ def test_proof_notices_any_missing_literal_character(name: str) -> None:
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
     ).prober
     days = DAYS if "currentDate" in derivation.template else DAYS[:1]
-    # The proof's own conversations, those without a system message first: they tell the most.
+    # The proof's own conversations, those without a system message first: they find the most differences.
     talks = sorted(
         generate_cases(able(derivation)),
         key=lambda c: (c.messages[0]["role"] == "system", len(c.messages)),
@@ -270,7 +270,7 @@ def test_tools_keep_the_json_layout_of_the_training_data(real_go: RealGo) -> Non
     assert (derivation.tools, derivation.thinking) == (True, True)
     data = build_template_data(TALK_WITH_CALLS, [TOOL], None)
     text = real_go.render([Job(derivation.template, data, structs=True)])[0].text.decode()
-    # Go's own JSON has no blanks, escapes < and has "required" first.
+    # Go's JSON has no spaces, escapes <, and puts "required" first.
     assert json.dumps(TOOL, ensure_ascii=False) in text
     assert (
         '<think>I look.</think>\n<call>{"name": "look_up", "arguments": {"about": "<x>"}}</call>'
@@ -314,7 +314,7 @@ WITH_CALLS = (
     ids=["tagged", "bare-json", "json-list", "name-and-arguments"],
 )
 def test_template_has_a_hint_for_the_tool_call_prefix(calls: str, mark: str) -> None:
-    # It takes the first text behind the first {{if .ToolCalls}}, up to a brace.
+    # Ollama uses the first text after the first {{if .ToolCalls}}, up to a brace.
     derivation = derived(WITH_CALLS.replace("[CALLS]", calls))
     assert TemplateFeature.TOOLS in derivation.covers
     hint = "{{if false}}{{if .ToolCalls}}" + mark + " {{end}}{{end}}"
@@ -340,7 +340,7 @@ def test_template_has_a_hint_for_the_tool_call_prefix(calls: str, mark: str) -> 
 def test_template_has_a_hint_for_the_thinking_markers(
     name: str, marks: tuple[str, str] | None
 ) -> None:
-    # It takes the text directly around the last .Thinking in the loop over the messages.
+    # Ollama uses the text directly around the last .Thinking in the loop over the messages.
     template = family_derived(name).template
     assert (".Thinking" in template) == (marks is not None)
     if marks:
@@ -573,7 +573,7 @@ def test_tools_refused_by_the_chat_template_are_a_limit() -> None:
 def test_thinking_between_calls_matches_the_chat_template(
     real_go: RealGo,
 ) -> None:
-    # Thoughts of the round that goes on are written, mixed with calls that have none.
+    # Thoughts of the current round are written, even next to calls without any.
     source = (
         "{% set ns = namespace(last=0) %}"
         "{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"

@@ -82,7 +82,7 @@ def test_appended_rows_move_few_of_few_rows(rows: int, more: int, share: float) 
     before = chosen(list(range(rows)), share)
     after = chosen(list(range(rows + more)), share)[:rows]
     moved = sum(one != other for one, other in zip(before, after, strict=True))
-    # The threshold wanders by the deviation of a binomial count at most four times out of 10^5.
+    # The threshold varies like a binomial count; 4 in 10^5 draws deviate by more.
     assert moved <= 1 + 4 * (share * (1 - share) * (rows + more)) ** 0.5
 
 

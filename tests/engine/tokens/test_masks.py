@@ -111,8 +111,8 @@ def test_answers_with_their_end_train_once_and_nothing_else(
     assert len(texts) == len(result.spans) == trained_count
     for (_, answer), word, shown, text in zip(turns[-trained_count:], answers[-trained_count:], trained(result), texts, strict=True):  # fmt: skip
         before, after = text.split(word)
-        assert after.strip(), "the end of the turn trains"
-        assert not re.search(r"Word\d", before + after), "nothing of another turn"
+        assert after.strip(), "the end of the turn is trained"
+        assert not re.search(r"Word\d", before + after), "no text of another turn is trained"
         assert shown.startswith(before)
         assert shown.endswith(after)
         core = shown[len(before) : len(shown) - len(after)]
@@ -160,7 +160,7 @@ def test_trained_tokens_belong_to_answers_and_end_the_turn(
     assert [token.state == "trained" for token in shown.tokens] == encoded.trained.tolist()
     last = shown.text[slice(*shown.trained_spans[-1])]
     assert turns[-1][1].strip() in last
-    assert last.partition(turns[-1][1].strip())[2].strip(), "the end of the turn trains"
+    assert last.partition(turns[-1][1].strip())[2].strip(), "the end of the turn is trained"
 
 
 # --- choices ----------------------------------------------------------------------------------

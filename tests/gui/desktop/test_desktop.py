@@ -38,7 +38,7 @@ class Desktop:
         self.held: list[int] = []
         self.released = 0
         self.bar: list[float | None] = []
-        self.told: list[tuple[str, str]] = []
+        self.notifications: list[tuple[str, str]] = []
 
     def hold(self, worker: int, why: str) -> None:
         self.held.append(worker)
@@ -54,7 +54,7 @@ class Desktop:
             self.bar.append(share)
 
     def notify(self, title: str, text: str) -> None:
-        self.told.append((title, text))
+        self.notifications.append((title, text))
 
 
 class Scene:
@@ -124,7 +124,7 @@ def test_system_stays_awake_for_a_background_job(scene: Scene) -> None:
     scene.end(events.Done(id="t"))
     assert scene.desktop.held == [4711, -1, 4711]
     assert scene.desktop.released == 1
-    assert scene.desktop.told == [], "the time of the job before does not count"
+    assert scene.desktop.notifications == [], "the previous job's time doesn't count"
 
 
 def test_task_bar_shows_progress_of_a_long_job(scene: Scene) -> None:
@@ -154,7 +154,7 @@ def test_end_of_a_long_job_sends_a_notification(
     scene.go()
     scene.now = LONG
     scene.end(ending)
-    ((heading, more),) = scene.desktop.told
+    ((heading, more),) = scene.desktop.notifications
     assert heading == title
     assert more.startswith(text)
 
@@ -163,7 +163,7 @@ def test_end_of_a_short_job_sends_no_notification(scene: Scene) -> None:
     scene.go()
     scene.now = LONG - 1
     scene.end(events.Done(id="t"))
-    assert scene.desktop.told == []
+    assert scene.desktop.notifications == []
 
 
 def test_helper_process_runs_until_the_inhibitor_is_released() -> None:
@@ -217,7 +217,7 @@ def test_dock_receives_progress_over_the_session_bus(tmp_path: Path) -> None:
     probe = "dbus-send --session --type=signal / com.canonical.Unity.LauncherEntry.Probe"
     script = (
         f"dbus-monitor --session \"interface='com.canonical.Unity.LauncherEntry'\" > {log} & "
-        # It listens from some moment on, which a probe tells.
+        # A probe shows when the monitor is listening.
         f"until grep -q member=Probe {log}; do {probe}; sleep 0.1; done; "
         f"{sys.executable} -c '{_LISTENER}'; "
         f"for n in $(seq 100); do [ $(grep -c member=Update {log}) -lt 2 ] || break; sleep 0.1; done; "

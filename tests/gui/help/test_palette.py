@@ -34,7 +34,7 @@ CTRL = Qt.KeyboardModifier.ControlModifier
 
 
 def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
-    # Keys reach an active window only, and the platform without a screen activates none a second time.
+    # Keys reach only an active window, and the offscreen platform activates each window only once.
     if window.isActiveWindow():
         qtbot.keyClick(window, Qt.Key.Key_K, CTRL)
     else:
@@ -87,7 +87,7 @@ def test_palette_finds_commands_pages_and_projects(
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.state.name == "support bot", timeout=WAIT)
     palette = _palette(qtbot, window)
-    qtbot.keyClicks(palette.line, "theme")  # one of the program's, not of the project's
+    qtbot.keyClicks(palette.line, "theme")  # a setting of the program, not of the project
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.page_name == "settings", timeout=WAIT)
     focused = window.focusWidget()
@@ -204,7 +204,7 @@ def test_every_problem_code_has_an_action_or_an_explanation(window: Window) -> N
             assert family in shown_where_they_arise, code
         if now.kind == "page":
             assert window.get_title(now.page) in now.label, code
-        if family not in ("command", "demo"):  # of the command line alone
+        if family not in ("command", "demo"):  # available only on the command line
             assert explain_kind(problem) != unexplained, code
 
 
@@ -248,7 +248,7 @@ def test_problem_message_offers_fix_page_or_explanation(
     links = [widget for widget in window.strip.findChildren(QPushButton) if "odd" in widget.text()]
     links[-1].click()
     dialog = window.findChildren(ProblemDialog)[-1]
-    assert dialog.isVisible(), "a problem of no step is explained at once"
+    assert dialog.isVisible(), "a problem without a step opens its explanation"
     dialog.reject()
 
 
@@ -274,7 +274,7 @@ def test_diagnostics_are_previewed_and_selected_before_saving(
 def test_dialog_height_fits_its_text_at_large_text_size(qtbot: QtBot, qapp: QApplication) -> None:
     theme.get_theme().set_text_size(150)
     try:
-        dialog = Dialog("A title", "Words that go on for several lines. " * 12)
+        dialog = Dialog("A title", "Words that fill several lines. " * 12)
         qtbot.addWidget(dialog)
         below = QTextEdit()
         below.setMinimumHeight(120)

@@ -51,7 +51,7 @@ def page(qtbot: QtBot, state: ProjectState) -> LoraPage:
 
 def viewer_of(page: LoraPage) -> DocsViewer:
     viewers = page.window().findChildren(DocsViewer)
-    assert len(viewers) == 1, "one document, whatever was asked"
+    assert len(viewers) == 1, "each page opens in the same viewer"
     return viewers[0]
 
 

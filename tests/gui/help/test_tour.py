@@ -22,14 +22,14 @@ def _marks(window: Window) -> CoachMarks:
 def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["tour"].trigger()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
-    assert not window.has_project, "nothing is opened before the user goes on"
+    assert not window.has_project, "no project is opened before the user continues"
     pages = []
     marks = _marks(window)
     for at, stop in enumerate(STOPS):
         qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
         pages.append(window.page_name)
         target = stop.target(window)
-        assert target.isVisible(), f"stop {at} shows something that is not there"
+        assert target.isVisible(), f"stop {at} highlights a hidden widget"
         assert marks.highlight().isValid()
         assert window.rect().contains(marks.bubble.geometry())
         assert marks.focusWidget() is marks.next
@@ -86,7 +86,7 @@ def test_bubble_stays_inside_the_window_for_any_target(qtbot: QtBot, qapp: QAppl
         target.setGeometry(rectangle)
         marks.show_mark(target, "A title", "Some words that take a line or two. " * 4, 1, 3)
         assert over.rect().contains(marks.bubble.geometry()), rectangle
-        # A line that is cut by a pixel has lost the tails of its letters.
+        # A line that is one pixel too short loses its descenders.
         assert marks.text.height() >= marks.text.heightForWidth(marks.text.width())
     over.resize(1280, 800)
     assert marks.size() == over.size()

@@ -26,11 +26,11 @@ class Opened(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.places: list[str] = []
+        self.folders: list[str] = []
 
     @Slot(QUrl)
-    def take(self, url: QUrl) -> None:
-        self.places.append(url.toLocalFile())
+    def record(self, url: QUrl) -> None:
+        self.folders.append(url.toLocalFile())
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_cluster_folder_is_written_and_shown(
     opened, posted = Opened(), list[Toast]()
     window.open_project(project_folder)
     window.messages.posted.connect(posted.append)
-    QDesktopServices.setUrlHandler("file", opened, "take")
+    QDesktopServices.setUrlHandler("file", opened, "record")
     try:
         out = tmp_path / "for the cluster"
         with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
@@ -49,7 +49,7 @@ def test_cluster_folder_is_written_and_shown(
             window.cluster.write(out)
     finally:
         QDesktopServices.unsetUrlHandler("file")
-    assert opened.places == [str(out)]
+    assert opened.folders == [str(out)]
     assert RunFolder(out).load_project().model.source == str(out / "model")
     assert (out / "train.sh").is_file()
     assert [m.problem.code for m in posted if m.problem] == ["cluster.exists"]

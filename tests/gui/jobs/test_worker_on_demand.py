@@ -59,11 +59,11 @@ def test_next_worker_starts_after_the_previous_one_has_ended(
     first, dropped, last = (commands.InspectOllama(host="http://localhost:1") for _ in range(3))
     link.send(first)
     qtbot.waitUntil(lambda: log == ["1 begins", f"1 is asked {first.id}"], timeout=WAIT)
-    link.release()  # returns although the worker is still there
+    link.release()  # returns although the worker is still running
     assert log[-1] == f"1 is asked {first.id}"
     assert not link.held
     assert not link.busy
-    link.send(dropped)  # a second rest takes this one's worker away before it has begun
+    link.send(dropped)  # a second release drops its worker before it has started
     link.release()
     link.send(last)
     assert link.held

@@ -173,7 +173,7 @@ def test_replaying_a_long_history_keeps_the_window_responsive(
     line = events.to_line(events.Log(id="a", text="x" * 100)) + "\n"
     run.events_file.write_text(line * 20_000)
     gaps: list[float] = []
-    ticks = [time.thread_time()]  # what this thread computes, whatever else the machine is at
+    ticks = [time.thread_time()]  # CPU time of this thread, independent of the machine's load
 
     def tick() -> None:
         gaps.append(time.thread_time() - ticks[-1])
@@ -186,7 +186,7 @@ def test_replaying_a_long_history_keeps_the_window_responsive(
     follower.wait_for_end()
     timer.stop()
     assert len(follower.events) == 20_000
-    assert len(gaps) > 20, "it had its turn again and again"
+    assert len(gaps) > 20, "the event loop ran throughout the replay"
     assert sorted(gaps)[int(len(gaps) * 0.99)] < 0.1
     assert max(gaps) < 1.0
 
@@ -196,10 +196,10 @@ def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
     run.events_file.write_text(line * 20_000)
     thread = WorkerThread.watch(run)
     thread.start()
-    time.sleep(0.5)  # nobody delivers: this is the window's thread
+    time.sleep(0.5)  # this blocks the window's thread, so no event is delivered
     assert thread.undelivered <= 1002
     thread.detach()
-    assert thread.wait(WAIT), "a thread that nobody listens to ends"
+    assert thread.wait(WAIT), "a thread without listeners ends"
     with qtbot.waitSignal(thread.ended, timeout=WAIT):
         pass
 

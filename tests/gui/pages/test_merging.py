@@ -53,7 +53,7 @@ def test_merge_shows_progress_and_result(qtbot: QtBot, state: ProjectState, run:
     with qtbot.waitSignal(page.continue_clicked):
         page.header.primary.click()
     play_events(page, started_events())
-    assert not page.is_done(), "a new training makes the merged model one of yesterday"
+    assert not page.is_done(), "a new training run makes the merged model outdated"
 
 
 def planned(**changes: Any) -> events.MergePlanned:

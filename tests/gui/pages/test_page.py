@@ -36,7 +36,9 @@ def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, StepP
     for step, page in pages.items():
         assert sorted(page.editors) == sorted(SPECS[step].model_fields)
         placed = [editor.field for editor in page.findChildren(FieldEditor)]
-        assert sorted(placed) == sorted(SPECS[step].model_fields), f"{step}: not all are placed"
+        assert sorted(placed) == sorted(SPECS[step].model_fields), (
+            f"{step}: some fields have no editor"
+        )
 
 
 _WANTED_BY = {
@@ -58,7 +60,7 @@ def test_every_field_can_be_revealed_and_focused(
     page.show()
     qtbot.waitExposed(page)
     for field, editor in page.editors.items():
-        if field in _WANTED_BY:  # shown only where it means something
+        if field in _WANTED_BY:  # shown only where it applies
             page.state.set(step, *_WANTED_BY[field])
         page.focus_field(field)
         assert editor.isVisible(), f"{step}.{field} stays hidden"

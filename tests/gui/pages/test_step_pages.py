@@ -157,7 +157,9 @@ def test_training_fit_follows_the_chosen_device(qtbot: QtBot, opened: ProjectSta
     opened.set("model", "device", "cuda:1")
     assert cards["16bit"].note() == "6 GiB ✓ fits"
     opened.set("model", "device", "cuda:0,cuda:1")
-    assert "⚠" in cards["16bit"].note(), "whole weights on each, and the fuller one has no room"
+    assert "⚠" in cards["16bit"].note(), (
+        "each GPU holds all weights, which don't fit on the fuller one"
+    )
     assert cards["4bit"].note() == "2 GiB ✓ fits"
     opened.set("model", "sharding", "shard")
     assert cards["16bit"].note() == "6 GiB ✓ fits"
@@ -225,7 +227,7 @@ def test_failed_inspection_shows_its_problem_at_the_field(
     assert error.isVisible()
     assert error.text() == "config.json is no JSON. Download the model again."
     page.on_shown()
-    assert len(inspector.questions) == 2, "the disk may be mended: ask again"
+    assert len(inspector.questions) == 2, "the folder may have been fixed, so ask again"
 
 
 def test_changing_the_model_hides_the_previous_facts(qtbot: QtBot, opened: ProjectState) -> None:
@@ -270,7 +272,7 @@ def test_sentence_shows_the_number_of_trainable_parameters(
     expected = "16.8 M of 3.2 B parameters are trainable (0.52 %), 67 MB on disk"
     assert page.sentence.text() == expected
     opened.set("lora", "rank", 8)
-    assert page.sentence.property("role") == "muted", "the count is of before"
+    assert page.sentence.property("role") == "muted", "the count is outdated"
     opened.set_answer(model_facts.model(adapter=model_facts.adapter(8_400_000)))
     assert page.sentence.text().startswith("8.4 M of 3.2 B")
     assert page.sentence.property("role") == "section"
@@ -307,7 +309,7 @@ def test_rank_slider_updates_counts_at_once_in_one_undo_step(
     assert shape is not None
     trained = 32 * sum((x.inputs + x.outputs) * x.count for x in shape.linear)
     assert page.sentence.text().startswith(f"{formatting.format_count(trained)} of ")
-    assert page.sentence.property("role") == "section", "nobody is waited for"
+    assert page.sentence.property("role") == "section", "the count doesn't wait for the worker"
     assert "Training needs" in page.detail.text()
     opened.undo.undo()
     assert (opened.get("lora", "rank"), opened.get("lora", "alpha")) == (16, 32)
@@ -361,7 +363,7 @@ def test_starting_adapter_fixes_rank_alpha_and_layers(
     assert page.rank.line.line.text() == "8"
     assert page.alpha.line.line.text() == "12"
     assert page.editors["alpha"].help.text().startswith("Currently 1.5 × rank.")
-    opened.set("lora", "rank", 40)  # as an older project may have it
+    opened.set("lora", "rank", 40)  # like in an older project
     assert page.rank.line.line.text() == "8"
     opened.undo.undo()
     assert page.editors["dropout"].isEnabled()

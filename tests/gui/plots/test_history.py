@@ -111,7 +111,7 @@ def test_thinning_keeps_extremes_and_smoothing_is_the_mean(
     curve = metrics.get_curve("loss")
     for step in steps:
         metrics.add(step, {"loss": 7.0})
-    curve.thin(0, steps[-1], 3)  # builds what the resume has to take back
+    curve.thin(0, steps[-1], 3)  # fills the caches that the resume must invalidate
     curve.smooth(0, steps[-1], 10**6, 9)
     resumed_at = int(resumed * (len(steps) - 1))
     expected[:resumed_at] = 7.0

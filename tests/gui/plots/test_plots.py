@@ -99,7 +99,7 @@ def test_many_events_are_painted_in_one_redraw(qtbot: QtBot, plot: LossPlot) -> 
     assert plot.redraws == before
     qtbot.waitUntil(lambda: plot.redraws == before + 1)
     qtbot.wait(3 * REDRAW_EVERY)
-    assert plot.redraws == before + 1, "nothing is painted while nothing is new"
+    assert plot.redraws == before + 1, "nothing is repainted without new data"
     assert trace(plot, "loss").get_shown_points()[0].tolist() == list(range(1, 501))
 
 
@@ -127,7 +127,7 @@ def test_strip_is_painted_after_the_loss_chart(qtbot: QtBot, plot: LossPlot) -> 
     plot.redraw_now()
     assert shown.get_shown_points()[1].max() == 7.0, "`redraw_now` paints both at once"
     plot.add_event(step_done(1002, 1.0, grad_norm=9.0))
-    maxima: list[float] = []  # of the lower chart when the upper one has just been painted
+    maxima: list[float] = []  # in the lower chart when the upper one has just been painted
     plot.redrawn.connect(lambda: maxima.append(shown.get_shown_points()[1].max()))
     qtbot.waitUntil(lambda: bool(maxima))
     assert maxima[0] == 7.0
@@ -157,7 +157,7 @@ def test_charts_show_all_steps_until_zoomed(qtbot: QtBot, plot: LossPlot) -> Non
     assert plot.strip.get_x_range() == zoomed
     plot.add_event(step_done(150, 1.0))
     plot.redraw_now()
-    assert plot.chart.get_x_range() == zoomed, "new steps do not move what is looked at"
+    assert plot.chart.get_x_range() == zoomed, "new steps don't move the zoomed range"
     plot.bar.show_all.click()
     assert plot.chart.get_x_range()[1] > 150
     assert plot.bar.show_all.isHidden()
@@ -297,7 +297,7 @@ def test_pause_and_oom_recovery_are_marked_at_their_steps(plot: LossPlot) -> Non
         events.TrainingStarted(steps=100, step=31, steps_per_epoch=30, effective_batch=16)
     )
     plot.redraw_now()
-    assert plot.run.steps.steps[-1] == 31, "steps after the loss are done again"
+    assert plot.run.steps.steps[-1] == 31, "steps after the lost one are repeated"
     assert plot.run.marks == [(30, "recovered"), (31, "paused"), (31, "resumed")]
     assert plot.legend.list_names() == ["loss", "memory ran out", "paused", "resumed"]
     assert pixels(plot, theme.LIGHT.warn) > 5
@@ -440,7 +440,7 @@ def test_dragging_the_line_sets_the_limit_once(qtbot: QtBot, histogram: LengthHi
     for tokens in (550, 480, 402):
         mouse(QEvent.Type.MouseMove, tokens, LEFT)
         assert not chosen
-    assert histogram.get_limit() == pytest.approx(402, abs=8), "the sentence follows the hand"
+    assert histogram.get_limit() == pytest.approx(402, abs=8), "the sentence follows the pointer"
     mouse(QEvent.Type.MouseButtonRelease, 402, Qt.MouseButton.NoButton)
     assert len(chosen) == 1
     assert chosen[0] == pytest.approx(402, abs=8)
@@ -486,7 +486,7 @@ def test_run_letters_overlap_no_line_and_no_letter() -> None:
     lines = [
         (columns, falling),
         (columns, falling + 0.5),
-        (columns[:40], falling[:40] - 3.0),  # ends early, under a line that goes on
+        (columns[:40], falling[:40] - 3.0),  # ends early, below a line that continues
         (columns, falling + 2.0 * np.sin(columns)),
     ]
     ends = [QPointF(px[-1], py[-1]) for px, py in lines]
@@ -496,7 +496,7 @@ def test_run_letters_overlap_no_line_and_no_letter() -> None:
     assert all(box.left() > end.x() for box, end in zip(boxes, ends, strict=True))
     for one, other in itertools.combinations(boxes, 2):
         assert not one.intersects(other)
-    together = [0, 1, 3]  # as high above one another as their lines are
+    together = [0, 1, 3]  # in the vertical order of their lines
     assert sorted(together, key=lambda n: boxes[n].top()) == sorted(
         together, key=lambda n: ends[n].y()
     )
@@ -508,7 +508,7 @@ def test_run_letters_overlap_no_line_and_no_letter() -> None:
 def test_last_point_has_room_for_its_dot(plot: LossPlot) -> None:
     plot.grab()
     box = plot.chart.view.getPlotItem().getViewBox()
-    for step in range(1, 241):  # the range rests for some steps, and then gives way
+    for step in range(1, 241):  # the range stays for some steps, then grows
         plot.add_event(step_done(step, 2.0 - step / 240, 240))
         plot.redraw_now()
         beyond = box.viewRange()[0][1] - step

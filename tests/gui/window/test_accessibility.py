@@ -138,7 +138,9 @@ def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
 def test_screenshots_have_no_cut_texts_or_unreachable_controls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LORA_STUDIO_ENGINE", "")  # put back at the end, whatever is set meanwhile
+    monkeypatch.setenv(
+        "LORA_STUDIO_ENGINE", ""
+    )  # restored at the end, whatever changes it in between
     screenshots.isolate_settings(tmp_path)
     wrong = []
     for name, shown in screenshots.shots(tmp_path):
@@ -147,5 +149,5 @@ def test_screenshots_have_no_cut_texts_or_unreachable_controls(
         wrong += [f"{name}: {item}" for item in _faults([shown])]
     led = [
         item for item in wrong if "QListView in Palette" in item
-    ]  # by the arrow keys of its line
+    ]  # reachable by the arrow keys of its line edit
     assert [item for item in wrong if item not in led] == []

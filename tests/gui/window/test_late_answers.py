@@ -37,7 +37,7 @@ PLAN = events.MergePlanned(
 
 
 class Lane(QObject):
-    """A fake worker thread whose events come when and in the order that the test wants."""
+    """A fake worker thread whose events come when and in the order that the test chooses."""
 
     event_received = Signal(object)
     ended = Signal()
@@ -134,7 +134,7 @@ def test_facts_of_the_previous_model_are_dropped(session: InspectionSession) -> 
 @pytest.mark.slow
 def test_facts_are_dropped_when_the_new_source_is_missing(session: InspectionSession) -> None:
     before = latest(session, "inspect_model")
-    session.state.set("model", "source", "./nowhere")  # nothing is asked about it
+    session.state.set("model", "source", "./nowhere")  # no question is sent about it
     session.answer(before, model_facts.model())
     assert session.state.facts.model is None
 
@@ -260,8 +260,8 @@ def test_pending_question_moves_to_the_replacement_worker(
     lane = session.lane(question)
     session.window.inspector.restart_workers()
     assert lane.killed
-    assert not session.state.list_problems("dataset"), "that it was killed is no answer"
-    session.window.inspector.restart_workers()  # offline mode on and off at once
+    assert not session.state.list_problems("dataset"), "a killed worker isn't reported as a problem"
+    session.window.inspector.restart_workers()  # offline mode switched on and off quickly
     lane.ended.emit()
     assert session.questions("inspect_dataset") == [question]
     session.answer(question, model_facts.dataset())
@@ -293,7 +293,7 @@ def test_sign_in_is_noticed_despite_a_concurrent_account_check(session: Inspecti
     page.sign_in()
     page.account.dialog.token_entered.emit("hf_x")
     page.account.dialog.reject()
-    page.browser.show_source("hub")  # the first look at the account
+    page.browser.show_source("hub")  # the first account check
     session.answer(latest(session, "sign_in"), events.AccountFound(name="pim", has_token=True))
     assert page.account.current.name == "pim"
     assert page.account.was_changed_by_user

@@ -54,7 +54,7 @@ def _train(window: Window, qtbot: QtBot, folder: Path) -> RunFolder:
     window.launcher.request("train")
     page = _page(window, "training")
     qtbot.waitUntil(
-        lambda: any(isinstance(event, events.StepDone) for event in page.seen), timeout=WAIT
+        lambda: any(isinstance(event, events.StepDone) for event in page.received), timeout=WAIT
     )
     assert window.jobs.run is not None
     return window.jobs.run
@@ -181,7 +181,7 @@ def test_tab_order_is_rail_header_page_problems(
 ) -> None:
     window.open_project(project_folder)
     window.show_page("model")
-    for value in ("", "gone", ""):  # the line of problems is made anew each time
+    for value in ("", "gone", ""):  # the problem strip is rebuilt each time
         window.state.set("model", "source", value)
     way = tab_order.list_focus_order(window)
     assert window.strip.isVisible()
@@ -283,7 +283,7 @@ def test_late_result_of_an_old_project_scan_is_ignored(
     window.home.show_recent([])
     early = window.home.scan
     assert early is not None
-    assert early.wait(WAIT)  # it has told, and nobody has heard it yet
+    assert early.wait(WAIT)  # its result is emitted but not yet delivered
     window.open_project(project_folder)
     window.show_page("home")
     qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
@@ -412,7 +412,7 @@ def test_info_message_disappears_with_its_page_once_read(
     monkeypatch.setattr(message_bar, "_READ_TIME", WAIT)
     window.messages.info("It is done.")
     window.show_page("lora")
-    assert window.message_bar.text == "It is done.", "there was no time to read it"
+    assert window.message_bar.text == "It is done.", "it wasn't visible long enough to be read"
     monkeypatch.setattr(message_bar, "_READ_TIME", 10)
     qtbot.wait(50)
     window.show_page("dataset")
@@ -507,7 +507,7 @@ def test_only_the_latest_inspection_of_a_kind_is_answered(
     with qtbot.waitSignal(window.inspector.finished, timeout=WAIT):
         pass
     answers = [
-        event for event in _page(window, "model").seen if isinstance(event, events.DevicesFound)
+        event for event in _page(window, "model").received if isinstance(event, events.DevicesFound)
     ]
     assert {event.id for event in answers} == {second.id}
 
@@ -680,7 +680,7 @@ def test_closing_during_training_can_leave_it_in_background(
     go_on.touch()
     qtbot.waitUntil(lambda: "adapter is trained" in again.message_bar.text, timeout=WAIT)
     page = _page(again, "training")
-    steps = [event.step for event in page.seen if isinstance(event, events.StepDone)]
+    steps = [event.step for event in page.received if isinstance(event, events.StepDone)]
     assert steps == list(range(1, 61))
     _until_idle(again, qtbot)
     again.close()
@@ -858,7 +858,7 @@ def test_stop_button_stays_visible_for_any_job_text(qtbot: QtBot) -> None:
         layout = header.layout()
         assert layout is not None
         assert layout.sizeHint().width() <= header.width()
-        QApplication.sendPostedEvents()  # what lays out and goes before any painting
+        QApplication.sendPostedEvents()  # layout requests, which precede painting
         stop = header.job.stop
         right = stop.mapTo(header, stop.rect().topRight()).x()
         assert right < header.width()

@@ -128,7 +128,7 @@ def test_only_the_first_window_on_a_project_starts_queued_runs(
     assert "window that has the project open" in other.message_bar.text
     names = [first.path.name, second.path.name]
     qtbot.waitUntil(lambda: window.queue.names == names, timeout=WAIT)
-    assert window.queue.paused  # nothing starts that nobody has asked for here
+    assert window.queue.paused  # nothing starts without a request in this window
     assert not other.jobs.running
     window.queue.start()
     qtbot.waitUntil(
@@ -163,7 +163,7 @@ def test_project_opens_when_no_lock_file_can_be_created(
     qapp: QApplication, project_folder: Path
 ) -> None:
     file = _file(project_folder)
-    file.with_name(f".{file.name}.lock").mkdir()  # no file can be opened there
+    file.with_name(f".{file.name}.lock").mkdir()  # no file can be opened in it
     lock = ProjectLock()
     assert lock.acquire(file) is None
     lock.release()

@@ -114,7 +114,7 @@ def test_training_continues_during_a_language_change(
     page = window_reload.window.pages["training"]
     assert isinstance(page, PlainPage)
     qtbot.waitUntil(
-        lambda: any(isinstance(event, events.StepDone) for event in page.seen), timeout=WAIT
+        lambda: any(isinstance(event, events.StepDone) for event in page.received), timeout=WAIT
     )
 
 

@@ -677,7 +677,7 @@ def test_image_column_with_plain_words_is_not_media() -> None:
 # --- the user's word --------------------------------------------------------------------------
 
 
-def told_so(
+def detect_and_convert(
     row: dict[str, Any], chosen: Any = "auto", **mapping: str
 ) -> tuple[FormatVerdict, Sample]:
     verdict = detect([row], list(row), chosen, mapping)
@@ -687,20 +687,20 @@ def told_so(
 
 def test_format_follows_from_the_slots_of_a_mapping() -> None:
     row = {"a": "Who?", "b": "no", "c": "I."}
-    verdict, sample = told_so(row, question="a", answer="c")
+    verdict, sample = detect_and_convert(row, question="a", answer="c")
     assert (verdict.format, verdict.confidence) == ("question_answer", 1.0)
     assert sample == QA
 
 
 def test_partial_mapping_keeps_the_other_detected_slots() -> None:
     row = {"Question": "Who?", "Best Answer": "I.", "Correct Answers": "I.; Me."}
-    verdict, _ = told_so(row, answer="Correct Answers")
+    verdict, _ = detect_and_convert(row, answer="Correct Answers")
     assert verdict.mapping == {"question": "Question", "answer": "Correct Answers"}
 
 
 def test_slot_can_be_left_empty() -> None:
     row = {"instruction": "Who?", "input": "noise", "output": "I."}
-    assert told_so(row, input="")[1] == QA
+    assert detect_and_convert(row, input="")[1] == QA
 
 
 @pytest.mark.parametrize(
@@ -731,7 +731,7 @@ def test_slot_can_be_left_empty() -> None:
 def test_template_inserts_columns_without_expanding_their_values(
     template: str, row: dict[str, Any], text: str
 ) -> None:
-    _, sample = told_so({**row, "reply": "I."}, question=template, answer="reply")
+    _, sample = detect_and_convert({**row, "reply": "I."}, question=template, answer="reply")
     assert sample.messages[0].content == text
 
 
@@ -769,7 +769,7 @@ def test_chosen_format_without_a_required_column_is_refused() -> None:
 
 def test_chosen_format_overrides_the_detected_one() -> None:
     row = {"text": "Nice.", "label": "positive"}
-    _, sample = told_so(row, "question_answer", question="text", answer="label")
+    _, sample = detect_and_convert(row, "question_answer", question="text", answer="label")
     assert sample == sft(user("Nice."), answer("positive"))
 
 
@@ -829,7 +829,7 @@ def detail(begin: int, end: int, train: bool) -> dict[str, Any]:
             {"content": "Yes, no, yes.", "train_detail": [detail(0, 3, True), detail(4, 7, False), detail(8, 12, True)]},
             answer("Yes, no, yes.", untrained=((4, 8),)),
         ),
-        # What no entry names does not train; what one leaves out does not, whatever another says.
+        # Text outside all entries isn't trained; neither is text that any entry excludes.
         (
             {"content": "Yes, no, yes.", "training_detail": [detail(0, 12, True), detail(9, 90, False)]},
             answer("Yes, no, yes.", untrained=((9, 13),)),

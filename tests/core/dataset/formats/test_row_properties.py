@@ -25,7 +25,7 @@ SCALARS = (
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.text(st.characters(), max_size=12)  # lone surrogates among them
+    | st.text(st.characters(), max_size=12)  # including lone surrogates
     | st.sampled_from(
         ["user", "assistant", "gpt", "human", "system", "tool", "function_call", "<think>a</think>b",
          "\n\nHuman: a\n\nAssistant: b", '[{"role": "user", "content": "x"}]', "{a}", "[1", "{'a': 1}",
@@ -132,7 +132,7 @@ def test_unknown_column_does_not_change_the_verdict(
     assert same(detect(base, columns), detect(extended, [*columns, name]))
 
 
-# Half characters are refused, and reasoning is taken out of an answer.
+# Lone surrogates are refused, and reasoning is removed from an answer.
 LITERAL = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(
     lambda text: bool(text.strip()) and "<think>" not in text
 ) | st.sampled_from(

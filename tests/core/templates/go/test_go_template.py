@@ -189,7 +189,7 @@ EXPRESSIONS = st.recursive(
             inner,
             inner,
         ),
-        # Go takes no offset straight from a map (an interface value); our renderer is laxer there.
+        # Go accepts no offset directly from a map (an interface value); our renderer does.
         st.builds("(slice {} {} {})".format, inner, OFFSETS, OFFSETS),
         st.builds(
             "({} | {})".format, inner, st.sampled_from(["len", "not", "print", "eq 1", "and 1"])

@@ -98,8 +98,8 @@ def auto_precision() -> str:
     return "bf16" if has_bfloat16_instructions() else "fp32"
 
 
-def kept_bytes(model: peft.PeftModel, narrow: bool) -> int:
-    """Return the bytes of distinct tensors that a forward pass keeps for the backward pass."""
+def measure_saved_bytes(model: peft.PeftModel, narrow: bool) -> int:
+    """Return the bytes of distinct tensors that a forward pass saves for the backward pass."""
     model.train()
     scorer = Scorer(model)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
@@ -198,4 +198,6 @@ def compare_activations(
     positions = TOKENS * 2 * 4 * plan.shape.head_size  # sines and cosines
     # The dropout mask of the first input isn't kept, because no gradient flows there.
     tolerance = 0.08 if lora.dropout else 0.06
-    assert layers + casts + positions == pytest.approx(kept_bytes(model, narrow), rel=tolerance)
+    assert layers + casts + positions == pytest.approx(
+        measure_saved_bytes(model, narrow), rel=tolerance
+    )

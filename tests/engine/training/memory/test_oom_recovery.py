@@ -173,7 +173,9 @@ def test_longest_batch_is_probed_first(start: Start, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Scorer, "__call__", score)
     train(start(micro_batch=2, gradient_accumulation=3))
-    assert len(token_counts) == 1 + 3 + 3 + 3 + 1, "19 rows are three steps of 6 and one of a row"
+    assert len(token_counts) == 1 + 3 + 3 + 3 + 1, (
+        "19 rows are three steps of 6 rows and one of a single row"
+    )
     assert token_counts[0] == max(token_counts)
 
 

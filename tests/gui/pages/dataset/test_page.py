@@ -39,8 +39,8 @@ class Played:
     def __init__(self, qtbot: QtBot, state: ProjectState) -> None:
         self.qtbot, self.state = qtbot, state
         self.page = DatasetPage(state, Preferences())
-        self.asked: list[Question] = []
-        self.page.ask.connect(self.asked.append)
+        self.sent: list[Question] = []
+        self.page.ask.connect(self.sent.append)
         qtbot.addWidget(self.page)
         self.page.resize(1100, 740)
         self.page.show()
@@ -48,7 +48,7 @@ class Played:
 
     def questions(self, kind: type[BaseCommand]) -> list[Question]:
         """Return the questions of one kind in the order they were asked."""
-        return [question for question in self.asked if type(question) is kind]
+        return [question for question in self.sent if type(question) is kind]
 
     def wait_for(self, kind: type[BaseCommand], count: int = 1) -> Question:
         """Return the latest question of a kind once there are `count` of them."""
@@ -192,7 +192,7 @@ def test_source_weight_changes_the_rows_per_epoch(played: Played) -> None:
     assert "190 training rows" in played.page.footer.totals.text()
     card.weight.setText("0")
     card.weight.entered.emit()
-    assert card.weight.text() == "2", "a weight of nothing is no weight"
+    assert card.weight.text() == "2", "a weight of zero is refused"
 
 
 def test_removing_the_last_source_shows_the_drop_zone(played: Played) -> None:
@@ -366,7 +366,7 @@ def test_row_is_shown_as_chat_tokens_and_json(played: Played) -> None:
     assert cursor.charFormat().fontUnderline(), "trained tokens are underlined, not only colored"
     cursor.setPosition(text.index("you.") + 1)
     assert cursor.charFormat().fontStrikeOut(), "cut tokens are struck out"
-    assert "\n<|assistant|>" in text, "a turn begins on a line of its own"
+    assert "\n<|assistant|>" in text, "a turn starts on a new line"
     assert tokens.describe_token(text.index("<|end|>") + 1) == (
         "Token 6 of 12: id 105, special, context  '<|end|>'"
     )
@@ -426,11 +426,13 @@ def test_dataset_is_measured_once_its_rows_and_a_model_are_known(
     assert not played.questions(MeasureDataset)
     played.state.set_answer(model_facts.model())
     played.wait_for(MeasureDataset)
-    played.wait_for(LintDataset, 2)  # asked by then, or one question would do for both changes
+    played.wait_for(LintDataset, 2)  # sent by then; otherwise one question would cover both changes
     played.state.set("dataset", "max_length", 512)
     played.state.set("dataset", "validation_share", 0.2)
     played.wait_for(LintDataset, 3)
-    assert len(played.questions(MeasureDataset)) == 1, "the line and the split change no length"
+    assert len(played.questions(MeasureDataset)) == 1, (
+        "neither the limit nor the split changes a length"
+    )
     assert len(played.questions(InspectDataset)) == 1
 
 
@@ -574,7 +576,7 @@ def test_reading_shows_progress_and_can_be_canceled_and_resumed(played: Played) 
     assert dropped.args == ["inspect_dataset"]
     played.page.on_shown()
     assert len(played.questions(InspectDataset)) == 1, (
-        "what was given up is not asked again by itself"
+        "a canceled question isn't repeated automatically"
     )
     assert status.words.text() == "Not all rows were read"
     status.resume.click()

@@ -234,7 +234,7 @@ def test_sizes_and_template_are_requested_for_a_known_model(
     page.ask.connect(questions.append)
     state.set("model", "source", "org/model")
     state.set_answer(model_facts.model(folder=str(tmp_path)))
-    page.queries.sizes.ask_now()  # without the pause
+    page.queries.sizes.ask_now()  # without the delay
     page.queries.template.ask_now()
     assert [question.kind for question in questions] == ["estimate_sizes", "derive_template"]
 
@@ -255,4 +255,4 @@ def test_lm_studio_folder_is_shown_when_used_or_set(page: ExportPage, state: Pro
     assert not folder.isHidden()
     state.set("export", "lm_studio_folder", "/elsewhere")
     state.set("export", "lm_studio", False)
-    assert not folder.isHidden(), "what is set can be seen and corrected"
+    assert not folder.isHidden(), "an existing value stays visible and editable"

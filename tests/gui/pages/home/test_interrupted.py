@@ -45,7 +45,7 @@ def _messages(*files: Path) -> list[Toast]:
     messages.posted.connect(posted.append)
     messages.connect_view()
     interrupted = InterruptedRuns(messages)
-    for _ in range(2):  # a look each time that Home is shown
+    for _ in range(2):  # checked each time that Home is shown
         interrupted.report([summarize_project(file) for file in files])
     return posted
 

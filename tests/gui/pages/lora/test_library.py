@@ -100,10 +100,10 @@ def test_adapters_are_listed_inspected_and_combined(
     assert not library.chat.isEnabled()
     assert usable[-1] == tuple(each.folder for each in library.adapters[:2])
     _combine(library, plays, qtbot)
-    library.add_folder(str(tmp_path / "elsewhere"))  # from now on
+    library.add_folder(str(tmp_path / "elsewhere"))  # saved in the preferences
     assert Preferences.load().adapter_folders == [str(tmp_path / "elsewhere")]
     library.accept()
-    assert not owner.link.held  # its worker has gone
+    assert not owner.link.held  # its worker has ended
 
 
 def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
@@ -140,7 +140,7 @@ def test_adapter_opens_in_playground_and_as_training_start(
     assert window.page_name == "playground"
     speaker = window.playground.controller.conversation.speakers[1]
     assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
-    # What was exported is talked to in the same way.
+    # Chat with the exported model in the same way.
     exported = OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")
     window.pages["export"].chat_requested.emit(exported)
     assert window.playground.controller.conversation.speakers[1] == exported

@@ -31,13 +31,13 @@ class Worker:
 
     def __init__(self, page: ModelPage) -> None:
         self.page = page
-        self.asked: list[Any] = []
+        self.questions: list[Any] = []
         self.dropped: list[str] = []
-        page.ask.connect(self.asked.append)
+        page.ask.connect(self.questions.append)
         page.question_dropped.connect(self.dropped.append)
 
     def last(self, kind: str) -> Any:
-        return [question for question in self.asked if question.kind == kind][-1]
+        return [question for question in self.questions if question.kind == kind][-1]
 
     def tell(self, kind: str, *answers: events.Event, ending: events.Event | None = None) -> None:
         about_ = self.last(kind).id
@@ -88,10 +88,12 @@ def answer_local_lists(worker: Worker) -> None:
 
 def test_model_sources_are_listed_once_in_sequence(worker: Worker) -> None:
     answer_local_lists(worker)
-    locations = [question.location for question in worker.asked if question.kind == "list_models"]
+    locations = [
+        question.location for question in worker.questions if question.kind == "list_models"
+    ]
     assert locations == ["folder", "cache", "ollama", "lm_studio"]
     worker.page.on_shown()
-    assert len([q for q in worker.asked if q.kind == "list_models"]) == 4
+    assert len([q for q in worker.questions if q.kind == "list_models"]) == 4
 
 
 def test_base_models_are_chosen_by_keyboard_but_encoders_are_not(
@@ -110,7 +112,7 @@ def test_base_models_are_chosen_by_keyboard_but_encoders_are_not(
     for key in (Qt.Key.Key_Down, Qt.Key.Key_End):
         qtbot.keyClick(models, key)
     qtbot.keyClick(models, Qt.Key.Key_Return)
-    assert page.state.get("model", "source") == "./model", "an encoder is not taken"
+    assert page.state.get("model", "source") == "./model", "an encoder is refused"
     qtbot.keyClick(models, Qt.Key.Key_Home)
     qtbot.keyClick(models, Qt.Key.Key_Return)
     assert page.state.get("model", "source") == "HuggingFaceTB/SmolLM2-360M-Instruct"
@@ -162,9 +164,9 @@ def test_hub_search_starts_on_enter_and_can_filter_by_fit(
 
 
 def test_hub_is_queried_only_after_it_is_opened(page: ModelPage, worker: Worker) -> None:
-    assert {question.kind for question in worker.asked} <= {"list_models", "inspect_model"}
+    assert {question.kind for question in worker.questions} <= {"list_models", "inspect_model"}
     page.browser.show_source("hub")
-    assert {"search_models", "inspect_account"} <= {question.kind for question in worker.asked}
+    assert {"search_models", "inspect_account"} <= {question.kind for question in worker.questions}
 
 
 def test_size_license_and_sort_filters_search_again(page: ModelPage, worker: Worker) -> None:
@@ -185,9 +187,9 @@ def test_unreachable_hub_is_reported_and_can_be_retried(page: ModelPage, worker:
     page.browser.show_source("hub")
     worker.fail("search_models", "model.offline", "The hub cannot be reached.")
     assert page.browser.status.text() == "The hub cannot be reached. Do this."
-    before = len(worker.asked)
+    before = len(worker.questions)
     page.browser.retry.click()
-    assert len(worker.asked) == before + 1
+    assert len(worker.questions) == before + 1
     worker.answer("search_models", model_lists.hub())
     assert page.browser.retry.isHidden()
 
@@ -242,8 +244,10 @@ def test_gated_model_asks_for_a_token_that_is_never_saved(
     qtbot.keyClick(dialog.line, Qt.Key.Key_Return)
     command = worker.last("sign_in")
     assert command.token.get_secret_value() == SECRET
-    assert SECRET not in repr(worker.asked)
-    assert SECRET not in json.dumps([question.model_dump(mode="json") for question in worker.asked])
+    assert SECRET not in repr(worker.questions)
+    assert SECRET not in json.dumps(
+        [question.model_dump(mode="json") for question in worker.questions]
+    )
     worker.fail("sign_in", "model.token", "The hub does not take this token.")
     assert "does not take this token" in dialog.status.text()
     qtbot.keyClicks(dialog.line, SECRET)
@@ -281,7 +285,7 @@ def test_offline_mode_stops_hub_queries_and_can_be_turned_off(
     worker = Worker(page)
     page.on_shown()
     page.browser.show_source("hub")
-    kinds = {question.kind for question in worker.asked}
+    kinds = {question.kind for question in worker.questions}
     assert not kinds & {"search_models", "inspect_account"}
     assert "Offline mode is on" in page.browser.status.text()
     with qtbot.waitSignal(page.online_requested):
@@ -302,7 +306,7 @@ def test_search_is_dropped_offline_and_repeated_online(
     assert "Offline mode is on" in page.browser.status.text()
     assert not page.browser.filters.isEnabled()
     page.on_event(model_lists.hub().model_copy(update={"id": late.id}))
-    assert titles(page) == [], "the answer comes too late"
+    assert titles(page) == [], "the answer is outdated"
     monkeypatch.delenv(offline.VARIABLE)
     page.on_online_changed()
     assert worker.last("search_models").id != late.id

@@ -25,7 +25,7 @@ The **last** one burns longest:
 
 ```python
 def burns(lamp):
-    return lamp.__class__  # and a line that is far longer than the column it is shown in is broken
+    return lamp.__class__  # and a line that is far longer than the column it is shown in is wrapped
 ```
 
 | lamp | hours |

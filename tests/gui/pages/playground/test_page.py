@@ -106,7 +106,7 @@ def test_prompt_is_answered_in_every_column_and_saved(
     assert texts(page) == [["I do not know."], ["It is on its way."]]
     assert page.columns[1].turns[0].facts.text() == "5 tokens · 10 tokens/s"
     assert page.prompt.text() == ""
-    page.state.open(project_folder)  # all is there again
+    page.state.open(project_folder)  # the conversation is reloaded
     assert page.controller.conversation.turns == ()
     qtbot.waitUntil(lambda: len(page.controller.conversation.turns) == 1, timeout=WAIT)
     assert texts(page) == [["I do not know."], ["It is on its way."]]
@@ -193,7 +193,7 @@ def test_edited_prompt_continues_in_a_new_branch(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     assert page.prompt.text() == ""
     page.columns[0].turns[0].edit.click()
-    ask(page, qtbot, "Three")  # what was there is selected, typing replaces it
+    ask(page, qtbot, "Three")  # the old text is selected, so typing replaces it
     assert [turn.user for turn in page.controller.conversation.turns] == ["Three"]
     assert before in page.controller.history
     page.history_menu.aboutToShow.emit()
@@ -219,7 +219,7 @@ def test_stop_keeps_the_partial_answer(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
     assert not page.card.send.isVisible()
-    page.start_chat(OllamaSpeaker(name="bot"))  # answers under way are not cut off
+    page.start_chat(OllamaSpeaker(name="bot"))  # answers in progress aren't interrupted
     assert len(page.controller.conversation.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
@@ -275,7 +275,7 @@ def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     page.votes.better[index].click()
     assert all(each.menu.isVisible() for each in shown)
     qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file(), timeout=WAIT)
-    ask(page, qtbot, "And now?")  # a comparison of its own
+    ask(page, qtbot, "And now?")  # a separate comparison
     assert len(page.controller.conversation.turns) == 1
     page.votes.tie.click()
     qtbot.waitUntil(lambda: len(Playground(project_folder).load_votes()) == 2, timeout=WAIT)
@@ -301,7 +301,7 @@ def test_two_clicks_open_one_tally_dialog(page: PlaygroundPage, qtbot: QtBot) ->
     page.tally.click()
     page.tally.click()
     qtbot.waitUntil(lambda: bool(open_ones()), timeout=WAIT)
-    qtbot.wait(200)  # the second answer comes
+    qtbot.wait(200)  # the second answer arrives
     (dialog,) = open_ones()
     dialog.reject()
     page.tally.click()

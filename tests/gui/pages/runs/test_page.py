@@ -33,11 +33,11 @@ def page(parts: Parts, project_folder: Path, qtbot: QtBot) -> RunsPage:
     """Return the visible page of a project with twelve runs."""
     make_runs(project_folder, 12)
     parts.page.on_shown()
-    _until_seen(parts.page, qtbot, 12)
+    _wait_for_runs(parts.page, qtbot, 12)
     return parts.page
 
 
-def _until_seen(page: RunsPage, qtbot: QtBot, count: int) -> None:
+def _wait_for_runs(page: RunsPage, qtbot: QtBot, count: int) -> None:
     qtbot.waitUntil(
         lambda: len(page.library.runs) == count and not page.library.is_scanning, timeout=WAIT
     )
@@ -98,7 +98,7 @@ def test_ticked_runs_are_plotted_by_the_chosen_metric(page: RunsPage, qtbot: QtB
     assert page.plot.readout.text().startswith("step 20  ·  A ")
     title = page.plot.chart.measure_caption_height()
     assert title > 0
-    assert page.plot.readout.y() >= title, "what is plotted stays in sight"
+    assert page.plot.readout.y() >= title, "the plotted curves stay visible"
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
     assert page.plot.runs == []
 
@@ -106,7 +106,7 @@ def test_ticked_runs_are_plotted_by_the_chosen_metric(page: RunsPage, qtbot: QtB
 def test_number_of_ticked_runs_is_limited(page: RunsPage, parts: Parts) -> None:
     page.table.rows.tick(_names(page), True)
     assert len(page.table.rows.ticked) == 6
-    assert "up to 6 runs" in parts.said[-1]
+    assert "up to 6 runs" in parts.posted[-1]
 
 
 def test_unreadable_run_does_not_stay_ticked(page: RunsPage, parts: Parts, qtbot: QtBot) -> None:
@@ -114,7 +114,7 @@ def test_unreadable_run_does_not_stay_ticked(page: RunsPage, parts: Parts, qtbot
     page.library.run(name).events_file.unlink()
     page.table.rows.tick([name], True)
     qtbot.waitUntil(lambda: page.table.rows.ticked == [], timeout=WAIT)
-    assert "events.jsonl" in str(parts.said[-1])
+    assert "events.jsonl" in str(parts.posted[-1])
 
 
 def test_selected_runs_are_compared_by_different_settings(page: RunsPage) -> None:
@@ -167,7 +167,7 @@ def test_title_and_tags_are_saved_in_the_run(page: RunsPage, qtbot: QtBot) -> No
     qtbot.keyClick(page.side.notes.tags, Qt.Key.Key_Return)
     about = page.library.run(name).read_about()
     assert (about.title, about.tags) == ("the polite one", ("polite", "keep"))
-    _until_seen(page, qtbot, 12)
+    _wait_for_runs(page, qtbot, 12)
     summary = page.library.get(name)
     assert summary is not None
     assert summary.name == "the polite one"
@@ -227,7 +227,7 @@ def test_run_again_starts_a_run_with_the_same_settings(
     scenario(train=SHORT)
     (name,) = _choose(page, 3)
     page.run_actions.actions["repeat"].trigger()
-    _until_seen(page, qtbot, 13)
+    _wait_for_runs(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
     new_run = list_runs(page.library.run(name).path.parent)[0]
     assert new_run.load_project() == page.library.run(name).load_project()
@@ -241,7 +241,7 @@ def test_continue_training_starts_from_the_adapter_of_the_run(
     scenario(train=SHORT)
     (name,) = _choose(page, 0)
     page.run_actions.actions["continue"].trigger()
-    _until_seen(page, qtbot, 13)
+    _wait_for_runs(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
     new_run = list_runs(page.library.run(name).path.parent)[0]
     assert new_run.load_project().lora.start_from == str(page.library.run(name).adapter)
@@ -265,7 +265,7 @@ def test_deleted_runs_move_to_the_trash(
     assert "(19 kB)" in dialog.text.text()
     assert not dialog.checkpoints.isVisible()
     dialog.all.click()
-    _until_seen(page, qtbot, 10)
+    _wait_for_runs(page, qtbot, 10)
     assert not set(names) & set(_names(page))
     assert not any(page.library.run(name).path.exists() for name in names)
     assert parts.state.run is None
@@ -302,14 +302,14 @@ def test_run_is_kept_and_reported_when_the_trash_fails(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     (name,) = _choose(page, 0)
     _open_deletion(page, qtbot).all.click()
-    qtbot.waitUntil(lambda: any("trash" in str(text) for text in parts.said), timeout=WAIT)
+    qtbot.waitUntil(lambda: any("trash" in str(text) for text in parts.posted), timeout=WAIT)
     assert page.library.run(name).path.is_dir()
 
 
 def test_menu_enables_only_possible_actions(page: RunsPage, qtbot: QtBot) -> None:
     damage(page.library.run("x").path.parent.parent)
     page.library.refresh()
-    _until_seen(page, qtbot, 16)
+    _wait_for_runs(page, qtbot, 16)
     broken = next(run.folder for run in page.table.rows.shown if run.state == "unreadable")
     page.table.choose([broken])
     on = {name for name, action in page.run_actions.actions.items() if action.isEnabled()}
@@ -344,7 +344,7 @@ def test_side_panel_tabs_fit_long_titles(page: RunsPage, qtbot: QtBot) -> None:
     bar = page.side.tabBar()
     page.side.setTabText(0, "Einstellungen des Laufs, die nicht die Vorgabe sind")
     page.side.show_grids(page.library.runs)
-    page.resize(1096, 700)  # the window at its usual size, without the rail
+    page.resize(1096, 700)  # the default window size without the rail
     qtbot.waitUntil(lambda: bar.width() >= bar.sizeHint().width(), timeout=WAIT)
 
 
@@ -371,7 +371,7 @@ def test_grid_of_two_settings_is_queued(page: RunsPage, parts: Parts, qtbot: QtB
     dialog = QApplication.activeModalWidget()
     assert isinstance(dialog, GridDialog)
     assert dialog.add.text() == "Add 9 runs to queue"
-    assert dialog.total.text() == "9 runs, about 10 min in total"  # as long as those before
+    assert dialog.total.text() == "9 runs, about 10 min in total"  # as long as earlier runs
     dialog.first.numbers.setText("8, 0")
     assert "from 1 to 1024" in dialog.first.error.text()
     assert not dialog.add.isEnabled()
@@ -387,7 +387,7 @@ def test_grid_of_two_settings_is_queued(page: RunsPage, parts: Parts, qtbot: QtB
     ]
     qtbot.keyClick(dialog.first.numbers, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: len(parts.queue.items) == 4, timeout=WAIT)
-    _until_seen(page, qtbot, 16)
+    _wait_for_runs(page, qtbot, 16)
     first = page.library.run(parts.queue.names[0]).load_project()
     assert (first.lora.rank, first.training.schedule) == (8, "linear")
     assert page.side.isTabVisible(3)
@@ -463,8 +463,8 @@ def test_project_can_be_changed_while_runs_are_scanned(
     for folder in (other, project_folder) * 4:
         parts.state.open(folder)
         page.library.refresh()
-        QApplication.processEvents()  # what the look before had to say may come now
-    _until_seen(page, qtbot, 60)
+        QApplication.processEvents()  # results of the previous scan may arrive now
+    _wait_for_runs(page, qtbot, 60)
 
 
 def test_table_layout_and_splitter_are_restored(
@@ -485,7 +485,7 @@ def test_table_layout_and_splitter_are_restored(
     again = Parts(state, Preferences.model_validate_json(preferences.model_dump_json()))
     again.page.resize(1700, 800)
     again.page.on_shown()
-    _until_seen(again.page, qtbot, 12)
+    _wait_for_runs(again.page, qtbot, 12)
     header = again.page.table.horizontalHeader()
     assert header.sectionSize(model) == pytest.approx(240, abs=4)
     assert header.visualIndex(COLUMNS.index("tags")) == 1

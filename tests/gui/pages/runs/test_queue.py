@@ -71,11 +71,11 @@ def test_queue_continues_after_a_failure_with_a_message(
 ) -> None:
     scenario(train=SHORT)
     runs = _runs(project_folder, 2)
-    runs[0].lock_file.mkdir()  # cannot be locked
+    runs[0].lock_file.mkdir()  # can't be locked
     _add(parts, runs)
     _until_over(parts, qtbot)
     assert runs[1].read_state() == "trained"
-    assert any("The queue continues with the next run." in text for text in parts.said)
+    assert any("The queue continues with the next run." in text for text in parts.posted)
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_run_started_during_training_is_queued(
     parts.queue.start_or_add(runs[0])
     parts.queue.start_or_add(runs[1])
     assert parts.queue.names == [runs[1].path.name]
-    assert "Run queued" in parts.said[-1]
+    assert "Run queued" in parts.posted[-1]
 
 
 def test_earlier_queue_opens_paused(
@@ -115,7 +115,7 @@ def test_earlier_queue_opens_paused(
     state.open(project_folder)
     assert parts.queue.names == [run.path.name for run in runs]
     assert parts.queue.paused
-    assert "2 runs are queued" in parts.said[-1]
+    assert "2 runs are queued" in parts.posted[-1]
     qtbot.wait(50)
     assert not parts.jobs.running
     assert [run.read_state() for run in runs] == ["new", "new"]

@@ -116,7 +116,7 @@ def test_insufficient_disk_space_is_shown_before_setup(
 
 def test_enter_starts_the_setup(qtbot: QtBot, opened: Callable[[Script], EngineDialog]) -> None:
     dialog = opened(Script(READY))
-    dialog.close_.setFocus()  # as it does by itself while nothing can be begun
+    dialog.close_.setFocus()  # like while nothing can be started
     dialog.control.changed.emit()
     focused = dialog.focusWidget()
     assert focused is dialog.go
@@ -190,7 +190,7 @@ def test_outdated_engine_opens_the_update_dialog(
     script = Script()
     window.engine.control.make = script
     window.engine.open_if_missing()
-    assert window.engine.dialog is None, "the engine of the tests will do"
+    assert window.engine.dialog is None, "the engine of the tests is compatible"
     monkeypatch.delenv("LORA_STUDIO_ENGINE")
     installed("cpu-1", app_version="0.0.1")
     window.engine.open_if_missing()

@@ -23,7 +23,7 @@ from tests.gui.plots.test_plots import step_done
 WAIT = 30_000
 
 
-def made_run(folder: Path, name: str, loss: float, steps: int = 40, **more: object) -> RunFolder:
+def write_run(folder: Path, name: str, loss: float, steps: int = 40, **more: object) -> RunFolder:
     run = RunFolder(folder / "runs" / name)
     run.path.mkdir(parents=True)
     run.project_file.write_text("")
@@ -39,9 +39,9 @@ def made_run(folder: Path, name: str, loss: float, steps: int = 40, **more: obje
 @pytest.fixture
 def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[CurvesCard]:
     """Yield the card of the newest of three runs."""
-    made_run(project_folder, "20260102-090000-first", 3.0)
-    made_run(project_folder, "20260103-090000-second", 2.5, figures={"margin": 0.4})
-    run = made_run(project_folder, "20260104-101500-third", 2.0)
+    write_run(project_folder, "20260102-090000-first", 3.0)
+    write_run(project_folder, "20260103-090000-second", 2.5, figures={"margin": 0.4})
+    run = write_run(project_folder, "20260104-101500-third", 2.0)
     state.open(project_folder)
     state.set_run(run)
     curves_card = CurvesCard(state)
@@ -84,7 +84,7 @@ def test_earlier_runs_are_picked_from_a_menu_and_plotted(qtbot: QtBot, card: Cur
 def test_run_without_steps_is_reported(
     qtbot: QtBot, card: CurvesCard, project_folder: Path
 ) -> None:
-    made_run(project_folder, "20260101-000000-empty", 2.0, steps=0)
+    write_run(project_folder, "20260101-000000-empty", 2.0, steps=0)
     posted: list[str] = []
     card.state.messages.posted.connect(lambda message: posted.append(message.text))
     card.state.messages.connect_view()

@@ -116,7 +116,9 @@ def test_apple_gpu_rules_out_8bit_optimizers(page: TrainingPage) -> None:
     page.state.set("training", "optimizer", "lion_8bit")
     (problem,) = page.state.list_problems("training", "optimizer")
     assert "doesn't support Apple GPUs" in str(problem.what)
-    page.state.set("model", "device", "mps")  # the checks say the same; once is enough
+    page.state.set(
+        "model", "device", "mps"
+    )  # the checks report the same problem, which is shown once
     assert len(page.state.list_problems("training", "optimizer")) == 1
 
 
@@ -146,7 +148,7 @@ def test_samples_of_earlier_steps_can_be_selected(
     page.samples.steps.setCurrentIndex(0)
     page.samples.steps.activated.emit(0)
     assert page.samples.get_answers()[(0, "tuned")] == "A bit"
-    page.on_event(sample(30, "tuned", "Better"))  # whoever looks at an earlier one goes on to
+    page.on_event(sample(30, "tuned", "Better"))  # the selected earlier step stays selected
     assert page.samples.get_answers()[(0, "tuned")] == "A bit"
     words = {part.text() for part in page.samples.findChildren(QLabel)}
     assert {"Question 0", "Dunno", "A bit", "Base model", "Fine-tuned"} <= words
@@ -197,7 +199,7 @@ def test_diverging_training_is_reported_with_suggested_fixes(
     assert page.state.get("training", "learning_rate") == 7e-5
     assert first.text() == "✓ Learning rate 7e-5"
     assert not first.isEnabled()
-    assert page.run_view.isVisible()  # the run is what one looks at
+    assert page.run_view.isVisible()  # the view stays on the run
     page.state.undo.undo()
     assert first.isEnabled()
 
@@ -216,7 +218,7 @@ def test_overfitting_fix_changes_the_recipe_and_shows_it(qtbot: QtBot, page: Tra
     qtbot.mouseClick(page.verdict.fixes.buttons[2], Qt.MouseButton.LeftButton)
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (8, 16)
     assert page.recipe.isVisible()
-    page.state.undo.undo()  # rank and alpha are one step
+    page.state.undo.undo()  # one undo step for rank and alpha
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (16, 32)
 
 
@@ -233,7 +235,7 @@ def test_zero_gradient_is_still_reported_after_training(page: TrainingPage) -> N
     assert "The gradient is zero" in page.verdict.what.text()
     assert [button.text() for button in page.verdict.fixes.buttons] == ["Adapt all linear layers"]
     QApplication.processEvents()
-    assert page.verdict.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
+    assert page.verdict.fixes.buttons[0].x() == 0  # hidden text before it takes up no space
 
 
 @pytest.mark.slow
@@ -254,7 +256,7 @@ def test_buttons_are_disabled_while_a_pause_is_pending(qtbot: QtBot, page: Train
         qtbot.mouseClick(page.pause, Qt.MouseButton.LeftButton)
     assert not any(button.isEnabled() for button in (page.pause, page.stop, page.checkpoint))
     page.on_event(events.Done(id="t", paused=True))
-    run_of(page, [2.0], {})  # goes on
+    run_of(page, [2.0], {})  # resumes
     assert all(button.isEnabled() for button in (page.pause, page.stop, page.checkpoint))
 
 
