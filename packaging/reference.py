@@ -149,6 +149,9 @@ def _is_complete(entry: Entry) -> bool:
 def _entry(call: ast.Call) -> Iterator[Entry]:
     if getattr(call.func, "attr", getattr(call.func, "id", "")) in _NO_PROBLEMS:
         return
+    if getattr(call.func, "id", "") == "hub_error":
+        yield from _hub_entries(*call.args[1:4])
+        return
     named = {keyword.arg: _text(keyword.value) for keyword in call.keywords}
     for name in {"what", "remedy"} & set(named):
         named[name] = named[name] or "…"  # built elsewhere from the circumstances
@@ -163,6 +166,14 @@ def _entry(call: ast.Call) -> Iterator[Entry]:
     remedy = named.get("remedy") or (sentences.pop(0) if sentences else "")
     if what and remedy:
         yield Entry(code, re.sub("…+", "…", what), re.sub("…+", "…", remedy))
+
+
+def _hub_entries(code: ast.expr, what: ast.expr, remedy: ast.expr) -> Iterator[Entry]:
+    """Yield the problem of a Hub model and of a Hub dataset; only models have weights."""
+    remedies = (remedy.body, remedy.orelse) if isinstance(remedy, ast.IfExp) else (remedy, remedy)
+    for kind, text in zip(("model", "dataset"), remedies, strict=True):
+        if kind == "model" or "safetensors" not in _text(what):
+            yield Entry(f"{kind}.{_text(code)}", _text(what), _text(text) or "…")
 
 
 def _text(node: ast.expr) -> str:
