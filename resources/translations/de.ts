@@ -4992,10 +4992,6 @@
             <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory} dieses Computers sind belegt.</translation>
         </message>
         <message>
-            <source>Out of memory: {used:memory} of {limit:memory} of address space are in use.</source>
-            <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory} Adressraum sind belegt.</translation>
-        </message>
-        <message>
             <source>Output folder</source>
             <translation>Ausgabeordner</translation>
         </message>
