@@ -33,7 +33,25 @@ class ObsoleteResult(Exception):  # noqa: N818 - a control-flow signal, not an e
     """Raised inside background work whose result is no longer wanted."""
 
 
-class BackgroundReader(QThread):
+class CooperativeThread(QThread):
+    """A thread whose work lets the window run."""
+
+    def cooperative_iter(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Yield the items, with short pauses that keep the window responsive.
+
+        Raises `ObsoleteResult` when the thread was asked to end.
+        """
+        started = time.perf_counter()
+        for item in items:
+            yield item
+            if time.perf_counter() - started > _WORK_SECONDS:
+                if self.isInterruptionRequested():
+                    raise ObsoleteResult
+                time.sleep(_REST_SECONDS)
+                started = time.perf_counter()
+
+
+class BackgroundReader(CooperativeThread):
     """Runs one function in a thread and reports its result.
 
     Signals:
@@ -61,20 +79,6 @@ class BackgroundReader(QThread):
             self.failed.emit(_make_file_problem(failure))
         except ObsoleteResult:
             return
-
-    def cooperative_iter(self, items: Iterable[_T]) -> Iterator[_T]:
-        """Yield the items, with short pauses that keep the window responsive.
-
-        Raises `ObsoleteResult` when the thread was asked to end.
-        """
-        started = time.perf_counter()
-        for item in items:
-            yield item
-            if time.perf_counter() - started > _WORK_SECONDS:
-                if self.isInterruptionRequested():
-                    raise ObsoleteResult
-                time.sleep(_REST_SECONDS)
-                started = time.perf_counter()
 
     def drop(self) -> None:
         """Ask the work to end and wait for it; no signal follows."""
@@ -128,7 +132,7 @@ class TaskRunner(QObject):
             thread.deleteLater()
 
 
-class DetachedThread(QThread):
+class DetachedThread(CooperativeThread):
     """A thread without an owner, whose object exists until it has finished."""
 
     def __init__(self) -> None:

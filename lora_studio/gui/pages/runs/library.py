@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
@@ -13,9 +12,6 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
-
-#: Seconds of work after which the thread yields to the window, and seconds that it then sleeps.
-_WORK_SECONDS, _PAUSE_SECONDS = 0.003, 0.001
 
 
 class RunLibrary(QObject):
@@ -121,18 +117,8 @@ class _Scan(DetachedThread):
         if cached := self._index.load():
             self.scanned.emit(self, cached)
         with contextlib.suppress(ObsoleteResult):
-            for cached in self._index.refresh(self._cooperative_iter):
+            for cached in self._index.refresh(self.cooperative_iter):
                 if self.silent:
                     return
                 self.scanned.emit(self, cached)
         self.over.emit(self)
-
-    def _cooperative_iter(self, names: Iterable[str]) -> Iterator[str]:
-        started = time.perf_counter()
-        for name in names:
-            yield name
-            if time.perf_counter() - started > _WORK_SECONDS:
-                if self.isInterruptionRequested():
-                    raise ObsoleteResult
-                time.sleep(_PAUSE_SECONDS)
-                started = time.perf_counter()
