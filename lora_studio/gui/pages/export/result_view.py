@@ -15,6 +15,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.self_test_text import format_badge
+from lora_studio.gui.widgets.text_editors import CodeView
 
 Result = events.GgufWritten | events.TemplateDerived | events.SelfTested | events.OllamaCreated
 
@@ -33,8 +34,8 @@ class ExportResult(QWidget):
         self.headline = label(role="section", wrap=True)
         self.files = FactList()
         self.proof = label(wrap=True)
-        self.text, self.modelfile = _make_code_view("TEMPLATE"), _make_code_view("Modelfile")
-        self.answers = _make_code_view(tr("Answers"))
+        self.text, self.modelfile = CodeView("TEMPLATE"), CodeView("Modelfile")
+        self.answers = CodeView(tr("Answers"))
         self.answers.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.tabs = QTabWidget()
         self.tabs.tabBar().setAccessibleName(tr("Ollama model files"))
@@ -128,14 +129,6 @@ class ExportResult(QWidget):
         parts = [Path(event.file).name, formatting.format_size(event.bytes)]
         parts += [format_badge(tested)] if tested is not None else []
         return event.quantization, "  ·  ".join(parts)
-
-
-def _make_code_view(name: str) -> QPlainTextEdit:
-    editor = QPlainTextEdit(readOnly=True)
-    editor.setProperty("mono", True)
-    editor.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-    editor.setAccessibleName(name)
-    return editor
 
 
 def _describe_proof(derived: events.TemplateDerived) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
@@ -13,6 +13,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import CollapsibleSection, label, set_role, with_title
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.text_editors import CodeView
 
 _HEIGHT = 190
 
@@ -25,9 +26,11 @@ class TemplateView(QWidget):
         super().__init__(parent)
         self.verdict = label(wrap=True)
         self.jinja, self.go = (
-            _make_code_view(tr("Chat template")),
-            _make_code_view(tr("Ollama TEMPLATE")),
+            CodeView(tr("Chat template")),
+            CodeView(tr("Ollama TEMPLATE")),
         )
+        for view in (self.jinja, self.go):
+            view.setFixedHeight(_HEIGHT)
         sides = ResponsiveColumns(
             with_title(tr("Chat template (Jinja)"), self.jinja),
             with_title(tr("Ollama TEMPLATE (Go)"), self.go),
@@ -79,12 +82,3 @@ def _list_facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
         (tr("Requires"), localize(listed([need.description for need in derived.needs]))),
         (tr("Verified alternative"), localize(other.what) if other else ""),
     ]
-
-
-def _make_code_view(name: str) -> QPlainTextEdit:
-    editor = QPlainTextEdit(readOnly=True)
-    editor.setProperty("mono", True)
-    editor.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-    editor.setAccessibleName(name)
-    editor.setFixedHeight(_HEIGHT)
-    return editor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QObject, Signal
-from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core.runs.annotations import RunAnnotations, clean_tags
 from lora_studio.core.runs.index import RunSummary
@@ -13,6 +13,7 @@ from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.text_editors import NoteEditor
 
 
 class RunNotes(QWidget):
@@ -29,10 +30,8 @@ class RunNotes(QWidget):
         super().__init__(parent)
         self._runs: list[RunSummary] = []
         self._name = ""
-        self.title, self.tags, self.notes = LineEdit(), LineEdit(), QPlainTextEdit()
+        self.title, self.tags, self.notes = LineEdit(), LineEdit(), NoteEditor()
         self.tags.setPlaceholderText(tr("Comma-separated"))
-        self.notes.setPlaceholderText(tr("What you tried and what you observed"))
-        self.notes.setTabChangesFocus(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.XS)
@@ -47,7 +46,7 @@ class RunNotes(QWidget):
             layout.addSpacing(Spacing.S)
         for line in (self.title, self.tags):
             line.connect_keys(self.commit, self._refresh)
-        self.notes.installEventFilter(self)
+        self.notes.editing_finished.connect(self.commit)
         self._refresh()
 
     def show_runs(self, runs: Sequence[RunSummary], name: str = "") -> None:
@@ -85,12 +84,6 @@ class RunNotes(QWidget):
                 changes.append((run.folder, annotations))
         if changes:
             self.edited.emit(changes)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Save pending edits when the notes lose the focus."""
-        if event.type() == QEvent.Type.FocusOut:
-            self.commit()
-        return super().eventFilter(watched, event)
 
     def _list_shared_tags(self) -> list[str]:
         if not self._runs:

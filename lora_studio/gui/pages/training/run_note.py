@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QTimer, Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QTextCursor
-from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs.annotations import list_noted_steps
@@ -12,6 +12,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
+from lora_studio.gui.widgets.text_editors import NoteEditor
 
 #: Milliseconds without typing after which the notes are saved.
 _SAVE_DELAY = 800
@@ -34,10 +35,8 @@ class RunNote(QWidget):
         self._run: RunFolder | None = None
         self._step = 0
         self._is_modified = False
-        self.text = QPlainTextEdit()
+        self.text = NoteEditor()
         self.text.setAccessibleName(tr("Notes on this run"))
-        self.text.setPlaceholderText(tr("What you tried and what you observed"))
-        self.text.setTabChangesFocus(True)
         self.here = button(tr("Add note at this step"), self.add, icon="edit")
         self.here.setToolTip(
             tr("Starts a line with the step number and marks the step in the chart (Ctrl+M)")
@@ -51,7 +50,7 @@ class RunNote(QWidget):
         self._typing = QTimer(self, singleShot=True, interval=_SAVE_DELAY)
         self._typing.timeout.connect(self.commit)
         self.text.textChanged.connect(self._on_typed)
-        self.text.installEventFilter(self)
+        self.text.editing_finished.connect(self.commit)
         self.show_run(None)
 
     def show_run(self, run: RunFolder | None) -> None:
@@ -91,12 +90,6 @@ class RunNote(QWidget):
                 self._run.write_about(about.model_copy(update={"notes": notes}))
             except ProblemError as error:
                 self.failed.emit(error.problems[0])
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Save the notes when the editor loses the focus."""
-        if event.type() == QEvent.Type.FocusOut:
-            self.commit()
-        return super().eventFilter(watched, event)
 
     def _on_typed(self) -> None:
         self._is_modified = True
