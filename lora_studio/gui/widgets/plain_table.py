@@ -1,10 +1,11 @@
-"""Common setup of tables with row selection."""
+"""Common setup of tables with row selection, and a model with checkboxes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
@@ -12,6 +13,28 @@ from lora_studio.gui.text_size import Size
 
 #: Height of a row at 100 %, in pixels.
 ROW = 30
+
+_Index = QModelIndex | QPersistentModelIndex
+
+
+class CheckableTableModel(QAbstractTableModel):
+    """A table whose first column has a checkbox in every row."""
+
+    def toggle_row(self, row: int) -> None:
+        """Check or uncheck a row."""
+        raise NotImplementedError
+
+    def flags(self, index: _Index) -> Qt.ItemFlag:
+        """Make the first column checkable."""
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
+
+    def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        """Toggle the checkbox of a row."""
+        if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
+            return False
+        self.toggle_row(index.row())
+        return True
 
 
 def set_up_table(table: QTableView) -> None:

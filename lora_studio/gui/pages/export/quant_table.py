@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
 
@@ -18,6 +18,7 @@ from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, color, get_theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, row
+from lora_studio.gui.widgets.plain_table import CheckableTableModel
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -37,7 +38,7 @@ def estimate_bytes(quantization: Quantization, parameters: int) -> int:
     return round(parameters * BITS_PER_WEIGHT[quantization] / 8)
 
 
-class QuantModel(QAbstractTableModel):
+class QuantModel(CheckableTableModel):
     """Hold one row per quantization: common, checked and written ones, or all.
 
     Signals:
@@ -68,7 +69,7 @@ class QuantModel(QAbstractTableModel):
         last = self.index(len(names) - 1, len(_COLUMNS) - 1)
         self.dataChanged.emit(self.index(0, 0), last)
 
-    def toggle(self, row: int) -> None:
+    def toggle_row(self, row: int) -> None:
         """Check or uncheck a row; the last checked one can't be unchecked."""
         name = self.names[row]
         others = [other for other in self.chosen if other != name]
@@ -97,18 +98,6 @@ class QuantModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole and section == 1:
             return tr("Bits per weight")
         return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
-
-    def flags(self, index: _Index) -> Qt.ItemFlag:
-        """Make the first column checkable."""
-        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
-
-    def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """Toggle the check box of a row."""
-        if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
-            return False
-        self.toggle(index.row())
-        return True
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return text, check state, color or tooltip of a cell."""
@@ -287,7 +276,7 @@ class _View(QTableView):
         index = self.currentIndex()
         model = self.model()
         if event.key() == Qt.Key.Key_Space and index.isValid() and isinstance(model, QuantModel):
-            model.toggle(index.row())
+            model.toggle_row(index.row())
         else:
             super().keyPressEvent(event)
 

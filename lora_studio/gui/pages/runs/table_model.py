@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QColor
 
 from lora_studio.core import formatting
@@ -17,6 +17,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots.run_overlay import LETTERS, MOST, make_letter_color
 from lora_studio.gui.theme import Role, color, get_palette
+from lora_studio.gui.widgets.plain_table import CheckableTableModel
 
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -57,7 +58,7 @@ STATES: dict[str, StateStyle] = {
 RunFilter = Callable[[RunSummary], bool]
 
 
-class RunModel(QAbstractTableModel):
+class RunModel(CheckableTableModel):
     """Table model of the runs that match the filter. Sorting thousands takes milliseconds.
 
     Signals:
@@ -169,6 +170,10 @@ class RunModel(QAbstractTableModel):
         """Check the runs, or uncheck them if all are checked."""
         self.tick(names, not set(names) <= set(self.ticked))
 
+    def toggle_row(self, row: int) -> None:
+        """Check or uncheck a run."""
+        self.toggle([self.shown[row].folder])
+
     # --- Qt -----------------------------------------------------------------------------------
 
     def rowCount(self, parent: _Index | None = None) -> int:
@@ -193,18 +198,6 @@ class RunModel(QAbstractTableModel):
             case Qt.ItemDataRole.ToolTipRole:
                 return tr(_HELP[COLUMNS[section]]) if COLUMNS[section] in _HELP else None
         return None
-
-    def flags(self, index: _Index) -> Qt.ItemFlag:
-        """Make the first column checkable."""
-        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
-
-    def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """Toggle the check box of a run."""
-        if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
-            return False
-        self.toggle([self.shown[index.row()].folder])
-        return True
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return text, check state, color or tooltip of a cell."""

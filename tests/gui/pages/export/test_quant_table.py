@@ -40,7 +40,7 @@ def test_common_quantizations_are_listed_and_all_on_demand(table: QuantTable) ->
     table.more.click()
     assert table.rows.names == tuple(QUANTIZATIONS)
     assert table.more.text() == "Show fewer"
-    table.rows.toggle([*table.rows.names].index("IQ2_XS"))
+    table.rows.toggle_row([*table.rows.names].index("IQ2_XS"))
     table.more.click()
     assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
 
@@ -49,7 +49,7 @@ def test_first_checked_quantization_stays_first(table: QuantTable) -> None:
     checked: list[list[str]] = []
     table.edited.connect(checked.append)
     for name in ("F16", "Q8_0", "Q4_K_M", "Q4_K_M"):
-        table.rows.toggle([*table.rows.names].index(name))
+        table.rows.toggle_row([*table.rows.names].index(name))
     assert checked == [
         ["Q4_K_M", "F16"], ["Q4_K_M", "F16", "Q8_0"], ["F16", "Q8_0"], ["F16", "Q8_0", "Q4_K_M"],
     ]  # fmt: skip
