@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QStandardItemModel, QWheelEvent
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -22,7 +22,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.widgets.basics import FlowLayout
+from lora_studio.gui.widgets.basics import FlowLayout, WheelNeedsFocus
 
 
 class SegmentsControl(Control):
@@ -205,7 +205,7 @@ def _make_chip(words: str) -> QPushButton:
     return choice_button
 
 
-class _Combo(QComboBox):
+class _Combo(WheelNeedsFocus, QComboBox):
     """A combo box that reacts to the mouse wheel only while it has the focus."""
 
     def __init__(self, *, editable: bool) -> None:
@@ -213,9 +213,3 @@ class _Combo(QComboBox):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         if editable:
             self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()

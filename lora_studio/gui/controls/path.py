@@ -16,6 +16,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
+from lora_studio.gui.widgets.file_dialogs import open_file_dialog
 
 #: Name filters of the file dialog, by field name.
 _FILTERS = {
@@ -111,9 +112,7 @@ class PathControl(Control):
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFile:
             dialog.setNameFilter(tr(_FILTERS.get(self._about.name, mark("All files (*)"))))
-        dialog.fileSelected.connect(lambda name: self.set_path(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        open_file_dialog(dialog, lambda name: self.set_path(Path(name)))
 
     def _start(self) -> str:
         current = (self.base or Path()) / Path(self._value).expanduser()

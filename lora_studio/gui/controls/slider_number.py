@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QHBoxLayout, QSlider, QWidget
 
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control, LineControl
 from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import WheelNeedsFocus
 
 
 class SliderNumberControl(Control):
@@ -65,10 +65,5 @@ class SliderNumberControl(Control):
         self.left.emit()
 
 
-class _Slider(QSlider):
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """Step only while focused, so that scrolling a page changes no value."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
+class _Slider(WheelNeedsFocus, QSlider):
+    """A slider that reacts to the wheel only while it has the focus."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
-    QFileDialog,
     QListWidget,
     QListWidgetItem,
     QPlainTextEdit,
@@ -26,6 +25,7 @@ from lora_studio.gui.theme import get_monospace_family
 from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
 #: Maximum number of characters in the preview; the end is shown, because it matters most in a log.
 _PREVIEW_LENGTH = 60_000
@@ -119,11 +119,10 @@ class DiagnosticsDialog(Dialog):
             self.preview.setPlainText(entry.text[-_PREVIEW_LENGTH:])
 
     def _ask(self) -> None:
-        start = str(Path.home() / "lora-studio-diagnostics.zip")
-        dialog = QFileDialog(self, tr("Save the diagnostics file"), start, "ZIP (*.zip)")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("zip")
-        dialog.selectFile("lora-studio-diagnostics.zip")
-        dialog.fileSelected.connect(lambda name: self.write(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_file_to_write(
+            self,
+            tr("Save the diagnostics file"),
+            lambda name: self.write(Path(name)),
+            Path.home() / "lora-studio-diagnostics.zip",
+            "ZIP (*.zip)",
+        )

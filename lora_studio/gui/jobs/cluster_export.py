@@ -16,6 +16,7 @@ from lora_studio.core.runs import cluster
 from lora_studio.gui.language import tr
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
+from lora_studio.gui.widgets.file_dialogs import open_file_dialog
 
 #: Seconds between two progress signals.
 _PROGRESS_INTERVAL = 0.1
@@ -56,9 +57,7 @@ class ClusterExport(QObject):
         dialog = QFileDialog(self._window, tr("Folder for the cluster"), str(folder.parent / name))
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(name)
-        dialog.fileSelected.connect(lambda chosen: self.write(Path(chosen)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        open_file_dialog(dialog, lambda chosen: self.write(Path(chosen)))
 
     def write(self, out: Path) -> None:
         """Write the project into a folder that doesn't exist yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.lora import starting_adapter
@@ -35,6 +35,7 @@ from lora_studio.gui.widgets.basics import (
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.self_test_text import format_badge
 
@@ -192,11 +193,11 @@ class MergingPage(StepPage):
 
     def pick(self) -> None:
         """Ask for an adapter folder and import it as a new run."""
-        dialog = QFileDialog(self.window(), tr("Select adapter folder"))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(lambda name: self.import_requested.emit("adapter", name))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(
+            self.window(),
+            tr("Select adapter folder"),
+            lambda name: self.import_requested.emit("adapter", name),
+        )
 
     # --- state --------------------------------------------------------------------------------
 

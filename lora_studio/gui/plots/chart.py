@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt, Signal
-from PySide6.QtGui import QColor, QWheelEvent
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QSizePolicy, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import set_scaled_sizes
+from lora_studio.gui.widgets.basics import WheelNeedsFocus
 
 Values = npt.NDArray[np.float64]
 
@@ -26,7 +27,7 @@ _LINE = 1.25
 REDRAW_EVERY = 250
 
 
-class _View(pg.PlotWidget):
+class _View(WheelNeedsFocus, pg.PlotWidget):
     """A view whose wheel zooms only while it has the focus, and otherwise scrolls the page."""
 
     def __init__(self, chart: Chart, show_all: Callable[[], None]) -> None:
@@ -34,12 +35,6 @@ class _View(pg.PlotWidget):
             chart, axisItems={"bottom": _WholeNumbers("bottom"), "left": AxisScale("left")}
         )
         self._show_all = show_all
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
     def mouseDoubleClickEvent(self, event: QGraphicsSceneMouseEvent) -> None:
         super().mouseDoubleClickEvent(event)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.project.project import SUFFIX
 from lora_studio.core.system import paths
@@ -15,6 +17,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.file_dialogs import choose_file
 
 
 class ProjectCommands(QObject):
@@ -34,30 +37,22 @@ class ProjectCommands(QObject):
     def ask_to_open(self) -> None:
         """Ask for a project file and open it."""
         start = self._state.draft.folder or self._preferences.get_new_project_parent()
-        self._choose(tr("Open project"), start).fileSelected.connect(
-            lambda name: self._state.open(Path(name))
-        )
+        self._choose(tr("Open project"), start, self._state.open)
 
     def locate(self, lost: Path) -> None:
         """Ask for the new path of a moved project."""
         start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
         title = tr("Locate {name}").format(name=lost.stem)
-        self._choose(title, start).fileSelected.connect(
-            lambda name: self.open_moved(lost, Path(name))
-        )
+        self._choose(title, start, partial(self.open_moved, lost))
 
     def open_moved(self, lost: Path, file: Path) -> None:
         """Open a moved project and forget its old path."""
         if self._state.open(file):
             self._preferences.remove_recent_project(lost)
 
-    def _choose(self, title: str, start: Path) -> QFileDialog:
+    def _choose(self, title: str, start: Path, open_project: Callable[[Path], object]) -> None:
         projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)
-        dialog = QFileDialog(self._window, title, str(start), projects)
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-        return dialog
+        choose_file(self._window, title, lambda name: open_project(Path(name)), start, projects)
 
     def open_sample(self) -> None:
         """Open the sample project, which is copied to the user's projects once."""

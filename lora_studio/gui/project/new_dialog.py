@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFileDialog, QLabel, QLineEdit, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QWidget
 
 from lora_studio.core.project import project
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row
 from lora_studio.gui.widgets.dialog import DIALOG_WIDTH, Dialog
+from lora_studio.gui.widgets.file_dialogs import choose_folder
 
 
 class NewProjectDialog(Dialog):
@@ -72,11 +73,12 @@ class NewProjectDialog(Dialog):
         self.create_button.setEnabled(not mistake)
 
     def _browse(self) -> None:
-        dialog = QFileDialog(self, tr("Folder for the project"), self.parent_folder.text())
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.parent_folder.setText)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(
+            self,
+            tr("Folder for the project"),
+            self.parent_folder.setText,
+            self.parent_folder.text(),
+        )
 
     def _accept(self) -> None:
         folder, name = self.folder, self.name.text().strip()

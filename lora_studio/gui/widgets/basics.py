@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt, QUrl
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtGui import QDesktopServices, QWheelEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -125,6 +125,19 @@ def separator() -> QFrame:
     return divider
 
 
+class WheelNeedsFocus:
+    """A mixin for widgets that ignore the wheel without focus, so that scrolling a page changes
+    no value.
+    """
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Pass the wheel on to the page unless the widget has the focus."""
+        if self.hasFocus():  # type: ignore[attr-defined]  # a method of the widget
+            super().wheelEvent(event)  # type: ignore[misc]
+        else:
+            event.ignore()
+
+
 class Card(QFrame):
     """A card with a title and a column of widgets."""
 
@@ -150,11 +163,7 @@ class Card(QFrame):
 
     def add(self, *parts: QWidget | QLayout) -> None:
         """Append widgets or layouts."""
-        for part in parts:
-            if isinstance(part, QLayout):
-                self.body.addLayout(part)
-            else:
-                self.body.addWidget(part)
+        _add_parts(self.body, parts)
 
 
 class CollapsibleSection(QWidget):
@@ -180,11 +189,7 @@ class CollapsibleSection(QWidget):
 
     def add(self, *parts: QWidget | QLayout) -> None:
         """Append widgets or layouts."""
-        for part in parts:
-            if isinstance(part, QLayout):
-                self.body.addLayout(part)
-            else:
-                self.body.addWidget(part)
+        _add_parts(self.body, parts)
 
     def is_open(self) -> bool:
         """Return whether the section is open."""
@@ -348,6 +353,11 @@ def flow_row(*parts: QWidget) -> QWidget:
 def _fill_box(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:
     box.setContentsMargins(0, 0, 0, 0)
     box.setSpacing(spacing)
+    _add_parts(box, parts)
+    return box
+
+
+def _add_parts(box: QBoxLayout, parts: Iterable[QWidget | QLayout | int | None]) -> None:
     for part in parts:
         if part is None:
             box.addStretch(1)
@@ -357,4 +367,3 @@ def _fill_box(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spac
             box.addLayout(part)
         else:
             box.addWidget(part)
-    return box

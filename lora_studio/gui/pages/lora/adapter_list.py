@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QWidget
 
 from lora_studio.core.lora.adapters import parse_weighted
 from lora_studio.core.problems import ProblemError
@@ -14,13 +14,14 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import button, column, tool_button
+from lora_studio.gui.widgets.basics import WheelNeedsFocus, button, column, tool_button
+from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
 _LARGEST = 10.0
 
 
-class WeightEditor(QDoubleSpinBox):
+class WeightEditor(WheelNeedsFocus, QDoubleSpinBox):
     """A spin box that ignores the wheel without focus, so that scrolling a page changes nothing."""
 
     def __init__(self, value: float, name: str) -> None:
@@ -34,13 +35,6 @@ class WeightEditor(QDoubleSpinBox):
         self.setKeyboardTracking(False)  # one change per number, not per digit
         self.setAccessibleName(tr("Weight of {name}").format(name=name))
         self.setValue(value)
-
-    def wheelEvent(self, event: Any) -> None:
-        """Pass the wheel on to the page while the editor isn't focused."""
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 class AdapterList(Control):
@@ -72,11 +66,7 @@ class AdapterList(Control):
 
     def pick(self) -> None:
         """Ask for the folder of an adapter."""
-        dialog = QFileDialog(self.window(), tr("Choose an adapter folder"))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.add_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self.window(), tr("Choose an adapter folder"), self.add_folder)
 
     def add_folder(self, folder: str) -> None:
         """Add an adapter with weight 1."""

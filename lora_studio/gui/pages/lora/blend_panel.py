@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import chat
@@ -15,7 +14,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.lora.adapter_list import WeightEditor
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import tool_button
+from lora_studio.gui.widgets.basics import WheelNeedsFocus, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
 #: Sliders range from 0 to twice the trained weight; typed numbers can be larger or negative.
@@ -98,7 +97,7 @@ class BlendPanel(QWidget):
         self.changed.emit(tuple(adapters))
 
 
-class _Slider(QSlider):
+class _Slider(WheelNeedsFocus, QSlider):
     """A slider that the wheel moves only while it is focused."""
 
     def __init__(self, name: str) -> None:
@@ -115,9 +114,3 @@ class _Slider(QSlider):
                 "adjust it."
             )
         )
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if self.hasFocus():
-            super().wheelEvent(event)
-        else:
-            event.ignore()

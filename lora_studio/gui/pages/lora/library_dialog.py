@@ -9,7 +9,6 @@ from PySide6.QtCore import QSize, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QScrollArea,
@@ -37,6 +36,7 @@ from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import StatusLabel
 
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
@@ -158,11 +158,7 @@ class AdapterLibraryDialog(Dialog):
 
     def pick(self) -> None:
         """Ask for another folder to list."""
-        dialog = QFileDialog(self, tr("Choose a folder with adapters"))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.add_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self, tr("Choose a folder with adapters"), self.add_folder)
 
     def add_folder(self, folder: str) -> None:
         """Add a folder to the adapter folders and list it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from lora_studio.core.memory import model_fit
 from lora_studio.core.model.catalog import ModelEntry, ModelLocation, ModelOutline
@@ -24,6 +24,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
+from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import StatusLabel
 
 #: Title and locations of each source.
@@ -166,11 +167,7 @@ class ModelBrowser(QWidget):
         self.refresh()
 
     def _pick(self) -> None:
-        dialog = QFileDialog(self.window(), tr("Choose a folder with models"))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.add_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self.window(), tr("Choose a folder with models"), self.add_folder)
 
     def add_folder(self, folder: str) -> None:
         """Add a folder to the model folders and list it."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import (
     QApplication,
-    QFileDialog,
     QHeaderView,
     QTableWidget,
     QTableWidgetItem,
@@ -26,6 +25,7 @@ from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 from lora_studio.gui.widgets.token_view import TokenView
 
 _SIZE = (760, 520)
@@ -94,12 +94,8 @@ class TallyDialog(Dialog):
 
     def pick(self) -> None:
         """Ask for the CSV file."""
-        dialog = QFileDialog(self, tr("Export votes"), "votes.csv", "CSV (*.csv)")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("csv")
-        dialog.fileSelected.connect(self.write)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        title = tr("Export votes")
+        choose_file_to_write(self, title, self.write, Path("votes.csv"), "CSV (*.csv)")
 
     def write(self, name: str) -> None:
         """Write one line per vote to a CSV file."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QPoint, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core import chat
 from lora_studio.core.chat import AdapterSpeaker, AnySpeaker, GgufSpeaker
@@ -15,6 +15,7 @@ from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing, get_palette, pixmap
+from lora_studio.gui.widgets.file_dialogs import choose_file, choose_folder
 
 #: Number of runs at the top level of the menu; older ones are in a submenu.
 _MAX_RUNS = 12
@@ -179,17 +180,16 @@ class SpeakerMenu(QPushButton):
         return lambda: self.chosen.emit(speaker)
 
     def _pick_adapter(self) -> None:
-        dialog = QFileDialog(self.window(), tr("Select adapter folder"))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(
-            lambda name: self.chosen.emit(speakers.create_adapter_speaker(name))
+        choose_folder(
+            self.window(),
+            tr("Select adapter folder"),
+            lambda name: self.chosen.emit(speakers.create_adapter_speaker(name)),
         )
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
 
     def _pick_gguf(self) -> None:
-        dialog = QFileDialog(self.window(), tr("Select GGUF file"), "", tr("GGUF files (*.gguf)"))
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(lambda name: self.chosen.emit(GgufSpeaker(file=name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_file(
+            self.window(),
+            tr("Select GGUF file"),
+            lambda name: self.chosen.emit(GgufSpeaker(file=name)),
+            name_filter=tr("GGUF files (*.gguf)"),
+        )

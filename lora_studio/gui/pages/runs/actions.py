@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, QUrl, Signal
 from PySide6.QtGui import QAction, QDesktopServices, QKeySequence
-from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
+from PySide6.QtWidgets import QMenu, QWidget
 
 from lora_studio.core.problems import Problem
 from lora_studio.core.runs import copies
@@ -29,6 +29,7 @@ from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import set_icon
 from lora_studio.gui.threads import BackgroundReader, TaskRunner
+from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
 
 @dataclass(frozen=True)
@@ -190,18 +191,14 @@ class RunActions(QObject):
 
     def _export_csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown
-        dialog = QFileDialog(
+        folder = self._state.draft.folder or Path.home()
+        choose_file_to_write(
             self._owner,
             tr("Export runs as CSV"),
-            str(self._state.draft.folder or Path.home()),
+            lambda file: self.write_csv(Path(file), runs),
+            folder / f"{self._state.name or 'project'}-runs.csv",
             tr("CSV files (*.csv)"),
         )
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("csv")
-        dialog.selectFile(f"{self._state.name or 'project'}-runs.csv")
-        dialog.fileSelected.connect(lambda file: self.write_csv(Path(file), runs))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
 
     def open_grid_search(self) -> None:
         """Open the grid search dialog, which queues a run for each combination of values."""

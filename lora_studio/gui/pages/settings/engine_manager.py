@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
 from lora_studio.client import worker
 from lora_studio.core import formatting
@@ -19,6 +19,7 @@ from lora_studio.gui.problems.messages import Messages, Toast
 from lora_studio.gui.problems.suggested_actions import ENGINE_PROBLEMS
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.setup import engines, folders
 from lora_studio.setup.events import Done, Ending, Event, Failed
 from lora_studio.setup.tools import StopFlag
@@ -135,12 +136,8 @@ class EngineManager(QObject):
             )
 
     def _ask_where(self) -> None:
-        start = str(folders.get_root().path.parent)
-        dialog = QFileDialog(self._window, tr("Choose a new folder for the engines"), start)
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.move_to)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        start = folders.get_root().path.parent
+        choose_folder(self._window, tr("Choose a new folder for the engines"), self.move_to, start)
 
     def move_to(self, folder: str) -> None:
         """Move all engines to another folder."""

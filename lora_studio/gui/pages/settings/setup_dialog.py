@@ -20,6 +20,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, with_title
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.file_dialogs import choose_folder, open_file_dialog
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.setup import detect, folders
 from lora_studio.setup.detect import Accelerator
@@ -148,15 +149,14 @@ class EngineDialog(Dialog):
         self._restart_plan(replace(self._request, variant=variant))
 
     def _choose_folder(self) -> None:
-        self._ask_folder(
-            tr("Choose a folder for the engine"), str(folders.get_root().path), self._set_folder
-        )
+        title = tr("Choose a folder for the engine")
+        choose_folder(self, title, self._set_folder, folders.get_root().path)
 
     def _set_folder(self, chosen: str) -> None:
         self._restart_plan(replace(self._request, to=Path(chosen)))
 
     def _choose_wheels(self) -> None:
-        self._ask_folder(tr("Choose a wheel folder"), "", self._set_wheels)
+        choose_folder(self, tr("Choose a wheel folder"), self._set_wheels)
 
     def _set_wheels(self, chosen: str) -> None:
         self._restart_plan(replace(self._request, wheelhouse=Path(chosen)))
@@ -166,16 +166,7 @@ class EngineDialog(Dialog):
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         # Not resolved: a virtual environment's link points to the Python outside of it.
         dialog.setOption(QFileDialog.Option.DontResolveSymlinks)
-        dialog.fileSelected.connect(lambda name: self.python_chosen.emit(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _ask_folder(self, title: str, start: str, take: object) -> None:
-        dialog = QFileDialog(self, title, start)
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(take)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        open_file_dialog(dialog, lambda name: self.python_chosen.emit(Path(name)))
 
     def _open_log(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folders.get_root().log)))

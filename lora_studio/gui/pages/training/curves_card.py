@@ -9,7 +9,7 @@ from typing import Literal
 
 from PySide6.QtCore import QBuffer, QIODevice, QSize
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem
@@ -26,6 +26,7 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette
 from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import Card
+from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
 Work = Callable[[BackgroundReader], object]
 Writer = Callable[[Path, BackgroundReader], None]
@@ -150,13 +151,9 @@ class CurvesCard(Card):
         name = f"{self.state.name or 'run'}-curves.{kind}"
         folder = self.state.draft.folder or Path.home()
         file_filter = tr("Images (*.png)") if kind == "png" else tr("CSV files (*.csv)")
-        dialog = QFileDialog(self, title, str(folder), file_filter)
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix(kind)
-        dialog.selectFile(name)
-        dialog.fileSelected.connect(lambda file: self._write(Path(file), write))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_file_to_write(
+            self, title, lambda file: self._write(Path(file), write), folder / name, file_filter
+        )
 
     def _write(self, file: Path, write: Writer) -> None:
         self._start_thread(
