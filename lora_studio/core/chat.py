@@ -135,15 +135,16 @@ class ChatQuestion(_Part):
 
 def get_speaker_key(speaker: AnySpeaker) -> str:
     """Return a short, stable name for a speaker, by which votes are counted."""
-    return _get_key(speaker, str, "{run}, {step}")
+    return _name_speaker(speaker, str, "{run}, {step}")
 
 
 def format_speaker_name(speaker: AnySpeaker) -> str:
     """Return the display name of a speaker; runs are named by their start time."""
-    return _get_key(speaker, timestamps.format_run_name, "{run}, step {step}")
+    return _name_speaker(speaker, timestamps.format_run_name, "{run}, step {step}")
 
 
-def _get_key(speaker: AnySpeaker, label: Callable[[str], str], checkpoint: str) -> str:
+def _name_speaker(speaker: AnySpeaker, label: Callable[[str], str], checkpoint: str) -> str:
+    """Return the name of a speaker; `label` names a run, `checkpoint` one of its checkpoints."""
     match speaker:
         case AdapterSpeaker(adapters=()):
             return "Base model"

@@ -38,7 +38,7 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
     with the completed downloads. Raises ProblemError and SetupCancelledError.
     """
     began = time.monotonic()
-    yield from delete_leftovers(plan.root, log)
+    yield from iter_leftover_deletion(plan.root, log)
     plan.check_disk()
     engine = _create_engine(plan)
     try:
@@ -50,10 +50,10 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
         engine = engine.model_copy(update={"bytes": removal.measure_folder(engine.folder)})
         engines.write_manifest(engine)
     except OSError as error:
-        yield from _delete_folders([engine.folder], log)
+        yield from _iter_deletion([engine.folder], log)
         raise _install_error(plan, error) from error
     except Exception:
-        yield from _delete_folders([engine.folder], log)
+        yield from _iter_deletion([engine.folder], log)
         raise
     except BaseException:  # the consumer has stopped listening
         engines.delete_folder(engine.folder)
@@ -69,17 +69,17 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
 def _clean_up(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
     """Delete what the engine replaces and its build files; reports what couldn't be deleted, since the engine works."""
     try:
-        yield from removal.remove_engines(engines.list_outdated_engines(root, engine), log)
+        yield from removal.iter_engine_deletion(engines.list_outdated_engines(root, engine), log)
     except ProblemError as error:
         log.write(str(error))
         yield Warned(problem=error.problems[0].model_copy(update={"severity": "warning"}))
     shutil.rmtree(root.downloads, ignore_errors=True)
 
 
-def _delete_folders(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
+def _iter_deletion(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
     """Delete unused files; failures are logged, and the next setup retries."""
     try:
-        yield from removal.delete_folders(folders, log)
+        yield from removal.iter_folder_deletion(folders, log)
     except ProblemError as error:
         log.write(str(error))
 
@@ -95,15 +95,15 @@ def _delete_cache_meanwhile(root: EngineRoot) -> Iterator[None]:
         work.join()
 
 
-def delete_leftovers(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
-    """Delete leftovers of killed setups except downloads; raises ProblemError."""
+def iter_leftover_deletion(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
+    """Delete leftovers of killed setups except downloads, yielding the progress; raises ProblemError."""
     left = list(engines.iter_unfinished_folders(root))
     for folder in left:
         log.write(f"{folder.name} was never finished")
         _kill_leftovers(folder)
-    yield from removal.delete_folders(left, log)
+    yield from removal.iter_folder_deletion(left, log)
     if root.trash.is_dir():
-        yield from _delete_folders([root.trash], log)
+        yield from _iter_deletion([root.trash], log)
     for scratch in root.path.glob("resolve-*"):
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -155,7 +155,7 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
     yield Progress(stage="Checking Python")
     # Don't resolve links: a virtual environment's interpreter links to its base.
     python = pythons.examine_python(path.expanduser().absolute(), stop, log)
-    yield from delete_leftovers(root, log)
+    yield from iter_leftover_deletion(root, log)
     app_wheel = provide_wheel(root.downloads, stop, log)
     name = engines.create_name("own", root)
     engine = Engine(

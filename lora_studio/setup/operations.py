@@ -357,9 +357,9 @@ def remove_engines(name: str, _stop: StopFlag) -> Iterator[Event]:
             chosen = [engines.get_engine(name, root)] if name else engines.list_engines(root)
             for engine in chosen:
                 engines.deselect_engine(engine, root)
-            yield from removal.remove_engines(chosen, log)
+            yield from removal.iter_engine_deletion(chosen, log)
             if not name:
-                yield from install.delete_leftovers(root, log)
+                yield from install.iter_leftover_deletion(root, log)
         if not name:
             root.delete()
             if not os.environ.get(folders.VARIABLE):  # takes precedence over the chosen folder

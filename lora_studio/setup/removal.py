@@ -19,13 +19,13 @@ STAGE = "Removing"
 _INTERVAL = 0.2
 
 
-def remove_engines(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
-    """Delete engines that aren't selected; raises ProblemError."""
+def iter_engine_deletion(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
+    """Delete engines that aren't selected, yielding the progress; raises ProblemError."""
     yield from _iter_deletion({one.folder: one.bytes for one in old}, log)
 
 
-def delete_folders(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
-    """Delete folders that aren't complete engines; raises ProblemError."""
+def iter_folder_deletion(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
+    """Delete folders that aren't complete engines, yielding the progress; raises ProblemError."""
     yield from _iter_deletion({one: measure_folder(one) for one in folders}, log)
 
 

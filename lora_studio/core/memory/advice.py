@@ -114,8 +114,8 @@ def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
     """
     yield from _with_smaller_micro_batch(MemoryChange(NO_TEXT, (), plan))
     current = MemoryChange(NO_TEXT, (), plan)
-    for rung in (_enable_checkpointing, _switch_optimizer, _shard_weights, _quantize):
-        if (next_one := rung(current)) is None:
+    for make_change in (_enable_checkpointing, _switch_optimizer, _shard_weights, _quantize):
+        if (next_one := make_change(current)) is None:
             continue
         current = next_one
         yield current
