@@ -94,7 +94,7 @@ def answer_gguf(
         )
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     end = create_turn_end_criteria(tokenizer)
-    prompts = [_render_prompt(tokenizer, turns) for turns in command.conversations]
+    prompts = [render_prompt(tokenizer, turns) for turns in command.conversations]
     longest = max((len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts), default=0)  # fmt: skip
     with Llama(
         file, context=longest + command.max_tokens + 64, cancelled=job.flags.cancel.is_set
@@ -186,7 +186,7 @@ def answer(
     job: JobContext,
 ) -> None:
     """Emit an answer to every conversation, in batches padded on the left."""
-    prompts = [_render_prompt(tokenizer, turns) for turns in command.conversations]
+    prompts = [render_prompt(tokenizer, turns) for turns in command.conversations]
     end = create_turn_end_criteria(tokenizer, network.generation_config.eos_token_id)
     settings = _create_generation_config(tokenizer, end, command)
     torch.manual_seed(command.seed)
@@ -319,7 +319,8 @@ def _iter_batches(prompts: Sequence[str]) -> Iterator[list[int]]:
         yield order[begin : begin + BATCH]
 
 
-def _render_prompt(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
+def render_prompt(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
+    """Return the text that the next answer continues; raises ProblemError."""
     try:
         return encoder.render(tokenizer, turns, prompt=True)
     except UnusableRow as error:

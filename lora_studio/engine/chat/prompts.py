@@ -10,7 +10,6 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lora_studio.core.chat import OllamaSpeaker
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
@@ -19,21 +18,8 @@ from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import store
+from lora_studio.engine.generation import render_prompt
 from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.tokens import encoder
-
-
-def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """Return the text that the next answer continues; raises ProblemError."""
-    try:
-        return encoder.render(tokenizer, messages, prompt=True)
-    except UnusableRow as error:
-        raise fail(
-            "chat.refused_by_template",
-            "The chat template can't render the conversation: {reason}.",
-            "Change the order or the roles of the messages.",
-            reason=error.reason,
-        ) from error
 
 
 def show_torch_prompt(

@@ -162,7 +162,7 @@ class Session:
             return self._stream_of_llama(base, open_model, question, job)
         tokenizer = open_model.loaded.tokenizer
         ids = tokenizer(
-            prompts.render_prompt(tokenizer, question.messages), add_special_tokens=False
+            generation.render_prompt(tokenizer, question.messages), add_special_tokens=False
         ).input_ids
         mix = _mix(speaker)
         tokens = TorchTokens(
@@ -186,7 +186,7 @@ class Session:
     ) -> AnswerStream:
         sampling = question.sampling
         ids = open_model.llama.tokenize(
-            prompts.render_prompt(open_model.tokenizer, question.messages)
+            generation.render_prompt(open_model.tokenizer, question.messages)
         )
         needed = len(ids) + sampling.max_tokens + 8
         if needed > open_model.llama.context_size:
