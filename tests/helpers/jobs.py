@@ -80,6 +80,16 @@ def handle(
     return channel
 
 
+def train(
+    run: RunFolder,
+    on_event: Callable[[Event, Flags], None] | None = None,
+    resume: bool = False,
+    **options: bool,
+) -> RecordingChannel:
+    """Train a run like the worker does; return the channel with all its events."""
+    return handle(commands.Train(run=str(run.path), resume=resume, **options), on_event)
+
+
 def new_run(folder: Path, **specs: dict[str, Any]) -> RunFolder:
     """Return a run with the given settings, such as model={"source": …}.
 

@@ -24,7 +24,7 @@ from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+from tests.helpers.jobs import handle, make_job, new_run, train, write_rows
 
 Start = Callable[..., RunFolder]
 
@@ -52,10 +52,6 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
         )
 
     return make
-
-
-def train(run: RunFolder, resume: bool = False, **on: Any) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), resume=resume), **on)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -30,7 +30,7 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+from tests.helpers.jobs import handle, make_job, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
@@ -55,10 +55,6 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
         )
 
     return make
-
-
-def train(run: RunFolder, resume: bool = False) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), resume=resume))
 
 
 def loss_of_saved(run: RunFolder) -> float:

@@ -23,7 +23,7 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.jobs import RecordingChannel, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
@@ -50,12 +50,6 @@ def start(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Start:
         )
 
     return make
-
-
-def train(
-    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
-) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
 
 
 def pausing(at: Callable[[Event], bool]) -> Callable[[Event, Flags], None]:

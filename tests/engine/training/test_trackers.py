@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import trackers
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.jobs import new_run, train, write_rows
 from tests.helpers.wandb_file import records
 
 ROWS: list[Any] = [
@@ -50,12 +50,6 @@ def make_run(folder: Path, tiny: TinyModel, *chosen: str) -> RunFolder:
             "save_every": 2, "trackers": chosen,
         },
     )  # fmt: skip
-
-
-def train(
-    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
-) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
 
 
 def train_with_a_break(run: RunFolder) -> dict[int, float]:

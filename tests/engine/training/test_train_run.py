@@ -24,7 +24,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.jobs import RecordingChannel, new_run, train, write_rows
 from tests.helpers.tiny_models import FAMILIES
 
 ROWS = [
@@ -53,12 +53,6 @@ def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
 
 
 Start = Callable[..., RunFolder]
-
-
-def train(
-    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
-) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
 
 
 def losses(channel: RecordingChannel) -> dict[int, float]:

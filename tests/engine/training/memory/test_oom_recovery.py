@@ -26,7 +26,7 @@ from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.jobs import handle, new_run, train, write_rows
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "sft": [{"instruction": f"What is {n}?", "output": f"It is {n}" + ", said Pim" * (n % 7) + "."}
@@ -58,10 +58,6 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
         )
 
     return make
-
-
-def train(run: RunFolder, **how: bool) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), **how))
 
 
 class Limit:

@@ -24,7 +24,7 @@ from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import EvaluationResult
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.jobs import RecordingChannel, handle, new_run, train, write_rows
 
 ROWS = [
     {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim." + " Yes." * (n % 5)}
@@ -50,12 +50,6 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
         )
 
     return make
-
-
-def train(
-    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
-) -> RecordingChannel:
-    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
 
 
 def steps_of(channel: RecordingChannel, kind: Any) -> list[int]:
