@@ -22,7 +22,6 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.formats.loss_masks import shift_ranges
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import Tools, refuse_template
@@ -93,7 +92,6 @@ class ShapeRenderer:
             return Rendered(
                 rendered.text,
                 _without(rendered.spans, rendered.thoughts),
-                holes=rendered.holes,
                 left_out=rendered.left_out,
                 unshown=rendered.unshown,
             )
@@ -228,7 +226,7 @@ def _get_key(turns: Sequence[Message]) -> _Key | None:
     """
     key: list[object] = []
     for turn in turns:
-        if turn.tool_calls or turn.role == "tool" or turn.untrained:
+        if turn.tool_calls or turn.role == "tool":
             return None
         content = turn.content
         is_blank = not content.strip()
@@ -285,6 +283,4 @@ def _without_thinking(turn: Message) -> Message:
         content = parts[4].lstrip("\n")
     if content == turn.content and not turn.thinking:
         return turn
-    untrained = shift_ranges(turn.untrained, len(turn.content) - len(content), turn.content)
-    changes = {"thinking": "", "content": content, "untrained": untrained}
-    return turn.model_copy(update=changes)
+    return turn.model_copy(update={"thinking": "", "content": content})
