@@ -45,7 +45,7 @@ def test_column_history_contains_its_own_answers() -> None:
         ("assistant", "one"),
         ("user", "And now?"),
     ]
-    # The other column did not answer the first question: roles still take turns.
+    # The other column didn't answer the first question, but roles still alternate.
     assert [each.role for each in conversation.build_messages(0, 1)] == ["system", "user"]
 
 

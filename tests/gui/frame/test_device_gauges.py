@@ -161,9 +161,9 @@ def test_sampling_runs_in_its_own_thread_and_stops_at_once(qtbot: QtBot) -> None
         return DeviceSample(1.0, GIB, 2 * GIB)
 
     gauges = DeviceGauges(read, every=60)
-    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as seen:
+    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as signal:
         gauges.start()
-    assert seen.args == [DeviceSample(1.0, GIB, 2 * GIB)]
+    assert signal.args == [DeviceSample(1.0, GIB, 2 * GIB)]
     assert where == [where[0]]
     assert where[0] != threading.get_ident()
     gauges.leave()
