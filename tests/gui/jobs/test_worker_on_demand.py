@@ -23,7 +23,7 @@ class SlowToEndWorker:
         self.may_go = threading.Event()
         log.append(f"{number} begins")
 
-    def events(self) -> Iterator[events.Event]:
+    def iter_events(self) -> Iterator[events.Event]:
         yield events.Hello(protocol=events.PROTOCOL, app_version="0", pid=1)
         self._killed.wait(WAIT / 1000)
         self.may_go.wait(WAIT / 1000)

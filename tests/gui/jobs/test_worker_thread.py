@@ -218,7 +218,7 @@ def test_killing_a_starting_worker_leaves_no_process(follow: Follow) -> None:
 class BrokenLink(worker.Worker):
     """A worker whose events become unreadable, as after a disk failure."""
 
-    def events(self) -> Iterator[events.Event]:
+    def iter_events(self) -> Iterator[events.Event]:
         yield from itertools.islice(super().iter_events(), 1)
         self.kill()
         raise ConnectionResetError("the disk has gone")
