@@ -3593,10 +3593,6 @@
             <translation>JSON-Objekte</translation>
         </message>
         <message>
-            <source>JSON table</source>
-            <translation>JSON-Tabelle</translation>
-        </message>
-        <message>
             <source>KL divergence: {kl:.3g} nats.</source>
             <translation>KL-Divergenz: {kl:.3g} Nats.</translation>
         </message>
@@ -6021,6 +6017,10 @@
         <message>
             <source>Save it as CSV (UTF-8) or as plain text.</source>
             <translation>Speichern Sie sie als CSV (UTF-8) oder als reinen Text.</translation>
+        </message>
+        <message>
+            <source>Save it as JSON lines, in pandas with orient="records" and lines=True.</source>
+            <translation>Speichere die Datei als JSON Lines, in pandas mit orient="records" und lines=True.</translation>
         </message>
         <message>
             <source>Save it as JSON or JSON lines.</source>
@@ -11268,6 +11268,10 @@
         <message>
             <source>{name} has no training steps to compare.</source>
             <translation>{name} hat keine Trainingsschritte zum Vergleichen.</translation>
+        </message>
+        <message>
+            <source>{name} has pandas' layout “split” or “index”, which LoRA Studio can't read.</source>
+            <translation>{name} hat das pandas-Layout „split“ oder „index“, das LoRA Studio nicht lesen kann.</translation>
         </message>
         <message>
             <source>{name} initializes from the base weights, which are quantized.</source>

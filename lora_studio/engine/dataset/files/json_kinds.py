@@ -11,12 +11,11 @@ from typing import Any, Literal
 import orjson
 
 from lora_studio.core.dataset.formats.columns import count_known_names
-from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.engine.dataset.files import nested_rows
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 
-JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json table"]
+JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json texts"]
 
 _START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
@@ -35,7 +34,8 @@ class JsonShape:
 
     `lists` are the object's other lists of rows, or all of them where it isn't known which is meant.
     `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
-    instructions. `about` are names and texts that belong to every row.
+    instructions. `about` are names and texts that belong to every row. `is_readable` is False for
+    layouts that are recognized only to refuse them.
     """
 
     kind: JsonKind
@@ -43,6 +43,7 @@ class JsonShape:
     lists: tuple[str, ...] = ()
     is_nested: bool = False
     about: tuple[tuple[str, str], ...] = ()
+    is_readable: bool = True
 
 
 def is_named_json(name: str) -> bool:
@@ -68,7 +69,7 @@ def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonS
     object with several.
     """
     shape = _detect_shape(head, name, is_whole=is_whole, split=split)
-    if shape is None or shape.kind in ("json columns", "json table"):
+    if shape is None or shape.kind in ("json columns", "json texts"):
         return shape
     return replace(shape, is_nested=nested_rows.has_nested_rows(head))
 
@@ -82,8 +83,8 @@ def _detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> Json
     if _is_lines(start, first, name, is_whole=is_whole):
         return JsonShape("json lines")
     if start[:1] == b"[":
-        if first is not None and _is_table(try_parse(first)):
-            return JsonShape("json table")
+        if first is not None and _is_list_of(try_parse(first), str):
+            return JsonShape("json texts")
         likely = named or (item := _find_first_value(start, 1)) is None or is_json(item)
         return JsonShape("json list") if likely else None
     if start[:1] != b"{":
@@ -151,10 +152,10 @@ def _find_first_value(start: bytes, depth: int) -> bytes | None:
 def _detect_object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
     """Return what a lone object is: a list of rows in it, its columns, or a row itself."""
     document = _try_parse_object(whole)
-    if document is not None and _is_table(document):
-        return JsonShape("json table")
     if document is not None and _is_columns(document):
         return JsonShape("json columns")
+    if document is not None and _is_pandas_table(document):
+        return JsonShape("json columns", is_readable=False)
     lists = list(_iter_lists(head))
     rows = {
         name: offset
@@ -254,37 +255,15 @@ def _is_columns(document: dict[str, Any]) -> bool:
     return False
 
 
-# --- a table ----------------------------------------------------------------------------------
-
-
-def split_table(document: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns and rows of a document that is a table, else two empty lists.
-
-    Tables are a list of texts, what pandas writes as `split` and `index`, and rows by a key each.
-    """
-    if _is_list_of(document, str):
-        return ["text"], [[text] for text in document]
-    if not isinstance(document, dict):
-        return [], []
-    names, lists = document.get("columns"), document.get("data")
-    if names and lists and _is_list_of(names, str) and _is_list_of(lists, list):
-        return names, lists if all(len(row) == len(names) for row in lists) else []
+def _is_pandas_table(document: dict[str, Any]) -> bool:
+    """Return whether an object is what pandas writes as `split`, or as `index`: a key for each row."""
+    if _is_list_of(document.get("columns"), str) and _is_list_of(document.get("data"), list):
+        return True
     rows = list(document.values())
     if not _is_list_of(rows, dict) or len(rows) < 2 or count_known_names(document):
-        return [], []
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    common = set(columns).intersection(*rows)
-    is_split = any(detect_split(name) for name in document)
-    if is_split or not (count_known_names(common) or len(common) == len(columns) > 0):
-        return [], []
-    if all(name.isdigit() for name in columns):
-        return [], []
-    return columns, [[row.get(name) for name in columns] for row in rows]
+        return False
+    return count_known_names(set(rows[0]).intersection(*rows)) > 0
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
-
-
-def _is_table(document: Any) -> bool:
-    return bool(split_table(document)[1])

@@ -22,7 +22,6 @@ from lora_studio.engine.dataset.files.blocks import (
     write_row,
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.files.json_kinds import split_table
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
 from lora_studio.engine.dataset.files.nested_rows import find_row_offsets, unnest_rows
 from lora_studio.engine.dataset.files.sniffing import Container, file_error
@@ -45,8 +44,8 @@ def read_blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> I
             return _read_items(container, stream, notes)
         case "json columns":
             return group_rows(_read_columns(container, stream, notes))
-        case "json table":
-            return group_rows(_read_document_rows(container, stream, notes))
+        case "json texts":
+            return group_rows(_read_texts(container, stream, notes))
         case "csv":
             return group_rows(_read_table_rows(container, stream, notes))
         case _:
@@ -254,14 +253,11 @@ def _parse_document(container: Container, stream: ByteStream) -> Any:
         ) from error
 
 
-def _read_document_rows(
-    container: Container, stream: ByteStream, notes: ReadNotes
-) -> Iterator[LocatedRow]:
-    """Yield the rows of a table that is written as one JSON document."""
-    columns, rows = split_table(_parse_document(container, stream))
-    notes.columns |= dict.fromkeys(columns)
-    for values in rows:
-        raw, fault = write_row(dict(zip(columns, values, strict=True)))
+def _read_texts(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
+    """Yield the rows of a list of texts."""
+    notes.columns |= {"text": None}
+    for value in _parse_document(container, stream):
+        raw, fault = write_row({"text": value})
         yield raw, 0, -1, fault
 
 

@@ -82,7 +82,7 @@ _TITLES: dict[Kind, Text] = {
     "json list": text("JSON list"),
     "json objects": text("JSON objects"),
     "json columns": text("JSON columns"),
-    "json table": text("JSON table"),
+    "json texts": text("JSON list"),
     "text": text("Text"),
     "parquet": text("Parquet"),
     "arrow": text("Arrow"),
@@ -284,6 +284,14 @@ def _recognize_json(container: Container, head: bytes, name: str, split: str) ->
         )
     if shape is None:
         return None
+    if not shape.is_readable:
+        raise file_error(
+            container.path,
+            "dataset.json_layout",
+            "{name} has pandas' layout “split” or “index”, which LoRA Studio can't read.",
+            'Save it as JSON lines, in pandas with orient="records" and lines=True.',
+            name=container.name,
+        )
     if shape.kind != "json list" and shape.lists:
         raise file_error(
             container.path,

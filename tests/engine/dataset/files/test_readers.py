@@ -88,12 +88,6 @@ JSON_FILES = {
         "JSON columns",
         json.dumps({key: {"0": text, "1": text} for key, text in QA.items()}),
     ),
-    "rows beside the names of columns": (
-        "JSON table",
-        json.dumps({"columns": [*QA], "index": [0, 1], "data": [[*QA.values()]] * 2}),
-    ),
-    "rows by number": ("JSON table", json.dumps({"0": QA, "1": QA})),
-    "rows by a key of each": ("JSON table", json.dumps({"q-17": QA, "q-21": QA}, indent=2)),
 }
 
 
@@ -600,6 +594,12 @@ def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> Non
         ("a.csv", b"question,answer\n", "dataset.empty", "no rows"),
         ("a.json", b"hello", "dataset.not_json", "“hello”"),
         ("a.json", b'{"one": [{"a": 1}], "two": [{"a": 2}]}', "dataset.no_rows", "one, two"),
+        (
+            "a.json", json.dumps({"columns": [*QA], "index": [0], "data": [[*QA.values()]]}).encode(),
+            "dataset.json_layout", "pandas' layout",
+        ),
+        ("a.json", json.dumps({"0": QA, "1": QA}).encode(), "dataset.json_layout", "pandas' layout"),
+        ("a.json", json.dumps({"a": QA, "b": QA}).encode(), "dataset.json_layout", "pandas' layout"),
         ("a.pdf", b"%PDF-1.7 abc", "dataset.not_text", "a PDF document"),
         ("a.pkl", b"\x80\x04\x95abc", "dataset.not_text", "a pickle"),
         ("a.bin", bytes(range(256)) * 20, "dataset.not_text", "is not text"),
@@ -628,6 +628,9 @@ def test_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> Non
         "only a header",
         "plain word",
         "two lists",
+        "split layout",
+        "rows by number",
+        "rows by key",
         "PDF",
         "pickle",
         "binary",
