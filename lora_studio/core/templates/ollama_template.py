@@ -6,7 +6,6 @@ on other conversations (`proof`). No model is recognized by name.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -19,7 +18,7 @@ from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan
 from lora_studio.core.templates.feature_detection import probe_template
 from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.probing.decision_trees import NotDerivableError
-from lora_studio.core.templates.probing.prober import ODD_PADDING, Prober, ProbeRenderer
+from lora_studio.core.templates.probing.prober import Prober, ProbeRenderer
 from lora_studio.core.templates.server.data import Message
 from lora_studio.core.templates.server.terms import DerivedTemplate as DerivedTemplate
 from lora_studio.core.templates.server.terms import TemplateAlternative
@@ -47,7 +46,8 @@ def derive(
     try:
         render, sample, notes = _accepted(render)
         strip = bos if server_adds_bos and sample.startswith(bos) else ""
-        plan, proven, left_out = _with_any_padding(Prober(render, strip), frozen_date)
+        plan = probe_template(Prober(render, strip))
+        proven, left_out = _richest(plan, frozen_date)
     except NotDerivableError as error:
         return DerivedTemplate(reason=error.reason)
     limits = proven.limits
@@ -69,30 +69,6 @@ def derive(
         limits=limits,
         needs=proven.needs,
     )
-
-
-def _with_any_padding(
-    prober: Prober, frozen: date | None
-) -> tuple[DerivationPlan, ProvenTemplate, list[Text]]:
-    """Return the plan, its TEMPLATE, and why features are omitted; raises NotDerivableError.
-
-    Unusual white space is probed only if the usual one does not lead to a proof.
-    """
-    first_result: tuple[DerivationPlan, ProvenTemplate, list[Text]] | NotDerivableError
-    try:
-        plan = probe_template(prober)
-        first_result = plan, *_richest(plan, frozen)
-    except NotDerivableError as error:
-        first_result = error
-    if isinstance(first_result, NotDerivableError) or first_result[1].difference is not None:
-        with contextlib.suppress(NotDerivableError):
-            plan = probe_template(replace(prober, padding=ODD_PADDING, _seen={}))
-            proven, left_out = _richest(plan, frozen)
-            if proven.difference is None:
-                return plan, proven, left_out
-    if isinstance(first_result, NotDerivableError):
-        raise first_result
-    return first_result
 
 
 def _richest(plan: DerivationPlan, frozen: date | None) -> tuple[ProvenTemplate, list[Text]]:

@@ -733,8 +733,12 @@ def test_bos_follows_whether_the_server_adds_it() -> None:
             "rejects a single user message: no system",
         ),
         ("{{ strftime_now('%H') }}" + CHATML, "the date format %H contains %H"),
+        (
+            CHATML.replace("m.content", "m.content.strip(' ')"),
+            "whitespace around a message changes the adjacent text",
+        ),
     ],
-    ids=["raises", "upper-case", "length", "reversed", "needs-system-message", "hour"],
+    ids=["raises", "upper-case", "length", "reversed", "needs-system-message", "hour", "spaces"],
 )
 def test_underivable_template_is_refused_with_a_reason(source: str, reason: str) -> None:
     derivation = derived(source)
@@ -823,15 +827,8 @@ def test_inexpressible_construct_is_named_with_an_alternative(source: str, const
     assert derivation.alternative.derived.proven
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["strip(' ')", "strip(' \n')", "lstrip(' ')", "rstrip('\n\t ')", "strip('\n')"],
-    ids=["space", "space-and-newline", "leading", "trailing", "newline"],
-)
-def test_selective_whitespace_stripping_is_matched(
-    content: str,
-) -> None:
-    derivation = derived(CHATML.replace("m.content", f"m.content.{content!s}"))
+def test_stripping_of_newlines_alone_is_matched() -> None:
+    derivation = derived(CHATML.replace("m.content", "m.content.strip('\\n')"))
     assert (derivation.proven, str(derivation.reason)) == (True, "")
 
 

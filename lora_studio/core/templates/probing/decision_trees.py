@@ -37,9 +37,6 @@ class TrimPart(StrEnum):
     NONE = "nothing"
     NEWLINES = "newlines"
     ALL = "blanks"
-    SPACES = "spaces"
-    LINES = "spaces and newlines"
-    PLAIN = "plain blanks"
 
     @property
     def characters(self) -> str | None:
@@ -55,10 +52,7 @@ class TrimPart(StrEnum):
         return text.rstrip(self.characters)
 
 
-_TRIMMED = {
-    TrimPart.NONE: "", TrimPart.NEWLINES: "\n", TrimPart.ALL: None, TrimPart.SPACES: " ", TrimPart.LINES: " \n",
-    TrimPart.PLAIN: " \t\n\r",
-}  # fmt: skip
+_TRIMMED = {TrimPart.NONE: "", TrimPart.NEWLINES: "\n", TrimPart.ALL: None}
 
 
 @dataclass(frozen=True, slots=True)

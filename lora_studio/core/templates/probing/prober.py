@@ -76,25 +76,9 @@ class DateMarks:
                 yield FixedPart(piece)
 
 
-@dataclass(frozen=True, slots=True)
-class Padding:
-    """White space to put around contents, which distinguishes some kinds of trimming."""
-
-    left: str
-    right: str
-    trims: tuple[TrimPart, ...]
-
-
-#: Line feeds: 5 right, 2 left, so that all ways of trimming both sides of a gap differ.
-USUAL_PADDING = Padding(
-    "\n\n \t ", " \t\n\n\n\n\n", (TrimPart.NONE, TrimPart.NEWLINES, TrimPart.ALL)
-)
-#: For templates that strip only some kinds of white space: the outermost ones differ.
-ODD_PADDING = Padding(
-    " \n\t\u00a0 \n",
-    "\n \u00a0\t\t\n\n\n\n   ",
-    (TrimPart.NONE, TrimPart.SPACES, TrimPart.LINES, TrimPart.PLAIN, TrimPart.ALL),
-)
+#: White space to put around contents. Line feeds: 5 right, 2 left, so that all ways of trimming
+#: both sides of a gap differ.
+_LEFT, _RIGHT = "\n\n \t ", " \t\n\n\n\n\n"
 
 Write = Callable[[str], str]
 _NAMES = r"Z(?:u\d+u|a\d+a|b\d+b|k\d+k|m\d+m|i\d{5}i|s0s)Z"
@@ -164,7 +148,7 @@ class Prober:
     how non-text arguments are written, if not as texts are. `offer` is, for a template that writes
     tool parameters separately, how a marked tool and how any tool is written. `numbering` is how
     calls are numbered, if they are; `first_call_only`: all calls of a message but the first are
-    omitted. `padding` is put around contents to find out what is trimmed.
+    omitted.
     """
 
     render: ProbeRenderer
@@ -175,7 +159,6 @@ class Prober:
     offer: tuple[Form, Form] | None = None
     numbering: CountPart | None = None
     first_call_only: bool = False
-    padding: Padding = USUAL_PADDING
     dates: DateMarks = field(default_factory=DateMarks)
     _seen: dict[ProbeConversation, list[ProbeSample] | Exception] = field(default_factory=dict)
     _folder: JsonFolder = field(default_factory=JsonFolder)
@@ -224,13 +207,15 @@ class Prober:
         plain = _cut(text, quoted)
         _check_marks(talk, plain.marks)
         unpadded = {mark.text.strip('"').replace("\\", "") for mark in plain.marks if not mark.pads}
-        left, right = self.padding.left, self.padding.right
-        padded = _cut(self.talk(talk, lambda m: m if m in unpadded else left + m + right), quoted)
+        padded = _cut(
+            self.talk(talk, lambda mark: mark if mark in unpadded else _LEFT + mark + _RIGHT),
+            quoted,
+        )
         if padded.marks != plain.marks:
             raise NotDerivableError(
                 "messages are rendered differently when their content has surrounding whitespace"
             )
-        trims = _solve(plain, padded, self.padding)
+        trims = _solve(plain, padded)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
         for index, word in enumerate(talk.codes):
@@ -335,9 +320,7 @@ class Prober:
 
         try:
             bare = _cut(self.talk(talk, write))
-            padded = _cut(
-                self.talk(talk, lambda mark: write(mark, self.padding.left, self.padding.right))
-            )
+            padded = _cut(self.talk(talk, lambda mark: write(mark, _LEFT, _RIGHT)))
         except Exception:  # foreign code; the proof decides what this means
             return {}
         if not bare.marks == padded.marks == plain.marks:
@@ -346,8 +329,8 @@ class Prober:
         for index, mark in enumerate(plain.marks):
             if mark.kind == "a" and bare.gaps[index] == plain.gaps[index]:
                 before, after = plain.gaps[index], plain.gaps[index + 1]
-                for left, right in product(self.padding.trims, repeat=2):
-                    one, two = left.left(self.padding.left), right.right(self.padding.right)
+                for left, right in product(TrimPart, repeat=2):
+                    one, two = left.left(_LEFT), right.right(_RIGHT)
                     if (before + one, two + after) == padded.gaps[index : index + 2]:
                         trims[mark.text] = left, right
         return trims
@@ -384,17 +367,17 @@ def _check_marks(talk: ProbeConversation, marks: Sequence[_Mark]) -> None:
         raise NotDerivableError("the content of a user message is omitted")
 
 
-def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[TrimPart, TrimPart]]:
+def _solve(plain: _Pieces, padded: _Pieces) -> list[tuple[TrimPart, TrimPart]]:
     """Return the left and right trim of each mark, from the gaps with and without padding."""
     lefts: list[TrimPart] = []
     rights: list[TrimPart] = []
     pads = [False, *(mark.pads for mark in plain.marks), False]
     for index, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
-        before = padding.trims if pads[index] else (TrimPart.NONE,)
-        after = padding.trims if pads[index + 1] else (TrimPart.NONE,)
+        before = tuple(TrimPart) if pads[index] else (TrimPart.NONE,)
+        after = tuple(TrimPart) if pads[index + 1] else (TrimPart.NONE,)
         for right, left in product(before, after):
-            guess = right.right(padding.right) if pads[index] else ""
-            guess += gap + (left.left(padding.left) if pads[index + 1] else "")
+            guess = right.right(_RIGHT) if pads[index] else ""
+            guess += gap + (left.left(_LEFT) if pads[index + 1] else "")
             if guess == observed:
                 rights.append(right)
                 lefts.append(left)
