@@ -44,6 +44,7 @@ from lora_studio.setup.operations import SetupRequest
 from tests import screenshots_model
 from tests.helpers import fake_engine, model_facts, playground_shots
 from tests.helpers.runs_pictures import runs_shots
+from tests.helpers.scenarios import emit, wait_until
 from tests.helpers.set_up_script import NO_NETWORK, Script
 
 SIZES = ((1280, 800), (1920, 1080))
@@ -53,26 +54,26 @@ THEMES: tuple[theme.Mode, ...] = ("light", "dark")
 def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return what the workers find and do."""
     return playground_shots.scenario(folder) | {
-        "inspect_devices": [_emit(model_facts.devices(6 * model_facts.GIB))],
-        "inspect_model": [_emit(model_facts.model())],
+        "inspect_devices": [emit(model_facts.devices(6 * model_facts.GIB))],
+        "inspect_model": [emit(model_facts.model())],
         **screenshots_model.scenario(),
-        "inspect_dataset": [_emit(_dataset(folder / "Projects" / "support-bot"))],
-        "read_rows": [_emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
-        "show_row": [_emit(_long_row())],
-        "measure_dataset": [_emit(_lengths())],
-        "lint_dataset": [_emit(model_facts.findings(_LEAKED))],
-        "estimate_sizes": [_emit(model_facts.sizes())],
+        "inspect_dataset": [emit(_dataset(folder / "Projects" / "support-bot"))],
+        "read_rows": [emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
+        "show_row": [emit(_long_row())],
+        "measure_dataset": [emit(_lengths())],
+        "lint_dataset": [emit(model_facts.findings(_LEAKED))],
+        "estimate_sizes": [emit(model_facts.sizes())],
         "inspect_ollama": [
-            _emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
+            emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
         ],
         "train": [
-            _emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
-            _emit(model_facts.adapter()),
+            emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
+            emit(model_facts.adapter()),
             {"steps": 240, "seconds": 0.03, "save_every": 80},
-            _emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
+            emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
             {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
         ],
-        "plan_merge": [_emit(_MERGE_PLAN)],
+        "plan_merge": [emit(_MERGE_PLAN)],
         "merge": _merge_steps(folder),
         "export": _export_steps(folder),
     }
@@ -81,37 +82,37 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def _merge_steps(folder: Path) -> list[dict[str, Any]]:
     """Return what the worker does while it merges."""
     return [
-        _emit(
+        emit(
             events.ShardWritten(
                 file="model-00001-of-00002.safetensors", number=1, of=2, bytes=5_000_000_000
             )
         ),
-        _emit(
+        emit(
             events.Progress(
                 stage="merging", done=5_400_000_000, total=6_430_000_000, unit="bytes", eta_s=6
             )
         ),
         {"sleep": 1.5},
         {"make": ["merged/config.json", "merged/model.safetensors"]},
-        _emit(
+        emit(
             events.Merged(
                 folder=str(folder), bytes=6_430_000_000, dtype="bf16", tensors_changed=196
             )
         ),
-        _emit(_self_test("merged", 1.0, 0.0)),
+        emit(_self_test("merged", 1.0, 0.0)),
     ]
 
 
 def _export_steps(folder: Path) -> list[dict[str, Any]]:
     """Return what the worker does while it exports."""
     return [
-        _emit(
+        emit(
             events.TemplateDerived(
                 template=_TEMPLATE, stops=("<|im_end|>",), proven=True, conversations=24
             )
         ),
         *(
-            _emit(
+            emit(
                 events.GgufWritten(
                     file=str(folder / f"support-bot-{name}.gguf"),
                     quantization=name,
@@ -121,9 +122,9 @@ def _export_steps(folder: Path) -> list[dict[str, Any]]:
             )
             for name, size in (("Q4_K_M", 2_020_000_000), ("Q8_0", 3_420_000_000))
         ),
-        _emit(_self_test("Q4_K_M", 0.962, 0.021)),
-        _emit(_self_test("Q8_0", 0.994, 0.002)),
-        _emit(
+        emit(_self_test("Q4_K_M", 0.962, 0.021)),
+        emit(_self_test("Q8_0", 0.994, 0.002)),
+        emit(
             events.OllamaCreated(
                 host="http://127.0.0.1:11434", name="support-bot", version="0.13.2"
             )
@@ -166,12 +167,12 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield from training_shots(window)
     yield from _merging_and_export_shots(window)
     yield from playground_shots.shots(window)
-    yield from runs_shots(window, _until)
+    yield from runs_shots(window, wait_until)
     window.show_page("settings")
     QTest.qWait(300)
     yield "settings", window
     window.show_page("home")
-    _until(lambda: all(item.is_loaded for item in window.home.summaries), 10)
+    wait_until(lambda: all(item.is_loaded for item in window.home.summaries), 10)
     yield "home", window
     window.close()
     window.deleteLater()
@@ -186,10 +187,10 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "export-straight", window
     window.show_page("merging")
     window.launcher.request("merge")
-    _until(lambda: window.pages["merging"].shard is not None, 10)
+    wait_until(lambda: window.pages["merging"].shard is not None, 10)
     QTest.qWait(200)
     yield "merging-running", window
-    _until(lambda: not window.jobs.running, 30)
+    wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     yield "merging-done", window
     window.message_bar.hide()
@@ -197,7 +198,7 @@ def _merging_and_export_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(900)
     yield "export", window
     window.launcher.request("export")
-    _until(lambda: not window.jobs.running, 30)
+    wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     yield "export-done", window
     bar = window.pages["export"].area.verticalScrollBar()
@@ -217,7 +218,7 @@ def _settings_shots(window: Window, folder: Path) -> Iterator[tuple[str, QWidget
     dialog.reject()
     project = make_project(folder)
     window.open_project(project)
-    _until(lambda: window.state.facts.dataset is not None or window.page_name != "dataset", 3)
+    wait_until(lambda: window.state.facts.dataset is not None or window.page_name != "dataset", 3)
     for step in STEPS[:4]:
         window.show_page(step)
         QTest.qWait(900)
@@ -272,10 +273,10 @@ def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
         control = EngineControl(make=script)
         dialog = EngineDialog(control, SetupRequest(), window)
         dialog.show()
-        _until(lambda control=control: control.ending is not None, 10)
+        wait_until(lambda control=control: control.ending is not None, 10)
         if name == "progress":
             control.carry_out()
-            _until(lambda control=control: control.share is not None, 10)
+            wait_until(lambda control=control: control.share is not None, 10)
         yield f"engine-{name}", dialog
         dialog.reject()
         control.leave()
@@ -286,7 +287,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page: Any = window.pages["training"]
     window.show_page("training")
     window.launcher.request("train")
-    _until(lambda: (window.jobs.progress.share or 0) > 0.6, 30)
+    wait_until(lambda: (window.jobs.progress.share or 0) > 0.6, 30)
     yield "training-running", window
     page.plot.read_at(100)
     yield "training-reading", window
@@ -296,7 +297,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     assert closing is not None
     yield "dialog-closing", closing
     closing.reject()
-    _until(lambda: not window.jobs.running, 30)
+    wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     window.message_bar.hide()
     yield "training-done", window
@@ -305,7 +306,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "dialog-picture", dialog
     dialog.reject()
     window.launcher.request("train")  # another run to compare with
-    _until(lambda: (window.jobs.progress.share or 0) > 0.5, 30)
+    wait_until(lambda: (window.jobs.progress.share or 0) > 0.5, 30)
     page.plot.bar.compare_opened.emit()
     page.plot.bar.compare.menu().actions()[0].trigger()
     page.plot.bar.strip.setCurrentIndex(page.plot.bar.strip.findData("grad_norm"))
@@ -314,7 +315,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.plot.read_at(90)
     yield "training-compared", window
     page.plot.read_at(None)
-    _until(lambda: not window.jobs.running, 30)
+    wait_until(lambda: not window.jobs.running, 30)
     QTest.qWait(300)
     window.message_bar.hide()
     yield "training-done-compared", window
@@ -506,17 +507,6 @@ def _self_test(stage: str, top1: float, kl: float) -> events.SelfTested:
         kl_limit=0.1,
         passed=True,
     )
-
-
-def _emit(event: events.Event) -> dict[str, Any]:
-    return {"emit": json.loads(events.to_line(event))}
-
-
-def _until(holds: Any, seconds: float) -> None:
-    for _ in range(int(seconds * 50)):
-        if holds():
-            return
-        QTest.qWait(20)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from PySide6.QtTest import QTest
@@ -15,6 +14,7 @@ from lora_studio.core.system import offline
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.window.main_window import Window
 from tests.helpers import model_facts, model_lists
+from tests.helpers.scenarios import emit, wait_until
 
 
 def scenario() -> dict[str, list[dict[str, Any]]]:
@@ -23,22 +23,11 @@ def scenario() -> dict[str, list[dict[str, Any]]]:
         stage="fetching model", done=2.1e9, total=6.43e9, unit="bytes", eta_s=125
     )
     return {
-        "list_models": [_emit(model_lists.cache())],
-        "search_models": [_emit(model_lists.hub())],
-        "inspect_account": [_emit(events.AccountFound(name="", has_token=False))],
-        "download_model": [_emit(half), {"sleep": 60}],
+        "list_models": [emit(model_lists.cache())],
+        "search_models": [emit(model_lists.hub())],
+        "inspect_account": [emit(events.AccountFound(name="", has_token=False))],
+        "download_model": [emit(half), {"sleep": 60}],
     }
-
-
-def _emit(event: events.Event) -> dict[str, Any]:
-    return {"emit": json.loads(events.to_line(event))}
-
-
-def _until(done: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if done():
-            return
-        QTest.qWait(50)
 
 
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
@@ -55,10 +44,10 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     )
     yield "model-hub", window
     page.download.start.click()
-    _until(lambda: " of " in page.download.progress.doing.text())
+    wait_until(lambda: " of " in page.download.progress.doing.text())
     yield "model-downloading", window
     page.download.stop.click()
-    _until(lambda: not page.download.is_running)
+    wait_until(lambda: not page.download.is_running)
     window.state.set_answer(
         known.model_copy(update={"missing_bytes": 4_330_000_000, "gated": True})
     )

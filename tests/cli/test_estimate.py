@@ -12,16 +12,12 @@ from typing import Any
 import pytest
 
 from lora_studio.core.project import project
-from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS
 from tests.helpers import fake_engine, model_facts, plans
 from tests.helpers.jobs import write_rows
+from tests.helpers.scenarios import emit
 
 Play = Callable[..., None]
-
-
-def emit(event: events.Event) -> dict[str, Any]:
-    return {"emit": json.loads(events.to_line(event))}
 
 
 def estimate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
@@ -18,6 +17,7 @@ from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
+from tests.helpers.drag_and_drop import FileDrop
 from tests.helpers.tiny_models import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
@@ -67,7 +67,7 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
 
     table = tmp_path / "shop" / "faq.csv"
     table.write_bytes(_TABLE)
-    page.dropEvent(_drop(table))
+    page.dropEvent(FileDrop(table))
     assert state.get("dataset", "sources") == [{"path": "faq.csv"}]
     wait(lambda: state.facts.dataset is not None and state.facts.dataset.complete)
     card = page.sources.cards[0]
@@ -138,13 +138,3 @@ def _page(window: Window) -> Any:
 def _press(page: Any, name: str) -> None:
     buttons = page.findings.findChildren(QPushButton)
     [part for part in buttons if part.accessibleName() == name and not part.isHidden()][-1].click()
-
-
-def _drop(path: Path) -> QDropEvent:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    _drop.data = data  # type: ignore[attr-defined]  # the event does not keep it alive
-    return QDropEvent(
-        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.scenarios import emit, wait_until
 
 _BASE = (
     "I do not know where your order is: I am a language model and cannot look into the systems of a "
@@ -42,13 +42,13 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     text = "".join(text for text, _ in _PROMPT)
     return {
         "ask_chat": [
-            _emit(_answer(0, _BASE, 58, 2.0, "length")),
-            _emit(_answer(1, _TUNED, 27, 0.9)),
+            emit(_answer(0, _BASE, 58, 2.0, "length")),
+            emit(_answer(1, _TUNED, 27, 0.9)),
         ],
-        "show_prompt": [_emit(events.PromptShown(text=text, tokens=tokens))],
-        "list_adapters": [_emit(_adapters_found(folder))],
+        "show_prompt": [emit(events.PromptShown(text=text, tokens=tokens))],
+        "list_adapters": [emit(_adapters_found(folder))],
         "show_adapter": [
-            _emit(
+            emit(
                 events.AdapterShown(
                     adapter=_facts(folder / "polite-style", layers=_layers()),
                     fit=AdapterFit(model="Llama-3.2-3B-Instruct", fits=True),
@@ -63,7 +63,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.message_bar.hide()
     window.show_page("playground")
     page, controller = window.playground, window.playground.controller
-    _until(lambda: len(controller.conversation.speakers) == 2)
+    wait_until(lambda: len(controller.conversation.speakers) == 2)
     yield "playground", window
     _ask(window, "Where is my order?")
     page.prompt.setPlainText("Do you ship abroad?")
@@ -71,7 +71,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.columns[0].turns[0].tokens.click()
     dialog = page.window().findChild(TokensDialog)
     assert isinstance(dialog, TokensDialog)
-    _until(lambda: bool(dialog.view.text()))
+    wait_until(lambda: bool(dialog.view.text()))
     yield "dialog-tokens", dialog
     dialog.reject()
     page.prompt.clear()
@@ -82,7 +82,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(200)
     yield "playground-voted", window
     page.tally.click()
-    _until(lambda: window.findChild(TallyDialog) is not None)
+    wait_until(lambda: window.findChild(TallyDialog) is not None)
     tally = window.findChild(TallyDialog)
     assert isinstance(tally, TallyDialog)
     yield "dialog-votes", tally
@@ -90,7 +90,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.library.open()
     library = window.library.dialog
     assert library is not None
-    _until(lambda: bool(library.norms.update_norms()))
+    wait_until(lambda: bool(library.norms.update_norms()))
     for line in (1, 2):
         library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
     yield "dialog-adapters", library
@@ -100,7 +100,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 def _ask(window: Window, text: str) -> None:
     window.playground.prompt.setPlainText(text)
     window.playground.ask_all()
-    _until(lambda: not window.playground.controller.is_busy)
+    wait_until(lambda: not window.playground.controller.is_busy)
     QTest.qWait(150)
 
 
@@ -141,14 +141,3 @@ def _layers() -> tuple[LayerFacts, ...]:
         )
         for layer in range(28) for name in ("q_proj", "v_proj")
     )  # fmt: skip
-
-
-def _emit(event: events.Event) -> dict[str, Any]:
-    return {"emit": json.loads(events.to_line(event))}
-
-
-def _until(holds: Any, seconds: float = 20) -> None:
-    for _ in range(int(seconds * 50)):
-        if holds():
-            return
-        QTest.qWait(20)

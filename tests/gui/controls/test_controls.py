@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QWheelEvent
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -31,6 +31,7 @@ from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.controls.quantities import step_value
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
+from tests.helpers.drag_and_drop import FileDrop
 
 ControlT = TypeVar("ControlT", bound=Control)
 
@@ -320,7 +321,7 @@ def test_file_dropped_from_the_project_gets_a_relative_path(
 ) -> None:
     state.open(project_folder)
     editor = form.add("dataset", "validation_file")
-    _drop(editor.control, project_folder / "rows.jsonl")
+    editor.control.dropEvent(FileDrop(project_folder / "rows.jsonl"))
     assert state.get("dataset", "validation_file") == "rows.jsonl"
 
 
@@ -330,14 +331,14 @@ def test_file_dropped_from_elsewhere_gets_a_full_path(
     state.open(project_folder)
     other = tmp_path / "Ünï code.jsonl"
     other.write_text("{}")
-    _drop(form.add("dataset", "validation_file").control, other)
+    form.add("dataset", "validation_file").control.dropEvent(FileDrop(other))
     assert state.get("dataset", "validation_file") == str(other)
 
 
 def test_dropped_folder_is_ignored_by_a_file_field(
     form: Form, state: ProjectState, tmp_path: Path
 ) -> None:
-    _drop(form.add("dataset", "validation_file").control, tmp_path)
+    form.add("dataset", "validation_file").control.dropEvent(FileDrop(tmp_path))
     assert state.get("dataset", "validation_file") == ""
 
 
@@ -356,13 +357,3 @@ def test_collapsible_section_opens_and_closes_by_click(qtbot: QtBot) -> None:
     assert more.is_open()
     more.opener.click()
     assert not more.is_open()
-
-
-def _drop(target: QWidget, path: Path) -> None:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    event = QDropEvent(
-        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    target.dropEvent(event)

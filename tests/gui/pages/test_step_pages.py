@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QStandardItemModel
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox
 from pytestqt.qtbot import QtBot
 
@@ -22,6 +22,7 @@ from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, plans
+from tests.helpers.drag_and_drop import FileDrop
 
 
 class FakeInspector:
@@ -245,18 +246,8 @@ def test_dropping_a_model_file_selects_its_folder(
 ) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    page.dropEvent(drop(project_folder / "model" / "config.json"))
+    page.dropEvent(FileDrop(project_folder / "model" / "config.json"))
     assert opened.get("model", "source") == "model"
-
-
-def drop(path: Path) -> QDropEvent:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    drop.data = data  # type: ignore[attr-defined]  # the event does not keep it alive
-    return QDropEvent(
-        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
 
 
 # --- lora -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
@@ -16,14 +16,14 @@ from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.drag_and_drop import make_mime_data
 
 _COPY, _LEFT, _NONE = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
 
 
 def _drop(target: QWidget, *paths: Path) -> bool:
     """Drag files over a widget and drop them if it accepts them; return whether it did."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    data = make_mime_data(*paths)
     enters = QDragEnterEvent(QPoint(5, 5), _COPY, data, _LEFT, _NONE)
     enters.ignore()
     QApplication.sendEvent(target, enters)

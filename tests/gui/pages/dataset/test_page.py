@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
@@ -31,6 +30,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets import tab_order
 from tests.helpers import model_facts
+from tests.helpers.drag_and_drop import FileDrop
 
 
 class Played:
@@ -74,16 +74,6 @@ def played(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[
     state.undo.setClean()
 
 
-def drop(*paths: Path) -> QDropEvent:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    drop.data = data  # type: ignore[attr-defined]  # the event does not keep it alive
-    return QDropEvent(
-        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-
-
 def paths_of(state: ProjectState) -> list[str]:
     return [source["path"] for source in state.get("dataset", "sources")]
 
@@ -98,7 +88,7 @@ def test_dropped_files_and_folders_are_added_in_one_undo_step(
     other = tmp_path / "more rows"
     other.mkdir()
     (project_folder / "two.csv").write_text("a,b\n1,2\n")
-    played.page.dropEvent(drop(project_folder / "two.csv", other))
+    played.page.dropEvent(FileDrop(project_folder / "two.csv", other))
     assert paths_of(played.state) == ["rows.jsonl", "two.csv", str(other)]
     played.state.undo.undo()
     assert played.state.get("dataset", "sources") == ["rows.jsonl"]
@@ -106,7 +96,7 @@ def test_dropped_files_and_folders_are_added_in_one_undo_step(
 
 @pytest.mark.slow
 def test_existing_source_is_not_added_twice(played: Played, project_folder: Path) -> None:
-    played.page.dropEvent(drop(project_folder / "rows.jsonl"))
+    played.page.dropEvent(FileDrop(project_folder / "rows.jsonl"))
     assert played.state.get("dataset", "sources") == ["rows.jsonl"]
 
 
@@ -208,7 +198,7 @@ def test_removing_the_last_source_shows_the_drop_zone(played: Played) -> None:
 
 def test_recent_sources_are_offered(qtbot: QtBot, played: Played, project_folder: Path) -> None:
     (project_folder / "two.csv").write_text("a,b\n1,2\n")
-    played.page.dropEvent(drop(project_folder / "two.csv"))
+    played.page.dropEvent(FileDrop(project_folder / "two.csv"))
     again = Preferences.load()
     assert again.recent_data == [str(project_folder / "two.csv")]
     page = DatasetPage(played.state, again)

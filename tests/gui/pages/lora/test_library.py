@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,9 @@ from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.scenarios import emit
 
 WAIT = 30_000
-
-
-def emit(event: events.Event) -> dict[str, Any]:
-    return {"emit": json.loads(events.to_line(event))}
 
 
 def facts(folder: Path, rank: int = 16, **more: Any) -> AdapterFacts:

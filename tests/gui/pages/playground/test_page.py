@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,9 @@ from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
+from tests.helpers.scenarios import emit
 
 WAIT = 30_000
-
-
-def emit(event: events.Event) -> dict[str, Any]:
-    return {"emit": json.loads(events.to_line(event))}
 
 
 def answered(column: int, text: str, **more: Any) -> dict[str, Any]:
