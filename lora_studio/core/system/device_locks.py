@@ -6,10 +6,11 @@ command lines can see the holder; the operating system frees a lock when its wor
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,21 @@ def lock_devices(
             lock.release()
         raise
     return locks
+
+
+@contextlib.contextmanager
+def hold_devices(
+    devices: Sequence[DeviceIdentity],
+    holder_info: LockHolder,
+    waits: Callable[[DeviceIdentity, LockHolder], object],
+) -> Iterator[None]:
+    """Hold devices while the block runs, after waiting for them as `lock_devices` does."""
+    locks = lock_devices(devices, holder_info, waits)
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
 
 
 def device_busy_problem(device: DeviceIdentity, holder: LockHolder) -> Problem:

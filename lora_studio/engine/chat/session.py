@@ -331,12 +331,8 @@ def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
 
     needed = any(not isinstance(speaker, OllamaSpeaker) for speaker in speakers)
     devices = device_lock.get_lockable_devices(base.spec) if needed else []
-    locks = device_locks.lock_devices(devices, LockHolder("", "chat"), refuse)
-    try:
+    with device_locks.hold_devices(devices, LockHolder("", "chat"), refuse):
         yield
-    finally:
-        for lock in locks:
-            lock.release()
 
 
 @dataclass(frozen=True)

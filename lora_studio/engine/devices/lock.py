@@ -30,14 +30,9 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
             job.emit(events.Warned(problem=device_locks.device_busy_problem(device, holder)))
         job.report_progress(text("waiting for {device}", device=device.title), 0, None)
 
-    locks = device_locks.lock_devices(
-        get_lockable_devices(model), LockHolder(str(run.path), doing), on_wait
-    )
-    try:
+    devices_of_model = get_lockable_devices(model)
+    with device_locks.hold_devices(devices_of_model, LockHolder(str(run.path), doing), on_wait):
         yield
-    finally:
-        for lock in locks:
-            lock.release()
 
 
 def get_lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:

@@ -49,7 +49,7 @@ class CardsControl(Control):
         self._columns = 0
         for value, card in self.cards.items():
             self._group.addButton(card.radio)
-            card.radio.clicked.connect(lambda _=False, value=value: self._choose(value))
+            card.radio.clicked.connect(lambda _=False, value=value: self.apply_choice(value))
         self._arrange(len(self.cards))
         self.setFocusProxy(next(iter(self.cards.values())).radio)
 
@@ -97,11 +97,6 @@ class CardsControl(Control):
         """Enable or disable a card; `why_not` becomes its tooltip."""
         self.cards[value].setEnabled(available)
         self.cards[value].setToolTip("" if available else why_not)
-
-    def _choose(self, value: Hashable) -> None:
-        self.show_value(value)
-        self.edited.emit(value)
-        self.left.emit()
 
 
 class _Card(QFrame):

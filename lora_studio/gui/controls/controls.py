@@ -45,6 +45,12 @@ class Control(QWidget):
         """Show a value without emitting `edited`; it may be of any type."""
         raise NotImplementedError
 
+    def apply_choice(self, value: Any) -> None:
+        """Show a value that the user has chosen, and report it."""
+        self.show_value(value)
+        self.edited.emit(value)
+        self.left.emit()
+
     def commit(self) -> None:
         """Apply what was typed but not entered."""
 

@@ -31,8 +31,8 @@ class PresetNumberControl(Control):
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.buttons)
         layout.addWidget(self.line, 1)
-        self.buttons.edited.connect(lambda words: self._edit(self._presets[words]))
-        self.line.edited.connect(self._edit)
+        self.buttons.edited.connect(lambda words: self.apply_choice(self._presets[words]))
+        self.line.edited.connect(self.apply_choice)
         self.line.left.connect(self.left)
 
     def set_presets(self, values: Mapping[str, float]) -> None:
@@ -50,8 +50,3 @@ class PresetNumberControl(Control):
     def commit(self) -> None:
         """Apply what was typed."""
         self.line.commit()
-
-    def _edit(self, value: Any) -> None:
-        self.show_value(value)
-        self.edited.emit(value)
-        self.left.emit()

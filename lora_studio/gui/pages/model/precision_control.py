@@ -48,7 +48,7 @@ class PrecisionControl(Control):
         layout.addWidget(self.cards)
         layout.addWidget(self._format_row)
         self.cards.edited.connect(self._on_card_chosen)
-        self.formats.edited.connect(self._edit)
+        self.formats.edited.connect(self.apply_choice)
 
     def show_value(self, value: Any) -> None:
         """Show a precision."""
@@ -71,9 +71,4 @@ class PrecisionControl(Control):
             self.cards.set_available(value, available, why_not)
 
     def _on_card_chosen(self, value: str) -> None:
-        self._edit("auto" if value == _FULL else value)
-
-    def _edit(self, value: str) -> None:
-        self.show_value(value)
-        self.edited.emit(value)
-        self.left.emit()
+        self.apply_choice("auto" if value == _FULL else value)
