@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from tests.helpers.ports import run_server
 from tests.helpers.trickle import pieces
 
 COMMIT = "5" * 40
@@ -58,15 +59,11 @@ def hub_server(models: dict[str, Path]) -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     hub = Hub(f"http://127.0.0.1:{server.server_address[1]}", models)
     server.hub = hub  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.freed.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with run_server(server):
+        try:
+            yield hub
+        finally:
+            hub.freed.set()
 
 
 class _Handler(BaseHTTPRequestHandler):

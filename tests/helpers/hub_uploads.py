@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.helpers.ports import run_server
 
 TOKEN = "hf_" + "w" * 30
 COMMIT = "7" * 40
@@ -50,14 +51,8 @@ def upload_server() -> Iterator[Uploads]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     uploads = Uploads(f"http://127.0.0.1:{server.server_address[1]}")
     server.uploads = uploads  # type: ignore[attr-defined]  # a server carries what its handlers need
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with run_server(server):
         yield uploads
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.runtime import llama_cpp
+from tests.helpers.ports import run_server
 
 VERSION = "0.13.5"
 
@@ -62,16 +62,11 @@ def fake_ollama() -> Iterator[FakeOllama]:
     """Run a server on a free local port."""
     state = FakeOllama()
     handler = type("Handler", (_Handler,), {"state": state})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        state.host = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    state.host = f"http://127.0.0.1:{server.server_port}"
+    with run_server(server):
+        yield state
 
 
 def _full(name: str) -> str:

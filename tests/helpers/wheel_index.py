@@ -20,6 +20,7 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.engine import bytecode
+from tests.helpers.ports import run_server
 from tests.helpers.trickle import pieces
 
 #: A package of an engine that writes the protocol as plain JSON, so that it needs no library.
@@ -272,12 +273,8 @@ def serve(index: Index, certificate: Path | None = None) -> Iterator[Index]:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     scheme = "http" if certificate is None else "https"
     index.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield index
-    finally:
-        index.freed.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with run_server(server):
+        try:
+            yield index
+        finally:
+            index.freed.set()

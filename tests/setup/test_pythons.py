@@ -8,7 +8,6 @@ import io
 import json
 import sys
 import tarfile
-import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +18,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.setup import pythons, tools
 from lora_studio.setup.folders import VARIABLE, EngineRoot
 from lora_studio.setup.tools import SetupLog, StopFlag
+from tests.helpers.ports import run_server
 
 RELEASE, NAME = (
     "20261110",
@@ -87,15 +87,11 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     make = functools.partial(Handler, directory=str(tmp_path / "mirror"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), make)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
     address = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", address)
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(known))
-    yield file
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with run_server(server):
+        yield file
 
 
 def test_named_python_is_examined(root: EngineRoot, log: SetupLog) -> None:

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from lora_studio.engine.runtime.failures import CancelledError
 from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import COMMIT, TOKEN, Hub, hub_server
 from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.ports import run_server
 from tests.helpers.tiny_models import write_config
 
 # --- the hub ----------------------------------------------------------------------------------
@@ -327,17 +327,13 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "index")
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *about: None)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     address = f"http://127.0.0.1:{server.server_address[1]}/"
     for name, value in {"PIP_INDEX_URL": address, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    yield folder
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with run_server(server):
+        yield folder
 
 
 def put_wheel(registry: Path, content: bytes) -> None:
