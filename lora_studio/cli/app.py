@@ -79,9 +79,7 @@ SetOption = Annotated[
 
 PresetOption = Annotated[
     str,
-    typer.Option(
-        help=f"A whole recipe: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."
-    ),
+    typer.Option(help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."),
 ]
 
 

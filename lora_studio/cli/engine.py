@@ -52,9 +52,7 @@ TorchOption = Annotated[
 ]
 WheelhouseOption = Annotated[
     Path | None,
-    typer.Option(
-        "--offline", help="Wheelhouse folder to install from, without a network connection."
-    ),
+    typer.Option("--offline", help="Wheel folder to install from, without a network connection."),
 ]
 
 

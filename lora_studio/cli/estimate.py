@@ -44,7 +44,7 @@ def estimate_(
     preset: Annotated[
         str,
         typer.Option(
-            help=f"A whole recipe: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."
+            help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."
         ),
     ] = "",
 ) -> None:
@@ -108,7 +108,7 @@ def _find_last(replies: list[events.Event], kind: type[_Answer]) -> _Answer:
     if not answers:
         raise fail(
             "estimate.no_answer",
-            "The engine ended before it returned an answer.",
+            "The engine stopped before it returned a result.",
             "Try again. Run `lora-studio doctor` to check your installation.",
         )
     return answers[-1]

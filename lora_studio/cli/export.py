@@ -32,7 +32,9 @@ ImatrixOption = Annotated[
     bool, typer.Option("--imatrix", help="Use an importance matrix for all quantizations.")
 ]
 AdapterOption = Annotated[bool, typer.Option("--adapter", help="Also export the adapter as GGUF.")]
-LmStudioOption = Annotated[bool, typer.Option("--lm-studio", help="Copy the files to LM Studio.")]
+LmStudioOption = Annotated[
+    bool, typer.Option("--lm-studio", help="Link the files into LM Studio's models folder.")
+]
 ConvertFromOption = Annotated[
     str,
     typer.Option(

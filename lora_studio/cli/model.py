@@ -151,7 +151,7 @@ def inspect(
 
 @app.command()
 def login(as_json: JsonObjectOption = False) -> None:
-    """Sign in to the hub with a token from a prompt or stdin. The Hugging Face library stores it."""
+    """Sign in to the Hub with a token from a prompt or stdin. The Hugging Face library stores the token."""
     display = Display(as_json=as_json)
     token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     _print_account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
@@ -159,13 +159,13 @@ def login(as_json: JsonObjectOption = False) -> None:
 
 @app.command()
 def logout(as_json: JsonObjectOption = False) -> None:
-    """Sign out of the hub and delete the stored token."""
+    """Sign out of the Hub and delete the stored token."""
     _print_account(commands.SignOut(), Display(as_json=as_json), as_json=as_json)
 
 
 @app.command()
 def whoami(as_json: JsonObjectOption = False) -> None:
-    """Show the account of the current hub token."""
+    """Show the account of the current Hub token."""
     _print_account(commands.InspectAccount(), Display(as_json=as_json), as_json=as_json)
 
 

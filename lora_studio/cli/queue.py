@@ -200,7 +200,7 @@ def _parse_axis(draft: Draft, text: str) -> Axis:
         raise fail(
             "project.unknown_field",
             "Grid search doesn't support this setting: {setting}.",
-            "Use step.field=value,value with a number or a choice.",
+            "Use step.field=value,value,… with numbers or choices.",
             setting=setting,
         )
     step, name = copies.split_setting(setting)

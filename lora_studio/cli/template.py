@@ -155,7 +155,7 @@ def _print(derived: DerivedTemplate, display: Display) -> None:
         display.print_line(text("Differs from the chat template for {cases}.", cases=limit))
     if difference := derived.first_difference:
         display.print_line(
-            text("First difference, at character {position}:", position=difference.position)
+            text("First difference at character {position}:", position=difference.position)
         )
         display.print_line(f"  chat template: {difference.expected!r}")
         display.print_line(f"  TEMPLATE:      {difference.actual!r}")

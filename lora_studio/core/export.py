@@ -127,8 +127,8 @@ class ExportSpec(Spec):
     imatrix: Literal["needed", "always"] = setting(
         "needed",
         "Importance matrix",
-        "Measures on the training data which weights matter most, so that few bits are spent "
-        "well. The smallest quantizations require it; from Q6_K up it makes little "
+        "Measures on the training data which weights matter most and quantizes these more "
+        "precisely. The smallest quantizations require it; from Q6_K up, it makes little "
         "difference.",
         choices={"needed": "Only where required", "always": "For every quantization"},
         help_topic="gguf-quantization",

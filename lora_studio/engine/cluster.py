@@ -57,9 +57,7 @@ def describe(event: events.Event) -> Text:
                 speed=event.tokens_per_s,
             )
         case events.Evaluated():
-            return text(
-                "step {step:d}: validation loss {loss:.4f}", step=event.step, loss=event.loss
-            )
+            return text("step {step:d}: eval loss {loss:.4f}", step=event.step, loss=event.loss)
         case events.CheckpointSaved() | events.AdapterSaved():
             return text("step {step:d}: saved {folder}", step=event.step, folder=event.folder)
         case events.Warned() | events.Failed():
@@ -69,7 +67,7 @@ def describe(event: events.Event) -> Text:
         case events.Done():
             return text("Paused." if event.paused else "Done.")
         case events.Cancelled():
-            return text("Cancelled.")
+            return text("Canceled.")
     return NO_TEXT
 
 

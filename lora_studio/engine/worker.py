@@ -130,7 +130,7 @@ def _hold_run(
         raise fail(
             "run.busy",
             "Another process is working on this run.",
-            "Wait until it is done, or watch the run.",
+            "Wait until it finishes, or watch the run.",
             where=Where(file=str(run.path)),
         )
     channel.open_run(run)

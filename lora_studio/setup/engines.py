@@ -267,7 +267,7 @@ def require_idle(engine: Engine) -> None:
         raise fail(
             "engine.at_work",
             "The engine {name} is in use by a job or another window.",
-            "Wait until the job ends, or close other windows, then try again.",
+            "Wait until the job finishes, or close other windows, then try again.",
             where=Where(file=str(engine.folder)),
             name=engine.name,
         )

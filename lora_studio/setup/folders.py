@@ -123,7 +123,7 @@ class EngineRoot:
             raise fail(
                 "engine.busy",
                 "Another engine setup is running.",
-                "Wait until it ends, or cancel it where you started it.",
+                "Wait until it finishes, or cancel it where you started it.",
                 where=Where(file=str(self.path)),
             )
         try:
@@ -193,8 +193,8 @@ def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> Prob
         return fail(
             "disk.full",
             "{task}: the disk is full." if what else "The disk is full.",
-            "Free some space, or choose a folder on another disk, then start the setup again. Completed "
-            "downloads are kept.",
+            "Free up some space, or choose a folder on another disk, then start the setup again. "
+            "Completed downloads are kept.",
             where=Where(file=str(file)),
             task=what,
         )
@@ -202,9 +202,9 @@ def disk_problem(reason: OSError | str, file: Path, what: Template = "") -> Prob
         return fail(
             "disk.read_only",
             "{task}: the disk is read-only." if what else "The disk is read-only.",
-            "Systems make a disk read-only when it reports errors or was disconnected. Check the disk and "
-            "mount it again, or choose a folder on another disk, then start the setup again. Completed "
-            "downloads are kept.",
+            "A disk becomes read-only when it reports errors or is disconnected. Check the disk "
+            "and mount it again, or choose a folder on another disk, then start the setup again. "
+            "Completed downloads are kept.",
             where=Where(file=str(file)),
             task=what,
         )

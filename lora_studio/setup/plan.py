@@ -91,8 +91,8 @@ class SetupPlan:
         if self.free < self.needed:
             raise fail(
                 "disk.full",
-                "The engine needs {needed:size} of disk space, but only {free:size} are free.",
-                "Free some space, or choose a folder on another disk.",
+                "The engine needs {needed:size} of disk space, but only {free:size} is free.",
+                "Free up some space, or choose a folder on another disk.",
                 where=Where(file=str(self.root.path)),
                 needed=self.needed,
                 free=self.free,

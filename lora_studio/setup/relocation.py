@@ -67,8 +67,8 @@ def _require_space(new: EngineRoot, needed: int) -> None:
     if free < needed:
         raise fail(
             "disk.full",
-            "The engines need {needed:size} of disk space, but only {free:size} are free.",
-            "Free some space there, or choose a folder on another disk.",
+            "The engines need {needed:size} of disk space, but only {free:size} is free.",
+            "Free up some space there, or choose a folder on another disk.",
             where=Where(file=str(new.path)),
             needed=needed,
             free=free,

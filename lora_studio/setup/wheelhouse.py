@@ -124,7 +124,7 @@ def fill_wheelhouse(
     if free < need:
         raise fail(
             "disk.full",
-            "The wheels need {needed:size} more disk space, but only {free:size} are free.",
+            "The wheels need {needed:size} more disk space, but only {free:size} is free.",
             "Choose a folder on a larger disk.",
             where=Where(file=str(folder)),
             needed=need,

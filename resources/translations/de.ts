@@ -25,7 +25,7 @@
         </message>
         <message>
             <source>1.00 is the strength the adapter was trained with. Use the arrow keys to adjust it.</source>
-            <translation>1.00 ist die Stärke, mit der der Adapter trainiert wurde. Mit den Pfeiltasten ändern.</translation>
+            <translation>1.00 ist die Stärke, mit der der Adapter trainiert wurde. Ändern Sie sie mit den Pfeiltasten.</translation>
         </message>
         <message>
             <source>16-bit</source>
@@ -101,7 +101,7 @@
         </message>
         <message>
             <source>A Hugging Face model folder, a .gguf file, a Hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
-            <translation>Ein Hugging-Face-Modellordner, eine .gguf-Datei, eine Hub-ID wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine eingebaute Modell.</translation>
+            <translation>Ein Hugging-Face-Modellordner, eine .gguf-Datei, eine Hub-ID wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine mitgelieferte Modell.</translation>
         </message>
         <message>
             <source>A Modelfile can't contain this {kind}: {value}.</source>
@@ -126,6 +126,10 @@
         <message>
             <source>A common value is {usual}.</source>
             <translation>Üblich ist {usual}.</translation>
+        </message>
+        <message>
+            <source>A disk becomes read-only when it reports errors or is disconnected. Check the disk and mount it again, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
+            <translation>Eine Festplatte wird schreibgeschützt, wenn sie Fehler meldet oder getrennt wird. Prüfen Sie sie und hängen Sie sie neu ein oder wählen Sie einen Ordner auf einer anderen Festplatte und starten Sie die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
         </message>
         <message>
             <source>A few hundred good rows are enough for a tone or a format, about a thousand for a task.</source>
@@ -233,7 +237,7 @@
         </message>
         <message>
             <source>A worker process stopped unexpectedly, most likely because memory ran out.</source>
-            <translation>Ein Hilfsprozess wurde unerwartet beendet, wahrscheinlich weil der Speicher nicht reichte.</translation>
+            <translation>Ein Worker-Prozess wurde unerwartet beendet, wahrscheinlich weil der Speicher nicht reichte.</translation>
         </message>
         <message>
             <source>AMD GPU (ROCm)</source>
@@ -311,11 +315,11 @@
         </message>
         <message>
             <source>AdEMAMix 8-bit, paged</source>
-            <translation>AdEMAMix 8 Bit, ausgelagert</translation>
+            <translation>AdEMAMix 8 Bit, paged</translation>
         </message>
         <message>
             <source>AdEMAMix, paged</source>
-            <translation>AdEMAMix, ausgelagert</translation>
+            <translation>AdEMAMix, paged</translation>
         </message>
         <message>
             <source>Adafactor</source>
@@ -335,7 +339,7 @@
         </message>
         <message>
             <source>AdamW 8-bit, paged</source>
-            <translation>AdamW 8 Bit, ausgelagert</translation>
+            <translation>AdamW 8 Bit, paged</translation>
         </message>
         <message>
             <source>AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. Paged ones can move their state to main memory on CUDA. Lion uses half the memory and needs a lower learning rate. Schedule-free ones need no schedule.</source>
@@ -343,11 +347,11 @@
         </message>
         <message>
             <source>AdamW, paged</source>
-            <translation>AdamW, ausgelagert</translation>
+            <translation>AdamW, paged</translation>
         </message>
         <message>
             <source>AdamW, schedule-free</source>
-            <translation>AdamW, ohne Zeitplan</translation>
+            <translation>AdamW, schedule-free</translation>
         </message>
         <message>
             <source>Adapt all blocks</source>
@@ -359,7 +363,7 @@
         </message>
         <message>
             <source>Adapt more layers, and check the colored tokens of a few rows: some of them must be trained.</source>
-            <translation>Mehr Schichten anpassen und die farbigen Tokens einiger Zeilen prüfen: Einige davon müssen trainiert werden.</translation>
+            <translation>Passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen: Einige davon müssen trainiert werden.</translation>
         </message>
         <message>
             <source>Adapted layers only</source>
@@ -407,7 +411,7 @@
         </message>
         <message>
             <source>Add a file, a folder, or a dataset from the Hugging Face Hub.</source>
-            <translation>Eine Datei, einen Ordner oder einen Datensatz vom Hugging Face Hub hinzufügen.</translation>
+            <translation>Fügen Sie eine Datei, einen Ordner oder einen Datensatz vom Hugging Face Hub hinzu.</translation>
         </message>
         <message>
             <source>Add a file, folder, or Hub dataset</source>
@@ -415,7 +419,7 @@
         </message>
         <message>
             <source>Add a first line with the names of the columns, or map the columns by number.</source>
-            <translation>Eine erste Zeile mit den Spaltennamen ergänzen oder die Spalten nach ihrer Nummer zuordnen.</translation>
+            <translation>Ergänzen Sie eine erste Zeile mit den Spaltennamen oder ordnen Sie die Spalten nach ihrer Nummer zu.</translation>
         </message>
         <message>
             <source>Add adapter…</source>
@@ -423,7 +427,7 @@
         </message>
         <message>
             <source>Add all files of these conversations as one source.</source>
-            <translation>Alle Dateien dieser Gespräche als eine Quelle hinzufügen.</translation>
+            <translation>Fügen Sie alle Dateien dieser Gespräche als eine Quelle hinzu.</translation>
         </message>
         <message>
             <source>Add column</source>
@@ -435,7 +439,7 @@
         </message>
         <message>
             <source>Add files of another format as sources of their own.</source>
-            <translation>Dateien mit anderem Format als eigene Quellen hinzufügen.</translation>
+            <translation>Fügen Sie Dateien mit anderem Format als eigene Quellen hinzu.</translation>
         </message>
         <message>
             <source>Add folder…</source>
@@ -489,8 +493,8 @@
             <translation>Wird Gesprächen ohne Systemnachricht vorangestellt. Leer lassen für keinen.</translation>
         </message>
         <message>
-            <source>Added to the sample prompts. The model answers it at every evaluation during training.</source>
-            <translation>Zu den Beispiel-Prompts hinzugefügt. Das Modell beantwortet ihn beim Training bei jeder Auswertung.</translation>
+            <source>Added to the sample prompts. The model answers this prompt at every evaluation during training.</source>
+            <translation>Zu den Beispiel-Prompts hinzugefügt. Das Modell beantwortet diesen Prompt beim Training bei jeder Evaluation.</translation>
         </message>
         <message>
             <source>Additional adapters</source>
@@ -506,7 +510,7 @@
         </message>
         <message>
             <source>Adds this prompt to the sample prompts, which the model answers at every evaluation during training</source>
-            <translation>Fügt diesen Prompt den Beispiel-Prompts hinzu, die das Modell beim Training bei jeder Auswertung beantwortet</translation>
+            <translation>Fügt diesen Prompt den Beispiel-Prompts hinzu, die das Modell beim Training bei jeder Evaluation beantwortet</translation>
         </message>
         <message>
             <source>Advanced</source>
@@ -553,7 +557,7 @@
         </message>
         <message>
             <source>All programs share the memory of a device. Close other programs that use it, or choose a lower precision, rank, sequence length, or micro-batch size. The Train page shows how much memory each of them uses.</source>
-            <translation>Alle Programme teilen sich den Speicher eines Geräts. Schließen Sie andere Programme, die ihn belegen, oder wählen Sie eine geringere Genauigkeit, einen kleineren Rang, kürzere Sequenzen oder kleinere Mikro-Batches. Die Seite Training zeigt, wie viel Speicher jede dieser Einstellungen belegt.</translation>
+            <translation>Alle Programme teilen sich den Speicher eines Geräts. Schließen Sie andere Programme, die ihn belegen, oder wählen Sie eine geringere Genauigkeit, einen kleineren Rang, kürzere Sequenzen oder kleinere Mikro-Batches. Die Seite „Training“ zeigt, wie viel Speicher jede dieser Einstellungen belegt.</translation>
         </message>
         <message>
             <source>All rows</source>
@@ -588,8 +592,8 @@
             <translation>Auch den Adapter als GGUF exportieren</translation>
         </message>
         <message>
-            <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you log in with its own command. Each tracker needs its package.</source>
-            <translation>Loss, Lernrate und Evaluationen zusätzlich an diese Tracker senden. Weights &amp; Biases arbeitet offline, bis man sich mit dem eigenen Befehl anmeldet. Jeder Tracker braucht sein Paket.</translation>
+            <source>Also log loss, learning rate, and evaluations to these trackers. Weights &amp; Biases works offline until you run wandb login. Each tracker needs its package.</source>
+            <translation>Loss, Lernrate und Evaluationen zusätzlich an diese Tracker senden. Weights &amp; Biases arbeitet offline, bis Sie sich mit wandb login anmelden. Jeder Tracker braucht sein Paket.</translation>
         </message>
         <message>
             <source>Also quantizes the scales of 4-bit blocks. Saves about 0.4 bits per parameter.</source>
@@ -621,7 +625,7 @@
         </message>
         <message>
             <source>An answer refuses, or calls itself an AI model, in {rows}. Leave these rows out unless you want the model to learn that.</source>
-            <translation>In {rows} lehnt eine Antwort ab oder bezeichnet sich als KI-Modell. Diese Zeilen weglassen, wenn das Modell das nicht lernen soll.</translation>
+            <translation>In {rows} verweigert sich eine Antwort oder bezeichnet sich als KI-Modell. Lassen Sie diese Zeilen weg, wenn das Modell das nicht lernen soll.</translation>
         </message>
         <message>
             <source>An earlier row is nearly repeated in {rows}: at most about one word in eight differs. Validation rows are chosen so that none resembles a training row.</source>
@@ -844,6 +848,10 @@
             <translation>Ergebnisse des Blindtests</translation>
         </message>
         <message>
+            <source>Block {block:d} doesn't exist: the model has {count:d} blocks, numbered from 0.</source>
+            <translation>Block {block:d} gibt es nicht: Das Modell hat {count:d} Blöcke, gezählt ab 0.</translation>
+        </message>
+        <message>
             <source>Blocks</source>
             <translation>Blöcke</translation>
         </message>
@@ -857,7 +865,7 @@
         </message>
         <message>
             <source>Built-in model</source>
-            <translation>Eingebautes Modell</translation>
+            <translation>Mitgeliefertes Modell</translation>
         </message>
         <message>
             <source>By name</source>
@@ -978,6 +986,10 @@
             <translation>Abgebrochen</translation>
         </message>
         <message>
+            <source>Canceled.</source>
+            <translation>Abgebrochen.</translation>
+        </message>
+        <message>
             <source>Canceled. Everything saved before is intact.</source>
             <translation>Abgebrochen. Alles zuvor Gespeicherte ist unversehrt.</translation>
         </message>
@@ -990,16 +1002,12 @@
             <translation>Wird abgebrochen</translation>
         </message>
         <message>
-            <source>Cancelled.</source>
-            <translation>Abgebrochen.</translation>
-        </message>
-        <message>
             <source>Change folder…</source>
             <translation>Ordner ändern…</translation>
         </message>
         <message>
             <source>Change it, or set the backend to Automatic.</source>
-            <translation>Ändern oder das Backend auf „Automatisch“ stellen.</translation>
+            <translation>Ändern Sie das oder stellen Sie das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Change the order or the roles of the messages.</source>
@@ -1011,7 +1019,7 @@
         </message>
         <message>
             <source>Change the rows to what the model's chat template accepts, or choose the chat template ChatML.</source>
-            <translation>Die Zeilen so ändern, dass die Chat-Vorlage des Modells sie annimmt, oder die Chat-Vorlage ChatML wählen.</translation>
+            <translation>Ändern Sie die Zeilen so, dass die Chat-Vorlage des Modells sie annimmt, oder wählen Sie die Chat-Vorlage ChatML.</translation>
         </message>
         <message>
             <source>Change the variable to use another folder.</source>
@@ -1023,7 +1031,7 @@
         </message>
         <message>
             <source>Changing settings isn't enough. Choose a smaller model, or free up memory.</source>
-            <translation>Keine Änderung der Einstellungen reicht aus. Ein kleineres Modell wählen oder Speicher freigeben.</translation>
+            <translation>Geänderte Einstellungen reichen nicht aus. Wählen Sie ein kleineres Modell oder geben Sie Speicher frei.</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -1063,7 +1071,7 @@
         </message>
         <message>
             <source>Check some rows. If they are not conversations, remove that column.</source>
-            <translation>Einige Zeilen prüfen. Wenn es keine Gespräche sind, diese Spalte entfernen.</translation>
+            <translation>Prüfen Sie einige Zeilen. Wenn es keine Gespräche sind, entfernen Sie diese Spalte.</translation>
         </message>
         <message>
             <source>Check that the disk is connected and writable, then start the setup again: it continues where it stopped.</source>
@@ -1075,11 +1083,11 @@
         </message>
         <message>
             <source>Check that the disk isn't full and that the engine is installed.</source>
-            <translation>Prüfen Sie, ob die Festplatte voll ist und ob die Engine installiert ist.</translation>
+            <translation>Prüfen Sie, ob auf der Festplatte Platz frei und die Engine installiert ist.</translation>
         </message>
         <message>
             <source>Check that the file exists and is complete, and that you have permission to read it.</source>
-            <translation>Prüfen, ob die Datei vorhanden, vollständig und lesbar ist.</translation>
+            <translation>Prüfen Sie, ob die Datei vorhanden und vollständig ist und ob Sie sie lesen dürfen.</translation>
         </message>
         <message>
             <source>Check that the folder exists, is writable, and has free space.</source>
@@ -1091,7 +1099,7 @@
         </message>
         <message>
             <source>Check that the project folder is writable and has free space.</source>
-            <translation>Prüfen, ob der Projektordner beschreibbar ist und genug Platz hat.</translation>
+            <translation>Prüfen Sie, ob der Projektordner beschreibbar ist und genug Platz hat.</translation>
         </message>
         <message>
             <source>Check that the project's folder is writable and has free space.</source>
@@ -1099,11 +1107,11 @@
         </message>
         <message>
             <source>Check that the project's runs folder is writable and has free space.</source>
-            <translation>Prüfen Sie, ob der Läufe-Ordner des Projekts beschreibbar ist und Platz hat.</translation>
+            <translation>Prüfen Sie, ob der Ordner runs des Projekts beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the run folder is writable and has free space.</source>
-            <translation>Prüfen, ob der Ordner des Laufs beschreibbar ist und genug Platz hat.</translation>
+            <translation>Prüfen Sie, ob der Ordner des Laufs beschreibbar ist und genug Platz hat.</translation>
         </message>
         <message>
             <source>Check that the run's folder is writable.</source>
@@ -1119,7 +1127,7 @@
         </message>
         <message>
             <source>Check the accented letters in the rows. If they are wrong, save the file as UTF-8.</source>
-            <translation>Die Umlaute und Akzente in den Zeilen prüfen. Wenn sie falsch sind, die Datei als UTF-8 speichern.</translation>
+            <translation>Prüfen Sie die Umlaute und Akzente in den Zeilen. Wenn sie falsch sind, speichern Sie die Datei als UTF-8.</translation>
         </message>
         <message>
             <source>Check the address and the port. Ollama's default port is {port:d}.</source>
@@ -1127,7 +1135,7 @@
         </message>
         <message>
             <source>Check the network and try again, or choose another model. HTTPS_PROXY sets a proxy, PIP_INDEX_URL another registry.</source>
-            <translation>Prüfe das Netzwerk und versuche es erneut, oder wähle ein anderes Modell. HTTPS_PROXY legt einen Proxy fest, PIP_INDEX_URL eine andere Paketquelle.</translation>
+            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut oder wählen Sie ein anderes Modell. HTTPS_PROXY legt einen Proxy fest, PIP_INDEX_URL eine andere Paketquelle.</translation>
         </message>
         <message>
             <source>Check the network and try again.</source>
@@ -1162,16 +1170,16 @@
             <translation>Prüfen Sie Netzwerk, Proxy und Paketindex und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat. Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
-            <source>Check the rows on the dataset page, and choose another format or other columns there.</source>
-            <translation>Die Zeilen auf der Datensatzseite prüfen und dort ein anderes Format oder andere Spalten wählen.</translation>
+            <source>Check the rows on the Dataset page, and choose another format or other columns there.</source>
+            <translation>Prüfen Sie die Zeilen auf der Seite „Datensatz“ und wählen Sie dort ein anderes Format oder andere Spalten.</translation>
         </message>
         <message>
             <source>Check the rows, and map other columns if this is wrong.</source>
             <translation>Prüfen Sie die Zeilen und ordnen Sie andere Spalten zu, falls das nicht stimmt.</translation>
         </message>
         <message>
-            <source>Check the skipped rows, and choose another format or other columns if it is wrong.</source>
-            <translation>Die übersprungenen Zeilen prüfen und ein anderes Format oder andere Spalten wählen, falls es falsch ist.</translation>
+            <source>Check the skipped rows. If they should be used, choose another format or other columns.</source>
+            <translation>Prüfen Sie die übersprungenen Zeilen. Wenn sie verwendet werden sollen, wählen Sie ein anderes Format oder andere Spalten.</translation>
         </message>
         <message>
             <source>Check the spelling, or choose it again if it was moved.</source>
@@ -1243,7 +1251,7 @@
         </message>
         <message>
             <source>Choose AdamW, which works on every device.</source>
-            <translation>AdamW wählen, das auf jedem Gerät funktioniert.</translation>
+            <translation>Wählen Sie AdamW, das auf jedem Gerät funktioniert.</translation>
         </message>
         <message>
             <source>Choose LM Studio's models folder, or leave the field empty to find it automatically.</source>
@@ -1251,11 +1259,11 @@
         </message>
         <message>
             <source>Choose a .gguf file, or the folder that contains config.json and .safetensors.</source>
-            <translation>Eine .gguf-Datei wählen oder den Ordner, der config.json und .safetensors enthält.</translation>
+            <translation>Wählen Sie eine .gguf-Datei oder den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
         <message>
             <source>Choose a JSON, CSV, Parquet, Arrow, or plain text file.</source>
-            <translation>Eine JSON-, CSV-, Parquet-, Arrow- oder Textdatei wählen.</translation>
+            <translation>Wählen Sie eine JSON-, CSV-, Parquet-, Arrow- oder Textdatei.</translation>
         </message>
         <message>
             <source>Choose a LoRA adapter.</source>
@@ -1279,11 +1287,11 @@
         </message>
         <message>
             <source>Choose a file that ends in {suffix}.</source>
-            <translation>Eine Datei wählen, die auf {suffix} endet.</translation>
+            <translation>Wählen Sie eine Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
             <source>Choose a file with rows of text.</source>
-            <translation>Eine Datei mit Textzeilen wählen.</translation>
+            <translation>Wählen Sie eine Datei mit Textzeilen.</translation>
         </message>
         <message>
             <source>Choose a file with rows.</source>
@@ -1303,7 +1311,7 @@
         </message>
         <message>
             <source>Choose a folder inside the project's runs folder.</source>
-            <translation>Einen Ordner im Ordner runs des Projekts wählen.</translation>
+            <translation>Wählen Sie einen Ordner im Ordner runs des Projekts.</translation>
         </message>
         <message>
             <source>Choose a folder of data files</source>
@@ -1319,7 +1327,7 @@
         </message>
         <message>
             <source>Choose a folder that doesn't exist yet.</source>
-            <translation>Wähle einen Ordner, den es noch nicht gibt.</translation>
+            <translation>Wählen Sie einen Ordner, den es noch nicht gibt.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow, or text files.</source>
@@ -1347,7 +1355,7 @@
         </message>
         <message>
             <source>Choose a folder with {config} and {weights}.</source>
-            <translation>Einen Ordner mit {config} und {weights} wählen.</translation>
+            <translation>Wählen Sie einen Ordner mit {config} und {weights}.</translation>
         </message>
         <message>
             <source>Choose a folder, a GGUF file, or a Hub ID.</source>
@@ -1395,7 +1403,7 @@
         </message>
         <message>
             <source>Choose a project folder or a file that ends in {suffix}.</source>
-            <translation>Einen Projektordner oder eine Datei wählen, die auf {suffix} endet.</translation>
+            <translation>Wählen Sie einen Projektordner oder eine Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
             <source>Choose a quantization with more bits and export again. The files and the Modelfile are complete; if only precision was lost, you can still create the model from them.</source>
@@ -1423,7 +1431,7 @@
         </message>
         <message>
             <source>Choose a writable folder with `lora-studio engine install --to FOLDER`, or set {variable}.</source>
-            <translation>Wähle mit `lora-studio engine install --to ORDNER` einen beschreibbaren Ordner, oder setze {variable}.</translation>
+            <translation>Wählen Sie mit `lora-studio engine install --to ORDNER` einen beschreibbaren Ordner oder setzen Sie {variable}.</translation>
         </message>
         <message>
             <source>Choose an adapter folder</source>
@@ -1431,7 +1439,7 @@
         </message>
         <message>
             <source>Choose an existing row.</source>
-            <translation>Eine vorhandene Zeile wählen.</translation>
+            <translation>Wählen Sie eine vorhandene Zeile.</translation>
         </message>
         <message>
             <source>Choose an installed engine: {installed}.</source>
@@ -1442,8 +1450,8 @@
             <translation>Wählen Sie ein Instruct- oder Chat-Modell.</translation>
         </message>
         <message>
-            <source>Choose another chat template in the dataset step.</source>
-            <translation>Wählen Sie beim Datensatz eine andere Chat-Vorlage.</translation>
+            <source>Choose another chat template on the Dataset page.</source>
+            <translation>Wählen Sie auf der Seite „Datensatz“ eine andere Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Choose another folder for the merged model.</source>
@@ -1451,7 +1459,7 @@
         </message>
         <message>
             <source>Choose another folder, or open that project.</source>
-            <translation>Einen anderen Ordner wählen oder dieses Projekt öffnen.</translation>
+            <translation>Wählen Sie einen anderen Ordner oder öffnen Sie dieses Projekt.</translation>
         </message>
         <message>
             <source>Choose another format or map other columns.</source>
@@ -1463,7 +1471,7 @@
         </message>
         <message>
             <source>Choose another project file, or restore this one from a backup.</source>
-            <translation>Eine andere Projektdatei wählen oder diese aus einer Sicherung wiederherstellen.</translation>
+            <translation>Wählen Sie eine andere Projektdatei oder stellen Sie diese aus einer Sicherung wieder her.</translation>
         </message>
         <message>
             <source>Choose another quantization. Q8_0 works with every model. Details are in the log.</source>
@@ -1507,7 +1515,7 @@
         </message>
         <message>
             <source>Choose one of them as the split.</source>
-            <translation>Wählen Sie eine davon als Teil (split).</translation>
+            <translation>Wählen Sie eine davon als Split.</translation>
         </message>
         <message>
             <source>Choose one of these splits: {names}.</source>
@@ -1559,15 +1567,15 @@
         </message>
         <message>
             <source>Choose the folder of a llama.cpp checkout, or leave the field empty to use the built-in one.</source>
-            <translation>Wählen Sie den Ordner eines llama.cpp-Checkouts oder lassen Sie das Feld leer, um das eingebaute zu verwenden.</translation>
-        </message>
-        <message>
-            <source>Choose the folder of the data itself.</source>
-            <translation>Wählen Sie den Ordner der Daten selbst.</translation>
+            <translation>Wählen Sie den Ordner eines llama.cpp-Checkouts oder lassen Sie das Feld leer, um das mitgelieferte zu verwenden.</translation>
         </message>
         <message>
             <source>Choose the folder that contains config.json and .safetensors.</source>
-            <translation>Den Ordner wählen, der config.json und .safetensors enthält.</translation>
+            <translation>Wählen Sie den Ordner, der config.json und .safetensors enthält.</translation>
+        </message>
+        <message>
+            <source>Choose the folder that contains only the data.</source>
+            <translation>Wählen Sie den Ordner, der nur die Daten enthält.</translation>
         </message>
         <message>
             <source>Choose the folder that directly contains config.json and the .safetensors files.</source>
@@ -1596,10 +1604,6 @@
         <message>
             <source>Choose the model as a Hugging Face folder or Hub ID instead. Supported names: {names}.</source>
             <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte Namen: {names}.</translation>
-        </message>
-        <message>
-            <source>Choose the model that it was trained on as the project's model.</source>
-            <translation>Wählen Sie das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
         </message>
         <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
@@ -1830,7 +1834,7 @@
         </message>
         <message>
             <source>Continue in that window, or close it and reopen the project. You can save changes you make here under another name.</source>
-            <translation>Arbeiten Sie in jenem Fenster weiter, oder schließen Sie es und öffnen Sie das Projekt erneut. Änderungen von hier lassen sich unter einem anderen Namen speichern.</translation>
+            <translation>Arbeiten Sie in dem anderen Fenster weiter oder schließen Sie es und öffnen Sie das Projekt erneut. Änderungen von hier lassen sich unter einem anderen Namen speichern.</translation>
         </message>
         <message>
             <source>Continue in the background</source>
@@ -1926,7 +1930,7 @@
         </message>
         <message>
             <source>Copy or download the adapter again, or ask its author for the file that PEFT wrote.</source>
-            <translation>Kopieren oder laden Sie den Adapter erneut, oder bitten Sie den Autor um die Datei, die PEFT schrieb.</translation>
+            <translation>Kopieren oder laden Sie den Adapter erneut oder bitten Sie den Autor um die von PEFT geschriebene Datei.</translation>
         </message>
         <message>
             <source>Copy or download the file again.</source>
@@ -1974,7 +1978,7 @@
         </message>
         <message>
             <source>Correct that line, or write one JSON object per line.</source>
-            <translation>Diese Zeile korrigieren oder ein JSON-Objekt pro Zeile schreiben.</translation>
+            <translation>Korrigieren Sie diese Zeile oder schreiben Sie ein JSON-Objekt pro Zeile.</translation>
         </message>
         <message>
             <source>Correct the row in its file. All other rows are used.</source>
@@ -2118,7 +2122,7 @@
         </message>
         <message>
             <source>Cuts off an answer after this many tokens.</source>
-            <translation>Bricht eine Antwort nach so vielen Token ab.</translation>
+            <translation>Bricht eine Antwort nach so vielen Tokens ab.</translation>
         </message>
         <message>
             <source>Cycles</source>
@@ -2252,8 +2256,8 @@
             <translation>Details stehen im Protokoll der Engine.</translation>
         </message>
         <message>
-            <source>Details are in the log. A newer llama.cpp may help: choose its folder in the export step.</source>
-            <translation>Details stehen im Protokoll. Ein neueres llama.cpp könnte helfen: Wählen Sie seinen Ordner im Export-Schritt.</translation>
+            <source>Details are in the log. A newer llama.cpp may help: choose its folder on the Export page.</source>
+            <translation>Details stehen im Protokoll. Ein neueres llama.cpp könnte helfen: Wählen Sie seinen Ordner auf der Seite „Export“.</translation>
         </message>
         <message>
             <source>Details are in the run's log. Everything saved before is kept.</source>
@@ -2321,7 +2325,7 @@
         </message>
         <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
-            <translation>Die Lernrate auf ein Drittel senken oder länger aufwärmen und dann neu trainieren.</translation>
+            <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Warmup und trainieren Sie dann neu.</translation>
         </message>
         <message>
             <source>DoRA</source>
@@ -2377,11 +2381,11 @@
         </message>
         <message>
             <source>Download or create the file again.</source>
-            <translation>Die Datei erneut herunterladen oder erstellen.</translation>
+            <translation>Laden Sie die Datei erneut herunter oder erstellen Sie sie neu.</translation>
         </message>
         <message>
-            <source>Download the file again, or rename it to what it is.</source>
-            <translation>Die Datei erneut herunterladen oder passend umbenennen.</translation>
+            <source>Download the file again, or correct its extension.</source>
+            <translation>Laden Sie die Datei erneut herunter oder korrigieren Sie ihre Endung.</translation>
         </message>
         <message>
             <source>Download {size}</source>
@@ -2485,7 +2489,7 @@
         </message>
         <message>
             <source>Early stopping needs eval loss, but no rows are used for validation.</source>
-            <translation>Früher Abbruch braucht den Eval-Loss, aber es gibt keine Validierungszeilen.</translation>
+            <translation>Early Stopping braucht den Eval-Loss, aber es gibt keine Validierungszeilen.</translation>
         </message>
         <message>
             <source>Early stopping patience</source>
@@ -2528,7 +2532,7 @@
         </message>
         <message>
             <source>Ends training when eval loss hasn't improved for this many evaluations. 0 turns it off.</source>
-            <translation>Beendet das Training, wenn der Eval-Loss so viele Evaluationen lang nicht besser wird. 0 schaltet das ab.</translation>
+            <translation>Beendet das Training, wenn sich der Eval-Loss über so viele Evaluationen nicht verbessert hat. 0 schaltet das ab.</translation>
         </message>
         <message>
             <source>Engine</source>
@@ -2548,7 +2552,7 @@
         </message>
         <message>
             <source>Enter a value above {low} and up to {high}.</source>
-            <translation>Einen Wert über {low} und bis {high} eingeben.</translation>
+            <translation>Geben Sie einen Wert über {low} und bis {high} ein.</translation>
         </message>
         <message>
             <source>Enter a value from {low} to {high}.</source>
@@ -2564,11 +2568,15 @@
         </message>
         <message>
             <source>Enter fewer epochs, or use steps as the interval unit.</source>
-            <translation>Weniger Epochen eingeben oder Schritte als Einheit der Intervalle wählen.</translation>
+            <translation>Geben Sie weniger Epochen ein oder wählen Sie Schritte als Einheit der Intervalle.</translation>
         </message>
         <message>
             <source>Enter fewer values: at most {most} runs can be created at once.</source>
-            <translation>Weniger Werte eingeben: Höchstens {most} Läufe können auf einmal angelegt werden.</translation>
+            <translation>Geben Sie weniger Werte ein: Höchstens {most} Läufe können auf einmal angelegt werden.</translation>
+        </message>
+        <message>
+            <source>Enter only the folder, or folder=number, such as adapters/style=0.5.</source>
+            <translation>Geben Sie nur den Ordner ein oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
             <source>Enter step.field.</source>
@@ -2579,16 +2587,12 @@
             <translation>ID eines Datensatzes auf dem Hugging Face Hub eingeben</translation>
         </message>
         <message>
-            <source>Enter the folder alone, or folder=number such as adapters/style=0.5.</source>
-            <translation>Nur den Ordner eingeben oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
-        </message>
-        <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable.</source>
-            <translation>Geben Sie den Pfad eines Pythons 3.11, 3.12 oder 3.13 an.</translation>
+            <translation>Geben Sie den Pfad zu einem Python 3.11, 3.12 oder 3.13 an.</translation>
         </message>
         <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.</source>
-            <translation>Geben Sie den Pfad eines Pythons 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
+            <translation>Geben Sie den Pfad zu einem Python 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Enter the values to try.</source>
@@ -2644,7 +2648,7 @@
         </message>
         <message>
             <source>Evaluate every</source>
-            <translation>Auswerten alle</translation>
+            <translation>Evaluieren alle</translation>
         </message>
         <message>
             <source>Evaluating every {every} epochs never happens in {epochs} epochs.</source>
@@ -2652,15 +2656,15 @@
         </message>
         <message>
             <source>Evaluation and checkpoints</source>
-            <translation>Auswertung und Checkpoints</translation>
+            <translation>Evaluation und Checkpoints</translation>
         </message>
         <message>
             <source>Evaluation step</source>
-            <translation>Auswertungsschritt</translation>
+            <translation>Evaluationsschritt</translation>
         </message>
         <message>
             <source>Even 4-bit weights and the smallest settings don't fit. Choose a smaller model.</source>
-            <translation>Selbst 4-Bit-Gewichte und die kleinsten Einstellungen passen nicht. Ein kleineres Modell wählen.</translation>
+            <translation>Selbst 4-Bit-Gewichte und die kleinsten Einstellungen passen nicht. Wählen Sie ein kleineres Modell.</translation>
         </message>
         <message>
             <source>Events of the latest run, without your texts.</source>
@@ -2676,7 +2680,7 @@
         </message>
         <message>
             <source>Every training run keeps its settings and curves, so you can compare runs. In the Playground, you chat with the base model and the fine-tuned model side by side.</source>
-            <translation>Jeder Trainingslauf behält seine Einstellungen und Kurven, sodass Sie Läufe vergleichen können. Unter „Ausprobieren“ chatten Sie nebeneinander mit dem Basismodell und dem feinabgestimmten Modell.</translation>
+            <translation>Jeder Trainingslauf behält seine Einstellungen und Kurven, sodass Sie Läufe vergleichen können. Im Playground chatten Sie nebeneinander mit dem Basismodell und dem trainierten Modell.</translation>
         </message>
         <message>
             <source>Everything</source>
@@ -2795,8 +2799,8 @@
             <translation>Export</translation>
         </message>
         <message>
-            <source>Exporting directly from base model and adapter: no merged copy is written.</source>
-            <translation>Export direkt aus Basismodell und Adapter: es wird keine zusammengeführte Kopie geschrieben.</translation>
+            <source>Exporting directly from the base model and adapter, without a merged copy.</source>
+            <translation>Export direkt aus Basismodell und Adapter, ohne zusammengeführte Kopie.</translation>
         </message>
         <message>
             <source>Exporting…</source>
@@ -2912,7 +2916,7 @@
         </message>
         <message>
             <source>Finish its training, or stop it and keep the adapter.</source>
-            <translation>Das Training abschließen oder anhalten und den Adapter behalten.</translation>
+            <translation>Schließen Sie das Training ab oder beenden Sie es und behalten Sie den Adapter.</translation>
         </message>
         <message>
             <source>Finishes the current step, saves a checkpoint, and frees the memory</source>
@@ -2952,7 +2956,7 @@
         </message>
         <message>
             <source>Fix this line in a text editor. If you save the project here, the broken file is kept with the suffix .bak.</source>
-            <translation>Diese Zeile in einem Texteditor korrigieren. Wenn das Projekt hier gespeichert wird, bleibt die fehlerhafte Datei mit der Endung .bak erhalten.</translation>
+            <translation>Korrigieren Sie diese Zeile in einem Texteditor. Wenn Sie das Projekt hier speichern, bleibt die fehlerhafte Datei mit der Endung .bak erhalten.</translation>
         </message>
         <message>
             <source>Fix: {title}</source>
@@ -3027,32 +3031,32 @@
             <translation>Format dieser Quelle</translation>
         </message>
         <message>
-            <source>Free some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
-            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger und setzen Sie dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
+            <source>Free up some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
+            <translation>Geben Sie Speicherplatz frei oder verschieben Sie das Projekt auf einen größeren Datenträger und setzen Sie dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
         </message>
         <message>
-            <source>Free some space or move the project to a larger disk, then start this step again.</source>
-            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und starten Sie diesen Schritt erneut.</translation>
+            <source>Free up some space or move the project to a larger disk, then start this step again.</source>
+            <translation>Geben Sie Speicherplatz frei oder verschieben Sie das Projekt auf einen größeren Datenträger und starten Sie diesen Schritt dann neu.</translation>
         </message>
         <message>
-            <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete are unchanged.</source>
+            <source>Free up some space or move the project to a larger disk, then start this step again. Files that were complete are unchanged.</source>
             <translation>Geben Sie Speicherplatz frei oder verschieben Sie das Projekt auf einen größeren Datenträger und starten Sie diesen Schritt dann neu. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
-            <source>Free some space there, or choose a folder on another disk.</source>
-            <translation>Schaffen Sie dort Platz oder wählen Sie einen Ordner auf einer anderen Festplatte.</translation>
+            <source>Free up some space there, or choose a folder on another disk.</source>
+            <translation>Geben Sie dort Speicherplatz frei oder wählen Sie einen Ordner auf einer anderen Festplatte.</translation>
         </message>
         <message>
-            <source>Free some space, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
-            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einer anderen Festplatte und starten Sie die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
+            <source>Free up some space, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
+            <translation>Geben Sie Speicherplatz frei oder wählen Sie einen Ordner auf einer anderen Festplatte und starten Sie die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
         </message>
         <message>
-            <source>Free some space, or choose a folder on another disk.</source>
-            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einer anderen Festplatte.</translation>
+            <source>Free up some space, or choose a folder on another disk.</source>
+            <translation>Geben Sie Speicherplatz frei oder wählen Sie einen Ordner auf einer anderen Festplatte.</translation>
         </message>
         <message>
-            <source>Free some space, or set HF_HOME to a folder on a larger disk and restart the program. Then download the model again.</source>
-            <translation>Geben Sie Speicherplatz frei, oder setzen Sie HF_HOME auf einen Ordner auf einem größeren Datenträger und starten Sie das Programm neu. Laden Sie das Modell dann noch einmal.</translation>
+            <source>Free up some space, or set HF_HOME to a folder on a larger disk and restart LoRA Studio. Then download the model again.</source>
+            <translation>Geben Sie Speicherplatz frei oder setzen Sie HF_HOME auf einen Ordner auf einem größeren Datenträger und starten Sie LoRA Studio neu. Laden Sie das Modell dann noch einmal herunter.</translation>
         </message>
         <message>
             <source>From anywhere</source>
@@ -3176,7 +3180,7 @@
         </message>
         <message>
             <source>Gradient checkpointing</source>
-            <translation>Gradienten-Checkpointing</translation>
+            <translation>Gradient Checkpointing</translation>
         </message>
         <message>
             <source>Gradient clipping</source>
@@ -3251,6 +3255,10 @@
             <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
         <message>
+            <source>How messages are formatted as text. A base model without a chat template uses ChatML unless you choose another template. The adapter and the merged and exported models include the template.</source>
+            <translation>Wie Nachrichten als Text formatiert werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern Sie keine andere wählen. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten die Vorlage.</translation>
+        </message>
+        <message>
             <source>How random answers are. 0 always picks the most likely token.</source>
             <translation>Wie zufällig Antworten sind. 0 wählt immer das wahrscheinlichste Token.</translation>
         </message>
@@ -3260,15 +3268,11 @@
         </message>
         <message>
             <source>How the learning rate decays after warmup.</source>
-            <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
+            <translation>Wie die Lernrate nach dem Warmup fällt.</translation>
         </message>
         <message>
             <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
             <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. DPO vergleicht mit dem Basismodell. ORPO braucht kein Referenzmodell und lernt auch die bevorzugte Antwort selbst. Nur bei Präferenzpaaren.</translation>
-        </message>
-        <message>
-            <source>How turns are written as text. A base model without a chat template uses ChatML unless you choose another one. The adapter and the merged and exported models include it.</source>
-            <translation>Wie Beiträge als Text geschrieben werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern Sie keine andere wählen. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten sie.</translation>
         </message>
         <message>
             <source>Hugging Face Hub</source>
@@ -3284,15 +3288,11 @@
         </message>
         <message>
             <source>If so, map that column to “{slot}”.</source>
-            <translation>Ordnen Sie in diesem Fall jene Spalte „{slot}“ zu.</translation>
-        </message>
-        <message>
-            <source>If that is not what you want, correct these rows.</source>
-            <translation>Wenn das nicht gewollt ist, diese Zeilen korrigieren.</translation>
+            <translation>Ordnen Sie diese Spalte in dem Fall „{slot}“ zu.</translation>
         </message>
         <message>
             <source>If the rows are parts of conversations, write each conversation as one row of messages.</source>
-            <translation>Wenn die Zeilen Teile von Gesprächen sind, jedes Gespräch als eine Zeile mit Nachrichten schreiben.</translation>
+            <translation>Wenn die Zeilen Teile von Gesprächen sind, schreiben Sie jedes Gespräch als eine Zeile mit Nachrichten.</translation>
         </message>
         <message>
             <source>If they are not pairs, choose another format. Then only the first answer is used.</source>
@@ -3300,7 +3300,11 @@
         </message>
         <message>
             <source>If they contain data, add them as sources of their own.</source>
-            <translation>Wenn sie Daten enthalten, als eigene Quellen hinzufügen.</translation>
+            <translation>Wenn sie Daten enthalten, fügen Sie sie als eigene Quellen hinzu.</translation>
+        </message>
+        <message>
+            <source>If this isn't what you want, correct these rows.</source>
+            <translation>Wenn Sie das nicht möchten, korrigieren Sie diese Zeilen.</translation>
         </message>
         <message>
             <source>If training is interrupted before the next checkpoint, it resumes from step {saved_step:d}. Closing other programs helps.</source>
@@ -3320,7 +3324,7 @@
         </message>
         <message>
             <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
-            <translation>Ignoriert: {ignored}. Um sie zu verwenden, „Mit Adapter beginnen“ leeren.</translation>
+            <translation>Ignoriert: {ignored}. Um diese Einstellungen zu verwenden, leeren Sie „Mit Adapter beginnen“.</translation>
         </message>
         <message>
             <source>Images (*.png)</source>
@@ -3383,14 +3387,14 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>In {n} rows, “{column}” names a row that is missing. Answers to it are skipped, and questions start conversations.</source>
+            <source>In {n} rows, “{column}” refers to a row that is missing. Answers to it are skipped, and questions start conversations.</source>
             <translation>
                 <numerusform>In {n} Zeile verweist „{column}“ auf eine fehlende Zeile. Eine Antwort darauf wird übersprungen, eine Frage beginnt ein Gespräch.</numerusform>
                 <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Antworten darauf werden übersprungen, Fragen beginnen Gespräche.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
-            <source>In {n} rows, “{column}” names a row that is missing. These rows start conversations.</source>
+            <source>In {n} rows, “{column}” refers to a row that is missing. These rows start conversations.</source>
             <translation>
                 <numerusform>In {n} Zeile verweist „{column}“ auf eine fehlende Zeile. Die Zeile beginnt ein Gespräch.</numerusform>
                 <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Diese Zeilen beginnen Gespräche.</numerusform>
@@ -3423,6 +3427,10 @@
         <message>
             <source>Increase “Max. sequence length”, or shorten the rows.</source>
             <translation>Erhöhen Sie „Max. Sequenzlänge“ oder kürzen Sie die Zeilen.</translation>
+        </message>
+        <message>
+            <source>Indices of the transformer blocks that get an adapter, starting at 0, such as 0-7, 12. Leave empty for all.</source>
+            <translation>Nummern der Transformer-Blöcke, die einen Adapter bekommen, ab 0 gezählt, etwa 0-7, 12. Leer lassen für alle.</translation>
         </message>
         <message>
             <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA, and LoftQ, the saved adapter has twice the rank.</source>
@@ -3462,7 +3470,7 @@
         </message>
         <message>
             <source>Install it with pip install {package}, or turn it off.</source>
-            <translation>Mit pip install {package} installieren oder ausschalten.</translation>
+            <translation>Installieren Sie ihn mit pip install {package} oder schalten Sie ihn aus.</translation>
         </message>
         <message>
             <source>Install offline from a wheel folder that was created on another computer</source>
@@ -3474,7 +3482,7 @@
         </message>
         <message>
             <source>Install pip for this Python with {command}, or choose another model.</source>
-            <translation>Installiere pip für dieses Python mit {command}, oder wähle ein anderes Modell.</translation>
+            <translation>Installieren Sie pip für dieses Python mit {command} oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Install the engine again, or choose your own llama.cpp folder.</source>
@@ -3514,7 +3522,7 @@
         </message>
         <message>
             <source>It has no layer that the preset {preset} selects.</source>
-            <translation>Es hat keine Schicht, die die Vorgabe {preset} auswählt.</translation>
+            <translation>Es hat keine Schicht, die die Voreinstellung {preset} auswählt.</translation>
         </message>
         <message>
             <source>It has no linear layer named {name}.</source>
@@ -3541,8 +3549,8 @@
             <translation>Es ist ein Teil einer geteilten Datei. Fügen Sie die Teile zuerst mit llama-gguf-split zusammen.</translation>
         </message>
         <message>
-            <source>It is set in the recipe.</source>
-            <translation>Es ist so eingestellt.</translation>
+            <source>It is set in the project.</source>
+            <translation>Es ist im Projekt eingestellt.</translation>
         </message>
         <message>
             <source>It was trained on {named}. On another model of the same shape its output is meaningless.</source>
@@ -3790,11 +3798,11 @@
         </message>
         <message>
             <source>Lion 8-bit, paged</source>
-            <translation>Lion 8 Bit, ausgelagert</translation>
+            <translation>Lion 8 Bit, paged</translation>
         </message>
         <message>
             <source>Lion, paged</source>
-            <translation>Lion, ausgelagert</translation>
+            <translation>Lion, paged</translation>
         </message>
         <message>
             <source>Llama 3</source>
@@ -3982,7 +3990,7 @@
         </message>
         <message>
             <source>Makes tokens that already occurred less likely. 1 turns it off; 1.1 helps small models that repeat themselves.</source>
-            <translation>Macht Token, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1.1 hilft kleinen Modellen, die sich wiederholen.</translation>
+            <translation>Macht Tokens, die schon vorkamen, weniger wahrscheinlich. 1 schaltet es aus; 1.1 hilft kleinen Modellen, die sich wiederholen.</translation>
         </message>
         <message>
             <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
@@ -4030,7 +4038,7 @@
         </message>
         <message>
             <source>Maximum number of tokens in an answer to a sample prompt.</source>
-            <translation>Höchstzahl der Tokens in der Antwort auf einen Beispielprompt.</translation>
+            <translation>Höchstzahl der Tokens in der Antwort auf einen Beispiel-Prompt.</translation>
         </message>
         <message>
             <source>Maximum size of one safetensors file.</source>
@@ -4041,8 +4049,8 @@
             <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
         </message>
         <message>
-            <source>Measures on the training data which weights matter most, so that few bits are spent well. The smallest quantizations require it; from Q6_K up it makes little difference.</source>
-            <translation>Misst an den Trainingsdaten, welche Gewichte am wichtigsten sind, damit wenige Bits gut genutzt werden. Die kleinsten Quantisierungen brauchen sie; ab Q6_K macht sie kaum einen Unterschied.</translation>
+            <source>Measures on the training data which weights matter most and quantizes these more precisely. The smallest quantizations require it; from Q6_K up, it makes little difference.</source>
+            <translation>Misst an den Trainingsdaten, welche Gewichte am wichtigsten sind, und quantisiert diese genauer. Die kleinsten Quantisierungen brauchen sie; ab Q6_K macht sie kaum einen Unterschied.</translation>
         </message>
         <message>
             <source>Measuring row lengths</source>
@@ -4278,10 +4286,10 @@
         </message>
         <message>
             <source>Most of {name} is not text.</source>
-            <translation>{name} ist größtenteils kein Text.</translation>
+            <translation>{name} besteht größtenteils nicht aus Text.</translation>
         </message>
         <message>
-            <source>Most rows that “{column}” names are missing. Each row is read by itself.</source>
+            <source>Most rows that “{column}” refers to are missing. Each row is read by itself.</source>
             <translation>Die meisten Zeilen, auf die „{column}“ verweist, fehlen. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
@@ -4368,11 +4376,11 @@
         </message>
         <message>
             <source>Name at least one linear layer, or choose another option.</source>
-            <translation>Mindestens eine lineare Schicht nennen oder eine andere Auswahl treffen.</translation>
+            <translation>Nennen Sie mindestens eine lineare Schicht oder treffen Sie eine andere Auswahl.</translation>
         </message>
         <message>
             <source>Name each device once.</source>
-            <translation>Jedes Gerät nur einmal nennen.</translation>
+            <translation>Nennen Sie jedes Gerät nur einmal.</translation>
         </message>
         <message>
             <source>Name of the copy</source>
@@ -4391,8 +4399,8 @@
             <translation>Namen von Modulen, die vollständig trainiert und mit dem Adapter gespeichert werden, etwa lm_head oder embed_tokens. Sie brauchen so viel Speicher wie beim vollständigen Fine-Tuning.</translation>
         </message>
         <message>
-            <source>Names of the linear layers to adapt, such as q_proj or down_proj. Only used with By name.</source>
-            <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur bei „Nach Namen“.</translation>
+            <source>Names of the linear layers to adapt, such as q_proj or down_proj. Only used if the target modules are set to By name.</source>
+            <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur verwendet, wenn die Zielmodule auf „Nach Namen“ stehen.</translation>
         </message>
         <message>
             <source>Near-duplicate rows</source>
@@ -4740,10 +4748,6 @@
             <translation>Anzahl der Validierungszeilen, deren Prompts zusätzlich beantwortet werden. 0 für keine.</translation>
         </message>
         <message>
-            <source>Numbers of the transformer blocks that get an adapter, counted from 0, such as 0-7, 12. Leave empty for all.</source>
-            <translation>Nummern der Transformer-Blöcke, die einen Adapter bekommen, ab 0 gezählt, etwa 0-7, 12. Leer lassen für alle.</translation>
-        </message>
-        <message>
             <source>OLoRA</source>
             <translation>OLoRA</translation>
         </message>
@@ -4829,7 +4833,7 @@
         </message>
         <message>
             <source>Ollama is a separate program. It must be installed and running at the address on the Export page. To check, run `ollama list` in a terminal.</source>
-            <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite Export laufen. Prüfen lässt sich das mit `ollama list` in einem Terminal.</translation>
+            <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite „Export“ laufen. Prüfen lässt sich das mit `ollama list` in einem Terminal.</translation>
         </message>
         <message>
             <source>Ollama isn't running on this computer. Get it from ollama.com/download.</source>
@@ -4878,6 +4882,10 @@
         <message>
             <source>On</source>
             <translation>An</translation>
+        </message>
+        <message>
+            <source>On the Model page, choose the base model that the adapter was trained on.</source>
+            <translation>Wählen Sie auf der Seite „Modell“ das Basismodell, auf dem der Adapter trainiert wurde.</translation>
         </message>
         <message>
             <source>One main button</source>
@@ -4929,7 +4937,7 @@
         </message>
         <message>
             <source>Open the project at its new location, or save it under another name.</source>
-            <translation>Das Projekt am neuen Ort öffnen oder unter einem anderen Namen speichern.</translation>
+            <translation>Öffnen Sie das Projekt am neuen Ort oder speichern Sie es unter einem anderen Namen.</translation>
         </message>
         <message>
             <source>Open the sample project</source>
@@ -4949,7 +4957,7 @@
         </message>
         <message>
             <source>Optimizer</source>
-            <translation>Optimierer</translation>
+            <translation>Optimizer</translation>
         </message>
         <message>
             <source>Optimizer steps</source>
@@ -4980,11 +4988,11 @@
             <translation>Der Speicher reicht nicht aus.</translation>
         </message>
         <message>
-            <source>Out of memory: {used:memory} of the control group's {limit:memory} limit are in use.</source>
-            <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory}, der Grenze der Kontrollgruppe, sind belegt.</translation>
+            <source>Out of memory: {used:memory} of the {limit:memory} limit of the control group (cgroup) is in use.</source>
+            <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory}, der Grenze der Control Group (cgroup), sind belegt.</translation>
         </message>
         <message>
-            <source>Out of memory: {used:memory} of this computer's {limit:memory} are in use.</source>
+            <source>Out of memory: {used:memory} of this computer's {limit:memory} is in use.</source>
             <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory} dieses Computers sind belegt.</translation>
         </message>
         <message>
@@ -5004,8 +5012,8 @@
             <translation>Sonstiges</translation>
         </message>
         <message>
-            <source>Overrides the warmup ratio unless it is 0.</source>
-            <translation>Hat Vorrang vor dem Aufwärmanteil, außer bei 0.</translation>
+            <source>Overrides the warmup ratio. 0 uses the ratio.</source>
+            <translation>Hat Vorrang vor dem Warmup-Anteil. 0 verwendet den Anteil.</translation>
         </message>
         <message>
             <source>PEFT</source>
@@ -5165,7 +5173,7 @@
         </message>
         <message>
             <source>Press the main button</source>
-            <translation>Hauptknopf drücken</translation>
+            <translation>Hauptschaltfläche drücken</translation>
         </message>
         <message>
             <source>Previous answer</source>
@@ -5325,7 +5333,7 @@
         </message>
         <message>
             <source>RAdam, schedule-free</source>
-            <translation>RAdam, ohne Zeitplan</translation>
+            <translation>RAdam, schedule-free</translation>
         </message>
         <message>
             <source>RMSprop</source>
@@ -5337,11 +5345,11 @@
         </message>
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
-            <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Tokens einiger Zeilen prüfen.</translation>
+            <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen.</translation>
         </message>
         <message>
             <source>Random seed: the same seed gives the same answer.</source>
-            <translation>Startwert für den Zufall: Derselbe Startwert ergibt dieselbe Antwort.</translation>
+            <translation>Seed des Zufallsgenerators: Derselbe Seed ergibt dieselbe Antwort.</translation>
         </message>
         <message>
             <source>Range: above {low} to {high}{unit}</source>
@@ -5557,11 +5565,11 @@
         </message>
         <message>
             <source>Remove it. Settings in {step}: {names}.</source>
-            <translation>Entfernen. Einstellungen in {step}: {names}.</translation>
+            <translation>Entfernen Sie diese Angabe. Einstellungen in {step}: {names}.</translation>
         </message>
         <message>
             <source>Remove it. The sections are: {names}.</source>
-            <translation>Entfernen. Die Abschnitte sind: {names}.</translation>
+            <translation>Entfernen Sie ihn. Die Abschnitte sind: {names}.</translation>
         </message>
         <message>
             <source>Remove near-duplicate rows</source>
@@ -5725,7 +5733,7 @@
         </message>
         <message>
             <source>Requires an importance matrix, which is computed from the training data.</source>
-            <translation>Erfordert eine Wichtigkeitsmatrix, die aus den Trainingsdaten berechnet wird.</translation>
+            <translation>Erfordert eine Importance-Matrix, die aus den Trainingsdaten berechnet wird.</translation>
         </message>
         <message>
             <source>Reset</source>
@@ -5781,7 +5789,7 @@
         </message>
         <message>
             <source>Reward margin</source>
-            <translation>Belohnungsabstand</translation>
+            <translation>Reward-Abstand</translation>
         </message>
         <message>
             <source>Roll back</source>
@@ -5847,8 +5855,8 @@
             <translation>Zu lange Zeilen</translation>
         </message>
         <message>
-            <source>Rows to measure the validation loss on, instead of a share of the data. Same format as the data.</source>
-            <translation>Zeilen für den Validierungs-Loss, statt eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
+            <source>Rows to measure the eval loss on, instead of a share of the data. Same format as the data.</source>
+            <translation>Zeilen, auf denen der Eval-Loss gemessen wird, statt eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
         </message>
         <message>
             <source>Rows weren't measured</source>
@@ -5895,12 +5903,12 @@
             <translation>Einstellungen des Laufs</translation>
         </message>
         <message>
-            <source>Run the chat on the CPU, or wait until the job is done.</source>
+            <source>Run the chat on the CPU, or wait until the job finishes.</source>
             <translation>Lassen Sie den Chat auf der CPU laufen oder warten Sie, bis der Auftrag fertig ist.</translation>
         </message>
         <message>
             <source>Run “git lfs pull” or download the file, then choose it.</source>
-            <translation>„git lfs pull“ ausführen oder die Datei herunterladen und dann wählen.</translation>
+            <translation>Führen Sie „git lfs pull“ aus oder laden Sie die Datei herunter, und wählen Sie sie dann aus.</translation>
         </message>
         <message>
             <source>Running</source>
@@ -5928,7 +5936,7 @@
         </message>
         <message>
             <source>SGD, schedule-free</source>
-            <translation>SGD, ohne Zeitplan</translation>
+            <translation>SGD, schedule-free</translation>
         </message>
         <message>
             <source>SVD</source>
@@ -5952,11 +5960,11 @@
         </message>
         <message>
             <source>Sample prompts</source>
-            <translation>Probe-Prompts</translation>
+            <translation>Beispiel-Prompts</translation>
         </message>
         <message>
             <source>Sample rows</source>
-            <translation>Probezeilen</translation>
+            <translation>Beispielzeilen</translation>
         </message>
         <message>
             <source>Samples</source>
@@ -5964,19 +5972,19 @@
         </message>
         <message>
             <source>Samples only from the most likely tokens whose probabilities add up to this.</source>
-            <translation>Zieht nur aus den wahrscheinlichsten Tokens, deren Wahrscheinlichkeiten zusammen diesen Wert erreichen.</translation>
+            <translation>Wählt nur unter den wahrscheinlichsten Tokens, deren Wahrscheinlichkeiten zusammen diesen Wert ergeben.</translation>
         </message>
         <message>
             <source>Samples only from the most likely tokens whose probabilities add up to this. 1 turns it off.</source>
-            <translation>Wählt nur unter den wahrscheinlichsten Token, deren Wahrscheinlichkeiten zusammen diesen Wert ergeben. 1 schaltet es aus.</translation>
+            <translation>Wählt nur unter den wahrscheinlichsten Tokens, deren Wahrscheinlichkeiten zusammen diesen Wert ergeben. 1 schaltet es aus.</translation>
         </message>
         <message>
             <source>Samples only from this many of the most likely tokens. 0 turns it off.</source>
-            <translation>Wählt nur unter so vielen der wahrscheinlichsten Token. 0 schaltet es aus.</translation>
+            <translation>Wählt nur unter so vielen der wahrscheinlichsten Tokens. 0 schaltet es aus.</translation>
         </message>
         <message>
             <source>Samples only from tokens whose probability is at least this fraction of the highest one. 0 turns it off.</source>
-            <translation>Wählt nur unter Token, die mindestens diesen Anteil der höchsten Wahrscheinlichkeit haben. 0 schaltet es aus.</translation>
+            <translation>Wählt nur unter Tokens, die mindestens diesen Anteil der höchsten Wahrscheinlichkeit haben. 0 schaltet es aus.</translation>
         </message>
         <message>
             <source>Sampling</source>
@@ -6008,7 +6016,7 @@
         </message>
         <message>
             <source>Save it again as a plain LoRA adapter. In PEFT, use save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
-            <translation>Speichern Sie ihn erneut als einfaches LoRA, in PEFT mit save_pretrained(…, path_initial_model_for_weight_conversion=…).</translation>
+            <translation>Speichern Sie ihn erneut als einfachen LoRA-Adapter, in PEFT mit save_pretrained(…, path_initial_model_for_weight_conversion=…).</translation>
         </message>
         <message>
             <source>Save it again in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
@@ -6024,7 +6032,7 @@
         </message>
         <message>
             <source>Save it as JSON or JSON lines.</source>
-            <translation>Als JSON oder JSON-Zeilen speichern.</translation>
+            <translation>Speichern Sie die Datei als JSON oder JSON-Zeilen.</translation>
         </message>
         <message>
             <source>Save it as plain text.</source>
@@ -6164,11 +6172,11 @@
         </message>
         <message>
             <source>Seed</source>
-            <translation>Startwert</translation>
+            <translation>Seed</translation>
         </message>
         <message>
             <source>Seed for the order of rows, the validation split, and the initialization of the adapter.</source>
-            <translation>Startwert für die Reihenfolge der Zeilen, die Aufteilung in Training und Validierung und die Initialisierung des Adapters.</translation>
+            <translation>Seed für die Reihenfolge der Zeilen, die Aufteilung in Training und Validierung und die Initialisierung des Adapters.</translation>
         </message>
         <message>
             <source>Select GGUF file</source>
@@ -6223,12 +6231,12 @@
             <translation>Setzen Sie HTTPS_PROXY und HTTP_PROXY auf Host und Port des Proxys und entfernen Sie ALL_PROXY. SOCKS-Proxys werden nicht unterstützt.</translation>
         </message>
         <message>
-            <source>Set a validation share in the dataset step and train again.</source>
-            <translation>Setzen Sie beim Datensatz einen Validierungsanteil und trainieren Sie neu.</translation>
+            <source>Set a validation share on the Dataset page and train again.</source>
+            <translation>Setzen Sie auf der Seite „Datensatz“ einen Validierungsanteil und trainieren Sie neu.</translation>
         </message>
         <message>
-            <source>Set at least one weight. With 1 an adapter is merged as it was trained.</source>
-            <translation>Setzen Sie mindestens ein Gewicht. Mit 1 wird ein Adapter so zusammengeführt, wie er trainiert wurde.</translation>
+            <source>Set at least one weight. A weight of 1 merges an adapter as it was trained.</source>
+            <translation>Setzen Sie mindestens ein Gewicht. Ein Gewicht von 1 führt einen Adapter so zusammen, wie er trainiert wurde.</translation>
         </message>
         <message>
             <source>Set by the adapter that training starts from.</source>
@@ -6240,7 +6248,7 @@
         </message>
         <message>
             <source>Set gradient checkpointing to On, or the backend to Automatic.</source>
-            <translation>Gradient Checkpointing auf „An“ oder das Backend auf „Automatisch“ stellen.</translation>
+            <translation>Stellen Sie Gradient Checkpointing auf „An“ oder das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Set it up in Settings, or run `lora-studio engine install`.</source>
@@ -6335,8 +6343,8 @@
             <translation>Anteil der Schritte am Ende, über den die Lernrate fällt.</translation>
         </message>
         <message>
-            <source>Share of rows held out to measure the validation loss. 0 turns evaluation off.</source>
-            <translation>Anteil der Zeilen, die für den Validierungs-Loss zurückgehalten werden. 0 schaltet die Auswertung ab.</translation>
+            <source>Share of rows held out to measure the eval loss. 0 turns evaluation off.</source>
+            <translation>Anteil der Zeilen, die für den Eval-Loss zurückgehalten werden. 0 schaltet die Evaluation ab.</translation>
         </message>
         <message>
             <source>ShareGPT</source>
@@ -6541,8 +6549,8 @@
             <translation>Einige Dateien konnten nicht gelöscht werden: {reason}.</translation>
         </message>
         <message>
-            <source>Some models include their own Python code. It runs with your permissions: only allow it for models whose author you trust.</source>
-            <translation>Manche Modelle enthalten eigenen Python-Code. Er läuft mit Ihren Rechten: nur für Modelle erlauben, deren Autor Sie vertrauen.</translation>
+            <source>Some models include their own Python code, which runs with your permissions. Allow it only for models whose author you trust.</source>
+            <translation>Manche Modelle enthalten eigenen Python-Code, der mit Ihren Rechten läuft. Erlauben Sie ihn nur für Modelle, deren Autor Sie vertrauen.</translation>
         </message>
         <message>
             <source>Sort by</source>
@@ -6561,15 +6569,15 @@
         </message>
         <message>
             <source>Split</source>
-            <translation>Teil (split)</translation>
+            <translation>Split</translation>
         </message>
         <message>
-            <source>Start LM Studio once, or choose the folder in the export step.</source>
-            <translation>Starten Sie LM Studio einmal oder wählen Sie den Ordner im Export-Schritt.</translation>
+            <source>Start LM Studio once, or choose the folder on the Export page.</source>
+            <translation>Starten Sie LM Studio einmal oder wählen Sie den Ordner auf der Seite „Export“.</translation>
         </message>
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
-            <translation>Eine Zeile, die mit @120 beginnt, gehört zu Schritt 120.</translation>
+            <translation>Beginnen Sie eine Zeile mit @120, um Schritt 120 zu kommentieren.</translation>
         </message>
         <message>
             <source>Start a run that merges this adapter into the project's model</source>
@@ -6736,10 +6744,6 @@
             <translation>System-Prompt</translation>
         </message>
         <message>
-            <source>Systems make a disk read-only when it reports errors or was disconnected. Check the disk and mount it again, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
-            <translation>Systeme setzen eine Festplatte auf schreibgeschützt, wenn sie Fehler meldet oder getrennt wurde. Prüfen Sie sie und hängen Sie sie neu ein oder wählen Sie einen Ordner auf einer anderen Festplatte und starten Sie die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
-        </message>
-        <message>
             <source>T {temperature:g} · {count} tokens</source>
             <translation>T {temperature:g} · {count} Tokens</translation>
         </message>
@@ -6812,11 +6816,11 @@
         </message>
         <message>
             <source>The Dataset page shows how each row was read and why rows were skipped. Nothing you do there changes your files.</source>
-            <translation>Die Seite Datensatz zeigt, wie jede Zeile gelesen wurde und warum Zeilen ausgelassen wurden. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
+            <translation>Die Seite „Datensatz“ zeigt, wie jede Zeile gelesen wurde und warum Zeilen ausgelassen wurden. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
         </message>
         <message>
             <source>The Findings list on the Dataset page shows mistakes in your data, the affected rows and, where possible, a repair that leaves your files unchanged.</source>
-            <translation>Die Liste Befunde auf der Seite Datensatz zeigt Fehler in Ihren Daten, die betroffenen Zeilen und, wo möglich, eine Korrektur, die Ihre Dateien unverändert lässt.</translation>
+            <translation>Die Liste Befunde auf der Seite „Datensatz“ zeigt Fehler in Ihren Daten, die betroffenen Zeilen und, wo möglich, eine Korrektur, die Ihre Dateien unverändert lässt.</translation>
         </message>
         <message>
             <source>The GGUF file before quantization</source>
@@ -6847,16 +6851,16 @@
             <translation>Der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
+            <source>The Hub didn't respond.</source>
+            <translation>Der Hub hat nicht geantwortet.</translation>
+        </message>
+        <message>
             <source>The Hub rejected this token.</source>
             <translation>Der Hub hat dieses Token abgelehnt.</translation>
         </message>
         <message>
             <source>The Hub rejected your token.</source>
             <translation>Der Hub hat Ihr Token abgelehnt.</translation>
-        </message>
-        <message>
-            <source>The Hub sent no answer.</source>
-            <translation>Der Hub hat nicht geantwortet.</translation>
         </message>
         <message>
             <source>The Hub's rate limit was reached.</source>
@@ -6880,11 +6884,11 @@
         </message>
         <message>
             <source>The Ollama server at {host} stopped in the middle of its answer.</source>
-            <translation>Der Ollama-Server auf {host} hat mitten in seiner Antwort aufgehört.</translation>
+            <translation>Der Ollama-Server auf {host} hat seine Antwort mittendrin abgebrochen.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} stopped while creating {model}.</source>
-            <translation>Der Ollama-Server auf {host} hat beim Erstellen von {model} aufgehört.</translation>
+            <translation>Der Ollama-Server auf {host} hat das Erstellen von {model} abgebrochen.</translation>
         </message>
         <message>
             <source>The Python installations on this computer couldn't be listed: {reason}</source>
@@ -7026,7 +7030,7 @@
         </message>
         <message>
             <source>The built-in model is {known}.</source>
-            <translation>Das eingebaute Modell heißt {known}.</translation>
+            <translation>Das mitgelieferte Modell heißt {known}.</translation>
         </message>
         <message>
             <source>The certificate file can't be used: {reason}.</source>
@@ -7188,7 +7192,7 @@
             <translation>Die Engine braucht ein Python 3.11, 3.12 oder 3.13 mit 64 Bit.</translation>
         </message>
         <message>
-            <source>The engine needs {needed:size} of disk space, but only {free:size} are free.</source>
+            <source>The engine needs {needed:size} of disk space, but only {free:size} is free.</source>
             <translation>Die Engine braucht {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
@@ -7216,7 +7220,7 @@
             <translation>Die Engines sind bereits in diesem Ordner.</translation>
         </message>
         <message>
-            <source>The engines need {needed:size} of disk space, but only {free:size} are free.</source>
+            <source>The engines need {needed:size} of disk space, but only {free:size} is free.</source>
             <translation>Die Engines brauchen {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
@@ -7348,12 +7352,12 @@
             <translation>Das zusammengeführte Modell</translation>
         </message>
         <message>
-            <source>The merged model differs slightly from what was trained: {cause}. Its top-1 agreement is {top1:.1%}, its KL divergence {kl:.2g} nats.</source>
+            <source>The merged model differs slightly from what was trained: {cause}. The top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats.</source>
             <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats.</translation>
         </message>
         <message>
-            <source>The merged model is complete and usable. A newer llama.cpp may support it: choose its folder in the export step.</source>
-            <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: Wählen Sie seinen Ordner im Export-Schritt.</translation>
+            <source>The merged model is complete and usable. A newer llama.cpp may support it: choose its folder on the Export page.</source>
+            <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: Wählen Sie seinen Ordner auf der Seite „Export“.</translation>
         </message>
         <message>
             <source>The merged model was tested before and is unchanged.</source>
@@ -7523,8 +7527,8 @@
             </translation>
         </message>
         <message>
-            <source>The reference model can't be computed while biases train, because they change it.</source>
-            <translation>Das Referenzmodell lässt sich nicht berechnen, solange Biases trainiert werden, weil sie es verändern.</translation>
+            <source>The reference model isn't available if biases are trained, because training changes the biases of the base model.</source>
+            <translation>Das Referenzmodell steht nicht zur Verfügung, wenn Biases trainiert werden, weil das Training die Biases des Basismodells verändert.</translation>
         </message>
         <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
@@ -7553,6 +7557,10 @@
         <message>
             <source>The run has no {quantization} file.</source>
             <translation>Der Lauf hat keine Datei {quantization}.</translation>
+        </message>
+        <message>
+            <source>The run started with this backend.</source>
+            <translation>Der Lauf wurde mit diesem Backend begonnen.</translation>
         </message>
         <message>
             <source>The run was created by a newer version of LoRA Studio.</source>
@@ -7599,7 +7607,7 @@
         </message>
         <message>
             <source>The settings on the Train page are checked before each start. A message next to a setting tells you if it doesn't fit your data or device.</source>
-            <translation>Die Einstellungen auf der Seite Training werden vor jedem Start geprüft. Passt eine nicht zu Ihren Daten oder Ihrem Gerät, steht ein Hinweis daneben.</translation>
+            <translation>Die Einstellungen auf der Seite „Training“ werden vor jedem Start geprüft. Passt eine nicht zu Ihren Daten oder Ihrem Gerät, steht ein Hinweis daneben.</translation>
         </message>
         <message>
             <source>The setup failed unexpectedly: {error}.</source>
@@ -7607,7 +7615,7 @@
         </message>
         <message>
             <source>The small built-in model. It is downloaded once, when it is first needed.</source>
-            <translation>Das eingebaute kleine Modell. Es wird einmal heruntergeladen, sobald es gebraucht wird.</translation>
+            <translation>Das mitgelieferte kleine Modell. Es wird einmal heruntergeladen, sobald es gebraucht wird.</translation>
         </message>
         <message>
             <source>The sources can't be trained on together: {sources}.</source>
@@ -7634,8 +7642,8 @@
             <translation>Die Vorlage wurde gestoppt: sie brauchte mehr als {limit:memory} Arbeitsspeicher.</translation>
         </message>
         <message>
-            <source>The text of a validation row is also in {rows}, exactly or nearly. The validation loss would look better than it is.</source>
-            <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Validierungs-Loss würde besser aussehen, als er ist.</translation>
+            <source>The text of a validation row is also in {rows}, exactly or nearly. The eval loss would look better than it is.</source>
+            <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Eval-Loss würde besser aussehen, als er ist.</translation>
         </message>
         <message>
             <source>The token IDs are identical.</source>
@@ -7690,8 +7698,8 @@
             <translation>Der Upload zu {repository} ist fehlgeschlagen: der Hub hat mit Status {status:d} geantwortet.</translation>
         </message>
         <message>
-            <source>The upload to {repository} failed: the Hub sent no answer.</source>
-            <translation>Der Upload zu {repository} ist fehlgeschlagen: der Hub hat nicht geantwortet.</translation>
+            <source>The upload to {repository} failed: the Hub didn't respond.</source>
+            <translation>Der Upload zu {repository} ist fehlgeschlagen: Der Hub hat nicht geantwortet.</translation>
         </message>
         <message>
             <source>The upload to {repository} was interrupted ({reason}).</source>
@@ -7714,7 +7722,7 @@
             <translation>Das Wheel von LoRA Studio konnte nicht aus dem Quellcode gebaut werden</translation>
         </message>
         <message>
-            <source>The wheels need {needed:size} more disk space, but only {free:size} are free.</source>
+            <source>The wheels need {needed:size} more disk space, but only {free:size} is free.</source>
             <translation>Die Wheels brauchen noch {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
@@ -7758,7 +7766,7 @@
         </message>
         <message>
             <source>There are control tokens of a chat template in {rows}, such as &lt;|im_end|&gt; or [INST]. The model would learn to write them in its answers.</source>
-            <translation>In {rows} stehen Steuertoken einer Chatvorlage, etwa &lt;|im_end|&gt; oder [INST]. Das Modell würde lernen, sie in seine Antworten zu schreiben.</translation>
+            <translation>In {rows} stehen Steuertokens einer Chat-Vorlage, etwa &lt;|im_end|&gt; oder [INST]. Das Modell würde lernen, sie in seine Antworten zu schreiben.</translation>
         </message>
         <message>
             <source>There are invisible control characters in {rows}. The model would learn to write them.</source>
@@ -7782,15 +7790,11 @@
         </message>
         <message>
             <source>There is a placeholder such as &lt;image&gt; in {rows}. It is trained as text: the model would learn to answer without seeing the image. Remove these rows from your file unless the placeholder is meant as text.</source>
-            <translation>In {rows} steht ein Platzhalter wie &lt;image&gt;. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne das Bild zu sehen. Diese Zeilen aus der Datei entfernen, wenn der Platzhalter nicht als Text gemeint ist.</translation>
-        </message>
-        <message>
-            <source>There is no block {block:d}: the model has {count:d}, numbered from 0.</source>
-            <translation>Es gibt keinen Block {block:d}: Das Modell hat {count:d}, gezählt ab 0.</translation>
+            <translation>In {rows} steht ein Platzhalter wie &lt;image&gt;. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne das Bild zu sehen. Entfernen Sie diese Zeilen aus der Datei, wenn der Platzhalter nicht als Text gemeint ist.</translation>
         </message>
         <message>
             <source>There is no built-in model named {name}.</source>
-            <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
+            <translation>Es gibt kein mitgeliefertes Modell namens {name}.</translation>
         </message>
         <message>
             <source>There is no checkpoint to resume from.</source>
@@ -8006,11 +8010,11 @@
         </message>
         <message>
             <source>To read each row by itself, clear the column for the history, or remove that column.</source>
-            <translation>Um jede Zeile für sich zu lesen, die Spalte für den Verlauf leeren oder diese Spalte entfernen.</translation>
+            <translation>Um jede Zeile für sich zu lesen, leeren Sie die Spalte für den Verlauf oder entfernen Sie diese Spalte.</translation>
         </message>
         <message>
             <source>To read one of them instead, choose it as the split.</source>
-            <translation>Um stattdessen eine davon zu lesen, sie als Teil (Split) wählen.</translation>
+            <translation>Um stattdessen eine davon zu lesen, wählen Sie sie als Split.</translation>
         </message>
         <message>
             <source>To see row lengths, choose a model and a dataset.</source>
@@ -8022,7 +8026,7 @@
         </message>
         <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
-            <translation>Um jede Antwort zu trainieren, aus jeder eine eigene Zeile machen oder die Systemnachricht entfernen.</translation>
+            <translation>Um jede Antwort zu trainieren, machen Sie aus jeder eine eigene Zeile oder entfernen Sie die Systemnachricht.</translation>
         </message>
         <message>
             <source>To train on all of them, write one row for each answer.</source>
@@ -8030,7 +8034,7 @@
         </message>
         <message>
             <source>To train on all reasoning, make each answer a row of its own.</source>
-            <translation>Um alle Überlegungen zu trainieren, aus jeder Antwort eine eigene Zeile machen.</translation>
+            <translation>Um alle Überlegungen zu trainieren, machen Sie aus jeder Antwort eine eigene Zeile.</translation>
         </message>
         <message>
             <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
@@ -8122,7 +8126,7 @@
         </message>
         <message>
             <source>Train for fewer steps, raise the dropout, lower the rank, or add rows.</source>
-            <translation>Weniger Schritte trainieren, Dropout erhöhen, Rang senken oder Zeilen ergänzen.</translation>
+            <translation>Trainieren Sie weniger Schritte, erhöhen Sie den Dropout, senken Sie den Rang oder ergänzen Sie Zeilen.</translation>
         </message>
         <message>
             <source>Train for {epochs} epochs</source>
@@ -8137,11 +8141,11 @@
         </message>
         <message>
             <source>Train longer to improve it further, or continue with this adapter.</source>
-            <translation>Für ein besseres Ergebnis länger trainieren oder mit diesem Adapter weitermachen.</translation>
+            <translation>Trainieren Sie länger, um das Ergebnis weiter zu verbessern, oder machen Sie mit diesem Adapter weiter.</translation>
         </message>
         <message>
             <source>Train longer, or try the adapter in the playground.</source>
-            <translation>Länger trainieren oder den Adapter unter „Ausprobieren“ testen.</translation>
+            <translation>Trainieren Sie länger oder testen Sie den Adapter im Playground.</translation>
         </message>
         <message>
             <source>Train on</source>
@@ -8153,7 +8157,7 @@
         </message>
         <message>
             <source>Train on one kind of data at a time, or choose another format for one of them.</source>
-            <translation>Mit einer Art von Daten auf einmal trainieren oder für eine davon ein anderes Format wählen.</translation>
+            <translation>Trainieren Sie jeweils nur mit einer Art von Daten oder wählen Sie für eine davon ein anderes Format.</translation>
         </message>
         <message>
             <source>Train on several GPUs (each processes part of every batch):</source>
@@ -8201,7 +8205,7 @@
         </message>
         <message>
             <source>Training continues. Unless a later evaluation is better, the last adapter is kept.</source>
-            <translation>Das Training läuft weiter. Ist keine spätere Auswertung besser, wird der letzte Adapter behalten.</translation>
+            <translation>Das Training läuft weiter. Ist keine spätere Evaluation besser, wird der letzte Adapter behalten.</translation>
         </message>
         <message>
             <source>Training is paused. To continue, select Resume.</source>
@@ -8288,10 +8292,6 @@
             <translation>Das Training hat mit Liger-Kerneln begonnen, die jetzt nicht verfügbar sind. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
         </message>
         <message>
-            <source>Training started with it.</source>
-            <translation>Das Training hat damit begonnen.</translation>
-        </message>
-        <message>
             <source>Training stopped</source>
             <translation>Training gestoppt</translation>
         </message>
@@ -8345,7 +8345,7 @@
         </message>
         <message>
             <source>Try again, or choose another model.</source>
-            <translation>Versuche es erneut, oder wähle ein anderes Modell.</translation>
+            <translation>Versuchen Sie es erneut oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Try again.</source>
@@ -8373,7 +8373,7 @@
         </message>
         <message>
             <source>Turn offline mode off in the settings (or remove --offline and HF_HUB_OFFLINE), or use local files.</source>
-            <translation>Schalte den Offline-Modus in den Einstellungen aus (oder entferne --offline und HF_HUB_OFFLINE), oder verwende lokale Dateien.</translation>
+            <translation>Schalten Sie den Offline-Modus in den Einstellungen aus (oder entfernen Sie --offline und HF_HUB_OFFLINE) oder verwenden Sie lokale Dateien.</translation>
         </message>
         <message>
             <source>Turn on the importance matrix, or choose another quantization.</source>
@@ -8429,7 +8429,7 @@
         </message>
         <message>
             <source>Unpack it once and choose the result.</source>
-            <translation>Einmal entpacken und das Ergebnis wählen.</translation>
+            <translation>Entpacken Sie die Datei einmal und wählen Sie das Ergebnis.</translation>
         </message>
         <message>
             <source>Unreadable</source>
@@ -8593,19 +8593,19 @@
         </message>
         <message>
             <source>Use 16-bit precision, or replicate the weights.</source>
-            <translation>16-Bit-Genauigkeit verwenden oder die Gewichte replizieren.</translation>
+            <translation>Verwenden Sie 16-Bit-Genauigkeit oder replizieren Sie die Gewichte.</translation>
         </message>
         <message>
             <source>Use 16-bit precision, or the default initialization.</source>
-            <translation>16-Bit-Genauigkeit oder die Standardinitialisierung verwenden.</translation>
+            <translation>Verwenden Sie 16-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
         </message>
         <message>
             <source>Use 4-bit or 16-bit precision, or turn DoRA off.</source>
-            <translation>4-Bit- oder 16-Bit-Genauigkeit verwenden oder DoRA ausschalten.</translation>
+            <translation>Verwenden Sie 4-Bit- oder 16-Bit-Genauigkeit oder schalten Sie DoRA aus.</translation>
         </message>
         <message>
             <source>Use 4-bit precision, or the default initialization.</source>
-            <translation>4-Bit-Genauigkeit oder die Standardinitialisierung verwenden.</translation>
+            <translation>Verwenden Sie 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
         </message>
         <message>
             <source>Use 4-bit weights: they take a quarter of the memory of 16-bit ones. Closing other programs that use the device helps too.</source>
@@ -8661,7 +8661,7 @@
         </message>
         <message>
             <source>Use some rows of the dataset for validation, or turn this off.</source>
-            <translation>Einige Zeilen des Datensatzes zur Validierung verwenden oder das ausschalten.</translation>
+            <translation>Verwenden Sie einige Zeilen des Datensatzes zur Validierung oder schalten Sie dies aus.</translation>
         </message>
         <message>
             <source>Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter files: use the merged model's file there.</source>
@@ -8693,7 +8693,7 @@
         </message>
         <message>
             <source>Use {model}.</source>
-            <translation>Verwende {model}.</translation>
+            <translation>Verwenden Sie {model}.</translation>
         </message>
         <message>
             <source>Use {name} instead</source>
@@ -8756,8 +8756,8 @@
             <translation>Version</translation>
         </message>
         <message>
-            <source>Versions and numbers of the latest run.</source>
-            <translation>Versionen und Zahlen des letzten Laufs.</translation>
+            <source>Versions and metrics of the latest run.</source>
+            <translation>Versionen und Metriken des letzten Laufs.</translation>
         </message>
         <message>
             <source>Versions, devices, and capabilities of the engine.</source>
@@ -8784,28 +8784,28 @@
             <translation>Warten Sie die laufenden Antworten ab oder halten Sie sie an, bevor Sie ein anderes Modell wählen.</translation>
         </message>
         <message>
-            <source>Wait until it ends, or cancel it where you started it.</source>
+            <source>Wait until it finishes, or cancel it where you started it.</source>
             <translation>Warten Sie, bis sie endet, oder brechen Sie sie dort ab, wo Sie sie gestartet haben.</translation>
         </message>
         <message>
-            <source>Wait until it ends, or stop it.</source>
-            <translation>Warten Sie, bis er endet, oder stoppen Sie ihn.</translation>
-        </message>
-        <message>
-            <source>Wait until it is done, or choose another folder.</source>
+            <source>Wait until it finishes, or choose another folder.</source>
             <translation>Warten Sie, bis er fertig ist, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
-            <source>Wait until it is done, or watch the run.</source>
+            <source>Wait until it finishes, or stop it.</source>
+            <translation>Warten Sie, bis er fertig ist, oder stoppen Sie ihn.</translation>
+        </message>
+        <message>
+            <source>Wait until it finishes, or watch the run.</source>
             <translation>Warten Sie, bis er fertig ist, oder sehen Sie dem Lauf zu.</translation>
         </message>
         <message>
-            <source>Wait until the job ends, or close other windows, then try again.</source>
+            <source>Wait until the job finishes, or close other windows, then try again.</source>
             <translation>Warten Sie, bis der Auftrag endet, oder schließen Sie andere Fenster und versuchen Sie es dann erneut.</translation>
         </message>
         <message>
-            <source>Wait until the running task ends, then change the language.</source>
-            <translation>Warten Sie, bis der laufende Vorgang beendet ist, und ändern Sie dann die Sprache.</translation>
+            <source>Wait until the running job finishes, then change the language.</source>
+            <translation>Warten Sie, bis der laufende Auftrag beendet ist, und ändern Sie dann die Sprache.</translation>
         </message>
         <message>
             <source>Waiting for the device check to see which models fit.</source>
@@ -8817,19 +8817,19 @@
         </message>
         <message>
             <source>Warm up over 10 % of the steps</source>
-            <translation>Über 10 % der Schritte aufwärmen</translation>
+            <translation>Warmup über 10 % der Schritte</translation>
         </message>
         <message>
             <source>Warmup ratio</source>
-            <translation>Aufwärmanteil</translation>
+            <translation>Warmup-Anteil</translation>
         </message>
         <message>
             <source>Warmup steps</source>
-            <translation>Aufwärmschritte</translation>
+            <translation>Warmup-Schritte</translation>
         </message>
         <message>
             <source>Warmup, stable, decay</source>
-            <translation>Aufwärmen, konstant, abfallend</translation>
+            <translation>Warmup, konstant, abfallend</translation>
         </message>
         <message>
             <source>Warnings</source>
@@ -8849,7 +8849,7 @@
         </message>
         <message>
             <source>Weight decay</source>
-            <translation>Gewichtszerfall</translation>
+            <translation>Weight Decay</translation>
         </message>
         <message>
             <source>Weight of this source</source>
@@ -8913,7 +8913,7 @@
         </message>
         <message>
             <source>Which modules can be adapted depends on the model. The LoRA page lists its modules.</source>
-            <translation>Welche Module sich anpassen lassen, hängt vom Modell ab. Die Seite LoRA listet seine Module auf.</translation>
+            <translation>Welche Module sich anpassen lassen, hängt vom Modell ab. Die Seite „LoRA“ listet seine Module auf.</translation>
         </message>
         <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, only the last answer, or the whole conversation.</source>
@@ -8945,7 +8945,7 @@
         </message>
         <message>
             <source>Write the rows to a file and choose that file.</source>
-            <translation>Die Zeilen in eine Datei schreiben und diese wählen.</translation>
+            <translation>Schreiben Sie die Zeilen in eine Datei und wählen Sie diese aus.</translation>
         </message>
         <message>
             <source>Write them as escapes in a Go string, such as {example}.</source>
@@ -8973,7 +8973,7 @@
         </message>
         <message>
             <source>You can combine adapters only if they were trained on the same base model. The Merge page shows the base model of each adapter.</source>
-            <translation>Adapter lassen sich nur kombinieren, wenn sie auf demselben Basismodell trainiert wurden. Die Seite Zusammenführen zeigt das Basismodell jedes Adapters.</translation>
+            <translation>Adapter lassen sich nur kombinieren, wenn sie auf demselben Basismodell trainiert wurden. Die Seite „Zusammenführen“ zeigt das Basismodell jedes Adapters.</translation>
         </message>
         <message>
             <source>You can plot up to {count} runs at once. Clear a checkbox first.</source>
@@ -9157,7 +9157,7 @@
         </message>
         <message>
             <source>act</source>
-            <translation>Akt</translation>
+            <translation>Akt.</translation>
         </message>
         <message>
             <source>all {rows} rows checked</source>
@@ -9237,7 +9237,7 @@
         </message>
         <message>
             <source>belongs to the split “{split}”</source>
-            <translation>gehört zum Teil „{split}“</translation>
+            <translation>gehört zum Split „{split}“</translation>
         </message>
         <message>
             <source>bfloat16</source>
@@ -9404,11 +9404,11 @@
         </message>
         <message>
             <source>evaluating</source>
-            <translation>Auswertung</translation>
+            <translation>Evaluation</translation>
         </message>
         <message>
             <source>evaluations</source>
-            <translation>Auswertungen</translation>
+            <translation>Evaluationen</translation>
         </message>
         <message>
             <source>extreme</source>
@@ -9456,7 +9456,7 @@
         </message>
         <message>
             <source>gated: accept the terms on the Hub</source>
-            <translation>beschränkt: Bedingungen auf dem Hub akzeptieren</translation>
+            <translation>zugangsbeschränkt: Bedingungen auf dem Hub akzeptieren</translation>
         </message>
         <message>
             <source>generating answers ({source})</source>
@@ -9527,8 +9527,8 @@
             <translation>er enthält keine Gewichte</translation>
         </message>
         <message>
-            <source>it contains only one half of the update of {module}</source>
-            <translation>er enthält nur die Hälfte der Änderung von {module}</translation>
+            <source>it contains only one of the two matrices (A and B) for {module}</source>
+            <translation>er enthält nur eine der beiden Matrizen (A und B) für {module}</translation>
         </message>
         <message>
             <source>it contains {tensor}</source>
@@ -9643,8 +9643,8 @@
             <translation>ihr Header ist ungültig ({reason})</translation>
         </message>
         <message>
-            <source>its parent rows lead back to itself</source>
-            <translation>die Zeilen davor führen zu ihr selbst zurück</translation>
+            <source>its parent rows form a cycle</source>
+            <translation>die Zeilen davor bilden einen Kreis</translation>
         </message>
         <message>
             <source>its tokenizer can't be loaded ({reason})</source>
@@ -9736,7 +9736,7 @@
         </message>
         <message>
             <source>llama.cpp's converter is missing from the engine.</source>
-            <translation>Der Umwandler von llama.cpp fehlt in der Engine.</translation>
+            <translation>Der Konverter von llama.cpp fehlt in der Engine.</translation>
         </message>
         <message>
             <source>loading model with Unsloth</source>
@@ -9820,7 +9820,7 @@
         </message>
         <message>
             <source>mixtures of experts</source>
-            <translation>Expertengemische</translation>
+            <translation>Mixture-of-Experts-Modelle</translation>
         </message>
         <message>
             <source>models trained in 2 bits</source>
@@ -10116,7 +10116,7 @@
         </message>
         <message>
             <source>special</source>
-            <translation>Sonderzeichen</translation>
+            <translation>Spezialtokens</translation>
         </message>
         <message>
             <source>starting the other processes</source>
@@ -10132,15 +10132,15 @@
         </message>
         <message>
             <source>step {step:d} of {steps:d}: loss {loss:.4f}, {speed:.0f} tokens/s</source>
-            <translation>Schritt {step:d} von {steps:d}: Loss {loss:.4f}, {speed:.0f} Token/s</translation>
+            <translation>Schritt {step:d} von {steps:d}: Loss {loss:.4f}, {speed:.0f} Tokens/s</translation>
+        </message>
+        <message>
+            <source>step {step:d}: eval loss {loss:.4f}</source>
+            <translation>Schritt {step:d}: Eval-Loss {loss:.4f}</translation>
         </message>
         <message>
             <source>step {step:d}: saved {folder}</source>
             <translation>Schritt {step:d}: {folder} gespeichert</translation>
-        </message>
-        <message>
-            <source>step {step:d}: validation loss {loss:.4f}</source>
-            <translation>Schritt {step:d}: Validierungs-Loss {loss:.4f}</translation>
         </message>
         <message>
             <source>step {step}</source>
@@ -10391,6 +10391,10 @@
             <translation>das Modell hat kein {tensor}</translation>
         </message>
         <message>
+            <source>the number of ratings differs from the number of answers</source>
+            <translation>die Anzahl der Bewertungen stimmt nicht mit der Anzahl der Antworten überein</translation>
+        </message>
+        <message>
             <source>the only row checked</source>
             <translation>der einzigen geprüften Zeile</translation>
         </message>
@@ -10568,7 +10572,7 @@
         </message>
         <message>
             <source>the text has lost characters</source>
-            <translation>der Text hat verlorene Zeichen</translation>
+            <translation>im Text sind Zeichen verloren gegangen</translation>
         </message>
         <message>
             <source>the text is a single token</source>
@@ -10645,10 +10649,6 @@
         <message>
             <source>there is no text</source>
             <translation>es gibt keinen Text</translation>
-        </message>
-        <message>
-            <source>there is not one rating for each answer</source>
-            <translation>es gibt nicht zu jeder Antwort eine Bewertung</translation>
         </message>
         <message>
             <source>there is something between {items}</source>
@@ -10923,8 +10923,8 @@
             <translation>{dataset} enthält keine Datendateien.</translation>
         </message>
         <message>
-            <source>{dataset} has no data files: a loading script creates them, and scripts are not run.</source>
-            <translation>{dataset} enthält keine Datendateien: ein Ladeskript erzeugt sie, und Skripte werden nicht ausgeführt.</translation>
+            <source>{dataset} has no data files. It needs a loading script, and scripts aren't run.</source>
+            <translation>{dataset} enthält keine Datendateien. Der Datensatz braucht ein Ladeskript, und Skripte werden nicht ausgeführt.</translation>
         </message>
         <message>
             <source>{dataset} has no split {split}.</source>
@@ -11242,7 +11242,7 @@
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
         <message>
-            <source>{name} can't be read to its end: {reason}. The rows before that are used.</source>
+            <source>{name} can't be read to the end: {reason}. The rows before that point are used.</source>
             <translation>{name} kann nicht bis zum Ende gelesen werden: {reason}. Die Zeilen davor werden verwendet.</translation>
         </message>
         <message>
@@ -11343,7 +11343,7 @@
         </message>
         <message>
             <source>{name} is a speech model.</source>
-            <translation>{name} ist ein Sprachverarbeitungsmodell für Audio.</translation>
+            <translation>{name} ist ein Modell für gesprochene Sprache.</translation>
         </message>
         <message>
             <source>{name} is a vision model: it can't generate text.</source>
@@ -11588,7 +11588,7 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} rows of {total} continue from the row that “{column}” names. Each is read with the conversation before it, and only its own answer is trained.</source>
+            <source>{n} rows of {total} continue from the row that “{column}” refers to. Each is read with the conversation before it, and only its own answer is trained.</source>
             <translation>
                 <numerusform>{n} Zeile von {total} setzt die Zeile fort, auf die „{column}“ verweist. Sie wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
                 <numerusform>{n} Zeilen von {total} setzen die Zeile fort, auf die „{column}“ verweist. Jede wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
@@ -11784,8 +11784,8 @@
             <translation>{purpose} braucht {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
-            <source>{quantization} costs this model a lot of precision: its top-1 agreement is {top1:.1%}, its KL divergence {kl:.2g} nats. The file is correct; it just has too few bits.</source>
-            <translation>{quantization} kostet dieses Modell viel Genauigkeit: die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
+            <source>{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.</source>
+            <translation>Mit {quantization} verliert dieses Modell viel Genauigkeit: Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
         </message>
         <message>
             <source>{quantization} loses so much precision that its self-test failed. Nothing else is wrong.</source>
@@ -11807,8 +11807,8 @@
             </translation>
         </message>
         <message>
-            <source>{reason} Even one row at a time doesn't fit, with gradient checkpointing.</source>
-            <translation>{reason} Selbst eine einzelne Zeile passt nicht, trotz Gradient Checkpointing.</translation>
+            <source>{reason} Even with gradient checkpointing, a single row doesn't fit.</source>
+            <translation>{reason} Selbst mit Gradient Checkpointing passt nicht einmal eine einzelne Zeile.</translation>
         </message>
         <message>
             <source>{reason} With sharded weights, training has to restart from its last checkpoint.</source>
@@ -12101,24 +12101,24 @@
             <translation>„{column}“ wird als {slot} verwendet</translation>
         </message>
         <message>
-            <source>“{column}” names a few rows many times, unlike in conversations. Each row is read by itself.</source>
+            <source>“{column}” refers to a few rows many times, unlike in conversations. Each row is read by itself.</source>
             <translation>„{column}“ verweist viele Male auf wenige Zeilen, anders als in Gesprächen. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
-            <source>“{column}” names other rows, but joining them to conversations would need too much disk space. Each row is read by itself.</source>
-            <translation>„{column}“ verweist auf andere Zeilen, aber sie zu Gesprächen zu verbinden, bräuchte zu viel Speicherplatz. Jede Zeile wird für sich gelesen.</translation>
+            <source>“{column}” refers to other rows, but joining them into conversations would need too much disk space. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf andere Zeilen, aber sie zu Gesprächen zu verbinden würde zu viel Speicherplatz brauchen. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
-            <source>“{column}” names other rows, but most of them lead back to themselves. Each row is read by itself.</source>
-            <translation>„{column}“ verweist auf andere Zeilen, aber die meisten führen zu sich selbst zurück. Jede Zeile wird für sich gelesen.</translation>
+            <source>“{column}” refers to other rows, but most of the references are circular. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf andere Zeilen, aber die meisten Verweise bilden einen Kreis. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
-            <source>“{column}” names other rows, but rows of this format can't be joined to conversations. Each row is read by itself.</source>
+            <source>“{column}” refers to other rows, but rows of this format can't be joined into conversations. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf andere Zeilen, aber Zeilen dieses Formats lassen sich nicht zu Gesprächen verbinden. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
-            <source>“{column}” names rows that ask nearly the same: variants, not rounds of a conversation. Each row is read by itself.</source>
-            <translation>„{column}“ verweist auf Zeilen, die fast dasselbe fragen: Varianten, keine Runden eines Gesprächs. Jede Zeile wird für sich gelesen.</translation>
+            <source>“{column}” refers to rows that ask nearly the same question: variants, not turns of a conversation. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf Zeilen mit fast derselben Frage: Varianten, keine Beiträge eines Gesprächs. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
             <source>“{name}”</source>

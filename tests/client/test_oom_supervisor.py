@@ -349,9 +349,7 @@ def test_memory_watch_raises_near_group_limit(group: Path) -> None:
     line = _inside(group, [sys.executable, "-W", "ignore", "-c", WATCHED])
     result = subprocess.run(shlex.split(line), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    expected_message = (
-        r"Out of memory: 1\.[2-5] GiB of the control group's 1\.5 GiB limit are in use"
-    )
+    expected_message = r"Out of memory: 1\.[2-5] GiB of the 1\.5 GiB limit of the control group \(cgroup\) is in use"
     assert re.match(expected_message, result.stdout), result.stdout
 
 

@@ -151,8 +151,9 @@ class DatasetSpec(Spec):
         setting(
             "model",
             "Chat template",
-            "How turns are written as text. A base model without a chat template uses ChatML unless you "
-            "choose another one. The adapter and the merged and exported models include it.",
+            "How messages are formatted as text. A base model without a chat template uses ChatML "
+            "unless you choose another template. The adapter and the merged and exported models "
+            "include the template.",
             choices={
                 "model": "The model's own",
                 "chatml": "ChatML",
@@ -215,7 +216,7 @@ class DatasetSpec(Spec):
     validation_share: float = setting(
         0.05,
         "Validation share",
-        "Share of rows held out to measure the validation loss. 0 turns evaluation off.",
+        "Share of rows held out to measure the eval loss. 0 turns evaluation off.",
         ge=0.0,
         le=0.5,
         step=0.01,
@@ -234,7 +235,8 @@ class DatasetSpec(Spec):
     validation_file: str = setting(
         "",
         "Validation file",
-        "Rows to measure the validation loss on, instead of a share of the data. Same format as the data.",
+        "Rows to measure the eval loss on, instead of a share of the data. Same format as the "
+        "data.",
         path="file",
         advanced=True,
         help_topic="validation",

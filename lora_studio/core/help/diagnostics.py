@@ -161,7 +161,7 @@ def _iter_run_entries(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry
     yield ArchiveEntry("run/events.jsonl", "Events of the latest run, without your texts.", redact("\n".join(redacted)))  # fmt: skip
     manifest = json.dumps(without_texts(run.read_manifest()), indent=2, ensure_ascii=False)
     yield ArchiveEntry(
-        "run/manifest.json", "Versions and numbers of the latest run.", redact(manifest)
+        "run/manifest.json", "Versions and metrics of the latest run.", redact(manifest)
     )
     about = (
         "Output of the libraries during the latest run. Check it: libraries can quote your data."

@@ -102,7 +102,7 @@ def parse_weighted(text: str) -> WeightedAdapter:
         raise fail(
             "adapters.weight",
             "“{weight}” isn't a weight.",
-            "Enter the folder alone, or folder=number such as adapters/style=0.5.",
+            "Enter only the folder, or folder=number, such as adapters/style=0.5.",
             weight=weight,
         )
     return WeightedAdapter(folder=folder, weight=value)

@@ -72,7 +72,8 @@ class LoraSpec(Spec):
     target_names: tuple[str, ...] = setting(
         (),
         "Module names",
-        "Names of the linear layers to adapt, such as q_proj or down_proj. Only used with By name.",
+        "Names of the linear layers to adapt, such as q_proj or down_proj. Only used if the "
+        "target modules are set to By name.",
         help_topic="target-modules",
     )
 
@@ -116,8 +117,8 @@ class LoraSpec(Spec):
     blocks: str = setting(
         "",
         "Blocks",
-        "Numbers of the transformer blocks that get an adapter, counted from 0, such as 0-7, "
-        "12. Leave empty for all.",
+        "Indices of the transformer blocks that get an adapter, starting at 0, such as 0-7, 12. "
+        "Leave empty for all.",
         advanced=True,
         help_topic="target-modules",
     )

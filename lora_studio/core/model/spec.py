@@ -97,8 +97,8 @@ class ModelSpec(Spec):
     trust_remote_code: bool = setting(
         False,
         "Trust remote code",
-        "Some models include their own Python code. It runs with your permissions: only allow"
-        " it for models whose author you trust.",
+        "Some models include their own Python code, which runs with your permissions. Allow it "
+        "only for models whose author you trust.",
         advanced=True,
         help_topic="remote-code",
     )

@@ -143,7 +143,7 @@ class TrainingSpec(Spec):
     warmup_steps: int = setting(
         0,
         "Warmup steps",
-        "Overrides the warmup ratio unless it is 0.",
+        "Overrides the warmup ratio. 0 uses the ratio.",
         unit="steps",
         ge=0,
         le=1_000_000_000,
@@ -385,7 +385,7 @@ class TrainingSpec(Spec):
         (),
         "Experiment trackers",
         "Also log loss, learning rate, and evaluations to these trackers. Weights & Biases works "
-        "offline until you log in with its own command. Each tracker needs its package.",
+        "offline until you run wandb login. Each tracker needs its package.",
         choices=TITLES_OF_TRACKERS,
         advanced=True,
         help_topic="trackers",

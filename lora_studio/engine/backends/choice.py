@@ -47,7 +47,7 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     name, reason = _choose(project, job)
     recorded = run.read_manifest().get("backend") if resume else None
     if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
-        name, reason = recorded["name"], text("Training started with it.")
+        name, reason = recorded["name"], text("The run started with this backend.")
     if name == "unsloth":
         name, reason = _import_unsloth(project, reason, job)
     version = importlib.metadata.version(name)
@@ -78,7 +78,7 @@ def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
     if configured != "auto":
         if configured == "unsloth" and importlib.util.find_spec("unsloth") is None:
             raise ProblemError(_unavailable_problem(text("Unsloth isn't installed.")))
-        return configured, text("It is set in the recipe.")
+        return configured, text("It is set in the project.")
     reason = _get_reason_against_unsloth(project, job)
     return (
         ("peft", reason)

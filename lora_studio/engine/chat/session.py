@@ -324,7 +324,7 @@ def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
             "{device} is in use by the run {run}."
             if holder.run
             else "{device} is in use by another job.",
-            "Run the chat on the CPU, or wait until the job is done.",
+            "Run the chat on the CPU, or wait until the job finishes.",
             device=device.title,
             run=Path(holder.run).name,
         )

@@ -133,7 +133,9 @@ def _get_skipped_warnings(store: RowStore, source: SourceFound, judged: Verdicts
     lost = sum(entry.count for entry in skipped)
     if source.format is None or judged.used >= lost:
         return []
-    remedy = "Check the skipped rows, and choose another format or other columns if it is wrong."
+    remedy = (
+        "Check the skipped rows. If they should be used, choose another format or other columns."
+    )
     if len(store.facts.files) > 1:
         remedy = "Add files of another format as sources of their own."
     return [

@@ -141,7 +141,7 @@ def _no_usable_rows_error(
     kinds = {reason.kind for reason, _ in shown}
     remedy = next(
         (remedy for kind, remedy in _REMEDIES.items() if kind in kinds),
-        "Check the rows on the dataset page, and choose another format or other columns there.",
+        "Check the rows on the Dataset page, and choose another format or other columns there.",
     )
     what = text("There are no rows to train on.")
     if shown:

@@ -199,7 +199,7 @@ def _http_error(repository: str, status: int) -> ProblemError:
         "hub.failed",
         "The upload to {repository} failed: the Hub answered with status {status:d}."
         if status
-        else "The upload to {repository} failed: the Hub sent no answer.",
+        else "The upload to {repository} failed: the Hub didn't respond.",
         "Try again later. Uploaded data is not sent twice.",
         repository=repository,
         status=status,

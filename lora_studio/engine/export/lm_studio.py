@@ -75,6 +75,6 @@ def _not_found_problem() -> Problem:
     return warning(
         "export.no_lm_studio",
         "LM Studio's models folder was not found on this computer.",
-        "Start LM Studio once, or choose the folder in the export step.",
+        "Start LM Studio once, or choose the folder on the Export page.",
         where=Where(step="export", field="lm_studio_folder"),
     )

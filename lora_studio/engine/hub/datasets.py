@@ -202,7 +202,7 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
 def _no_data_files_error(source: DataSource, *, has_script: bool) -> ProblemError:
     return _dataset_error(
         "dataset.no_rows",
-        "{dataset} has no data files: a loading script creates them, and scripts are not run."
+        "{dataset} has no data files. It needs a loading script, and scripts aren't run."
         if has_script
         else "{dataset} has no data files.",
         "Choose a dataset with Parquet, JSON, CSV, or text files.",

@@ -168,7 +168,7 @@ def http_error(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> Pr
         return hub_error(
             kind,
             "hub_failed",
-            "The Hub sent no answer.",
+            "The Hub didn't respond.",
             "Try again later. Downloaded data is kept.",
             **values,
         )

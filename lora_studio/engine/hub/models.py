@@ -28,8 +28,8 @@ _WEIGHTS = ["*.safetensors"]
 _IGNORED = ["original/*", "*/*.safetensors", "adapter_model.safetensors"]
 
 _NO_ROOM_REMEDY = text(
-    "Free some space, or set HF_HOME to a folder on a larger disk and restart the program. Then "
-    "download the model again."
+    "Free up some space, or set HF_HOME to a folder on a larger disk and restart LoRA Studio. "
+    "Then download the model again."
 )
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")

@@ -239,7 +239,8 @@ def _read_layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) ->
     a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))
     if a is None or b is None:
         raise foreign_adapter_error(
-            folder, text("it contains only one half of the update of {module}", module=module)
+            folder,
+            text("it contains only one of the two matrices (A and B) for {module}", module=module),
         )
     depth = 0
     while module.endswith(".base_layer"):

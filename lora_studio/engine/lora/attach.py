@@ -315,7 +315,7 @@ def _get_blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
     if blocks and blocks[-1] >= count:
         raise fail(
             "lora.no_such_block",
-            "There is no block {block:d}: the model has {count:d}, numbered from 0.",
+            "Block {block:d} doesn't exist: the model has {count:d} blocks, numbered from 0.",
             "Choose blocks from 0 to {last:d}.",
             where=Where(step="lora", field="blocks"),
             block=blocks[-1],

@@ -126,7 +126,7 @@ def _does_not_fit(source: Path, fit: AdapterFit) -> Exception:
     return fail(
         "adapters.does_not_fit",
         fit.reason or "The adapter doesn't fit {model}.",
-        "Choose the model that it was trained on as the project's model.",
+        "On the Model page, choose the base model that the adapter was trained on.",
         where=Where(step="model", field="source", file=str(source)),
         model=fit.model,
     )

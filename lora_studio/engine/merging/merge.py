@@ -163,7 +163,7 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
         raise fail(
             "merging.no_weight",
             "All adapter weights are 0, so there is nothing to merge.",
-            "Set at least one weight. With 1 an adapter is merged as it was trained.",
+            "Set at least one weight. A weight of 1 merges an adapter as it was trained.",
             where=Where(step="merging", field="weight"),
         )
     return adapters

@@ -11,7 +11,7 @@ from lora_studio.core.problems import Where, fail
 #: Room left for everything else that writes to the same disk, in bytes.
 RESERVE = 64 * 1024 * 1024
 
-_REMEDY = "Free some space or move the project to a larger disk, then start this step again."
+_REMEDY = "Free up some space or move the project to a larger disk, then start this step again."
 
 
 def require_free_space(

@@ -115,8 +115,8 @@ def disk_full_problem(title: Template | Text, file: object) -> Problem:
     return error(
         "disk.full",
         "{title} failed: the disk is full.",
-        "Free some space or move the project to a larger disk, then start this step again. Files "
-        "that were complete are unchanged.",
+        "Free up some space or move the project to a larger disk, then start this step again. "
+        "Files that were complete are unchanged.",
         where=Where(file=str(file) if file else None),
         title=title,
     )

@@ -125,8 +125,8 @@ def _rounding_problem(result: events.SelfTested, cause: Cause) -> Problem:
     better, dtype = ("fp32", "float32") if cause.rounded_to == "float16" else ("fp16", "float16")
     return warning(
         "selftest.rounded",
-        "The merged model differs slightly from what was trained: {cause}. Its top-1 agreement is "
-        "{top1:.1%}, its KL divergence {kl:.2g} nats.",
+        "The merged model differs slightly from what was trained: {cause}. The top-1 agreement is "
+        "{top1:.1%}, the KL divergence {kl:.2g} nats.",
         "Merge again with {dtype} as the precision of the merged model, then export again.",
         where=Where(step="merging", field="dtype"),
         fix=Fix(
@@ -162,8 +162,8 @@ def _failed_stage_problem(stage: Stage, faults: list[Text], cause: Text) -> Prob
 def _lossy_quantization_problem(result: events.SelfTested) -> Problem:
     return warning(
         "selftest.lossy",
-        "{quantization} costs this model a lot of precision: its top-1 agreement is {top1:.1%}, its "
-        "KL divergence {kl:.2g} nats. The file is correct; it just has too few bits.",
+        "{quantization} loses a lot of this model's precision: the top-1 agreement is {top1:.1%}, "
+        "the KL divergence {kl:.2g} nats. The file is correct, but has too few bits.",
         "A quantization with more bits, such as Q8_0, stays closer to the trained model. An "
         "importance matrix also helps.",
         where=Where(step="export", field="quantizations"),

@@ -296,7 +296,7 @@ def _nothing_held_out_problem() -> Problem:
     return warning(
         "selftest.no_conversations",
         "No conversations were held out of training, so there is nothing to test on.",
-        "Set a validation share in the dataset step and train again.",
+        "Set a validation share on the Dataset page and train again.",
         where=Where(step="dataset", field="validation_share"),
     )
 

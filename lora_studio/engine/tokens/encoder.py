@@ -160,7 +160,7 @@ class Encoder:
             raise fail(
                 "dataset.template_broken",
                 "The model's chat template can't be used: {reason}.",
-                "Choose another chat template in the dataset step.",
+                "Choose another chat template on the Dataset page.",
                 where=Where(step="dataset", field="chat_template"),
                 reason=error.reason,
             ) from error

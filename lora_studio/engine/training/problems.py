@@ -63,8 +63,8 @@ def disk_pause_problem(problem: Problem, saved_step: int) -> Problem:
     """Return a full disk as the reason for a pause, with how to resume from step `saved_step`."""
     if problem.code == "disk.full":
         remedy = text(
-            "Free some space or move the project to a larger disk, then resume: training continues "
-            "from step {step:d}.",
+            "Free up some space or move the project to a larger disk, then resume: training "
+            "continues from step {step:d}.",
             step=saved_step,
         )
     else:

@@ -170,7 +170,9 @@ class JobLauncher(QObject):
 
     def _check_free(self) -> None:
         if self._jobs.running:
-            raise fail("run.busy", "A job is already running.", "Wait until it ends, or stop it.")
+            raise fail(
+                "run.busy", "A job is already running.", "Wait until it finishes, or stop it."
+            )
 
     def _make_run(self) -> RunFolder:
         folder, runs = self._state.draft.folder, self._state.runs_folder

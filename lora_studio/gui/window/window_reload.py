@@ -39,7 +39,7 @@ class WindowReload(QObject):
         old_window.commit()
         if old_window.cluster.is_writing or old_window.engine.control.running:
             old_window.messages.info(
-                tr("Wait until the running task ends, then change the language.")
+                tr("Wait until the running job finishes, then change the language.")
             )
             return
         if old_window.has_project and old_window.state.dirty and not old_window.save():

@@ -86,7 +86,10 @@ def test_auto_backend_explains_why_it_chose_peft(
 def test_resumed_training_keeps_its_backend(start: Start) -> None:
     run = start()
     run.update_manifest(backend={"name": "peft", "why": "", "version": "1"})
-    assert choose(run, resume=True)[1] == "The training backend is PEFT. Training started with it."
+    assert (
+        choose(run, resume=True)[1]
+        == "The training backend is PEFT. The run started with this backend."
+    )
 
 
 def test_missing_unsloth_fails_only_when_requested(

@@ -109,7 +109,7 @@ def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
 def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
     """Return the best and the worst answer by the ratings in another column; raises UnusableRow."""
     if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
-        raise UnusableRow("there is not one rating for each answer")
+        raise UnusableRow("the number of ratings differs from the number of answers")
     rated = zip(answers, ratings, strict=True)
     return pick_best_and_worst([{"text": text, "score": rating} for text, rating in rated])
 

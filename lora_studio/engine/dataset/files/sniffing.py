@@ -316,7 +316,7 @@ def _recognize_text(container: Container, head: bytes) -> Container:
             container.path,
             "dataset.not_text",
             "{name} contains text, not the table that its extension suggests.",
-            "Download the file again, or rename it to what it is.",
+            "Download the file again, or correct its extension.",
             name=container.name,
         )
     beginning = head[:65536].decode("utf-8", "replace")

@@ -111,8 +111,8 @@ RULES: dict[str, LintRule] = {
     ),
     "lint.leaked": LintRule(
         "Validation rows in training",
-        "The text of a validation row is also in {rows}, exactly or nearly. The validation loss would look "
-        "better than it is.",
+        "The text of a validation row is also in {rows}, exactly or nearly. The eval loss would "
+        "look better than it is.",
         "error",
         "drop_leaked",
     ),

@@ -63,7 +63,7 @@ _FAILED = SkipReason(text("it did not pass its review"))
 _LOST = SkipReason(text("an earlier row of its conversation can't be used"))
 _GONE = SkipReason(text("the row that it answers is missing"))
 _UNCLEAR = SkipReason(text("several rows have the ID of its parent row"))
-_CIRCLE = SkipReason(text("its parent rows lead back to itself"))
+_CIRCLE = SkipReason(text("its parent rows form a cycle"))
 _TOO_LONG = SkipReason(text("too many rows precede it"))
 
 
@@ -370,21 +370,22 @@ def _get_withdrawal_reason(values: Mapping[str, Any]) -> SkipReason | None:
 
 #: Why rows that name others are read one by one; these are templates with the field `column`.
 _OTHER_KIND = (
-    "“{column}” names other rows, but rows of this format can't be joined to conversations. "
+    "“{column}” refers to other rows, but rows of this format can't be joined into conversations. "
     "Each row is read by itself."
 )
-_CIRCLES = "“{column}” names other rows, but most of them lead back to themselves. Each row is read by itself."
+_CIRCLES = "“{column}” refers to other rows, but most of the references are circular. Each row is read by itself."
 _MANY_WAYS = (
-    "“{column}” names a few rows many times, unlike in conversations. Each row is read by itself."
+    "“{column}” refers to a few rows many times, unlike in conversations. Each row is read by "
+    "itself."
 )
-_ELSEWHERE = "Most rows that “{column}” names are missing. Each row is read by itself."
+_ELSEWHERE = "Most rows that “{column}” refers to are missing. Each row is read by itself."
 _VARIANTS = (
-    "“{column}” names rows that ask nearly the same: variants, not rounds of a conversation. "
-    "Each row is read by itself."
+    "“{column}” refers to rows that ask nearly the same question: variants, not turns of a "
+    "conversation. Each row is read by itself."
 )
 _TOO_MUCH = (
-    "“{column}” names other rows, but joining them to conversations would need too much disk space. "
-    "Each row is read by itself."
+    "“{column}” refers to other rows, but joining them into conversations would need too much "
+    "disk space. Each row is read by itself."
 )
 _ONE_ROW = "If the rows are parts of conversations, write each conversation as one row of messages."
 
@@ -397,10 +398,10 @@ def _iter_problems(
         remedy = "Check some rows. If they are not conversations, remove that column."
     what = counted(
         links.count,
-        "{n} row of {total} continues from the row that “{column}” names. It is read with the "
+        "{n} row of {total} continues from the row that “{column}” refers to. It is read with the "
         "conversation before it, and only its own answer is trained.",
-        "{n} rows of {total} continue from the row that “{column}” names. Each is read with the "
-        "conversation before it, and only its own answer is trained.",
+        "{n} rows of {total} continue from the row that “{column}” refers to. Each is read with "
+        "the conversation before it, and only its own answer is trained.",
         total=facts.rows,
         column=parent,
     )
@@ -415,17 +416,17 @@ def _missing_parents_problem(
     lost = int(np.count_nonzero(links.lost))
     what = counted(
         lost,
-        "In {n} row, “{column}” names a row that is missing. The row starts a conversation.",
-        "In {n} rows, “{column}” names a row that is missing. These rows start conversations.",
+        "In {n} row, “{column}” refers to a row that is missing. The row starts a conversation.",
+        "In {n} rows, “{column}” refers to a row that is missing. These rows start conversations.",
         column=parent,
     )
     if reading is not None and reading.format is None:
         what = counted(
             lost,
-            "In {n} row, “{column}” names a row that is missing. An answer to it is skipped, and a "
-            "question starts a conversation.",
-            "In {n} rows, “{column}” names a row that is missing. Answers to it are skipped, and "
-            "questions start conversations.",
+            "In {n} row, “{column}” refers to a row that is missing. An answer to it is skipped, "
+            "and a question starts a conversation.",
+            "In {n} rows, “{column}” refers to a row that is missing. Answers to it are skipped, "
+            "and questions start conversations.",
             column=parent,
         )
     return _warning(

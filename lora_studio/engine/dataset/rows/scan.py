@@ -278,7 +278,7 @@ def _truncated_file_problem(container: Container, reason: str) -> Problem:
     return _warning(
         container,
         "dataset.broken_off",
-        "{name} can't be read to its end: {reason}. The rows before that are used.",
+        "{name} can't be read to the end: {reason}. The rows before that point are used.",
         "Download or create the file again.",
         reason=reason,
     )
@@ -295,6 +295,6 @@ def _iter_oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
                 row=row,
                 oddity=oddity,
             ),
-            "If that is not what you want, correct these rows.",
+            "If this isn't what you want, correct these rows.",
             where=Where(step="dataset", field="sources", file=source.path, row=row),
         )

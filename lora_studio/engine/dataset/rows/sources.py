@@ -175,7 +175,7 @@ def _walk_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:
                     folder,
                     "dataset.too_many_files",
                     "{folder} has more than {most} files.",
-                    "Choose the folder of the data itself.",
+                    "Choose the folder that contains only the data.",
                     folder=folder.name,
                     most=_MOST_FILES,
                 )

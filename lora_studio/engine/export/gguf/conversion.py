@@ -238,7 +238,7 @@ def _convert(
     name = choose_model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
-        message = text("Exporting directly from base model and adapter: no merged copy is written.")
+        message = text("Exporting directly from the base model and adapter, without a merged copy.")
         job.emit(events.Log(text=message))
     try:
         tool = convert(source.folder, target, name, llama_cpp, job, kind=kind, recipe=source.recipe)
@@ -322,7 +322,7 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
         raise fail(
             "export.busy",
             "Another export is writing to {folder}.",
-            "Wait until it is done, or choose another folder.",
+            "Wait until it finishes, or choose another folder.",
             where=Where(file=str(out)),
             folder=str(out),
         )

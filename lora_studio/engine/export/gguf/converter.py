@@ -190,7 +190,7 @@ def _conversion_error(ended: child_process.ChildExit, merged: Path, target: Path
         "llama.cpp's converter failed: {reason}."
         if reason
         else "llama.cpp's converter failed with status {status:d}.",
-        "Details are in the log. A newer llama.cpp may help: choose its folder in the export step.",
+        "Details are in the log. A newer llama.cpp may help: choose its folder on the Export page.",
         where=Where(file=str(merged)),
         reason=reason,
         status=ended.status,
@@ -202,7 +202,7 @@ def _unsupported_architecture_error(name: str, merged: Path) -> ProblemError:
         "gguf.unsupported_architecture",
         "llama.cpp's converter doesn't support the architecture {name}.",
         "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
-        "folder in the export step.",
+        "folder on the Export page.",
         where=Where(file=str(merged)),
         name=name,
     )
@@ -214,7 +214,7 @@ def _unknown_tokenizer_error(merged: Path) -> ProblemError:
         "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
         "GGUF file would tokenize differently.",
         "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
-        "folder in the export step.",
+        "folder on the Export page.",
         where=Where(file=str(merged)),
         name=_read_architecture(merged),
     )

@@ -113,7 +113,8 @@ class Scorer:
         if self.model.peft_config["default"].bias != "none":
             raise fail(
                 "training.reference_has_biases",
-                "The reference model can't be computed while biases train, because they change it.",
+                "The reference model isn't available if biases are trained, because training "
+                "changes the biases of the base model.",
                 "Don't train biases, or choose ORPO, which needs no reference model.",
                 where=Where(step="lora", field="bias"),
             )

@@ -36,7 +36,7 @@ def memory_exhausted_error(
     longest, percentile_95 = int(rows.max()), int(np.percentile(rows, 95))
     limit = max(64, -(-percentile_95 // 8) * 8)
     what = text(
-        "{reason} Even one row at a time doesn't fit, with gradient checkpointing.", reason=reason
+        "{reason} Even with gradient checkpointing, a single row doesn't fit.", reason=reason
     )
     if longest >= 1.5 * limit:
         return ProblemError(_cut_long_rows(what, rows, longest, percentile_95, limit))

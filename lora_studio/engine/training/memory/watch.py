@@ -27,9 +27,10 @@ _INTERVAL = 0.02
 _SHARE = 0.92
 
 #: The reason in a MemoryPressureError, by kind of limit.
-_COMPUTER: Template = "Out of memory: {used:memory} of this computer's {limit:memory} are in use."
+_COMPUTER: Template = "Out of memory: {used:memory} of this computer's {limit:memory} is in use."
 _CONTROL_GROUP: Template = (
-    "Out of memory: {used:memory} of the control group's {limit:memory} limit are in use."
+    "Out of memory: {used:memory} of the {limit:memory} limit of the control group (cgroup) is in "
+    "use."
 )
 
 

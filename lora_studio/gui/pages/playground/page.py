@@ -254,8 +254,8 @@ class PlaygroundPage(AppPage):
             self.state.change(title, [("training", "sample_prompts", [*saved_prompts, text])])
             self.state.messages.info(
                 tr(
-                    "Added to the sample prompts. The model answers it at every evaluation during "
-                    "training."
+                    "Added to the sample prompts. The model answers this prompt at every "
+                    "evaluation during training."
                 )
             )
         self.refresh()

@@ -587,7 +587,7 @@ def test_answer_list_needs_two_answers_and_a_rating_each() -> None:
         convert({"instruction": "Who?", "output": ["I."]}, "preference", mapping)
     rated = {"chosen": "generations", "rejected": "generations", "better": "ratings"}
     row = {"generations": ["I.", "You."], "ratings": [1.0]}
-    with pytest.raises(UnusableRow, match="one rating for each"):
+    with pytest.raises(UnusableRow, match="number of ratings differs"):
         convert(row, "preference", rated)
 
 

@@ -130,7 +130,7 @@ def test_rows_with_unusable_parents_give_a_reason(tmp_path: Path) -> None:
     ]  # fmt: skip
     source, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
     assert {str(entry.reason): entry.rows for entry in source.skipped} == {
-        "its parent rows lead back to itself": (1, 2),
+        "its parent rows form a cycle": (1, 2),
         "several rows have the ID of its parent row": (6,),
         "the answer is empty": (7,),
         "an earlier row of its conversation can't be used": (8,),
@@ -339,7 +339,7 @@ def rounds(parents: dict[int, Any], ask: str = "Question {}?") -> list[dict[str,
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        (rounds({own: own % 5 + 1 for own in range(1, 60)}), "lead back to themselves"),
+        (rounds({own: own % 5 + 1 for own in range(1, 60)}), "references are circular"),
         (rounds({own: 3 * own + 7 for own in range(1, 40)}), "are missing"),
         (rounds({1: None, 2: None, **{own: own % 2 + 1 for own in range(3, 60)}}), "many times"),
         (
