@@ -285,21 +285,6 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     return result
 
 
-def compute_contrast(first: str, second: str) -> float:
-    """Return the contrast ratio of two colors, 1 to 21 (WCAG 2.2, relative luminance of sRGB)."""
-    lighter, darker = sorted((_compute_luminance(first), _compute_luminance(second)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _compute_luminance(hex_color: str) -> float:
-    def linear(channel: int) -> float:
-        value = channel / 255
-        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-
-    red, green, blue = (int(hex_color[start : start + 2], 16) for start in (1, 3, 5))
-    return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
-
-
 def _list_constants(holder: type) -> list[tuple[str, int]]:
     return [(key, value) for key, value in vars(holder).items() if isinstance(value, int)]
 

@@ -90,7 +90,7 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     assert "Shipping: How long does a parcel take?" in tokens.text()
     assert tokens.count_tokens()["trained"] > 2
     assert tokens.count_tokens()["context"] > tokens.count_tokens()["special"] > 0
-    assert '"reply"' in page.rows.detail.raw_text()
+    assert '"reply"' in page.rows.detail.raw.toPlainText()
 
     page.rows.search.setText("NORWAY")
     page.rows.search.entered.emit()

@@ -32,11 +32,3 @@ def slugify(heading: str) -> str:
 def list_topics() -> dict[str, str]:
     """Return headings by topic, in the order of the document."""
     return {slugify(heading): heading for heading in _HEADING.findall(read_text())}
-
-
-@functools.cache
-def read_section(topic: str) -> str:
-    """Return the text of a topic without its heading; raises KeyError for an unknown topic."""
-    heading = list_topics()[topic]
-    _, _, rest = read_text().partition(f"\n## {heading}\n")
-    return rest.partition("\n## ")[0].strip()

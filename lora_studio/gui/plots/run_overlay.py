@@ -86,12 +86,6 @@ class RunOverlay(StepPlot):
         """The shown quantity; `eval:` precedes the name of an evaluation."""
         return str(self.choice.currentData() or "loss")
 
-    def show_measure(self, name: str) -> None:
-        """Show a quantity if the runs have it."""
-        if (index := self.choice.findData(name)) >= 0:
-            self.choice.setCurrentIndex(index)
-            self._on_chosen()
-
     def set_runs(self, runs: Sequence[RunCurves]) -> None:
         """Set the runs; their order decides letters and colors."""
         self.runs = list(runs[:MOST])

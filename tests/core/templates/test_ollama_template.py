@@ -734,11 +734,19 @@ def test_bos_follows_whether_the_server_adds_it() -> None:
         ),
         ("{{ strftime_now('%H') }}" + CHATML, "the date format %H contains %H"),
         (
-            CHATML.replace("m.content", "m.content.strip(' ')"),
+            CHATML.replace("m.content", "m.content.strip(' \\n')"),
             "whitespace around a message changes the adjacent text",
         ),
     ],
-    ids=["raises", "upper-case", "length", "reversed", "needs-system-message", "hour", "spaces"],
+    ids=[
+        "raises",
+        "upper-case",
+        "length",
+        "reversed",
+        "needs-system-message",
+        "hour",
+        "spaces-and-newlines",
+    ],
 )
 def test_underivable_template_is_refused_with_a_reason(source: str, reason: str) -> None:
     derivation = derived(source)
@@ -830,6 +838,11 @@ def test_inexpressible_construct_is_named_with_an_alternative(source: str, const
 def test_stripping_of_newlines_alone_is_matched() -> None:
     derivation = derived(CHATML.replace("m.content", "m.content.strip('\\n')"))
     assert (derivation.proven, str(derivation.reason)) == (True, "")
+
+
+@pytest.mark.parametrize("strip", ["strip(' ')", "lstrip(' ')", "rstrip('\\n\\t ')"])
+def test_other_selective_stripping_is_not_proven(strip: str) -> None:
+    assert not derived(CHATML.replace("m.content", f"m.content.{strip}")).proven
 
 
 def test_inexpressible_date_is_offered_as_a_fixed_date() -> None:

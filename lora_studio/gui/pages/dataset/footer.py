@@ -48,12 +48,6 @@ class DatasetFooter(QWidget):
             self._shown = tuple(skipped)
             self._fill()
 
-    def list_reasons(self) -> list[str]:
-        """Return the reasons as shown."""
-        items = (self._flow.itemAt(index) for index in range(self._flow.count()))
-        parts = [item.widget() for item in items if item is not None]
-        return [part.property("text") for part in parts if part is not None]
-
     def _fill(self) -> None:
         while (item := self._flow.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:

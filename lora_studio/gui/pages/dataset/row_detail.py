@@ -81,10 +81,6 @@ class RowDetail(QTabWidget):
         self.problem.show()
         self.problem.set_status(localize_problem(problem), "warn")
 
-    def raw_text(self) -> str:
-        """Return the row as stored in the file."""
-        return self.raw.toPlainText()
-
     def _show_tokens(
         self, tokens: tuple[events.Token, ...], rejected: tuple[events.Token, ...], empty: str
     ) -> None:

@@ -98,11 +98,6 @@ class SpeakerMenu(QPushButton):
             .replace("&", "&&")
         )
 
-    @property
-    def popup_menu(self) -> QMenu:
-        """The menu as it was last opened."""
-        return self._menu
-
     # --- the menu -----------------------------------------------------------------------------
 
     def fill(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import timestamps
@@ -242,7 +242,8 @@ def test_adapter_weights_are_blended_by_slider(
     menu = page.columns[1].menu
     menu.show_choices([*page.controller.choices])
     menu.fill()
-    names = [action.text() for action in menu.popup_menu.actions()]
+    popup = menu.findChild(QMenu, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    names = [action.text() for action in popup.actions()]
     assert names[:2] == ["Base model", timestamps.format_run_name(run.path.name)]
     page.controller.choose(1, AdapterSpeaker())
     assert not blend.isVisible()

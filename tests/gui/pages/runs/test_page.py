@@ -91,7 +91,9 @@ def test_ticked_runs_are_plotted_by_the_chosen_metric(page: RunsPage, qtbot: QtB
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
     qtbot.waitUntil(lambda: [len(run.steps) for run in page.plot.runs] == [20, 20], timeout=WAIT)
     assert [page.table.rows.get_letter(name) for name in names] == ["A", "B"]
-    page.plot.show_measure("eval:loss")
+    choice = page.plot.choice
+    choice.setCurrentIndex(choice.findData("eval:loss"))
+    choice.activated.emit(choice.currentIndex())
     assert [len(trace.curve.steps) for trace in page.plot.chart.traces] == [4, 4]
     page.plot.setFocus()
     qtbot.keyClick(page.plot, Qt.Key.Key_End)
