@@ -3393,13 +3393,6 @@
                 <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Antworten darauf werden übersprungen, Fragen beginnen Gespräche.</numerusform>
             </translation>
         </message>
-        <message numerus="yes">
-            <source>In {n} rows, “{column}” refers to a row that is missing. These rows start conversations.</source>
-            <translation>
-                <numerusform>In {n} Zeile verweist „{column}“ auf eine fehlende Zeile. Die Zeile beginnt ein Gespräch.</numerusform>
-                <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Diese Zeilen beginnen Gespräche.</numerusform>
-            </translation>
-        </message>
         <message>
             <source>In {rows}, an answer comes first, a system message is in the middle, or the last turn is not an answer. Many chat templates reject this or render it incorrectly.</source>
             <translation>In {rows} kommt eine Antwort zuerst, steht eine Systemnachricht in der Mitte oder ist der letzte Beitrag keine Antwort. Viele Chat-Vorlagen lehnen das ab oder geben es falsch aus.</translation>
@@ -4287,10 +4280,6 @@
         <message>
             <source>Most of {name} is not text.</source>
             <translation>{name} besteht größtenteils nicht aus Text.</translation>
-        </message>
-        <message>
-            <source>Most rows that “{column}” refers to are missing. Each row is read by itself.</source>
-            <translation>Die meisten Zeilen, auf die „{column}“ verweist, fehlen. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
             <source>Most tasks (start here)</source>
@@ -8007,10 +7996,6 @@
         <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
             <translation>Setzen Sie {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
-        </message>
-        <message>
-            <source>To read each row by itself, clear the column for the history, or remove that column.</source>
-            <translation>Um jede Zeile für sich zu lesen, leeren Sie die Spalte für den Verlauf oder entfernen Sie diese Spalte.</translation>
         </message>
         <message>
             <source>To read one of them instead, choose it as the split.</source>
@@ -12101,10 +12086,6 @@
             <translation>„{column}“ wird als {slot} verwendet</translation>
         </message>
         <message>
-            <source>“{column}” refers to a few rows many times, unlike in conversations. Each row is read by itself.</source>
-            <translation>„{column}“ verweist viele Male auf wenige Zeilen, anders als in Gesprächen. Jede Zeile wird für sich gelesen.</translation>
-        </message>
-        <message>
             <source>“{column}” refers to other rows, but joining them into conversations would need too much disk space. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf andere Zeilen, aber sie zu Gesprächen zu verbinden würde zu viel Speicherplatz brauchen. Jede Zeile wird für sich gelesen.</translation>
         </message>
@@ -12115,10 +12096,6 @@
         <message>
             <source>“{column}” refers to other rows, but rows of this format can't be joined into conversations. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf andere Zeilen, aber Zeilen dieses Formats lassen sich nicht zu Gesprächen verbinden. Jede Zeile wird für sich gelesen.</translation>
-        </message>
-        <message>
-            <source>“{column}” refers to rows that ask nearly the same question: variants, not turns of a conversation. Each row is read by itself.</source>
-            <translation>„{column}“ verweist auf Zeilen mit fast derselben Frage: Varianten, keine Beiträge eines Gesprächs. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
             <source>“{name}”</source>

@@ -1,8 +1,7 @@
-"""Join rows that name their parent row (`parent_id` refers to an `id`) into conversations.
+"""Join turns that name their parent row (`parent_id` refers to an `id`) into conversations.
 
-The number of rows doesn't change. A question with its answer gets the rounds before it in a column
-“history”; a single answer gets the turns up to it in a column “messages”. Only the row's own answer
-is trained; earlier answers are trained in their own rows, each once.
+The number of rows doesn't change. An answer gets the turns up to it in a column “messages”. Only the
+row's own answer is trained; earlier answers are trained in their own rows, each once.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from lora_studio.core.dataset.formats.columns import find_column, profile_columns
 from lora_studio.core.dataset.formats.conversion import refuse_media
-from lora_studio.core.dataset.formats.detection import convert, detect
+from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.formats.ranking import read_rank
 from lora_studio.core.dataset.formats.roles import parse_speaker
 from lora_studio.core.dataset.formats.turns import read_conversation
@@ -28,7 +27,6 @@ from lora_studio.core.dataset.formats.values import (
     parse_label,
 )
 from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message, RowFormat
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.engine.dataset.files.blocks import JudgedRow, RowBlock, parse_values, write_row
@@ -38,6 +36,8 @@ from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts
 from lora_studio.engine.runtime.channel import JobContext
 
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
+#: The column that joined rows get.
+_MESSAGES = "messages"
 #: Other columns that belong to a turn.
 _BESIDE = (
     "tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking", "reasoning",
@@ -46,12 +46,6 @@ _BESIDE = (
 _TRIED, _MOST_GROWTH, _FREE = 500, 16, 64 * 1024 * 1024
 #: Batches of rows in memory at a time, of 4 MB each.
 _MAPPED = 12
-#: Names of parent columns that tables of other things, such as categories, have too.
-_PLAIN_NAMES = ("parentid", "parent", "parentuuid", "previousid")
-#: Maximum average number of rows that continue the same row, and the number of rows to check it from.
-_MOST_WAYS, _SOME = 8, 32
-#: Rows compared with their parents; minimum words of a question; share of words that variants share.
-_PAIRS, _LEAST_WORDS, _ALIKE = 200, 6, 0.8
 
 NO_ANSWER = SkipReason(text("it is not an answer; it is read with the answers after it"))
 _WORSE = SkipReason(text("another answer to the same turn has a better rank"))
@@ -70,7 +64,7 @@ _TOO_LONG = SkipReason(text("too many rows precede it"))
 def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     """Add the conversation before each row to the store's file; return the new facts of the scan.
 
-    Nothing changes if rows don't name others, or are of a kind that can't continue others.
+    Nothing changes if rows don't name others, or are not turns with a role.
     Raises CancelledError.
     """
     facts = store.facts
@@ -82,16 +76,17 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
         return facts
     reading = _choose_reading(store)
     if not links.count:  # possibly a table of other things
-        are_turns = reading is not None and reading.format is None
-        missing = (
-            [_missing_parents_problem(names.before, links, reading, facts)] if are_turns else []
-        )
+        missing = [] if reading is None else [_missing_parents_problem(names.before, links, facts)]
         return facts.model_copy(update={"problems": (*facts.problems, *missing)})
-    why = _get_reason_against_joining(store, links, reading, names.before)
-    if why not in (_CIRCLES, _MANY_WAYS, _ELSEWHERE):
+    if reading is None:
+        why: Template = _OTHER_KIND
+    elif 2 * np.count_nonzero(links.circular) > links.count:
+        why = _CIRCLES
+    else:
         store.save_trees(links.trees)
+        why = _TOO_MUCH if links.growth > _MOST_GROWTH * links.size + _FREE else ""
     if reading is None or why:
-        problem = _warning("parents_unused", why or _OTHER_KIND, _ONE_ROW, facts, names.before)
+        problem = _warning("parents_unused", why, _ONE_ROW, facts, names.before)
         return facts.model_copy(update={"problems": (*facts.problems, problem)})
     file = store.folder / "rows.chained"
     with RowWriter(file) as writer:
@@ -101,11 +96,11 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     file.replace(store.file)
     return facts.model_copy(
         update={
-            "columns": (*facts.columns, reading.column),
+            "columns": (*facts.columns, _MESSAGES),
             "faults": writer.faults,
             "batches": tuple(writer.batches),
             "bytes": store.file.stat().st_size,
-            "problems": (*facts.problems, *_iter_problems(names.before, links, reading, facts)),
+            "problems": (*facts.problems, *_iter_problems(names.before, links, facts)),
         }
     )
 
@@ -115,25 +110,15 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How rows are read: as rounds of a format with a mapping, or as turns of `role` and `text`.
+    """The columns that a turn is read from: its role and its text.
 
     `beside` are columns that belong to a turn, `media` those that may hold images and the like.
     """
 
-    column: Literal["history", "messages"]
-    format: RowFormat | None = None
-    mapping: Mapping[str, str] | None = None
-    role: str = ""
-    text: str = ""
-    beside: tuple[str, ...] = ()
-    media: tuple[str, ...] = ()
-
-    def parse_history(self, values: dict[str, Any], *, is_first: bool) -> list[dict[str, Any]]:
-        """Return the turns of a row that precedes another, not trained; raises UnusableRow."""
-        if self.format is None:
-            return [{**self.parse_turn(values), "weight": 0}]
-        sample = convert(values, self.format, self.mapping)
-        return [_to_plain(turn) for turn in sample.messages if is_first or turn.role != "system"]
+    role: str
+    text: str
+    beside: tuple[str, ...]
+    media: tuple[str, ...]
 
     def parse_turn(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the turn that a row is; raises UnusableRow."""
@@ -158,7 +143,7 @@ class _Reading:
 
 
 def _choose_reading(store: RowStore) -> _Reading | None:
-    """Return how the rows are read, None where they are of another kind."""
+    """Return how the rows are read, None where they are not turns."""
     step = max(1, len(store) // _TRIED)
     rows = [store.read_raw(position).values for position in range(0, len(store), step)]
     usable = [values for values in rows if values is not None]
@@ -166,9 +151,8 @@ def _choose_reading(store: RowStore) -> _Reading | None:
     columns = profile_columns(usable, store.facts.columns)
     role = find_column(columns, _ROLES, "text")
     text = find_column(columns, _TEXTS, "text", "list", "turns", "turn", "object")
-    if verdict.format in ("alpaca", "prompt_completion", "question_answer"):
-        is_whole = not {"history", "context", "choices"} & set(verdict.mapping)
-        return _Reading("history", verdict.format, verdict.mapping) if is_whole else None
+    if _MESSAGES in store.facts.columns:
+        return None
     if verdict.format not in (None, "text") or role is None or text is None:
         return None
     is_known = bool(role.words) and all(map(parse_speaker, role.words))
@@ -177,64 +161,7 @@ def _choose_reading(store: RowStore) -> _Reading | None:
     names = store.facts.columns
     beside = tuple(name for name in _BESIDE if name in names)
     media = tuple(name for name in names if normalize_name(name) in MEDIA_KEYS)
-    return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
-
-
-def _get_reason_against_joining(
-    store: RowStore, links: RowLinks, reading: _Reading | None, parent: str
-) -> Template:
-    """Return why rows that name others can't be turns of conversations, "" where they may be."""
-    if reading is not None and reading.column in store.facts.columns:
-        return _OTHER_KIND
-    is_plain = normalize_name(parent) in _PLAIN_NAMES
-    are_turns = reading is not None and reading.format is None
-    if 2 * np.count_nonzero(links.circular) > links.count:
-        return _CIRCLES
-    if is_plain and not are_turns and links.count > max(_SOME, _MOST_WAYS * links.named):
-        return _MANY_WAYS
-    if is_plain and not are_turns and np.count_nonzero(links.lost) > 2 * links.count:
-        return _ELSEWHERE
-    if reading is not None and is_plain and _has_variants(store, links, reading):
-        return _VARIANTS
-    return _TOO_MUCH if links.growth > _MOST_GROWTH * links.size + _FREE else ""
-
-
-def _has_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
-    """Return whether most rows are rephrased or longer versions of the question that they name."""
-    if reading.format is None:
-        return False
-    rows = np.flatnonzero(links.before >= 0)
-    rows = rows[:: len(rows) // _PAIRS + 1]
-    are_similar = [
-        len(words & _get_words(store, reading, row)) >= _ALIKE * len(words)
-        for row, before in zip(rows.tolist(), links.before[rows].tolist(), strict=True)
-        if len(words := _get_words(store, reading, before)) >= _LEAST_WORDS
-    ]
-    return 2 * sum(are_similar) > len(rows)
-
-
-def _get_words(store: RowStore, reading: _Reading, row: int) -> set[str]:
-    """Return the words of a row's question."""
-    values = store.read_raw(row).values
-    try:
-        assert reading.format is not None
-        sample = convert(values, reading.format, reading.mapping)
-    except UnusableRow:
-        return set()
-    questions = (turn.content for turn in sample.messages if turn.role == "user")
-    return set(" ".join(questions).casefold().split())
-
-
-def _to_plain(turn: Message) -> dict[str, Any]:
-    """Return a turn as files have it, marked as not trained."""
-    plain: dict[str, Any] = {"role": turn.role, "content": turn.content}
-    if turn.role == "assistant":
-        plain["weight"] = 0
-    if turn.thinking:
-        plain["reasoning_content"] = turn.thinking
-    if turn.tool_calls:
-        plain["tool_calls"] = [call.model_dump() for call in turn.tool_calls]
-    return plain
+    return _Reading(role=role.name, text=text.name, beside=beside, media=media)
 
 
 # --- rows with their conversations ----------------------------------------------------------------
@@ -246,8 +173,8 @@ class _Chains:
     def __init__(self, store: RowStore, links: RowLinks, reading: _Reading) -> None:
         self._store, self._links, self._reading = store, links, reading
         self._batches: dict[int, pa.RecordBatch] = {}  # views of the mapped file
-        self._said = functools.lru_cache(maxsize=4096)(self._read_history)
-        self._best = self._get_best_ranks() if reading.column == "messages" else {}
+        self._said = functools.lru_cache(maxsize=4096)(self._read_earlier_turn)
+        self._best = self._get_best_ranks()
 
     def iter_blocks(self) -> Iterator[RowBlock]:
         """Yield all rows in order, block by block."""
@@ -285,21 +212,18 @@ class _Chains:
             return b"", _CIRCLE
         if links.too_long[position]:
             return b"", _TOO_LONG
-        raw = self._read_raw(position)
-        if links.before[position] < 0 and self._reading.format is not None:
-            return raw, None
-        values = parse_values(raw)
-        if self._reading.format is None and (fault := self._get_skip_reason(position, values)):
+        values = parse_values(self._read_raw(position))
+        if fault := self._get_skip_reason(position, values):
             return b"", fault
         try:
-            own_turns = [self._reading.parse_turn(values)] if self._reading.format is None else []
+            own_turn = self._reading.parse_turn(values)
         except UnusableRow as error:
             return b"", SkipReason.from_error(error)
         try:
-            history = [turn for row in self._get_lineage(position) for turn in self._said(row)]
+            earlier_turns = [self._said(row) for row in self._get_lineage(position)]
         except UnusableRow:
             return b"", _LOST
-        return write_row(values | {self._reading.column: history + own_turns})
+        return write_row(values | {_MESSAGES: [*earlier_turns, own_turn]})
 
     def _get_lineage(self, position: int) -> list[int]:
         """Return the rows before one, the first of the conversation first."""
@@ -308,13 +232,12 @@ class _Chains:
             rows.append(position)
         return rows[::-1]
 
-    def _read_history(self, position: int) -> list[dict[str, Any]]:
+    def _read_earlier_turn(self, position: int) -> dict[str, Any]:
+        """Return a turn that precedes another, not trained; raises UnusableRow."""
         raw = self._read_raw(position)
         if not raw:
             raise _LOST.to_error()
-        return self._reading.parse_history(
-            parse_values(raw), is_first=self._links.before[position] < 0
-        )
+        return {**self._reading.parse_turn(parse_values(raw)), "weight": 0}
 
     def _read_raw(self, position: int) -> bytes:
         index = self._store.get_batch_index(position)
@@ -374,15 +297,6 @@ _OTHER_KIND = (
     "Each row is read by itself."
 )
 _CIRCLES = "“{column}” refers to other rows, but most of the references are circular. Each row is read by itself."
-_MANY_WAYS = (
-    "“{column}” refers to a few rows many times, unlike in conversations. Each row is read by "
-    "itself."
-)
-_ELSEWHERE = "Most rows that “{column}” refers to are missing. Each row is read by itself."
-_VARIANTS = (
-    "“{column}” refers to rows that ask nearly the same question: variants, not turns of a "
-    "conversation. Each row is read by itself."
-)
 _TOO_MUCH = (
     "“{column}” refers to other rows, but joining them into conversations would need too much "
     "disk space. Each row is read by itself."
@@ -390,12 +304,7 @@ _TOO_MUCH = (
 _ONE_ROW = "If the rows are parts of conversations, write each conversation as one row of messages."
 
 
-def _iter_problems(
-    parent: str, links: RowLinks, reading: _Reading, facts: ScanFacts
-) -> Iterator[Problem]:
-    remedy = "To read each row by itself, clear the column for the history, or remove that column."
-    if reading.format is None:
-        remedy = "Check some rows. If they are not conversations, remove that column."
+def _iter_problems(parent: str, links: RowLinks, facts: ScanFacts) -> Iterator[Problem]:
     what = counted(
         links.count,
         "{n} row of {total} continues from the row that “{column}” refers to. It is read with the "
@@ -405,30 +314,22 @@ def _iter_problems(
         total=facts.rows,
         column=parent,
     )
+    remedy = "Check some rows. If they are not conversations, remove that column."
     yield _warning("chained", what, remedy, facts)
     if links.lost.any():
-        yield _missing_parents_problem(parent, links, reading, facts)
+        yield _missing_parents_problem(parent, links, facts)
 
 
-def _missing_parents_problem(
-    parent: str, links: RowLinks, reading: _Reading | None, facts: ScanFacts
-) -> Problem:
+def _missing_parents_problem(parent: str, links: RowLinks, facts: ScanFacts) -> Problem:
     lost = int(np.count_nonzero(links.lost))
     what = counted(
         lost,
-        "In {n} row, “{column}” refers to a row that is missing. The row starts a conversation.",
-        "In {n} rows, “{column}” refers to a row that is missing. These rows start conversations.",
+        "In {n} row, “{column}” refers to a row that is missing. An answer to it is skipped, "
+        "and a question starts a conversation.",
+        "In {n} rows, “{column}” refers to a row that is missing. Answers to it are skipped, "
+        "and questions start conversations.",
         column=parent,
     )
-    if reading is not None and reading.format is None:
-        what = counted(
-            lost,
-            "In {n} row, “{column}” refers to a row that is missing. An answer to it is skipped, "
-            "and a question starts a conversation.",
-            "In {n} rows, “{column}” refers to a row that is missing. Answers to it are skipped, "
-            "and questions start conversations.",
-            column=parent,
-        )
     return _warning(
         "parents_missing", what, "Add all files of these conversations as one source.", facts
     )

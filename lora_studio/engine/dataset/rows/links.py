@@ -82,11 +82,6 @@ class RowLinks:
         """Return the number of rows that continue another one."""
         return int(np.count_nonzero(self.before >= 0))
 
-    @property
-    def named(self) -> int:
-        """Return the number of rows that others continue from."""
-        return len(np.unique(self.before[self.before >= 0]))
-
     @classmethod
     def read(cls, store: RowStore, names: LinkColumns, job: JobContext) -> RowLinks:
         """Read all rows once; raises CancelledError."""
