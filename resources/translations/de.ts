@@ -342,7 +342,7 @@
             <translation>AdamW 8 Bit, paged</translation>
         </message>
         <message>
-            <source>AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. Paged ones can move their state to main memory on CUDA. Lion uses half the memory and needs a lower learning rate. Schedule-free ones need no schedule.</source>
+            <source>AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. On CUDA, paged optimizers can move their state to main memory. Lion uses half the memory and needs a lower learning rate. Schedule-free optimizers need no schedule.</source>
             <translation>AdamW eignet sich für fast alles. 8-Bit-Optimizer brauchen ein Viertel seines Speichers. Paged-Varianten können ihren Zustand unter CUDA in den Hauptspeicher auslagern. Lion braucht halb so viel Speicher und eine niedrigere Lernrate. Schedule-free-Varianten brauchen keinen Lernratenplan.</translation>
         </message>
         <message>
@@ -3798,6 +3798,10 @@
             <translation>Lion, paged</translation>
         </message>
         <message>
+            <source>List each device only once.</source>
+            <translation>Geben Sie jedes Gerät nur einmal an.</translation>
+        </message>
+        <message>
             <source>Llama 3</source>
             <translation>Llama 3</translation>
         </message>
@@ -4364,14 +4368,6 @@
             <translation>Name</translation>
         </message>
         <message>
-            <source>Name at least one linear layer, or choose another option.</source>
-            <translation>Nennen Sie mindestens eine lineare Schicht oder treffen Sie eine andere Auswahl.</translation>
-        </message>
-        <message>
-            <source>Name each device once.</source>
-            <translation>Nennen Sie jedes Gerät nur einmal.</translation>
-        </message>
-        <message>
             <source>Name of the copy</source>
             <translation>Name der Kopie</translation>
         </message>
@@ -4596,8 +4592,8 @@
             <translation>Es ist kein Zielmodul angegeben.</translation>
         </message>
         <message>
-            <source>No target modules are named, so there is nothing to train.</source>
-            <translation>Es sind keine Zielmodule genannt, also gibt es nichts zu trainieren.</translation>
+            <source>No target modules are specified, so there is nothing to train.</source>
+            <translation>Es sind keine Zielmodule angegeben, also gibt es nichts zu trainieren.</translation>
         </message>
         <message>
             <source>No token was given.</source>
@@ -4746,7 +4742,7 @@
         </message>
         <message>
             <source>Objective</source>
-            <translation>Ziel</translation>
+            <translation>Zielfunktion</translation>
         </message>
         <message>
             <source>Off</source>
@@ -4837,8 +4833,8 @@
             <translation>Ollama-Name</translation>
         </message>
         <message>
-            <source>Ollama reads {actual} tokens where the model was trained on {expected}.</source>
-            <translation>Ollama liest {actual} Tokens, wo das Modell auf {expected} trainiert wurde.</translation>
+            <source>Ollama reads {actual} tokens, but the model was trained on {expected}.</source>
+            <translation>Ollama liest {actual} Tokens, das Modell wurde aber auf {expected} trainiert.</translation>
         </message>
         <message>
             <source>Ollama stored {model} differently from what was sent: {differences}.</source>
@@ -5654,7 +5650,7 @@
         </message>
         <message>
             <source>Repair broken characters</source>
-            <translation>Kaputte Zeichen reparieren</translation>
+            <translation>Beschädigte Zeichen reparieren</translation>
         </message>
         <message>
             <source>Repair it in Settings, or run `lora-studio engine repair`.</source>
@@ -6557,6 +6553,10 @@
             </translation>
         </message>
         <message>
+            <source>Specify at least one linear layer, or choose another option.</source>
+            <translation>Geben Sie mindestens eine lineare Schicht an oder treffen Sie eine andere Auswahl.</translation>
+        </message>
+        <message>
             <source>Split</source>
             <translation>Split</translation>
         </message>
@@ -7249,8 +7249,8 @@
             <translation>Der Ordner enthält keine project.toml: Er ist kein Lauf, oder sein Anlegen wurde unterbrochen.</translation>
         </message>
         <message>
-            <source>The folder {folder} contains files that are not a model.</source>
-            <translation>Der Ordner {folder} enthält Dateien, die kein Modell sind.</translation>
+            <source>The folder {folder} contains files that don't belong to a model.</source>
+            <translation>Der Ordner {folder} enthält Dateien, die nicht zu einem Modell gehören.</translation>
         </message>
         <message>
             <source>The folder {folder} doesn't exist.</source>
@@ -7507,6 +7507,10 @@
         <message>
             <source>The queue is empty. Runs that you add start one after another.</source>
             <translation>Die Warteschlange ist leer. Hinzugefügte Läufe starten nacheinander.</translation>
+        </message>
+        <message>
+            <source>The range of float16 may be too small for this model. Choose bfloat16 for the merged model.</source>
+            <translation>Der Wertebereich von float16 ist für dieses Modell vielleicht zu klein. Wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message numerus="yes">
             <source>The reasoning of {n} earlier answers of row {row:d} is left out: the chat template shows only the reasoning of the last answer.</source>
@@ -8842,7 +8846,7 @@
         </message>
         <message>
             <source>Weight of {adapter} (slider)</source>
-            <translation>Gewicht von {adapter} (Regler)</translation>
+            <translation>Gewicht von {adapter} (Schieberegler)</translation>
         </message>
         <message>
             <source>Weight of {name}</source>
@@ -9410,10 +9414,6 @@
         <message>
             <source>float16</source>
             <translation>float16</translation>
-        </message>
-        <message>
-            <source>float16 may be too narrow for this model. Choose bfloat16 for the merged model.</source>
-            <translation>float16 ist für dieses Modell vielleicht zu eng. Wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>float32</source>
@@ -10928,7 +10928,7 @@
             <translation>{day}. {month}</translation>
         </message>
         <message>
-            <source>{devices} names a device twice.</source>
+            <source>{devices} lists a device twice.</source>
             <translation>{devices} nennt ein Gerät zweimal.</translation>
         </message>
         <message>

@@ -75,8 +75,8 @@ def _check_devices(spec: ModelSpec) -> list[Problem]:
     return [
         error(
             "model.device_twice",
-            "{devices} names a device twice.",
-            "Name each device once.",
+            "{devices} lists a device twice.",
+            "List each device only once.",
             where=Where(step="model", field="device"),
             devices=spec.device,
             fix=Fix(
@@ -167,8 +167,8 @@ def _check_lora(spec: LoraSpec) -> list[Problem]:
         return [
             error(
                 "lora.no_targets",
-                "No target modules are named, so there is nothing to train.",
-                "Name at least one linear layer, or choose another option.",
+                "No target modules are specified, so there is nothing to train.",
+                "Specify at least one linear layer, or choose another option.",
                 where=Where(step="lora", field="target_names"),
                 fix=Fix(
                     label="Use all linear layers", step="lora", field="targets", value="all_linear"

@@ -23,7 +23,7 @@ TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 class OpenChat(BaseCommand):
     """Start or continue a chat: load the models of these speakers and keep them in memory.
 
-    `model` is the base model of the adapters; `chat_template` is as in the dataset step.
+    `model` is the base model of the adapters; `chat_template` is the setting of the dataset.
     """
 
     title = text("Loading the chat models")

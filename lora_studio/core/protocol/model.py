@@ -1,4 +1,4 @@
-"""Commands and events about base models, the hub and the devices of this computer."""
+"""Commands and events about base models, the Hub, and the devices of this computer."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class CardFacts:
 
 
 def build_card(what: What, repository: str, facts: CardFacts) -> str:
-    """Return the whole README.md: metadata for the hub, then text for people."""
+    """Return the whole README.md: metadata for the Hub, then text for people."""
     parts = [
         _build_metadata(what, facts),
         f"# {repository.rsplit('/', 1)[-1]}",

@@ -192,9 +192,9 @@ class TrainingSpec(Spec):
     optimizer: Optimizer = setting(
         "adamw",
         "Optimizer",
-        "AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. Paged "
-        "ones can move their state to main memory on CUDA. Lion uses half the memory and "
-        "needs a lower learning rate. Schedule-free ones need no schedule.",
+        "AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. On CUDA, "
+        "paged optimizers can move their state to main memory. Lion uses half the memory and "
+        "needs a lower learning rate. Schedule-free optimizers need no schedule.",
         choices=TITLES,
         advanced=True,
         help_topic="optimizers",

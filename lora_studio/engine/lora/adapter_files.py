@@ -177,7 +177,7 @@ def not_finite_error(name: str, dtype: str) -> ProblemError:
     """Return the error for a merged tensor with infinite or NaN values."""
     remedy = "The adapter is damaged, or training diverged. Train again with a lower learning rate."
     if dtype in ("F16", "float16"):
-        remedy = "float16 may be too narrow for this model. Choose bfloat16 for the merged model."
+        remedy = "The range of float16 may be too small for this model. Choose bfloat16 for the merged model."
     return fail(
         "merging.not_finite",
         "The merged {tensor} contains infinite or NaN values.",

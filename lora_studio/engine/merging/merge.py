@@ -105,7 +105,7 @@ def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
     if out.exists() and not (out / "config.json").is_file() and any(out.iterdir()):
         raise fail(
             "merging.not_empty",
-            "The folder {folder} contains files that are not a model.",
+            "The folder {folder} contains files that don't belong to a model.",
             "Choose a new folder for the merged model.",
             where=Where(file=str(out)),
             folder=str(out),

@@ -242,7 +242,7 @@ def _get_file_type(number: object) -> str:
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
-# --- the hub's cache --------------------------------------------------------------------------
+# --- the Hub's cache --------------------------------------------------------------------------
 
 
 def _scan_cache(job: JobContext) -> Iterator[ModelEntry]:

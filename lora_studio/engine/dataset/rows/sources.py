@@ -1,4 +1,4 @@
-"""The files that a source consists of: one file, a folder or archive, or a dataset of the hub."""
+"""The files that a source consists of: one file, a folder or archive, or a dataset on the Hub."""
 
 from __future__ import annotations
 

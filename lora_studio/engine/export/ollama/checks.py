@@ -210,7 +210,7 @@ def count_prompts(
         if reply.prompt and reply.prompt != expected:
             raise fail(
                 "ollama.other_prompt",
-                "Ollama reads {actual} tokens where the model was trained on {expected}.",
+                "Ollama reads {actual} tokens, but the model was trained on {expected}.",
                 "The model exists, but its answers can differ from the trained model's. Update "
                 "Ollama and create it again. Check whether the server rewrites prompts.",
                 where=_WHERE,

@@ -1,1 +1,1 @@
-"""The export step: files and their self-tests, TEMPLATE, Ollama, the hub."""
+"""The export step: files and their self-tests, TEMPLATE, Ollama, the Hub."""
