@@ -4981,6 +4981,10 @@
             <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory} dieses Computers sind belegt.</translation>
         </message>
         <message>
+            <source>Out of memory: {used:memory} of {limit:memory} of address space is in use.</source>
+            <translation>Nicht genug Speicher: {used:memory} von {limit:memory} Adressraum sind belegt.</translation>
+        </message>
+        <message>
             <source>Output folder</source>
             <translation>Ausgabeordner</translation>
         </message>

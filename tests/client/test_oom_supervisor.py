@@ -32,14 +32,14 @@ MB = 1 << 20
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """Yield a control group below this process's own."""
+    """A control group (version 1 or 2, whichever has a memory controller) below this process's own."""
     own = memory_limits.list_control_groups()
     if not own:
         pytest.skip("no control group accounts for memory here")
     folder = own[0].folder / f"lora-studio-test-{os.getpid()}"
     try:
         folder.mkdir()
-        if not (folder / "memory.max").exists():
+        if not (folder / "cgroup.procs").exists() or _limit_file(folder) is None:
             folder.rmdir()
             pytest.skip(f"groups below {own[0].folder} account for no memory")
     except OSError as error:
@@ -54,8 +54,15 @@ def group() -> Iterator[Path]:
             time.sleep(0.1)
 
 
+def _limit_file(folder: Path) -> Path | None:
+    names = ("memory.max", "memory.limit_in_bytes")
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
 def _set_limit(folder: Path, size: int) -> None:
-    (folder / "memory.max").write_text(str(size))
+    file = _limit_file(folder)
+    assert file is not None
+    file.write_text(str(size))
 
 
 def _inside(folder: Path, command: list[str]) -> str:
@@ -302,7 +309,7 @@ def test_kill_count_from_before_reboot_is_ignored() -> None:
     less = before | {"group": None, "all": count - 1}
     assert memory_limits.has_risen(less)
     assert not memory_limits.has_risen(less | {"boot": "another"})
-    gone = before | {"group": ["/sys/fs/cgroup/gone", 0], "all": count - 1}
+    gone = before | {"group": ["/sys/fs/cgroup/gone", 2, 0], "all": count - 1}
     assert memory_limits.has_risen(gone), "without the group, the count of the whole system decides"
     for nonsense in (None, {}, [], before | {"group": ["x"]}):
         assert not memory_limits.has_risen(nonsense)
@@ -415,3 +422,20 @@ def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
     assert list(losses.steps) == list(expected.steps)
     assert list(losses.values) == pytest.approx(list(expected.values), rel=1e-4)
     assert limited.read_manifest()["memory"]["micro_batch"] == recovered[-1].micro_batch
+
+
+@pytest.mark.slow
+def test_address_space_limit_shrinks_micro_batches(
+    start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("address space is limited on Linux alone")
+    probe = "import torch, transformers, peft; print(open('/proc/self/statm').read().split()[0])"
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)  # fmt: skip
+    idle = int(result.stdout.split()[-1]) * os.sysconf("SC_PAGE_SIZE")
+    engine = shlex.join(client_worker.get_engine_command())
+    limit = (idle + 1200 * MB) // 1024
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join(["sh", "-c", f"ulimit -v {limit}; exec {engine}"]))  # fmt: skip
+    sent = _perform(start())
+    assert isinstance(sent[-1], events.Done), sent[-1]
+    assert any(isinstance(event, events.Recovered) for event in sent)

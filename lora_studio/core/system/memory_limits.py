@@ -1,18 +1,23 @@
 """The memory limits of a process, and whether the system has killed one for exceeding them.
 
-Only on Linux: control groups (https://docs.kernel.org/admin-guide/cgroup-v2.html) and /proc/vmstat.
-Elsewhere nothing is known.
+Only on Linux: control groups (https://docs.kernel.org/admin-guide/cgroup-v2.html and
+…/cgroup-v1/memory.html), the limit on address space, /proc/vmstat. Elsewhere nothing is known.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-PROC = Path("/proc")
+#: Control groups version 1 report about this many bytes for "unlimited".
+_NONE = 1 << 60
+
+_PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
@@ -20,37 +25,65 @@ class ControlGroup:
     """A control group that accounts for memory; every method returns None if unknown."""
 
     folder: Path
+    version: Literal[1, 2]
 
     def read_limit(self) -> int | None:
         """Return the limit on the total memory of its processes, in bytes."""
-        return _read_number(self.folder / "memory.max")
+        limit = _read_number(
+            self.folder / ("memory.max" if self.version == 2 else "memory.limit_in_bytes")
+        )
+        return limit if limit is not None and limit < _NONE else None
 
     def read_charged(self) -> int | None:
         """Return the bytes that count against the limit, including cached files."""
-        return _read_number(self.folder / "memory.current")
+        return _read_number(
+            self.folder / ("memory.current" if self.version == 2 else "memory.usage_in_bytes")
+        )
 
     def read_held(self) -> int | None:
         """Return the bytes that can't be dropped: those charged without cached files."""
         charged, facts = self.read_charged(), _read_entries(self.folder / "memory.stat")
         if charged is None:
             return None
-        return max(0, charged - facts.get("active_file", 0) - facts.get("inactive_file", 0))
+        prefix = "" if self.version == 2 else "total_"
+        cached = sum(facts.get(f"{prefix}{name}_file", 0) for name in ("active", "inactive"))
+        return max(0, charged - cached)
 
     def read_kills(self) -> int | None:
         """Return how many of its processes have been killed for lack of memory."""
-        return _read_entries(self.folder / "memory.events").get("oom_kill")
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        return _read_entries(self.folder / name).get("oom_kill")
 
 
 def list_control_groups(pid: int | str = "self") -> list[ControlGroup]:
     """Return the control groups of a process, the innermost first; all their limits hold."""
-    groups: list[ControlGroup] = []
+    limited: list[ControlGroup] = []
     with contextlib.suppress(OSError, ValueError):
-        mount = _find_mount()
-        for line in (PROC / str(pid) / "cgroup").read_text().splitlines():
+        mounts = dict(_iter_mounts())
+        for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if mount is not None and not controllers:  # version 1 names its controllers
-                groups += _iter_upwards(*mount, path)
-    return [group for group in groups if group.read_charged() is not None]
+            version: Literal[1, 2] = 2 if not controllers else 1
+            if version in mounts and (version == 2 or "memory" in controllers.split(",")):
+                limited += _iter_upwards(*mounts[version], path, version)
+    return [group for group in limited if group.read_charged() is not None]
+
+
+def get_address_space_limit() -> int | None:
+    """Return the limit on this process's address space in bytes (`ulimit -v`), None without one."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY or soft >= _NONE else soft
+
+
+def get_mapped_bytes() -> int:
+    """Return the bytes of address space of this process, 0 if unknown."""
+    try:
+        return int((_PROC / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 class KillCounter:
@@ -88,7 +121,7 @@ class KillCounter:
         """Return the count of the innermost group, or of the whole machine without one."""
         if group is not None and (count := group.read_kills()) is not None:
             return count
-        return _read_entries(PROC / "vmstat").get("oom_kill")
+        return _read_entries(_PROC / "vmstat").get("oom_kill")
 
 
 def read_kill_counts() -> dict[str, Any]:
@@ -100,8 +133,8 @@ def read_kill_counts() -> dict[str, Any]:
     group = next((each for each in list_control_groups() if each.read_kills() is not None), None)
     return {
         "boot": _read_boot_id(),
-        "group": None if group is None else [str(group.folder), group.read_kills()],
-        "all": _read_entries(PROC / "vmstat").get("oom_kill"),
+        "group": None if group is None else [str(group.folder), group.version, group.read_kills()],
+        "all": _read_entries(_PROC / "vmstat").get("oom_kill"),
     }
 
 
@@ -115,10 +148,10 @@ def has_risen(before: Any) -> bool:
         if before["boot"] != _read_boot_id():
             return False
         if before["group"] is not None:
-            folder, *_, count = before["group"]  # earlier versions wrote a number in between
-            if (now := ControlGroup(Path(folder)).read_kills()) is not None:
+            folder, version, count = before["group"]
+            if (now := ControlGroup(Path(folder), version).read_kills()) is not None:
                 return now > int(count)
-        now = _read_entries(PROC / "vmstat").get("oom_kill")
+        now = _read_entries(_PROC / "vmstat").get("oom_kill")
         return now is not None and before["all"] is not None and now > int(before["all"])
     except (KeyError, TypeError, ValueError):
         return False
@@ -127,27 +160,31 @@ def has_risen(before: Any) -> bool:
 def _read_boot_id() -> str:
     """Return an ID that changes with each boot, empty if unknown."""
     with contextlib.suppress(OSError):
-        return (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+        return (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
     return ""
 
 
-def _find_mount() -> tuple[Path, str] | None:
-    """Return the mount point of the control groups, and the one mounted there; None without."""
-    for line in (PROC / "self" / "mountinfo").read_text().splitlines():
+def _iter_mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
+    """Return version -> mount point of its memory controller, and the control group mounted there."""
+    for line in (_PROC / "self" / "mountinfo").read_text().splitlines():
         mount, _, kind = line.partition(" - ")
-        if kind.startswith("cgroup2 "):
-            root, point = mount.split(" ")[3:5]
-            return Path(point), root
-    return None
+        root, point = mount.split(" ")[3:5]
+        system, _, options = kind.split(" ", 2)
+        if system == "cgroup2":
+            yield 2, (Path(point), root)
+        elif system == "cgroup" and "memory" in options.split(","):
+            yield 1, (Path(point), root)
 
 
-def _iter_upwards(point: Path, root: str, path: str) -> Iterator[ControlGroup]:
+def _iter_upwards(
+    point: Path, root: str, path: str, version: Literal[1, 2]
+) -> Iterator[ControlGroup]:
     inside = path.removeprefix(root) if root != "/" else path
     folder = point / inside.lstrip("/")
     if not folder.is_dir():
         folder = point  # a container that sees the host's group names
     while True:
-        yield ControlGroup(folder)
+        yield ControlGroup(folder, version)
         if folder in (point, folder.parent):
             return
         folder = folder.parent

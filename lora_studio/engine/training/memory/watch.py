@@ -1,7 +1,8 @@
 """Watch this process's memory where the system kills it instead of refusing an allocation.
 
-A GPU refuses. Linux grants more memory than there is and kills a process that uses it; a control group
-does the same at its limit. So a thread checks the limits many times a second. Training polls the result between micro-batches and before every block of the model, so
+A GPU refuses, and so does a limit on address space. Linux grants more memory than there is and kills a
+process that uses it; a control group does the same at its limit. So a thread checks the limits many
+times a second. Training polls the result between micro-batches and before every block of the model, so
 that it can continue with less in memory at a time.
 """
 
@@ -28,6 +29,9 @@ _SHARE = 0.92
 
 #: The reason in a MemoryPressureError, by kind of limit.
 _COMPUTER: Template = "Out of memory: {used:memory} of this computer's {limit:memory} is in use."
+_ADDRESS_SPACE: Template = (
+    "Out of memory: {used:memory} of {limit:memory} of address space is in use."
+)
 _CONTROL_GROUP: Template = (
     "Out of memory: {used:memory} of the {limit:memory} limit of the control group (cgroup) is in "
     "use."
@@ -126,13 +130,15 @@ class MemoryWatch:
 
 
 def get_memory_limits() -> list[MemoryLimit]:
-    """Return the limits of this process: the computer's memory and its control groups'."""
+    """Return the limits of this process: the computer's memory, address space and control groups."""
     process = psutil.Process()
 
     def available() -> int:
         return process.memory_info().rss + psutil.virtual_memory().available
 
     limits = [MemoryLimit(_COMPUTER, available, lambda: process.memory_info().rss)]
+    if (space := memory_limits.get_address_space_limit()) is not None:
+        limits.append(MemoryLimit(_ADDRESS_SPACE, lambda: space, memory_limits.get_mapped_bytes))
     for group in memory_limits.list_control_groups():
         if (limit := group.read_limit()) is not None:
             limits.append(_read_control_group_limit(group, limit))
