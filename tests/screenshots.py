@@ -292,6 +292,9 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.plot.read_at(100)
     yield "training-reading", window
     page.plot.read_at(None)
+    if not window.jobs.running:  # on a busy machine, the pictures may take longer than the training
+        window.launcher.request("train")
+        wait_until(lambda: (window.jobs.progress.share or 0) > 0.1, 30)
     window.close()
     closing = window.findChild(ClosingDialog)
     assert closing is not None

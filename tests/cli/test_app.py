@@ -45,7 +45,7 @@ def test_version_option_prints_the_version() -> None:
 def test_missing_project_is_refused_with_a_message(tmp_path: Path) -> None:
     result = studio("run", str(tmp_path / "nothing"))
     assert result.returncode == 2
-    assert "There is no project" in result.stdout
+    assert "No project was found at" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
 
