@@ -6570,7 +6570,7 @@
         </message>
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
-            <translation>Beginnen Sie eine Zeile mit @120, um Schritt 120 zu kommentieren.</translation>
+            <translation>Zeilen mit @120 am Anfang gehören zu Schritt 120.</translation>
         </message>
         <message>
             <source>Start a run that merges this adapter into the project's model</source>

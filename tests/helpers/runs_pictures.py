@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
+from lora_studio.core.runs.folder import list_runs
 from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
 from lora_studio.gui.pages.runs.grid_dialog import GridDialog
@@ -23,7 +24,8 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     as_search(make_runs(folder, 60, steps=200))
     page = window.runs
     window.show_page("runs")
-    until(lambda: len(page.library.runs) >= 60 and not page.library.is_scanning, 20)
+    count = len(list_runs(window.state.runs_folder))  # those of the trainings before as well
+    until(lambda: len(page.library.runs) >= count and not page.library.is_scanning, 20)
     names = [run.folder for run in page.table.rows.shown if run.step == 200]
     page.table.rows.tick(names[:3], True)
     page.table.choose(names[:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,4 +22,5 @@ def wait_until(holds: Callable[[], object], seconds: float = 20) -> None:
     for _ in range(int(seconds * 50)):
         if holds():
             return
-        QTest.qWait(20)
+        QTest.qWait(10)
+        time.sleep(0.01)  # the event loop of a test doesn't let Python's other threads run

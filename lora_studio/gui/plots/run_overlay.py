@@ -68,7 +68,7 @@ class RunOverlay(StepPlot):
         self.show_all.hide()
         set_scaled_sizes(self.chart, at_least=_LOWEST)
         self.legend = Legend()
-        self.empty = label(tr("To see their curves, select runs in the table."), "muted")
+        self.empty = label(tr("To see their curves, select runs in the table."), "muted", wrap=True)
         self._build_layout()
         self._offer()
         self.choice.activated.connect(self._on_chosen)
