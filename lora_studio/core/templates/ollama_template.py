@@ -52,8 +52,7 @@ def derive(
         return DerivedTemplate(reason=error.reason)
     limits = proven.limits
     if server_adds_bos and bos and not strip:
-        extra_bos = text("the server starts with {bos}, the chat template doesn't", bos=bos)
-        limits = (extra_bos, *limits)
+        limits = (text("the server starts with {bos}, the chat template doesn't", bos=bos), *limits)
     return DerivedTemplate(
         template=proven.template,
         stops=tuple(dict.fromkeys([*eos, *plan.marks(bos)]))[:MOST_STOPS],

@@ -90,10 +90,9 @@ def load(
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
     dtype = devices.get_dtype(spec.precision, device)
-    config = read_config(folder, spec)
+    precision = get_quantization_method(read_config(folder, spec))
     job.report_progress(text("loading the model"), 0, None)
     began = time.monotonic()
-    precision = get_quantization_method(config)
     if precision is not None:
         check_prequantized(precision)
     model = _load_weights(

@@ -56,8 +56,7 @@ def judge_stage(
     )
     faults = [fault for fault in (stage.token_fault, *stage.faults) if fault]
     verdict = limits.judge(stage.name, limit, top1, kl, faults=bool(faults))
-    is_off = not limit.is_met(top1, kl)
-    cause = stage.find_cause() if verdict == "failed" and is_off else Cause()
+    cause = Cause() if verdict != "failed" or limit.is_met(top1, kl) else stage.find_cause()
     if cause.rounded_to and not faults and limits.USABLE.is_met(top1, kl):
         verdict = "lossy"  # the merge is correct; only its precision limits it
     result = events.SelfTested(

@@ -82,13 +82,13 @@ class MergingPage(StepPage):
             )
         )
         self._run = state.run
-        self.setAcceptDrops(True)
         self._build_layout()
         state.value_changed.connect(self._on_value_changed)
         state.run_changed.connect(self._on_run_changed)
         self.refresh()
 
     def _build_layout(self) -> None:
+        self.setAcceptDrops(True)
         self.header.extra.addWidget(self.cancel)
         self.header.extra.addWidget(self.merge_again)
         settings = Card(tr("Merged model"))

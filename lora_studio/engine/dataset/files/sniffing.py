@@ -284,6 +284,12 @@ def _recognize_json(container: Container, head: bytes, name: str, split: str) ->
         )
     if shape is None:
         return None
+    _check_layout(container, shape)
+    return replace(container, kind=shape.kind, shape=shape)
+
+
+def _check_layout(container: Container, shape: json_kinds.JsonShape) -> None:
+    """Raise ProblemError for a JSON file whose rows can't be told."""
     if not shape.is_readable:
         raise file_error(
             container.path,
@@ -301,7 +307,6 @@ def _recognize_json(container: Container, head: bytes, name: str, split: str) ->
             name=container.name,
             lists=", ".join(shape.lists[:8]),
         )
-    return replace(container, kind=shape.kind, shape=shape)
 
 
 def _recognize_table(container: Container, head: bytes, name: str) -> Container | None:

@@ -88,12 +88,7 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     if reading is None or why:
         problem = _warning("parents_unused", why, _ONE_ROW, facts, names.before)
         return facts.model_copy(update={"problems": (*facts.problems, problem)})
-    file = store.folder / "rows.chained"
-    with RowWriter(file) as writer:
-        for block in _Chains(store, links, reading).iter_blocks():
-            writer.write(block)
-            job.report_progress("joining conversations", writer.rows, len(store), "rows")
-    file.replace(store.file)
+    writer = _write_joined(store, links, reading, job)
     return facts.model_copy(
         update={
             "columns": (*facts.columns, _MESSAGES),
@@ -103,6 +98,19 @@ def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
             "problems": (*facts.problems, *_iter_problems(names.before, links, facts)),
         }
     )
+
+
+def _write_joined(
+    store: RowStore, links: RowLinks, reading: _Reading, job: JobContext
+) -> RowWriter:
+    """Replace the store's file by one whose rows begin with their conversations."""
+    file = store.folder / "rows.chained"
+    with RowWriter(file) as writer:
+        for block in _Chains(store, links, reading).iter_blocks():
+            writer.write(block)
+            job.report_progress("joining conversations", writer.rows, len(store), "rows")
+    file.replace(store.file)
+    return writer
 
 
 # --- turns in a row -------------------------------------------------------------------------------

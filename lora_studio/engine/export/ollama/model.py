@@ -171,8 +171,7 @@ def _adapt_to_server(
     job: JobContext,
 ) -> DerivedTemplate:
     """Return the TEMPLATE for this server version: an older one can't write the current date."""
-    release = _release(ollama.version)
-    lacking = [need for need in derived.needs if release < need.release]
+    lacking = [need for need in derived.needs if _release(ollama.version) < need.release]
     if ServerNeed.RANGE in lacking:
         raise fail(
             "ollama.too_old",

@@ -90,11 +90,10 @@ class _CausalAttention(torch.autograd.Function):
         For the same reason s multiplies the product, not the queries: models with large biases have scores
         in the hundreds, and s q_i in 16 bits would make these wrong by more than 1.
         """
-        query, key, value, y, sums = ctx.saved_tensors
+        (query, key, value, y, sums), scale = ctx.saved_tensors, ctx.scale
         (heads, _, size), count = query.shape[1:], key.shape[1]
         layout = _layout(tuple(ctx.documents), heads, count)
         d = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
-        scale = ctx.scale
         queries = layout.gather(
             _add_columns(query, -sums.t() / scale, _PADDING_OFFSET / scale), layout.query_index
         )
