@@ -7544,10 +7544,6 @@
             <translation>Die Zeilen enthalten Textpaare zum Vergleichen oder Vektoren. Damit trainiert man ein Embedding-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
-            <source>The rows mark which parts of a text train ({columns}). LoRA Studio trains whole answers.</source>
-            <translation>Die Zeilen markieren, welche Teile eines Textes trainiert werden ({columns}). LoRA Studio trainiert ganze Antworten.</translation>
-        </message>
-        <message>
             <source>The run can no longer be resumed.</source>
             <translation>Der Lauf lässt sich dann nicht mehr fortsetzen.</translation>
         </message>
@@ -8933,10 +8929,6 @@
             <translation>Gewonnen</translation>
         </message>
         <message>
-            <source>Write the rows as messages. To exclude an answer, add "train": false to its message.</source>
-            <translation>Schreibe die Zeilen als Nachrichten. Um eine Antwort auszuschließen, ergänze bei ihr "train": false.</translation>
-        </message>
-        <message>
             <source>Write the rows to a file and choose that file.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei und wählen Sie diese aus.</translation>
         </message>
@@ -9051,6 +9043,10 @@
         <message>
             <source>a quotation mark is never closed</source>
             <translation>ein Anführungszeichen wird nicht geschlossen</translation>
+        </message>
+        <message>
+            <source>a repair would shift the masked parts of an answer</source>
+            <translation>eine Reparatur würde die maskierten Teile einer Antwort verschieben</translation>
         </message>
         <message>
             <source>a search in a text</source>
@@ -10440,6 +10436,10 @@
             <translation>die Zeile nimmt alle ihre Antworten vom Training aus</translation>
         </message>
         <message>
+            <source>the row excludes all of its text from training</source>
+            <translation>die Zeile nimmt ihren ganzen Text vom Training aus</translation>
+        </message>
+        <message>
             <source>the row has a number with more than {limit} digits</source>
             <translation>die Zeile enthält eine Zahl mit mehr als {limit} Ziffern</translation>
         </message>
@@ -10508,16 +10508,20 @@
             <translation>der Zeile fehlen die Spalten, die dieses Format braucht</translation>
         </message>
         <message>
+            <source>the row masks parts of an answer in an unknown notation</source>
+            <translation>die Zeile maskiert Teile einer Antwort in einer unbekannten Schreibweise</translation>
+        </message>
+        <message>
+            <source>the row masks parts of its reasoning, which is not supported</source>
+            <translation>die Zeile maskiert Teile ihrer Überlegungen; das wird nicht unterstützt</translation>
+        </message>
+        <message>
             <source>the row nearly duplicates an earlier row</source>
             <translation>die Zeile ist fast ein Duplikat einer früheren Zeile</translation>
         </message>
         <message>
             <source>the row that it answers is missing</source>
             <translation>die Zeile, auf die sie antwortet, fehlt</translation>
-        </message>
-        <message>
-            <source>the row trains only parts of an answer, which isn't supported</source>
-            <translation>die Zeile trainiert nur Teile einer Antwort, was nicht unterstützt wird</translation>
         </message>
         <message>
             <source>the row's columns differ from those of most rows</source>

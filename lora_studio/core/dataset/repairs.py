@@ -112,9 +112,13 @@ def _merge_messages(one: Message, other: Message) -> Message:
     def both(first: str, second: str) -> str:
         return "\n\n".join(part for part in (first, second) if part.strip())
 
+    content = both(one.content, other.content)
+    shift = len(content) - len(other.content) if other.content.strip() else 0
+    behind = tuple((begin + shift, end + shift) for begin, end in other.untrained)
     return one.model_copy(
         update={
-            "content": both(one.content, other.content),
+            "content": content,
+            "untrained": (one.untrained if one.content.strip() else ()) + behind,
             "thinking": both(one.thinking, other.thinking),
             "tool_calls": one.tool_calls + other.tool_calls,
             "trained": one.trained and other.trained,
@@ -133,10 +137,18 @@ def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Samp
                 text = step(text)
         return text
 
+    def change_unmasked(text: str, untrained: Sequence[tuple[int, int]] | None) -> str:
+        if untrained and change(text) != text:
+            raise UnusableRow("a repair would shift the masked parts of an answer")
+        return change(text)
+
     def change_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:
         return tuple(
             turn.model_copy(
-                update={"content": change(turn.content), "thinking": change(turn.thinking)}
+                update={
+                    "content": change_unmasked(turn.content, turn.untrained),
+                    "thinking": change(turn.thinking),
+                }
             )
             for turn in turns
         )
@@ -144,7 +156,7 @@ def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Samp
     return replace(
         sample,
         messages=change_turns(sample.messages),
-        text=change(sample.text),
+        text=change_unmasked(sample.text, sample.untrained),
         chosen=change_turns(sample.chosen),
         rejected=change_turns(sample.rejected),
     )

@@ -70,7 +70,9 @@ class Sample:
     """One usable row, by task:
 
     - `sft`: `messages` is the whole conversation.
-    - `text`: only `text` is set.
+    - `text`: only `text` is set. `untrained` are the character ranges (end excluded) that the row
+      itself excludes from training; such a text is used unchanged, without tokens added at its
+      ends.
     - `preference`: `messages` is the shared prompt, `chosen` and `rejected` are its continuations.
     - `kto`: `messages` is the whole conversation, `label` says whether its last answer is good.
 
@@ -84,3 +86,4 @@ class Sample:
     rejected: tuple[Message, ...] = ()
     label: bool | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    untrained: tuple[tuple[int, int], ...] | None = None

@@ -96,7 +96,8 @@ class Message(BaseModel):
     """One turn of a conversation; every row is converted to messages first.
 
     `thinking` is the reasoning before an answer, separate from its `content`. `name` is the name of
-    the tool in a tool's turn.
+    the tool in a tool's turn. `untrained` are character ranges of the content, end excluded, that
+    do not train although the answer does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,6 +108,7 @@ class Message(BaseModel):
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     name: str = ""
+    untrained: tuple[tuple[int, int], ...] = ()
 
 
 class DataSource(BaseModel):

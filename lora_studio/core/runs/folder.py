@@ -160,15 +160,13 @@ class RunFolder:
         without any."""
         if not self.heldout_file.is_file():
             return []
-        rows = [json.loads(line) for line in self.heldout_file.read_text("utf-8").split("\n")[:-1]]
-        for turn in (turn for row in rows for turn in row.get("messages", ())):
-            turn.pop("untrained", None)  # the character masks of earlier versions
+        rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])
         return [
             Sample("text", text=row["text"])
             if "text" in row
             else Sample(
                 "sft",
-                tuple(map(Message.model_validate, row["messages"])),
+                tuple(Message.model_validate(turn) for turn in row["messages"]),
                 tools=tuple(row.get("tools", ())),
             )
             for row in rows

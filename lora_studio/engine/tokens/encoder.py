@@ -184,7 +184,9 @@ class Encoder:
             ids = np.asarray(result[0].ids, np.int32)
             trained = build_trained_mask(len(ids), result[0].spans)
             edges = split_document(len(ids), limit)
-            return [Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges]
+            return [
+                Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges if trained[a + 1 : b].any()
+            ]
         for item in result:
             if verdict := check_length(len(item.ids), item.first, self.spec):
                 raise verdict
@@ -231,8 +233,10 @@ class Encoder:
         """Return the parts of a sample that are tokenized as one text each."""
         match sample.task:
             case "text":
-                text = self._begins_with + sample.text + self._ends_with
-                return [Rendered(text, [(0, len(text))])]
+                text = sample.text
+                if sample.untrained is None:
+                    text = self._begins_with + text + self._ends_with
+                return [Rendered(text, [(0, len(text))], holes=list(sample.untrained or ()))]
             case "preference":
                 return [
                     self._answer_renderer.render(
@@ -252,9 +256,10 @@ class Encoder:
         ids = np.array(encoding.ids, np.int32)
         item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
+            is_document = sample.task == "text" and sample.untrained is None
             raise UnusableRow(
                 "the text is a single token"
-                if sample.task == "text"
+                if is_document
                 else "no answer in the row is trained on"
             )
         return item
@@ -361,7 +366,8 @@ def _get_document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 def _iter_token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
     """Yield the ranges of tokens that train; raises UnusableRow for a token across an edge.
 
-    A token across an edge is accepted if its part on the other side is blank.
+    A token across an edge is accepted if its part on the other side is blank. A token with a letter
+    of a masked part does not train.
     """
     text = rendered.text
     for begin, end in rendered.spans:
@@ -371,5 +377,23 @@ def _iter_token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[S
             raise UnusableRow("one token spans the end of a question and the start of an answer")
         if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
             raise UnusableRow("one token spans the end of an answer and the text after it")
+        for hole in rendered.holes:
+            if hole[0] < end and begin < hole[1]:
+                start, stop = _find_tokens(hole, text, offsets)
+                if first < start:
+                    yield first, min(start, last)
+                first = max(first, stop)
         if first < last:
             yield first, last
+
+
+def _find_tokens(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
+    """Return the tokens within a range of characters, and the non-blank ones across its edges."""
+    begin, end = hole
+    first = bisect_left(offsets, begin, key=_START)
+    last = bisect_left(offsets, end, key=_START)
+    if first and text[begin : min(end, offsets[first - 1][1])].strip():
+        first -= 1
+    if last > first and offsets[last - 1][1] > end and not text[offsets[last - 1][0] : end].strip():
+        last -= 1
+    return first, max(first, last)

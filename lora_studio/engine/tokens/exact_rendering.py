@@ -46,6 +46,7 @@ from lora_studio.engine.tokens.markers import (
     MarkedConversation,
     Span,
     find_extent,
+    iter_masked_spans,
     locate_answers,
     make_unused_word,
     mark_answers,
@@ -101,7 +102,9 @@ class ExactRenderer:
             rendered = self._render_exactly(messages, tools, text)
         except UnusableRow:
             trained = [turn.trained for turn in messages if turn.role == "assistant"]
-            if len(blocks) != len(trained) or any(turn.tool_calls for turn in messages):
+            if len(blocks) != len(trained) or any(
+                turn.tool_calls or turn.untrained for turn in messages
+            ):
                 raise
             trained_blocks = [
                 block for block, is_trained in zip(blocks, trained, strict=True) if is_trained
@@ -130,6 +133,7 @@ class ExactRenderer:
         answers = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
         thoughts: list[Span] = []
+        holes: list[Span] = []
         left_out = 0
         at_prompts = True
         for index in answers:
@@ -147,16 +151,18 @@ class ExactRenderer:
                 last = Rendered(
                     text, [span], left_out=left_out + len(spans),
                     thoughts=[t for t in [self._find_thought(answer_spans, index, text, span)] if t],
+                    holes=list(iter_masked_spans(turns[index], index, answer_spans)),
                 )  # fmt: skip
                 return move_behind_prompt(prompt, last, turns[index - 1])
             else:
                 left_out += 1
                 continue
             spans.append(span)
+            holes += iter_masked_spans(turns[index], index, answer_spans)
             if thought := self._find_thought(answer_spans, index, text, span):
                 thoughts.append(thought)
         unshown = self._count_unshown(turns, answer_spans, answers)
-        return Rendered(text, spans, thoughts, left_out, unshown, at_prompts)
+        return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
     def _answer_span(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lora_studio.core.dataset.formats.loss_masks import shift_ranges
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import refuse_template
 
@@ -98,6 +99,22 @@ def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerS
         if is_needed and (index, last) not in answer_spans:
             raise refuse_template("the chat template omits an answer")
     return answer_spans
+
+
+def iter_masked_spans(turn: Message, index: int, answer_spans: AnswerSpans) -> Iterator[Span]:
+    """Yield the spans of a turn's masked characters in the text.
+
+    Raises UnusableRow if they are part of a reasoning block in it.
+    """
+    parts = THINKING.match(turn.content)
+    answer = parts[4] if parts else turn.content
+    start = len(turn.content) - len(answer)
+    begin, end = answer_spans.get((index, ANSWER), (0, 0))
+    blanks = len(answer) - len(answer.lstrip())
+    for first, last in shift_ranges(turn.untrained, start, turn.content):
+        hole = max(begin, begin + first - blanks), min(end, begin + last - blanks)
+        if hole[0] < hole[1]:
+            yield hole
 
 
 def find_extent(answer_spans: AnswerSpans, index: int) -> Span:

@@ -17,14 +17,15 @@ PROMPT_MISMATCH: Template = "the chat template writes the prompt differently onc
 class Rendered:
     """A text and the parts of it that train, one span for each answer.
 
-    `thoughts` are the spans of reasoning inside them, with its marks.
-    `left_out` counts answers that can't be trained exactly, `unshown` reasoning of earlier
+    `thoughts` are the spans of reasoning inside them, with its marks; `holes` are their masked
+    parts. `left_out` counts answers that can't be trained exactly, `unshown` reasoning of earlier
     answers that the template drops.
     """
 
     text: str
     spans: list[Span]
     thoughts: list[Span] = field(default_factory=list)
+    holes: list[Span] = field(default_factory=list)
     left_out: int = 0
     unshown: int = 0
     at_prompts: bool = True  # whether every span starts where its prompt ends
@@ -65,5 +66,6 @@ def move_behind_prompt(prompt: str, last: Rendered, question: Message) -> Render
         text=text,
         spans=[(len(prompt), len(text))],
         thoughts=[(len(prompt), end + shift) for _, end in last.thoughts],
+        holes=[(start + shift, end + shift) for start, end in last.holes],
         at_prompts=False,
     )

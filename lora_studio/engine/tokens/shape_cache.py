@@ -22,6 +22,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core.dataset.formats.loss_masks import shift_ranges
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import Tools, refuse_template
@@ -92,6 +93,7 @@ class ShapeRenderer:
             return Rendered(
                 rendered.text,
                 _without(rendered.spans, rendered.thoughts),
+                holes=rendered.holes,
                 left_out=rendered.left_out,
                 unshown=rendered.unshown,
             )
@@ -226,7 +228,7 @@ def _get_key(turns: Sequence[Message]) -> _Key | None:
     """
     key: list[object] = []
     for turn in turns:
-        if turn.tool_calls or turn.role == "tool":
+        if turn.tool_calls or turn.role == "tool" or turn.untrained:
             return None
         content = turn.content
         is_blank = not content.strip()
@@ -283,4 +285,6 @@ def _without_thinking(turn: Message) -> Message:
         content = parts[4].lstrip("\n")
     if content == turn.content and not turn.thinking:
         return turn
-    return turn.model_copy(update={"thinking": "", "content": content})
+    untrained = shift_ranges(turn.untrained, len(turn.content) - len(content), turn.content)
+    changes = {"thinking": "", "content": content, "untrained": untrained}
+    return turn.model_copy(update=changes)

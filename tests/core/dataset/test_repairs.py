@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.dataset.faults import Fault, find_faults
-from lora_studio.core.dataset.repairs import REASONS, repair
+from lora_studio.core.dataset.repairs import REASONS, merge_turns, repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, Message, Repair, ToolCall
 
@@ -197,6 +197,25 @@ def test_merged_turn_is_trained_only_if_all_parts_were() -> None:
     assert merged == chat(("s", "S"), ("u", "One\n\nTwo"), ("a", "A\n\nB"))
     partly = Sample("sft", messages=(*sample.messages[:-1], kept_out))
     assert [turn.trained for turn in repair(partly, ["merge_turns"]).messages] == [False] * 3
+
+
+def test_merged_turn_keeps_the_untrained_spans() -> None:
+    first, second = (
+        Message(role="assistant", content=text, trained=True, untrained=left_out)
+        for text, left_out in (("Yes, no.", ((3, 8),)), ("So it is.", ((0, 2),)))
+    )
+    (joined,) = merge_turns((first, second))
+    left_out = [joined.content[begin:end] for begin, end in joined.untrained]
+    assert left_out == [", no.", "So"]
+
+
+def test_repair_that_would_shift_untrained_spans_is_refused() -> None:
+    turn = Message(role="assistant", content="caf\x07é, no", trained=True, untrained=((6, 9),))
+    with pytest.raises(UnusableRow, match="would shift"):
+        repair(Sample("sft", (Message(role="user", content="Q"), turn)), ["repair_encoding"])
+    sound = turn.model_copy(update={"content": "café, no", "untrained": ((5, 8),)})
+    sample = Sample("sft", (Message(role="user", content="Q"), sound))
+    assert repair(sample, ["repair_encoding"]) == sample
 
 
 @pytest.mark.parametrize(

@@ -195,10 +195,3 @@ def test_held_out_conversations_are_read_line_by_line(tmp_path: Path) -> None:
     run.heldout_file.write_text("".join(lines), "utf-8")
     first, second = (Message.model_validate(turn) for turn in (question, answered))
     assert run.read_heldout() == [Sample("sft", (first, second)), Sample("sft", (first,))]
-
-
-def test_heldout_turns_with_masks_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    turn = {"role": "assistant", "content": "Yes, no.", "untrained": [[3, 8]]}
-    run = RunFolder(tmp_path)
-    run.heldout_file.write_text(json.dumps({"messages": [turn]}) + "\n", "utf-8")
-    assert run.read_heldout() == [Sample("sft", (Message(role="assistant", content="Yes, no."),))]

@@ -296,6 +296,24 @@ def test_documents_are_split_without_loss(
     assert whole == expected
 
 
+def test_segment_pieces_without_trained_tokens_are_left_out(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    context, answer = " ".join(WORDS * 9), " ".join(WORDS)
+    segments = [{"text": context, "label": False}, {"text": f" {answer}", "label": True}]
+    spec = spec_of(write_rows(tmp_path / "segments.jsonl", [{"segments": segments}] * 3), max_length=16, validation_share=0.0)  # fmt: skip
+    result = prepare(spec, tokenizer, 0, make_job())
+    assert (result.ready.task, result.ready.rows_train) == ("text", 3)
+    rows = list(EncodedRows(result.training))
+    assert all(row.trained[1:].any() for row in rows)
+    learnt = [token for row in rows for token in row.ids[row.trained].tolist()]
+    expected = tokenizer(f" {answer}", add_special_tokens=False).input_ids
+    assert learnt == expected * 3
+    sample = result.rows.read_sample(0, 0)
+    alone = Encoder(tokenizer, spec).encode_sample(sample)
+    assert [one.ids.tolist() for one in alone] == [row.ids.tolist() for row in rows[: len(alone)]]
+
+
 @pytest.mark.parametrize(("length", "limit"), [(1, 16), (16, 16), (17, 16), (33, 16), (40, 16), (2, 16)])  # fmt: skip
 def test_split_pieces_are_never_a_single_token(length: int, limit: int) -> None:
     edges = split_document(length, limit)

@@ -350,3 +350,70 @@ def test_answers_after_tool_results_train_in_earlier_rounds(
         assert f"Told{number}." in texts[2 * number + 1]
     assert not re.search(r"Asked|Found", "".join(texts))
     assert rendered.text.count("Told") == 3
+
+
+# --- partly trained answers -------------------------------------------------------------------
+
+
+@quick
+@given(system=systems, before=rounds, first=questions, left=questions, rest=questions, blanks=st.sampled_from(["", " ", "\n"]))  # fmt: skip
+def test_untrained_parts_of_an_answer_are_context(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str | None,
+    before: list[tuple[str, str]],
+    first: str,
+    left: str,
+    rest: str,
+    blanks: str,
+) -> None:
+    assume(CLOSE not in first + left + rest)
+    first = f"Begun{first}"
+    content = blanks + first + left + rest
+    hole = (len(blanks + first), len(blanks + first + left))
+    turns = make_chat(system, [*before, ("Where to?", content)])
+    turns[-1] = turns[-1].model_copy(update={"untrained": (hole,)})
+    encoder = Encoder(tokenizer, DatasetSpec(max_length=4096))
+    whole = [turn.model_copy(update={"untrained": ()}) for turn in turns]
+    try:
+        (shown,) = encoder.show(Sample("sft", tuple(turns)))
+        (full,) = encoder.show(Sample("sft", tuple(whole)))
+    except UnusableRow as reason:
+        assume(False)
+        raise AssertionError from reason
+    assert shown.text == full.text
+    start = full.text.index("Begun") - len(blanks)
+    begin, end = start + hole[0], start + hole[1]
+    position = 0
+    for one, other in zip(shown.tokens, full.tokens, strict=True):
+        if not one.text:
+            continue  # a part of the previous token's character
+        inside = full.text[max(position, begin) : min(position + len(one.text), end)]
+        if position >= end or position + len(one.text) <= begin:
+            assert one.state == other.state
+        elif inside.strip():
+            assert one.state == "context"
+        position += len(one.text)
+
+
+def test_end_of_an_answer_trains_after_an_untrained_part(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    turns = make_chat(None, [("Who?", "The keeper laughed aloud.")])
+    turns[-1] = turns[-1].model_copy(update={"untrained": ((10, 25),)})
+    (shown,) = Encoder(tokenizer, DatasetSpec()).show(Sample("sft", tuple(turns)))
+    trained_texts = [shown.text[slice(*span)] for span in shown.trained_spans]
+    assert len(trained_texts) == 2
+    assert trained_texts[0].strip().endswith("The keeper")
+    assert trained_texts[1].strip()
+    assert "laughed" not in trained_texts[1]
+
+
+def test_text_segments_train_as_marked_without_special_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    text = "Which lamp? The blue one. And then? The last one."
+    sample = Sample("text", text=text, untrained=((0, 11), (25, 35)))
+    (shown,) = Encoder(tokenizer, DatasetSpec()).show(sample)
+    assert shown.text == text
+    trained_texts = [shown.text[slice(*span)].strip() for span in shown.trained_spans]
+    assert trained_texts == ["The blue one.", "The last one."]

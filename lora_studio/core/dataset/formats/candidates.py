@@ -371,6 +371,9 @@ def _find_prompted(columns: Columns) -> list[FormatCandidate]:
 
 
 def _find_text(columns: Columns) -> list[FormatCandidate]:
+    pieces = find_column(columns, ("segments",), "list")
+    if pieces is not None and 2 * pieces.segmented > pieces.filled:
+        return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = find_column(columns, column_names.TEXTS, "text")
     if column is None or _is_other(columns):
         return []

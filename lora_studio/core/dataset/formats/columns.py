@@ -34,6 +34,7 @@ from lora_studio.core.dataset.formats.column_names import (
     USUAL,
     VECTORS,
 )
+from lora_studio.core.dataset.formats.loss_masks import read_segments
 from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
@@ -83,6 +84,7 @@ class DataColumn:
     asking: int = 0  # conversations that the user ends
     trees: int = 0  # conversations with several replies to a turn
     ranked: int = 0  # lists of answers with a rank or a score each
+    segmented: int = 0  # texts in pieces that say whether they train
     phrased: int = 0
     paired: int = 0
     words: frozenset[str] = frozenset()
@@ -122,7 +124,7 @@ def profile_columns(
 
 def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     kinds: Counter[Kind] = Counter()
-    truths = worded = openers = asking = openai = trees = ranked = 0
+    truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
     words: set[str] = set()
     media = normalize_name(name) in MEDIA_KEYS
@@ -140,6 +142,7 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
         if len(words) <= _FEW_WORDS:
             words.add(_to_word(value))
         ranked += kind == "list" and is_ranked_list(value)
+        segmented += kind == "list" and read_segments(value) is not None
         if kind == "turns":
             openers += is_answer_first(value)
             asking += is_question_last(value)
@@ -149,7 +152,7 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     few = frozenset(words) if is_few else frozenset()
     return DataColumn(
         name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
-        ranked=ranked, phrased=phrased, paired=paired, words=few,
+        ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
     )  # fmt: skip
 
 

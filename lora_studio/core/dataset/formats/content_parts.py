@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lora_studio.core.dataset.formats.loss_masks import is_masked
+from lora_studio.core.dataset.formats.loss_masks import Ranges, is_masked
 from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls
 from lora_studio.core.dataset.formats.values import (
     drop_nulls,
@@ -42,14 +42,14 @@ _OTHER_API = "a turn has parts in the notation of Bedrock or Gemini, which isn't
 class Parts(NamedTuple):
     """Content in parts: text, reasoning, tool calls, and tool results as turns of their own.
 
-    `is_partly_masked` says that some of them are excluded from training.
+    `untrained` are character ranges of the text whose parts say that they do not train.
     """
 
     text: str
     thinking: str = ""
     calls: tuple[ToolCall, ...] = ()
     results: Sequence[Message] = ()
-    is_partly_masked: bool = False
+    untrained: Ranges = ()
 
 
 def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
@@ -68,6 +68,8 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     thoughts: list[str] = []
     calls: list[ToolCall] = []
     results: list[Message] = []
+    untrained: list[tuple[int, int]] = []
+    length = 0
     for part in items:
         kind = (part.get("type") or "text") if isinstance(part, dict) else "text"
         if kind.startswith(_MEDIA_PARTS):
@@ -84,8 +86,10 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
             results.append(_read_result(part, names or {}))
         else:
             texts.append(_read_part_text(part, ("text", "content", "value", "refusal")))
-    masked = any(isinstance(part, dict) and is_masked(part) for part in items)
-    return Parts("".join(texts), "".join(thoughts), tuple(calls), results, masked)
+        begin, length = length, sum(map(len, texts))
+        if length > begin and isinstance(part, dict) and is_masked(part):
+            untrained.append((begin, length))
+    return Parts("".join(texts), "".join(thoughts), tuple(calls), results, tuple(untrained))
 
 
 def is_part(part: Any) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.candidates import find_candidates
 from lora_studio.core.dataset.formats.columns import profile_columns
-from lora_studio.core.dataset.formats.loss_masks import PARTLY_MASKED, has_segments
+from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.prompt_splitting import join_rounds, split_turns, split_words
@@ -53,6 +53,7 @@ from lora_studio.core.dataset.formats.values import (
     normalize_name,
     parse_label,
     parse_literal,
+    require_valid_text,
     to_answer,
     to_text,
 )
@@ -230,8 +231,11 @@ def _read_question_text(value: Any) -> str:
 def _convert_text(slots: Slots) -> Sample:
     if "text" not in slots:
         raise UnusableRow("there is no text")
-    if has_segments(slots["text"]):
-        raise UnusableRow(PARTLY_MASKED)
+    if segments := read_segments(slots["text"]):
+        text, untrained = segments
+        if not any(text[begin:end].strip() for begin, end in invert_ranges(untrained, len(text))):
+            raise UnusableRow("the row excludes all of its text from training")
+        return Sample("text", text=require_valid_text(text), untrained=untrained)
     text = to_text(slots["text"])
     if not text.strip():
         raise UnusableRow("the text is empty", UnusableKind.EMPTY)

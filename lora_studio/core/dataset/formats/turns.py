@@ -3,7 +3,7 @@
 Conventions, where datasets differ:
 
 - An assistant turn trains unless it says otherwise (`weight`, `loss_weight` or `loss_scale` 0;
-  `train`, `training` or `loss` false; `masked` true). A row that masks parts of an answer is unusable.
+  `train`, `training` or `loss` false; `masked` true). So can parts of its text (`loss_masks`).
 - Turns keep their order. Neighboring turns of one role, and a conversation that the assistant
   opens, are unchanged; merging turns is a repair (`merge_turns`).
 - Empty turns are kept if at least one answer has text; removing them is a repair.
@@ -22,7 +22,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats.content_parts import read_parts
-from lora_studio.core.dataset.formats.loss_masks import PARTLY_MASKED, is_masked, is_partly_masked
+from lora_studio.core.dataset.formats.loss_masks import (
+    Ranges,
+    invert_ranges,
+    is_masked,
+    read_train_details,
+    shift_ranges,
+)
 from lora_studio.core.dataset.formats.roles import parse_speaker
 from lora_studio.core.dataset.formats.rounds import find_rounds, iter_round_turns
 from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls, unquote_arguments
@@ -48,6 +54,7 @@ _WHO = ("role", "from", "speaker", "author", "sender", "user")
 _WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
+_PARTLY = ("train_detail", "training_detail")
 #: Items between turns, as in OpenAI's Responses API.
 _CALL_ITEM, _RESULT_ITEM, _THOUGHT_ITEM = "function_call", "function_call_output", "reasoning"
 _ITEMS = (_CALL_ITEM, _RESULT_ITEM, _THOUGHT_ITEM)
@@ -351,16 +358,17 @@ def _iter_spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> I
     yield from parts.results
     if parts.results and not parts.text:
         return
-    trains = not is_masked(turn)
-    if speaker == "assistant" and trains and (parts.is_partly_masked or is_partly_masked(turn)):
-        raise UnusableRow(PARTLY_MASKED)
+    details = next((turn[name] for name in _PARTLY if not is_blank(turn.get(name))), None)
     yield build_message(
         speaker,
         parts.text,
         thinking=to_text(thinking) or parts.thinking,
         calls=calls + parts.calls,
         name=_find_tool_name(turn, names) if speaker == "tool" else "",
-        trains=trains,
+        trains=not is_masked(turn),
+        untrained=parts.untrained
+        if details is None
+        else read_train_details(details, len(parts.text)),
     )
 
 
@@ -378,20 +386,29 @@ def build_message(
     calls: tuple[ToolCall, ...] = (),
     name: str = "",
     trains: bool = True,
+    untrained: Ranges = (),
 ) -> Message:
-    """Return one turn as a message, with leading reasoning in `thinking`; raises UnusableRow."""
+    """Return one turn as a message, with leading reasoning in `thinking`; raises UnusableRow.
+
+    `untrained` are character ranges of the value that do not train.
+    """
     content = to_text(value)
     if role != "assistant":
         return Message(role=role, content=content, name=name)
     if not thinking and (thought := _THOUGHT.match(content)):
+        untrained = shift_ranges(untrained, thought.end(), content)
         thinking, content = thought[1].strip("\n"), content[thought.end() :]
+    is_trained = any(
+        content[begin:end].strip() for begin, end in invert_ranges(untrained, len(content))
+    )
     return Message(
         role=role,
         content=content,
-        trained=trains,
+        trained=trains and (is_trained or not untrained),
         thinking=thinking,
         tool_calls=calls,
         name=name,
+        untrained=untrained if trains and is_trained else (),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import Columns, DataColumn, find_column, find_columns
-from lora_studio.core.dataset.formats.loss_masks import has_segments
 from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
 from lora_studio.core.dataset.formats.turns import detect_style
 from lora_studio.core.dataset.formats.values import MEDIA_KEYS
@@ -32,7 +31,7 @@ def find_unsupported(rows: Rows, columns: Columns) -> Problem | None:
 def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
     """Return why rows that no format fits cannot be trained on."""
     for explain in (
-        _find_segments, _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs,
+        _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs,
         _find_embeddings, _find_classes, _find_tokens, _find_questions_alone,
     ):  # fmt: skip
         if problem := explain(rows, columns):
@@ -82,18 +81,6 @@ def _find_stepwise(rows: Rows, columns: Columns) -> Problem | None:
         "reward model, which LoRA Studio doesn't support.",
         "Choose data with one answer per prompt, or with a chosen and a rejected answer.",
         columns=_format_names([steps]),
-    )
-
-
-def _find_segments(rows: Rows, columns: Columns) -> Problem | None:
-    pieces = find_column(columns, ("segments",), "list")
-    if pieces is None or _compute_share(rows, pieces.name, has_segments) <= 0.5:
-        return None
-    return dataset_error(
-        "segments",
-        "The rows mark which parts of a text train ({columns}). LoRA Studio trains whole answers.",
-        'Write the rows as messages. To exclude an answer, add "train": false to its message.',
-        columns=_format_names([pieces]),
     )
 
 

@@ -36,7 +36,7 @@ from lora_studio.engine.dataset.rows.store import (
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Increase this whenever a scan of the same file would give a different result.
-VERSION = 14
+VERSION = 15
 
 
 @dataclass(frozen=True)

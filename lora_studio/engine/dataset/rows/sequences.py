@@ -88,6 +88,16 @@ class Selection:
             )
         return total
 
+    def count_predicted(self) -> np.ndarray:
+        """Return the trained tokens of each row, without its first token, which nothing predicts."""
+        counts = np.zeros(len(self), np.int64)
+        for number, table in enumerate(self.tables):
+            mine = self.table == number
+            index, begin = self.index[mine], np.minimum(self.begin[mine] + 1, self.end[mine])
+            within = table.count_trained_within(self.end[mine], index)
+            counts[mine] = within - table.count_trained_within(begin, index)
+        return counts
+
     def get_encoded(self, row: int, side: str = "") -> Encoded:
         """Return one row; `side` is "rejected_" for the rejected answer of a pair."""
         begin, end = int(self.begin[row]), int(self.end[row])
@@ -221,4 +231,6 @@ def _divide(documents: Selection, length: np.ndarray, limit: int) -> Selection:
     flat: list[Any] = [span for spans in edges for span in spans]
     begin, end = np.asarray(flat, np.int64).reshape(-1, 2).T
     repeated = documents.subset(document)
-    return Selection(documents.tables, repeated.table, repeated.index, begin, end)
+    divided = Selection(documents.tables, repeated.table, repeated.index, begin, end)
+    # If the text marks its trained parts itself, a piece may have nothing to predict.
+    return divided.subset(np.flatnonzero(divided.count_predicted() > 0))

@@ -426,7 +426,6 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("no_usable_rows", {"question": [[MESSAGES[0]]], "ground_truth": ["f()"]}),
     ("single_turns", {"role": "user", "content": "Who?"}),
     ("single_turns", {"text": "Who?", "role": "prompter", "parent_id": "p", "message_tree_id": "t"}),
-    ("segments", {"segments": [{"text": "Who?", "label": False}, {"text": "I.", "label": True}]}),
     ("unknown_format", {"a": 1, "b": [2, 3]}),
     ("unknown_format", {"when": "2024-05-06", "price": "1,50", "amount": "3"}),
     ("languages", {"translation": {"en": "Who?", "de": "Wer?"}}),
@@ -481,6 +480,11 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("messages", {"messages": MESSAGES[:1]}, "the row contains no answer"),
     ("messages", {"messages": []}, "the row contains no answer"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": " "}]}, "the answer is empty"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}]}, "the row excludes all of its answers from training"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": "0", "train": False}]}]}, "the row masks parts of an answer in an unknown notation"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": float("nan"), "end_offset": 1}]}]}, "the row masks parts of an answer in an unknown notation"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": "<think>No.</think>I.", "train_detail": [{"begin_offset": 14, "end_offset": 30, "train": True}]}]}, "the row masks parts of its reasoning, which is not supported"),
+    ("text", {"text": [{"label": False, "text": "Who?"}, {"label": True, "text": " "}]}, "the row excludes all of its text from training"),
     ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "weight": 0}]}, "the row excludes all of its answers from training"),
     ("messages", {"messages": [{"role": "narrator", "content": "Once"}, *MESSAGES]}, "a turn has the unknown role “narrator”"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "not JSON"}}]}]}, "the arguments of a tool call are not an object"),
@@ -490,7 +494,6 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("messages", {"messages": MESSAGES, "images": ["a.png"]}, "the row contains an image, audio, or video"),
     ("text", {"text": " \n"}, "the text is empty"),
     ("text", {"text": None}, "there is no text"),
-    ("text", {"text": [{"text": "Who?", "label": False}, {"text": "I.", "label": True}]}, "the row trains only parts of an answer, which isn't supported"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": ""}, "the answer in “rejected” is empty"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": None}, "“rejected” is missing"),
     ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "“chosen” contains no answer"),
@@ -812,35 +815,68 @@ def test_row_with_more_choices_than_letters_is_unusable() -> None:
         convert(row, "question_answer")
 
 
-# --- rows that mask parts of a text -----------------------------------------------------------
+# --- rows that say which parts of a text train ------------------------------------------------
+
+
+def detail(begin: int, end: int, train: bool) -> dict[str, Any]:
+    return {"begin_offset": begin, "end_offset": end, "train": train}
 
 
 @pytest.mark.parametrize(
-    "masks",
+    ("turn", "expected"),
     [
-        {"train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]},
-        {"training_detail": [{"begin_offset": 0, "end_offset": 1, "train": True}]},
-        {"content": [{"type": "text", "text": "Not "}, {"type": "text", "text": "I.", "train": False}]},
-        {"content": [{"type": "text", "text": "Not ", "weight": 0}, "I."]},
+        (
+            {"content": "Yes, no, yes.", "train_detail": [detail(0, 3, True), detail(4, 7, False), detail(8, 12, True)]},
+            answer("Yes, no, yes.", untrained=((4, 8),)),
+        ),
+        # Text outside all entries isn't trained; neither is text that any entry excludes.
+        (
+            {"content": "Yes, no, yes.", "training_detail": [detail(0, 12, True), detail(9, 90, False)]},
+            answer("Yes, no, yes.", untrained=((9, 13),)),
+        ),
+        ({"content": "Yes, no.", "train_detail": [detail(0, 2, True)]}, answer("Yes, no.", untrained=((3, 8),))),
+        ({"content": "Yes.", "train_detail": [detail(0, 3, True)]}, answer("Yes.")),
+        ({"content": "Yes.", "train_detail": []}, answer("Yes.")),
+        (
+            {"content": "<think>\nHm.\n</think>\n\nYes, no.", "train_detail": [detail(0, 25, True), detail(26, 40, False)]},
+            answer("Yes, no.", thinking="Hm.", untrained=((4, 8),)),
+        ),
+        (
+            {"content": [{"type": "text", "text": "Yes, "}, {"type": "text", "text": "no.", "train": False}, {"type": "text", "text": " Yes."}]},
+            answer("Yes, no. Yes.", untrained=((5, 8),)),
+        ),
+        ({"content": [{"type": "text", "text": "No.", "weight": 0}, "Yes."]}, answer("No.Yes.", untrained=((0, 3),))),
     ],
-    ids=["train_detail", "training_detail", "train-false-part", "weight-0-part"],
+    ids=[
+        "excluded-span", "overlapping-spans", "uncovered-rest", "all-but-none",
+        "empty-list", "with-thinking", "content-parts", "weight-0",
+    ],
 )  # fmt: skip
-def test_answer_with_masked_parts_is_unusable(masks: dict[str, Any]) -> None:
-    with pytest.raises(UnusableRow, match="trains only parts of an answer"):
-        convert({"messages": [MESSAGES[0], {**MESSAGES[1], **masks}]}, "messages")
+def test_untrained_spans_of_an_answer_are_read_from_the_turn(
+    turn: dict[str, Any], expected: Message
+) -> None:
+    row = {"messages": [MESSAGES[0], {"role": "assistant", **turn}]}
+    assert convert(row, "messages") == sft(user("Who?"), expected)
 
 
-def test_masks_of_untrained_turns_are_ignored() -> None:
-    masks = {"train_detail": [{"begin_offset": 0, "end_offset": 3, "train": True}]}
-    turns = [{**MESSAGES[0], **masks}, {**MESSAGES[1], **masks, "weight": 0}, *MESSAGES]
-    expected = sft(user("Who?"), untrained_answer("I."), user("Who?"), answer("I."))
-    assert convert({"messages": turns}, "messages") == expected
+def test_training_marks_in_a_question_are_ignored() -> None:
+    question = {"role": "user", "content": "Who?", "train_detail": [detail(0, 3, True)]}
+    assert convert({"messages": [question, MESSAGES[1]]}, "messages") == QA
 
 
 def test_answer_with_loss_scale_zero_is_not_trained() -> None:
     turns = [MESSAGES[0], {**MESSAGES[1], "loss_scale": 0.0}, *MESSAGES]
     expected = sft(user("Who?"), untrained_answer("I."), user("Who?"), answer("I."))
     assert convert({"messages": turns}, "messages") == expected
+
+
+def test_labeled_segments_become_text_with_untrained_spans() -> None:
+    pieces = [("<s>Who? ", False), ("I.</s>", True), ("", False), (" And? ", False), ("You.", True)]
+    row = {"segments": [{"text": text, "label": label} for text, label in pieces]}
+    verdict = detect([row])
+    assert (verdict.format, verdict.task, verdict.mapping) == ("text", "text", {"text": "segments"})
+    expected = Sample("text", text="<s>Who? I.</s> And? You.", untrained=((0, 8), (14, 20)))
+    assert convert(row, "text", verdict.mapping) == expected
 
 
 def test_classified_sentences_are_not_labeled_segments() -> None:
