@@ -22,7 +22,7 @@ class Link(Protocol):
     """A connection to a worker that this process or another one started."""
 
     def send(self, command: Command) -> None:
-        """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
+        """Send a command. If the worker has ended, `iter_events` reports it; nothing is raised."""
 
     def iter_events(self) -> Iterator[Event]:
         """Yield events until the worker ends. Blocks; every command gets its ending event."""
@@ -37,7 +37,7 @@ class Link(Protocol):
         """Kill the worker and all processes it started."""
 
     def detach(self) -> None:
-        """Let the worker continue on its own: `events` ends without an ending event."""
+        """Let the worker continue on its own: `iter_events` ends without an ending event."""
 
 
 def iter_until_ended(link: Link, command_id: str) -> Iterator[Event]:

@@ -71,7 +71,7 @@ class RestartingWorker:
         return self._worker.pid
 
     def send(self, command: Command) -> None:
-        """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
+        """Send a command. If the worker has ended, `iter_events` reports it; nothing is raised."""
         with self._lock:
             if isinstance(command, commands.Train):
                 self._train, self._requests = command, []

@@ -105,7 +105,7 @@ class Worker:
         return self._process.wait(timeout)
 
     def send(self, command: Command) -> None:
-        """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
+        """Send a command. If the worker has ended, `iter_events` reports it; nothing is raised."""
         with self._lock:
             if not isinstance(command, commands.Control):
                 self._open[command.id] = False
@@ -169,7 +169,7 @@ class Worker:
         kill_tree(self._process.pid)
 
     def detach(self) -> None:
-        """Let the worker finish its current command on its own; `events` ends now."""
+        """Let the worker finish its current command on its own; `iter_events` ends now."""
         self._detached = True
         self._incoming.put(None)
         self.close()

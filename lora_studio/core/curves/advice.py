@@ -12,7 +12,7 @@ from lora_studio.core.problems import Fix
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.spec import TrainingSpec
 
-#: The rank from which advice doesn't double it, and the lowest that advice suggests.
+#: Advice doubles only ranks below the first, and suggests none below the second.
 _HIGHEST_RANK, _LOWEST_RANK = 128, 8
 
 

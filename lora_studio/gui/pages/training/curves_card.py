@@ -199,7 +199,7 @@ class CurvesCard(Card):
 
 
 def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
-    run.events_file.stat()  # raises if the file is missing, which `events` ignores
+    run.events_file.stat()  # raises if the file is missing, which `iter_events` ignores
     return metrics.build_series(thread.cooperative_iter(run.iter_events()))
 
 
