@@ -15,8 +15,8 @@ def definitions(kinds: tuple[type[ast.AST], ...]) -> Iterator[tuple[str, str]]:
     """Yield (module, name) of every public definition at the top level of a module."""
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.parse(file.read_text("utf-8")).body:
-            if isinstance(node, kinds) and not node.name.startswith("_"):  # type: ignore[attr-defined]
-                yield file.relative_to(PACKAGE).as_posix(), node.name  # type: ignore[attr-defined]
+            if isinstance(node, kinds) and not node.name.startswith("_"):
+                yield file.relative_to(PACKAGE).as_posix(), node.name
 
 
 def test_public_class_names_are_unique() -> None:

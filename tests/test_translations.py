@@ -95,7 +95,7 @@ def test_translated_texts_are_literals() -> None:
     for file in sorted((translations.ROOT / "lora_studio" / "gui").rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
             named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-            if named and call.func.id == "tr" and isinstance(call.args[0], ast.JoinedStr):  # type: ignore[attr-defined]
+            if named and call.func.id == "tr" and isinstance(call.args[0], ast.JoinedStr):
                 wrong.append(f"{file.name}:{call.lineno}")
     assert not wrong
 

@@ -69,7 +69,7 @@ def add_spec_options(spec: type[Spec], **defaults: Any) -> Callable[[_Command], 
             for name, field in spec.model_fields.items()
         ]
         *parameters, _ = signature.parameters.values()
-        command.__signature__ = signature.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
+        command.__signature__ = signature.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]  # Typer reads it
         return command
 
     return decorate

@@ -253,7 +253,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
     from tests.helpers.jobs import RecordingChannel
 
     channel = RecordingChannel()
-    job = JobContext("plan", channel, Flags())  # type: ignore[arg-type]
+    job = JobContext("plan", channel, Flags())
     jobs.run_command(commands.InspectModel(model=project.model, lora=project.lora), job)
     jobs.run_command(commands.MeasureDataset(dataset=project.dataset, model=project.model), job)
     jobs.run_command(commands.InspectDataset(dataset=project.dataset), job)

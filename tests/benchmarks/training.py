@@ -170,7 +170,7 @@ def by_trl(work: Path) -> dict[str, Any]:
     import transformers
     from trl import SFTConfig, SFTTrainer
 
-    class OnProcessor(SFTTrainer):  # type: ignore[misc]
+    class OnProcessor(SFTTrainer):
         """The loss from all logits.
 
         WORKAROUND: the fused one of TRL 1.15 is a Triton kernel, which a processor has only as an
@@ -257,7 +257,7 @@ def _timed(trainer: Any) -> dict[str, Any]:
 
     clock = []
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def on_step_end(self, *about: Any, **named: Any) -> None:
             clock.append(_now(psutil.Process()))
 

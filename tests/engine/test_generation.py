@@ -59,7 +59,7 @@ def answers(
         sources=sources,
         conversations=CONVERSATIONS,
         max_tokens=max_tokens,
-        **settings,  # type: ignore[arg-type]
+        **settings,
     )
     jobs.run_command(command, job)
     by_source: dict[str, list[events.Generated]] = {source: [] for source in sources}

@@ -58,7 +58,7 @@ def hub_server(models: dict[str, Path]) -> Iterator[Hub]:
     """Run the server on a free local port until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     hub = Hub(f"http://127.0.0.1:{server.server_address[1]}", models)
-    server.hub = hub  # type: ignore[attr-defined]
+    server.hub = hub
     with run_server(server):
         try:
             yield hub
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def hub(self) -> Hub:
-        return self.server.hub  # type: ignore[attr-defined,no-any-return]
+        return self.server.hub
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -64,7 +64,7 @@ class RecordingChannel:
 
 def make_job(channel: RecordingChannel | None = None) -> JobContext:
     """Return a job with a recording channel."""
-    return JobContext("test", channel or RecordingChannel(), Flags())  # type: ignore[arg-type]
+    return JobContext("test", channel or RecordingChannel(), Flags())
 
 
 def handle(
@@ -76,7 +76,7 @@ def handle(
     inbox = Inbox(lambda command: waiting.put(command))
     flags = inbox.get_flags(command.id)
     channel = RecordingChannel(on_event and (lambda event: on_event(event, flags)))
-    worker.handle(command, channel, inbox)  # type: ignore[arg-type]
+    worker.handle(command, channel, inbox)
     return channel
 
 

@@ -29,7 +29,7 @@ PACKAGED = {packaged!r}
 SPLITS = {splits!r}
 
 sys.path[:0] = [PACKAGED, PACKAGED + "/gguf-py"]
-from conversion import base  # noqa: E402
+from conversion import base  # noqa: E402 - found on the path above
 
 recognized = base.TextModel.get_vocab_base_pre
 

@@ -17,8 +17,8 @@ def _refuse(file: Path) -> None:
             opened.write(f"{about[-1] if about else '?'}\n")
         raise OSError("no network")
 
-    socket.socket.connect = refused  # type: ignore[method-assign]
-    socket.getaddrinfo = refused  # type: ignore[assignment]
+    socket.socket.connect = refused
+    socket.getaddrinfo = refused
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     assert library is not None
     wait_until(lambda: bool(library.norms.update_norms()))
     for line in (1, 2):
-        library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
+        library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)
     yield "dialog-adapters", library
     library.reject()
 

@@ -33,4 +33,4 @@ class Recorder:
 def recorded_job() -> tuple[JobContext, Recorder]:
     """Return a job and its recorder."""
     recorder = Recorder()
-    return JobContext("test", recorder, Flags()), recorder  # type: ignore[arg-type]
+    return JobContext("test", recorder, Flags()), recorder

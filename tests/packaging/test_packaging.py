@@ -244,7 +244,7 @@ def test_licenses_of_all_runtime_dependencies_are_collected() -> None:
     finally:
         sys.path.remove(str(PACKAGING))
     required = [line for line in metadata.requires("lora-studio") or () if "extra ==" not in line]
-    needed = {re.match(r"[\w.-]+", line)[0] for line in required if ";" not in line}  # type: ignore[index]
+    needed = {re.match(r"[\w.-]+", line)[0] for line in required if ";" not in line}
     assert needed
     carried = {item.metadata["Name"].lower().replace("_", "-") for item in freeze.carried()}
     assert {name.lower() for name in needed} <= carried
@@ -280,7 +280,7 @@ def test_package_metadata_has_no_unfilled_placeholders() -> None:
         assert not re.findall(r"@[A-Z_]+@", filled[name])
     metainfo = ElementTree.fromstring(filled["metainfo.xml"])
     assert metainfo.findtext("url[@type='homepage']") == load("identity").HOME_PAGE
-    assert metainfo.find("releases/release").attrib == {"version": "1.2.3", "date": "1970-01-01"}  # type: ignore[union-attr]
+    assert metainfo.find("releases/release").attrib == {"version": "1.2.3", "date": "1970-01-01"}
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)], ids=["as-fast", "slower"])

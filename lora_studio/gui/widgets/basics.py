@@ -133,7 +133,7 @@ class WheelNeedsFocus:
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Pass the wheel on to the page unless the widget has the focus."""
         if self.hasFocus():  # type: ignore[attr-defined]  # a method of the widget
-            super().wheelEvent(event)  # type: ignore[misc]
+            super().wheelEvent(event)  # type: ignore[misc]  # the widget that it is mixed into has it
         else:
             event.ignore()
 

@@ -18,7 +18,7 @@ ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 
 
 def turns(*spoken: tuple[str, str]) -> tuple[Message, ...]:
-    return tuple(Message(role=ROLES[who], content=what, trained=who == "a") for who, what in spoken)  # type: ignore[arg-type]
+    return tuple(Message(role=ROLES[who], content=what, trained=who == "a") for who, what in spoken)
 
 
 def chat(*spoken: tuple[str, str]) -> Sample:

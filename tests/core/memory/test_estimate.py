@@ -74,7 +74,7 @@ class TestWeights:
 class TestTrainedParameters:
     def test_gradients_take_4_bytes_and_optimizer_states_8_bytes(self) -> None:
         estimated = estimate(plan())
-        trained = inspected().adapter.trainable  # type: ignore[union-attr]
+        trained = inspected().adapter.trainable
         assert estimated.gradients == 4 * trained
         assert estimated.optimizer == 8 * trained
 
@@ -96,7 +96,7 @@ class TestActivations:
         training_plan = plan()
         adapter = training_plan.inspected.adapter.model_copy(
             update={"targets": ("q_proj", "v_proj")}
-        )  # type: ignore[union-attr]
+        )
         only = replace(
             training_plan, inspected=training_plan.inspected.model_copy(update={"adapter": adapter})
         )

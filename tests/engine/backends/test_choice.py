@@ -137,7 +137,7 @@ def test_unsupported_setting_is_reported_at_its_field_with_fix(
     fixed = {"model": specs[0], "lora": specs[1], "training": specs[2]}
     step = problem.fix.step
     fixed[step] = fixed[step].model_copy(update={problem.fix.field: problem.fix.value})
-    assert not combinations.check(*fixed.values())  # type: ignore[arg-type]
+    assert not combinations.check(*fixed.values())
 
 
 def test_choosing_backend_does_not_import_transformers() -> None:

@@ -250,7 +250,7 @@ def test_unequal_ranks_combine_only_with_cat_and_svd(base: Path, tmp_path: Path)
             event = combining.combine(command, recorded_job()[0])
             assert event.rank == (6 if method == "cat" else 4)
         else:
-            result = problem(lambda c=command: combining.combine(c, recorded_job()[0]))  # type: ignore[misc]
+            result = problem(lambda c=command: combining.combine(c, recorded_job()[0]))
             assert result == "adapters.ranks_differ"
             assert not (tmp_path / "out" / method).exists()
     assert set(METHODS) == set(get_args(Method))

@@ -311,7 +311,7 @@ def test_slow_tokenizer_is_refused_by_name(tiny: TinyModel, tmp_path: Path) -> N
         is_fast = False
 
     with pytest.raises(ProblemError, match="Slow"):
-        Encoder(Slow(), DatasetSpec())  # type: ignore[arg-type]
+        Encoder(Slow(), DatasetSpec())
 
 
 def test_pad_token_differs_from_eos_if_the_vocabulary_allows(

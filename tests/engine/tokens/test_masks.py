@@ -283,7 +283,7 @@ def test_tool_calls_and_answers_train_but_tool_results_do_not(
         rendered = ShapeRenderer(other).render(chat, (TOOL,))
     except UnusableRow as reason:
         # The template doesn't support tool calls, or renders them only in part.
-        assert re.search("tool|bos_token|System", str(reason)), reason  # noqa: PT017
+        assert re.search("tool|bos_token|System", str(reason)), reason  # noqa: PT017 - the reason varies by family
         return
     # A template's {% generation %} blocks may leave a blank between two parts of a turn.
     result = rendered.text.index("sunny all day")
@@ -308,7 +308,7 @@ def test_last_reasoning_trains_or_the_row_gives_a_reason(
     try:
         rendered = ShapeRenderer(other).render(chat)
     except UnusableRow as reason:
-        assert re.search("reasoning", str(reason)), reason  # noqa: PT017
+        assert re.search("reasoning", str(reason)), reason  # noqa: PT017 - the reason varies by family
         return
     assert "hm, b" in "".join(trained(rendered))
     assert "Second." in "".join(trained(rendered))

@@ -24,7 +24,7 @@ def read_sections() -> dict[str, str]:
 @pytest.mark.parametrize("step", SPECS)
 def test_every_field_has_a_help_section(step: str) -> None:
     known = topics.list_topics()
-    unexplained = [x.name for x in list_facts(SPECS[step]) if x.help_topic not in known]  # type: ignore[index]
+    unexplained = [x.name for x in list_facts(SPECS[step]) if x.help_topic not in known]
     assert unexplained == []
 
 

@@ -128,7 +128,7 @@ def test_facts_of_the_previous_model_are_dropped(session: InspectionSession) -> 
     session.answer(before, model_facts.model(missing_bytes=10**9))
     assert session.state.facts.model is None
     page = session.window.pages["model"]
-    assert not page.download.start.isVisibleTo(page)  # type: ignore[attr-defined]
+    assert not page.download.start.isVisibleTo(page)
 
 
 @pytest.mark.slow

@@ -746,7 +746,7 @@ def test_closing_saves_text_being_typed(qtbot: QtBot, window: Window, project_fo
     editor.focus()
     line = editor.control.focusProxy()
     assert line is not None
-    line.selectAll()  # type: ignore[attr-defined]
+    line.selectAll()
     qtbot.keyClicks(line, "24")
     window.close()
     assert not window.isVisible()

@@ -177,7 +177,7 @@ def test_specimens_render_or_fail_like_real_go(real_go: RealGo) -> None:
 
 OPERANDS = r""". .System .Empty .Zero .Five .Half .Yes .No .Nothing .Missing .Text .List .None .Map
 .Map.a .Map.none $ $.Five $x $.Map.b 0 1 2 -1 1.5 'x' "a" "" "Be" true false nil currentDate
-"\u00e9" `r`""".split()  # noqa: SIM905
+"\u00e9" `r`""".split()  # noqa: SIM905 - readable in one piece
 OFFSETS = st.sampled_from(["0", "1", "2", "(len .System)", "(len (slice .System 1))", "-1", "nil"])
 EXPRESSIONS = st.recursive(
     st.sampled_from(OPERANDS),
@@ -232,7 +232,7 @@ TEMPLATES = st.recursive(st.one_of(TEXTS, _wrap("{o}{e}{c}")), _block, max_leave
     lambda body: "{{define `t`}}[{{if .}}{{print .}}{{end}}]{{end}}{{$x := 1}}" + body
 )
 WORDS = r"""{{ }} {{- -}} - . .A $ $x := = | , ( ) if else end range with define template break nil
-true eq " "a" ` 'a' 1 0x 1. /* */ a \ { }""".split()  # noqa: SIM905
+true eq " "a" ` 'a' 1 0x 1. /* */ a \ { }""".split()  # noqa: SIM905 - readable in one piece
 FRAGMENTS = st.lists(st.sampled_from([*WORDS, " ", " ", "\n"]), max_size=12).map("".join)
 INSIDE = st.lists(st.sampled_from([*WORDS, " ", " ", " "]), max_size=7).map("".join)
 

@@ -204,7 +204,7 @@ def test_every_rule_has_a_text_and_every_fix_has_a_rule() -> None:
     fixes = {rule.fix for rule in RULES.values()} - {None}
     declared = DatasetSpec.model_fields["fixes"].json_schema_extra
     assert isinstance(declared, dict)
-    assert fixes == set(declared["choices"])  # type: ignore[arg-type]
+    assert fixes == set(declared["choices"])
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ TOKENS = 400
 
 
 def job() -> JobContext:
-    return JobContext("facts", RecordingChannel(), Flags())  # type: ignore[arg-type]
+    return JobContext("facts", RecordingChannel(), Flags())
 
 
 def auto_precision() -> str:

@@ -50,7 +50,7 @@ def steps(model: Adapter, optimizer: Any, count: int) -> list[float]:
 def test_every_optimizer_has_facts_and_a_choice() -> None:
     assert set(OPTIMIZERS) == set(ALL)
     assert {about.title for about in OPTIMIZERS.values()} == set(
-        TrainingSpec.model_fields["optimizer"].json_schema_extra["choices"].values()  # type: ignore[index, call-overload, union-attr]
+        TrainingSpec.model_fields["optimizer"].json_schema_extra["choices"].values()
     )
 
 

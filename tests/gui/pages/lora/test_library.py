@@ -85,7 +85,7 @@ def test_adapters_are_listed_inspected_and_combined(
     usable: list[Any] = []
     owner.adapters_listed.connect(usable.append)
     library = opened(owner, qtbot)
-    cells = [library.table.item(0, column).text() for column in range(6)]  # type: ignore[union-attr]
+    cells = [library.table.item(0, column).text() for column in range(6)]
     assert cells == ["style", "✓", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
     assert library.fit.text() == "Compatible with the project's model."
     assert library.facts.get_facts()["Target modules"] == "q_proj, v_proj"
@@ -106,7 +106,7 @@ def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
     combine = library.combine
     assert not combine.make.isEnabled()
     for line in (0, 1):
-        library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
+        library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)
     assert combine.name.text() == "style+facts"
     combine.method.setCurrentIndex(combine.method.findData("ties"))
     assert combine.error.text() == "The adapters have different ranks. Choose Concatenation or SVD."
@@ -135,7 +135,7 @@ def test_adapter_opens_in_playground_and_as_training_start(
     assert library.result() == QDialog.DialogCode.Accepted
     assert window.page_name == "playground"
     speaker = window.playground.controller.conversation.speakers[1]
-    assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
+    assert speaker.adapters[0].folder == folder
     # Chat with the exported model in the same way.
     exported = OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")
     window.pages["export"].chat_requested.emit(exported)

@@ -143,7 +143,7 @@ def test_columns_are_asked_with_their_history_and_sampling(
 ) -> None:
     scenario(ask_chat=BOTH)
     sent: list[Any] = []
-    page.controller.link.send, send = sent.append, page.controller.link.send  # type: ignore[method-assign]
+    page.controller.link.send, send = sent.append, page.controller.link.send
     qtbot.keyClicks(page.card.system, "Be brief.")
     page.card.panel.greedy.click()
     qtbot.keyClicks(page.prompt, "Hi")
@@ -155,7 +155,7 @@ def test_columns_are_asked_with_their_history_and_sampling(
     assert opened.speakers[1].adapters[0].folder == str(run.adapter)
     assert [turn.role for turn in question.asked[0].messages] == ["system", "user"]
     assert question.asked[1].sampling == Sampling(temperature=0)
-    page.controller.link.send = send  # type: ignore[method-assign]
+    page.controller.link.send = send
     page.controller.waiting = {}
 
 
@@ -280,10 +280,7 @@ def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     qtbot.waitUntil(lambda: page.findChild(TallyDialog) is not None, timeout=WAIT)
     dialog = page.findChild(TallyDialog)
     assert isinstance(dialog, TallyDialog)
-    rows = [
-        [dialog.table.item(line, index).text() for index in range(5)]  # type: ignore[union-attr]
-        for line in range(2)
-    ]
+    rows = [[dialog.table.item(line, index).text() for index in range(5)] for line in range(2)]
     assert rows[0][1:] == ["2", "1", "1", "75 %"]
     assert rows[1] == ["Base model", "2", "0", "1", "25 %"]
     dialog.write(str(tmp_path / "votes.csv"))
@@ -348,7 +345,7 @@ def test_chat_moves_to_the_cpu_while_a_job_runs(
     assert spec.device == "cpu"
     assert "runs on the CPU" in page.card.note.text()
     page.state.set_run(None, "")
-    assert page.controller.get_model_spec().device == "cuda:0"  # type: ignore[union-attr]
+    assert page.controller.get_model_spec().device == "cuda:0"
 
 
 def test_busy_device_offers_to_use_the_cpu(

@@ -57,7 +57,7 @@ def test_preset_is_applied_and_undone_in_one_step(qtbot: QtBot, page: TrainingPa
     click(qtbot, page, "memory")
     qtbot.mouseClick(panel.apply, Qt.MouseButton.LeftButton)
     assert (state.get("model", "precision"), state.get("training", "micro_batch")) == ("4bit", 1)
-    assert page.editors["micro_batch"].control.line.text() == "1"  # type: ignore[attr-defined]
+    assert page.editors["micro_batch"].control.line.text() == "1"
     assert panel.cards.cards["memory"].radio.isChecked()
     assert not panel.preview.isVisible()
     assert state.undo.count() == 1
@@ -158,9 +158,9 @@ def test_samples_of_earlier_steps_can_be_selected(
 def test_sample_prompts_are_entered_one_per_line(qtbot: QtBot, page: TrainingPage) -> None:
     page.focus_field("sample_prompts")
     editor = page.editors["sample_prompts"]
-    qtbot.keyClicks(editor.control.box, "Where, please, is it?")  # type: ignore[attr-defined]
-    qtbot.keyClick(editor.control.box, Qt.Key.Key_Return)  # type: ignore[attr-defined]
-    qtbot.keyClicks(editor.control.box, " Who? ")  # type: ignore[attr-defined]
+    qtbot.keyClicks(editor.control.box, "Where, please, is it?")
+    qtbot.keyClick(editor.control.box, Qt.Key.Key_Return)
+    qtbot.keyClicks(editor.control.box, " Who? ")
     editor.commit()
     assert page.state.get("training", "sample_prompts") == ["Where, please, is it?", "Who?"]
     assert not page.state.list_problems("training")
