@@ -3355,6 +3355,10 @@
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Computern. Modelle, Daten und Ollama auf diesem Computer funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message>
+            <source>In offline mode, LoRA Studio doesn't use the Hugging Face Hub, downloads, or Ollama servers on other computers. An Ollama server on this computer still works.</source>
+            <translation>Im Offline-Modus verwendet LoRA Studio weder den Hugging Face Hub noch Downloads noch Ollama-Server auf anderen Computern. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
+        </message>
+        <message>
             <source>In offline mode, you can only install an engine from a wheel folder.</source>
             <translation>Im Offline-Modus lässt sich eine Engine nur aus einem Wheel-Ordner installieren.</translation>
         </message>
@@ -3808,10 +3812,6 @@
         <message>
             <source>LoRA</source>
             <translation>LoRA</translation>
-        </message>
-        <message>
-            <source>LoRA Studio connects only to this computer: no Hugging Face Hub, no downloads, no remote Ollama server. An Ollama server on this computer still works.</source>
-            <translation>LoRA Studio verbindet sich nur mit diesem Computer: kein Hugging Face Hub, keine Downloads, kein entfernter Ollama-Server. Ein Ollama-Server auf diesem Computer funktioniert weiterhin.</translation>
         </message>
         <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>

@@ -135,9 +135,8 @@ class SettingsPage(AppPage):
         self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
         about = label(
             tr(
-                "LoRA Studio connects only to this computer: no Hugging Face Hub, no "
-                "downloads, no remote Ollama server. An Ollama server on this "
-                "computer still works."
+                "In offline mode, LoRA Studio doesn't use the Hugging Face Hub, downloads, or Ollama "
+                "servers on other computers. An Ollama server on this computer still works."
             ),
             "caption",
             wrap=True,
