@@ -30,7 +30,9 @@ def merge(
     from transformers import AutoModelForCausalLM
 
     job.report_progress(text("loading the base model"), 0, None)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map="cpu")
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, device_map="cpu", use_safetensors=True, trust_remote_code=False
+    )
     if getattr(model, "is_quantized", False):
         model = model.dequantize().to(dtype)
         _forget_quantization(model)

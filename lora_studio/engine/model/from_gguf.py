@@ -51,6 +51,7 @@ def _load_dequantized(file: Path, header: GgufTokenizerHeader, reader: Any) -> P
             config=build_config(file, header, reader),
             dtype=_choose_dtype(reader),
             local_files_only=True,
+            trust_remote_code=False,
         )
     except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
@@ -77,7 +78,9 @@ def build_config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTra
     """Return the header as transformers reads it, with corrected defaults."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    config = AutoConfig.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
+    )
     about = header.get_text("general.architecture")
     head_size = header.get(f"{about}.attention.key_length")
     if head_size is not None and hasattr(config, "head_dim"):

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
+from lora_studio.core.model import remote_code
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -99,7 +100,7 @@ def load(
         folder,
         dtype=dtype,
         device_map=_choose_device_map(spec, device, training=training),
-        trust_remote_code=spec.trust_remote_code,
+        trust_remote_code=remote_code.is_allowed(folder, requested=spec.trust_remote_code),
         quantization_config=None if precision else _create_quantization_config(spec, dtype),
     )
     job.check()
@@ -160,7 +161,8 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
     Raises ProblemError when the model needs its own code or has an unknown architecture.
     """
     raw = model_folder.read_config(folder)
-    if raw.get("auto_map") and not spec.trust_remote_code:
+    is_allowed = remote_code.is_allowed(folder, requested=spec.trust_remote_code)
+    if raw.get("auto_map") and not is_allowed:
         is_known = raw.get("model_type") in _get_known_types()
         if not is_known:
             raise fail(
@@ -173,7 +175,7 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
             )
     try:
         return AutoConfig.from_pretrained(
-            folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
+            folder, trust_remote_code=is_allowed, local_files_only=True
         )
     except (ValueError, KeyError, OSError, TypeError) as error:
         if raw.get("model_type") in _get_known_types():
@@ -303,12 +305,13 @@ def _get_first_line(error: BaseException) -> str:
 def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
     """Return the model's layers on the meta device, without memory; raises ProblemError."""
     config = copy.deepcopy(config) if config else read_config(folder, spec)
+    is_allowed = remote_code.is_allowed(folder, requested=spec.trust_remote_code)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(
-                config, trust_remote_code=spec.trust_remote_code, dtype=torch.bfloat16
+                config, trust_remote_code=is_allowed, dtype=torch.bfloat16
             )
     except (ValueError, KeyError, ImportError, RuntimeError) as error:
         raise _loading_error(folder, error) from error

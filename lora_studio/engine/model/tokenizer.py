@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
+from lora_studio.core.model import remote_code
 from lora_studio.engine.model import base_templates
 from lora_studio.engine.model.folder import unreadable_model_error
 
@@ -19,11 +20,13 @@ def load_tokenizer(
 
     A model without a template gets ChatML. Nothing is added to the vocabulary (see `base_templates`
     for how answers end without the marks of a format). Padding never reaches the loss, which is
-    masked by position, so a pad token that is also the end token does no harm.
+    masked by position, so a pad token that is also the end token does no harm. `trust` is the
+    project's setting: code of the tokenizer runs only with the user's consent as well.
     """
+    is_allowed = remote_code.is_allowed(folder, requested=trust)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=trust, local_files_only=True
+            folder, trust_remote_code=is_allowed, local_files_only=True
         )
     except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]

@@ -1,0 +1,100 @@
+"""The user's consent to run code that came with a model, a project or a folder.
+
+Projects, models and adapters are shared between people, so nothing in them may decide that their own
+code runs. Consent is kept in the user's configuration, by a hash of the code itself: it stays when
+the folder moves, and ends when a file of the code changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import write_atomic
+
+#: What the code is: Python files of a model, or the programs in a folder of llama.cpp.
+CodeKind = Literal["model", "llama_cpp"]
+
+#: Environment variable with hashes that are trusted in this process and its children.
+TRUST_VARIABLE = "LORA_STUDIO_TRUST"
+
+#: Hex digits of a hash: 128 bits, which nobody can match with other code.
+_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class ForeignCode:
+    """Code that runs only with the user's consent: a folder, and files relative to it."""
+
+    kind: CodeKind
+    folder: Path
+    files: tuple[str, ...]
+    digest: str
+
+
+def identify_code(kind: CodeKind, folder: Path, files: Iterable[Path]) -> ForeignCode:
+    """Return the code with its hash, which covers names and contents; raises OSError."""
+    names = sorted(file.relative_to(folder).as_posix() for file in files)
+    digest = hashlib.sha256(kind.encode())
+    for name in names:
+        content = hashlib.sha256((folder / name).read_bytes())
+        digest.update(f"\0{name}\0".encode())
+        digest.update(content.digest())
+    return ForeignCode(kind, folder, tuple(names), digest.hexdigest()[:_DIGITS])
+
+
+def is_trusted(code: ForeignCode) -> bool:
+    """Return whether the user allowed this code to run."""
+    return code.digest in _get_trusted_here() or code.digest in read_trusted()
+
+
+def trust(code: ForeignCode) -> None:
+    """Allow this code to run from now on; raises OSError."""
+    entry = {
+        "kind": code.kind,
+        "folder": str(code.folder),
+        "files": list(code.files),
+        "trusted": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    _write({**read_trusted(), code.digest: entry})
+
+
+def revoke(digest: str) -> None:
+    """Withdraw the consent to the code with this hash; raises OSError."""
+    _write({key: entry for key, entry in read_trusted().items() if key != digest})
+
+
+def trust_in_this_process(digests: Iterable[str]) -> None:
+    """Allow the code with these hashes in this process and in workers that it starts."""
+    given = {digest.strip().lower() for digest in digests} - {""}
+    os.environ[TRUST_VARIABLE] = ",".join(sorted(_get_trusted_here() | given))
+
+
+def read_trusted() -> dict[str, dict[str, Any]]:
+    """Return the stored consents by hash; {} if there are none or the file is damaged."""
+    try:
+        content = json.loads(_get_file().read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: entry for key, entry in content.items() if isinstance(entry, dict)}
+
+
+def _write(trusted: dict[str, dict[str, Any]]) -> None:
+    write_atomic(_get_file(), json.dumps(trusted, indent=1, ensure_ascii=False) + "\n")
+
+
+def _get_file() -> Path:
+    return paths.get_config_folder() / "trusted_code.json"
+
+
+def _get_trusted_here() -> set[str]:
+    return set(os.environ.get(TRUST_VARIABLE, "").split(",")) - {""}
