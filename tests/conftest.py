@@ -1,8 +1,7 @@
-"""Fixtures of all tests: an isolated data folder, so that tests never touch the user's."""
+"""Fixtures of all tests: isolated data and configuration, so that tests never touch the user's."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -51,11 +50,8 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    previous = os.environ.get("LORA_STUDIO_DATA")
-    os.environ["LORA_STUDIO_DATA"] = str(tmp_path_factory.mktemp("data"))
-    yield
-    if previous is None:
-        del os.environ["LORA_STUDIO_DATA"]
-    else:
-        os.environ["LORA_STUDIO_DATA"] = previous
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORA_STUDIO_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("LORA_STUDIO_CONFIG", str(tmp_path_factory.mktemp("config")))
+        yield

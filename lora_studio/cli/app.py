@@ -38,7 +38,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import presets
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import offline
+from lora_studio.core.system import consent, offline
 
 app = typer.Typer(
     help="Fine-tune a language model with LoRA, and run exactly what you trained in Ollama. Without a command, the window opens.",
@@ -89,9 +89,18 @@ def _print_version(
     stay_offline: Annotated[
         bool, typer.Option("--offline", help="Make no network requests.")
     ] = False,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trust",
+            metavar="HASH",
+            help="Allow the code with this hash to run: a model's Python files or a llama.cpp folder.",
+        ),
+    ] = None,
 ) -> None:
     if stay_offline:
         offline.switch(True)
+    consent.trust_in_this_process(trust or ())
     if version:
         print(__version__)
         raise typer.Exit

@@ -10,6 +10,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from lora_studio.core import llama_cpp
+from lora_studio.core.system import consent
+
 #: How each model type splits text, in llama.cpp's names.
 SPLITS = {
     "llama": "llama-bpe",
@@ -55,8 +58,9 @@ def packaged_llama_cpp() -> Path:
 
 
 def llama_cpp_folder(folder: Path, **splits: str) -> Path:
-    """Write the folder and return it; wrong `splits` plant a fault."""
+    """Write the folder, allow its programs and return it; wrong `splits` plant a fault."""
     folder.mkdir(parents=True, exist_ok=True)
     text = _CONVERTER.format(packaged=str(packaged_llama_cpp()), splits=SPLITS | splits)
     (folder / "convert_hf_to_gguf.py").write_text(text, "utf-8")
+    consent.trust(llama_cpp.find_programs(folder))
     return folder

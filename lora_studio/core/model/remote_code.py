@@ -59,8 +59,8 @@ def untrusted_problem(code: ForeignCode) -> Problem:
         "model.code_not_trusted",
         "The model {name} includes Python code that would run with your permissions. You haven't "
         "allowed it yet.",
-        "Review the code. If you trust it, allow it on the Model page, or add `--trust {digest}` to "
-        "the command. Otherwise, turn off “Trust remote code”.",
+        "Review the code. If you trust it, allow it on the Model page, or run "
+        "`lora-studio --trust {digest} …`. Otherwise, turn off “Trust remote code”.",
         where=Where(step="model", field="trust_remote_code", file=str(code.folder)),
         name=code.folder.name,
         digest=code.digest,

@@ -309,8 +309,13 @@ class Shell(QMainWindow):
         offline.switch(on)
         self.inspector.restart_workers()
         self.settings.show_offline()
+        self.repeat_queries()
+
+    def repeat_queries(self) -> None:
+        """Repeat the pages' queries that failed, because what they need has changed."""
         for page in self.pages.values():
-            page.on_online_changed()
+            page.repeat_queries()
+        self.show_page(self.page_name)
 
     def show_device(self, *_: object) -> None:
         """Show the device that the project's model is placed on."""

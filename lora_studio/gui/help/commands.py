@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QDialog
 
-from lora_studio.core.problems import Problem
-from lora_studio.core.system import paths
+from lora_studio.core import llama_cpp
+from lora_studio.core.model import remote_code
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.system import consent, paths
+from lora_studio.core.system.consent import ForeignCode
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help import palette_entries, shortcut_sheet
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.language import tr
+from lora_studio.gui.problems.consent_dialog import ConsentDialog
 from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
+
+#: Code of a problem -> function that finds the code that needs consent in a folder.
+_FINDERS: dict[str, Callable[[Path], ForeignCode | None]] = {
+    "model.code_not_trusted": remote_code.find_code,
+    "export.code_not_trusted": llama_cpp.find_programs,
+}
 
 
 class HelpCommands(QObject):
@@ -68,10 +80,27 @@ class HelpCommands(QObject):
             case "sign_in":
                 self._shell.show_page("model")
                 self._shell.pages["model"].sign_in()
+            case "consent":
+                self._ask_for_consent(problem)
             case "resume":
                 self._shell.open_and_resume(file)
             case "explain":
                 self.explain(problem)
+
+    def _ask_for_consent(self, problem: Problem) -> None:
+        """Show the code that a problem is about; repeat the failed queries when it is allowed."""
+        try:
+            code = _FINDERS[problem.code](Path(problem.where.file or ""))
+        except (OSError, ProblemError) as failure:
+            self._shell.messages.error(describe_os_error(failure))
+            return
+        if code is None or consent.is_trusted(code):  # changed or allowed in the meantime
+            self._shell.repeat_queries()
+            return
+        dialog = ConsentDialog(code, self._shell)
+        dialog.allowed.connect(self._shell.repeat_queries)
+        dialog.failed.connect(self._shell.messages.error)
+        dialog.open()
 
     def explain(self, problem: Problem) -> None:
         """Open a dialog that explains a problem."""

@@ -201,8 +201,8 @@ class StepPage(QWidget):
     def sign_in(self) -> None:
         """Ask for a Hub token, on pages that can."""
 
-    def on_online_changed(self) -> None:
-        """Handle offline mode being turned on or off."""
+    def repeat_queries(self) -> None:
+        """Repeat queries that failed, because offline mode or a consent has changed."""
 
     def leave(self) -> None:
         """Stop threads and timers: the window is closing."""

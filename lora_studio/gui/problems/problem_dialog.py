@@ -24,7 +24,7 @@ class ProblemDialog(Dialog):
     Signals:
         field_requested(page, field): show the field of the problem.
         fix_requested(problem): apply its fix.
-        hub_requested(problem): leave offline mode, or sign in.
+        hub_requested(problem): leave offline mode, sign in, or review code.
         engine_requested(problem): set up or repair the engine.
         diagnostics_requested: save a diagnostics file.
     """
@@ -83,7 +83,7 @@ class ProblemDialog(Dialog):
                 open_file(problem)
             case "engine":
                 self.engine_requested.emit(problem)
-            case "online" | "sign_in":
+            case "online" | "sign_in" | "consent":
                 self.hub_requested.emit(problem)
 
     def _copy(self) -> None:

@@ -12,7 +12,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 
 ActionKind = Literal[
-    "fix", "page", "file", "window", "engine", "resume", "online", "sign_in", "explain"
+    "fix", "page", "file", "window", "engine", "resume", "online", "sign_in", "consent", "explain"
 ]
 
 #: Problems that setting up the engine solves.
@@ -25,6 +25,9 @@ _TOKEN_PROBLEMS = (
     "model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token",
     "hub.not_allowed",
 )  # fmt: skip
+
+#: Problems of code that runs only with the user's consent; their file is the folder of the code.
+_CONSENT_PROBLEMS = ("model.code_not_trusted", "export.code_not_trusted")
 
 #: Problems of device memory, which the Train page itemizes.
 MEMORY_PROBLEMS = ("worker.out_of_memory", "device.out_of_memory", "training.does_not_fit")
@@ -71,6 +74,8 @@ def suggest_action(problem: Problem) -> SuggestedAction:
         return SuggestedAction("online", tr("Turn off offline mode"))
     if problem.code in _TOKEN_PROBLEMS:
         return SuggestedAction("sign_in", tr("Sign in…"))
+    if problem.code in _CONSENT_PROBLEMS:
+        return SuggestedAction("consent", tr("Review code…"))
     if problem.code == "project.open_elsewhere":
         return SuggestedAction("window", tr("Show that window"))
     if problem.code == "run.interrupted":

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import dynamic_module_utils
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.model import remote_code
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
+from lora_studio.core.system import consent
 from lora_studio.engine.devices import devices
+from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.base_templates import get_template
@@ -203,6 +210,72 @@ def test_remote_code_does_not_run_without_consent(copy: Path) -> None:
     (copy / "configuration_own.py").write_text("raise SystemExit('it ran')")
     write_config(copy, model_type="own", auto_map={"AutoConfig": "configuration_own.OwnConfig"})
     assert problem_of(copy).code == "model.remote_code"
+
+
+@pytest.fixture
+def own_code(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny Llama with a configuration class of its own, which leaves a file when it is imported."""
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    (copy / "configuration_own.py").write_text(
+        "import pathlib\n"
+        "from transformers import LlamaConfig\n"
+        f"pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "class OwnConfig(LlamaConfig):\n"
+        "    model_type = 'own'\n"
+    )
+    (copy / "modeling_own.py").write_text(
+        "from transformers import LlamaForCausalLM\n"
+        "from .configuration_own import OwnConfig\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n"
+        "    config_class = OwnConfig\n"
+    )
+    write_config(
+        copy,
+        model_type="own",
+        auto_map={
+            "AutoConfig": "configuration_own.OwnConfig",
+            "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+        },
+    )
+    return copy
+
+
+def test_setting_of_the_project_does_not_run_code(own_code: Path, tmp_path: Path) -> None:
+    assert problem_of(own_code, trust_remote_code=True).code == "model.code_not_trusted"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_that_the_user_allowed_runs(own_code: Path, tmp_path: Path) -> None:
+    code = remote_code.find_code(own_code)
+    assert code is not None
+    consent.trust(code)
+    spec = ModelSpec(source=str(own_code), trust_remote_code=True, device="cpu")
+    assert type(loading.load(spec, make_job()).model).__name__ == "OwnForCausalLM"
+    assert (tmp_path / "ran").exists()
+    (own_code / "modeling_own.py").write_text("raise SystemExit('changed')")
+    assert problem_of(own_code, trust_remote_code=True).code == "model.code_not_trusted"
+
+
+@pytest.mark.parametrize("is_allowed", [False, True], ids=["without consent", "with consent"])
+def test_converter_runs_code_of_the_model_only_with_consent(
+    own_code: Path, tmp_path: Path, is_allowed: bool
+) -> None:
+    script = tmp_path / "convert.py"
+    script.write_text(
+        "import sys\n"
+        "from transformers import AutoConfig\n"
+        "AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+    )
+    if is_allowed:
+        code = remote_code.find_code(own_code)
+        assert code is not None
+        consent.trust(code)
+    command = [sys.executable, "-m", converter_program.__name__, str(script), str(own_code)]
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (tmp_path / "ran").exists() is is_allowed
+    assert ("isn't allowed to run" in ended.stderr) is not is_allowed, ended.stderr
 
 
 def test_missing_device_is_refused_with_available_devices(tiny: TinyModel) -> None:

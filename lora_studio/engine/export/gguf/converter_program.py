@@ -7,6 +7,9 @@ tokenizer's type, and for some types starts every prompt with token 11, whatever
 of the converted model, and the file has a hole in place of the weights, which uses no disk space on
 file systems with sparse files. The quantizer's dry run needs no more.
 
+- Python code of the model runs only if the user allowed it; some converters would import it from
+any folder.
+
 - `--merging RECIPE` reads a model folder with headers only, and merges each tensor when it is read
 (`direct_gguf.py`). A converter that reads files differently exits with status `OTHER_WAY`.
 """
@@ -22,7 +25,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.model import remote_code
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.system import consent
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
@@ -72,6 +77,20 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
     stored.mmap_bytes = merged
 
 
+def _deny_remote_code(modules: Any) -> None:
+    """Make transformers refuse code of a model folder."""
+
+    def refuse(reference: str, *_: Any, **__: Any) -> None:
+        raise PermissionError(f"The code {reference} of the model isn't allowed to run.")
+
+    modules.get_class_from_dynamic_module = refuse
+
+
+def _is_code_allowed(model: Path) -> bool:
+    code = remote_code.find_code(model) if model.is_dir() else None
+    return code is not None and consent.is_trusted(code)
+
+
 def has_bos(model: Path) -> bool:
     """Return whether the tokenizer of a model folder names a BOS token."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -104,6 +123,8 @@ def _main() -> None:
             _merge_while_reading(gguf, arguments.merging)
 
     _call_after_import("gguf", mend)
+    if not _is_code_allowed(Path(sys.argv[1])):
+        _call_after_import("transformers.dynamic_module_utils", _deny_remote_code)
     try:
         runpy.run_path(script, run_name="__main__")
     except ProblemError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.llama_cpp import QUANTIZER, QUANTIZER_FOLDERS, find_on_path, require_consent
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import child_process, disk
@@ -37,7 +38,7 @@ _ALIGNMENT = 32
 #: Values and bytes of a block of types that the package gguf does not know yet (ggml-common.h).
 _BLOCKS = {"Q1_0": (128, 18), "Q2_0": (64, 18)}
 
-_PROGRAM = "llama-quantize.exe" if sys.platform == "win32" else "llama-quantize"
+_PROGRAM = f"{QUANTIZER}.exe" if sys.platform == "win32" else QUANTIZER
 
 
 def quantize(
@@ -119,11 +120,12 @@ def find_quantizer(llama_cpp: str) -> tuple[Path | None, Text]:
     None means the packaged library.
     """
     if llama_cpp:
-        for folder in ("build/bin", "bin", "build/bin/Release", "."):
+        for folder in QUANTIZER_FOLDERS:
             binary = Path(llama_cpp, folder, _PROGRAM)
             if binary.is_file():
+                require_consent(llama_cpp)
                 return binary, text("llama.cpp in {folder}", folder=llama_cpp)
-    if path := shutil.which(_PROGRAM):
+    if path := find_on_path(_PROGRAM):
         return Path(path), text("llama.cpp on PATH ({file})", file=path)
     version = metadata.version("llama-cpp-py-sync")
     return None, text(

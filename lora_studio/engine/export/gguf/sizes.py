@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, is_direct_export, should_use_imatrix
+from lora_studio.core.llama_cpp import is_allowed
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -65,10 +66,12 @@ def estimate_sizes(
     They are exact for the packaged llama.cpp. Raises ProblemError.
     """
     kind = choose_first_pass(source.tensors, ())
+    # Nothing of the project runs only because the page is shown.
+    llama_cpp = spec.llama_cpp if is_allowed(spec.llama_cpp) else ""
     with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:
         file = Path(folder, "outline.gguf")
         tool = convert(
-            source.folder, file, "outline", spec.llama_cpp, job,
+            source.folder, file, "outline", llama_cpp, job,
             kind=kind, outline=True, recipe=source.recipe,
         )  # fmt: skip
         sizes: dict[str, int] = {}
@@ -76,7 +79,7 @@ def estimate_sizes(
             group = [name for name in QUANTIZATIONS if should_use_imatrix(spec, name) is helped]
             estimated = quantizer.estimate_sizes(file, group, job, imatrix=helped)
             sizes |= {str(name): size for name, size in estimated.items()}
-    _, quantizer_name = quantizer.find_quantizer(spec.llama_cpp)
+    _, quantizer_name = quantizer.find_quantizer(llama_cpp)
     tools = (
         tool
         if tool == quantizer_name

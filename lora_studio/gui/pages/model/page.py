@@ -202,8 +202,8 @@ class ModelPage(StepPage):
             self._has_listed = True
             self.finder.list_local(self._preferences.model_folders)
 
-    def on_online_changed(self) -> None:
-        """Repeat the queries that failed because of offline mode."""
+    def repeat_queries(self) -> None:
+        """Repeat the queries that failed, because offline mode or a consent has changed."""
         self.download.explain("", "")
         self.query.forget()
         self.query.schedule()

@@ -23,6 +23,7 @@ from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.message_translation import localize, localize_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
+from lora_studio.gui.pages.settings.trusted_code_card import TrustedCodeCard
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import SIZES, Size
@@ -73,9 +74,13 @@ class SettingsPage(AppPage):
         self._facts.setColumnStretch(1, 1)
         self.engine = EngineActions()
         self._engine.add(self._facts, self.engine)
+        self.trusted_code = TrustedCodeCard()
+        self.trusted_code.failed.connect(state.messages.error)
         inner = ResponsiveColumns(
             column(look, self._make_network_card(), None, spacing=Spacing.L),
-            column(self._engine, self._make_folders_card(), None, spacing=Spacing.L),
+            column(
+                self._engine, self._make_folders_card(), self.trusted_code, None, spacing=Spacing.L
+            ),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
         centered_row = row(inner, None, spacing=0)
@@ -87,7 +92,8 @@ class SettingsPage(AppPage):
         self._fill_engine()
 
     def on_shown(self) -> None:
-        """Request the devices unless they are known."""
+        """Request the devices unless they are known, and list the trusted code."""
+        self.trusted_code.refresh()
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
 

@@ -15,10 +15,12 @@ import psutil
 import pytest
 import torch
 
+from lora_studio.core import llama_cpp
 from lora_studio.core.export import ExportSpec, Quantization
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import consent
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import (
     conversion,
@@ -260,11 +262,13 @@ def test_custom_quantizer_takes_precedence_and_reports_a_crash(
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "[ 1/ 2] $3 with $4 threads"\ncp "$1" "$2"\n', "utf-8")
     program.chmod(0o755)
+    consent.trust(llama_cpp.find_programs(tmp_path))
     job, recorder = recorded_job()
     tool = quantizer.quantize(sixteen_bit, tmp_path / "q.gguf", "Q6_K", str(tmp_path), job)
     assert str(tool) == f"llama.cpp in {tmp_path}"
     assert recorder.of(events.Progress)[0].total == 2
     program.write_text("#!/bin/sh\nkill -SEGV $$\n", "utf-8")
+    consent.trust(llama_cpp.find_programs(tmp_path))
     with pytest.raises(ProblemError) as caught:
         quantizer.quantize(sixteen_bit, tmp_path / "q2.gguf", "Q6_K", str(tmp_path), job)
     assert "status -11" in str(caught.value.problems[0].what)

@@ -291,7 +291,7 @@ def test_offline_mode_stops_hub_queries_and_can_be_turned_off(
     with qtbot.waitSignal(page.online_requested):
         page.browser.online.click()
     monkeypatch.delenv(offline.VARIABLE)
-    page.on_online_changed()
+    page.repeat_queries()
     assert page.browser.online.isHidden()
 
 
@@ -302,13 +302,13 @@ def test_search_is_dropped_offline_and_repeated_online(
     late = worker.last("search_models")
     assert page.browser.status.text() == "Searching the Hub…"
     monkeypatch.setenv(offline.VARIABLE, "1")
-    page.on_online_changed()
+    page.repeat_queries()
     assert "Offline mode is on" in page.browser.status.text()
     assert not page.browser.filters.isEnabled()
     page.on_event(model_lists.hub().model_copy(update={"id": late.id}))
     assert titles(page) == [], "the answer is outdated"
     monkeypatch.delenv(offline.VARIABLE)
-    page.on_online_changed()
+    page.repeat_queries()
     assert worker.last("search_models").id != late.id
     worker.answer("search_models", model_lists.hub())
     assert len(titles(page)) == 5

@@ -1,0 +1,79 @@
+"""The dialog that asks whether foreign code may run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.model import remote_code
+from lora_studio.core.problems import Problem
+from lora_studio.core.system import consent
+from lora_studio.gui.pages.settings.trusted_code_card import TrustedCodeCard
+from lora_studio.gui.problems.consent_dialog import ConsentDialog
+from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.window.main_window import Window
+
+SOURCE = "import os\nprint(os.environ)\n"
+
+
+def untrusted(folder: Path) -> Problem:
+    """Write a model with code of its own, and return the problem about it."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "own.Config"}}))
+    (folder / "own.py").write_text(SOURCE)
+    code = remote_code.find_code(folder)
+    assert code is not None
+    return remote_code.untrusted_problem(code)
+
+
+def open_dialog(window: Window, problem: Problem) -> ConsentDialog:
+    window.help.run_action(problem)
+    (dialog,) = window.findChildren(ConsentDialog)
+    return dialog
+
+
+def test_problem_of_untrusted_code_offers_a_review(tmp_path: Path) -> None:
+    assert suggest_action(untrusted(tmp_path / "model")).label == "Review code…"
+
+
+def test_dialog_shows_every_file_before_it_is_allowed(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    problem = untrusted(tmp_path / "model")
+    dialog = open_dialog(window, problem)
+    assert [dialog.files.itemText(i) for i in range(dialog.files.count())] == ["own.py"]
+    assert dialog.source.toPlainText() == SOURCE
+    assert dialog.cancel.isDefault()
+    assert consent.read_trusted() == {}
+    with qtbot.waitSignal(dialog.allowed):
+        qtbot.mouseClick(dialog.allow, Qt.MouseButton.LeftButton)
+    (entry,) = consent.read_trusted().values()
+    assert entry["folder"] == str(tmp_path / "model")
+
+
+def test_canceled_review_allows_nothing(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    dialog = open_dialog(window, untrusted(tmp_path / "model"))
+    qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
+    assert consent.read_trusted() == {}
+
+
+def test_consent_is_withdrawn_in_settings(qtbot: QtBot, tmp_path: Path) -> None:
+    problem = untrusted(tmp_path / "model")
+    code = remote_code.find_code(Path(problem.where.file or ""))
+    assert code is not None
+    consent.trust(code)
+    card = TrustedCodeCard()
+    qtbot.addWidget(card)
+    card.show()
+    (withdraw,) = card.buttons
+    assert str(tmp_path / "model") in withdraw.accessibleName()
+    qtbot.mouseClick(withdraw, Qt.MouseButton.LeftButton)
+    assert not consent.is_trusted(code)
+    assert card.buttons == []
