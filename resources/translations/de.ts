@@ -576,6 +576,14 @@
             <translation>Alle {count}</translation>
         </message>
         <message>
+            <source>Allow this code</source>
+            <translation>Diesen Code erlauben</translation>
+        </message>
+        <message>
+            <source>Allow this code to run?</source>
+            <translation>Diesen Code ausführen lassen?</translation>
+        </message>
+        <message>
             <source>Alpaca</source>
             <translation>Alpaca</translation>
         </message>
@@ -1686,6 +1694,10 @@
             <translation>Schließen, wenn fertig</translation>
         </message>
         <message>
+            <source>Code</source>
+            <translation>Code</translation>
+        </message>
+        <message>
             <source>Code: {code}</source>
             <translation>Code: {code}</translation>
         </message>
@@ -1943,6 +1955,10 @@
         <message>
             <source>Copy text</source>
             <translation>Text kopieren</translation>
+        </message>
+        <message>
+            <source>Copy the model's own files to a new folder, and choose that.</source>
+            <translation>Kopieren Sie die Dateien des Modells in einen neuen Ordner, und wählen Sie diesen.</translation>
         </message>
         <message>
             <source>Copy versions</source>
@@ -2829,6 +2845,10 @@
         <message>
             <source>Failed the self-test.</source>
             <translation>Selbsttest nicht bestanden.</translation>
+        </message>
+        <message>
+            <source>File</source>
+            <translation>Datei</translation>
         </message>
         <message>
             <source>File or folder not found. Remove it here, or put it back.</source>
@@ -4242,6 +4262,10 @@
             <translation>Modellkarte</translation>
         </message>
         <message>
+            <source>Model code</source>
+            <translation>Code eines Modells</translation>
+        </message>
+        <message>
             <source>Model: {name}</source>
             <translation>Modell: {name}</translation>
         </message>
@@ -4462,6 +4486,10 @@
         <message>
             <source>No chat template was found in {path}.</source>
             <translation>In {path} wurde keine Chat-Vorlage gefunden.</translation>
+        </message>
+        <message>
+            <source>No code of models or projects is allowed to run.</source>
+            <translation>Kein Code von Modellen oder Projekten darf ausgeführt werden.</translation>
         </message>
         <message>
             <source>No column contains the prompt. The text that both answers start with is used as the prompt.</source>
@@ -5767,6 +5795,18 @@
         <message>
             <source>Resumes unfinished runs and repeats finished ones</source>
             <translation>Setzt unfertige Läufe fort und wiederholt fertige</translation>
+        </message>
+        <message>
+            <source>Review code…</source>
+            <translation>Code prüfen …</translation>
+        </message>
+        <message>
+            <source>Review the code. If you trust it, allow it on the Model page, or run `lora-studio --trust {digest} …`. Otherwise, turn off “Trust remote code”.</source>
+            <translation>Prüfen Sie den Code. Wenn Sie ihm vertrauen, erlauben Sie ihn auf der Seite Modell, oder starten Sie `lora-studio --trust {digest} …`. Schalten Sie sonst „Remote-Code vertrauen“ aus.</translation>
+        </message>
+        <message>
+            <source>Review them. If you trust them, allow them on the Export page, or run `lora-studio --trust {digest} …`. Otherwise, leave the llama.cpp field empty.</source>
+            <translation>Prüfen Sie die Programme. Wenn Sie ihnen vertrauen, erlauben Sie sie auf der Seite Export, oder starten Sie `lora-studio --trust {digest} …`. Lassen Sie sonst das Feld llama.cpp leer.</translation>
         </message>
         <message>
             <source>Revision</source>
@@ -7384,6 +7424,13 @@
             <source>The model in {folder} can't be read: {reason}.</source>
             <translation>Das Modell in {folder} lässt sich nicht lesen: {reason}.</translation>
         </message>
+        <message numerus="yes">
+            <source>The model includes {n} Python files. They would run with your permissions: they can read, change, and send any of your files. Only allow them if you trust their author.</source>
+            <translation>
+                <numerusform>Das Modell enthält {n} Python-Datei. Sie würde mit Ihren Rechten laufen: Sie kann alle Ihre Dateien lesen, ändern und verschicken. Erlauben Sie das nur, wenn Sie dem Autor vertrauen.</numerusform>
+                <numerusform>Das Modell enthält {n} Python-Dateien. Sie würden mit Ihren Rechten laufen: Sie können alle Ihre Dateien lesen, ändern und verschicken. Erlauben Sie das nur, wenn Sie dem Autor vertrauen.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>The model is broken. Check its self-test, then merge or train again.</source>
             <translation>Das Modell ist defekt. Prüfen Sie seinen Selbsttest und führen Sie dann noch einmal zusammen oder trainieren Sie neu.</translation>
@@ -7411,6 +7458,10 @@
         <message>
             <source>The model {model} already exists at {host}.</source>
             <translation>Das Modell {model} gibt es auf {host} schon.</translation>
+        </message>
+        <message>
+            <source>The model {name} includes Python code that would run with your permissions. You haven't allowed it yet.</source>
+            <translation>Das Modell {name} enthält Python-Code, der mit Ihren Rechten laufen würde. Sie haben ihn noch nicht erlaubt.</translation>
         </message>
         <message>
             <source>The model {name} needs its own Python code.</source>
@@ -7491,6 +7542,17 @@
         <message>
             <source>The project has no file yet.</source>
             <translation>Das Projekt hat noch keine Datei.</translation>
+        </message>
+        <message numerus="yes">
+            <source>The project uses its own llama.cpp with {n} programs. They would run with your permissions. Only allow them if you know where they came from.</source>
+            <translation>
+                <numerusform>Das Projekt verwendet ein eigenes llama.cpp mit {n} Programm. Es würde mit Ihren Rechten laufen. Erlauben Sie das nur, wenn Sie wissen, woher es stammt.</numerusform>
+                <numerusform>Das Projekt verwendet ein eigenes llama.cpp mit {n} Programmen. Sie würden mit Ihren Rechten laufen. Erlauben Sie das nur, wenn Sie wissen, woher sie stammen.</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>The project uses the llama.cpp programs in {folder}. You haven't allowed them to run yet.</source>
+            <translation>Das Projekt verwendet die llama.cpp-Programme in {folder}. Sie haben sie noch nicht erlaubt.</translation>
         </message>
         <message>
             <source>The project was saved by a newer version of LoRA Studio (format {version}; this version reads up to {known}).</source>
@@ -7862,6 +7924,10 @@
             <translation>Diese Antwort ist als gut bewertet.</translation>
         </message>
         <message>
+            <source>This applies to exactly this code. If a file changes, you're asked again. You can withdraw it in Settings.</source>
+            <translation>Das gilt genau für diesen Code. Ändert sich eine Datei, werden Sie erneut gefragt. In den Einstellungen können Sie die Erlaubnis zurückziehen.</translation>
+        </message>
+        <message>
             <source>This chat template contains the current date, which Ollama {version} doesn't support. The TEMPLATE contains the fixed date {date} instead. Newer versions of Ollama insert the current date.</source>
             <translation>Diese Chat-Vorlage enthält das aktuelle Datum, was Ollama {version} nicht unterstützt. Das TEMPLATE enthält stattdessen das feste Datum {date}. Neuere Versionen von Ollama setzen das aktuelle Datum ein.</translation>
         </message>
@@ -7896,6 +7962,10 @@
         <message>
             <source>This is a bug in LoRA Studio. Your project is saved, and a running job continues without the window. To report the bug, attach a diagnostics file (Help menu).</source>
             <translation>Das ist ein Fehler in LoRA Studio. Ihr Projekt ist gespeichert, und ein laufender Auftrag läuft ohne das Fenster weiter. Fügen Sie einem Fehlerbericht bitte eine Diagnosedatei (Menü Hilfe) bei.</translation>
+        </message>
+        <message>
+            <source>This is a compiled program.</source>
+            <translation>Dies ist ein kompiliertes Programm.</translation>
         </message>
         <message>
             <source>This is a {bits}-bit Python {version}.</source>
@@ -8315,6 +8385,10 @@
         <message>
             <source>Trust remote code</source>
             <translation>Remote-Code vertrauen</translation>
+        </message>
+        <message>
+            <source>Trusted code</source>
+            <translation>Erlaubter Code</translation>
         </message>
         <message>
             <source>Try a prompt from your training data to see what the model learned, then an unrelated one to check that it kept its other skills.</source>
@@ -8925,6 +8999,14 @@
             <translation>Mit Gewicht 2 kommt jede Zeile zweimal je Epoche vor, mit 0.5 die Hälfte der Zeilen.</translation>
         </message>
         <message>
+            <source>Withdraw</source>
+            <translation>Zurückziehen</translation>
+        </message>
+        <message>
+            <source>Withdraw the consent for {folder}</source>
+            <translation>Erlaubnis für {folder} zurückziehen</translation>
+        </message>
+        <message>
             <source>Won</source>
             <translation>Gewonnen</translation>
         </message>
@@ -9151,6 +9233,10 @@
         <message>
             <source>all {rows} rows checked</source>
             <translation>allen {rows} geprüften Zeilen</translation>
+        </message>
+        <message>
+            <source>allowed {day}</source>
+            <translation>erlaubt am {day}</translation>
         </message>
         <message>
             <source>alpha {alpha}</source>
@@ -9702,6 +9788,10 @@
         <message>
             <source>llama.cpp on PATH ({file})</source>
             <translation>llama.cpp im PATH ({file})</translation>
+        </message>
+        <message>
+            <source>llama.cpp programs</source>
+            <translation>llama.cpp-Programme</translation>
         </message>
         <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
@@ -11090,6 +11180,10 @@
         <message>
             <source>{folder} doesn't contain {file}.</source>
             <translation>{folder} enthält {file} nicht.</translation>
+        </message>
+        <message>
+            <source>{folder} has more Python files than a model needs ({count}).</source>
+            <translation>{folder} enthält mehr Python-Dateien, als ein Modell braucht ({count}).</translation>
         </message>
         <message>
             <source>{folder} has more than {most} files.</source>
