@@ -24,6 +24,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
+from lora_studio.core.system.foreign_files import read_text
 
 _NAMES: dict[TextSource, str] = {"base": "Base", "tuned": "Tuned", "gguf": "GGUF"}
 
@@ -92,7 +93,7 @@ def prepare(folder: Path | None) -> Path:
 
 def load_expectation(file: Path) -> Expectation:
     """Read `expect.toml`; raises OSError, KeyError, TypeError, or ValueError if the file isn't valid."""
-    raw: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
+    raw: dict[str, Any] = tomllib.loads(read_text(file))
     return Expectation(
         showcase=tuple(raw["showcase"]),
         groups=tuple(

@@ -18,6 +18,7 @@ from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.server.terms import RenderRequest
 
@@ -133,7 +134,7 @@ def _request(file: Path, system: str, think: bool | None) -> RenderRequest:
 
 def _read(file: Path) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+        return sys.stdin.read() if str(file) == "-" else read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise fail(
             "template.unreadable",

@@ -13,6 +13,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import open_own
 from lora_studio.setup.tools import kill_tree
 
 #: Seconds between two reads of the events file.
@@ -35,7 +36,7 @@ class WatchedRun:
     def send(self, command: Command) -> None:
         """Append a control command to the run's mailbox; raises ProblemError if that fails."""
         try:
-            with self._run.mailbox_file.open("ab") as file:
+            with open_own(self._run.mailbox_file, "ab") as file:
                 file.write(events.to_line(command).encode() + b"\n")
         except OSError as error:
             raise fail(

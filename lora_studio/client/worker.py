@@ -32,6 +32,7 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import open_own
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.setup import engines
 from lora_studio.setup.environment import build_child_environment, is_frozen
@@ -69,7 +70,7 @@ class Worker:
         log = run.log_file if run else paths.get_log_folder() / "worker.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab" if run else "wb") as output:
+            with open_own(log, "ab" if run else "wb") as output:
                 command, engine_environment = get_launch_settings()
                 process = subprocess.Popen(
                     command,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import field_validator
+
 from lora_studio.core.lora import adapters
-from lora_studio.core.spec import Spec, setting
+from lora_studio.core.spec import Spec, check_text, setting
 
 
 class MergingSpec(Spec):
@@ -61,6 +63,13 @@ class MergingSpec(Spec):
         advanced=True,
         help_topic="merging",
     )
+
+    @field_validator("further")
+    @classmethod
+    def _check_further(cls, further: tuple[str, ...]) -> tuple[str, ...]:
+        for adapter in further:
+            check_text(adapter.rpartition("=")[0] or adapter, is_path=True)
+        return further
 
     def resolve_further(self, folder: Path) -> tuple[str, ...]:
         """Return the additional adapters with absolute paths; raises ProblemError for an invalid

@@ -17,6 +17,7 @@ from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json
 
 #: The most columns side by side.
 COLUMNS = 3
@@ -162,7 +163,7 @@ class Playground:
         for file in self.folder.glob("conversation-*.json"):
             try:
                 changed = file.stat().st_mtime_ns
-                dated.append((changed, Conversation.model_validate_json(file.read_bytes())))
+                dated.append((changed, Conversation.model_validate_json(read_bytes(file))))
             except (OSError, ValidationError):
                 continue
         return [each for _, each in sorted(dated, key=lambda pair: -pair[0])]
@@ -179,7 +180,7 @@ class Playground:
         """Return every vote so far; raises ProblemError if the file can't be read, so that no vote
         is overwritten."""
         try:
-            content = json.loads(self.votes_file.read_text("utf-8"))
+            content = read_json(self.votes_file, MAX_LARGE)
             return [Vote.model_validate(each) for each in content["votes"]]
         except FileNotFoundError:
             return []

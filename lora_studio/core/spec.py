@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import os
 import types
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from lora_studio.core.messages import Template
+
+#: Longest path and longest name in it, in bytes, of every supported file system.
+_MAX_PATH, _MAX_NAME = 4000, 255
 
 Kind = Literal["choice", "flag", "integer", "number", "text", "path", "list"]
 
@@ -20,6 +25,16 @@ class Spec(BaseModel):
     """Base of the six specs: immutable, closed, every field with a title and a description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _check_text(cls, value: Any, info: ValidationInfo) -> Any:
+        extra = cls.model_fields[info.field_name or ""].json_schema_extra
+        is_path = isinstance(extra, dict) and bool(extra.get("path"))
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, str):
+                check_text(item, is_path=is_path)
+        return value
 
 
 def setting(
@@ -65,6 +80,22 @@ def value_error(fault: Template) -> ValueError:
     """Return the error that a validator of a spec raises: `fault` follows the value, as in “is not
     a name”."""
     return ValueError(fault)
+
+
+def check_text(value: str, *, is_path: bool) -> str:
+    """Return the text; raises ValueError if no file or program could take it."""
+    if "\0" in value:
+        raise value_error("contains a null character")
+    if is_path:
+        if len(os.fsencode(value)) > _MAX_PATH or any(
+            len(os.fsencode(part)) > _MAX_NAME for part in value.replace("\\", "/").split("/")
+        ):
+            raise value_error("is longer than a path can be")
+        try:
+            Path(value).expanduser()
+        except RuntimeError:
+            raise value_error("begins with ~ and an unknown user") from None
+    return value
 
 
 @dataclass(frozen=True)

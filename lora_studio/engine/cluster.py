@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError
@@ -30,7 +30,7 @@ class TextChannel(Channel):
 
     ending: events.Ending | None = None
 
-    def _mirror(self, pipe: BinaryIO) -> None:
+    def _mirror(self, pipe: IO[bytes]) -> None:
         while (line := self._lines.get()) is not None:
             event = events.parse(line)
             if isinstance(event, events.Ending):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_bytes
 
 #: Maximum number of recent projects and of recent data sources.
 _RECENT = 12
@@ -65,7 +66,7 @@ class Preferences(BaseModel):
     def load(cls) -> Preferences:
         """Return the saved preferences, or defaults if there are none or they are invalid."""
         try:
-            return cls.model_validate_json(paths.get_window_file().read_bytes())
+            return cls.model_validate_json(read_bytes(paths.get_window_file()))
         except (OSError, ValidationError):
             return cls()
 

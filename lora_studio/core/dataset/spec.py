@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from lora_studio.core.spec import Spec, setting
+from lora_studio.core.spec import Spec, check_text, setting
 
 #: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
 #: or answers labeled good or bad.
@@ -121,7 +121,9 @@ class DataSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(min_length=1)
+    path: Annotated[str, AfterValidator(lambda path: check_text(path, is_path=True))] = Field(
+        min_length=1
+    )
     format: Literal["auto"] | RowFormat = "auto"
     mapping: dict[str, str] = Field(default_factory=dict)
     weight: float = Field(1.0, gt=0.0, le=100.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.spec import get_facts
+from lora_studio.core.system.foreign_files import read_json
 
 CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -45,7 +45,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             "The folder {path} doesn't exist.", "Choose it again if it was moved.", path=str(folder)
         )
     try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        config = read_json(folder / CONFIG)
     except (OSError, ValueError):
         config = None
     if not isinstance(config, dict) or not (folder / _WEIGHTS).is_file():

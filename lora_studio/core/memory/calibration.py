@@ -13,6 +13,7 @@ from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.protocol.events import Device
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.system import files, paths
+from lora_studio.core.system.foreign_files import read_bytes
 
 #: Bounds of the factor, which each run moves only half the way: one odd run, or another program's
 #: memory, should not spoil every later estimate.
@@ -120,7 +121,7 @@ def get_path() -> Path:
 def load() -> MachineCalibration:
     """Read the calibration; empty if the file is missing or damaged. Later runs fill it again."""
     try:
-        return MachineCalibration.model_validate_json(get_path().read_bytes())
+        return MachineCalibration.model_validate_json(read_bytes(get_path()))
     except (OSError, ValidationError):
         return MachineCalibration()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio.core.system import paths
+from lora_studio.core.system.foreign_files import read_bytes
 
 
 class _Preferences(BaseModel):
@@ -20,7 +21,7 @@ class _Preferences(BaseModel):
 def list_added_folders() -> tuple[str, ...]:
     """Return the added folders in order; none if the preferences are missing or unreadable."""
     try:
-        return _Preferences.model_validate_json(paths.get_window_file().read_bytes()).model_folders
+        return _Preferences.model_validate_json(read_bytes(paths.get_window_file())).model_folders
     except (OSError, ValidationError):
         return ()
 

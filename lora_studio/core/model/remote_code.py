@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
+from lora_studio.core.system.foreign_files import read_json
 
 #: Files whose `auto_map` names classes that transformers would import from the folder.
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json")
@@ -70,7 +70,7 @@ def untrusted_problem(code: ForeignCode) -> Problem:
 def _read_references(file: Path) -> list[str]:
     """Return the classes that a configuration's `auto_map` names, as "[REPOSITORY--]MODULE.CLASS"."""
     try:
-        classes = json.loads(file.read_text("utf-8")).get("auto_map") or {}
+        classes = read_json(file).get("auto_map") or {}
     except (OSError, ValueError, AttributeError, RecursionError):
         return []  # loading reports an unreadable file
     values: list[Any] = list(classes.values()) if isinstance(classes, dict) else [classes]

@@ -23,6 +23,9 @@ _FAULTS = {
     "list": "{title}: {value} isn't a list.",
 }
 
+#: Characters of a value that a message shows.
+_MAX_SHOWN = 200
+
 
 def describe_error(about: FieldFacts, detail: ErrorDetails) -> Text:
     """Return what pydantic found wrong with a field's value, with passwords masked."""
@@ -78,4 +81,5 @@ def _mask_value(value: object) -> str:
     if isinstance(value, float):
         return formatting.format_setting(value)
     printed = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", printed)
+    masked = re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", printed[:_MAX_SHOWN])
+    return masked if len(printed) <= _MAX_SHOWN else f"{masked}…"

@@ -18,13 +18,14 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.messages import listed, text
+from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
 from lora_studio.core.spec import Spec, get_facts
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.training.spec import TrainingSpec
 
 SUFFIX = ".lorastudio"
@@ -201,7 +202,7 @@ def load(path: Path) -> Draft:
     """Read a project file or folder; raises ProblemError only when there is no file to read."""
     file = find_file(path)
     try:
-        content = file.read_bytes().decode("utf-8-sig")
+        content = read_bytes(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = (
             describe_os_error(error) if isinstance(error, OSError) else text("it isn't UTF-8 text")
@@ -217,15 +218,19 @@ def load(path: Path) -> Draft:
     draft = Draft(name=file.stem, path=file)
     try:
         document: dict[str, Any] = tomlkit.parse(content).unwrap()
-    except tomlkit.exceptions.ParseError as error:
+    except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError) as error:
         draft.loaded_problems.append(
             problem_of(
                 "project.syntax",
                 "The project file isn't valid TOML: {reason}.",
                 "Fix this line in a text editor. If you save the project here, the broken file is kept "
                 "with the suffix .bak.",
-                where=Where(file=str(file), line=error.line, column=error.col),
-                reason=str(error),
+                where=Where(
+                    file=str(file),
+                    line=getattr(error, "line", None),
+                    column=getattr(error, "col", None),
+                ),
+                reason=_describe_syntax_error(error),
             )
         )
         draft.keep_backup = True
@@ -233,6 +238,10 @@ def load(path: Path) -> Draft:
     draft.lines = _find_line_numbers(content)
     _fill(draft, document)
     return draft
+
+
+def _describe_syntax_error(error: Exception) -> Text | str:
+    return text("it is nested too deeply") if isinstance(error, RecursionError) else str(error)
 
 
 def find_file(path: Path) -> Path:

@@ -25,6 +25,7 @@ from lora_studio.core.system.files import (
     link_file,
     write_atomic,
 )
+from lora_studio.core.system.foreign_files import read_text
 
 #: Names in the folder.
 MODEL, DATA, START = "model", "data", "start"
@@ -224,7 +225,7 @@ def _build_files(project: Project) -> dict[str, str]:
     }
     contents = {}
     for name in (COMMAND, JOB, README):
-        text = (folder / name).read_text("utf-8")
+        text = read_text(folder / name)
         for mark, value in values.items():
             text = text.replace(mark, value)
         contents[name] = text

@@ -21,6 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import StateFold
 from lora_studio.core.spec import get_facts
+from lora_studio.core.system.foreign_files import read_text
 
 #: The events that a summary uses, as they appear in a line; other lines are not parsed.
 _SUMMARIZED = tuple(
@@ -61,7 +62,7 @@ class FrozenSettings:
 def read_frozen_settings(run: RunFolder) -> FrozenSettings:
     """Return the non-default settings of a run, unchecked; raises ProblemError."""
     try:
-        document = tomllib.loads(run.project_file.read_text("utf-8"))
+        document = tomllib.loads(read_text(run.project_file))
     except FileNotFoundError:
         raise _unreadable_error(
             "The folder has no project.toml: it isn't a run, or creating it was interrupted."

@@ -29,6 +29,7 @@ from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_bytes, read_json, read_text
 from lora_studio.core.system.locks import FileLock
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
@@ -160,7 +161,8 @@ class RunFolder:
         without any."""
         if not self.heldout_file.is_file():
             return []
-        rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])
+        rows = map(json.loads, read_text(self.heldout_file, MAX_LARGE).split("
+")[:-1])
         return [
             Sample("text", text=row["text"])
             if "text" in row
@@ -272,7 +274,7 @@ class RunFolder:
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest, empty if there is none yet."""
         try:
-            content = json.loads(self.manifest_file.read_text("utf-8"))
+            content = read_json(self.manifest_file)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -287,7 +289,7 @@ class RunFolder:
     def read_about(self) -> RunAnnotations:
         """Return the user's annotations of the run; empty if they are missing or damaged."""
         try:
-            return RunAnnotations.model_validate_json(self.about_file.read_bytes())
+            return RunAnnotations.model_validate_json(read_bytes(self.about_file))
         except (OSError, ValidationError):
             return RunAnnotations()
 
@@ -330,7 +332,7 @@ class RunFolder:
         if not self.is_running():
             return None
         try:
-            return int(json.loads(self.lock_file.read_text("utf-8"))["pid"])
+            return int(read_json(self.lock_file)["pid"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import open_own
 
 #: Environment variable in which the window passes the guard to a worker.
 VARIABLE = "LORA_STUDIO_GUARD"
@@ -42,7 +43,7 @@ class Guard:
             environment.pop(name, None)
             if value is not None:
                 environment[name] = value
-        with run.log_file.open("ab") as log:
+        with open_own(run.log_file, "ab") as log:
             process = subprocess.Popen(
                 [*self.command, str(run.path)],
                 stdin=subprocess.DEVNULL,

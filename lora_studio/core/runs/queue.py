@@ -18,6 +18,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.locks import FileLock
 
 #: Files in the runs folder.
@@ -52,7 +53,7 @@ class QueueFile(BaseModel):
 def load(runs: Path) -> QueueFile:
     """Return the queue of a runs folder; empty if there is none or the file is damaged."""
     try:
-        stored = QueueFile.model_validate_json((runs / FILE).read_bytes())
+        stored = QueueFile.model_validate_json(read_bytes(runs / FILE))
     except (OSError, ValidationError):
         return QueueFile()
     entries = (

@@ -12,6 +12,7 @@ from typing import IO
 
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.system.foreign_files import UnsafeFileError
 
 #: Bytes per copied chunk: a few hundredths of a second on a typical disk.
 _PIECE = 8 * 2**20
@@ -110,7 +111,7 @@ def link_or_copy(
 
 def describe_os_error(error: BaseException) -> Text | str:
     """Return why a file can't be used: our reason, or the system's without error number and path."""
-    if isinstance(error, InvalidContentError):
+    if isinstance(error, InvalidContentError | UnsafeFileError):
         return error.reason
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(reason).splitlines()[0].rstrip(".")

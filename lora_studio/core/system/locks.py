@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from lora_studio.core.system.foreign_files import open_own, read_json
+
 #: Seconds between two attempts to acquire a lock.
 _INTERVAL = 0.05
 
@@ -36,7 +38,7 @@ class FileLock:
         A process that only checks the lock also holds it for a moment.
         """
         until = time.monotonic() + seconds
-        file = self._path.open("a+b")
+        file = open_own(self._path, "ab+")
         while not _try_lock(file):
             if time.monotonic() >= until:
                 file.close()
@@ -79,7 +81,7 @@ class FileLock:
     def is_held(self) -> bool:
         """Return whether any process holds the lock now."""
         try:
-            file = self._path.open("r+b")
+            file = open_own(self._path, "rb+")
         except OSError:
             return False
         with file:
@@ -87,7 +89,7 @@ class FileLock:
 
     def _content(self) -> dict[str, Any]:
         try:
-            content = json.loads(self._path.read_text("utf-8"))
+            content = read_json(self._path)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import read_json, read_text
 
 #: Assumed tokens of a template file without a tokenizer_config.json next to it.
 USUAL_BOS, USUAL_EOS = "<s>", "</s>"
@@ -63,7 +64,7 @@ def read_source(
 
 def _read_file(path: Path) -> str:
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise fail(
             "template.unreadable",
@@ -131,7 +132,7 @@ def _has_add_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
 def _read_json(file: Path) -> dict[str, Any]:
     """Return the object in a file, {} if the file does not exist."""
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = read_json(file)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

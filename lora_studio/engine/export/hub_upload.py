@@ -16,6 +16,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.engine.hub.errors import get_network_errors
 from lora_studio.engine.model.folder import read_license
 from lora_studio.engine.runtime.channel import JobContext
@@ -98,7 +99,7 @@ def _get_contents(project: Project, files: list[Path]) -> dict[str, Path | bytes
     contents: dict[str, Path | bytes] = {file.name: file for file in files}
     for file in files:
         if file.name == "adapter_config.json":
-            config: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            config: dict[str, Any] = read_json(file)
             base = model_card.get_base_id(project)
             config["base_model_name_or_path"] = base or Path(project.model.source).name
             contents[file.name] = (json.dumps(config, indent=2) + "\n").encode()
@@ -131,7 +132,7 @@ def _get_size(content: Path | bytes) -> int:
 
 def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
     try:
-        selftest: dict[str, Any] = json.loads(run.selftest_file.read_text("utf-8"))
+        selftest: dict[str, Any] = read_json(run.selftest_file, MAX_LARGE)
     except (OSError, ValueError):
         selftest = {}
     manifest = run.read_manifest()

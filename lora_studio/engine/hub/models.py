@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from lora_studio.core.messages import text
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.hub import download
 from lora_studio.engine.hub.errors import (
     get_unreachable_errors,
@@ -206,7 +206,7 @@ def _get_repository_folder(repository: str) -> Path:
 def read_weight_names(folder: Path) -> set[str]:
     """Return the names of the weight files that a model's index lists; empty without an index."""
     try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text("utf-8"))
+        index = read_json(folder / "model.safetensors.index.json")
         return {str(name) for name in index["weight_map"].values()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return set()

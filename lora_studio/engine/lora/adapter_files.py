@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
 
@@ -123,7 +123,7 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings of an adapter; raises ProblemError unless the folder holds a LoRA adapter."""
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))
+        config: dict[str, Any] = read_json(folder / CONFIG)
     except (OSError, ValueError):
         raise fail(
             "merging.no_adapter",

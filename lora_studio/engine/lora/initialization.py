@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -48,7 +49,7 @@ def subtract_initial_adapter(folder: Path, initial: Path) -> None:
         elif "lora_B" in name or "lora_embedding_B" in name:
             state[name] = torch.cat([value, -before[name].to(value)], 1)
     save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
-    config = json.loads((folder / _CONFIG).read_text("utf-8"))
+    config = read_json(folder / _CONFIG)
     # The scale is alpha / rank, or alpha / √rank with rsLoRA.
     factor = 2**0.5 if config["use_rslora"] else 2
     config["r"] *= 2

@@ -12,6 +12,7 @@ import torch
 
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging.plan import MergedTensor, find_tied_embedding
 from lora_studio.engine.model import safetensors_files
@@ -111,7 +112,7 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
     known = read_config(merged)
     settings = {name: known[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if known.get(name) is not None}  # fmt: skip
     if file.is_file():
-        settings = json.loads(file.read_text("utf-8"))
+        settings = read_json(file)
     before = settings.get("eos_token_id")
     ids = list(before) if isinstance(before, list) else [] if before is None else [before]
     missing = [end for end in generation.create_turn_end_criteria(tokenizer).ids if end not in ids]
@@ -123,7 +124,7 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings of a model; raises ProblemError when the folder has none."""
     try:
-        content: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+        content: dict[str, Any] = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise fail(
             "model.no_config",

@@ -19,6 +19,7 @@ import torch
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
 from lora_studio.engine.merging.deltas import Apply
@@ -79,7 +80,7 @@ class ShardRecord:
         self._file, self._folder, self._key = folder / RECORD, folder, key
         self._sums: dict[str, str] = {}
         try:
-            record = json.loads(self._file.read_text("utf-8"))
+            record = read_json(self._file)
             if record["key"] == key:
                 self._sums = dict(record["shards"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -5,7 +5,6 @@ weights.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import read_bytes, read_json, read_text
 from lora_studio.engine.model import safetensors_header
 
 _SOURCE = Where(step="model", field="source")
@@ -69,7 +69,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the content of config.json; raises ProblemError when it is missing or broken."""
     file = folder / "config.json"
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = read_json(file)
     except FileNotFoundError:
         raise fail(
             "model.not_a_model",
@@ -104,7 +104,7 @@ def get_identity(folder: Path) -> dict[str, Any]:
     `hash` covers the configuration and, of each weight file, name, size, header and 16 samples of
     64 KiB; `commit` is the Hub's when the folder is a snapshot of the Hub.
     """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    digest = hashlib.sha256(read_bytes(folder / "config.json"))
     size = 0
     for file in sorted(folder.glob("*.safetensors")):
         length = file.stat().st_size
@@ -150,7 +150,7 @@ def read_license(folder: Path) -> str | None:
     import yaml
 
     try:
-        card = (folder / "README.md").read_text("utf-8")
+        card = read_text(folder / "README.md")
         front_matter = card.split("---", 2)[1] if card.startswith("---") else ""
         metadata = yaml.safe_load(front_matter)
     except (OSError, yaml.YAMLError, UnicodeDecodeError, IndexError):

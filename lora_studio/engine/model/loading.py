@@ -26,6 +26,7 @@ from lora_studio.core.model import remote_code
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import sources
@@ -366,6 +367,6 @@ def has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     try:
-        return '"chat_template"' in (folder / "tokenizer_config.json").read_text("utf-8")
+        return '"chat_template"' in read_text(folder / "tokenizer_config.json")
     except OSError:
         return False

@@ -24,6 +24,7 @@ import torch
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.model import safetensors_header
 
 INDEX = "model.safetensors.index.json"
@@ -238,7 +239,7 @@ def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, c
 def _list_files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
         try:
-            names = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()
+            names = read_json(folder / INDEX)["weight_map"].values()
         except (ValueError, KeyError, AttributeError) as error:
             raise _unreadable_file_error(folder / INDEX, text("it lists no files")) from error
         return [folder / name for name in dict.fromkeys(names)]

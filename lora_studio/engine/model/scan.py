@@ -5,7 +5,6 @@ Reads configurations and headers only; neither torch nor transformers is importe
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from lora_studio.core.model.catalog import (
 from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.hub import models
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import gguf_header
@@ -109,7 +109,7 @@ def _get_title(folder: Path, top: Path) -> str:
 def read_folder_entry(folder: Path, location: ModelLocation) -> ModelEntry | None:
     """Return the model in a folder; None if its config.json doesn't describe a model."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return None
     if not isinstance(config, dict) or not (
@@ -311,7 +311,7 @@ def _scan_ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
     for manifest in sorted(path for path in registry.rglob("*") if path.is_file()):
         job.check()
         try:
-            layers = json.loads(manifest.read_text("utf-8"))["layers"]
+            layers = read_json(manifest)["layers"]
             kinds = {str(layer["mediaType"]).rpartition(".")[2]: layer for layer in layers}
         except (OSError, ValueError, KeyError, TypeError):
             continue

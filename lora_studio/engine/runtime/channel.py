@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from pydantic import BaseModel, ValidationError
 
 from lora_studio.core.messages import Template, Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import open_own
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 
 #: Seconds between two readings of a run's mailbox.
@@ -41,13 +42,13 @@ class Channel:
         self._pump = threading.Thread(target=self._mirror, args=(pipe,), daemon=True)
         os.dup2(2, 1)
         sys.stdout = sys.stderr
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
         self._pump.start()
 
     def open_run(self, run: RunFolder) -> None:
         """Also write to the run's events file, starting on a new line."""
-        file = run.events_file.open("ab+", buffering=0)
+        file = open_own(run.events_file, "ab+", buffering=0)
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -74,7 +75,7 @@ class Channel:
         self._lines.put(None)
         self._pump.join(seconds)
 
-    def _mirror(self, pipe: BinaryIO) -> None:
+    def _mirror(self, pipe: IO[bytes]) -> None:
         is_pipe_closed = False
         while (line := self._lines.get()) is not None:
             if not is_pipe_closed:
@@ -84,7 +85,7 @@ class Channel:
                     is_pipe_closed = True
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
+def _write_all(file: IO[bytes], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
@@ -139,7 +140,7 @@ class Inbox:
         flags = self.get_flags(command.id)
         (flags.pause if isinstance(command, commands.Train) else flags.cancel).set()
 
-    def read_pipe(self, stream: BinaryIO) -> None:
+    def read_pipe(self, stream: IO[bytes]) -> None:
         """Start the thread that reads commands until the parent closes its end."""
 
         def read() -> None:

@@ -31,6 +31,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.engine import generation
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.export.gguf import conversion
@@ -147,7 +148,7 @@ def _compute_fingerprint(folder: RunFolder) -> str:
 def _read_earlier(folder: RunFolder) -> dict[str, Any] | None:
     """Return the saved result, reduced to the merged stage, if it is still valid."""
     try:
-        report: dict[str, Any] = json.loads(folder.selftest_file.read_text("utf-8"))
+        report: dict[str, Any] = read_json(folder.selftest_file, MAX_LARGE)
         stages = [stage for stage in report["stages"] if stage["stage"] == "merged"]
         answers = [
             {key: entry[key] for key in ("prompt", "base + adapter", "merged")}

@@ -21,6 +21,7 @@ from lora_studio.core.problems import InvalidContentError, Problem, Where, warni
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -88,7 +89,7 @@ def write_adapter(
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises ValueError, OSError or a reader's own error if it is damaged."""
-    entries = json.loads((folder / _ENTRIES).read_text("utf-8"))
+    entries = read_json(folder / _ENTRIES)
     for name, expected in entries["files"].items():
         size, checksum = expected if isinstance(expected, list) else (expected, None)
         if (folder / name).stat().st_size != size:

@@ -13,6 +13,7 @@ from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine import generation
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -137,7 +138,7 @@ class Sampler:
         shown = [prompt.shown for prompt in self.prepare_prompts()]
         file = self._run.samples_file
         request = {"prompts": shown, "tokens": self._spec.sample_tokens}
-        saved = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        saved = read_json(file) if file.is_file() else {}
         is_same = request.items() <= saved.items()
         if answers := self._from_first_rank(saved.get("base") if is_same else None):
             return list(zip(shown, answers, strict=True))

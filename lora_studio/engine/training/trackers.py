@@ -24,6 +24,7 @@ from lora_studio.core.problems import ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.core.training.trackers import PACKAGES, TITLES, check_installed
 from lora_studio.engine.runtime.channel import JobContext
@@ -78,7 +79,7 @@ class TrackerInfo:
         file = self.run.trackers / f"{name}-run.txt"
         if not file.is_file():
             file.write_text(create(), "utf-8")
-        return file.read_text("utf-8")
+        return read_text(file)
 
 
 def get_missing_packages() -> tuple[str, ...]:

@@ -37,6 +37,10 @@ def test_every_field_has_title_description_and_bounds(step: str, facts: FieldFac
         assert set(facts.choices) >= {facts.default}
 
 
+#: No file or program takes a null character, and a lone surrogate is no text.
+_CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+
+
 def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
     low, high = facts.minimum or 0, facts.maximum or 0
     match facts.kind:
@@ -53,10 +57,10 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
         case "list" if facts.name == "own_ranks":
             return st.lists(st.sampled_from(["q_proj=8", "v_proj=4:8"]), unique=True)
         case "list":
-            return st.lists(st.text(min_size=1, max_size=20))
+            return st.lists(st.text(_CHARACTERS, min_size=1, max_size=20))
     if facts.name in ("device", "ollama_name", "ollama_host", "revision", "blocks"):
         return st.just(facts.default)
-    return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+    return st.text(_CHARACTERS, max_size=40)
 
 
 @given(data=st.data())

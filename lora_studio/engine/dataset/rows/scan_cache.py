@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.engine.runtime import disk
 
@@ -37,7 +38,7 @@ def read_facts(key: str) -> str | None:
     file = get_root_folder() / "keys" / key
     try:
         os.utime(file)
-        return file.read_text("utf-8")
+        return read_text(file)
     except OSError:
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.dataset.reasons import load_reason
 from lora_studio.engine.tokens.encoder import TokenizedText
 
@@ -42,7 +42,7 @@ class TokenTable:
 
     def __init__(self, folder: Path) -> None:
         """Open a folder that `tokenize` wrote."""
-        about = json.loads((folder / "about.json").read_text("utf-8"))
+        about = read_json(folder / "about.json")
         self.digest: str = about["digest"]
         self.rows_read: int = about["rows"]
         self.skipped = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from importlib import metadata
@@ -14,6 +13,7 @@ from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, find_on_path, 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -113,7 +113,7 @@ def choose_model_name(name: str, merged: Path) -> str:
 
 def _strips_white_space(merged: Path) -> bool:
     try:
-        added = json.loads((merged / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+        added = read_json(merged / "tokenizer.json", MAX_LARGE)["added_tokens"]
     except (OSError, ValueError, KeyError):
         return False
     rstrip = {token["content"] for token in added if token.get("rstrip")}
@@ -227,5 +227,5 @@ def _find_error_line(ended: child_process.ChildExit) -> str:
 
 
 def _read_architecture(merged: Path) -> str:
-    config: dict[str, Any] = json.loads((merged / "config.json").read_text("utf-8"))
+    config: dict[str, Any] = read_json(merged / "config.json")
     return ", ".join(config.get("architectures") or [config.get("model_type", "unknown")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
@@ -17,6 +16,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.proof_cases import generate_conversations
@@ -38,7 +38,7 @@ def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool)
     With `anyway` the loss of a low-bit quantization is accepted, but never another fault.
     """
     try:
-        stages: list[dict[str, Any]] = json.loads(run.selftest_file.read_text("utf-8"))["stages"]
+        stages: list[dict[str, Any]] = read_json(run.selftest_file, MAX_LARGE)["stages"]
     except (OSError, ValueError, KeyError):
         return  # not tested, by the user's choice
     failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}

@@ -31,6 +31,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
@@ -329,7 +330,7 @@ def _read_failure(rendezvous: Rendezvous, status: int) -> Problem:
     """Return what a rank that ended left behind, with the rank named."""
     process = _describe(rendezvous)
     try:
-        problem = Problem.model_validate_json(rendezvous.problem_file.read_bytes())
+        problem = Problem.model_validate_json(read_bytes(rendezvous.problem_file))
     except (OSError, ValueError):
         return error(
             "training.rank_died",

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.chat import AnySpeaker, OllamaSpeaker
 from lora_studio.core.runs import speakers
+from lora_studio.core.system.foreign_files import read_text
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.result_view import ExportResult
@@ -86,6 +87,6 @@ class ResultsCard(Card):
 
     def _read_modelfile(self) -> str:
         try:
-            return self.state.run.modelfile.read_text("utf-8") if self.state.run else ""
+            return read_text(self.state.run.modelfile) if self.state.run else ""
         except OSError:
             return ""

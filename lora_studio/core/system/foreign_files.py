@@ -1,0 +1,82 @@
+"""Open files that somebody else may have prepared: in projects, runs, models and adapters.
+
+Reads are bounded, and only of regular files: a link to /dev/zero never ends, and a pipe blocks. Files
+that are appended to or truncated must not be links, which may lead to any file of the user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from lora_studio.core.messages import Template, text
+from lora_studio.core.problems import InvalidContentError
+
+#: Largest file of settings, of one record or of a model's card that is read, in bytes.
+MAX_SMALL = 16_000_000
+
+#: Largest tokenizer, list of held-out rows or list of answers, in bytes.
+MAX_LARGE = 256_000_000
+
+
+class UnsafeFileError(OSError):
+    """Raised for a file that isn't opened; `reason` completes a sentence."""
+
+    def __init__(self, path: Path, reason: Template, **values: Any) -> None:
+        """Store the file and the reason: a template with `values` for its fields."""
+        self.reason = text(reason, **values)
+        super().__init__(f"{path}: {self.reason}")
+
+
+def open_own(path: Path, mode: Literal["ab", "wb", "ab+", "rb+"], buffering: int = -1) -> IO[Any]:
+    """Open a file that this program writes into a project; raises OSError if it is a link."""
+
+    def open_unlinked(name: str, flags: int) -> int:
+        if path.is_symlink():
+            raise UnsafeFileError(path, "it is a link to another file")
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        return _require_regular(path, os.open(name, flags, 0o666))
+
+    return open(path, mode, buffering, opener=open_unlinked)
+
+
+def read_bytes(path: Path, limit: int = MAX_SMALL) -> bytes:
+    """Return the content of a file; raises OSError, also if it has more than `limit` bytes."""
+
+    def open_regular(name: str, flags: int) -> int:
+        return _require_regular(path, os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+    with open(path, "rb", opener=open_regular) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise UnsafeFileError(path, "it is larger than {limit:size}", limit=limit)
+    return bytes(content)
+
+
+def read_text(path: Path, limit: int = MAX_SMALL, errors: str = "strict") -> str:
+    """Return the UTF-8 text of a file; raises OSError and ValueError."""
+    return read_bytes(path, limit).decode("utf-8", errors)
+
+
+def read_json(path: Path, limit: int = MAX_SMALL) -> Any:
+    """Return the JSON content of a file; raises OSError and ValueError."""
+    return parse_json(read_bytes(path, limit))
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Return the value of a JSON text; raises ValueError, also if it is nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise InvalidContentError("it is nested too deeply") from None
+
+
+def _require_regular(path: Path, descriptor: int) -> int:
+    """Return the descriptor of a regular file; closes it and raises OSError otherwise."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafeFileError(path, "it isn't a regular file")
+    return descriptor
