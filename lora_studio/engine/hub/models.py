@@ -10,7 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from lora_studio.core.messages import text
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.model.weight_index import list_weight_files
 from lora_studio.engine.hub import download
 from lora_studio.engine.hub.errors import (
     get_unreachable_errors,
@@ -206,7 +206,6 @@ def _get_repository_folder(repository: str) -> Path:
 def read_weight_names(folder: Path) -> set[str]:
     """Return the names of the weight files that a model's index lists; empty without an index."""
     try:
-        index = read_json(folder / "model.safetensors.index.json")
-        return {str(name) for name in index["weight_map"].values()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return set(list_weight_files(folder))
+    except (OSError, ValueError):
         return set()

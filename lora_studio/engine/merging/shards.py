@@ -17,6 +17,7 @@ import numpy
 import torch
 
 from lora_studio.core.messages import text
+from lora_studio.core.model import weight_index
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
@@ -171,7 +172,7 @@ def write_index(shards: Sequence[Shard], folder: Path) -> None:
     file_by_tensor = {output.name: shard.file for shard in shards for output in shard.outputs}
     total = sum(shard.bytes for shard in shards)
     index = {"metadata": {"total_size": total}, "weight_map": file_by_tensor}
-    write_atomic(folder / safetensors_files.INDEX, json.dumps(index, indent=2) + "\n")
+    write_atomic(folder / weight_index.INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def compute_values(output: MergedTensor) -> torch.Tensor:

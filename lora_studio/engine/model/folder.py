@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import Template, Text, text
+from lora_studio.core.model import weight_index
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
@@ -31,6 +32,12 @@ def check_folder(folder: Path) -> Path:
             folder=str(folder),
         )
     check_architecture(folder)
+    if (folder / weight_index.INDEX).is_file():
+        try:
+            weight_index.list_weight_files(folder)
+        except (OSError, ValueError) as error:
+            reason = text("{error}", error=describe_os_error(error))
+            raise unreadable_model_error(folder, reason) from error
     if read_safetensors_headers(folder):
         return folder
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))

@@ -23,11 +23,11 @@ import numpy
 import torch
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.model.weight_index import INDEX, list_weight_files
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.engine.model import safetensors_header
 
-INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 #: Names of data types in the format.
@@ -239,10 +239,10 @@ def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, c
 def _list_files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
         try:
-            names = read_json(folder / INDEX)["weight_map"].values()
-        except (ValueError, KeyError, AttributeError) as error:
-            raise _unreadable_file_error(folder / INDEX, text("it lists no files")) from error
-        return [folder / name for name in dict.fromkeys(names)]
+            return [folder / name for name in list_weight_files(folder)]
+        except (OSError, ValueError) as error:
+            reason = text("{error}", error=describe_os_error(error))
+            raise _unreadable_file_error(folder / INDEX, reason) from error
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     raise fail(
