@@ -123,6 +123,7 @@ def _hold_run(
         return
     run = RunFolder(Path(getattr(command, "run")))  # noqa: B009  # every command that changes a run names it
     run.load_project()  # raises for a folder that is not a run, before anything is written into it
+    run.require_no_links()
     is_after_kill = run.has_run_out_of_memory()
     lock = FileLock(run.lock_file)
     content = {"pid": os.getpid(), "command": command.id, "since": time.time()}

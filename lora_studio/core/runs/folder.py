@@ -271,6 +271,26 @@ class RunFolder:
         except OSError as error:
             raise _not_written_error(self.project_file, describe_os_error(error)) from error
 
+    def require_no_links(self) -> None:
+        """Raise ProblemError if a file or folder of the run is a symbolic link.
+
+        A job writes and deletes in these folders; a link in a run from somebody else could lead it to
+        any folder of the user. Trackers are left out: some link to their latest files.
+        """
+        for parent, folders, files in os.walk(self.path):
+            folder = Path(parent)
+            for name in (*folders, *files):
+                if (folder / name).is_symlink():
+                    raise fail(
+                        "run.link",
+                        "{file} in the run folder is a link. Jobs don't write through links.",
+                        "Replace the link with the files that it leads to, or delete it.",
+                        file=str((folder / name).relative_to(self.path)),
+                        where=Where(file=str(folder / name)),
+                    )
+            if folder == self.path:
+                folders[:] = [name for name in folders if name != self.trackers.name]
+
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest, empty if there is none yet."""
         try:

@@ -18,7 +18,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.engine.hub.errors import get_network_errors
-from lora_studio.engine.model.folder import read_license
+from lora_studio.engine.model.folder import read_license, require_inside
 from lora_studio.engine.runtime.channel import JobContext
 
 _CARD = "README.md"
@@ -81,7 +81,9 @@ _MISSING: dict[What, tuple[Template, Template]] = {
 
 def _get_files(run: RunFolder, what: What) -> list[Path]:
     folder = {"adapter": run.adapter, "merged": run.merged, "gguf": run.gguf}[what]
-    files = sorted(file for file in folder.glob("*") if file.is_file() and file.name != _CARD)
+    files = sorted(
+        require_inside(file) for file in folder.glob("*") if file.is_file() and file.name != _CARD
+    )
     if what == "gguf":
         files = [file for file in files if file.suffix == ".gguf"]
     if not files:

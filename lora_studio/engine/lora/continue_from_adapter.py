@@ -15,6 +15,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.engine.lora import adapter_weights
+from lora_studio.engine.model.folder import require_inside
 
 
 def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Project:
@@ -30,7 +31,7 @@ def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Pro
         starting_adapter.read_config(Path(source))
         with create_folder_atomic(run.start_adapter) as folder:
             for name in (starting_adapter.CONFIG, "adapter_model.safetensors"):
-                shutil.copyfile(Path(source) / name, folder / name)
+                shutil.copyfile(require_inside(Path(source) / name), folder / name)
         run.update_manifest(started_from=source)
     lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
     return project.model_copy(update={"lora": lora})

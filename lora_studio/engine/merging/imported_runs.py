@@ -16,6 +16,7 @@ from lora_studio.core.system.files import create_folder_atomic, link_file, link_
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library, model_files
 from lora_studio.engine.model import safetensors_files, sources
+from lora_studio.engine.model.folder import require_inside
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -38,7 +39,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
         for file in sorted(source.iterdir()):
             if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
                 job.check()
-                shutil.copy2(file, folder / file.name)
+                shutil.copy2(require_inside(file), folder / file.name)
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(sources.resolve(spec, job), folder)
     weights_file = run.adapter / adapter_files.WEIGHTS
@@ -77,7 +78,7 @@ def import_model(run: RunFolder, job: JobContext) -> None:
             if linked and file.suffix == ".safetensors":
                 link_or_copy(file.resolve(), folder / file.name)
             else:
-                shutil.copyfile(file, folder / file.name)
+                shutil.copyfile(require_inside(file), folder / file.name)
     model_files.stop_at_turn_end(run.merged, trust=spec.trust_remote_code)
     run.update_manifest(
         imported={

@@ -16,6 +16,7 @@ from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging.plan import MergedTensor, find_tied_embedding
 from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.folder import require_inside
 
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
 _TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
@@ -50,7 +51,7 @@ def _iter_small_files(folder: Path) -> Iterator[Path]:
             and plain
             and (file.suffix in suffixes or file.name.startswith("LICENSE"))
         ):
-            yield file
+            yield require_inside(file)
 
 
 def write_config(

@@ -105,6 +105,25 @@ def unreadable_model_error(folder: Path, reason: Template | Text) -> ProblemErro
     )
 
 
+def require_inside(file: Path) -> Path:
+    """Return a file to copy or upload; raises ProblemError if it is a link that leads elsewhere.
+
+    Otherwise a folder from somebody else could hand on any file of the user. Links into the cache of
+    the Hugging Face Hub are fine: its snapshots consist of them.
+    """
+    target = file.resolve()
+    is_cached = target.parent.name == "blobs" and "--" in target.parent.parent.name
+    if not file.is_symlink() or is_cached or target.is_relative_to(file.parent.resolve()):
+        return file
+    raise fail(
+        "model.link_outside",
+        "{file} is a link to a file outside of its folder, so it isn't copied.",
+        "If the file belongs there, replace the link with a copy of it. Otherwise, delete the link.",
+        where=Where(file=str(file)),
+        file=file.name,
+    )
+
+
 def get_identity(folder: Path) -> dict[str, Any]:
     """Return a fingerprint of a base model, without reading all of it.
 

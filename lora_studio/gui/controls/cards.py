@@ -21,6 +21,7 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, restyle
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class CardsControl(Control):
     def set_available(self, value: Hashable, available: bool, why_not: str = "") -> None:
         """Enable or disable a card; `why_not` becomes its tooltip."""
         self.cards[value].setEnabled(available)
-        self.cards[value].setToolTip("" if available else why_not)
+        self.cards[value].setToolTip(plain_tip("" if available else why_not))
 
 
 class _Card(QFrame):

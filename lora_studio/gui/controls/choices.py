@@ -23,6 +23,7 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.widgets.basics import FlowLayout, WheelNeedsFocus
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class SegmentsControl(Control):
@@ -67,7 +68,7 @@ class SegmentsControl(Control):
         """Disable these choices; the reason becomes the tooltip."""
         for value, button in self._buttons.items():
             button.setEnabled(value not in reasons)
-            button.setToolTip(localize(reasons.get(value, NO_TEXT)))
+            button.setToolTip(plain_tip(localize(reasons.get(value, NO_TEXT))))
 
     def button(self, value: str) -> QPushButton:
         """Return the button of one choice."""
@@ -133,7 +134,7 @@ class ComboControl(Control):
         for index in range(self.box.count()):
             reason = reasons.get(str(self.box.itemData(index)), NO_TEXT)
             model.item(index).setEnabled(not reason)
-            model.item(index).setToolTip(localize(reason))
+            model.item(index).setToolTip(plain_tip(localize(reason)))
 
     def _choose(self, index: int) -> None:
         self.edited.emit(self.box.itemData(index))

@@ -34,6 +34,7 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing, get_palette, pixmap
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 Style = Literal["auto", "combo", "segments", "text", "chips", "line"]
 
@@ -155,8 +156,8 @@ class FieldEditor(QWidget):
 
     def _describe(self) -> None:
         name_control(self.control, self.facts.title, self.facts.description)
-        self.control.setToolTip(_format_tooltip(self.facts))
-        self.label.setToolTip(_format_tooltip(self.facts))
+        self.control.setToolTip(plain_tip(_format_tooltip(self.facts)))
+        self.label.setToolTip(plain_tip(_format_tooltip(self.facts)))
 
     def _on_opened(self) -> None:
         self._touched = False
@@ -229,7 +230,7 @@ class _Mark(QLabel):
         super().__init__("?", textFormat=Qt.TextFormat.PlainText)
         self.setProperty("role", "help")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setToolTip(tr("About {setting} (F1)").format(setting=about.title))
+        self.setToolTip(plain_tip(tr("About {setting} (F1)").format(setting=about.title)))
         self.setAccessibleName(self.toolTip())
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
 

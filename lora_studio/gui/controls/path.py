@@ -17,6 +17,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.file_dialogs import open_file_dialog
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Name filters of the file dialog, by field name.
 _FILTERS = {
@@ -58,7 +59,7 @@ class PathControl(Control):
         """Show a path as the project has it."""
         self._value = str(value)
         self.line.setText(self._value)
-        self.line.setToolTip(self._value)
+        self.line.setToolTip(plain_tip(self._value))
 
     def commit(self) -> None:
         """Apply what was typed, without quotation marks."""

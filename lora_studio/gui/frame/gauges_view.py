@@ -12,6 +12,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, restyle, row, set_role
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _BAR_WIDTH = 72
 #: Degrees above which NVIDIA's cards slow down to cool.
@@ -127,7 +128,7 @@ class GaugesView(QWidget):
         for part in (self.machine, self.load, self.heat):
             part.setVisible(bool(part.text()))
         description = _describe(sample) if sample else self.memory.text()
-        self.setToolTip(description)
+        self.setToolTip(plain_tip(description))
         self.setAccessibleName(description.replace("\n", "; "))
 
 

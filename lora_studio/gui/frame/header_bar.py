@@ -23,6 +23,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, set_role
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _BAR_WIDTH = 88
 #: Which parts are visible, from the widest layout to the narrowest: the CPU next to a GPU, the saved
@@ -106,7 +107,7 @@ class HeaderBar(QFrame):
         """Show how many runs are queued."""
         self.queue.setVisible(waiting > 0)
         self.queue.setText(tr_n("{n} queued", "{n} queued", waiting))
-        self.queue.setToolTip(tr_n("{n} queued run", "{n} queued runs", waiting))
+        self.queue.setToolTip(plain_tip(tr_n("{n} queued run", "{n} queued runs", waiting)))
         self._make_room()
 
     def show_task(self, doing: str, share: float | None) -> None:
@@ -151,7 +152,7 @@ class HeaderBar(QFrame):
     def set_project(self, name: str, folder: str, *, saved: str) -> None:
         """Show name and folder of the project, and whether it is saved."""
         self._project.setText(name)
-        self._project.setToolTip(folder)
+        self._project.setToolTip(plain_tip(folder))
         self._saved.setText(saved)
         self._make_room()
 

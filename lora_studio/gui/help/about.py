@@ -27,6 +27,7 @@ from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _ICONS = mark("The icons were drawn for LoRA Studio and use the same license, Apache-2.0.")
 
@@ -94,7 +95,7 @@ class AboutDialog(Dialog):
                 (package.name, package.version, package.license_name)
             ):
                 item = QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(plain_tip(text))
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
                 self.table.setItem(row, column_index, item)
         self.table.resizeColumnToContents(0)

@@ -26,6 +26,7 @@ from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Maximum number of characters in the preview; the end is shown, because it matters most in a log.
 _PREVIEW_LENGTH = 60_000
@@ -107,7 +108,7 @@ class DiagnosticsDialog(Dialog):
             )
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked)
-            item.setToolTip(localize(entry.about))
+            item.setToolTip(plain_tip(localize(entry.about)))
             self.list.addItem(item)
         self.save.setEnabled(bool(entries))
         self.list.setCurrentRow(0)

@@ -31,6 +31,7 @@ from lora_studio.gui.help.command_search import KIND_TITLES, SearchEntry, find
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Size, Spacing, body_font, color
 from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _WIDTH, _ROWS = 620, 9
 
@@ -60,7 +61,7 @@ class _Matches(QAbstractListModel):
             case Qt.ItemDataRole.UserRole:
                 return entry
             case Qt.ItemDataRole.ToolTipRole:
-                return entry.detail
+                return plain_tip(entry.detail)
             case Qt.ItemDataRole.AccessibleTextRole:
                 parts = (entry.title, tr(KIND_TITLES[entry.kind]), entry.page, entry.keys)
                 return ", ".join(part for part in parts if part)

@@ -16,6 +16,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, flow_row, label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class PageHeader(QWidget):
@@ -217,7 +218,7 @@ class StepPage(QWidget):
         blocker = self.find_blocker()
         self.header.primary.setEnabled(blocker is None)
         action = tr("{action} (Ctrl+Enter)").format(action=self.header.primary.text())
-        self.header.primary.setToolTip(blocker or action)
+        self.header.primary.setToolTip(plain_tip(blocker or action))
         self.status_changed.emit()
 
 

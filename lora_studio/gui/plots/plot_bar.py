@@ -14,6 +14,7 @@ from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.drawing import MOST_OTHERS
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Stops of the slider: shares of all steps to average over.
 SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.24)
@@ -168,7 +169,7 @@ class PlotBar(QWidget):
             if self.share()
             else tr("Smoothing: off")
         )
-        self.smoothing.setToolTip(description)
+        self.smoothing.setToolTip(plain_tip(description))
         self.smoothing.setAccessibleDescription(description)
 
     @staticmethod

@@ -26,6 +26,7 @@ from lora_studio.gui.plots.trace import Trace, TraceStyle
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import button, flow_row, label, row
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Maximum number of runs in one chart: the number of colors to distinguish them.
 MOST = len(theme.LIGHT.series)
@@ -171,11 +172,13 @@ class RunOverlay(StepPlot):
         """Update the tooltip of the smoothing and what a screen reader says of the plot."""
         share = SMOOTHING[self.smoothing.value()]
         self.smoothing.setToolTip(
-            tr("Smoothing: mean over {share} of all steps").format(
-                share=formatting.format_percent(share)
+            plain_tip(
+                tr("Smoothing: mean over {share} of all steps").format(
+                    share=formatting.format_percent(share)
+                )
+                if share
+                else tr("Smoothing: off")
             )
-            if share
-            else tr("Smoothing: off")
         )
         self.setAccessibleDescription(
             localize(

@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Role, Spacing, set_icon
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 LabelRole = Literal[
     "body", "title", "section", "label", "muted", "caption", "ok", "warn", "error", "accent"
@@ -83,7 +84,7 @@ def tool_button(
 ) -> QToolButton:
     """Return a button with only an icon; `tip` is its tooltip and accessible name."""
     tool_button = QToolButton(autoRaise=True)
-    tool_button.setToolTip(tip)
+    tool_button.setToolTip(plain_tip(tip))
     tool_button.setAccessibleName(tip)
     set_icon(tool_button, icon, role)
     if on_click is not None:

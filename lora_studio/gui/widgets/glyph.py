@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap
 from lora_studio.gui.widgets.basics import LabelRole, label, row, set_role
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _GLYPHS: dict[Role, str] = {
     "ok": "check", "warn": "warning", "error": "error", "muted": "info", "accent": "info",
@@ -76,7 +77,7 @@ class ElidedLink(QPushButton):
         """Create the link; the tooltip has the full text."""
         super().__init__(text, autoDefault=False)
         self.setProperty("kind", "link")
-        self.setToolTip(tip)
+        self.setToolTip(plain_tip(tip))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     def minimumSizeHint(self) -> QSize:
@@ -137,4 +138,4 @@ class ElidedLabel(QLabel):
 
     def _update_tooltip(self) -> None:
         cut = self.fontMetrics().horizontalAdvance(self.text()) > self.width()
-        self.setToolTip(self.full or (self.text() if cut else ""))
+        self.setToolTip(plain_tip(self.full or (self.text() if cut else "")))

@@ -16,6 +16,7 @@ from lora_studio.gui.theme import Spacing, color, get_palette, get_theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 from lora_studio.gui.widgets.glyph import ElidedLabel
 from lora_studio.gui.widgets.rich_text import RichText, make_block_format, make_text_format
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Maximum number of tokens painted at first; a hundred thousand would take seconds.
 SHOWN = 8000
@@ -50,7 +51,7 @@ class TokenView(QWidget):
         flow = FlowLayout(legend, spacing=Spacing.M)
         for key in (self.total, *self._keys.values()):
             key.setTextFormat(Qt.TextFormat.RichText)
-            key.setToolTip(tr(_HELP) if training else "")
+            key.setToolTip(plain_tip(tr(_HELP) if training else ""))
             flow.addWidget(key)
         for state in _STATES:
             self._keys[state].setVisible(training)
@@ -173,7 +174,7 @@ class _TokenBox(RichText):
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             point = self.viewport().mapFrom(self, event.pos())
             position = self.cursorForPosition(point).position()
-            QToolTip.showText(event.globalPos(), self._token_at(position))
+            QToolTip.showText(event.globalPos(), plain_tip(self._token_at(position)))
             return True
         return super().event(event)
 

@@ -13,6 +13,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
+from lora_studio.gui.widgets.tooltips import plain_tip
 from lora_studio.gui.window.main_window import Window
 
 _PAGE_KEYS = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
@@ -198,7 +199,9 @@ def _add_page_actions(window: Window) -> None:
         action = window.actions_.add(
             f"go_{name}", text, keys, _make_page_opener(window, name), menu=False, project=step
         )
-        window.rail.button(name).setToolTip(f"{title} ({palette_entries.format_shortcut(action)})")
+        window.rail.button(name).setToolTip(
+            plain_tip(f"{title} ({palette_entries.format_shortcut(action)})")
+        )
 
 
 def _set_tooltips(window: Window) -> None:
@@ -211,7 +214,7 @@ def _set_tooltips(window: Window) -> None:
         (window.header.job.open, "job"),
     ):
         keys = palette_entries.format_shortcut(actions[name])
-        widget.setToolTip(f"{actions[name].text().removesuffix('…')} ({keys})")
+        widget.setToolTip(plain_tip(f"{actions[name].text().removesuffix('…')} ({keys})"))
 
 
 def _add_moves(window: Window) -> None:

@@ -18,6 +18,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Role, Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, separator
 from lora_studio.gui.widgets.glyph import Glyph
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _FIXED: tuple[str, Role] = ("check", "ok")
 _SIGNS: dict[str, tuple[str, Role]] = {
@@ -155,7 +156,7 @@ class FindingsView(Control):
     def _fix_button(self, fix: str, fixed: bool, title: Template | Text) -> QWidget:
         widget = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
         widget.setMinimumWidth(96)
-        widget.setToolTip(self._titles.get(fix, fix))
+        widget.setToolTip(plain_tip(self._titles.get(fix, fix)))
         name = tr("Undo fix: {title}") if fixed else tr("Fix: {title}")
         widget.setAccessibleName(name.format(title=title))
         self._buttons[fix] = widget

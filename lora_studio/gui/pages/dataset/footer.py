@@ -14,6 +14,7 @@ from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Maximum number of reasons shown; the filter of the table has all of them.
 _REASONS = 4
@@ -68,7 +69,7 @@ class DatasetFooter(QWidget):
                 icon="warning",
                 role="warn",
             )
-            show.setToolTip(_show_them(skip))
+            show.setToolTip(plain_tip(_show_them(skip)))
             self._flow.addWidget(show)
         hidden = sum(item.count for item in skipped[_REASONS:])
         if hidden:

@@ -22,6 +22,7 @@ from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import color
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Rows per request: enough to fill the screen before the next page is needed.
 PAGE = 100
@@ -155,7 +156,8 @@ class RowModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted") if row.fault or index.column() < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return tr("Skipped: {reason}").format(reason=localize(row.fault)) if row.fault else None
+            skipped = tr("Skipped: {reason}")
+            return plain_tip(skipped.format(reason=localize(row.fault))) if row.fault else None
         return _format_cell(row, index.column()) if _is_text(role) else None
 
     # --- helpers ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
 from lora_studio.gui.widgets.glyph import ElidedLabel
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NOTHING, _TEMPLATE = "", "\0template"
 #: The notation for a line break in a template.
@@ -115,7 +116,7 @@ class SlotEditor(QWidget):
             text = name if name == _NEW_LINE else f"{{{name}}}"
             chip = button(title, kind="")
             chip.setProperty("kind", "chip")
-            chip.setToolTip(tr("Insert {text}").format(text=text))
+            chip.setToolTip(plain_tip(tr("Insert {text}").format(text=text)))
             chip.clicked.connect(self._make_inserter(text))
             self._flow.addWidget(chip)
 

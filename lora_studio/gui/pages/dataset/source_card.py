@@ -19,6 +19,7 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph, StatusLabel
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Minimum confidence of a format that is called certain, and of one that is called likely.
 _SURE, _LIKELY = 0.95, 0.7
@@ -61,7 +62,7 @@ class SourceCard(QFrame):
         )
         times = label(tr("Weight"), "caption")
         times.setBuddy(self.weight)
-        self.weight.setToolTip(tip)
+        self.weight.setToolTip(plain_tip(tip))
         self.weight.setAccessibleName(tr("Weight of this source"))
         self.weight.setAccessibleDescription(tip)
         head = row(
@@ -107,8 +108,10 @@ class SourceCard(QFrame):
         kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
         self._glyph.set_glyph(kind, "muted")
         self.remove.setToolTip(
-            tr("Remove {text} from the dataset (the file isn't deleted)").format(
-                text=self.name.text()
+            plain_tip(
+                tr("Remove {text} from the dataset (the file isn't deleted)").format(
+                    text=self.name.text()
+                )
             )
         )
         self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))

@@ -20,6 +20,7 @@ from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.plain_table import CheckableTableModel
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
@@ -113,7 +114,7 @@ class QuantModel(CheckableTableModel):
             case Qt.ItemDataRole.ForegroundRole:
                 return self._get_color(name, column)
             case Qt.ItemDataRole.ToolTipRole if column == 4 and name in self.tested:
-                return describe_self_test(self.tested[name])
+                return plain_tip(describe_self_test(self.tested[name]))
             case Qt.ItemDataRole.ToolTipRole if column == 2:
                 return self._describe_size_source(name)
             case Qt.ItemDataRole.ToolTipRole:

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 from lora_studio.core.lora.spec import Targets
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Size, Spacing, body_font, color, get_theme
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 BlockColumn = Literal["in", "out", "up", "down", "other"]
 
@@ -255,7 +256,7 @@ class BlockDrawing(QWidget):
         chip = QPushButton(slot.title, self, autoDefault=False)
         chip.setCheckable(True)
         chip.setProperty("kind", "chip")
-        chip.setToolTip(slot.name)
+        chip.setToolTip(plain_tip(slot.name))
         chip.setAccessibleName(slot.name)
         chip.clicked.connect(lambda _=False: self.toggled.emit(self.list_enabled()))
         chip.show()

@@ -38,6 +38,7 @@ from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import StatusLabel
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
 #: Width in pixels that the list needs for all its columns.
@@ -347,7 +348,7 @@ def _format_cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...
 
 def _make_item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
-    item.setToolTip(_format_tooltip(facts, column))
+    item.setToolTip(plain_tip(_format_tooltip(facts, column)))
     if column == _NAME and facts.problem is None:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)

@@ -14,6 +14,7 @@ from lora_studio.core.lora.adapters import LayerFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import body_font, color, get_theme
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _HEIGHT = 120
@@ -111,7 +112,9 @@ class NormBars(QWidget):
     def event(self, event: QEvent) -> bool:
         """Show the values of the bar under the mouse."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            QToolTip.showText(event.globalPos(), self.describe_bar(self._find_bar(event.pos().x())))
+            QToolTip.showText(
+                event.globalPos(), plain_tip(self.describe_bar(self._find_bar(event.pos().x())))
+            )
             return True
         return super().event(event)
 
@@ -124,7 +127,7 @@ class NormBars(QWidget):
         self._at = min(max(self._at + step, 0), len(self._groups) - 1)
         self.setAccessibleDescription(self.describe_bar(self._at))
         position = self.mapToGlobal(self._get_bar_rect(self._at).center().toPoint())
-        QToolTip.showText(position, self.describe_bar(self._at))
+        QToolTip.showText(position, plain_tip(self.describe_bar(self._at)))
         self.update()
 
     def _get_bar_rect(self, bar: int) -> QRectF:

@@ -31,6 +31,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.project.undo import Change
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label, set_role
 from lora_studio.gui.widgets.columns import ResponsiveColumns
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Preset ranks, each with a title and its purpose.
 _RANKS = (
@@ -183,7 +184,9 @@ class LoraPage(StepPage):
             field_editor = self.editors[field]
             field_editor.setEnabled(starting is None)
             field_editor.setToolTip(
-                "" if starting is None else tr("Set by the adapter that training starts from.")
+                plain_tip(
+                    "" if starting is None else tr("Set by the adapter that training starts from.")
+                )
             )
             decided = self.state.get(_STEP, field) if starting is None else getattr(starting, field)
             field_editor.control.show_value(decided)

@@ -26,6 +26,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import StatusLabel
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Title and locations of each source.
 _SOURCES: dict[str, tuple[str, tuple[ModelLocation, ...]]] = {
@@ -279,7 +280,7 @@ class ModelBrowser(QWidget):
                 widget.deleteLater()
         for folder in self._preferences.model_folders:
             chip = button(folder, icon="close")
-            chip.setToolTip(tr("Remove {folder} from the list").format(folder=folder))
+            chip.setToolTip(plain_tip(tr("Remove {folder} from the list").format(folder=folder)))
             chip.setAccessibleName(chip.toolTip())
             chip.clicked.connect(lambda _=False, folder=folder: self.remove_folder(folder))
             self._folders.addWidget(chip)

@@ -35,6 +35,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _BAR, _BAR_WIDTH = 6, 112
 _Index = QModelIndex | QPersistentModelIndex
@@ -159,7 +160,7 @@ class _Lines(QAbstractListModel):
             texts = (entry.title, describe(entry), judge_fit(entry, fit)[0])
             return ", ".join(part for part in texts if part)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return _format_tooltip(entry, fit)
+            return plain_tip(_format_tooltip(entry, fit))
         return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import (
+    QImage,
     QTextBlock,
     QTextCharFormat,
     QTextCursor,
@@ -47,8 +48,12 @@ class AnswerText(GrowingText):
         get_theme().changed.connect(self._format_blocks)
 
     def loadResource(self, kind: int, url: QUrl | str) -> Any:
-        """Return None: resources that an answer links to are never loaded."""
-        return None
+        """Return an empty image or text: what an answer links to is never loaded.
+
+        Without a value, Qt would read the file that the address of an image names.
+        """
+        is_image = kind == QTextDocument.ResourceType.ImageResource.value
+        return QImage(1, 1, QImage.Format.Format_ARGB32) if is_image else ""
 
     def text(self) -> str:
         """Return the raw text of the answer."""

@@ -27,6 +27,7 @@ from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 from lora_studio.gui.widgets.token_view import TokenView
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _SIZE = (760, 520)
 _LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeading
@@ -135,7 +136,7 @@ def _make_tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
         )
         for column, cell in enumerate(cells):
             item = QTableWidgetItem(cell)
-            item.setToolTip(each.name if not column else cell)
+            item.setToolTip(plain_tip(each.name if not column else cell))
             item.setTextAlignment(_RIGHT if column else _LEFT)
             table.setItem(line, column, item)
     return table

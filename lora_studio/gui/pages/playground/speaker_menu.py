@@ -16,6 +16,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing, get_palette, pixmap
 from lora_studio.gui.widgets.file_dialogs import choose_file, choose_folder
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Number of runs at the top level of the menu; older ones are in a submenu.
 _MAX_RUNS = 12
@@ -55,7 +56,7 @@ class SpeakerMenu(QPushButton):
         self._speaker = speaker
         self._full_name = name or localize(chat.format_speaker_name(speaker))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full_name))
-        self.setToolTip(self._full_name)
+        self.setToolTip(plain_tip(self._full_name))
         self._elide_text()
 
     def open_menu(self) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class VoteBar(QFrame):
@@ -29,7 +30,7 @@ class VoteBar(QFrame):
         self.better: list[QPushButton] = []
         for index, letter in enumerate("ABC"):
             vote = button(tr("{answer} is better").format(answer=letter), self._vote_later(index))
-            vote.setToolTip(f"Alt+{index + 1}")
+            vote.setToolTip(plain_tip(f"Alt+{index + 1}"))
             vote.setShortcut(f"Alt+{index + 1}")
             self.better.append(vote)
         self.tie = button(tr("No difference"), lambda: self.voted.emit(-1))

@@ -23,6 +23,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Suggested values by setting.
 _SUGGESTED: dict[str, str] = {
@@ -170,9 +171,11 @@ class AxisEditor(QWidget):
         if about is not None and not self.boxes:
             self.numbers.setText(_SUGGESTED.get(self.name) or format_value(about.default, about))
             self.numbers.setToolTip(
-                tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
-                if about.unit
-                else tr("Values, separated by spaces")
+                plain_tip(
+                    tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
+                    if about.unit
+                    else tr("Values, separated by spaces")
+                )
             )
         self.show_error("")
         self.changed.emit()

@@ -28,6 +28,7 @@ from lora_studio.gui.pages.runs.table_model import STATES
 from lora_studio.gui.plots.trace import mix_colors
 from lora_studio.gui.theme import Spacing, body_font, get_palette, get_theme
 from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NAME = Qt.ItemDataRole.UserRole
 #: Strength of the accent color behind the best cell; low enough for readable text.
@@ -169,7 +170,7 @@ def _make_cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
         if loss
         else state.glyph
     )
-    item.setToolTip(f"{tr(state.title)}\n{run.folder}")
+    item.setToolTip(plain_tip(f"{tr(state.title)}\n{run.folder}"))
     item.setData(_NAME, run.folder)
     item.setData(
         Qt.ItemDataRole.AccessibleTextRole, f"{loss or tr('no eval loss')}, {tr(state.title)}"

@@ -14,6 +14,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.text_editors import NoteEditor
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class RunNotes(QWidget):
@@ -101,7 +102,9 @@ class RunNotes(QWidget):
         self.notes.setEnabled(len(self._runs) == 1)
         self.tags.setEnabled(bool(self._runs))
         self.tags.setToolTip(
-            tr("Tags that all selected runs share. Other tags are kept.")
-            if len(self._runs) > 1
-            else ""
+            plain_tip(
+                tr("Tags that all selected runs share. Other tags are kept.")
+                if len(self._runs) > 1
+                else ""
+            )
         )

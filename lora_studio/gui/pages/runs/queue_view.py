@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem, Q
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NAME = Qt.ItemDataRole.UserRole
 
@@ -119,7 +120,7 @@ class _List(QListWidget):
         for number, (name, title) in enumerate(entries, start=1):
             item = QListWidgetItem(f"{number}   {title}")
             item.setData(_NAME, name)
-            item.setToolTip(name)
+            item.setToolTip(plain_tip(name))
             item.setSizeHint(QSize(0, self.fontMetrics().height() + 15))
             self.addItem(item)
         names = self.list_names()

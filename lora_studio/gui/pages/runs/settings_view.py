@@ -27,6 +27,7 @@ from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.theme import Spacing, body_font, color, get_theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -89,7 +90,7 @@ class SettingsModel(QAbstractTableModel):
             case Qt.ItemDataRole.ToolTipRole if column == 0:
                 return f"{line.step}.{line.about.name}\n{line.about.description}"
             case Qt.ItemDataRole.ToolTipRole:
-                return table.format_value(line.values[column - 1])
+                return plain_tip(table.format_value(line.values[column - 1]))
         return None
 
 

@@ -18,6 +18,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots.run_overlay import LETTERS, MOST, make_letter_color
 from lora_studio.gui.theme import Role, color, get_palette
 from lora_studio.gui.widgets.plain_table import CheckableTableModel
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -213,7 +214,8 @@ class RunModel(CheckableTableModel):
             case Qt.ItemDataRole.ForegroundRole:
                 return self._get_color(run, column)
             case Qt.ItemDataRole.ToolTipRole:
-                return self._format_tooltip(run, column)
+                tip = self._format_tooltip(run, column)
+                return None if tip is None else plain_tip(tip)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
                 return f"{self.names.get(run)}, {tr(STATES[self.get_state(run)].title)}"
         return None

@@ -13,6 +13,7 @@ from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label, row
+from lora_studio.gui.widgets.tooltips import plain_tip
 from lora_studio.setup import engines, folders
 from lora_studio.setup.engines import Engine
 
@@ -87,7 +88,7 @@ class EngineActions(QWidget):
             part.setVisible(is_possible and not running)
         if previous is not None:
             self.rollback.setToolTip(
-                tr("Switch back to {name}").format(name=format_engine_title(previous))
+                plain_tip(tr("Switch back to {name}").format(name=format_engine_title(previous)))
             )
 
 

@@ -12,6 +12,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label, row
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 _HEIGHT, _GAP, _SWATCH = 18, 1.0, 10
 
@@ -152,7 +153,9 @@ class _Bar(QWidget):
             for name, rectangle in self.list_segments():
                 if rectangle.contains(event.pos()):
                     size = formatting.format_memory(self._estimate.parts[name])
-                    QToolTip.showText(event.globalPos(), f"{tr(COMPONENTS[name])}: {size}", self)
+                    QToolTip.showText(
+                        event.globalPos(), plain_tip(f"{tr(COMPONENTS[name])}: {size}"), self
+                    )
                     return True
         return super().event(event)
 
