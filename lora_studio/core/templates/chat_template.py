@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +13,8 @@ import jinja2.nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lora_studio.core.templates.limited_environment import LimitedEnvironment, limit_rendering
 
 Conversation = Sequence[Mapping[str, Any]]
 
@@ -49,28 +49,12 @@ def _raise_exception(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
 
 
-def _to_json(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )
-
-
 _BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 class ChatTemplate:
-    """A compiled chat template. Rendering runs untrusted code in Jinja's sandbox: set time and
-    memory limits.
+    """A compiled chat template, which is untrusted code: it runs in a sandbox with limits on time
+    and memory.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
@@ -78,10 +62,9 @@ class ChatTemplate:
 
         `special_tokens` are the names a template may use, such as bos_token and eos_token.
         """
-        environment = ImmutableSandboxedEnvironment(
+        environment = LimitedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
-        environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self.source = source
@@ -95,9 +78,10 @@ class ChatTemplate:
         """Return the prompt text; raises what the template raises (usually jinja2.TemplateError)."""
         context: dict[str, object] = {"tools": None, "documents": None}
         context |= self.special_tokens | variables
-        return self._template.render(
-            messages=messages, add_generation_prompt=add_generation_prompt, **context
-        )
+        with limit_rendering():
+            return self._template.render(
+                messages=messages, add_generation_prompt=add_generation_prompt, **context
+            )
 
     @property
     def tree(self) -> jinja2.nodes.Template:

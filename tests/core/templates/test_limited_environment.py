@@ -1,0 +1,86 @@
+"""Chat templates that try to fill the memory or to run forever."""
+
+from __future__ import annotations
+
+import time
+
+import jinja2
+import pytest
+
+from lora_studio.core.templates import limited_environment
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.limited_environment import TemplateLimitError
+
+TALK = [{"role": "user", "content": "Hi"}]
+
+BOMBS = {
+    "repeated text": "{{ 'a' * 4000000000 }}",
+    "repeated list": "{{ [0] * 4000000000 }}",
+    "times text": "{% set n = 4000000000 %}{{ n * 'a' }}",
+    "doubled by tilde": "{% set s = namespace(v='a') %}{% for i in range(40) %}{% set s.v = s.v ~ s.v %}{% endfor %}",
+    "doubled by plus": "{% set s = namespace(v='a') %}{% for i in range(40) %}{% set s.v = s.v + s.v %}{% endfor %}",
+    "doubled list": "{% set s = namespace(v=[0]) %}{% for i in range(40) %}{% set s.v = s.v + s.v %}{% endfor %}",
+    "doubled by join": "{% set s = namespace(v='ab') %}{% for i in range(40) %}{% set s.v = [s.v, s.v]|join %}{% endfor %}",
+    "doubled by method": "{% set s = namespace(v='ab') %}{% for i in range(40) %}{% set s.v = ''.join([s.v, s.v]) %}{% endfor %}",
+    "doubled by replace": "{% set s = namespace(v='a') %}{% for i in range(40) %}{% set s.v = s.v|replace('a', 'aa') %}{% endfor %}",
+    "doubled by a block": "{% set s = namespace(v='a') %}{% for i in range(40) %}{% set t %}{{ s.v }}{{ s.v }}{% endset %}{% set s.v = t %}{% endfor %}",
+    "replaced": "{{ ('a' * 1000000).replace('', 'b' * 1000000) }}",
+    "centered": "{{ 'a'|center(4000000000) }}",
+    "centered by method": "{{ 'a'.center(4000000000) }}",
+    "justified": "{{ 'a'.ljust(width=4000000000) if false else 'a'.ljust(4000000000) }}",
+    "zero filled": "{{ '1'.zfill(4000000000) }}",
+    "formatted": "{{ '%4000000000d' % 1 }}",
+    "formatted with a star": "{{ '%*d' % (4000000000, 1) }}",
+    "formatted by filter": "{{ '%4000000000d'|format(1) }}",
+    "formatted by method": "{{ '{:>4000000000}'.format(1) }}",
+    "indented": "{{ messages|tojson(indent=4000000000) }}",
+    "indented by a text": "{{ messages|tojson(indent='a' * 1000000) }}",
+    "indented lines": "{{ ('a\n' * 1000000)|indent(1000000) }}",
+    "tabs": "{{ ('\t' * 1000000).expandtabs(1000000) }}",
+    "batch": "{{ [1]|batch(4000000000, 0)|list }}",
+    "slices": "{{ [1]|slice(4000000000)|list }}",
+    "power": "{{ 9 ** (9 ** 9) }}",
+    "long output": "{% set s = 'a' * 10000000 %}{% for i in range(99999) %}{{ s }}{% endfor %}",
+    "nested loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",
+    "recursion": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(200) }}",
+    "lorem ipsum": "{{ lipsum(n=100000000) }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
+def test_bomb_is_stopped_before_it_takes_memory_or_time(
+    bomb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited_environment, "MAX_SECONDS", 0.5)
+    started = time.process_time()
+    with pytest.raises((jinja2.TemplateError, RecursionError, OverflowError)):
+        ChatTemplate(bomb).render(TALK)
+    assert time.process_time() - started < 20
+
+
+def test_limit_is_reported_as_an_error_of_the_template() -> None:
+    with pytest.raises(TemplateLimitError, match="too long"):
+        ChatTemplate(BOMBS["repeated text"]).render(TALK)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ loop.last }}{% endfor %}", "1/1True"),
+        ("{% for m in nothing %}x{% else %}none{% endfor %}", "none"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k ~ v }}{% endfor %}", "a1"),
+        ("{{ [1, 2]|join(', ') }}{{ messages|map(attribute='role')|join('-') }}", "1, 2user"),
+        ("{{ 'ab'|center(4) }}|{{ 'a\nb'|indent(2) }}|{{ 'a'|replace('a', 'b') }}", " ab |a\n  b|b"),
+        ("{{ '%s %03d' % ('a', 7) }}{{ '{}-{:>3}'.format(1, 2) }}", "a 0071-  2"),
+        ("{{ messages|tojson(indent=1) }}", '[\n {\n  "role": "user",\n  "content": "Hi"\n }\n]'),
+        ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "Hi"),
+    ],
+)  # fmt: skip
+def test_usual_constructs_render_as_before(source: str, text: str) -> None:
+    assert ChatTemplate(source).render(TALK) == text
+
+
+def test_each_rendering_has_a_budget_of_its_own() -> None:
+    template = ChatTemplate("{{ 'a' * 10000000 }}")
+    for _ in range(60):
+        assert len(template.render(TALK)) == 10_000_000
