@@ -4,17 +4,21 @@ command line.
 
 from __future__ import annotations
 
+import io
 import sys
 
 
 def main() -> None:
     """Start the window or the command line, importing only that one."""
-    arguments = apply_offline_option(sys.argv[1:])
+    arguments = apply_trust_option(apply_offline_option(sys.argv[1:]))
     sys.argv[1:] = arguments
     if not arguments or (len(arguments) == 1 and arguments[0].endswith(".lorastudio")):
         from lora_studio.gui.app import main as window
 
         sys.exit(window(arguments))
+    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8 can't print every character
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from lora_studio.cli.app import app
 
     app(prog_name="lora-studio")
@@ -34,6 +38,25 @@ def apply_offline_option(arguments: list[str]) -> list[str]:
     offline.switch(True)
     at = arguments.index("--offline")
     return arguments[:at] + arguments[at + 1 :]
+
+
+def apply_trust_option(arguments: list[str]) -> list[str]:
+    """Apply each `--trust HASH`, which can be anywhere, and return the other arguments."""
+    rest, digests = [], []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != "--trust":
+            rest.append(word)
+        elif value := value if equals else next(words, ""):
+            digests.append(value)
+        else:
+            return arguments  # the command line reports the missing hash
+    if digests:
+        from lora_studio.core.system import consent
+
+        consent.trust_in_this_process(digests)
+    return rest
 
 
 if __name__ == "__main__":

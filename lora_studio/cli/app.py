@@ -30,7 +30,7 @@ from lora_studio.cli import (
     queue as cli_queue,
 )
 from lora_studio.cli.common import JsonLinesOption, exit_on_problem
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, write_out
 from lora_studio.client import oom_supervisor
 from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
@@ -157,7 +157,7 @@ def metrics_command(path: RunArgument) -> None:
     run = RunFolder(path.resolve())
     with exit_on_problem(Display()):
         run.load_project()
-    print(metrics.read_metrics(run).to_csv(), end="")
+    write_out(metrics.read_metrics(run).to_csv())
 
 
 @app.command()

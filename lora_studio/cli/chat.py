@@ -13,7 +13,7 @@ import typer
 from lora_studio.cli import adapters as cli_adapters
 from lora_studio.cli import headless
 from lora_studio.cli.common import add_spec_options, exit_on_problem
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
 from lora_studio.core import formatting
 from lora_studio.core.chat import (
@@ -219,7 +219,7 @@ class _ChatSession:
         answer = shown[:start] + text
         if not self.display.as_json:
             more = answer.removeprefix(shown) if answer.startswith(shown) else f"\n{answer}"
-            print(more, end="", flush=True)
+            write_out(more)
         return answer
 
     def _end(self, event: events.Answered) -> None:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.segment import Segment
 
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
@@ -24,6 +25,43 @@ LONG = 60.0
 PLAIN_INTERVAL = 5.0
 
 
+#: Control characters and their visible spelling. Foreign text could otherwise set the terminal's title or
+#: clipboard, or overwrite what was printed before.
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
+
+
+def make_printable(text: str) -> str:
+    """Return a text whose control characters are spelled out."""
+    return text.translate(_CONTROLS)
+
+
+def write_out(text: str) -> None:
+    """Write a text to stdout: exactly to files and pipes, without control characters to a terminal."""
+    if sys.stdout.isatty():
+        sys.stdout.write(make_printable(text))
+    else:  # in bytes: Windows would change the ends of lines, and other encodings lack characters
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
+
+
+class SafeConsole(Console):
+    """A console that spells out control characters in everything that it prints."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the segments to print; styles and cursor movements of our own aren't text."""
+        for segment in super().render(renderable, options):
+            yield (
+                segment
+                if segment.control
+                else Segment(make_printable(segment.text), segment.style, segment.control)
+            )
+
+
 class Display:
     """Prints events for a person, or as JSON lines for a program.
 
@@ -33,7 +71,7 @@ class Display:
     def __init__(self, *, as_json: bool = False) -> None:
         """Create the display; with `as_json`, print each event as one line on stdout."""
         self.as_json = as_json
-        self.console = Console(stderr=as_json, highlight=False)
+        self.console = SafeConsole(stderr=as_json, highlight=False)
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),

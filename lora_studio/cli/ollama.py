@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, ask, print_json
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
@@ -56,7 +56,7 @@ def show(name: NameArgument, as_json: JsonObjectOption = False, host: HostOption
     for stop in shown.stops:
         display.print_line(f"stop {stop!r}")
     display.print_title("TEMPLATE")
-    print(shown.template)
+    write_out(shown.template + "\n")
 
 
 @app.command()

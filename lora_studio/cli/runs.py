@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_studio.cli.common import JsonOption, exit_on_problem, print_json
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting, messages
 from lora_studio.core.problems import fail
 from lora_studio.core.project import project
@@ -67,7 +67,7 @@ def runs(
     if as_json:
         print_json([_dump_run(run) for run in listed_runs])
     elif as_csv:
-        print(run_table.to_csv(listed_runs), end="")
+        write_out(run_table.to_csv(listed_runs))
     elif listed_runs:
         _show(listed_runs, display)
     else:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, ask, exit_on_problem, print_json
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, write_out
 from lora_studio.core.messages import READABLE, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
@@ -104,8 +104,7 @@ def render(
         print_json({"text": prompt})
         return
     # The output is the prompt itself, so no newline is added.
-    sys.stdout.buffer.write(prompt.encode())
-    sys.stdout.flush()
+    write_out(prompt)
 
 
 def _request(file: Path, system: str, think: bool | None) -> RenderRequest:
@@ -166,7 +165,7 @@ def _print(derived: DerivedTemplate, display: Display) -> None:
         )
     if derived.template:
         display.print_title("TEMPLATE")
-        print(derived.template)
+        write_out(derived.template + "\n")
     if derived.stops:
         display.print_title("Stops")
         for stop in derived.stops:
