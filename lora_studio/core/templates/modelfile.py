@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from lora_studio.core.messages import Text
-from lora_studio.core.problems import fail
+from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 
 _SYSTEM_PROMPT, _STOP_STRING = Text(template="system prompt"), Text(template="stop string")
+_PATH = Text(template="path")
 
 Parameter = str | int | float | bool | Sequence[str]
 _ACTION = re.compile(r'\{\{(?:/\*.*?\*/|"(?:\\.|[^"\\])*"|`[^`]*`|\}(?!\})|[^}"`])*\}\}', re.DOTALL)
@@ -34,6 +35,8 @@ def build_modelfile(
             "This model's chat template doesn't support a system message.",
             "Remove the system prompt from the export settings.",
         )
+    if not str(from_path).isprintable():
+        raise _unquotable_error(str(from_path), _PATH)
     lines = [f"FROM {from_path}", f'TEMPLATE """{_quote_template(derived.template)}"""']
     if system:
         if not _is_kept_by_parser(system):
@@ -89,12 +92,22 @@ def _is_kept_by_parser(text: str) -> bool:
 
 
 def _quote_value(text: str, kind: Text) -> str:
-    # A quoted value ends at the first closing quotation mark followed by white space.
-    if not re.search(r'"""(\s|$)', text):
+    """Return the value in quotation marks; raises ProblemError if Ollama would end it too early.
+
+    A quoted value ends at the first closing quotation mark followed by white space. Ollama's reader
+    drops characters that it can't print before it looks for the end: what follows the value would
+    be read as commands. Which ones it drops depends on its version, so all but ASCII are tried.
+    """
+    readings = (text, re.sub(r"[^ -~\n\t]", "", text))
+    if not any(re.search(r'"""(\s|$)', reading) for reading in readings):
         return f'"""{text}"""'
-    if not re.search(r'"(\s|$)', text) and not text.startswith('"'):
+    if not any(re.search(r'^"|"(\s|$)', reading) for reading in readings):
         return f'"{text}"'
-    raise fail(
+    raise _unquotable_error(text, kind)
+
+
+def _unquotable_error(text: str, kind: Text) -> ProblemError:
+    return fail(
         "export.unquotable",
         "A Modelfile can't contain this {kind}: {value}.",
         "Remove the double quotes, or create the model with LoRA Studio instead.",
