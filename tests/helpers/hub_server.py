@@ -32,7 +32,9 @@ class Hub:
     `break_after` cuts off the next large file after that many bytes, once. `requests` lists what was requested.
     `status` is the answer to every request; files are `held` after that many bytes until `freed`.
     `about` has more fields of the model list, whose models need no folder. The owner of TOKEN is
-    `pim`. `claimed` has fake sizes of files by name.
+    `pim`. `claimed` has fake sizes of files by name. The rest makes it hostile: the `commit` and the
+    `etag` that it sends, `more_files` that it lists, weights with other bytes than their checksum says
+    (`is_swapped`), and weights without an end (`is_endless`).
     """
 
     address: str
@@ -47,6 +49,11 @@ class Hub:
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    commit: str = COMMIT
+    etag: str = ""
+    more_files: tuple[str, ...] = ()
+    is_swapped: bool = False
+    is_endless: bool = False
 
     def size(self, file: Path) -> int:
         """Return the claimed size of a file."""
@@ -111,9 +118,16 @@ class _Handler(BaseHTTPRequestHandler):
                 {"rfilename": file, "size": self.hub.size(folder / file), "blobId": "0"}
                 for file in _files(folder)
             ]
+            siblings += [{"rfilename": name, "size": 8} for name in self.hub.more_files]
             gated = "manual" if name in self.hub.gated else False
             self._json(
-                {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "gated": gated}
+                {
+                    "id": name,
+                    "modelId": name,
+                    "sha": self.hub.commit,
+                    "siblings": siblings,
+                    "gated": gated,
+                }
             )
 
     def _list(self) -> None:
@@ -166,7 +180,13 @@ class _Handler(BaseHTTPRequestHandler):
         if byte_range := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, ranged = int(byte_range[1]), True
             end = min(end, int(byte_range[2]) + 1) if byte_range[2] else end
-        facts = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        etag = self.hub.etag or _etag(file)
+        facts = {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.commit, "Accept-Ranges": "bytes"}
+        if file.suffix == ".safetensors" and self.hub.is_swapped:
+            data = bytes(reversed(data))
+        if file.suffix == ".safetensors" and self.hub.is_endless and self.command == "GET":
+            self._answer_without_end(facts)
+            return
         if ranged:
             facts["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
             self.hub.requests.append(f"RANGE {start}-{end} {name}")
@@ -194,6 +214,17 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # a canceled download closes the connection
             for piece in pieces(body, self.hub.held, self.hub.freed, 1 << 16):
                 self.wfile.write(piece)
+
+    def _answer_without_end(self, facts: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in facts.items():
+            self.send_header(name, value)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        with suppress(ConnectionError):
+            while True:
+                self.wfile.write(bytes(1 << 20))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
         """Log nothing; tests look at `Hub.requests`."""

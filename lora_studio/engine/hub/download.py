@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
+from lora_studio.engine.hub.answers import check_checksum
 from lora_studio.engine.hub.progress_bars import create_every_bytes_bar
 
 if TYPE_CHECKING:
@@ -63,20 +64,19 @@ def _download_file(
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     url = huggingface_hub.hf_hub_url(repository, name, revision=commit)
     metadata = huggingface_hub.get_hf_file_metadata(url)
-    if metadata.etag is None:
-        raise OSError(f"the Hub sent no checksum for {name}")
+    checksum = check_checksum(metadata.etag)
     headers = utils.build_hf_headers()  # type: ignore[attr-defined] # documented, in no __all__
     if urlparse(url).netloc != urlparse(metadata.location).netloc:
         headers.pop("authorization", None)  # the storage behind the Hub must not see the token
-    blob = folder / "blobs" / metadata.etag
-    part = blob.with_name(metadata.etag + PART)
-    lock = folder.parent / ".locks" / folder.name / f"{metadata.etag}.lock"
+    blob = folder / "blobs" / checksum
+    part = blob.with_name(checksum + PART)
+    lock = folder.parent / ".locks" / folder.name / f"{checksum}.lock"
     for parent in (blob.parent, lock.parent, snapshot.parent):
         parent.mkdir(parents=True, exist_ok=True)
     with utils.WeakFileLock(lock):  # type: ignore[attr-defined] # likewise
         if not blob.exists():
-            resumed_at = _append_rest(part, metadata, headers, name, on_bytes)
-            if resumed_at and not _has_digest(part, metadata.etag):
+            _append_rest(part, metadata, headers, name, on_bytes)
+            if not _has_digest(part, checksum, on_bytes):
                 part.unlink()
                 raise ConnectionError(f"{name} is damaged and will be downloaded again")
             part.replace(blob)
@@ -89,8 +89,8 @@ def _append_rest(
     headers: dict[str, str],
     name: str,
     on_bytes: Callable[[int], None],
-) -> int:
-    """Download what is missing of an incomplete file; return how many bytes it had before."""
+) -> None:
+    """Download what is missing of an incomplete file, and no more than the Hub announced."""
     from huggingface_hub import file_download
 
     with part.open("ab") as file:
@@ -98,6 +98,17 @@ def _append_rest(
         if metadata.size is not None and resume_size > metadata.size:
             file.truncate(0)
             resume_size = 0
+        missing = None if metadata.size is None else metadata.size - resume_size
+        arrived = 0
+
+        def on_arrived(count: int) -> None:
+            nonlocal arrived
+            arrived += count
+            if missing is not None and arrived > missing + _CHUNK:
+                file.truncate(resume_size)
+                raise ConnectionError(f"the server sends more of {name} than it announced")
+            on_bytes(count)
+
         on_bytes(resume_size)
         file_download.http_get(
             metadata.location,
@@ -106,17 +117,20 @@ def _append_rest(
             headers=headers,
             expected_size=metadata.size,
             displayed_filename=name,
-            tqdm_class=create_every_bytes_bar(on_bytes),
+            tqdm_class=create_every_bytes_bar(on_arrived),
         )
-    return resume_size
 
 
-def _has_digest(part: Path, etag: str) -> bool:
-    """Return whether a file that arrived in parts matches its digest; True where none is known."""
-    if len(etag) != 64:
+def _has_digest(part: Path, checksum: str, on_bytes: Callable[[int], None]) -> bool:
+    """Return whether a file matches its digest; True where none is known."""
+    if len(checksum) != 64:
         return True  # only large files have the SHA-256 of their content there
+    digest = hashlib.sha256()
     with part.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == etag
+        while block := file.read(16 * _CHUNK):
+            digest.update(block)
+            on_bytes(0)  # lets a cancel through
+    return digest.hexdigest() == checksum
 
 
 def _link(blob: Path, snapshot: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
+from lora_studio.engine.hub import answers
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -24,6 +25,7 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
     """
     from huggingface_hub import errors
 
+    answers.check_library_downloads()
     try:
         yield
     except errors.GatedRepoError as error:

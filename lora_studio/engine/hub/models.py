@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from lora_studio.core.messages import text
 from lora_studio.core.model.weight_index import list_weight_files
 from lora_studio.engine.hub import download
+from lora_studio.engine.hub.answers import check_commit, check_file_name
 from lora_studio.engine.hub.errors import (
     get_unreachable_errors,
     no_safetensors_error,
@@ -151,8 +152,9 @@ def _list_files(repository: str, revision: str) -> _Listing | None:
         )
     except get_unreachable_errors():
         return None
-    sizes = {item.rfilename: item.size or 0 for item in info.siblings or ()}
-    folder = _get_repository_folder(repository) / "snapshots" / str(info.sha)
+    sizes = {check_file_name(item.rfilename): item.size or 0 for item in info.siblings or ()}
+    commit = check_commit(info.sha)
+    folder = _get_repository_folder(repository) / "snapshots" / commit
     needed = [name for name in sizes if _is_needed(name)]
     absent = [name for name in needed if not (folder / name).exists()]
     return _Listing(
@@ -160,7 +162,7 @@ def _list_files(repository: str, revision: str) -> _Listing | None:
         missing_bytes=sum(sizes[name] for name in absent),
         missing_weight_bytes=sum(sizes[name] for name in absent if name.endswith(".safetensors")),
         gated=bool(info.gated),
-        commit=str(info.sha),
+        commit=commit,
         weights={name: sizes[name] for name in needed if name.endswith(".safetensors")},
         has_pickles=any(name.endswith(_PICKLES) for name in sizes),
     )

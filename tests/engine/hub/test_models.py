@@ -197,6 +197,44 @@ def test_damaged_partial_download_is_discarded(hub: Hub, ask: Ask, tmp_path: Pat
     assert isinstance(ask(second_try)[-1], events.Done)
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param({"etag": "../../../../../../escaped"}, id="checksum that is a path"),
+        pytest.param({"etag": "."}, id="checksum that is a folder"),
+        pytest.param({"commit": "../" * 6 + "escaped"}, id="commit that is a path"),
+        pytest.param({"more_files": ("../../../../../escaped.safetensors",)}, id="file outside"),
+        pytest.param({"more_files": ("/tmp/escaped.safetensors",)}, id="absolute file"),
+    ],
+)
+def test_server_cannot_name_files_outside_of_the_cache(
+    hub: Hub, ask: Ask, tmp_path: Path, attack: dict[str, Any]
+) -> None:
+    for name, value in attack.items():
+        setattr(hub, name, value)
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert ask(command)[-1].problem.code == "hub.invalid_answer"
+    assert not list(tmp_path.rglob("escaped*"))
+    assert not Path("/tmp/escaped.safetensors").exists()
+
+
+def test_weights_with_another_content_than_announced_are_discarded(
+    hub: Hub, ask: Ask, tmp_path: Path
+) -> None:
+    hub.is_swapped = True
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert ask(command)[-1].problem.code == "model.interrupted"
+    assert not list((tmp_path / "hf").rglob("model.safetensors"))
+
+
+def test_weights_without_an_end_are_cut_off(hub: Hub, ask: Ask, tmp_path: Path) -> None:
+    hub.is_endless = True
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert ask(command)[-1].problem.code == "model.interrupted"
+    largest = max(file.stat().st_size for file in (tmp_path / "hf").rglob("*") if file.is_file())
+    assert largest < 10_000_000
+
+
 def _enlarge(folder: Path, size: int) -> None:
     """Add a padding tensor of `size` bytes to the weights."""
     import torch
