@@ -8,9 +8,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lora_studio.core.lora.patterns import check_patterns
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.problems import (
+    InvalidContentError,
+    Problem,
+    ProblemError,
+    Where,
+    fail,
+    warning,
+)
 from lora_studio.core.spec import get_facts
 from lora_studio.core.system.foreign_files import read_json
 
@@ -62,6 +70,15 @@ def read_config(folder: Path) -> dict[str, Any]:
             "Choose a LoRA adapter.",
             kind=str(config.get("peft_type")),
         )
+    try:
+        check_patterns(config)
+    except InvalidContentError as error:
+        raise _adapter_error(
+            "The adapter's {file} can't be used: {reason}.",
+            "Ask its author for an adapter whose settings list the module names.",
+            file=CONFIG,
+            reason=error.reason,
+        ) from error
     initial = str(config.get("init_lora_weights")).lower()
     if initial.startswith(_CHANGING):
         raise _adapter_error(

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.hub.errors import get_unreachable_errors, translate_hub_errors
+from lora_studio.engine.hub.front_matter import read_front_matter
 from lora_studio.engine.hub.progress_bars import create_job_bar
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -117,12 +116,7 @@ def _get_declared(card: Path | None) -> list[dict[str, Any]]:
     """Return the `configs` in a dataset card's front matter that name their files."""
     if card is None:
         return []
-    front_matter = re.match(r"---\s*\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL)
-    try:
-        facts = yaml.safe_load(front_matter[1]) if front_matter else None
-    except yaml.YAMLError:
-        return []
-    configs = facts.get("configs") if isinstance(facts, dict) else None
+    configs = read_front_matter(card).get("configs")
     entries = configs if isinstance(configs, list) else []
     return [entry for entry in entries if isinstance(entry, dict) and entry.get("data_files")]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core.lora.patterns import check_patterns
 from lora_studio.core.messages import Template, Text, listed, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
@@ -142,6 +143,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             type=str(kind),
         )
     _check_numbers(folder, config)
+    try:
+        check_patterns(config)
+    except InvalidContentError as error:
+        raise fail(
+            "merging.unsafe_pattern",
+            "The adapter's {file} can't be used: {reason}.",
+            "Ask its author for an adapter whose settings list the module names.",
+            where=Where(step="merging", file=str(folder / CONFIG)),
+            file=CONFIG,
+            reason=error.reason,
+        ) from error
     return config
 
 

@@ -13,7 +13,8 @@ from lora_studio.core.model import weight_index
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.foreign_files import read_bytes, read_json, read_text
+from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.engine.hub.front_matter import read_front_matter
 from lora_studio.engine.model import safetensors_header
 
 _SOURCE = Where(step="model", field="source")
@@ -173,13 +174,5 @@ def get_stored_dtype(headers: safetensors_header.Header) -> str:
 
 def read_license(folder: Path) -> str | None:
     """Return the license that the model card states, None when it states none."""
-    import yaml
-
-    try:
-        card = read_text(folder / "README.md")
-        front_matter = card.split("---", 2)[1] if card.startswith("---") else ""
-        metadata = yaml.safe_load(front_matter)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, IndexError):
-        return None
-    stated = metadata.get("license") if isinstance(metadata, dict) else None
+    stated = read_front_matter(folder / "README.md").get("license")
     return str(stated) if stated and stated != "unknown" else None

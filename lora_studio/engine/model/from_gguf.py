@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
@@ -189,6 +190,7 @@ def _open(file: Path) -> Any:
     import gguf
 
     try:
+        gguf_header.read(file)  # checks every count: the library would allocate what a file claims
         return gguf.GGUFReader(file)
     except (ValueError, OSError, IndexError, KeyError) as error:
         raise _unreadable_file_error(file, describe_os_error(error)) from error

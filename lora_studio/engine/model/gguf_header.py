@@ -8,6 +8,7 @@ Layout: the GGUF specification, version 3 (ggml, docs/gguf.md).
 from __future__ import annotations
 
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,11 @@ _FIXED = {
 }  # fmt: skip
 _TEXT, _LIST = 8, 9
 
-#: A count or length beyond this is damage, not a model.
-_MOST = 1 << 28
+#: Longest text of a header in bytes: chat templates have up to 100 kB.
+_MAX_TEXT = 16_000_000
+
+#: Lists inside lists; the format has none.
+_MAX_DEPTH = 2
 
 #: Architectures that can be unpacked for training; a test holds it equal to what transformers reads.
 TRAINABLE = (
@@ -61,7 +65,7 @@ def read(file: Path) -> GgufFacts:
             raise InvalidContentError("GGUF version {version:d} isn't supported", version=version)
         values: dict[str, Any] = {}
         vocabulary = 0
-        for _ in range(_check_length(pairs)):
+        for _ in range(_check_count(stream, pairs, 13)):
             key = _read_text(stream)
             (kind,) = struct.unpack("<I", _read_exactly(stream, 4))
             if kind == _LIST:
@@ -70,7 +74,9 @@ def read(file: Path) -> GgufFacts:
                     vocabulary = length
             else:
                 values[key] = _read_value(stream, kind)
-        parameters = sum(_read_weight_count(stream) for _ in range(_check_length(tensors)))
+        parameters = sum(
+            _read_weight_count(stream) for _ in range(_check_count(stream, tensors, 24))
+        )
     return GgufFacts(values, parameters, vocabulary)
 
 
@@ -92,19 +98,19 @@ def _read_value(stream: BinaryIO, kind: int) -> Any:
     return struct.unpack(letter, _read_exactly(stream, struct.calcsize(letter)))[0]
 
 
-def _skip_list(stream: BinaryIO) -> int:
+def _skip_list(stream: BinaryIO, depth: int = 1) -> int:
     """Skip a list and return its length."""
     kind, length = struct.unpack("<IQ", _read_exactly(stream, 12))
-    _check_length(length)
     if kind == _TEXT:
-        for _ in range(length):
+        for _ in range(_check_count(stream, length, 8)):
             (size,) = struct.unpack("<Q", _read_exactly(stream, 8))
-            stream.seek(_check_length(size), 1)
-    elif kind == _LIST:
-        for _ in range(length):
-            _skip_list(stream)
+            stream.seek(_check_text(size), 1)  # the next read notices the end of the file
+    elif kind == _LIST and depth < _MAX_DEPTH:
+        for _ in range(_check_count(stream, length, 12)):
+            _skip_list(stream, depth + 1)
     else:
-        stream.seek(length * struct.calcsize("<" + _check_kind(kind)), 1)
+        size = struct.calcsize("<" + _check_kind(kind))
+        stream.seek(_check_count(stream, length, size) * size, 1)
     return int(length)
 
 
@@ -116,13 +122,21 @@ def _check_kind(kind: int) -> str:
 
 def _read_text(stream: BinaryIO) -> str:
     (size,) = struct.unpack("<Q", _read_exactly(stream, 8))
-    return _read_exactly(stream, _check_length(size)).decode("utf-8", "replace")
+    return _read_exactly(stream, _check_text(size)).decode("utf-8", "replace")
 
 
-def _check_length(number: int) -> int:
-    if number > _MOST:
+def _check_text(size: int) -> int:
+    if size > _MAX_TEXT:
         raise InvalidContentError("its header is damaged")
-    return number
+    return size
+
+
+def _check_count(stream: BinaryIO, count: int, size: int) -> int:
+    """Return how many items follow; raises ValueError if they, of `size` bytes each or more, can't."""
+    remaining = os.fstat(stream.fileno()).st_size - stream.tell()
+    if count * size > remaining:
+        raise InvalidContentError("its header is damaged")
+    return count
 
 
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:

@@ -1,0 +1,34 @@
+"""The front matter of a model's or dataset's card: YAML from anybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lora_studio.core.system.foreign_files import read_text
+
+#: Longest front matter, in characters; that of the largest cards has a few ten thousand.
+_MAX_LENGTH = 1_000_000
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: a few bytes of them stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases aren't supported")
+        return super().compose_node(parent, index)
+
+
+def read_front_matter(card: Path) -> dict[str, Any]:
+    """Return the fields at the top of a card, {} if there are none or they can't be read."""
+    try:
+        parts = read_text(card, errors="replace").split("---", 2)
+        if len(parts) < 3 or parts[0].strip() or len(parts[1]) > _MAX_LENGTH:
+            return {}
+        fields = yaml.load(parts[1], _PlainLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

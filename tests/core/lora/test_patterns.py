@@ -1,0 +1,61 @@
+"""Regular expressions of foreign adapters: what PEFT writes passes, what could hang is refused."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from lora_studio.core.lora.patterns import check_pattern, check_patterns
+
+#: A long module name on which bad patterns take exponential time.
+NAME = "model.layers.11.self_attn." + "a" * 40 + "!"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "q_proj",
+        "model.layers.0.self_attn.q_proj",
+        r".*\.(q_proj|v_proj)",
+        r"^(?!.*vision).*(?:q_proj|k_proj|v_proj).*$",
+        r"model\.layers\.(\d+)\.mlp\.(gate|up|down)_proj",
+        r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|up_proj))",
+    ],
+)
+def test_patterns_of_real_adapters_pass(pattern: str) -> None:
+    check_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+$", "(a*)*b", "(a|a)*b", "(a|aa)+$", "(.*a){25}", "([a-z]+.)+x", ".*.*.*.*.*.*x", r"(a+)\1+",
+     "(?:(?:a{1,100})+)+", "(?=(a+)+)b", "(a{20,})*", "x" * 3000, "(", "a{99999999999}", "(?P<a>" * 500],
+    ids=lambda pattern: pattern[:20],
+)  # fmt: skip
+def test_pattern_that_could_take_long_is_refused_at_once(pattern: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ValueError, match="pattern"):
+        check_pattern(pattern)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("pattern", [r".*\.(q_proj|v_proj)", r".*a.*b.*!x"])
+def test_patterns_that_pass_match_quickly(pattern: str) -> None:
+    check_pattern(pattern)
+    started = time.process_time()
+    re.fullmatch(pattern, NAME * 5)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+def test_keys_of_tables_are_checked(name: str) -> None:
+    with pytest.raises(ValueError, match="very long"):
+        check_patterns({name: {"(a+)+": 8}})
+
+
+def test_lists_of_names_are_no_patterns() -> None:
+    check_patterns({"target_modules": ["(a+)+"], "rank_pattern": {}, "exclude_modules": None})
+    with pytest.raises(ValueError, match="very long"):
+        check_patterns({"target_modules": "(a+)+"})

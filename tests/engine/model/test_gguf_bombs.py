@@ -1,0 +1,55 @@
+"""Small GGUF files that claim to be huge."""
+
+from __future__ import annotations
+
+import resource
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_studio.engine.model import gguf_header
+
+TEXT, LIST, U8 = 8, 9, 0
+
+
+def key(name: str) -> bytes:
+    return struct.pack("<Q", len(name)) + name.encode()
+
+
+def header(pairs: bytes, count: int = 1, tensors: int = 0) -> bytes:
+    return struct.pack("<4sIQQ", b"GGUF", 3, tensors, count) + pairs
+
+
+def list_of(kind: int, count: int) -> bytes:
+    return key("a") + struct.pack("<IIQ", LIST, kind, count)
+
+
+#: The start of an array whose only item is an array, 500 times.
+NESTED = key("a") + struct.pack("<I", LIST) + struct.pack("<IQ", LIST, 1) * 500
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(header(list_of(U8, 2**40)), id="bytes"),
+        pytest.param(header(list_of(TEXT, 2**40)), id="texts"),
+        pytest.param(header(list_of(LIST, 2**40)), id="lists"),
+        pytest.param(header(list_of(12, 2**61)), id="overflow"),
+        pytest.param(header(NESTED), id="nested lists"),
+        pytest.param(header(b"", count=2**60), id="pairs"),
+        pytest.param(header(b"", count=0, tensors=2**60), id="tensors"),
+        pytest.param(header(struct.pack("<Q", 2**62)), id="key"),
+        pytest.param(header(key("a") + struct.pack("<IQ", TEXT, 2**62)), id="text"),
+    ],
+)
+def test_claims_are_compared_with_the_size_of_the_file(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "bomb.gguf"
+    file.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    with pytest.raises(ValueError):
+        gguf_header.read(file)
+    assert time.process_time() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64_000  # kilobytes
