@@ -23,6 +23,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading, safetensors_files
@@ -139,6 +140,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
             "Train first.",
             where=Where(file=str(run.adapter)),
         )
+    checksums.require_intact(run, run.adapter)
     return PeftModel.from_pretrained(base, str(run.adapter)).eval()
 
 

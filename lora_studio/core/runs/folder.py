@@ -161,8 +161,19 @@ class RunFolder:
         without any."""
         if not self.heldout_file.is_file():
             return []
-        rows = map(json.loads, read_text(self.heldout_file, MAX_LARGE).split("
-")[:-1])
+        try:
+            return self._parse_heldout()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise fail(
+                "run.damaged_file",
+                "{file} in the run folder is damaged.",
+                "Restore it from a backup, or resume the training, which writes it again.",
+                where=Where(file=str(self.heldout_file)),
+                file=self.heldout_file.name,
+            ) from error
+
+    def _parse_heldout(self) -> list[Sample]:
+        rows = map(json.loads, read_text(self.heldout_file, MAX_LARGE).split("\n")[:-1])
         return [
             Sample("text", text=row["text"])
             if "text" in row

@@ -13,7 +13,7 @@ from lora_studio.core.messages import Template, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import model_card
+from lora_studio.core.runs import checksums, model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
@@ -80,6 +80,8 @@ _MISSING: dict[What, tuple[Template, Template]] = {
 
 
 def _get_files(run: RunFolder, what: What) -> list[Path]:
+    if what == "adapter":
+        checksums.require_intact(run, run.adapter)
     folder = {"adapter": run.adapter, "merged": run.merged, "gguf": run.gguf}[what]
     files = sorted(
         require_inside(file) for file in folder.glob("*") if file.is_file() and file.name != _CARD

@@ -11,6 +11,7 @@ from lora_studio.core.lora.adapters import AdapterFit
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, link_file, link_or_copy
 from lora_studio.engine.lora import adapter_files
@@ -42,6 +43,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
                 shutil.copy2(require_inside(file), folder / file.name)
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(sources.resolve(spec, job), folder)
+    checksums.record_checksums(run, run.adapter)
     weights_file = run.adapter / adapter_files.WEIGHTS
     with weights_file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

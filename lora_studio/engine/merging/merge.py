@@ -23,6 +23,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import MergeAdapters
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.engine.lora import adapter_files
@@ -171,6 +172,7 @@ def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapt
 
 
 def _read_adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
+    checksums.require_intact(run, run.adapter)
     return [
         adapter_files.read(Path(adapter.folder), adapter.weight)
         for adapter in get_chosen_adapters(run, spec)

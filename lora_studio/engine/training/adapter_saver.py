@@ -7,7 +7,10 @@ from pathlib import Path
 
 from torch.optim import Optimizer
 
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic
 from lora_studio.core.training.spec import TrainingSpec
@@ -52,6 +55,8 @@ class AdapterSaver:
         result = capture_oom(lambda: self._write(folder), attempts=2)
         if isinstance(result, OutOfMemory):
             self._job.emit(events.Warned(problem=best_adapter_memory_warning(state.step)))
+        else:
+            checksums.record_checksums(self._run, folder)
 
     def save_final(self, state: TrainerState) -> SavedAdapter:
         """Replace the run's adapter with the best one if the recipe keeps it, else with the last.
@@ -60,15 +65,14 @@ class AdapterSaver:
         """
         target = self._run.adapter
         best = self.best.find_best(state.evaluations, self._spec)
-        if best is None:
+        if best is None or not self._copy_best(best.step):
             result = capture_oom(lambda: self._write(target), attempts=2)
             if isinstance(result, OutOfMemory):
                 raise MemoryPressureError(result.reason)
             saved = SavedAdapter(state.step, None)
         else:
-            with create_folder_atomic(target) as folder:
-                shutil.copytree(self._run.get_best_adapter(best.step), folder, dirs_exist_ok=True)
             saved = SavedAdapter(best.step, best.loss)
+        checksums.record_checksums(self._run, target)
         size = sum(file.stat().st_size for file in target.iterdir())
         self._job.emit(
             events.AdapterSaved(
@@ -77,6 +81,19 @@ class AdapterSaver:
         )
         return saved
 
+    def _copy_best(self, step: int) -> bool:
+        """Copy the best adapter to the run's; return False after a warning if it is damaged."""
+        best = self._run.get_best_adapter(step)
+        try:
+            with create_folder_atomic(self._run.adapter) as folder:
+                shutil.copytree(best, folder, dirs_exist_ok=True)
+                if (damage := checksums.find_damage(self._run, best, copy=folder)) is not None:
+                    raise InvalidContentError(damage)
+        except InvalidContentError as error:
+            self._job.emit(events.Warned(problem=_damaged_best_warning(step, error.reason)))
+            return False
+        return True
+
     def _write(self, target: Path) -> None:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
         with (
@@ -84,3 +101,14 @@ class AdapterSaver:
             optimizers.use_inference_weights(self._optimizer),
         ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
+
+
+def _damaged_best_warning(step: int, damage: Text) -> Problem:
+    return warning(
+        "training.best_damaged",
+        "The best adapter, of step {step}, is damaged: {reason}. The last adapter was saved instead.",
+        "Check the disk for errors. To get the best adapter again, train again.",
+        where=Where(step="training", field="keep_best"),
+        step=step,
+        reason=damage,
+    )

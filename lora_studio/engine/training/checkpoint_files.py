@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
+from lora_studio.core.runs.checksums import compute_checksum
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder_atomic, describe_os_error
 from lora_studio.core.system.foreign_files import read_json
@@ -62,7 +62,7 @@ def write_checkpoint(
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
         (folder / _TENSORS).write_bytes(buffer.getbuffer())
-        files = {file.name: _get_size_and_checksum(file) for file in folder.iterdir()}
+        files = {file.name: compute_checksum(file) for file in folder.iterdir()}
         (folder / _ENTRIES).write_text(json.dumps(entries | {"files": files}, indent=2), "utf-8")
 
 
@@ -94,7 +94,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         size, checksum = expected if isinstance(expected, list) else (expected, None)
         if (folder / name).stat().st_size != size:
             raise InvalidContentError("{name} is incomplete", name=name)
-        if checksum is not None and _get_size_and_checksum(folder / name)[1] != checksum:
+        if checksum is not None and compute_checksum(folder / name)[1] != checksum:
             raise InvalidContentError("{name} is damaged", name=name)
     tensors = torch.load(folder / _TENSORS, map_location="cpu", weights_only=True)
     return Checkpoint(entries, load_file(folder / _ADAPTER), tensors)
@@ -152,15 +152,6 @@ def _iter_leftovers(run: RunFolder) -> Iterator[Path]:
     yield from run.path.glob(".start-adapter.*")
     yield from run.path.glob(".data.*")
     yield _get_scratch_folder(run)
-
-
-def _get_size_and_checksum(file: Path) -> list[int]:
-    """Return the size in bytes and the CRC-32: fast, and it detects files torn by a power cut."""
-    checksum = 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            checksum = zlib.crc32(block, checksum)
-    return [file.stat().st_size, checksum]
 
 
 def _damaged_checkpoint_problem(folder: Path, error: Exception) -> Problem:

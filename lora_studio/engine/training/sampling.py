@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.foreign_files import MAX_LARGE, read_json
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine import generation
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -138,9 +139,11 @@ class Sampler:
         shown = [prompt.shown for prompt in self.prepare_prompts()]
         file = self._run.samples_file
         request = {"prompts": shown, "tokens": self._spec.sample_tokens}
-        saved = read_json(file) if file.is_file() else {}
+        saved = _read_saved(file)
         is_same = request.items() <= saved.items()
-        if answers := self._from_first_rank(saved.get("base") if is_same else None):
+        answers = saved.get("base") if is_same else None
+        is_complete = isinstance(answers, list) and len(answers) == len(shown)
+        if answers := self._from_first_rank(answers if is_complete else None):
             return list(zip(shown, answers, strict=True))
         if not is_base and self._tuned.initial_adapter is not None:
             return []
@@ -184,6 +187,15 @@ class Sampler:
         self._job.emit(
             events.Sampled(step=step, index=index, prompt=prompt, source=source, text=text)
         )
+
+
+def _read_saved(file: Path) -> dict[str, Any]:
+    """Return the saved answers, {} if there are none or the file is damaged: they are made anew."""
+    try:
+        saved = read_json(file, MAX_LARGE)
+    except (OSError, ValueError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
 
 
 def _get_turns_before_answer(turns: Sequence[Message]) -> tuple[Message, ...]:

@@ -23,6 +23,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
@@ -350,6 +351,7 @@ def _write_adapter(
     run: RunFolder, project: Project, model: Path, scratch: Path, job: JobContext
 ) -> None:
     part = scratch / "adapter.gguf"
+    checksums.require_intact(run, run.adapter)
     tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
     file = run.gguf / f"{to_file_name(project.name)}-adapter.gguf"
     job.emit(_publish(part, file, "adapter", tool=tool))
