@@ -15,6 +15,9 @@ from pydantic.fields import FieldInfo
 
 from lora_studio.core.messages import Template
 
+#: Longest list in a setting; the window shows each entry.
+_MAX_ENTRIES = 1000
+
 #: Longest path and longest name in it, in bytes, of every supported file system.
 _MAX_PATH, _MAX_NAME = 4000, 255
 
@@ -31,7 +34,10 @@ class Spec(BaseModel):
     def _check_text(cls, value: Any, info: ValidationInfo) -> Any:
         extra = cls.model_fields[info.field_name or ""].json_schema_extra
         is_path = isinstance(extra, dict) and bool(extra.get("path"))
-        for item in value if isinstance(value, tuple) else (value,):
+        items = value if isinstance(value, tuple) else (value,)
+        if len(items) > _MAX_ENTRIES:
+            raise value_error("has more than 1,000 entries")
+        for item in items:
             if isinstance(item, str):
                 check_text(item, is_path=is_path)
         return value

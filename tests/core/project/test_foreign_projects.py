@@ -68,6 +68,19 @@ def test_any_value_of_any_setting_loads_or_gives_a_problem(
     load_and_check(write(folder, "\n".join(lines).encode("utf-8", "surrogatepass")))
 
 
+@pytest.mark.parametrize(
+    ("field", "count"),
+    [("training]\nsample_prompts", 20_000), ("merging]\nfurther", 5_000)],
+    ids=["prompts", "adapters"],
+)
+def test_endless_list_is_a_problem(tmp_path: Path, field: str, count: int) -> None:
+    entries = '"a", ' * count
+    file = write(tmp_path, f"[{field} = [{entries}]".encode())
+    (problem,) = project.load(file).list_problems()
+    assert "more than 1,000 entries" in str(problem.what)
+    assert len(str(problem.what)) < 400
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipe_and_device_are_refused_at_once(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.lorastudio"
