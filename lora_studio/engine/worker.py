@@ -94,8 +94,10 @@ def handle(
                 ending = run_command(command, job)
             except BaseException as error:
                 ending = _to_ending(error, command)
-            # Still under the run's lock: once it is free, the record says how the command ended.
-            job.emit(ending)
+            # Still under the run's lock: once it is free, the record says how the command ended. The
+            # parent is told even if the disk can't take the record.
+            with contextlib.suppress(OSError):
+                job.emit(ending)
     except BaseException as error:
         job.emit(_to_ending(error, command))
 
@@ -105,7 +107,8 @@ def _to_ending(
 ) -> events.Failed | events.Cancelled:
     if isinstance(error, CancelledError):
         return events.Cancelled()
-    traceback.print_exception(error, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the log may be on the full disk that caused the error
+        traceback.print_exception(error, file=sys.stderr)
     return events.Failed(problem=to_problem(error, command.title))
 
 
@@ -134,19 +137,15 @@ def _hold_run(
             "Wait until it finishes, or watch the run.",
             where=Where(file=str(run.path)),
         )
-    channel.open_run(run)
-    stop_mailbox = inbox.watch_mailbox(run.mailbox_file)
-    stop_counting = _record_kill_count(lock, content)
-    is_guarded = isinstance(command, commands.Train)
-    stop_guarding = inbox.call_on_parent_exit(lambda: _start_guard(run) if is_guarded else None)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(lock.release)
+        undo.callback(channel.close_run)
+        channel.open_run(run)
+        undo.callback(inbox.watch_mailbox(run.mailbox_file))
+        undo.callback(_record_kill_count(lock, content))
+        is_guarded = isinstance(command, commands.Train)
+        undo.callback(inbox.call_on_parent_exit(lambda: _start_guard(run) if is_guarded else None))
         yield is_after_kill
-    finally:
-        stop_guarding()
-        stop_counting()
-        stop_mailbox()
-        channel.close_run()
-        lock.release()
 
 
 def _start_guard(run: RunFolder) -> None:

@@ -63,12 +63,15 @@ class Channel:
                 self._file = None
 
     def emit(self, event: BaseModel) -> None:
-        """Send one event; raises OSError only when the run's own file can't be written."""
+        """Send one event; raises OSError only when the run's own file can't be written.
+
+        The parent gets it in any case, so that it learns the reason.
+        """
         line = events.to_line(event).encode() + b"\n"
         with self._lock:
+            self._lines.put(line)
             if self._file is not None:
                 _write_all(self._file, line)
-            self._lines.put(line)
 
     def drain(self, seconds: float = 10.0) -> None:
         """Wait until everything was sent to the parent, at most `seconds`."""

@@ -26,10 +26,12 @@ def require_free_space(
     if free < needed + RESERVE:
         raise fail(
             "disk.full",
-            "{purpose} needs {needed:size} of disk space, but only {free:size} is free.",
+            "{purpose} needs {needed:size} of free disk space, of which {reserve:size} are a reserve, but "
+            "only {free:size} is free.",
             remedy,
             where=Where(file=str(folder)),
             purpose=Text.model_validate(purpose),
-            needed=needed,
+            needed=needed + RESERVE,
+            reserve=RESERVE,
             free=free,
         )

@@ -28,6 +28,10 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
+#: Errors of the disk itself: a failed read or write, and one that became read-only.
+_DISK_ERRORS = (errno.EIO, errno.EROFS)
+
+
 def to_problem(exception: BaseException, title: Template | Text) -> Problem:
     """Return the problem that an exception means; `title` names the work, as in "Training"."""
     if (refused := _offline_problem(exception)) is not None:
@@ -89,6 +93,17 @@ def disk_problem(exception: BaseException, title: Template | Text) -> Problem | 
         return disk_full_problem(title, exception.filename)
     if "No space left on device" in str(exception):
         return disk_full_problem(title, None)
+    if isinstance(exception, OSError) and exception.errno in _DISK_ERRORS:
+        return error(
+            "disk.read_only" if exception.errno == errno.EROFS else "disk.failing",
+            "{title} failed: the disk is read-only."
+            if exception.errno == errno.EROFS
+            else "{title} failed: the disk reported an error.",
+            "Check the disk: Linux also makes a failing disk read-only. Then start this step again, or "
+            "move the project to another disk. Files that were complete are unchanged.",
+            where=Where(file=str(exception.filename) if exception.filename else None),
+            title=title,
+        )
     if getattr(exception, "errno", None) == errno.EFBIG or "File too large" in str(exception):
         return error(
             "disk.file_too_large",

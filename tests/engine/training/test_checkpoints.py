@@ -184,12 +184,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_full_disk_pauses_and_keeps_the_earlier_checkpoint(
-    start: Start, unbroken: RunFolder, small_disk: Path
+    start: Start, unbroken: RunFolder, small_disk: Path, request: pytest.FixtureRequest
 ) -> None:
     run = start()
     run.checkpoints.mkdir()
-    run.checkpoints.rmdir()
-    run.checkpoints.symlink_to(small_disk)
+    subprocess.run(["mount", "--bind", str(small_disk), str(run.checkpoints)], check=True)
+    request.addfinalizer(lambda: subprocess.run(["umount", "-l", str(run.checkpoints)], check=True))
     filler = small_disk / "filler"
 
     def fill(event: Event, flags: Flags) -> None:

@@ -1,0 +1,90 @@
+"""A disk that fails during training: the reason reaches the user, and nothing that was complete is lost."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lora_studio.client import worker as client_worker
+from lora_studio.client.link import iter_until_ended
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.training import checkpoint_files
+from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
+from tests.helpers import bad_disk
+from tests.helpers.jobs import train
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the failing disk is a library for Linux"),
+]
+
+ERRORS = {errno.ENOSPC: "disk.full", errno.EDQUOT: "disk.full", errno.EIO: "disk.failing",
+          errno.EROFS: "disk.read_only"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bad_disk.build(tmp_path_factory.mktemp("bad_disk"))
+
+
+def train_on_bad_disk(
+    run: RunFolder, environment: dict[str, str], switch: Path
+) -> tuple[events.Ending, list[events.Event]]:
+    """Train in a worker whose disk fails from the second step on."""
+    worker = client_worker.Worker.start(run, environment)
+    command = commands.Train(run=str(run.path))
+    seen: list[events.Event] = []
+    try:
+        worker.send(command)
+        for event in iter_until_ended(worker, command.id):
+            seen.append(event)
+            if isinstance(event, events.StepDone) and event.step == 2:
+                switch.touch()
+    finally:
+        worker.kill()
+        worker.close()
+    (ending,) = [event for event in seen if isinstance(event, events.Ending)]
+    return ending, seen
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [
+        ("events.jsonl", errno.ENOSPC),
+        ("events.jsonl", errno.EIO),
+        ("checkpoints", errno.ENOSPC),
+        ("checkpoints", errno.EROFS),
+        ("/runs/", errno.EDQUOT),
+        ("/runs/", errno.EIO),
+        ("adapter", errno.ENOSPC),
+        ("log.txt", errno.EIO),
+    ],
+    ids=lambda value: errno.errorcode.get(value, value),
+)
+def test_failing_disk_is_named_and_training_resumes(
+    start: Callable[..., RunFolder],  # noqa: F811 - the fixture
+    library: Path,
+    tmp_path: Path,
+    word: str,
+    number: int,
+) -> None:
+    run = start(epochs=4, save_every=2)
+    switch = tmp_path / "bad"
+    environment = bad_disk.environment(library, word, number, switch)
+    ending, seen = train_on_bad_disk(run, environment, switch)
+    if isinstance(ending, events.Failed):
+        assert ending.problem.code == ERRORS[number]
+    else:  # paused at the last complete checkpoint, or the damage was only in the log
+        warned = [event.problem.code for event in seen if isinstance(event, events.Warned)]
+        assert isinstance(ending, events.Done)
+        assert word == "log.txt" or (ending.paused and ERRORS[number] in warned)
+    for step in run.list_checkpoint_steps():
+        checkpoint_files.read_checkpoint(run.checkpoint(step))
+    switch.unlink()
+    assert train(run, resume=True).of(events.Done)
+    assert run.has_adapter

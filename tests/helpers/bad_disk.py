@@ -1,0 +1,73 @@
+"""A disk that fails: a small library that makes writes to chosen files fail in a child process."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+_SOURCE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Whether a file is on the bad part of the disk: its path has a word in it, and a switch file exists. */
+static int fails(int file) {
+    const char *word = getenv("BAD_DISK_WORD"), *on = getenv("BAD_DISK_SWITCH");
+    char link[64], path[4096];
+    ssize_t length;
+    if (!word || !on || access(on, F_OK) != 0) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    if (!strstr(path, word)) return 0;
+    errno = atoi(getenv("BAD_DISK_ERRNO"));
+    return 1;
+}
+
+#define ORIGINAL(name) static __typeof__(name) *original; if (!original) original = dlsym(RTLD_NEXT, #name)
+
+ssize_t write(int file, const void *data, size_t size) {
+    ORIGINAL(write);
+    return fails(file) ? -1 : original(file, data, size);
+}
+
+ssize_t writev(int file, const struct iovec *parts, int count) {
+    ORIGINAL(writev);
+    return fails(file) ? -1 : original(file, parts, count);
+}
+
+ssize_t pwrite(int file, const void *data, size_t size, off_t at) {
+    ORIGINAL(pwrite);
+    return fails(file) ? -1 : original(file, data, size, at);
+}
+
+int fsync(int file) {
+    ORIGINAL(fsync);
+    return fails(file) ? -1 : original(file);
+}
+"""
+
+
+def build(folder: Path) -> Path:
+    """Compile the library into a folder and return it."""
+    source, library = folder / "bad_disk.c", folder / "bad_disk.so"
+    source.write_text(_SOURCE)
+    command = ["gcc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(command, check=True, capture_output=True)
+    return library
+
+
+def environment(library: Path, word: str, number: int, switch: Path) -> dict[str, str]:
+    """Return the variables with which writes to paths with `word` fail once `switch` exists."""
+    return {
+        "LD_PRELOAD": str(library),
+        "BAD_DISK_WORD": word,
+        "BAD_DISK_ERRNO": str(number),
+        "BAD_DISK_SWITCH": str(switch),
+    }
