@@ -1,0 +1,87 @@
+"""Each crossing of trust has one place: see “What is trusted” in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
+
+#: Function, as it is called -> the only modules that may call it.
+PLACES: dict[str, set[str]] = {
+    "subprocess.Popen": {
+        "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
+        "engine/runtime/child_process.py", "engine/training/distributed/launch.py",
+        "setup/install_pipeline.py", "setup/selfcheck.py", "setup/tools.py",
+    },
+    "subprocess.run": {"setup/detect.py"},
+    "os.system": set(),
+    "os.popen": set(),
+    "eval": set(),
+    "exec": set(),
+    "pickle.load": set(),
+    "pickle.loads": set(),
+    "jinja2.Environment": {"engine/training/reproduction/script.py"},
+    "ImmutableSandboxedEnvironment": set(),
+    "yaml.load": {"engine/hub/front_matter.py"},
+    "yaml.safe_load": set(),
+    "shutil.which": {"core/llama_cpp.py", "setup/tools.py", "setup/pythons.py", "setup/detect.py",
+                     "client/sleep_inhibitor.py", "engine/model/builtin.py", "gui/desktop/notifications.py"},
+    "extractall": {"setup/install.py"},  # its own wheel
+    "webbrowser.open": set(),
+}  # fmt: skip
+
+
+def iter_calls() -> Iterator[tuple[str, ast.Call, str]]:
+    """Yield module, call and the function's name as it is written."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                yield file.relative_to(PACKAGE).as_posix(), node, ast.unparse(node.func)
+
+
+@pytest.fixture(scope="module")
+def calls() -> list[tuple[str, ast.Call, str]]:
+    return list(iter_calls())
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_function_is_called_only_in_its_place(
+    name: str, calls: list[tuple[str, ast.Call, str]]
+) -> None:
+    is_builtin = name in ("eval", "exec")
+    callers = {
+        module
+        for module, _, function in calls
+        if function == name or (not is_builtin and function.endswith(f".{name}"))
+    }
+    assert callers <= PLACES[name]
+
+
+def test_code_of_models_is_allowed_by_consent_only(calls: list[tuple[str, ast.Call, str]]) -> None:
+    unasked = [
+        f"{module}:{call.lineno}"
+        for module, call, function in calls
+        for keyword in call.keywords
+        if keyword.arg == "trust_remote_code"
+        and not function.endswith(("ModelSpec", "setting"))
+        and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        and "is_allowed" not in ast.unparse(keyword.value)
+    ]
+    assert unasked == []
+
+
+def test_weights_are_never_unpickled(calls: list[tuple[str, ast.Call, str]]) -> None:
+    unsafe = [
+        f"{module}:{call.lineno}"
+        for module, call, function in calls
+        if function == "torch.load"
+        and not any(
+            keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True"
+            for keyword in call.keywords
+        )
+    ]
+    assert unsafe == []
